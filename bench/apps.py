@@ -1,0 +1,177 @@
+"""Many small apps, as Flux would have them: a namespace, what belongs to it, and a Deployment.
+
+The definition has no copies below one, so that each has a Pod, which kwok simulates; the other sides make the very same objects.
+"""
+
+import time
+
+import manifests
+import rivals
+from target import TARGET, Shares, together
+
+# Freehold and the bare loop take turns, so that both meet the cluster when it is as full; each time with enough to do at once.
+ROUNDS, LEAST = 10, 50
+DESTROYED = 100
+SAMPLE = "sample-of-the-benchmark"
+
+DEFINITION = """
+[app]
+name = "flux"
+
+[service.web]
+image   = "ghcr.io/acme/flux"
+command = ["/guestbook", "serve"]
+port    = 8080
+cpu     = "10m..500m"    # thousands of them have to find room on the simulated nodes
+
+[service.web.env]
+LOG_LEVEL = "info"
+"""
+
+
+def request(site, tenant):
+    return {
+        "definition": DEFINITION, "target": TARGET, "kind": "tenant", "name": tenant, "images": {"web": site.image},
+    }
+
+
+def deploy(report, site, arguments):
+    plan = site.api.call("POST", "/plans", request(site, SAMPLE))["plan"]
+    objects = manifests.of(plan, SAMPLE)
+    kinds = ", ".join(body["kind"] for body in objects)
+    print(f"    an app is {len(objects)} objects: {kinds}", flush=True)
+    loop = rivals.BareLoop(site.cluster, objects)
+    ours, shares, before = 0.0, Shares(), site.cluster.requests()
+    for number, names in enumerate(rounds(arguments.apps)):
+        sides = [lambda names=names: put(site, names, shares), lambda names=names: loop.apply(names)]
+        seconds = {}
+        for side in (0, 1) if number % 2 == 0 else (1, 0):
+            begin = time.monotonic()
+            sides[side]()
+            seconds[side] = time.monotonic() - begin
+            if side == 1:
+                loop.settle()
+        ours += seconds[0]
+    count = arguments.apps * len(objects)
+    rate = count / ours
+    report.add(f"{arguments.apps} apps: objects", count, "")
+    report.add("dry runs of both sides, for each object", dry_runs(before, site.cluster.requests()) / count, "")
+    report.add(f"{arguments.apps} apps, to verified", ours, "s")
+    report.add("Freehold", rate, "obj/s")
+    whole = sum(shares.seconds.values())
+    for name in Shares.NAMES:
+        report.add(f"  share of {WORDS[name]}", 100 * shares.seconds[name] / whole, "%")
+    report.add("the bare loop (dry run, apply; 16 connections)", count / loop.seconds, "obj/s")
+    report.add("the bare loop, until its Pods are ready", count / (loop.seconds + loop.settling), "obj/s")
+    report.add("Freehold against the bare loop", rate * loop.seconds / count, "ratio", least=0.7, against="bare-loop")
+    report.add("resident memory", site.platform.resident(), "MB", 128 if arguments.apps <= 1000 else None)
+    compare(report, site, arguments, objects, rate)
+
+
+WORDS = {
+    "plan": "plan with dry run, and its place in the queue",
+    "queue": "waiting in the queue",
+    "apply": "apply",
+    "verify": "verify",
+    "journal": "journal, and what lies between the steps",
+}
+
+
+def compare(report, site, arguments, objects, rate):
+    sample = min(100, arguments.apps)
+    kubectl = rivals.kubectl(site.cluster, objects, sample)
+    report.add(f"kubectl diff + apply --server-side, {sample} apps in one file", kubectl, "obj/s")
+    report.add("Freehold against kubectl", rate / kubectl, "ratio", least=10, against="kubectl")
+    helm = rivals.helm(site.cluster, objects, sample)
+    report.add(f"helm upgrade --install, {sample} apps in a loop", helm, "obj/s")
+    report.add("Freehold against helm", rate / helm, "ratio", least=10, against="helm")
+
+
+def rounds(count):
+    names = [f"a{number:04}" for number in range(count)]
+    size = max(LEAST, (count + ROUNDS - 1) // ROUNDS)
+    return [names[begin : begin + size] for begin in range(0, count, size)]
+
+
+def put(site, names, shares=None):
+    """Deploys these apps, all at once as far as the clients go."""
+    for done in together(lambda name: site.api.deploy(request(site, name)), names):
+        if shares:
+            shares.add(done)
+    site.apps.extend(names)
+
+
+def filled(site, arguments):
+    """The apps are there, also where this part runs alone."""
+    missing = [name for names in rounds(arguments.apps) for name in names if name not in site.apps]
+    if missing:
+        print(f"    deploying {len(missing)} apps first", flush=True)
+        put(site, missing)
+
+
+def noop(report, site, arguments):
+    filled(site, arguments)
+    before = site.cluster.requests()
+    begin = time.monotonic()
+    answers = together(lambda name: site.api.call("POST", "/plans", request(site, name))["noop"], site.apps)
+    seconds = time.monotonic() - begin
+    after = site.cluster.requests()
+    apps, trials = len(site.apps), dry_runs(before, after)
+    reads = sum(
+        count - before.get((verb, resource, dry_run), 0)
+        for (verb, resource, dry_run), count in after.items()
+        if verb == "GET" and resource in RESOURCES
+    )
+    report.add(f"no-op plan of {apps} apps", seconds, "s")
+    report.add("no-op plans: of them not empty", answers.count(False), "", 0)
+    report.add("no-op plans: dry runs", int(trials), "")
+    report.add("no-op plans: reads of objects (of everybody in that time)", int(reads), "")
+    report.add("no-op plans: requests of Freehold for each app", (trials + reads) / apps, "")
+    report.add(f"resident memory, {apps} stacks", site.platform.resident(), "MB", 128 if apps <= 1000 else None)
+
+
+def dry_runs(before, after):
+    return sum(count - before.get(key, 0) for key, count in after.items() if key[2])
+
+
+# What an app consists of.
+RESOURCES = {
+    "namespaces", "limitranges", "serviceaccounts", "networkpolicies", "configmaps", "deployments", "services",
+}
+
+
+def destroy(report, site, arguments):
+    filled(site, arguments)
+    chosen = site.apps[:DESTROYED]
+    stacks = together(lambda name: find(site, name), chosen)
+    begin = time.monotonic()
+    together(lambda stack: take_away(site, stack), stacks)
+    seconds = time.monotonic() - begin
+    left = residue(site.cluster, {stack["id"] for stack in stacks})
+    for name in left[:10]:
+        print(f"    left: {name}", flush=True)
+    site.apps = site.apps[DESTROYED:]
+    report.add(f"destroy of {len(chosen)} stacks", seconds, "s")
+    report.add("destroy: objects left, of any type", len(left), "", 0)
+
+
+def find(site, name):
+    found = site.api.call("GET", f"/stacks?app=flux&kind=tenant&name={name}")["items"]
+    return found[0]
+
+
+def take_away(site, stack):
+    operation = site.api.call("DELETE", f"/stacks/{stack['id']}?confirm={stack['name']}&dump=false")
+    site.api.events(operation["id"])
+
+
+def residue(cluster, stacks):
+    """Every object of every type that bears the mark of one of these stacks, or lies in a namespace that does."""
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    left = []
+    for kind in kinds:
+        listed = cluster.get(kind, "--all-namespaces", "--selector", "freehold.dev/stack")
+        for item in listed.get("items", []):
+            if item["metadata"]["labels"]["freehold.dev/stack"] in stacks:
+                left.append(f"{kind} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}")
+    return left

@@ -1,0 +1,37 @@
+"""Runs benchmarks and prints their figures. See scripts/bench."""
+
+import argparse
+import signal
+import sys
+
+import kubernetes
+import local
+from report import Report
+
+BENCHMARKS = {"local": local.run, "kubernetes": kubernetes.run}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("name", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("--json", help="write one JSON object a line to this file")
+    parser.add_argument("--only", help="only the figures of this part; of a cluster also several, with commas")
+    parser.add_argument("--apps", type=int, default=1000, help="how many apps are put into a cluster")
+    parser.add_argument("--repeat", type=int, default=20, help="how many tenants and rollouts there are in a cluster")
+    arguments = parser.parse_args()
+    # Whoever ends this gets everything cleaned up that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    names = BENCHMARKS if arguments.name == "all" else [arguments.name]
+    try:
+        for name in names:
+            BENCHMARKS[name](report, arguments)
+    finally:
+        # What was measured before something went wrong is told, too.
+        report.show(sys.stdout)
+        if arguments.json:
+            report.write(arguments.json)
+
+
+if __name__ == "__main__":
+    main()

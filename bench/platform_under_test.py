@@ -1,0 +1,84 @@
+"""A Freehold of its own for a benchmark: data directory, ports, the running `freehold up`."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+TOP = pathlib.Path(os.environ["FREEHOLD_TOP"])
+BINARY = os.environ["FREEHOLD_BINARY"]
+GUESTBOOK = TOP / "examples" / "guestbook"
+GUESTBOOK_BINARY = GUESTBOOK / "target" / "release" / "guestbook"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Platform:
+    def __enter__(self):
+        self.directory = tempfile.mkdtemp(prefix="freehold-bench-", dir="/var/tmp")
+        os.chmod(self.directory, 0o711)
+        self.router = free_port()
+        self.environment = {
+            **os.environ,
+            "FREEHOLD_DATA_DIR": f"{self.directory}/data",
+            "XDG_CACHE_HOME": f"{self.directory}/cache",
+        }
+        self.environment.pop("CARGO_TARGET_DIR", None)
+        self.log = open(f"{self.directory}/up.log", "w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [BINARY, "up", "--port", str(self.router)], env=self.environment, stdout=self.log, stderr=self.log
+        )
+        announced = pathlib.Path(self.directory, "data", "server.json")
+        deadline = time.monotonic() + 60
+        while not announced.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(pathlib.Path(self.log.name).read_text(encoding="utf-8"))
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def command(self, *arguments):
+        return [BINARY, *map(str, arguments)]
+
+    def run(self, *arguments, check=True):
+        result = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, check=False
+        )
+        if check and result.returncode != 0:
+            raise SystemExit(f"{arguments}: exit code {result.returncode}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def deploy(self, tenant, tier="pro", directory=GUESTBOOK):
+        return self.run("deploy", directory, "--tenant", tenant, "--tier", tier, "--yes", "--json")
+
+    def superuser_url(self):
+        settings = json.loads(pathlib.Path(self.directory, "data", "settings.json").read_text(encoding="utf-8"))
+        password = pathlib.Path(self.directory, "data", "postgres", "password").read_text(encoding="utf-8").strip()
+        return f"postgresql://postgres:{password}@127.0.0.1:{settings['postgres_port']}/postgres"
+
+    def resident(self):
+        """Resident memory of the Freehold process, in MB (2^20 bytes)."""
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise SystemExit("no VmRSS")
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,14 @@
+//! Diagnostics as text: for people, for programs, for code scanners, for GitHub's workflows.
+
+mod github;
+mod json;
+mod lines;
+mod sarif;
+mod text;
+mod wrap;
+
+pub use github::github;
+pub use json::json;
+pub use sarif::sarif;
+pub use text::{plain, text};
+pub use wrap::{WIDTH, wrap};

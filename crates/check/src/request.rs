@@ -1,0 +1,74 @@
+//! The rules that need a request: which stack, of which tier.
+
+use freehold_graph::{Request, StackKind};
+use freehold_spec::{App, Reference};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::rules::{UUID, too_long};
+use crate::scope::{listed, suggestion};
+
+/// Checks a request against the app. What sticks from earlier deploys has to be filled in already.
+pub fn request(app: &App, request: &Request) -> Vec<Diagnostic> {
+    tier(app, request).into_iter().chain(stage(app, request)).chain(hosts(app, request)).collect()
+}
+
+/// Host names that are too long with the name of this stack and of its tier.
+fn hosts(app: &App, request: &Request) -> Vec<Diagnostic> {
+    let stack = &request.key;
+    let length = |reference: &Reference| match reference {
+        Reference::StackName => stack.name.as_str().len(),
+        Reference::StackKind => stack.kind.as_str().len(),
+        Reference::StackId => UUID,
+        Reference::TierName => request.tier.as_ref().map_or(0, |tier| tier.as_str().len()),
+        _ => 1,
+    };
+    let long = app.routes.iter().filter_map(|(name, route)| {
+        let why = too_long(&route.host, length)?;
+        let message = format!("the host of route {name} is no host name for the {} {}: {why}", stack.kind, stack.name);
+        Some(
+            Diagnostic::error(Code::BadHost, message)
+                .help(format!("choose a shorter name than {}, or a shorter `host` in `[route.{name}]`", stack.name)),
+        )
+    });
+    long.collect()
+}
+
+fn tier(app: &App, request: &Request) -> Option<Diagnostic> {
+    let stack = &request.key;
+    match &request.tier {
+        Some(tier) if stack.kind != StackKind::Tenant => {
+            let message =
+                format!("the {} {} can't have the tier {tier}: only tenants have one", stack.kind, stack.name);
+            Some(Diagnostic::error(Code::TierNotForKind, message).help("leave the tier out"))
+        }
+        Some(tier) if !app.tiers.contains_key(tier) => {
+            let message = format!("{} has no tier {tier}", app.name.value);
+            let help = suggestion(tier.as_str(), app.tiers.keys()).unwrap_or_else(|| match app.tiers.is_empty() {
+                true => "the app defines no tiers: leave it out, or add `[tier.NAME]`".to_owned(),
+                false => format!("its tiers are {}", listed(&app.tiers)),
+            });
+            Some(Diagnostic::error(Code::UnknownTier, message).help(help))
+        }
+        None if stack.kind == StackKind::Tenant && !app.tiers.is_empty() => {
+            let message = format!("the tenant {} needs a tier, for {} has some", stack.name, app.name.value);
+            Some(
+                Diagnostic::error(Code::TierRequired, message)
+                    .help(format!("say --tier with one of {}", listed(&app.tiers))),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Where an app defines stages, there are no others; where it defines none, any name will do.
+fn stage(app: &App, request: &Request) -> Option<Diagnostic> {
+    let stack = &request.key;
+    if stack.kind != StackKind::Stage || app.stages.is_empty() || app.stages.contains_key(stack.name.as_str()) {
+        return None;
+    }
+    let message = format!("{} has no stage {}", app.name.value, stack.name);
+    let help = suggestion(stack.name.as_str(), app.stages.keys())
+        .unwrap_or_else(|| format!("its stages are {}; add `[stage.{}]` for another", listed(&app.stages), stack.name));
+    Some(Diagnostic::error(Code::UnknownStage, message).help(help))
+}

@@ -1,0 +1,103 @@
+//! The environment contract: what a program reads against what is set for it.
+
+use freehold_spec::app::Read;
+use freehold_spec::{EnvName, Spanned, nearest};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::scope::{Program, Scope};
+
+pub(super) fn check(scope: &mut Scope<'_>) {
+    for program in scope.programs() {
+        reserved(scope, &program);
+        if let Some(reads) = program.reads {
+            not_set(scope, &program, reads);
+            not_read(scope, &program, reads);
+        }
+    }
+}
+
+/// Variables that Freehold sets itself: `PORT`, and the marks by which it knows its processes.
+fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
+    for (name, value) in program.env {
+        let why = match name.as_str() {
+            "PORT" if program.word == "service" => "the port is given to each process of the service, on every target",
+            name if name.starts_with("FREEHOLD_") => "Freehold knows its processes by the variables of this prefix",
+            _ => continue,
+        };
+        let diagnostic =
+            Diagnostic::error(Code::ReservedVariable, format!("{name} is set by Freehold, and only by it"))
+                .at(value.span, "set by hand")
+                .note(why);
+        let port = name.as_str() == "PORT";
+        let help = if port { "leave it out, and say `port = …` in the service" } else { "choose another name" };
+        scope.report(diagnostic.help(help));
+    }
+}
+
+/// Variables that are read and that nobody sets.
+fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]) {
+    let path = &program.path;
+    if !scope.knows(&format!("{path}.env")) || !scope.knows(&format!("{path}.port")) {
+        return;
+    }
+    let missing = reads.iter().filter(|read| {
+        let by_freehold = program.has_port && read.name.as_str() == "PORT";
+        !read.optional && !by_freehold && !program.env.contains_key(&read.name)
+    });
+    for read in missing {
+        let message = format!("{} {} reads {}, and nobody sets it", program.word, program.name, read.name);
+        let diagnostic = Diagnostic::error(Code::VariableNotSet, message).at(read.span, "not set");
+        scope.report(match remedy(program, read, reads) {
+            Remedy::Rename(set) => {
+                let place = program.env.get(set).map_or(program.span, |value| value.span);
+                diagnostic
+                    .at(place, format!("`{set}` is set"))
+                    .help(format!("`{set}` is set, the app reads `{}`: use one name", read.name))
+            }
+            Remedy::Say(help) => diagnostic.help(help),
+        });
+    }
+}
+
+enum Remedy<'a> {
+    Rename(&'a EnvName),
+    Say(String),
+}
+
+fn remedy<'a>(program: &Program<'a>, read: &Read, reads: &[Spanned<Read>]) -> Remedy<'a> {
+    if read.name.as_str() == "PORT" && program.word == "service" {
+        return Remedy::Say("give the service a `port`; then Freehold sets PORT".to_owned());
+    }
+    let unread = program.env.keys().filter(|name| !is_read(reads, name));
+    let near = nearest(read.name.as_str(), unread.clone().map(EnvName::as_str));
+    match unread.into_iter().find(|name| Some(name.as_str()) == near) {
+        Some(set) => Remedy::Rename(set),
+        None => Remedy::Say(format!(
+            "set it in `[{0}.env]`, or write `\"{1}?\"` if the program does without it",
+            program.path, read.name
+        )),
+    }
+}
+
+/// Variables that are set and never read.
+fn not_read(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]) {
+    for (name, value) in program.env.iter().filter(|(name, _)| !is_read(reads, name)) {
+        let unset = reads.iter().map(|read| read.name.as_str()).filter(|read| !program.env.contains_key(*read));
+        let (message, help) = match nearest(name.as_str(), unset.filter(|read| *read != "PORT")) {
+            Some(near) => (
+                format!("`{name}` is set, the app reads `{near}`"),
+                format!("call it `{near}`, or add \"{name}\" to `reads`"),
+            ),
+            None => (
+                format!("{name} is set for {} {}, which doesn't read it", program.word, program.name),
+                format!("add \"{name}\" to `reads`, or leave it out"),
+            ),
+        };
+        scope.report(Diagnostic::warning(Code::VariableNotRead, message).at(value.span, "never read").help(help));
+    }
+}
+
+fn is_read(reads: &[Spanned<Read>], name: &EnvName) -> bool {
+    reads.iter().any(|read| read.name == *name)
+}

@@ -1,0 +1,29 @@
+//! The rules that need nothing but the app. A file for each family.
+
+mod artifacts;
+mod contract;
+mod data;
+mod pods;
+mod quota;
+mod references;
+mod routes;
+mod secrets;
+mod tiers;
+
+use crate::scope::Scope;
+
+pub use data::EXTENSIONS;
+pub(crate) use routes::{UUID, too_long};
+
+/// Applies every rule.
+pub(crate) fn check(scope: &mut Scope<'_>) {
+    references::check(scope);
+    contract::check(scope);
+    secrets::check(scope);
+    tiers::check(scope);
+    quota::check(scope);
+    pods::check(scope);
+    data::check(scope);
+    routes::check(scope);
+    artifacts::check(scope);
+}

@@ -1,0 +1,289 @@
+//! Whether the app fits into a tier's quota, as a cluster would count it, in every phase of its life.
+//!
+//! ```text
+//! a pod        = the larger of  Σ its containers  and  its largest init container
+//! running      = Σ copies × pod   +  every scheduled job, for each may run at any time
+//! an update    = running          +  the larger of  Σ jobs that run once (before the services, beside the old ones)
+//!                                              and  Σ one pod of each rolling service (all of them may roll at once)
+//! scaled up    = the same with the autoscaler's most copies
+//! ```
+//!
+//! What counts are limits: the quota has the tier's figures for requests and for limits alike, and no request is
+//! greater than its limit. Pods that have ended don't count. Those that are ending do, until they are gone: an update
+//! of several copies then goes on as the old ones go, and needs no more room for that. Not counted: databases that run as
+//! pods of their own, for only the target knows whether they do.
+
+use freehold_spec::app::{Job, Service, Tier, Update};
+use freehold_spec::{App, Cpu, Memory, Name, Spanned};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::scope::Scope;
+
+pub(super) fn check(scope: &mut Scope<'_>) {
+    if !scope.knows_all() {
+        return;
+    }
+    let app = scope.app;
+    for (name, tier) in &app.tiers {
+        let cpu = tier.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
+        let memory = tier.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
+        let pods = tier.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
+        for (resource, limit) in [cpu, memory, pods].into_iter().flatten() {
+            let demand = Demand::new(app, tier, resource);
+            if let Some(diagnostic) = demand.beyond(app, name, &limit) {
+                scope.report(diagnostic);
+            }
+        }
+    }
+}
+
+/// What a quota counts.
+#[derive(Clone, Copy)]
+struct Resource {
+    key: &'static str,
+    /// "the tier allows less …".
+    less: &'static str,
+    show: fn(u64) -> String,
+    of_container: fn(Cpu, Memory) -> u64,
+}
+
+const CPU: Resource = Resource {
+    key: "cpu",
+    less: "less processor time",
+    show: |amount| Cpu(amount).to_string(),
+    of_container: |cpu, _| cpu.0,
+};
+const MEMORY: Resource = Resource {
+    key: "memory",
+    less: "less memory",
+    show: |amount| Memory(amount).to_string(),
+    of_container: |_, memory| memory.0,
+};
+/// A pod is one, whatever is in it.
+const PODS: Resource =
+    Resource { key: "pods", less: "fewer processes", show: |amount| amount.to_string(), of_container: |_, _| 1 };
+
+impl Resource {
+    fn counts_pods(&self) -> bool {
+        self.key == PODS.key
+    }
+
+    /// A figure as it is written in the definition.
+    fn written(&self, amount: u64) -> String {
+        let figure = (self.show)(amount);
+        if self.counts_pods() { figure } else { format!("{figure:?}") }
+    }
+
+    /// `web of 500m`; of pods only the name, for each is one.
+    fn named(&self, name: &Name, amount: u64) -> String {
+        if self.counts_pods() { name.to_string() } else { format!("{name} of {}", (self.show)(amount)) }
+    }
+
+    fn job(&self, app: &App, job: &Job) -> u64 {
+        let service = app.services.get(&job.service.value);
+        let cpu = job.cpu.as_ref().or(service.map(|service| &service.cpu)).map_or(Cpu(0), |cpu| cpu.limit);
+        let memory =
+            job.memory.as_ref().or(service.map(|service| &service.memory)).map_or(Memory(0), |memory| memory.limit);
+        (self.of_container)(cpu, memory)
+    }
+}
+
+/// What one pod of a service takes, and of what.
+struct Pod {
+    own: u64,
+    sidecars: Vec<(Name, u64)>,
+    /// The largest init container.
+    init: Option<(Name, u64)>,
+}
+
+impl Pod {
+    fn new(service: &Service, resource: Resource) -> Self {
+        let of = |cpu: Cpu, memory: Memory| (resource.of_container)(cpu, memory);
+        let own = of(service.cpu.limit, service.memory.limit);
+        if resource.counts_pods() {
+            return Self { own, sidecars: Vec::new(), init: None };
+        }
+        let sidecars = service.sidecars.iter().map(|(name, one)| (name.clone(), of(one.cpu.limit, one.memory.limit)));
+        let init = service.init.iter().map(|(name, one)| (name.clone(), of(one.cpu.limit, one.memory.limit)));
+        Self { own, sidecars: sidecars.collect(), init: init.max_by_key(|(_, amount)| *amount) }
+    }
+
+    fn containers(&self) -> u64 {
+        self.sidecars.iter().fold(self.own, |sum, (_, amount)| sum.saturating_add(*amount))
+    }
+
+    /// Init containers run before the others, so the larger of both counts.
+    fn total(&self) -> u64 {
+        self.init.as_ref().map_or(0, |(_, amount)| *amount).max(self.containers())
+    }
+
+    /// Why a pod takes what it takes, where that can't be seen from the service's own figure.
+    fn explained(&self, service: &Name, show: fn(u64) -> String) -> Option<String> {
+        let total = show(self.total());
+        if let Some((name, _)) = self.init.as_ref().filter(|(_, amount)| *amount > self.containers()) {
+            let containers = show(self.containers());
+            return Some(format!(
+                "a pod of {service} takes {total}, as its init container {name} does: more than the {containers} of what runs later"
+            ));
+        }
+        let sidecars: Vec<String> =
+            self.sidecars.iter().map(|(name, amount)| format!("{} of {name}", show(*amount))).collect();
+        let own = show(self.own);
+        (!sidecars.is_empty()).then(|| format!("a pod of {service} takes {own} + {} = {total}", sidecars.join(" + ")))
+    }
+}
+
+/// The pods of a service.
+struct Pods<'a> {
+    service: &'a Name,
+    pod: Pod,
+    copies: u32,
+    /// With the autoscaler at its most.
+    most: u32,
+    rolling: bool,
+}
+
+/// What an app takes of a resource in a tier.
+struct Demand<'a> {
+    resource: Resource,
+    services: Vec<Pods<'a>>,
+    /// Jobs on a schedule.
+    scheduled: Vec<(&'a Name, u64)>,
+    /// Jobs that run once for each revision; those without an edge between them run at once.
+    once: Vec<(&'a Name, u64)>,
+}
+
+/// Sums without an overflow: figures are bounded, their number isn't.
+fn sum(amounts: impl IntoIterator<Item = u64>) -> u64 {
+    amounts.into_iter().fold(0, u64::saturating_add)
+}
+
+impl<'a> Demand<'a> {
+    fn new(app: &'a App, tier: &Tier, resource: Resource) -> Self {
+        let services = app.services.iter().map(|(name, service)| {
+            let copies = tier.replicas.get(name).unwrap_or(&service.replicas).value;
+            let most = service.autoscale.as_ref().map_or(copies, |autoscale| autoscale.max.value.max(copies));
+            let rolling = service.update == Update::Rolling;
+            Pods { service: name, pod: Pod::new(service, resource), copies, most, rolling }
+        });
+        let jobs = |scheduled: bool| {
+            let jobs = app.jobs.iter().filter(move |(_, job)| job.schedule.is_some() == scheduled);
+            jobs.map(|(name, job)| (name, resource.job(app, job))).collect()
+        };
+        Self { resource, services: services.collect(), scheduled: jobs(true), once: jobs(false) }
+    }
+
+    fn running(&self, copies: fn(&Pods<'a>) -> u32) -> u64 {
+        let services = self.services.iter().map(|pods| pods.pod.total().saturating_mul(copies(pods).into()));
+        sum(services.chain(self.scheduled.iter().map(|(_, amount)| *amount)))
+    }
+
+    /// One pod of each rolling service.
+    fn surge(&self) -> u64 {
+        sum(self.rolling().iter().map(|pods| pods.pod.total()))
+    }
+
+    fn once(&self) -> u64 {
+        sum(self.once.iter().map(|(_, amount)| *amount))
+    }
+
+    /// What an update takes on top.
+    fn update(&self) -> u64 {
+        self.surge().max(self.once())
+    }
+
+    /// The services that are updated by a surge, the largest first.
+    fn rolling(&self) -> Vec<&Pods<'a>> {
+        let mut rolling: Vec<_> = self.services.iter().filter(|pods| pods.rolling).collect();
+        rolling.sort_by_key(|pods| std::cmp::Reverse(pods.pod.total()));
+        rolling
+    }
+
+    /// What is wrong with the quota, if anything is. The first phase that doesn't fit is told, and a figure that does for all.
+    fn beyond(&self, app: &App, tier: &Name, quota: &Spanned<u64>) -> Option<Diagnostic> {
+        let show = self.resource.show;
+        let name = &app.name.value;
+        let running = self.running(|pods| pods.copies);
+        let peak = running.saturating_add(self.update());
+        let most = self.running(|pods| pods.most);
+        let enough = most.saturating_add(self.update());
+        let raise = format!("raise {} to {}", self.resource.key, self.resource.written(enough));
+        let mut found = if running > quota.value {
+            let message = format!("the tier {tier} allows {} than the app needs", self.resource.less);
+            Diagnostic::error(Code::QuotaTooSmall, message)
+                .at(quota.span, format!("{name} needs {} while running", show(running)))
+                .note(self.arithmetic(|pods| pods.copies, running))
+                .help(format!("{raise}, or give the services less"))
+        } else if peak > quota.value {
+            let rolling = if self.surge() >= self.once() { "rolling " } else { "" };
+            let label = format!("{name} needs {} while running, {} during an update", show(running), show(peak));
+            Diagnostic::error(Code::NoRoomForUpdate, format!("this quota lets no {rolling}update through"))
+                .at(quota.span, label)
+                .note(format!("{}, and {}", self.arithmetic(|pods| pods.copies, running), self.on_top()))
+                .note("with this quota an update waits until its deadline and then fails")
+                .help(format!("{raise}, or {}", self.instead(quota.value.saturating_sub(running))))
+        } else if enough > quota.value {
+            let label = format!("{name} needs {} when scaled up, {} during an update", show(most), show(enough));
+            let on_top = if self.update() > 0 { format!(", and {}", self.on_top()) } else { String::new() };
+            Diagnostic::error(Code::NoRoomToScale, "this quota leaves the autoscaler no room")
+                .at(quota.span, label)
+                .note(format!("{}{on_top}", self.arithmetic(|pods| pods.most, most)))
+                .note("with this quota copies are refused under load, when they are needed")
+                .help(format!("{raise}, or lower `max` of {}", self.scaled()))
+        } else {
+            return None;
+        };
+        // Right behind the arithmetic.
+        found.notes.splice(1..1, self.services.iter().filter_map(|pods| pods.pod.explained(pods.service, show)));
+        Some(found)
+    }
+
+    /// `2 × 500m + 350m of digest = 1350m`.
+    fn arithmetic(&self, copies: fn(&Pods<'a>) -> u32, total: u64) -> String {
+        let show = self.resource.show;
+        let services = self.services.iter().map(|pods| match self.resource.counts_pods() {
+            true => copies(pods).to_string(),
+            false => format!("{} × {}", copies(pods), show(pods.pod.total())),
+        });
+        let jobs = self.scheduled.iter().map(|(name, amount)| format!("{} of {name}", show(*amount)));
+        format!("{} = {}", services.chain(jobs).collect::<Vec<_>>().join(" + "), show(total))
+    }
+
+    /// What comes on top during an update.
+    fn on_top(&self) -> String {
+        let (surge, once) = (self.surge(), self.once());
+        if surge >= once {
+            let more: Vec<String> = self
+                .rolling()
+                .iter()
+                .map(|pods| format!("one more {}", self.resource.named(pods.service, pods.pod.total())))
+                .collect();
+            return format!("{} for the surge", more.join(", "));
+        }
+        let jobs: Vec<String> = self.once.iter().map(|(name, amount)| self.resource.named(name, *amount)).collect();
+        format!("{} beside the old version", jobs.join(", "))
+    }
+
+    /// What to do about an update that doesn't fit, other than raising the quota. `room` is what is left while running.
+    fn instead(&self, room: u64) -> String {
+        if self.once() > room {
+            return "give the jobs or the services less".to_owned();
+        }
+        let mut surge = self.surge();
+        let mut recreated = Vec::new();
+        for pods in self.rolling() {
+            if surge > room {
+                surge = surge.saturating_sub(pods.pod.total());
+                recreated.push(pods.service.as_str());
+            }
+        }
+        format!("set `update = \"recreate\"` for {}", recreated.join(" and "))
+    }
+
+    /// The services that may be scaled beyond their copies.
+    fn scaled(&self) -> String {
+        let scaled = self.services.iter().filter(|pods| pods.most > pods.copies);
+        scaled.map(|pods| pods.service.as_str()).collect::<Vec<_>>().join(" and ")
+    }
+}

@@ -1,0 +1,167 @@
+//! References and names that have to lead somewhere.
+
+use std::collections::BTreeMap;
+
+use freehold_spec::template::DatabaseField;
+use freehold_spec::{Name, Reference, Span, Spanned};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::scope::{Scope, listed, suggestion};
+
+pub(super) fn check(scope: &mut Scope<'_>) {
+    dangling(scope);
+    unknown_services(scope);
+    cycles(scope);
+    unreachable(scope);
+    migrator_in_service(scope);
+    no_service(scope);
+}
+
+/// `${…}` of something that isn't defined.
+fn dangling(scope: &mut Scope<'_>) {
+    for reference in scope.references() {
+        let app = scope.app;
+        let (word, name, names): (_, _, Vec<&Name>) = match &reference.value {
+            Reference::Database(name, _) => ("database", name, app.databases.keys().collect()),
+            Reference::ServiceUrl(name) => ("service", name, app.services.keys().collect()),
+            Reference::RouteUrl(name) => ("route", name, app.routes.keys().collect()),
+            Reference::Secret(name) => ("secret", name, app.secrets.keys().collect()),
+            _ => continue,
+        };
+        if names.contains(&name) || !scope.knows(&format!("{word}.{name}")) {
+            continue;
+        }
+        let message = format!("`${{{}}}` refers to a {word} that isn't defined", reference.value);
+        let help = suggestion(name.as_str(), names.iter().copied())
+            .unwrap_or_else(|| format!("define it in `[{word}.{name}]`, or leave the reference out"));
+        let label = format!("there is no `[{word}.{name}]`");
+        scope.report(Diagnostic::error(Code::Dangling, message).at(reference.span, label).help(help));
+    }
+}
+
+/// Jobs and routes of a service that isn't defined.
+fn unknown_services(scope: &mut Scope<'_>) {
+    let jobs = scope.app.jobs.iter().map(|(name, job)| (format!("job {name}"), &job.service));
+    let routes = scope.app.routes.iter().map(|(name, route)| (format!("route {name}"), &route.service));
+    let services = &scope.app.services;
+    let unknown: Vec<(String, &Spanned<Name>)> =
+        jobs.chain(routes).filter(|(_, service)| !services.contains_key(&service.value)).collect();
+    for (who, service) in unknown {
+        if !scope.knows(&format!("service.{}", service.value)) {
+            continue;
+        }
+        let help = suggestion(service.as_str(), services.keys()).unwrap_or_else(|| match services.is_empty() {
+            true => "the app has no service at all".to_owned(),
+            false => format!("the app's services are {}", listed(services)),
+        });
+        let message = format!("{who} names the service {}, which isn't defined", service.value);
+        scope.report(Diagnostic::error(Code::UnknownService, message).at(service.span, "no such service").help(help));
+    }
+}
+
+/// Routes whose host names are made from each other's URLs.
+fn cycles(scope: &mut Scope<'_>) {
+    let edges: BTreeMap<&Name, Vec<(&Name, Span)>> = scope
+        .app
+        .routes
+        .iter()
+        .map(|(name, route)| {
+            let targets = route.host.references().filter_map(|reference| match &reference.value {
+                Reference::RouteUrl(target) => Some((target, reference.span)),
+                _ => None,
+            });
+            (name, targets.collect())
+        })
+        .collect();
+    for (name, targets) in &edges {
+        for (target, span) in targets {
+            let Some(path) = way(&edges, target, name) else { continue };
+            // A circle is reported once, at the first of its names.
+            if path.iter().any(|other| other < name) {
+                continue;
+            }
+            let circle = [&[*name], path.as_slice()].concat();
+            let circle = circle.iter().map(|name| format!("route.{name}")).collect::<Vec<_>>().join(" → ");
+            let diagnostic = Diagnostic::error(Code::Cycle, "these routes' host names are made from each other")
+                .at(*span, "this closes the circle")
+                .note(circle)
+                .help("write the host name out in one of them");
+            scope.report(diagnostic);
+        }
+    }
+}
+
+/// The way from one name to another, both included.
+fn way<'n>(edges: &BTreeMap<&'n Name, Vec<(&'n Name, Span)>>, from: &'n Name, to: &'n Name) -> Option<Vec<&'n Name>> {
+    let mut open = vec![vec![from]];
+    let mut seen = vec![from];
+    while let Some(path) = open.pop() {
+        let last = *path.last()?;
+        if last == to {
+            return Some(path);
+        }
+        for (next, _) in edges.get(last).into_iter().flatten() {
+            if !seen.contains(next) {
+                seen.push(next);
+                open.push([path.as_slice(), &[*next]].concat());
+            }
+        }
+    }
+    None
+}
+
+/// Services that are asked over HTTP and have no port.
+fn unreachable(scope: &mut Scope<'_>) {
+    let services = &scope.app.services;
+    let has_none = |name: &Name| services.get(name).is_some_and(|service| service.port.is_none());
+    for reference in scope.references() {
+        if let Reference::ServiceUrl(name) = &reference.value
+            && has_none(name)
+            && scope.knows(&format!("service.{name}.port"))
+        {
+            let message = format!("service {name} has no port, so it has no URL");
+            let diagnostic = Diagnostic::error(Code::NoPortToReach, message)
+                .at(reference.span, "nothing listens there")
+                .help(format!("set `port` in `[service.{name}]`"));
+            scope.report(diagnostic);
+        }
+    }
+    for (name, service) in services {
+        let paths = [&service.health.ready, &service.health.live];
+        let path = paths.into_iter().flatten().next();
+        if let Some(path) = path
+            && has_none(name)
+            && scope.knows(&format!("service.{name}.port"))
+        {
+            let message = format!("service {name} has no port, so its health can't be asked over HTTP");
+            let diagnostic = Diagnostic::error(Code::NoPortToReach, message).at(path.span, "nobody would answer").help(
+                "set `port`, or leave `health` out: without a port, a service is ready when it has lived for a second",
+            );
+            scope.report(diagnostic);
+        }
+    }
+}
+
+/// Services, or what runs in their pods, that get the URL of the role that owns the schema.
+fn migrator_in_service(scope: &mut Scope<'_>) {
+    for program in scope.programs().iter().filter(|program| program.word != "job") {
+        for reference in program.env.values().flat_map(|template| template.references()) {
+            let Reference::Database(database, DatabaseField::MigrationUrl) = &reference.value else { continue };
+            let (word, name) = (program.word, program.name);
+            let message = format!("{word} {name} gets the role that may change and drop everything in {database}");
+            let diagnostic = Diagnostic::warning(Code::MigratorInService, message)
+                .at(reference.span, "the migrator's URL")
+                .help(format!("use `${{database.{database}.url}}` here, and migrate in a job"));
+            scope.report(diagnostic);
+        }
+    }
+}
+
+fn no_service(scope: &mut Scope<'_>) {
+    if scope.app.services.is_empty() && scope.knows_all() {
+        let message = format!("the app {} has no service, so nothing would run", scope.app.name.value);
+        let diagnostic = Diagnostic::warning(Code::NoService, message).at(scope.app.name.span, "");
+        scope.report(diagnostic.help("add a `[service.NAME]`"));
+    }
+}

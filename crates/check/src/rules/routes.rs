@@ -1,0 +1,199 @@
+//! Routes: host names, paths, and the services behind them.
+
+use std::collections::BTreeMap;
+
+use freehold_spec::app::Route;
+use freehold_spec::template::{DatabaseField, Part};
+use freehold_spec::{Name, Reference, Template};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::scope::Scope;
+
+pub(super) fn check(scope: &mut Scope<'_>) {
+    without_port(scope);
+    bad_hosts(scope);
+    shared_hosts(scope);
+    same_host(scope);
+    same_prefix(scope);
+}
+
+fn without_port(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        let service = &route.service;
+        let portless = scope.app.services.get(&service.value).is_some_and(|service| service.port.is_none());
+        if portless && scope.knows(&format!("service.{}.port", service.value)) {
+            let message = format!("route {name} leads to {}, which has no port", service.value);
+            let diagnostic = Diagnostic::error(Code::RouteWithoutPort, message)
+                .at(service.span, "takes no requests")
+                .help(format!("set `port` in `[service.{}]`, or leave the route out", service.value));
+            scope.report(diagnostic);
+        }
+    }
+}
+
+/// Host names that can't be one, whatever the references stand for.
+fn bad_hosts(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        if let Some((span, why)) = wrong(&route.host) {
+            let diagnostic = Diagnostic::error(Code::BadHost, format!("the host of route {name} is no host name"))
+                .at(span.unwrap_or(route.host.span), why)
+                .help("for example: \"${stack.name}.${target.domain}\"");
+            scope.report(diagnostic);
+        }
+    }
+}
+
+/// What makes a host name impossible.
+fn wrong(host: &Template) -> Option<Why> {
+    host.parts.iter().find_map(unfit).or_else(|| badly_joined(host)).or_else(|| {
+        let why = too_long(host, shortest)?;
+        Some((None, format!("{why}, however short the names are")))
+    })
+}
+
+/// The shortest text that a reference can stand for.
+fn shortest(reference: &Reference) -> usize {
+    match reference {
+        Reference::StackId => UUID,
+        Reference::StackKind => "stage".len(),
+        Reference::TierName => 0,
+        _ => 1,
+    }
+}
+
+/// The length of a UUID as text.
+pub(crate) const UUID: usize = 36;
+/// The longest part of a host name between dots, and the longest host name, without a dot at its end (RFC 1035, 2.3.4).
+const LONGEST: (usize, usize) = (63, 253);
+
+/// Whether a host name is too long, or a part of it between dots; `length` tells that of the text for a reference.
+pub(crate) fn too_long(host: &Template, length: impl Fn(&Reference) -> usize) -> Option<String> {
+    let text: String = host
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Reference(reference) => "x".repeat(length(&reference.value)),
+        })
+        .collect();
+    let longest = text.split('.').map(str::len).max().unwrap_or_default();
+    match (longest, text.len()) {
+        (label, _) if label > LONGEST.0 => {
+            Some(format!("a part has {label} characters, and {} are the most", LONGEST.0))
+        }
+        (_, whole) if whole > LONGEST.1 => Some(format!("it has {whole} characters, and {} are the most", LONGEST.1)),
+        _ => None,
+    }
+}
+
+type Why = (Option<freehold_spec::Span>, String);
+
+/// A piece that no host name contains.
+fn unfit(part: &Part) -> Option<Why> {
+    match part {
+        Part::Text(text) => {
+            let odd = text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'))?;
+            Some((None, format!("{odd:?} can't be in a host name")))
+        }
+        Part::Reference(reference) => {
+            let what = match &reference.value {
+                Reference::RouteUrl(_) | Reference::ServiceUrl(_) => "a URL is no part of a host name",
+                Reference::Database(_, DatabaseField::Name) => "the name of a database is no part of a host name",
+                _ => return None,
+            };
+            Some((Some(reference.span), what.to_owned()))
+        }
+    }
+}
+
+/// Empty labels, and labels that begin or end with a hyphen.
+fn badly_joined(host: &Template) -> Option<Why> {
+    let text: String = host
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            // Any name will do: what matters is what stands around it.
+            Part::Reference(_) => "x",
+        })
+        .collect();
+    if text.is_empty() {
+        return Some((None, "it is empty".to_owned()));
+    }
+    let labels = text.split('.');
+    let bad = labels.into_iter().find(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-'))?;
+    Some((
+        None,
+        if bad.is_empty() {
+            "two dots, or one at an end".to_owned()
+        } else {
+            "a part begins or ends with a hyphen".to_owned()
+        },
+    ))
+}
+
+/// Host names that would be the same for every stack.
+fn shared_hosts(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        let own = route
+            .host
+            .references()
+            .any(|reference| matches!(reference.value, Reference::StackName | Reference::StackId));
+        if !own && wrong(&route.host).is_none() && scope.knows(&format!("route.{name}.host")) {
+            let message = format!("every stack would claim the same host name for route {name}");
+            let diagnostic = Diagnostic::warning(Code::HostSharedByStacks, message)
+                .at(route.host.span, "the same for all")
+                .note("the first stack gets it; every other one is refused at plan time");
+            scope.report(diagnostic.help("put `${stack.name}` into it"));
+        }
+    }
+}
+
+/// Two routes of one app on one host.
+fn same_host(scope: &mut Scope<'_>) {
+    let mut hosts: BTreeMap<String, (&Name, &Route)> = BTreeMap::new();
+    for (name, route) in &scope.app.routes {
+        let host = as_text(&route.host);
+        let Some((first_name, first)) = hosts.get(&host) else {
+            hosts.insert(host, (name, route));
+            continue;
+        };
+        let mut paths = route.paths.iter().map(|rule| &rule.prefix);
+        let common = paths.find(|prefix| first.paths.iter().any(|rule| rule.prefix.value == prefix.value));
+        let message = match common {
+            Some(prefix) => format!("routes {first_name} and {name} both claim {} on the same host", prefix.value),
+            None => format!("routes {first_name} and {name} have the same host"),
+        };
+        let diagnostic = Diagnostic::error(Code::RouteTwice, message)
+            .at(route.host.span, "the same host again")
+            .at(first.host.span, format!("already taken by route {first_name}"))
+            .note("a host name leads to one service");
+        scope.report(diagnostic.help("give one of them another host, such as \"api-${stack.name}.${target.domain}\""));
+    }
+}
+
+/// The same prefix twice in one route.
+fn same_prefix(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        for (index, rule) in route.paths.iter().enumerate() {
+            let first = route.paths.iter().take(index).find(|other| other.prefix == rule.prefix);
+            if let Some(first) = first {
+                let message = format!("route {name} has two rules for {}", rule.prefix.value);
+                let diagnostic = Diagnostic::error(Code::RouteTwice, message)
+                    .at(rule.prefix.span, "the second rule")
+                    .at(first.prefix.span, "the first rule");
+                scope.report(diagnostic.help("keep one of them"));
+            }
+        }
+    }
+}
+
+/// A template as it is written, in lower case: equal texts give equal hosts.
+fn as_text(template: &Template) -> String {
+    let parts = template.parts.iter().map(|part| match part {
+        Part::Text(text) => text.to_lowercase(),
+        Part::Reference(reference) => format!("${{{}}}", reference.value),
+    });
+    parts.collect()
+}

@@ -1,0 +1,142 @@
+//! Secrets: where they may not stand, and texts that should be one.
+
+use std::collections::BTreeSet;
+
+use freehold_spec::template::{DatabaseField, Part};
+use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::scope::Scope;
+
+/// Texts that nobody means, in any variable.
+const PLACEHOLDERS: [&str; 9] = [
+    "changeme",
+    "changethis",
+    "replaceme",
+    "todo",
+    "tbd",
+    "fixme",
+    "placeholder",
+    "insertyoursecrethere",
+    "yoursecrethere",
+];
+
+/// Texts that nobody means as a secret, but that may be right elsewhere.
+const WEAK: [&str; 10] =
+    ["password", "passwort", "passw0rd", "secret", "token", "admin", "test", "default", "123456", "example"];
+
+pub(super) fn check(scope: &mut Scope<'_>) {
+    made_public(scope);
+    literals(scope);
+    unused(scope);
+}
+
+/// Host names are public.
+fn made_public(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        for reference in route.host.references() {
+            let what = match &reference.value {
+                Reference::Secret(_) => "this is a secret",
+                Reference::Database(_, DatabaseField::Url | DatabaseField::MigrationUrl) => {
+                    "this URL has a password in it"
+                }
+                _ => continue,
+            };
+            let message = format!("the host name of route {name} would make `${{{}}}` public", reference.value);
+            let diagnostic = Diagnostic::error(Code::SecretMadePublic, message)
+                .at(reference.span, what)
+                .note("host names stand in DNS, in certificates and in every log on the way");
+            scope.report(diagnostic.help("make the host name from `${stack.name}` and `${target.domain}`"));
+        }
+    }
+}
+
+/// Texts in the environment that are, or should be, secret.
+fn literals(scope: &mut Scope<'_>) {
+    for program in scope.programs() {
+        for (name, value) in program.env {
+            let Some(text) = literal(value) else { continue };
+            if let Some(diagnostic) = placeholder(name, value, text).or_else(|| in_the_open(name, value, text)) {
+                scope.report(diagnostic);
+            }
+        }
+    }
+}
+
+/// The text, if there is no reference in it.
+fn literal(template: &Template) -> Option<&str> {
+    match template.parts.as_slice() {
+        [Part::Text(text)] => Some(text.trim()),
+        _ => None,
+    }
+}
+
+/// Whether a variable of this name usually is a secret.
+fn names_a_secret(name: &EnvName) -> bool {
+    let name = name.as_str().to_ascii_uppercase();
+    let endings = ["KEY", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIALS"];
+    let ends = endings.iter().any(|ending| name == *ending || name.ends_with(&format!("_{ending}")));
+    ends && !name.ends_with("PUBLIC_KEY")
+}
+
+fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
+    let bare: String = text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    let crossed_out = bare.len() >= 3 && bare.chars().all(|c| c == 'x');
+    let bracketed = text.starts_with('<') && text.ends_with('>');
+    let refused = PLACEHOLDERS.contains(&bare.as_str())
+        || crossed_out
+        || bracketed
+        || (names_a_secret(name) && WEAK.contains(&bare.as_str()));
+    refused.then(|| {
+        Diagnostic::error(Code::PlaceholderSecret, format!("{name} is set to the placeholder {text:?}"))
+            .at(value.span, "not meant to be deployed")
+            .help(format!("use a secret: `[secret.{0}]`, then {name} = \"${{secret.{0}}}\"", secret_name(name)))
+    })
+}
+
+fn in_the_open(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
+    let why = if has_password(text) {
+        "a password stands in this URL"
+    } else if names_a_secret(name) && !text.is_empty() {
+        "the name says that this is a secret"
+    } else {
+        return None;
+    };
+    let diagnostic =
+        Diagnostic::warning(Code::SecretInTheOpen, format!("{name} stands in the definition for all to read"))
+            .at(value.span, why)
+            .note("the definition is kept in Git, in the store, and is shown in plans");
+    Some(diagnostic.help(format!("use a secret: `[secret.{0}]`, then {name} = \"${{secret.{0}}}\"", secret_name(name))))
+}
+
+/// `scheme://user:password@host`.
+fn has_password(text: &str) -> bool {
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    let user = authority.and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
+    user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty())
+}
+
+fn secret_name(variable: &EnvName) -> String {
+    let words: Vec<String> =
+        variable.as_str().split('_').filter(|w| !w.is_empty()).map(str::to_ascii_lowercase).collect();
+    words.join("-")
+}
+
+/// Secrets that no program gets.
+fn unused(scope: &mut Scope<'_>) {
+    let used: BTreeSet<&Name> = scope
+        .references()
+        .into_iter()
+        .filter_map(|reference| match &reference.value {
+            Reference::Secret(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    for (name, secret) in scope.app.secrets.iter().filter(|(name, _)| !used.contains(name)) {
+        let diagnostic = Diagnostic::warning(Code::UnusedSecret, format!("nothing uses the secret {name}"))
+            .at(secret.span, "")
+            .help(format!("set a variable to `${{secret.{name}}}`, or leave the secret out"));
+        scope.report(diagnostic);
+    }
+}

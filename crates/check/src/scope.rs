@@ -1,0 +1,117 @@
+//! What the rules look at: an app, and which parts of it could not be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::app::Read;
+use freehold_spec::{App, EnvName, Name, Reference, Span, Spanned, Template};
+
+use crate::diagnostic::Diagnostic;
+
+/// An app under examination, and what was found so far.
+pub(crate) struct Scope<'a> {
+    pub(crate) app: &'a App,
+    left_out: &'a BTreeSet<String>,
+    found: Vec<Diagnostic>,
+}
+
+/// What services, their other containers and jobs have in common.
+pub(crate) struct Program<'a> {
+    /// `service`, `sidecar`, `init container` or `job`.
+    pub(crate) word: &'static str,
+    pub(crate) name: &'a Name,
+    /// `service.web`, `service.web.sidecar.proxy`.
+    pub(crate) path: String,
+    pub(crate) span: Span,
+    pub(crate) reads: Option<&'a [Spanned<Read>]>,
+    pub(crate) env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    /// Freehold sets `PORT` for it.
+    pub(crate) has_port: bool,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(app: &'a App, left_out: &'a BTreeSet<String>) -> Self {
+        Self { app, left_out, found: Vec::new() }
+    }
+
+    pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    pub(crate) fn into_found(self) -> Vec<Diagnostic> {
+        self.found
+    }
+
+    /// Whether what stands at a path is known: neither it nor what it is a part of nor a part of it was left out.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        !self.left_out.iter().any(|gone| within(gone, path) || within(path, gone))
+    }
+
+    /// Whether the whole app is known.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.left_out.is_empty()
+    }
+
+    /// All programs.
+    pub(crate) fn programs(&self) -> Vec<Program<'a>> {
+        let services = self.app.services.iter().map(|(name, service)| Program {
+            word: "service",
+            name,
+            path: format!("service.{name}"),
+            span: service.span,
+            reads: service.reads.as_deref(),
+            env: &service.env,
+            has_port: service.port.is_some(),
+        });
+        let jobs = self.app.jobs.iter().map(|(name, job)| Program {
+            word: "job",
+            name,
+            path: format!("job.{name}"),
+            span: job.span,
+            reads: job.reads.as_deref(),
+            env: &job.env,
+            has_port: false,
+        });
+        services.chain(self.containers()).chain(jobs).collect()
+    }
+
+    /// The containers that pods have beside those of their services.
+    fn containers(&self) -> impl Iterator<Item = Program<'a>> {
+        let container = |word, key: &str, service: &Name, name: &'a Name, span, env| Program {
+            word,
+            name,
+            path: format!("service.{service}.{key}.{name}"),
+            span,
+            reads: None,
+            env,
+            has_port: false,
+        };
+        self.app.services.iter().flat_map(move |(service, parts)| {
+            let sidecars = parts.sidecars.iter();
+            let init = parts.init.iter();
+            sidecars.map(move |(name, one)| container("sidecar", "sidecar", service, name, one.span, &one.env)).chain(
+                init.map(move |(name, one)| container("init container", "init", service, name, one.span, &one.env)),
+            )
+        })
+    }
+
+    /// All references, wherever they stand.
+    pub(crate) fn references(&self) -> Vec<&'a Spanned<Reference>> {
+        let env = self.programs().into_iter().flat_map(|program| program.env.values());
+        let hosts = self.app.routes.values().map(|route| &route.host);
+        env.chain(hosts).flat_map(|template| template.references()).collect()
+    }
+}
+
+/// "did you mean …?", if there is something near.
+pub(crate) fn suggestion<'n>(word: &str, names: impl IntoIterator<Item = &'n Name>) -> Option<String> {
+    let near = freehold_spec::nearest(word, names.into_iter().map(Name::as_str))?;
+    Some(format!("did you mean `{near}`?"))
+}
+
+/// The names of a map, for a help that lists them.
+pub(crate) fn listed<'n, T: 'n>(names: impl IntoIterator<Item = (&'n Name, T)>) -> String {
+    names.into_iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,62 @@
+//! The rules that need a request.
+
+use freehold_check::{Code, request};
+use freehold_graph::{Request, StackId, StackKey, StackKind};
+
+const TIERS: &str = "[tier.free]\n[tier.pro]\n[stage.dev]\n[stage.production]\n";
+
+fn asked(more: &str, kind: StackKind, name: &str, tier: Option<&str>) -> Vec<(Code, String)> {
+    let source = format!("[app]\nname = \"shop\"\n[service.web]\ncommand = [\"web\"]\n{more}");
+    let app = freehold_spec::decode(&source).unwrap();
+    let key =
+        StackKey { target: "local".parse().unwrap(), app: app.name.value.clone(), kind, name: name.parse().unwrap() };
+    let tier = tier.map(|tier| tier.parse().unwrap());
+    let id = StackId(uuid::Uuid::nil());
+    let asked = Request { key, id, tier, artifacts: Default::default(), rotations: Default::default() };
+    request(&app, &asked).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
+}
+
+#[test]
+fn an_unknown_tier_is_refused_with_the_nearest_one() {
+    let found = asked(TIERS, StackKind::Tenant, "acme", Some("por"));
+    assert_eq!(found, [(Code::UnknownTier, "did you mean `pro`?".to_owned())]);
+    let found = asked(TIERS, StackKind::Tenant, "acme", Some("enterprise"));
+    assert_eq!(found, [(Code::UnknownTier, "its tiers are free, pro".to_owned())]);
+    assert_eq!(asked("", StackKind::Tenant, "acme", Some("pro"))[0].0, Code::UnknownTier);
+    assert!(asked(TIERS, StackKind::Tenant, "acme", Some("pro")).is_empty());
+}
+
+#[test]
+fn a_tenant_needs_a_tier_where_there_are_some() {
+    assert_eq!(asked(TIERS, StackKind::Tenant, "acme", None)[0].0, Code::TierRequired);
+    assert!(asked("", StackKind::Tenant, "acme", None).is_empty());
+    assert!(asked(TIERS, StackKind::Preview, "107", None).is_empty());
+}
+
+#[test]
+fn only_tenants_have_a_tier() {
+    assert_eq!(asked(TIERS, StackKind::Preview, "107", Some("pro"))[0].0, Code::TierNotForKind);
+    assert_eq!(asked(TIERS, StackKind::Stage, "dev", Some("pro"))[0].0, Code::TierNotForKind);
+}
+
+#[test]
+fn an_unknown_stage_is_refused_where_there_are_some() {
+    let found = asked(TIERS, StackKind::Stage, "prodution", None);
+    assert_eq!(found, [(Code::UnknownStage, "did you mean `production`?".to_owned())]);
+    assert!(asked(TIERS, StackKind::Stage, "dev", None).is_empty());
+    assert!(asked("", StackKind::Stage, "anything", None).is_empty());
+}
+
+#[test]
+fn a_host_that_is_too_long_with_the_stack_s_names_is_refused() {
+    let route = "[route.web]\nservice = \"web\"\nhost = \"${stack.name}-${tier.name}-shop.${target.domain}\"\n";
+    let (long, tier) = ("a".repeat(40), "b".repeat(18));
+    let tiers = format!("{route}[tier.{tier}]\n[tier.pro]\n");
+    assert!(asked(&tiers, StackKind::Tenant, &long, Some("pro")).is_empty());
+    let found = asked(&tiers, StackKind::Tenant, &long, Some(&tier));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].0, Code::BadHost);
+    assert!(found[0].1.contains("a shorter `host` in `[route.web]`"), "{}", found[0].1);
+    // 39 + 1 + 18 + 5 are exactly 63.
+    assert!(asked(&tiers, StackKind::Tenant, &long[1..], Some(&tier)).is_empty());
+}

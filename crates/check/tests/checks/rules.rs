@@ -1,0 +1,304 @@
+//! Each rule: a definition at which it fires, and one beside it at which it doesn't.
+
+use freehold_check::{Code, source};
+
+/// A good app; `{…}` is what a test adds.
+pub(crate) const GOOD: &str = r#"[app]
+name = "shop"
+
+[database.main]
+[secret.key]
+generate = {}
+
+[service.web]
+image   = "ghcr.io/acme/shop"
+command = ["shop"]
+port    = 8080
+
+[service.web.env]
+DATABASE_URL = "${database.main.url}"
+SESSION_KEY  = "${secret.key}"
+
+[route.web]
+service = "web"
+host    = "${stack.name}.${target.domain}"
+"#;
+
+pub(crate) fn codes(definition: &str) -> Vec<Code> {
+    source(definition).1.into_iter().map(|found| found.code).collect()
+}
+
+/// The good app with one more variable for `web`.
+pub(crate) fn env(line: &str) -> String {
+    GOOD.replace("[service.web.env]\n", &format!("[service.web.env]\n{line}\n"))
+}
+
+/// The good app with one more key for `web`.
+pub(crate) fn web(line: &str) -> String {
+    GOOD.replace("port    = 8080\n", &format!("port    = 8080\n{line}\n"))
+}
+
+/// The good app with something more behind it.
+pub(crate) fn and(more: &str) -> String {
+    format!("{GOOD}\n{more}\n")
+}
+
+/// The good app with something in another's place.
+pub(crate) fn but(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from));
+    GOOD.replace(from, to)
+}
+
+#[track_caller]
+pub(crate) fn only(code: Code, definition: &str) {
+    assert_eq!(codes(definition), [code], "{definition}");
+}
+
+#[track_caller]
+pub(crate) fn fine(definition: &str) {
+    assert_eq!(codes(definition), [], "{definition}");
+}
+
+#[test]
+fn a_good_app_has_nothing_to_complain_about() {
+    fine(GOOD);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    for reference in ["database.other.url", "service.other.url", "route.other.url", "secret.other"] {
+        only(Code::Dangling, &env(&format!("A = \"${{{reference}}}\"")));
+    }
+    for reference in ["database.main.name", "service.web.url", "route.web.url", "secret.key", "stack.id", "tier.name"] {
+        fine(&env(&format!("A = \"${{{reference}}}\"")));
+    }
+}
+
+#[test]
+fn routes_are_not_made_from_each_other() {
+    let route =
+        |name: &str, host: &str| format!("[route.{name}]\nservice = \"web\"\nhost = \"{host}-${{stack.name}}\"\n");
+    let found = codes(&and(&(route("a", "${route.b.url}") + &route("b", "${route.a.url}"))));
+    assert_eq!(found.iter().filter(|code| **code == Code::Cycle).count(), 1, "{found:?}");
+    assert!(codes(&and(&route("a", "${route.a.url}"))).contains(&Code::Cycle));
+    assert!(!codes(&and(&route("a", "${route.web.url}"))).contains(&Code::Cycle));
+    // Services may know each other, and a service its own address.
+    fine(&env("A = \"${service.web.url} ${route.web.url}\""));
+}
+
+#[test]
+fn jobs_and_routes_name_services_that_exist() {
+    only(Code::UnknownService, &and("[job.a]\nservice = \"wep\"\ncommand = [\"a\"]"));
+    only(Code::UnknownService, &and("[route.a]\nservice = \"wep\"\nhost = \"a-${stack.name}\""));
+    fine(&and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]"));
+}
+
+#[test]
+fn no_secret_gets_into_a_host_name() {
+    only(Code::SecretMadePublic, &and("[route.a]\nservice = \"web\"\nhost = \"${secret.key}-${stack.name}\""));
+    only(Code::SecretMadePublic, &and("[route.a]\nservice = \"web\"\nhost = \"${database.main.url}-${stack.name}\""));
+    fine(&and("[route.a]\nservice = \"web\"\nhost = \"a-${stack.id}.${tier.name}.${target.domain}\""));
+}
+
+#[test]
+fn what_is_read_is_set() {
+    let set = "\"DATABASE_URL\", \"SESSION_KEY\"";
+    only(Code::VariableNotSet, &web(&format!("reads = [{set}, \"APP_WEB_URL\"]")));
+    fine(&web(&format!("reads = [{set}, \"APP_WEB_URL?\", \"PORT\"]")));
+    only(Code::VariableNotSet, &and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]\nreads = [\"PORT\"]"));
+    fine(&and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]\nreads = [\"A\"]\nenv = { A = \"1\" }"));
+}
+
+#[test]
+fn port_is_only_set_for_services_with_a_port() {
+    let worker = |port: &str| format!("[service.w]\nimage = \"w\"\ncommand = [\"w\"]\nreads = [\"PORT\"]\n{port}");
+    only(Code::VariableNotSet, &and(&worker("")));
+    fine(&and(&worker("port = 1")));
+}
+
+#[test]
+fn what_is_set_is_read() {
+    only(Code::VariableNotRead, &web("reads = [\"DATABASE_URL\"]"));
+    fine(&web("reads = [\"DATABASE_URL\", \"SESSION_KEY?\"]"));
+    // Without a contract there is nothing to compare.
+    fine(GOOD);
+}
+
+#[test]
+fn a_variable_under_another_name_is_told_with_both_names() {
+    let definition = env("WEB_URL = \"x\"")
+        .replace("port    = 8080\n", "port = 8080\nreads = [\"APP_WEB_URL\", \"DATABASE_URL\", \"SESSION_KEY\"]\n");
+    let found = source(&definition).1;
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::VariableNotSet, Code::VariableNotRead]);
+    assert_eq!(found[1].message, "`WEB_URL` is set, the app reads `APP_WEB_URL`");
+    assert!(found[0].help.as_ref().unwrap().contains("`WEB_URL` is set"));
+}
+
+#[test]
+fn what_freehold_sets_is_not_set_by_hand() {
+    only(Code::ReservedVariable, &env("PORT = \"8080\""));
+    only(Code::ReservedVariable, &env("FREEHOLD_STACK = \"x\""));
+    fine(&env("APP_PORT = \"8080\""));
+}
+
+#[test]
+fn placeholders_are_refused() {
+    for text in ["changeme", "CHANGE_ME", "change-me", "xxx", "XXXXXX", "TODO", "<your key>", "replace-me"] {
+        only(Code::PlaceholderSecret, &env(&format!("A = \"{text}\"")));
+    }
+    for text in ["password", "secret", "123456"] {
+        only(Code::PlaceholderSecret, &env(&format!("API_TOKEN = \"{text}\"")));
+        fine(&env(&format!("AUTHENTICATION = \"{text}\"")));
+    }
+    fine(&env("A = \"nothing to change\""));
+}
+
+#[test]
+fn secrets_in_the_open_are_pointed_out() {
+    only(Code::SecretInTheOpen, &env("STRIPE_SECRET_KEY = \"sk_live_1234\""));
+    only(Code::SecretInTheOpen, &env("CACHE = \"redis://shop:hunter2@cache:6379/0\""));
+    fine(&env("STRIPE_PUBLIC_KEY = \"pk_live_1234\""));
+    fine(&env("CACHE = \"redis://shop@cache:6379/0?q=a:b@c\""));
+    fine(&env("STRIPE_SECRET_KEY = \"${secret.key}\""));
+    fine(&env("STRIPE_SECRET_KEY = \"\""));
+    fine(&env("MONKEY = \"banana\""));
+}
+
+#[test]
+fn secrets_and_databases_are_used() {
+    only(Code::UnusedSecret, &and("[secret.other]"));
+    only(Code::UnusedDatabase, &and("[database.other]"));
+    fine(&(env("A = \"${secret.other} ${database.other.name}\"") + "[secret.other]\n[database.other]"));
+}
+
+#[test]
+fn a_service_that_is_asked_has_a_port() {
+    let worker = "[service.w]\nimage = \"w\"\ncommand = [\"w\"]\n";
+    only(Code::NoPortToReach, &(env("A = \"${service.w.url}\"") + worker));
+    fine(&(env("A = \"${service.w.url}\"") + worker + "port = 1"));
+    only(Code::NoPortToReach, &and(&format!("{worker}health = {{ ready = \"/\" }}")));
+    fine(&and(&format!("{worker}port = 1\nhealth = {{ ready = \"/\" }}")));
+}
+
+#[test]
+fn an_app_has_a_service() {
+    only(Code::NoService, "[app]\nname = \"a\"");
+}
+
+#[test]
+fn services_do_not_get_the_migrator() {
+    only(Code::MigratorInService, &env("A = \"${database.main.migration_url}\""));
+    fine(&and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]\nenv = { A = \"${database.main.migration_url}\" }"));
+}
+
+#[test]
+fn tiers_and_stages_speak_of_what_exists() {
+    only(Code::UnknownInTier, &and("[tier.a]\nreplicas = { wep = 2 }"));
+    only(Code::UnknownInTier, &and("[tier.a]\nconnections = { web = 2 }"));
+    only(Code::UnknownInTier, &and("[stage.a]\nreplicas = { wep = 2 }"));
+    fine(&and("[tier.a]\nreplicas = { web = 2 }\nconnections = { main = 2 }\n[stage.a]\nreplicas = { web = 2 }"));
+}
+
+#[test]
+fn extensions_are_trusted_ones() {
+    only(Code::ExtensionNotAllowed, &but("[database.main]\n", "[database.main]\nextensions = [\"dblink\"]\n"));
+    fine(&but("[database.main]\n", "[database.main]\nextensions = [\"pgcrypto\", \"uuid-ossp\"]\n"));
+}
+
+#[test]
+fn backups_on_a_schedule_are_not_promised() {
+    only(Code::BackupNotMadeYet, &and("[stage.a]\nbackup = { schedule = \"0 2 * * *\" }"));
+    fine(&and("[stage.a]"));
+}
+
+#[test]
+fn a_host_leads_to_one_service() {
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    only(Code::RouteTwice, &route("${stack.name}.${target.domain}"));
+    fine(&route("API-${stack.name}.${target.domain}"));
+    let paths = |second: &str| and(&format!("paths = [{{ prefix = \"/\" }}, {{ prefix = \"{second}\" }}]"));
+    only(Code::RouteTwice, &paths("/"));
+    fine(&paths("/events"));
+}
+
+#[test]
+fn a_route_leads_to_a_service_with_a_port() {
+    only(Code::RouteWithoutPort, &but("port    = 8080\n", ""));
+}
+
+#[test]
+fn hosts_are_host_names() {
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    for host in [
+        "my_${stack.name}",
+        "${stack.name}/path",
+        "*.${stack.name}",
+        "${stack.name}..org",
+        "${stack.name}-.org",
+        ".${stack.name}",
+    ] {
+        only(Code::BadHost, &route(host));
+    }
+    only(Code::BadHost, &route("${stack.name}-${database.main.name}"));
+    only(Code::BadHost, &route("${stack.name}${service.web.url}"));
+    fine(&route("x--${stack.name}.1.example.org"));
+}
+
+#[test]
+fn hosts_that_are_too_long_for_every_name_are_refused() {
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    let (fits, too_long) = ("a".repeat(62), "a".repeat(63));
+    fine(&route(&format!("{fits}${{stack.name}}.example.org")));
+    only(Code::BadHost, &route(&format!("{too_long}${{stack.name}}.example.org")));
+    // A UUID has 36 characters.
+    fine(&route(&format!("{}${{stack.id}}.example.org", "a".repeat(27))));
+    only(Code::BadHost, &route(&format!("{}${{stack.id}}.example.org", "a".repeat(28))));
+    let labels = |count: usize| vec!["a".repeat(49); count].join(".");
+    fine(&route(&format!("{}.${{stack.name}}", labels(5))));
+    fine(&route(&format!("{}.${{stack.name}}.a", labels(5))));
+    only(Code::BadHost, &route(&format!("{}.${{stack.name}}.{}", labels(5), "aa")));
+}
+
+#[test]
+fn each_stack_has_its_own_host() {
+    only(Code::HostSharedByStacks, &but("${stack.name}.${target.domain}", "www.example.org"));
+    fine(&but("${stack.name}.${target.domain}", "${stack.id}.example.org"));
+}
+
+#[test]
+fn images_have_no_tag() {
+    for image in ["shop:latest", "localhost:5000/shop:1", "ghcr.io/acme/shop@sha256:00"] {
+        only(Code::ImageTag, &but("ghcr.io/acme/shop", image));
+    }
+    fine(&but("ghcr.io/acme/shop", "localhost:5000/shop"));
+}
+
+#[test]
+fn services_have_something_to_run() {
+    only(Code::NothingToRun, &but("image   = \"ghcr.io/acme/shop\"\n", ""));
+    assert!(source(&but("image   = \"ghcr.io/acme/shop\"\n", "")).1[0].is_error());
+    fine(&but("image   = \"ghcr.io/acme/shop\"", "build = { artifact = [\"shop\"] }"));
+    fine(&web("build = { artifact = [\"shop\"] }"));
+    // There is one, and it is wrong.
+    only(Code::WrongType, &but("image   = \"ghcr.io/acme/shop\"", "image = 1"));
+}
+
+#[test]
+fn files_of_an_artifact_have_different_names() {
+    only(Code::ListedTwice, &web("build = { artifact = [\"a/static\", \"b/static/\"] }"));
+    fine(&web("build = { artifact = [\"a/static\", \"b/assets\"] }"));
+}
+
+#[test]
+fn what_could_not_be_read_is_not_said_to_be_missing() {
+    // The service is there, only its port and a variable are wrong.
+    let definition =
+        but("port    = 8080", "port = \"http\"\nreads = [\"PORT\", \"BAD\", \"DATABASE_URL\", \"SESSION_KEY\"]")
+            .replace("[service.web.env]\n", "[service.web.env]\nBAD = \"${what.is.this}\"\n");
+    assert_eq!(codes(&definition), [Code::WrongType, Code::UnknownReference]);
+    // All of the service is unknown.
+    assert_eq!(
+        codes(&but("[service.web]\n", "[sevice.web]\n").replace("[service.web.env]", "[sevice.web.env]")),
+        [Code::UnknownKey]
+    );
+}

@@ -1,0 +1,40 @@
+//! `freehold check`: a definition on its own, without a platform.
+
+use freehold_check::{Diagnostic, render};
+
+use crate::arguments::{CheckArguments, CheckFormat};
+use crate::definition;
+use crate::layout::{GREEN, count, paint};
+use crate::report::{Answer, Outcome};
+use crate::terminal::Terminal;
+
+pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> Answer {
+    let definition = definition::read(arguments.directory.as_deref())?;
+    let (file, text, diagnostics) = (&definition.file, &definition.text, &definition.diagnostics);
+    let format = if terminal.json { CheckFormat::Json } else { arguments.format };
+    match format {
+        CheckFormat::Text => {
+            let shown = definition::render(diagnostics, file, text);
+            if !shown.is_empty() {
+                terminal.print(format!("{shown}\n"));
+            }
+            terminal.print(verdict(file, diagnostics));
+        }
+        CheckFormat::Json => terminal.print(render::json(diagnostics, file, text).trim_end()),
+        CheckFormat::Sarif => terminal.print(render::sarif(diagnostics, file, text).trim_end()),
+        CheckFormat::Github => terminal.print(render::github(diagnostics, file, text).trim_end()),
+    }
+    let wrong = diagnostics.iter().any(Diagnostic::is_error);
+    Ok(if wrong { Outcome::Misused } else { Outcome::Done })
+}
+
+fn verdict(file: &str, diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let warnings = diagnostics.len() - errors;
+    match (errors, warnings) {
+        (0, 0) => format!("{} {file}", paint(GREEN, "✓")),
+        (0, warnings) => format!("{} {file}: {}", paint(GREEN, "✓"), count(warnings, "warning")),
+        (errors, 0) => format!("{file}: {}", count(errors, "error")),
+        (errors, warnings) => format!("{file}: {}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
+}

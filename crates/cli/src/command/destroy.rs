@@ -1,0 +1,79 @@
+//! `freehold destroy`: shows what is lost, asks for the name, proves the end.
+
+use freehold::wire::{PlanAnswer, StackPlanRequest};
+use freehold_check::Code;
+
+use crate::arguments::DestroyArguments;
+use crate::follow::{Ended, Follower};
+use crate::layout::seconds;
+use crate::platform::{self, Platform};
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+use crate::view;
+use crate::view::progress::Progress;
+
+use super::deploy::under_way;
+
+pub(super) fn run(terminal: Terminal, arguments: &DestroyArguments) -> Answer {
+    let mut platform = Platform::connect(&arguments.stack.platform)?;
+    platform::run(destroy(terminal, arguments, &mut platform))
+}
+
+async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mut Platform) -> Answer {
+    let stack = platform.find(&arguments.stack).await?;
+    let dump = !arguments.no_dump;
+    let answer = platform.client.plan_for(stack.id, &StackPlanRequest::Destroy { dump }).await?;
+    let plan = &answer.plan;
+    let subjects = plan.changes.keys().map(|id| id.0.as_str());
+    let mut progress = Progress::new(terminal.is_watched(), terminal.width(), subjects.clone()).destroying();
+    if !terminal.verbose {
+        progress = progress.folding(subjects);
+    }
+    let mut follower = Follower::new(terminal, progress);
+    let ended = match under_way(platform, &answer).await? {
+        Some(operation) => follower.attach(platform, operation).await?,
+        None => {
+            if !terminal.json {
+                terminal.tell(view::plan::render_destroy(plan));
+            }
+            confirm(terminal, arguments, &stack.name)?;
+            let operation = platform.client.destroy(stack.id, &stack.name, plan.id).await?;
+            follower.follow(platform, operation.id).await?
+        }
+    };
+    match ended {
+        Ended::Detached => Ok(Outcome::Failed),
+        Ended::Finished(finished) if finished.succeeded() => {
+            if !terminal.json {
+                let time = finished.milliseconds().map(|time| format!(" in {}", seconds(time))).unwrap_or_default();
+                terminal.print(format!("{} is gone{time}.", subject(&answer)));
+            }
+            Ok(Outcome::Done)
+        }
+        Ended::Finished(finished) => Err(finished.stopped("`freehold destroy` again")),
+    }
+}
+
+fn subject(answer: &PlanAnswer) -> String {
+    answer.plan.key.to_string()
+}
+
+/// The stack's name has to be given again.
+fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answer<()> {
+    let typed = match &arguments.confirm {
+        Some(typed) => Some(typed.clone()),
+        None if terminal.json || !terminal.can_ask() => {
+            return Err(Failure::misuse(Code::NotConfirmed, "nobody can be asked here, and nothing was deleted")
+                .help(format!("run the command again with --confirm {name}")));
+        }
+        None => terminal.ask("Type the stack's name to go on: "),
+    };
+    match typed {
+        Some(typed) if typed == name => Ok(()),
+        Some(typed) => {
+            let detail = format!("{typed:?} is not the stack's name, and nothing was deleted");
+            Err(Failure::misuse(Code::NotConfirmed, detail).help(format!("its name is {name}")))
+        }
+        None => Err(Failure::misuse(Code::NotConfirmed, "no name was typed, and nothing was deleted")),
+    }
+}

@@ -1,0 +1,247 @@
+//! `freehold deploy --all-tenants`: a new version for every tenant of an app, in waves.
+//!
+//! Nothing is remembered between two runs, and nothing needs to be: a tenant that has the new version already is a plan with
+//! nothing in it, so running the command again carries on where it stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use freehold::wire::{ApplyRequest, Stack};
+use freehold_check::Code;
+use freehold_graph::StackKind;
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::arguments::{DeployArguments, Wave};
+use crate::follow::{Ended, Follower};
+use crate::layout::{GREEN, RED, YELLOW, count, paint, seconds, table};
+use crate::platform::{self, Platform};
+use crate::proposal::{Proposal, milliseconds};
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+use crate::view::progress::Progress;
+
+use super::deploy::{confirmed, under_way};
+
+/// How many tenants are worked on at once, however large a wave is.
+const PARALLEL: usize = 8;
+
+/// What became of one tenant.
+#[derive(Debug, Clone, Serialize)]
+struct Fate {
+    tenant: String,
+    /// `deployed`, `unchanged`, `failed`, `not begun`.
+    state: &'static str,
+    revision: Option<u64>,
+    milliseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The same for machines, as soon as it is known.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    fate: &'a Fate,
+}
+
+pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
+    let platform = Platform::connect(&arguments.request.platform)?;
+    let mut proposal = Proposal::gather(&arguments.request)?;
+    platform::run(async {
+        let Some(app) = proposal.app() else {
+            return Err(Failure::misuse(Code::BadRequest, "it is not said which app's tenants are meant")
+                .help("name the app's folder, or the app with --app NAME"));
+        };
+        let mut tenants = platform.client.stacks(&[("app", &app), ("kind", StackKind::Tenant.as_str())]).await?;
+        tenants.retain(|tenant| proposal.target().is_none_or(|target| tenant.target == target));
+        if tenants.is_empty() {
+            let on = proposal.target().map(|target| format!(" on {target}")).unwrap_or_default();
+            return Err(Failure::work(Code::UnknownStack, format!("{app} has no tenants{on}"))
+                .help("the first one is made with `freehold deploy --tenant NAME`"));
+        }
+        let targets: BTreeSet<&str> = tenants.iter().map(|tenant| tenant.target.as_str()).collect();
+        if targets.len() > 1 {
+            let list = targets.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Failure::misuse(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
+                .help("say which are meant with --target NAME"));
+        }
+        let size = arguments.wave.map_or(tenants.len(), |wave: Wave| wave.of(tenants.len()));
+        let waves = tenants.len().div_ceil(size);
+        let parts = if waves > 1 { format!(" in {waves} waves of {size}") } else { String::new() };
+        terminal.say(&format!("{app} has {}, to be deployed{parts}.", count(tenants.len(), "tenant")));
+        if !confirmed(terminal, arguments.yes, "Go on?", "--yes")? {
+            terminal.tell("Nothing was changed.");
+            return Ok(Outcome::Failed);
+        }
+        proposal.prepare(terminal, &platform).await?;
+        let mut fleet = Fleet { terminal, proposal: &proposal, fates: BTreeMap::new(), stopping: false };
+        for (at, wave) in tenants.chunks(size).enumerate() {
+            fleet.wave(&arguments.request.platform, at + 1, waves, wave, arguments.stop_on_failure).await;
+        }
+        Ok(fleet.conclude(&tenants))
+    })
+}
+
+struct Fleet<'a> {
+    terminal: Terminal,
+    proposal: &'a Proposal,
+    fates: BTreeMap<String, Fate>,
+    stopping: bool,
+}
+
+impl Fleet<'_> {
+    async fn wave(
+        &mut self,
+        place: &crate::arguments::PlatformArguments,
+        at: usize,
+        waves: usize,
+        tenants: &[Stack],
+        stop_on_failure: bool,
+    ) {
+        if self.stopping {
+            return;
+        }
+        if waves > 1 && !self.terminal.json {
+            self.terminal.tell(format!("Wave {at} of {waves}"));
+        }
+        let proposal = self.proposal;
+        let work = futures::stream::iter(tenants).map(|tenant| deploy(self.terminal, place, proposal, tenant));
+        let mut work = work.buffer_unordered(PARALLEL);
+        loop {
+            let fate = tokio::select! {
+                fate = work.next() => fate,
+                _ = tokio::signal::ctrl_c() => {
+                    if self.stopping {
+                        self.terminal.say("Left to the platform: what was begun goes on without being watched.");
+                        return;
+                    }
+                    self.stopping = true;
+                    self.terminal.say("Stopping after this wave. Ctrl-C again leaves it to the platform.");
+                    continue;
+                }
+            };
+            let Some(fate) = fate else { break };
+            match self.terminal.json {
+                true => self.terminal.print_json(&Told { event: "tenant", fate: &fate }),
+                false => self.terminal.tell(line(&fate)),
+            }
+            self.fates.insert(fate.tenant.clone(), fate);
+        }
+        let failed = self.fates.values().any(|fate| fate.state == "failed");
+        if failed && stop_on_failure && at < waves {
+            self.stopping = true;
+            self.terminal.say("A tenant failed: no further wave is begun.");
+        }
+    }
+
+    /// Who has what.
+    fn conclude(&self, tenants: &[Stack]) -> Outcome {
+        let fate = |stack: &Stack| {
+            self.fates.get(&stack.name).cloned().unwrap_or_else(|| Fate {
+                tenant: stack.name.clone(),
+                state: "not begun",
+                revision: stack.revision,
+                milliseconds: 0,
+                code: None,
+                reason: None,
+            })
+        };
+        let fates: Vec<Fate> = tenants.iter().map(fate).collect();
+        let done = fates.iter().all(|fate| matches!(fate.state, "deployed" | "unchanged"));
+        if self.terminal.json {
+            let state = if done { "succeeded" } else { "failed" };
+            self.terminal.print_json(&serde_json::json!({ "event": "finished", "state": state, "tenants": fates }));
+        } else {
+            let row = |fate: &Fate| {
+                let revision = fate.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
+                let time = if fate.milliseconds > 0 { seconds(fate.milliseconds) } else { "-".to_owned() };
+                let code = fate.code.as_ref().map(|code| format!("{code} ")).unwrap_or_default();
+                let why = format!("{code}{}", fate.reason.clone().unwrap_or_default());
+                vec![fate.tenant.clone(), fate.state.to_owned(), revision, time, why]
+            };
+            let rows: Vec<Vec<String>> = fates.iter().map(row).collect();
+            self.terminal.print(table(&["TENANT", "STATE", "REV", "TIME", "WHY"], &rows, false));
+            if !done {
+                self.terminal.say("Run the command again to carry on: tenants that are up to date are passed over.");
+            }
+        }
+        if done { Outcome::Done } else { Outcome::Failed }
+    }
+}
+
+fn line(fate: &Fate) -> String {
+    let sign = match fate.state {
+        "failed" => paint(RED, "✗"),
+        "deployed" => paint(GREEN, "✓"),
+        _ => paint(YELLOW, "="),
+    };
+    let reason = fate.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let time = seconds(fate.milliseconds);
+    let text = format!("{} {} ({time}){reason}", fate.tenant, fate.state);
+    format!("  {sign} {}", crate::layout::hanging(&text, 4, 4))
+}
+
+async fn deploy(
+    terminal: Terminal,
+    place: &crate::arguments::PlatformArguments,
+    proposal: &Proposal,
+    tenant: &Stack,
+) -> Fate {
+    let begin = Instant::now();
+    let mut fate = Fate {
+        tenant: tenant.name.clone(),
+        state: "failed",
+        revision: tenant.revision,
+        milliseconds: 0,
+        code: None,
+        reason: None,
+    };
+    match attempt(terminal, place, proposal, tenant).await {
+        Ok((state, revision)) => (fate.state, fate.revision) = (state, Some(revision)),
+        Err(failure) => {
+            fate.code = Some(failure.problem.code.clone());
+            fate.reason = Some(failure.problem.detail.lines().next().unwrap_or_default().to_owned());
+        }
+    }
+    fate.milliseconds = milliseconds(begin);
+    fate
+}
+
+async fn attempt(
+    terminal: Terminal,
+    place: &crate::arguments::PlatformArguments,
+    proposal: &Proposal,
+    tenant: &Stack,
+) -> Answer<(&'static str, u64)> {
+    let mut platform = Platform::connect(place)?;
+    let answer = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
+    if answer.noop {
+        return Ok(("unchanged", answer.plan.revision));
+    }
+    let joined = under_way(&platform, &answer).await?;
+    let operation = match joined {
+        Some(operation) => operation,
+        None => platform.client.apply(&ApplyRequest::Plan { plan: answer.plan.id }).await?.id,
+    };
+    let mut follower = Follower::new(terminal, Progress::default()).quiet();
+    match follower.follow(&mut platform, operation).await? {
+        Ended::Finished(finished) if finished.succeeded() && joined.is_none() => Ok(("deployed", finished.revision)),
+        Ended::Finished(finished) if finished.succeeded() => {
+            // It was somebody else's operation: perhaps for another version.
+            let now = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
+            match now.noop {
+                true => Ok(("deployed", finished.revision)),
+                false => Err(Failure::work(
+                    Code::OperationRunning,
+                    "another deploy was under way, and what was asked for here is still to be done",
+                )),
+            }
+        }
+        Ended::Finished(finished) => Err(finished.failure(&platform, "the same command").await),
+        Ended::Detached => Err(Failure::work(Code::Cancelled, "it was left to the platform")),
+    }
+}

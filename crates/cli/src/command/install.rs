@@ -1,0 +1,353 @@
+//! `freehold install`: the manifests that run Freehold itself in a cluster, for `kubectl apply -f -`.
+//!
+//! Nothing is applied here. Each print makes a new master key and token, unless a Secret that is there is named: what was
+//! sealed with one master key opens with no other.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use freehold_check::Code;
+
+use crate::arguments::InstallArguments;
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+
+/// Where the URL may be given, since an argument can be read by everybody on the machine.
+const DATABASE_URL: &str = "FREEHOLD_DATABASE_URL";
+/// The Secret, unless another one is named; also the name of everything else.
+const NAME: &str = "freehold";
+/// The user in the image: any but root.
+const USER: u32 = 65532;
+
+pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
+    if !arguments.dry_run {
+        return Err(Failure::misuse(Code::BadRequest, "`freehold install` only prints manifests so far")
+            .help("look at them with --dry-run, and apply them: `freehold install --dry-run … | kubectl apply -f -`"));
+    }
+    for name in [&arguments.namespace].into_iter().chain(&arguments.existing_secret) {
+        is_name(name)?;
+    }
+    let secret = match arguments.existing_secret {
+        Some(_) => None,
+        None => Some(Generated::new(database_url(terminal, arguments)?)?),
+    };
+    let text = manifests(arguments, secret.as_ref())?;
+    match terminal.json {
+        true => terminal.print_json(&serde_json::json!({ "yaml": text })),
+        false => terminal.print(text.trim_end()),
+    }
+    if secret.is_some() {
+        terminal.say(
+            "The Secret has a new master key. Keep a copy of it: what the platform seals opens with no other. To print the \
+             manifests again for the same platform, say --existing-secret freehold.",
+        );
+    }
+    Ok(Outcome::Done)
+}
+
+fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<String> {
+    let missing = || {
+        Failure::misuse(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named").help(
+            "give its URL on stdin with --database-url-stdin, or name a Secret that has it with --existing-secret",
+        )
+    };
+    let url = match arguments.database_url_stdin {
+        true => terminal
+            .read_secret("URL of Freehold's own PostgreSQL: ")
+            .map_err(|error| Failure::misuse(Code::BadRequest, format!("the URL can't be read: {error}")))?,
+        false => std::env::var(DATABASE_URL).unwrap_or_default(),
+    };
+    match url.trim() {
+        "" => Err(missing()),
+        url => Ok(url.to_owned()),
+    }
+}
+
+/// What ends up in YAML unquoted.
+fn is_name(name: &str) -> Answer<()> {
+    let fits = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
+    if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
+    {
+        return Ok(());
+    }
+    let detail = format!("{name:?} can't be the name of an object");
+    Err(Failure::misuse(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
+}
+
+/// The values of a new Secret.
+struct Generated {
+    master_key: [u8; 32],
+    token: [u8; 32],
+    database_url: String,
+}
+
+impl Generated {
+    fn new(database_url: String) -> Answer<Self> {
+        let random = || {
+            let mut bytes = [0; 32];
+            let filled = getrandom::fill(&mut bytes);
+            filled.map(|()| bytes).map_err(|error| Failure::work(Code::NoRandomness, error.to_string()))
+        };
+        Ok(Self { master_key: random()?, token: random()?, database_url })
+    }
+
+    fn manifest(&self, namespace: &str) -> String {
+        let encode = |bytes: &[u8]| STANDARD.encode(bytes);
+        format!(
+            "\
+# Keep a copy of the master key: without it nothing that the platform has sealed can be opened.
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+type: Opaque
+data:
+  master-key: {}
+  token: {}
+  database-url: {}
+",
+            encode(&self.master_key),
+            encode(URL_SAFE_NO_PAD.encode(self.token).as_bytes()),
+            encode(self.database_url.as_bytes()),
+        )
+    }
+}
+
+fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> Answer<String> {
+    let namespace = &arguments.namespace;
+    let permissions = freehold_provider_kubernetes::rbac(NAME, namespace);
+    // The namespace stands below with its labels.
+    let permissions = permissions.split("---\n").filter(|document| !document.contains("\nkind: Namespace\n"));
+    let mut documents = vec![namespace_manifest(namespace)];
+    documents.extend(permissions.map(str::to_owned));
+    documents.extend(secret.map(|secret| secret.manifest(namespace)));
+    documents.push(deployment(arguments));
+    documents.push(around(namespace));
+    if let (Some(host), Some(gateway)) = (&arguments.host, &arguments.gateway) {
+        let Some((gateway_namespace, gateway)) = gateway.split_once('/') else {
+            let detail = format!("{gateway:?} names no Gateway");
+            return Err(Failure::misuse(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
+        };
+        is_name(gateway_namespace)?;
+        is_name(gateway)?;
+        documents.push(route(namespace, &quoted(host), gateway_namespace, gateway));
+    }
+    Ok(documents.join("---\n"))
+}
+
+/// A text that may have anything in it: JSON strings are YAML, too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn namespace_manifest(namespace: &str) -> String {
+    format!(
+        "\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {namespace}
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+    pod-security.kubernetes.io/warn: restricted
+"
+    )
+}
+
+fn deployment(arguments: &InstallArguments) -> String {
+    let InstallArguments { namespace, replicas, .. } = arguments;
+    let image = quoted(&arguments.image);
+    let secret = arguments.existing_secret.as_deref().unwrap_or(NAME);
+    format!(
+        "\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+  labels: {{app.kubernetes.io/name: {NAME}}}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app.kubernetes.io/name: {NAME}}}
+  strategy:
+    rollingUpdate: {{maxUnavailable: 0, maxSurge: 1}}
+  template:
+    metadata:
+      labels: {{app.kubernetes.io/name: {NAME}}}
+    spec:
+      serviceAccountName: {NAME}
+      terminationGracePeriodSeconds: 60
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: {USER}
+        runAsGroup: {USER}
+        fsGroup: {USER}
+        seccompProfile: {{type: RuntimeDefault}}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {{app.kubernetes.io/name: {NAME}}}
+      containers:
+        - name: {NAME}
+          image: {image}
+          args:
+            - serve
+            - --listen=0.0.0.0:8080
+            - --database-url-file=/etc/freehold/database-url
+            - --master-key-file=/etc/freehold/master-key
+            - --token-file=/etc/freehold/token
+          ports:
+            - {{name: http, containerPort: 8080}}
+          startupProbe:
+            httpGet: {{path: /health/live, port: http}}
+            periodSeconds: 1
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: {{path: /health/live, port: http}}
+            periodSeconds: 10
+          readinessProbe:
+            httpGet: {{path: /health/ready, port: http}}
+            periodSeconds: 2
+            timeoutSeconds: 4
+          lifecycle:
+            preStop:
+              sleep: {{seconds: 5}}
+          resources:
+            requests: {{cpu: 100m, memory: 128Mi}}
+            limits: {{memory: 256Mi}}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {{drop: [ALL]}}
+          volumeMounts:
+            - {{name: secret, mountPath: /etc/freehold, readOnly: true}}
+            - {{name: scratch, mountPath: /tmp}}
+      volumes:
+        - name: secret
+          secret: {{secretName: {secret}, defaultMode: 0440}}
+        - name: scratch
+          emptyDir: {{}}
+"
+    )
+}
+
+/// What goes with the Deployment: its address, how many have to stay, and who may ask.
+fn around(namespace: &str) -> String {
+    format!(
+        "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+spec:
+  selector: {{app.kubernetes.io/name: {NAME}}}
+  ports:
+    - {{name: http, port: 80, targetPort: http}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels: {{app.kubernetes.io/name: {NAME}}}
+---
+# The API is for whoever has the token; nothing else of the Pods can be reached.
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+spec:
+  podSelector: {{}}
+  policyTypes: [Ingress]
+  ingress:
+    - ports:
+        - {{protocol: TCP, port: 8080}}
+"
+    )
+}
+
+fn route(namespace: &str, host: &str, gateway_namespace: &str, gateway: &str) -> String {
+    format!(
+        "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: {NAME}
+  namespace: {namespace}
+spec:
+  parentRefs:
+    - {{namespace: {gateway_namespace}, name: {gateway}}}
+  hostnames: [{host}]
+  rules:
+    # Events of an operation are a stream: no timeout.
+    - timeouts: {{request: 0s}}
+      backendRefs:
+        - {{name: {NAME}, port: 80}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> InstallArguments {
+        InstallArguments {
+            namespace: "freehold".to_owned(),
+            image: "registry.example.org/freehold@sha256:0123".to_owned(),
+            replicas: 3,
+            host: Some("freehold.example.org".to_owned()),
+            gateway: Some("gateways/main".to_owned()),
+            database_url_stdin: false,
+            existing_secret: None,
+            dry_run: true,
+        }
+    }
+
+    fn secret() -> Generated {
+        Generated { master_key: [7; 32], token: [9; 32], database_url: "postgresql://u:p@db/freehold".to_owned() }
+    }
+
+    #[test]
+    fn the_manifests_are_everything_that_a_cluster_needs() {
+        let text = manifests(&arguments(), Some(&secret())).unwrap();
+        // The permissions have tests of their own.
+        let without_permissions: Vec<&str> =
+            text.split("---\n").filter(|document| !document.contains("kind: ClusterRole\n")).collect();
+        insta::assert_snapshot!(without_permissions.join("---\n"));
+    }
+
+    #[test]
+    fn there_is_one_namespace_and_it_lets_only_restricted_pods_in() {
+        let text = manifests(&arguments(), Some(&secret())).unwrap();
+        assert_eq!(text.matches("\nkind: Namespace\n").count(), 1);
+        assert!(text.contains("pod-security.kubernetes.io/enforce: restricted"));
+        assert_eq!(text.matches("\nkind: ServiceAccount\n").count(), 1);
+    }
+
+    #[test]
+    fn a_secret_that_is_there_is_used_and_none_is_printed() {
+        let arguments = InstallArguments { existing_secret: Some("kept".to_owned()), ..arguments() };
+        let text = manifests(&arguments, None).unwrap();
+        assert!(!text.contains("kind: Secret\n") && text.contains("secretName: kept"), "{text}");
+    }
+
+    #[test]
+    fn names_that_would_break_out_of_the_manifest_are_refused() {
+        assert!(is_name("a: b\nkind: ClusterRoleBinding").is_err());
+        assert!(is_name("Freehold").is_err() && is_name("-x").is_err() && is_name("").is_err());
+        let arguments = InstallArguments { gateway: Some("main".to_owned()), ..arguments() };
+        assert_eq!(
+            manifests(&arguments, None).unwrap_err().problem.help.as_deref(),
+            Some("it looks like NAMESPACE/NAME")
+        );
+    }
+}

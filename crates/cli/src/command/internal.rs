@@ -1,0 +1,20 @@
+//! `freehold internal …`: what Freehold starts itself. Not for people.
+
+use std::process::ExitCode;
+
+use freehold_check::Code;
+
+use crate::arguments::InternalArguments;
+use crate::report::Failure;
+use crate::terminal::Terminal;
+
+/// The exit code is the part's own: whoever started it reads it.
+pub(super) fn run(terminal: Terminal, arguments: InternalArguments) -> ExitCode {
+    let mut words = arguments.arguments.into_iter();
+    if words.next().as_deref() == Some("supervise") {
+        return freehold_provider_local::supervise::main(words);
+    }
+    let failure = Failure::misuse(Code::BadRequest, "`freehold internal` is for Freehold itself");
+    failure.show(terminal);
+    failure.outcome.into()
+}

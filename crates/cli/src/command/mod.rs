@@ -1,0 +1,64 @@
+//! The commands, one module each.
+
+mod check;
+mod db;
+mod deploy;
+mod destroy;
+mod detach;
+mod doctor;
+mod down;
+mod explain;
+mod fleet;
+mod history;
+mod install;
+mod internal;
+mod list;
+mod logs;
+mod plan;
+mod rollback;
+mod schema;
+mod secret;
+mod serve;
+mod status;
+mod target;
+mod up;
+mod version;
+
+use std::process::ExitCode;
+
+use crate::arguments::{Cli, Command};
+use crate::report::Failure;
+use crate::terminal::Terminal;
+
+/// Runs a command and shows its failure, if it has one.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let terminal = Terminal { json: cli.json, verbose: cli.verbose };
+    let answer = match cli.command {
+        Command::Up(arguments) => up::run(terminal, &arguments),
+        Command::Down(arguments) => down::run(terminal, &arguments),
+        Command::Check(arguments) => check::run(terminal, &arguments),
+        Command::Schema => schema::run(terminal),
+        Command::Explain(arguments) => explain::run(terminal, &arguments),
+        Command::Plan(arguments) => plan::run(terminal, &arguments),
+        Command::Deploy(arguments) => deploy::run(terminal, &arguments),
+        Command::Status(arguments) => status::run(terminal, &arguments),
+        Command::List(arguments) => list::run(terminal, &arguments),
+        Command::Logs(arguments) => logs::run(terminal, &arguments),
+        Command::History(arguments) => history::run(terminal, &arguments),
+        Command::Rollback(arguments) => rollback::run(terminal, &arguments),
+        Command::Destroy(arguments) => destroy::run(terminal, &arguments),
+        Command::Doctor(arguments) => doctor::run(terminal, &arguments),
+        Command::Target(command) => target::run(terminal, &command),
+        Command::Secret(command) => secret::run(terminal, &command),
+        Command::Db(command) => db::run(terminal, &command),
+        Command::Install(arguments) => install::run(terminal, &arguments),
+        Command::Serve(arguments) => serve::run(terminal, &arguments),
+        Command::Version => version::run(terminal),
+        Command::Internal(arguments) => return internal::run(terminal, arguments),
+    };
+    let outcome = answer.unwrap_or_else(|failure: Box<Failure>| {
+        failure.show(terminal);
+        failure.outcome
+    });
+    outcome.into()
+}

@@ -1,0 +1,10 @@
+//! `freehold schema`: the JSON Schema of `freehold.toml`, for editors.
+
+use crate::report::{Answer, Outcome};
+use crate::terminal::Terminal;
+
+pub(super) fn run(terminal: Terminal) -> Answer {
+    let schema = freehold_spec::schema();
+    terminal.print(serde_json::to_string_pretty(&schema).unwrap_or_default());
+    Ok(Outcome::Done)
+}

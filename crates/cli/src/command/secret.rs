@@ -1,0 +1,94 @@
+//! `freehold secret`: values come in by stdin, never by the command line, and never go out.
+
+use freehold::wire::{SecretStatus, SecretValue};
+use freehold_check::Code;
+
+use crate::arguments::{OneStack, SecretCommand, SecretName};
+use crate::layout::hanging;
+use crate::platform::{self, Platform};
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+use crate::view;
+
+pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> Answer {
+    match command {
+        SecretCommand::Set(secret) => set(terminal, secret),
+        SecretCommand::List(selection) => list(terminal, selection),
+        SecretCommand::Rotate(secret) => rotate(terminal, secret),
+    }
+}
+
+fn set(terminal: Terminal, secret: &SecretName) -> Answer {
+    let Some((kind, stack)) = secret.stack.which.selected() else {
+        return Err(Failure::misuse(Code::BadRequest, "no stack was named"));
+    };
+    let platform = Platform::connect(&secret.stack.platform)?;
+    let value = terminal
+        .read_secret(&format!("Value of {}: ", secret.name))
+        .map_err(|error| Failure::misuse(Code::BadRequest, format!("the value can't be read: {error}")))?;
+    if value.is_empty() {
+        return Err(Failure::misuse(Code::BadRequest, "the value is empty, and nothing was changed")
+            .help(format!("give it on stdin: `freehold secret set {} … < FILE`", secret.name)));
+    }
+    let status = platform::run(async {
+        let app = app(&platform, &secret.stack).await?;
+        let value = SecretValue { value };
+        let target = secret.stack.target.as_deref();
+        Ok(platform.client.set_secret(target, (&app, kind.as_str(), stack), &secret.name, &value).await?)
+    })?;
+    told(terminal, &status, "set");
+    Ok(Outcome::Done)
+}
+
+/// The app of a stack that need not exist yet.
+async fn app(platform: &Platform, selection: &OneStack) -> Answer<String> {
+    if let Some(app) = selection.app.clone().or_else(platform::app_at_hand) {
+        return Ok(app);
+    }
+    match platform.find(selection).await {
+        Ok(stack) => Ok(stack.app),
+        Err(failure) if failure.problem.code == Code::UnknownStack.as_str() => {
+            Err(failure.help("if it is still to be made, say of which app with --app NAME"))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn list(terminal: Terminal, selection: &OneStack) -> Answer {
+    let platform = Platform::connect(&selection.platform)?;
+    let secrets = platform::run(async {
+        let stack = platform.find(selection).await?;
+        Ok(platform.client.secrets(stack.id).await?)
+    })?;
+    match (terminal.json, secrets.is_empty()) {
+        (true, _) => terminal.print_json(&secrets),
+        (false, true) => terminal.tell("It has no secrets."),
+        (false, false) => terminal.print(view::stack::secrets(&secrets, chrono::Utc::now())),
+    }
+    Ok(Outcome::Done)
+}
+
+fn rotate(terminal: Terminal, secret: &SecretName) -> Answer {
+    let platform = Platform::connect(&secret.stack.platform)?;
+    let status = platform::run(async {
+        let stack = platform.find(&secret.stack).await?;
+        Ok(platform.client.rotate_secret(stack.id, &secret.name).await?)
+    })?;
+    told(terminal, &status, "rotated");
+    Ok(Outcome::Done)
+}
+
+fn told(terminal: Terminal, status: &SecretStatus, done: &str) {
+    if terminal.json {
+        return terminal.print_json(status);
+    }
+    let readers = match status.readers.is_empty() {
+        true => "takes effect with the next deploy".to_owned(),
+        false => {
+            let verb = if status.readers.len() == 1 { "restarts" } else { "restart" };
+            format!("{} {verb} with the next deploy", status.readers.join(", "))
+        }
+    };
+    let text = format!("{} was {done} (version {}); {readers}.", status.name, status.version);
+    terminal.print(hanging(&text, 0, 0));
+}

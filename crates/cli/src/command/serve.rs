@@ -1,0 +1,89 @@
+//! `freehold serve`: the platform as one of several replicas, as it runs in a cluster.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use freehold_check::Code;
+use freehold_server::cluster::{self, Options, Ready};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{LogFormat, ServeArguments};
+use crate::layout::{count, seconds};
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+
+use super::up;
+
+/// Where the URL may be given instead of in a file.
+const DATABASE_URL: &str = "FREEHOLD_DATABASE_URL";
+
+pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
+    let usual = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    up::log(arguments.log_format.unwrap_or(usual));
+    let options = Options {
+        listen: arguments.listen,
+        database_url: database_url(arguments.database_url_file.as_deref())?,
+        master_key_file: arguments.master_key_file.clone(),
+        token_file: arguments.token_file.clone(),
+        dump_directory: arguments.dump_dir.clone(),
+        postgres_binaries: arguments.postgres_bin.clone(),
+        linger: Duration::from_secs(arguments.linger),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::work(Code::Internal, format!("no runtime: {error}")))?;
+    let answer = runtime.block_on(serve(terminal, options));
+    runtime.shutdown_background();
+    answer
+}
+
+fn database_url(file: Option<&Path>) -> Answer<String> {
+    let help = "name the file that holds it with --database-url-file, or set FREEHOLD_DATABASE_URL";
+    let refused = |detail: String| Failure::misuse(Code::BadRequest, detail).help(help);
+    let url = match file {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| refused(format!("the database's URL can't be read from {}: {error}", file.display())))?,
+        None => std::env::var(DATABASE_URL).unwrap_or_default(),
+    };
+    match url.trim() {
+        "" => Err(refused("Freehold needs a PostgreSQL of its own, and none was named".to_owned())),
+        url => Ok(url.to_owned()),
+    }
+}
+
+/// Runs until it is told to stop; told twice, it leaves at once: what it had begun is carried on by the other replicas.
+async fn serve(terminal: Terminal, options: Options) -> Answer {
+    let unheard = |error| Failure::work(Code::Internal, format!("can't listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let stop = CancellationToken::new();
+    let platform = cluster::run(options, |ready| tell(terminal, ready), stop.clone());
+    tokio::pin!(platform);
+    loop {
+        tokio::select! {
+            answer = &mut platform => return answer.map(|()| Outcome::Done).map_err(up::refused),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_cancelled() {
+            return Ok(Outcome::Failed);
+        }
+        stop.cancel();
+    }
+}
+
+fn tell(terminal: Terminal, ready: &Ready) {
+    if terminal.json {
+        return terminal.print_json(&serde_json::json!({
+            "state": "ready",
+            "api_url": format!("http://{}", ready.address),
+            "postgres": ready.postgres,
+            "targets": ready.targets,
+            "milliseconds": ready.milliseconds,
+        }));
+    }
+    let targets = count(ready.targets.len(), "target");
+    let (address, postgres) = (ready.address, &ready.postgres);
+    terminal.say(&format!("Ready in {} on {address} · {postgres} · {targets}", seconds(ready.milliseconds)));
+}

@@ -1,0 +1,180 @@
+//! `freehold target`: the clusters that stacks are deployed to.
+
+use freehold::wire::{Target, TargetRequest};
+use freehold_check::Code;
+
+use crate::arguments::{AddTarget, Existing, PlatformArguments, RbacArguments, RemoveTarget, TargetCommand};
+use crate::kubeconfig::Context;
+use crate::layout::{BOLD, count, paint};
+use crate::platform::{self, Platform};
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+use crate::view;
+
+use super::deploy::confirmed;
+use super::doctor::told;
+
+/// Where a database's URL may be given, since an argument can be read by everybody on the machine.
+const DATABASE_URL: &str = "FREEHOLD_TARGET_DATABASE_URL";
+
+pub(super) fn run(terminal: Terminal, command: &TargetCommand) -> Answer {
+    match command {
+        TargetCommand::Add(arguments) => add(terminal, arguments),
+        TargetCommand::Check(existing) => check(terminal, existing),
+        TargetCommand::List(arguments) => list(terminal, arguments),
+        TargetCommand::Remove(arguments) => remove(terminal, arguments),
+        TargetCommand::Rbac(arguments) => Ok(rbac(terminal, arguments)),
+    }
+}
+
+fn add(terminal: Terminal, arguments: &AddTarget) -> Answer {
+    let platform = Platform::connect(&arguments.platform)?;
+    let known = platform::run(async { Ok(platform.client.targets().await?) })?;
+    let is_new = !known.iter().any(|target| target.name == arguments.name);
+    if is_new {
+        complete(arguments)?;
+    }
+    let named = arguments.context.is_some() || arguments.kubeconfig.is_some();
+    let context = match named || (is_new && !arguments.in_cluster) {
+        true => Some(Context::read(arguments.kubeconfig.as_deref(), arguments.context.as_deref())?),
+        false => None,
+    };
+    if let Some(context) = context.as_ref().filter(|_| !terminal.json) {
+        terminal.say(&format!("Taking context {} at {}", context.name, context.server));
+    }
+    let request = request(terminal, arguments, context)?;
+    let (target, findings) = platform::run(async {
+        let target = platform.client.put_target(&arguments.name, &request).await?;
+        let findings = platform.client.check_target(&arguments.name).await?;
+        Ok((target, findings))
+    })?;
+    let errors = findings.iter().filter(|finding| finding.level == "error").count();
+    if terminal.json {
+        terminal.print_json(&serde_json::json!({ "target": target, "findings": findings }));
+        return Ok(if errors > 0 { Outcome::Failed } else { Outcome::Done });
+    }
+    let done = if is_new { "was added" } else { "was changed" };
+    terminal.print(format!("{} {done}\n{}\n", paint(BOLD, &target.name), view::target::facts(&target)));
+    let outcome = told(terminal, &findings);
+    if errors > 0 {
+        terminal.say(&format!("It can't be deployed to yet. Then: `freehold target check {}`", target.name));
+    }
+    Ok(outcome)
+}
+
+/// What a new target can't do without.
+fn complete(arguments: &AddTarget) -> Answer<()> {
+    let missing: Vec<&str> = [("--domain", &arguments.domain), ("--gateway", &arguments.gateway)]
+        .iter()
+        .filter(|(_, given)| given.is_none())
+        .map(|(flag, _)| *flag)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("the new target {} needs {}", arguments.name, missing.join(" and "));
+    Err(Failure::misuse(Code::TargetSettings, detail)
+        .help("such as `--domain example.org --gateway NAMESPACE/NAME`; `kubectl get gateways -A` lists what there is"))
+}
+
+fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) -> Answer<TargetRequest> {
+    let registry_credentials = arguments.registry_config.as_ref().map(|file| {
+        std::fs::read_to_string(file).map_err(|error| {
+            Failure::misuse(Code::PullCredentials, format!("{} can't be read: {error}", file.display()))
+        })
+    });
+    Ok(TargetRequest {
+        kubeconfig: context.map(|context| context.text),
+        domain: arguments.domain.clone(),
+        gateway: arguments.gateway.clone(),
+        listener: arguments.listener.clone(),
+        port: arguments.port,
+        data_plane_namespace: arguments.data_plane_namespace.clone(),
+        database_url: database_url(terminal, arguments)?,
+        database_address: arguments.database_address.clone(),
+        cloudnative_pg: arguments.cloudnative_pg,
+        issuer: arguments.issuer.clone(),
+        external_dns: arguments.external_dns,
+        storage_class: arguments.storage_class.clone(),
+        registry_credentials: registry_credentials.transpose()?,
+        insecure_registries: arguments.insecure_registry.iter().cloned().collect(),
+        replace_cluster: arguments.replace_cluster,
+    })
+}
+
+fn database_url(terminal: Terminal, arguments: &AddTarget) -> Answer<Option<String>> {
+    if arguments.cloudnative_pg {
+        return Ok(None);
+    }
+    if !arguments.database_url_stdin {
+        return Ok(std::env::var(DATABASE_URL).ok().filter(|url| !url.is_empty()));
+    }
+    let url = terminal
+        .read_secret("URL of the PostgreSQL server: ")
+        .map_err(|error| Failure::misuse(Code::BadRequest, format!("the URL can't be read: {error}")))?;
+    match url.trim() {
+        "" => Err(Failure::misuse(Code::BadRequest, "there is no URL on stdin, and nothing was changed")
+            .help("it looks like postgresql://user:password@host:5432/postgres")),
+        url => Ok(Some(url.to_owned())),
+    }
+}
+
+fn check(terminal: Terminal, existing: &Existing) -> Answer {
+    let platform = Platform::connect(&existing.platform)?;
+    let findings = platform::run(async {
+        platform.target(&existing.name).await?;
+        Ok(platform.client.check_target(&existing.name).await?)
+    })?;
+    Ok(told(terminal, &findings))
+}
+
+fn list(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
+    let platform = Platform::connect(arguments)?;
+    let targets = platform::run(async { Ok(platform.client.targets().await?) })?;
+    match (terminal.json, targets.is_empty()) {
+        (true, _) => terminal.print_json(&targets),
+        (false, true) => terminal.tell("There are no targets. `freehold target add NAME …` adds a cluster."),
+        (false, false) => terminal.print(view::target::list(&targets)),
+    }
+    Ok(Outcome::Done)
+}
+
+fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
+    let name = &arguments.target.name;
+    let platform = Platform::connect(&arguments.target.platform)?;
+    let target = platform::run(platform.target(name))?;
+    refuse_used(&target)?;
+    if !terminal.json {
+        terminal
+            .say(&format!("This forgets {name} and its credentials, and removes what Freehold made there for itself."));
+    }
+    if !confirmed(terminal, arguments.yes, "Go on?", "--yes")? {
+        terminal.tell("Nothing was changed.");
+        return Ok(Outcome::Failed);
+    }
+    platform::run(async { Ok(platform.client.remove_target(name).await?) })?;
+    match terminal.json {
+        true => terminal.print_json(&serde_json::json!({ "removed": name })),
+        false => terminal.print(format!("{name} is no target any more.")),
+    }
+    Ok(Outcome::Done)
+}
+
+/// The platform refuses that, too; but nobody need be asked first.
+fn refuse_used(target: &Target) -> Answer<()> {
+    if target.stacks == 0 {
+        return Ok(());
+    }
+    let detail = format!("{} has {}, and nothing was changed", target.name, count(target.stacks, "stack"));
+    Err(Failure::work(Code::TargetInUse, detail)
+        .help(format!("`freehold list --target {}` shows what has to be destroyed first", target.name)))
+}
+
+fn rbac(terminal: Terminal, arguments: &RbacArguments) -> Outcome {
+    let yaml = freehold_provider_kubernetes::rbac(&arguments.service_account, &arguments.namespace);
+    match terminal.json {
+        true => terminal.print_json(&serde_json::json!({ "yaml": yaml })),
+        false => terminal.print(yaml.trim_end()),
+    }
+    Outcome::Done
+}

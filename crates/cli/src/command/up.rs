@@ -1,0 +1,195 @@
+//! `freehold up`: the platform on this machine, in the foreground.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use freehold_check::Code;
+use freehold_server::StartError;
+use freehold_server::embedded::{self, Options, Ready};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{LogFormat, UpArguments};
+use crate::layout::{BOLD, DIM, GREEN, count, paint, seconds};
+use crate::platform;
+use crate::report::{Answer, Failure, Outcome};
+use crate::terminal::Terminal;
+
+use super::detach;
+
+pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
+    let directory = platform::directory(&arguments.platform)?;
+    if arguments.detach {
+        return detach::run(terminal, arguments, &directory);
+    }
+    if arguments.background {
+        // A session of its own: the terminal that it was started from may go away.
+        let _ = rustix::process::setsid();
+    }
+    log(arguments.log_format);
+    let options = options(arguments, &directory)?;
+    let facts = Facts {
+        api_url: String::new(),
+        router_port: arguments.port,
+        postgres: String::new(),
+        stacks: 0,
+        milliseconds: 0,
+        pid: std::process::id(),
+        data: directory.display().to_string(),
+        domain: arguments.domain.clone(),
+        foreground: !arguments.background,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::work(Code::Internal, format!("no runtime: {error}")))?;
+    let answer = runtime.block_on(serve(terminal, options, facts));
+    // Whatever still runs is not waited for: services outlive the platform and are taken over by the next one.
+    runtime.shutdown_background();
+    if answer? {
+        terminal.say("Stopped. `freehold up` brings every stack back as it was.");
+        return Ok(Outcome::Done);
+    }
+    terminal.say("Left at once. Services are still running; `freehold up` takes them over.");
+    Ok(Outcome::Failed)
+}
+
+fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
+    let executable = std::env::current_exe()
+        .map_err(|error| Failure::work(Code::Internal, format!("it is not known where this program is: {error}")))?;
+    Ok(Options {
+        data_directory: directory.to_owned(),
+        router_port: arguments.port,
+        api_port: arguments.api_port,
+        database_url: arguments.database_url.clone().filter(|url| !url.is_empty()),
+        postgres_binaries: arguments.postgres_bin.clone(),
+        domain: arguments.domain.clone(),
+        executable,
+    })
+}
+
+/// Runs the platform until it is told to stop; false if it was told twice and didn't end cleanly.
+async fn serve(terminal: Terminal, options: Options, facts: Facts) -> Answer<bool> {
+    let unheard = |error| Failure::work(Code::Internal, format!("can't listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let stop = CancellationToken::new();
+    let ready = |ready: &Ready| {
+        let ready = ready.clone();
+        let Ready { api_url, router_port, postgres, stacks, milliseconds } = ready;
+        Facts { api_url, router_port, postgres, stacks, milliseconds, ..facts }.tell(terminal);
+    };
+    let platform = embedded::run(options, ready, stop.clone());
+    tokio::pin!(platform);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            answer = &mut platform => return answer.map(|()| true).map_err(refused),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if told {
+            return Ok(false);
+        }
+        told = true;
+        terminal.say("Stopping: streams are drained, services end, then PostgreSQL. Once more to leave at once.");
+        stop.cancel();
+    }
+}
+
+/// A platform that can't start.
+pub(super) fn refused(error: StartError) -> Box<Failure> {
+    let mut failure =
+        Failure::work(Code::parse(error.code).unwrap_or(Code::Internal), error.message).lines(error.detail);
+    failure.problem.help = error.help;
+    failure
+}
+
+/// Freehold's own log goes to stderr. What matters to people is shown by the commands, so only warnings on a terminal.
+pub(super) fn log(format: LogFormat) {
+    let usual = if std::io::stderr().is_terminal() { "warn" } else { "warn,freehold=info,freehold_server=info" };
+    let filter = EnvFilter::try_from_env("FREEHOLD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// What there is to know about a platform that is ready.
+pub(super) struct Facts {
+    pub api_url: String,
+    pub router_port: u16,
+    pub postgres: String,
+    pub stacks: usize,
+    pub milliseconds: u64,
+    pub pid: u32,
+    pub data: String,
+    pub domain: String,
+    pub foreground: bool,
+}
+
+impl Facts {
+    /// Tells them.
+    pub(super) fn tell(&self, terminal: Terminal) {
+        if terminal.json {
+            return terminal.print_json(&serde_json::json!({
+                "state": "ready",
+                "api_url": self.api_url,
+                "router_port": self.router_port,
+                "postgres": self.postgres,
+                "stacks": self.stacks,
+                "milliseconds": self.milliseconds,
+                "pid": self.pid,
+                "data_directory": self.data,
+            }));
+        }
+        terminal.print(self.text());
+    }
+
+    fn text(&self) -> String {
+        let head = format!("Freehold is ready in {}", seconds(self.milliseconds));
+        let end = match self.foreground {
+            true => "Ctrl-C stops it. Meanwhile, elsewhere: `freehold deploy DIR --tenant NAME`",
+            false => "`freehold down` stops it. Next: `freehold deploy DIR --tenant NAME`",
+        };
+        let rows = [
+            ("stacks", format!("http://NAME.{}:{}", self.domain, self.router_port)),
+            ("API", format!("{}   (token in server.json)", self.api_url)),
+            ("database", self.postgres.clone()),
+            ("data", self.data.clone()),
+        ];
+        let mut lines = vec![format!("{} · {}", paint(GREEN.bold(), head), count(self.stacks, "stack"))];
+        lines.extend(rows.iter().map(|(name, value)| format!("  {}{value}", paint(BOLD, format!("{name:<11}")))));
+        lines.push(paint(DIM, end));
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_that_is_ready_says_where_it_is_and_how_to_stop_it() {
+        let facts = Facts {
+            api_url: "http://127.0.0.1:7081".to_owned(),
+            router_port: 7080,
+            postgres: "PostgreSQL 15.18, private, port 54329".to_owned(),
+            stacks: 1,
+            milliseconds: 1234,
+            pid: 1,
+            data: "/var/lib/freehold".to_owned(),
+            domain: "localhost".to_owned(),
+            foreground: true,
+        };
+        let text = facts.text();
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
+        Freehold is ready in 1.2 s · 1 stack
+          stacks     http://NAME.localhost:7080
+          API        http://127.0.0.1:7081   (token in server.json)
+          database   PostgreSQL 15.18, private, port 54329
+          data       /var/lib/freehold
+        Ctrl-C stops it. Meanwhile, elsewhere: `freehold deploy DIR --tenant NAME`
+        ");
+    }
+}

@@ -1,0 +1,103 @@
+//! The definition at hand: `freehold.toml`, found, read and checked before anything is asked of the platform.
+
+use std::path::{Path, PathBuf};
+
+use freehold_check::{Code, Diagnostic};
+use freehold_spec::App;
+
+use crate::report::{Answer, Failure};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "freehold.toml";
+
+/// A definition that was read.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// The app's folder.
+    pub directory: PathBuf,
+    /// The file, as it is shown to people.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+    /// The app; `None` if the text has errors.
+    pub app: Option<App>,
+    /// What is to be said about it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A definition without errors.
+#[derive(Debug)]
+pub(crate) struct Valid {
+    /// The app's folder.
+    pub directory: PathBuf,
+    /// The file, as it is shown to people.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+    /// The app.
+    pub app: App,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the definition in a folder (or the file itself); without a folder the one in the current one.
+pub(crate) fn read(directory: Option<&Path>) -> Answer<Definition> {
+    let given = directory.unwrap_or(Path::new("."));
+    let file = if given.is_file() { given.to_owned() } else { given.join(FILE) };
+    let text = std::fs::read_to_string(&file).map_err(|error| missing(given, &file, &error))?;
+    let directory = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let shown = file.strip_prefix(".").unwrap_or(&file).display().to_string();
+    let (app, diagnostics) = freehold_check::source(&text);
+    Ok(Definition { directory, file: shown, text, app, diagnostics })
+}
+
+/// Like [`read`], but where no folder is given and the current one has no definition, that is no error.
+pub(crate) fn find(directory: Option<&Path>) -> Answer<Option<Definition>> {
+    match directory {
+        None if !Path::new(FILE).exists() => Ok(None),
+        directory => read(directory).map(Some),
+    }
+}
+
+impl Definition {
+    /// The app, or all that is wrong with it.
+    pub(crate) fn valid(self) -> Answer<Valid> {
+        let Self { directory, file, text, app, diagnostics } = self;
+        match app {
+            Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
+                Ok(Valid { directory, file, text, app, warnings: diagnostics })
+            }
+            _ => {
+                let detail = format!("{file} can't be deployed as it is");
+                Err(Failure::misuse(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
+            }
+        }
+    }
+}
+
+/// Diagnostics with the lines of the source that they are about.
+pub(crate) fn render(diagnostics: &[Diagnostic], file: &str, text: &str) -> String {
+    freehold_check::render::text(diagnostics, file, text).trim_end().to_owned()
+}
+
+fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        let detail = match given.is_dir() {
+            true if given == Path::new(".") => format!("there is no {FILE} in the current folder"),
+            true => format!("there is no {FILE} in {}", given.display()),
+            false => format!("there is no {}", given.display()),
+        };
+        return Failure::misuse(Code::NoDefinition, detail)
+            .help("name the folder of an app, or write its freehold.toml");
+    }
+    let why = match error.kind() {
+        std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    let file = file.strip_prefix(".").unwrap_or(file);
+    Failure::misuse(Code::NoDefinition, format!("{} can't be read: {why}", file.display()))
+        .help("it has to be a text file that this user may read")
+}

@@ -1,0 +1,152 @@
+//! How text is laid out: wrapping at 80 columns, tables, and how times and sizes are written.
+
+use anstyle::{AnsiColor, Style};
+
+pub(crate) use freehold_check::render::{WIDTH, wrap};
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
+pub(crate) const BLUE: Style = AnsiColor::Blue.on_default();
+
+/// A text in a style. Whoever prints it strips the style where nobody sees colour.
+pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// How many columns a text without styles takes.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Pads with spaces to a width.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(columns(text));
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// A paragraph whose lines after the first are indented by `hang`; the first begins at `begin` columns, behind what the
+/// caller has written already.
+pub(crate) fn hanging(text: &str, begin: usize, hang: usize) -> String {
+    let mut lines = Vec::new();
+    let mut rest = text.to_owned();
+    let mut room = WIDTH.saturating_sub(begin);
+    while !rest.is_empty() {
+        let wrapped = wrap(&rest, room);
+        let Some((first, others)) = wrapped.split_first() else { break };
+        lines.push(first.clone());
+        rest = others.join(" ");
+        room = WIDTH.saturating_sub(hang);
+    }
+    lines.join(&format!("\n{}", " ".repeat(hang)))
+}
+
+/// Cuts a text that is too wide, with an ellipsis at its end.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// A duration as people read it: `0.06 s`, `12.3 s`, `4 min 12 s`.
+pub(crate) fn seconds(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1_000 => format!("{}.{:02} s", milliseconds / 1000, milliseconds / 10 % 100),
+        1_000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds / 100 % 10),
+        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds / 1000 % 60),
+    }
+}
+
+/// A span of whole seconds as it is written in a definition: `30s`, `10m`, `6h`.
+pub(crate) fn span(seconds: i64) -> String {
+    match seconds {
+        s if s != 0 && s % 86_400 == 0 => format!("{}d", s / 86_400),
+        s if s != 0 && s % 3_600 == 0 => format!("{}h", s / 3_600),
+        s if s != 0 && s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
+}
+
+/// How long ago something was: `12 s`, `5 min`, `3 h`, `9 days`.
+pub(crate) fn ago(seconds: i64) -> String {
+    match seconds.max(0) {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3_600 => format!("{} min", s / 60),
+        s @ 3_600..172_800 => format!("{} h", s / 3_600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+/// A digest, short enough to be read: `sha256:1f2e3d4c5b6a`.
+pub(crate) fn short_digest(text: &str) -> String {
+    match text.strip_prefix("sha256:") {
+        Some(digits) => format!("sha256:{}", digits.chars().take(12).collect::<String>()),
+        None => text.to_owned(),
+    }
+}
+
+/// An id, short enough to be read and long enough to be told apart: first and last digits.
+pub(crate) fn short_id(id: uuid::Uuid) -> String {
+    let digits = id.simple().to_string();
+    let first: String = digits.chars().take(6).collect();
+    let last: String = digits.chars().skip(digits.len().saturating_sub(4)).collect();
+    format!("{first}…{last}")
+}
+
+/// `1 stack`, `2 stacks`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// Columns under headings, each as wide as needed, two spaces apart; the last is cut at the right edge unless `whole`.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], whole: bool) -> String {
+    let widths: Vec<usize> = headings
+        .iter()
+        .enumerate()
+        .map(|(at, heading)| {
+            rows.iter().filter_map(|row| row.get(at)).map(|cell| columns(cell)).max().unwrap_or(0).max(columns(heading))
+        })
+        .collect();
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            let last = at + 1 == cells.len();
+            text.push_str(&if last { cell.clone() } else { pad(cell, width + 2) });
+        }
+        let text = text.trim_end().to_owned();
+        if whole { text } else { shorten(&text, WIDTH) }
+    };
+    let heading = line(&headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>());
+    let mut text = paint(DIM, heading);
+    for row in rows {
+        text.push('\n');
+        text.push_str(&line(row));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_eighty_columns() {
+        let text = hanging(&"word ".repeat(60), 20, 8);
+        let mut lines = text.lines();
+        assert!(lines.next().is_some_and(|line| columns(line) <= 60));
+        assert!(lines.all(|line| columns(line) <= 80 && line.starts_with("        word")));
+    }
+
+    #[test]
+    fn times_are_written_as_people_read_them() {
+        assert_eq!(["0.06 s", "0.81 s", "12.3 s", "4 min 12 s"], [60, 812, 12_345, 252_000].map(seconds).as_slice());
+        assert_eq!(["6h", "30s", "10m", "0s"], [21_600, 30, 600, 0].map(span).as_slice());
+    }
+}

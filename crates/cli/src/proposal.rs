@@ -1,0 +1,143 @@
+//! From what is at hand to a plan: the definition, checked; the artifacts, built and sent; the plan, asked for.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use freehold::ClientError;
+use freehold::wire::{DeployRequest, PlanAnswer};
+use freehold_check::{Code, Diagnostic};
+use freehold_graph::StackKind;
+use freehold_spec::App;
+
+use crate::arguments::RequestArguments;
+use crate::artifact::{self, Artifacts};
+use crate::definition::{self, Valid};
+use crate::platform::Platform;
+use crate::report::{Answer, Failure};
+use crate::terminal::Terminal;
+
+/// What plans are asked for with.
+pub(crate) struct Proposal {
+    definition: Option<Valid>,
+    /// Only where the target takes some.
+    artifacts: Option<Artifacts>,
+    arguments: RequestArguments,
+}
+
+impl Proposal {
+    /// Reads and checks the definition, if there is one.
+    pub(crate) fn gather(arguments: &RequestArguments) -> Answer<Self> {
+        let definition = match definition::find(arguments.directory.as_deref())? {
+            // An app was named that isn't the one in this folder: the platform knows it.
+            Some(found) if arguments.directory.is_none() && !is_app(&found, arguments.app.as_deref()) => None,
+            Some(found) => Some(found.valid()?),
+            None => None,
+        };
+        Ok(Self { definition, artifacts: None, arguments: arguments.clone() })
+    }
+
+    /// Builds the artifacts and sees that the platform has them, if the target takes any: a cluster pulls images, and nothing is
+    /// built or sent for it. Gives the milliseconds that it took, if there was anything to do.
+    pub(crate) async fn prepare(&mut self, terminal: Terminal, platform: &Platform) -> Answer<Option<u64>> {
+        let begin = Instant::now();
+        let target = self.arguments.target.as_deref();
+        let takes_artifacts = match &self.definition {
+            Some(_) => platform.takes_artifacts(target).await?,
+            None => false,
+        };
+        let Some(definition) = self.definition.as_ref().filter(|_| takes_artifacts) else { return Ok(None) };
+        let artifacts = artifact::prepare(terminal, definition)?;
+        artifacts.send(platform, false).await?;
+        self.artifacts = Some(artifacts);
+        Ok(Some(milliseconds(begin)))
+    }
+
+    /// The app's name, as far as it is known here.
+    pub(crate) fn app(&self) -> Option<String> {
+        let defined = self.definition.as_ref().map(|definition| definition.app.name.value.to_string());
+        defined.or_else(|| self.arguments.app.clone())
+    }
+
+    /// The definition's name and text, for diagnostics that the platform finds.
+    pub(crate) fn source(&self) -> Option<(String, String)> {
+        self.definition.as_ref().map(|definition| (definition.file.clone(), definition.text.clone()))
+    }
+
+    /// The target that was named.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.arguments.target.as_deref()
+    }
+
+    /// Asks for a plan.
+    pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> Answer<PlanAnswer> {
+        let request = self.request(kind, name);
+        let answer = match platform.client.plan(&request).await {
+            Err(ClientError::Problem(problem)) if problem.code == Code::ArtifactUnknown.as_str() => {
+                // It was there once, and the platform has lost it or is another one by now.
+                match &self.artifacts {
+                    Some(artifacts) => artifacts.send(platform, true).await?,
+                    None => return Err((*problem).into()),
+                }
+                platform.client.plan(&request).await
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| Box::<Failure>::from(error).source(self.source()))
+    }
+
+    /// What to deploy.
+    pub(crate) fn request(&self, kind: StackKind, name: &str) -> DeployRequest {
+        let artifacts = match &self.artifacts {
+            Some(artifacts) => artifacts.digests(),
+            None => BTreeMap::new(),
+        };
+        DeployRequest {
+            target: self.arguments.target.clone(),
+            images: self.arguments.image.iter().cloned().collect(),
+            app: self.app(),
+            definition: self.definition.as_ref().map(|definition| definition.text.clone()),
+            kind,
+            name: name.to_owned(),
+            tier: self.arguments.tier.clone(),
+            artifacts,
+            adopt: self.arguments.adopt.iter().cloned().collect(),
+            delete_data: self.arguments.delete_data.iter().cloned().collect(),
+        }
+    }
+
+    /// Tells people the warnings about the definition: those of the platform, which include ours, else ours.
+    pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanAnswer) {
+        let Some(definition) = self.definition.as_ref().filter(|_| !terminal.json) else { return };
+        let theirs: Vec<Diagnostic> =
+            answer.diagnostics.iter().filter_map(|item| serde_json::from_value(item.clone()).ok()).collect();
+        let all = if theirs.is_empty() { &definition.warnings } else { &theirs };
+        let key = &answer.plan.key;
+        let warnings: Vec<Diagnostic> =
+            all.iter().filter(|found| concerns(found, &definition.app, key.kind, key.name.as_str())).cloned().collect();
+        if !warnings.is_empty() {
+            terminal.tell(format!("{}\n", definition::render(&warnings, &definition.file, &definition.text)));
+        }
+    }
+}
+
+/// Whether a warning is about this stack: those about the backups of a stage are about that stage alone.
+fn concerns(warning: &Diagnostic, app: &App, kind: StackKind, name: &str) -> bool {
+    if warning.code != Code::BackupNotMadeYet {
+        return true;
+    }
+    let stage = app.stages.get(name).filter(|_| kind == StackKind::Stage);
+    let schedule = stage.and_then(|stage| stage.backup.as_ref()).map(|backup| backup.schedule.span);
+    schedule.is_some() && schedule == warning.labels.first().map(|label| label.span)
+}
+
+fn is_app(found: &definition::Definition, app: Option<&str>) -> bool {
+    match (app, &found.app) {
+        (Some(app), Some(found)) => found.name.value.as_str() == app,
+        _ => true,
+    }
+}
+
+/// Since then.
+pub(crate) fn milliseconds(begin: Instant) -> u64 {
+    u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

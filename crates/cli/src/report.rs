@@ -1,0 +1,289 @@
+//! Failures as people and machines get them: what happened, to what, why, and what to do next.
+
+use std::process::ExitCode;
+
+use freehold::wire::Problem;
+use freehold::{ClientError, ConnectionError};
+use freehold_check::{Code, Diagnostic};
+
+use crate::layout::{BOLD, DIM, RED, WIDTH, hanging, paint, wrap};
+use crate::terminal::Terminal;
+
+/// What the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well.
+    Done,
+    /// The work failed.
+    Failed,
+    /// Wrong use, or an invalid definition.
+    Misused,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::Misused => 2,
+        })
+    }
+}
+
+/// The result of a command.
+pub(crate) type Answer<T = Outcome> = Result<T, Box<Failure>>;
+
+/// Why a command did not do what it was told to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure {
+    /// What the exit code says.
+    pub outcome: Outcome,
+    /// The facts; for machines as they are.
+    pub problem: Problem,
+    /// More facts, below the headline.
+    pub facts: Vec<String>,
+    /// What exists and still works, below the lines.
+    pub standing: Vec<String>,
+    /// The definition that the problem's diagnostics point into: its name and its text.
+    pub source: Option<(String, String)>,
+    /// Machines have been told already, by an event.
+    pub told: bool,
+}
+
+impl Failure {
+    fn new(outcome: Outcome, code: Code, detail: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
+            outcome,
+            problem: Problem {
+                kind: format!("urn:freehold:{code}"),
+                title: code.title().to_owned(),
+                status: 0,
+                detail: detail.into(),
+                code: code.to_string(),
+                help: None,
+                lines: Vec::new(),
+                diagnostics: Vec::new(),
+                operation: None,
+            },
+            facts: Vec::new(),
+            standing: Vec::new(),
+            source: None,
+            told: false,
+        })
+    }
+
+    /// The work failed: exit code 1.
+    pub(crate) fn work(code: Code, detail: impl Into<String>) -> Box<Self> {
+        Self::new(Outcome::Failed, code, detail)
+    }
+
+    /// Wrong use or an invalid definition: exit code 2.
+    pub(crate) fn misuse(code: Code, detail: impl Into<String>) -> Box<Self> {
+        Self::new(Outcome::Misused, code, detail)
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
+        self.problem.help = Some(help.into());
+        self
+    }
+
+    /// With lines to show below: the end of a log.
+    #[must_use]
+    pub(crate) fn lines(mut self: Box<Self>, lines: Vec<String>) -> Box<Self> {
+        self.problem.lines = lines;
+        self
+    }
+
+    /// With one more fact.
+    #[must_use]
+    pub(crate) fn fact(mut self: Box<Self>, fact: impl Into<String>) -> Box<Self> {
+        self.facts.push(fact.into());
+        self
+    }
+
+    /// With what exists and still works.
+    #[must_use]
+    pub(crate) fn standing(mut self: Box<Self>, fact: impl Into<String>) -> Box<Self> {
+        self.standing.push(fact.into());
+        self
+    }
+
+    /// With what is wrong with a definition. Its code is that of the first error.
+    #[must_use]
+    pub(crate) fn diagnostics(mut self: Box<Self>, diagnostics: &[Diagnostic], file: &str, text: &str) -> Box<Self> {
+        if let Some(first) = diagnostics.iter().find(|diagnostic| diagnostic.is_error()) {
+            let code = first.code;
+            self.problem.kind = format!("urn:freehold:{code}");
+            self.problem.title = code.title().to_owned();
+            self.problem.code = code.to_string();
+        }
+        self.problem.diagnostics = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
+        self.source = Some((file.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// With the definition that the problem's diagnostics point into.
+    #[must_use]
+    pub(crate) fn source(mut self: Box<Self>, source: Option<(String, String)>) -> Box<Self> {
+        self.source = self.source.or(source);
+        self
+    }
+
+    /// Shows it: on stderr for people, and where JSON was asked for as a line on stdout.
+    pub(crate) fn show(&self, terminal: Terminal) {
+        if terminal.json && !self.told {
+            terminal.print_json(&serde_json::json!({
+                "event": "refused",
+                "state": "failed",
+                "operation": self.problem.operation,
+                "failure": self.problem,
+            }));
+        }
+        terminal.tell(self.render());
+    }
+
+    /// The text for people.
+    pub(crate) fn render(&self) -> String {
+        let mut blocks = Vec::new();
+        let diagnostics: Vec<Diagnostic> =
+            self.problem.diagnostics.iter().filter_map(|item| serde_json::from_value(item.clone()).ok()).collect();
+        if let (false, Some((file, text))) = (diagnostics.is_empty(), &self.source) {
+            blocks.push(crate::definition::render(&diagnostics, file, text));
+        } else {
+            for diagnostic in &self.problem.diagnostics {
+                blocks.push(bare_diagnostic(diagnostic));
+            }
+        }
+        // Diagnostics are errors of their own: the headline over them would only repeat that.
+        if blocks.is_empty() {
+            blocks.push(self.headline());
+        }
+        blocks.join("\n")
+    }
+
+    fn headline(&self) -> String {
+        let problem = &self.problem;
+        let detail = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+        let mut paragraphs = detail.lines();
+        let mark = format!("error[{}]:", problem.code);
+        let first = paragraphs.next().unwrap_or_default();
+        let mut lines = Vec::new();
+        for (at, line) in wrap(&format!("{mark} {first}"), WIDTH - 2).iter().enumerate() {
+            lines.push(match line.strip_prefix(&mark) {
+                Some(rest) if at == 0 => format!("{}{}", paint(RED.bold(), &mark), paint(BOLD, rest)),
+                _ => format!("  {}", paint(BOLD, line)),
+            });
+        }
+        for fact in paragraphs.chain(self.facts.iter().map(String::as_str)) {
+            lines.push(format!("  {}", hanging(fact, 2, 4)));
+        }
+        for line in problem.lines.iter().flat_map(|line| line.lines()) {
+            lines.push(format!("    {} {}", paint(DIM, "│"), line.trim_end()));
+        }
+        for fact in &self.standing {
+            lines.push(format!("  {}", hanging(fact, 2, 4)));
+        }
+        if let Some(help) = &problem.help {
+            lines.extend(wrap(help, WIDTH - 8).into_iter().enumerate().map(|(at, line)| match at {
+                0 => format!("  {} {line}", paint(BOLD, "next:")),
+                _ => format!("        {line}"),
+            }));
+        }
+        lines.join("\n")
+    }
+}
+
+/// A diagnostic whose source isn't at hand.
+fn bare_diagnostic(diagnostic: &serde_json::Value) -> String {
+    let text = |field: &str| diagnostic.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let mut failure = Failure::misuse(Code::parse(text("code")).unwrap_or(Code::BadRequest), text("message"));
+    failure.problem.code = text("code").to_owned();
+    if let Some(help) = diagnostic.get("help").and_then(serde_json::Value::as_str) {
+        failure = failure.help(help);
+    }
+    failure.headline()
+}
+
+impl From<Problem> for Box<Failure> {
+    fn from(problem: Problem) -> Self {
+        let invalid = matches!(problem.status, 400 | 422) || !problem.diagnostics.is_empty();
+        let outcome = if invalid { Outcome::Misused } else { Outcome::Failed };
+        let mut failure = Failure::new(outcome, Code::Internal, "");
+        failure.problem = problem;
+        failure
+    }
+}
+
+impl From<ClientError> for Box<Failure> {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Problem(problem) => (*problem).into(),
+            ClientError::Connection(ConnectionError::NotRunning(directory)) => not_running(&directory),
+            ClientError::Connection(error) => Failure::work(Code::NotUp, error.to_string())
+                .help("choose a data directory with --data-dir or FREEHOLD_DATA_DIR"),
+            ClientError::Unreachable { .. } => Failure::work(Code::NotUp, error.to_string())
+                .help("start the platform with `freehold up`; every stack comes back as it was"),
+            ClientError::Broken(_) => Failure::work(Code::NotUp, error.to_string())
+                .help("what was begun goes on as soon as the platform runs; run the same command again to follow it"),
+            ClientError::Answer(_) => Failure::work(Code::Internal, error.to_string())
+                .help("use the same version of Freehold for the command line and the platform"),
+        }
+    }
+}
+
+/// No platform runs on a data directory.
+pub(crate) fn not_running(directory: &std::path::Path) -> Box<Failure> {
+    Failure::work(Code::NotUp, format!("no platform is running on {}", directory.display()))
+        .help("start it with `freehold up`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(failure: &Failure) -> String {
+        anstream::adapter::strip_str(&failure.render()).to_string()
+    }
+
+    #[test]
+    fn a_failure_says_what_happened_why_and_what_to_do_next() {
+        let failure = Failure::work(Code::JobFailed, "the migration failed, so the new version was not started")
+            .fact("job migrate · exit code 1 after 0.4 s")
+            .standing("revision 3 is still serving http://acme.localhost:7080")
+            .lines(vec!["error: column \"author\" of relation \"entries\" already exists".to_owned()])
+            .help(
+                "fix the migration and run `freehold deploy` again, or see `freehold logs --tenant acme --job migrate`",
+            );
+        insta::assert_snapshot!(plain(&failure), @r#"
+        error[FH0701]: the migration failed, so the new version was not started
+          job migrate · exit code 1 after 0.4 s
+            │ error: column "author" of relation "entries" already exists
+          revision 3 is still serving http://acme.localhost:7080
+          next: fix the migration and run `freehold deploy` again, or see
+                `freehold logs --tenant acme --job migrate`
+        "#);
+    }
+
+    #[test]
+    fn a_missing_platform_is_named_with_the_way_to_start_it() {
+        insta::assert_snapshot!(plain(&not_running(std::path::Path::new("/srv/freehold"))), @r"
+        error[FH0508]: no platform is running on /srv/freehold
+          next: start it with `freehold up`
+        ");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_eighty_columns() {
+        let failure = Failure::work(Code::NotOurs, "namespace ".repeat(20)).fact("managed by helm ".repeat(12));
+        assert!(plain(&failure).lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn an_invalid_request_is_wrong_use_and_failed_work_is_not() {
+        let problem = |status| Problem { status, ..Failure::work(Code::PlanOutdated, "x").problem };
+        assert_eq!(Box::<Failure>::from(problem(422)).outcome, Outcome::Misused);
+        assert_eq!(Box::<Failure>::from(problem(409)).outcome, Outcome::Failed);
+    }
+}

@@ -1,0 +1,10 @@
+//! What people see: plans, progress, tables. Pure: from values to text with styles in it.
+
+mod cluster;
+pub(crate) mod field;
+pub(crate) mod outputs;
+pub(crate) mod plan;
+pub(crate) mod progress;
+mod restart;
+pub(crate) mod stack;
+pub(crate) mod target;

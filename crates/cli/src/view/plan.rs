@@ -1,0 +1,337 @@
+//! A plan as people read it before they say yes.
+//!
+//! `+` is made, `±` changed, `-` deleted, `▸` run, `=` taken over; `~` is something to know. A line is a resource, its
+//! name, and in a few words what it will be or why it changes; below it the fields that differ.
+
+use freehold::wire::PlanAnswer;
+use freehold_graph::{Effect, ProviderName, ResourceId, ResourceType, Run, Value};
+use freehold_plan::{Action, Change, Plan, Purpose};
+
+use super::cluster::{self, Folding};
+use super::{field, restart};
+use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, hanging, pad, paint, span, wrap};
+
+/// Where the name of a resource begins.
+const NAME: usize = 15;
+/// What a database's roles are called.
+pub(super) const ROLES: &str = "owner · migrator · app";
+
+/// The whole plan; `verbose` with a line for each object of a cluster.
+pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
+    let plan = &answer.plan;
+    let folding = if verbose { Folding::default() } else { Folding::of(plan) };
+    let mut lines = vec![header(answer), String::new()];
+    let shown = plan.changes.values().filter(|change| !folding.hidden.contains(&change.id));
+    let mut rows: Vec<Row> =
+        shown.filter_map(|change| Row::of_change(change, &Context { answer, folding: &folding, verbose })).collect();
+    rows.extend(plan.runs.values().map(|run| Row::of_run(run, plan, &folding)));
+    rows.sort_by_key(|row| row.rank);
+    // A long name pushes its own words aside, not those of all others.
+    let widths = rows.iter().filter(|row| row.name != ROLES).map(|row| columns(&row.name));
+    let width = widths.filter(|width| *width <= 18).max().unwrap_or(0).max(9) + 2;
+    for row in &rows {
+        lines.extend(row.lines(width));
+    }
+    let mut remarks = remarks(plan);
+    let shared = folding.shared.iter();
+    remarks.extend(shared.map(|(reason, subjects)| format!("{reason} ({})", subjects.join(", "))));
+    if !folding.hidden.is_empty() {
+        remarks.push(format!("{} in these lines; -v lists them", count(folding.hidden.len(), "more object")));
+    }
+    lines.extend(remarks.iter().map(|remark| format!("  {} {}", paint(DIM, "~"), hanging(remark, 4, 4))));
+    if !answer.new_stack {
+        lines.push(format!("  {}", totals(plan).join(", ")));
+    }
+    lines.join("\n")
+}
+
+/// What a deletion of the whole stack takes away.
+pub(crate) fn render_destroy(plan: &Plan) -> String {
+    let dump = !matches!(plan.purpose, Purpose::Destroy { dump: false });
+    let data: Vec<&Change> = plan.changes.values().filter(|change| change.loses_data).collect();
+    let resources = count(plan.changes.len(), "resource");
+    let among = if data.is_empty() { "" } else { ", among them" };
+    let mut lines = wrap(&format!("This deletes {resources} of {}{among}", plan.key), WIDTH);
+    for change in data {
+        let fate = if dump { "a dump is written and checked first" } else { "no dump is written: gone for good" };
+        let facts: Vec<&str> = change.reasons.iter().map(String::as_str).chain([fate]).collect();
+        let name = format!("  {} {}   ", change.kind.word(), change.identity);
+        lines.push(match columns(&name) {
+            width @ 0..46 => format!("{}{}", paint(BOLD, &name), hanging(&facts.join("; "), width, width)),
+            _ => format!("{}\n    {}", paint(BOLD, name.trim_end()), hanging(&facts.join("; "), 4, 4)),
+        });
+    }
+    lines.extend(remarks(plan).iter().map(|remark| format!("  {} {}", paint(DIM, "~"), hanging(remark, 4, 4))));
+    lines.join("\n")
+}
+
+fn header(answer: &PlanAnswer) -> String {
+    let plan = &answer.plan;
+    let target = answer.target.split(',').next().unwrap_or_default();
+    let title = match plan.purpose {
+        Purpose::Deploy => format!("Plan for {} on {target}", plan.key),
+        Purpose::Rollback { to } => format!("Plan to take {} back to revision {to}", plan.key),
+        Purpose::Destroy { .. } => format!("Plan to destroy {}", plan.key),
+    };
+    let note = match plan.purpose {
+        _ if answer.new_stack => format!("(new stack, {})", totals(plan).join(", ")),
+        Purpose::Rollback { .. } => format!("(as revision {})", plan.revision),
+        _ => format!("(revision {})", plan.revision),
+    };
+    let gap = if columns(&title) + columns(&note) + 3 <= WIDTH { "   " } else { "\n  " };
+    format!("{}{gap}{note}", paint(BOLD, title))
+}
+
+/// `1 to change, 1 to run, 4 unchanged`.
+fn totals(plan: &Plan) -> Vec<String> {
+    let actions = [
+        (Action::Create, "to create"),
+        (Action::Adopt, "to take over"),
+        (Action::Update, "to change"),
+        (Action::Replace, "to replace"),
+        (Action::Delete, "to delete"),
+    ];
+    let mut totals: Vec<(usize, &str)> = actions.iter().map(|(action, words)| (plan.count(*action), *words)).collect();
+    totals.push((plan.runs.len(), "to run"));
+    totals.push((plan.count(Action::NoOp), "unchanged"));
+    totals.iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
+}
+
+fn remarks(plan: &Plan) -> Vec<String> {
+    let mut remarks = plan.notes.clone();
+    if matches!(plan.purpose, Purpose::Rollback { .. }) && !remarks.iter().any(|note| note.contains("job")) {
+        remarks.push("a rollback runs no job, brings back no secret and touches no data".to_owned());
+    }
+    if !plan.not_enforced.is_empty() {
+        remarks.push(format!("not enforced here: {}", plan.not_enforced.join(", ")));
+    }
+    remarks
+}
+
+/// What a line is written with.
+struct Context<'a> {
+    answer: &'a PlanAnswer,
+    folding: &'a Folding,
+    verbose: bool,
+}
+
+/// One line of the plan, with what belongs below it.
+struct Row {
+    rank: (bool, usize),
+    symbol: String,
+    word: String,
+    name: String,
+    words: String,
+    below: Vec<String>,
+}
+
+impl Row {
+    fn of_change(change: &Change, context: &Context<'_>) -> Option<Self> {
+        let symbol = match change.action {
+            Action::Create => paint(GREEN, "+"),
+            Action::Update => paint(YELLOW, "±"),
+            Action::Replace => paint(RED, "±"),
+            Action::Adopt => paint(BLUE, "="),
+            Action::Delete => paint(RED, "-"),
+            Action::NoOp => return None,
+        };
+        Some(Self {
+            rank: (change.action == Action::Delete, rank(change.id.word())),
+            symbol,
+            word: cluster::label(change.kind).to_owned(),
+            name: name(change),
+            words: words(change, context),
+            below: below(change, context),
+        })
+    }
+
+    fn of_run(run: &Run, plan: &Plan, folding: &Folding) -> Self {
+        let pod = cluster::at(&run.body, &["manifest", "spec", "template", "spec"]);
+        let command = match (run.body.get("command"), pod) {
+            (Some(command), _) => field::of("command", command),
+            (None, pod) => pod.map(cluster::command).unwrap_or_default(),
+        };
+        let more = folding.words.get(&run.id).map(|words| format!(" · {}", words.join(" · ")));
+        Self {
+            rank: (false, rank("job")),
+            symbol: paint(BLUE, "▸"),
+            word: "run".to_owned(),
+            name: run.id.name().to_owned(),
+            words: format!("{command}, once for revision {}{}", plan.revision, more.unwrap_or_default()),
+            below: Vec::new(),
+        }
+    }
+
+    fn lines(&self, width: usize) -> Vec<String> {
+        let begin = NAME + width.max(columns(&self.name) + 2);
+        let head = format!("  {} {}", self.symbol, pad(&self.word, NAME - 4));
+        let mut lines = if begin <= 44 {
+            let name = if self.words.is_empty() { self.name.clone() } else { pad(&self.name, begin - NAME) };
+            vec![format!("{head}{}{}", paint(BOLD, name), hanging(&self.words, begin, begin)).trim_end().to_owned()]
+        } else {
+            let name = wrap(&self.name, WIDTH - NAME).join(&format!("\n{}", " ".repeat(NAME)));
+            let words = hanging(&self.words, NAME + 2, NAME + 2);
+            vec![format!("{head}{}", paint(BOLD, name)), format!("{}{words}", " ".repeat(NAME + 2))]
+        };
+        lines.extend(self.below.clone());
+        lines
+    }
+}
+
+/// The order in which people think of the parts: by the first part of an id.
+pub(super) fn rank(word: &str) -> usize {
+    const ORDER: [&str; 23] = [
+        "namespace",
+        "resourcequota",
+        "limitrange",
+        "serviceaccount",
+        "networkpolicy",
+        "cluster",
+        "database",
+        "roles",
+        "secret",
+        "persistentvolumeclaim",
+        "configmap",
+        "credentials",
+        "job",
+        "deployment",
+        "service",
+        "poddisruptionbudget",
+        "horizontalpodautoscaler",
+        "schedule",
+        "cronjob",
+        "certificate",
+        "listenerset",
+        "route",
+        "httproute",
+    ];
+    ORDER.iter().position(|known| *known == word).unwrap_or(ORDER.len())
+}
+
+fn name(change: &Change) -> String {
+    match change.kind {
+        ResourceType::PostgresRoles => ROLES.to_owned(),
+        ResourceType::LocalService => change.id.name().to_owned(),
+        kind if kind.provider() == ProviderName::Kubernetes => cluster::name(change),
+        _ => change.identity.clone(),
+    }
+}
+
+fn words(change: &Change, context: &Context<'_>) -> String {
+    let mut words: Vec<String> = match change.action {
+        Action::Create => vec![description(change, context)],
+        Action::Adopt if change.fields.is_empty() => vec!["taken over as it is".to_owned()],
+        Action::Adopt => vec![format!("taken over, {} changed", count(change.fields.len(), "field"))],
+        Action::Replace => vec![replacement(change)],
+        _ => Vec::new(),
+    };
+    let told = |reason: &&String| change.action != Action::Create || !context.folding.shared.contains_key(*reason);
+    words
+        .extend(change.reasons.iter().filter(told).map(|reason| restart::reason(change, reason, &context.answer.plan)));
+    if change.loses_data {
+        words.push("ITS DATA IS DELETED".to_owned());
+    }
+    words.retain(|words| !words.is_empty());
+    if words.is_empty()
+        && change.action == Action::Update
+        && change.fields.iter().all(|field| field.effect == Effect::InPlace)
+    {
+        words.push("in place".to_owned());
+    }
+    words.join("; ")
+}
+
+/// The fields that differ, and with every object shown what can't be told of it.
+fn below(change: &Change, context: &Context<'_>) -> Vec<String> {
+    let derived = |path: &str| !context.verbose && restart::is_derived(change, path, &context.answer.plan);
+    let mut lines: Vec<String> =
+        change.fields.iter().filter(|field| !derived(&field.path)).flat_map(field::lines).collect();
+    if change.action == Action::Create {
+        let images = cluster::images(change);
+        lines.extend(images.iter().map(|(name, image)| format!("      {name}  {}", hanging(image, name.len() + 8, 8))));
+    }
+    let desired = change.desired.as_ref().filter(|_| context.verbose && change.action == Action::Create);
+    let unknown = desired.map(cluster::unknown).unwrap_or_default();
+    if !unknown.is_empty() && change.kind.provider() == ProviderName::Kubernetes {
+        let text = format!("known after apply: {}", unknown.join(", "));
+        lines.push(format!("      {}", paint(DIM, hanging(&text, 6, 8))));
+    }
+    lines
+}
+
+/// What forces a replacement.
+fn replacement(change: &Change) -> String {
+    let fixed = change.fields.iter().filter(|field| field.effect == Effect::Replace);
+    let fixed: Vec<&str> = fixed.map(|field| field.path.as_str()).collect();
+    match fixed.is_empty() {
+        true => "is deleted and made anew".to_owned(),
+        false => format!("is deleted and made anew: {} can't be changed in place", fixed.join(", ")),
+    }
+}
+
+/// What a new resource will be, in a few words.
+fn description(change: &Change, context: &Context<'_>) -> String {
+    let (answer, body) = (context.answer, &change.resource.body);
+    let integer = |field: &str| body.get(field).and_then(Value::as_integer);
+    match change.kind {
+        ResourceType::PostgresDatabase => database(change, answer),
+        ResourceType::PostgresRoles => "SCRAM, app reads and writes only".to_owned(),
+        ResourceType::StoreSecret => match body.get("generate").and_then(|generate| generate.get("bytes")) {
+            Some(bytes) => format!("generated, {} bytes", field::of("bytes", bytes)),
+            None => "set by hand".to_owned(),
+        },
+        ResourceType::LocalService => service(body, integer("replicas").unwrap_or(1)),
+        ResourceType::LocalSchedule => {
+            let schedule = body.get("schedule").map(|schedule| field::of("", schedule)).unwrap_or_default();
+            let command = body.get("command").map(|command| field::of("command", command)).unwrap_or_default();
+            format!("{command}, at {schedule} UTC")
+        }
+        ResourceType::LocalRoute => route(body),
+        _ => {
+            let more = context.folding.words.get(&change.id).into_iter().flatten().cloned();
+            let words = [cluster::description(change)].into_iter().chain(more).filter(|words| !words.is_empty());
+            words.collect::<Vec<_>>().join(" · ")
+        }
+    }
+}
+
+fn database(change: &Change, answer: &PlanAnswer) -> String {
+    let server = answer.target.rsplit_once(", ").map(|(_, server)| server.to_owned());
+    let extensions = change.resource.body.get("extensions").and_then(Value::as_list).unwrap_or_default();
+    let roles = answer.plan.changes.get(&ResourceId::new("roles", change.id.name()));
+    let connections = roles.and_then(|roles| roles.resource.body.get("connections")).and_then(Value::as_integer);
+    let mut words: Vec<String> = server.into_iter().collect();
+    words.extend(extensions.iter().map(|extension| field::of("", extension)));
+    words.extend(connections.map(|connections| format!("{connections} connections")));
+    words.join(", ")
+}
+
+fn service(body: &Value, replicas: i64) -> String {
+    let command = body.get("command").map(|command| field::of("command", command)).unwrap_or_default();
+    let ready = body.get("health").and_then(|health| health.get("ready")).and_then(Value::as_text);
+    let serves = body.get("serves") == Some(&Value::Bool(true));
+    match (ready, serves) {
+        (Some(path), _) => format!("{replicas} × {command}, ready on {path}"),
+        (None, true) => format!("{replicas} × {command}, ready when its port is open"),
+        (None, false) => format!("{replicas} × {command}, takes no requests"),
+    }
+}
+
+/// `/events 6h · / 30s, 3 retries`.
+fn route(body: &Value) -> String {
+    let rules = body.get("paths").and_then(Value::as_list).unwrap_or_default();
+    let rule = |rule: &Value| {
+        let prefix = rule.get("prefix").and_then(Value::as_text).unwrap_or_default();
+        let timeout = rule.get("timeout_seconds").and_then(Value::as_integer).map(span).unwrap_or_default();
+        match rule.get("retries").and_then(Value::as_integer) {
+            None | Some(0) => format!("{prefix} {timeout}"),
+            Some(1) => format!("{prefix} {timeout}, 1 retry"),
+            Some(retries) => format!("{prefix} {timeout}, {retries} retries"),
+        }
+    };
+    rules.iter().map(rule).collect::<Vec<_>>().join(" · ")
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,285 @@
+//! What plans look like, for each thing that can be in one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold::wire::PlanAnswer;
+use freehold_graph::value::Special;
+use freehold_graph::{
+    Digest, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
+};
+use freehold_plan::{Action, Change, FieldChange, Plan, Purpose};
+use uuid::Uuid;
+
+use super::*;
+
+fn secret() -> Value {
+    Value::Special(Special::Digest(Digest("ab".repeat(16))))
+}
+
+fn body(kind: ResourceType) -> Value {
+    let text = |text: &str| Value::from(text);
+    match kind {
+        ResourceType::PostgresDatabase => Value::map([("extensions", Value::from(vec!["pgcrypto"]))]),
+        ResourceType::PostgresRoles => Value::map([("connections", Value::from(20u32))]),
+        ResourceType::StoreSecret => Value::map([("generate", Value::map([("bytes", Value::from(32u32))]))]),
+        ResourceType::LocalService => Value::map([
+            ("command", Value::from(vec!["guestbook", "serve"])),
+            ("replicas", Value::from(1u32)),
+            ("health", Value::map([("ready", text("/health/ready"))])),
+        ]),
+        ResourceType::LocalSchedule => {
+            Value::map([("command", Value::from(vec!["guestbook", "digest"])), ("schedule", text("0 6 * * *"))])
+        }
+        ResourceType::LocalRoute => {
+            let rule = |prefix: &str, timeout: u32, retries: u32| {
+                Value::map([
+                    ("prefix", text(prefix)),
+                    ("timeout_seconds", Value::from(timeout)),
+                    ("retries", Value::from(retries)),
+                ])
+            };
+            Value::map([("paths", Value::List(vec![rule("/events", 21_600, 0), rule("/", 30, 3)]))])
+        }
+        _ => Value::Null,
+    }
+}
+
+pub(in crate::view) fn change(id: &str, kind: ResourceType, identity: &str, action: Action) -> Change {
+    let id = ResourceId(id.to_owned());
+    let resource =
+        Resource { id: id.clone(), kind, identity: identity.to_owned(), body: body(kind), depends_on: BTreeSet::new() };
+    Change {
+        id,
+        kind,
+        identity: identity.to_owned(),
+        action,
+        fields: Vec::new(),
+        reasons: Vec::new(),
+        resource,
+        desired: None,
+        observed: None,
+        fingerprint: None,
+        object: None,
+        depends_on: BTreeSet::new(),
+        loses_data: false,
+    }
+}
+
+pub(in crate::view) fn field(path: &str, before: Option<Value>, after: Option<Value>, effect: Effect) -> FieldChange {
+    FieldChange { path: path.to_owned(), before, after, effect }
+}
+
+/// All of the guestbook with one action.
+fn guestbook(action: Action) -> Vec<Change> {
+    vec![
+        change("database.main", ResourceType::PostgresDatabase, "acme__guestbook", action),
+        change("roles.main", ResourceType::PostgresRoles, "acme__guestbook", action),
+        change("secret.session-key", ResourceType::StoreSecret, "session-key", action),
+        change("service.web", ResourceType::LocalService, "acme/web", action),
+        change("route.web", ResourceType::LocalRoute, "acme.localhost", action),
+    ]
+}
+
+fn with(mut changes: Vec<Change>, id: &str, edit: impl FnOnce(&mut Change)) -> Vec<Change> {
+    edit(changes.iter_mut().find(|change| change.id.0 == id).unwrap());
+    changes
+}
+
+pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Change>, jobs: &[&str]) -> PlanAnswer {
+    let key = StackKey {
+        target: "local".parse().unwrap(),
+        app: "guestbook".parse().unwrap(),
+        kind: StackKind::Tenant,
+        name: "acme".parse().unwrap(),
+    };
+    let id = StackId(Uuid::nil());
+    let run = |job: &&str| {
+        let id = ResourceId::new("job", job);
+        let body = Value::map([("command", Value::from(vec!["guestbook", *job]))]);
+        (
+            id.clone(),
+            Run {
+                id,
+                provider: freehold_graph::ProviderName::Local,
+                body,
+                depends_on: BTreeSet::new(),
+                before: BTreeSet::new(),
+            },
+        )
+    };
+    let plan = Plan {
+        id: Uuid::nil(),
+        stack: id,
+        key: key.clone(),
+        purpose,
+        generation: revision - 1,
+        revision,
+        definition: String::new(),
+        request: Request { key, id, tier: None, artifacts: BTreeMap::new(), rotations: BTreeMap::new() },
+        changes: changes.into_iter().map(|change| (change.id.clone(), change)).collect(),
+        runs: jobs.iter().map(run).collect(),
+        outputs: BTreeMap::new(),
+        not_enforced: Vec::new(),
+        notes: Vec::new(),
+    };
+    PlanAnswer {
+        noop: plan.is_noop(),
+        new_stack: revision == 1,
+        plan,
+        diagnostics: Vec::new(),
+        target: "local, PostgreSQL 15".to_owned(),
+        running: None,
+    }
+}
+
+/// The text as it is without colours; no line of it is wider than 80 columns.
+pub(in crate::view) fn shown(text: &str) -> String {
+    let text = anstream::adapter::strip_str(text).to_string();
+    for line in text.lines() {
+        assert!(columns(line) <= WIDTH, "{} columns: {line}", columns(line));
+    }
+    text
+}
+
+#[test]
+fn a_new_stack_says_what_each_part_will_be() {
+    let mut answer = answer(Purpose::Deploy, 1, guestbook(Action::Create), &["migrate"]);
+    answer.plan.not_enforced = vec!["network policy (one machine)".to_owned()];
+    insta::assert_snapshot!(shown(&render(&answer, false)));
+}
+
+#[test]
+fn a_change_shows_its_fields_and_why_it_restarts_but_no_secret() {
+    let changes = with(guestbook(Action::NoOp), "service.web", |web| {
+        web.action = Action::Update;
+        web.reasons = vec!["restarts: secret session-key changed (reads SESSION_KEY)".to_owned()];
+        web.fields = vec![
+            field(
+                "artifact",
+                Some(Value::from(format!("sha256:{}", "a1".repeat(32)))),
+                Some(Value::from(format!("sha256:{}", "b2".repeat(32)))),
+                Effect::Restart,
+            ),
+            field("env.LOG_LEVEL", Some(Value::from("info")), Some(Value::from("debug")), Effect::Restart),
+            field("env.SESSION_KEY", Some(secret()), Some(secret()), Effect::Restart),
+            field("env.NEW_KEY", None, Some(Value::secret(SecretRef::Stored("new".to_owned()))), Effect::Restart),
+            field("env.OLD", Some(Value::from("x")), None, Effect::Restart),
+            field("drain_seconds", Some(Value::from(30u32)), Some(Value::from(120u32)), Effect::InPlace),
+        ];
+    });
+    insta::assert_snapshot!(shown(&render(&answer(Purpose::Deploy, 2, changes, &["migrate"]), false)));
+}
+
+#[test]
+fn long_values_take_two_lines_and_nothing_is_cut_off() {
+    let words = |extra: &str| {
+        Value::from(vec!["guestbook", "serve", "--listen", "127.0.0.1", "--workers", "4", "--header", extra])
+    };
+    let changes = with(guestbook(Action::NoOp), "service.web", |web| {
+        web.action = Action::Update;
+        web.reasons = vec!["restarts: command changed".to_owned()];
+        web.fields =
+            vec![field("command", Some(words("x-old: yes")), Some(words("x-new: certainly")), Effect::Restart)];
+    });
+    let text = shown(&render(&answer(Purpose::Deploy, 2, changes, &[]), false));
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert!(words.join(" ").contains("--header x-new: certainly"));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_replacement_says_which_field_forces_it_and_that_data_is_lost() {
+    let changes = with(guestbook(Action::NoOp), "database.main", |database| {
+        database.action = Action::Replace;
+        database.loses_data = true;
+        database.fields =
+            vec![field("name", Some(Value::from("acme__guestbook")), Some(Value::from("acme__book")), Effect::Replace)];
+    });
+    insta::assert_snapshot!(shown(&render(&answer(Purpose::Deploy, 3, changes, &["migrate"]), false)));
+}
+
+#[test]
+fn a_deletion_with_data_stands_last_and_says_so() {
+    let mut changes = guestbook(Action::NoOp);
+    let mut gone = change("database.audit", ResourceType::PostgresDatabase, "acme__guestbook__audit", Action::Delete);
+    gone.loses_data = true;
+    gone.reasons = vec!["not in the definition any more".to_owned()];
+    changes.push(gone);
+    changes.push(change("schedule.digest", ResourceType::LocalSchedule, "digest", Action::Create));
+    insta::assert_snapshot!(shown(&render(&answer(Purpose::Deploy, 4, changes, &["migrate"]), false)));
+}
+
+#[test]
+fn an_adopted_object_is_taken_over_as_it_is() {
+    let changes = with(guestbook(Action::Create), "database.main", |database| {
+        database.action = Action::Adopt;
+        database.fields = vec![field(
+            "owner",
+            Some(Value::from("alice")),
+            Some(Value::from("acme__guestbook__owner")),
+            Effect::InPlace,
+        )];
+    });
+    insta::assert_snapshot!(shown(&render(&answer(Purpose::Deploy, 1, changes, &["migrate"]), false)));
+}
+
+#[test]
+fn drift_is_named_as_such() {
+    let changes = with(guestbook(Action::NoOp), "roles.main", |roles| {
+        roles.action = Action::Update;
+        roles.reasons = vec!["drift: connections was changed outside Freehold".to_owned()];
+        roles.fields = vec![field("connections", Some(Value::from(500u32)), Some(Value::from(20u32)), Effect::InPlace)];
+    });
+    let mut answer = answer(Purpose::Deploy, 4, changes, &[]);
+    answer.plan.notes = vec!["a repair: the definition has not changed since the last revision".to_owned()];
+    insta::assert_snapshot!(shown(&render(&answer, false)));
+}
+
+#[test]
+fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
+    let changes = with(guestbook(Action::NoOp), "service.web", |web| {
+        web.action = Action::Update;
+        web.reasons = vec!["restarts: new artifact".to_owned()];
+        web.fields = vec![field(
+            "artifact",
+            Some(Value::from(format!("sha256:{}", "b2".repeat(32)))),
+            Some(Value::from(format!("sha256:{}", "a1".repeat(32)))),
+            Effect::Restart,
+        )];
+    });
+    insta::assert_snapshot!(shown(&render(&answer(Purpose::Rollback { to: 3 }, 5, changes, &[]), false)));
+}
+
+#[test]
+fn a_destruction_names_the_data_and_what_becomes_of_it() {
+    let doomed = |dump| {
+        let changes = with(guestbook(Action::Delete), "database.main", |database| {
+            database.loses_data = true;
+            database.reasons = vec!["48 MB".to_owned()];
+        });
+        shown(&render_destroy(&answer(Purpose::Destroy { dump }, 3, changes, &[]).plan))
+    };
+    insta::assert_snapshot!(doomed(true), @r"
+    This deletes 5 resources of guestbook/tenant/acme, among them
+      database acme__guestbook   48 MB; a dump is written and checked first
+    ");
+    insta::assert_snapshot!(doomed(false), @r"
+    This deletes 5 resources of guestbook/tenant/acme, among them
+      database acme__guestbook   48 MB; no dump is written: gone for good
+    ");
+}
+
+#[test]
+fn the_longest_names_stay_within_eighty_columns() {
+    let long = "a".repeat(63);
+    let mut changes = vec![
+        change("database.main", ResourceType::PostgresDatabase, &long, Action::Create),
+        change("route.web", ResourceType::LocalRoute, &format!("{long}.{long}.localhost"), Action::Update),
+    ];
+    changes[1].fields =
+        vec![field(&format!("env.{}", "B".repeat(90)), Some(Value::from("x".repeat(200))), None, Effect::Replace)];
+    changes[0].loses_data = true;
+    let answer = answer(Purpose::Destroy { dump: true }, 2, changes, &[]);
+    shown(&render(&answer, false));
+    shown(&render_destroy(&answer.plan));
+}

@@ -1,0 +1,313 @@
+//! An operation's progress: from its events to lines. What is done stays; what is under way is drawn over again where
+//! a person watches, and only told once where nobody does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use freehold::wire::{Event, EventKind, Operation};
+
+use super::cluster;
+use crate::layout::{DIM, GREEN, RED, YELLOW, ago, columns, count, hanging, pad, paint, seconds, short_id, shorten};
+
+/// How wide a place in the grid of what is done is.
+const PLACE: usize = 25;
+const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+
+/// A step under way.
+#[derive(Debug, Clone)]
+struct Running {
+    label: String,
+    since: Duration,
+    retrying: Option<String>,
+    folds: bool,
+}
+
+/// What is known of an operation's progress.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Somebody watches: what is done is put side by side.
+    watched: bool,
+    width: usize,
+    destroys: bool,
+    /// How many subjects have the same word: the only database needs no name.
+    subjects: BTreeMap<String, usize>,
+    running: BTreeMap<String, Running>,
+    row: String,
+    row_width: usize,
+    done: u32,
+    steps: u32,
+    /// What people hardly think of, told in one line: how many there are to come, and what is done.
+    plumbing: Plumbing,
+}
+
+/// The many small objects of a cluster.
+#[derive(Debug, Default)]
+struct Plumbing {
+    expected: usize,
+    done: usize,
+    since: Option<Duration>,
+    last: Duration,
+}
+
+impl Progress {
+    /// Of an operation on these subjects (`database.main`).
+    pub(crate) fn new<'a>(watched: bool, width: usize, subjects: impl Iterator<Item = &'a str>) -> Self {
+        let mut progress = Self { watched, width, ..Self::default() };
+        for subject in subjects {
+            let word = subject.split_once('.').map_or(subject, |(word, _)| word);
+            *progress.subjects.entry(word.to_owned()).or_default() += 1;
+        }
+        progress
+    }
+
+    /// With the many small objects of a cluster in one line: how many of them there are to come.
+    pub(crate) fn folding<'a>(mut self, changed: impl Iterator<Item = &'a str>) -> Self {
+        let words = changed.map(|subject| subject.split('.').next().unwrap_or_default());
+        self.plumbing.expected = words.filter(|word| cluster::is_plumbing(word)).count();
+        self
+    }
+
+    /// Whether a step's subject is told together with its like.
+    fn folds(&self, subject: &str) -> bool {
+        self.plumbing.expected > 1 && cluster::is_plumbing(subject.split('.').next().unwrap_or_default())
+    }
+
+    /// One of them is done; the line when it was the last.
+    fn plumbed(&mut self, since: Duration, now: Duration) -> Vec<String> {
+        let plumbing = &mut self.plumbing;
+        plumbing.since = Some(plumbing.since.map_or(since, |first| first.min(since)));
+        plumbing.done += 1;
+        plumbing.last = now;
+        if plumbing.done < plumbing.expected { Vec::new() } else { self.plumbing_line() }
+    }
+
+    fn plumbing_line(&mut self) -> Vec<String> {
+        let plumbing = std::mem::take(&mut self.plumbing);
+        let took = plumbing.last.saturating_sub(plumbing.since.unwrap_or_default());
+        self.plumbing.expected = plumbing.expected.saturating_sub(plumbing.done);
+        if plumbing.done == 0 {
+            return Vec::new();
+        }
+        let verb = if self.destroys { " deleted" } else { "" };
+        let text = format!("{}{verb}", count(plumbing.done, "object"));
+        let took = seconds(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        match self.watched {
+            true => self.place(&format!("{} {took}", pad(&text, 10))),
+            false => vec![format!("  {} {} {took}", paint(GREEN, "✓"), pad(&text, 18))],
+        }
+    }
+
+    /// Of a destruction.
+    pub(crate) fn destroying(mut self) -> Self {
+        self.destroys = true;
+        self
+    }
+
+    /// Takes in an event; `now` is the time since the beginning. Gives the lines that stay.
+    pub(crate) fn event(&mut self, event: &EventKind, now: Duration) -> Vec<String> {
+        match event {
+            EventKind::Taken { done, steps, .. } => {
+                (self.done, self.steps) = (*done, *steps);
+                Vec::new()
+            }
+            EventKind::StepStarted { step, verb, subject, .. } => {
+                let label = self.label(verb, subject);
+                let since = self.running.get(step).map_or(now, |running| running.since);
+                self.running.insert(step.clone(), Running { label, since, retrying: None, folds: self.folds(subject) });
+                Vec::new()
+            }
+            EventKind::StepRetrying { step, reason, after_milliseconds } => {
+                let text = format!("{reason}; again in {}", seconds(*after_milliseconds));
+                let Some(running) = self.running.get_mut(step) else { return Vec::new() };
+                running.retrying = Some(text.clone());
+                let line = format!("  {} {}: {}", paint(YELLOW, "↻"), running.label, hanging(&text, 30, 4));
+                if self.watched { Vec::new() } else { vec![line] }
+            }
+            EventKind::StepDone { step, verb, subject, note, milliseconds } => {
+                let running = self.running.remove(step);
+                self.done += 1;
+                if note.is_none() && self.folds(subject) {
+                    let begun = now.saturating_sub(Duration::from_millis(*milliseconds));
+                    return self.plumbed(running.map_or(begun, |running| running.since), now);
+                }
+                self.done_line(verb, subject, note.as_deref(), *milliseconds)
+            }
+            EventKind::StepFailed { step, subject, .. } => {
+                let running = self.running.remove(step);
+                let label = running.map_or_else(|| self.label("", subject), |running| running.label);
+                let mut lines = self.flush();
+                lines.push(format!("  {} {label}", paint(RED, "✗")));
+                lines
+            }
+            EventKind::Finished { .. } => {
+                let mut lines = self.plumbing_line();
+                lines.extend(self.flush());
+                lines
+            }
+        }
+    }
+
+    /// The lines to draw over again: the row that isn't full yet, and what is under way.
+    pub(crate) fn live(&self, now: Duration) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.row.is_empty() {
+            lines.push(self.row.trim_end().to_owned());
+        }
+        if !self.running.is_empty() {
+            let frame = usize::try_from(now.as_millis() / 100).unwrap_or(0) % SPINNER.len();
+            let parts = self.under_way(now);
+            let count = if self.steps > 0 { format!("{} of {}  ", self.done, self.steps) } else { String::new() };
+            let text = shorten(&format!("{count}{}", parts.join(" · ")), self.width.saturating_sub(4));
+            let spinner = SPINNER.get(frame).copied().unwrap_or('·');
+            lines.push(format!("  {} {}", paint(YELLOW, spinner), paint(DIM, text)));
+        }
+        lines
+    }
+
+    /// What is under way, for those who see no drawing: once in a while, so that nobody thinks it hangs.
+    pub(crate) fn still(&self, now: Duration) -> Option<String> {
+        let parts = self.under_way(now);
+        (!parts.is_empty()).then(|| format!("  {} {}", paint(DIM, "…"), hanging(&parts.join(" · "), 4, 4)))
+    }
+
+    /// What is under way, the many small objects as a number.
+    fn under_way(&self, now: Duration) -> Vec<String> {
+        let folds = |running: &&Running| running.folds && running.retrying.is_none();
+        let mut parts: Vec<String> =
+            self.running.values().filter(|running| !folds(running)).map(|running| under_way(running, now)).collect();
+        match self.running.values().filter(folds).count() {
+            0 => {}
+            number => parts.insert(0, count(number, "object")),
+        }
+        parts
+    }
+
+    /// What happened before anybody looked: where the operation stands, and what is done.
+    pub(crate) fn replay(&mut self, operation: &Operation, events: &[Event], now: DateTime<Utc>) -> Vec<String> {
+        let taken = events.iter().rposition(|event| matches!(event.kind, EventKind::Taken { .. }));
+        let standing = match taken.and_then(|at| events.get(at)).map(|event| &event.kind) {
+            Some(EventKind::Taken { times, done, steps }) if *times > 1 => {
+                let before = taken.and_then(|at| events.get(at.saturating_sub(1))).map_or(now, |event| event.at);
+                let past = ago((now - before).num_seconds());
+                let at = (done + 1).min(*steps);
+                format!("(the server was interrupted {past} ago at step {at} of {steps} and has resumed it)")
+            }
+            _ => format!("(it was begun {} ago)", ago((now - operation.created_at).num_seconds())),
+        };
+        let id = short_id(operation.id);
+        let revision = match operation.purpose.as_str() {
+            "destroy" => format!("the destruction of {}", operation.key),
+            _ => format!("revision {}", operation.revision),
+        };
+        let mut lines = vec![hanging(&format!("Following operation {id} of {revision} {standing}"), 0, 0)];
+        let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
+        // As it is now: the events that are gone through below count these objects down.
+        let together = self.plumbing.expected > 1;
+        for (at, event) in events.iter().enumerate() {
+            if let EventKind::StepDone { verb, subject, .. } = &event.kind {
+                let earlier = taken.is_some_and(|taken| at < taken);
+                let list = if earlier { &mut before } else { &mut meanwhile };
+                let plumbing = cluster::is_plumbing(subject.split('.').next().unwrap_or_default());
+                let label = if together && plumbing { "objects".to_owned() } else { self.label(verb, subject) };
+                if label != "objects" || !list.contains(&label) {
+                    list.push(label);
+                }
+            }
+            self.event(&event.kind, Duration::ZERO);
+        }
+        (self.row, self.row_width) = (String::new(), 0);
+        let resumed = !before.is_empty();
+        let lists = [(before, "done before"), (meanwhile, if resumed { "finished meanwhile" } else { "done before" })];
+        for (labels, words) in lists.iter().filter(|(labels, _)| !labels.is_empty()) {
+            let text = hanging(&format!("{}: {words}", labels.join(", ")), 4, 4);
+            lines.push(format!("  {} {text}", paint(GREEN, "✓")));
+        }
+        lines
+    }
+
+    fn done_line(&mut self, verb: &str, subject: &str, note: Option<&str>, milliseconds: u64) -> Vec<String> {
+        if verb == "verify" {
+            let mut lines = self.flush();
+            let text = match (self.destroys, note) {
+                (true, Some(note)) => format!("all gone: {note}"),
+                (true, None) => "all gone".to_owned(),
+                // That it is ready is the next thing that is said.
+                (false, _) => return lines,
+            };
+            lines.push(format!("  {} {}", paint(GREEN, "✓"), hanging(&text, 4, 4)));
+            return lines;
+        }
+        let label = self.label(verb, subject);
+        if verb == "dump" {
+            let mut lines = self.flush();
+            let text = format!("{label}: {}", note.unwrap_or("written"));
+            lines.push(format!("  {} {}", paint(GREEN, "✓"), hanging(&text, 4, 4)));
+            return lines;
+        }
+        let note = note.map(|note| format!(", {note}")).unwrap_or_default();
+        if !self.watched {
+            let text = hanging(&format!("{}{note}", seconds(milliseconds)), 24, 24);
+            return vec![format!("  {} {} {text}", paint(GREEN, "✓"), pad(&label, 18))];
+        }
+        self.place(&format!("{} {}{note}", pad(&label, 10), seconds(milliseconds)))
+    }
+
+    /// Puts a text into the grid; gives the row when it is full.
+    fn place(&mut self, text: &str) -> Vec<String> {
+        let text = shorten(text, self.width.saturating_sub(5));
+        let width = (columns(&text) + 3).next_multiple_of(PLACE);
+        let mut lines = Vec::new();
+        if self.row_width > 0 && self.row_width + columns(&text) + 4 > self.width {
+            lines = self.flush();
+        }
+        if self.row.is_empty() {
+            self.row.push_str("  ");
+            self.row_width = 2;
+        }
+        self.row.push_str(&format!("{} {}", paint(GREEN, "✓"), pad(&text, width - 2)));
+        self.row_width += width;
+        lines
+    }
+
+    fn flush(&mut self) -> Vec<String> {
+        self.row_width = 0;
+        let row = std::mem::take(&mut self.row);
+        if row.is_empty() { Vec::new() } else { vec![row.trim_end().to_owned()] }
+    }
+
+    /// What a step is called: `database`, `migrate`, `secret session-key`.
+    fn label(&self, verb: &str, subject: &str) -> String {
+        let (word, name) = subject.split_once('.').unwrap_or((subject, ""));
+        let name = name.split('@').next().unwrap_or_default();
+        let only = self.subjects.get(word) == Some(&1);
+        let label = match word {
+            "service" if self.subjects.contains_key("deployment") => format!("service {name}"),
+            "service" | "job" | "schedule" | "deployment" | "cronjob" => name.to_owned(),
+            "httproute" if only => "route".to_owned(),
+            "httproute" => format!("route {name}"),
+            "database" | "roles" if name == "main" && !self.subjects.contains_key(word) => word.to_owned(),
+            _ if only => cluster::short(word).to_owned(),
+            _ => format!("{} {name}", cluster::short(word)),
+        };
+        match verb {
+            "verify" => "verify".to_owned(),
+            "dump" => format!("dump of {word} {name}"),
+            "delete" if !self.destroys => format!("{label} deleted"),
+            _ => label,
+        }
+    }
+}
+
+fn under_way(running: &Running, now: Duration) -> String {
+    let since = now.saturating_sub(running.since).as_secs();
+    match (&running.retrying, since) {
+        (Some(reason), _) => format!("{}: {reason}", running.label),
+        (None, 0) => running.label.clone(),
+        (None, since) => format!("{} {since} s", running.label),
+    }
+}
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

@@ -1,0 +1,331 @@
+//! Stacks as people read them: one with its resources, lists, revisions, secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use freehold::wire::{Finding, ResourceStatus, Revision, SecretStatus, Stack};
+
+use super::{cluster, outputs, plan};
+use crate::layout::{
+    BOLD, DIM, GREEN, RED, WIDTH, YELLOW, ago, columns, count, hanging, pad, paint, short_digest, short_id, table, wrap,
+};
+
+/// How a stack is written: `guestbook/tenant/acme`.
+pub(crate) fn key(stack: &Stack) -> String {
+    format!("{}/{}/{}", stack.app, stack.kind, stack.name)
+}
+
+/// One stack with its resources and the reasons why they aren't ready.
+/// `verbose` with every object of a cluster.
+pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String {
+    let mut facts = vec![stack.state.clone()];
+    facts.extend(stack.revision.map(|revision| format!("revision {revision}")));
+    facts.extend(stack.tier.as_ref().map(|tier| format!("tier {tier}")));
+    facts.push(format!("changed {} ago", ago((now - stack.updated_at).num_seconds())));
+    let mut lines = vec![format!("{}   {}", paint(BOLD, key(stack)), facts.join(" · "))];
+    if columns(&key(stack)) + columns(&facts.join(" · ")) + 3 > WIDTH {
+        lines = vec![paint(BOLD, key(stack)), format!("  {}", hanging(&facts.join(" · "), 2, 2))];
+    }
+    lines.extend(outputs::urls(&stack.outputs).iter().map(|url| format!("  {url}")));
+    if let Some(operation) = stack.operation {
+        lines.push(format!("  operation {} is at work on it", short_id(operation)));
+    }
+    if !stack.resources.is_empty() {
+        lines.push(String::new());
+    }
+    let name_of = |id: &str, identity: &str| match id.split_once('.') {
+        Some(("service" | "schedule", name)) => name.to_owned(),
+        Some(("roles", _)) => plan::ROLES.to_owned(),
+        _ => identity.to_owned(),
+    };
+    let folds = |resource: &&ResourceStatus| {
+        let word = resource.id.split('.').next().unwrap_or_default();
+        !verbose && resource.state == "ready" && resource.reason.is_none() && cluster::is_plumbing(word)
+    };
+    let folded = stack.resources.iter().filter(folds).count();
+    let unseen = if verbose { BTreeMap::new() } else { unseen(&stack.resources) };
+    let is_unseen = |one: &ResourceStatus| one.reason.as_deref().is_some_and(|reason| unseen.contains_key(why(reason)));
+    let mut resources: Vec<&ResourceStatus> =
+        stack.resources.iter().filter(|one| (folded < 2 || !folds(one)) && !is_unseen(one)).collect();
+    resources.sort_by_key(|resource| plan::rank(resource.id.split('.').next().unwrap_or_default()));
+    let names: Vec<String> = resources.iter().map(|one| name_of(&one.id, &one.identity)).collect();
+    let widths = names.iter().filter(|name| *name != plan::ROLES).map(|name| columns(name));
+    let width = widths.filter(|width| *width <= 24).max().unwrap_or(0) + 2;
+    for (resource, name) in resources.iter().zip(&names) {
+        let word = resource.id.split('.').next().unwrap_or_default();
+        let state = match &resource.reason {
+            Some(reason) if resource.state != "ready" => format!("{}: {reason}", resource.state),
+            Some(reason) => reason.clone(),
+            None => resource.state.clone(),
+        };
+        let begin = 15 + width.max(columns(name) + 2);
+        let head = format!("  {} {}", mark(&resource.state), pad(cluster::short(word), 11));
+        lines.push(match begin {
+            0..=56 => format!("{head}{}{}", pad(name, begin - 15), hanging(&state, begin, begin)),
+            _ => format!("{head}{name}\n{}{}", " ".repeat(17), hanging(&state, 17, 17)),
+        });
+    }
+    for (reason, objects) in &unseen {
+        let text = format!("{} unknown: {reason} (-v lists them)", count(*objects, "resource"));
+        lines.push(format!("  {} {}", mark("unknown"), hanging(&text, 4, 4)));
+    }
+    if folded > 1 {
+        lines.push(format!(
+            "  {} {} more, all as they should be (-v lists them)",
+            mark("ready"),
+            count(folded, "object")
+        ));
+    }
+    lines.join("\n")
+}
+
+/// What nothing is known of, for a reason that several resources have in common: how many they are.
+fn unseen(resources: &[ResourceStatus]) -> BTreeMap<&str, usize> {
+    let mut reasons = BTreeMap::new();
+    for reason in resources.iter().filter(|one| one.state == "unknown").filter_map(|one| one.reason.as_deref()) {
+        *reasons.entry(why(reason)).or_insert(0) += 1;
+    }
+    reasons.retain(|_, objects| *objects > 2);
+    reasons
+}
+
+/// A reason without the object that was looked at.
+fn why(reason: &str) -> &str {
+    match reason.split_once(": ") {
+        Some((place, why)) if place.starts_with("looking at ") => why,
+        _ => reason,
+    }
+}
+
+/// The sign before a state.
+fn mark(state: &str) -> String {
+    match state {
+        "ready" | "ok" => paint(GREEN, "✓"),
+        "failed" | "missing" | "error" => paint(RED, "✗"),
+        _ => paint(YELLOW, "…"),
+    }
+}
+
+/// A line for each stack.
+pub(crate) fn list(stacks: &[Stack]) -> String {
+    let headings = ["APP", "STACK", "STATE", "REV", "TIER", "URL"];
+    let rows = |url: fn(String) -> String| -> Vec<Vec<String>> {
+        let row = |stack: &Stack| {
+            vec![
+                stack.app.clone(),
+                format!("{}/{}", stack.kind, stack.name),
+                stack.state.clone(),
+                stack.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
+                stack.tier.clone().unwrap_or_else(|| "-".to_owned()),
+                outputs::first_url(&stack.outputs).map(url).unwrap_or_default(),
+            ]
+        };
+        stacks.iter().map(row).collect()
+    };
+    let whole = table(&headings, &rows(|url| url), true);
+    match anstream::adapter::strip_str(&whole).to_string().lines().all(|line| columns(line) <= WIDTH) {
+        true => whole,
+        // Without the scheme most of them fit.
+        false => table(&headings, &rows(|url| url.trim_start_matches("http://").to_owned()), false),
+    }
+}
+
+/// A line for each revision.
+pub(crate) fn history(revisions: &[Revision]) -> String {
+    let rows: Vec<Vec<String>> = revisions
+        .iter()
+        .map(|revision| {
+            // Services that are built the same way have the same one.
+            let artifacts: BTreeSet<String> =
+                revision.artifacts.values().map(|artifact| short_digest(digest_of(artifact))).collect();
+            vec![
+                format!("{}{}", revision.number, if revision.current { " *" } else { "" }),
+                revision.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                revision.purpose.clone(),
+                if revision.verified { "verified".to_owned() } else { revision.state.clone() },
+                revision.tier.clone().unwrap_or_else(|| "-".to_owned()),
+                artifacts.into_iter().collect::<Vec<_>>().join(" "),
+            ]
+        })
+        .collect();
+    table(&["REV", "WHEN (UTC)", "WHAT", "STATE", "TIER", "ARTIFACT"], &rows, false)
+}
+
+/// What tells one artifact from another: of an image its digest.
+fn digest_of(artifact: &str) -> &str {
+    artifact.rsplit_once('@').map_or(artifact, |(_, digest)| digest)
+}
+
+/// A line for each secret. Values are not known here.
+pub(crate) fn secrets(secrets: &[SecretStatus], now: DateTime<Utc>) -> String {
+    let rows: Vec<Vec<String>> = secrets
+        .iter()
+        .map(|secret| {
+            let age = secret.set_at.map(|at| format!("{} ago", ago((now - at).num_seconds())));
+            vec![
+                secret.name.clone(),
+                secret.state.clone(),
+                secret.version.to_string(),
+                age.unwrap_or_else(|| "-".to_owned()),
+                secret.readers.join(", "),
+            ]
+        })
+        .collect();
+    table(&["SECRET", "STATE", "VERSION", "SINCE", "READ BY"], &rows, false)
+}
+
+/// What a doctor found, a line or a few for each.
+pub(crate) fn findings(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    for finding in findings {
+        let sign = if finding.level == "warning" { paint(YELLOW, "!") } else { mark(&finding.level) };
+        let subject = pad(&finding.subject, 14);
+        let begin = 5 + columns(&subject);
+        lines.push(match begin {
+            0..=20 => format!("  {sign} {} {}", paint(BOLD, &subject), hanging(&finding.message, begin, begin)),
+            _ => format!("  {sign} {}\n      {}", paint(BOLD, &subject), hanging(&finding.message, 6, 6)),
+        });
+        if let Some(help) = &finding.help {
+            let wrapped = wrap(help, WIDTH - 12);
+            lines.push(format!("      {} {}", paint(DIM, "next:"), wrapped.join(&format!("\n{}", " ".repeat(12)))));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use freehold_graph::StackKind;
+
+    fn stack(name: &str, resources: Vec<ResourceStatus>) -> Stack {
+        let now = DateTime::UNIX_EPOCH;
+        Stack {
+            id: uuid::Uuid::nil(),
+            target: "local".to_owned(),
+            app: "guestbook".to_owned(),
+            kind: StackKind::Tenant,
+            name: name.to_owned(),
+            state: "failed".to_owned(),
+            generation: 3,
+            revision: Some(3),
+            tier: Some("pro".to_owned()),
+            artifacts: Default::default(),
+            outputs: serde_json::json!({ "routes": { "web": { "url": format!("http://{name}.localhost:7080") } } }),
+            created_at: now,
+            updated_at: now,
+            operation: None,
+            resources,
+        }
+    }
+
+    fn resource(id: &str, identity: &str, state: &str, reason: Option<&str>) -> ResourceStatus {
+        ResourceStatus {
+            id: id.to_owned(),
+            kind: String::new(),
+            identity: identity.to_owned(),
+            state: state.to_owned(),
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        let text = anstream::adapter::strip_str(text).to_string();
+        assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
+        text
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_is_said_once_for_all_that_it_has() {
+        let unknown = |id, identity| {
+            let why = "the API server at https://10.0.0.1:6443 gives no answer: Connection refused (os error 111)";
+            resource(id, identity, "unknown", Some(&format!("looking at {identity}: {why}")))
+        };
+        let stack = stack(
+            "acme",
+            vec![
+                unknown("namespace.main", "acme--guestbook"),
+                unknown("poddisruptionbudget.web", "acme--guestbook/web"),
+                unknown("deployment.web", "acme--guestbook/web"),
+                resource("database.main", "acme_guestbook", "ready", None),
+            ],
+        );
+        let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(120);
+        insta::assert_snapshot!(shown(&status(&stack, false, now)), @"
+        guestbook/tenant/acme   failed · revision 3 · tier pro · changed 2 min ago
+          http://acme.localhost:7080
+
+          ✓ database   acme_guestbook  ready
+          … 3 resources unknown: the API server at https://10.0.0.1:6443 gives no
+            answer: Connection refused (os error 111) (-v lists them)
+        ");
+        let all = shown(&status(&stack, true, now));
+        assert!(all.contains("  … budget     acme--guestbook/web  unknown: looking at"), "{all}");
+        assert!(all.contains("  … deployment acme--guestbook/web  unknown"), "{all}");
+    }
+
+    #[test]
+    fn revisions_in_a_cluster_are_told_apart_by_their_images_digests() {
+        assert_eq!(
+            short_digest(digest_of("127.0.0.1:5000/guestbook@sha256:2f1ae03c0f9b775dc0")),
+            "sha256:2f1ae03c0f9b"
+        );
+        assert_eq!(short_digest(digest_of("sha256:2f1ae03c0f9b775dc0")), "sha256:2f1ae03c0f9b");
+    }
+
+    #[test]
+    fn a_stack_is_shown_with_the_reason_why_a_part_is_not_ready() {
+        let reason = "crash loop: exited with 1 four times in a minute, the last time 3 s ago";
+        let stack = stack(
+            "acme",
+            vec![
+                resource("service.web", "acme/web", "failed", Some(reason)),
+                resource("database.main", "acme__guestbook", "ready", None),
+                resource("roles.main", "acme__guestbook", "ready", None),
+            ],
+        );
+        insta::assert_snapshot!(shown(&status(&stack, false, DateTime::UNIX_EPOCH + TimeDelta::seconds(130))), @r"
+        guestbook/tenant/acme   failed · revision 3 · tier pro · changed 2 min ago
+          http://acme.localhost:7080
+
+          ✓ database   acme__guestbook  ready
+          ✓ roles      owner · migrator · app  ready
+          ✗ service    web              failed: crash loop: exited with 1 four times in
+                                        a minute, the last time 3 s ago
+        ");
+    }
+
+    #[test]
+    fn a_list_stays_within_eighty_columns_and_keeps_its_addresses() {
+        let one = shown(&list(&[stack("acme", Vec::new())]));
+        assert!(one.ends_with("http://acme.localhost:7080"), "{one}");
+        let long = shown(&list(&[stack("a-tenant-with-quite-long-name", Vec::new())]));
+        assert!(!long.contains("http://"), "{long}");
+    }
+
+    #[test]
+    fn findings_say_what_to_do() {
+        let finding = |level: &str, subject: &str, message: &str, help: Option<&str>| Finding {
+            level: level.to_owned(),
+            subject: subject.to_owned(),
+            message: message.to_owned(),
+            help: help.map(str::to_owned),
+        };
+        let all = [
+            finding("ok", "postgresql", "PostgreSQL 15.18, private, port 54329", None),
+            finding(
+                "warning",
+                "drift guestbook/tenant/acme",
+                "role acme__guestbook__app was changed",
+                Some("run `freehold deploy --tenant acme`"),
+            ),
+        ];
+        insta::assert_snapshot!(shown(&findings(&all)), @r"
+        ✓ postgresql     PostgreSQL 15.18, private, port 54329
+        ! drift guestbook/tenant/acme
+            role acme__guestbook__app was changed
+            next: run `freehold deploy --tenant acme`
+        ");
+    }
+}

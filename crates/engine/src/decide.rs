@@ -1,0 +1,496 @@
+//! The engine's decisions. Pure and total: from a state and an event to the next state and what is to be done.
+//!
+//! How a step goes:
+//!
+//! ```text
+//!            look ──▶ judge ──▶ write "started" ──▶ act ──▶ write "done"
+//!             ▲         │ as desired already ─────────────────▲
+//!             │         └ not what the plan saw ──▶ write "failed"
+//!             └── rest ◀── retryable, or no answer (written as "unknown")
+//! ```
+//!
+//! Records are written in the order in which they are handed out, so a step may be looked at while the records of those
+//! before it are still on their way: its own "started" can't overtake them.
+
+use std::time::Duration;
+
+use freehold_graph::{ProviderName, ResourceId};
+use freehold_plan::{Change, Observation};
+
+use crate::backoff;
+use crate::failure;
+use crate::journal::{Failure, Outcome, Record, StateChange};
+use crate::operation::{
+    Asked, CallId, CheckState, InvalidTransition, OperationState, Phase, Status, StepState, Subject,
+};
+use crate::progress::Progress;
+use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
+use crate::step::{StepId, Verb};
+use crate::verdict::{Part, Verdict, judge};
+
+mod scheduling;
+mod verification;
+
+/// The longest that looking at an object may take.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Something that happened, and when (since this process took the operation up).
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When. Never goes back.
+    pub at: Duration,
+    /// What.
+    pub what: Happening,
+}
+
+/// What can happen to an operation.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// The lease is ours and the journal is folded: begin.
+    Begun,
+    /// Records are in the journal.
+    Appended(Vec<Record>),
+    /// A call was answered.
+    Answered(CallId, Answer),
+    /// Time has passed.
+    Woke,
+    /// Somebody asks to stop.
+    CancelRequested,
+    /// The lease could not be renewed in time; all calls were dropped.
+    LeaseLapsed,
+    /// It was renewed after all, and nobody else had it in between.
+    LeaseRestored,
+    /// Somebody else has it.
+    LeaseLost,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// [`crate::Provider::observe`].
+    Observe(Lookup),
+    /// [`crate::Provider::perform`].
+    Perform(StepId, Task),
+    /// [`crate::Provider::readiness`].
+    Readiness(Lookup),
+    /// [`crate::Provider::owned`], of this stack.
+    Owned,
+}
+
+/// What a call was answered.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// To [`Request::Observe`].
+    Observed(Result<Option<Observation>, ProviderError>),
+    /// To [`Request::Perform`].
+    Performed(Result<Performed, ProviderError>),
+    /// To [`Request::Readiness`].
+    Readiness(Result<Readiness, ProviderError>),
+    /// To [`Request::Owned`].
+    Owned(Result<Vec<OwnedObject>, ProviderError>),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Write records: after those of earlier actions, all or none.
+    Append(Vec<Record>),
+    /// Ask a provider. If there is no answer at the deadline, drop the call and say so.
+    Call {
+        /// Comes back with the answer.
+        call: CallId,
+        /// Whom.
+        provider: ProviderName,
+        /// Until when.
+        deadline: Duration,
+        /// What.
+        request: Request,
+    },
+    /// Tell those who watch.
+    Tell(Progress),
+    /// Nothing more will be decided.
+    End(End),
+}
+
+/// Why nothing more will be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The operation is finished, and the journal says so.
+    Finished(Outcome),
+    /// Somebody else works on it now.
+    LeaseLost,
+    /// The journal contradicts itself.
+    Broken(InvalidTransition),
+}
+
+/// Decides what follows from an event. After it, ask [`OperationState::next_wake`] when to come back at the latest.
+pub fn decide(mut state: OperationState, event: Event) -> (OperationState, Vec<Action>) {
+    if state.over {
+        return (state, Vec::new());
+    }
+    state.now = state.now.max(event.at);
+    let mut decision = Decision { now: state.now, state, actions: Vec::new() };
+    decision.react(event.what);
+    decision.proceed();
+    (decision.state, decision.actions)
+}
+
+struct Decision {
+    state: OperationState,
+    now: Duration,
+    actions: Vec<Action>,
+}
+
+impl Decision {
+    fn react(&mut self, what: Happening) {
+        match what {
+            Happening::Begun => self.begun(),
+            Happening::Appended(records) => self.appended(&records),
+            Happening::Answered(call, answer) => self.answered(call, answer),
+            Happening::Woke => {}
+            Happening::CancelRequested => self.cancel(),
+            Happening::LeaseLapsed => self.lapsed(),
+            Happening::LeaseRestored => {
+                if std::mem::take(&mut self.state.lapsed) {
+                    self.tell(Progress::StoreBack);
+                }
+            }
+            Happening::LeaseLost => self.end(End::LeaseLost),
+        }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        self.actions.push(Action::Tell(progress));
+    }
+
+    fn append(&mut self, record: Record) {
+        match self.actions.last_mut() {
+            Some(Action::Append(records)) => records.push(record),
+            _ => self.actions.push(Action::Append(vec![record])),
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        self.state.over = true;
+        self.actions.push(Action::End(end));
+    }
+
+    fn begun(&mut self) {
+        if self.state.begun {
+            return;
+        }
+        if let Some(outcome) = self.state.outcome {
+            return self.end(End::Finished(outcome));
+        }
+        self.state.begun = true;
+        self.state.began = self.now;
+        self.state.deadline = self.state.deadline.saturating_add(self.now);
+        self.state.cancelling = self.state.cancel_requested;
+        let times = self.state.taken.saturating_add(1);
+        let done = self.state.steps.values().filter(|step| step.status == Status::Done).count();
+        self.append(Record::Taken { times });
+        self.tell(Progress::Taken { times, steps: self.state.steps.len(), done });
+    }
+
+    fn cancel(&mut self) {
+        if self.state.cancelling || self.state.finishing {
+            return;
+        }
+        self.state.cancelling = true;
+        if !self.state.cancel_requested {
+            self.append(Record::CancelRequested);
+        }
+        self.tell(Progress::Cancelling);
+        self.stop_verification();
+    }
+
+    fn stopping(&self) -> bool {
+        self.state.cancelling || self.state.expired
+    }
+
+    /// The calls are gone, and what they did nobody knows.
+    fn lapsed(&mut self) {
+        if std::mem::replace(&mut self.state.lapsed, true) {
+            return;
+        }
+        self.state.out.clear();
+        let mut unknown = Vec::new();
+        for (id, step) in &mut self.state.steps {
+            match step.phase {
+                Phase::Observing { .. } => step.phase = Phase::Idle,
+                Phase::Performing { .. } => {
+                    step.phase = Phase::Idle;
+                    step.open = false;
+                    step.unsettled = true;
+                    unknown.push(id.clone());
+                }
+                _ => {}
+            }
+        }
+        for step in unknown {
+            let message = "the store was out of reach, and the call was dropped".to_owned();
+            self.append(Record::StepUnknown { step, message });
+        }
+        self.forget_checks();
+        self.tell(Progress::StoreLost);
+    }
+
+    fn appended(&mut self, records: &[Record]) {
+        for record in records {
+            if let Err(error) = self.state.fold(record) {
+                return self.end(End::Broken(error));
+            }
+            match record {
+                Record::StepStarted { step, attempt, .. } => self.opened(step, *attempt),
+                Record::StepDone { step, note, .. } => self.closed(step, Ok(note.clone())),
+                Record::StepFailed { step, failure } => self.closed(step, Err(failure.clone())),
+                Record::Finished { outcome } => {
+                    let millis = millis(self.now.saturating_sub(self.state.began));
+                    self.tell(Progress::Finished { outcome: *outcome, millis });
+                    return self.end(End::Finished(*outcome));
+                }
+                Record::Taken { .. } | Record::StepUnknown { .. } | Record::CancelRequested => {}
+            }
+        }
+    }
+
+    /// The journal has it: the effect may happen.
+    fn opened(&mut self, id: &StepId, attempt: u32) {
+        let halt = self.stopping() || self.state.lapsed;
+        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let Phase::Opening { part, attempt: awaited } = step.phase else { return };
+        if attempt != awaited {
+            return;
+        }
+        step.phase = Phase::Idle;
+        if halt {
+            return;
+        }
+        step.open = true;
+        let (verb, subject) = (step.step.verb, step.step.subject.clone());
+        self.tell(Progress::Started { step: id.clone(), verb, subject, attempt });
+        self.perform(id, part);
+    }
+
+    fn closed(&mut self, id: &StepId, result: Result<Option<String>, Failure>) {
+        let now = self.now;
+        let Some(state) = self.state.steps.get_mut(id) else { return };
+        if !matches!(state.phase, Phase::Closing { .. }) {
+            return;
+        }
+        state.phase = Phase::Idle;
+        let millis = millis(now.saturating_sub(state.began.unwrap_or(now)));
+        let (step, verb, subject) = (id.clone(), state.step.verb, state.step.subject.clone());
+        self.tell(match result {
+            Ok(note) => Progress::Done { step, verb, subject, millis, note },
+            Err(failure) => Progress::Failed { step, verb, subject, millis, failure },
+        });
+    }
+
+    fn answered(&mut self, call: CallId, answer: Answer) {
+        match (self.state.out.remove(&call), answer) {
+            (Some(Asked::Step(step)), Answer::Observed(result)) => self.observed(&step, result),
+            (Some(Asked::Step(step)), Answer::Performed(result)) => self.performed(&step, result),
+            (Some(Asked::Check(Subject::Resource(resource))), Answer::Readiness(result)) => {
+                self.readiness(resource, result);
+            }
+            (Some(Asked::Check(Subject::Unchanged(resource))), Answer::Observed(result)) => {
+                self.unchanged(resource, result);
+            }
+            (Some(Asked::Check(Subject::Provider(provider))), Answer::Owned(result)) => self.owned(provider, result),
+            // It came twice, or too late, or to somebody who has asked something else.
+            _ => {}
+        }
+    }
+
+    fn observed(&mut self, id: &StepId, result: Result<Option<Observation>, ProviderError>) {
+        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let Phase::Observing { last } = step.phase else { return };
+        let (verb, acted, open) = (step.step.verb, step.status != Status::Planned, step.open);
+        let seen = match result {
+            Ok(seen) => seen,
+            Err(error) => return self.not_done(id, error),
+        };
+        // A provider that is asked later sees what became of an earlier call.
+        step.unsettled = false;
+        let Some(change) = self.change(id) else { return };
+        match judge(verb, change, acted, seen.as_ref()) {
+            Verdict::Content { object } => self.content(id, object, acted),
+            Verdict::Stop(failure) => self.fail(id, failure),
+            Verdict::Act(_) if last => self.out_of_time(id),
+            // Half of a replacement is done: the other half belongs to it, even if somebody asks to stop.
+            Verdict::Act(part) if open => self.perform(id, part),
+            Verdict::Act(_) if self.stopping() => self.set_phase(id, Phase::Idle),
+            Verdict::Act(part) => self.open(id, part),
+        }
+    }
+
+    fn performed(&mut self, id: &StepId, result: Result<Performed, ProviderError>) {
+        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let Phase::Performing { part } = step.phase else { return };
+        match result {
+            Ok(_) if step.step.verb == Verb::Replace && part == Part::Delete => self.observe(id, false),
+            Ok(performed) => {
+                step.unsettled = false;
+                let state = self.outcome_of(id, performed.object);
+                self.done(id, state, performed.note);
+            }
+            Err(error) => {
+                step.open = false;
+                if let ProviderError::Unknown { message } = &error {
+                    let message = message.clone();
+                    step.unsettled = true;
+                    self.append(Record::StepUnknown { step: id.clone(), message });
+                }
+                self.not_done(id, error);
+            }
+        }
+    }
+
+    /// It didn't work: fail, or rest and try again.
+    fn not_done(&mut self, id: &StepId, error: ProviderError) {
+        let (reason, after, look_again) = match error {
+            ProviderError::Rejected { .. } => {
+                let Some(step) = self.state.steps.get(id) else { return };
+                let failure = failure::of_provider(&step.step, &error);
+                return self.fail(id, failure);
+            }
+            ProviderError::Retryable { message, after } => (message, after, false),
+            ProviderError::Unknown { message } => (message, None, true),
+        };
+        let (deadline, operation) = (self.deadline(id), self.state.operation);
+        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let was_last = matches!(step.phase, Phase::Observing { last: true });
+        let performed = matches!(step.phase, Phase::Performing { .. });
+        step.failures = step.failures.saturating_add(1);
+        step.reason = Some(reason.clone());
+        let delay = backoff::delay((operation, id), step.failures).max(after.unwrap_or_default());
+        let until = self.now.saturating_add(delay);
+        if until < deadline {
+            step.phase = Phase::Resting { until };
+            let subject = step.step.subject.clone();
+            self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });
+        } else if performed && look_again && !was_last && step.step.verb != Verb::Run {
+            self.observe(id, true);
+        } else {
+            self.out_of_time(id);
+        }
+    }
+
+    fn out_of_time(&mut self, id: &StepId) {
+        let expired = self.now >= self.state.deadline;
+        let Some(step) = self.state.steps.get(id) else { return };
+        let reason = step.reason.as_deref();
+        let failure = if expired {
+            failure::operation_deadline(&step.step, reason)
+        } else {
+            failure::step_deadline(&step.step, reason)
+        };
+        self.fail(id, failure);
+    }
+
+    fn content(&mut self, id: &StepId, object: Option<String>, acted: bool) {
+        let note = if acted { "it had happened already" } else { "it was so already" };
+        let state = self.outcome_of(id, object);
+        self.done(id, state, Some(note.to_owned()));
+    }
+
+    fn outcome_of(&self, id: &StepId, object: Option<String>) -> StateChange {
+        let Some(change) = self.change(id) else { return StateChange::None };
+        match self.state.steps.get(id).map(|step| step.step.verb) {
+            Some(verb) if verb.applies() => {
+                StateChange::Applied { resource: Box::new(change.resource.clone()), object }
+            }
+            Some(Verb::Delete) => StateChange::Gone(change.id.clone()),
+            _ => StateChange::None,
+        }
+    }
+
+    fn done(&mut self, id: &StepId, state: StateChange, note: Option<String>) {
+        self.append(Record::StepDone { step: id.clone(), state, note });
+        self.set_phase(id, Phase::Closing { done: true });
+        self.state.release(id);
+    }
+
+    fn fail(&mut self, id: &StepId, failure: Failure) {
+        self.append(Record::StepFailed { step: id.clone(), failure });
+        self.set_phase(id, Phase::Closing { done: false });
+    }
+
+    fn set_phase(&mut self, id: &StepId, phase: Phase) {
+        if let Some(step) = self.state.steps.get_mut(id) {
+            step.phase = phase;
+        }
+    }
+
+    fn change(&self, id: &StepId) -> Option<&Change> {
+        self.state.plan.changes.get(&self.state.steps.get(id)?.step.subject)
+    }
+
+    fn call(&mut self, provider: ProviderName, asked: Asked, deadline: Duration, request: Request) {
+        self.state.calls += 1;
+        let call = CallId(self.state.calls);
+        self.state.out.insert(call, asked);
+        self.actions.push(Action::Call { call, provider, deadline, request });
+    }
+
+    fn observe(&mut self, id: &StepId, last: bool) {
+        let Some(change) = self.change(id) else { return };
+        let (provider, lookup) = (change.kind.provider(), Lookup::from(&change.resource));
+        self.set_phase(id, Phase::Observing { last });
+        let deadline = self.now.saturating_add(LOOK);
+        self.call(provider, Asked::Step(id.clone()), deadline, Request::Observe(lookup));
+    }
+
+    /// Writes down that the effect may happen from now on.
+    fn open(&mut self, id: &StepId, part: Part) {
+        let pending = |change: &Change| StateChange::Pending(Box::new(change.resource.clone()));
+        let Some(step) = self.state.steps.get(id) else { return };
+        let attempt = step.attempts.saturating_add(1);
+        let state = match step.step.verb.applies() {
+            true => self.change(id).map_or(StateChange::None, pending),
+            false => StateChange::None,
+        };
+        self.append(Record::StepStarted { step: id.clone(), attempt, state });
+        self.set_phase(id, Phase::Opening { part, attempt });
+    }
+
+    fn perform(&mut self, id: &StepId, part: Part) {
+        let deadline = self.deadline(id);
+        let Some((provider, task)) = self.task(id, part) else { return };
+        self.set_phase(id, Phase::Performing { part });
+        self.call(provider, Asked::Step(id.clone()), deadline, Request::Perform(id.clone(), task));
+    }
+
+    fn task(&self, id: &StepId, part: Part) -> Option<(ProviderName, Task)> {
+        let step = &self.state.steps.get(id)?.step;
+        if part == Part::Run {
+            let run = self.state.plan.runs.get(&step.subject)?.clone();
+            return Some((step.provider?, Task::Run { run }));
+        }
+        let change = self.state.plan.changes.get(&step.subject)?;
+        let mut lookup = Lookup::from(&change.resource);
+        let task = match part {
+            Part::Delete => {
+                // What a replacement deletes is as it was observed, not as it is desired.
+                if let (Verb::Replace, Some(observed)) = (step.verb, &change.observed) {
+                    lookup.body = observed.clone();
+                }
+                Task::Delete { lookup, object: change.object.clone() }
+            }
+            Part::Dump => Task::Dump { lookup },
+            Part::Apply | Part::Run => Task::Apply {
+                resource: change.resource.clone(),
+                desired: change.desired.clone().unwrap_or(freehold_graph::Value::Null),
+                // What takes the place of a deleted object is a new one.
+                object: change.object.clone().filter(|_| step.verb != Verb::Replace),
+                adopt: step.verb == Verb::Adopt,
+            },
+        };
+        Some((change.kind.provider(), task))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

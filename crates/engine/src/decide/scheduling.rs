@@ -1,0 +1,134 @@
+//! What begins when, and when all is over: the order of the graph, the limits, the deadlines.
+
+use std::time::Duration;
+
+use super::{Decision, Outcome, Part, Phase, ProviderName, Record, Status, StepId, StepState, Verb};
+
+impl Decision {
+    /// Begins whatever can be begun now.
+    pub(super) fn proceed(&mut self) {
+        let state = &self.state;
+        if state.over || state.lapsed || state.finishing || !state.begun {
+            return;
+        }
+        self.expire();
+        for step in self.state.steps.values_mut() {
+            if matches!(step.phase, Phase::Resting { until } if until <= self.now) {
+                step.phase = Phase::Idle;
+            }
+        }
+        self.begin_steps();
+        self.verification();
+        self.conclude();
+    }
+
+    /// When a step's time is over.
+    pub(super) fn deadline(&self, id: &StepId) -> Duration {
+        let own = self.state.steps.get(id).and_then(|step| Some(step.began?.saturating_add(step.step.deadline)));
+        own.unwrap_or(self.state.deadline).min(self.state.deadline)
+    }
+
+    /// The operation's time is over: what waits for another attempt fails, what is under way has the same deadline.
+    fn expire(&mut self) {
+        if self.now < self.state.deadline {
+            return;
+        }
+        self.state.expired = true;
+        let begun = |step: &&StepState| match step.phase {
+            Phase::Resting { .. } | Phase::Verifying => true,
+            Phase::Idle => step.began.is_some() && !is_final(step.status),
+            _ => false,
+        };
+        let late: Vec<StepId> = self.state.steps.values().filter(begun).map(|step| step.step.id.clone()).collect();
+        for id in late {
+            self.out_of_time(&id);
+        }
+        self.state.checks.clear();
+    }
+
+    fn begin_steps(&mut self) {
+        if self.stopping() {
+            return;
+        }
+        let ready: Vec<StepId> =
+            self.state.steps.values().filter(|step| is_ready(step)).map(|step| step.step.id.clone()).collect();
+        for id in ready {
+            let provider = self.state.steps.get(&id).and_then(|step| step.step.provider);
+            if self.has_room(provider) {
+                self.begin(&id);
+            }
+        }
+    }
+
+    /// Whether one more call may go on.
+    pub(super) fn has_room(&self, provider: Option<ProviderName>) -> bool {
+        let busy = |step: &&StepState| {
+            matches!(step.phase, Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. })
+        };
+        let steps = self.state.steps.values().filter(busy).map(|step| step.step.provider);
+        let checks = self.checks_out();
+        let (mut total, mut of_provider) = (0, 0);
+        for other in steps.chain(checks.into_iter().map(Some)) {
+            total += 1;
+            of_provider += usize::from(other == provider);
+        }
+        let limit = provider.and_then(|provider| self.state.limits.providers.get(&provider)).copied();
+        total < self.state.limits.calls.max(1) && of_provider < limit.unwrap_or(usize::MAX).max(1)
+    }
+
+    fn begin(&mut self, id: &StepId) {
+        let now = self.now;
+        let Some(step) = self.state.steps.get_mut(id) else { return };
+        step.began.get_or_insert(now);
+        let verb = step.step.verb;
+        let late = now >= self.deadline(id);
+        match verb {
+            Verb::Verify => self.begin_verification(id),
+            Verb::Run if late => self.out_of_time(id),
+            Verb::Run => self.open(id, Part::Run),
+            _ => self.observe(id, late),
+        }
+    }
+
+    /// Finishes the operation once nothing is under way and nothing can begin.
+    fn conclude(&mut self) {
+        let stopping = self.stopping();
+        let active = |step: &StepState| match step.phase {
+            Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Verifying => true,
+            Phase::Resting { .. } => !stopping,
+            Phase::Idle => !stopping && is_ready(step),
+            Phase::Closing { .. } => false,
+        };
+        if self.state.steps.values().any(active) {
+            return;
+        }
+        let is_done = |step: &StepState| step.status == Status::Done || step.phase == Phase::Closing { done: true };
+        let has_failed =
+            |step: &StepState| step.status == Status::Failed || step.phase == Phase::Closing { done: false };
+        let steps = &self.state.steps;
+        let outcome = if steps.values().all(is_done) {
+            Outcome::Succeeded
+        } else if steps.values().any(has_failed) {
+            Outcome::Failed
+        } else if self.state.cancelling {
+            Outcome::Cancelled
+        } else {
+            // The time was over before the next step could begin.
+            if let Some(id) = steps.values().find(|step| is_ready(step)).map(|step| step.step.id.clone()) {
+                self.out_of_time(&id);
+            }
+            Outcome::Failed
+        };
+        self.append(Record::Finished { outcome });
+        self.state.finishing = true;
+    }
+}
+
+fn is_final(status: Status) -> bool {
+    matches!(status, Status::Done | Status::Failed)
+}
+
+/// Whether nothing but the limits keeps a step from beginning.
+fn is_ready(step: &StepState) -> bool {
+    step.phase == Phase::Idle && !is_final(step.status) && step.waiting_for.is_empty()
+}

@@ -1,0 +1,213 @@
+//! The last step: asks until all is ready (deploy, rollback), or whether anything is left (destroy).
+//!
+//! Lines of the plan that change nothing have no step of their own, so nothing has looked at them since the plan was made. The
+//! verification does: success means that all of the stack is as desired.
+
+use std::time::Duration;
+
+use freehold_plan::{Action as Planned, Purpose};
+
+use super::{
+    Asked, CheckState, Decision, Failure, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError,
+    ProviderName, Readiness, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
+};
+use crate::operation::Check;
+use crate::verdict::is_as_desired;
+
+/// Something that isn't ready is looked at again after this at the latest.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+impl Decision {
+    pub(super) fn begin_verification(&mut self, id: &StepId) {
+        let changes = self.state.plan.changes.values();
+        let subjects: Vec<Subject> = match self.state.plan.purpose {
+            Purpose::Destroy { .. } => self.state.limits.providers.keys().copied().map(Subject::Provider).collect(),
+            _ => {
+                let unchanged = changes.clone().filter(|change| change.action == Planned::NoOp);
+                let unchanged = unchanged.map(|change| Subject::Unchanged(change.id.clone()));
+                let wanted = changes.filter(|change| change.action != Planned::Delete);
+                unchanged.chain(wanted.map(|change| Subject::Resource(change.id.clone()))).collect()
+            }
+        };
+        let due = CheckState { check: Check::Due { from: self.now }, tries: 0, reason: None };
+        self.state.checks = subjects.into_iter().map(|subject| (subject, due.clone())).collect();
+        self.set_phase(id, Phase::Verifying);
+        let subject = self.state.steps.get(id).map(|step| step.step.subject.clone());
+        if let Some(subject) = subject {
+            self.tell(Progress::Started { step: id.clone(), verb: Verb::Verify, subject, attempt: 1 });
+        }
+    }
+
+    /// Stops without a result.
+    pub(super) fn stop_verification(&mut self) {
+        if let Some(id) = self.verifying() {
+            self.set_phase(&id, Phase::Idle);
+            self.state.checks.clear();
+        }
+    }
+
+    /// The answers to what was asked won't come.
+    pub(super) fn forget_checks(&mut self) {
+        for state in self.state.checks.values_mut() {
+            if state.check == Check::Asking {
+                state.check = Check::Due { from: self.now };
+            }
+        }
+    }
+
+    /// The providers of the checks whose answers are awaited.
+    pub(super) fn checks_out(&self) -> Vec<ProviderName> {
+        let asking = self.state.checks.iter().filter(|(_, state)| state.check == Check::Asking);
+        asking.filter_map(|(subject, _)| self.provider_of(subject)).collect()
+    }
+
+    fn provider_of(&self, subject: &Subject) -> Option<ProviderName> {
+        match subject {
+            Subject::Provider(provider) => Some(*provider),
+            Subject::Resource(id) | Subject::Unchanged(id) => {
+                self.state.plan.changes.get(id).map(|change| change.kind.provider())
+            }
+        }
+    }
+
+    fn verifying(&self) -> Option<StepId> {
+        let mut steps = self.state.steps.values();
+        steps.find(|step| step.phase == Phase::Verifying).map(|step| step.step.id.clone())
+    }
+
+    /// Asks what is due, and closes the step once all has been answered or its time is over.
+    pub(super) fn verification(&mut self) {
+        let Some(id) = self.verifying() else { return };
+        if self.state.checks.values().all(|state| state.check == Check::Answered) {
+            self.verified(&id);
+        } else if self.now >= self.deadline(&id) {
+            self.fail_verification(failure::not_ready(self.reasons(), false));
+        } else {
+            let now = self.now;
+            let is_due = |check: Check| matches!(check, Check::Due { from } if from <= now);
+            let due = self.state.checks.iter().filter(|(_, state)| is_due(state.check));
+            for subject in due.map(|(subject, _)| subject.clone()).collect::<Vec<_>>() {
+                self.ask(&subject);
+            }
+        }
+    }
+
+    fn verified(&mut self, id: &StepId) {
+        if self.state.left.is_empty() {
+            let note = match self.state.plan.purpose {
+                Purpose::Destroy { .. } => "nothing is left with its mark",
+                _ => "all is ready",
+            };
+            self.done(id, StateChange::None, Some(note.to_owned()));
+        } else {
+            self.state.left.sort();
+            let failure = failure::left_over(&self.state.left);
+            self.fail(id, failure);
+        }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let open = self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered);
+        let line = |subject: &Subject, reason: &Option<String>| {
+            let reason = reason.as_deref().unwrap_or("no answer yet");
+            match subject {
+                Subject::Resource(id) | Subject::Unchanged(id) => format!("{id}: {reason}"),
+                Subject::Provider(provider) => format!("{}: {reason}", provider.as_str()),
+            }
+        };
+        open.map(|(subject, state)| line(subject, &state.reason)).collect()
+    }
+
+    fn ask(&mut self, subject: &Subject) {
+        let Some(provider) = self.provider_of(subject).filter(|provider| self.has_room(Some(*provider))) else {
+            return;
+        };
+        let request = match subject {
+            Subject::Provider(_) => Request::Owned,
+            Subject::Resource(id) => {
+                let Some(change) = self.state.plan.changes.get(id) else { return };
+                Request::Readiness(Lookup::from(&change.resource))
+            }
+            Subject::Unchanged(id) => {
+                let Some(change) = self.state.plan.changes.get(id) else { return };
+                Request::Observe(Lookup::from(&change.resource))
+            }
+        };
+        self.set_check(subject, Check::Asking, None);
+        let deadline = self.now.saturating_add(LOOK);
+        self.call(provider, Asked::Check(subject.clone()), deadline, request);
+    }
+
+    fn set_check(&mut self, subject: &Subject, check: Check, reason: Option<String>) {
+        if let Some(state) = self.state.checks.get_mut(subject) {
+            state.check = check;
+            state.reason = reason.or(state.reason.take());
+        }
+    }
+
+    pub(super) fn readiness(&mut self, id: ResourceId, result: Result<Readiness, ProviderError>) {
+        let subject = Subject::Resource(id.clone());
+        match result {
+            Ok(Readiness::Ready) => self.set_check(&subject, Check::Answered, None),
+            Ok(Readiness::Waiting(reason)) => {
+                self.tell(Progress::Waiting { subject: id, reason: reason.clone() });
+                self.ask_later(&subject, reason);
+            }
+            Ok(Readiness::Failed(reason)) => {
+                let check = Check::Due { from: Duration::MAX };
+                self.set_check(&subject, check, Some(reason));
+                self.fail_verification(failure::not_ready(self.reasons(), true));
+            }
+            Err(error) => self.no_answer(&subject, error),
+        }
+    }
+
+    pub(super) fn unchanged(&mut self, id: ResourceId, result: Result<Option<Observation>, ProviderError>) {
+        let Some(change) = self.state.plan.changes.get(&id) else { return };
+        match result {
+            Ok(Some(seen)) if is_as_desired(change, &seen) => {
+                self.set_check(&Subject::Unchanged(id), Check::Answered, None)
+            }
+            Ok(seen) => {
+                let failure = failure::outdated(change, seen.as_ref());
+                self.fail_verification(failure);
+            }
+            Err(error) => self.no_answer(&Subject::Unchanged(id), error),
+        }
+    }
+
+    fn fail_verification(&mut self, failure: Failure) {
+        if let Some(id) = self.verifying() {
+            self.fail(&id, failure);
+            self.state.checks.clear();
+        }
+    }
+
+    pub(super) fn owned(&mut self, provider: ProviderName, result: Result<Vec<OwnedObject>, ProviderError>) {
+        let subject = Subject::Provider(provider);
+        match result {
+            Ok(objects) => {
+                self.state.left.extend(objects);
+                self.set_check(&subject, Check::Answered, None);
+            }
+            Err(error) => self.no_answer(&subject, error),
+        }
+    }
+
+    fn no_answer(&mut self, subject: &Subject, error: ProviderError) {
+        if let (ProviderError::Rejected { .. }, Some(id)) = (&error, self.verifying()) {
+            let Some(step) = self.state.steps.get(&id) else { return };
+            let failure = failure::of_provider(&step.step, &error);
+            return self.fail_verification(failure);
+        }
+        self.ask_later(subject, error.to_string());
+    }
+
+    fn ask_later(&mut self, subject: &Subject, reason: String) {
+        let Some(state) = self.state.checks.get_mut(subject) else { return };
+        state.tries = state.tries.saturating_add(1);
+        let wait = backoff::delay(self.state.operation, state.tries).min(LONGEST_WAIT);
+        let from = self.now.saturating_add(wait);
+        self.set_check(subject, Check::Due { from }, Some(reason));
+    }
+}

@@ -1,0 +1,147 @@
+//! The failures that the engine itself finds, in words for people. Those of providers come with their own.
+
+use freehold_graph::{Value, descriptor};
+use freehold_plan::{Change, Observation, Ownership, diff};
+
+use crate::journal::Failure;
+use crate::provider::{OwnedObject, ProviderError};
+use crate::step::Step;
+
+/// An object is in the way that is not ours.
+pub const IN_THE_WAY: &str = "FH0801";
+/// An object is not ours any more.
+pub const NOT_OURS: &str = "FH0804";
+/// Something is left after a destroy.
+pub const LEFT_OVER: &str = "FH0805";
+/// What is there is not what the plan rests on.
+pub const OUTDATED: &str = "FH0901";
+/// A resource won't get ready.
+pub const NEVER_READY: &str = "FH0703";
+/// A step, or the whole operation, took too long.
+pub const DEADLINE: &str = "FH0904";
+
+const PLAN_AGAIN: &str =
+    "nothing was done to it; run the same command again to get a plan that rests on what is there now";
+const GO_ON: &str = "run the same command again: it goes on from what exists now";
+
+/// What is there is not what the plan rests on.
+pub fn outdated(change: &Change, seen: Option<&Observation>) -> Failure {
+    let name = name(change);
+    let message = match (seen, change.fingerprint.is_some()) {
+        (None, _) => format!("the plan is outdated: {name} existed when the plan was made and is gone now"),
+        (Some(seen), false) => {
+            let owner = owner(&seen.ownership);
+            format!("the plan is outdated: {name} did not exist when the plan was made; now there is one, and {owner}")
+        }
+        (Some(seen), true) if change.object.as_ref().is_some_and(|object| *object != seen.object) => {
+            format!("the plan is outdated: {name} is not the object any more that the plan was made for")
+        }
+        (Some(seen), true) if seen.ownership != Ownership::Ours => {
+            format!("the plan is outdated: {name} was looked at again, and {}", owner(&seen.ownership))
+        }
+        (Some(_), true) => format!("the plan is outdated: {name} was changed after the plan was made"),
+    };
+    let detail = seen.map(|seen| differences(change, seen)).unwrap_or_default();
+    Failure { code: OUTDATED.to_owned(), message, detail, help: Some(PLAN_AGAIN.to_owned()) }
+}
+
+/// The fields in which an object differs from what the plan saw. Bodies hold digests in the place of secrets.
+fn differences(change: &Change, seen: &Observation) -> Vec<String> {
+    let Some(before) = &change.observed else { return Vec::new() };
+    let fields = diff::fields(&descriptor::of(change.kind), before, &seen.body);
+    let text = |value: &Option<Value>| match value {
+        None => "nothing".to_owned(),
+        Some(Value::Special(_)) => "•••".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    fields.iter().map(|field| format!("{}  {} → {}", field.path, text(&field.before), text(&field.after))).collect()
+}
+
+/// An object with the right name that we may not touch.
+pub fn not_ours(change: &Change, seen: &Observation) -> Failure {
+    let owner = owner(&seen.ownership);
+    let code = if change.object.is_some() { NOT_OURS } else { IN_THE_WAY };
+    Failure {
+        code: code.to_owned(),
+        message: format!("{} is left alone: {owner}", name(change)),
+        detail: vec![format!("the object there is {}, the plan means {}", seen.object, object(change))],
+        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
+    }
+}
+
+fn object(change: &Change) -> String {
+    change.object.clone().unwrap_or_else(|| "a new one".to_owned())
+}
+
+/// Something bears the stack's mark after a destroy.
+pub fn left_over(left: &[OwnedObject]) -> Failure {
+    Failure {
+        code: LEFT_OVER.to_owned(),
+        message: format!("{} of the stack's objects are left after everything in the plan was deleted", left.len()),
+        detail: left.iter().map(|object| format!("{} {}", object.kind, object.name)).collect(),
+        help: Some("run `freehold destroy` again; `freehold doctor` shows what bears the stack's mark".to_owned()),
+    }
+}
+
+/// A step took too long.
+pub fn step_deadline(step: &Step, reason: Option<&str>) -> Failure {
+    let seconds = step.deadline.as_secs();
+    Failure {
+        code: DEADLINE.to_owned(),
+        message: format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
+        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
+        help: Some(GO_ON.to_owned()),
+    }
+}
+
+/// The operation took too long.
+pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Failure {
+    Failure {
+        code: DEADLINE.to_owned(),
+        message: format!("the operation's time is over; {} {} is not done", step.verb.as_str(), step.subject),
+        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
+        help: Some(GO_ON.to_owned()),
+    }
+}
+
+/// Some resources aren't ready: each with the reason.
+pub fn not_ready(waiting: Vec<String>, final_word: bool) -> Failure {
+    let (code, message) = if final_word {
+        (NEVER_READY, "everything was applied, but not everything gets ready")
+    } else {
+        (DEADLINE, "everything was applied, but not everything got ready in time")
+    };
+    Failure {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        detail: waiting,
+        help: Some("look at `freehold status` and `freehold logs`".to_owned()),
+    }
+}
+
+/// What a provider said.
+pub fn of_provider(step: &Step, error: &ProviderError) -> Failure {
+    match error {
+        ProviderError::Rejected { code, message, detail, help } => Failure {
+            code: (*code).to_owned(),
+            message: message.clone(),
+            detail: detail.clone(),
+            help: help.clone().or_else(|| Some(GO_ON.to_owned())),
+        },
+        ProviderError::Retryable { message, .. } | ProviderError::Unknown { message } => {
+            step_deadline(step, Some(message))
+        }
+    }
+}
+
+fn name(change: &Change) -> String {
+    format!("{} {}", change.kind.word(), change.identity)
+}
+
+fn owner(ownership: &Ownership) -> String {
+    match ownership {
+        Ownership::Ours => "it bears this stack's mark".to_owned(),
+        Ownership::OtherStack(stack) => format!("it belongs to stack {stack}"),
+        Ownership::Foreign(who) => format!("it is not ours ({who})"),
+    }
+}

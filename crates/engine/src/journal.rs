@@ -1,0 +1,178 @@
+//! What the engine writes down, and under which lease.
+//!
+//! The journal of an operation is append-only; its records carry a version ([`RECORD_VERSION`]). A record is written
+//! before the effect that it announces. What isn't in here: the plan (stored with the operation, never changed) and
+//! secrets (never).
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_graph::{Resource, ResourceId};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::step::StepId;
+
+/// The version of the records that this program writes. It reads all versions up to this one.
+pub const RECORD_VERSION: u16 = 1;
+
+/// An operation's identity (UUID v7: sorts by time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OperationId(pub Uuid);
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One entry of an operation's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// A process has taken the operation up (again).
+    Taken {
+        /// How often that has happened, this time included.
+        times: u32,
+    },
+    /// A step's effect may happen from now on.
+    StepStarted {
+        /// Which.
+        step: StepId,
+        /// How often it was started, this time included.
+        attempt: u32,
+        /// What may exist from now on, for creating steps.
+        state: StateChange,
+    },
+    /// A step's effect has happened.
+    StepDone {
+        /// Which.
+        step: StepId,
+        /// What the world is like now.
+        state: StateChange,
+        /// What to tell people.
+        note: Option<String>,
+    },
+    /// A step didn't happen, and won't in this operation.
+    StepFailed {
+        /// Which.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A step was sent and not answered.
+    StepUnknown {
+        /// Which.
+        step: StepId,
+        /// What was sent to whom.
+        message: String,
+    },
+    /// Somebody asked to stop.
+    CancelRequested,
+    /// Nothing more will happen.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// What a record says about the stack's resources. The store keeps the table of resources by it, in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateChange {
+    /// Nothing changes.
+    None,
+    /// The resource may exist from now on (a creation or change has begun).
+    Pending(Box<Resource>),
+    /// The resource exists and is like this.
+    Applied {
+        /// As applied.
+        resource: Box<Resource>,
+        /// The object's identity.
+        object: Option<String>,
+    },
+    /// The resource is gone.
+    Gone(ResourceId),
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The diagnostic's code: `FH0701`.
+    pub code: String,
+    /// What happened, to what, why.
+    pub message: String,
+    /// Lines to show below.
+    pub detail: Vec<String>,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything is done and verified.
+    Succeeded,
+    /// Something failed; the journal says what.
+    Failed,
+    /// Somebody asked to stop, and it did.
+    Cancelled,
+}
+
+/// A fencing token: grows with each lease of the same stack. A write under an older one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fence(pub i64);
+
+/// Why a record wasn't written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JournalError {
+    /// Somebody else holds the lease now: stop, do nothing more.
+    #[error("another process has taken over this operation")]
+    Fenced,
+    /// The store doesn't answer. The record may or may not be there.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// A record can't be read: a newer release wrote it, or it was damaged. Trying again doesn't help; nothing may be guessed.
+    #[error("the journal can't be read: {0}")]
+    Unreadable(String),
+}
+
+/// Where records are kept.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Appends records, all or none, together with the state changes that they carry.
+    ///
+    /// After [`JournalError::Unavailable`] the engine appends the same records again, until it gets another answer. The journal
+    /// takes that for the same append: the records are in it once, even if the first attempt arrives late.
+    async fn append(&self, operation: OperationId, fence: Fence, records: &[Record]) -> Result<(), JournalError>;
+
+    /// All records of an operation, oldest first.
+    async fn load(&self, operation: OperationId) -> Result<Vec<Record>, JournalError>;
+}
+
+/// The right to work on an operation's stack, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The token for writes.
+    pub fence: Fence,
+    /// How much of it was left when it was granted or renewed, by the store's clock. Count from before the request was sent.
+    pub remaining: Duration,
+}
+
+/// Where leases are granted.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes the lease of the operation's stack; `None` while another process holds it.
+    async fn acquire(&self, operation: OperationId) -> Result<Option<Lease>, JournalError>;
+
+    /// Extends it.
+    async fn renew(&self, operation: OperationId, fence: Fence) -> Result<Lease, JournalError>;
+
+    /// Gives it back.
+    async fn release(&self, operation: OperationId, fence: Fence) -> Result<(), JournalError>;
+}

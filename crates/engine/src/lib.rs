@@ -1,0 +1,28 @@
+//! The engine: carries out plans so that they survive a crash at any instruction.
+//!
+//! It is in two halves. [`decide`] is pure: from an operation's state and an event to actions. The shell around it
+//! carries out the actions and feeds back what happened. Providers do the work in the outside world behind
+//! [`Provider`]; what is written down goes through [`Journal`].
+
+pub mod backoff;
+pub mod decide;
+pub mod failure;
+pub mod journal;
+pub mod operation;
+pub mod progress;
+pub mod provider;
+pub mod shell;
+pub mod step;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod verdict;
+
+pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
+pub use journal::{Failure, Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
+pub use operation::{CallId, InvalidTransition, Limits, OperationState, Status};
+pub use progress::{Events, Progress};
+pub use provider::{
+    Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Task,
+};
+pub use shell::{Parts, RunError, run};
+pub use step::{Step, StepId, Verb, steps};

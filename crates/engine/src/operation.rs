@@ -1,0 +1,332 @@
+//! An operation's state: what its journal says, and what this process has on its way.
+//!
+//! The first half is a fold over the journal ([`OperationState::fold`], one total function): after a crash it is all there is.
+//! The second half lives as long as the process: which calls are out, which steps rest before their next attempt.
+//! Only [`crate::decide`] touches that one.
+//!
+//! ```text
+//!              ┌───────────────────────────────┐
+//!   planned ───┼──▶ started ──┬──▶ unknown ─────┼──▶ done | failed
+//!              │     ▲  │     │      │          │
+//!              │     └──┘◀────┼──────┘          │
+//!              └──────────────┴─────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_graph::{ProviderName, ResourceId};
+use freehold_plan::Plan;
+use thiserror::Error;
+
+use crate::journal::{OperationId, Outcome, Record};
+use crate::provider::OwnedObject;
+use crate::step::{Step, StepId, operation_deadline, steps};
+use crate::verdict::Part;
+
+/// How much may go on at once in one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once, all providers together.
+    pub calls: usize,
+    /// Calls at once for each provider. These are also the providers that are asked what is left after a destroy.
+    pub providers: BTreeMap<ProviderName, usize>,
+}
+
+/// What the journal says of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing has happened.
+    Planned,
+    /// Its effect may have happened.
+    Started,
+    /// It was sent and not answered.
+    Unknown,
+    /// Its effect has happened.
+    Done,
+    /// It won't happen in this operation.
+    Failed,
+}
+
+/// A record that can't follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the journal of operation {operation} is damaged: {record} can't follow {state}")]
+pub struct InvalidTransition {
+    /// Whose journal.
+    pub operation: OperationId,
+    /// The record.
+    pub record: String,
+    /// The state before it.
+    pub state: String,
+}
+
+/// Tells the answers to calls apart, so that one that comes twice or late is not taken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What this process has on its way for a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing.
+    Idle,
+    /// Its object is being looked at; for the last time if its time is over.
+    Observing { last: bool },
+    /// The record that its effect may happen is being written.
+    Opening { part: Part, attempt: u32 },
+    /// Its effect is being made.
+    Performing { part: Part },
+    /// It is tried again then.
+    Resting { until: Duration },
+    /// It is the verification, and its checks are on their way.
+    Verifying,
+    /// The record of its end is being written.
+    Closing { done: bool },
+}
+
+/// One step's state.
+#[derive(Debug, Clone)]
+pub(crate) struct StepState {
+    pub(crate) step: Step,
+    pub(crate) status: Status,
+    pub(crate) attempts: u32,
+    was_unknown: bool,
+    /// The steps that aren't done yet, of those that it depends on.
+    pub(crate) waiting_for: BTreeSet<StepId>,
+    pub(crate) phase: Phase,
+    /// The record of the current attempt is in the journal, and no answer has ended the attempt.
+    pub(crate) open: bool,
+    /// A call of it was given up without an answer, and its object wasn't looked at since.
+    pub(crate) unsettled: bool,
+    pub(crate) began: Option<Duration>,
+    pub(crate) failures: u32,
+    pub(crate) reason: Option<String>,
+}
+
+/// Something that a verification looks at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// Whether it is ready.
+    Resource(ResourceId),
+    /// Whether it still is as the plan saw it.
+    Unchanged(ResourceId),
+    /// Whether it has anything of the stack.
+    Provider(ProviderName),
+}
+
+/// How far a look of the verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    Due { from: Duration },
+    Asking,
+    Answered,
+}
+
+/// What an answer is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Step(StepId),
+    Check(Subject),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct CheckState {
+    pub(crate) check: Check,
+    pub(crate) tries: u32,
+    pub(crate) reason: Option<String>,
+}
+
+/// An operation's state.
+#[derive(Debug, Clone)]
+pub struct OperationState {
+    pub(crate) operation: OperationId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) limits: Limits,
+    pub(crate) steps: BTreeMap<StepId, StepState>,
+    pub(crate) taken: u32,
+    pub(crate) cancel_requested: bool,
+    pub(crate) outcome: Option<Outcome>,
+
+    pub(crate) begun: bool,
+    pub(crate) began: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) now: Duration,
+    pub(crate) calls: u64,
+    /// The calls that are out.
+    pub(crate) out: BTreeMap<CallId, Asked>,
+    pub(crate) cancelling: bool,
+    pub(crate) lapsed: bool,
+    pub(crate) expired: bool,
+    /// The last record is on its way.
+    pub(crate) finishing: bool,
+    /// Nothing is decided any more.
+    pub(crate) over: bool,
+    pub(crate) checks: BTreeMap<Subject, CheckState>,
+    /// What the checks found that should not be there.
+    pub(crate) left: Vec<OwnedObject>,
+}
+
+impl OperationState {
+    /// The state before the first record.
+    pub fn new(operation: OperationId, plan: Arc<Plan>, limits: Limits) -> Self {
+        let steps = steps(&plan);
+        let deadline = operation_deadline(&steps);
+        let state = |step: Step| StepState {
+            waiting_for: step.depends_on.clone(),
+            step,
+            status: Status::Planned,
+            attempts: 0,
+            was_unknown: false,
+            phase: Phase::Idle,
+            open: false,
+            unsettled: false,
+            began: None,
+            failures: 0,
+            reason: None,
+        };
+        Self {
+            operation,
+            plan,
+            limits,
+            steps: steps.into_iter().map(|(id, step)| (id, state(step))).collect(),
+            taken: 0,
+            cancel_requested: false,
+            outcome: None,
+            begun: false,
+            began: Duration::ZERO,
+            deadline,
+            now: Duration::ZERO,
+            calls: 0,
+            out: BTreeMap::new(),
+            cancelling: false,
+            lapsed: false,
+            expired: false,
+            finishing: false,
+            over: false,
+            checks: BTreeMap::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// How it ended, if it did.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// What the journal says of each step.
+    pub fn statuses(&self) -> impl Iterator<Item = (&Step, Status)> {
+        self.steps.values().map(|state| (&state.step, state.status))
+    }
+
+    /// Whether nothing that this process has sent can still take effect. If it can, the lease must not be given back early: it
+    /// ends by itself, and by then so has the call.
+    pub fn is_settled(&self) -> bool {
+        self.steps.values().all(|state| !state.unsettled)
+    }
+
+    /// When something is to be decided again even if nothing happens until then.
+    pub fn next_wake(&self) -> Option<Duration> {
+        if self.over || self.finishing || self.lapsed || !self.begun {
+            return None;
+        }
+        let resting = self.steps.values().filter_map(|state| match state.phase {
+            Phase::Resting { until } => Some(until),
+            Phase::Verifying => state.began.map(|began| began.saturating_add(state.step.deadline)),
+            _ => None,
+        });
+        let checks = self.checks.values().filter_map(|state| match state.check {
+            Check::Due { from } => Some(from),
+            _ => None,
+        });
+        let deadline = (!self.expired).then_some(self.deadline);
+        // What was due before waits for a free slot, and so for another event.
+        resting.chain(checks).chain(deadline).filter(|wake| *wake > self.now).min()
+    }
+
+    /// Takes in one record of the journal. One that repeats an earlier one changes nothing: the store may have kept a record that
+    /// it didn't confirm.
+    ///
+    /// # Errors
+    /// A transition that isn't listed here.
+    pub fn fold(&mut self, record: &Record) -> Result<(), InvalidTransition> {
+        if self.repeats(record) {
+            return Ok(());
+        }
+        if self.outcome.is_some() {
+            return Err(self.invalid(record, "the end".to_owned()));
+        }
+        match record {
+            Record::Taken { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
+            Record::CancelRequested => self.cancel_requested = true,
+            Record::Finished { outcome } if *outcome != Outcome::Succeeded || self.all_done() => {
+                self.outcome = Some(*outcome);
+            }
+            Record::StepStarted { step, attempt, .. } => self.fold_step(step, record, Status::Started, *attempt)?,
+            Record::StepUnknown { step, .. } => self.fold_step(step, record, Status::Unknown, 0)?,
+            Record::StepDone { step, .. } => {
+                self.fold_step(step, record, Status::Done, 0)?;
+                self.release(&step.clone());
+            }
+            Record::StepFailed { step, .. } => self.fold_step(step, record, Status::Failed, 0)?,
+            Record::Taken { .. } | Record::Finished { .. } => {
+                return Err(self.invalid(record, format!("{} takings, unfinished steps", self.taken)));
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_step(&mut self, id: &StepId, record: &Record, next: Status, attempt: u32) -> Result<(), InvalidTransition> {
+        let Some(state) = self.steps.get_mut(id) else {
+            return Err(self.invalid(record, "a plan without that step".to_owned()));
+        };
+        let ready = state.waiting_for.is_empty();
+        let listed = match (state.status, next) {
+            (Status::Planned | Status::Started | Status::Unknown, Status::Started) => {
+                ready && attempt == state.attempts.saturating_add(1)
+            }
+            (Status::Started, Status::Unknown) => true,
+            (Status::Planned | Status::Started | Status::Unknown, Status::Done) => ready,
+            (Status::Planned | Status::Started | Status::Unknown, Status::Failed) => true,
+            _ => false,
+        };
+        if !listed {
+            let found =
+                format!("{:?} after {} attempts, waiting for {:?}", state.status, state.attempts, state.waiting_for);
+            return Err(self.invalid(record, found));
+        }
+        state.status = next;
+        state.attempts = state.attempts.max(attempt);
+        state.was_unknown |= next == Status::Unknown;
+        Ok(())
+    }
+
+    fn repeats(&self, record: &Record) -> bool {
+        let step = |id: &StepId| self.steps.get(id);
+        match record {
+            Record::Taken { times } => *times <= self.taken,
+            Record::CancelRequested => self.cancel_requested,
+            Record::Finished { outcome } => self.outcome == Some(*outcome),
+            Record::StepStarted { step: id, attempt, .. } => step(id).is_some_and(|state| *attempt <= state.attempts),
+            Record::StepUnknown { step: id, .. } => {
+                step(id).is_some_and(|state| state.was_unknown && state.status != Status::Started)
+            }
+            Record::StepDone { step: id, .. } => step(id).is_some_and(|state| state.status == Status::Done),
+            Record::StepFailed { step: id, .. } => step(id).is_some_and(|state| state.status == Status::Failed),
+        }
+    }
+
+    /// A step is done: nobody waits for it any more.
+    pub(crate) fn release(&mut self, done: &StepId) {
+        for state in self.steps.values_mut() {
+            state.waiting_for.remove(done);
+        }
+    }
+
+    pub(crate) fn all_done(&self) -> bool {
+        self.steps.values().all(|state| state.status == Status::Done)
+    }
+
+    fn invalid(&self, record: &Record, state: String) -> InvalidTransition {
+        InvalidTransition { operation: self.operation, record: format!("{record:?}"), state }
+    }
+}

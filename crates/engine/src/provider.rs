@@ -1,0 +1,273 @@
+//! What the engine asks of a provider.
+//!
+//! A provider is stateless as far as the engine is concerned: everything it needs comes with the call, and whatever it
+//! remembers it remembers in the outside world (marks, comments, files of its own). All calls are idempotent under
+//! (operation, step): the engine repeats them after a crash or an unknown outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_graph::value::NotText;
+use freehold_graph::{
+    ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
+};
+use freehold_plan::{Observation, Preview};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::journal::OperationId;
+use crate::step::StepId;
+
+/// Talks to one kind of system.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Which system.
+    fn name(&self) -> ProviderName;
+
+    /// How many calls it wants at once at the most, over all operations.
+    fn concurrency(&self) -> usize;
+
+    /// Looks at one object; `None` if there is certainly none. An answer that can't be relied on is an error, never `None`.
+    ///
+    /// It sees what every earlier call about the object did. Where the outside system may still be at work on a call that
+    /// was given up (a statement whose connection is gone), `observe` and `perform` wait for it first: by a lock in that
+    /// system, for example.
+    async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError>;
+
+    /// Finds out what would come of a desired resource, without changing anything. Where a system can't tell, what is desired.
+    async fn preview(&self, stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
+        let _ = stack;
+        Ok(Preview::exact(proposal.desired.clone()))
+    }
+
+    /// Does one step. Idempotent under (operation, step); see each [`Task`].
+    async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError>;
+
+    /// Whether a resource does what it is for, or the reason why not. A quick look, no waiting.
+    async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError>;
+
+    /// Everything in the outside system that bears the stack's mark, or any stack's for `None`. Trusts no record of ours.
+    async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError>;
+
+    /// Removes what is left of a destroyed stack and isn't a resource, such as logs and the traces of runs. Called when all resources
+    /// are deleted, right before [`Provider::owned`] has to find nothing; may be called again.
+    async fn forget(&self, _stack: StackId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+}
+
+/// Which object to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The resource's name within its stack.
+    pub id: ResourceId,
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its outside name.
+    pub identity: String,
+    /// The last body that is known (desired, or as last applied), for providers that need a field of it to look (names of roles).
+    pub body: Value,
+}
+
+impl From<&Resource> for Lookup {
+    fn from(resource: &Resource) -> Self {
+        Self {
+            id: resource.id.clone(),
+            kind: resource.kind,
+            identity: resource.identity.clone(),
+            body: resource.body.clone(),
+        }
+    }
+}
+
+/// A change that a plan thinks about.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposal<'a> {
+    /// The resource as desired, with references to secrets. No secret is revealed for a plan.
+    pub resource: &'a Resource,
+    /// The desired body in comparable form.
+    pub desired: &'a Value,
+    /// What is there now.
+    pub observed: Option<&'a Observation>,
+    /// The resource was named to be adopted: fields may be taken from those who manage them.
+    pub adopt: bool,
+}
+
+/// Who asks, on whose behalf, and until when.
+#[derive(Clone)]
+pub struct Context {
+    /// The stack.
+    pub stack: StackId,
+    /// Its name.
+    pub key: StackKey,
+    /// The operation.
+    pub operation: OperationId,
+    /// The step.
+    pub step: StepId,
+    /// The revision that the operation makes.
+    pub revision: u64,
+    /// The call has to return before this; it lies within the lease.
+    pub deadline: Instant,
+    /// Where secrets are revealed.
+    pub secrets: Arc<dyn Secrets>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Make the resource what it should be: create, update or adopt. Creating marks it as ours in the same effect, or in an
+    /// order in which a crash between leaves nothing unmarked. Fails with [`ProviderError::Rejected`] if an object is there that
+    /// isn't ours and `adopt` isn't set.
+    Apply {
+        /// As desired, with references to secrets.
+        resource: Resource,
+        /// The desired body in comparable form (digests instead of secrets), for providers that remember what was applied.
+        desired: Value,
+        /// The object that the plan is about; `None` if it is to be created.
+        object: Option<String>,
+        /// An object without our mark may be taken over, and fields from those who manage them.
+        adopt: bool,
+    },
+    /// Delete the object, if it bears the stack's mark and (where `object` is known) is that very object. An object that is
+    /// gone already is a success.
+    Delete {
+        /// Which.
+        lookup: Lookup,
+        /// Its identity as recorded when we made or adopted it.
+        object: Option<String>,
+    },
+    /// Run a job once for (stack, revision, job), or wait for the run that was started before, or tell the outcome that was recorded.
+    Run {
+        /// The job.
+        run: Run,
+    },
+    /// Write a dump and prove that it restores. Repeated after a crash it may start over.
+    Dump {
+        /// Which database.
+        lookup: Lookup,
+    },
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Performed {
+    /// The object's identity, if there is one now.
+    pub object: Option<String>,
+    /// What to tell people, in a few words: "ready after 3 probes", "acme-20260302.dump (6 MB), restored once to prove it".
+    pub note: Option<String>,
+}
+
+/// Whether a resource does what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// Not yet; the reason in words for people.
+    Waiting(String),
+    /// It won't without a change; the reason.
+    Failed(String),
+}
+
+/// Something that bears a stack's mark.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnedObject {
+    /// Whose.
+    pub stack: StackId,
+    /// What kind of thing, in words for people: `database`, `role`, `process`.
+    pub kind: String,
+    /// Its outside name.
+    pub name: String,
+}
+
+/// Why a provider didn't do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProviderError {
+    /// It may work later: the server is starting, too many connections. Nothing was done, or what was done can be repeated.
+    #[error("{message}")]
+    Retryable {
+        /// What happened, to what, why.
+        message: String,
+        /// The server asked to wait this long.
+        after: Option<Duration>,
+    },
+    /// It won't work, however often it is tried.
+    #[error("{message}")]
+    Rejected {
+        /// The diagnostic's code: `FH0701`.
+        code: &'static str,
+        /// What happened, to what, why.
+        message: String,
+        /// Lines to show below: the end of a log, the server's own words.
+        detail: Vec<String>,
+        /// What to do next.
+        help: Option<String>,
+    },
+    /// Sent, and no answer. It may or may not have happened: look again before anything else.
+    #[error("no answer: {message}")]
+    Unknown {
+        /// What was sent to whom.
+        message: String,
+    },
+}
+
+impl ProviderError {
+    /// A failure that trying again doesn't mend.
+    pub fn rejected(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Rejected { code, message: message.into(), detail: Vec::new(), help: None }
+    }
+
+    /// A failure that may pass.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self::Retryable { message: message.into(), after: None }
+    }
+}
+
+impl From<NotText> for ProviderError {
+    fn from(error: NotText) -> Self {
+        Self::rejected("FH0906", error.to_string())
+    }
+}
+
+/// Where secrets are revealed, inside a provider call only.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The text of a secret of a stack.
+    async fn reveal(&self, stack: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError>;
+
+    /// A desired body in comparable form as of now. Asked where the plan had to leave a digest open, because the secret is made by
+    /// the same operation. `None` leaves it open.
+    async fn comparable(&self, _stack: StackId, _body: &Value) -> Result<Option<Value>, ProviderError> {
+        Ok(None)
+    }
+}
+
+/// The secrets of one body, revealed for the length of one call.
+pub struct Revealed(BTreeMap<SecretRef, SecretText>);
+
+impl Revealed {
+    /// Reveals every secret that `body` refers to.
+    ///
+    /// # Errors
+    /// The first one that can't be revealed.
+    pub async fn all(context: &Context, body: &Value) -> Result<Self, ProviderError> {
+        let wanted: BTreeSet<&SecretRef> = body.secrets().into_iter().collect();
+        let mut revealed = BTreeMap::new();
+        for secret in wanted {
+            revealed.insert(secret.clone(), context.secrets.reveal(context.stack, secret).await?);
+        }
+        Ok(Self(revealed))
+    }
+
+    /// The text of a field: plain, secret or joined.
+    ///
+    /// # Errors
+    /// The field is no text, or refers to a secret that wasn't in the body.
+    pub fn text(&self, value: &Value) -> Result<SecretText, ProviderError> {
+        value.reveal(&mut |secret| {
+            let text = self.0.get(secret).cloned();
+            text.ok_or_else(|| ProviderError::rejected("FH0906", format!("{secret} was not revealed")))
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! The asynchronous shell around [`decide`]: carries out its actions and feeds back what happened. It decides nothing.
+//!
+//! **One task.** The lease, the records and all calls of an operation are polled by one task, the lease first, each time
+//! it wakes up. That makes the rule about leases simple to keep: when the lease has lapsed the calls are dropped before any of them
+//! is polled again, and a future that isn't polled does nothing.
+//!
+//! **Leases and calls that are longer than one.** A call may take as long as its step (a job: hours), while a lease lives for
+//! seconds. A call goes on for as long as the lease is renewed. When it can't be renewed for two thirds of its
+//! length, all calls are dropped and their outcome is unknown. What had left the process by then, a statement that a
+//! server is working on, has the last third to end, before a successor can begin. See `docs/adr/0005-leases.md`.
+//!
+//! **The store is away.** Records wait, in order; no new effect begins, since each waits for its record; effects under way go
+//! on until the lease lapses. When the store is back and nobody else took the lease, the records are written and the operation
+//! goes on.
+//!
+//! **Cancel safety.** Dropping [`run`] at any point is like killing the process: calls stop, the lease ends by itself, and the next
+//! [`run`] goes on from the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_graph::ProviderName;
+use freehold_plan::Plan;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
+use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome};
+use crate::operation::{CallId, InvalidTransition, Limits, OperationState};
+use crate::progress::Events;
+use crate::provider::{Context, Provider, ProviderError, Secrets, Task};
+
+mod lease;
+mod recorder;
+
+use lease::{Change, Keeper};
+use recorder::Recorder;
+
+/// Calls at once in one operation, all providers together.
+const CALLS: usize = 16;
+/// How long the store, or another operation of the same stack, is waited for.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What operations are made with. One for the whole process: the limits of the providers hold over all operations.
+pub struct Parts {
+    journal: Arc<dyn Journal>,
+    leases: Arc<dyn Leases>,
+    secrets: Arc<dyn Secrets>,
+    events: Arc<dyn Events>,
+    providers: BTreeMap<ProviderName, Slots>,
+    patience: Duration,
+    while_busy: Duration,
+}
+
+/// A provider, and the right to call it.
+#[derive(Clone)]
+struct Slots {
+    provider: Arc<dyn Provider>,
+    slots: Arc<Semaphore>,
+}
+
+impl Parts {
+    /// Puts the parts together.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        leases: Arc<dyn Leases>,
+        secrets: Arc<dyn Secrets>,
+        events: Arc<dyn Events>,
+        providers: impl IntoIterator<Item = Arc<dyn Provider>>,
+    ) -> Self {
+        let slots = |provider: Arc<dyn Provider>| {
+            let slots = Arc::new(Semaphore::new(provider.concurrency().max(1)));
+            (provider.name(), Slots { provider, slots })
+        };
+        let providers = providers.into_iter().map(slots).collect();
+        Self { journal, leases, secrets, events, providers, patience: PATIENCE, while_busy: PATIENCE }
+    }
+
+    /// Waits for the store, or for another operation of the same stack, for this long at the most.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        (self.patience, self.while_busy) = (patience, patience);
+        self
+    }
+
+    /// Waits for whoever has the lease no longer than this, and for the store as long as before. For processes that share a queue: it
+    /// tells them when a lease has ended.
+    #[must_use]
+    pub fn with_patience_while_busy(mut self, patience: Duration) -> Self {
+        self.while_busy = patience;
+        self
+    }
+
+    /// A provider by its name, for observing before a plan.
+    pub fn provider(&self, name: ProviderName) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(&name).map(|slots| &slots.provider)
+    }
+
+    fn limits(&self) -> Limits {
+        let concurrency = |slots: &Slots| slots.provider.concurrency().max(1);
+        let providers = self.providers.iter().map(|(name, slots)| (*name, concurrency(slots))).collect();
+        Limits { calls: CALLS, providers }
+    }
+}
+
+/// Why this process stopped working on an operation without finishing it. The operation isn't lost: [`run`] goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RunError {
+    /// Another operation of the same stack, or another process, has the lease.
+    #[error("another process works on this stack")]
+    Busy,
+    /// Another process has taken the operation over.
+    #[error("another process has taken over this operation")]
+    LeaseLost,
+    /// The store could not be reached for too long.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// The store answers with what this program can't read.
+    #[error("the journal can't be read: {0}")]
+    Unreadable(String),
+    /// The journal contradicts itself or the plan.
+    #[error(transparent)]
+    Broken(#[from] InvalidTransition),
+    /// The plan needs a provider that isn't there.
+    #[error("there is no provider for {}", .0.as_str())]
+    MissingProvider(ProviderName),
+}
+
+impl From<JournalError> for RunError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Fenced => Self::LeaseLost,
+            JournalError::Unavailable(message) => Self::Unavailable(message),
+            JournalError::Unreadable(message) => Self::Unreadable(message),
+        }
+    }
+}
+
+/// Works on an operation until it is finished: begins it, or goes on where its journal ends. An operation that was
+/// finished before only tells how.
+///
+/// `cancel` asks it to stop: running steps finish, nothing new begins. To leave it to another process instead, drop the future.
+///
+/// # Errors
+/// See [`RunError`]; in each case the operation is unfinished, and `run` may be called again.
+pub async fn run(
+    operation: OperationId,
+    plan: &Plan,
+    parts: &Parts,
+    cancel: &CancellationToken,
+) -> Result<Outcome, RunError> {
+    let mut state = OperationState::new(operation, Arc::new(plan.clone()), parts.limits());
+    for provider in state.statuses().filter_map(|(step, _)| step.provider) {
+        if !parts.providers.contains_key(&provider) {
+            return Err(RunError::MissingProvider(provider));
+        }
+    }
+    let keeper = Keeper::acquire(Arc::clone(&parts.leases), operation, parts.patience, parts.while_busy).await?;
+    let result = match recorder::answer(parts.journal.load(operation)).await {
+        Ok(records) => {
+            let folded = records.iter().try_for_each(|record| state.fold(record));
+            match (folded, state.outcome()) {
+                (Err(broken), _) => Err(RunError::from(broken)),
+                (Ok(()), Some(outcome)) => Ok(outcome),
+                (Ok(()), None) => {
+                    return Shell::new(operation, plan, parts, keeper).work(state, cancel).await;
+                }
+            }
+        }
+        Err(error) => Err(error.into()),
+    };
+    keeper.release().await;
+    result
+}
+
+struct Shell<'a> {
+    operation: OperationId,
+    plan: &'a Plan,
+    parts: &'a Parts,
+    origin: Instant,
+    keeper: Keeper,
+    recorder: Recorder,
+    calls: FuturesUnordered<BoxFuture<'static, (CallId, Answer)>>,
+}
+
+impl<'a> Shell<'a> {
+    fn new(operation: OperationId, plan: &'a Plan, parts: &'a Parts, keeper: Keeper) -> Self {
+        let journal = Arc::clone(&parts.journal);
+        let recorder = Recorder::new(journal, operation, keeper.fence(), parts.patience);
+        Self { operation, plan, parts, origin: Instant::now(), keeper, recorder, calls: FuturesUnordered::new() }
+    }
+
+    async fn work(mut self, mut state: OperationState, cancel: &CancellationToken) -> Result<Outcome, RunError> {
+        let mut cancelled = false;
+        let mut what = Happening::Begun;
+        loop {
+            let actions;
+            (state, actions) = decide(state, Event { at: self.origin.elapsed(), what });
+            for action in actions {
+                if let Some(end) = self.carry_out(action) {
+                    return self.end(end, state.is_settled()).await;
+                }
+            }
+            let wake = state.next_wake().and_then(|wake| self.origin.checked_add(wake));
+            what = tokio::select! {
+                biased;
+                change = self.keeper.next() => match change {
+                    Change::Lapsed => {
+                        self.calls.clear();
+                        Happening::LeaseLapsed
+                    }
+                    Change::Restored => Happening::LeaseRestored,
+                    Change::Lost => Happening::LeaseLost,
+                    Change::GivenUp => return Err(RunError::Unavailable("the lease could not be renewed".to_owned())),
+                },
+                () = cancel.cancelled(), if !cancelled => {
+                    cancelled = true;
+                    Happening::CancelRequested
+                }
+                written = self.recorder.next(), if self.recorder.is_busy() => match written {
+                    Ok(records) => Happening::Appended(records),
+                    Err(JournalError::Fenced) => Happening::LeaseLost,
+                    Err(error) => return Err(error.into()),
+                },
+                Some((call, answer)) = self.calls.next(), if !self.calls.is_empty() => Happening::Answered(call, answer),
+                () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => Happening::Woke,
+            };
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<End> {
+        match action {
+            Action::Append(records) => self.recorder.append(records),
+            Action::Call { call, provider, deadline, request } => {
+                let deadline = self.origin.checked_add(deadline).unwrap_or(self.origin);
+                // A lapse that was not told yet: the call stays out, and the lapse answers it.
+                if self.keeper.holds() {
+                    self.calls.push(self.call(call, provider, deadline, request));
+                }
+            }
+            Action::Tell(progress) => self.parts.events.emit(self.operation, progress),
+            Action::End(end) => return Some(end),
+        }
+        None
+    }
+
+    async fn end(self, end: End, settled: bool) -> Result<Outcome, RunError> {
+        drop(self.calls);
+        match end {
+            End::Finished(outcome) => {
+                if settled {
+                    self.keeper.release().await;
+                }
+                Ok(outcome)
+            }
+            End::LeaseLost => Err(RunError::LeaseLost),
+            End::Broken(broken) => Err(broken.into()),
+        }
+    }
+
+    fn call(
+        &self,
+        call: CallId,
+        provider: ProviderName,
+        deadline: Instant,
+        request: Request,
+    ) -> BoxFuture<'static, (CallId, Answer)> {
+        let Some(Slots { provider, slots }) = self.parts.providers.get(&provider).cloned() else {
+            // `run` has made sure that there is one for each step.
+            return Box::pin(std::future::pending());
+        };
+        let stack = self.plan.stack;
+        let (key, revision, operation) = (self.plan.key.clone(), self.plan.revision, self.operation);
+        let secrets = Arc::clone(&self.parts.secrets);
+        Box::pin(async move {
+            let within = Within { name: provider.name(), slots, deadline };
+            let answer = match request {
+                Request::Observe(lookup) => Answer::Observed(within.ask(provider.observe(stack, &lookup)).await),
+                Request::Perform(step, task) => {
+                    let context = Context { stack, key, operation, step, revision, deadline, secrets };
+                    let perform = async { provider.perform(&context, &settled(&context, task).await?).await };
+                    Answer::Performed(within.ask(perform).await)
+                }
+                Request::Readiness(lookup) => Answer::Readiness(within.ask(provider.readiness(stack, &lookup)).await),
+                Request::Owned => {
+                    let scan = async {
+                        provider.forget(stack).await?;
+                        provider.owned(Some(stack)).await
+                    };
+                    Answer::Owned(within.ask(scan).await)
+                }
+            };
+            (call, answer)
+        })
+    }
+}
+
+/// A task whose digests are known: those that the plan left open are of secrets that earlier steps have made.
+async fn settled(context: &Context, task: Task) -> Result<Task, ProviderError> {
+    match task {
+        Task::Apply { resource, desired, object, adopt } if desired.has_unknown() => {
+            let now = context.secrets.comparable(context.stack, &resource.body).await?;
+            Ok(Task::Apply { desired: now.unwrap_or(desired), resource, object, adopt })
+        }
+        task => Ok(task),
+    }
+}
+
+/// The limits of one call.
+struct Within {
+    name: ProviderName,
+    slots: Arc<Semaphore>,
+    deadline: Instant,
+}
+
+impl Within {
+    /// Waits for a slot, then for the answer. A call that got no slot was certainly not sent.
+    async fn ask<T>(self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+        let name = self.name.as_str();
+        let Ok(Ok(_slot)) = timeout_at(self.deadline, self.slots.acquire_owned()).await else {
+            return Err(ProviderError::retryable(format!("{name} is busy with other operations")));
+        };
+        let no_answer = || ProviderError::Unknown { message: format!("{name} did not answer in time") };
+        timeout_at(self.deadline, call).await.unwrap_or_else(|_| Err(no_answer()))
+    }
+}

@@ -1,0 +1,376 @@
+//! Steps: what an operation consists of. Made from a plan by a pure function ([`steps`]), so that a resumed operation has
+//! the same ones.
+//!
+//! ```text
+//! create, update, adopt, replace     after what they depend on; through no-ops to what these depend on
+//!        run                         after what it depends on, before the services that wait for it
+//!        dump                        before data is lost, after all that could still write to it is gone
+//!        delete                      after all other work, a thing after all that depends on it
+//!        verify                      last
+//! ```
+//!
+//! One exception keeps this free of circles: what depends on a *replaced* resource and is to be deleted is deleted before
+//! the replacement. A resource whose outside name changes is replaced, too, in two lines of the plan (`route.web` is created,
+//! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, Value};
+use freehold_plan::{Action, Change, Plan, Purpose};
+use serde::{Deserialize, Serialize};
+
+/// How long an operation may take, without its jobs and dumps, which have their own time.
+pub const OPERATION_DEADLINE: Duration = Duration::from_secs(600);
+/// How long a dump may take, the proof that it restores included.
+const DUMP_DEADLINE: Duration = Duration::from_secs(3600);
+/// How long a step may take on a server that is busy or starting.
+const SERVER_DEADLINE: Duration = Duration::from_secs(120);
+/// How long what is deleted in a cluster may take to be gone: finalizers, and Pods that use their grace period.
+const CLUSTER_DELETE_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a step may take that only writes a file or a row.
+const QUICK_DEADLINE: Duration = Duration::from_secs(30);
+/// What is added to times that the definition gives, for starting and for telling the outcome.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Make a resource.
+    Create,
+    /// Change it.
+    Update,
+    /// Delete it and make it anew.
+    Replace,
+    /// Mark it as ours and make it what it should be.
+    Adopt,
+    /// Run a job.
+    Run,
+    /// Write a dump of a data-bearing resource and prove that it restores.
+    Dump,
+    /// Delete it.
+    Delete,
+    /// See that all of the stack is ready (deploy) or gone (destroy). Always the last step.
+    Verify,
+}
+
+/// A step's identity within its operation: `create/database.main`. Together with the operation's id it makes a step
+/// idempotent: providers may use both as a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its identity.
+    pub id: StepId,
+    /// What it does.
+    pub verb: Verb,
+    /// To what: a resource, a job, or for [`Verb::Verify`] the stack.
+    pub subject: ResourceId,
+    /// Who does it; `None` for [`Verb::Verify`], which asks all.
+    pub provider: Option<ProviderName>,
+    /// The steps that have to be done before it.
+    pub depends_on: BTreeSet<StepId>,
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+impl Verb {
+    /// The word as it stands in a step's id.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Adopt => "adopt",
+            Self::Run => "run",
+            Self::Dump => "dump",
+            Self::Delete => "delete",
+            Self::Verify => "verify",
+        }
+    }
+
+    /// Whether it makes a resource what it should be.
+    pub const fn applies(self) -> bool {
+        matches!(self, Self::Create | Self::Update | Self::Replace | Self::Adopt)
+    }
+
+    fn of(action: Action) -> Option<Self> {
+        match action {
+            Action::Create => Some(Self::Create),
+            Action::Update => Some(Self::Update),
+            Action::Replace => Some(Self::Replace),
+            Action::Adopt => Some(Self::Adopt),
+            Action::Delete => Some(Self::Delete),
+            Action::NoOp => None,
+        }
+    }
+}
+
+impl StepId {
+    /// `verb/subject`.
+    pub fn new(verb: Verb, subject: &ResourceId) -> Self {
+        Self(format!("{}/{subject}", verb.as_str()))
+    }
+}
+
+/// The steps of a plan. Their dependencies are among them, and there is no cycle.
+pub fn steps(plan: &Plan) -> BTreeMap<StepId, Step> {
+    let mut steps = Steps { plan, steps: BTreeMap::new() };
+    steps.applies();
+    steps.runs();
+    steps.deletes();
+    steps.verify();
+    steps.steps
+}
+
+/// How long the whole operation may take.
+pub fn operation_deadline(steps: &BTreeMap<StepId, Step>) -> Duration {
+    let own_time = steps.values().filter(|step| matches!(step.verb, Verb::Run | Verb::Dump));
+    own_time.fold(OPERATION_DEADLINE, |sum, step| sum.saturating_add(step.deadline))
+}
+
+struct Steps<'a> {
+    plan: &'a Plan,
+    steps: BTreeMap<StepId, Step>,
+}
+
+impl Steps<'_> {
+    fn add(
+        &mut self,
+        verb: Verb,
+        subject: &ResourceId,
+        provider: Option<ProviderName>,
+        depends_on: BTreeSet<StepId>,
+        deadline: Duration,
+    ) {
+        let id = StepId::new(verb, subject);
+        let step = Step { id: id.clone(), verb, subject: subject.clone(), provider, depends_on, deadline };
+        self.steps.insert(id, step);
+    }
+
+    fn applies(&mut self) {
+        for change in self.plan.changes.values() {
+            if let Some(step) = applying_step(change) {
+                let depends_on = self.through(&change.depends_on);
+                self.add(
+                    step.0,
+                    &change.id,
+                    Some(change.kind.provider()),
+                    depends_on,
+                    apply_deadline(&change.resource),
+                );
+            }
+        }
+    }
+
+    /// The applying steps that lie behind `needs`. A no-op is nothing to wait for, but what it depends on may change.
+    fn through(&self, needs: &BTreeSet<ResourceId>) -> BTreeSet<StepId> {
+        let mut found = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<&ResourceId> = needs.iter().collect();
+        while let Some(id) = open.pop() {
+            let Some(change) = self.plan.changes.get(id).filter(|_| seen.insert(id)) else { continue };
+            match applying_step(change) {
+                Some((_, step)) => {
+                    found.insert(step);
+                }
+                None if change.action == Action::NoOp => open.extend(&change.depends_on),
+                None => {}
+            }
+        }
+        found
+    }
+
+    fn runs(&mut self) {
+        for run in self.plan.runs.values() {
+            let seconds = run.body.get("timeout_seconds").and_then(Value::as_integer).unwrap_or_default();
+            let deadline = Duration::from_secs(seconds.unsigned_abs()).saturating_add(SLACK);
+            let provider = Some(run.provider);
+            self.add(Verb::Run, &run.id, provider, self.through(&run.depends_on), deadline);
+        }
+        for run in self.plan.runs.values() {
+            let run_step = StepId::new(Verb::Run, &run.id);
+            for service in &run.before {
+                let Some((_, step)) = self.plan.changes.get(service).and_then(applying_step) else { continue };
+                // A job that uses a service itself can't come before it.
+                if !self.reaches(&run_step, &step)
+                    && let Some(step) = self.steps.get_mut(&step)
+                {
+                    step.depends_on.insert(run_step.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether `from` has to wait for `to`.
+    fn reaches(&self, from: &StepId, to: &StepId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(id) = open.pop() {
+            if id == to {
+                return true;
+            }
+            if seen.insert(id) {
+                open.extend(self.steps.get(id).into_iter().flat_map(|step| &step.depends_on));
+            }
+        }
+        false
+    }
+
+    /// The line of a plan that deletes what a resource was under its former outside name.
+    fn former(&self, id: &ResourceId) -> Option<&Change> {
+        let mut lines = self.plan.changes.values();
+        lines.find(|change| change.action == Action::Delete && successor(&change.id).as_ref() == Some(id))
+    }
+
+    fn deletes(&mut self) {
+        let work: BTreeSet<StepId> = self.steps.keys().cloned().collect();
+        for change in self.plan.changes.values() {
+            let id = &change.id;
+            let dependants = self.deleted_dependants(id);
+            match change.action {
+                Action::Delete => {
+                    let mut before = dependants;
+                    let new = self.replacement(id);
+                    if !self.behind_a_replacement(change) {
+                        let last = new.as_ref().and_then(|new| self.steps.get(new)).map(|new| &new.depends_on);
+                        before.extend(last.unwrap_or(&work).iter().cloned());
+                    }
+                    before.extend(self.dump(change, &before));
+                    self.add(Verb::Delete, id, Some(change.kind.provider()), before, delete_deadline(&change.resource));
+                    if let Some(new) = new.and_then(|new| self.steps.get_mut(&new)) {
+                        new.depends_on.insert(StepId::new(Verb::Delete, id));
+                    }
+                }
+                Action::Replace => {
+                    let dump = self.dump(change, &dependants);
+                    if let Some(step) = self.steps.get_mut(&StepId::new(Verb::Replace, id)) {
+                        step.depends_on.extend(dependants);
+                        step.depends_on.extend(dump);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds the dump that comes before data is lost; returns its step. What can't be dumped was named by whoever lets it go.
+    fn dump(&mut self, change: &Change, after: &BTreeSet<StepId>) -> Option<StepId> {
+        let wanted = !matches!(self.plan.purpose, Purpose::Destroy { dump: false });
+        if !(wanted && change.loses_data && change.kind.can_be_dumped()) {
+            return None;
+        }
+        self.add(Verb::Dump, &change.id, Some(change.kind.provider()), after.clone(), DUMP_DEADLINE);
+        Some(StepId::new(Verb::Dump, &change.id))
+    }
+
+    /// The deletions of what depends on a resource. What depends on `database.main` may also mean the one that was called so
+    /// before its outside name changed, `database.main@old_name`.
+    fn deleted_dependants(&self, id: &ResourceId) -> BTreeSet<StepId> {
+        let now = successor(id);
+        let deleted = self.plan.changes.values().filter(|change| change.action == Action::Delete);
+        let dependants = deleted.filter(|change| {
+            let needs = &change.depends_on;
+            change.id != *id && (needs.contains(id) || now.as_ref().is_some_and(|now| needs.contains(now)))
+        });
+        dependants.map(|change| StepId::new(Verb::Delete, &change.id)).collect()
+    }
+
+    /// Whether something that it depends on is replaced, or gets another outside name.
+    fn behind_a_replacement(&self, change: &Change) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<&ResourceId> = change.depends_on.iter().collect();
+        while let Some(id) = open.pop() {
+            let Some(change) = self.plan.changes.get(id).filter(|_| seen.insert(id)) else { continue };
+            let replaced = match change.action {
+                Action::Replace => true,
+                Action::Delete => self.replacement(id).is_some(),
+                _ => applying_step(change).is_some() && self.former(id).is_some(),
+            };
+            if replaced {
+                return true;
+            }
+            open.extend(&change.depends_on);
+        }
+        false
+    }
+
+    /// The step that makes what takes the place of a resource's former self.
+    fn replacement(&self, former: &ResourceId) -> Option<StepId> {
+        let (_, step) = applying_step(self.plan.changes.get(&successor(former)?)?)?;
+        Some(step)
+    }
+
+    fn verify(&mut self) {
+        let services = self.plan.changes.values().filter(|change| change.action != Action::Delete);
+        let slowest = services.map(|change| start_time(&change.resource)).max();
+        let deadline = QUICK_DEADLINE.saturating_add(slowest.unwrap_or_default());
+        let all = self.steps.keys().cloned().collect();
+        self.add(Verb::Verify, &ResourceId::new("stack", &self.plan.key.name), None, all, deadline);
+    }
+}
+
+/// What took the place of `route.web@old.localhost`: `route.web`.
+fn successor(id: &ResourceId) -> Option<ResourceId> {
+    id.0.split_once('@').map(|(new, _)| ResourceId(new.to_owned()))
+}
+
+fn applying_step(change: &Change) -> Option<(Verb, StepId)> {
+    let verb = Verb::of(change.action).filter(|verb| verb.applies())?;
+    Some((verb, StepId::new(verb, &change.id)))
+}
+
+fn seconds(resource: &Resource, field: &str) -> Duration {
+    let seconds = resource.body.get(field).and_then(Value::as_integer).unwrap_or_default();
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+/// How long a resource may take to get ready after it was applied.
+fn start_time(resource: &Resource) -> Duration {
+    match resource.kind {
+        // The same time that the cluster itself gives a rollout, and a little more to be told of its failure.
+        ResourceType::Deployment => {
+            let spec = resource.body.get("spec");
+            let given = spec.and_then(|spec| spec.get("progressDeadlineSeconds")).and_then(Value::as_integer);
+            Duration::from_secs(given.map_or(600, i64::unsigned_abs)).saturating_add(SLACK)
+        }
+        ResourceType::CloudNativePg | ResourceType::Certificate => CLUSTER_DELETE_DEADLINE,
+        _ => seconds(resource, "start_timeout_seconds"),
+    }
+}
+
+fn apply_deadline(resource: &Resource) -> Duration {
+    match resource.kind {
+        ResourceType::StoreSecret | ResourceType::LocalSchedule | ResourceType::LocalRoute => QUICK_DEADLINE,
+        ResourceType::PostgresRoles | ResourceType::PostgresDatabase => SERVER_DEADLINE,
+        ResourceType::LocalService => {
+            seconds(resource, "start_timeout_seconds").saturating_add(delete_deadline(resource))
+        }
+        // Applying only writes the object; whether it gets ready is for the verification to see.
+        _ => SERVER_DEADLINE,
+    }
+}
+
+fn delete_deadline(resource: &Resource) -> Duration {
+    match resource.kind {
+        ResourceType::LocalService => {
+            let stop = seconds(resource, "stop_timeout_seconds");
+            SLACK.saturating_add(seconds(resource, "drain_seconds")).saturating_add(stop)
+        }
+        ResourceType::LocalSchedule => SLACK,
+        // Everything in it has to end, volumes have to be given back.
+        ResourceType::Namespace | ResourceType::Deployment => CLUSTER_DELETE_DEADLINE,
+        _ => apply_deadline(resource),
+    }
+}

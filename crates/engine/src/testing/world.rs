@@ -1,0 +1,281 @@
+//! The fake outside world: objects with marks and identities that never come back, data, and jobs that count their runs.
+//!
+//! It keeps the promises that providers make ([`crate::Provider`]), and no others. In particular two calls that are under way at
+//! once don't see each other: a service is started twice, a job run twice, if the engine lets that happen. That is why
+//! a call has two halves, [`World::send`] and [`World::land`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_graph::{ProviderName, ResourceId, ResourceType, StackId, Value, descriptor};
+use freehold_plan::{Observation, Ownership};
+
+use crate::journal::OperationId;
+use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
+use crate::step::StepId;
+
+/// Something that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its identity: never given twice.
+    pub id: String,
+    /// Whose mark it bears.
+    pub mark: Option<StackId>,
+    /// What it is like.
+    pub body: Value,
+    /// Stands for the data in it: never given twice, lost with the object.
+    pub data: u64,
+}
+
+/// How a job ends in this world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// Well.
+    Succeeds,
+    /// With an exit code.
+    Fails,
+    /// Nobody wrote down how.
+    Unknown,
+}
+
+/// Something that was done to the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// An object was made.
+    Created(ResourceType, String),
+    /// An object was changed.
+    Updated(ResourceType, String),
+    /// An object was deleted, with this data.
+    Deleted(ResourceType, String, u64),
+    /// A job was run.
+    Ran(ResourceId),
+    /// A dump was written of this data.
+    Dumped(String, u64),
+}
+
+/// A call that has left the caller.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    stack: StackId,
+    operation: OperationId,
+    step: StepId,
+    revision: u64,
+    task: Task,
+    /// What the provider saw just before it acted.
+    saw: Vec<String>,
+    saw_run: u32,
+}
+
+type Place = (ResourceType, String);
+
+/// The fake outside world.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// What exists, by place. Only services can be several in one place, and should not.
+    pub objects: BTreeMap<Place, Vec<Object>>,
+    /// How often each job was run: by stack, revision and job; and how the last run ended.
+    pub runs: BTreeMap<(StackId, u64, ResourceId), (u32, JobEnd)>,
+    /// How jobs end, by name; the others succeed.
+    pub job_ends: BTreeMap<ResourceId, JobEnd>,
+    /// Dumps of data.
+    pub dumps: BTreeSet<u64>,
+    /// What was done, in order.
+    pub effects: Vec<Effect>,
+    /// Objects that were made although there was one.
+    pub duplicates: u32,
+    /// Runs of jobs that had been run and may not be repeated.
+    pub doubled_runs: u32,
+    /// Objects that are not ready yet, and how often they still say so.
+    pub slow: BTreeMap<String, u32>,
+    /// Things that happened and must not.
+    pub violations: Vec<String>,
+    /// A provider that doesn't look whose the objects are, to prove that the tests would notice.
+    pub careless: bool,
+    next: u64,
+}
+
+impl World {
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn place(&self, kind: ResourceType, identity: &str) -> Option<&Object> {
+        self.objects.get(&(kind, identity.to_owned())).and_then(|objects| objects.first())
+    }
+
+    /// What is there, as its provider would see it.
+    pub fn observe(&self, stack: StackId, lookup: &Lookup) -> Option<Observation> {
+        let object = self.place(lookup.kind, &lookup.identity)?;
+        let ownership = match object.mark {
+            Some(mark) if mark == stack => Ownership::Ours,
+            Some(mark) => Ownership::OtherStack(mark),
+            None => Ownership::Foreign("somebody else made it".to_owned()),
+        };
+        Some(Observation { object: object.id.clone(), ownership, body: object.body.clone() })
+    }
+
+    /// Whether an object does what it is for.
+    pub fn readiness(&mut self, lookup: &Lookup) -> Readiness {
+        if self.place(lookup.kind, &lookup.identity).is_none() {
+            return Readiness::Failed("it does not exist".to_owned());
+        }
+        match self.slow.get_mut(&lookup.identity) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                Readiness::Waiting("it is starting".to_owned())
+            }
+            _ => Readiness::Ready,
+        }
+    }
+
+    /// All that bears a mark.
+    pub fn owned(&self, provider: ProviderName, stack: Option<StackId>) -> Vec<OwnedObject> {
+        let here = self.objects.iter().filter(|((kind, _), _)| kind.provider() == provider);
+        let all = here.flat_map(|((kind, name), objects)| objects.iter().map(move |object| (kind, name, object)));
+        let marked = all.filter_map(|(kind, name, object)| Some((kind, name, object.mark?)));
+        let wanted = marked.filter(|(_, _, mark)| stack.is_none_or(|stack| stack == *mark));
+        wanted
+            .map(|(kind, name, mark)| OwnedObject { stack: mark, kind: kind.word().to_owned(), name: name.clone() })
+            .collect()
+    }
+
+    /// First half of a call: the provider looks.
+    pub fn send(&self, stack: StackId, operation: OperationId, step: StepId, revision: u64, task: Task) -> Sent {
+        let mut sent = Sent { stack, operation, step, revision, task, saw: Vec::new(), saw_run: 0 };
+        match &sent.task {
+            Task::Apply { resource, .. } => {
+                let objects = self.objects.get(&(resource.kind, resource.identity.clone()));
+                sent.saw = objects.into_iter().flatten().map(|object| object.id.clone()).collect();
+            }
+            Task::Run { run } => {
+                sent.saw_run = self.runs.get(&(stack, revision, run.id.clone())).map_or(0, |(times, _)| *times);
+            }
+            Task::Delete { .. } | Task::Dump { .. } => {}
+        }
+        sent
+    }
+
+    /// Second half: it acts on what it saw.
+    ///
+    /// # Errors
+    /// What the provider would say.
+    pub fn land(&mut self, sent: &Sent) -> Result<Performed, ProviderError> {
+        match &sent.task {
+            Task::Apply { resource, desired, adopt, .. } => {
+                self.apply(sent, resource.kind, &resource.identity, desired.clone(), *adopt)
+            }
+            Task::Delete { lookup, object } => self.delete(sent, lookup, object.as_deref()),
+            Task::Run { run } => {
+                self.run(sent, &run.id, run.body.get("retry").and_then(Value::as_text) == Some("safe"))
+            }
+            Task::Dump { lookup } => self.dump(lookup),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        sent: &Sent,
+        kind: ResourceType,
+        identity: &str,
+        body: Value,
+        adopt: bool,
+    ) -> Result<Performed, ProviderError> {
+        let place = (kind, identity.to_owned());
+        let id = format!("{}-{}", kind.word(), self.fresh());
+        let data = self.fresh();
+        let careless = self.careless;
+        let objects = self.objects.entry(place).or_default();
+        // Starting a process is not unique by itself: who saw none starts one.
+        let unique = kind != ResourceType::LocalService;
+        let target = objects.iter_mut().find(|object| unique || sent.saw.contains(&object.id));
+        if let Some(object) = target {
+            let ours = object.mark == Some(sent.stack);
+            let free = adopt && object.mark.is_none();
+            if !(ours || careless || free) {
+                return Err(ProviderError::rejected("FH0801", format!("{kind:?} {identity} is not ours")));
+            }
+            if !ours && !adopt {
+                self.violations.push(format!("{} took over {kind:?} {identity}", sent.step));
+            }
+            object.mark = Some(sent.stack);
+            object.body = body;
+            self.effects.push(Effect::Updated(kind, identity.to_owned()));
+            return Ok(Performed { object: Some(object.id.clone()), note: None });
+        }
+        if objects.iter().any(|object| object.mark != Some(sent.stack)) {
+            return Err(ProviderError::rejected("FH0801", format!("{kind:?} {identity} is not ours")));
+        }
+        if !objects.is_empty() {
+            self.duplicates += 1;
+        }
+        objects.push(Object { id: id.clone(), mark: Some(sent.stack), body, data });
+        self.effects.push(Effect::Created(kind, identity.to_owned()));
+        Ok(Performed { object: Some(id), note: None })
+    }
+
+    fn delete(&mut self, sent: &Sent, lookup: &Lookup, object: Option<&str>) -> Result<Performed, ProviderError> {
+        let place = (lookup.kind, lookup.identity.clone());
+        let Some(objects) = self.objects.get_mut(&place).filter(|objects| !objects.is_empty()) else {
+            self.objects.remove(&place);
+            return Ok(Performed::default());
+        };
+        let is_it = |found: &Object| found.mark == Some(sent.stack) && object.is_none_or(|object| object == found.id);
+        if let Some(other) = objects.iter().find(|found| !is_it(found)) {
+            if !self.careless {
+                return Err(ProviderError::rejected("FH0804", format!("{} is not ours any more", lookup.identity)));
+            }
+            self.violations.push(format!("{} deleted {}, which was not meant", sent.step, other.id));
+        }
+        for gone in std::mem::take(objects) {
+            self.effects.push(Effect::Deleted(lookup.kind, lookup.identity.clone(), gone.data));
+        }
+        self.objects.remove(&place);
+        Ok(Performed::default())
+    }
+
+    fn run(&mut self, sent: &Sent, job: &ResourceId, safe: bool) -> Result<Performed, ProviderError> {
+        let end = self.job_ends.get(job).copied().unwrap_or(JobEnd::Succeeds);
+        let (times, last) = self.runs.entry((sent.stack, sent.revision, job.clone())).or_insert((0, JobEnd::Unknown));
+        let begin = sent.saw_run == 0 || (safe && *last == JobEnd::Unknown);
+        if begin {
+            if *times > 0 && !safe {
+                self.doubled_runs += 1;
+            }
+            *times += 1;
+            *last = if safe && *times > 1 { JobEnd::Succeeds } else { end };
+            self.effects.push(Effect::Ran(job.clone()));
+        }
+        match last {
+            JobEnd::Succeeds => Ok(Performed::default()),
+            JobEnd::Fails => Err(ProviderError::rejected("FH0701", format!("{job} failed: exit code 1"))),
+            JobEnd::Unknown if safe => Err(ProviderError::Unknown { message: format!("{job} was lost") }),
+            JobEnd::Unknown => Err(ProviderError::rejected("FH0702", format!("nobody knows how {job} ended"))),
+        }
+    }
+
+    fn dump(&mut self, lookup: &Lookup) -> Result<Performed, ProviderError> {
+        let Some(data) = self.place(lookup.kind, &lookup.identity).map(|object| object.data) else {
+            return Err(ProviderError::rejected("FH0803", format!("{} does not exist", lookup.identity)));
+        };
+        self.dumps.insert(data);
+        self.effects.push(Effect::Dumped(lookup.identity.clone(), data));
+        Ok(Performed { object: None, note: Some("dumped and restored once to prove it".to_owned()) })
+    }
+
+    /// Somebody who isn't Freehold makes an object.
+    pub fn intrude(&mut self, kind: ResourceType, identity: &str, body: Value) {
+        let (id, data) = (format!("foreign-{}", self.fresh()), self.fresh());
+        self.objects.insert((kind, identity.to_owned()), vec![Object { id, mark: None, body, data }]);
+    }
+
+    /// The data of all data-bearing objects.
+    pub fn data(&self) -> BTreeSet<u64> {
+        let bearing = self.objects.iter().filter(|((kind, _), _)| descriptor::of(*kind).data_bearing);
+        bearing.flat_map(|(_, objects)| objects.iter().map(|object| object.data)).collect()
+    }
+
+    /// Who sent a call.
+    pub fn sender(sent: &Sent) -> (OperationId, &StepId) {
+        (sent.operation, &sent.step)
+    }
+}

@@ -1,0 +1,113 @@
+//! What an observation means for a step: act, be content, or stop. Pure.
+//!
+//! Before a step has acted for the first time in its operation, what is seen has to be what the plan rests on. Once it may have
+//! acted, what is seen may also be any state that the step itself passes through. In both cases a state that is
+//! already as desired needs nothing, and what isn't ours isn't touched.
+
+use freehold_graph::descriptor;
+use freehold_plan::{Change, Observation, Ownership, diff};
+
+use crate::failure;
+use crate::journal::Failure;
+use crate::step::Verb;
+
+/// One call of a step. All verbs but [`Verb::Replace`] have exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Make it what it should be.
+    Apply,
+    /// Delete it.
+    Delete,
+    /// Run the job.
+    Run,
+    /// Dump it.
+    Dump,
+}
+
+/// What to do about a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its effect is needed.
+    Act(Part),
+    /// The world is as the step would make it.
+    Content {
+        /// The object that is there.
+        object: Option<String>,
+    },
+    /// It may not act.
+    Stop(Failure),
+}
+
+/// Judges what was seen of a change's object. `acted`: the step's effect may have happened before, wholly or in part.
+pub fn judge(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+    match verb {
+        Verb::Create | Verb::Update | Verb::Replace | Verb::Adopt => apply(verb, change, acted, seen),
+        Verb::Delete => delete(change, acted, seen),
+        Verb::Dump => dump(change, acted, seen),
+        Verb::Run | Verb::Verify => Verdict::Act(Part::Run),
+    }
+}
+
+fn is_as_planned(change: &Change, seen: Option<&Observation>) -> bool {
+    seen.map(Observation::fingerprint) == change.fingerprint
+}
+
+/// Whether an object is ours and needs no change.
+pub(crate) fn is_as_desired(change: &Change, seen: &Observation) -> bool {
+    seen.ownership == Ownership::Ours
+        && change
+            .desired
+            .as_ref()
+            .is_some_and(|desired| diff::fields(&descriptor::of(change.kind), &seen.body, desired).is_empty())
+}
+
+fn is_that_object(change: &Change, seen: &Observation) -> bool {
+    change.object.as_ref() == Some(&seen.object)
+}
+
+fn apply(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+    if let Some(seen) = seen.filter(|seen| is_as_desired(change, seen)) {
+        return Verdict::Content { object: Some(seen.object.clone()) };
+    }
+    let outdated = || Verdict::Stop(failure::outdated(change, seen));
+    if !acted && !is_as_planned(change, seen) {
+        return outdated();
+    }
+    let Some(seen) = seen else {
+        // Neither an update nor an adoption lets an object vanish: somebody else did.
+        return if matches!(verb, Verb::Update | Verb::Adopt) { outdated() } else { Verdict::Act(Part::Apply) };
+    };
+    let ours = seen.ownership == Ownership::Ours;
+    match verb {
+        Verb::Adopt if is_as_planned(change, Some(seen)) => Verdict::Act(Part::Apply),
+        _ if !ours => Verdict::Stop(failure::not_ours(change, seen)),
+        Verb::Replace if is_that_object(change, seen) => Verdict::Act(Part::Delete),
+        // Data-bearing objects keep their identity when they are updated.
+        Verb::Update | Verb::Adopt if descriptor::of(change.kind).data_bearing && !is_that_object(change, seen) => {
+            outdated()
+        }
+        _ => Verdict::Act(Part::Apply),
+    }
+}
+
+fn delete(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+    let Some(seen) = seen else { return Verdict::Content { object: None } };
+    if !acted && !is_as_planned(change, Some(seen)) {
+        return Verdict::Stop(failure::outdated(change, Some(seen)));
+    }
+    if seen.ownership == Ownership::Ours && is_that_object(change, seen) {
+        Verdict::Act(Part::Delete)
+    } else {
+        Verdict::Stop(failure::not_ours(change, seen))
+    }
+}
+
+fn dump(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+    match seen {
+        Some(seen) if seen.ownership != Ownership::Ours && acted => Verdict::Stop(failure::not_ours(change, seen)),
+        Some(seen) if is_that_object(change, seen) && (acted || is_as_planned(change, Some(seen))) => {
+            Verdict::Act(Part::Dump)
+        }
+        seen => Verdict::Stop(failure::outdated(change, seen)),
+    }
+}

@@ -1,0 +1,204 @@
+//! The failure matrix, through the real shell: every step of every kind of plan, with everything that can go wrong with it. Each
+//! case is gone through twice: once the work is taken up again, once all is taken away.
+
+use freehold_engine::testing::Fault;
+use freehold_engine::{Outcome, Status, Step, StepId, Verb, run, steps};
+use freehold_graph::{ResourceType, Value};
+use freehold_plan::{Plan, Purpose};
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::Shape;
+use crate::shell::Site;
+
+/// A kind of plan, and how to get to where it is made.
+struct Kind {
+    name: &'static str,
+    before: Vec<Shape>,
+    foreign_database: bool,
+    purpose: Purpose,
+    shape: Shape,
+}
+
+fn kinds() -> Vec<Kind> {
+    let kind = |name, before: &[Shape], purpose, shape: &Shape| {
+        let (before, shape) = (before.to_vec(), shape.clone());
+        Kind { name, before, foreign_database: false, purpose, shape }
+    };
+    let (first, second) = (Shape::guestbook(1), Shape::guestbook(2));
+    let mut replaced = Shape::guestbook(2);
+    replaced.databases.insert("main", (1, 2));
+    replaced.routes.insert("web", (1, 2));
+    replaced.schedules.clear();
+    let destroy = |dump| Purpose::Destroy { dump };
+    vec![
+        kind("create", &[], Purpose::Deploy, &first),
+        kind("update", std::slice::from_ref(&first), Purpose::Deploy, &second),
+        kind("replace", std::slice::from_ref(&first), Purpose::Deploy, &replaced),
+        kind("no-op", std::slice::from_ref(&first), Purpose::Deploy, &first),
+        kind("rollback", &[first.clone(), second.clone()], Purpose::Rollback { to: 1 }, &first),
+        kind("destroy", std::slice::from_ref(&first), destroy(true), &Shape::default()),
+        kind("destroy without a dump", std::slice::from_ref(&first), destroy(false), &Shape::default()),
+        Kind { foreign_database: true, ..kind("adopt", &[], Purpose::Deploy, &first) },
+    ]
+}
+
+/// What goes wrong with a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// With its call.
+    Call(Fault),
+    /// The process is killed when its call hangs.
+    Killed(Fault),
+    /// The process is killed before this is written of it.
+    KilledBefore(Status),
+}
+
+const TROUBLES: [Trouble; 13] = [
+    Trouble::Call(Fault::RejectedBefore),
+    Trouble::Call(Fault::RejectedAfter),
+    Trouble::Call(Fault::RetryableBefore),
+    Trouble::Call(Fault::RetryableAfter),
+    Trouble::Call(Fault::UnknownBefore),
+    Trouble::Call(Fault::UnknownAfter),
+    Trouble::Call(Fault::HangsBefore),
+    Trouble::Call(Fault::HangsAfter),
+    Trouble::Call(Fault::Repeated),
+    Trouble::Killed(Fault::HangsBefore),
+    Trouble::Killed(Fault::HangsAfter),
+    Trouble::KilledBefore(Status::Started),
+    Trouble::KilledBefore(Status::Done),
+];
+
+impl Trouble {
+    /// The verification calls nothing that could go wrong for good, and says only how it ended.
+    fn can_happen_to(self, step: &Step) -> bool {
+        step.verb != Verb::Verify || self == Self::KilledBefore(Status::Done)
+    }
+
+    /// Whether the operation gets over it by itself.
+    fn is_overcome(self, step: &Step, call: usize) -> bool {
+        match self {
+            Self::Call(Fault::RejectedBefore | Fault::RejectedAfter | Fault::HangsBefore) => false,
+            // Nobody can look whether a job has run: its provider can be asked again, but its time is over.
+            // And a replacement whose first half took all the time is only half done.
+            Self::Call(Fault::HangsAfter) => match step.verb {
+                Verb::Run | Verb::Dump => false,
+                Verb::Replace => call == 2,
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+}
+
+async fn site(kind: &Kind) -> Site {
+    let mut site = Site::new();
+    for shape in &kind.before {
+        assert_eq!(site.deploy(shape).await, Outcome::Succeeded);
+    }
+    if kind.foreign_database {
+        site.world.lock().unwrap().intrude(ResourceType::PostgresDatabase, "acme__main", Value::text("theirs"));
+    }
+    site
+}
+
+/// Runs the plan until it is finished, however often the process is killed.
+async fn endure(site: &mut Site, plan: &Plan, step: &StepId, trouble: Trouble, call: usize) -> Outcome {
+    for _ in 1..call {
+        site.faults.plan(step.clone(), Fault::None);
+    }
+    match trouble {
+        Trouble::Call(fault) | Trouble::Killed(fault) => site.faults.plan(step.clone(), fault),
+        Trouble::KilledBefore(status) => site.store.stop_before(step.clone(), status),
+    }
+    let (operation, cancel) = (site.next_operation(), CancellationToken::new());
+    let mut kills = 0;
+    let outcome = loop {
+        let parts = site.parts.clone();
+        tokio::select! {
+            outcome = run(operation, plan, &parts, &cancel) => break outcome.unwrap(),
+            () = site.store.stopped() => {}
+            () = site.faults.hung.notified(), if matches!(trouble, Trouble::Killed(_)) => {}
+        }
+        kills += 1;
+        site.store.forget_leases();
+    };
+    let killed = !matches!(trouble, Trouble::Call(_));
+    assert_eq!(kills, i32::from(killed), "{trouble:?} of {step}");
+    assert!(site.faults.are_over() && !site.store.will_stop(), "{trouble:?} of {step} did not happen");
+    outcome
+}
+
+async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: bool) {
+    let name = format!("{}: {trouble:?} of {}, call {call}, then destroy: {destroy}", kind.name, step.id);
+    let mut site = site(kind).await;
+    let before = site.world.lock().unwrap().data();
+    let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
+    let outcome = endure(&mut site, &plan, &step.id, trouble, call).await;
+    let expected = if trouble.is_overcome(step, call) { Outcome::Succeeded } else { Outcome::Failed };
+    assert_eq!(outcome, expected, "{name}");
+    site.settle(&plan, &kind.shape, outcome);
+    if outcome == Outcome::Succeeded {
+        site.assert_is(&kind.shape);
+    }
+    if !plan.changes.values().any(|change| change.loses_data) {
+        assert!(before.is_subset(&site.world.lock().unwrap().data()), "{name}: data is lost");
+    } else if kind.purpose != (Purpose::Destroy { dump: false }) {
+        let world = site.world.lock().unwrap();
+        assert!(before.iter().all(|data| world.data().contains(data) || world.dumps.contains(data)), "{name}: no dump");
+    }
+    if destroy {
+        let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+        let foreign_is_left =
+            kind.foreign_database
+                && !site.known.recorded.values().any(|recorded| {
+                    recorded.object.is_some() && recorded.resource.kind == ResourceType::PostgresDatabase
+                });
+        let operation = site.next_operation();
+        assert_eq!(
+            run(operation, &plan, &site.parts, &CancellationToken::new()).await,
+            Ok(Outcome::Succeeded),
+            "{name}"
+        );
+        site.assert_clean();
+        let left = site.world.lock().unwrap().objects.len();
+        assert!(left == 0 || (foreign_is_left && left == 1), "{name}: {left} are left");
+    } else {
+        let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
+        let operation = site.next_operation();
+        assert_eq!(
+            run(operation, &plan, &site.parts, &CancellationToken::new()).await,
+            Ok(Outcome::Succeeded),
+            "{name}"
+        );
+        site.assert_is(&kind.shape);
+    }
+}
+
+/// Which of a step's calls: a replacement has two.
+fn calls(step: &Step, trouble: Trouble) -> std::ops::RangeInclusive<usize> {
+    let second = step.verb == Verb::Replace && !matches!(trouble, Trouble::KilledBefore(_));
+    1..=if second { 2 } else { 1 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_to_a_step_the_work_can_be_taken_up_or_taken_away() {
+    let mut cases = 0;
+    for kind in kinds() {
+        let site = site(&kind).await;
+        let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
+        for step in steps(&plan).values() {
+            for trouble in TROUBLES.into_iter().filter(|trouble| trouble.can_happen_to(step)) {
+                for (call, destroy) in calls(step, trouble).flat_map(|call| [(call, false), (call, true)]) {
+                    case(&kind, step, trouble, call, destroy).await;
+                    cases += 1;
+                }
+            }
+        }
+    }
+    println!(
+        "failure matrix: {cases} cases, {} kinds of plans, orphans 0, duplicates 0, runs done twice 0",
+        kinds().len()
+    );
+    assert!(cases > 500, "{cases}");
+}

@@ -1,0 +1,337 @@
+//! The asynchronous shell, in tokio's paused time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, JobEnd, NoSecrets, Recorder, World};
+use freehold_engine::{OperationId, Outcome, Parts, Progress, Provider, Record, RunError, StepId, run};
+use freehold_graph::{ProviderName, ResourceId};
+use freehold_plan::{Plan, Previous, Purpose};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{Known, STACK, Shape, operation, plan};
+
+pub(crate) const PROVIDERS: [ProviderName; 3] = [ProviderName::Store, ProviderName::Postgres, ProviderName::Local];
+
+/// A fake world with a store and everything that an operation needs.
+pub(crate) struct Site {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) events: Arc<Recorder>,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) known: Known,
+    operations: u64,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let world = Arc::new(Mutex::new(World::default()));
+        let (store, faults) = (Arc::new(FakeStore::default()), Arc::new(Faults::default()));
+        let events = Arc::new(Recorder::default());
+        let providers = PROVIDERS.map(|name| -> Arc<dyn Provider> {
+            Arc::new(FakeProvider::new(name, Arc::clone(&world), Arc::clone(&faults), Duration::from_millis(10)))
+        });
+        let parts = Parts::new(store.clone(), store.clone(), Arc::new(NoSecrets), events.clone(), providers);
+        let parts = Arc::new(parts);
+        Self { world, store, faults, events, parts, known: Known::default(), operations: 0 }
+    }
+
+    pub(crate) fn plan(&self, purpose: Purpose, shape: &Shape) -> Plan {
+        plan(&self.world.lock().unwrap(), &self.known, purpose, &shape.graph(), false).unwrap()
+    }
+
+    pub(crate) fn plan_and_adopt(&self, purpose: Purpose, shape: &Shape) -> Plan {
+        plan(&self.world.lock().unwrap(), &self.known, purpose, &shape.graph(), true).unwrap()
+    }
+
+    pub(crate) fn next_operation(&mut self) -> OperationId {
+        self.operations += 1;
+        operation(self.operations)
+    }
+
+    /// What the server does when an operation is over.
+    pub(crate) fn settle(&mut self, plan: &Plan, shape: &Shape, outcome: Outcome) {
+        self.known.recorded = self.store.resources();
+        self.known.last_revision = plan.revision;
+        self.known.generation += 1;
+        if outcome == Outcome::Succeeded {
+            let previous = Previous { revision: plan.revision, graph: shape.graph() };
+            self.known.previous = (!matches!(plan.purpose, Purpose::Destroy { .. })).then_some(previous);
+        }
+    }
+
+    pub(crate) async fn apply(&mut self, purpose: Purpose, shape: &Shape) -> Outcome {
+        let plan = self.plan(purpose, shape);
+        let outcome = run(self.next_operation(), &plan, &self.parts, &CancellationToken::new()).await.unwrap();
+        self.settle(&plan, shape, outcome);
+        outcome
+    }
+
+    pub(crate) async fn deploy(&mut self, shape: &Shape) -> Outcome {
+        self.apply(Purpose::Deploy, shape).await
+    }
+
+    pub(crate) async fn destroy(&mut self) -> Outcome {
+        self.apply(Purpose::Destroy { dump: true }, &Shape::default()).await
+    }
+
+    /// Whether the world is exactly what a definition says, by a scan and by looking at each object.
+    pub(crate) fn assert_is(&self, shape: &Shape) {
+        let world = self.world.lock().unwrap();
+        let graph = shape.graph();
+        let owned: usize = PROVIDERS.iter().map(|provider| world.owned(*provider, None).len()).sum();
+        assert_eq!(owned, graph.resources.len(), "{:?}", world.objects);
+        for resource in graph.resources.values() {
+            let seen = world.observe(STACK, &resource.into());
+            assert_eq!(seen.map(|seen| seen.body), Some(resource.body.clone()), "{}", resource.id);
+        }
+        assert_eq!((world.duplicates, world.doubled_runs), (0, 0));
+        assert_eq!(world.violations, Vec::<String>::new());
+    }
+
+    pub(crate) fn assert_clean(&self) {
+        self.assert_is(&Shape::default());
+    }
+
+    pub(crate) fn failure(&self, operation: OperationId) -> freehold_engine::Failure {
+        let failed = self.store.journal(operation).into_iter().find_map(|record| match record {
+            Record::StepFailed { failure, .. } => Some(failure),
+            _ => None,
+        });
+        failed.unwrap()
+    }
+}
+
+pub(crate) fn step(id: &str) -> StepId {
+    StepId(id.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_is_made_changed_rolled_back_and_taken_away() {
+    let mut site = Site::new();
+    let (first, second) = (Shape::guestbook(1), Shape::guestbook(2));
+    assert_eq!(site.deploy(&first).await, Outcome::Succeeded);
+    site.assert_is(&first);
+    assert_eq!(site.deploy(&second).await, Outcome::Succeeded);
+    site.assert_is(&second);
+    assert_eq!(site.apply(Purpose::Rollback { to: 1 }, &first).await, Outcome::Succeeded);
+    site.assert_is(&first);
+    assert_eq!(site.world.lock().unwrap().runs.len(), 2, "a rollback runs no job");
+    assert_eq!(site.destroy().await, Outcome::Succeeded);
+    site.assert_clean();
+    assert_eq!(site.world.lock().unwrap().dumps.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_tells_each_step_once_and_ends_with_the_outcome() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let told = site.events.told();
+    let done = told.iter().filter(|progress| matches!(progress, Progress::Done { .. })).count();
+    assert_eq!(done, 8, "{told:#?}");
+    assert!(matches!(told.first(), Some(Progress::Taken { times: 1, steps: 8, done: 0 })));
+    assert!(matches!(told.last(), Some(Progress::Finished { outcome: Outcome::Succeeded, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_without_changes_changes_nothing() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let effects = site.world.lock().unwrap().effects.len();
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    assert_eq!(site.world.lock().unwrap().effects.len(), effects);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_stops_its_dependants_and_the_old_version_stays() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    site.world.lock().unwrap().job_ends.insert(ResourceId::new("job", "migrate"), JobEnd::Fails);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(2));
+    let operation = site.next_operation();
+    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(Outcome::Failed));
+    assert_eq!(site.failure(operation).code, "FH0701");
+    let journal = site.store.journal(operation);
+    let started =
+        |id: &str| journal.iter().any(|record| matches!(record, Record::StepStarted { step, .. } if step.0 == id));
+    assert!(!started("update/service.web"));
+    assert!(started("update/schedule.digest"), "what doesn't depend on the job goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_after_the_plan_is_not_touched() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(2));
+    for objects in site.world.lock().unwrap().objects.values_mut() {
+        objects[0].body = freehold_graph::Value::text("changed by hand");
+    }
+    let effects = site.world.lock().unwrap().effects.len();
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(site.failure(operation).code, "FH0901");
+    assert!(
+        site.world.lock().unwrap().effects[effects..]
+            .iter()
+            .all(|effect| matches!(effect, freehold_engine::testing::Effect::Ran(_)))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn something_that_passes_is_tried_again() {
+    let mut site = Site::new();
+    for _ in 0..5 {
+        site.faults.plan(step("create/database.main"), Fault::RetryableBefore);
+    }
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    let retries = site.events.told().iter().filter(|told| matches!(told, Progress::Retrying { .. })).count();
+    assert_eq!(retries, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_returns_fails_its_step_at_the_deadline() {
+    let mut site = Site::new();
+    site.faults.plan(step("create/database.main"), Fault::HangsBefore);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    let before = Instant::now();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(site.failure(operation).code, "FH0904");
+    assert!(before.elapsed() < Duration::from_secs(150), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_returns_but_took_effect_is_found_done_at_the_deadline() {
+    let mut site = Site::new();
+    site.faults.plan(step("create/database.main"), Fault::HangsAfter);
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    site.assert_is(&Shape::guestbook(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_lets_the_running_step_finish_and_begins_nothing_new() {
+    let mut site = Site::new();
+    site.faults.plan(step("create/roles.main"), Fault::Repeated);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let (operation, cancel) = (site.next_operation(), CancellationToken::new());
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        sleep(Duration::from_millis(15)).await;
+        cancel.cancel();
+    });
+    assert_eq!(outcome, Ok(Outcome::Cancelled));
+    let world = site.world.lock().unwrap().objects.keys().map(|(kind, _)| kind.word()).collect::<Vec<_>>();
+    assert_eq!(world, ["secret", "roles"]);
+    site.settle(&plan, &Shape::guestbook(1), Outcome::Cancelled);
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    site.assert_is(&Shape::guestbook(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_minute_does_not_lose_an_effect() {
+    let mut site = Site::new();
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    let store = Arc::clone(&site.store);
+    let cancel = CancellationToken::new();
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        sleep(Duration::from_millis(15)).await;
+        store.set_silent(true);
+        sleep(Duration::from_secs(60)).await;
+        store.set_silent(false);
+    });
+    assert_eq!(outcome, Ok(Outcome::Succeeded));
+    site.assert_is(&Shape::guestbook(1));
+    assert!(site.events.told().contains(&Progress::StoreLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_answer_was_lost_is_written_once() {
+    let mut site = Site::new();
+    site.store.lose_answers(3);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    let journal = site.store.journal(operation);
+    for (number, record) in journal.iter().enumerate() {
+        assert!(!journal[..number].contains(record), "twice: {record:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_job_outlives_many_leases() {
+    let mut site = Site::new();
+    site.faults.plan(step("run/job.migrate"), Fault::HangsBefore);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    let before = Instant::now();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert!(before.elapsed() >= Duration::from_secs(600), "it had its own time");
+    assert!(!site.events.told().contains(&Progress::StoreLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lease_stops_at_once() {
+    let mut site = Site::new();
+    site.faults.plan(step("create/roles.main"), Fault::HangsBefore);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    let store = Arc::clone(&site.store);
+    let cancel = CancellationToken::new();
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        sleep(Duration::from_millis(100)).await;
+        store.steal();
+    });
+    assert_eq!(outcome, Err(RunError::LeaseLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wakes_up_late_does_nothing() {
+    let mut site = Site::new();
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    let (store, world) = (Arc::clone(&site.store), Arc::clone(&site.world));
+    let cancel = CancellationToken::new();
+    let (outcome, effects) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        // The first effects are on their way: looked at after 10 ms, made after 20 ms.
+        sleep(Duration::from_millis(15)).await;
+        store.steal();
+        tokio::time::advance(Duration::from_secs(40)).await;
+        world.lock().unwrap().effects.len()
+    });
+    assert_eq!(outcome, Err(RunError::LeaseLost));
+    assert_eq!((effects, site.world.lock().unwrap().effects.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_run_goes_on_where_it_was() {
+    let mut site = Site::new();
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let (operation, cancel) = (site.next_operation(), CancellationToken::new());
+    let mut runs = 0;
+    let outcome = loop {
+        runs += 1;
+        let limit = Duration::from_millis(15 * runs);
+        match tokio::time::timeout(limit, run(operation, &plan, &site.parts, &cancel)).await {
+            Ok(outcome) => break outcome,
+            Err(_) => site.store.forget_leases(),
+        }
+    };
+    assert_eq!(outcome, Ok(Outcome::Succeeded));
+    assert!(runs > 3);
+    site.assert_is(&Shape::guestbook(1));
+    assert_eq!(run(operation, &plan, &site.parts, &cancel).await, Ok(Outcome::Succeeded), "a finished one tells how");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ready_in_time_is_named_with_its_reason() {
+    let mut site = Site::new();
+    site.world.lock().unwrap().slow.insert("acme/web".to_owned(), u32::MAX);
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    let failure = site.failure(operation);
+    assert_eq!((failure.code.as_str(), failure.detail), ("FH0904", vec!["service.web: it is starting".to_owned()]));
+}

@@ -1,0 +1,174 @@
+//! The calls of the simulated machine: they leave, take effect or not, and come back or not.
+
+use std::sync::Arc;
+
+use freehold_engine::testing::{Effect, Sent, World};
+use freehold_engine::{Answer, CallId, Happening, Performed, ProviderError, Record, Request, Task};
+use freehold_graph::{ProviderName, descriptor};
+use freehold_plan::{Observation, Ownership, Plan, Purpose};
+
+use super::machine::{Machine, Mutant};
+use super::process::{Flight, Stage};
+use crate::fixture::STACK;
+
+impl Machine {
+    pub(super) fn send(&mut self, index: usize, call: CallId, provider: ProviderName, deadline: u64, request: Request) {
+        if matches!(&request, Request::Perform(_, Task::Run { .. })) {
+            self.settle_own(self.processes[index].number);
+        }
+        let process = &self.processes[index];
+        let mut sent = None;
+        if let Request::Perform(step, task) = &request {
+            let journal = self.store.journal(process.operation);
+            let announced =
+                journal.iter().any(|record| matches!(record, Record::StepStarted { step: id, .. } if id == step));
+            let subject = match task {
+                Task::Apply { resource, .. } => Some(resource.id.clone()),
+                Task::Delete { lookup, .. } | Task::Dump { lookup } => Some(lookup.id.clone()),
+                Task::Run { .. } => None,
+            };
+            let revision = process.plan.revision;
+            sent = Some(self.world.send(STACK, process.operation, step.clone(), revision, task.clone()));
+            if !announced {
+                self.wrong(format!("{step} acts before its record is in the journal"));
+            }
+            if subject.is_some_and(|subject| !self.processes[index].looked.remove(&subject)) {
+                self.wrong(format!("{step} acts without having looked"));
+            }
+        }
+        self.processes[index].flights.push(Flight { call, provider, deadline, request, sent, stage: Stage::Out });
+    }
+
+    /// A call goes one way further.
+    pub(super) fn fly(&mut self, index: usize, flight: usize) {
+        let process = &mut self.processes[index];
+        let number = process.number;
+        let mut flight = process.flights.swap_remove(flight);
+        if let Stage::Back(answer) = flight.stage {
+            let luck = self.luck.calls;
+            let twice = self.unlucky(luck).then(|| answer.clone());
+            if let (Request::Observe(lookup), Answer::Observed(Ok(_))) = (&flight.request, &answer) {
+                self.processes[index].looked.insert(lookup.id.clone());
+            }
+            self.feed(index, Happening::Answered(flight.call, answer));
+            if let Some(answer) = twice {
+                self.feed(index, Happening::Answered(flight.call, answer));
+            }
+            return;
+        }
+        if self.now >= flight.deadline {
+            let answer = no_answer(&flight.request);
+            let (call, expires, plan) = (flight.call, process.expires, Arc::clone(&process.plan));
+            self.give_up(number, expires, &plan, flight, false);
+            return self.feed(index, Happening::Answered(call, answer));
+        }
+        let plan = Arc::clone(&process.plan);
+        flight.stage = match &flight.request {
+            Request::Perform(..) => self.effect(&plan, &flight),
+            _ => self.look(index, &flight),
+        };
+        self.processes[index].flights.push(flight);
+    }
+
+    pub(super) fn effect(&mut self, plan: &Arc<Plan>, flight: &Flight) -> Stage {
+        let Some(sent) = &flight.sent else { return Stage::Lost(false) };
+        let luck = self.luck.calls;
+        let fault = if self.unlucky(luck) { self.chance.below(9) } else { 9 };
+        let retryable = || Err(ProviderError::retryable("bad luck"));
+        let unknown = || Err(ProviderError::Unknown { message: "bad luck".to_owned() });
+        let result = match fault {
+            0 => retryable(),
+            1 => unknown(),
+            2 => return Stage::Lost(false),
+            3 if self.chance.per_mille(300) => Err(ProviderError::rejected("FH0999", "very bad luck")),
+            _ => {
+                let result = self.land(plan, sent);
+                match fault {
+                    4 => retryable(),
+                    5 => unknown(),
+                    6 => return Stage::Lost(true),
+                    7 => {
+                        let Request::Perform(step, task) = &flight.request else { return Stage::Lost(true) };
+                        let (operation, _) = World::sender(sent);
+                        let again = self.world.send(STACK, operation, step.clone(), plan.revision, task.clone());
+                        self.land(plan, &again)
+                    }
+                    _ => result,
+                }
+            }
+        };
+        let result = match result {
+            Err(ProviderError::Unknown { .. }) if self.mutant == Mutant::TakesNoAnswerForDone => {
+                Ok(Performed::default())
+            }
+            result => result,
+        };
+        Stage::Back(Answer::Performed(result))
+    }
+
+    /// An effect happens. Checks that the plan allows the loss of data that comes with it.
+    pub(super) fn land(&mut self, plan: &Plan, sent: &Sent) -> Result<Performed, ProviderError> {
+        let before = self.world.effects.len();
+        let result = self.world.land(sent);
+        let (operation, step) = World::sender(sent);
+        *self.effects.entry(operation).or_default() += self.world.effects.len() - before;
+        let dumped = !matches!(plan.purpose, Purpose::Destroy { dump: false });
+        let mut wrong = Vec::new();
+        for effect in &self.world.effects[before..] {
+            let Effect::Deleted(kind, identity, data) = effect else { continue };
+            let named = plan.changes.values().any(|change| change.identity == *identity && change.loses_data);
+            if descriptor::of(*kind).data_bearing && !named {
+                wrong.push(format!("{step} lost the data of {identity}, which no plan names"));
+            }
+            if descriptor::of(*kind).data_bearing && dumped && !self.world.dumps.contains(data) {
+                wrong.push(format!("{step} lost the data of {identity} without a dump"));
+            }
+        }
+        self.world.violations.extend(wrong);
+        result
+    }
+
+    fn look(&mut self, index: usize, flight: &Flight) -> Stage {
+        let luck = self.luck.calls;
+        if self.unlucky(luck) {
+            let message = "bad luck".to_owned();
+            let error = ProviderError::Unknown { message };
+            return match (&flight.request, self.chance.below(3)) {
+                (_, 0) => Stage::Lost(false),
+                (Request::Observe(_), _) => Stage::Back(Answer::Observed(Err(error))),
+                (Request::Readiness(_), _) => Stage::Back(Answer::Readiness(Err(ProviderError::retryable("bad luck")))),
+                _ => Stage::Back(Answer::Owned(Err(error))),
+            };
+        }
+        let number = self.processes[index].number;
+        Stage::Back(match &flight.request {
+            Request::Observe(lookup) if self.mutant == Mutant::DoesNotLook => {
+                let change = &self.processes[index].plan.changes[&lookup.id];
+                let seen = change.object.clone().zip(change.observed.clone());
+                let seen = seen.map(|(object, body)| Observation { object, body, ownership: Ownership::Ours });
+                return Stage::Back(Answer::Observed(Ok(seen)));
+            }
+            Request::Observe(lookup) => {
+                self.settle_own(number);
+                Answer::Observed(Ok(self.world.observe(STACK, lookup)))
+            }
+            Request::Readiness(lookup) => Answer::Readiness(Ok(self.world.readiness(lookup))),
+            Request::Owned => {
+                self.settle_own(number);
+                Answer::Owned(Ok(self.world.owned(flight.provider, Some(STACK))))
+            }
+            Request::Perform(..) => return Stage::Lost(false),
+        })
+    }
+}
+
+fn no_answer(request: &Request) -> Answer {
+    let message = "no answer".to_owned();
+    let unknown = ProviderError::Unknown { message };
+    match request {
+        Request::Observe(_) => Answer::Observed(Err(unknown)),
+        Request::Perform(..) => Answer::Performed(Err(unknown)),
+        Request::Readiness(_) => Answer::Readiness(Err(unknown)),
+        Request::Owned => Answer::Owned(Err(unknown)),
+    }
+}

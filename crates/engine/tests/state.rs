@@ -1,0 +1,134 @@
+//! The fold over the journal, and what decisions make of events that come twice or at the wrong time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_engine::testing::World;
+use freehold_engine::{
+    Action, Answer, CallId, Event, Failure, Happening, Limits, OperationState, Outcome, Record, Request, StateChange,
+    StepId, decide,
+};
+use freehold_plan::Purpose;
+
+use crate::fixture::{Known, Shape, operation, plan};
+
+fn state() -> OperationState {
+    let shape =
+        Shape { secrets: BTreeMap::from([("key", 1)]), services: BTreeMap::from([("web", 1)]), ..Shape::default() };
+    let plan = plan(&World::default(), &Known::default(), Purpose::Deploy, &shape.graph(), false).unwrap();
+    OperationState::new(operation(1), Arc::new(plan), Limits { calls: 4, providers: BTreeMap::new() })
+}
+
+fn started(step: &str, attempt: u32) -> Record {
+    Record::StepStarted { step: StepId(step.to_owned()), attempt, state: StateChange::None }
+}
+
+fn done(step: &str) -> Record {
+    Record::StepDone { step: StepId(step.to_owned()), state: StateChange::None, note: None }
+}
+
+fn failed(step: &str) -> Record {
+    let failure = Failure { code: "FH0999".to_owned(), message: String::new(), detail: Vec::new(), help: None };
+    Record::StepFailed { step: StepId(step.to_owned()), failure }
+}
+
+fn unknown(step: &str) -> Record {
+    Record::StepUnknown { step: StepId(step.to_owned()), message: String::new() }
+}
+
+fn fold(records: &[Record]) -> Result<OperationState, String> {
+    let mut state = state();
+    records.iter().try_for_each(|record| state.fold(record)).map_err(|error| error.to_string())?;
+    Ok(state)
+}
+
+const KEY: &str = "create/secret.key";
+
+#[test]
+fn listed_transitions_are_taken() {
+    let taken = Record::Taken { times: 1 };
+    for journal in [
+        vec![taken.clone(), done(KEY)],
+        vec![taken.clone(), started(KEY, 1), started(KEY, 2), done(KEY)],
+        vec![taken.clone(), started(KEY, 1), unknown(KEY), started(KEY, 2), failed(KEY)],
+        vec![taken.clone(), started(KEY, 1), unknown(KEY), done(KEY), started("create/service.web", 1)],
+        vec![taken, started(KEY, 1), Record::CancelRequested, Record::Finished { outcome: Outcome::Cancelled }],
+    ] {
+        assert!(fold(&journal).is_ok(), "{journal:?}: {:?}", fold(&journal).err());
+    }
+}
+
+#[test]
+fn unlisted_transitions_are_errors() {
+    for journal in [
+        vec![Record::Taken { times: 2 }],
+        vec![started(KEY, 2)],
+        vec![unknown(KEY)],
+        vec![done(KEY), failed(KEY)],
+        vec![failed(KEY), started(KEY, 1)],
+        vec![started("create/service.web", 1)],
+        vec![done("create/service.web")],
+        vec![started("create/nothing", 1)],
+        vec![Record::Finished { outcome: Outcome::Succeeded }],
+        vec![Record::Finished { outcome: Outcome::Failed }, started(KEY, 1)],
+        vec![Record::Finished { outcome: Outcome::Failed }, Record::Finished { outcome: Outcome::Cancelled }],
+    ] {
+        assert!(fold(&journal).is_err(), "{journal:?}");
+    }
+}
+
+#[test]
+fn a_record_that_is_there_twice_changes_nothing() {
+    let journal = [Record::Taken { times: 1 }, started(KEY, 1), unknown(KEY), started(KEY, 2), done(KEY)];
+    for place in 0..journal.len() {
+        let mut twice = journal.to_vec();
+        twice.insert(place + 1, journal[place].clone());
+        let (once, twice) = (fold(&journal).unwrap(), fold(&twice).unwrap());
+        assert_eq!(once.statuses().collect::<Vec<_>>(), twice.statuses().collect::<Vec<_>>());
+    }
+}
+
+fn feed(state: OperationState, what: Happening) -> (OperationState, Vec<Action>) {
+    decide(state, Event { at: Duration::ZERO, what })
+}
+
+fn calls(actions: &[Action]) -> Vec<(CallId, &Request)> {
+    let call = |action| if let &Action::Call { call, ref request, .. } = action { Some((call, request)) } else { None };
+    actions.iter().filter_map(call).collect()
+}
+
+#[test]
+fn nothing_acts_before_its_record_is_acknowledged_and_no_answer_counts_twice() {
+    let (state, actions) = feed(state(), Happening::Begun);
+    let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
+    let seen = Happening::Answered(look, Answer::Observed(Ok(None)));
+    let (state, actions) = feed(state, seen.clone());
+    assert_eq!(calls(&actions), [], "only the record");
+    let [Action::Append(records)] = &actions[..] else { panic!("{actions:?}") };
+    let (state, again) = feed(state, seen);
+    assert!(again.is_empty(), "{again:?}");
+    let mut written = vec![Record::Taken { times: 1 }];
+    written.extend_from_slice(records);
+    let (state, actions) = feed(state, Happening::Appended(written.clone()));
+    assert!(matches!(calls(&actions)[..], [(_, Request::Perform(..))]));
+    let (_, again) = feed(state, Happening::Appended(written));
+    assert_eq!(calls(&again), []);
+}
+
+#[test]
+fn after_the_lease_is_lost_nothing_is_decided() {
+    let (state, actions) = feed(state(), Happening::Begun);
+    let [(look, _)] = calls(&actions)[..] else { panic!("{actions:?}") };
+    let (state, actions) = feed(state, Happening::LeaseLost);
+    assert!(matches!(actions[..], [Action::End(freehold_engine::End::LeaseLost)]));
+    for what in [
+        Happening::Answered(look, Answer::Observed(Ok(None))),
+        Happening::LeaseRestored,
+        Happening::CancelRequested,
+        Happening::Woke,
+        Happening::Begun,
+    ] {
+        assert!(feed(state.clone(), what).1.is_empty());
+    }
+}

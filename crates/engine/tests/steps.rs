@@ -1,0 +1,225 @@
+//! The order of steps, for any plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_engine::testing::World;
+use freehold_engine::{Lookup, Step, StepId, Verb, steps};
+use freehold_graph::{Resource, ResourceId, ResourceType, Run, Value};
+use freehold_plan::{Action, Change, Plan, Purpose};
+use proptest::prelude::*;
+
+use crate::fixture::{Known, STACK, Shape, plan};
+
+/// A plan of any changes with any dependencies (on those before them), and a job for each service.
+fn any_plan() -> impl Strategy<Value = Plan> {
+    let kinds = prop::sample::select(vec![
+        ResourceType::StoreSecret,
+        ResourceType::PostgresRoles,
+        ResourceType::PostgresDatabase,
+        ResourceType::LocalService,
+        ResourceType::LocalRoute,
+    ]);
+    let actions = prop::sample::select(vec![
+        Action::Create,
+        Action::Update,
+        Action::Replace,
+        Action::Adopt,
+        Action::Delete,
+        Action::NoOp,
+    ]);
+    let line = (kinds, actions, any::<u16>(), any::<bool>());
+    let purpose = prop::sample::select(vec![
+        Purpose::Deploy,
+        Purpose::Rollback { to: 1 },
+        Purpose::Destroy { dump: true },
+        Purpose::Destroy { dump: false },
+    ]);
+    (prop::collection::vec(line, 0..12), purpose, any::<u16>()).prop_map(|(lines, purpose, needs)| {
+        let mut plan =
+            plan(&World::default(), &Known::default(), Purpose::Deploy, &Shape::default().graph(), false).unwrap();
+        plan.purpose = purpose;
+        let mut ids: Vec<ResourceId> = Vec::new();
+        for (number, (kind, action, needs, former)) in lines.into_iter().enumerate() {
+            let action = if matches!(purpose, Purpose::Destroy { .. }) { Action::Delete } else { action };
+            let mut id = ResourceId::new(kind.word(), format!("n{number}"));
+            // Sometimes it is what an earlier one was called before.
+            if let (Action::Delete, true, Some(other)) = (action, former, ids.last()) {
+                id = ResourceId(format!("{other}@old"));
+            }
+            let chosen = ids.iter().enumerate().filter(|(place, _)| needs >> place & 1 == 1);
+            let depends_on = chosen.map(|(_, id)| id.clone()).filter(|other| !id.0.starts_with(&other.0)).collect();
+            plan.changes.insert(id.clone(), change(&id, kind, action, depends_on));
+            ids.push(id);
+        }
+        let services: BTreeSet<ResourceId> = ids.iter().filter(|id| id.word() == "service").cloned().collect();
+        for job in ["a", "b"].into_iter().filter(|_| !matches!(purpose, Purpose::Destroy { .. })) {
+            let shift = usize::from(job == "b");
+            let chosen = ids.iter().enumerate().filter(|(place, _)| needs >> (place + shift) & 1 == 1);
+            let depends_on = chosen.map(|(_, id)| id.clone()).collect();
+            let id = ResourceId::new("job", job);
+            let run = Run {
+                id: id.clone(),
+                provider: freehold_graph::ProviderName::Local,
+                body: Value::Null,
+                depends_on,
+                before: services.clone(),
+            };
+            plan.runs.insert(id, run);
+        }
+        plan
+    })
+}
+
+fn change(id: &ResourceId, kind: ResourceType, action: Action, depends_on: BTreeSet<ResourceId>) -> Change {
+    let loses_data = kind == ResourceType::PostgresDatabase && matches!(action, Action::Delete | Action::Replace);
+    let resource =
+        Resource { id: id.clone(), kind, identity: id.0.clone(), body: Value::Null, depends_on: depends_on.clone() };
+    Change {
+        id: id.clone(),
+        kind,
+        identity: id.0.clone(),
+        action,
+        fields: Vec::new(),
+        reasons: Vec::new(),
+        resource,
+        desired: None,
+        observed: None,
+        fingerprint: None,
+        object: None,
+        depends_on,
+        loses_data,
+    }
+}
+
+/// An order in which the steps can be done; `None` if they wait for each other in a circle.
+fn order(steps: &BTreeMap<StepId, Step>) -> Option<Vec<StepId>> {
+    let mut done: Vec<StepId> = Vec::new();
+    while done.len() < steps.len() {
+        let next = steps
+            .values()
+            .find(|step| !done.contains(&step.id) && step.depends_on.iter().all(|other| done.contains(other)))?;
+        done.push(next.id.clone());
+    }
+    Some(done)
+}
+
+/// All that a step waits for, directly or not.
+fn behind(steps: &BTreeMap<StepId, Step>, id: &StepId) -> BTreeSet<StepId> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![id.clone()];
+    while let Some(id) = open.pop() {
+        for other in &steps[&id].depends_on {
+            if found.insert(other.clone()) {
+                open.push(other.clone());
+            }
+        }
+    }
+    found
+}
+
+fn of_change(change: &Change) -> Option<StepId> {
+    let verb = match change.action {
+        Action::Create => Verb::Create,
+        Action::Update => Verb::Update,
+        Action::Replace => Verb::Replace,
+        Action::Adopt => Verb::Adopt,
+        Action::Delete => Verb::Delete,
+        Action::NoOp => return None,
+    };
+    Some(StepId::new(verb, &change.id))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_has_an_order_with_verify_last(plan in any_plan()) {
+        let steps = steps(&plan);
+        let order = order(&steps);
+        prop_assert!(order.is_some(), "{steps:#?}");
+        prop_assert_eq!(steps[order.unwrap().last().unwrap()].verb, Verb::Verify);
+        let changes = plan.changes.values().filter_map(of_change).collect::<BTreeSet<_>>();
+        let kept = steps.values().filter(|step| !matches!(step.verb, Verb::Run | Verb::Dump | Verb::Verify));
+        prop_assert_eq!(kept.map(|step| step.id.clone()).collect::<BTreeSet<_>>(), changes);
+    }
+
+    #[test]
+    fn what_is_applied_comes_after_what_it_depends_on(plan in any_plan()) {
+        let steps = steps(&plan);
+        for change in plan.changes.values().filter(|change| change.action != Action::Delete) {
+            let Some(step) = of_change(change) else { continue };
+            let behind = behind(&steps, &step);
+            for other in change.depends_on.iter().filter_map(|id| plan.changes.get(id)) {
+                if other.action != Action::Delete {
+                    prop_assert!(of_change(other).is_none_or(|other| behind.contains(&other)), "{step} before {}", other.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_thing_is_deleted_after_all_that_depends_on_it(plan in any_plan()) {
+        let steps = steps(&plan);
+        for change in plan.changes.values().filter(|change| change.action == Action::Delete) {
+            let behind = behind(&steps, &of_change(change).unwrap());
+            for other in plan.changes.values().filter(|other| other.action == Action::Delete && other.id != change.id) {
+                if other.depends_on.contains(&change.id) {
+                    prop_assert!(behind.contains(&of_change(other).unwrap()), "{} before {}", change.id, other.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn data_is_dumped_before_it_is_lost_unless_nobody_wants_it(plan in any_plan()) {
+        let steps = steps(&plan);
+        for change in plan.changes.values().filter(|change| change.loses_data) {
+            let dump = StepId::new(Verb::Dump, &change.id);
+            let behind = behind(&steps, &of_change(change).unwrap());
+            let wanted = plan.purpose != Purpose::Destroy { dump: false };
+            prop_assert_eq!(behind.contains(&dump), wanted);
+            prop_assert_eq!(steps.contains_key(&dump), wanted);
+        }
+    }
+}
+
+#[test]
+fn a_service_waits_for_the_job_and_the_job_for_the_database() {
+    let world = World::default();
+    let plan = plan(&world, &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
+    let steps = steps(&plan);
+    let job = StepId("run/job.migrate".to_owned());
+    assert!(steps[&job].depends_on.contains(&StepId("create/database.main".to_owned())));
+    assert!(steps[&StepId("create/service.web".to_owned())].depends_on.contains(&job));
+    assert!(!behind(&steps, &StepId("create/schedule.digest".to_owned())).contains(&job));
+}
+
+#[test]
+fn a_job_that_uses_a_service_comes_after_it() {
+    let world = World::default();
+    let mut graph = Shape::guestbook(1).graph();
+    graph.runs.values_mut().next().unwrap().depends_on.insert(ResourceId::new("service", "web"));
+    let steps = steps(&plan(&world, &Known::default(), Purpose::Deploy, &graph, false).unwrap());
+    assert!(order(&steps).is_some());
+    let job = StepId("run/job.migrate".to_owned());
+    assert!(steps[&job].depends_on.contains(&StepId("create/service.web".to_owned())));
+}
+
+#[test]
+fn an_old_host_name_is_given_up_right_before_the_new_one_is_taken() {
+    let mut world = World::default();
+    let mut known = Known::default();
+    let old = Shape::guestbook(1);
+    for resource in old.graph().resources.into_values() {
+        world.intrude(resource.kind, &resource.identity, resource.body.clone());
+        world.objects.get_mut(&(resource.kind, resource.identity.clone())).unwrap()[0].mark = Some(STACK);
+        let object = world.observe(STACK, &Lookup::from(&resource)).map(|seen| seen.object);
+        known.recorded.insert(resource.id.clone(), freehold_plan::Recorded { resource, object });
+    }
+    let mut new = Shape::guestbook(2);
+    new.routes.insert("web", (1, 2));
+    let steps = steps(&plan(&world, &known, Purpose::Deploy, &new.graph(), false).unwrap());
+    let delete = &steps[&StepId("delete/route.web@web1.localhost".to_owned())];
+    assert!(delete.depends_on.contains(&StepId("update/service.web".to_owned())));
+    assert!(steps[&StepId("create/route.web".to_owned())].depends_on.contains(&delete.id));
+}

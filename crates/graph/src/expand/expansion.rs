@@ -1,0 +1,145 @@
+//! What every kind of target has in common: secrets of the store, databases on a server, copies, host names, outputs.
+
+use std::collections::BTreeSet;
+
+use freehold_spec::app::{Database, Encoding, Retry, Route, Secret, Service, Stage, Tier};
+use freehold_spec::{App, Name};
+
+use super::references::Resolver;
+use super::{ExpandError, Graph, Request, Target, names};
+use crate::resource::{Resource, ResourceId, ResourceType};
+use crate::stack::StackKind;
+use crate::value::Value;
+
+/// A graph on its way.
+pub(super) struct Expansion<'a> {
+    pub(super) resolver: Resolver<'a>,
+    pub(super) graph: Graph,
+}
+
+impl<'a> Expansion<'a> {
+    pub(super) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
+        let resolver = Resolver { app, request, target, errors: Vec::new(), endpoints: BTreeSet::new() };
+        Self { resolver, graph: Graph::default() }
+    }
+
+    /// The graph, or all that was wrong.
+    pub(super) fn finish(self) -> Result<Graph, Vec<ExpandError>> {
+        if self.resolver.errors.is_empty() { Ok(self.graph) } else { Err(self.resolver.errors) }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        id: ResourceId,
+        kind: ResourceType,
+        identity: String,
+        body: Value,
+        depends_on: BTreeSet<ResourceId>,
+    ) {
+        self.graph.resources.insert(id.clone(), Resource { id, kind, identity, body, depends_on });
+    }
+
+    pub(super) fn secrets(&mut self) {
+        for (name, secret) in &self.resolver.app.secrets {
+            let id = ResourceId::new("secret", name);
+            self.add(id, ResourceType::StoreSecret, name.to_string(), stored(secret), BTreeSet::new());
+        }
+    }
+
+    /// A database on the target's server, and its roles.
+    pub(super) fn database(&mut self, name: &Name, database: &Database) {
+        let request = self.resolver.request;
+        let role = |role: &str| Value::text(names::role(&request.key, name, role));
+        let identity = names::database(&request.key, name);
+        let roles = ResourceId::new("roles", name);
+        let body = Value::map([
+            ("owner", role("owner")),
+            ("migrator", role("migrator")),
+            ("app", role("app")),
+            ("connections", Value::from(self.connections(name, database))),
+            ("statement_timeout_seconds", Value::from(database.statement_timeout.0)),
+            ("migrator_password", Value::secret(self.resolver.credential(name, "migrator"))),
+            ("app_password", Value::secret(self.resolver.credential(name, "app"))),
+        ]);
+        self.add(roles.clone(), ResourceType::PostgresRoles, identity.clone(), body, BTreeSet::new());
+        let extensions: BTreeSet<&str> = database.extensions.iter().map(|e| e.value.as_str()).collect();
+        let body = Value::map([
+            ("name", Value::text(identity.clone())),
+            ("owner", role("owner")),
+            ("migrator", role("migrator")),
+            ("app", role("app")),
+            ("extensions", Value::from(extensions.into_iter().collect::<Vec<_>>())),
+        ]);
+        self.graph.claims.insert(("database".to_owned(), identity.clone()));
+        let id = ResourceId::new("database", name);
+        self.add(id, ResourceType::PostgresDatabase, identity, body, BTreeSet::from([roles]));
+    }
+
+    /// The tier of the request, if it has one.
+    pub(super) fn tier(&self) -> Option<&'a Tier> {
+        let tier = self.resolver.request.tier.as_ref()?;
+        self.resolver.app.tiers.get(tier)
+    }
+
+    /// The tier's figure, else the database's own.
+    pub(super) fn connections(&self, name: &Name, database: &Database) -> u32 {
+        self.tier().and_then(|tier| tier.connections.get(name)).unwrap_or(&database.connections).value
+    }
+
+    /// The tier's or the stage's figure, else the service's own.
+    pub(super) fn replicas(&self, name: &Name, service: &Service) -> u32 {
+        let stated = self.stage().map(|stage| &stage.replicas).or(self.tier().map(|tier| &tier.replicas));
+        stated.and_then(|replicas| replicas.get(name)).unwrap_or(&service.replicas).value
+    }
+
+    /// A route's host name, claimed.
+    pub(super) fn host(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> String {
+        let host = self.resolver.plain(&format!("route.{name}.host"), &route.host.value, needs).to_lowercase();
+        self.graph.claims.insert(("host".to_owned(), host.clone()));
+        host
+    }
+
+    /// The stage that the request is for, if the definition has it.
+    fn stage(&self) -> Option<&'a Stage> {
+        let key = &self.resolver.request.key;
+        self.resolver.app.stages.get(key.name.as_str()).filter(|_| key.kind == StackKind::Stage)
+    }
+
+    /// What the definition asks for and no target does in this version.
+    pub(super) fn not_yet(&mut self) {
+        if self.stage().is_some_and(|stage| stage.backup.is_some()) {
+            self.graph.not_enforced.push("backups on a schedule (not in this version)".to_owned());
+        }
+    }
+
+    /// What people are told on every target.
+    pub(super) fn outputs(&mut self) {
+        for name in self.resolver.app.routes.keys() {
+            let url = self.resolver.route_url("outputs", name);
+            self.graph.outputs.insert(format!("routes.{name}.url"), url);
+        }
+        for name in self.resolver.app.databases.keys() {
+            let database = names::database(&self.resolver.request.key, name);
+            self.graph.outputs.insert(format!("databases.{name}.name"), database);
+        }
+    }
+}
+
+/// A secret as the store is told of it.
+fn stored(secret: &Secret) -> Value {
+    let Some(generate) = secret.generate else { return Value::map([("required", Value::Bool(true))]) };
+    let encoding = match generate.encoding {
+        Encoding::Base64Url => "base64url",
+        Encoding::Hex => "hex",
+    };
+    let fields = [("bytes", Value::from(generate.bytes)), ("encoding", Value::from(encoding))];
+    Value::map([("generate", Value::map(fields))])
+}
+
+/// How a run's body says what to do about an unknown outcome.
+pub(super) fn retry(retry: Retry) -> Value {
+    Value::from(match retry {
+        Retry::Ask => "ask",
+        Retry::Safe => "safe",
+    })
+}

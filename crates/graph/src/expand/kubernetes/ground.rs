@@ -1,0 +1,83 @@
+//! What every stack's namespace has before anything runs in it: quota, defaults, an account without a token.
+
+use serde_json::{Value as Json, json};
+
+use super::Cluster;
+use super::manifest::{Object, Part};
+use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, count, cpu};
+use crate::resource::ResourceType;
+use crate::secret::SecretRef;
+use crate::value::Value;
+
+/// What admission looks at: Pods of a stack's namespace keep to the standard `restricted`.
+pub const POD_SECURITY: [(&str, &str); 3] = [
+    ("pod-security.kubernetes.io/audit", "restricted"),
+    ("pod-security.kubernetes.io/enforce", "restricted"),
+    ("pod-security.kubernetes.io/warn", "restricted"),
+];
+
+/// The service account, and most of what there is once.
+pub(super) const FREEHOLD: &str = "freehold";
+/// The Secret with the registry's credentials.
+const REGISTRY: &str = "freehold-registry";
+
+/// The `spec` of a stack's LimitRange: what a container gets that says nothing.
+pub fn limits() -> Json {
+    json!({"limits": [{
+        "type": "Container",
+        "default": {"cpu": cpu(CPU_DEFAULT.limit), "memory": bytes(MEMORY_DEFAULT.limit.0)},
+        "defaultRequest": {"cpu": cpu(CPU_DEFAULT.request), "memory": bytes(MEMORY_DEFAULT.request.0)},
+    }]})
+}
+
+impl Cluster<'_> {
+    pub(super) fn ground(&mut self) {
+        let namespace = self.namespace.clone();
+        let namespace = self.put(Object::main(ResourceType::Namespace, &namespace, json!({})));
+        self.ground.insert(namespace);
+        self.quota();
+        let limits = self.put(Object::main(ResourceType::LimitRange, FREEHOLD, json!({"spec": limits()})));
+        self.ground.insert(limits);
+        self.account();
+    }
+
+    /// The tier's figures as they stand.
+    fn quota(&mut self) {
+        let Some(tier) = self.expansion.tier() else { return };
+        let processor = tier.cpu.as_ref().map(|limit| cpu(limit.value));
+        let memory = tier.memory.as_ref().map(|limit| bytes(limit.value.0));
+        let pods = tier.pods.as_ref().map(|limit| count(limit.value.into()));
+        if processor.is_none() && memory.is_none() && pods.is_none() {
+            return;
+        }
+        let hard = json!({
+            "requests.cpu": processor,
+            "limits.cpu": processor,
+            "requests.memory": memory,
+            "limits.memory": memory,
+            "pods": pods,
+        });
+        let quota = Object::main(ResourceType::ResourceQuota, FREEHOLD, json!({"spec": {"hard": hard}}));
+        let quota = self.put(quota);
+        self.ground.insert(quota);
+    }
+
+    /// Pods talk to the registry, perhaps, and never to the API server.
+    fn account(&mut self) {
+        let registry = self.facts.registry_credentials.then(|| {
+            let config = Value::secret(SecretRef::Target("registry".to_owned()));
+            let fields = Value::map([
+                ("type", Value::from("kubernetes.io/dockerconfigjson")),
+                ("data", Value::map([(".dockerconfigjson", config)])),
+            ]);
+            let secret = Object::of(ResourceType::ClusterSecret, REGISTRY, Part::Whole, fields);
+            self.put(Object { id: crate::ResourceId::new("credentials", "registry"), ..secret })
+        });
+        let pull = registry.is_some().then(|| json!([{"name": REGISTRY}]));
+        let fields = json!({"automountServiceAccountToken": false, "imagePullSecrets": pull});
+        let account = Object::main(ResourceType::ServiceAccount, FREEHOLD, fields).after(registry.clone());
+        let account = self.put(account);
+        self.ground.extend(registry);
+        self.ground.insert(account);
+    }
+}

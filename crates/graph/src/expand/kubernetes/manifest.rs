@@ -1,0 +1,195 @@
+//! Manifests: what every object of a stack has in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::Name;
+use serde_json::{Value as Json, json};
+
+use super::Cluster;
+use crate::expand::ExpandError;
+use crate::resource::{ResourceId, ResourceType};
+use crate::value::Value;
+
+/// The ownership mark.
+const STACK: &str = "freehold.dev/stack";
+const COMPONENT: &str = "freehold.dev/component";
+const NAME: &str = "app.kubernetes.io/name";
+
+/// What of the stack an object belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// All of it.
+    Whole,
+    Service(&'a Name),
+    Job(&'a Name),
+}
+
+impl Part<'_> {
+    /// How its config, credentials and policy are called: a service's like itself.
+    pub(super) fn object(self) -> String {
+        match self {
+            Self::Whole => "freehold".to_owned(),
+            Self::Service(name) => name.to_string(),
+            Self::Job(name) => crate::expand::names::joined("job", name.as_str()),
+        }
+    }
+
+    const fn component(self) -> Option<&'static str> {
+        match self {
+            Self::Whole => None,
+            Self::Service(_) => Some("service"),
+            Self::Job(_) => Some("job"),
+        }
+    }
+}
+
+/// An object to be.
+pub(super) struct Object<'a> {
+    pub(super) id: ResourceId,
+    pub(super) kind: ResourceType,
+    pub(super) name: String,
+    pub(super) part: Part<'a>,
+    pub(super) annotations: Vec<(&'static str, String)>,
+    /// Everything below the top but `apiVersion`, `kind` and `metadata`.
+    pub(super) fields: Value,
+    /// Besides the namespace.
+    pub(super) needs: BTreeSet<ResourceId>,
+}
+
+impl<'a> Object<'a> {
+    /// An object whose id ends with its name.
+    pub(super) fn new(kind: ResourceType, name: &str, part: Part<'a>, fields: Json) -> Self {
+        Self::of(kind, name, part, literal(fields))
+    }
+
+    pub(super) fn of(kind: ResourceType, name: &str, part: Part<'a>, fields: Value) -> Self {
+        let word = if kind == ResourceType::ClusterSecret { "credentials" } else { kind.word() };
+        let (id, name) = (ResourceId::new(word, name), name.to_owned());
+        Self { id, kind, name, part, annotations: Vec::new(), fields, needs: BTreeSet::new() }
+    }
+
+    /// One that a stack has once: its id ends with `main`.
+    pub(super) fn main(kind: ResourceType, name: &str, fields: Json) -> Self {
+        Self { id: ResourceId::new(kind.word(), "main"), ..Self::new(kind, name, Part::Whole, fields) }
+    }
+
+    pub(super) fn after(mut self, needs: impl IntoIterator<Item = ResourceId>) -> Self {
+        self.needs.extend(needs);
+        self
+    }
+}
+
+impl Cluster<'_> {
+    /// Adds an object; its id.
+    pub(super) fn put(&mut self, object: Object<'_>) -> ResourceId {
+        let Object { id, kind, name, part, annotations, fields, mut needs } = object;
+        let alone = kind == ResourceType::Namespace;
+        self.take(kind, &name, &id);
+        let (group, word) = api(kind);
+        let mut body = BTreeMap::from([
+            ("apiVersion".to_owned(), Value::from(group)),
+            ("kind".to_owned(), Value::from(word)),
+            ("metadata".to_owned(), literal(self.metadata(&name, part, alone, annotations))),
+        ]);
+        if let Value::Map(fields) = fields {
+            body.extend(fields);
+        }
+        let identity = if alone { name } else { format!("{}/{name}", self.namespace) };
+        if !alone {
+            needs.insert(ResourceId::new("namespace", "main"));
+        }
+        self.expansion.add(id.clone(), kind, identity, Value::Map(body), needs);
+        id
+    }
+
+    /// Notes who has a name, so that no two have the same.
+    pub(super) fn take(&mut self, kind: ResourceType, name: &str, id: &ResourceId) {
+        let Some(first) = self.taken.insert((kind, name.to_owned()), id.clone()) else { return };
+        let object = format!("{}/{}/{name}", kind.word(), self.namespace);
+        self.expansion.resolver.errors.push(ExpandError::SameName { first, second: id.clone(), object });
+    }
+
+    fn metadata(&self, name: &str, part: Part<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {
+        let mut labels = self.labels(part);
+        if let (true, Some(labels)) = (alone, labels.as_object_mut()) {
+            labels.extend(super::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
+        }
+        let key = ("freehold.dev/key", self.expansion.resolver.request.key.to_string());
+        let annotations: BTreeMap<_, _> = annotations.into_iter().chain([key]).collect();
+        let namespace = (!alone).then_some(&self.namespace);
+        json!({"name": name, "namespace": namespace, "labels": labels, "annotations": annotations})
+    }
+
+    /// The labels of an object or a Pod template.
+    pub(super) fn labels(&self, part: Part<'_>) -> Json {
+        let request = self.expansion.resolver.request;
+        let name = match part {
+            Part::Whole => &request.key.app,
+            Part::Service(name) | Part::Job(name) => name,
+        };
+        json!({
+            "app.kubernetes.io/managed-by": "freehold",
+            "app.kubernetes.io/part-of": request.key.app,
+            "app.kubernetes.io/instance": request.key.name,
+            NAME: name,
+            STACK: request.id,
+            COMPONENT: part.component(),
+        })
+    }
+
+    /// The labels that tell the Pods of a part from all others. Never changes: selectors can't.
+    pub(super) fn selector(&self, part: Part<'_>) -> Json {
+        let labels = self.labels(part);
+        json!({STACK: labels.get(STACK), NAME: labels.get(NAME), COMPONENT: labels.get(COMPONENT)})
+    }
+}
+
+/// Whether a manifest is part of a service.
+pub(super) fn is_of_service(body: &Value) -> bool {
+    let labels = body.get("metadata").and_then(|metadata| metadata.get("labels"));
+    labels.and_then(|labels| labels.get(COMPONENT)).and_then(Value::as_text) == Some("service")
+}
+
+/// `apiVersion` and `kind`.
+const fn api(kind: ResourceType) -> (&'static str, &'static str) {
+    match kind {
+        ResourceType::Namespace => ("v1", "Namespace"),
+        ResourceType::ResourceQuota => ("v1", "ResourceQuota"),
+        ResourceType::LimitRange => ("v1", "LimitRange"),
+        ResourceType::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
+        ResourceType::ServiceAccount => ("v1", "ServiceAccount"),
+        ResourceType::ClusterSecret => ("v1", "Secret"),
+        ResourceType::ConfigMap => ("v1", "ConfigMap"),
+        ResourceType::PersistentVolumeClaim => ("v1", "PersistentVolumeClaim"),
+        ResourceType::Deployment => ("apps/v1", "Deployment"),
+        ResourceType::CronJob => ("batch/v1", "CronJob"),
+        ResourceType::ClusterService => ("v1", "Service"),
+        ResourceType::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
+        ResourceType::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ResourceType::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ResourceType::ListenerSet => ("gateway.networking.k8s.io/v1", "ListenerSet"),
+        ResourceType::Certificate => ("cert-manager.io/v1", "Certificate"),
+        ResourceType::CloudNativePg => ("postgresql.cnpg.io/v1", "Cluster"),
+        ResourceType::StoreSecret
+        | ResourceType::PostgresRoles
+        | ResourceType::PostgresDatabase
+        | ResourceType::LocalService
+        | ResourceType::LocalSchedule
+        | ResourceType::LocalRoute => ("", ""),
+    }
+}
+
+/// Plain JSON as a value. What is null is left out: server-side apply would read it as something.
+pub(super) fn literal(json: Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(value),
+        Json::Number(number) => number.as_i64().map_or_else(|| Value::Text(number.to_string()), Value::Integer),
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => Value::List(items.into_iter().map(literal).collect()),
+        Json::Object(fields) => {
+            let stated = fields.into_iter().filter(|(_, field)| !field.is_null());
+            Value::Map(stated.map(|(name, field)| (name, literal(field))).collect())
+        }
+    }
+}

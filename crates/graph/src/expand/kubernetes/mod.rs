@@ -1,0 +1,136 @@
+//! The Kubernetes target: a namespace for each stack, and in it the manifests of all that the stack consists of.
+//!
+//! ```text
+//! namespace ── quota · limit range · service account · policies (deny all, then what the references say)
+//!     └── config, credentials · volumes · databases (roles and database on a server, or a cluster of CloudNativePG)
+//!             └── [runs] ── deployments, cron jobs · services · budgets · autoscalers
+//!                                └── routes (with a listener and a certificate where there is an issuer)
+//! ```
+//!
+//! A body is a manifest, with quantities as the API server writes them. A Secret's `data` holds its texts as leaves, not as
+//! base64; no other body has a secret in it. Names and ids are plain within the namespace: `deployment.web` is
+//! `acme--guestbook/web`. Everything but the namespace comes after it, Pods after all that they use.
+
+mod database;
+mod environment;
+mod ground;
+mod job;
+mod manifest;
+mod pod;
+mod policy;
+mod quantity;
+mod route;
+mod schedule;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::App;
+
+use super::expansion::Expansion;
+use super::{ClusterDatabases, ExpandError, Graph, KubernetesTarget, Request, Target, names};
+use crate::resource::{ResourceId, ResourceType};
+
+pub use ground::{POD_SECURITY, limits};
+pub use quantity::{CPU_DEFAULT, MEMORY_DEFAULT};
+
+/// Expands an app for a cluster.
+///
+/// # Errors
+/// All the definition's faults that hinder it.
+pub fn expand(
+    app: &App,
+    request: &Request,
+    target: &Target,
+    facts: &KubernetesTarget,
+) -> Result<Graph, Vec<ExpandError>> {
+    let mut cluster = Cluster {
+        expansion: Expansion::new(app, request, target),
+        facts,
+        namespace: names::namespace(&request.key),
+        ground: BTreeSet::new(),
+        taken: BTreeMap::new(),
+    };
+    cluster.expansion.secrets();
+    cluster.ground();
+    cluster.policies();
+    for (name, database) in &app.databases {
+        match &facts.databases {
+            ClusterDatabases::Server { .. } => cluster.expansion.database(name, database),
+            ClusterDatabases::CloudNativePg { operator_namespace } => {
+                cluster.cloudnative_pg(name, database, operator_namespace);
+            }
+        }
+    }
+    for (name, service) in &app.services {
+        cluster.service(name, service);
+    }
+    // After the services, whose variables wait for the jobs.
+    for (name, job) in &app.jobs {
+        cluster.job(name, job);
+    }
+    for (name, route) in &app.routes {
+        cluster.route(name, route);
+    }
+    cluster.outputs();
+    cluster.not_enforced();
+    cluster.expansion.finish()
+}
+
+/// The expansion of one stack for a cluster.
+struct Cluster<'a> {
+    expansion: Expansion<'a>,
+    facts: &'a KubernetesTarget,
+    namespace: String,
+    /// What has to be there before any Pod.
+    ground: BTreeSet<ResourceId>,
+    /// Who has which name: kind and name → id.
+    taken: BTreeMap<(ResourceType, String), ResourceId>,
+}
+
+impl Cluster<'_> {
+    fn outputs(&mut self) {
+        self.expansion.outputs();
+        let graph = &mut self.expansion.graph;
+        graph.claims.insert(("namespace".to_owned(), self.namespace.clone()));
+        graph.outputs.insert("namespace".to_owned(), self.namespace.clone());
+        let resolver = &self.expansion.resolver;
+        for service in resolver.app.services.keys() {
+            if let Some(image) = resolver.request.artifacts.get(service) {
+                graph.outputs.insert(format!("images.{service}"), image.clone());
+            }
+        }
+    }
+
+    fn not_enforced(&mut self) {
+        let mut lines = vec!["network policy, unless the cluster's network plugin does it".to_owned()];
+        if !self.facts.gateway.retries {
+            let retried = |route: &freehold_spec::app::Route| route.paths.iter().any(|rule| rule.retries.value > 0);
+            let routes = &self.expansion.resolver.app.routes;
+            let names = routes.iter().filter(|(_, route)| retried(route)).map(|(name, _)| name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            if !names.is_empty() {
+                lines.push(format!("retries of route {names} (the cluster's HTTPRoute has none)"));
+            }
+        }
+        if self.facts.issuer.is_some() && !self.facts.gateway.listener_sets {
+            lines.push("a certificate of its own (the cluster has no ListenerSet): the gateway's is used".to_owned());
+        }
+        match &self.facts.databases {
+            ClusterDatabases::Server { addresses, .. } if addresses.is_empty() => {
+                lines.push(
+                    "network policy by the database server's address (it is not known): by its port only".to_owned(),
+                );
+            }
+            ClusterDatabases::CloudNativePg { .. } if !self.expansion.resolver.app.databases.is_empty() => {
+                lines.push(
+                    "a role of its own for migrations, statement_timeout (CloudNativePG: one role owns the database)"
+                        .to_owned(),
+                );
+            }
+            _ => {}
+        }
+        self.expansion.graph.not_enforced.extend(lines);
+        self.expansion.not_yet();
+    }
+}

@@ -1,0 +1,194 @@
+//! Who may talk to whom: nobody, but for what the references say.
+//!
+//! A reference to a service's URL opens the way in both policies, of the one that calls and of the one that is called. Ports are
+//! those of the Pods: what is sent to a Service has reached its Pod when a policy looks at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::app::Service;
+use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
+use serde_json::{Value as Json, json};
+
+use super::manifest::{Object, Part};
+use super::{Cluster, ClusterDatabases};
+use crate::resource::{ResourceId, ResourceType};
+
+/// What no Pod reaches as "the internet": private, shared, link-local (where clouds keep their credentials) and loopback addresses.
+const NOT_INTERNET_V4: [&str; 6] =
+    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+const NOT_INTERNET_V6: [&str; 3] = ["::1/128", "fc00::/7", "fe80::/10"];
+
+/// PostgreSQL in a Pod of CloudNativePG.
+pub(super) const POSTGRES: u16 = 5432;
+/// Where cert-manager's solver Pods answer challenges.
+const SOLVER: u16 = 8089;
+
+/// What the Pods of a service or job talk to.
+struct Traffic<'a> {
+    part: Part<'a>,
+    services: BTreeSet<&'a Name>,
+    databases: BTreeSet<&'a Name>,
+    internet: bool,
+}
+
+impl<'a> Traffic<'a> {
+    fn new(
+        part: Part<'a>,
+        internet: bool,
+        env: impl Iterator<Item = &'a BTreeMap<EnvName, Spanned<Template>>>,
+    ) -> Self {
+        let mut traffic = Self { part, services: BTreeSet::new(), databases: BTreeSet::new(), internet };
+        for reference in env.flat_map(BTreeMap::values).flat_map(|template| template.references()) {
+            match &reference.value {
+                Reference::ServiceUrl(name) => traffic.services.insert(name),
+                Reference::Database(name, _) => traffic.databases.insert(name),
+                _ => false,
+            };
+        }
+        traffic
+    }
+
+    fn of_service(name: &'a Name, service: &'a Service) -> Self {
+        let sidecars = service.sidecars.values().map(|sidecar| &sidecar.env);
+        let init = service.init.values().map(|init| &init.env);
+        Self::new(Part::Service(name), service.internet, std::iter::once(&service.env).chain(sidecars).chain(init))
+    }
+}
+
+impl Cluster<'_> {
+    pub(super) fn policies(&mut self) {
+        let deny = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]});
+        let dns = json!({
+            "podSelector": {},
+            "policyTypes": ["Egress"],
+            "egress": [{
+                "to": [namespace("kube-system")],
+                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+            }],
+        });
+        for (name, spec) in [("deny-all", deny), ("allow-dns", dns)] {
+            let id = self.policy(name, Part::Whole, spec);
+            self.ground.insert(id);
+        }
+        if self.facts.own_certificates().is_some() {
+            self.solver();
+        }
+        let app = self.expansion.resolver.app;
+        let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
+        let jobs = app.jobs.iter().map(|(name, job)| {
+            let internet = app.services.get(&job.service.value).is_some_and(|service| service.internet);
+            Traffic::new(Part::Job(name), internet, std::iter::once(&job.env))
+        });
+        let all: Vec<Traffic<'_>> = services.chain(jobs).collect();
+        for traffic in &all {
+            self.of_part(traffic, &all);
+        }
+    }
+
+    /// The policy of one service or job, if it talks to anybody or is talked to.
+    fn of_part(&mut self, traffic: &Traffic<'_>, all: &[Traffic<'_>]) {
+        let ingress = self.ingress(traffic.part, all);
+        let egress = self.egress(traffic);
+        let mut types = Vec::new();
+        types.extend((!ingress.is_empty()).then_some("Ingress"));
+        types.extend((!egress.is_empty()).then_some("Egress"));
+        if types.is_empty() {
+            return;
+        }
+        let stated = |rules: Vec<Json>| (!rules.is_empty()).then_some(rules);
+        let spec = json!({
+            "podSelector": {"matchLabels": self.selector(traffic.part)},
+            "policyTypes": types,
+            "ingress": stated(ingress),
+            "egress": stated(egress),
+        });
+        self.policy(&traffic.part.object(), traffic.part, spec);
+    }
+
+    /// Requests through the gateway, and of those that refer to its URL.
+    fn ingress(&self, part: Part<'_>, all: &[Traffic<'_>]) -> Vec<Json> {
+        let app = self.expansion.resolver.app;
+        let Part::Service(name) = part else { return Vec::new() };
+        let Some(port) = app.services.get(name).and_then(|service| service.port.as_ref()) else { return Vec::new() };
+        let routed = app.routes.values().any(|route| route.service.value == *name);
+        let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
+        let callers = all.iter().filter(|caller| caller.services.contains(name)).map(|caller| self.pods(caller.part));
+        let from: Vec<Json> = gateway.into_iter().chain(callers).collect();
+        if from.is_empty() { from } else { vec![json!({"from": from, "ports": [tcp(port.value)]})] }
+    }
+
+    fn egress(&self, traffic: &Traffic<'_>) -> Vec<Json> {
+        let app = self.expansion.resolver.app;
+        let mut rules = Vec::new();
+        for name in &traffic.services {
+            if let Some(port) = app.services.get(*name).and_then(|service| service.port.as_ref()) {
+                rules.push(json!({"to": [self.pods(Part::Service(name))], "ports": [tcp(port.value)]}));
+            }
+        }
+        match &self.facts.databases {
+            _ if traffic.databases.is_empty() => {}
+            ClusterDatabases::Server { server, addresses } => {
+                let blocks: Vec<Json> = addresses.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect();
+                let to = (!blocks.is_empty()).then_some(blocks);
+                rules.push(json!({"to": to, "ports": [tcp(server.port)]}));
+            }
+            ClusterDatabases::CloudNativePg { .. } => {
+                let to: Vec<Json> = traffic.databases.iter().map(|name| database_pods(name)).collect();
+                rules.push(json!({"to": to, "ports": [tcp(POSTGRES)]}));
+            }
+        }
+        if traffic.internet {
+            let v4 = json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_INTERNET_V4}});
+            let v6 = json!({"ipBlock": {"cidr": "::/0", "except": NOT_INTERNET_V6}});
+            rules.push(json!({"to": [v4, v6], "ports": [tcp(443)]}));
+        }
+        rules
+    }
+
+    /// The services and jobs that refer to a database, as peers.
+    pub(super) fn users_of(&self, database: &Name) -> Vec<Json> {
+        let app = self.expansion.resolver.app;
+        let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
+        let jobs = app.jobs.iter().map(|(name, job)| Traffic::new(Part::Job(name), false, std::iter::once(&job.env)));
+        let users = services.chain(jobs).filter(|traffic| traffic.databases.contains(database));
+        users.map(|traffic| self.pods(traffic.part)).collect()
+    }
+
+    /// Lets the gateway to the Pods with which cert-manager proves that a host is ours.
+    fn solver(&mut self) {
+        let spec = json!({
+            "podSelector": {"matchLabels": {"acme.cert-manager.io/http01-solver": "true"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [namespace(&self.facts.gateway.data_plane_namespace)], "ports": [tcp(SOLVER)]}],
+        });
+        self.policy("allow-challenges", Part::Whole, spec);
+    }
+
+    pub(super) fn policy(&mut self, name: &str, part: Part<'_>, spec: Json) -> ResourceId {
+        self.put(Object::new(ResourceType::NetworkPolicy, name, part, json!({"spec": spec})))
+    }
+
+    /// The policy of a part, if it has one.
+    pub(super) fn policy_of(&self, part: Part<'_>) -> Option<ResourceId> {
+        let id = ResourceId::new("networkpolicy", part.object());
+        self.expansion.graph.resources.contains_key(&id).then_some(id)
+    }
+
+    fn pods(&self, part: Part<'_>) -> Json {
+        json!({"podSelector": {"matchLabels": self.selector(part)}})
+    }
+}
+
+/// All Pods of a namespace.
+pub(super) fn namespace(name: &str) -> Json {
+    json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}})
+}
+
+/// The Pods of a database of CloudNativePG.
+pub(super) fn database_pods(name: &Name) -> Json {
+    json!({"podSelector": {"matchLabels": {"cnpg.io/cluster": name}}})
+}
+
+pub(super) fn tcp(port: u16) -> Json {
+    json!({"protocol": "TCP", "port": port})
+}

@@ -1,0 +1,177 @@
+//! The local target: databases on a PostgreSQL server, services as processes, routes of the router.
+//!
+//! Bodies (fields that are absent are null or empty):
+//!
+//! ```text
+//! store.secret       generate {bytes, encoding} | required true
+//! postgres.roles     owner migrator app (names) · connections · statement_timeout_seconds
+//!                    migrator_password app_password (secrets)
+//! postgres.database  name owner migrator app · extensions [name]
+//! local.service      artifact command [text] env {NAME: text|secret|template} replicas
+//!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
+//!                    start_timeout_seconds drain_seconds stop_timeout_seconds update
+//! local.schedule     artifact command env · schedule · timeout_seconds
+//! local.route        host service ("service.web") · paths [{prefix, timeout_seconds, retries}]
+//! run                artifact command env · timeout_seconds · retry
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::app::{Job, Route, Service, Update};
+use freehold_spec::{App, EnvName, Name, Spanned, Template};
+
+use super::expansion::{Expansion, retry};
+use super::{ExpandError, Graph, Request, Target, names};
+use crate::resource::{ProviderName, ResourceId, ResourceType, Run};
+use crate::value::Value;
+
+/// Expands an app for this machine.
+///
+/// # Errors
+/// All the definition's faults that hinder it.
+pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Vec<ExpandError>> {
+    let mut machine = Machine { expansion: Expansion::new(app, request, target) };
+    machine.expansion.secrets();
+    for (name, database) in &app.databases {
+        machine.expansion.database(name, database);
+    }
+    for (name, job) in &app.jobs {
+        machine.job(name, job);
+    }
+    for (name, service) in &app.services {
+        machine.service(name, service);
+    }
+    for (name, route) in &app.routes {
+        machine.route(name, route);
+    }
+    machine.endpoints();
+    machine.expansion.outputs();
+    machine.not_enforced();
+    machine.expansion.finish()
+}
+
+/// Whether a service has something that only a cluster has.
+type Has = fn(&Service) -> bool;
+
+struct Machine<'a> {
+    expansion: Expansion<'a>,
+}
+
+impl Machine<'_> {
+    /// What a service and a job have in common: where their files are, what is started, with what environment.
+    fn program(
+        &mut self,
+        id: &ResourceId,
+        service: &Name,
+        command: &[String],
+        env: &BTreeMap<EnvName, Spanned<Template>>,
+    ) -> (BTreeMap<String, Value>, BTreeSet<ResourceId>) {
+        let mut needs = BTreeSet::new();
+        let env = env.iter().map(|(name, template)| {
+            let from = format!("{id}.env.{name}");
+            (name.to_string(), self.expansion.resolver.value(&from, &template.value, &mut needs))
+        });
+        let env: BTreeMap<String, Value> = env.collect();
+        let artifact = self.expansion.resolver.request.artifacts.get(service);
+        let body = BTreeMap::from([
+            ("artifact".to_owned(), artifact.map_or(Value::Null, |artifact| Value::text(artifact.clone()))),
+            ("command".to_owned(), Value::from(command.to_vec())),
+            ("env".to_owned(), Value::Map(env)),
+        ]);
+        (body, needs)
+    }
+
+    fn job(&mut self, name: &Name, job: &Job) {
+        let id = ResourceId::new("job", name);
+        let (mut body, depends_on) = self.program(&id, &job.service, &job.command, &job.env);
+        body.insert("timeout_seconds".to_owned(), Value::from(job.timeout.0));
+        if let Some(schedule) = &job.schedule {
+            body.insert("schedule".to_owned(), Value::text(schedule.value.clone()));
+            let id = ResourceId::new("schedule", name);
+            return self.expansion.add(id, ResourceType::LocalSchedule, name.to_string(), Value::Map(body), depends_on);
+        }
+        body.insert("retry".to_owned(), retry(job.retry));
+        let before =
+            self.expansion.resolver.app.services.keys().map(|service| ResourceId::new("service", service)).collect();
+        let provider = ProviderName::Local;
+        self.expansion.graph.runs.insert(id.clone(), Run { id, provider, body: Value::Map(body), depends_on, before });
+    }
+
+    fn service(&mut self, name: &Name, service: &Service) {
+        let id = ResourceId::new("service", name);
+        let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env);
+        let path = |path: &Option<Spanned<String>>| path.as_ref().map_or(Value::Null, |p| Value::text(p.value.clone()));
+        let health = [("ready", path(&service.health.ready)), ("live", path(&service.health.live))];
+        let update = match service.update {
+            Update::Rolling => "rolling",
+            Update::Recreate => "recreate",
+        };
+        body.extend([
+            ("replicas".to_owned(), Value::from(self.expansion.replicas(name, service))),
+            ("health".to_owned(), Value::map(health)),
+            ("serves".to_owned(), Value::Bool(service.port.is_some())),
+            ("endpoint".to_owned(), Value::Null),
+            ("start_timeout_seconds".to_owned(), Value::from(service.start_timeout.0)),
+            ("drain_seconds".to_owned(), Value::from(service.drain.0)),
+            ("stop_timeout_seconds".to_owned(), Value::from(service.stop_timeout.0)),
+            ("update".to_owned(), Value::from(update)),
+        ]);
+        let key = &self.expansion.resolver.request.key;
+        let identity = format!("{}/{name}", key.name);
+        self.expansion.add(id, ResourceType::LocalService, identity, Value::Map(body), depends_on);
+    }
+
+    fn route(&mut self, name: &Name, route: &Route) {
+        let id = ResourceId::new("route", name);
+        let service = ResourceId::new("service", &route.service.value);
+        let mut depends_on = BTreeSet::from([service.clone()]);
+        let host = self.expansion.host(name, route, &mut depends_on);
+        let paths = route.paths.iter().map(|rule| {
+            Value::map([
+                ("prefix", Value::text(rule.prefix.value.clone())),
+                ("timeout_seconds", Value::from(rule.timeout.0)),
+                ("retries", Value::from(rule.retries.value)),
+            ])
+        });
+        let body = Value::map([
+            ("host", Value::text(host.clone())),
+            ("service", Value::text(service.0)),
+            ("paths", Value::List(paths.collect())),
+        ]);
+        self.expansion.add(id, ResourceType::LocalRoute, host, body, depends_on);
+    }
+
+    /// Gives the services that others refer to the address that the references were resolved to.
+    fn endpoints(&mut self) {
+        for service in &self.expansion.resolver.endpoints {
+            let endpoint = names::endpoint(self.expansion.resolver.request.id, service);
+            self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
+            if let Some(resource) = self.expansion.graph.resources.get_mut(&ResourceId::new("service", service))
+                && let Value::Map(body) = &mut resource.body
+            {
+                body.insert("endpoint".to_owned(), Value::text(endpoint));
+            }
+        }
+    }
+
+    fn not_enforced(&mut self) {
+        let mut lines = vec!["network policy (one machine)".to_owned()];
+        if self.expansion.tier().is_some_and(|tier| tier.cpu.is_some() || tier.memory.is_some()) {
+            lines.push("the tier's cpu and memory (one machine)".to_owned());
+        }
+        let only_in_clusters: [(&str, Has); 3] = [
+            ("sidecars and init containers", |service| !service.sidecars.is_empty() || !service.init.is_empty()),
+            ("volumes", |service| !service.volumes.is_empty()),
+            ("autoscaling", |service| service.autoscale.is_some()),
+        ];
+        let services = &self.expansion.resolver.app.services;
+        for (what, has) in only_in_clusters {
+            let names: Vec<&str> = services.iter().filter(|(_, one)| has(one)).map(|(name, _)| name.as_str()).collect();
+            if !names.is_empty() {
+                lines.push(format!("{what} of {} (one machine)", names.join(", ")));
+            }
+        }
+        self.expansion.graph.not_enforced.extend(lines);
+        self.expansion.not_yet();
+    }
+}

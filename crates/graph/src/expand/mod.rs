@@ -1,0 +1,294 @@
+//! From an app and a request to a graph. A module for each kind of target.
+
+mod expansion;
+pub mod kubernetes;
+pub mod local;
+pub mod names;
+mod references;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::{App, Name};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::resource::{Resource, ResourceId, Run};
+use crate::stack::{StackId, StackKey};
+
+/// The request, with everything that sticks from earlier deploys already filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Which stack.
+    pub key: StackKey,
+    /// Its identity.
+    pub id: StackId,
+    /// The tier, for tenants.
+    pub tier: Option<Name>,
+    /// Which artifact each service runs from, by service: on this machine `sha256:…`, in a cluster an image with its digest,
+    /// `registry.example.org/acme/web@sha256:…`.
+    #[serde(default)]
+    pub artifacts: BTreeMap<Name, String>,
+    /// How often each derived credential was rotated, by purpose.
+    #[serde(default)]
+    pub rotations: BTreeMap<String, u32>,
+}
+
+/// Where a stack runs: the facts of the target that bodies depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Target {
+    /// This machine.
+    Local(LocalTarget),
+    /// A cluster.
+    Kubernetes(Box<KubernetesTarget>),
+}
+
+impl Target {
+    /// Its name: `local`, `prod`.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Local(target) => &target.name,
+            Self::Kubernetes(target) => &target.name,
+        }
+    }
+
+    /// What host names end with.
+    pub fn domain(&self) -> &str {
+        match self {
+            Self::Local(target) => &target.domain,
+            Self::Kubernetes(target) => &target.domain,
+        }
+    }
+
+    /// The server that the stacks' databases are on; `None` where each stack brings its own.
+    pub fn postgres(&self) -> Option<&PostgresServer> {
+        match self {
+            Self::Local(target) => Some(&target.postgres),
+            Self::Kubernetes(target) => match &target.databases {
+                ClusterDatabases::Server { server, .. } => Some(server),
+                ClusterDatabases::CloudNativePg { .. } => None,
+            },
+        }
+    }
+
+    /// Where a browser finds a host of this target: `http://acme.localhost:7080`.
+    pub fn url(&self, host: &str) -> String {
+        match self {
+            Self::Local(target) => format!("http://{host}:{}", target.router_port),
+            Self::Kubernetes(target) => {
+                let (https, port) = target.entrance();
+                match (https, port) {
+                    (true, 443) => format!("https://{host}"),
+                    (false, 80) => format!("http://{host}"),
+                    (true, port) => format!("https://{host}:{port}"),
+                    (false, port) => format!("http://{host}:{port}"),
+                }
+            }
+        }
+    }
+}
+
+/// The facts of a cluster. Found or given when the target is added, and kept until it is changed there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesTarget {
+    /// Its name: `prod`.
+    pub name: Name,
+    /// Host names end with it.
+    pub domain: String,
+    /// The uid of the cluster's namespace `kube-system`. Another cluster behind the same address is refused.
+    pub cluster: String,
+    /// The API server's version: `v1.36.3`.
+    pub version: String,
+    /// Where requests come in.
+    pub gateway: Gateway,
+    /// Where databases are.
+    pub databases: ClusterDatabases,
+    /// The ClusterIssuer of cert-manager that certificates come from. Without: the gateway's own certificate covers all hosts.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// external-dns makes the DNS records of HTTPRoutes.
+    #[serde(default)]
+    pub external_dns: bool,
+    /// Images need the target's registry credentials ([`crate::SecretRef::Target`] `registry`).
+    #[serde(default)]
+    pub registry_credentials: bool,
+    /// The storage class of volumes; without, the cluster's default.
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// The namespace in which plans try out what doesn't have its namespace yet. Made by `target add`.
+    #[serde(default)]
+    pub scratch_namespace: Option<String>,
+    /// The CPU architectures of its nodes, as in `status.nodeInfo`: `amd64`.
+    #[serde(default)]
+    pub architectures: BTreeSet<String>,
+}
+
+impl KubernetesTarget {
+    /// The issuer, where each route has a listener with a certificate of its own.
+    pub fn own_certificates(&self) -> Option<&str> {
+        self.issuer.as_deref().filter(|_| self.gateway.listener_sets)
+    }
+
+    /// How browsers reach a route: with TLS or without, and the port.
+    pub fn entrance(&self) -> (bool, u16) {
+        match (self.gateway.https, self.own_certificates()) {
+            // The gateway's own listener speaks no TLS; those of the routes do.
+            (false, Some(_)) => (true, 443),
+            (https, _) => (https, self.gateway.port),
+        }
+    }
+}
+
+/// The Gateway through which requests come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The listener (`sectionName`) that routes attach to; without, every one that lets them.
+    #[serde(default)]
+    pub listener: Option<String>,
+    /// Whether that listener speaks TLS.
+    pub https: bool,
+    /// The port as clients reach it.
+    pub port: u16,
+    /// The namespace of the Pods that requests come from (the data plane), for network policies.
+    pub data_plane_namespace: String,
+    /// Whether the installed HTTPRoute has `retry`.
+    #[serde(default)]
+    pub retries: bool,
+    /// Whether the installed Gateway API has ListenerSet.
+    #[serde(default)]
+    pub listener_sets: bool,
+}
+
+/// Where the databases of a cluster's stacks are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterDatabases {
+    /// On a server that both the platform and the Pods reach.
+    Server {
+        /// As the Pods reach it.
+        server: PostgresServer,
+        /// Its addresses for network policies: `10.0.0.5/32`.
+        addresses: BTreeSet<String>,
+    },
+    /// Each database is a PostgreSQL cluster of CloudNativePG in the stack's namespace.
+    CloudNativePg {
+        /// The namespace of its operator, for network policies.
+        operator_namespace: String,
+    },
+}
+
+/// The facts of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalTarget {
+    /// Its name.
+    pub name: Name,
+    /// Host names end with it: `localhost`.
+    pub domain: String,
+    /// The port of the router, as it stands in URLs.
+    pub router_port: u16,
+    /// Where the stacks' databases are.
+    pub postgres: PostgresServer,
+}
+
+/// A PostgreSQL server as the stacks' programs reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresServer {
+    /// Address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Major version: 15.
+    pub version: u32,
+}
+
+/// What a stack consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Graph {
+    /// Its resources. Dependencies are among them, and there is no cycle.
+    pub resources: BTreeMap<ResourceId, Resource>,
+    /// The jobs to run for the revision.
+    pub runs: BTreeMap<ResourceId, Run>,
+    /// Outside names that have to be unique on the target: `(scope, name)`, such as `("host", "acme.localhost")`.
+    pub claims: BTreeSet<(String, String)>,
+    /// What people are told when all is done: `routes.web.url`, `databases.main.name`.
+    pub outputs: BTreeMap<String, String>,
+    /// What this target can't enforce, in a few words each.
+    pub not_enforced: Vec<String>,
+}
+
+/// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
+/// [`ExpandError::SameName`], [`ExpandError::NotAlone`] and [`ExpandError::Schedule`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ExpandError {
+    /// A reference to something that isn't defined.
+    #[error("{from} refers to {to}, which is not defined")]
+    Dangling {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+    /// References in a circle.
+    #[error("these refer to each other in a circle: {0}")]
+    Cycle(String),
+    /// Something that this kind of target can't do without.
+    #[error("{from} has no {what}")]
+    Missing {
+        /// Of what: `service.web`.
+        from: String,
+        /// What: `image`.
+        what: String,
+    },
+    /// Two objects of a cluster that would have one name.
+    #[error("{first} and {second} would both be the cluster's {object}: rename one of them")]
+    SameName {
+        /// One of them.
+        first: ResourceId,
+        /// The other one.
+        second: ResourceId,
+        /// What both would be: `secret/acme--guestbook/main-app`.
+        object: String,
+    },
+    /// A text around a value that only the cluster knows.
+    #[error("{from} has text around {to}, whose value only the cluster will know: let the reference stand alone")]
+    NotAlone {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+    /// A schedule that a cluster would read differently.
+    #[error(
+        "the schedule of {from} ({schedule}) restricts both days with a `*` in one of them, which Kubernetes reads as either day: \
+         write the days as figures, or leave one of the two fields `*`"
+    )]
+    Schedule {
+        /// Whose: `job.digest`.
+        from: String,
+        /// The schedule.
+        schedule: String,
+    },
+    /// A host name or the like with a secret in it.
+    #[error("{from} can't contain {to}: its value would become public")]
+    NotPlain {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+}
+
+/// Expands for a target.
+///
+/// # Errors
+/// All the definition's faults that hinder it; `check` reports the same ones better.
+pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Vec<ExpandError>> {
+    match target {
+        Target::Local(_) => local::expand(app, request, target),
+        Target::Kubernetes(facts) => kubernetes::expand(app, request, target, facts),
+    }
+}

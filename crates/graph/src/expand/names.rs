@@ -1,0 +1,86 @@
+//! Outside names: one injective, length-bounded function from the stack and the part to a name.
+//!
+//! The components (`acme`, `guestbook`, `audit`) are names, which contain neither `_` nor doubled hyphens. Joined
+//! with `__`, after `-` became `_`, they can be told apart again, so different parts get different names. A stage or a
+//! preview has its kind as first component, which no tenant can be called. What is longer than the limit is cut
+//! and ends with a digest of the whole.
+
+use freehold_spec::Name;
+use sha2::{Digest as _, Sha256};
+
+use crate::stack::{StackId, StackKey, StackKind};
+
+/// PostgreSQL's limit for identifiers, in bytes (NAMEDATALEN − 1).
+pub const POSTGRES_LIMIT: usize = 63;
+
+/// The limit for a DNS label (RFC 1035), which namespaces and Services are, and label values.
+pub const LABEL_LIMIT: usize = 63;
+
+/// The name of a database on its server. The database `main` doesn't say so.
+pub fn database(key: &StackKey, database: &Name) -> String {
+    postgres_name(key, database, None)
+}
+
+/// The name of one of a database's roles: `owner`, `migrator`, `app`.
+pub fn role(key: &StackKey, database: &Name, role: &str) -> String {
+    postgres_name(key, database, Some(role))
+}
+
+fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
+    let mut parts = Vec::new();
+    if key.kind != StackKind::Tenant {
+        parts.push(key.kind.as_str());
+    }
+    parts.extend([key.name.as_str(), key.app.as_str()]);
+    if database.as_str() != "main" {
+        parts.push(database.as_str());
+    }
+    parts.extend(role);
+    let joined = parts.iter().map(|part| part.replace('-', "_")).collect::<Vec<_>>().join("__");
+    bounded(&joined, POSTGRES_LIMIT, '_')
+}
+
+/// The namespace of a stack: `acme--guestbook`, `preview--107--guestbook`.
+pub fn namespace(key: &StackKey) -> String {
+    let kind = (key.kind != StackKind::Tenant).then_some(key.kind.as_str());
+    let parts: Vec<&str> = kind.into_iter().chain([key.name.as_str(), key.app.as_str()]).collect();
+    bounded(&parts.join("--"), LABEL_LIMIT, '-')
+}
+
+/// The name of an object of a cluster that belongs to one of something: `web--proxy`. Names have no doubled hyphen, so it is
+/// nobody else's.
+pub fn part(whole: &str, part: &str) -> String {
+    bounded(&format!("{whole}--{part}"), LABEL_LIMIT, '-')
+}
+
+/// The name of an object of a cluster with a word before or behind it that Freehold chooses or that is usual there:
+/// `job-migrate`, `web-data`. May be another thing's name, too.
+pub fn joined(first: &str, second: &str) -> String {
+    bounded(&format!("{first}-{second}"), LABEL_LIMIT, '-')
+}
+
+/// The text itself if it fits, else its beginning and 12 hexadecimal digits of its digest.
+fn bounded(text: &str, limit: usize, separator: char) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let digest = hex::encode(Sha256::digest(text.as_bytes()));
+    let kept: String = text.chars().take(limit.saturating_sub(14)).collect();
+    let short: String = digest.chars().take(12).collect();
+    format!("{}{separator}{separator}{short}", kept.trim_end_matches(separator))
+}
+
+/// The address at which the services of a stack reach one of them: an address of the loopback network and a port, both
+/// from a digest, so that it is known at plan time and never changes. 2^22 addresses × 20,000 ports; claimed in the store.
+pub fn endpoint(id: StackId, service: &Name) -> String {
+    let mut hash = Sha256::new();
+    hash.update(id.0.as_bytes());
+    hash.update(service.as_str().as_bytes());
+    let digest = hash.finalize();
+    let mut bytes = digest.iter().copied();
+    let mut next = || bytes.next().unwrap_or_default();
+    let (a, b, c) = (64 + next() % 64, next(), 1 + next() % 254);
+    // Below the range that Linux takes outgoing ports from (32768 and up).
+    let port = 12_000 + (u16::from(next()) << 8 | u16::from(next())) % 20_000;
+    format!("127.{a}.{b}.{c}:{port}")
+}

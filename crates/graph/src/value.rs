@@ -1,0 +1,259 @@
+//! Canonical values: the bodies of resources.
+//!
+//! A **desired** body is JSON whose leaves may also be a secret, or a text with secrets in it ([`Value::Template`]).
+//! A **comparable** body has a keyed digest in the place of each of these, so that it can be stored, diffed and
+//! shown; providers observe in this form. [`Value::comparable`] makes one from the other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::secret::{Digest, SecretRef, SecretText};
+
+/// A canonical value. Its JSON is plain, except for the leaves `{"$secret": …}`, `{"$template": …}`,
+/// `{"$checksum": …}`, `{"$digest": …}` and `{"$unknown": null}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A secret, `Template`, `Checksum`, `Digest` or `Unknown`.
+    Special(Special),
+    /// Nothing.
+    #[default]
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number. There are no others: fractions are written in smaller units.
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+    /// Fields by name.
+    Map(BTreeMap<String, Value>),
+}
+
+/// The leaves that plain JSON doesn't have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Special {
+    /// A secret (desired bodies only).
+    #[serde(rename = "$secret")]
+    Secret(SecretRef),
+    /// Pieces to join into one secret text: texts and secrets (desired bodies only).
+    #[serde(rename = "$template")]
+    Template(Vec<Value>),
+    /// A text that changes when something secret does and tells nothing of it: the digest of all that is below (desired bodies
+    /// only). The outside world gets the digest's text: an annotation that restarts the consumers of a secret.
+    #[serde(rename = "$checksum")]
+    Checksum(Box<Value>),
+    /// In the place of a secret (comparable bodies only).
+    #[serde(rename = "$digest")]
+    Digest(Digest),
+    /// Known only after apply (comparable bodies only).
+    #[serde(rename = "$unknown")]
+    Unknown(()),
+}
+
+/// What can be said of secrets without telling them.
+pub trait Digests {
+    /// The digest of a secret's present value; `None` if it has none yet.
+    fn of_secret(&self, secret: &SecretRef) -> Option<Digest>;
+    /// A digest under the same key of a text that is made from digests and plain texts.
+    fn of_text(&self, text: &str) -> Digest;
+}
+
+impl Value {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// A map from pairs.
+    pub fn map<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Self {
+        Self::Map(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+
+    /// A secret.
+    pub fn secret(secret: SecretRef) -> Self {
+        Self::Special(Special::Secret(secret))
+    }
+
+    /// A text that changes when something below it does, secrets included.
+    pub fn checksum(below: Value) -> Self {
+        Self::Special(Special::Checksum(Box::new(below)))
+    }
+
+    /// A field of a map; `None` for anything else.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        match self {
+            Self::Map(fields) => fields.get(field),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is one.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The items, if it is a list.
+    pub fn as_list(&self) -> Option<&[Value]> {
+        match self {
+            Self::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The fields, if it is a map.
+    pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
+        match self {
+            Self::Map(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// The secrets whose text it contains, at any depth. A checksum contains none.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Special(Special::Secret(secret)) => vec![secret],
+            Self::Special(Special::Template(parts)) | Self::List(parts) => {
+                parts.iter().flat_map(Value::secrets).collect()
+            }
+            Self::Map(fields) => fields.values().flat_map(Value::secrets).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether something in it is known only after apply.
+    pub fn has_unknown(&self) -> bool {
+        match self {
+            Self::Special(Special::Unknown(())) => true,
+            Self::Special(Special::Template(items)) | Self::List(items) => items.iter().any(Value::has_unknown),
+            Self::Special(Special::Checksum(below)) => below.has_unknown(),
+            Self::Map(fields) => fields.values().any(Value::has_unknown),
+            _ => false,
+        }
+    }
+
+    /// The same with digests in the place of secrets; [`Special::Unknown`] where a secret has no value yet.
+    pub fn comparable(&self, digests: &dyn Digests) -> Self {
+        match self {
+            Self::Special(Special::Secret(secret)) => {
+                Self::Special(digests.of_secret(secret).map_or(Special::Unknown(()), Special::Digest))
+            }
+            Self::Special(Special::Template(parts)) => comparable_template(parts, digests),
+            Self::Special(Special::Checksum(below)) => match below.comparable(digests) {
+                digest @ Self::Special(_) => digest,
+                open if open.has_unknown() => Self::Special(Special::Unknown(())),
+                whole => Self::Special(Special::Digest(digests.of_text(&whole.to_string()))),
+            },
+            Self::List(items) => Self::List(items.iter().map(|item| item.comparable(digests)).collect()),
+            Self::Map(fields) => {
+                Self::Map(fields.iter().map(|(key, value)| (key.clone(), value.comparable(digests))).collect())
+            }
+            plain => plain.clone(),
+        }
+    }
+
+    /// Joins the pieces of a template, or takes a secret or a text as it is.
+    ///
+    /// # Errors
+    /// Whatever `reveal` returns for a secret; [`NotText`] for a value that is no text.
+    pub fn reveal<E: From<NotText>>(
+        &self,
+        reveal: &mut dyn FnMut(&SecretRef) -> Result<SecretText, E>,
+    ) -> Result<SecretText, E> {
+        match self {
+            Self::Text(text) => Ok(SecretText::new(text.clone())),
+            Self::Special(Special::Secret(secret)) => reveal(secret),
+            Self::Special(Special::Template(parts)) => {
+                let mut joined = zeroize::Zeroizing::new(String::new());
+                for part in parts {
+                    joined.push_str(part.reveal(reveal)?.reveal());
+                }
+                Ok(SecretText::new(joined.to_string()))
+            }
+            _ => Err(NotText.into()),
+        }
+    }
+
+    /// SHA-256 of the canonical JSON, in hexadecimal: equal bodies have equal fingerprints.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(self.to_string().as_bytes()))
+    }
+}
+
+/// A value that should be text is something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a text or a secret")]
+pub struct NotText;
+
+fn comparable_template(parts: &[Value], digests: &dyn Digests) -> Value {
+    let mut joined = String::new();
+    for part in parts {
+        match part.comparable(digests) {
+            // The length keeps ("ab", "c") and ("a", "bc") apart.
+            Value::Text(text) => joined.push_str(&format!("t{}:{text}", text.len())),
+            Value::Special(Special::Digest(digest)) => joined.push_str(&format!("d{}", digest.0)),
+            _ => return Value::Special(Special::Unknown(())),
+        }
+    }
+    Value::Special(Special::Digest(digests.of_text(&joined)))
+}
+
+impl fmt::Display for Value {
+    /// The canonical JSON: sorted keys, no white space.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_string(self).map_err(|_| fmt::Error)?;
+        f.write_str(&json)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<u64> for Value {
+    /// Numbers above `i64::MAX` don't occur in definitions (parsing refuses them); they are clamped.
+    fn from(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}

@@ -1,0 +1,338 @@
+//! What users would notice, point by point.
+
+use freehold_graph::expand::{ExpandError, KubernetesTarget, LocalTarget, PostgresServer, expand, names};
+use freehold_graph::{Effect, Graph, ResourceId, StackKind, Target, Value, descriptor};
+
+use crate::fixture::{
+    EVERYTHING, GUESTBOOK, NOTICEBOARD, app, at, bare, containers, expanded, pods, resource, rich, tenant,
+    with_operator,
+};
+
+fn everything(target: KubernetesTarget) -> Graph {
+    let app = app(EVERYTHING);
+    expanded(&app, &tenant(&app, "acme", Some("small")), target)
+}
+
+fn errors(source: &str, target: KubernetesTarget) -> Vec<ExpandError> {
+    let app = app(source);
+    expand(&app, &tenant(&app, "acme", None), &Target::Kubernetes(Box::new(target))).unwrap_err()
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    at(value, path).and_then(Value::as_text)
+}
+
+#[test]
+fn a_service_without_an_image_is_an_error_that_says_so() {
+    let app = app(GUESTBOOK);
+    let mut request = tenant(&app, "acme", None);
+    request.artifacts.clear();
+    let found = expand(&app, &request, &Target::Kubernetes(Box::new(bare()))).unwrap_err();
+    let messages: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(messages.contains(&"service.web has no image".to_owned()), "{messages:?}");
+}
+
+#[test]
+fn an_update_loses_no_request_and_leaves_time_for_open_streams() {
+    let graph = everything(rich());
+    let web = &resource(&graph, "deployment.web").body;
+    assert_eq!(at(web, "spec/strategy/rollingUpdate/maxUnavailable"), Some(&Value::Integer(0)));
+    assert_eq!(at(web, "spec/template/spec/containers/0/lifecycle/preStop/sleep/seconds"), Some(&Value::Integer(5)));
+    // 5 s until nobody sends it requests, 30 s for streams, 10 s to end.
+    assert_eq!(at(web, "spec/template/spec/terminationGracePeriodSeconds"), Some(&Value::Integer(45)));
+    let store = &resource(&graph, "deployment.store").body;
+    assert_eq!(text(store, "spec/strategy/type"), Some("Recreate"));
+}
+
+#[test]
+fn a_worker_has_no_service_no_probes_and_nothing_to_drain() {
+    let graph = everything(rich());
+    let worker = &resource(&graph, "deployment.worker").body;
+    let container = at(worker, "spec/template/spec/containers/0").unwrap();
+    for absent in ["ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"] {
+        assert_eq!(container.get(absent), None);
+    }
+    assert_eq!(at(worker, "spec/template/spec/terminationGracePeriodSeconds"), Some(&Value::Integer(10)));
+    assert!(!graph.resources.keys().any(|id| id.0 == "service.worker"));
+}
+
+#[test]
+fn copies_are_the_autoscalers_business_where_there_is_one() {
+    let graph = everything(rich());
+    assert_eq!(at(&resource(&graph, "deployment.web").body, "spec/replicas"), None);
+    let scaler = &resource(&graph, "horizontalpodautoscaler.web").body;
+    assert_eq!(at(scaler, "spec/minReplicas"), Some(&Value::Integer(3)));
+    assert_eq!(at(scaler, "spec/maxReplicas"), Some(&Value::Integer(6)));
+    let disrupted: Vec<_> = graph.resources.keys().filter(|id| id.word() == "poddisruptionbudget").collect();
+    assert_eq!(disrupted.iter().map(|id| id.name()).collect::<Vec<_>>(), ["web"]);
+}
+
+#[test]
+fn a_tiers_quota_is_its_figures_and_nobody_elses() {
+    let graph = everything(rich());
+    let hard = at(&resource(&graph, "resourcequota.main").body, "spec/hard").unwrap().clone();
+    let figures = ["requests.cpu", "limits.cpu", "requests.memory", "limits.memory", "pods"];
+    assert_eq!(figures.map(|key| hard.get(key).and_then(Value::as_text).unwrap()), ["1k", "1k", "64Gi", "64Gi", "40"]);
+    let app = app(EVERYTHING);
+    let untiered = expanded(&app, &tenant(&app, "acme", None), rich());
+    assert!(!untiered.resources.keys().any(|id| id.word() == "resourcequota"));
+}
+
+#[test]
+fn commands_are_taken_as_they_stand() {
+    // Kubernetes makes `$` of `$$`, and would look for a variable HOME.
+    let graph = everything(rich());
+    let command = at(&resource(&graph, "deployment.web").body, "spec/template/spec/containers/0/command").unwrap();
+    let words: Vec<_> = command.as_list().unwrap().iter().filter_map(Value::as_text).collect();
+    assert_eq!(words, ["web", "--price=$$5", "$$(HOME)"]);
+}
+
+#[test]
+fn a_changed_variable_restarts_the_service_and_nothing_else() {
+    let before = everything(rich());
+    let app = app(&EVERYTHING.replace("prefix-", "other-"));
+    let after = expanded(&app, &tenant(&app, "acme", Some("small")), rich());
+    let changed = |id: &&ResourceId| before.resources[*id] != after.resources[*id];
+    let changed: Vec<_> = before.resources.keys().filter(changed).map(|id| id.0.as_str()).collect();
+    assert_eq!(changed, ["credentials.web", "deployment.web"]);
+    let path = "spec.template.metadata.annotations.freehold.dev/credentials";
+    assert_eq!(descriptor::of(before.resources[&id("deployment.web")].kind).effect(path), Effect::Restart);
+}
+
+fn this_machine() -> Target {
+    Target::Local(LocalTarget {
+        name: "local".parse().unwrap(),
+        domain: "localhost".to_owned(),
+        router_port: 7080,
+        postgres: PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 },
+    })
+}
+
+fn id(text: &str) -> ResourceId {
+    ResourceId(text.to_owned())
+}
+
+#[test]
+fn what_a_definition_calls_like_a_variable_of_ours_is_the_definitions() {
+    let graph = everything(rich());
+    let env = at(&resource(&graph, "deployment.web").body, "spec/template/spec/containers/0/env").unwrap();
+    let names: Vec<_> = env.as_list().unwrap().iter().filter_map(|one| text(one, "name")).collect();
+    assert_eq!(names, ["NODE_NAME", "POD_IP", "POD_NAMESPACE"]);
+    assert_eq!(text(&resource(&graph, "configmap.web").body, "data/POD_NAME"), Some("mine"));
+}
+
+#[test]
+fn a_reference_to_a_service_opens_the_way_on_both_sides() {
+    let graph = everything(rich());
+    let web = at(&resource(&graph, "networkpolicy.web").body, "spec/egress/0").unwrap();
+    let selector = |rule: &Value, peers: &str| {
+        let peers = rule.get(peers).and_then(Value::as_list).unwrap().to_vec();
+        let label = |peer: &Value| {
+            let labels = peer.get("podSelector")?.get("matchLabels")?;
+            let of = |key: &str| labels.get(key).and_then(Value::as_text).map(str::to_owned);
+            Some(format!("{}/{}", of("freehold.dev/component")?, of("app.kubernetes.io/name")?))
+        };
+        peers.iter().filter_map(label).collect::<Vec<_>>()
+    };
+    assert_eq!(selector(web, "to"), ["service/store"]);
+    assert_eq!(at(web, "ports/0/port"), Some(&Value::Integer(7000)));
+    let store = at(&resource(&graph, "networkpolicy.store").body, "spec/ingress/0").unwrap();
+    assert_eq!(selector(store, "from"), ["service/web", "job/weekly"]);
+    assert_eq!(at(store, "ports/0/port"), Some(&Value::Integer(7000)));
+    // The worker only knows an address of the gateway: it talks to nobody here.
+    assert!(!graph.resources.keys().any(|id| id.0 == "networkpolicy.worker"));
+}
+
+#[test]
+fn the_internet_is_https_and_nothing_private() {
+    let graph = everything(rich());
+    let rules = at(&resource(&graph, "networkpolicy.web").body, "spec/egress").unwrap().as_list().unwrap();
+    let open = rules.iter().find(|rule| text(rule, "to/0/ipBlock/cidr") == Some("0.0.0.0/0")).unwrap();
+    assert_eq!(at(open, "ports").unwrap().as_list().unwrap().len(), 1);
+    assert_eq!(at(open, "ports/0/port"), Some(&Value::Integer(443)));
+    let except = at(open, "to/0/ipBlock/except").unwrap().to_string();
+    for private in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"] {
+        assert!(except.contains(private), "{except}");
+    }
+    assert!(!resource(&graph, "networkpolicy.store").body.to_string().contains("ipBlock"));
+}
+
+#[test]
+fn requests_are_tried_again_only_where_that_is_safe() {
+    let graph = everything(rich());
+    let rules = at(&resource(&graph, "httproute.web").body, "spec/rules").unwrap().as_list().unwrap();
+    for rule in rules {
+        let methods = at(rule, "matches").unwrap().as_list().unwrap();
+        let safe = methods.iter().all(|one| matches!(text(one, "method"), Some("GET" | "HEAD" | "OPTIONS")));
+        assert_eq!(rule.get("retry").is_some(), safe, "{rule}");
+    }
+    let timeouts: Vec<_> = rules.iter().filter_map(|rule| text(rule, "timeouts/request")).collect();
+    assert_eq!(timeouts, ["1m30s", "1m30s", "168h"]);
+}
+
+#[test]
+fn a_cluster_without_retries_gets_none_and_the_plan_says_so() {
+    let graph = everything(bare());
+    assert!(!resource(&graph, "httproute.web").body.to_string().contains("retry"));
+    assert!(graph.not_enforced.iter().any(|line| line.contains("retries of route web")), "{:?}", graph.not_enforced);
+    assert!(!everything(rich()).not_enforced.iter().any(|line| line.contains("retries")));
+}
+
+#[test]
+fn a_route_hangs_on_the_gateway_or_on_a_listener_with_its_own_certificate() {
+    let graph = everything(bare());
+    let parent = at(&resource(&graph, "httproute.web").body, "spec/parentRefs/0").unwrap();
+    assert_eq!(
+        (text(parent, "kind"), text(parent, "namespace"), text(parent, "sectionName")),
+        (Some("Gateway"), Some("gateways"), None)
+    );
+    assert_eq!(graph.outputs["routes.web.url"], "http://acme.apps.example.org");
+
+    let graph = everything(rich());
+    let route = resource(&graph, "httproute.web");
+    assert_eq!(text(&route.body, "spec/parentRefs/0/kind"), Some("ListenerSet"));
+    assert!(route.depends_on.contains(&id("listenerset.web")));
+    let listener = at(&resource(&graph, "listenerset.web").body, "spec/listeners/0").unwrap();
+    let certificate = &resource(&graph, "certificate.web").body;
+    assert_eq!(text(listener, "tls/certificateRefs/0/name"), text(certificate, "spec/secretName"));
+    assert_eq!(text(listener, "hostname"), text(certificate, "spec/dnsNames/0"));
+    assert_eq!(graph.outputs["routes.web.url"], "https://acme.apps.example.org");
+}
+
+#[test]
+fn an_issuer_without_listener_sets_falls_back_to_the_gateway_and_says_so() {
+    let mut target = rich();
+    target.gateway.listener_sets = false;
+    let graph = everything(target);
+    assert_eq!(text(&resource(&graph, "httproute.web").body, "spec/parentRefs/0/sectionName"), Some("https"));
+    assert!(!graph.resources.keys().any(|id| ["certificate", "listenerset"].contains(&id.word())));
+    assert!(graph.not_enforced.iter().any(|line| line.contains("certificate")));
+}
+
+#[test]
+fn certificates_on_a_gateway_without_tls_make_its_urls_https() {
+    let target = KubernetesTarget { issuer: Some("letsencrypt".to_owned()), ..bare() };
+    let mut target = target;
+    target.gateway.listener_sets = true;
+    let graph = everything(target);
+    assert_eq!(graph.outputs["routes.web.url"], "https://acme.apps.example.org");
+    assert_eq!(at(&resource(&graph, "listenerset.web").body, "spec/listeners/0/port"), Some(&Value::Integer(443)));
+}
+
+#[test]
+fn a_database_on_a_server_is_the_same_as_on_one_machine() {
+    let app = app(NOTICEBOARD);
+    let request = tenant(&app, "acme", Some("pro"));
+    let graph = expanded(&app, &request, rich());
+    let local = expand(&app, &request, &this_machine()).unwrap();
+    for id in ["roles.main", "database.main", "secret.api-token"] {
+        assert_eq!(resource(&graph, id), resource(&local, id));
+    }
+    let claims = |graph: &Graph, scope: &str| -> Vec<_> {
+        graph.claims.iter().filter(|claim| claim.0 == scope).cloned().collect()
+    };
+    assert_eq!(claims(&graph, "database"), claims(&local, "database"));
+}
+
+#[test]
+fn an_operators_database_is_reached_by_the_url_that_only_the_cluster_knows() {
+    let graph = everything(with_operator(rich()));
+    let find = |template: &Value| {
+        let env = at(template, "spec/containers/0/env").unwrap().as_list().unwrap().to_vec();
+        env.into_iter().find(|one| text(one, "name") == Some("DATABASE_URL")).unwrap()
+    };
+    let mut seen = 0;
+    for (id, template) in pods(&graph) {
+        if id == "deployment.web" || id == "job.migrate" {
+            let url = find(template);
+            assert_eq!(text(&url, "valueFrom/secretKeyRef/name"), Some("main-app"));
+            assert_eq!(text(&url, "valueFrom/secretKeyRef/key"), Some("uri"));
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+    assert!(graph.runs[&id("job.migrate")].depends_on.contains(&id("cluster.main")));
+    assert!(!graph.resources.keys().any(|id| ["roles", "database"].contains(&id.word())));
+}
+
+#[test]
+fn a_text_around_an_operators_url_is_an_error_that_says_what_to_do() {
+    let source = GUESTBOOK.replace("\"${database.main.url}\"", "\"${database.main.url}?sslmode=require\"");
+    let found = errors(&source, with_operator(bare()));
+    assert!(!found.is_empty());
+    for error in found {
+        assert!(error.to_string().contains("let the reference stand alone"), "{error}");
+    }
+}
+
+#[test]
+fn a_service_called_like_a_secret_of_the_operator_is_an_error() {
+    let source = format!(
+        "{GUESTBOOK}\n[service.main-app]\nimage = \"a.example/b\"\ncommand = [\"a\"]\nenv = {{ K = \"${{secret.session-key}}\" }}\n"
+    );
+    let found = errors(&source, with_operator(bare()));
+    assert!(matches!(found.as_slice(), [ExpandError::SameName { .. }]), "{found:?}");
+    assert!(found[0].to_string().contains("secret/acme--guestbook/main-app"), "{}", found[0]);
+    let app = app(&source);
+    expanded(&app, &tenant(&app, "acme", None), bare());
+}
+
+#[test]
+fn a_schedule_that_the_cluster_would_read_differently_is_an_error() {
+    let found = errors(&GUESTBOOK.replace("0 6 * * *", "0 6 */2 * 5"), bare());
+    assert!(matches!(found.as_slice(), [ExpandError::Schedule { .. }]), "{found:?}");
+    let graph = everything(rich());
+    assert_eq!(text(&resource(&graph, "cronjob.weekly").body, "spec/schedule"), Some("0 3 * * 0"));
+}
+
+#[test]
+fn sidecars_outlive_their_service_and_init_containers_come_first() {
+    let graph = everything(rich());
+    let (_, template) = pods(&graph).into_iter().find(|(id, _)| id == "deployment.web").unwrap();
+    let named: Vec<_> =
+        containers(template).iter().map(|one| (text(one, "name").unwrap(), text(one, "restartPolicy"))).collect();
+    assert_eq!(named, [("prepare", None), ("proxy", Some("Always")), ("web", None)]);
+}
+
+#[test]
+fn the_pods_that_serve_keep_their_variables_until_the_migration_has_run() {
+    let graph = everything(rich());
+    let before: Vec<_> = graph.runs[&id("job.migrate")].before.iter().map(|id| id.0.as_str()).collect();
+    let of_web =
+        ["configmap.web", "configmap.web--proxy", "credentials.web", "credentials.web--proxy", "deployment.web"];
+    for waiting in of_web.iter().chain(&["deployment.store", "deployment.worker"]) {
+        assert!(before.contains(waiting), "{waiting} doesn't wait: {before:?}");
+    }
+    assert!(!before.iter().any(|id| id.contains("job-") || id.contains("registry")), "{before:?}");
+}
+
+#[test]
+fn what_is_not_done_is_said() {
+    let source = app(GUESTBOOK);
+    let mut request = tenant(&source, "production", None);
+    request.key.kind = StackKind::Stage;
+    let backups = "backups on a schedule (not in this version)".to_owned();
+    assert!(expanded(&source, &request, rich()).not_enforced.contains(&backups));
+    assert!(expand(&source, &request, &this_machine()).unwrap().not_enforced.contains(&backups));
+    request.key.kind = StackKind::Tenant;
+    assert!(!expanded(&source, &request, rich()).not_enforced.contains(&backups));
+
+    let everything = app(EVERYTHING);
+    let local = expand(&everything, &tenant(&everything, "acme", None), &this_machine()).unwrap();
+    for line in ["sidecars and init containers of web", "volumes of store", "autoscaling of web"] {
+        assert!(local.not_enforced.contains(&format!("{line} (one machine)")), "{:?}", local.not_enforced);
+    }
+}
+
+#[test]
+fn different_stacks_have_different_namespaces() {
+    let app = app(GUESTBOOK);
+    let mut request = tenant(&app, "acme", None);
+    let mut found = vec![names::namespace(&request.key)];
+    for (kind, name) in [(StackKind::Preview, "107"), (StackKind::Stage, "dev"), (StackKind::Preview, "acme")] {
+        (request.key.kind, request.key.name) = (kind, name.parse().unwrap());
+        found.push(names::namespace(&request.key));
+    }
+    let expected = ["acme--guestbook", "preview--107--guestbook", "stage--dev--guestbook", "preview--acme--guestbook"];
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,8 @@
+//! What an app comes to in a cluster.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail")]
+
+mod behaviour;
+mod fixture;
+mod properties;
+mod snapshots;

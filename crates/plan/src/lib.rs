@@ -1,0 +1,15 @@
+//! What would change, and why: the diff between what is desired and what was observed, as a [`Plan`] that can be
+//! stored, shown and applied. Pure: observations come in as values.
+
+pub mod change;
+pub mod diff;
+pub mod make;
+pub mod observation;
+pub mod plan;
+pub mod preview;
+
+pub use change::{Action, Change, FieldChange};
+pub use make::{Inputs, Previous, Recorded, make, subjects};
+pub use observation::{Observation, Ownership};
+pub use plan::{Plan, PlanError, Purpose};
+pub use preview::{Conflict, Preview};

@@ -1,0 +1,355 @@
+//! Makes a plan from what is desired, what is recorded and what was observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_graph::value::Digests;
+use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, Value, descriptor};
+use uuid::Uuid;
+
+use crate::change::{Action, Change, FieldChange};
+use crate::diff;
+use crate::observation::{Observation, Ownership};
+use crate::plan::{Plan, PlanError, Purpose};
+use crate::preview::{Conflict, Preview};
+
+/// A resource as the store remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// As last applied, or as it was about to be applied.
+    pub resource: Resource,
+    /// The object's identity; `None` while it is not known whether it was made.
+    pub object: Option<String>,
+}
+
+/// What the last verified revision was like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// Its number.
+    pub revision: u64,
+    /// Its graph.
+    pub graph: Graph,
+}
+
+/// Everything that a plan is made from.
+pub struct Inputs<'a> {
+    /// The plan's identity.
+    pub id: Uuid,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The stack's generation.
+    pub generation: u64,
+    /// The highest revision that was ever begun; 0 for a new stack.
+    pub last_revision: u64,
+    /// SHA-256 of the definition's source.
+    pub definition: &'a str,
+    /// The request, complete.
+    pub request: &'a Request,
+    /// What is desired; empty for a destroy.
+    pub graph: &'a Graph,
+    /// What the store remembers.
+    pub recorded: &'a BTreeMap<ResourceId, Recorded>,
+    /// What was observed of each of [`subjects`]; an id that is missing counts as not observed and is an error of the caller.
+    pub observed: &'a BTreeMap<ResourceId, Option<Observation>>,
+    /// What the providers say would come of the desired resources; one that is missing comes out as it is desired.
+    pub previews: &'a BTreeMap<ResourceId, Preview>,
+    /// The last verified revision.
+    pub previous: Option<&'a Previous>,
+    /// Digests of the secrets.
+    pub digests: &'a dyn Digests,
+    /// Objects to adopt: `database/acme__guestbook`.
+    pub adopt: &'a BTreeSet<String>,
+    /// Data-bearing resources that may be deleted: `main`.
+    pub delete_data: &'a BTreeSet<String>,
+}
+
+/// The resources to observe before [`make`]: the desired ones, and the recorded ones that are not desired any more. A
+/// resource whose outside name changes is there twice; the old one is called `route.web@old.localhost`.
+pub fn subjects(graph: &Graph, recorded: &BTreeMap<ResourceId, Recorded>) -> BTreeMap<ResourceId, Resource> {
+    let mut subjects = graph.resources.clone();
+    for (id, old) in recorded {
+        match graph.resources.get(id) {
+            None => {
+                subjects.insert(id.clone(), old.resource.clone());
+            }
+            Some(new) if new.identity != old.resource.identity => {
+                let id = former(id, &old.resource.identity);
+                subjects.insert(id.clone(), Resource { id, ..old.resource.clone() });
+            }
+            Some(_) => {}
+        }
+    }
+    subjects
+}
+
+fn former(id: &ResourceId, identity: &str) -> ResourceId {
+    ResourceId(format!("{id}@{identity}"))
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// All the reasons why there can be none, together.
+pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
+    let mut maker = Maker { inputs, errors: Vec::new(), notes: Vec::new() };
+    let mut changes = BTreeMap::new();
+    for (id, resource) in subjects(inputs.graph, inputs.recorded) {
+        let change = match inputs.graph.resources.get(&id) {
+            Some(desired) => maker.desired(desired),
+            None => maker.unwanted(&resource),
+        };
+        changes.extend(change.map(|change| (id, change)));
+    }
+    if !maker.errors.is_empty() {
+        return Err(maker.errors);
+    }
+    // A database that is made anew is empty: without the jobs, the services would find no tables in it.
+    let emptied =
+        changes.values().any(|change| change.action == Action::Create && descriptor::of(change.kind).data_bearing);
+    let same = !emptied && inputs.previous.is_some_and(|previous| maker.is_same(&previous.graph));
+    let idle = changes.values().all(|change| change.action == Action::NoOp);
+    let (revision, runs) = match (inputs.previous, inputs.purpose) {
+        // A repair, or nothing at all: no new revision, no run.
+        (Some(previous), Purpose::Deploy) if same => (previous.revision, BTreeMap::new()),
+        (_, Purpose::Deploy) => (inputs.last_revision + 1, inputs.graph.runs.clone()),
+        (_, Purpose::Rollback { .. }) => (inputs.last_revision + 1, BTreeMap::new()),
+        (_, Purpose::Destroy { .. }) => (inputs.last_revision, BTreeMap::new()),
+    };
+    if same && !idle {
+        maker
+            .notes
+            .push("no new revision: definition and settings are those of the last one, so no job runs".to_owned());
+    }
+    Ok(Plan {
+        id: inputs.id,
+        stack: inputs.request.id,
+        key: inputs.request.key.clone(),
+        purpose: inputs.purpose,
+        generation: inputs.generation,
+        revision,
+        definition: inputs.definition.to_owned(),
+        request: inputs.request.clone(),
+        changes,
+        runs,
+        outputs: inputs.graph.outputs.clone(),
+        not_enforced: inputs.graph.not_enforced.clone(),
+        notes: maker.notes,
+    })
+}
+
+struct Maker<'a> {
+    inputs: &'a Inputs<'a>,
+    errors: Vec<PlanError>,
+    notes: Vec<String>,
+}
+
+impl Maker<'_> {
+    /// Whether the desired graph is what an earlier one was.
+    fn is_same(&self, previous: &Graph) -> bool {
+        self.inputs.graph.resources == previous.resources
+            && self.inputs.graph.runs == previous.runs
+            && self.inputs.graph.outputs == previous.outputs
+    }
+
+    fn observed(&self, id: &ResourceId) -> Option<&Observation> {
+        self.inputs.observed.get(id).and_then(Option::as_ref)
+    }
+
+    fn desired(&mut self, resource: &Resource) -> Option<Change> {
+        let preview = self.inputs.previews.get(&resource.id).cloned();
+        let preview = preview.unwrap_or_else(|| Preview::exact(resource.body.comparable(self.inputs.digests)));
+        let Some(observation) = self.observed(&resource.id).cloned() else {
+            let mut change = line(resource, Action::Create);
+            change.reasons = self.missing(resource);
+            change.reasons.extend(preview.notes);
+            change.desired = Some(preview.body);
+            return Some(change);
+        };
+        let adopted = match &observation.ownership {
+            Ownership::Ours => false,
+            Ownership::Foreign(_) if self.inputs.adopt.contains(&handle(resource)) => true,
+            Ownership::Foreign(owner) => {
+                self.errors.push(not_ours(resource, owner.clone()));
+                return None;
+            }
+            Ownership::OtherStack(stack) => {
+                self.errors.push(not_ours(resource, format!("it belongs to stack {stack}")));
+                return None;
+            }
+        };
+        let takes = !preview.conflicts.is_empty();
+        if takes && !self.inputs.adopt.contains(&handle(resource)) {
+            self.errors.push(conflicts(resource, preview.conflicts));
+            return None;
+        }
+        if adopted && !preview.immutable.is_empty() {
+            self.errors.push(not_adoptable(resource, preview.immutable));
+            return None;
+        }
+        let fields = changes(resource, &observation, &preview);
+        let effect = fields.iter().map(|field| field.effect).max();
+        let anew = !preview.immutable.is_empty() || effect == Some(Effect::Replace);
+        let action = match effect {
+            // What is adopted is never deleted.
+            _ if anew && !adopted => Action::Replace,
+            _ if adopted || takes => Action::Adopt,
+            None => Action::NoOp,
+            Some(_) => Action::Update,
+        };
+        let mut change = line(resource, action);
+        change.loses_data = action == Action::Replace && descriptor::of(resource.kind).data_bearing;
+        self.guard_data(&change);
+        change.reasons = self.reasons(resource, &fields);
+        change
+            .reasons
+            .extend(preview.conflicts.iter().map(|taken| format!("takes {} from {}", taken.path, taken.manager)));
+        change.reasons.extend(preview.notes);
+        change.fields = fields;
+        change.fingerprint = Some(observation.fingerprint());
+        change.object = Some(observation.object);
+        change.observed = Some(observation.body);
+        change.desired = Some(preview.body);
+        Some(change)
+    }
+
+    fn unwanted(&mut self, resource: &Resource) -> Option<Change> {
+        let mut change = line(resource, Action::Delete);
+        if let Some(observation) = self.observed(&resource.id) {
+            if observation.ownership != Ownership::Ours {
+                let note =
+                    format!("{} {} is not ours any more and is left alone", resource.kind.word(), resource.identity);
+                self.notes.push(note);
+                return None;
+            }
+            change.fingerprint = Some(observation.fingerprint());
+            change.observed = Some(observation.body.clone());
+            change.object = Some(observation.object.clone());
+            change.loses_data = descriptor::of(resource.kind).data_bearing;
+        }
+        self.guard_data(&change);
+        if !matches!(self.inputs.purpose, Purpose::Destroy { .. }) {
+            change.reasons.push("not in the definition any more".to_owned());
+        }
+        Some(change)
+    }
+
+    /// Data is lost only where it was named; a destroy names all of it.
+    fn guard_data(&mut self, change: &Change) {
+        let named = [change.id.name(), change.id.0.as_str()].iter().any(|name| self.inputs.delete_data.contains(*name));
+        let destroys = matches!(self.inputs.purpose, Purpose::Destroy { .. });
+        if change.loses_data && !named && !destroys {
+            self.errors.push(PlanError::LosesData { id: change.id.clone(), identity: change.identity.clone() });
+        }
+    }
+
+    /// Why something is to be made that was there before.
+    fn missing(&self, resource: &Resource) -> Vec<String> {
+        let was_there = self
+            .inputs
+            .recorded
+            .get(&resource.id)
+            .is_some_and(|recorded| recorded.object.is_some() && recorded.resource.identity == resource.identity);
+        if !was_there {
+            return Vec::new();
+        }
+        let mut reasons = vec!["drift: it is gone, and Freehold did not remove it".to_owned()];
+        if descriptor::of(resource.kind).data_bearing {
+            reasons.push("its data is gone with it: the new one will be empty".to_owned());
+        }
+        reasons
+    }
+
+    fn reasons(&self, resource: &Resource, fields: &[FieldChange]) -> Vec<String> {
+        let recorded = self.inputs.recorded.get(&resource.id);
+        let unchanged = recorded.is_some_and(|recorded| recorded.resource.body == resource.body);
+        let mut reasons = Vec::new();
+        let mut causes = BTreeSet::new();
+        for field in fields {
+            let drifted = unchanged && !is_digest(field.before.as_ref()) && !is_digest(field.after.as_ref());
+            if drifted {
+                reasons.push(format!("drift: {} was changed outside Freehold", field.path));
+            }
+            if field.effect == Effect::Restart {
+                causes.insert(cause(resource, field));
+            }
+        }
+        if !causes.is_empty() {
+            reasons.insert(0, format!("restarts: {}", causes.into_iter().collect::<Vec<_>>().join(", ")));
+        }
+        reasons
+    }
+}
+
+/// The fields that would change. One that can't be changed makes the whole a replacement.
+fn changes(resource: &Resource, observation: &Observation, preview: &Preview) -> Vec<FieldChange> {
+    let compare = || diff::fields(&descriptor::of(resource.kind), &observation.body, &preview.body);
+    let mut fields = preview.fields.clone().unwrap_or_else(compare);
+    for field in &mut fields {
+        let below = |path: &String| {
+            field.path.strip_prefix(path.as_str()).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        if preview.immutable.iter().any(below) {
+            field.effect = Effect::Replace;
+        }
+    }
+    fields
+}
+
+fn conflicts(resource: &Resource, conflicts: Vec<Conflict>) -> PlanError {
+    PlanError::Conflicts {
+        id: resource.id.clone(),
+        identity: resource.identity.clone(),
+        handle: handle(resource),
+        conflicts,
+    }
+}
+
+fn is_digest(value: Option<&Value>) -> bool {
+    matches!(value, Some(Value::Special(_)))
+}
+
+/// What a restart is due to: `session-key changed (reads SESSION_KEY)`.
+fn cause(resource: &Resource, field: &FieldChange) -> String {
+    let Some(variable) = field.path.strip_prefix("env.") else {
+        return match field.path.as_str() {
+            "artifact" => "new artifact".to_owned(),
+            path => format!("{path} changed"),
+        };
+    };
+    let value = resource.body.get("env").and_then(|env| env.get(variable));
+    match value.and_then(|value| value.secrets().first().map(ToString::to_string)) {
+        Some(secret) if field.before.is_some() => format!("{secret} changed (reads {variable})"),
+        _ => format!("{variable} changed"),
+    }
+}
+
+/// How an object is named on the command line: `database/acme__guestbook`.
+fn handle(resource: &Resource) -> String {
+    format!("{}/{}", resource.kind.word(), resource.identity)
+}
+
+fn not_ours(resource: &Resource, owner: String) -> PlanError {
+    PlanError::NotOurs { id: resource.id.clone(), identity: resource.identity.clone(), owner, handle: handle(resource) }
+}
+
+/// Adopting never means deleting.
+fn not_adoptable(resource: &Resource, fields: Vec<String>) -> PlanError {
+    PlanError::NotAdoptable { id: resource.id.clone(), identity: resource.identity.clone(), fields }
+}
+
+fn line(resource: &Resource, action: Action) -> Change {
+    Change {
+        id: resource.id.clone(),
+        kind: resource.kind,
+        identity: resource.identity.clone(),
+        action,
+        fields: Vec::new(),
+        reasons: Vec::new(),
+        resource: resource.clone(),
+        desired: None,
+        observed: None,
+        fingerprint: None,
+        object: None,
+        depends_on: resource.depends_on.clone(),
+        loses_data: false,
+    }
+}

@@ -1,0 +1,125 @@
+//! The plan: everything that an operation may do.
+
+use std::collections::BTreeMap;
+
+use freehold_graph::{Request, ResourceId, Run, StackId, StackKey};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::change::{Action, Change};
+use crate::preview::Conflict;
+
+/// What an operation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// To make the stack what the definition and the request say.
+    Deploy,
+    /// To go back to an older revision's artifacts and settings. Runs no job, touches no data.
+    Rollback {
+        /// The revision to go back to.
+        to: u64,
+    },
+    /// To take the stack away.
+    Destroy {
+        /// Whether dumps of its databases are written and proved first.
+        dump: bool,
+    },
+}
+
+/// Everything that an operation may do. Nothing changes that isn't in here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its own identity.
+    pub id: Uuid,
+    /// The stack's identity. A new stack gets it with its first plan.
+    pub stack: StackId,
+    /// The stack's name.
+    pub key: StackKey,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The stack's generation that the plan rests on: 0 for a new stack; each applied plan adds one.
+    pub generation: u64,
+    /// The revision that it makes.
+    pub revision: u64,
+    /// SHA-256 of the definition's source, in hexadecimal.
+    pub definition: String,
+    /// The request, complete.
+    pub request: Request,
+    /// One line for each resource, no-ops included.
+    pub changes: BTreeMap<ResourceId, Change>,
+    /// The jobs that are run once for the revision; empty if there is nothing to change.
+    pub runs: BTreeMap<ResourceId, Run>,
+    /// What people are told when it is done.
+    pub outputs: BTreeMap<String, String>,
+    /// What the target can't enforce.
+    pub not_enforced: Vec<String>,
+    /// Other things to know: "generated values of secrets are kept".
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is anything to do.
+    pub fn is_noop(&self) -> bool {
+        self.runs.is_empty() && self.changes.values().all(|change| change.action == Action::NoOp)
+    }
+
+    /// How many lines have this action.
+    pub fn count(&self, action: Action) -> usize {
+        self.changes.values().filter(|change| change.action == action).count()
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// An object is in the way that isn't ours, and nobody said to adopt it.
+    #[error("{kind} {identity} is not ours: {owner}", kind = id.word())]
+    NotOurs {
+        /// The resource.
+        id: ResourceId,
+        /// Its outside name.
+        identity: String,
+        /// What is known of its owner.
+        owner: String,
+        /// How it is named to adopt it: `namespace/acme--guestbook`.
+        handle: String,
+    },
+    /// Somebody else manages fields that would change, and nobody said to take them.
+    #[error("{kind} {identity}: {} managed by others: {}", if conflicts.len() == 1 { "one field is" } else { "some fields are" }, list(conflicts), kind = id.word())]
+    Conflicts {
+        /// The resource.
+        id: ResourceId,
+        /// Its outside name.
+        identity: String,
+        /// How it is named to take them: `deployment/acme--guestbook/web`.
+        handle: String,
+        /// The fields.
+        conflicts: Vec<Conflict>,
+    },
+    /// An object was to be adopted that would have to be made anew, which nobody but its owner may decide.
+    #[error("{kind} {identity} can't be adopted as it is: it can't be changed in {}", fields.join(", "), kind = id.word())]
+    NotAdoptable {
+        /// The resource.
+        id: ResourceId,
+        /// Its outside name.
+        identity: String,
+        /// The fields that can't be changed.
+        fields: Vec<String>,
+    },
+    /// Data would be lost, and nobody named it.
+    #[error("{kind} {identity} and its data would be deleted", kind = id.word())]
+    LosesData {
+        /// The resource.
+        id: ResourceId,
+        /// Its outside name.
+        identity: String,
+    },
+}
+
+fn list(conflicts: &[Conflict]) -> String {
+    let words: Vec<String> =
+        conflicts.iter().map(|conflict| format!("{} (by {})", conflict.path, conflict.manager)).collect();
+    words.join(", ")
+}

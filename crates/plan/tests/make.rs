@@ -1,0 +1,341 @@
+//! Plans: what they contain, and what they refuse.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may fail")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_graph::value::Digests;
+use freehold_graph::{
+    Digest, Graph, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
+};
+use freehold_plan::{
+    Action, Conflict, Inputs, Observation, Ownership, Plan, PlanError, Preview, Previous, Purpose, Recorded, make,
+    subjects,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+/// Every secret's digest is its name and a version.
+struct Versions(u32);
+
+impl Digests for Versions {
+    fn of_secret(&self, secret: &SecretRef) -> Option<Digest> {
+        Some(Digest(format!("{secret} v{}", self.0)))
+    }
+
+    fn of_text(&self, text: &str) -> Digest {
+        Digest(text.to_owned())
+    }
+}
+
+struct World {
+    graph: Graph,
+    recorded: BTreeMap<ResourceId, Recorded>,
+    observed: BTreeMap<ResourceId, Option<Observation>>,
+    previous: Option<Previous>,
+    secrets: u32,
+    purpose: Purpose,
+    adopt: BTreeSet<String>,
+    delete_data: BTreeSet<String>,
+    previews: BTreeMap<ResourceId, Preview>,
+}
+
+impl World {
+    fn empty() -> Self {
+        Self {
+            graph: Graph::default(),
+            recorded: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            previous: None,
+            secrets: 1,
+            purpose: Purpose::Deploy,
+            adopt: BTreeSet::new(),
+            delete_data: BTreeSet::new(),
+            previews: BTreeMap::new(),
+        }
+    }
+
+    fn wants(mut self, resource: Resource) -> Self {
+        self.graph.resources.insert(resource.id.clone(), resource);
+        self
+    }
+
+    fn runs(mut self, name: &str) -> Self {
+        let id = ResourceId::new("job", name);
+        let run = Run {
+            id: id.clone(),
+            provider: freehold_graph::ProviderName::Local,
+            body: Value::Null,
+            depends_on: BTreeSet::new(),
+            before: BTreeSet::new(),
+        };
+        self.graph.runs.insert(id, run);
+        self
+    }
+
+    fn plan(&self) -> Result<Plan, Vec<PlanError>> {
+        let key = StackKey {
+            target: "local".parse().unwrap(),
+            app: "app".parse().unwrap(),
+            kind: StackKind::Tenant,
+            name: "acme".parse().unwrap(),
+        };
+        let request = Request {
+            key,
+            id: StackId(Uuid::nil()),
+            tier: None,
+            artifacts: BTreeMap::new(),
+            rotations: BTreeMap::new(),
+        };
+        make(&Inputs {
+            id: Uuid::nil(),
+            purpose: self.purpose,
+            generation: 0,
+            last_revision: self.previous.as_ref().map_or(0, |previous| previous.revision),
+            definition: "",
+            request: &request,
+            graph: &self.graph,
+            recorded: &self.recorded,
+            observed: &self.observed,
+            previews: &self.previews,
+            previous: self.previous.as_ref(),
+            digests: &Versions(self.secrets),
+            adopt: &self.adopt,
+            delete_data: &self.delete_data,
+        })
+    }
+
+    /// What the world is like when all that is wanted was applied.
+    fn applied(mut self) -> Self {
+        let revision = self.previous.as_ref().map_or(0, |previous| previous.revision) + 1;
+        self.previous = Some(Previous { revision, graph: self.graph.clone() });
+        self.recorded.clear();
+        self.observed.clear();
+        for (id, resource) in &self.graph.resources {
+            let object = Some(format!("object of {id}"));
+            self.recorded.insert(id.clone(), Recorded { resource: resource.clone(), object });
+            let body = resource.body.comparable(&Versions(self.secrets));
+            let observation = Observation { object: format!("object of {id}"), ownership: Ownership::Ours, body };
+            self.observed.insert(id.clone(), Some(observation));
+        }
+        self
+    }
+
+    fn forget(mut self, id: &str) -> Self {
+        self.graph.resources.remove(&ResourceId(id.to_owned()));
+        self
+    }
+
+    fn sees(mut self, id: &str, change: impl FnOnce(&mut Observation)) -> Self {
+        let observation = self.observed.get_mut(&ResourceId(id.to_owned())).unwrap().as_mut().unwrap();
+        change(observation);
+        self
+    }
+}
+
+fn resource(id: &str, kind: ResourceType, body: Value) -> Resource {
+    let id = ResourceId(id.to_owned());
+    Resource { identity: format!("acme {}", id.name()), id, kind, body, depends_on: BTreeSet::new() }
+}
+
+fn database() -> Resource {
+    resource("database.main", ResourceType::PostgresDatabase, Value::map([("owner", Value::from("o"))]))
+}
+
+fn service(level: &str) -> Resource {
+    let env = Value::map([
+        ("LOG_LEVEL", Value::from(level)),
+        ("SESSION_KEY", Value::secret(SecretRef::Stored("session-key".to_owned()))),
+    ]);
+    resource("service.web", ResourceType::LocalService, Value::map([("env", env), ("replicas", Value::from(1_u32))]))
+}
+
+fn action(plan: &Plan, id: &str) -> Action {
+    plan.changes[&ResourceId(id.to_owned())].action
+}
+
+#[test]
+fn what_does_not_exist_is_created_and_jobs_run_once_for_the_revision() {
+    let plan = World::empty().wants(database()).wants(service("info")).runs("migrate").plan().unwrap();
+    assert_eq!((plan.count(Action::Create), plan.runs.len(), plan.revision), (2, 1, 1));
+}
+
+#[test]
+fn what_is_as_it_should_be_is_left_alone_and_makes_no_revision_and_runs_nothing() {
+    let plan = World::empty().wants(database()).wants(service("info")).runs("migrate").applied().plan().unwrap();
+    assert!(plan.is_noop());
+    assert_eq!(plan.revision, 1);
+}
+
+#[test]
+fn a_rotated_secret_restarts_exactly_its_readers_and_is_not_shown() {
+    let mut world = World::empty().wants(database()).wants(service("info")).applied();
+    world.secrets = 2;
+    let plan = world.plan().unwrap();
+    assert_eq!((action(&plan, "database.main"), action(&plan, "service.web")), (Action::NoOp, Action::Update));
+    let change = &plan.changes[&ResourceId("service.web".to_owned())];
+    assert_eq!(change.reasons, ["restarts: secret session-key changed (reads SESSION_KEY)"]);
+}
+
+#[test]
+fn what_was_changed_outside_is_called_drift_and_mended_without_a_revision() {
+    let world = World::empty().wants(service("info")).runs("migrate").applied().sees("service.web", |observation| {
+        let Value::Map(fields) = &mut observation.body else { unreachable!() };
+        fields.insert("replicas".to_owned(), Value::from(7_u32));
+    });
+    let plan = world.plan().unwrap();
+    assert_eq!(action(&plan, "service.web"), Action::Update);
+    assert!(
+        plan.changes.values().any(|change| change.reasons.iter().any(|reason| reason.starts_with("drift: replicas")))
+    );
+    assert_eq!((plan.revision, plan.runs.len()), (1, 0));
+}
+
+#[test]
+fn a_database_that_was_dropped_outside_is_told_with_its_data() {
+    let mut world = World::empty().wants(database()).applied();
+    world.observed.insert(ResourceId("database.main".to_owned()), None);
+    let plan = world.plan().unwrap();
+    let reasons = &plan.changes[&ResourceId("database.main".to_owned())].reasons;
+    assert!(reasons.iter().any(|reason| reason.contains("data is gone")), "{reasons:?}");
+}
+
+#[test]
+fn a_database_that_is_made_anew_gets_its_tables_from_the_jobs_again() {
+    let mut world = World::empty().wants(database()).runs("migrate").applied();
+    assert!(world.plan().unwrap().runs.is_empty());
+    world.observed.insert(ResourceId("database.main".to_owned()), None);
+    let plan = world.plan().unwrap();
+    assert_eq!((plan.revision, plan.runs.len()), (2, 1));
+}
+
+#[test]
+fn foreign_objects_are_refused_unless_adopted_and_other_stacks_always() {
+    let foreign = |ownership: Ownership| {
+        let mut world = World::empty().wants(database()).applied().sees("database.main", |o| o.ownership = ownership);
+        world.recorded.clear();
+        world.previous = None;
+        world
+    };
+    let mut world = foreign(Ownership::Foreign("owned by role bob".to_owned()));
+    assert!(matches!(world.plan().unwrap_err().as_slice(), [PlanError::NotOurs { .. }]));
+    world.adopt.insert("database/acme main".to_owned());
+    assert_eq!(action(&world.plan().unwrap(), "database.main"), Action::Adopt);
+    let mut world = foreign(Ownership::OtherStack(StackId(Uuid::max())));
+    world.adopt.insert("database/acme main".to_owned());
+    assert!(world.plan().is_err());
+}
+
+#[test]
+fn what_would_have_to_be_made_anew_is_not_adopted() {
+    let mut world = World::empty().wants(database()).applied();
+    world = world.sees("database.main", |o| o.ownership = Ownership::Foreign("made by bob".to_owned()));
+    world.adopt.insert("database/acme main".to_owned());
+    assert_eq!(action(&world.plan().unwrap(), "database.main"), Action::Adopt);
+    let preview = Preview { immutable: vec!["encoding".to_owned()], ..Preview::exact(Value::Null) };
+    world.previews.insert(ResourceId("database.main".to_owned()), preview);
+    let errors = world.plan().unwrap_err();
+    assert!(matches!(errors.as_slice(), [PlanError::NotAdoptable { .. }]), "{errors:?}");
+    assert!(errors[0].to_string().contains("can't be changed in encoding"), "{}", errors[0]);
+}
+
+#[test]
+fn what_cannot_be_changed_in_place_is_replaced_and_never_updated() {
+    let id = ResourceId("service.web".to_owned());
+    let mut world = World::empty().wants(service("info")).applied();
+    let immutable = || Preview { immutable: vec!["env".to_owned()], ..Preview::exact(Value::Null) };
+    world.previews.insert(id.clone(), immutable());
+    assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::Replace);
+    // Naming it to take somebody's fields makes it no less of a replacement.
+    let conflicts = vec![Conflict { path: "env".to_owned(), manager: "kubectl-edit".to_owned() }];
+    world.previews.insert(id.clone(), Preview { conflicts: conflicts.clone(), ..immutable() });
+    assert!(matches!(world.plan().unwrap_err().as_slice(), [PlanError::Conflicts { .. }]));
+    let handle = format!("service/{}", world.graph.resources[&id].identity);
+    world.adopt.insert(handle);
+    assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::Replace);
+    world.previews.insert(id, Preview { conflicts, ..Preview::exact(Value::Null) });
+    assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::Adopt);
+}
+
+#[test]
+fn data_is_deleted_or_replaced_only_where_it_was_named() {
+    let mut world = World::empty().wants(database()).wants(service("info")).applied().forget("database.main");
+    assert!(matches!(world.plan().unwrap_err().as_slice(), [PlanError::LosesData { .. }]));
+    world.delete_data.insert("main".to_owned());
+    let plan = world.plan().unwrap();
+    assert!(plan.changes[&ResourceId("database.main".to_owned())].loses_data);
+
+    let replaced = World::empty().wants(database()).applied().sees("database.main", |observation| {
+        observation.body = Value::map([("owner", Value::from("somebody else"))]);
+    });
+    assert!(matches!(replaced.plan().unwrap_err().as_slice(), [PlanError::LosesData { .. }]));
+}
+
+#[test]
+fn a_destroy_deletes_all_that_is_ours_and_nothing_else() {
+    let mut world =
+        World::empty().wants(database()).wants(service("info")).applied().sees("service.web", |observation| {
+            observation.ownership = Ownership::Foreign("somebody".to_owned());
+        });
+    world.graph = Graph::default();
+    world.purpose = Purpose::Destroy { dump: true };
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.changes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["database.main"]);
+    assert_eq!(plan.notes.len(), 1);
+}
+
+#[test]
+fn a_changed_outside_name_deletes_the_old_object_and_creates_the_new_one() {
+    let route = |host: &str| Resource {
+        identity: host.to_owned(),
+        ..resource("route.web", ResourceType::LocalRoute, Value::map([("host", Value::from(host))]))
+    };
+    let mut world = World::empty().wants(route("old.localhost")).applied().wants(route("new.localhost"));
+    let old = world.observed.remove(&ResourceId("route.web".to_owned())).unwrap();
+    world.observed.insert(ResourceId("route.web@old.localhost".to_owned()), old);
+    world.observed.insert(ResourceId("route.web".to_owned()), None);
+    assert_eq!(subjects(&world.graph, &world.recorded).len(), 2);
+    let plan = world.plan().unwrap();
+    assert_eq!(action(&plan, "route.web"), Action::Create);
+    assert_eq!(action(&plan, "route.web@old.localhost"), Action::Delete);
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Integer),
+        "[a-z]{0,6}".prop_map(Value::Text),
+        "[a-z]{1,3}".prop_map(|name| Value::secret(SecretRef::Stored(name))),
+    ];
+    leaf.prop_recursive(3, 20, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            proptest::collection::btree_map("[a-z]{1,4}", inner, 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_of_what_was_just_applied_changes_nothing(bodies in proptest::collection::vec(value(), 1..6)) {
+        let world = bodies.into_iter().enumerate().fold(World::empty(), |world, (number, body)| {
+            world.wants(resource(&format!("service.s{number}"), ResourceType::LocalService, body))
+        });
+        prop_assert!(world.applied().plan().unwrap().is_noop());
+    }
+
+    #[test]
+    fn a_plan_survives_being_stored(body in value()) {
+        let plan = World::empty().wants(resource("service.web", ResourceType::LocalService, body)).plan().unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn any_difference_of_a_body_is_seen(before in value(), after in value()) {
+        prop_assume!(before != after && before != Value::Null && after != Value::Null);
+        let world = World::empty().wants(resource("service.web", ResourceType::LocalService, Value::map([("x", before)])));
+        let world = world.applied().wants(resource("service.web", ResourceType::LocalService, Value::map([("x", after)])));
+        prop_assert!(!world.plan().unwrap().is_noop());
+    }
+}

@@ -1,0 +1,180 @@
+//! Making an object what it should be.
+//!
+//! Server-side apply merges silently into whatever is there, so it is looked at first, if that wasn't done a moment ago: what is
+//! changed is that very object as it was seen (uid and resource version), what is made must not have been there. If one appears in between all the same, the fields that
+//! went into it are taken back, and the step stops.
+
+use freehold_engine::{Context, Performed, ProviderError, Revealed};
+use freehold_graph::{Resource, StackId, Value};
+use freehold_plan::observation::Ownership;
+use serde_json::{Value as Json, json};
+
+use crate::body;
+use crate::cluster::Cluster;
+use crate::error::{ClusterError, Reason};
+use crate::mark;
+use crate::object::Place;
+use crate::observe;
+use crate::preview;
+use crate::render::{self, Texts};
+use crate::request::{MANAGER, Request};
+
+/// Controllers write to objects all the time: how often a look is repeated when one was quicker.
+pub(crate) const LOOKS: u32 = 20;
+
+/// A resource to apply.
+pub(crate) struct Wanted<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) desired: &'a Value,
+    pub(crate) object: Option<&'a str>,
+    pub(crate) adopt: bool,
+}
+
+/// Applies.
+pub(crate) async fn apply(
+    cluster: &Cluster,
+    context: &Context,
+    wanted: &Wanted<'_>,
+) -> Result<Performed, ProviderError> {
+    let Wanted { resource, desired, .. } = *wanted;
+    let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
+    let revealed = Revealed::all(context, &resource.body).await?;
+    let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
+    let mut first: Option<Value> = None;
+    for _ in 0..LOOKS {
+        let Some(live) = cluster.last_look(&place, context.deadline).await? else {
+            return create(cluster, context, wanted, &place, &manifest).await;
+        };
+        may_change(&place, &live, context.stack, wanted)?;
+        let seen = body::comparable(resource.kind, &live, &resource.body);
+        if first.as_ref().is_some_and(|first| *first != seen) {
+            return Err(outdated(&place, "was changed while it was being applied"));
+        }
+        first = Some(seen);
+        let request = Request::apply(&place, &bound(&manifest, &live), wanted.adopt);
+        match cluster.send(&request, context.deadline).await {
+            Ok(answer) => return Ok(performed(&answer.body)),
+            Err(error) if error.reason() == Some(Reason::Changed) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Err(ProviderError::retryable(format!("{place} is being written to by others all the time")))
+}
+
+/// To this very object, as it was seen.
+pub(crate) fn bound(manifest: &Json, live: &Json) -> Json {
+    let mut manifest = manifest.clone();
+    if let Some(Json::Object(metadata)) = manifest.get_mut("metadata") {
+        for name in ["uid", "resourceVersion"] {
+            metadata.insert(name.to_owned(), live.pointer(&format!("/metadata/{name}")).cloned().unwrap_or_default());
+        }
+    }
+    manifest
+}
+
+async fn create(
+    cluster: &Cluster,
+    context: &Context,
+    wanted: &Wanted<'_>,
+    place: &Place,
+    manifest: &Json,
+) -> Result<Performed, ProviderError> {
+    if wanted.object.is_some() {
+        return Err(outdated(place, "was there when the plan was made and is gone now"));
+    }
+    let answer = match cluster.send(&Request::apply(place, manifest, false), context.deadline).await {
+        Ok(answer) => answer,
+        // Two requests at once: whoever asks looks again.
+        Err(error) if matches!(error.reason(), Some(Reason::Changed | Reason::Exists)) => {
+            return Err(ProviderError::retryable(format!("{place} appeared while it was being made")));
+        }
+        Err(error) => return Err(refused(error)),
+    };
+    if answer.is_created() {
+        return Ok(performed(&answer.body));
+    }
+    let others = others(&answer.body);
+    if others.is_empty() {
+        // An earlier call of ours, thought to be lost, has arrived.
+        return Err(ProviderError::retryable(format!("{place} appeared while it was being made")));
+    }
+    let message = format!("{place} was made by {} at the same moment", others.join(", "));
+    let withdrawn = withdraw(cluster, context, place, &answer.body).await;
+    let detail = match withdrawn {
+        Ok(()) => vec!["our fields were taken back; it is as its owner made it".to_owned()],
+        Err(error) => vec![format!("our fields could not be taken back: {error}")],
+    };
+    let help = Some("find out who made it; then rename or remove it, and run the same command again".to_owned());
+    Err(ProviderError::Rejected { code: "FH1208", message, detail, help })
+}
+
+/// Gives up all fields that are only ours. None was taken from anybody, so the object is as it was.
+async fn withdraw(cluster: &Cluster, context: &Context, place: &Place, live: &Json) -> Result<(), ClusterError> {
+    let empty = json!({
+        "apiVersion": place.kind.api_version(),
+        "kind": place.kind.name,
+        "metadata": {"name": place.name, "namespace": place.namespace, "uid": mark::uid(live)},
+    });
+    cluster.send(&Request::apply(place, &empty, false), context.deadline).await.map(|_| ())
+}
+
+/// Who else manages fields of an object.
+fn others(object: &Json) -> Vec<String> {
+    let entries = object.pointer("/metadata/managedFields").and_then(Json::as_array).into_iter().flatten();
+    let own = entries.filter(|entry| entry.get("subresource").is_none());
+    let names = own.filter_map(|entry| entry.get("manager")?.as_str());
+    names.filter(|name| *name != MANAGER).map(str::to_owned).collect()
+}
+
+/// Whether what is there may be changed.
+fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -> Result<(), ProviderError> {
+    let not_ours = |owner: String| ProviderError::Rejected {
+        code: "FH0801",
+        message: format!("{place} is left alone: {owner}"),
+        detail: Vec::new(),
+        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
+    };
+    match mark::ownership(live, stack) {
+        Ownership::Ours => {}
+        Ownership::Foreign(_) if wanted.adopt => {}
+        Ownership::Foreign(owner) => return Err(not_ours(owner)),
+        Ownership::OtherStack(other) => return Err(not_ours(format!("it belongs to stack {other}"))),
+    }
+    if wanted.object.is_some_and(|object| object != mark::uid(live)) {
+        return Err(outdated(place, "is not the object any more that the plan was made for"));
+    }
+    match mark::deletion(live) {
+        Some(since) => Err(preview::being_deleted(place, since, live)),
+        None => Ok(()),
+    }
+}
+
+fn outdated(place: &Place, why: &str) -> ProviderError {
+    ProviderError::Rejected {
+        code: "FH0901",
+        message: format!("the plan is outdated: {place} {why}"),
+        detail: Vec::new(),
+        help: Some("run the same command again to get a plan that rests on what is there now".to_owned()),
+    }
+}
+
+/// Fields of others are named one by one.
+fn refused(error: ClusterError) -> ProviderError {
+    let detail: Vec<String> = match &error {
+        ClusterError::Refused { refusal, .. } => preview::conflicts(refusal)
+            .into_iter()
+            .map(|conflict| format!("{} is managed by {}", conflict.path, conflict.manager))
+            .collect(),
+        _ => Vec::new(),
+    };
+    match error.into() {
+        ProviderError::Rejected { code, message, help, .. } if !detail.is_empty() => {
+            ProviderError::Rejected { code, message, detail, help }
+        }
+        other => other,
+    }
+}
+
+fn performed(object: &Json) -> Performed {
+    Performed { object: Some(mark::uid(object).to_owned()), note: None }
+}

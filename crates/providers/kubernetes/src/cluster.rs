@@ -1,0 +1,281 @@
+//! A cluster: how it is reached, and which one it is.
+//!
+//! One client with kept connections for each cluster, shared by everything that talks to it; the limit of requests at once is
+//! shared, too. A cluster is known by the uid of its namespace `kube-system`, whatever its address is.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use freehold_graph::SecretText;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use crate::error::ClusterError;
+use crate::limit::Limit;
+use crate::looks::Looks;
+use crate::object::{NAMESPACE, Place};
+use crate::request::Request;
+
+/// How long a first contact may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long the answer to "which cluster is this" holds.
+const SURE: Duration = Duration::from_secs(2);
+const A_MOMENT: Duration = Duration::from_secs(2);
+/// How long after a lost connection a refusal for want of permission is not believed.
+const STARTING: Duration = Duration::from_secs(20);
+/// At once, at first, at the least, at the most.
+const REQUESTS: (usize, usize, usize) = (16, 2, 48);
+
+/// How to get at a cluster.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// A kubeconfig (YAML) whose current context is the one to use. It carries everything itself: no files, no programs.
+    Kubeconfig(SecretText),
+    /// As a Pod of that cluster, with the token of its service account.
+    InCluster,
+}
+
+/// A cluster that has answered.
+pub struct Cluster {
+    client: Client,
+    server: String,
+    identity: String,
+    version: String,
+    limit: Limit,
+    /// When it was last seen to be the same cluster.
+    sure: Mutex<Instant>,
+    /// When a connection was last lost.
+    lost: Mutex<Option<Instant>>,
+    /// Namespaces that were not there a moment ago, which spares a plan many useless questions.
+    absent: Mutex<BTreeMap<String, Instant>>,
+    looks: Looks,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("server", &self.server)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Connects, and asks the cluster who it is.
+    ///
+    /// # Errors
+    /// The credentials can't be used, or the cluster doesn't answer or doesn't let us in.
+    pub async fn connect(access: &Access) -> Result<Self, ClusterError> {
+        let mut config = config(access).await?;
+        // Repeated is what `send` says, and nothing else.
+        config.default_retry = false;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = Client::try_from(config).map_err(|error| ClusterError::Kubeconfig {
+            why: error.to_string(),
+            help: "check its certificates and its token".to_owned(),
+        })?;
+        let (start, least, most) = REQUESTS;
+        let limit = Limit::new(start, least, most);
+        let sure = Mutex::new(Instant::now());
+        let (identity, version, absent) = (String::new(), String::new(), Mutex::default());
+        let mut cluster = Self {
+            client,
+            server,
+            identity,
+            version,
+            limit,
+            sure,
+            lost: Mutex::default(),
+            absent,
+            looks: Looks::default(),
+        };
+        let deadline = Instant::now() + CONNECT;
+        cluster.identity = cluster.ask_identity(deadline).await?;
+        cluster.version = cluster.ask_version(deadline).await?;
+        Ok(cluster)
+    }
+
+    /// The uid of its namespace `kube-system`.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// `v1.36.3`
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The client itself, for logs and watches. [`Self::send`] is for everything else.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    pub(crate) const fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// Makes sure that it is still the cluster that it has to be. What was found out holds for some seconds.
+    ///
+    /// # Errors
+    /// It is another one, or doesn't say.
+    pub async fn is_still(&self, expected: &str, deadline: Instant) -> Result<(), ClusterError> {
+        let wrong = |found: &str| ClusterError::WrongCluster { expected: expected.to_owned(), found: found.to_owned() };
+        if self.identity != expected {
+            return Err(wrong(&self.identity));
+        }
+        let seen = *self.sure.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.elapsed() < SURE {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let found = self.ask_identity(deadline).await?;
+        if found != expected {
+            return Err(wrong(&found));
+        }
+        *self.sure.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        Ok(())
+    }
+
+    /// A connection was lost.
+    pub(crate) fn note_lost(&self) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the API server may have started a moment ago, and not have read its permissions yet: then it forbids everything.
+    pub(crate) fn may_be_starting(&self) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|lost| lost.elapsed() < STARTING)
+    }
+
+    /// A namespace was found not to be there.
+    pub(crate) fn note_absent(&self, namespace: &str) {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        absent.retain(|_, seen| seen.elapsed() < A_MOMENT);
+        absent.insert(namespace.to_owned(), Instant::now());
+    }
+
+    /// Whether a namespace was not there a moment ago.
+    pub(crate) fn is_absent(&self, namespace: &str) -> bool {
+        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        absent.get(namespace).is_some_and(|seen| seen.elapsed() < A_MOMENT)
+    }
+
+    async fn ask_identity(&self, deadline: Instant) -> Result<String, ClusterError> {
+        let place = Place::named(NAMESPACE, None, "kube-system");
+        let request = Request::get(&place);
+        let answer = self.send(&request, deadline).await?;
+        let uid = answer.body.pointer("/metadata/uid").and_then(Json::as_str);
+        uid.map(str::to_owned)
+            .ok_or_else(|| ClusterError::Answer { doing: request.doing(), why: "a namespace without a uid".to_owned() })
+    }
+
+    async fn ask_version(&self, deadline: Instant) -> Result<String, ClusterError> {
+        let doing = || "asking for the version".to_owned();
+        let ask = self.client.apiserver_version();
+        match tokio::time::timeout_at(deadline, ask).await {
+            Ok(Ok(info)) => Ok(info.git_version),
+            Ok(Err(error)) => Err(ClusterError::Answer { doing: doing(), why: error.to_string() }),
+            Err(_) => Err(ClusterError::Unreachable {
+                doing: doing(),
+                server: self.server.clone(),
+                why: "not in time".to_owned(),
+                uncertain: false,
+            }),
+        }
+    }
+}
+
+async fn config(access: &Access) -> Result<Config, ClusterError> {
+    let fault = |why: String, help: &str| ClusterError::Kubeconfig { why, help: help.to_owned() };
+    match access {
+        Access::InCluster => Config::incluster().map_err(|error| {
+            fault(error.to_string(), "an in-cluster target only works where Freehold runs as a Pod of that cluster")
+        }),
+        Access::Kubeconfig(yaml) => {
+            let made = "make one with `kubectl config view --minify --flatten`, or with a service account's token";
+            // What the parser says quotes the lines around the fault, which may hold a token or a key.
+            let kubeconfig = Kubeconfig::from_yaml(yaml.reveal())
+                .map_err(|_| fault("it is no kubeconfig in YAML".to_owned(), made))?;
+            self_contained(&kubeconfig).map_err(|why| {
+                let help = "let the target use a service account: apply what `freehold target rbac` prints, and give its token";
+                fault(why, help)
+            })?;
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fault(error.to_string(), made))
+        }
+    }
+}
+
+/// The platform runs on another machine than the one that the kubeconfig was made for, and runs nobody's programs: whatever
+/// the kubeconfig needs has to be in it.
+fn self_contained(kubeconfig: &Kubeconfig) -> Result<(), String> {
+    for named in &kubeconfig.clusters {
+        let Some(cluster) = &named.cluster else { continue };
+        if cluster.insecure_skip_tls_verify == Some(true) {
+            return Err(format!("cluster {} turns off the check of the server's certificate", named.name));
+        }
+        let plain = cluster.server.as_deref().and_then(|server| server.strip_prefix("http://"));
+        if plain.is_some_and(|server| !is_loopback(server)) {
+            return Err(format!(
+                "cluster {} is reached without TLS, so everybody on the way could read the token",
+                named.name
+            ));
+        }
+        if cluster.certificate_authority.is_some() {
+            return Err(format!("cluster {} names a file for its certificate authority", named.name));
+        }
+    }
+    for named in &kubeconfig.auth_infos {
+        let Some(user) = &named.auth_info else { continue };
+        let AuthInfo { exec, auth_provider, token_file, client_certificate, client_key, .. } = user;
+        if let Some(exec) = exec {
+            let program = exec.command.clone().unwrap_or_else(|| "a program".to_owned());
+            return Err(format!("user {} gets credentials by running {program}", named.name));
+        }
+        if auth_provider.is_some() {
+            return Err(format!("user {} gets credentials from an auth provider", named.name));
+        }
+        if token_file.is_some() || client_certificate.is_some() || client_key.is_some() {
+            return Err(format!("user {} names files instead of the credentials themselves", named.name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a host with an optional port and path is this machine.
+fn is_loopback(server: &str) -> bool {
+    let Ok(uri) = format!("http://{server}").parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_read_is_not_quoted() {
+        let secret = "c2VjcmV0LXRva2Vu";
+        for text in [
+            format!("apiVersion: v1\nusers:\n- name: a\n  user:\n    token: {secret}\n   broken: [\n"),
+            format!("apiVersion: v1\nusers:\n- name: a\n  user:\n    token: [{secret}]\n"),
+            format!("users: {secret}\n"),
+            secret.to_owned(),
+        ] {
+            let error = config(&Access::Kubeconfig(SecretText::new(text))).await.map(|_| ()).unwrap_err();
+            assert_eq!(error.code(), "FH1203");
+            assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Deleting an object, and waiting until it is gone.
+//!
+//! Only the object with the recorded uid and the stack's mark is deleted. Finalizers are waited for and named, never removed.
+//! A namespace takes along what is in it: it goes only when nothing there is somebody else's.
+
+use std::time::Duration;
+
+use freehold_engine::{Context, Lookup, Performed, ProviderError};
+use freehold_graph::ResourceType;
+use freehold_plan::observation::Ownership;
+use serde_json::Value as Json;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::Cluster;
+use crate::error::{ClusterError, Reason};
+use crate::holders;
+use crate::mark;
+use crate::object::{NAMESPACE, Place};
+use crate::observe;
+use crate::request::Request;
+use crate::strangers;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Before the deadline: the time to find out and say what holds the object.
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
+/// Deletes.
+pub(crate) async fn delete(
+    cluster: &Cluster,
+    context: &Context,
+    lookup: &Lookup,
+    object: Option<&str>,
+) -> Result<Performed, ProviderError> {
+    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+    // Never from memory: "gone" ends the step.
+    let Some(live) = cluster.look(&place, context.deadline).await? else { return Ok(Performed::default()) };
+    may_delete(&place, &live, context, object)?;
+    let uid = mark::uid(&live);
+    if mark::deletion(&live).is_none() {
+        if place.kind == NAMESPACE {
+            strangers::none(cluster, &place, context.stack, context.deadline).await?;
+        }
+        let request = Request::delete(&place, uid, propagation(lookup.kind));
+        match cluster.send(&request, context.deadline).await {
+            Ok(_) => {}
+            Err(error) if error.reason() == Some(Reason::Absent) => return Ok(Performed::default()),
+            // Another object has that name by now.
+            Err(error) if error.reason() == Some(Reason::Changed) => return Err(not_that(&place, &error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    wait(cluster, &place, uid, context.deadline).await
+}
+
+/// What runs Pods goes when they are gone.
+const fn propagation(kind: ResourceType) -> &'static str {
+    match kind {
+        ResourceType::Deployment | ResourceType::CronJob | ResourceType::CloudNativePg => "Foreground",
+        _ => "Background",
+    }
+}
+
+fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str>) -> Result<(), ProviderError> {
+    match mark::ownership(live, context.stack) {
+        Ownership::Ours => {}
+        Ownership::Foreign(owner) => return Err(not_that(place, &owner)),
+        Ownership::OtherStack(other) => return Err(not_that(place, &format!("it belongs to stack {other}"))),
+    }
+    let uid = mark::uid(live);
+    match object {
+        Some(object) if object != uid => Err(not_that(place, &format!("it is {uid}, and the plan means {object}"))),
+        _ => Ok(()),
+    }
+}
+
+fn not_that(place: &Place, why: &str) -> ProviderError {
+    ProviderError::Rejected {
+        code: "FH0804",
+        message: format!("{place} is left alone: {why}"),
+        detail: Vec::new(),
+        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
+    }
+}
+
+async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) -> Result<Performed, ProviderError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let live = match cluster.look(place, deadline).await {
+            Ok(live) => live.filter(|live| mark::uid(live) == uid),
+            // It was sent and accepted; whether it is gone can be seen later.
+            Err(error @ ClusterError::Unreachable { .. }) => {
+                return Err(ProviderError::retryable(format!("waiting for {place} to be gone: {error}")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(live) = live else { return Ok(Performed::default()) };
+        if Instant::now() + pause + LAST_WORDS >= deadline {
+            return Err(held(cluster, place, &live, deadline).await);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The object doesn't go: what holds it.
+async fn held(cluster: &Cluster, place: &Place, live: &Json, deadline: Instant) -> ProviderError {
+    let mut detail: Vec<String> = mark::finalizers(live)
+        .into_iter()
+        .map(|finalizer| format!("{place} is held by its finalizer {finalizer}"))
+        .collect();
+    if place.kind == NAMESPACE {
+        detail.extend(holders::of_namespace(cluster, &place.name, live, deadline).await);
+    }
+    ProviderError::Rejected {
+        code: "FH1210",
+        message: format!("{place} is being deleted and does not go away"),
+        detail,
+        help: Some(
+            "see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself"
+                .to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,50 @@
+//! Objects of a cluster, through its API server.
+//!
+//! ```text
+//! provider ── observe · preview · apply · delete · owned       what the engine asks for
+//!    │          └── render (bodies → manifests) · projection (objects → comparable bodies)
+//!    ├── readiness (why something isn't ready) · run (jobs) · logs
+//! target ── survey · permission · scratch · scan               what a cluster has to be like
+//! rbac (the permissions that all of this needs)
+//! cluster ── request (retries, deadlines) · limit (how much at once) · error (what came back)
+//! object (which kinds there are, and where)
+//! ```
+//!
+//! What always holds: an object without the stack's mark is never changed or deleted, unless it was named to be adopted;
+//! fields that others manage are never taken silently; no finalizer is ever removed; nothing is done to another cluster than the
+//! target's; "there is none" is only said where the API server said so of that very object; a plan reveals no secret.
+
+mod apply;
+mod body;
+mod cluster;
+mod delete;
+mod document;
+mod error;
+mod holders;
+mod limit;
+mod logs;
+mod looks;
+mod mark;
+mod neighbour;
+mod object;
+mod observe;
+mod owned;
+mod preview;
+mod projection;
+mod provider;
+mod rbac;
+mod reader;
+mod readiness;
+mod render;
+mod request;
+mod run;
+mod strangers;
+mod target;
+mod trouble;
+
+pub use cluster::{Access, Cluster};
+pub use error::ClusterError;
+pub use logs::{LogLine, LogQuery};
+pub use provider::KubernetesProvider;
+pub use rbac::rbac;
+pub use target::{Finding, Level, SCRATCH_NAMESPACE, Wanted, check, discover, prepare, release, scan_all_groups};

@@ -1,0 +1,175 @@
+//! The kinds of objects that a stack can consist of, and where the API server has them.
+
+use freehold_graph::ResourceType;
+
+/// A kind of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Kind {
+    /// Empty for the core.
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    /// As in manifests: `Deployment`.
+    pub(crate) name: &'static str,
+    /// As in paths: `deployments`.
+    pub(crate) plural: &'static str,
+    pub(crate) namespaced: bool,
+}
+
+/// A kind of objects in namespaces.
+pub(crate) const fn kind(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> Kind {
+    Kind { group, version, name, plural, namespaced: true }
+}
+
+pub(crate) const NAMESPACE: Kind = Kind { namespaced: false, ..kind("", "v1", "Namespace", "namespaces") };
+pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
+pub(crate) const SERVICE: Kind = kind("", "v1", "Service", "services");
+pub(crate) const DEPLOYMENT: Kind = kind("apps", "v1", "Deployment", "deployments");
+pub(crate) const CRON_JOB: Kind = kind("batch", "v1", "CronJob", "cronjobs");
+/// Not a resource: runs leave them behind.
+pub(crate) const JOB: Kind = kind("batch", "v1", "Job", "jobs");
+/// Not a resource: Deployments and Jobs make them.
+pub(crate) const POD: Kind = kind("", "v1", "Pod", "pods");
+
+/// The kind of a resource's object; `None` for what isn't in a cluster.
+pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
+    Some(match resource {
+        ResourceType::Namespace => NAMESPACE,
+        ResourceType::ResourceQuota => kind("", "v1", "ResourceQuota", "resourcequotas"),
+        ResourceType::LimitRange => kind("", "v1", "LimitRange", "limitranges"),
+        ResourceType::NetworkPolicy => kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+        ResourceType::ServiceAccount => kind("", "v1", "ServiceAccount", "serviceaccounts"),
+        ResourceType::ClusterSecret => SECRET,
+        ResourceType::ConfigMap => kind("", "v1", "ConfigMap", "configmaps"),
+        ResourceType::PersistentVolumeClaim => kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+        ResourceType::Deployment => DEPLOYMENT,
+        ResourceType::CronJob => CRON_JOB,
+        ResourceType::ClusterService => SERVICE,
+        ResourceType::PodDisruptionBudget => kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        ResourceType::HorizontalPodAutoscaler => {
+            kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+        }
+        ResourceType::HttpRoute => kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        ResourceType::ListenerSet => kind("gateway.networking.k8s.io", "v1", "ListenerSet", "listenersets"),
+        ResourceType::Certificate => kind("cert-manager.io", "v1", "Certificate", "certificates"),
+        ResourceType::CloudNativePg => kind("postgresql.cnpg.io", "v1", "Cluster", "clusters"),
+        ResourceType::StoreSecret
+        | ResourceType::PostgresRoles
+        | ResourceType::PostgresDatabase
+        | ResourceType::LocalService
+        | ResourceType::LocalSchedule
+        | ResourceType::LocalRoute => return None,
+    })
+}
+
+impl Kind {
+    /// `apps/v1`, or `v1` for the core.
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The kind in lower case, which people read and `kubectl` understands.
+    pub(crate) fn word(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
+    /// As RBAC names it: `deployments.apps`.
+    pub(crate) fn resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// How to install it, for kinds that don't come with Kubernetes.
+    pub(crate) fn installation(&self) -> Option<&'static str> {
+        match self.group {
+            "gateway.networking.k8s.io" => Some(
+                "install the Gateway API's definitions (standard channel; ListenerSet since 1.6): https://gateway-api.sigs.k8s.io/guides/",
+            ),
+            "cert-manager.io" => Some("install cert-manager: https://cert-manager.io/docs/installation/"),
+            "postgresql.cnpg.io" => {
+                Some("install CloudNativePG: https://cloudnative-pg.io/documentation/current/installation_upgrade/")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One object's place, or with an empty name that of all of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) kind: Kind,
+    /// `None` for what has none, and for all namespaces.
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+}
+
+impl Place {
+    /// Of an identity: `namespace/name`, or `name`.
+    pub(crate) fn of(kind: Kind, identity: &str) -> Self {
+        match identity.split_once('/') {
+            Some((namespace, name)) if kind.namespaced => Self::named(kind, Some(namespace), name),
+            _ => Self::named(kind, None, identity),
+        }
+    }
+
+    pub(crate) fn named(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
+        Self { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() }
+    }
+
+    /// All of a kind: in one namespace, or everywhere.
+    pub(crate) fn all(kind: Kind, namespace: Option<&str>) -> Self {
+        Self::named(kind, namespace, "")
+    }
+
+    /// The same name in another namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: self.namespace.as_ref().map(|_| namespace.to_owned()), ..self.clone() }
+    }
+
+    /// `/apis/apps/v1/namespaces/acme--guestbook/deployments/web`
+    pub(crate) fn path(&self) -> String {
+        let Kind { group, version, plural, .. } = self.kind;
+        let mut path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        if let Some(namespace) = &self.namespace {
+            path.push_str("/namespaces/");
+            path.push_str(namespace);
+        }
+        path.push('/');
+        path.push_str(plural);
+        if !self.name.is_empty() {
+            path.push('/');
+            path.push_str(&self.name);
+        }
+        path
+    }
+}
+
+impl std::fmt::Display for Place {
+    /// `deployment acme--guestbook/web`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.namespace, self.name.as_str()) {
+            (Some(namespace), "") => write!(f, "{} in {namespace}", self.kind.plural),
+            (None, "") => f.write_str(self.kind.plural),
+            (Some(namespace), name) => write!(f, "{} {namespace}/{name}", self.kind.word()),
+            (None, name) => write!(f, "{} {name}", self.kind.word()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_a_cluster_has_a_kind_whose_word_people_read() {
+        for resource in ResourceType::KUBERNETES {
+            assert_eq!(of(resource).map(|kind| kind.word()).as_deref(), Some(resource.word()));
+        }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_api() {
+        let path = |kind: Kind, identity: &str| Place::of(kind, identity).path();
+        assert_eq!(path(DEPLOYMENT, "a/web"), "/apis/apps/v1/namespaces/a/deployments/web");
+        assert_eq!(path(NAMESPACE, "a"), "/api/v1/namespaces/a");
+        assert_eq!(Place::all(JOB, None).path(), "/apis/batch/v1/jobs");
+    }
+}

@@ -1,0 +1,40 @@
+//! Looking at one object.
+
+use freehold_engine::{Lookup, ProviderError};
+use freehold_graph::{ResourceId, ResourceType, StackId};
+use freehold_plan::Observation;
+use tokio::time::Instant;
+
+use crate::body;
+use crate::cluster::Cluster;
+use crate::mark;
+use crate::object::{self, Place};
+
+/// Where a resource's object is.
+pub(crate) fn place(id: &ResourceId, kind: ResourceType, identity: &str) -> Result<Place, ProviderError> {
+    let not_mine = || ProviderError::rejected("FH0906", format!("{id} is not a thing of a cluster"));
+    Ok(Place::of(object::of(kind).ok_or_else(not_mine)?, identity))
+}
+
+/// What is there; `None` if there is certainly nothing.
+pub(crate) async fn observe(
+    cluster: &Cluster,
+    stack: StackId,
+    lookup: &Lookup,
+    deadline: Instant,
+) -> Result<Option<Observation>, ProviderError> {
+    let place = place(&lookup.id, lookup.kind, &lookup.identity)?;
+    let asked = Instant::now();
+    let object = cluster.look(&place, deadline).await?;
+    if object.is_none() && lookup.kind == ResourceType::Namespace {
+        // Nothing has to be tried out in it to find that out again.
+        cluster.note_absent(&place.name);
+    }
+    let observation = object.as_ref().map(|object| Observation {
+        object: mark::uid(object).to_owned(),
+        ownership: mark::ownership(object, stack),
+        body: body::comparable(lookup.kind, object, &lookup.body),
+    });
+    cluster.looks().keep(&place, asked, object);
+    Ok(observation)
+}

@@ -1,0 +1,377 @@
+//! What would come of a change: the API server does everything but the change (server-side apply, dry run), with defaults,
+//! validation and admission.
+//!
+//! What doesn't have its namespace yet is tried out in the target's scratch namespace, under its own name. What can't be tried out
+//! comes out as it is desired, with a note that says so. No secret is revealed: a Secret is tried out with placeholders.
+
+use freehold_engine::ProviderError;
+use freehold_engine::provider::Proposal;
+use freehold_graph::value::Special;
+use freehold_graph::{Effect, ResourceType, Value, descriptor};
+use freehold_plan::change::FieldChange;
+use freehold_plan::observation::Ownership;
+use freehold_plan::{Conflict, Observation, Preview, diff};
+use serde_json::{Map, Value as Json};
+use tokio::time::Instant;
+
+use crate::apply::{self, LOOKS};
+use crate::body;
+use crate::cluster::Cluster;
+use crate::error::{ClusterError, Reason, Refusal};
+use crate::mark;
+use crate::object::Place;
+use crate::observe;
+use crate::render::{self, Texts};
+use crate::request::{Answer, Request};
+
+/// Appended to a name that is taken in the scratch namespace.
+const OTHER_NAME: &str = "-trial";
+
+/// A change that is tried out.
+pub(crate) struct Trial<'a> {
+    cluster: &'a Cluster,
+    /// The namespace for what has none yet.
+    scratch: Option<&'a str>,
+    proposal: &'a Proposal<'a>,
+    place: Place,
+    deadline: Instant,
+}
+
+/// What a trial gave.
+enum Tried {
+    /// The object as it would be.
+    Object(Box<Json>),
+    /// It could not be tried out; why.
+    Not(String),
+    /// These fields can't be changed.
+    Immutable(Vec<String>),
+}
+
+/// Why there is no preview.
+enum Stop {
+    Cluster(Box<ClusterError>),
+    Provider(ProviderError),
+}
+
+impl From<ClusterError> for Stop {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
+}
+
+impl From<ProviderError> for Stop {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(
+        cluster: &'a Cluster,
+        scratch: Option<&'a str>,
+        proposal: &'a Proposal<'a>,
+        deadline: Instant,
+    ) -> Result<Self, ProviderError> {
+        let resource = proposal.resource;
+        let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
+        Ok(Self { cluster, scratch, proposal, place, deadline })
+    }
+
+    /// Finds out.
+    pub(crate) async fn preview(&self) -> Result<Preview, ProviderError> {
+        match self.proposal.observed {
+            None => self.creation().await,
+            // The plan refuses it anyway.
+            Some(seen) if seen.ownership != Ownership::Ours && !self.proposal.adopt => Ok(self.untried(None)),
+            Some(seen) => self.change(seen).await,
+        }
+    }
+
+    async fn creation(&self) -> Result<Preview, ProviderError> {
+        let manifest = self.manifest(&Map::new())?;
+        let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.is_absent(namespace));
+        if known {
+            let request = Request::apply(&self.place, &manifest, false).dry_run();
+            match self.cluster.send(&request, self.deadline).await {
+                Ok(answer) if answer.is_created() => return Ok(self.made(&answer.body)),
+                Ok(_) => return Err(ProviderError::retryable(format!("{} was made while the plan was", self.place))),
+                Err(error) => match error.reason() {
+                    Some(Reason::NamespaceAbsent) => {
+                        if let Some(namespace) = &self.place.namespace {
+                            self.cluster.note_absent(namespace);
+                        }
+                    }
+                    // Dry runs don't add up: whether the quota is enough is for the plan to say.
+                    Some(Reason::Quota | Reason::QuotaUncounted) => {}
+                    Some(Reason::NoDryRun(webhook)) => return Ok(self.untried(Some(side_effects(&webhook)))),
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+        match self.elsewhere(manifest).await? {
+            Tried::Object(object) => Ok(self.made(&object)),
+            Tried::Not(why) => Ok(self.untried(Some(why))),
+            Tried::Immutable(_) => Ok(self.untried(None)),
+        }
+    }
+
+    /// Tried out on the object as it was just seen, or what controllers write in between would look like a change of ours.
+    async fn change(&self, seen: &Observation) -> Result<Preview, ProviderError> {
+        for _ in 0..LOOKS {
+            let live = self.cluster.last_look(&self.place, self.deadline).await?;
+            let Some(live) = live.filter(|live| mark::uid(live) == seen.object) else {
+                return Err(ProviderError::retryable(format!("{} changed while the plan was made", self.place)));
+            };
+            if let Some(since) = mark::deletion(&live) {
+                return Err(being_deleted(&self.place, since, &live));
+            }
+            let manifest = apply::bound(&self.manifest(&self.unchanged(seen, &live))?, &live);
+            match self.change_of(seen, &live, &manifest).await {
+                Err(Stop::Cluster(error)) if error.reason() == Some(Reason::Changed) => {}
+                Err(Stop::Cluster(error)) => return Err((*error).into()),
+                Err(Stop::Provider(error)) => return Err(error),
+                Ok(preview) => return Ok(preview),
+            }
+        }
+        Err(ProviderError::retryable(format!("{} is being written to by others all the time", self.place)))
+    }
+
+    async fn change_of(&self, seen: &Observation, live: &Json, manifest: &Json) -> Result<Preview, Stop> {
+        let mut conflicts = Vec::new();
+        let tried = match self.in_place(manifest, false).await {
+            Err(ClusterError::Refused { refusal, .. }) if refusal.reason() == Reason::FieldConflict => {
+                conflicts = self::conflicts(&refusal);
+                self.in_place(manifest, true).await
+            }
+            tried => tried,
+        };
+        let mut preview = match tried? {
+            Tried::Object(object) => self.changed(seen, live, &object),
+            Tried::Not(why) => self.untried(Some(why)),
+            Tried::Immutable(fields) => self.replaced(seen, fields).await?,
+        };
+        preview.conflicts = conflicts;
+        Ok(preview)
+    }
+
+    async fn in_place(&self, manifest: &Json, force: bool) -> Result<Tried, ClusterError> {
+        let request = Request::apply(&self.place, manifest, force).dry_run();
+        let error = match self.cluster.send(&request, self.deadline).await {
+            Ok(Answer { body, .. }) => return Ok(Tried::Object(Box::new(body))),
+            Err(error) => error,
+        };
+        match (error.reason(), &error) {
+            (Some(Reason::Invalid), ClusterError::Refused { refusal, .. }) => match immutable(refusal) {
+                Some(fields) => Ok(Tried::Immutable(fields)),
+                None => Err(error),
+            },
+            (Some(Reason::NoDryRun(webhook)), _) => Ok(Tried::Not(side_effects(&webhook))),
+            (Some(Reason::Quota | Reason::QuotaUncounted), _) => {
+                Ok(Tried::Not("the namespace's quota is used up".to_owned()))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// In the scratch namespace, if there is one. The result is as if it had been tried out in its own.
+    async fn elsewhere(&self, mut manifest: Json) -> Result<Tried, ClusterError> {
+        let Some(namespace) = self.place.namespace.as_deref() else {
+            return Ok(Tried::Not("there is no place to try it out".to_owned()));
+        };
+        let Some(scratch) = self.scratch else {
+            return Ok(Tried::Not(format!(
+                "namespace {namespace} is not there yet, and the target has no scratch namespace"
+            )));
+        };
+        let mut place = self.place.in_namespace(scratch);
+        for name in [self.place.name.clone(), format!("{}{OTHER_NAME}", self.place.name)] {
+            place.name = name;
+            move_to(&mut manifest, scratch, &place.name);
+            match self.cluster.send(&Request::apply(&place, &manifest, false).dry_run(), self.deadline).await {
+                Ok(answer) if answer.is_created() => {
+                    let mut object = answer.body;
+                    move_to(&mut object, namespace, &self.place.name);
+                    return Ok(Tried::Object(Box::new(object)));
+                }
+                // Something of the same name is there, such as the namespace's own limits.
+                Ok(_) => {}
+                Err(error) => {
+                    return match error.reason() {
+                        Some(Reason::FieldConflict) => continue,
+                        Some(Reason::NamespaceAbsent | Reason::NamespaceTerminating) => {
+                            let help = "`freehold target check` tells how to get it back";
+                            Ok(Tried::Not(format!("the scratch namespace {scratch} is gone: {help}")))
+                        }
+                        Some(Reason::NoDryRun(webhook)) => Ok(Tried::Not(side_effects(&webhook))),
+                        _ => Err(error),
+                    };
+                }
+            }
+        }
+        Ok(Tried::Not(format!("its name is taken in the scratch namespace {scratch}")))
+    }
+
+    fn manifest(&self, kept: &Map<String, Json>) -> Result<Json, ProviderError> {
+        let resource = self.proposal.resource;
+        render::manifest(resource.kind, &resource.body, self.proposal.desired, &Texts::Kept(kept))
+    }
+
+    /// The texts of a Secret under the keys that stay as they are. They are sent back, and shown to nobody.
+    fn unchanged(&self, seen: &Observation, live: &Json) -> Map<String, Json> {
+        let data = live.get("data").and_then(Json::as_object).into_iter().flatten();
+        let leaf = |body: &Value, key: &str| body.get("data").and_then(|data| data.get(key)).cloned();
+        let same = |key: &str| leaf(&seen.body, key).is_some_and(|is| leaf(self.proposal.desired, key) == Some(is));
+        data.filter(|(key, _)| same(key)).map(|(key, text)| (key.clone(), text.clone())).collect()
+    }
+
+    /// The body that an observation would show of such an object.
+    fn body(&self, object: &Json) -> Value {
+        let resource = self.proposal.resource;
+        let mut body = body::comparable(resource.kind, object, &resource.body);
+        fill(&mut body, self.proposal.desired);
+        body
+    }
+
+    fn made(&self, object: &Json) -> Preview {
+        Preview { body: self.body(object), ..Preview::default() }
+    }
+
+    fn changed(&self, seen: &Observation, live: &Json, object: &Json) -> Preview {
+        let kind = self.proposal.resource.kind;
+        let (before, mut after) = match kind {
+            ResourceType::ClusterSecret => self.secrets(seen, live, object),
+            _ => (body::whole(live), body::whole(object)),
+        };
+        fill(&mut after, self.proposal.desired);
+        let fields = diff::fields(&descriptor::of(kind), &before, &after);
+        Preview { body: self.body(object), fields: Some(fields), ..Preview::default() }
+    }
+
+    /// A Secret before and after, without a text in either.
+    fn secrets(&self, seen: &Observation, live: &Json, object: &Json) -> (Value, Value) {
+        let of = |body: &Value, key: &str| body.get("data").and_then(|data| data.get(key)).cloned();
+        let before = body::masked(live, |key, _| of(&seen.body, key).unwrap_or_else(|| body::hidden(key)));
+        let data = live.get("data");
+        let after = body::masked(object, |key, text| {
+            let stays = data.and_then(|data| data.get(key)) == Some(text);
+            of(self.proposal.desired, key)
+                .or_else(|| of(&before, key).filter(|_| stays))
+                .unwrap_or_else(|| body::hidden(&format!("{key} changes")))
+        });
+        (before, after)
+    }
+
+    /// Some fields can't be changed: what a new object would be like.
+    async fn replaced(&self, seen: &Observation, immutable: Vec<String>) -> Result<Preview, Stop> {
+        let manifest = self.manifest(&Map::new())?;
+        let (body, notes) = match self.elsewhere(manifest).await? {
+            Tried::Object(object) => (self.body(&object), Vec::new()),
+            Tried::Not(why) => (self.proposal.desired.clone(), vec![format!("not tried out: {why}")]),
+            Tried::Immutable(_) => (self.proposal.desired.clone(), Vec::new()),
+        };
+        let mut fields = diff::fields(&descriptor::of(self.proposal.resource.kind), &seen.body, &body);
+        for path in &immutable {
+            if !fields.iter().any(|field| is_below(&field.path, path)) {
+                let (path, effect) = (path.clone(), Effect::Replace);
+                fields.push(FieldChange { path, before: None, after: None, effect });
+            }
+        }
+        Ok(Preview { body, fields: Some(fields), immutable, notes, conflicts: Vec::new() })
+    }
+
+    fn untried(&self, why: Option<String>) -> Preview {
+        let notes = why.into_iter().map(|why| format!("not tried out: {why}")).collect();
+        Preview { notes, ..Preview::exact(self.proposal.desired.clone()) }
+    }
+}
+
+fn side_effects(webhook: &str) -> String {
+    format!("the admission webhook {webhook} can't be asked without consequences")
+}
+
+pub(crate) fn being_deleted(place: &Place, since: &str, live: &Json) -> ProviderError {
+    let finalizers = mark::finalizers(live);
+    ProviderError::Rejected {
+        code: "FH1209",
+        message: format!("{place} is being deleted since {since}"),
+        detail: if finalizers.is_empty() { Vec::new() } else { vec![format!("held by {}", finalizers.join(", "))] },
+        help: Some("wait until it is gone, then run the same command again".to_owned()),
+    }
+}
+
+fn move_to(object: &mut Json, namespace: &str, name: &str) {
+    if let Some(Json::Object(metadata)) = object.get_mut("metadata") {
+        metadata.insert("namespace".to_owned(), namespace.into());
+        metadata.insert("name".to_owned(), name.into());
+    }
+}
+
+/// Puts the digests and open ends of a desired body where the trial had placeholders.
+fn fill(body: &mut Value, desired: &Value) {
+    match (body, desired) {
+        (body, Value::Special(Special::Digest(_) | Special::Unknown(()))) => *body = desired.clone(),
+        (Value::Map(fields), Value::Map(desired)) => {
+            for (name, field) in fields {
+                if let Some(desired) = desired.get(name) {
+                    fill(field, desired);
+                }
+            }
+        }
+        (Value::List(items), Value::List(desired)) if items.len() == desired.len() => {
+            for (item, desired) in items.iter_mut().zip(desired) {
+                fill(item, desired);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_below(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+}
+
+/// Which fields, if all that the server objects to is that they can't be changed.
+fn immutable(refusal: &Refusal) -> Option<Vec<String>> {
+    const WORDS: [&str; 5] =
+        ["immutable", "may not change", "may not be changed", "cannot be changed", "cannot change"];
+    let causes = refusal.causes();
+    let is = |message: &str| WORDS.iter().any(|words| message.contains(words));
+    let all = !causes.is_empty() && causes.iter().all(|cause| is(&cause.message));
+    all.then(|| causes.iter().map(|cause| path(&cause.field)).collect())
+}
+
+/// The fields that others manage, and who.
+pub(crate) fn conflicts(refusal: &Refusal) -> Vec<Conflict> {
+    let causes = refusal.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict");
+    let manager = |message: &str| {
+        let name = message.split_once("conflict with \"").and_then(|(_, rest)| rest.split_once('"'));
+        name.map_or_else(|| message.to_owned(), |(name, _)| name.to_owned())
+    };
+    causes.map(|cause| Conflict { path: path(&cause.field), manager: manager(&cause.message) }).collect()
+}
+
+/// `.spec.containers[name="web"].image` → `spec.containers[web].image`
+fn path(field: &str) -> String {
+    let mut path = String::new();
+    let mut rest = field.trim_start_matches('.');
+    while let Some((before, after)) = rest.split_once('[') {
+        let (keys, after) = after.split_once(']').unwrap_or((after, ""));
+        let values = keys.split(',').map(|key| key.split_once('=').map_or(key, |(_, value)| value).trim_matches('"'));
+        path.push_str(&format!("{before}[{}]", values.collect::<Vec<_>>().join(",")));
+        rest = after;
+    }
+    path.push_str(rest);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_api_become_those_of_a_plan() {
+        assert_eq!(path(".spec.replicas"), "spec.replicas");
+        let long = r#".spec.template.spec.containers[name="web"].ports[containerPort=80,protocol="TCP"].name"#;
+        assert_eq!(path(long), "spec.template.spec.containers[web].ports[80,TCP].name");
+    }
+}

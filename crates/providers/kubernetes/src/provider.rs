@@ -1,0 +1,147 @@
+//! The provider itself: which call goes where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_engine::provider::Proposal;
+use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
+use freehold_graph::expand::KubernetesTarget;
+use freehold_graph::{ProviderName, StackId};
+use freehold_plan::{Observation, Preview};
+use futures::Stream;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+use crate::apply::{self, Wanted};
+use crate::cluster::{Access, Cluster};
+use crate::delete;
+use crate::error::ClusterError;
+use crate::logs::{self, LogLine, LogQuery};
+use crate::observe;
+use crate::owned;
+use crate::preview::Trial;
+use crate::readiness;
+use crate::run;
+
+/// How long a look may take. It has no deadline of its own in the interface; the engine gives it 15 s.
+const LOOK: Duration = Duration::from_secs(14);
+/// How long a trial may take: an API server lets each webhook have up to 30 s.
+const TRIAL: Duration = Duration::from_secs(60);
+/// How long the scan may take.
+const SCAN: Duration = Duration::from_secs(60);
+/// Steps at once. Most of a deletion is waiting; how many requests go at once, the cluster's limit says.
+const STEPS: usize = 64;
+
+/// The objects of one cluster.
+#[derive(Debug)]
+pub struct KubernetesProvider {
+    access: Access,
+    facts: KubernetesTarget,
+    cluster: OnceCell<Arc<Cluster>>,
+}
+
+impl KubernetesProvider {
+    /// Doesn't connect yet, so that a platform starts while a cluster is away.
+    pub fn new(access: Access, facts: KubernetesTarget) -> Self {
+        Self { access, facts, cluster: OnceCell::new() }
+    }
+
+    /// The cluster. It is the target's own: any other is refused.
+    ///
+    /// # Errors
+    /// It doesn't answer, doesn't let us in, or is another one.
+    pub async fn cluster(&self) -> Result<Arc<Cluster>, ProviderError> {
+        let connect = async {
+            let cluster = Cluster::connect(&self.access).await?;
+            cluster.is_still(&self.facts.cluster, Instant::now() + LOOK).await?;
+            Ok::<_, ClusterError>(Arc::new(cluster))
+        };
+        Ok(Arc::clone(self.cluster.get_or_try_init(|| connect).await?))
+    }
+
+    /// What the containers of a service or job print.
+    ///
+    /// # Errors
+    /// The cluster doesn't answer, or doesn't let us read.
+    pub async fn logs(&self, query: LogQuery) -> Result<impl Stream<Item = LogLine> + use<>, ProviderError> {
+        logs::read(self.sure(Instant::now() + LOOK).await?, query).await
+    }
+
+    /// The cluster, which was the right one a few seconds ago at most: what another one says about an object means nothing.
+    async fn sure(&self, deadline: Instant) -> Result<Arc<Cluster>, ProviderError> {
+        let cluster = self.cluster().await?;
+        cluster.is_still(&self.facts.cluster, deadline).await?;
+        Ok(cluster)
+    }
+
+    async fn change(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
+        let cluster = self.sure(context.deadline).await?;
+        match task {
+            Task::Apply { resource, desired, object, adopt } => {
+                let wanted = Wanted { resource, desired, object: object.as_deref(), adopt: *adopt };
+                apply::apply(&cluster, context, &wanted).await
+            }
+            Task::Delete { lookup, object } => delete::delete(&cluster, context, lookup, object.as_deref()).await,
+            Task::Run { run } => run::perform(&cluster, context, run).await,
+            Task::Dump { lookup } => Err(ProviderError::rejected(
+                "FH0906",
+                format!("{} can't be dumped through the cluster's API", lookup.id),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for KubernetesProvider {
+    fn name(&self) -> ProviderName {
+        ProviderName::Kubernetes
+    }
+
+    fn concurrency(&self) -> usize {
+        STEPS
+    }
+
+    async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
+        let deadline = Instant::now() + LOOK;
+        let look = async { observe::observe(&*self.sure(deadline).await?, stack, lookup, deadline).await };
+        in_time(LOOK, &lookup.identity, look).await
+    }
+
+    async fn preview(&self, _stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
+        let trial = async {
+            let deadline = Instant::now() + TRIAL;
+            let (cluster, scratch) = (self.sure(deadline).await?, self.facts.scratch_namespace.as_deref());
+            Trial::new(&cluster, scratch, proposal, deadline)?.preview().await
+        };
+        in_time(TRIAL, &proposal.resource.identity, trial).await
+    }
+
+    async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
+        let late = |_| ProviderError::Unknown { message: "the cluster did not answer in time".to_owned() };
+        timeout_at(context.deadline, self.change(context, task)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+
+    async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        let look = async { readiness::of(&*self.sure(Instant::now() + LOOK).await?, stack, lookup).await };
+        in_time(LOOK, &lookup.identity, look).await
+    }
+
+    async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
+        let deadline = Instant::now() + SCAN;
+        let scan = async { owned::owned(&*self.sure(deadline).await?, stack, deadline).await };
+        in_time(SCAN, "everything that bears a mark", scan).await
+    }
+}
+
+/// For what changes nothing: no answer is no more than that.
+async fn in_time<T>(
+    limit: Duration,
+    what: &str,
+    look: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    match timeout_at(Instant::now() + limit, look).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ProviderError::retryable(format!("looking at {what}: the cluster did not answer in time"))),
+    }
+}

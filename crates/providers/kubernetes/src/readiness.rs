@@ -1,0 +1,94 @@
+//! Whether an object does what it is for, with the true reason if not: as early as the cluster lets it be known, not at a deadline.
+//!
+//! The object itself is asked first, and that is all where everything is well. Only what isn't ready is looked into: a Deployment's
+//! ReplicaSets and Pods, their events and logs, a route's Gateway, a certificate's challenges.
+//!
+//! `Failed` is said where waiting doesn't help: [`pod`] has the list for Pods; a Pod that the cluster refuses to make, after
+//! [`pod::GRACE`]; a rollout whose time is over; a route that no listener lets in; a certificate that could not be issued; an object
+//! that is gone or is being deleted. All else is `Waiting`, with the same words.
+
+mod certificate;
+pub(crate) mod deployment;
+pub(crate) mod pod;
+mod route;
+mod service;
+mod storage;
+
+use std::time::Duration;
+
+use chrono::Utc;
+use freehold_engine::{Lookup, ProviderError, Readiness};
+use freehold_graph::{ResourceType, StackId};
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::document::{Condition, Fields};
+use crate::error::ClusterError;
+use crate::object::{self, Place};
+use crate::reader::Reader;
+
+/// How long one look may take, with everything that is looked into.
+const LOOK: Duration = Duration::from_secs(12);
+/// The label that says whose an object is.
+pub(crate) const MARK: &str = "/metadata/labels/freehold.dev~1stack";
+
+/// Looks at one object of a stack.
+pub(crate) async fn of(cluster: &Cluster, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+    let Some(kind) = object::of(lookup.kind) else {
+        return Err(ProviderError::rejected(crate::trouble::STEP_FAILED, format!("{} is not in a cluster", lookup.id)));
+    };
+    let place = Place::of(kind, &lookup.identity);
+    let reader = Reader::new(cluster, Instant::now() + LOOK);
+    let Some(found) = reader.get(&place).await? else {
+        return Ok(Readiness::Failed("it does not exist".to_owned()));
+    };
+    if found.text(MARK) != stack.to_string() {
+        return Ok(Readiness::Failed(
+            "an object with its name is there that does not bear this stack's mark".to_owned(),
+        ));
+    }
+    if found.pointer("/metadata/deletionTimestamp").is_some() {
+        return Ok(Readiness::Failed("somebody deletes it".to_owned()));
+    }
+    Ok(look(&reader, lookup.kind, &found).await?)
+}
+
+async fn look(reader: &Reader<'_>, kind: ResourceType, found: &Json) -> Result<Readiness, ClusterError> {
+    match kind {
+        ResourceType::Deployment => deployment::readiness(reader, found, Utc::now()).await,
+        ResourceType::ClusterService => service::readiness(reader, found).await,
+        ResourceType::PersistentVolumeClaim => storage::claim(reader, found).await,
+        ResourceType::CloudNativePg => Ok(storage::postgres(found)),
+        ResourceType::HttpRoute => route::of_route(reader, found, Utc::now()).await,
+        ResourceType::ListenerSet => route::of_listeners(reader, found, Utc::now()).await,
+        ResourceType::Certificate => certificate::readiness(reader, found).await,
+        ResourceType::Namespace => Ok(match found.text("/status/phase") {
+            "Active" => Readiness::Ready,
+            phase => Readiness::Waiting(format!("it is {phase}")),
+        }),
+        ResourceType::PodDisruptionBudget => Ok(budget(found)),
+        ResourceType::HorizontalPodAutoscaler => Ok(autoscaler(found)),
+        // They are what they are as soon as they are stored.
+        _ => Ok(Readiness::Ready),
+    }
+}
+
+fn budget(found: &Json) -> Readiness {
+    let failed = found.condition("DisruptionAllowed").filter(|condition| condition.reason() == "SyncFailed");
+    match failed {
+        Some(condition) => Readiness::Waiting(format!("its pods can't be counted: {}", condition.message())),
+        None if found.number("/status/observedGeneration") < found.number("/metadata/generation") => {
+            Readiness::Waiting("the cluster has not looked at it yet".to_owned())
+        }
+        None => Readiness::Ready,
+    }
+}
+
+/// Figures of use come a minute after the first Pod, and scaling isn't what a deploy waits for: only what it scales has to exist.
+fn autoscaler(found: &Json) -> Readiness {
+    match found.condition("AbleToScale").filter(|condition| condition.is_false()) {
+        Some(condition) => Readiness::Waiting(format!("it can't scale: {}", Condition::words(condition))),
+        None => Readiness::Ready,
+    }
+}

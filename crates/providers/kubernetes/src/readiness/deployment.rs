@@ -1,0 +1,168 @@
+//! Whether a rollout is done, and what hinders it.
+
+use chrono::{DateTime, Utc};
+use freehold_engine::Readiness;
+use serde_json::Value as Json;
+
+use super::pod::{self, GRACE};
+use crate::document::{Condition, Fields, is_owned_by, selector};
+use crate::error::ClusterError;
+use crate::neighbour::REPLICA_SET;
+use crate::object::POD;
+use crate::reader::Reader;
+use crate::trouble::{self, Trouble};
+
+const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+
+pub(super) async fn readiness(
+    reader: &Reader<'_>,
+    deployment: &Json,
+    now: DateTime<Utc>,
+) -> Result<Readiness, ClusterError> {
+    let rollout = Rollout::of(deployment);
+    if !rollout.is_seen {
+        return Ok(Readiness::Waiting("the cluster has not looked at it yet".to_owned()));
+    }
+    if rollout.is_done() {
+        return Ok(Readiness::Ready);
+    }
+    let overdue = deployment
+        .condition("Progressing")
+        .is_some_and(|condition| condition.is_false() && condition.reason() == "ProgressDeadlineExceeded");
+    let (trouble, lines) = hindrance(reader, deployment, &rollout, now).await?;
+    let trouble = Trouble { words: format!("{}: {}", rollout.words(), trouble.words), ..trouble };
+    if overdue && !trouble.fatal {
+        let seconds = deployment.number("/spec/progressDeadlineSeconds");
+        let words = format!("not ready after {seconds} s, which is all the time it has; {}", trouble.words);
+        return Ok(Trouble::failed(trouble.code.unwrap_or(trouble::NEVER_READY), words).readiness(&lines));
+    }
+    Ok(trouble.readiness(&lines))
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy)]
+struct Rollout {
+    is_seen: bool,
+    wanted: i64,
+    all: i64,
+    updated: i64,
+    available: i64,
+}
+
+impl Rollout {
+    fn of(deployment: &Json) -> Self {
+        let number = |field: &str| deployment.number(&format!("/status/{field}"));
+        Self {
+            is_seen: number("observedGeneration") >= deployment.number("/metadata/generation"),
+            wanted: deployment.pointer("/spec/replicas").and_then(Json::as_i64).unwrap_or(1),
+            all: number("replicas"),
+            updated: number("updatedReplicas"),
+            available: number("availableReplicas"),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.updated == self.wanted && self.all == self.updated && self.available >= self.wanted
+    }
+
+    fn words(&self) -> String {
+        let old = self.all - self.updated;
+        let ready = self.available.saturating_sub(old).clamp(0, self.wanted);
+        match old {
+            0 => format!("{} of {} ready", self.available.min(self.wanted), self.wanted),
+            1 => format!("{ready} of {} ready, 1 old one still there", self.wanted),
+            old => format!("{ready} of {} ready, {old} old ones still there", self.wanted),
+        }
+    }
+}
+
+/// What hinders a rollout that isn't done, and lines of a log.
+async fn hindrance(
+    reader: &Reader<'_>,
+    deployment: &Json,
+    rollout: &Rollout,
+    now: DateTime<Utc>,
+) -> Result<(Trouble, Vec<String>), ClusterError> {
+    let pods = new_pods(reader, deployment).await?;
+    let worst = pods.iter().filter_map(|pod| Some((pod, pod::trouble(pod, now)?)));
+    let worst = worst.max_by_key(|(_, trouble)| trouble.rank());
+    let refused = deployment.condition("ReplicaFailure").filter(|condition| condition.is_true());
+    match (worst, refused) {
+        // Pods that can't be made hinder more than Pods that only start.
+        (Some((_, trouble)), Some(condition)) if !trouble.fatal => {
+            Ok((refusal(reader, deployment, condition, now).await?, Vec::new()))
+        }
+        (Some((pod, trouble)), _) => {
+            let name = pod.text("/metadata/name").to_owned();
+            let (trouble, lines) = trouble.explained(reader, pod).await;
+            let words = if pods.len() > 1 { format!("{} (pod {name})", trouble.words) } else { trouble.words.clone() };
+            Ok((Trouble { words, ..trouble }, lines))
+        }
+        (None, Some(condition)) => Ok((refusal(reader, deployment, condition, now).await?, Vec::new())),
+        (None, None) => Ok((Trouble::waiting(in_between(rollout)), Vec::new())),
+    }
+}
+
+fn in_between(rollout: &Rollout) -> &'static str {
+    if rollout.updated < rollout.wanted {
+        "its pods are being made"
+    } else if rollout.all > rollout.updated {
+        "old pods are ending"
+    } else {
+        "its pods are not yet counted as available"
+    }
+}
+
+/// The Pods of the newest ReplicaSet.
+async fn new_pods(reader: &Reader<'_>, deployment: &Json) -> Result<Vec<Json>, ClusterError> {
+    let namespace = deployment.text("/metadata/namespace");
+    let labels = selector(&deployment.entries("/spec/selector/matchLabels"));
+    let sets = reader.list(REPLICA_SET, Some(namespace), &labels);
+    let pods = reader.list(POD, Some(namespace), &labels);
+    let (sets, mut pods) = futures::try_join!(sets, pods)?;
+    let uid = deployment.text("/metadata/uid");
+    let newest =
+        sets.iter().filter(|set| is_owned_by(set, uid)).max_by_key(|set| set.text(REVISION).parse().unwrap_or(0_u64));
+    let Some(newest) = newest else { return Ok(Vec::new()) };
+    pods.retain(|pod| is_owned_by(pod, newest.text("/metadata/uid")));
+    Ok(pods)
+}
+
+/// The cluster doesn't let Pods be made: the words are those of whoever refused.
+async fn refusal(
+    reader: &Reader<'_>,
+    deployment: &Json,
+    condition: Condition<'_>,
+    now: DateTime<Utc>,
+) -> Result<Trouble, ClusterError> {
+    let trouble = refused(condition.message());
+    let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
+    if !trouble.fatal || (late && !makes_room(reader, deployment).await?) {
+        return Ok(trouble);
+    }
+    Ok(Trouble { fatal: false, ..trouble })
+}
+
+/// A refusal to make a Pod, from its message: `pods "web-1" is forbidden: exceeded quota: main, requested: …`.
+pub(crate) fn refused(message: &str) -> Trouble {
+    let words = message.split_once(" is forbidden: ").map_or(message, |(_, rest)| rest);
+    if words.contains("exceeded quota") || words.contains("failed quota") {
+        return Trouble::failed(trouble::QUOTA_TOO_SMALL, format!("the namespace's quota lets no pod in: {words}"));
+    }
+    let passing = ["failed calling webhook", "timeout", "connection refused", "error looking up service account"];
+    if passing.iter().any(|hint| words.contains(hint)) {
+        return Trouble::waiting(format!("no pod can be made: {words}")).coded(trouble::POD_REFUSED);
+    }
+    Trouble::failed(trouble::POD_REFUSED, format!("the cluster refuses its pods: {words}"))
+}
+
+/// Whether Pods in the namespace are ending, or will by themselves, so that there may be room soon.
+async fn makes_room(reader: &Reader<'_>, deployment: &Json) -> Result<bool, ClusterError> {
+    let pods = reader.list(POD, Some(deployment.text("/metadata/namespace")), "").await?;
+    Ok(pods.iter().any(|pod| {
+        let ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
+        let ending = pod.pointer("/metadata/deletionTimestamp").is_some();
+        let of_job = pod.items("/metadata/ownerReferences").iter().any(|owner| owner.text("/kind") == "Job");
+        !ended && (ending || of_job)
+    }))
+}

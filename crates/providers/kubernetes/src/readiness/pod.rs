@@ -1,0 +1,374 @@
+//! What hinders one Pod, read from its status.
+//!
+//! Whether it is given up at once depends on what could make it better:
+//!
+//! | | |
+//! |---|---|
+//! | the image's name can't be read; the registry doesn't have it or doesn't let us in, and the kubelet backs off | given up |
+//! | three restarts, and the next one waits or the last one failed | given up |
+//! | the command doesn't exist in the image | given up |
+//! | a ConfigMap, Secret or key that isn't there, an image that runs as root: for longer than [`GRACE`] | given up |
+//! | a registry that doesn't answer, fewer restarts, a probe that fails, no room on any node, a volume that isn't bound yet | waited for |
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::Value as Json;
+
+use crate::document::{Condition, Fields};
+use crate::trouble::{self, More, Trouble};
+
+/// How often a container is started again before it is given up.
+const CRASH_LOOP: i64 = 3;
+/// How long something may be missing that comes by itself, such as an object that another controller writes.
+pub(crate) const GRACE: Duration = Duration::seconds(10);
+/// After this time events are asked why a container isn't made yet.
+const SLOW_START: Duration = Duration::seconds(5);
+
+/// What hinders a Pod from being ready. `None` if nothing does: it is ready, or has done its work.
+pub(crate) fn trouble(pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+    if is_ready(pod) || pod.text("/status/phase") == "Succeeded" {
+        return None;
+    }
+    let of_containers = containers(pod).filter_map(|container| container.trouble(pod, now));
+    let worst = of_containers.max_by_key(Trouble::rank);
+    Some(worst.or_else(|| unscheduled(pod)).or_else(|| ended(pod)).unwrap_or_else(|| starting(pod, now)))
+}
+
+/// Whether it takes requests.
+pub(crate) fn is_ready(pod: &Json) -> bool {
+    pod.condition("Ready").is_some_and(Condition::is_true)
+}
+
+/// The scheduler's own words, where no node takes the Pod.
+fn unscheduled(pod: &Json) -> Option<Trouble> {
+    let condition = pod.condition("PodScheduled").filter(|condition| condition.is_false())?;
+    let what = match condition.reason() {
+        "SchedulingGated" => "it is held back by a scheduling gate",
+        _ => "no node takes its pod",
+    };
+    Some(Trouble::waiting(format!("{what}: {}", condition.message())).coded(trouble::UNSCHEDULABLE))
+}
+
+/// Whether no node takes the Pod.
+pub(crate) fn is_unscheduled(pod: &Json) -> bool {
+    pod.condition("PodScheduled").is_some_and(Condition::is_false)
+}
+
+/// A Pod that was ended as a whole: evicted, or its node is gone.
+fn ended(pod: &Json) -> Option<Trouble> {
+    let (reason, message) = (pod.text("/status/reason"), pod.text("/status/message"));
+    (pod.text("/status/phase") == "Failed" && !reason.is_empty())
+        .then(|| Trouble::waiting(format!("its pod was ended ({reason}): {message}")))
+}
+
+/// Nothing is wrong that its status tells of.
+fn starting(pod: &Json, now: DateTime<Utc>) -> Trouble {
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        return Trouble::waiting("its pod is ending");
+    }
+    if let Some(gate) = pod.items("/spec/readinessGates").iter().map(|gate| gate.text("/conditionType")).find(|gate| {
+        !pod.condition(gate).is_some_and(Condition::is_true)
+            && pod.condition("ContainersReady").is_some_and(Condition::is_true)
+    }) {
+        return Trouble::waiting(format!("its pod's readiness gate {gate} is not open"));
+    }
+    let trouble = Trouble::waiting("its pod is starting");
+    if age(pod, now).is_some_and(|age| age > SLOW_START) { trouble.with(More::Events) } else { trouble }
+}
+
+fn age(pod: &Json, now: DateTime<Utc>) -> Option<Duration> {
+    let begun = pod.time("/status/startTime").or_else(|| pod.time("/metadata/creationTimestamp"))?;
+    Some(now.signed_duration_since(begun))
+}
+
+/// One container of a Pod, as defined and as it is.
+pub(crate) struct Container<'a> {
+    pub(crate) name: &'a str,
+    kind: Kind,
+    status: &'a Json,
+    spec: Option<&'a Json>,
+    alone: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Main,
+    Init,
+    Sidecar,
+}
+
+/// The containers of a Pod that have a status, in the order in which they start.
+pub(crate) fn containers(pod: &Json) -> impl Iterator<Item = Container<'_>> {
+    let spec = |list: &str, name: &str| pod.items(list).iter().find(|spec| spec.text("/name") == name);
+    let alone = pod.items("/spec/containers").len() == 1 && pod.items("/spec/initContainers").is_empty();
+    let init = pod.items("/status/initContainerStatuses").iter().map(move |status| {
+        let spec = spec("/spec/initContainers", status.text("/name"));
+        let sidecar = spec.is_some_and(|spec| spec.text("/restartPolicy") == "Always");
+        let kind = if sidecar { Kind::Sidecar } else { Kind::Init };
+        Container { name: status.text("/name"), kind, status, spec, alone }
+    });
+    let main = pod.items("/status/containerStatuses").iter().map(move |status| {
+        let spec = spec("/spec/containers", status.text("/name"));
+        Container { name: status.text("/name"), kind: Kind::Main, status, spec, alone }
+    });
+    init.chain(main)
+}
+
+impl Container<'_> {
+    /// `container web`, `init container prepare`, `sidecar proxy`; `it` where there is only one.
+    fn called(&self) -> String {
+        match self.kind {
+            Kind::Main if self.alone => "it".to_owned(),
+            Kind::Main => format!("container {}", self.name),
+            Kind::Init => format!("init container {}", self.name),
+            Kind::Sidecar => format!("sidecar {}", self.name),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.kind {
+            Kind::Init => self.status.text("/state/terminated/reason") == "Completed",
+            Kind::Main | Kind::Sidecar => self.status.flag("/ready"),
+        }
+    }
+
+    /// Whether it has ever run.
+    pub(crate) fn has_run(&self) -> bool {
+        let status = self.status;
+        status.pointer("/state/running").is_some()
+            || status.pointer("/state/terminated").is_some()
+            || status.pointer("/lastState/terminated").is_some()
+    }
+
+    /// How it ended, if it is not running: `exit code 1 after 2 s`.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.status.pointer("/state/terminated").map(|terminated| self.ended(terminated))
+    }
+
+    /// Whether it has ended in failure.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status.pointer("/state/terminated").is_some_and(|terminated| terminated.number("/exitCode") != 0)
+    }
+
+    fn trouble(&self, pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+        if self.is_done() {
+            return None;
+        }
+        if let Some(waiting) = self.status.pointer("/state/waiting") {
+            return self.waiting(waiting, pod, now);
+        }
+        if let Some(terminated) = self.status.pointer("/state/terminated") {
+            return Some(self.crashed(terminated, false));
+        }
+        // It runs, and isn't ready.
+        self.status.pointer("/state/running")?;
+        let called = self.called();
+        if self.kind == Kind::Init {
+            return Some(Trouble::waiting(format!("{called} is still running")));
+        }
+        let restarts = self.status.number("/restartCount");
+        let again = if restarts > 0 { format!(", started again {}", times(restarts)) } else { String::new() };
+        let what = if self.status.flag("/started") { "is not ready" } else { "has not started up" };
+        Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(More::Events))
+    }
+
+    fn waiting(&self, waiting: &Json, pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+        let (reason, message) = (waiting.text("/reason"), waiting.text("/message"));
+        let called = self.called();
+        match reason {
+            "" | "PodInitializing" | "ContainerCreating" => None,
+            "ErrImagePull"
+            | "ImagePullBackOff"
+            | "ErrImageNeverPull"
+            | "InvalidImageName"
+            | "ImageInspectError"
+            | "RegistryUnavailable"
+            | "SignatureValidationFailed" => Some(self.image(reason, message)),
+            "CrashLoopBackOff" => {
+                let last = self.status.pointer("/lastState/terminated").unwrap_or(&Json::Null);
+                Some(self.crashed(last, true))
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => {
+                let words = format!("{called} can't be started: {}", plain(message));
+                if is_no_command(message) {
+                    return Some(Trouble::failed(trouble::COMMAND_NOT_FOUND, words));
+                }
+                let late = age(pod, now).is_none_or(|age| age > GRACE);
+                Some(if late {
+                    Trouble::failed(trouble::NOT_STARTABLE, words)
+                } else {
+                    Trouble::waiting(words).coded(trouble::NOT_STARTABLE)
+                })
+            }
+            _ => Some(Trouble::waiting(format!("{called} waits ({reason}): {}", plain(message)))),
+        }
+    }
+
+    fn image(&self, reason: &str, message: &str) -> Trouble {
+        let image = self.spec.map_or_else(|| self.status.text("/image"), |spec| spec.text("/image"));
+        let of = if self.alone { String::new() } else { format!(" of {}", self.called()) };
+        let why = plain(message);
+        let words = match reason {
+            "InvalidImageName" => format!("the image's name{of} can't be read: {image}"),
+            _ if why.is_empty() => format!("the image{of} can't be pulled: {image}"),
+            _ => format!("the image{of} can't be pulled: {image}: {why}"),
+        };
+        let lower = message.to_lowercase();
+        let says = |hints: &[&str]| hints.iter().any(|hint| lower.contains(hint));
+        // The kubelet has tried at least once before it backs off.
+        let tried = reason != "ErrImagePull";
+        if matches!(reason, "InvalidImageName" | "ErrImageNeverPull") {
+            return Trouble::failed(trouble::IMAGE_MISSING, words);
+        }
+        if tried && says(&["not found", "manifest unknown", "name unknown", "does not exist", "no match for platform"])
+        {
+            return Trouble::failed(trouble::IMAGE_MISSING, words);
+        }
+        if tried && says(&["unauthorized", "denied", "forbidden", "no basic auth", "401 ", "403 "]) {
+            return Trouble::failed(trouble::REGISTRY_REFUSED, words);
+        }
+        let trouble = Trouble::waiting(words).coded(trouble::IMAGE_MISSING);
+        // Older kubelets say only that they back off; the reason is in an event.
+        if why.is_empty() || !message.contains(": ") { trouble.with(More::Events) } else { trouble }
+    }
+
+    fn crashed(&self, terminated: &Json, waits: bool) -> Trouble {
+        let restarts = self.status.number("/restartCount");
+        let (called, how) = (self.called(), self.ended(terminated));
+        let log = More::Log { container: self.name.to_owned(), previous: waits };
+        let message = terminated.text("/message");
+        if is_no_command(message) {
+            let words = format!("{called} can't be started: {}", plain(message));
+            return Trouble::failed(trouble::COMMAND_NOT_FOUND, words);
+        }
+        if restarts >= CRASH_LOOP {
+            let words = format!("{called} fails again and again, started again {} so far: {how}", times(restarts));
+            return Trouble::failed(trouble::CRASH_LOOP, words).with(log);
+        }
+        let again = if restarts > 0 { format!(", started again {} so far", times(restarts)) } else { String::new() };
+        Trouble::waiting(format!("{called} ended: {how}{again}")).coded(trouble::CRASH_LOOP).with(log)
+    }
+
+    fn ended(&self, terminated: &Json) -> String {
+        let after = match (terminated.time("/startedAt"), terminated.time("/finishedAt")) {
+            (Some(from), Some(to)) => format!(" after {} s", to.signed_duration_since(from).num_seconds().max(0)),
+            _ => String::new(),
+        };
+        if terminated.text("/reason") == "OOMKilled" {
+            let limit = self.spec.map(|spec| spec.text("/resources/limits/memory")).filter(|limit| !limit.is_empty());
+            let limit = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+            return format!("it needed more memory than its limit{limit} and was killed (OOMKilled){after}");
+        }
+        match terminated.number("/exitCode") {
+            0 => format!("exit code 0{after}; a service has to go on running"),
+            code => format!("exit code {code}{after}"),
+        }
+    }
+}
+
+/// The start of a container failed because its command isn't in the image.
+fn is_no_command(message: &str) -> bool {
+    let hints = ["executable file not found", "no such file or directory: unknown", "exec format error"];
+    hints.iter().any(|hint| message.contains(hint))
+}
+
+/// A message without what it is wrapped in on its way through kubelet and container runtime.
+fn plain(message: &str) -> &str {
+    let message = message.rsplit_once("ErrImagePull: ").map_or(message, |(_, rest)| rest);
+    message.split_once(" desc = ").map_or(message, |(_, rest)| rest).trim()
+}
+
+/// `once`, `3 times`.
+fn times(count: i64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(init: &Json, main: &Json) -> Json {
+        json!({
+            "metadata": {"name": "web-1", "creationTimestamp": "2026-03-01T10:00:00Z"},
+            "spec": {
+                "initContainers": [
+                    {"name": "prepare", "image": "example.test/prepare:1"},
+                    {"name": "proxy", "image": "example.test/proxy:1", "restartPolicy": "Always"},
+                ],
+                "containers": [{"name": "web", "image": "example.test/web:1"}],
+            },
+            "status": {"phase": "Pending", "initContainerStatuses": init, "containerStatuses": main},
+        })
+    }
+
+    fn waiting(name: &str, reason: &str, message: &str) -> Json {
+        json!({"name": name, "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}})
+    }
+
+    fn of(init: &Json, main: &Json) -> Trouble {
+        let now = "2026-03-01T10:01:00Z".parse().unwrap();
+        trouble(&pod(init, main), now).expect("it is not ready")
+    }
+
+    #[test]
+    fn init_containers_and_sidecars_are_named_as_such() {
+        let crashed = |name: &str| {
+            json!([{"name": name, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}])
+        };
+        let none = json!([]);
+        let init = of(&crashed("prepare"), &none);
+        assert_eq!(
+            init.words,
+            "init container prepare fails again and again, started again 3 times so far: exit code 2"
+        );
+        assert!(init.fatal);
+        assert!(of(&crashed("proxy"), &none).words.starts_with("sidecar proxy fails again and again"));
+        assert!(of(&none, &crashed("web")).words.starts_with("container web fails again and again"));
+        let running = json!([{"name": "prepare", "restartCount": 0, "state": {"running": {}}}]);
+        let waits = of(&running, &json!([waiting("web", "PodInitializing", "")]));
+        assert_eq!((waits.fatal, waits.words.as_str()), (false, "init container prepare is still running"));
+    }
+
+    #[test]
+    fn an_image_is_given_up_when_the_registry_has_answered_and_not_before() {
+        let told = |reason: &str, message: &str| of(&json!([]), &json!([waiting("web", reason, message)]));
+        let absent = "Back-off pulling image \"x\": ErrImagePull: rpc error: code = NotFound desc = x: not found";
+        let given_up = told("ImagePullBackOff", absent);
+        assert_eq!((given_up.fatal, given_up.code), (true, Some(trouble::IMAGE_MISSING)));
+        assert_eq!(given_up.words, "the image of container web can't be pulled: example.test/web:1: x: not found");
+        assert!(!told("ErrImagePull", "rpc error: code = NotFound desc = x: not found").fatal, "the first attempt");
+        let refused = told("ImagePullBackOff", "Back-off pulling: ErrImagePull: 401 Unauthorized: pull access denied");
+        assert_eq!((refused.fatal, refused.code), (true, Some(trouble::REGISTRY_REFUSED)));
+        let away = told("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: dial tcp: i/o timeout");
+        assert!(!away.fatal, "{away:?}");
+        assert!(told("InvalidImageName", "couldn't parse image name").fatal);
+        // Kubelets before 1.31 leave the reason to an event.
+        assert_eq!(told("ImagePullBackOff", "Back-off pulling image \"x\"").more, More::Events);
+    }
+
+    #[test]
+    fn what_is_missing_is_waited_for_for_a_moment() {
+        let missing = json!([waiting("web", "CreateContainerConfigError", "secret \"key\" not found")]);
+        let at = |time: &str| trouble(&pod(&json!([]), &missing), time.parse().unwrap()).unwrap();
+        assert!(!at("2026-03-01T10:00:05Z").fatal);
+        assert!(at("2026-03-01T10:00:15Z").fatal);
+        let command = "exec: \"/nothing\": stat /nothing: no such file or directory: unknown";
+        let command = of(&json!([]), &json!([waiting("web", "RunContainerError", command)]));
+        assert_eq!((command.fatal, command.code), (true, Some(trouble::COMMAND_NOT_FOUND)));
+    }
+
+    #[test]
+    fn an_evicted_pod_and_a_closed_gate_tell_why() {
+        let now = "2026-03-01T10:01:00Z".parse().unwrap();
+        let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}});
+        assert_eq!(trouble(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
+        let gated = json!({
+            "spec": {"readinessGates": [{"conditionType": "example.test/balanced"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"}]},
+        });
+        assert_eq!(trouble(&gated, now).unwrap().words, "its pod's readiness gate example.test/balanced is not open");
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        assert_eq!(trouble(&ready, now), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! Whether a gateway takes a route, or a set of listeners.
+//!
+//! A route tells so itself, for each parent. One whose Gateway doesn't exist gets no status at all, so the Gateway is looked at.
+
+use chrono::{DateTime, Duration, Utc};
+use freehold_engine::Readiness;
+use freehold_graph::ResourceType;
+use serde_json::Value as Json;
+
+use crate::document::{Condition, Fields};
+use crate::error::ClusterError;
+use crate::neighbour::GATEWAY;
+use crate::object::{self, Place};
+use crate::reader::Reader;
+use crate::trouble::{ROUTE_REFUSED, Trouble};
+
+/// For a controller that hasn't seen a new namespace yet when it looks at the route in it.
+const GRACE: Duration = Duration::seconds(5);
+
+pub(super) async fn of_route(reader: &Reader<'_>, route: &Json, now: DateTime<Utc>) -> Result<Readiness, ClusterError> {
+    for parent in route.items("/spec/parentRefs") {
+        let statuses = route.items("/status/parents");
+        let namespace = route.text("/metadata/namespace");
+        let Some(status) = statuses
+            .iter()
+            .find(|status| is_same(parent, status.pointer("/parentRef").unwrap_or(&Json::Null), namespace))
+        else {
+            return unseen(reader, parent, namespace).await;
+        };
+        let trouble = attached(status, route.number("/metadata/generation"), now);
+        if let Some(trouble) = trouble {
+            return Ok(trouble.readiness(&[]));
+        }
+    }
+    Ok(Readiness::Ready)
+}
+
+/// What hinders a route from being attached to one parent.
+fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<Trouble> {
+    let conditions = status.items("/conditions");
+    let controller = status.text("/controllerName");
+    for kind in ["Accepted", "ResolvedRefs"] {
+        let Some(condition) = Condition::among(conditions, kind).filter(|found| found.is_about(generation)) else {
+            return Some(Trouble::waiting(format!("{controller} has not looked at it yet")));
+        };
+        if condition.is_true() {
+            continue;
+        }
+        let words = condition.words();
+        let words = match kind {
+            "Accepted" => format!("the gateway does not take it ({controller}): {words}"),
+            _ => format!("what it leads to can't be used ({controller}): {words}"),
+        };
+        // A Service comes into being without the route being looked at again at once.
+        let passing = matches!(condition.reason(), "Pending" | "BackendNotFound" | "");
+        let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
+        let trouble = Trouble::failed(ROUTE_REFUSED, words);
+        return Some(Trouble { fatal: late && !passing && condition.is_false(), ..trouble });
+    }
+    None
+}
+
+/// Whether two references name the same parent.
+fn is_same(wanted: &Json, seen: &Json, namespace: &str) -> bool {
+    let or = |text: &'_ str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+    let of = |reference: &Json| {
+        (
+            or(reference.text("/kind"), "Gateway"),
+            or(reference.text("/namespace"), namespace),
+            reference.text("/name").to_owned(),
+            reference.text("/sectionName").to_owned(),
+            reference.number("/port"),
+        )
+    };
+    of(wanted) == of(seen)
+}
+
+/// Nobody has looked at it: because its parent isn't there, or isn't served.
+async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<Readiness, ClusterError> {
+    let namespace = match parent.text("/namespace") {
+        "" => namespace,
+        other => other,
+    };
+    let name = parent.text("/name");
+    let (word, kind) = match (parent.text("/kind"), object::of(ResourceType::ListenerSet)) {
+        ("ListenerSet", Some(kind)) => ("listener set", kind),
+        _ => ("gateway", GATEWAY),
+    };
+    let Some(found) = reader.get(&Place::named(kind, Some(namespace), name)).await? else {
+        let words = format!("the {word} {namespace}/{name} does not exist, so nobody takes it");
+        return Ok(Trouble::failed(ROUTE_REFUSED, words).readiness(&[]));
+    };
+    let waiting = ["Accepted", "Programmed"].into_iter().find_map(|kind| {
+        found.condition(kind).filter(|condition| !condition.is_true()).map(|condition| (kind, condition.words()))
+    });
+    Ok(Readiness::Waiting(match waiting {
+        Some((kind, words)) => format!("the {word} {namespace}/{name} is not {}: {words}", kind.to_lowercase()),
+        None => format!("the controller of the {word} {namespace}/{name} has not looked at it yet; is it running?"),
+    }))
+}
+
+pub(super) async fn of_listeners(
+    reader: &Reader<'_>,
+    set: &Json,
+    now: DateTime<Utc>,
+) -> Result<Readiness, ClusterError> {
+    let generation = set.number("/metadata/generation");
+    for kind in ["Accepted", "Programmed"] {
+        match set.condition(kind).filter(|condition| condition.is_about(generation)) {
+            Some(condition) if condition.is_true() => {}
+            Some(condition) if condition.reason() != "Pending" => {
+                let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
+                let words = format!("the gateway does not take its listeners: {}{}", condition.words(), listeners(set));
+                // Its certificate may be on the way.
+                let fatal =
+                    kind == "Accepted" && condition.is_false() && late && condition.reason() != "ListenersNotValid";
+                return Ok(Trouble { fatal, ..Trouble::failed(ROUTE_REFUSED, words) }.readiness(&[]));
+            }
+            _ => {
+                let parent = set.pointer("/spec/parentRef").unwrap_or(&Json::Null);
+                return unseen(reader, parent, set.text("/metadata/namespace")).await;
+            }
+        }
+    }
+    Ok(Readiness::Ready)
+}
+
+/// What single listeners say.
+fn listeners(set: &Json) -> String {
+    let mut said = String::new();
+    for listener in set.items("/status/listeners") {
+        let conditions = listener.items("/conditions");
+        let of = |kind| Condition::among(conditions, kind);
+        let told = ["Conflicted"].into_iter().filter_map(of).filter(|condition| condition.is_true());
+        let told = told.chain(["Accepted", "ResolvedRefs"].into_iter().filter_map(of).filter(|found| found.is_false()));
+        for condition in told {
+            said.push_str(&format!("; listener {}: {}", listener.text("/name"), condition.words()));
+        }
+    }
+    said
+}

@@ -1,0 +1,451 @@
+//! Runs of jobs: a Job of the cluster, made once for (stack, revision, job).
+//!
+//! The Job is called `JOB-rREVISION`, so there can't be two. That it was made is written on the namespace, too
+//! (`freehold.dev/run-JOB: REVISION UID`), since a Job can vanish: its time to live is over, or somebody deletes it.
+//!
+//! | Job | written on the namespace | |
+//! |---|---|---|
+//! | no | nothing, or of another revision | it is made |
+//! | yes | any | it is waited for, or tells how it ended |
+//! | no | this revision | nobody knows how it ended |
+//!
+//! Before it is made, the runs of other revisions have ended. An unknown outcome stops and asks, unless the job says `retry = "safe"`: then it is made anew.
+//!
+//! What can't start at all is not left to its deadline: the Job is suspended, so that nothing starts behind our back, and the reason is
+//! written on it (`freehold.dev/given-up`) for whoever asks again.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use freehold_engine::{Context, Performed, ProviderError};
+use freehold_graph::{Run, Value};
+use futures::TryStreamExt;
+use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
+use kube::core::ApiResource;
+use serde_json::{Value as Json, json};
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::Cluster;
+use crate::document::{Condition, Fields};
+use crate::error::ClusterError;
+use crate::logs;
+use crate::object::{JOB, NAMESPACE, POD, Place};
+use crate::reader::Reader;
+use crate::readiness::{MARK, deployment::refused, pod};
+use crate::request::Request;
+use crate::trouble::{self, SHOWN_LINES, Trouble};
+
+/// Between two looks at a Job whose watch tells nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The part of the time that is left before a deadline in which to answer.
+const SLACK: Duration = Duration::from_millis(250);
+/// The part of the time in which no new look is begun.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long a Job may have no room, for a cluster that adds nodes; or half of the job's own time, if that is less.
+const NO_ROOM: Duration = Duration::from_secs(180);
+/// How long a Job may go without a Pod before its events are asked why.
+const NO_POD: Duration = Duration::from_secs(2);
+const GIVEN_UP: &str = "freehold.dev/given-up";
+
+/// Does a step's run.
+pub(crate) async fn perform(cluster: &Cluster, context: &Context, run: &Run) -> Result<Performed, ProviderError> {
+    RunOnce::of(cluster, context, run)?.perform().await
+}
+
+struct RunOnce<'a> {
+    reader: Reader<'a>,
+    context: &'a Context,
+    job: &'a str,
+    /// Without what names it.
+    manifest: Json,
+    place: Place,
+    timeout: Duration,
+    /// It may run again if nobody knows how it ended.
+    safe: bool,
+}
+
+/// How a look at the Job went.
+enum Look {
+    Ended(Result<Performed, ProviderError>),
+    Going(Json),
+    Vanished,
+}
+
+impl<'a> RunOnce<'a> {
+    fn of(cluster: &'a Cluster, context: &'a Context, run: &'a Run) -> Result<Self, ProviderError> {
+        let job = run.id.name();
+        let unusable = |why: &str| ProviderError::rejected(trouble::STEP_FAILED, format!("job {job}: {why}"));
+        let text = |field: &str| run.body.get(field).and_then(Value::as_text);
+        let namespace = text("namespace").ok_or_else(|| unusable("its body names no namespace"))?;
+        let manifest = run.body.get("manifest").ok_or_else(|| unusable("its body has no manifest"))?;
+        if has_special(manifest) {
+            return Err(unusable("its manifest would show a secret; it has to take it from a Secret"));
+        }
+        let manifest = serde_json::to_value(manifest).map_err(|error| unusable(&error.to_string()))?;
+        let seconds = run.body.get("timeout_seconds").and_then(Value::as_integer).unwrap_or(600);
+        Ok(Self {
+            reader: Reader::new(cluster, context.deadline.checked_sub(SLACK).unwrap_or(context.deadline)),
+            context,
+            job,
+            manifest,
+            place: Place::named(JOB, Some(namespace), &name(job, context.revision)),
+            timeout: Duration::from_secs(seconds.unsigned_abs()),
+            safe: text("retry") == Some("safe"),
+        })
+    }
+
+    async fn perform(&self) -> Result<Performed, ProviderError> {
+        let mut made = self.found_or_made().await?;
+        loop {
+            let Some(job) = made else {
+                if !self.safe {
+                    return Err(self.unknown());
+                }
+                made = Some(self.make().await?);
+                continue;
+            };
+            match self.wait(job).await? {
+                Some(ended) => return ended,
+                None => made = None,
+            }
+        }
+    }
+
+    /// The Job; `None` if there was one, which is gone.
+    async fn found_or_made(&self) -> Result<Option<Json>, ProviderError> {
+        let namespace = self.place.namespace.as_deref().unwrap_or_default();
+        let place = Place::named(NAMESPACE, None, namespace);
+        let Some(found) = self.reader.get(&place).await? else {
+            let help = "run the same command again: it makes the namespace first";
+            let message = format!("job {} can't run: its namespace {namespace} is gone", self.job);
+            return Err(trouble::refusal(trouble::STEP_FAILED, message, help));
+        };
+        self.check_mark(&found, &format!("namespace {namespace}"))?;
+        let revision = self.context.revision.to_string();
+        let (_, noted) = found
+            .entries("/metadata/annotations")
+            .into_iter()
+            .find(|(key, _)| *key == self.note())
+            .unwrap_or(("", &Json::Null));
+        let noted = noted.as_str().unwrap_or_default();
+        if noted.split(' ').next() == Some(&revision) {
+            let Some(job) = self.reader.get(&self.place).await? else { return Ok(None) };
+            self.check_mark(&job, &self.place.to_string())?;
+            return Ok(Some(job));
+        }
+        self.make().await.map(Some)
+    }
+
+    fn note(&self) -> String {
+        let name: String = self.job.chars().take(59).collect();
+        format!("freehold.dev/run-{name}")
+    }
+
+    fn check_mark(&self, object: &Json, what: &str) -> Result<(), ProviderError> {
+        if object.text(MARK) == self.context.stack.to_string() {
+            return Ok(());
+        }
+        let message = format!("job {} does not run: {what} does not bear this stack's mark", self.job);
+        Err(trouble::refusal(trouble::NOT_OURS, message, "find out who made it; then rename or remove it"))
+    }
+
+    /// Waits until no run of another revision is going on: after a deploy that was cancelled, two migrations at once would meet.
+    async fn alone(&self) -> Result<(), ProviderError> {
+        let stack = self.context.stack;
+        let labels =
+            format!("freehold.dev/stack={stack},app.kubernetes.io/name={},freehold.dev/component=job", self.job);
+        loop {
+            let jobs = self.reader.list(JOB, self.place.namespace.as_deref(), &labels).await?;
+            let is_over = |job: &&Json| {
+                let ended = ["Complete", "Failed"].into_iter().filter_map(|kind| job.condition(kind));
+                job.text("/metadata/name") == self.place.name
+                    || job.flag("/spec/suspend")
+                    || ended.into_iter().any(Condition::is_true)
+            };
+            let Some(other) = jobs.iter().find(|job| !is_over(job)) else { return Ok(()) };
+            if Instant::now() + LAST_LOOK >= self.reader.deadline {
+                let other = other.text("/metadata/name");
+                let message =
+                    format!("job {} waits for an earlier run of it, {other}, which is still going on", self.job);
+                return Err(ProviderError::retryable(message));
+            }
+            tokio::time::sleep(LAST_LOOK / 2).await;
+        }
+    }
+
+    /// Makes the Job, or finds the one that was made when there was no time left to note it.
+    async fn make(&self) -> Result<Json, ProviderError> {
+        self.alone().await?;
+        let (cluster, deadline) = (self.reader.cluster, self.reader.deadline);
+        let job = match cluster.send(&Request::create(&self.place, &self.named()), deadline).await {
+            Ok(answer) => answer.body,
+            Err(ClusterError::Refused { refusal, .. }) if refusal.status.is_already_exists() => {
+                let Some(job) = self.reader.get(&self.place).await? else {
+                    return Err(ProviderError::retryable(format!("{} came and went", self.place)));
+                };
+                self.check_mark(&job, &self.place.to_string())?;
+                job
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let note = format!("{} {}", self.context.revision, job.text("/metadata/uid"));
+        let change = json!({"metadata": {"annotations": {self.note(): note}}});
+        let namespace = Place::named(NAMESPACE, None, self.place.namespace.as_deref().unwrap_or_default());
+        cluster.send(&Request::merge(&namespace, &change), deadline).await?;
+        Ok(job)
+    }
+
+    /// The manifest with everything that names this run.
+    fn named(&self) -> Json {
+        let mut manifest = self.manifest.clone();
+        let metadata = manifest.as_object_mut().map(|fields| fields.entry("metadata").or_insert_with(|| json!({})));
+        if let Some(metadata) = metadata.and_then(Json::as_object_mut) {
+            metadata.insert("name".to_owned(), json!(self.place.name));
+            metadata.insert("namespace".to_owned(), json!(self.place.namespace));
+            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert("freehold.dev/revision".to_owned(), json!(self.context.revision.to_string()));
+                let step = format!("{}/{}", self.context.operation, self.context.step);
+                annotations.insert("freehold.dev/step".to_owned(), json!(step));
+            }
+        }
+        manifest
+    }
+
+    /// Waits until the Job has ended, or is gone (`None`).
+    async fn wait(&self, job: Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
+        let uid = job.text("/metadata/uid").to_owned();
+        let mut job = job;
+        let mut last_words = None;
+        loop {
+            if let Some(ended) = self.ended(&job).await? {
+                return Ok(Some(ended));
+            }
+            match self.hindrance(&job).await? {
+                Some((trouble, lines)) if trouble.fatal => {
+                    return Ok(Some(Err(self.give_up(&job, &trouble, lines).await?)));
+                }
+                other => last_words = other.map(|(trouble, _)| trouble.words).or(last_words),
+            }
+            if Instant::now() + LAST_LOOK >= self.reader.deadline {
+                let why = last_words.map(|words| format!(": {words}")).unwrap_or_default();
+                return Err(ProviderError::Unknown { message: format!("job {} is still running{why}", self.job) });
+            }
+            self.change(&job).await;
+            match self.look(&uid).await? {
+                Look::Going(seen) => job = seen,
+                Look::Ended(ended) => return Ok(Some(ended)),
+                Look::Vanished => return Ok(None),
+            }
+        }
+    }
+
+    async fn look(&self, uid: &str) -> Result<Look, ProviderError> {
+        let Some(job) = self.reader.get(&self.place).await? else { return Ok(Look::Vanished) };
+        if job.text("/metadata/uid") == uid {
+            return Ok(Look::Going(job));
+        }
+        // Somebody has deleted ours and made another: that one's outcome isn't ours.
+        Ok(Look::Ended(Err(self.unknown())))
+    }
+
+    /// Waits until the Job changes, for a little while at the most. Whether it did is for the next look to see.
+    async fn change(&self, job: &Json) {
+        let left = self.reader.deadline.saturating_duration_since(Instant::now()).saturating_sub(LAST_LOOK);
+        let left = left.min(LOOK_AGAIN);
+        let kind = ApiResource {
+            group: JOB.group.to_owned(),
+            version: JOB.version.to_owned(),
+            api_version: JOB.api_version(),
+            kind: JOB.name.to_owned(),
+            plural: JOB.plural.to_owned(),
+        };
+        let namespace = self.place.namespace.as_deref().unwrap_or_default();
+        let jobs: Api<DynamicObject> = Api::namespaced_with(self.reader.cluster.client(), namespace, &kind);
+        let parameters = WatchParams::default().fields(&format!("metadata.name={}", self.place.name)).timeout(10);
+        let begun = Instant::now();
+        let watch = async {
+            let events = jobs.watch(&parameters, job.text("/metadata/resourceVersion")).await.ok()?;
+            let mut events = std::pin::pin!(events);
+            // An error, such as a version that is too old, ends it: then the next look is the answer.
+            while let Ok(Some(event)) = events.try_next().await {
+                match event {
+                    WatchEvent::Bookmark(_) => {}
+                    WatchEvent::Error(_) => return None,
+                    _ => return Some(()),
+                }
+            }
+            None
+        };
+        if let Ok(None) = timeout(left, watch).await {
+            tokio::time::sleep(left.saturating_sub(begun.elapsed())).await;
+        }
+    }
+
+    /// What came of it, if it has ended.
+    async fn ended(&self, job: &Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
+        let annotations = job.entries("/metadata/annotations");
+        if let Some((_, reason)) = annotations.into_iter().find(|(key, _)| *key == GIVEN_UP) {
+            let reason = reason.as_str().unwrap_or_default();
+            let (code, words) = given_up(reason);
+            return Ok(Some(Err(self.failed(code, words, Vec::new()))));
+        }
+        if job.condition("Complete").is_some_and(Condition::is_true) {
+            let note = Some(format!("exit code 0{}", duration(job, "/status/completionTime")));
+            let object = Some(job.text("/metadata/uid").to_owned());
+            return Ok(Some(Ok(Performed { object, note })));
+        }
+        let failed = ["Failed", "FailureTarget"].into_iter().filter_map(|kind| job.condition(kind));
+        let Some(failed) = failed.into_iter().find(|condition| condition.is_true()) else { return Ok(None) };
+        let pods = self.pods(job).await?;
+        let pod = pods.iter().find(|pod| container(pod).is_some()).or(pods.last());
+        let name = pod.and_then(container);
+        let lines = match (pod, &name) {
+            (Some(pod), Some(name)) => match logs::last_lines(&self.reader, pod, name, false, SHOWN_LINES).await {
+                Ok(lines) => lines,
+                Err(error) => vec![format!("(its log can't be read: {})", logs::words(&error))],
+            },
+            _ => Vec::new(),
+        };
+        let how = if failed.reason() == "DeadlineExceeded" {
+            let why = pod.and_then(|pod| pod::trouble(pod, Utc::now())).filter(|_| name.is_none());
+            let why = why.map(|trouble| format!("; {}", trouble.words)).unwrap_or_default();
+            let after = self.timeout.as_secs();
+            format!("ended because it took longer than it may, after {after} s{why}")
+        } else {
+            let end = pod.and_then(|pod| pod::containers(pod).find(pod::Container::has_failed)?.end());
+            end.unwrap_or_else(|| failed.words())
+        };
+        Ok(Some(Err(self.failed(trouble::JOB_FAILED, &how, lines))))
+    }
+
+    /// Its Pods, the last one first.
+    async fn pods(&self, job: &Json) -> Result<Vec<Json>, ProviderError> {
+        let labels = format!("batch.kubernetes.io/controller-uid={}", job.text("/metadata/uid"));
+        let mut pods = self.reader.list(POD, self.place.namespace.as_deref(), &labels).await?;
+        pods.sort_by_key(|pod| std::cmp::Reverse(pod.time("/metadata/creationTimestamp")));
+        Ok(pods)
+    }
+
+    /// What keeps it from starting, if something does.
+    async fn hindrance(&self, job: &Json) -> Result<Option<(Trouble, Vec<String>)>, ProviderError> {
+        let age = job.time("/metadata/creationTimestamp").map(|made| Utc::now().signed_duration_since(made));
+        let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+        if job.number("/status/ready") > 0 || (job.number("/status/active") == 0 && age < NO_POD) {
+            return Ok(None);
+        }
+        let pods = self.pods(job).await?;
+        let Some(pod) = pods.first() else {
+            let said = trouble::warning(&self.reader, job).await?;
+            return Ok(said.map(|said| (refused(&said), Vec::new())));
+        };
+        let Some(found) = pod::trouble(pod, Utc::now()) else { return Ok(None) };
+        let (mut found, lines) = found.explained(&self.reader, pod).await;
+        let patience = NO_ROOM.min(self.timeout / 2);
+        if pod::is_unscheduled(pod) && age >= patience {
+            found.fatal = true;
+        }
+        Ok(Some((found, lines)))
+    }
+
+    /// Suspends it, with the reason: nothing of it may start later.
+    async fn give_up(&self, job: &Json, trouble: &Trouble, lines: Vec<String>) -> Result<ProviderError, ProviderError> {
+        let code = trouble.code.unwrap_or(trouble::JOB_FAILED);
+        let reason = format!("{code} {}", trouble.words);
+        let change = json!({
+            "metadata": {"uid": job.text("/metadata/uid"), "annotations": {GIVEN_UP: reason}},
+            "spec": {"suspend": true},
+        });
+        let request = Request::merge(&self.place, &change);
+        self.reader.cluster.send(&request, self.reader.deadline).await?;
+        Ok(self.failed(code, &trouble.words, lines))
+    }
+
+    fn failed(&self, code: &'static str, how: &str, detail: Vec<String>) -> ProviderError {
+        let key = self.context.key.option();
+        ProviderError::Rejected {
+            code,
+            message: format!("job {} failed, so the new version was not started\n{how}", self.job),
+            detail,
+            help: Some(format!("fix it and deploy again; its log: `freehold logs {key} --job {}`", self.job)),
+        }
+    }
+
+    fn unknown(&self) -> ProviderError {
+        let (job, key) = (self.job, self.context.key.option());
+        ProviderError::Rejected {
+            code: trouble::OUTCOME_UNKNOWN,
+            message: format!("job {job} was started, and nobody knows how it ended: {} is gone", self.place),
+            detail: Vec::new(),
+            help: Some(format!(
+                "see what it did; if it may run again, deploy again ({key}), or say `retry = \"safe\"` in [job.{job}]"
+            )),
+        }
+    }
+}
+
+/// What a run's Job is called: `migrate-r7`. Within the 63 characters that a label takes.
+fn name(job: &str, revision: u64) -> String {
+    let end = format!("-r{revision}");
+    let kept: String = job.chars().take(63_usize.saturating_sub(end.len())).collect();
+    format!("{}{end}", kept.trim_end_matches('-'))
+}
+
+/// Whether there is anything but plain values in it.
+fn has_special(value: &Value) -> bool {
+    match value {
+        Value::Special(_) => true,
+        Value::List(items) => items.iter().any(has_special),
+        Value::Map(fields) => fields.values().any(has_special),
+        _ => false,
+    }
+}
+
+/// The name of the container whose log tells most: the one that failed, else the first that has run.
+fn container(pod: &Json) -> Option<String> {
+    let failed = pod::containers(pod).find(pod::Container::has_failed);
+    let told = failed.or_else(|| pod::containers(pod).filter(pod::Container::has_run).last());
+    told.map(|container| container.name.to_owned())
+}
+
+/// ` after 3 s`, from the Job's start to the time at `until`.
+fn duration(job: &Json, until: &str) -> String {
+    match (job.time("/status/startTime"), job.time(until)) {
+        (Some(from), Some(to)) => format!(" after {} s", to.signed_duration_since(from).num_seconds().max(0)),
+        _ => String::new(),
+    }
+}
+
+/// The code and the words of a reason that was written on a Job.
+fn given_up(reason: &str) -> (&'static str, &str) {
+    let codes = [
+        trouble::QUOTA_TOO_SMALL,
+        trouble::IMAGE_MISSING,
+        trouble::REGISTRY_REFUSED,
+        trouble::COMMAND_NOT_FOUND,
+        trouble::CRASH_LOOP,
+        trouble::POD_REFUSED,
+        trouble::NOT_STARTABLE,
+        trouble::UNSCHEDULABLE,
+    ];
+    let known = codes.into_iter().find_map(|code| Some((code, reason.strip_prefix(code)?.trim_start())));
+    known.unwrap_or((trouble::JOB_FAILED, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runs_name_tells_job_and_revision_and_fits_a_label() {
+        assert_eq!(name("migrate", 7), "migrate-r7");
+        let long = name(&"a-".repeat(40), 123);
+        assert!(long.len() <= 63 && long.ends_with("a-r123"), "{long}");
+    }
+
+    #[test]
+    fn a_reason_that_was_written_down_is_read_again() {
+        assert_eq!(given_up("FH0607 the image is gone"), (trouble::IMAGE_MISSING, "the image is gone"));
+        assert_eq!(given_up("words"), (trouble::JOB_FAILED, "words"));
+    }
+}

@@ -1,0 +1,134 @@
+//! A cluster as a target: what is found out about it when it is added, what is wrong with it, and the scratch namespace of its plans.
+//!
+//! [`discover`] and [`check`] look at the same things ([`survey`]): what `check` reports as an error is what `discover` fails with.
+
+mod finding;
+mod gateway;
+mod permission;
+mod scan;
+mod scratch;
+mod survey;
+
+use std::time::Duration;
+
+use freehold_graph::expand::ClusterDatabases;
+use freehold_graph::expand::KubernetesTarget;
+use freehold_spec::Name;
+use tokio::time::Instant;
+
+pub use finding::{Finding, Level};
+pub use scan::scan_all_groups;
+pub use scratch::{SCRATCH_NAMESPACE, prepare, release};
+
+use crate::cluster::Cluster;
+use crate::error::ClusterError;
+use crate::object::{NAMESPACE, Place};
+use crate::reader::Reader;
+use crate::target::survey::Survey;
+
+/// How long looking at a target may take.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What a target is meant to be like, as given by whoever adds it. What is left out is found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: Name,
+    /// What host names end with.
+    pub domain: String,
+    /// The Gateway: namespace and name.
+    pub gateway: (String, String),
+    /// Its listener; left out: the one whose host name covers the domain, one with TLS first.
+    pub listener: Option<String>,
+    /// The port at which clients reach that listener; left out: the listener's own.
+    pub port: Option<u16>,
+    /// The namespace of the gateway's Pods; left out: looked for.
+    pub data_plane_namespace: Option<String>,
+    /// Where databases are.
+    pub databases: ClusterDatabases,
+    /// The ClusterIssuer for certificates of each host.
+    pub issuer: Option<String>,
+    /// external-dns watches HTTPRoutes.
+    pub external_dns: bool,
+    /// The storage class of volumes.
+    pub storage_class: Option<String>,
+    /// Images need the target's registry credentials.
+    pub registry_credentials: bool,
+}
+
+impl From<&KubernetesTarget> for Wanted {
+    fn from(facts: &KubernetesTarget) -> Self {
+        let gateway = &facts.gateway;
+        Self {
+            name: facts.name.clone(),
+            domain: facts.domain.clone(),
+            gateway: (gateway.namespace.clone(), gateway.name.clone()),
+            listener: gateway.listener.clone(),
+            port: Some(gateway.port),
+            data_plane_namespace: Some(gateway.data_plane_namespace.clone()),
+            databases: facts.databases.clone(),
+            issuer: facts.issuer.clone(),
+            external_dns: facts.external_dns,
+            storage_class: facts.storage_class.clone(),
+            registry_credentials: facts.registry_credentials,
+        }
+    }
+}
+
+/// Finds out what is needed of a cluster. Changes nothing.
+///
+/// # Errors
+/// [`ClusterError::Unfit`] with all that keeps it from being a target; or it can't be asked.
+pub async fn discover(cluster: &Cluster, wanted: &Wanted) -> Result<KubernetesTarget, ClusterError> {
+    let reader = Reader::new(cluster, Instant::now() + LOOK);
+    let survey = Survey::of(&reader, wanted).await;
+    survey.facts(wanted)
+}
+
+/// Looks at everything that a target needs, and whether it is still what was found when it was added: each thing with its fix.
+pub async fn check(cluster: &Cluster, facts: &KubernetesTarget) -> Vec<Finding> {
+    let reader = Reader::new(cluster, Instant::now() + LOOK);
+    let mut findings = Vec::new();
+    if cluster.identity() != facts.cluster {
+        let (expected, found) = (facts.cluster.clone(), cluster.identity().to_owned());
+        let error = ClusterError::WrongCluster { expected, found };
+        return vec![Finding::of_error("cluster", &error)];
+    }
+    // The connection may be an old one. Who doesn't answer is said once, and not for each thing that was to be looked at.
+    if let Err(error) = reader.get(&Place::named(NAMESPACE, None, "kube-system")).await {
+        return vec![Finding::of_error("cluster", &error)];
+    }
+    findings.push(Finding::ok("cluster", format!("{} at {}", cluster.identity(), cluster.server())));
+    let wanted = Wanted::from(facts);
+    let survey = Survey::of(&reader, &wanted).await;
+    if let Ok(found) = survey.facts(&wanted) {
+        findings.extend(changed(facts, &found));
+    }
+    findings.extend(survey.findings);
+    findings.push(scratch::check(&reader, facts).await);
+    findings.extend(permission::check(&reader, facts).await);
+    findings
+}
+
+/// What is remembered of a target and isn't so any more.
+fn changed(facts: &KubernetesTarget, found: &KubernetesTarget) -> Vec<Finding> {
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, then: String, now: String| {
+        if then != now {
+            differences.push(format!("{what} was {then} and is {now}"));
+        }
+    };
+    let list = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let has = |it: bool| if it { "there" } else { "missing" }.to_owned();
+    compare("the version", facts.version.clone(), found.version.clone());
+    compare("the nodes' architecture", list(&facts.architectures), list(&found.architectures));
+    compare("HTTPRoute.retry", has(facts.gateway.retries), has(found.gateway.retries));
+    compare("ListenerSet", has(facts.gateway.listener_sets), has(found.gateway.listener_sets));
+    let scheme = |https: bool| if https { "HTTPS" } else { "HTTP" }.to_owned();
+    compare("the listener's protocol", scheme(facts.gateway.https), scheme(found.gateway.https));
+    if differences.is_empty() {
+        return Vec::new();
+    }
+    let fix = format!("`freehold target add {}` again takes in what is there now", facts.name);
+    vec![Finding::warning("facts", differences.join("; "), fix)]
+}

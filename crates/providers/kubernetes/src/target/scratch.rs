@@ -1,0 +1,160 @@
+//! The namespace in which plans try out what doesn't have its namespace yet. Nothing is ever made in it: dry runs only.
+//!
+//! It has what admission looks at in a stack's namespace: the labels for Pod Security, and the LimitRange whose defaults a dry run shows.
+//! No quota: dry runs don't add up, that sum is the plan's own. It is known as ours by an annotation, so that a namespace that happens
+//! to be called so is neither used nor removed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freehold_graph::ResourceType;
+use freehold_graph::expand::KubernetesTarget;
+use freehold_graph::expand::kubernetes::POD_SECURITY;
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+use super::finding::Finding;
+use crate::cluster::Cluster;
+use crate::document::Fields;
+use crate::error::ClusterError;
+use crate::object::{self, NAMESPACE, Place};
+use crate::reader::Reader;
+use crate::request::Request;
+
+/// What it is called.
+pub const SCRATCH_NAMESPACE: &str = "freehold-scratch";
+/// What marks it; several platforms may share it, as it holds nothing.
+const MARK: &str = "freehold.dev/scratch";
+const MARK_POINTER: &str = "/metadata/annotations/freehold.dev~1scratch";
+/// How long all of it may take.
+const TIME: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Makes the scratch namespace, or brings it up to date.
+///
+/// # Errors
+/// One of that name is there that isn't ours, or the cluster refuses.
+pub async fn prepare(cluster: &Cluster, facts: &mut KubernetesTarget) -> Result<(), ClusterError> {
+    let reader = Reader::new(cluster, Instant::now() + TIME);
+    loop {
+        match look(&reader, SCRATCH_NAMESPACE).await? {
+            State::Foreign => return Err(foreign(SCRATCH_NAMESPACE)),
+            // Released a moment ago.
+            State::Ending => pause(&reader, "is being deleted").await?,
+            State::Absent | State::Ours(_) => break,
+        }
+    }
+    let managed = [("app.kubernetes.io/managed-by", "freehold")];
+    let labels: BTreeMap<&str, &str> = managed.into_iter().chain(POD_SECURITY).collect();
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": SCRATCH_NAMESPACE,
+            "annotations": {MARK: "plans try out here what has no namespace yet"},
+            "labels": labels,
+        },
+    });
+    let place = Place::named(NAMESPACE, None, SCRATCH_NAMESPACE);
+    cluster.send(&Request::apply(&place, &namespace, false), reader.deadline).await?;
+    if let Some(kind) = object::of(ResourceType::LimitRange) {
+        let place = Place::named(kind, Some(SCRATCH_NAMESPACE), "freehold");
+        cluster.send(&Request::apply(&place, &limits(), false), reader.deadline).await?;
+    }
+    facts.scratch_namespace = Some(SCRATCH_NAMESPACE.to_owned());
+    Ok(())
+}
+
+/// The defaults that a stack's namespace gives to containers that say nothing.
+fn limits() -> Json {
+    json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {
+            "name": "freehold",
+            "namespace": SCRATCH_NAMESPACE,
+            "labels": {"app.kubernetes.io/managed-by": "freehold"},
+        },
+        "spec": freehold_graph::expand::kubernetes::limits(),
+    })
+}
+
+/// Removes the scratch namespace, and waits until it is gone. None is as good.
+///
+/// # Errors
+/// It isn't ours, or the cluster refuses, or something holds it.
+pub async fn release(cluster: &Cluster, facts: &KubernetesTarget) -> Result<(), ClusterError> {
+    let Some(name) = &facts.scratch_namespace else { return Ok(()) };
+    let reader = Reader::new(cluster, Instant::now() + TIME);
+    let place = Place::named(NAMESPACE, None, name);
+    loop {
+        match look(&reader, name).await? {
+            State::Absent => return Ok(()),
+            State::Foreign => return Err(foreign(name)),
+            State::Ending => pause(&reader, "is not gone").await?,
+            State::Ours(uid) => {
+                let request = Request::delete(&place, &uid, "Background");
+                match cluster.send(&request, reader.deadline).await {
+                    // Somebody else was faster: then there is nothing, or it is on its way.
+                    Err(ClusterError::Refused { refusal, .. }) if matches!(refusal.status.code, 404 | 409) => {}
+                    answer => drop(answer?),
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn check(reader: &Reader<'_>, facts: &KubernetesTarget) -> Finding {
+    let subject = "scratch namespace";
+    let again = format!("`freehold target add {}` makes it again", facts.name);
+    let Some(name) = &facts.scratch_namespace else {
+        let message = "none: a plan for a new stack is not tried out in the cluster";
+        return Finding::warning(subject, message, again);
+    };
+    match look(reader, name).await {
+        Ok(State::Ours(_)) => Finding::ok(subject, name.clone()),
+        Ok(State::Absent) => Finding::error(subject, format!("{name} does not exist"), again),
+        Ok(State::Ending) => Finding::error(subject, format!("{name} is being deleted"), again),
+        Ok(State::Foreign) => Finding::of_error(subject, &foreign(name)),
+        Err(error) => Finding::of_error(subject, &error),
+    }
+}
+
+enum State {
+    Absent,
+    Foreign,
+    Ending,
+    /// With its uid.
+    Ours(String),
+}
+
+async fn look(reader: &Reader<'_>, name: &str) -> Result<State, ClusterError> {
+    let Some(found) = reader.get(&Place::named(NAMESPACE, None, name)).await? else { return Ok(State::Absent) };
+    if found.pointer(MARK_POINTER).is_none() {
+        return Ok(State::Foreign);
+    }
+    if found.pointer("/metadata/deletionTimestamp").is_some() {
+        return Ok(State::Ending);
+    }
+    Ok(State::Ours(found.text("/metadata/uid").to_owned()))
+}
+
+async fn pause(reader: &Reader<'_>, why: &str) -> Result<(), ClusterError> {
+    if Instant::now() + LOOK_AGAIN >= reader.deadline {
+        return Err(ClusterError::Unfit {
+            why: format!("namespace {SCRATCH_NAMESPACE} {why} after {} s", TIME.as_secs()),
+            help: format!(
+                "`kubectl describe namespace {SCRATCH_NAMESPACE}` says what holds it; then do the same again"
+            ),
+        });
+    }
+    tokio::time::sleep(LOOK_AGAIN).await;
+    Ok(())
+}
+
+fn foreign(name: &str) -> ClusterError {
+    ClusterError::Unfit {
+        why: format!("there is a namespace {name} that Freehold did not make: it is left alone"),
+        help: format!("rename or remove it; ours bears the annotation {MARK}"),
+    }
+}

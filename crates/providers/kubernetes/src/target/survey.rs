@@ -1,0 +1,361 @@
+//! Looks at everything that a target needs of its cluster, and writes down what is so and what is wrong.
+
+use std::collections::BTreeSet;
+
+use freehold_graph::expand::KubernetesTarget;
+use freehold_graph::expand::{ClusterDatabases, Gateway};
+use serde_json::Value as Json;
+
+use super::Wanted;
+use super::finding::{Finding, Level};
+use super::gateway::{self, Listener, OURS};
+use crate::document::{Condition, Fields};
+use crate::error::ClusterError;
+use crate::neighbour::{DEFINITION, GATEWAY, ISSUER, NODE, STORAGE_CLASS};
+use crate::object::{POD, Place};
+use crate::reader::Reader;
+
+/// The oldest minor version of Kubernetes 1: `preStop.sleep` and sidecars are there since.
+const OLDEST: u32 = 30;
+const GATEWAY_API: &str =
+    "install the Gateway API's definitions (standard channel) and a gateway: https://gateway-api.sigs.k8s.io/guides/";
+const DEFAULT_CLASS: &str = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) findings: Vec<Finding>,
+    identity: String,
+    version: String,
+    listener: Option<Listener>,
+    data_plane_namespace: Option<String>,
+    retries: bool,
+    listener_sets: bool,
+    architectures: BTreeSet<String>,
+}
+
+impl Survey {
+    pub(super) async fn of(reader: &Reader<'_>, wanted: &Wanted) -> Self {
+        let cluster = reader.cluster;
+        let mut survey =
+            Self { identity: cluster.identity().to_owned(), version: cluster.version().to_owned(), ..Self::default() };
+        survey.findings.push(version(cluster.version()));
+        survey.definitions(reader, wanted).await;
+        survey.gateway(reader, wanted).await;
+        survey.data_plane(reader, wanted).await;
+        survey.nodes(reader).await;
+        survey.storage(reader, wanted).await;
+        survey.issuer(reader, wanted).await;
+        survey.databases(reader, wanted).await;
+        survey
+    }
+
+    /// The facts, if nothing is wrong that a target can't do without.
+    pub(super) fn facts(&self, wanted: &Wanted) -> Result<KubernetesTarget, ClusterError> {
+        let faults: Vec<&Finding> = self.findings.iter().filter(|finding| finding.level == Level::Error).collect();
+        let listener = self.listener.as_ref().filter(|_| faults.is_empty());
+        let Some(listener) = listener else {
+            let lines = |text: fn(&Finding) -> Option<String>| {
+                let mut lines: Vec<String> = Vec::new();
+                // In one order, so that the fixes stand as what they are for.
+                for line in faults.iter().filter_map(|finding| text(finding)) {
+                    if !lines.contains(&line) {
+                        lines.push(line);
+                    }
+                }
+                lines.join("\n")
+            };
+            let why = lines(|finding| Some(format!("{}: {}", finding.subject, finding.message)));
+            return Err(ClusterError::Unfit { why, help: lines(|finding| finding.fix.clone()) });
+        };
+        let (namespace, name) = wanted.gateway.clone();
+        let data_plane_namespace = self.data_plane_namespace.clone().unwrap_or_else(|| namespace.clone());
+        Ok(KubernetesTarget {
+            name: wanted.name.clone(),
+            domain: wanted.domain.clone(),
+            cluster: self.identity.clone(),
+            version: self.version.clone(),
+            gateway: Gateway {
+                namespace,
+                name,
+                listener: Some(listener.name.clone()),
+                https: listener.https,
+                port: wanted.port.unwrap_or(listener.port),
+                data_plane_namespace,
+                retries: self.retries,
+                listener_sets: self.listener_sets,
+            },
+            databases: wanted.databases.clone(),
+            issuer: wanted.issuer.clone(),
+            external_dns: wanted.external_dns,
+            registry_credentials: wanted.registry_credentials,
+            storage_class: wanted.storage_class.clone(),
+            scratch_namespace: None,
+            architectures: self.architectures.clone(),
+        })
+    }
+
+    /// What was answered; a question that got no good answer is a finding.
+    fn answered<T>(&mut self, subject: &str, answer: Result<T, ClusterError>) -> Option<T> {
+        answer.inspect_err(|error| self.findings.push(Finding::of_error(subject, error))).ok()
+    }
+
+    async fn definition(&mut self, reader: &Reader<'_>, name: &str) -> Option<Option<Json>> {
+        let found = reader.get(&Place::named(DEFINITION, None, name)).await;
+        self.answered(name, found)
+    }
+
+    async fn definitions(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        let subject = "gateway api";
+        let Some(routes) = self.definition(reader, "httproutes.gateway.networking.k8s.io").await else { return };
+        let Some(routes) = routes else {
+            self.findings.push(Finding::error(subject, "the Gateway API is not installed", GATEWAY_API));
+            return;
+        };
+        let Some(schema) = served(&routes) else {
+            let message = "its HTTPRoute is older than v1";
+            self.findings.push(Finding::error(subject, message, GATEWAY_API));
+            return;
+        };
+        let rule = "/schema/openAPIV3Schema/properties/spec/properties/rules/items/properties/retry";
+        self.retries = schema.pointer(rule).is_some();
+        let sets = self.definition(reader, "listenersets.gateway.networking.k8s.io").await.flatten();
+        self.listener_sets = sets.as_ref().is_some_and(|definition| served(definition).is_some());
+        let version = routes.text("/metadata/annotations/gateway.networking.k8s.io~1bundle-version");
+        let message = format!(
+            "{version}, HTTPRoute {} retries, {} ListenerSet",
+            if self.retries { "with" } else { "without" },
+            if self.listener_sets { "with" } else { "without" },
+        );
+        self.findings.push(if self.retries {
+            Finding::ok(subject, message)
+        } else {
+            let fix = "routes with retries are applied without them; the definitions of 1.7 have them in the standard channel";
+            Finding::warning(subject, message, fix)
+        });
+        if wanted.issuer.is_some() && !self.listener_sets {
+            let message = "certificates of each host need ListenerSet, which the installed definitions don't have";
+            let fix = "install the Gateway API's definitions of 1.6 or newer, or let the gateway's own certificate cover the hosts";
+            self.findings.push(Finding::error(subject, message, fix));
+        }
+    }
+
+    async fn gateway(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        let (namespace, name) = &wanted.gateway;
+        let found = reader.get(&Place::named(GATEWAY, Some(namespace), name)).await;
+        let subject = format!("gateway {namespace}/{name}");
+        let Some(found) = self.answered(&subject, found) else { return };
+        let Some(found) = found else {
+            let fix = "make it, or give the name of one that is there: `kubectl get gateways --all-namespaces`";
+            self.findings.push(Finding::error(&subject, "it does not exist", fix));
+            return;
+        };
+        for kind in ["Accepted", "Programmed"] {
+            let condition = found.condition(kind);
+            if !condition.is_some_and(Condition::is_true) {
+                let words =
+                    condition.map_or_else(|| "its controller has not looked at it".to_owned(), Condition::words);
+                let message = format!("it is not {}: {words}", kind.to_lowercase());
+                let fix = format!("see to its controller: `kubectl describe gateway {name} --namespace {namespace}`");
+                self.findings.push(Finding::warning(&subject, message, fix));
+            }
+        }
+        match gateway::choose(&found, &wanted.domain, wanted.listener.as_deref(), namespace) {
+            Ok(listener) => {
+                self.findings.push(told(&subject, &listener, wanted));
+                self.findings.extend(of_listener(&subject, &found, &listener.name));
+                self.listener = Some(listener);
+            }
+            Err(faults) => {
+                let message = format!("no listener fits the hosts of {}: {}", wanted.domain, faults.join("; "));
+                let fix = format!("give it a listener for *.{} that lets the stacks' namespaces in", wanted.domain);
+                self.findings.push(Finding::error(&subject, message, fix));
+            }
+        }
+        let allowed = found.pointer("/spec/allowedListeners/namespaces").unwrap_or(&Json::Null);
+        if let (Some(_), Err(why)) = (&wanted.issuer, gateway::lets_in(allowed, "None", namespace)) {
+            let message =
+                format!("certificates of each host come with listeners in the stacks' namespaces, but it {why}");
+            let fix = format!("set spec.allowedListeners.namespaces.from: All on it, or a selector for {OURS}");
+            self.findings.push(Finding::error(&subject, message, fix));
+        }
+    }
+
+    async fn data_plane(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        let subject = "data plane";
+        if let Some(given) = &wanted.data_plane_namespace {
+            self.findings.push(Finding::ok(subject, format!("in namespace {given}")));
+            return;
+        }
+        let (namespace, name) = &wanted.gateway;
+        let labels = [
+            // Envoy Gateway; then the label of GEP-1762, which Istio, NGINX Gateway Fabric and others set.
+            format!(
+                "gateway.envoyproxy.io/owning-gateway-name={name},gateway.envoyproxy.io/owning-gateway-namespace={namespace}"
+            ),
+            format!("gateway.networking.k8s.io/gateway-name={name}"),
+        ];
+        for label in labels {
+            let pods = reader.list(POD, None, &label).await;
+            let Some(pods) = self.answered(subject, pods) else { return };
+            let places: BTreeSet<&str> = pods.iter().map(|pod| pod.text("/metadata/namespace")).collect();
+            // The second label doesn't say whose Gateway: of several, the one beside the Gateway.
+            let found =
+                if places.contains(namespace.as_str()) { Some(namespace.as_str()) } else { places.first().copied() };
+            if let Some(found) = found {
+                self.findings.push(Finding::ok(subject, format!("its pods are in namespace {found}")));
+                self.data_plane_namespace = Some(found.to_owned());
+                return;
+            }
+        }
+        let message = format!("no pods bear the gateway's labels; taken to be in its own namespace {namespace}");
+        let fix = "if requests come from pods elsewhere, say so with --data-plane-namespace: network policies let only these in";
+        self.findings.push(Finding::warning(subject, message, fix));
+    }
+
+    async fn nodes(&mut self, reader: &Reader<'_>) {
+        let nodes = reader.list(NODE, None, "").await;
+        let Some(nodes) = self.answered("nodes", nodes) else { return };
+        let linux = nodes.iter().filter(|node| matches!(node.text("/status/nodeInfo/operatingSystem"), "linux" | ""));
+        let architectures =
+            linux.map(|node| node.text("/status/nodeInfo/architecture")).filter(|name| !name.is_empty());
+        self.architectures = architectures.map(str::to_owned).collect();
+        let names: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
+        let message = format!("{} nodes, {}", nodes.len(), names.join(" and "));
+        self.findings.push(if self.architectures.is_empty() {
+            let fix = "images are not checked for the nodes' architecture as long as no Linux node tells it";
+            Finding::warning("nodes", "no Linux node tells its architecture", fix)
+        } else {
+            Finding::ok("nodes", message)
+        });
+    }
+
+    async fn storage(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        let subject = "storage class";
+        if let Some(name) = &wanted.storage_class {
+            let found = reader.get(&Place::named(STORAGE_CLASS, None, name)).await;
+            let Some(found) = self.answered(subject, found) else { return };
+            self.findings.push(match found {
+                Some(_) => Finding::ok(subject, name.clone()),
+                None => Finding::error(
+                    subject,
+                    format!("there is no storage class {name}"),
+                    "give the name of one that is there: `kubectl get storageclasses`",
+                ),
+            });
+            return;
+        }
+        let classes = reader.list(STORAGE_CLASS, None, "").await;
+        let Some(classes) = self.answered(subject, classes) else { return };
+        let default = classes.iter().find(|class| class.text(DEFAULT_CLASS) == "true");
+        self.findings.push(match default {
+            Some(class) => Finding::ok(subject, format!("the cluster's default, {}", class.text("/metadata/name"))),
+            None => Finding::warning(
+                subject,
+                "the cluster has no default storage class, so services with volumes can't run",
+                "name one with --storage-class, if any app has volumes",
+            ),
+        });
+    }
+
+    async fn issuer(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        let Some(name) = &wanted.issuer else { return };
+        let subject = format!("issuer {name}");
+        let found = reader.get(&Place::named(ISSUER, None, name)).await;
+        let Some(found) = self.answered(&subject, found) else { return };
+        let Some(found) = found else {
+            let fix = "install cert-manager and make the ClusterIssuer: https://cert-manager.io/docs/configuration/";
+            self.findings.push(Finding::error(&subject, "there is no such ClusterIssuer", fix));
+            return;
+        };
+        let ready = found.condition("Ready");
+        self.findings.push(if ready.is_some_and(Condition::is_true) {
+            Finding::ok(&subject, "ready")
+        } else {
+            let words = ready.map_or_else(|| "cert-manager has not looked at it".to_owned(), Condition::words);
+            let fix = format!("see to it: `kubectl describe clusterissuer {name}`");
+            Finding::error(&subject, format!("it is not ready: {words}"), fix)
+        });
+    }
+
+    async fn databases(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+        if !matches!(wanted.databases, ClusterDatabases::CloudNativePg { .. }) {
+            return;
+        }
+        let subject = "cloudnative-pg";
+        let Some(found) = self.definition(reader, "clusters.postgresql.cnpg.io").await else { return };
+        self.findings.push(match found {
+            Some(_) => Finding::ok(subject, "installed"),
+            None => Finding::error(
+                subject,
+                "CloudNativePG is not installed",
+                "install it (https://cloudnative-pg.io), or give the target a server with --database-url",
+            ),
+        });
+    }
+}
+
+fn told(subject: &str, listener: &Listener, wanted: &Wanted) -> Finding {
+    let protocol = if listener.https { "HTTPS" } else { "HTTP" };
+    let Listener { name, port, others, .. } = listener;
+    let reached = wanted.port.filter(|given| given != port).map(|given| format!(", reached at {given}"));
+    let also = if others.is_empty() { String::new() } else { format!("; {} would fit, too", others.join(", ")) };
+    let message = format!("listener {name}: {protocol} at port {port}{}{also}", reached.unwrap_or_default());
+    Finding::ok(subject, message)
+}
+
+/// What the gateway's controller says about a listener.
+fn of_listener(subject: &str, gateway: &Json, name: &str) -> Option<Finding> {
+    let status = gateway.items("/status/listeners").iter().find(|listener| listener.text("/name") == name)?;
+    let conditions = status.items("/conditions");
+    let bad = ["Accepted", "ResolvedRefs", "Programmed"]
+        .into_iter()
+        .find_map(|kind| Condition::among(conditions, kind).filter(|condition| condition.is_false()))?;
+    let message = format!("listener {name} does not work: {}", bad.words());
+    Some(Finding::warning(subject, message, "see to its certificate and its route kinds"))
+}
+
+/// The version `v1` of a definition, if it is served.
+fn served(definition: &Json) -> Option<&Json> {
+    definition.items("/spec/versions").iter().find(|version| version.text("/name") == "v1" && version.flag("/served"))
+}
+
+fn version(version: &str) -> Finding {
+    match minor(version) {
+        Some(minor) if minor >= OLDEST => Finding::ok("kubernetes", version),
+        Some(_) => Finding::error(
+            "kubernetes",
+            format!("{version} is too old"),
+            format!(
+                "Freehold needs 1.{OLDEST} or newer: sidecars, and Pods that go on while they are taken out of service"
+            ),
+        ),
+        None => Finding::warning(
+            "kubernetes",
+            format!("{version:?} is not a version that is known here"),
+            "go on with care",
+        ),
+    }
+}
+
+/// The minor version of `v1.36.3` or `v1.33.5-gke.100`.
+fn minor(version: &str) -> Option<u32> {
+    let rest = version.trim_start_matches('v').strip_prefix("1.")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_all_makers_are_read() {
+        assert_eq!(minor("v1.36.3"), Some(36));
+        assert_eq!(minor("v1.33.5-gke.100"), Some(33));
+        assert_eq!(minor("v1.30+"), Some(30));
+        assert_eq!(minor("dev"), None);
+        assert_eq!(version("v1.29.9").level, Level::Error);
+        assert_eq!(version("v1.30.0").level, Level::Ok);
+    }
+}

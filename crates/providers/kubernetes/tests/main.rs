@@ -1,0 +1,17 @@
+//! The provider against a real control plane.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod ground;
+mod kinds;
+mod network;
+mod node;
+mod objects;
+mod ownership;
+mod permissions;
+mod proxy;
+mod readiness;
+mod runs;
+mod stage;
+mod targets;
+mod trouble;

@@ -1,0 +1,362 @@
+//! The reasons why something isn't ready, on a real control plane with Pods that fail in every way.
+
+use freehold_engine::Readiness;
+use freehold_graph::ResourceType;
+use freehold_testkit::kubernetes::NODE_CPUS;
+use serde_json::{Value as Json, json};
+
+use crate::ground::{Ground, is_failed, waits_with, words};
+
+/// Whether it is told as failed with this code and these words.
+fn fails_with<'a>(code: &'a str, text: &'a str) -> impl FnMut(&Readiness) -> bool + 'a {
+    move |readiness| matches!(readiness, Readiness::Failed(words) if words.starts_with(&format!("{code}: ")) && words.contains(text))
+}
+
+fn fail(way: &str) -> Json {
+    json!({"env": [{"name": "FREEHOLD_TEST_FAIL", "value": way}]})
+}
+
+#[tokio::test]
+async fn a_deployment_and_its_service_get_ready() {
+    let Some(ground) = Ground::new("a_deployment_and_its_service_get_ready").await else { return };
+    let spec = json!({"spec": {"selector": ground.labels("web", "service"), "ports": [{"port": 80}]}});
+    ground.put("v1", "Service", "web", &spec);
+    assert_eq!(
+        ground.readiness(ResourceType::ClusterService, "web").await,
+        Readiness::Ready,
+        "without a deployment nobody is meant to answer"
+    );
+    ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
+    ground.until(ResourceType::ClusterService, "web", waits_with("no pod behind it is ready")).await;
+    ground.control.apply(&ground.deployment(&json!({"env": []})).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.until(ResourceType::ClusterService, "web", |readiness| *readiness == Readiness::Ready).await;
+    assert_eq!(ground.readiness(ResourceType::Namespace, &ground.namespace).await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn a_deployment_of_no_replicas_is_ready() {
+    let Some(ground) = Ground::new("a_deployment_of_no_replicas_is_ready").await else { return };
+    let mut deployment = ground.deployment(&json!({}));
+    deployment["spec"]["replicas"] = json!(0);
+    ground.control.apply(&deployment.to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_is_named_and_given_up() {
+    let Some(ground) = Ground::new("an_image_that_is_not_there_is_named_and_given_up").await else { return };
+    ground.control.apply(&ground.deployment(&fail("image-pull")).to_string()).unwrap();
+    let told = ground.until(ResourceType::Deployment, "web", is_failed).await;
+    let told = words(&told);
+    assert!(told.starts_with("FH0607: 0 of 1 ready: the image can't be pulled: example.test/web:1"), "{told}");
+    assert!(told.contains("not found"), "{told}");
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_told_with_exit_code_and_restarts() {
+    let Some(ground) = Ground::new("a_crash_loop_is_told_with_exit_code_and_restarts").await else { return };
+    ground.control.apply(&ground.deployment(&fail("crash-loop")).to_string()).unwrap();
+    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    assert!(told.starts_with("FH0706: 0 of 1 ready: it fails again and again, started again 3 times so far"), "{told}");
+    assert!(told.contains("exit code 1 after"), "{told}");
+    // The simulated node has no logs, and says so instead of keeping the reason back.
+    assert!(told.contains("\n  │ (its log can't be read: "), "{told}");
+}
+
+#[tokio::test]
+async fn a_container_that_needed_too_much_memory_is_told_with_its_limit() {
+    let Some(ground) = Ground::new("a_container_that_needed_too_much_memory_is_told_with_its_limit").await else {
+        return;
+    };
+    let mut container = fail("oom");
+    container["resources"] = json!({"limits": {"memory": "64Mi"}});
+    ground.control.apply(&ground.deployment(&container).to_string()).unwrap();
+    // Two restarts: it may still come up.
+    ground.until(ResourceType::Deployment, "web", waits_with("its limit of 64Mi and was killed (OOMKilled)")).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_is_waited_for_and_then_given_up() {
+    let Some(ground) = Ground::new("a_secret_that_is_not_there_is_waited_for_and_then_given_up").await else { return };
+    ground.control.apply(&ground.deployment(&fail("config")).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", waits_with("secret \"missing\" not found")).await;
+    ground.until(ResourceType::Deployment, "web", fails_with("FH1221", "secret \"missing\" not found")).await;
+}
+
+#[tokio::test]
+async fn a_failing_probe_is_told_in_the_words_of_its_event() {
+    let Some(ground) = Ground::new("a_failing_probe_is_told_in_the_words_of_its_event").await else { return };
+    ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
+    let probe = "it runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503";
+    ground.until(ResourceType::Deployment, "web", waits_with(probe)).await;
+}
+
+#[tokio::test]
+async fn a_pod_for_which_no_node_has_room_is_told_in_the_schedulers_words() {
+    let Some(ground) = Ground::new("a_pod_for_which_no_node_has_room_is_told_in_the_schedulers_words").await else {
+        return;
+    };
+    let greed = json!({"resources": {"requests": {"cpu": (NODE_CPUS + 1).to_string()}}});
+    ground.control.apply(&ground.deployment(&greed).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", waits_with("no node takes its pod: 0/3 nodes are available")).await;
+}
+
+#[tokio::test]
+async fn a_quota_that_lets_no_pod_in_is_given_up_before_any_deadline() {
+    let Some(ground) = Ground::new("a_quota_that_lets_no_pod_in_is_given_up_before_any_deadline").await else { return };
+    ground.put("v1", "ResourceQuota", "freehold", &json!({"spec": {"hard": {"requests.cpu": "100m"}}}));
+    ground
+        .control
+        .wait("the quota is counted", crate::ground::SOON, || {
+            let quota = ground.control.get(&["resourcequota", "freehold", "--namespace", &ground.namespace])?;
+            Ok(quota.pointer("/status/hard").is_some())
+        })
+        .unwrap();
+    let container = json!({"resources": {"requests": {"cpu": "500m"}}});
+    ground.control.apply(&ground.deployment(&container).to_string()).unwrap();
+    let quota = "the namespace's quota lets no pod in: exceeded quota: freehold, requested: requests.cpu=500m";
+    ground.until(ResourceType::Deployment, "web", waits_with(quota)).await;
+    ground.until(ResourceType::Deployment, "web", fails_with("FH0202", quota)).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_pod_security_refuses_is_given_up_with_its_words() {
+    let Some(ground) = Ground::new("a_pod_that_pod_security_refuses_is_given_up_with_its_words").await else { return };
+    let label = "pod-security.kubernetes.io/enforce=restricted";
+    ground.control.kubectl(&["label", "namespace", &ground.namespace, label]).unwrap();
+    ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", fails_with("FH1220", "violates PodSecurity \"restricted")).await;
+}
+
+#[tokio::test]
+async fn a_rollout_whose_time_is_over_is_given_up_with_what_hinders_it() {
+    let Some(ground) = Ground::new("a_rollout_whose_time_is_over_is_given_up_with_what_hinders_it").await else {
+        return;
+    };
+    let mut deployment = ground.deployment(&fail("not-ready"));
+    deployment["spec"]["progressDeadlineSeconds"] = json!(2);
+    ground.control.apply(&deployment.to_string()).unwrap();
+    let late = fails_with("FH0703", "not ready after 2 s, which is all the time it has; 0 of 1 ready: it runs");
+    ground.until(ResourceType::Deployment, "web", late).await;
+}
+
+#[tokio::test]
+async fn while_an_update_hangs_the_old_pod_is_counted_apart() {
+    let Some(ground) = Ground::new("while_an_update_hangs_the_old_pod_is_counted_apart").await else { return };
+    ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.control.apply(&ground.deployment(&fail("image-pull")).to_string()).unwrap();
+    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    assert!(told.starts_with("FH0607: 0 of 1 ready, 1 old one still there: the image can't be pulled"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_gone_or_bears_another_mark_is_not_ready() {
+    let Some(ground) = Ground::new("what_is_gone_or_bears_another_mark_is_not_ready").await else { return };
+    let gone = ground.readiness(ResourceType::ConfigMap, "web").await;
+    assert_eq!(words(&gone), "it does not exist");
+    let mut foreign = ground.object("v1", "ConfigMap", "web", &json!({}));
+    foreign["metadata"]["labels"] = json!({});
+    ground.control.apply(&foreign.to_string()).unwrap();
+    let foreign = ground.readiness(ResourceType::ConfigMap, "web").await;
+    assert!(is_failed(&foreign) && words(&foreign).contains("does not bear this stack's mark"), "{foreign:?}");
+    ground.put("v1", "ConfigMap", "web", &json!({}));
+    assert_eq!(ground.readiness(ResourceType::ConfigMap, "web").await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn a_volume_that_nobody_makes_is_told_and_one_that_waits_for_its_pod_is_ready() {
+    let name = "a_volume_that_nobody_makes_is_told_and_one_that_waits_for_its_pod_is_ready";
+    let Some(ground) = Ground::new(name).await else { return };
+    let class = |name: &str, mode: &str| {
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": "example.test/nobody", "volumeBindingMode": mode,
+        })
+    };
+    let (late, now) = (format!("late-{}", ground.namespace), format!("now-{}", ground.namespace));
+    ground.control.apply(&class(&late, "WaitForFirstConsumer").to_string()).unwrap();
+    ground.control.apply(&class(&now, "Immediate").to_string()).unwrap();
+    let claim = |class: &str| {
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class,
+            "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    for (name, class) in [("late", &late), ("now", &now), ("none", &"nothing-of-that-name".to_owned())] {
+        ground.put("v1", "PersistentVolumeClaim", name, &claim(class));
+    }
+    let kind = ResourceType::PersistentVolumeClaim;
+    assert_eq!(ground.readiness(kind, "late").await, Readiness::Ready);
+    ground.until(kind, "now", waits_with("no volume is bound to it yet")).await;
+    ground.until(kind, "none", waits_with("there is no storage class nothing-of-that-name")).await;
+    ground.control.kubectl(&["delete", "storageclass", &late, &now]).unwrap();
+}
+
+/// Writes what a controller would.
+fn status(ground: &Ground, what: &str, status: &Json) {
+    let patch = json!({"status": status}).to_string();
+    let arguments =
+        ["patch", what, "--namespace", &ground.namespace, "--subresource=status", "--type=merge", "--patch", &patch];
+    ground.control.kubectl(&arguments).unwrap();
+}
+
+fn condition(kind: &str, value: &str, reason: &str, message: &str, since: &str) -> Json {
+    json!({"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": since,
+        "observedGeneration": 1})
+}
+
+const LONG_AGO: &str = "2020-01-01T00:00:00Z";
+
+#[tokio::test]
+async fn a_route_says_what_its_gateway_does_not_say() {
+    let Some(ground) = Ground::new("a_route_says_what_its_gateway_does_not_say").await else { return };
+    let kind = ResourceType::HttpRoute;
+    let parent = json!({"name": "main", "namespace": ground.namespace});
+    ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": [parent]}}));
+    let told = ground.readiness(kind, "web").await;
+    let missing = format!("FH1223: the gateway {}/main does not exist, so nobody takes it", ground.namespace);
+    assert_eq!(told, Readiness::Failed(missing));
+
+    let gateway = json!({"spec": {"gatewayClassName": "none", "listeners": [
+        {"name": "http", "port": 80, "protocol": "HTTP"}]}});
+    ground.put("gateway.networking.k8s.io/v1", "Gateway", "main", &gateway);
+    let told = ground.readiness(kind, "web").await;
+    assert!(matches!(&told, Readiness::Waiting(words) if words.contains("is not accepted: Pending")), "{told:?}");
+
+    let route = |accepted: Json, resolved: Json| {
+        status(
+            &ground,
+            "httproute/web",
+            &json!({"parents": [
+                // Somebody else's parent is none of our business.
+                {"parentRef": {"name": "other"}, "controllerName": "example.test/other", "conditions":
+                    [condition("Accepted", "False", "NoMatchingParent", "", LONG_AGO)]},
+                {"parentRef": parent, "controllerName": "example.test/gateway", "conditions": [accepted, resolved]},
+            ]}),
+        );
+    };
+    let good = |kind: &str| condition(kind, "True", kind, "", LONG_AGO);
+    let closed = "No listener lets this namespace in";
+    route(condition("Accepted", "False", "NotAllowedByListeners", closed, LONG_AGO), good("ResolvedRefs"));
+    let told = ground.readiness(kind, "web").await;
+    assert!(fails_with("FH1223", "NotAllowedByListeners: No listener lets this namespace in")(&told), "{told:?}");
+
+    route(good("Accepted"), condition("ResolvedRefs", "False", "BackendNotFound", "no service web", LONG_AGO));
+    let told = ground.readiness(kind, "web").await;
+    assert!(waits_with("BackendNotFound: no service web")(&told), "{told:?}");
+
+    route(good("Accepted"), good("ResolvedRefs"));
+    assert_eq!(ground.readiness(kind, "web").await, Readiness::Ready);
+
+    // A new generation that the controller hasn't looked at: what it says is about the old one.
+    let changed = json!({"spec": {"parentRefs": [parent], "hostnames": ["web.example.org"]}});
+    ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &changed);
+    let told = ground.readiness(kind, "web").await;
+    assert!(waits_with("example.test/gateway has not looked at it yet")(&told), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_tells_its_challenge_and_a_failed_one_is_given_up() {
+    let Some(ground) = Ground::new("a_certificate_tells_its_challenge_and_a_failed_one_is_given_up").await else {
+        return;
+    };
+    let kind = ResourceType::Certificate;
+    let spec = json!({"spec": {"secretName": "web-tls", "dnsNames": ["web.example.org"],
+        "issuerRef": {"kind": "ClusterIssuer", "name": "main"}}});
+    ground.put("cert-manager.io/v1", "Certificate", "web", &spec);
+    assert!(words(&ground.readiness(kind, "web").await).contains("cert-manager has not looked at it yet"));
+
+    let issuing = condition("Ready", "False", "DoesNotExist", "Issuing certificate", LONG_AGO);
+    status(&ground, "certificate/web", &json!({"conditions": [issuing]}));
+    assert!(waits_with("not issued yet: DoesNotExist: Issuing certificate")(&ground.readiness(kind, "web").await));
+
+    let challenge = json!({"spec": {"dnsName": "web.example.org", "key": "k", "token": "t", "type": "HTTP-01",
+        "url": "https://acme.example/1", "authorizationURL": "https://acme.example/2",
+        "issuerRef": {"kind": "ClusterIssuer", "name": "main"}, "solver": {}}});
+    ground.put("acme.cert-manager.io/v1", "Challenge", "web-1", &challenge);
+    status(
+        &ground,
+        "challenge/web-1",
+        &json!({"reason": "wrong status code '404', expected '200'", "state": "pending"}),
+    );
+    let told = ground.readiness(kind, "web").await;
+    assert!(waits_with("challenge is not solved: wrong status code '404'")(&told), "{told:?}");
+
+    let failed = condition("Issuing", "False", "Failed", "the order was refused: rateLimited", LONG_AGO);
+    status(&ground, "certificate/web", &json!({"conditions": [failed]}));
+    let told = ground.readiness(kind, "web").await;
+    assert!(fails_with("FH1224", "rateLimited")(&told), "{told:?}");
+
+    status(&ground, "certificate/web", &json!({"conditions": [condition("Ready", "True", "Ready", "", LONG_AGO)]}));
+    assert_eq!(ground.readiness(kind, "web").await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them() {
+    let Some(ground) = Ground::new("listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them").await else {
+        return;
+    };
+    let kind = ResourceType::ListenerSet;
+    let spec = json!({"spec": {"parentRef": {"name": "main"}, "listeners":
+        [{"name": "web", "hostname": "web.example.org", "port": 80, "protocol": "HTTP"}]}});
+    ground.put("gateway.networking.k8s.io/v1", "ListenerSet", "web", &spec);
+    let told = ground.readiness(kind, "web").await;
+    assert!(fails_with("FH1223", "main does not exist")(&told) || waits_with("not looked at")(&told), "{told:?}");
+    let listener =
+        |accepted: Json| json!([{"name": "web", "attachedRoutes": 0, "supportedKinds": [], "conditions": [accepted]}]);
+    let refused = condition("Accepted", "False", "NotAllowed", "the gateway allows no listener sets", LONG_AGO);
+    let conflicted = condition("Accepted", "False", "HostnameConflict", "taken by acme", LONG_AGO);
+    status(&ground, "listenerset/web", &json!({"conditions": [refused], "listeners": listener(conflicted)}));
+    let told = ground.readiness(kind, "web").await;
+    assert!(fails_with("FH1223", "NotAllowed: the gateway allows no listener sets")(&told), "{told:?}");
+    assert!(words(&told).contains("listener web: HostnameConflict: taken by acme"), "{told:?}");
+    let good = |kind: &str| condition(kind, "True", kind, "", LONG_AGO);
+    let conditions = json!([good("Accepted"), good("Programmed")]);
+    status(&ground, "listenerset/web", &json!({"conditions": conditions, "listeners": listener(good("Accepted"))}));
+    assert_eq!(ground.readiness(kind, "web").await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn a_postgres_cluster_tells_its_phase() {
+    let Some(ground) = Ground::new("a_postgres_cluster_tells_its_phase").await else { return };
+    let kind = ResourceType::CloudNativePg;
+    ground.put(
+        "postgresql.cnpg.io/v1",
+        "Cluster",
+        "main",
+        &json!({"spec": {"instances": 2, "storage": {"size": "1Gi"}}}),
+    );
+    assert!(waits_with("is CloudNativePG running?")(&ground.readiness(kind, "main").await));
+    // The definitions that the tests have know no status subresource: the operator's words are written as they are.
+    let phase = |phase: &str, ready: u32| {
+        let patch = json!({"status": {"phase": phase, "readyInstances": ready}}).to_string();
+        let patch = ["--type=merge", "--patch", &patch, "--namespace", &ground.namespace];
+        let with_status = [&["patch", "clusters.postgresql.cnpg.io/main", "--subresource=status"], &patch[..]].concat();
+        let plain = [&["patch", "clusters.postgresql.cnpg.io/main"], &patch[..]].concat();
+        ground.control.kubectl(&with_status).or_else(|_| ground.control.kubectl(&plain)).unwrap();
+    };
+    phase("Setting up primary", 0);
+    assert!(waits_with("0 of 2 ready: Setting up primary")(&ground.readiness(kind, "main").await));
+    phase("Cluster in healthy state", 1);
+    assert!(waits_with("1 of 2 ready")(&ground.readiness(kind, "main").await));
+    phase("Cluster in healthy state", 2);
+    assert_eq!(ground.readiness(kind, "main").await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn a_disruption_budget_is_counted_and_an_autoscaler_needs_what_it_scales() {
+    let test = "a_disruption_budget_is_counted_and_an_autoscaler_needs_what_it_scales";
+    let Some(ground) = Ground::new(test).await else { return };
+    let selector = json!({"matchLabels": ground.labels("web", "service")});
+    ground.put(
+        "policy/v1",
+        "PodDisruptionBudget",
+        "web",
+        &json!({"spec": {"maxUnavailable": 1, "selector": selector}}),
+    );
+    ground.until(ResourceType::PodDisruptionBudget, "web", |told| *told == Readiness::Ready).await;
+    let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let spec = json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": scaled}});
+    ground.put("autoscaling/v2", "HorizontalPodAutoscaler", "web", &spec);
+    ground.until(ResourceType::HorizontalPodAutoscaler, "web", waits_with("it can't scale: FailedGetScale")).await;
+}

@@ -1,0 +1,222 @@
+//! Runs of jobs: made once, waited for, found again, and never forgotten.
+
+use std::time::Duration;
+
+use freehold_engine::{Performed, Provider, ProviderError, Task};
+use freehold_testkit::kubernetes::NODE_CPUS;
+use serde_json::{Value as Json, json};
+
+use crate::ground::{Ground, SOON};
+
+fn rejected(result: Result<Performed, ProviderError>) -> (&'static str, String, Vec<String>, String) {
+    match result {
+        Err(ProviderError::Rejected { code, message, detail, help }) => {
+            (code, message, detail, help.unwrap_or_default())
+        }
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_run_succeeds_once_however_often_it_is_asked_for() {
+    let Some(ground) = Ground::new("a_run_succeeds_once_however_often_it_is_asked_for").await else { return };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let performed = ground.perform(&run, 7).await.unwrap();
+    assert!(performed.note.as_deref().is_some_and(|note| note.starts_with("exit code 0 after ")), "{performed:?}");
+    let again = ground.perform(&run, 7).await.unwrap();
+    assert_eq!(again, performed);
+    assert_eq!(ground.jobs(), ["migrate-r7"]);
+    ground.perform(&run, 8).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r7", "migrate-r8"]);
+}
+
+#[tokio::test]
+async fn two_that_ask_at_once_make_one_run() {
+    let Some(ground) = Ground::new("two_that_ask_at_once_make_one_run").await else { return };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let (one, other) = tokio::join!(ground.perform(&run, 1), ground.perform(&run, 1));
+    assert_eq!(one.unwrap().object, other.unwrap().object);
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+}
+
+#[tokio::test]
+async fn a_failed_run_is_told_with_its_exit_code_and_stays_failed() {
+    let Some(ground) = Ground::new("a_failed_run_is_told_with_its_exit_code_and_stays_failed").await else { return };
+    let run = ground.run("example.test/fail-job-failed:1", "ask", 60);
+    for _ in 0..2 {
+        let (code, message, detail, help) = rejected(ground.perform(&run, 1).await);
+        assert_eq!(code, "FH0701");
+        let (first, second) = message.split_once('\n').unwrap();
+        assert_eq!(first, "job migrate failed, so the new version was not started");
+        assert!(second.starts_with("exit code 1 after "), "{message}");
+        assert!(help.contains("freehold logs") && help.contains("--job migrate"), "{help}");
+        // The simulated node has no logs, and says so.
+        assert!(detail.iter().any(|line| line.contains("its log can't be read")), "{detail:?}");
+    }
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+}
+
+#[tokio::test]
+async fn a_run_that_was_given_up_after_a_crash_is_found_again_by_its_mark() {
+    let Some(ground) = Ground::new("a_run_that_was_given_up_after_a_crash_is_found_again_by_its_mark").await else {
+        return;
+    };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let task = Task::Run { run: run.clone() };
+    // Killed in the middle: the call is dropped as soon as the Job is there.
+    let context = ground.context(1, SOON);
+    let begun = ground.provider.perform(&context, &task);
+    tokio::select! {
+        result = begun => drop(result),
+        () = async { while ground.jobs().is_empty() { tokio::time::sleep(Duration::from_millis(5)).await; } } => {}
+    }
+    ground.perform(&run, 1).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet() {
+    let Some(ground) = Ground::new("a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet").await else {
+        return;
+    };
+    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
+    let context = ground.context(1, Duration::from_secs(3));
+    let result = ground.provider.perform(&context, &Task::Run { run }).await;
+    assert!(
+        matches!(&result, Err(ProviderError::Unknown { message }) if message.contains("still running")),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_begins_when_that_of_a_revision_before_has_ended() {
+    let Some(ground) = Ground::new("a_run_begins_when_that_of_a_revision_before_has_ended").await else { return };
+    let context = ground.context(1, Duration::from_secs(3));
+    let stuck = Task::Run { run: ground.run("example.test/fail-stuck:1", "ask", 5) };
+    ground.provider.perform(&context, &stuck).await.unwrap_err();
+    ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 2).await.unwrap();
+    let job = |name: &str| ground.control.get(&["job", name, "--namespace", &ground.namespace]).unwrap();
+    let (first, second) = (job("migrate-r1"), job("migrate-r2"));
+    let ended = first.pointer("/status/conditions").unwrap().as_array().unwrap();
+    let ended = ended.iter().find(|condition| condition["type"] == "Failed").expect("it has ended");
+    let ended = ended["lastTransitionTime"].as_str().unwrap();
+    assert!(second["metadata"]["creationTimestamp"].as_str().unwrap() >= ended, "{ended}: {second}");
+}
+
+#[tokio::test]
+async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
+    let Some(ground) = Ground::new("a_run_that_vanished_stops_and_asks_unless_it_may_run_again").await else { return };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    ground.perform(&run, 3).await.unwrap();
+    ground.control.kubectl(&["delete", "job", "migrate-r3", "--namespace", &ground.namespace]).unwrap();
+    let (code, message, _, help) = rejected(ground.perform(&run, 3).await);
+    assert_eq!(code, "FH0705");
+    assert!(message.contains("nobody knows how it ended") && message.contains("migrate-r3 is gone"), "{message}");
+    assert!(help.contains("retry = \"safe\""), "{help}");
+    assert!(ground.jobs().is_empty());
+
+    ground.perform(&ground.run("example.test/migrate:1", "safe", 60), 3).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r3"]);
+}
+
+#[tokio::test]
+async fn a_run_that_vanishes_while_it_is_waited_for_stops_and_asks() {
+    let Some(ground) = Ground::new("a_run_that_vanishes_while_it_is_waited_for_stops_and_asks").await else { return };
+    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
+    let delete = async {
+        while ground.jobs().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let arguments = ["delete", "job", "migrate-r1", "--namespace", &ground.namespace, "--wait=false"];
+        ground.control.kubectl(&arguments).unwrap();
+    };
+    let (result, ()) = tokio::join!(ground.perform(&run, 1), delete);
+    assert_eq!(rejected(result).0, "FH0705");
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later() {
+    let name = "an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later";
+    let Some(ground) = Ground::new(name).await else { return };
+    let run = ground.run("example.test/fail-image-pull:1", "ask", 600);
+    for _ in 0..2 {
+        let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+        assert_eq!(code, "FH0607");
+        assert!(message.contains("the image can't be pulled: example.test/fail-image-pull:1"), "{message}");
+    }
+    let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)));
+}
+
+#[tokio::test]
+async fn a_run_for_which_no_node_has_room_tells_so() {
+    let Some(ground) = Ground::new("a_run_for_which_no_node_has_room_tells_so").await else { return };
+    let mut manifest = manifest(&ground);
+    manifest["spec"]["template"]["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": (NODE_CPUS + 1).to_string()}});
+    let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 8), 1).await);
+    assert_eq!(code, "FH1222");
+    assert!(message.contains("no node takes its pod: 0/3 nodes are available"), "{message}");
+}
+
+#[tokio::test]
+async fn a_quota_that_lets_the_runs_pod_not_in_is_told() {
+    let Some(ground) = Ground::new("a_quota_that_lets_the_runs_pod_not_in_is_told").await else { return };
+    ground.put("v1", "ResourceQuota", "freehold", &json!({"spec": {"hard": {"pods": "0"}}}));
+    let counted = || {
+        let quota = ground.control.get(&["resourcequota", "freehold", "--namespace", &ground.namespace])?;
+        Ok(quota.pointer("/status/hard").is_some())
+    };
+    ground.control.wait("the quota is counted", SOON, counted).unwrap();
+    let (code, message, ..) = rejected(ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await);
+    assert_eq!(code, "FH0202");
+    assert!(message.contains("exceeded quota: freehold, requested: pods=1"), "{message}");
+}
+
+#[tokio::test]
+async fn a_run_that_takes_longer_than_it_may_is_told_so() {
+    let Some(ground) = Ground::new("a_run_that_takes_longer_than_it_may_is_told_so").await else { return };
+    let run = ground.run("example.test/fail-stuck:1", "ask", 3);
+    let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+    assert_eq!(code, "FH0701");
+    assert!(message.contains("ended because it took longer than it may, after 3 s"), "{message}");
+}
+
+fn manifest(ground: &Ground) -> Json {
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    serde_json::to_value(run.body.get("manifest").unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_manifest_that_would_show_a_secret_is_refused() {
+    let Some(ground) = Ground::new("a_manifest_that_would_show_a_secret_is_refused").await else { return };
+    let mut manifest = manifest(&ground);
+    manifest["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "KEY", "value": {"$secret": {"stored": "key"}}}]);
+    let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 60), 1).await);
+    assert_eq!(code, "FH0906");
+    assert!(message.contains("would show a secret"), "{message}");
+    assert!(ground.jobs().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours() {
+    let Some(ground) = Ground::new("nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours").await else {
+        return;
+    };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let mut foreign = manifest(&ground);
+    foreign["metadata"] = json!({"name": "migrate-r1", "namespace": ground.namespace});
+    // A Job without labels gets those of its Pods.
+    foreign["spec"]["template"]["metadata"] = json!({});
+    ground.control.apply(&foreign.to_string()).unwrap();
+    let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+    assert_eq!(code, "FH0804", "{message}");
+
+    ground.control.kubectl(&["label", "namespace", &ground.namespace, "freehold.dev/stack-"]).unwrap();
+    let (code, message, ..) = rejected(ground.perform(&run, 2).await);
+    assert_eq!(code, "FH0804", "{message}");
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    let label = format!("freehold.dev/stack={}", ground.stack);
+    ground.control.kubectl(&["label", "namespace", &ground.namespace, &label]).unwrap();
+}

@@ -1,0 +1,155 @@
+//! The canonical listing of an artifact and the hash of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Component, Path};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::ArtifactError;
+
+/// An artifact's identity: `sha256:` and 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ArtifactHash(String);
+
+impl ArtifactHash {
+    /// The digits alone, which name the artifact's directory.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ArtifactHash {
+    type Err = ArtifactError;
+
+    fn from_str(text: &str) -> Result<Self, ArtifactError> {
+        let digits = text.strip_prefix("sha256:").unwrap_or_default();
+        if digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            Ok(Self(digits.to_owned()))
+        } else {
+            Err(ArtifactError::NotAHash(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for ArtifactHash {
+    type Error = ArtifactError;
+
+    fn try_from(text: String) -> Result<Self, ArtifactError> {
+        text.parse()
+    }
+}
+
+impl From<ArtifactHash> for String {
+    fn from(hash: ArtifactHash) -> Self {
+        hash.to_string()
+    }
+}
+
+impl fmt::Display for ArtifactHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+/// What is known of the files of an artifact, by path.
+#[derive(Debug, Default)]
+pub(super) struct Listing(BTreeMap<String, String>);
+
+impl Listing {
+    pub(super) fn file(&mut self, path: &str, executable: bool, size: u64, digest: &[u8]) {
+        let kind = if executable { "exec" } else { "file" };
+        self.0.insert(path.to_owned(), format!("{kind} {size} {}", hex::encode(digest)));
+    }
+
+    pub(super) fn link(&mut self, path: &str, target: &str) {
+        let digest = hex::encode(Sha256::digest(target.as_bytes()));
+        self.0.insert(path.to_owned(), format!("link {} {digest}", target.len()));
+    }
+
+    pub(super) fn hash(&self) -> ArtifactHash {
+        let mut hash = Sha256::new();
+        for (path, line) in &self.0 {
+            hash.update(format!("{line} {path}\n").as_bytes());
+        }
+        ArtifactHash(hex::encode(hash.finalize()))
+    }
+}
+
+/// Copies and hashes at once: the size and the digest of what went through.
+pub(super) fn copy_hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<(u64, Vec<u8>)> {
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = from.read(&mut buffer)?;
+        let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else { break };
+        hash.update(read);
+        to.write_all(read)?;
+        size += u64::try_from(count).unwrap_or(u64::MAX);
+    }
+    Ok((size, hash.finalize().to_vec()))
+}
+
+/// The path as an artifact has it: relative, of ordinary components, UTF-8 without line breaks.
+pub(super) fn canonical(path: &Path) -> Result<String, ArtifactError> {
+    let unfit = |reason: &str| ArtifactError::unfit(path.display().to_string(), reason);
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => match part.to_str() {
+                Some(text) if !text.contains(['\n', '\r', '\\', '\0']) => parts.push(text),
+                _ => return Err(unfit("its name is not plain text")),
+            },
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(unfit("its path leads out of the artifact"));
+            }
+        }
+    }
+    if parts.is_empty() { Err(unfit("it has no name")) } else { Ok(parts.join("/")) }
+}
+
+/// Checks that a link at `path` leads to somewhere inside. `..` may only stand at the beginning: from there on the way goes down, and
+/// where it goes through another link, that one leads inside as well.
+pub(super) fn check_link(path: &str, target: &str) -> Result<(), ArtifactError> {
+    let escapes = || ArtifactError::unfit(path, format!("it is a link to {target}, which may be outside"));
+    let mut above = path.matches('/').count();
+    let mut going_up = true;
+    for component in Path::new(target).components() {
+        match component {
+            Component::Normal(_) => going_up = false,
+            Component::CurDir => {}
+            Component::ParentDir if going_up => above = above.checked_sub(1).ok_or_else(escapes)?,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(escapes()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_inside() {
+        assert_eq!(canonical(Path::new("./static/a.css")).unwrap(), "static/a.css");
+        for bad in ["/etc/passwd", "../x", "a/../../x", "", ".", "a\nb"] {
+            assert!(canonical(Path::new(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_stays_inside() {
+        assert!(check_link("a/b", "../c").is_ok());
+        assert!(check_link("a/b", "../../c").is_err());
+        assert!(check_link("b", "/etc/passwd").is_err());
+        assert!(check_link("b", "x/../../etc").is_err());
+        // "x" could be a link to ".", and then this would be above.
+        assert!(check_link("a/b", "../x/../c").is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! Where things are on disk.
+//!
+//! ```text
+//! local/platform.json                                identifies this platform in the marks of its processes
+//! local/uids.json                                    which stack runs as which user (root only)
+//! local/stacks/<stack>/home  tmp                     what its programs may write to
+//! local/stacks/<stack>/services/<name>/service.json  what was committed last
+//!                                     /instances/<instance>.json
+//! local/stacks/<stack>/routes/<host>.json
+//! local/stacks/<stack>/schedules/<name>.json
+//! local/stacks/<stack>/runs/<revision>/<job>/        lock started.json status.json
+//! local/stacks/<stack>/runs/<schedule>/<due>/
+//! logs/<stack>/<resource>/<begun>-<instance>.log     what programs print
+//! ```
+//!
+//! Not kept: secrets. Records hold references to them and digests.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use freehold_graph::StackId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Paths below the data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    root: PathBuf,
+    logs: PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn open(root: &Path, logs: &Path) -> io::Result<Self> {
+        make(root, 0o711)?;
+        make(&root.join("stacks"), 0o711)?;
+        make(logs, 0o700)?;
+        Ok(Self { root: root.canonicalize()?, logs: logs.canonicalize()? })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn stacks(&self) -> PathBuf {
+        self.root.join("stacks")
+    }
+
+    pub(crate) fn stack(&self, stack: StackId) -> PathBuf {
+        self.stacks().join(stack.to_string())
+    }
+
+    pub(crate) fn home(&self, stack: StackId) -> PathBuf {
+        self.stack(stack).join("home")
+    }
+
+    pub(crate) fn temporary(&self, stack: StackId) -> PathBuf {
+        self.stack(stack).join("tmp")
+    }
+
+    pub(crate) fn service(&self, stack: StackId, name: &str) -> PathBuf {
+        self.stack(stack).join("services").join(component(name))
+    }
+
+    pub(crate) fn service_record(&self, stack: StackId, name: &str) -> PathBuf {
+        self.service(stack, name).join("service.json")
+    }
+
+    pub(crate) fn instances(&self, stack: StackId, name: &str) -> PathBuf {
+        self.service(stack, name).join("instances")
+    }
+
+    pub(crate) fn route_record(&self, stack: StackId, host: &str) -> PathBuf {
+        self.stack(stack).join("routes").join(format!("{}.json", component(host)))
+    }
+
+    pub(crate) fn schedule_record(&self, stack: StackId, name: &str) -> PathBuf {
+        self.stack(stack).join("schedules").join(format!("{}.json", component(name)))
+    }
+
+    /// The directory of runs that belong together: those of a revision, by job, or of a schedule, by the time that they were due.
+    pub(crate) fn runs(&self, stack: StackId, group: &str) -> PathBuf {
+        self.stack(stack).join("runs").join(component(group))
+    }
+
+    pub(crate) fn logs(&self, stack: StackId) -> PathBuf {
+        self.logs.join(stack.to_string())
+    }
+
+    pub(crate) fn log_root(&self) -> &Path {
+        &self.logs
+    }
+
+    /// The directory of a service's, a job's or a schedule's logs; `resource` is `service.web`.
+    pub(crate) fn logs_of(&self, stack: StackId, resource: &str) -> PathBuf {
+        self.logs(stack).join(component(resource))
+    }
+}
+
+/// A text as one component of a path: anything unusual is written as `%XX`.
+pub(crate) fn component(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'@' => safe.push(char::from(byte)),
+            b'.' if index > 0 => safe.push('.'),
+            other => safe.push_str(&format!("%{other:02X}")),
+        }
+    }
+    safe
+}
+
+/// Makes a directory with its parents, if it isn't there.
+pub(crate) fn make(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Whether a file has to outlast a power failure, or only this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    Process,
+    Power,
+}
+
+/// Replaces a file as a whole: readers see the old one or the new one.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T, durability: Durability) -> io::Result<()> {
+    let parent = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    make(parent, 0o711)?;
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let written = write_draft(&draft, value, durability).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written?;
+    if durability == Durability::Power {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn write_draft<T: Serialize>(draft: &Path, value: &T, durability: Durability) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(draft)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    if durability == Durability::Power {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Reads a file written by [`write_json`]; `None` if there is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file was there but wasn't what [`write_json`] writes: cut off by a power failure.
+pub(crate) fn is_torn(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+/// Removes a file or a whole directory; what is gone already is fine.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let gone = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match gone {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The paths in a directory, sorted; none if it isn't there.
+pub(crate) fn entries(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let reading = match fs::read_dir(path) {
+        Ok(reading) => reading,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = reading.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_never_leaves_its_directory() {
+        assert_eq!(component("web"), "web");
+        assert_eq!(component("acme.localhost"), "acme.localhost");
+        assert_eq!(component("../x"), "%2E.%2Fx");
+        assert_eq!(component(".."), "%2E.");
+    }
+}

@@ -1,0 +1,151 @@
+//! One process of a service.
+//!
+//! ```text
+//!   take a port ─► open the log ─► exec, with the mark ─► write the record ─► … ─► end it ─► remove the record
+//! ```
+//!
+//! A crash between `exec` and the record leaves a process that bears the mark and has no record; it is found by its mark and ended.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use freehold_engine::ProviderError;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::directory::{self, Durability};
+use crate::failure;
+use crate::launch::Launch;
+use crate::log::{Log, prune};
+use crate::machine::Machine;
+use crate::process::{Exit, Process, ProcessId};
+use crate::program::{Mark, Program};
+
+/// What is kept of an instance while it exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InstanceRecord {
+    pub(crate) instance: String,
+    /// Which of the service's replicas it is; the first is 1.
+    pub(crate) slot: u32,
+    pub(crate) process: ProcessId,
+    pub(crate) port: Option<u16>,
+    /// Of the launch that it was started from.
+    pub(crate) fingerprint: String,
+    pub(crate) log: PathBuf,
+    pub(crate) step: String,
+    /// Milliseconds since 1970.
+    pub(crate) started: i64,
+}
+
+/// A process of a service, running.
+pub(crate) struct Instance {
+    pub(crate) record: InstanceRecord,
+    pub(crate) process: Process,
+    pub(crate) log: Log,
+    path: PathBuf,
+}
+
+impl Instance {
+    /// Starts one.
+    pub(crate) async fn start(machine: &Machine, launch: &Launch, slot: u32) -> Result<Self, ProviderError> {
+        let port = if launch.body.serves { Some(take_port(machine)?) } else { None };
+        let started = Self::start_on(machine, launch, slot, port).await;
+        if let (Err(_), Some(port)) = (&started, port) {
+            machine.ports.give_back(port);
+        }
+        started
+    }
+
+    async fn start_on(machine: &Machine, launch: &Launch, slot: u32, port: Option<u16>) -> Result<Self, ProviderError> {
+        let instance = Uuid::new_v4().simple().to_string().chars().take(12).collect::<String>();
+        let context = &launch.context;
+        let id = &launch.resource.id;
+        let mark = Mark { resource: id, instance: &instance };
+        let program = Program::prepare(machine, context, &mark, &launch.resource.body, port).await?;
+        let folder = machine.directory.logs_of(context.stack, &id.0);
+        let records = machine.directory.instances(context.stack, id.name());
+        let is_live = |instance: &str| records.join(format!("{instance}.json")).exists();
+        if let Err(error) = prune(&folder, machine.log_limits.ended, is_live) {
+            tracing::warn!(folder = %folder.display(), %error, "old logs could not be removed");
+        }
+        let log = Log::begin(&folder, &instance);
+        let file = log.open().map_err(|error| failure::file("write", log.path(), &error))?;
+        let child = program.start(&file).inspect_err(|error| log.event(&format!("could not be started: {error}")))?;
+        let process = Process::child(child).map_err(|error| {
+            ProviderError::retryable(format!("{} could not be watched: {error}", program.path.display()))
+        })?;
+        let record = InstanceRecord {
+            slot,
+            process: process.id.clone(),
+            port,
+            fingerprint: launch.fingerprint.clone(),
+            log: log.path().to_owned(),
+            step: format!("{}/{}", context.operation, context.step),
+            started: chrono::Utc::now().timestamp_millis(),
+            instance,
+        };
+        let path = records.join(format!("{}.json", record.instance));
+        let started = Self { record, process, log, path };
+        if let Err(error) = directory::write_json(&started.path, &started.record, Durability::Process) {
+            let failed = failure::file("write", &started.path, &error);
+            started.end(machine, Duration::ZERO).await;
+            return Err(failed);
+        }
+        let port = port.map_or(String::new(), |port| format!(" on port {port}"));
+        started.log.event(&format!("started as process {}{port}", started.process.id.pid));
+        Ok(started)
+    }
+
+    /// Takes over one that a former Freehold started; `None` if it is gone.
+    pub(crate) fn adopt(machine: &Machine, path: PathBuf, record: InstanceRecord) -> std::io::Result<Option<Self>> {
+        let Some(process) = Process::adopt(record.process.clone())? else { return Ok(None) };
+        if let Some(port) = record.port {
+            machine.ports.occupy(port);
+        }
+        let log = Log::at(record.log.clone());
+        log.event("taken over by a restarted Freehold");
+        Ok(Some(Self { record, process, log, path }))
+    }
+
+    /// Where it takes requests.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.record.port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// Ends it and everything that it started, and removes its record. Its log stays.
+    pub(crate) async fn end(mut self, machine: &Machine, patience: Duration) -> (Exit, bool) {
+        let (exit, killed) = self.process.end(&self.record.instance, patience).await;
+        let how =
+            if killed { format!("killed, as it had not ended within {patience:?}") } else { format!("ended: {exit}") };
+        self.log.event(&how);
+        self.forget(machine);
+        (exit, killed)
+    }
+
+    /// Clears up behind one that has exited by itself.
+    pub(crate) async fn clear(mut self, machine: &Machine) {
+        // What it had started is no use without it.
+        self.process.end(&self.record.instance, Duration::from_secs(1)).await;
+        self.forget(machine);
+    }
+
+    fn forget(self, machine: &Machine) {
+        if let Err(error) = directory::remove(&self.path) {
+            tracing::warn!(record = %self.path.display(), %error, "a record could not be removed");
+        }
+        if let Some(port) = self.record.port {
+            machine.ports.give_back(port);
+        }
+    }
+}
+
+fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
+    machine.ports.take().ok_or_else(|| {
+        failure::refusal(
+            failure::PORT_TAKEN,
+            "no port is free for another instance",
+            "remove stacks that aren't needed, or stop what else uses the ports from 10000 to 11999",
+        )
+    })
+}

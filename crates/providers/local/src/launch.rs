@@ -1,0 +1,83 @@
+//! What the instances of a service are started from: a body, read once, and who asked for it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use freehold_engine::{Context, ProviderError};
+use freehold_graph::{Effect, Resource, Value, descriptor};
+
+use crate::failure;
+
+/// A service's body, as far as it isn't the program itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceBody {
+    pub(crate) replicas: u32,
+    pub(crate) ready: Option<String>,
+    pub(crate) live: Option<String>,
+    pub(crate) serves: bool,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) start_timeout: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) recreate: bool,
+}
+
+impl ServiceBody {
+    /// Reads a body. Absent fields have the definition's defaults.
+    pub(crate) fn read(body: &Value) -> Result<Self, ProviderError> {
+        let text = |value: Option<&Value>| value.and_then(Value::as_text).map(str::to_owned);
+        let health = |path: &str| text(body.get("health").and_then(|health| health.get(path)));
+        let endpoint = match body.get("endpoint").and_then(Value::as_text) {
+            None => None,
+            Some(address) => Some(address.parse().map_err(|_| {
+                ProviderError::rejected(failure::STEP_FAILED, format!("{address:?} is no address and port"))
+            })?),
+        };
+        let replicas = body.get("replicas").and_then(Value::as_integer).unwrap_or(1);
+        Ok(Self {
+            replicas: u32::try_from(replicas).unwrap_or(1),
+            ready: health("ready"),
+            live: health("live"),
+            serves: body.get("serves") == Some(&Value::Bool(true)),
+            endpoint,
+            start_timeout: seconds(body, "start_timeout_seconds", 60),
+            drain: seconds(body, "drain_seconds", 30),
+            stop_timeout: seconds(body, "stop_timeout_seconds", 10),
+            recreate: body.get("update").and_then(Value::as_text) == Some("recreate"),
+        })
+    }
+}
+
+/// A length of time from a body.
+pub(crate) fn seconds(body: &Value, field: &str, default: u64) -> Duration {
+    let seconds = body.get(field).and_then(Value::as_integer).and_then(|number| u64::try_from(number).ok());
+    Duration::from_secs(seconds.unwrap_or(default))
+}
+
+/// Everything that an instance is started from. Secrets are in it as references only.
+#[derive(Clone)]
+pub(crate) struct Launch {
+    pub(crate) context: Context,
+    pub(crate) resource: Resource,
+    pub(crate) body: ServiceBody,
+    /// Equal for bodies between which no process has to be started anew.
+    pub(crate) fingerprint: String,
+}
+
+impl Launch {
+    pub(crate) fn new(context: Context, resource: Resource, desired: &Value) -> Result<Self, ProviderError> {
+        let body = ServiceBody::read(&resource.body)?;
+        Ok(Self { context, body, fingerprint: fingerprint(&resource, desired), resource })
+    }
+}
+
+/// The fingerprint of the fields whose change restarts, in the comparable body, so that a changed secret changes it.
+fn fingerprint(resource: &Resource, desired: &Value) -> String {
+    let descriptor = descriptor::of(resource.kind);
+    let fields = desired.as_map().into_iter().flatten();
+    let restarting = fields.filter(|(field, value)| {
+        // Whether there is a PORT depends on `serves`, so that restarts too.
+        (descriptor.effect(field) >= Effect::Restart || field.as_str() == "serves") && **value != Value::Null
+    });
+    Value::map(restarting.map(|(field, value)| (field.clone(), value.clone()))).fingerprint()
+}

@@ -1,0 +1,51 @@
+//! The local target: services, jobs, schedules and routes of this machine.
+//!
+//! ```text
+//!                       ┌── service ── slot ── instance ── process        a task for each service and each replica
+//!   engine ─► provider ─┼── run ────── supervise (a child) ── process     outlives Freehold
+//!                       ├── schedule ─ run …
+//!                       └── route ──── router
+//! ```
+//!
+//! What always holds:
+//! - Whatever is started bears its stack's mark in its environment from `exec` on ([`program`](self)), and nothing of Freehold's own.
+//! - No process is signalled by its pid alone: its start time and the boot have to fit too.
+//! - A service's old version takes requests until the new one is ready; the exchange in the router is one.
+//! - A job is started at most once for (stack, revision, job), whoever is killed when.
+//! - Freehold can be killed at any instruction: what runs goes on running, and the next Freehold takes it over or ends it.
+//!
+//! Not kept: secrets. They are revealed for the start of a process and live on in its environment only.
+
+pub mod artifact;
+pub mod supervise;
+
+mod account;
+mod directory;
+mod failure;
+mod health;
+mod instance;
+mod launch;
+mod log;
+mod machine;
+mod options;
+mod port;
+mod process;
+mod program;
+mod provider;
+mod restore;
+mod roster;
+mod route;
+mod run;
+mod schedule;
+mod service;
+mod slot;
+mod verdict;
+
+pub use account::{FIRST_USER, RunAs};
+pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
+pub use log::{EVENT, LogLimits, LogLine, LogReader};
+pub use options::LocalOptions;
+pub use port::PORTS;
+pub use provider::LocalProvider;
+pub use restore::{RestoreOutcome, Restored};
+pub use schedule::ScheduledRun;

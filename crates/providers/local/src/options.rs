@@ -1,0 +1,48 @@
+//! What the provider is made with.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use freehold_router::Router;
+
+use crate::account::RunAs;
+use crate::artifact::ArtifactStore;
+use crate::log::LogLimits;
+use crate::port::PORTS;
+
+/// Where things are and how programs are run.
+#[derive(Clone)]
+pub struct LocalOptions {
+    /// The provider's own directory.
+    pub directory: PathBuf,
+    /// Where logs are kept.
+    pub logs: PathBuf,
+    /// The router that routes and services are set in.
+    pub router: Router,
+    /// The artifacts that programs run from.
+    pub artifacts: ArtifactStore,
+    /// The program whose `internal supervise` supervises jobs ([`crate::supervise::main`]): Freehold itself.
+    pub executable: PathBuf,
+    /// As whom programs run.
+    pub run_as: RunAs,
+    /// The ports that instances are given, on 127.0.0.1.
+    pub ports: RangeInclusive<u16>,
+    /// How much is kept of the logs.
+    pub log_limits: LogLimits,
+}
+
+impl LocalOptions {
+    /// The usual places below the data directory, `data/local` and `data/logs`; a user of its own for each stack if we are root.
+    pub fn new(data: &Path, router: Router, artifacts: ArtifactStore, executable: PathBuf) -> Self {
+        Self {
+            directory: data.join("local"),
+            logs: data.join("logs"),
+            router,
+            artifacts,
+            executable,
+            run_as: RunAs::detect(),
+            ports: PORTS,
+            log_limits: LogLimits::default(),
+        }
+    }
+}

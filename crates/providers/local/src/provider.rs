@@ -1,0 +1,362 @@
+//! The provider as the engine sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
+use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
+use freehold_plan::Observation;
+use freehold_plan::observation::Ownership;
+use tokio::time::Instant;
+
+use crate::artifact::ArtifactHash;
+use crate::log::LogReader;
+use crate::machine::{Machine, parse_endpoint};
+use crate::options::LocalOptions;
+use crate::process;
+use crate::schedule::{ScheduledRun, Schedules};
+use crate::service::{Caller, Seen, Service};
+use crate::{directory, failure, route, run, verdict};
+
+/// How long the processes of a stack that is forgotten may take to end.
+const FORGET: Duration = Duration::from_secs(10);
+
+/// Services, jobs, schedules and routes on this machine. Dropping it leaves the processes running.
+pub struct LocalProvider {
+    pub(crate) machine: Machine,
+    pub(crate) schedules: Schedules,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    services: BTreeMap<(StackId, ResourceId), Arc<Service>>,
+    /// How many calls are under way for each stack.
+    busy: BTreeMap<StackId, usize>,
+    /// Stacks that were destroyed while the others were still being brought back.
+    destroyed: BTreeSet<StackId>,
+}
+
+/// A call under way for a stack.
+struct Busy<'a> {
+    provider: &'a LocalProvider,
+    stack: StackId,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut registry = self.provider.registry();
+        if let Some(count) = registry.busy.get_mut(&self.stack) {
+            *count -= 1;
+            if *count == 0 {
+                registry.busy.remove(&self.stack);
+            }
+        }
+    }
+}
+
+impl LocalProvider {
+    /// Opens the provider's directory. Nothing is started before [`LocalProvider::restore`] or the first step.
+    ///
+    /// # Errors
+    /// The directory can't be used.
+    pub fn new(options: LocalOptions) -> Result<Self, ProviderError> {
+        let machine = Machine::open(options)?;
+        Ok(Self { schedules: Schedules::new(machine.clone()), machine, registry: Mutex::default() })
+    }
+
+    /// Reads the logs of services and jobs.
+    pub fn logs(&self) -> LogReader {
+        LogReader::new(self.machine.directory.clone())
+    }
+
+    /// The artifacts that running services were started from. They must be kept even where no revision names them any more.
+    pub fn artifacts_in_use(&self) -> BTreeSet<ArtifactHash> {
+        let services: Vec<Seen> = self.registry().services.values().map(|service| service.seen()).collect();
+        let records = services.iter().filter_map(|seen| seen.record.as_ref());
+        let artifacts = records.filter_map(|record| record.resource.body.get("artifact")?.as_text()?.parse().ok());
+        artifacts.collect()
+    }
+
+    /// The last runs of a scheduled job, oldest first.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn schedule_history(&self, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
+        self.schedules.history(stack, id)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn busy(&self, stack: StackId) -> Busy<'_> {
+        *self.registry().busy.entry(stack).or_default() += 1;
+        Busy { provider: self, stack }
+    }
+
+    pub(crate) fn service(&self, stack: StackId, id: &ResourceId) -> Result<Arc<Service>, ProviderError> {
+        let mut registry = self.registry();
+        let key = (stack, id.clone());
+        if let Some(service) = registry.services.get(&key) {
+            return Ok(Arc::clone(service));
+        }
+        let service = Arc::new(Service::open(&self.machine, stack, id)?);
+        registry.services.insert(key, Arc::clone(&service));
+        Ok(service)
+    }
+
+    /// The service to bring back, unless its stack was destroyed meanwhile.
+    pub(crate) fn service_to_restore(
+        &self,
+        stack: StackId,
+        id: &ResourceId,
+    ) -> Result<Option<Arc<Service>>, ProviderError> {
+        if self.registry().destroyed.contains(&stack) {
+            return Ok(None);
+        }
+        self.service(stack, id).map(Some)
+    }
+
+    /// As [`LocalProvider::service`], if there is such a service, or may be one.
+    fn known_service(&self, stack: StackId, id: &ResourceId) -> Result<Option<Arc<Service>>, ProviderError> {
+        let known = self.registry().services.get(&(stack, id.clone())).map(Arc::clone);
+        if known.is_some() || !self.machine.directory.service(stack, id.name()).exists() {
+            return Ok(known);
+        }
+        self.service(stack, id).map(Some)
+    }
+
+    fn caller(&self, stack: StackId, id: &ResourceId) -> Result<Caller, ProviderError> {
+        self.service(stack, id).map(|service| service.caller())
+    }
+
+    pub(crate) fn callers(&self) -> Vec<Caller> {
+        self.registry().services.values().map(|service| service.caller()).collect()
+    }
+
+    async fn apply(&self, context: &Context, resource: &Resource, desired: &Value) -> Result<Performed, ProviderError> {
+        match resource.kind {
+            ResourceType::LocalService => {
+                let caller = self.caller(context.stack, &resource.id)?;
+                caller.apply(context.clone(), resource.clone(), desired.clone()).await
+            }
+            ResourceType::LocalRoute => route::apply(&self.machine, context, resource),
+            ResourceType::LocalSchedule => self.schedules.apply(context, resource, desired).await,
+            other => Err(not_here(other)),
+        }
+    }
+
+    async fn delete(
+        &self,
+        context: &Context,
+        lookup: &Lookup,
+        object: Option<String>,
+    ) -> Result<Performed, ProviderError> {
+        let performed = match lookup.kind {
+            ResourceType::LocalService => {
+                let performed = self.caller(context.stack, &lookup.id)?.delete(context.clone(), object).await?;
+                self.registry().services.remove(&(context.stack, lookup.id.clone()));
+                performed
+            }
+            ResourceType::LocalRoute => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
+            ResourceType::LocalSchedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
+            other => return Err(not_here(other)),
+        };
+        if self.was_last(context.stack) {
+            self.forget_stack(context.stack).await?;
+        }
+        Ok(performed)
+    }
+
+    /// Whether nothing of the stack is left but what isn't a resource, and nobody else is at work on it.
+    fn was_last(&self, stack: StackId) -> bool {
+        let registry = self.registry();
+        let alone = registry.busy.get(&stack).is_none_or(|count| *count <= 1);
+        let served = registry.services.iter().any(|((owner, _), service)| *owner == stack && service.seen().exists());
+        let folder = self.machine.directory.stack(stack);
+        let kept = ["services", "routes", "schedules"].iter().any(|kind| {
+            // What can't be read isn't taken for empty.
+            directory::entries(&folder.join(kind)).map_or(true, |entries| !entries.is_empty())
+        });
+        alone && !served && !kept
+    }
+
+    /// Removes what is left of a stack that is destroyed and isn't a resource: runs, logs, the folders of its programs, its user. Ends
+    /// what still runs of it.
+    ///
+    /// # Errors
+    /// Something can't be removed; it is named.
+    pub async fn forget_stack(&self, stack: StackId) -> Result<(), ProviderError> {
+        let services: Vec<Arc<Service>> = {
+            let mut registry = self.registry();
+            if !self.machine.is_restored() {
+                registry.destroyed.insert(stack);
+            }
+            let keys: Vec<_> = registry.services.keys().filter(|(owner, _)| *owner == stack).cloned().collect();
+            keys.iter().filter_map(|key| registry.services.remove(key)).collect()
+        };
+        for service in services {
+            service.caller().stop().await?;
+        }
+        self.schedules.forget(stack);
+        run::end_runs(stack, Instant::now() + FORGET).await;
+        let platform = self.machine.platform;
+        let ours = |mark: &process::Marked| mark.stack == stack && mark.platform == Some(platform);
+        process::end_marked(ours, Instant::now() + FORGET).await;
+        if let Some(user) = self.machine.accounts.known(stack) {
+            let all = || process::of_user(user).unwrap_or_default();
+            process::end_all(all, Instant::now() + FORGET).await;
+        }
+        for (host, route) in self.machine.router.routes() {
+            if parse_endpoint(&route.endpoint).is_some_and(|(owner, _)| owner == stack) {
+                self.machine.router.remove_route(&host);
+            }
+        }
+        for folder in [self.machine.directory.stack(stack), self.machine.directory.logs(stack)] {
+            let gone = folder.clone();
+            let removed = tokio::task::spawn_blocking(move || directory::remove(&gone)).await;
+            let removed = removed.map_err(|_| failure::stopped("removing a folder"))?;
+            removed.map_err(|error| failure::file("remove", &folder, &error))?;
+        }
+        let table = self.machine.directory.root().join("uids.json");
+        self.machine.accounts.release(stack).map_err(|error| failure::file("write", &table, &error))
+    }
+
+    async fn observe_service(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
+        let Some(service) = self.known_service(stack, &lookup.id)? else { return Ok(None) };
+        let seen = service.caller().look().await?;
+        let Some(record) = seen.record else { return Ok(None) };
+        if !seen.recovered && !self.machine.is_restored() {
+            return Err(ProviderError::retryable(format!("{} is being taken over from a former Freehold", lookup.id)));
+        }
+        let replicas = u32::try_from(seen.replicas.len()).unwrap_or(u32::MAX);
+        let wanted = record.desired.get("replicas").and_then(Value::as_integer).unwrap_or(1);
+        if replicas == 0 && wanted > 0 {
+            return Ok(None);
+        }
+        let mut body = record.desired;
+        if let Value::Map(fields) = &mut body {
+            fields.insert("replicas".to_owned(), Value::from(replicas));
+        }
+        Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body }))
+    }
+
+    fn owned_processes(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
+        let proc = std::path::Path::new("/proc");
+        let mut found = process::marked().map_err(|error| failure::file("read", proc, &error))?;
+        found.retain(|mark| match stack {
+            Some(stack) => mark.stack == stack,
+            None => mark.platform == Some(self.machine.platform),
+        });
+        let mut owned: Vec<OwnedObject> = found
+            .iter()
+            .map(|mark| {
+                let resource = mark.resource.as_deref().unwrap_or("unnamed");
+                owned(mark.stack, "process", format!("{} ({resource})", mark.id.pid))
+            })
+            .collect();
+        // A process may have lost its mark, but not its user.
+        for (owner, user) in self.machine.accounts.all() {
+            if stack.is_none_or(|stack| stack == owner) {
+                let processes = process::of_user(user).map_err(|error| failure::file("read", proc, &error))?;
+                let unmarked = processes.iter().filter(|id| found.iter().all(|mark| mark.id != **id));
+                owned.extend(unmarked.map(|id| self::owned(owner, "process", format!("{} (user {user})", id.pid))));
+            }
+        }
+        Ok(owned)
+    }
+
+    fn owned_folders(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
+        let mut found = Vec::new();
+        for root in [self.machine.directory.stacks(), self.machine.directory.log_root().to_owned()] {
+            for path in directory::entries(&root).map_err(|error| failure::file("read", &root, &error))? {
+                let owner = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                let Some(owner) = owner.map(StackId) else { continue };
+                if stack.is_none_or(|stack| stack == owner) {
+                    found.push(owned(owner, "directory", path.display().to_string()));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
+    OwnedObject { stack, kind: kind.to_owned(), name }
+}
+
+fn not_here(kind: ResourceType) -> ProviderError {
+    ProviderError::rejected(failure::STEP_FAILED, format!("this machine's provider has no {}", kind.word()))
+}
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn name(&self) -> ProviderName {
+        ProviderName::Local
+    }
+
+    fn concurrency(&self) -> usize {
+        8
+    }
+
+    async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
+        match lookup.kind {
+            ResourceType::LocalService => self.observe_service(stack, lookup).await,
+            ResourceType::LocalRoute => route::observe(&self.machine, stack, lookup),
+            ResourceType::LocalSchedule => self.schedules.observe(stack, lookup),
+            other => Err(not_here(other)),
+        }
+    }
+
+    async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
+        let _busy = self.busy(context.stack);
+        match task {
+            Task::Apply { resource, desired, .. } => self.apply(context, resource, desired).await,
+            Task::Delete { lookup, object } => self.delete(context, lookup, object.clone()).await,
+            Task::Run { run } => run::perform(&self.machine, context, run).await,
+            Task::Dump { lookup } => Err(not_here(lookup.kind)),
+        }
+    }
+
+    async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        match lookup.kind {
+            ResourceType::LocalService => {
+                let service = self.known_service(stack, &lookup.id)?;
+                let seen = service.map(|service| service.seen()).unwrap_or_default();
+                if seen.record.is_none() || seen.replicas.is_empty() && lookup_replicas(lookup) > 0 {
+                    return Ok(Readiness::Waiting("it is not running".to_owned()));
+                }
+                Ok(verdict::readiness(&lookup.id, &seen.replicas))
+            }
+            ResourceType::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
+            ResourceType::LocalSchedule => self.schedules.readiness(stack, lookup),
+            other => Err(not_here(other)),
+        }
+    }
+
+    async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
+        let mut found = self.owned_processes(stack)?;
+        found.extend(self.owned_folders(stack)?);
+        for (host, route) in self.machine.router.routes() {
+            if let Some((owner, _)) = parse_endpoint(&route.endpoint)
+                && stack.is_none_or(|stack| stack == owner)
+            {
+                found.push(owned(owner, "route", host));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    async fn forget(&self, stack: StackId) -> Result<(), ProviderError> {
+        self.forget_stack(stack).await
+    }
+}
+
+fn lookup_replicas(lookup: &Lookup) -> i64 {
+    lookup.body.get("replicas").and_then(Value::as_integer).unwrap_or(1)
+}

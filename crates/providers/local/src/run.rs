@@ -1,0 +1,295 @@
+//! Runs of jobs: once for each stack, revision and job.
+//!
+//! A run's directory says all there is to know of it, and [`crate::supervise`] is who writes it:
+//!
+//! | `started.json` | `status.json` | lock | |
+//! |---|---|---|---|
+//! | no | no | free | nothing has happened: a supervisor is started |
+//! | any | no | held | it is running: wait |
+//! | any | yes | any | it has ended: this is the outcome |
+//! | yes | no | free | nobody knows; the job's own processes are waited for first, if any are left |
+//!
+//! An unknown outcome stops and asks, unless the job says `retry = "safe"`: then the traces are put aside and it runs again.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use freehold_engine::{Context, Performed, ProviderError};
+use freehold_graph::{ResourceId, Run, StackId, StackKey, Value};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::directory;
+use crate::failure;
+use crate::launch::seconds;
+use crate::log::{Log, prune};
+use crate::machine::Machine;
+use crate::process::{self, end_marked, marked};
+use crate::program::{Mark, Program};
+use crate::supervise::{Assignment, End, LOCK, Outcome, STARTED, STATUS, Started};
+use crate::verdict::{self, SHOWN_LINES};
+
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// How often a supervisor that did nothing is followed by another.
+const ATTEMPTS: u32 = 3;
+/// The part of the time that is left before a deadline in which to answer.
+const SLACK: Duration = Duration::from_millis(200);
+
+/// What a run is called in marks: a supervisor has this in front of the job's name.
+const SUPERVISOR: &str = "supervisor.";
+
+/// One run: where it is written down, and what is to be run.
+pub(crate) struct RunOnce<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) context: &'a Context,
+    /// `job.migrate`, `schedule.digest`.
+    pub(crate) id: &'a ResourceId,
+    pub(crate) body: &'a Value,
+    pub(crate) folder: PathBuf,
+    /// What its log is called: the revision, or the time that it was due.
+    pub(crate) name: String,
+    /// It may run again if nobody knows how it ended.
+    pub(crate) safe: bool,
+}
+
+/// Does a step's run.
+pub(crate) async fn perform(machine: &Machine, context: &Context, run: &Run) -> Result<Performed, ProviderError> {
+    let folder = machine.directory.runs(context.stack, &context.revision.to_string());
+    let folder = folder.join(directory::component(run.id.name()));
+    let safe = run.body.get("retry").and_then(Value::as_text) == Some("safe");
+    let name = context.revision.to_string();
+    let once = RunOnce { machine, context, id: &run.id, body: &run.body, folder, name, safe };
+    let outcome = once.outcome().await?;
+    judge(&context.key, &run.id, &outcome)
+}
+
+/// What a run's outcome means for its step.
+fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Performed, ProviderError> {
+    let after = verdict::seconds(Duration::from_millis(outcome.milliseconds));
+    let name = id.name();
+    let how = match &outcome.end {
+        End::Exited(0) => return Ok(Performed::default()),
+        End::Exited(code) => format!("exit code {code} after {after}"),
+        End::Signalled(signal) => format!("ended by signal {signal} after {after}"),
+        End::TimedOut => format!("ended because it took longer than it may, after {after}"),
+        End::Cancelled => format!("ended on request after {after}"),
+        End::NotStarted(message) => {
+            return Err(ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("job {name}: {message}")));
+        }
+    };
+    Err(ProviderError::Rejected {
+        code: failure::JOB_FAILED,
+        message: format!("job {name} failed, so the new version was not started\n{how}"),
+        detail: Log::at(outcome.log.clone()).last(SHOWN_LINES),
+        help: Some(format!("fix it and deploy again; its log: `freehold logs {} --job {name}`", key.option())),
+    })
+}
+
+impl RunOnce<'_> {
+    /// Starts the run, or waits for it, or tells how it ended.
+    pub(crate) async fn outcome(&self) -> Result<Outcome, ProviderError> {
+        let mut supervisor: Option<Child> = None;
+        let mut attempts = 0;
+        let mut pause = FIRST_LOOK;
+        loop {
+            // Asked before looking at what is written: if nobody holds the lock, nothing more will be written.
+            let supervised = is_supervised(&self.folder).map_err(|error| self.unreadable(&error))?;
+            if let Some(outcome) = self.read::<Outcome>(STATUS)? {
+                if let Some(mut supervisor) = supervisor {
+                    // It ends now; waiting for it leaves no zombie.
+                    let _ = tokio::time::timeout(SLACK, supervisor.wait()).await;
+                }
+                return Ok(outcome);
+            }
+            let ours_ended = match supervisor.as_mut() {
+                Some(child) => child.try_wait().map_err(|error| self.unreadable(&error))?.is_some(),
+                None => true,
+            };
+            if !supervised && ours_ended {
+                supervisor = None;
+                match self.read::<Started>(STARTED)? {
+                    None if attempts < ATTEMPTS => {
+                        attempts += 1;
+                        supervisor = Some(self.start().await?);
+                    }
+                    None => return Err(ProviderError::retryable(format!("{} could not be started", self.id))),
+                    // It was written under the lock, after we had looked: look again.
+                    Some(_) if self.is_decided()? => {}
+                    Some(started) if !self.wait_for_orphans(&started).await? => {}
+                    Some(_) if self.safe => self.put_aside()?,
+                    Some(started) => return Err(self.unknown(&started)),
+                }
+                continue;
+            }
+            self.wait(supervisor.as_mut(), pause).await?;
+            pause = (pause * 3 / 2).min(LONGEST_LOOK);
+        }
+    }
+
+    /// Whether there is a supervisor, or an outcome.
+    fn is_decided(&self) -> Result<bool, ProviderError> {
+        let supervised = is_supervised(&self.folder).map_err(|error| self.unreadable(&error))?;
+        Ok(supervised || self.read::<Outcome>(STATUS)?.is_some())
+    }
+
+    /// Waits for the supervisor if it is our child, else for a while.
+    async fn wait(&self, supervisor: Option<&mut Child>, pause: Duration) -> Result<(), ProviderError> {
+        let left = self.context.deadline.saturating_duration_since(Instant::now()).saturating_sub(SLACK);
+        if left.is_zero() {
+            return Err(ProviderError::Unknown { message: format!("{} is still running", self.id) });
+        }
+        match supervisor {
+            Some(child) => drop(tokio::time::timeout(left, child.wait()).await),
+            None => tokio::time::sleep(pause.min(left)).await,
+        }
+        Ok(())
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ProviderError> {
+        directory::read_json(&self.folder.join(name)).map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> ProviderError {
+        failure::file("read", &self.folder, error)
+    }
+
+    /// Starts a supervisor and gives it the assignment.
+    async fn start(&self) -> Result<Child, ProviderError> {
+        let instance = Uuid::new_v4().simple().to_string();
+        let mark = Mark { resource: self.id, instance: &instance };
+        let program = Program::prepare(self.machine, self.context, &mark, self.body, None).await?;
+        let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
+        let limits = &self.machine.log_limits;
+        if let Err(error) = prune(&logs, limits.ended, |_| false) {
+            tracing::warn!(folder = %logs.display(), %error, "old logs could not be removed");
+        }
+        let environment = program.environment.iter();
+        let assignment = Assignment {
+            instance: instance.clone(),
+            program: program.path.clone(),
+            arguments: program.arguments.clone(),
+            folder: program.folder.clone(),
+            environment: environment.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+            user: program.user,
+            timeout_seconds: seconds(self.body, "timeout_seconds", 600).as_secs(),
+            log: Log::begin(&logs, &self.name).path().to_owned(),
+            log_size: limits.size,
+            log_rotated: limits.rotated,
+        };
+        directory::make(&self.folder, 0o700).map_err(|error| failure::file("make", &self.folder, &error))?;
+        let mut child = self.spawn(&instance)?;
+        let bytes = assignment.to_bytes();
+        let bytes = bytes.map_err(|error| ProviderError::rejected(failure::STEP_FAILED, error.to_string()))?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A supervisor that is gone already shows below.
+            let _ = pipe.write_all(&bytes).await;
+            let _ = pipe.shutdown().await;
+        }
+        Ok(child)
+    }
+
+    fn spawn(&self, instance: &str) -> Result<Child, ProviderError> {
+        let context = self.context;
+        Command::new(&self.machine.executable)
+            .args(["internal", "supervise", "--directory"])
+            .arg(&self.folder)
+            .env_clear()
+            .env(process::STACK, context.stack.to_string())
+            .env(process::STEP, format!("{}/{}", context.operation, context.step))
+            .env(process::RESOURCE, format!("{SUPERVISOR}{}", self.id))
+            // Not the job's instance: what ends the job's processes by their mark must not end the one who tells of it.
+            .env(process::INSTANCE, format!("{SUPERVISOR}{instance}"))
+            .env(process::PLATFORM, self.machine.platform.to_string())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                ProviderError::retryable(format!("{} can't be started: {error}", self.machine.executable.display()))
+            })
+    }
+
+    /// Waits until the processes of a job whose supervisor was killed have ended, and ends them when their time is over. Says whether
+    /// none is left now.
+    async fn wait_for_orphans(&self, started: &Started) -> Result<bool, ProviderError> {
+        let ours = |mark: &process::Marked| mark.instance.as_deref() == Some(started.instance.as_str());
+        let found = marked().map_err(|error| self.unreadable(&error))?;
+        if !found.iter().any(ours) {
+            return Ok(true);
+        }
+        let age = chrono::Utc::now().timestamp_millis().saturating_sub(started.at);
+        if u64::try_from(age).unwrap_or_default() / 1000 >= started.timeout_seconds {
+            end_marked(ours, Instant::now() + Duration::from_secs(10)).await;
+        } else {
+            self.wait(None, LONGEST_LOOK).await?;
+        }
+        Ok(false)
+    }
+
+    /// Keeps the traces of a run that nobody knows the end of beside, so that it can run again.
+    fn put_aside(&self) -> Result<(), ProviderError> {
+        let from = self.folder.join(STARTED);
+        let to = self.folder.join(format!("lost-{}.json", chrono::Utc::now().timestamp_millis()));
+        std::fs::rename(&from, to).map_err(|error| failure::file("rename", &from, &error))
+    }
+
+    fn unknown(&self, started: &Started) -> ProviderError {
+        let name = self.id.name();
+        ProviderError::Rejected {
+            code: failure::OUTCOME_UNKNOWN,
+            message: format!(
+                "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
+            ),
+            detail: Log::at(started.log.clone()).last(SHOWN_LINES),
+            help: Some(format!(
+                "see what it did (`freehold logs {} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in [job.{name}]",
+                self.context.key.option()
+            )),
+        }
+    }
+}
+
+/// Whether a supervisor holds the lock of a run's directory.
+fn is_supervised(folder: &Path) -> io::Result<bool> {
+    let file = match File::open(folder.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    // Given back when the file is closed, at the end of this function.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends the runs of a stack that are going on: their supervisors end the jobs, and write down that they did.
+pub(crate) async fn end_runs(stack: StackId, limit: Instant) {
+    end_supervised(stack, |resource| resource.starts_with(SUPERVISOR), limit).await;
+}
+
+/// Ends the run of one job or schedule.
+pub(crate) async fn end_runs_of(stack: StackId, id: &ResourceId, limit: Instant) {
+    let name = format!("{SUPERVISOR}{id}");
+    end_supervised(stack, |resource| resource == name, limit).await;
+}
+
+async fn end_supervised(stack: StackId, which: impl Fn(&str) -> bool, limit: Instant) {
+    let supervisor = |mark: &process::Marked| mark.stack == stack && mark.resource.as_deref().is_some_and(&which);
+    for mark in marked().unwrap_or_default().iter().filter(|mark| supervisor(mark)) {
+        mark.id.signal(Signal::TERM);
+    }
+    while Instant::now() < limit && marked().unwrap_or_default().iter().any(supervisor) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

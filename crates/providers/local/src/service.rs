@@ -1,0 +1,481 @@
+//! One service of a stack: its replicas, and how one version follows another.
+//!
+//! A service is a task that takes one command after the other, so that nothing about it happens twice at once, and so that a caller
+//! who gives up waiting changes nothing. What others want to know of it meanwhile they read from its [`View`].
+//!
+//! ```text
+//!   rolling    start the new ─► all ready ─► record ─► exchange in the router ─► old: drained, stopped (goes on behind)
+//!                    └── trouble: the new are ended, the old go on as if nothing had happened
+//!   recreate   stop the old ─► start the new ─► all ready ─► record
+//!                    └── trouble: the new are ended, the old are started again
+//! ```
+//!
+//! `service.json` is the version that counts. An instance that was started from another one is either not yet or no longer wanted,
+//! and a Freehold that starts after a crash ends it.
+
+mod recovery;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use freehold_engine::{Context, Performed, ProviderError};
+use freehold_graph::{Resource, ResourceId, StackId, Value};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::directory::{self, Durability};
+use crate::failure;
+use crate::launch::Launch;
+use crate::machine::{Machine, endpoint};
+use crate::process;
+use crate::roster::Roster;
+use crate::slot::{Duty, Phase, Slot, Status, Stop};
+use crate::verdict;
+
+/// The part of a step's time that is kept for the answer.
+const SLACK: Duration = Duration::from_secs(1);
+/// How long requests under way may go on when the service itself goes.
+const LAST_DRAIN: Duration = Duration::from_secs(5);
+/// The same when all of Freehold stops.
+const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
+
+/// What is kept of a service while it exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    /// Made when the service is created, and never used again.
+    pub(crate) object: String,
+    pub(crate) resource: Resource,
+    /// The body in comparable form.
+    pub(crate) desired: Value,
+}
+
+/// What is known of a service at the moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The instances of a former Freehold have been taken over or ended.
+    pub(crate) recovered: bool,
+    pub(crate) record: Option<ServiceRecord>,
+    pub(crate) replicas: Vec<watch::Receiver<Status>>,
+}
+
+impl Seen {
+    /// Whether there is such a service, or one is being made.
+    pub(crate) fn exists(&self) -> bool {
+        self.record.is_some() || !self.replicas.is_empty()
+    }
+}
+
+pub(crate) type View = Arc<Mutex<Seen>>;
+
+enum Command {
+    Apply(Box<(Context, Resource, Value)>, oneshot::Sender<Result<Performed, ProviderError>>),
+    Restore(Box<(Context, Option<ServiceRecord>)>, oneshot::Sender<Result<String, ProviderError>>),
+    Delete(Box<(Context, Option<String>)>, oneshot::Sender<Result<Performed, ProviderError>>),
+    Look(oneshot::Sender<Seen>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// A handle to a service. Dropping it leaves the processes running.
+pub(crate) struct Service {
+    commands: mpsc::Sender<Command>,
+    view: View,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Service {
+    /// Begins to look after a service. Nothing is started or ended before the first command.
+    pub(crate) fn open(machine: &Machine, stack: StackId, id: &ResourceId) -> Result<Self, ProviderError> {
+        let path = machine.directory.service_record(stack, id.name());
+        let record = directory::read_json(&path).map_err(|error| failure::file("read", &path, &error))?;
+        let view = View::default();
+        lock(&view).record.clone_from(&record);
+        let (commands, received) = mpsc::channel(8);
+        let roster = Roster::new(machine.router.clone(), endpoint(stack, &id.0));
+        let keeper = Keeper {
+            machine: machine.clone(),
+            stack,
+            id: id.clone(),
+            roster: Arc::new(roster),
+            view: Arc::clone(&view),
+            record,
+            launch: None,
+            slots: Vec::new(),
+            leaving: Vec::new(),
+            generation: 0,
+            serial: 0,
+            recovered: false,
+        };
+        Ok(Self { commands, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        lock(&self.view).clone()
+    }
+
+    /// The way to give it commands, apart from the handle, so that no lock has to be held meanwhile.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller(self.commands.clone())
+    }
+}
+
+/// Gives a service commands.
+#[derive(Clone)]
+pub(crate) struct Caller(mpsc::Sender<Command>);
+
+impl Caller {
+    pub(crate) async fn apply(
+        &self,
+        context: Context,
+        resource: Resource,
+        desired: Value,
+    ) -> Result<Performed, ProviderError> {
+        let asked = Box::new((context, resource, desired));
+        self.ask(|reply| Command::Apply(asked, reply)).await?
+    }
+
+    /// Brings it back after a start of Freehold: to what its record says, or `fallback` if that was lost.
+    pub(crate) async fn restore(
+        &self,
+        context: Context,
+        fallback: Option<ServiceRecord>,
+    ) -> Result<String, ProviderError> {
+        let asked = Box::new((context, fallback));
+        self.ask(|reply| Command::Restore(asked, reply)).await?
+    }
+
+    pub(crate) async fn delete(&self, context: Context, object: Option<String>) -> Result<Performed, ProviderError> {
+        let asked = Box::new((context, object));
+        self.ask(|reply| Command::Delete(asked, reply)).await?
+    }
+
+    /// What it is like once all that was asked for before is done.
+    pub(crate) async fn look(&self) -> Result<Seen, ProviderError> {
+        self.ask(Command::Look).await
+    }
+
+    /// Stops its processes, and keeps its record.
+    pub(crate) async fn stop(&self) -> Result<(), ProviderError> {
+        self.ask(Command::Stop).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ProviderError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(command(reply)).await.map_err(|_closed| failure::stopped("the service's supervision"))?;
+        answer.await.map_err(|_closed| failure::stopped("the service's supervision"))
+    }
+}
+
+fn lock(view: &View) -> MutexGuard<'_, Seen> {
+    view.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Keeper {
+    machine: Machine,
+    stack: StackId,
+    id: ResourceId,
+    roster: Arc<Roster>,
+    view: View,
+    record: Option<ServiceRecord>,
+    /// What the present replicas were started from.
+    launch: Option<Arc<Launch>>,
+    slots: Vec<Slot>,
+    /// Replicas of former versions, on their way out.
+    leaving: Vec<Slot>,
+    generation: u64,
+    serial: u64,
+    recovered: bool,
+}
+
+impl Keeper {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            self.leaving.retain(Slot::is_running);
+            // A command whose sender gave up before it was begun is dropped; one that has begun is carried out all the same.
+            match command {
+                Command::Apply(asked, reply) if !reply.is_closed() => {
+                    let (context, resource, desired) = *asked;
+                    let done = self.apply(context, resource, desired).await;
+                    self.show();
+                    let _ = reply.send(done);
+                }
+                Command::Restore(asked, reply) if !reply.is_closed() => {
+                    let (context, fallback) = *asked;
+                    let done = self.restore(context, fallback).await;
+                    self.show();
+                    let _ = reply.send(done);
+                }
+                Command::Delete(asked, reply) if !reply.is_closed() => {
+                    let (context, object) = *asked;
+                    let done = self.delete(context, object.as_deref()).await;
+                    self.show();
+                    let _ = reply.send(done);
+                }
+                Command::Apply(..) | Command::Restore(..) | Command::Delete(..) => {}
+                Command::Look(reply) => {
+                    let _ = reply.send(lock(&self.view).clone());
+                }
+                Command::Stop(reply) => {
+                    self.stop_all(SHUTDOWN_DRAIN, None).await;
+                    self.show();
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn show(&self) {
+        let mut seen = lock(&self.view);
+        seen.recovered = self.recovered;
+        seen.record.clone_from(&self.record);
+        seen.replicas = self.slots.iter().map(|slot| slot.status.clone()).collect();
+    }
+
+    async fn apply(
+        &mut self,
+        context: Context,
+        resource: Resource,
+        desired: Value,
+    ) -> Result<Performed, ProviderError> {
+        self.recover(&context).await?;
+        self.show();
+        let launch = Arc::new(Launch::new(context, resource, &desired)?);
+        // Time is left to end what did not get ready, and to say why.
+        let deadline = launch.context.deadline;
+        let deadline = deadline.checked_sub(launch.body.stop_timeout + SLACK).unwrap_or(deadline);
+        self.listen(&launch).await?;
+        let same = self.launch.as_ref().is_some_and(|now| now.fingerprint == launch.fingerprint);
+        let looks = if same {
+            self.rescale(&launch, &desired, deadline).await?
+        } else if self.launch.is_some() && launch.body.recreate {
+            self.recreate(&launch, &desired, deadline).await?
+        } else {
+            self.roll(&launch, &desired, deadline).await?
+        };
+        let note = match looks {
+            0 => None,
+            1 => Some("ready after 1 probe".to_owned()),
+            looks => Some(format!("ready after {looks} probes")),
+        };
+        Ok(Performed { object: self.record.as_ref().map(|record| record.object.clone()), note })
+    }
+
+    /// Gives it the address at which the stack's other services reach it, if it has one.
+    async fn listen(&self, launch: &Launch) -> Result<(), ProviderError> {
+        let Some(address) = launch.body.endpoint else {
+            self.machine.router.stop_listening(self.roster.endpoint());
+            return Ok(());
+        };
+        let listening = self.machine.router.listen(self.roster.endpoint(), address).await;
+        listening.map_err(|error| {
+            failure::refusal(
+                failure::PORT_TAKEN,
+                format!("{} can't have its address {address}: {error}", self.id),
+                "stop what listens there, then deploy again",
+            )
+        })
+    }
+
+    /// The same version, with more or fewer replicas or other times. Running replicas aren't touched.
+    async fn rescale(
+        &mut self,
+        launch: &Arc<Launch>,
+        desired: &Value,
+        deadline: Instant,
+    ) -> Result<u32, ProviderError> {
+        let wanted = launch.body.replicas;
+        let (keep, mut surplus): (Vec<Slot>, Vec<Slot>) = std::mem::take(&mut self.slots)
+            .into_iter()
+            .partition(|slot| slot.number <= wanted && is_well(&slot.status.borrow()));
+        let missing: Vec<u32> = (1..=wanted).filter(|number| keep.iter().all(|slot| slot.number != *number)).collect();
+        self.slots = keep;
+        let added = self.begin(launch, self.generation, &missing);
+        let looked = tokio::join!(verdict::await_ready(&self.slots, deadline), verdict::await_ready(&added, deadline));
+        match looked.0.and(looked.1) {
+            Ok(looks) => {
+                self.commit(launch, desired).await?;
+                self.slots.extend(added);
+                self.retire(surplus, launch.body.drain, launch.body.stop_timeout);
+                Ok(looks)
+            }
+            Err(trouble) => {
+                stop(added, Duration::ZERO, launch.body.stop_timeout).await;
+                self.slots.append(&mut surplus);
+                self.slots.sort_by_key(|slot| slot.number);
+                Err(verdict::refusal(
+                    &launch.context.key,
+                    &self.id,
+                    trouble,
+                    Some("the replicas that were there go on"),
+                ))
+            }
+        }
+    }
+
+    async fn roll(&mut self, launch: &Arc<Launch>, desired: &Value, deadline: Instant) -> Result<u32, ProviderError> {
+        let generation = self.generation + 1;
+        let all: Vec<u32> = (1..=launch.body.replicas).collect();
+        let new = self.begin(launch, generation, &all);
+        let ready = match verdict::await_ready(&new, deadline).await {
+            Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
+            Err(trouble) => {
+                let old = self.launch.is_some().then_some("the previous version goes on");
+                Err(verdict::refusal(&launch.context.key, &self.id, trouble, old))
+            }
+        };
+        let looks = match ready {
+            Ok(looks) => looks,
+            Err(error) => {
+                stop(new, Duration::ZERO, launch.body.stop_timeout).await;
+                self.roster.expect_one(false);
+                return Err(error);
+            }
+        };
+        self.generation = generation;
+        self.roster.serve(generation);
+        let old = std::mem::replace(&mut self.slots, new);
+        self.retire(old, launch.body.drain, launch.body.stop_timeout);
+        Ok(looks)
+    }
+
+    async fn recreate(
+        &mut self,
+        launch: &Arc<Launch>,
+        desired: &Value,
+        deadline: Instant,
+    ) -> Result<u32, ProviderError> {
+        let old = self.launch.clone();
+        // Requests wait for the new one.
+        self.machine.router.set_switching(self.roster.endpoint(), true);
+        stop(std::mem::take(&mut self.slots), launch.body.drain, launch.body.stop_timeout).await;
+        let result = self.roll(launch, desired, deadline).await;
+        if let (Err(_), Some(old)) = (&result, old) {
+            let all: Vec<u32> = (1..=old.body.replicas).collect();
+            self.slots = self.begin(&old, self.generation, &all);
+        }
+        result
+    }
+
+    fn begin(&mut self, launch: &Arc<Launch>, generation: u64, numbers: &[u32]) -> Vec<Slot> {
+        numbers.iter().map(|number| Slot::begin(self.duty(launch, generation, *number), None)).collect()
+    }
+
+    fn duty(&mut self, launch: &Arc<Launch>, generation: u64, number: u32) -> Duty {
+        self.serial += 1;
+        Duty {
+            machine: self.machine.clone(),
+            launch: Arc::clone(launch),
+            roster: Arc::clone(&self.roster),
+            number,
+            serial: self.serial,
+            generation,
+        }
+    }
+
+    /// From here on this version is the one that counts.
+    async fn commit(&mut self, launch: &Arc<Launch>, desired: &Value) -> Result<(), ProviderError> {
+        let object = self.record.as_ref().map_or_else(|| Uuid::new_v4().to_string(), |record| record.object.clone());
+        let record = ServiceRecord { object, resource: launch.resource.clone(), desired: desired.clone() };
+        self.write(&record).await?;
+        self.record = Some(record);
+        self.launch = Some(Arc::clone(launch));
+        Ok(())
+    }
+
+    async fn write(&self, record: &ServiceRecord) -> Result<(), ProviderError> {
+        let path = self.machine.directory.service_record(self.stack, self.id.name());
+        let (to, record) = (path.clone(), record.clone());
+        let written = tokio::task::spawn_blocking(move || directory::write_json(&to, &record, Durability::Power));
+        let written = written.await.map_err(|_| failure::stopped("writing a record"))?;
+        written.map_err(|error| failure::file("write", &path, &error))
+    }
+
+    /// Lets replicas go, without waiting for it.
+    fn retire(&mut self, slots: Vec<Slot>, drain: Duration, patience: Duration) {
+        for slot in slots {
+            slot.order(Stop { drain, patience });
+            self.leaving.push(slot);
+        }
+    }
+
+    /// Stops all replicas, those that are leaving already included, before `deadline`.
+    async fn stop_all(&mut self, drain: Duration, deadline: Option<Instant>) {
+        let body = self.launch.as_ref().map(|launch| launch.body.clone());
+        let mut patience = body.as_ref().map_or(Duration::from_secs(10), |body| body.stop_timeout);
+        let mut drain = body.map_or(drain, |body| body.drain.min(drain));
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            drain = drain.min(left / 4);
+            patience = patience.min(left / 2);
+        }
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.append(&mut self.leaving);
+        stop(slots, drain, patience).await;
+    }
+
+    async fn restore(&mut self, context: Context, fallback: Option<ServiceRecord>) -> Result<String, ProviderError> {
+        // What has been applied or deleted since the start needs no bringing back.
+        if !self.recovered
+            && let (None, Some(fallback)) = (&self.record, fallback)
+        {
+            self.write(&fallback).await?;
+            self.record = Some(fallback);
+        }
+        self.recover(&context).await?;
+        self.show();
+        let Some(launch) = self.launch.clone() else { return Ok("nothing to restore".to_owned()) };
+        self.listen(&launch).await?;
+        self.roster.expect_one(true);
+        let adopted = self.slots.len();
+        let missing: Vec<u32> =
+            (1..=launch.body.replicas).filter(|number| self.slots.iter().all(|slot| slot.number != *number)).collect();
+        let started = self.begin(&launch, self.generation, &missing);
+        self.slots.extend(started);
+        self.show();
+        let ready = verdict::await_ready(&self.slots, context.deadline).await;
+        self.roster.expect_one(false);
+        match ready {
+            Ok(_looks) => Ok(format!("{adopted} taken over, {} started", missing.len())),
+            Err(trouble) => Err(verdict::refusal(&context.key, &self.id, trouble, Some("it will be tried again"))),
+        }
+    }
+
+    async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
+        if let (Some(record), Some(object)) = (&self.record, object)
+            && record.object != object
+        {
+            return Err(ProviderError::rejected(
+                failure::CHANGED_BEHIND_OUR_BACK,
+                format!("{} is not the one that was deployed: it was made anew meanwhile", self.id),
+            ));
+        }
+        self.recover(&context).await?;
+        self.machine.router.remove_endpoint(self.roster.endpoint());
+        self.stop_all(LAST_DRAIN, Some(context.deadline)).await;
+        let (stack, id, platform) = (self.stack, &self.id.0, self.machine.platform);
+        let ours = |mark: &process::Marked| {
+            mark.stack == stack && mark.resource.as_ref() == Some(id) && mark.platform == Some(platform)
+        };
+        process::end_marked(ours, Instant::now()).await;
+        let folder = self.machine.directory.service(self.stack, self.id.name());
+        directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;
+        self.record = None;
+        self.launch = None;
+        Ok(Performed::default())
+    }
+}
+
+/// Whether a replica is worth keeping when its service is changed: it is ready, or has just been started.
+fn is_well(status: &Status) -> bool {
+    status.phase == Phase::Ready || (status.phase == Phase::Starting && status.troubles == 0)
+}
+
+/// Stops replicas and waits until they are gone.
+async fn stop(slots: Vec<Slot>, drain: Duration, patience: Duration) {
+    for slot in &slots {
+        slot.order(Stop { drain, patience });
+    }
+    futures::future::join_all(slots.into_iter().map(Slot::stopped)).await;
+}

@@ -1,0 +1,359 @@
+//! Keeps one replica of a service running.
+//!
+//! ```text
+//!            ┌───────────────── wait (0.1 s, doubling up to 30 s) ◄────────────────┐
+//!            ▼                                                                     │
+//!         start ──► Starting ──ready──► Ready ◄──► Unready ──exit, or not live─────┤
+//!                       └──────── exit, or never ready ────────────────────────────┘
+//!         an order to stop, anywhere ──► out of the router ──► drained ──► SIGTERM ──► gone
+//! ```
+//!
+//! A slot is a task of its own, so that the replicas of an old version stay supervised while a new one is started. Dropping it
+//! leaves the process running; a later Freehold takes it over by its record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_engine::ProviderError;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::health::{Sign, get};
+use crate::instance::Instance;
+use crate::launch::Launch;
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::process::Exit;
+use crate::roster::Roster;
+
+/// How many exits in a row make a crash loop.
+pub(crate) const CRASH_LOOP: u32 = 5;
+/// Whoever has lived this long starts with a clean slate.
+const STEADY: Duration = Duration::from_secs(60);
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Requests wait for an instance that is to be started again within this time.
+const WORTH_WAITING: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// How often a ready instance is looked at, and how often one that did not answer well.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How many bad answers in a row end an instance (live), or keep requests from it (ready).
+const DEAD: u32 = 3;
+const UNREADY: u32 = 2;
+/// How often the size of the log is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(2);
+/// What a service without a port and without a path for readiness has to live.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// What a replica is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Phase {
+    #[default]
+    Starting,
+    Ready,
+    /// Running, but it says that it isn't ready: its words.
+    Unready(String),
+    /// Not running; it will be started again.
+    Waiting,
+}
+
+/// What went wrong last.
+#[derive(Debug, Clone)]
+pub(crate) enum Trouble {
+    NotStarted(ProviderError),
+    Exited { exit: Exit, after: Duration, ready: bool, log: Log },
+    NeverReady { after: Duration, seen: String, log: Log },
+    NotLive { seen: String, log: Log },
+}
+
+/// What is known of a replica.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    pub(crate) phase: Phase,
+    /// How often the instance was looked at until it was ready.
+    pub(crate) looks: u32,
+    /// Troubles since it last ran steadily.
+    pub(crate) troubles: u32,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stop {
+    /// How long requests and streams under way may go on.
+    pub(crate) drain: Duration,
+    /// How long it may take to end after SIGTERM.
+    pub(crate) patience: Duration,
+}
+
+/// One replica, kept running.
+pub(crate) struct Slot {
+    pub(crate) number: u32,
+    pub(crate) status: watch::Receiver<Status>,
+    orders: watch::Sender<Option<Stop>>,
+    task: AbortOnDropHandle<()>,
+}
+
+/// What a slot is made from.
+pub(crate) struct Duty {
+    pub(crate) machine: Machine,
+    pub(crate) launch: Arc<Launch>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) number: u32,
+    /// Unique among the service's slots, of all generations.
+    pub(crate) serial: u64,
+    pub(crate) generation: u64,
+}
+
+impl Slot {
+    /// Starts keeping a replica running; with an instance that is running already, if one is given.
+    pub(crate) fn begin(duty: Duty, adopted: Option<Instance>) -> Self {
+        let (report, status) = watch::channel(Status::default());
+        let (orders, received) = watch::channel(None);
+        let number = duty.number;
+        let keeper = Keeper { duty, report, orders: received };
+        Self { number, status, orders, task: AbortOnDropHandle::new(tokio::spawn(keeper.run(adopted))) }
+    }
+
+    /// Orders it to stop. A second order hastens the first.
+    pub(crate) fn order(&self, stop: Stop) {
+        self.orders.send_replace(Some(stop));
+    }
+
+    /// Whether it has not stopped yet.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+
+    /// Waits until it has stopped. After an order only.
+    pub(crate) async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a replica's supervision ended badly");
+        }
+    }
+}
+
+struct Keeper {
+    duty: Duty,
+    report: watch::Sender<Status>,
+    orders: watch::Receiver<Option<Stop>>,
+}
+
+enum End {
+    Ordered(Stop),
+    Trouble(Trouble),
+}
+
+impl Keeper {
+    async fn run(mut self, mut adopted: Option<Instance>) {
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let began = Instant::now();
+            let started = match adopted.take() {
+                Some(instance) => Ok(instance),
+                None => Instance::start(&self.duty.machine, &self.duty.launch, self.duty.number).await,
+            };
+            let trouble = match started {
+                Err(error) => Trouble::NotStarted(error),
+                Ok(mut instance) => match self.tend(&mut instance, began).await {
+                    End::Ordered(stop) => return self.stop(instance, stop).await,
+                    End::Trouble(trouble) => {
+                        self.clear(instance, &trouble).await;
+                        trouble
+                    }
+                },
+            };
+            // A quick restart is worth waiting for.
+            self.duty.roster.expect_one(wait <= WORTH_WAITING);
+            if began.elapsed() >= STEADY {
+                wait = SHORTEST_WAIT;
+                self.report.send_modify(|status| status.troubles = 0);
+            }
+            tracing::info!(service = %self.duty.launch.resource.identity, ?wait, ?trouble, "a replica will be started again");
+            self.report.send_modify(|status| {
+                status.phase = Phase::Waiting;
+                status.troubles += 1;
+                status.trouble = Some(trouble);
+            });
+            tokio::select! {
+                _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+            self.report.send_modify(|status| status.phase = Phase::Starting);
+        }
+    }
+
+    /// Watches over a running instance until its end, or an order.
+    async fn tend(&mut self, instance: &mut Instance, began: Instant) -> End {
+        let Self { duty, report, orders } = self;
+        let (address, log) = (instance.address(), instance.log.clone());
+        let care = Care { duty, report, address };
+        let mut ready = false;
+        let caring = async {
+            match care.until_ready().await {
+                Ok(()) => ready = true,
+                Err(seen) => {
+                    let after = duty.launch.body.start_timeout;
+                    return Trouble::NeverReady { after, seen, log: log.clone() };
+                }
+            }
+            Trouble::NotLive { seen: care.while_live().await, log: log.clone() }
+        };
+        let tidying = async {
+            loop {
+                tokio::time::sleep(LOG_LOOK).await;
+                if let Err(error) = log.rotate(&duty.machine.log_limits) {
+                    tracing::warn!(log = %log.path().display(), %error, "a log could not be rotated");
+                }
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            stop = ordered(orders) => return End::Ordered(stop),
+            exit = instance.process.exited() => Err(exit),
+            trouble = caring => Ok(trouble),
+            () = tidying => Err(Exit::Unknown),
+        };
+        End::Trouble(match ended {
+            Ok(trouble) => trouble,
+            Err(exit) => Trouble::Exited { exit, after: began.elapsed(), ready, log },
+        })
+    }
+
+    /// Clears up behind an instance that is in trouble.
+    async fn clear(&self, instance: Instance, trouble: &Trouble) {
+        self.duty.roster.leave(self.duty.serial);
+        match trouble {
+            Trouble::Exited { exit, after, .. } => {
+                instance.log.event(&format!("exited by itself: {exit}, after {:.1} s", after.as_secs_f64()));
+                instance.clear(&self.duty.machine).await;
+            }
+            Trouble::NeverReady { seen, .. } | Trouble::NotLive { seen, .. } => {
+                instance.log.event(&format!("to be ended: {seen}"));
+                instance.end(&self.duty.machine, self.duty.launch.body.stop_timeout).await;
+            }
+            Trouble::NotStarted(_) => {}
+        }
+    }
+
+    async fn stop(mut self, instance: Instance, stop: Stop) {
+        self.duty.roster.leave(self.duty.serial);
+        let mut patience = stop.patience;
+        if let Some(address) = instance.address() {
+            let router = &self.duty.machine.router;
+            tokio::select! {
+                _drained = router.drain(address, stop.drain) => {}
+                // Hastened.
+                Ok(()) = self.orders.changed() => {
+                    let hastened = *self.orders.borrow_and_update();
+                    if let Some(stop) = hastened {
+                        patience = stop.patience;
+                        router.drain(address, stop.drain).await;
+                    }
+                }
+            }
+            router.cut(address);
+        }
+        instance.end(&self.duty.machine, patience).await;
+    }
+}
+
+/// Waits for an order.
+async fn ordered(orders: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    loop {
+        let order = *orders.borrow_and_update();
+        if let Some(stop) = order {
+            return stop;
+        }
+        if orders.changed().await.is_err() {
+            // Nobody can give one any more; the task is about to be dropped.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The care for one running instance.
+struct Care<'a> {
+    duty: &'a Duty,
+    report: &'a watch::Sender<Status>,
+    address: Option<std::net::SocketAddr>,
+}
+
+impl Care<'_> {
+    fn set_ready(&self, ready: bool) {
+        if let Some(address) = self.address {
+            self.duty.roster.set(self.duty.serial, self.duty.generation, address, ready);
+        }
+    }
+
+    /// Looks until the instance is ready. Fails with what was seen last if that takes too long.
+    async fn until_ready(&self) -> Result<(), String> {
+        let body = &self.duty.launch.body;
+        let sign = match (self.address, &body.ready) {
+            (Some(address), Some(path)) => Sign::Answers(address, path.clone()),
+            (Some(address), None) => Sign::Accepts(address),
+            (None, _) => Sign::Lives(ALIVE),
+        };
+        let mut seen = "it did not answer".to_owned();
+        let mut looks = 0;
+        let looking = async {
+            let mut pause = FIRST_LOOK;
+            loop {
+                looks += 1;
+                match sign.look().await {
+                    Ok(()) => return,
+                    Err(other) => seen = other,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 3 / 2).min(LONGEST_LOOK);
+            }
+        };
+        if tokio::time::timeout(body.start_timeout, looking).await.is_err() {
+            return Err(seen);
+        }
+        self.set_ready(true);
+        self.report.send_modify(|status| {
+            status.phase = Phase::Ready;
+            status.looks = looks;
+        });
+        Ok(())
+    }
+
+    /// Looks again and again; returns what was seen once it isn't worth keeping.
+    async fn while_live(&self) -> String {
+        let body = &self.duty.launch.body;
+        let Some(address) = self.address else { return std::future::pending().await };
+        let (mut dead, mut unready) = (0, 0);
+        loop {
+            tokio::time::sleep(if dead + unready == 0 { LOOK } else { LOOK_AGAIN }).await;
+            if let Some(path) = &body.live {
+                match get(address, path).await {
+                    Ok(()) => dead = 0,
+                    Err(seen) if dead + 1 >= DEAD => return seen,
+                    Err(_) => dead += 1,
+                }
+            }
+            if let Some(path) = &body.ready {
+                match get(address, path).await {
+                    Ok(()) => {
+                        unready = 0;
+                        self.set_ready(true);
+                        self.report.send_if_modified(|status| {
+                            std::mem::replace(&mut status.phase, Phase::Ready) != Phase::Ready
+                        });
+                    }
+                    Err(_) if unready + 1 < UNREADY => unready += 1,
+                    Err(seen) => {
+                        unready = UNREADY;
+                        self.set_ready(false);
+                        self.report.send_modify(|status| status.phase = Phase::Unready(seen));
+                    }
+                }
+            }
+        }
+    }
+}

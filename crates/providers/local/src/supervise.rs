@@ -1,0 +1,233 @@
+//! The small child that supervises one run of a job: `freehold internal supervise --directory DIR`.
+//!
+//! It is a process of its own so that a job, and the knowledge of how it ended, outlive Freehold. In this order:
+//!
+//! ```text
+//!   1  take the lock of the run's directory       another supervisor of the same run waits here
+//!   2  read the assignment from standard input    cut off: Freehold died while writing; exit, nothing has happened
+//!   3  create started.json (exclusively, durable) it is there already: exit, the run is or was another's
+//!   4  start the job
+//!   5  wait: its end, its time limit, or SIGTERM
+//!   6  write status.json (durable, by renaming)
+//! ```
+//!
+//! So a job is started at most once for each directory, whoever is killed when. The outcome is unknown exactly if `started.json` is
+//! there, `status.json` is not, and nobody holds the lock: the supervisor itself was killed, or the machine went down.
+//!
+//! The job's environment contains secrets and comes through the pipe only: it is in no argument and in no file.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use freehold_graph::SecretText;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::directory::{self, Durability};
+use crate::log::{Log, LogLimits};
+use crate::process::{Exit, Process};
+use crate::program::Program;
+
+/// How long a job may take to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the size of the log is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(2);
+
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const STARTED: &str = "started.json";
+pub(crate) const STATUS: &str = "status.json";
+
+/// What to run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub(crate) instance: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) folder: PathBuf,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) user: Option<u32>,
+    pub(crate) timeout_seconds: u64,
+    pub(crate) log: PathBuf,
+    pub(crate) log_size: u64,
+    pub(crate) log_rotated: u32,
+}
+
+impl Assignment {
+    /// As it goes through the pipe.
+    pub(crate) fn to_bytes(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(self).map(Zeroizing::new)
+    }
+}
+
+impl Drop for Assignment {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.environment.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// That a run has begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Started {
+    pub(crate) instance: String,
+    /// Milliseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) timeout_seconds: u64,
+    pub(crate) log: PathBuf,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum End {
+    Exited(i32),
+    Signalled(i32),
+    TimedOut,
+    /// Somebody ended it.
+    Cancelled,
+    /// It could not be started.
+    NotStarted(String),
+}
+
+impl End {
+    /// As its log says it.
+    fn words(&self) -> String {
+        match self {
+            Self::Exited(code) => format!("ended: exit code {code}"),
+            Self::Signalled(signal) => format!("ended: signal {signal}"),
+            Self::TimedOut => "ended, because it took longer than it may".to_owned(),
+            Self::Cancelled => "ended on request".to_owned(),
+            Self::NotStarted(message) => format!("could not be started: {message}"),
+        }
+    }
+}
+
+/// The outcome of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) end: End,
+    pub(crate) milliseconds: u64,
+    pub(crate) log: PathBuf,
+}
+
+/// The supervisor's main program; `arguments` are those after `supervise`. Exit codes: 0 the outcome is written, 1 it could not be,
+/// 2 wrong use, 3 nothing was started here.
+pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
+    let arguments: Vec<String> = arguments.into_iter().collect();
+    let directory = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--directory", directory] => PathBuf::from(directory),
+        _ => return ExitCode::from(2),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.and_then(|runtime| runtime.block_on(supervise(&directory)));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(3),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says whether this supervisor was the one that ran the job.
+async fn supervise(run: &Path) -> io::Result<bool> {
+    let mut ended = signal(SignalKind::terminate())?;
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(run.join(LOCK))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    let Ok(assignment) = serde_json::from_slice::<Assignment>(&bytes) else { return Ok(false) };
+    drop(bytes);
+    let log = Log::at(assignment.log.clone());
+    let limits = LogLimits { size: assignment.log_size, rotated: assignment.log_rotated, ..LogLimits::default() };
+    let began = Instant::now();
+    if !note_start(run, &assignment)? {
+        return Ok(false);
+    }
+    let end = match start(&assignment, &log) {
+        Err(message) => End::NotStarted(message),
+        Ok(child) => {
+            let timeout = Duration::from_secs(assignment.timeout_seconds);
+            attend(child, &assignment.instance, timeout, &log, &limits, &mut ended).await?
+        }
+    };
+    log.event(&end.words());
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let outcome = Outcome { end, milliseconds, log: assignment.log.clone() };
+    directory::write_json(&run.join(STATUS), &outcome, Durability::Power)?;
+    drop(lock);
+    Ok(true)
+}
+
+/// Notes durably that the job may have been started from now on; says whether nobody had noted it before.
+fn note_start(run: &Path, assignment: &Assignment) -> io::Result<bool> {
+    let started = Started {
+        instance: assignment.instance.clone(),
+        at: chrono::Utc::now().timestamp_millis(),
+        timeout_seconds: assignment.timeout_seconds,
+        log: assignment.log.clone(),
+    };
+    let path = run.join(STARTED);
+    let mut file = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other?,
+    };
+    let written = file.write_all(&serde_json::to_vec(&started)?).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| File::open(run)?.sync_all()) {
+        // The job has not been started, and won't be: say so as far as that is possible.
+        let _ = std::fs::remove_file(&path);
+        return Err(error);
+    }
+    Ok(true)
+}
+
+fn start(assignment: &Assignment, log: &Log) -> Result<Child, String> {
+    let file = log.open().map_err(|error| format!("its log can't be written: {error}"))?;
+    let secrets = assignment.environment.iter();
+    let program = Program {
+        path: assignment.program.clone(),
+        arguments: assignment.arguments.clone(),
+        folder: assignment.folder.clone(),
+        environment: secrets.map(|(name, value)| (name.clone(), SecretText::new(value.clone()))).collect(),
+        user: assignment.user,
+    };
+    program.start(&file).map_err(|error| error.to_string())
+}
+
+/// Waits for the job's end, or brings it about.
+async fn attend(
+    child: Child,
+    instance: &str,
+    timeout: Duration,
+    log: &Log,
+    limits: &LogLimits,
+    ended: &mut tokio::signal::unix::Signal,
+) -> io::Result<End> {
+    let mut process = Process::child(child)?;
+    let tidying = async {
+        loop {
+            tokio::time::sleep(LOG_LOOK).await;
+            let _ = log.rotate(limits);
+        }
+    };
+    let end = tokio::select! {
+        exit = process.exited() => match exit {
+            Exit::Code(code) => End::Exited(code),
+            Exit::Signal(signal) => End::Signalled(signal),
+            Exit::Unknown => End::Signalled(0),
+        },
+        () = tokio::time::sleep(timeout) => End::TimedOut,
+        _signal = ended.recv() => End::Cancelled,
+        () = tidying => End::Cancelled,
+    };
+    // What it started and left behind ends with it.
+    process.end(instance, PATIENCE).await;
+    Ok(end)
+}

@@ -1,0 +1,112 @@
+//! Whether a service's replicas got ready, and what people are told if not.
+
+use std::time::Duration;
+
+use freehold_engine::{ProviderError, Readiness};
+use freehold_graph::{ResourceId, StackKey};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::failure;
+use crate::log::Log;
+use crate::slot::{CRASH_LOOP, Phase, Slot, Status, Trouble};
+
+/// How many lines of a log are shown with a failure.
+pub(crate) const SHOWN_LINES: usize = 10;
+
+/// Waits until all are ready; says how often the slowest was looked at. Fails with the first trouble of any, or with `None` at the
+/// deadline.
+pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32, Option<Trouble>> {
+    let each = slots.iter().map(|slot| {
+        let mut status = slot.status.clone();
+        async move {
+            let decided = status.wait_for(|status| status.phase == Phase::Ready || status.troubles > 0).await;
+            match decided {
+                Ok(status) if status.phase == Phase::Ready => Ok(status.looks),
+                Ok(status) => Err(status.trouble.clone()),
+                Err(_closed) => Err(None),
+            }
+        }
+    });
+    match tokio::time::timeout_at(deadline, futures::future::try_join_all(each)).await {
+        Ok(looks) => looks.map(|looks| looks.into_iter().max().unwrap_or_default()),
+        Err(_elapsed) => Err(None),
+    }
+}
+
+/// The failure of a step that started replicas. `still` says what works all the same.
+pub(crate) fn refusal(key: &StackKey, id: &ResourceId, trouble: Option<Trouble>, still: Option<&str>) -> ProviderError {
+    let name = id.name();
+    let still = still.map(|still| format!("; {still}")).unwrap_or_default();
+    let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
+    let (code, message, log) = match trouble {
+        Some(Trouble::NotStarted(error)) => return error,
+        Some(Trouble::Exited { exit, after, log, .. }) => {
+            let message = format!("{name} exited before it was ready: {exit} after {}", seconds(after));
+            (failure::EXITED_AT_ONCE, message, Some(log))
+        }
+        Some(Trouble::NeverReady { after, seen, log }) => {
+            (failure::NEVER_READY, format!("{name} was not ready within {}: {seen}", seconds(after)), Some(log))
+        }
+        Some(Trouble::NotLive { seen, log }) => {
+            (failure::NEVER_READY, format!("{name} was ready and then no longer alive: {seen}"), Some(log))
+        }
+        None => (failure::NEVER_READY, format!("{name} was not ready when the step's time was over"), None),
+    };
+    let detail = log.map(|log| log.last(SHOWN_LINES)).unwrap_or_default();
+    ProviderError::Rejected { code, message: message + &still, detail, help: Some(help) }
+}
+
+/// How a running service is.
+pub(crate) fn readiness(id: &ResourceId, replicas: &[watch::Receiver<Status>]) -> Readiness {
+    let all: Vec<Status> = replicas.iter().map(|replica| replica.borrow().clone()).collect();
+    let looping = all.iter().find(|status| status.phase != Phase::Ready && status.troubles >= CRASH_LOOP);
+    if let Some(status) = looping {
+        return Readiness::Failed(crash_loop(id, status));
+    }
+    let ready = all.iter().filter(|status| status.phase == Phase::Ready).count();
+    if ready == all.len() {
+        return Readiness::Ready;
+    }
+    let reason = all.iter().find_map(|status| match (&status.phase, &status.trouble) {
+        (Phase::Unready(seen), _) => Some(seen.clone()),
+        (Phase::Ready, _) => None,
+        (_, Some(trouble)) => Some(told(trouble).0),
+        _ => None,
+    });
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len()))
+}
+
+fn crash_loop(id: &ResourceId, status: &Status) -> String {
+    let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
+    let name = id.name();
+    let mut message =
+        format!("{}: {name} fails again and again, {} times so far: {what}", failure::CRASH_LOOP, status.troubles);
+    for line in log.map(|log| log.last(SHOWN_LINES)).unwrap_or_default() {
+        message.push_str("\n  │ ");
+        message.push_str(&line);
+    }
+    message
+}
+
+fn told(trouble: &Trouble) -> (String, Option<&Log>) {
+    match trouble {
+        Trouble::NotStarted(error) => (error.to_string(), None),
+        Trouble::Exited { exit, after, ready: true, log } => {
+            (format!("it exited with {exit} after {}", seconds(*after)), Some(log))
+        }
+        Trouble::Exited { exit, after, ready: false, log } => {
+            (format!("it exited with {exit} before it was ready, after {}", seconds(*after)), Some(log))
+        }
+        Trouble::NeverReady { after, seen, log } => {
+            (format!("it was not ready within {}: {seen}", seconds(*after)), Some(log))
+        }
+        Trouble::NotLive { seen, log } => (format!("it was no longer alive: {seen}"), Some(log)),
+    }
+}
+
+/// `0.4 s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,206 @@
+//! Artifacts: packed, taken in, refused, collected.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use freehold_provider_local::artifact::pack;
+use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
+use tempfile::TempDir;
+
+use crate::world::make_executable;
+
+struct Fixture {
+    folder: TempDir,
+    store: ArtifactStore,
+}
+
+fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    std::fs::create_dir_all(source.join("target/release")).unwrap();
+    std::fs::create_dir_all(source.join("static/deep")).unwrap();
+    std::fs::write(source.join("target/release/app"), "#!/bin/sh\n").unwrap();
+    make_executable(&source.join("target/release/app")).unwrap();
+    std::fs::write(source.join("static/deep/a.css"), "a {}").unwrap();
+    symlink("deep/a.css", source.join("static/b.css")).unwrap();
+    let store = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
+    Fixture { folder, store }
+}
+
+impl Fixture {
+    fn source(&self) -> std::path::PathBuf {
+        self.folder.path().join("source")
+    }
+
+    fn packed(&self) -> (ArtifactHash, Vec<u8>) {
+        let packed = pack(&self.source(), &["target/release/app".to_owned(), "static".to_owned()]).unwrap();
+        let mut stream = Vec::new();
+        packed.write_to(&mut stream).unwrap();
+        (packed.hash, stream)
+    }
+
+    /// The names in the store's directory.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path().join("artifacts")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_arrives_as_it_was_packed_and_read_only() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let (hash, stream) = fixture.packed();
+    fixture.store.receive(&hash, std::io::Cursor::new(stream.clone())).await?;
+    fixture.store.receive(&hash, std::io::Cursor::new(stream)).await?;
+    let path = fixture.store.path(&hash).unwrap();
+    let mode = |name: &str| std::fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("app"), mode("static/deep/a.css"), mode("static")), (0o555, 0o444, 0o555));
+    assert_eq!(std::fs::read_to_string(path.join("static/b.css"))?, "a {}");
+    assert_eq!(fixture.names(), [hash.digits()]);
+    // The same files give the same hash, wherever they are; other contents, names or rights another one.
+    assert_eq!(pack(&path, &["app".to_owned(), "static".to_owned()])?.hash, hash);
+    std::fs::write(fixture.source().join("static/deep/a.css"), "b {}")?;
+    assert_ne!(fixture.packed().0, hash);
+    Ok(())
+}
+
+#[test]
+fn what_can_not_be_packed_is_named() {
+    let fixture = fixture();
+    let refusal = |entries: &[&str]| {
+        pack(&fixture.source(), &entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).unwrap_err()
+    };
+    assert!(matches!(refusal(&["nothing"]), ArtifactError::Missing { entry } if entry == "nothing"));
+    assert!(matches!(refusal(&["static", "./static"]), ArtifactError::SameName { name } if name == "static"));
+    symlink("/etc/passwd", fixture.source().join("static/outside")).unwrap();
+    assert!(matches!(refusal(&["static"]), ArtifactError::Unfit { path, .. } if path == "static/outside"));
+}
+
+#[test]
+fn a_stream_that_is_not_what_was_announced_leaves_nothing() {
+    let fixture = fixture();
+    let (hash, stream) = fixture.packed();
+    let other: ArtifactHash = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    assert!(matches!(fixture.store.take_in(&other, stream.as_slice()), Err(ArtifactError::OtherContent { .. })));
+    for length in [0, 100, 700, stream.len() / 2] {
+        assert!(fixture.store.take_in(&hash, &stream[..length]).is_err(), "{length}");
+    }
+    assert!(fixture.store.take_in(&hash, [7u8; 5000].as_slice()).is_err());
+    assert_eq!(fixture.names(), Vec::<String>::new());
+}
+
+/// A tar stream with one entry, whose path is written as it is.
+fn hostile(kind: tar::EntryType, path: &str, target: Option<&str>, size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    let name = &mut header.as_old_mut().name;
+    name[..path.len()].copy_from_slice(path.as_bytes());
+    if let Some(target) = target {
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+    }
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut stream = header.as_bytes().to_vec();
+    stream.extend([0u8; 1024]);
+    stream
+}
+
+#[test]
+fn hostile_streams_are_refused_and_write_nothing_outside() {
+    use tar::EntryType::{Block, Char, Fifo, Link, Regular, Symlink};
+    let fixture = fixture();
+    let any: ArtifactHash = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+    let outside = fixture.folder.path().join("outside");
+    let absolute = outside.display().to_string();
+    let streams = [
+        hostile(Regular, &absolute, None, 0),
+        hostile(Regular, "../outside", None, 0),
+        hostile(Regular, "a/../../outside", None, 0),
+        hostile(Symlink, "link", Some("/etc"), 0),
+        hostile(Symlink, "link", Some("../.."), 0),
+        hostile(Symlink, "a/link", Some("../b/../../.."), 0),
+        hostile(Link, "hard", Some("/etc/passwd"), 0),
+        hostile(Char, "null", None, 0),
+        hostile(Block, "disk", None, 0),
+        hostile(Fifo, "pipe", None, 0),
+        hostile(Regular, "huge", None, 1 << 40),
+    ];
+    for stream in streams {
+        let error = fixture.store.take_in(&any, stream.as_slice()).unwrap_err();
+        assert!(matches!(error, ArtifactError::Unfit { .. }), "{error}");
+    }
+    // A link, and then a file through it.
+    let mut through = hostile(Symlink, "dir", Some("static"), 0);
+    through.truncate(512);
+    through.extend(hostile(Regular, "dir/file", None, 0));
+    assert!(matches!(
+        fixture.store.take_in(&any, through.as_slice()),
+        Err(ArtifactError::File { .. } | ArtifactError::Unfit { .. } | ArtifactError::OtherContent { .. })
+    ));
+    let mut behind = hostile(Symlink, "dir", Some("static"), 0);
+    behind.truncate(512);
+    behind.extend(hostile(Symlink, "dir/link", Some("x"), 0));
+    assert!(matches!(fixture.store.take_in(&any, behind.as_slice()), Err(ArtifactError::Unfit { .. })));
+    assert!(!outside.exists());
+    assert_eq!(fixture.names(), Vec::<String>::new());
+}
+
+#[test]
+fn unused_artifacts_are_collected_after_their_grace() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let (first, stream) = fixture.packed();
+    fixture.store.take_in(&first, stream.as_slice())?;
+    std::fs::write(fixture.source().join("static/new"), "")?;
+    let (second, stream) = fixture.packed();
+    fixture.store.take_in(&second, stream.as_slice())?;
+    let keep = BTreeSet::from([second.clone()]);
+    assert_eq!(fixture.store.collect_unused(&keep, Duration::from_secs(60))?, []);
+    assert_eq!(fixture.store.collect_unused(&keep, Duration::ZERO)?, std::slice::from_ref(&first));
+    assert!(!fixture.store.has(&first) && fixture.store.has(&second));
+    assert_eq!(fixture.names(), [second.digits()]);
+    Ok(())
+}
+
+#[test]
+fn what_a_crash_left_half_done_is_removed_at_the_next_start() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let root = fixture.folder.path().join("artifacts");
+    std::fs::create_dir_all(root.join(".incoming-1/sub"))?;
+    std::fs::set_permissions(root.join(".incoming-1/sub"), std::fs::Permissions::from_mode(0o555))?;
+    ArtifactStore::open(&root)?;
+    assert_eq!(fixture.names(), Vec::<String>::new());
+    Ok(())
+}
+
+/// A file system of one megabyte, for as long as it is held.
+struct SmallDisk<'a>(&'a Path);
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_and_nothing_is_left_on_it() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: no small file system can be mounted");
+        return Ok(());
+    }
+    let fixture = fixture();
+    let place = fixture.folder.path().join("small");
+    std::fs::create_dir(&place)?;
+    let mount = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
+    anyhow::ensure!(std::process::Command::new("mount").args(mount).arg(&place).status()?.success(), "mount");
+    let _disk = SmallDisk(&place);
+    let store = ArtifactStore::open(&place.join("artifacts"))?;
+    std::fs::write(fixture.source().join("static/large"), vec![1u8; 3 << 20])?;
+    let (hash, stream) = fixture.packed();
+    let error = store.take_in(&hash, stream.as_slice()).unwrap_err();
+    assert_eq!(error.code(), "FH0512", "{error}");
+    assert_eq!(std::fs::read_dir(place.join("artifacts"))?.count(), 0);
+    Ok(())
+}

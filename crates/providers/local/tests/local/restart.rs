@@ -1,0 +1,137 @@
+//! Freehold is killed, and another one finds what it left.
+
+use std::sync::Arc;
+
+use freehold_engine::Readiness;
+use freehold_graph::Value;
+
+use crate::world::{Known, World, is_alive, kill, until};
+
+/// The path of the only instance's record.
+fn record(world: &World) -> std::path::PathBuf {
+    let folder = world.data.path().join("local/stacks").join(world.stack.to_string()).join("services/web/instances");
+    let mut records: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(records.len(), 1, "{records:?}");
+    records.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_service_is_taken_over_and_not_doubled() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    let pid = world.pid().await?;
+    let world = world.killed(&[&web, &route]).await?;
+    assert_eq!(world.pid().await?, pid);
+    assert_eq!(world.processes().await?.len(), 1);
+    assert_eq!(world.readiness(&web).await?, Readiness::Ready);
+    // It is supervised as before.
+    kill(pid);
+    until("another process", async || world.pid().await.is_ok_and(|other| other != pid)).await;
+    // And can be updated.
+    world.apply(&world.web(&[("VERSION", "two")], &[])).await?;
+    assert_eq!(world.get("/").await?, (200, "two".to_owned()));
+    until("the old version to end", async || world.processes().await.is_ok_and(|all| all.len() == 1)).await;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_died_meanwhile_is_started_again() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[("replicas", Value::from(2u32))]), world.route());
+    world.deploy(&web).await?;
+    let pid = world.pid().await?;
+    world.provider.shutdown().await;
+    assert!(!is_alive(pid));
+    assert_eq!(world.processes().await?, Vec::<String>::new());
+    let world = world.killed(&[&web, &route]).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    assert_eq!(world.processes().await?.len(), 2);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_a_record_is_ended() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    let pid = world.pid().await?;
+    // As if Freehold had been killed between `exec` and the record.
+    std::fs::remove_file(record(&world))?;
+    let world = world.killed(&[&web, &route]).await?;
+    assert!(!is_alive(pid));
+    assert_ne!(world.pid().await?, pid);
+    assert_eq!(world.processes().await?.len(), 1);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_nobody_remembers_is_ended() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.deploy(&world.web(&[], &[])).await?;
+    let world = world.killed(&[]).await?;
+    assert_eq!(world.processes().await?, Vec::<String>::new());
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_not_committed_is_ended_and_the_committed_one_goes_on() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (old, route) = (world.web(&[("VERSION", "old")], &[]), world.route());
+    world.deploy(&old).await?;
+    let pid = world.pid().await?;
+    let new = world.web(&[("MODE", "never-ready")], &[]);
+    let updating = tokio::time::timeout(std::time::Duration::from_millis(700), world.apply(&new)).await;
+    assert!(updating.is_err(), "it can't have got ready");
+    assert_eq!(world.processes().await?.len(), 2);
+    // The store remembers what was about to be applied.
+    let world = world.killed(&[&new, &route]).await?;
+    assert_eq!(world.pid().await?, pid);
+    assert_eq!(world.processes().await?.len(), 1);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_has_the_pid_of_a_former_one_is_left_alone() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    let mut stranger = tokio::process::Command::new("sleep").arg("600").process_group(0).kill_on_drop(true).spawn()?;
+    let path = record(&world);
+    let pid = world.pid().await?;
+    let mut written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    written["process"]["pid"] = serde_json::json!(stranger.id().unwrap());
+    std::fs::write(&path, serde_json::to_vec(&written)?)?;
+    kill(pid);
+    let world = world.killed(&[&web, &route]).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    assert_eq!(stranger.try_wait()?, None);
+    stranger.kill().await?;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_was_torn_or_lost_is_made_up_for_by_the_store() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    std::fs::write(record(&world), b"{\"instance\": ")?;
+    let stack = world.data.path().join("local/stacks").join(world.stack.to_string());
+    std::fs::remove_file(stack.join("services/web/service.json"))?;
+    std::fs::remove_dir_all(stack.join("routes"))?;
+    let world = world.killed(&[&web, &route]).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    assert_eq!(world.processes().await?.len(), 1);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_platform_on_the_machine_is_left_alone() -> anyhow::Result<()> {
+    let (here, there) = (World::new().await?, World::new().await?);
+    there.deploy(&there.web(&[], &[])).await?;
+    let pid = there.pid().await?;
+    here.provider.restore(Vec::new(), Arc::new(Known)).await?;
+    assert!(is_alive(pid));
+    here.end().await?;
+    there.end().await
+}

@@ -1,0 +1,97 @@
+//! Takes over a database that somebody else made, with all that is in it, where that is sound.
+//!
+//! `REASSIGN OWNED` gives everything of a role to ours: in this database, and also all databases that the role owns. So it
+//! is sound only if the role is no superuser, owns this database alone, and owns everything in it. Otherwise the adoption
+//! is refused with what stands in the way. The former owner keeps no rights in the database.
+
+use freehold_engine::ProviderError;
+use sqlx::FromRow;
+use tokio::time::Instant;
+
+use crate::body::{self, RoleNames};
+use crate::catalog::DatabaseRow;
+use crate::failure::Doing;
+use crate::quote::Identifier;
+use crate::session::{Session, Sessions, lock_inside};
+
+#[derive(FromRow)]
+struct Former {
+    superuser: bool,
+    usable: bool,
+    me: String,
+    elsewhere: Vec<String>,
+    others: Vec<String>,
+}
+
+/// Makes the owner's role the owner of a foreign database and of what is in it, and gives the app its rights in there.
+pub(crate) async fn take(
+    sessions: &Sessions,
+    session: &mut Session,
+    name: &Identifier,
+    row: &DatabaseRow,
+    names: &RoleNames,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    const SQL: &str = "
+        SELECT r.rolsuper AS superuser, pg_has_role(r.oid, 'USAGE') AS usable, current_user::text AS me,
+            ARRAY(SELECT 'database ' || d.datname FROM pg_database d WHERE d.datdba = r.oid AND d.oid::int8 <> $2
+                  UNION ALL SELECT 'tablespace ' || t.spcname FROM pg_tablespace t WHERE t.spcowner = r.oid) AS elsewhere,
+            ARRAY(SELECT DISTINCT o.rolname::text FROM pg_shdepend s JOIN pg_roles o ON o.oid = s.refobjid
+                  WHERE s.dbid::int8 = $2 AND s.deptype = 'o' AND s.refobjid <> r.oid) AS others
+        FROM pg_roles r WHERE r.rolname = $1";
+    let former: Former = sqlx::query_as(SQL)
+        .bind(&row.owner)
+        .bind(row.oid)
+        .fetch_one(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    check(name, &row.owner, &former)?;
+    let old = body::identifier(&row.owner)?;
+    let mut there = sessions.database(name, None, doing, deadline).await?;
+    let schemas: Vec<String> = sqlx::query_scalar(
+        "SELECT nspname::text FROM pg_namespace WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'",
+    )
+    .fetch_all(there.connection())
+    .await
+    .map_err(|error| doing.failed(error))?;
+    let mut sql = format!("{}REASSIGN OWNED BY {old} TO {};\n", lock_inside(name), names.owner);
+    for schema in schemas {
+        let (schema, app) = (body::identifier(&schema)?, &names.app);
+        sql.push_str(&format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {app};\n\
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {app};\n\
+             GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA {schema} TO {app};\n\
+             GRANT EXECUTE ON ALL ROUTINES IN SCHEMA {schema} TO {app};\n"
+        ));
+    }
+    there.run(doing, deadline, sql).await?;
+    there.finish().await;
+    Ok(())
+}
+
+/// # Errors
+/// What stands in the way.
+fn check(name: &Identifier, owner: &str, former: &Former) -> Result<(), ProviderError> {
+    let own = "give it to a role of its own (`ALTER DATABASE … OWNER TO`), with everything in it, then try again";
+    let (why, help) = match former {
+        Former { superuser: true, .. } => (format!("its owner {owner} is a superuser"), own.to_owned()),
+        Former { usable: false, me, .. } => (
+            format!("Freehold's role is no member of its owner {owner}"),
+            format!("let a superuser run `GRANT {owner} TO {me}`, then try again"),
+        ),
+        Former { elsewhere, .. } if !elsewhere.is_empty() => {
+            (format!("its owner {owner} owns more: {}", elsewhere.join(", ")), own.to_owned())
+        }
+        Former { others, .. } if !others.is_empty() => {
+            (format!("other roles own objects in it: {}", others.join(", ")), own.to_owned())
+        }
+        _ => return Ok(()),
+    };
+    Err(ProviderError::Rejected {
+        code: "FH0801",
+        message: format!("database {} can't be adopted: {why}", name.as_str()),
+        detail: Vec::new(),
+        help: Some(help),
+    })
+}

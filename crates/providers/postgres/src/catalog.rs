@@ -1,0 +1,194 @@
+//! What the server's catalogs say about roles and databases. Reads only.
+
+use freehold_engine::ProviderError;
+use freehold_graph::StackId;
+use freehold_plan::observation::Ownership;
+use sqlx::FromRow;
+
+use crate::body::RoleNames;
+use crate::failure::Doing;
+use crate::mark::{Mark, PREFIX};
+use crate::quote::Identifier;
+use crate::session::Session;
+
+/// `datconnlimit` of a database whose `DROP DATABASE` was interrupted: only another one can follow.
+pub(crate) const HALF_DROPPED: i32 = -2;
+
+/// A role.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct RoleRow {
+    pub(crate) oid: i64,
+    pub(crate) rolname: String,
+    pub(crate) rolcanlogin: bool,
+    pub(crate) rolconnlimit: i32,
+    /// Attributes that none of our roles has.
+    pub(crate) powers: Vec<String>,
+    pub(crate) comment: Option<String>,
+    /// The roles that it is a member of.
+    pub(crate) memberships: Vec<String>,
+    /// Its settings: `statement_timeout=30000`.
+    pub(crate) settings: Vec<String>,
+    /// Whether the provisioner has its rights.
+    pub(crate) usable: bool,
+}
+
+impl RoleRow {
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        Mark::parse(self.comment.as_deref()?)
+    }
+
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find_map(|setting| setting.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn ownership(&self, stack: StackId) -> Ownership {
+        match self.mark() {
+            Some(mark) if mark.stack == stack => Ownership::Ours,
+            Some(mark) => Ownership::OtherStack(mark.stack),
+            None => Ownership::Foreign(format!("role {} bears no mark of Freehold", self.rolname)),
+        }
+    }
+}
+
+/// The three roles, as far as they exist.
+#[derive(Debug, Clone)]
+pub(crate) struct RoleRows {
+    pub(crate) owner: Option<RoleRow>,
+    pub(crate) migrator: Option<RoleRow>,
+    pub(crate) app: Option<RoleRow>,
+}
+
+impl RoleRows {
+    pub(crate) async fn read(session: &mut Session, names: &RoleNames, doing: &Doing) -> Result<Self, ProviderError> {
+        const SQL: &str = "
+            SELECT r.oid::int8 AS oid, r.rolname::text AS rolname, r.rolcanlogin, r.rolconnlimit,
+                array_remove(ARRAY[
+                    CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
+                    CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
+                    CASE WHEN r.rolbypassrls THEN 'bypassrls' END,
+                    CASE WHEN r.rolvaliduntil < 'infinity' THEN 'valid until ' || r.rolvaliduntil END
+                ], NULL) AS powers,
+                shobj_description(r.oid, 'pg_authid') AS comment,
+                ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                      WHERE m.member = r.oid ORDER BY 1) AS memberships,
+                COALESCE((SELECT s.setconfig FROM pg_db_role_setting s
+                          WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
+                pg_has_role(r.oid, 'USAGE') AS usable
+            FROM pg_roles r WHERE r.rolname = ANY($1)";
+        let wanted: Vec<&str> = names.all().map(Identifier::as_str).to_vec();
+        let rows: Vec<RoleRow> = sqlx::query_as(SQL)
+            .bind(wanted)
+            .fetch_all(session.connection())
+            .await
+            .map_err(|error| doing.failed(error))?;
+        let find = |name: &Identifier| rows.iter().find(|row| row.rolname == name.as_str()).cloned();
+        Ok(Self { owner: find(&names.owner), migrator: find(&names.migrator), app: find(&names.app) })
+    }
+
+    /// Those that exist.
+    pub(crate) fn existing(&self) -> impl Iterator<Item = &RoleRow> {
+        [&self.owner, &self.migrator, &self.app].into_iter().flatten()
+    }
+
+    /// The identity of the three together: their oids, 0 for one that doesn't exist.
+    pub(crate) fn object(&self) -> String {
+        let oid = |row: &Option<RoleRow>| row.as_ref().map_or(0, |row| row.oid);
+        format!("{}/{}/{}", oid(&self.owner), oid(&self.migrator), oid(&self.app))
+    }
+
+    /// Ours only if each of them is.
+    pub(crate) fn ownership(&self, stack: StackId) -> Ownership {
+        let mut all = Ownership::Ours;
+        for row in self.existing() {
+            match row.ownership(stack) {
+                foreign @ Ownership::Foreign(_) => return foreign,
+                other @ Ownership::OtherStack(_) => all = other,
+                Ownership::Ours => {}
+            }
+        }
+        all
+    }
+}
+
+/// A database.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct DatabaseRow {
+    pub(crate) oid: i64,
+    pub(crate) connection_limit: i32,
+    pub(crate) owner: String,
+    comment: Option<String>,
+    owner_comment: Option<String>,
+    /// Who may connect by a grant, PUBLIC apart.
+    pub(crate) connect: Vec<String>,
+    /// What PUBLIC may: `CONNECT`, `TEMPORARY`.
+    pub(crate) public: Vec<String>,
+}
+
+impl DatabaseRow {
+    pub(crate) async fn read(
+        session: &mut Session,
+        name: &Identifier,
+        doing: &Doing,
+    ) -> Result<Option<Self>, ProviderError> {
+        const SQL: &str = "
+            SELECT d.oid::int8 AS oid, d.datconnlimit AS connection_limit, o.rolname::text AS owner,
+                shobj_description(d.oid, 'pg_database') AS comment,
+                shobj_description(d.datdba, 'pg_authid') AS owner_comment,
+                ARRAY(SELECT DISTINCT g.rolname::text
+                      FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a JOIN pg_roles g ON g.oid = a.grantee
+                      WHERE a.privilege_type = 'CONNECT' ORDER BY 1) AS connect,
+                ARRAY(SELECT a.privilege_type FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a
+                      WHERE a.grantee = 0 ORDER BY 1) AS public
+            FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba WHERE d.datname = $1";
+        let row = sqlx::query_as(SQL).bind(name.as_str()).fetch_optional(session.connection()).await;
+        row.map_err(|error| doing.failed(error))
+    }
+
+    /// The mark of the owner's role decides, which nobody but a role with CREATEROLE can change; the database's own
+    /// comment (the owner may change it) counts only where the owner is no role of ours.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let parse = |comment: &Option<String>| Mark::parse(comment.as_deref()?);
+        parse(&self.owner_comment).or_else(|| parse(&self.comment))
+    }
+
+    pub(crate) fn ownership(&self, stack: StackId) -> Ownership {
+        match self.mark() {
+            Some(mark) if mark.stack == stack => Ownership::Ours,
+            Some(mark) => Ownership::OtherStack(mark.stack),
+            None => Ownership::Foreign(format!("owned by role {}, no mark of Freehold", self.owner)),
+        }
+    }
+
+    pub(crate) fn is_half_dropped(&self) -> bool {
+        self.connection_limit == HALF_DROPPED
+    }
+}
+
+/// Something with a mark: what kind of thing, its name, its comment.
+#[derive(Debug, FromRow)]
+pub(crate) struct MarkedRow {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) comment: String,
+    /// The limit of connections, for roles that log in.
+    pub(crate) connections: Option<i32>,
+}
+
+/// All roles and databases of the server that bear a mark of any stack.
+pub(crate) async fn marked(session: &mut Session, doing: &Doing) -> Result<Vec<MarkedRow>, ProviderError> {
+    const SQL: &str = "
+        WITH roles AS (
+            SELECT r.oid, r.rolname::text AS name, shobj_description(r.oid, 'pg_authid') AS comment,
+                CASE WHEN r.rolcanlogin THEN r.rolconnlimit END AS connections
+            FROM pg_roles r
+        ), databases AS (
+            SELECT d.datname::text AS name, r.comment AS of_owner, shobj_description(d.oid, 'pg_database') AS own
+            FROM pg_database d JOIN roles r ON r.oid = d.datdba
+        )
+        SELECT 'role' AS kind, name, comment, connections FROM roles WHERE comment LIKE $1
+        UNION ALL
+        SELECT 'database', name, CASE WHEN of_owner LIKE $1 THEN of_owner ELSE own END, NULL
+        FROM databases WHERE of_owner LIKE $1 OR own LIKE $1";
+    let rows = sqlx::query_as(SQL).bind(format!("{PREFIX}%")).fetch_all(session.connection()).await;
+    rows.map_err(|error| doing.failed(error))
+}

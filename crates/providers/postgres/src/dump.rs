@@ -1,0 +1,317 @@
+//! Dumps: written, restored once to prove that they can be, and only then given their name.
+//!
+//! ```text
+//! source ── one snapshot ──┬─ pg_dump ──► .partial ── pg_restore ──► scratch database
+//!                          └─ counts rows ──────────── compared ──── counts rows
+//!                                                          └─ equal: .partial becomes .dump
+//! ```
+//!
+//! The counts and the dump see the same snapshot, so the proof holds while the app goes on writing. Whatever fails, no
+//! file is left that looks like a dump. The programs get the password in their environment, which only this account
+//! (and root) can read, never in their arguments.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use freehold_engine::{Context, Lookup, Performed, ProviderError};
+use tokio::process::Command;
+use tokio::time::{Instant, timeout_at};
+
+use crate::body::{self, RoleNames};
+use crate::catalog::DatabaseRow;
+use crate::census::Census;
+use crate::failure::Doing;
+use crate::provider::PostgresOptions;
+use crate::quote::Identifier;
+use crate::server::Binaries;
+use crate::session::{Session, Sessions, Turn};
+use crate::{database, scratch};
+
+/// What is left of the time to clean up in.
+const CLEANING: Duration = Duration::from_secs(2);
+
+/// Writes a dump and proves it.
+pub(crate) async fn write(
+    sessions: &Sessions,
+    options: &PostgresOptions,
+    context: &Context,
+    lookup: &Lookup,
+) -> Result<Performed, ProviderError> {
+    let name = body::identifier(&lookup.identity)?;
+    let doing = Doing::new("dumping database", name.as_str());
+    let mut session = sessions.own(Turn::Dump(&name), &doing, context.deadline).await?;
+    let Some(row) = DatabaseRow::read(&mut session, &name, &doing).await? else {
+        session.finish().await;
+        return Ok(nothing("there is no database any more, so nothing was dumped"));
+    };
+    database::check_ours(&name, &row, context.stack)?;
+    if row.is_half_dropped() || row.connection_limit == 0 {
+        session.finish().await;
+        return Ok(nothing("the database is not a whole one, so nothing was dumped"));
+    }
+    let binaries = programs(options, &mut session, &doing).await?;
+    let object = row.oid.to_string();
+    let work = Dump {
+        sessions,
+        options,
+        binaries,
+        owner: RoleNames::of(&lookup.body)?.owner,
+        scratch: scratch::name(&object)?,
+        name,
+        doing,
+        deadline: context.deadline.checked_sub(CLEANING).unwrap_or(context.deadline),
+    };
+    scratch::discard(&mut session, &work.scratch, context.stack, &work.doing, context.deadline).await?;
+    let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
+    let outcome = work.write_and_prove(&mut session, &file).await;
+    let cleaned = scratch::discard(&mut session, &work.scratch, context.stack, &work.doing, context.deadline).await;
+    outcome?;
+    cleaned?;
+    session.finish().await;
+    let (path, size) = file.keep()?;
+    let note = format!("{} ({}), restored once to prove it", path.display(), amount(size));
+    Ok(Performed { object: Some(object), note: Some(note) })
+}
+
+fn nothing(note: &str) -> Performed {
+    Performed { object: None, note: Some(note.to_owned()) }
+}
+
+/// Whether dumps can be written here at all: what a plan that promises one has to know.
+pub(crate) async fn check(
+    sessions: &Sessions,
+    options: &PostgresOptions,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    let doing = Doing("preparing dumps".to_owned());
+    let mut session = sessions.maintenance(Turn::None, &doing, deadline).await?;
+    programs(options, &mut session, &doing).await?;
+    session.finish().await;
+    Ok(())
+}
+
+/// The programs, if they are there and as new as the server: an older `pg_dump` refuses.
+async fn programs<'a>(
+    options: &'a PostgresOptions,
+    session: &mut Session,
+    doing: &Doing,
+) -> Result<&'a Binaries, ProviderError> {
+    let Some(binaries) = &options.binaries else {
+        return Err(without(rejected("FH0501", format!("{}: there is no pg_dump on this machine", doing.0))));
+    };
+    let number: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+        .fetch_one(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    let (server, version) = (u32::try_from(number / 10_000).unwrap_or_default(), binaries.version());
+    if server > version.major {
+        let message = format!("{}: the server is PostgreSQL {server}, and pg_dump is only {version}", doing.0);
+        return Err(without(rejected("FH0502", message)));
+    }
+    Ok(binaries)
+}
+
+/// There is a way without dumps, if somebody wants it.
+fn without(error: ProviderError) -> ProviderError {
+    match error {
+        ProviderError::Rejected { code, message, detail, .. } => {
+            let help = "install PostgreSQL's programs where Freehold runs; or, if the data isn't needed: --no-dump";
+            ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) }
+        }
+        other => other,
+    }
+}
+
+/// One dump on its way.
+struct Dump<'a> {
+    sessions: &'a Sessions,
+    options: &'a PostgresOptions,
+    binaries: &'a Binaries,
+    name: Identifier,
+    owner: Identifier,
+    scratch: Identifier,
+    doing: Doing,
+    deadline: Instant,
+}
+
+impl Dump<'_> {
+    async fn write_and_prove(&self, session: &mut Session, file: &Partial) -> Result<(), ProviderError> {
+        let dumped = self.dump(file).await?;
+        if let Some(fault) = &self.options.fault {
+            fault.corrupt(&file.path);
+        }
+        scratch::make(session, &self.scratch, &self.owner, &self.doing, self.deadline).await?;
+        let mut command = self.command("pg_restore", self.scratch.as_str());
+        command.args(["--exit-on-error", "--no-owner", "--role", self.owner.as_str()]);
+        command.args(["--dbname", self.scratch.as_str()]).arg(&file.path);
+        self.finish("pg_restore", command).await?;
+        let mut there = self.sessions.database(&self.scratch, None, &self.doing, self.deadline).await?;
+        let restored = Census::take(&mut there, &self.doing).await?;
+        there.finish().await;
+        let differences = dumped.differences(&restored);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(ProviderError::Rejected {
+            code: "FH0806",
+            message: format!("{}: what was restored from the dump is not what was dumped", self.doing.0),
+            detail: differences,
+            help: Some("nothing was deleted; see what is special about these tables".to_owned()),
+        })
+    }
+
+    /// Writes the file, and counts what has to be in it.
+    async fn dump(&self, file: &Partial) -> Result<Census, ProviderError> {
+        let mut source = self.sessions.database(&self.name, None, &self.doing, self.deadline).await?;
+        // With `row_security = off`, rows that we may not see are an error instead of missing.
+        let sql = "SET row_security = off; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        source.run(&self.doing, self.deadline, sql.to_owned()).await?;
+        let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+            .fetch_one(source.connection())
+            .await
+            .map_err(|error| self.doing.failed(error))?;
+        let mut command = self.command("pg_dump", self.name.as_str());
+        command.args(["--format=custom", "--lock-wait-timeout=10s", "--snapshot", &snapshot]).stdout(file.output()?);
+        self.finish("pg_dump", command).await?;
+        let census = Census::take(&mut source, &self.doing).await?;
+        source.finish().await;
+        Ok(census)
+    }
+
+    /// A program that connects as the provisioner.
+    fn command(&self, program: &str, database: &str) -> Command {
+        let options = self.sessions.options();
+        let mut command = Command::new(self.binaries.program(program));
+        command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        match options.get_socket() {
+            Some(directory) => command.env("PGHOST", directory),
+            None => command.env("PGHOST", options.get_host()),
+        };
+        command
+            .env("PGPORT", options.get_port().to_string())
+            .env("PGUSER", options.get_username())
+            .env("PGPASSWORD", self.options.provisioner_password.reveal())
+            .env("PGDATABASE", database)
+            .env("PGAPPNAME", "freehold")
+            .env("PGCONNECT_TIMEOUT", "10");
+        for variable in ["PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"] {
+            if let Some(value) = std::env::var_os(variable) {
+                command.env(variable, value);
+            }
+        }
+        command
+    }
+
+    /// Runs it to its end. Of what it says only the errors are kept: other lines may quote rows.
+    async fn finish(&self, program: &str, mut command: Command) -> Result<(), ProviderError> {
+        let child = command.stderr(Stdio::piped()).spawn();
+        let child = child.map_err(|error| rejected("FH0806", format!("{}: {program}: {error}", self.doing.0)))?;
+        let output = match timeout_at(self.deadline, child.wait_with_output()).await {
+            Ok(output) => output.map_err(|error| rejected("FH0806", format!("{}: {error}", self.doing.0)))?,
+            Err(_) => {
+                let message = format!("{}: {program} was not done within its time", self.doing.0);
+                return Err(rejected("FH0904", message));
+            }
+        };
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+            return Err(full(&self.doing, &self.options.dump_directory));
+        }
+        let errors = said.lines().filter(|line| line.contains("error: ") || line.starts_with("HINT:"));
+        Err(ProviderError::Rejected {
+            code: "FH0806",
+            message: format!("{}: {program} failed", self.doing.0),
+            detail: errors.take(4).map(str::to_owned).collect(),
+            help: Some("nothing was deleted".to_owned()),
+        })
+    }
+}
+
+/// A dump that isn't proved yet. Removed when dropped, unless [`Partial::keep`] gave it its name.
+struct Partial {
+    path: PathBuf,
+    name: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl Partial {
+    fn create(directory: &Path, database: &str, context: &Context) -> Result<Self, ProviderError> {
+        let failed = |error| failed_io(directory, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
+        let database: String = database.chars().map(plain).collect();
+        let operation = context.operation.0.simple().to_string();
+        let short = operation.get(24..).unwrap_or_default();
+        let time = chrono::Utc::now().format("%Y%m%dT%H%M%SZ");
+        let name = directory.join(format!("{database}-{time}-{short}.dump"));
+        // Under a name without the time, so that a repetition overwrites what a crash has left.
+        let path = directory.join(format!(".{database}-{short}.partial"));
+        let _ = fs::remove_file(&path);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        Ok(Self { path, name, file, kept: false })
+    }
+
+    fn output(&self) -> Result<Stdio, ProviderError> {
+        Ok(Stdio::from(self.file.try_clone().map_err(|error| failed_io(&self.path, error))?))
+    }
+
+    /// Gives the dump its name, for good. Returns its path and size in bytes.
+    fn keep(&mut self) -> Result<(PathBuf, u64), ProviderError> {
+        let keep = || {
+            self.file.sync_all()?;
+            fs::rename(&self.path, &self.name)?;
+            File::open(self.name.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+            Ok(self.file.metadata()?.len())
+        };
+        let size = keep().map_err(|error| failed_io(&self.name, error))?;
+        self.kept = true;
+        Ok((self.name.clone(), size))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn failed_io(path: &Path, error: std::io::Error) -> ProviderError {
+    let doing = Doing("writing a dump".to_owned());
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full(&doing, path),
+        _ => rejected("FH0505", format!("{}: {}: {error}", doing.0, path.display())),
+    }
+}
+
+fn full(doing: &Doing, path: &Path) -> ProviderError {
+    ProviderError::Rejected {
+        code: "FH0512",
+        message: format!("{}: the disk is full: {}", doing.0, path.display()),
+        detail: Vec::new(),
+        help: Some("free some space and try again; nothing was deleted".to_owned()),
+    }
+}
+
+fn rejected(code: &'static str, message: String) -> ProviderError {
+    ProviderError::rejected(code, message)
+}
+
+/// A size for people.
+fn amount(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1_000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}

@@ -1,0 +1,102 @@
+//! What the server's errors mean to the engine.
+//!
+//! The difference that matters: [`ProviderError::Retryable`] is for what certainly did not happen or may be repeated,
+//! [`ProviderError::Unknown`] for what was sent and not answered. The messages name the object and what was being done;
+//! none contains a statement, because statements may contain password verifiers.
+
+use freehold_engine::ProviderError;
+use sqlx::postgres::PgDatabaseError;
+
+/// What was being done to which object: `making database acme__guestbook`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Doing(pub(crate) String);
+
+impl Doing {
+    pub(crate) fn new(what: &str, object: impl std::fmt::Display) -> Self {
+        Self(format!("{what} {object}"))
+    }
+
+    /// Judges an error while connecting: nothing was asked of the server yet.
+    pub(crate) fn connecting(&self, error: sqlx::Error) -> ProviderError {
+        match self.failed(error) {
+            ProviderError::Unknown { message } => {
+                ProviderError::retryable(format!("the PostgreSQL server can't be reached: {message}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Judges an error of a statement.
+    pub(crate) fn failed(&self, error: sqlx::Error) -> ProviderError {
+        match error {
+            sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => self.refused(error),
+                None => self.rejected("FH0906", error.message(), None, None),
+            },
+            // Neither says whether the server did what it was asked to.
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
+                ProviderError::Unknown { message: format!("{}: {error}", self.0) }
+            }
+            other => self.rejected("FH0906", &other.to_string(), None, None),
+        }
+    }
+
+    fn refused(&self, error: &PgDatabaseError) -> ProviderError {
+        let words = error.message();
+        let retry = |why: &str| ProviderError::retryable(format!("{}: {why} ({words})", self.0));
+        match error.code() {
+            "53300" => retry("the PostgreSQL server is out of connections"),
+            "57P03" => retry("the PostgreSQL server is starting or stopping"),
+            "53200" => retry("the PostgreSQL server is out of memory"),
+            "55P03" | "57014" => retry("it took too long and was given up"),
+            "55006" => retry("the object is in use"),
+            "40001" | "40P01" => retry("another session was faster"),
+            // Made or changed at the same moment by somebody else: the next look tells by whom.
+            "23505" | "42710" | "42P04" | "3D000" => retry("it changed in the meantime"),
+            "XX000" if words.contains("concurrently updated") => retry("another session was faster"),
+            // The session was ended while it worked.
+            code if code.starts_with("57P") => ProviderError::Unknown { message: format!("{}: {words}", self.0) },
+            code if is_full(code, words) => self.rejected(
+                "FH0512",
+                "the disk of the PostgreSQL server is full",
+                Some(words),
+                Some("free some space"),
+            ),
+            code if code.starts_with("28") => {
+                let help = "see that the server's address, the role and its password are right";
+                self.rejected("FH0504", "the PostgreSQL server doesn't let Freehold in", Some(words), Some(help))
+            }
+            "42501" => {
+                let help = "grant Freehold's role what is missing, or let it be done by a superuser";
+                self.rejected("FH0906", "Freehold's role lacks a right", Some(words), Some(help))
+            }
+            code => {
+                // Others hold what belongs to it, or gave it rights that only they can take back.
+                let code = if code == "2BP01" { "FH0804" } else { "FH0906" };
+                let mut rejected = self.rejected(code, words, None, error.hint());
+                if let ProviderError::Rejected { detail, .. } = &mut rejected {
+                    detail.extend(error.detail().into_iter().flat_map(str::lines).map(str::to_owned));
+                }
+                rejected
+            }
+        }
+    }
+
+    fn rejected(&self, code: &'static str, why: &str, detail: Option<&str>, help: Option<&str>) -> ProviderError {
+        ProviderError::Rejected {
+            code,
+            message: format!("{}: {why}", self.0),
+            detail: detail.into_iter().map(str::to_owned).collect(),
+            help: help.map(str::to_owned),
+        }
+    }
+}
+
+fn is_full(code: &str, words: &str) -> bool {
+    code == "53100" || (matches!(code, "58030" | "XX000") && words.contains("No space left on device"))
+}
+
+/// The server's code of an error, if it is one of the server's.
+pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+}

@@ -1,0 +1,38 @@
+//! PostgreSQL: databases and roles of stacks ([`PostgresProvider`]), and the private server of the embedded platform
+//! ([`PrivateServer`]).
+//!
+//! ```text
+//! provider ── roles ── holdings        server ── account · binaries · cluster
+//!     │  └─── database ── content         └───── private ── postmaster
+//!     └────── dump ────── scratch · census
+//! catalog (reads) · session (connections, deadlines) · mark (whose) · quote (names in SQL) · failure (errors)
+//! ```
+//!
+//! What always holds: an object without the stack's mark is never changed or dropped; nothing of ours exists unmarked,
+//! not even for the length of a crash; every step can be repeated; a password never reaches the server as text.
+
+mod adoption;
+mod blockers;
+mod body;
+mod catalog;
+mod census;
+mod content;
+mod database;
+mod dump;
+mod failure;
+mod fault;
+mod holdings;
+mod mark;
+mod provider;
+mod provisioner;
+pub mod quote;
+mod roles;
+mod scratch;
+pub mod server;
+mod session;
+
+#[doc(hidden)]
+pub use fault::Fault;
+pub use provider::{Capacity, PostgresOptions, PostgresProvider};
+pub use provisioner::ensure_provisioner;
+pub use server::{Binaries, PrivateServer, ServerError, ServerOptions};

@@ -1,0 +1,54 @@
+//! The database that a dump is restored into, to prove that it can be.
+//!
+//! Its name follows from the oid of the dumped one, so that a repeated dump finds what a crash has left. It belongs to
+//! the same owner's role, so it bears the stack's mark from its first moment, and the scan for orphans sees it.
+
+use freehold_engine::ProviderError;
+use freehold_graph::StackId;
+use tokio::time::Instant;
+
+use crate::body;
+use crate::catalog::DatabaseRow;
+use crate::database;
+use crate::failure::Doing;
+use crate::quote::Identifier;
+use crate::session::Session;
+
+/// The name for the database with this oid.
+pub(crate) fn name(oid: &str) -> Result<Identifier, ProviderError> {
+    body::identifier(&format!("freehold_restore_{oid}"))
+}
+
+/// Makes it, empty.
+pub(crate) async fn make(
+    session: &mut Session,
+    name: &Identifier,
+    owner: &Identifier,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    for sql in database::private_statements(name, owner) {
+        session.run(doing, deadline, sql).await?;
+    }
+    Ok(())
+}
+
+/// Drops it if it is there.
+///
+/// # Errors
+/// It isn't ours.
+pub(crate) async fn discard(
+    session: &mut Session,
+    name: &Identifier,
+    stack: StackId,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    match DatabaseRow::read(session, name, doing).await? {
+        Some(row) => {
+            database::check_ours(name, &row, stack)?;
+            database::remove(session, name, &row, doing, deadline).await
+        }
+        None => Ok(()),
+    }
+}

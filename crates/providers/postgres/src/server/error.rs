@@ -1,0 +1,196 @@
+//! Why the private server isn't there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::binaries::{LEAST_MAJOR, Version};
+
+/// What went wrong with the private server or with PostgreSQL's programs.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// No programs.
+    #[error("PostgreSQL is not installed: found no {} in {}", .programs.join(", "), paths(.looked))]
+    NotFound {
+        /// What was looked for.
+        programs: Vec<&'static str>,
+        /// Where.
+        looked: Vec<PathBuf>,
+    },
+    /// Programs that are too old.
+    #[error("PostgreSQL {found} in {} is too old: {LEAST_MAJOR} or newer is needed", .directory.display())]
+    TooOld {
+        /// The newest that was found.
+        found: Version,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// PostgreSQL refuses to run as root, and there is nobody else.
+    #[error("PostgreSQL can't run as root, and there is no account {name} on this machine")]
+    NoAccount {
+        /// The account that was looked for.
+        name: String,
+    },
+    /// The account can't get to the directory.
+    #[error("the account {account} can't reach {}: {} lets nobody else through", .directory.display(), .barrier.display())]
+    OutOfReach {
+        /// Who.
+        account: String,
+        /// The server's directory.
+        directory: PathBuf,
+        /// The directory above it that is closed.
+        barrier: PathBuf,
+    },
+    /// A Unix socket's path has 107 bytes at the most.
+    #[error("the path of the socket would be too long: {}", .directory.display())]
+    SocketPath {
+        /// Where it should have been.
+        directory: PathBuf,
+    },
+    /// Made by another major version.
+    #[error("the data in {} was made by PostgreSQL {data}, and PostgreSQL {found} can't read it", .directory.display())]
+    DataVersion {
+        /// The cluster.
+        directory: PathBuf,
+        /// What made it.
+        data: u32,
+        /// What is there.
+        found: Version,
+    },
+    /// Somebody else listens there.
+    #[error("port {port} of 127.0.0.1 is taken by another program")]
+    PortTaken {
+        /// Which.
+        port: u16,
+    },
+    /// No space.
+    #[error("the disk is full: {doing} in {}", .path.display())]
+    DiskFull {
+        /// What was being done.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The cluster is there and its password isn't.
+    #[error("the password file {} is missing, and the cluster beside it can't be used without", .path.display())]
+    PasswordMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else holds the cluster.
+    #[error("process {pid} holds {} and doesn't let Freehold in: {reason}", .cluster.display())]
+    Held {
+        /// Which process.
+        pid: i32,
+        /// The cluster.
+        cluster: PathBuf,
+        /// What happened when it was asked.
+        reason: String,
+    },
+    /// A program of PostgreSQL failed.
+    #[error("{program} failed{}", lines(.detail))]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// The end of what it wrote.
+        detail: Vec<String>,
+    },
+    /// It ended, or wasn't ready in time.
+    #[error("PostgreSQL did not start: {reason}{}", lines(.detail))]
+    NotStarted {
+        /// What happened.
+        reason: String,
+        /// The end of its log.
+        detail: Vec<String>,
+    },
+    /// It didn't end in time.
+    #[error("PostgreSQL (process {pid}) did not stop within {} s", .waited.as_secs())]
+    NotStopped {
+        /// Which process.
+        pid: i32,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// The file system said no.
+    #[error("{doing}: {}: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The server refused something during its set-up.
+    #[error("setting up the private PostgreSQL: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// No randomness for the password.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl ServerError {
+    /// Wraps an I/O error; a full disk becomes [`ServerError::DiskFull`].
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { doing, path },
+            _ => Self::Io { doing, path, source },
+        }
+    }
+
+    /// The diagnostic's code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "FH0501",
+            Self::TooOld { .. } => "FH0502",
+            Self::NoAccount { .. }
+            | Self::Held { .. }
+            | Self::Program { .. }
+            | Self::NotStarted { .. }
+            | Self::NotStopped { .. } => "FH0503",
+            Self::Sql(_) => "FH0504",
+            Self::OutOfReach { .. } | Self::SocketPath { .. } | Self::PasswordMissing { .. } | Self::Io { .. } => {
+                "FH0505"
+            }
+            Self::DataVersion { .. } => "FH0506",
+            Self::PortTaken { .. } => "FH0509",
+            Self::DiskFull { .. } => "FH0512",
+            Self::Random(_) => "FH0520",
+        }
+    }
+
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::NotFound { .. } | Self::TooOld { .. } => format!(
+                "install PostgreSQL {LEAST_MAJOR} or newer (Debian, Ubuntu: `apt install postgresql`; Fedora: `dnf install \
+                 postgresql-server`; macOS: `brew install postgresql@17`), or name a server with `--database-url`"
+            ),
+            Self::NoAccount { .. } => "name an account that may run it, or run Freehold as an ordinary user".to_owned(),
+            Self::OutOfReach { barrier, .. } => {
+                format!("choose a directory outside {} with `--data-dir`, such as /var/lib/freehold", barrier.display())
+            }
+            Self::SocketPath { .. } => "choose a shorter `--data-dir`".to_owned(),
+            Self::DataVersion { data, .. } => format!(
+                "install PostgreSQL {data} beside it, or dump the data with it and restore into a new `--data-dir`"
+            ),
+            Self::PortTaken { .. } => "end that program, or choose another port".to_owned(),
+            Self::DiskFull { .. } => "free some space and try again; nothing was lost".to_owned(),
+            Self::PasswordMissing { .. } => "restore the file from a backup, or choose another `--data-dir`".to_owned(),
+            Self::Held { pid, .. } => format!("see what process {pid} is, end it, and try again"),
+            _ => return None,
+        };
+        Some(help)
+    }
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn lines(detail: &[String]) -> String {
+    detail.iter().map(|line| format!("\n  | {line}")).collect()
+}

@@ -1,0 +1,306 @@
+//! The private server as a whole: start or take over, watch, restart, stop.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use freehold_graph::SecretText;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use tokio::time::{Instant, sleep};
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::cluster::{self, Layout, SUPERUSER};
+use super::error::ServerError;
+use super::postmaster::{self, PidFile, Postmaster};
+
+/// How long a start may take. Recovery after a power failure replays at most `max_wal_size`.
+const START: Duration = Duration::from_secs(60);
+/// How often to try whether it is ready.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How to run a private server.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// PostgreSQL's programs; see [`Binaries::find_for`].
+    pub binaries: Binaries,
+    /// The directory for its files. Made if need be; nothing else may be in it.
+    pub home: PathBuf,
+    /// Where the Unix socket is to be. By default in `home`, or in the temporary directory where that path is too long.
+    pub socket_directory: Option<PathBuf>,
+    /// The port on 127.0.0.1; `None` takes a free one. The caller remembers it ([`PrivateServer::port`]).
+    pub port: Option<u16>,
+    /// How many connections it accepts. An unused one costs some 10 kB.
+    pub max_connections: u32,
+    /// As root: the account that runs it. By default `postgres`.
+    pub run_as: Option<String>,
+}
+
+/// A private server that runs. Dropping it leaves it running; see [`PrivateServer::stop`].
+#[derive(Debug)]
+pub struct PrivateServer {
+    options: ServerOptions,
+    layout: Layout,
+    account: Account,
+    password: SecretText,
+    port: u16,
+    postmaster: Postmaster,
+}
+
+impl PrivateServer {
+    /// Starts the server, or takes over one that a killed predecessor left, and waits until it is ready.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let account = Account::choose(options.run_as.as_deref()).await?;
+        let layout = Layout::new(&options.home, options.socket_directory.as_deref())?;
+        let password = cluster::prepare(&layout, &options.binaries, &account).await?;
+        let mut server = Self {
+            port: options.port.unwrap_or_default(),
+            postmaster: Postmaster::adopted(0),
+            password,
+            options,
+            layout,
+            account,
+        };
+        server.launch().await?;
+        server.close_to_public().await?;
+        Ok(server)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The postmaster's process id.
+    pub fn pid(&self) -> i32 {
+        self.postmaster.pid()
+    }
+
+    /// PostgreSQL's programs that it runs with.
+    pub fn binaries(&self) -> &Binaries {
+        &self.options.binaries
+    }
+
+    /// The directory of its logs.
+    pub fn log_directory(&self) -> PathBuf {
+        self.layout.log()
+    }
+
+    /// The directory of its Unix socket.
+    pub fn socket_directory(&self) -> &Path {
+        &self.layout.socket
+    }
+
+    /// How to connect as the superuser, through the socket, to the database `postgres`. Statements aren't logged by us.
+    pub fn admin_options(&self) -> PgConnectOptions {
+        self.connect_options(SUPERUSER, &self.password)
+    }
+
+    /// How to connect as anybody else, through the socket, to the database `postgres`.
+    pub fn connect_options(&self, user: &str, password: &SecretText) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.layout.socket)
+            .port(self.port)
+            .username(user)
+            .password(password.reveal())
+            .database("postgres")
+            .ssl_mode(PgSslMode::Disable)
+            .application_name("freehold")
+            .disable_statement_logging()
+    }
+
+    /// Waits until the server ends without having been told to. Safe to cancel.
+    pub async fn wait_exit(&mut self) {
+        self.postmaster.wait().await;
+    }
+
+    /// Starts it again after it has ended, on the same port.
+    ///
+    /// # Errors
+    /// As [`PrivateServer::start`].
+    pub async fn restart(&mut self) -> Result<(), ServerError> {
+        self.launch().await
+    }
+
+    /// Ends all sessions and stops it. After `patience` it is stopped at once, and recovers at the next start.
+    ///
+    /// # Errors
+    /// [`ServerError::NotStopped`].
+    pub async fn stop(&mut self, patience: Duration) -> Result<(), ServerError> {
+        self.postmaster.stop(patience).await
+    }
+
+    async fn launch(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + START;
+        if self.take_over(deadline).await? {
+            return Ok(());
+        }
+        match self.start_postmaster(deadline).await {
+            Ok(()) => Ok(()),
+            // A predecessor that was killed in the very moment of its start may have been ahead of us.
+            Err(error) => {
+                if self.take_over(deadline).await? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    async fn start_postmaster(&mut self, deadline: Instant) -> Result<(), ServerError> {
+        self.port = free_port(self.options.port.or(Some(self.port).filter(|port| *port != 0)))?;
+        cluster::write_access_rules(&self.layout, &self.account)?;
+        self.postmaster = Postmaster::start(&self.layout, &self.options.binaries, &self.account, &self.settings())?;
+        self.wait_ready(deadline).await
+    }
+
+    /// Finds the postmaster of a predecessor; `false` if there is none.
+    async fn take_over(&mut self, deadline: Instant) -> Result<bool, ServerError> {
+        let cluster = self.layout.cluster();
+        let Some(file) = PidFile::read(&cluster).filter(|file| postmaster::is_alive(file.pid)) else {
+            return Ok(false);
+        };
+        if file.holds(&cluster) == Some(false) {
+            // The number went to another process. PostgreSQL would refuse to start because of it.
+            if file.memory_in_use() {
+                let reason = "sessions of a server that crashed are still ending".to_owned();
+                return Err(ServerError::Held { pid: file.pid, cluster, reason });
+            }
+            let path = cluster.join("postmaster.pid");
+            std::fs::remove_file(&path).map_err(ServerError::io("removing a stale file", &path))?;
+            return Ok(false);
+        }
+        self.port = file.port;
+        self.postmaster = Postmaster::adopted(file.pid);
+        match self.wait_ready(deadline).await {
+            Ok(()) => Ok(true),
+            // It was just ending.
+            Err(_) if !self.postmaster.is_alive() => Ok(false),
+            Err(error) => Err(ServerError::Held { pid: file.pid, cluster, reason: error.to_string() }),
+        }
+    }
+
+    /// Waits until it lets us in, and makes sure that it is the server of this cluster.
+    async fn wait_ready(&mut self, deadline: Instant) -> Result<(), ServerError> {
+        let options = self.admin_options();
+        loop {
+            let attempt = tokio::time::timeout_at(deadline, data_directory(&options)).await;
+            let reason = match attempt {
+                Ok(Ok(directory)) if same(&directory, &self.layout.cluster()) => return Ok(()),
+                Ok(Ok(directory)) => format!("another server answers, that of {directory}"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if !self.postmaster.is_alive() {
+                return Err(self.died());
+            }
+            if Instant::now() >= deadline {
+                let reason = format!("it was not ready after {} s: {reason}", START.as_secs());
+                return Err(ServerError::NotStarted { reason, detail: self.last_words() });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Why a postmaster ended at once.
+    fn died(&self) -> ServerError {
+        let detail = self.last_words();
+        let said = |words: &str| detail.iter().any(|line| line.contains(words));
+        if said("Address already in use") {
+            return ServerError::PortTaken { port: self.port };
+        }
+        if said("No space left on device") {
+            return ServerError::DiskFull { doing: "starting PostgreSQL", path: self.layout.home.clone() };
+        }
+        ServerError::NotStarted { reason: "it ended at once".to_owned(), detail }
+    }
+
+    /// The end of its logs.
+    fn last_words(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.layout.log()).into_iter().flatten().flatten();
+        let mut files: Vec<_> =
+            entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+        files.sort();
+        let mut lines: Vec<String> = Vec::new();
+        // The start's own file and that of the day.
+        for (_, path) in files.iter().skip(files.len().saturating_sub(2)) {
+            let text = std::fs::read(path).unwrap_or_default();
+            lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+        }
+        lines.split_off(lines.len().saturating_sub(12))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let text = |path: &Path| path.display().to_string();
+        // The tables of locks have room for this figure times the connections, in memory that is touched at the start. The
+        // sessions share them, so many connections need fewer each.
+        let locks = (64 * 400 / self.options.max_connections.max(1)).clamp(10, 64).to_string();
+        vec![
+            ("cluster_name", "freehold".to_owned()),
+            ("listen_addresses", Ipv4Addr::LOCALHOST.to_string()),
+            ("port", self.port.to_string()),
+            ("unix_socket_directories", text(&self.layout.socket)),
+            ("unix_socket_permissions", "0700".to_owned()),
+            ("max_connections", self.options.max_connections.to_string()),
+            ("max_locks_per_transaction", locks.clone()),
+            ("max_pred_locks_per_transaction", locks),
+            ("password_encryption", "scram-sha-256".to_owned()),
+            ("shared_buffers", "64MB".to_owned()),
+            ("max_wal_size", "1GB".to_owned()),
+            ("timezone", "UTC".to_owned()),
+            ("jit", "off".to_owned()),
+            ("logging_collector", "on".to_owned()),
+            ("log_directory", text(&self.layout.log())),
+            // One file a weekday, each begun anew after a week.
+            ("log_filename", "postgresql-%a.log".to_owned()),
+            ("log_truncate_on_rotation", "on".to_owned()),
+            ("log_rotation_age", "1d".to_owned()),
+            ("log_rotation_size", "0".to_owned()),
+            ("log_timezone", "UTC".to_owned()),
+            ("log_line_prefix", "%m [%p] %q%u@%d ".to_owned()),
+            ("log_statement", "none".to_owned()),
+            ("log_min_duration_statement", "-1".to_owned()),
+            ("log_parameter_max_length_on_error", "0".to_owned()),
+        ]
+    }
+
+    /// By default everybody may connect to these two databases. Repeated at each start: a crash may have come before it.
+    async fn close_to_public(&self) -> Result<(), ServerError> {
+        let mut connection = self.admin_options().connect().await?;
+        connection.execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC").await?;
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+async fn data_directory(options: &PgConnectOptions) -> Result<String, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let directory = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(directory)
+}
+
+fn same(one: &str, other: &Path) -> bool {
+    match (Path::new(one).canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => Path::new(one) == other,
+    }
+}
+
+/// The wanted port if nobody has it, else any free one.
+fn free_port(wanted: Option<u16>) -> Result<u16, ServerError> {
+    let port = wanted.unwrap_or_default();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => ServerError::PortTaken { port },
+        _ => {
+            ServerError::Io { doing: "taking a port", path: PathBuf::from(format!("127.0.0.1:{port}")), source: error }
+        }
+    })?;
+    let address = listener.local_addr().map_err(ServerError::io("taking a port", Path::new("127.0.0.1")))?;
+    Ok(address.port())
+}

@@ -1,0 +1,80 @@
+//! Dumps and their proof.
+
+use freehold_provider_postgres::Fault;
+
+use crate::setting::{Stack, admin, rejection, run};
+
+const TABLES: &str = "
+    CREATE TABLE entries (id serial PRIMARY KEY, body text);
+    INSERT INTO entries (body) SELECT md5(i::text) FROM generate_series(1, 5000) i;
+    CREATE TABLE parted (k int) PARTITION BY LIST (k);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+    INSERT INTO parted VALUES (1), (1);
+    CREATE SCHEMA \"odd \"\" schema\"; CREATE TABLE \"odd \"\" schema\".\"T;--\" (x int); INSERT INTO \"odd \"\" schema\".\"T;--\" VALUES (1);
+    CREATE TABLE hidden (x int); INSERT INTO hidden VALUES (1), (2), (3);
+    ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY;
+    CREATE POLICY none ON hidden USING (false)";
+
+#[tokio::test]
+async fn a_dump_is_proved_and_readable_by_nobody_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stack = Stack::new();
+    stack.deploy().await;
+    run(&mut stack.connect("migrator").await, TABLES).await;
+    let note = stack.dump().await.unwrap().note.unwrap();
+    assert!(note.contains(&stack.name) && note.contains("kB") && note.ends_with("restored once to prove it"), "{note}");
+    let files: Vec<_> = std::fs::read_dir(&stack.dumps).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(files.len(), 1);
+    let metadata = files[0].metadata().unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert!(metadata.len() > 10_000);
+    assert_eq!(stack.owned().await.len(), 4, "the second database is gone");
+    stack.destroy().await;
+}
+
+#[tokio::test]
+async fn a_damaged_dump_is_noticed_and_not_kept() {
+    let fault = Fault::default();
+    fault.corrupt_dumps();
+    let stack = Stack::with_fault("damaged", Some(fault));
+    stack.deploy().await;
+    run(&mut stack.connect("migrator").await, TABLES).await;
+    let (code, why) = rejection(stack.dump().await);
+    assert_eq!(code, "FH0806", "{why}");
+    assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
+    assert_eq!(stack.owned().await.len(), 4, "the second database is gone");
+    stack.destroy().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_dumped_is_said_and_nothing_is_left() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    run(&mut admin(&stack.name).await, "CREATE TABLE theirs (x int)").await;
+    let (code, why) = rejection(stack.dump().await);
+    assert!(code == "FH0806" && why.contains("theirs"), "{why}");
+    assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
+    stack.destroy().await;
+}
+
+/// A full disk, where this process may mount one.
+#[tokio::test]
+async fn a_dump_that_does_not_fit_is_said_and_its_beginning_removed() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let sql = "CREATE TABLE big AS SELECT gen_random_bytes(1000) AS b FROM generate_series(1, 3000)";
+    run(&mut stack.connect("migrator").await, sql).await;
+    std::fs::create_dir(&stack.dumps).unwrap();
+    let mount =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&stack.dumps).output();
+    if mount.is_ok_and(|output| output.status.success()) {
+        let outcome = stack.dump().await;
+        let left = std::fs::read_dir(&stack.dumps).unwrap().count();
+        std::process::Command::new("umount").arg(&stack.dumps).status().unwrap();
+        let (code, why) = rejection(outcome);
+        assert_eq!((code, left), ("FH0512", 0), "{why}");
+    } else {
+        eprintln!("not tested: this process may not mount a small file system");
+    }
+    stack.destroy().await;
+}

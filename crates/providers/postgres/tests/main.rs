@@ -1,0 +1,16 @@
+//! The provider and the private server against real PostgreSQL. One server is shared by all tests of this binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod databases;
+mod dumps;
+mod faults;
+mod isolation;
+mod pace;
+mod server;
+mod setting;

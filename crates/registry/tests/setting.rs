@@ -1,0 +1,246 @@
+//! A real registry on loopback, images pushed to it, and servers that say what a test wants them to.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use freehold_registry::{Credentials, Digest, ImageReference, Platform, Registry, RegistryError, Resolved};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// What registries of a test keep; several may serve the same.
+pub(crate) struct Storage {
+    program: PathBuf,
+    folder: TempDir,
+}
+
+/// A running registry. It ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub(crate) host: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The registry's program: Debian's, on PATH or where `scripts/environment` keeps it.
+fn program() -> Option<PathBuf> {
+    let cache = std::env::var_os("FREEHOLD_CACHE").map(PathBuf::from).or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+        Some(base.or_else(home)?.join("freehold"))
+    });
+    let kept = cache.map(|cache| cache.join("docker-registry/usr/bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    kept.into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join("docker-registry"))
+        .find(|it| it.is_file())
+}
+
+/// Storage for a test; or `None`, after the line that counts it as skipped.
+pub(crate) fn storage(test: &str) -> Option<Storage> {
+    let Some(program) = program() else {
+        println!("skipped: {test}: registry: docker-registry is not installed (scripts/test fetches it)");
+        return None;
+    };
+    Some(Storage { program, folder: tempfile::tempdir().unwrap() })
+}
+
+impl Storage {
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A registry that anybody may push to and pull from.
+    pub(crate) fn open(&self) -> Server {
+        self.serve("", "")
+    }
+
+    /// A registry with more in its configuration: at the top, and under `http`.
+    pub(crate) fn serve(&self, top: &str, http: &str) -> Server {
+        let root = self.folder().join("content");
+        let configuration = format!(
+            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n{top}\nhttp:\n  addr: 127.0.0.1:0\n  secret: of-no-use\n{http}\n",
+            root.display()
+        );
+        let file = tempfile::Builder::new().suffix(".yml").tempfile_in(self.folder()).unwrap();
+        fs::write(file.path(), configuration).unwrap();
+        let mut child = Command::new(&self.program)
+            .arg("serve")
+            .arg(file.path())
+            .env_remove("OTEL_TRACES_EXPORTER")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on ") {
+                    let host = rest.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+                    let _ = tell.send(Ok(host));
+                }
+                let _ = tell.send(Err(line));
+            }
+        });
+        let (mut heard, deadline) = (String::new(), Duration::from_secs(30));
+        loop {
+            match told.recv_timeout(deadline) {
+                Ok(Ok(host)) => return Server { child, host },
+                Ok(Err(line)) => writeln!(heard, "{line}").unwrap(),
+                Err(_) => {
+                    let _ = child.kill();
+                    panic!("the registry didn't start:\n{heard}");
+                }
+            }
+        }
+    }
+
+    /// Where the registry keeps the bytes with this digest.
+    pub(crate) fn file_of(&self, digest: Digest) -> PathBuf {
+        let digits = digest.to_string().replace("sha256:", "");
+        self.folder().join("content/docker/registry/v2/blobs/sha256").join(&digits[..2]).join(&digits).join("data")
+    }
+}
+
+impl Server {
+    /// The reference to something in this registry.
+    pub(crate) fn reference(&self, rest: &str) -> ImageReference {
+        format!("{}/{rest}", self.host).parse().unwrap()
+    }
+
+    pub(crate) async fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let digest = Digest::of(content);
+        let http = client();
+        let begun = http.post(format!("http://{}/v2/{repository}/blobs/uploads/", self.host)).send().await.unwrap();
+        let location = begun.headers()["location"].to_str().unwrap().to_owned();
+        let done =
+            http.put(location).query(&[("digest", digest.to_string())]).body(content.to_vec()).send().await.unwrap();
+        assert_eq!(done.status(), 201, "{}", done.text().await.unwrap());
+        digest
+    }
+
+    pub(crate) async fn push_manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        kind: &str,
+        manifest: &Value,
+    ) -> Digest {
+        let body = serde_json::to_vec_pretty(manifest).unwrap();
+        let digest = Digest::of(&body);
+        let name = tag.map_or_else(|| digest.to_string(), str::to_owned);
+        let address = format!("http://{}/v2/{repository}/manifests/{name}", self.host);
+        let done = client().put(address).header("content-type", kind).body(body).send().await.unwrap();
+        assert_eq!(done.status(), 201, "{}", done.text().await.unwrap());
+        digest
+    }
+
+    /// A tiny image for a platform; with its config's digest.
+    pub(crate) async fn push_image(&self, repository: &str, tag: Option<&str>, architecture: &str) -> (Digest, Digest) {
+        let config = serde_json::to_vec(&json!({
+            "os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": []}
+        }));
+        let config = config.unwrap();
+        let config_digest = self.push_blob(repository, &config).await;
+        let layer = self.push_blob(repository, b"a layer").await;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": config_digest.to_string(), "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(), "size": 7}],
+        });
+        (self.push_manifest(repository, tag, OCI_MANIFEST, &manifest).await, config_digest)
+    }
+
+    /// An index of images for these architectures, which may or may not tell them.
+    pub(crate) async fn push_index(&self, repository: &str, tag: &str, architectures: &[&str], told: bool) -> Digest {
+        let mut manifests = Vec::new();
+        for architecture in architectures {
+            let (digest, _) = self.push_image(repository, None, architecture).await;
+            let mut entry = json!({"mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": 1});
+            if told {
+                entry["platform"] = json!({"os": "linux", "architecture": architecture});
+            }
+            manifests.push(entry);
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests});
+        self.push_manifest(repository, Some(tag), OCI_INDEX, &index).await
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// `linux/…` for each of these.
+pub(crate) fn linux(architectures: &[&str]) -> BTreeSet<Platform> {
+    architectures.iter().map(|architecture| Platform::new("linux", *architecture)).collect()
+}
+
+/// A registry client with one login.
+pub(crate) fn as_user(host: &str, user: &str, password: &str) -> Registry {
+    let config = json!({"auths": {host: {"username": user, "password": password}}});
+    Registry::new(Credentials::from_docker_config(&config.to_string()).unwrap(), BTreeSet::new()).unwrap()
+}
+
+pub(crate) fn as_nobody() -> Registry {
+    Registry::new(Credentials::none(), BTreeSet::new()).unwrap()
+}
+
+/// Resolved by nobody in particular, for amd64.
+pub(crate) async fn resolve(reference: &ImageReference) -> Result<Resolved, RegistryError> {
+    as_nobody().resolve(reference, &linux(&["amd64"])).await
+}
+
+/// A server on loopback that answers each request, of which it gets the head, with these bytes, and closes the connection. It
+/// ends with the test's runtime. What isn't HTTP gets no answer.
+pub(crate) async fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let answer = std::sync::Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) if head.is_empty() && byte != b'G' => return,
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let _ = stream.write_all(&answer(&String::from_utf8_lossy(&head))).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    host
+}
+
+/// An HTTP answer.
+pub(crate) fn http(status: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+        .into_bytes()
+}

@@ -1,0 +1,26 @@
+//! The router alone in front of one address, for `scripts/bench`: `router_bench UPSTREAM [LISTEN]`.
+//! Requests for the host `bench.localhost` go to the upstream; it says where it listens on standard output.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use freehold_router::{EndpointKey, Options, Route, Router, Rule, Upstream};
+
+#[tokio::main]
+#[allow(clippy::print_stdout)]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let upstream: SocketAddr = arguments.next().context("usage: router_bench UPSTREAM [LISTEN]")?.parse()?;
+    let listen: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:7080".to_owned()).parse()?;
+    let router = Router::bind(listen, Options::default()).await?;
+    let endpoint = EndpointKey("bench/service.web".to_owned());
+    let rule = Rule { prefix: "/".to_owned(), timeout: Duration::from_secs(30), retries: 3 };
+    let route = Route { endpoint: endpoint.clone(), rules: vec![rule], label: "bench/stage/bench".to_owned() };
+    router.set_upstreams(&endpoint, vec![Upstream { address: upstream }]);
+    router.set_route("bench.localhost", route);
+    println!("{}", router.address());
+    tokio::signal::ctrl_c().await?;
+    router.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}

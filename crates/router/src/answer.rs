@@ -1,0 +1,151 @@
+//! The body that goes to the client: a page of our own, or the upstream's frames, each handed on as it comes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::backend::{Connection, Flight};
+
+/// The body of an answer.
+pub(crate) enum Answer {
+    /// Written here, whole; `None` once it was taken.
+    Page(Option<Bytes>),
+    /// Relayed from an upstream.
+    Relay(Relay),
+}
+
+/// An upstream's body under way. The request is in flight until the last frame was read or this is dropped.
+pub(crate) struct Relay {
+    incoming: Incoming,
+    /// The request and its connection, as long as the body is not over.
+    open: Option<(Flight, Connection)>,
+    deadline: Instant,
+    /// An event stream may end at any frame, and its client connects again. Any other body that is cut must not look complete.
+    ends_anywhere: bool,
+    /// What can end the body while the upstream is silent; made only when it first is.
+    interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
+}
+
+/// Why a body breaks off; hyper closes the client's connection on it, so that the client sees that something is missing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Interrupted {
+    #[error("the upstream broke off its answer")]
+    Upstream(#[source] hyper::Error),
+    #[error("the answer took longer than its route allows")]
+    TimedOut,
+    #[error("the upstream was stopped")]
+    Cut,
+}
+
+impl Answer {
+    pub(crate) fn page(text: Bytes) -> Answer {
+        Answer::Page(Some(text))
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(
+        incoming: Incoming,
+        flight: Flight,
+        connection: Connection,
+        deadline: Instant,
+        ends_anywhere: bool,
+    ) -> Relay {
+        let mut relay =
+            Relay { incoming, open: Some((flight, connection)), deadline, ends_anywhere, interruption: None };
+        if relay.incoming.is_end_stream() {
+            relay.finish();
+        }
+        relay
+    }
+
+    /// The body is complete: its connection can be used again.
+    fn finish(&mut self) {
+        if let Some((flight, connection)) = self.open.take() {
+            flight.end_with(connection);
+        }
+        self.interruption = None;
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let Some((flight, _)) = &self.open else { return Poll::Ready(None) };
+        if flight.backend().cut.is_cancelled() {
+            return self.interrupt(Interrupted::Cut);
+        }
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(_))) if Instant::now() >= self.deadline => self.interrupt(Interrupted::TimedOut),
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.open = None;
+                Poll::Ready(Some(Err(Interrupted::Upstream(error))))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_interruption(context),
+        }
+    }
+
+    fn poll_interruption(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let Some((flight, _)) = &self.open else { return Poll::Ready(None) };
+        let interruption = self.interruption.get_or_insert_with(|| {
+            let (cut, deadline) = (flight.backend().cut.clone(), self.deadline);
+            Box::pin(async move {
+                tokio::select! {
+                    () = cut.cancelled() => Interrupted::Cut,
+                    () = tokio::time::sleep_until(deadline) => Interrupted::TimedOut,
+                }
+            })
+        });
+        match interruption.as_mut().poll(context) {
+            Poll::Ready(reason) => self.interrupt(reason),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn interrupt(&mut self, reason: Interrupted) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        // Dropping the connection makes its driver close it, which tells the upstream.
+        self.open = None;
+        self.interruption = None;
+        if self.ends_anywhere { Poll::Ready(None) } else { Poll::Ready(Some(Err(reason))) }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Answer::Page(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Answer::Relay(relay) => relay.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Page(text) => text.is_none(),
+            Answer::Relay(relay) => relay.open.is_none() || relay.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Page(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Answer::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}

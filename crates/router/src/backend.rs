@@ -1,0 +1,199 @@
+//! One upstream as the router sees it: the requests in flight to it, its idle connections, and whether it is resting.
+//!
+//! Connections are pooled here and not by hyper-util's client, because what may be sent again depends on whether a connection was
+//! used before, and because taking an upstream out of service must close exactly its connections.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::Options;
+use crate::upload::RequestBody;
+
+/// The sending half of a connection to an upstream; a task of its own drives the connection until this is dropped.
+pub(crate) type Connection = SendRequest<RequestBody>;
+
+/// An upstream address, from when it is first put in a set until the last request to it has ended.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    in_flight: AtomicUsize,
+    /// Woken when `in_flight` reaches zero.
+    ended: Notify,
+    /// Cancelled when what is still open is to be closed.
+    pub(crate) cut: CancellationToken,
+    /// In no upstream set any more: connections that come back are closed.
+    retired: AtomicBool,
+    idle: Mutex<Vec<Idle>>,
+    /// Until when no connection is tried while there is another upstream, in milliseconds since `started`.
+    rest_until: AtomicU64,
+    started: Instant,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Backend {
+    pub(crate) fn new(address: SocketAddr) -> Arc<Backend> {
+        Arc::new(Backend {
+            address,
+            in_flight: AtomicUsize::new(0),
+            ended: Notify::new(),
+            cut: CancellationToken::new(),
+            retired: AtomicBool::new(false),
+            idle: Mutex::new(Vec::new()),
+            rest_until: AtomicU64::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// In a set (again).
+    pub(crate) fn serve(&self) {
+        self.rest_until.store(0, Ordering::Relaxed);
+        self.retired.store(false, Ordering::SeqCst);
+    }
+
+    /// In no set any more: closes the idle connections, and the others as they come back.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        let closed = std::mem::take(&mut *self.idle());
+        drop(closed);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is in flight any more.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(crate) fn rest(&self, time: Duration) {
+        self.rest_until.store(millis(self.started.elapsed() + time), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        let until = self.rest_until.load(Ordering::Relaxed);
+        until != 0 && millis(self.started.elapsed()) < until
+    }
+
+    /// An idle connection that is open as far as can be seen; the one used last, so that the others can age and go.
+    pub(crate) fn take_idle(&self, options: &Options) -> Option<Connection> {
+        let now = Instant::now();
+        let mut idle = self.idle();
+        let mut index = idle.len();
+        while let Some(next) = index.checked_sub(1) {
+            index = next;
+            let candidate = idle.get(index)?;
+            if candidate.connection.is_closed() || now.duration_since(candidate.since) >= options.idle_timeout {
+                drop(idle.swap_remove(index));
+            } else if candidate.connection.is_ready() {
+                return Some(idle.swap_remove(index).connection);
+            }
+            // Neither closed nor ready: its last exchange is being wound up, so it stays for a later request.
+        }
+        None
+    }
+
+    fn put_idle(&self, connection: Connection, options: &Options) {
+        if connection.is_closed() {
+            return;
+        }
+        let mut idle = self.idle();
+        // Read under the lock under which `retire` empties the pool, so that none is added after that.
+        if !self.is_retired() && idle.len() < options.idle_per_upstream {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Closes what was idle for too long.
+    pub(crate) fn sweep(&self, options: &Options) {
+        let now = Instant::now();
+        let mut idle = self.idle();
+        idle.retain(|one| !one.connection.is_closed() && now.duration_since(one.since) < options.idle_timeout);
+        if idle.is_empty() {
+            idle.shrink_to_fit();
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One request (or stream, or tunnel) in flight to a backend; it counts from when this is made until it is dropped.
+pub(crate) struct Flight {
+    backend: Arc<Backend>,
+    options: Arc<Options>,
+}
+
+impl Flight {
+    /// Called only under the lock of the upstream set (see the crate's header).
+    pub(crate) fn begin(backend: &Arc<Backend>, options: &Arc<Options>) -> Flight {
+        backend.in_flight.fetch_add(1, Ordering::SeqCst);
+        Flight { backend: Arc::clone(backend), options: Arc::clone(options) }
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The exchange is over and its connection can serve another.
+    pub(crate) fn end_with(self, connection: Connection) {
+        self.backend.put_idle(connection, &self.options);
+    }
+
+    /// A new connection, driven by a task of its own.
+    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
+        let connecting = TcpStream::connect(self.backend.address);
+        let stream = tokio::time::timeout(self.options.connect_timeout, connecting)
+            .await
+            .map_err(|_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        let (connection, driver) = http1::Builder::new()
+            .max_buf_size(self.options.max_head_bytes)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
+        tokio::spawn(async move {
+            // What went wrong is told to whoever waits for the answer; here it is only the end of the connection.
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::trace!(%error, "connection to an upstream ended");
+            }
+        });
+        Ok(connection)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.backend.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.backend.ended.notify_waiters();
+        }
+    }
+}

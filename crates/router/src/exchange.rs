@@ -1,0 +1,285 @@
+//! One request on its way: where it goes, what is tried again, and when to give up.
+//!
+//! Three kinds of failure are told apart, because only they decide what may be sent again:
+//! - *Refused*: no connection was made, so no byte was sent. Any request may go elsewhere.
+//! - *Stale*: a connection from the pool ended before a byte of the answer. Upstreams close idle connections whenever they like, and
+//!   a request can cross that on the way. Only requests that may be repeated are ever sent over a used connection, and they are
+//!   sent again over a new one at once; it does not count as a retry.
+//! - *Broken*: a new connection ended before a byte of the answer. The upstream may have done the work: only a request that may be
+//!   repeated is sent again, as often as its rule says.
+//!
+//! An answer of whatever status is an answer, and is never tried again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{Answer, Relay};
+use crate::backend::{Connection, Flight};
+use crate::endpoint::Endpoint;
+use crate::header;
+use crate::options::Options;
+use crate::page::Failure;
+use crate::tunnel::tunnel;
+use crate::upload::{RequestBody, Upload};
+
+/// The first wait between two attempts; it doubles up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+
+/// A request that was accepted for an endpoint, with its limits.
+pub(crate) struct Exchange {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) timeout: Duration,
+    pub(crate) retries: u32,
+    /// Where the tunnels of upgraded connections run.
+    pub(crate) tunnels: TaskTracker,
+}
+
+/// Why one attempt gave no answer.
+enum Miss {
+    /// No byte was sent.
+    Refused(std::io::Error),
+    /// A used connection was closed under the request.
+    Stale,
+    /// A connection broke after the request may have been sent.
+    Broken(hyper::Error),
+    /// The client's body could not be read to its end.
+    Upload,
+    /// The upstream was cut off before it answered.
+    Cut,
+}
+
+impl Exchange {
+    /// Carries the request to a live upstream and brings back the head of the answer; the body follows as it is read.
+    pub(crate) async fn run(self, request: Request<Incoming>) -> Result<Response<Answer>, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let mut message = Message::new(request, deadline);
+        let answered = tokio::time::timeout_at(deadline, self.attempts(&mut message, deadline)).await;
+        let (response, flight, connection) = answered.map_err(|_elapsed| Failure::TimedOut)??;
+        self.deliver(response, flight, connection, message.upgrade, deadline)
+    }
+
+    async fn attempts(
+        &self,
+        message: &mut Message,
+        deadline: Instant,
+    ) -> Result<(Response<Incoming>, Flight, Connection), Failure> {
+        let hold_until = deadline.min(Instant::now() + self.options.hold);
+        let mut used_too = message.is_repeatable();
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut retries = 0;
+        loop {
+            let Some(flight) = self.endpoint.pick(&tried, &self.options) else {
+                if self.endpoint.wait(&tried, hold_until).await {
+                    continue;
+                }
+                return Err(Failure::NoneLive);
+            };
+            let address = flight.backend().address;
+            let (failure, limit) = match attempt(flight, message, used_too, &self.options).await {
+                Ok(answered) => return Ok(answered),
+                Err(Miss::Stale) => {
+                    used_too = false;
+                    continue;
+                }
+                Err(Miss::Refused(error)) => {
+                    tracing::debug!(%address, %error, "an upstream refused the connection");
+                    // Another upstream is asked even where the rule allows no retry: nothing was sent.
+                    (Failure::Refused, self.retries.max(others(&self.endpoint)))
+                }
+                Err(Miss::Broken(error)) => {
+                    tracing::debug!(%address, %error, "an upstream broke off the connection");
+                    (Failure::Broken, self.retries)
+                }
+                Err(Miss::Upload) => return Err(Failure::Invalid("its body broke off")),
+                Err(Miss::Cut) => (Failure::Broken, self.retries),
+            };
+            if !message.is_here() {
+                return Err(failure);
+            }
+            tried.push(address);
+            if retries >= limit {
+                // During an exchange a process that no longer listens is replaced shortly.
+                if failure == Failure::Refused
+                    && self.endpoint.is_switching()
+                    && self.endpoint.wait(&tried, hold_until).await
+                {
+                    retries = 0;
+                    tried.clear();
+                    continue;
+                }
+                return Err(failure);
+            }
+            retries += 1;
+            if tried.len() >= self.endpoint.count() {
+                tokio::time::sleep(wait_before(retries)).await;
+            }
+        }
+    }
+
+    /// Turns the upstream's answer into ours.
+    fn deliver(
+        &self,
+        response: Response<Incoming>,
+        flight: Flight,
+        connection: Connection,
+        client: Option<(OnUpgrade, HeaderValue)>,
+        deadline: Instant,
+    ) -> Result<Response<Answer>, Failure> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(response, flight, client);
+        }
+        if header::has_unknown_coding(response.headers()) {
+            return Err(Failure::Broken);
+        }
+        let (mut head, incoming) = response.into_parts();
+        let ends_anywhere =
+            head.headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        header::remove_hop_by_hop(&mut head.headers);
+        head.version = Version::HTTP_11;
+        head.extensions = http::Extensions::new();
+        let body = Answer::Relay(Relay::new(incoming, flight, connection, deadline, ends_anywhere));
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn switch(
+        &self,
+        mut response: Response<Incoming>,
+        flight: Flight,
+        client: Option<(OnUpgrade, HeaderValue)>,
+    ) -> Result<Response<Answer>, Failure> {
+        let Some((client, asked)) = client else { return Err(Failure::Broken) };
+        let upstream = hyper::upgrade::on(&mut response);
+        self.tunnels.spawn(tunnel(client, upstream, flight));
+        let (mut head, _nothing) = response.into_parts();
+        let protocol = head.headers.get(http::header::UPGRADE).cloned().unwrap_or(asked);
+        header::remove_hop_by_hop(&mut head.headers);
+        header::set_upgrade(&mut head.headers, protocol);
+        head.version = Version::HTTP_11;
+        head.extensions = http::Extensions::new();
+        Ok(Response::from_parts(head, Answer::Page(None)))
+    }
+}
+
+fn others(endpoint: &Endpoint) -> u32 {
+    u32::try_from(endpoint.count().saturating_sub(1)).unwrap_or(u32::MAX)
+}
+
+fn wait_before(retry: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << retry.saturating_sub(1).min(10)).min(LONGEST_WAIT)
+}
+
+/// Sends the message once and waits for the head of the answer.
+async fn attempt(
+    flight: Flight,
+    message: &mut Message,
+    used_too: bool,
+    options: &Options,
+) -> Result<(Response<Incoming>, Flight, Connection), Miss> {
+    let used = if used_too { flight.backend().take_idle(options) } else { None };
+    let is_used = used.is_some();
+    let mut connection = match used {
+        Some(connection) => connection,
+        None => flight.connect().await.map_err(|error| refused(error, &flight, options))?,
+    };
+    let Some(request) = message.take() else { return Err(Miss::Cut) };
+    let answer = tokio::select! {
+        biased;
+        answer = connection.try_send_request(request) => answer,
+        () = flight.backend().cut.cancelled() => return Err(Miss::Cut),
+    };
+    match answer {
+        Ok(response) => Ok((response, flight, connection)),
+        Err(mut error) => {
+            if let Some(unsent) = error.take_message() {
+                message.put_back(unsent);
+            }
+            let error = error.into_error();
+            Err(match error {
+                error if error.is_user() => Miss::Upload,
+                _ if is_used => Miss::Stale,
+                error => Miss::Broken(error),
+            })
+        }
+    }
+}
+
+fn refused(error: std::io::Error, flight: &Flight, options: &Options) -> Miss {
+    // Being out of descriptors is our trouble and says nothing about the upstream.
+    if !crate::listener::is_exhaustion(&error) {
+        flight.backend().rest(options.rest);
+    }
+    Miss::Refused(error)
+}
+
+/// The request as the upstream gets it.
+struct Message {
+    request: Option<Request<RequestBody>>,
+    /// May be sent any number of times: the method is idempotent (RFC 9110, 9.2.2) and there is no body.
+    repeatable: bool,
+    upgrade: Option<(OnUpgrade, HeaderValue)>,
+}
+
+impl Message {
+    fn new(mut request: Request<Incoming>, deadline: Instant) -> Message {
+        let protocol = if request.version() == Version::HTTP_11 { header::upgrade(request.headers()) } else { None };
+        let upgrade = protocol.map(|protocol| (hyper::upgrade::on(&mut request), protocol));
+        let (mut head, incoming) = request.into_parts();
+        header::remove_for_upstream(&mut head.headers);
+        if let Some((_, protocol)) = &upgrade {
+            header::set_upgrade(&mut head.headers, protocol.clone());
+        }
+        head.version = Version::HTTP_11;
+        head.extensions = http::Extensions::new();
+        let body = if incoming.is_end_stream() {
+            RequestBody::Empty
+        } else {
+            if incoming.size_hint().exact().is_none() {
+                // hyper would send a GET of unknown length without its body.
+                head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            RequestBody::Client(Upload::new(incoming, deadline))
+        };
+        let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE]
+            .contains(&head.method);
+        let repeatable = idempotent && matches!(body, RequestBody::Empty);
+        Message { request: Some(Request::from_parts(head, body)), repeatable, upgrade }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
+
+    /// Whether there is anything (left) to send.
+    fn is_here(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// The request for an attempt: a copy if it may be needed again, else itself.
+    fn take(&mut self) -> Option<Request<RequestBody>> {
+        if !self.repeatable {
+            return self.request.take();
+        }
+        let original = self.request.as_ref()?;
+        let mut copy = Request::new(RequestBody::Empty);
+        *copy.method_mut() = original.method().clone();
+        *copy.uri_mut() = original.uri().clone();
+        *copy.headers_mut() = original.headers().clone();
+        Some(copy)
+    }
+
+    /// Takes back a request of which nothing was sent.
+    fn put_back(&mut self, request: Request<RequestBody>) {
+        self.request = Some(request);
+    }
+}

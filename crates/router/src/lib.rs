@@ -1,0 +1,36 @@
+//! The HTTP router of the local target: one port for every host of every stack, and a stable inner address for each service.
+//!
+//! ```text
+//!   browser ──► 127.0.0.1:7080 ──► host ──► longest prefix ──┐
+//!                                                            ├──► endpoint ──► one of its live upstreams
+//!   a service of the same stack ──► 127.a.b.c:port ──────────┘
+//! ```
+//!
+//! hyper speaks HTTP on both sides; what is here is the choice of where a request goes, what is tried again, and how a service
+//! is exchanged under load. `docs/adr/0004-router.md` has the reasons.
+//!
+//! What always holds:
+//! - A request that may have reached an upstream is sent again only where its method is idempotent and its body is empty.
+//! - A choice of upstream and the count of requests in flight change together, under the same lock that [`Router::set_upstreams`]
+//!   writes under. Once it has returned, no new request goes to an upstream that it took out, so [`Router::drain`] misses none.
+//! - No lock is held across an await.
+//! - What a client sees never names an inner address.
+//!
+//! Not kept: any history. The provider sets routes and upstreams again after a start.
+
+mod answer;
+mod backend;
+mod endpoint;
+mod entrance;
+mod exchange;
+mod header;
+mod listener;
+mod options;
+mod page;
+mod router;
+mod table;
+mod tunnel;
+mod upload;
+
+pub use options::Options;
+pub use router::{Drained, EndpointKey, Route, Router, RouterError, Rule, Upstream};

@@ -1,0 +1,181 @@
+//! The platform as one of several replicas on one PostgreSQL: no machine of its own, only clusters to deploy to.
+//!
+//! ```text
+//!   master key, token (files) → store → signals from the other replicas → targets → executor → HTTP API
+//! ```
+//!
+//! Any replica answers any request and takes up any operation; an operation's events are told from its journal, whoever works on it. One
+//! that dies leaves leases, which end by themselves within seconds: nobody can know that it is dead, so nobody takes them before. One
+//! that is told to stop gives its leases back at once, ends its streams, is not ready any more, and answers what still comes in until
+//! it is called no longer.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use freehold_provider_postgres::Binaries;
+use freehold_store::{MasterKey, Store, StoreNames, bootstrap, key_check};
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::platform::runtime::Workshop;
+use crate::platform::{Facts, Platform, Targets};
+use crate::serving::{keep_house, serve_api, start_executor, store_failed};
+use crate::start::StartError;
+
+/// The shortest token, in characters.
+const SHORTEST_TOKEN: usize = 24;
+
+/// What `freehold serve` was told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the API listens; port 0: any.
+    pub listen: SocketAddr,
+    /// The PostgreSQL for the platform itself: a role that may make databases and roles.
+    pub database_url: String,
+    /// The file with the master key: 32 bytes, or these in Base64. Never made here: all replicas need the same.
+    pub master_key_file: PathBuf,
+    /// The file with the token that callers show.
+    pub token_file: PathBuf,
+    /// Where final dumps go: a volume that outlives the replica. Without, none are made, and a destroy has to say that none is wanted.
+    pub dump_directory: Option<PathBuf>,
+    /// Where PostgreSQL's programs are, for dumps, instead of the usual places.
+    pub postgres_binaries: Option<PathBuf>,
+    /// How long requests are still answered after the platform was told to stop: until everybody has heard that it isn't ready.
+    pub linger: Duration,
+}
+
+/// What runs now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Where the API is.
+    pub address: SocketAddr,
+    /// PostgreSQL in words.
+    pub postgres: String,
+    /// The targets' names.
+    pub targets: Vec<String>,
+    /// How long the start took.
+    pub milliseconds: u64,
+}
+
+/// Starts a replica, calls `ready`, and runs until `stop`.
+///
+/// # Errors
+/// It can't start.
+pub async fn run(
+    options: Options,
+    ready: impl FnOnce(&Ready) + Send,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let begin = Instant::now();
+    let token = token(&options.token_file)?;
+    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+        StartError::new("FH0509", format!("the API can't listen on {}: {error}", options.listen))
+            .help("choose another address with --listen")
+    })?;
+    let address = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
+    let admin = admin(&options.database_url)?;
+    let store = open_store(&admin, &options.master_key_file).await?;
+    store.listen().await.map_err(store_failed)?;
+    let engine = store.engine(holder());
+    let workshop = Workshop {
+        store: store.clone(),
+        engine: engine.clone(),
+        binaries: options.dump_directory.as_ref().and_then(|_| binaries(options.postgres_binaries.as_deref())),
+        dumps: options.dump_directory.clone().unwrap_or_default(),
+    };
+    let postgres = format!("PostgreSQL at {}:{}", admin.get_host(), admin.get_port());
+    let platform = Arc::new(Platform {
+        store: store.clone(),
+        targets: Targets::load(workshop, None).await?,
+        facts: Facts {
+            token,
+            data_directory: None,
+            postgres: postgres.clone(),
+            started_at: Utc::now(),
+            started: begin,
+            loopback_only: false,
+        },
+        keys: Default::default(),
+        stopping: stop.clone(),
+    });
+    let executor = start_executor(&platform, engine.clone(), &stop);
+    let follower = tokio::spawn(Arc::clone(&platform).follow_targets(stop.clone()));
+    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
+    let silent = CancellationToken::new();
+    let http = serve_api(listener, &platform, silent.clone());
+    let targets = platform.targets.all().iter().map(|runtime| runtime.target.name().to_string()).collect();
+    let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    ready(&Ready { address, postgres, targets, milliseconds });
+    stop.cancelled().await;
+    info!("stopping: operations are left to other replicas, streams end, requests are still answered for a while");
+    let _ = tokio::join!(executor, follower, keeper, tokio::time::sleep(options.linger));
+    silent.cancel();
+    let _ = http.await;
+    store.close().await;
+    Ok(())
+}
+
+fn token(file: &Path) -> Result<String, StartError> {
+    let unusable = |why: String| {
+        StartError::new("FH0505", format!("the token file {}: {why}", file.display())).help(format!(
+            "it holds one line of at least {SHORTEST_TOKEN} characters, such as `openssl rand -hex 32` gives"
+        ))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+    let token = text.trim();
+    let fits = token.len() >= SHORTEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(token.to_owned()) } else { Err(unusable("it holds no token that will do".to_owned())) }
+}
+
+/// The URL itself isn't repeated: it may hold a password.
+fn admin(url: &str) -> Result<PgConnectOptions, StartError> {
+    url.trim().parse().map_err(|_| {
+        StartError::new("FH0504", "the database URL can't be read")
+            .help("it looks like postgresql://user:password@host:5432/postgres")
+    })
+}
+
+async fn open_store(admin: &PgConnectOptions, master_key: &Path) -> Result<Store, StartError> {
+    let names = StoreNames::default();
+    let check = key_check(admin, &names).await.map_err(store_failed)?;
+    let master = MasterKey::load(master_key, check.as_ref()).map_err(store_failed)?;
+    // Replicas that start at the same time wait for each other here.
+    let connections = bootstrap(admin, &names, &master).await.map_err(store_failed)?;
+    Store::open(&connections, master).await.map_err(store_failed)
+}
+
+fn binaries(given: Option<&Path>) -> Option<Binaries> {
+    Binaries::find_client(given).ok()
+}
+
+/// Who holds a lease, in words that an operator finds the Pod by.
+fn holder() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    format!("{host}/{}", uuid::Uuid::new_v4())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_line_that_nobody_guesses() {
+        let folder = std::env::temp_dir().join(format!("freehold-token-{}", uuid::Uuid::new_v4()));
+        for (content, fits) in [
+            ("0123456789abcdef0123456789abcdef\n", true),
+            ("short\n", false),
+            ("", false),
+            ("two words of which none would be long enough\n", false),
+        ] {
+            std::fs::write(&folder, content).unwrap();
+            assert_eq!(token(&folder).is_ok(), fits, "{content:?}");
+        }
+        std::fs::remove_file(&folder).unwrap();
+        assert!(token(&folder).is_err_and(|error| error.help.is_some()));
+    }
+}

@@ -1,0 +1,359 @@
+//! The embedded platform: everything on one machine, started and stopped as one.
+//!
+//! ```text
+//!   data directory (locked) → PostgreSQL → master key → store → router → providers → what ran before → executor → HTTP API
+//! ```
+//! It stops in the opposite order. Killed instead, it leaves PostgreSQL and the services running; the next start takes them over.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
+use freehold::Connection;
+use freehold_graph::Target;
+use freehold_graph::expand::{LocalTarget, PostgresServer};
+use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs};
+use freehold_provider_postgres::{
+    Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
+};
+use freehold_router::{Options as RouterOptions, Router, RouterError};
+use freehold_store::{MasterKey, Store, StoreNames, bootstrap, key_check};
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::directory::{DataDirectory, Settings};
+use crate::platform::runtime::{Local, Workshop};
+use crate::platform::{Facts, Platform, Targets};
+use crate::serving::{keep_house, serve_api, start_executor, store_failed};
+use crate::start::StartError;
+
+/// The private PostgreSQL's connections: what all databases of all stacks may be promised together. An unused one costs a few
+/// kilobytes.
+const POSTGRES_CONNECTIONS: u32 = 4000;
+/// What the platform itself may use of them: the store's pools and the providers'.
+const OWN_CONNECTIONS: u32 = 32;
+/// How long PostgreSQL may take to end its sessions.
+const POSTGRES_PATIENCE: Duration = Duration::from_secs(20);
+/// How long requests under way may take when the platform stops.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `freehold up` was told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything is kept.
+    pub data_directory: PathBuf,
+    /// The router's port on the loopback.
+    pub router_port: u16,
+    /// The API's port on the loopback; 0: any.
+    pub api_port: u16,
+    /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
+    pub database_url: Option<String>,
+    /// Where PostgreSQL's programs are, instead of the usual places.
+    pub postgres_binaries: Option<PathBuf>,
+    /// What host names end with.
+    pub domain: String,
+    /// The `freehold` program itself, which also supervises jobs.
+    pub executable: PathBuf,
+}
+
+/// What runs now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Where the API is.
+    pub api_url: String,
+    /// Where the router is.
+    pub router_port: u16,
+    /// PostgreSQL in words.
+    pub postgres: String,
+    /// How many stacks there are.
+    pub stacks: usize,
+    /// How long the start took.
+    pub milliseconds: u64,
+}
+
+/// Starts the platform, calls `ready`, and runs until `stop`.
+///
+/// # Errors
+/// It can't start; what had been started is stopped again.
+pub async fn run(
+    options: Options,
+    ready: impl FnOnce(&Ready) + Send,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let begin = Instant::now();
+    let directory = DataDirectory::open(&options.data_directory)?;
+    let mut settings = directory.settings()?;
+    let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
+    let result = serve(&options, &directory, &settings, &mut postgres, ready, &stop, begin).await;
+    postgres.stop().await;
+    result
+}
+
+/// The part that needs PostgreSQL.
+async fn serve(
+    options: &Options,
+    directory: &DataDirectory,
+    settings: &Settings,
+    postgres: &mut Postgres,
+    ready: impl FnOnce(&Ready) + Send,
+    stop: &CancellationToken,
+    begin: Instant,
+) -> Result<(), StartError> {
+    let listener = listen(options.api_port).await?;
+    let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
+    let router = start_router(options.router_port).await?;
+    let (store, provisioner, password) = open_store(directory, &postgres.admin).await?;
+    let engine = store.engine(holder(settings));
+    engine.take_over_predecessors().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
+    let artifacts = ArtifactStore::open(&directory.join("artifacts")).map_err(unusable)?;
+    let mut local = LocalOptions::new(directory.path(), router.clone(), artifacts.clone(), options.executable.clone());
+    local.run_as = users_of(settings, local.run_as);
+    let local = Arc::new(LocalProvider::new(local).map_err(unusable)?);
+    let databases = Arc::new(PostgresProvider::new(PostgresOptions {
+        provisioner,
+        provisioner_password: password,
+        dump_directory: directory.join("dumps"),
+        binaries: postgres.binaries.clone(),
+        reserved_connections: OWN_CONNECTIONS,
+        concurrency: 4,
+        fault: None,
+    }));
+    let words = postgres.words(&databases).await?;
+    let workshop = Workshop {
+        store: store.clone(),
+        engine: engine.clone(),
+        dumps: directory.join("dumps"),
+        binaries: postgres.binaries.clone(),
+    };
+    let machine = Local { provider: Arc::clone(&local), artifacts, router_port: router.address().port() };
+    let runtime = workshop.local(target(options, &router, postgres)?, machine, databases);
+    let platform = Arc::new(Platform {
+        store: store.clone(),
+        targets: Targets::load(workshop, Some(runtime)).await?,
+        facts: Facts {
+            token: new_token()?,
+            data_directory: Some(directory.path().to_owned()),
+            postgres: words.clone(),
+            started_at: Utc::now(),
+            started: begin,
+            loopback_only: true,
+        },
+        keys: Default::default(),
+        stopping: stop.clone(),
+    });
+    let stacks = platform.restore().await?;
+    let executor = start_executor(&platform, engine.clone(), stop);
+    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
+    let http = serve_api(listener, &platform, stop.clone());
+    let url = format!("http://{api}");
+    directory.announce(&Connection {
+        url: url.clone(),
+        token: platform.token().to_owned(),
+        pid: std::process::id(),
+    })?;
+    let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    ready(&Ready { api_url: url, router_port: router.address().port(), postgres: words, stacks, milliseconds });
+    postgres.watch(stop).await;
+    directory.retract();
+    info!("stopping: operations rest, services end, then PostgreSQL");
+    let _ = tokio::join!(http, executor, keeper);
+    local.shutdown().await;
+    router.shutdown(ROUTER_PATIENCE).await;
+    store.close().await;
+    Ok(())
+}
+
+/// The PostgreSQL that everything stands on: a private one, or one that is there.
+struct Postgres {
+    admin: PgConnectOptions,
+    host: String,
+    port: u16,
+    binaries: Option<Binaries>,
+    private: Option<PrivateServer>,
+    version: Option<u32>,
+}
+
+impl Postgres {
+    async fn start(options: &Options, directory: &DataDirectory, settings: &mut Settings) -> Result<Self, StartError> {
+        if settings.platform.is_none() {
+            settings.platform = Some(uuid::Uuid::new_v4());
+            directory.keep_settings(settings)?;
+        }
+        match &options.database_url {
+            Some(url) => Self::given(options, url),
+            None => Self::private(options, directory, settings).await,
+        }
+    }
+
+    fn given(options: &Options, url: &str) -> Result<Self, StartError> {
+        // The URL itself isn't repeated: it may hold a password.
+        let admin: PgConnectOptions = url.parse().map_err(|_| {
+            StartError::new("FH0504", "the database URL can't be read")
+                .help("it looks like postgresql://user:password@host:5432/postgres")
+        })?;
+        let binaries = Binaries::find_client(options.postgres_binaries.as_deref()).ok();
+        let (host, port) = (admin.get_host().to_owned(), admin.get_port());
+        Ok(Self { admin, host, port, binaries, private: None, version: None })
+    }
+
+    async fn private(
+        options: &Options,
+        directory: &DataDirectory,
+        settings: &mut Settings,
+    ) -> Result<Self, StartError> {
+        let home = directory.join("postgres");
+        let binaries = Binaries::find_for(options.postgres_binaries.as_deref(), &home).map_err(not_started)?;
+        let version = binaries.version().major;
+        let server = PrivateServer::start(ServerOptions {
+            binaries: binaries.clone(),
+            home,
+            socket_directory: None,
+            port: settings.postgres_port,
+            max_connections: POSTGRES_CONNECTIONS,
+            run_as: None,
+        });
+        let server = server.await.map_err(not_started)?;
+        if settings.postgres_port != Some(server.port()) {
+            settings.postgres_port = Some(server.port());
+            directory.keep_settings(settings)?;
+        }
+        Ok(Self {
+            admin: server.admin_options(),
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+            binaries: Some(binaries),
+            private: Some(server),
+            version: Some(version),
+        })
+    }
+
+    /// In words: `PostgreSQL 15.18, private, port 54329`. Also learns the version of a given server.
+    async fn words(&mut self, databases: &PostgresProvider) -> Result<String, StartError> {
+        let version = databases.server_version().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
+        if self.version.is_none() {
+            self.version = version.split('.').next().and_then(|major| major.parse().ok());
+        }
+        let whose = if self.private.is_some() { "private" } else { "given" };
+        Ok(format!("PostgreSQL {version}, {whose}, port {}", self.port))
+    }
+
+    /// Waits for `stop`. A private server that dies meanwhile is started again.
+    async fn watch(&mut self, stop: &CancellationToken) {
+        let Some(server) = &mut self.private else { return stop.cancelled().await };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = server.wait_exit() => {}
+            }
+            error!("PostgreSQL has ended without having been told to; it is started again");
+            while let Err(failure) = server.restart().await {
+                error!("PostgreSQL does not start: {failure}");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                }
+            }
+            info!("PostgreSQL is back");
+        }
+    }
+
+    async fn stop(&mut self) {
+        if let Some(server) = &mut self.private
+            && let Err(failure) = server.stop(POSTGRES_PATIENCE).await
+        {
+            error!("PostgreSQL does not stop: {failure}");
+        }
+    }
+}
+
+async fn open_store(
+    directory: &DataDirectory,
+    admin: &PgConnectOptions,
+) -> Result<(Store, PgConnectOptions, freehold_graph::SecretText), StartError> {
+    let names = StoreNames::default();
+    let check = key_check(admin, &names).await.map_err(store_failed)?;
+    let master = MasterKey::load_or_create(&directory.join("master.key"), check.as_ref()).map_err(store_failed)?;
+    let connections = bootstrap(admin, &names, &master).await.map_err(store_failed)?;
+    let password = master.password(&format!("role {}", names.provisioner));
+    if let Err(failure) = ensure_provisioner(admin, &names.provisioner, &password).await {
+        // A managed server's administrator is no superuser. All but dumps of tables under forced row-level security works.
+        warn!("the role {} could not be given all it should have: {failure}", names.provisioner);
+    }
+    let store = Store::open(&connections, master).await.map_err(store_failed)?;
+    Ok((store, connections.provisioner, password))
+}
+
+/// As root each stack has a user of its own. Platforms on the same machine have ranges of their own, so that neither takes the other's
+/// processes for its own: a million ranges of a thousand users.
+fn users_of(settings: &Settings, detected: RunAs) -> RunAs {
+    match detected {
+        RunAs::Separate(first) => {
+            let range = settings.platform.map_or(0, |platform| platform.as_u128() % 1_000_000);
+            RunAs::Separate(first.saturating_add(u32::try_from(range).unwrap_or_default().saturating_mul(1000)))
+        }
+        RunAs::Same => RunAs::Same,
+    }
+}
+
+fn target(options: &Options, router: &Router, postgres: &Postgres) -> Result<Target, StartError> {
+    let name = "local".parse().map_err(|_| StartError::new("FH1001", "the target has no name"))?;
+    Ok(Target::Local(LocalTarget {
+        name,
+        domain: options.domain.clone(),
+        router_port: router.address().port(),
+        postgres: PostgresServer {
+            host: postgres.host.clone(),
+            port: postgres.port,
+            version: postgres.version.unwrap_or_default(),
+        },
+    }))
+}
+
+async fn listen(port: u16) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address).await.map_err(|error| port_taken("API", address, &error))
+}
+
+async fn start_router(port: u16) -> Result<Router, StartError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Router::bind(address, RouterOptions::default()).await.map_err(|error| match error {
+        RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
+            port_taken("router", addr, &source)
+        }
+    })
+}
+
+fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> StartError {
+    let option = if what == "API" { "--api-port" } else { "--port" };
+    StartError::new("FH0509", format!("the {what} can't listen on {address}: {error}"))
+        .help(format!("stop the program that uses port {}, or choose another one with {option}", address.port()))
+}
+
+fn not_started(error: ServerError) -> StartError {
+    let mut failure = StartError::new(error.code(), error.to_string());
+    failure.help = error.help();
+    failure
+}
+
+fn unusable(error: impl std::fmt::Display) -> StartError {
+    StartError::new("FH0505", error.to_string()).help("make the data directory writable for this user")
+}
+
+/// A new one for each start: who had the last one has to read the file again.
+fn new_token() -> Result<String, StartError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::new("FH0505", format!("no random numbers: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Who takes leases: this start of this platform.
+fn holder(settings: &Settings) -> String {
+    let platform = settings.platform.map(|id| id.to_string()).unwrap_or_default();
+    format!("{platform}/{}", uuid::Uuid::new_v4())
+}

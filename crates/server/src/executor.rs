@@ -1,0 +1,243 @@
+//! Takes operations off the queue and lets the engine run them. Several at once, each stack's one after the other (the store sees
+//! to that). An operation whose process died is taken up like a new one: the engine carries on from its journal.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use freehold_engine::journal::{Failure, Outcome};
+use freehold_engine::progress::{Events, Progress};
+use freehold_engine::shell::{RunError, run};
+use freehold_engine::{Leases as _, OperationId, Record};
+use freehold_graph::StackKey;
+use freehold_store::{End, EngineStore, Operation, Signal, Topic, Waiting};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::platform::Platform;
+use crate::platform::runtime::TargetRuntime;
+use crate::refusal::Refusal;
+
+/// A signal may be lost; the queue never is. So it is looked at this often anyway.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long calls that were given up may go on where they were sent to, before a successor may begin (`docs/adr/0005-leases.md`, 3).
+const UNDER_WAY: Duration = Duration::from_secs(2);
+/// How long giving the leases back may take.
+const PARTING: Duration = Duration::from_secs(3);
+/// How long an operation rests that this process can't work on.
+const REST: Duration = Duration::from_secs(15);
+
+/// Runs operations until it is told to stop. What is under way then goes on at the next start.
+pub(crate) struct Executor {
+    engine: EngineStore,
+    platform: Arc<Platform>,
+    active: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
+}
+
+impl Executor {
+    pub(crate) fn new(engine: EngineStore, platform: Arc<Platform>) -> Self {
+        Self { engine, platform, active: Arc::default() }
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn work(self, mut signals: broadcast::Receiver<Signal>, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        loop {
+            match self.engine.waiting().await {
+                Ok(waiting) => waiting.into_iter().for_each(|waiting| self.take_up(waiting, &mut tasks)),
+                Err(error) => warn!("the queue can't be read: {error}"),
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.news(&mut signals) => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+        // Dropping the operations is like killing the process: another one, or the next start, goes on from their journals. Without the
+        // leases it can do so at once, but for what has left this process and is still being worked on: a statement, a request.
+        let busy = !self.active().is_empty();
+        tasks.shutdown().await;
+        if busy {
+            tokio::time::sleep(UNDER_WAY).await;
+        }
+        match tokio::time::timeout(PARTING, self.engine.release_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the leases could not be given back, and end by themselves: {error}"),
+            Err(_) => warn!("the leases could not be given back in time, and end by themselves"),
+        }
+    }
+
+    /// Waits for something to take up; passes requests to stop on.
+    async fn news(&self, signals: &mut broadcast::Receiver<Signal>) {
+        loop {
+            match signals.recv().await {
+                Ok(signal) if signal.topic == Topic::Cancel => {
+                    if let Some(cancel) = self.active().get(&signal.operation) {
+                        cancel.cancel();
+                    }
+                }
+                Ok(signal) if matches!(signal.topic, Topic::Queued | Topic::Finished) => return,
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => return self.look_for_cancels().await,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Signals were missed: a request to stop may have been among them.
+    async fn look_for_cancels(&self) {
+        let active: Vec<(OperationId, CancellationToken)> =
+            self.active().iter().map(|(operation, cancel)| (*operation, cancel.clone())).collect();
+        for (operation, cancel) in active {
+            if !cancel.is_cancelled() && self.engine.is_cancel_requested(operation).await.unwrap_or_default() {
+                cancel.cancel();
+            }
+        }
+    }
+
+    fn active(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_up(&self, waiting: Waiting, tasks: &mut JoinSet<()>) {
+        let Waiting { operation, target } = waiting;
+        let cancel = CancellationToken::new();
+        {
+            let mut active = self.active();
+            if active.contains_key(&operation) {
+                return;
+            }
+            active.insert(operation, cancel.clone());
+        }
+        let (engine, platform) = (self.engine.clone(), Arc::clone(&self.platform));
+        let active = Active { all: Arc::clone(&self.active), operation };
+        tasks.spawn(async move {
+            // Given back however this ends: an operation that nobody works on has to be taken up again.
+            let _active = active;
+            let work = async {
+                let runtime = platform.targets.find(&target).await?;
+                let Ok(_slot) = Arc::clone(&runtime.slots).acquire_owned().await else { return Ok(()) };
+                carry_out(&engine, &runtime, operation, &cancel).await
+            };
+            if let Err(failure) = work.await {
+                warn!(%operation, "this process can't go on with the operation now: {failure}");
+                tokio::time::sleep(REST).await;
+            }
+        });
+    }
+}
+
+/// An operation that this process works on.
+struct Active {
+    all: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
+    operation: OperationId,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.operation);
+    }
+}
+
+/// Why an operation is left for later.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error(transparent)]
+    Store(#[from] freehold_store::StoreError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Journal(#[from] freehold_engine::JournalError),
+    #[error("another process holds the lease")]
+    Busy,
+    #[error("{0}")]
+    Target(String),
+}
+
+impl From<Refusal> for Unfinished {
+    fn from(refusal: Refusal) -> Self {
+        Self::Target(refusal.into_problem().detail)
+    }
+}
+
+async fn carry_out(
+    engine: &EngineStore,
+    runtime: &TargetRuntime,
+    id: OperationId,
+    cancel: &CancellationToken,
+) -> Result<(), Unfinished> {
+    let operation = engine.operation(id).await?;
+    if operation.state.is_finished() {
+        return Ok(());
+    }
+    if operation.cancel.is_some() || engine.is_cancel_requested(id).await? {
+        cancel.cancel();
+    }
+    info!(operation = %id, stack = %operation.subject, "begins");
+    let outcome = match run(id, &operation.plan, &runtime.parts, cancel).await {
+        // It is in good hands: the queue shows it again when that lease has ended.
+        Err(RunError::Busy | RunError::LeaseLost) => return Ok(()),
+        outcome => outcome?,
+    };
+    info!(operation = %id, stack = %operation.subject, ?outcome, "ended");
+    finish(engine, &operation, outcome).await
+}
+
+async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Unfinished> {
+    let records = freehold_engine::Journal::load(engine, operation.id).await?;
+    let failure = records.iter().find_map(|record| match record {
+        Record::StepFailed { failure, .. } => Some(failure.clone()),
+        _ => None,
+    });
+    let failure = match outcome {
+        Outcome::Succeeded => None,
+        Outcome::Failed => failure.or_else(|| Some(unexplained(&operation.plan.key))),
+        Outcome::Cancelled => failure.or_else(|| Some(cancelled(&operation.plan.key))),
+    };
+    let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
+    let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
+    let lease = engine.acquire(operation.id).await?.ok_or(Unfinished::Busy)?;
+    engine.finish(operation.id, lease.fence, &end).await?;
+    Ok(())
+}
+
+fn cancelled(key: &StackKey) -> Failure {
+    let option = key.option();
+    Failure {
+        code: "FH0903".to_owned(),
+        message: "the operation was cancelled".to_owned(),
+        detail: Vec::new(),
+        help: Some(format!("`freehold deploy {option}` again goes on, `freehold destroy {option}` cleans up")),
+    }
+}
+
+fn unexplained(key: &StackKey) -> Failure {
+    let option = key.option();
+    Failure {
+        code: "FH0904".to_owned(),
+        message: "the operation did not end in its time".to_owned(),
+        detail: Vec::new(),
+        help: Some(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on")),
+    }
+}
+
+/// What happens is in the journal, where event streams read it; here it only goes to the log.
+pub(crate) struct Log;
+
+impl Events for Log {
+    fn emit(&self, operation: OperationId, progress: Progress) {
+        match progress {
+            Progress::Failed { step, failure, .. } => {
+                warn!(%operation, %step, code = failure.code, "failed: {}", failure.message);
+            }
+            Progress::Retrying { step, reason, after_ms, .. } => {
+                info!(%operation, %step, after_ms, "tried again later: {reason}");
+            }
+            Progress::StoreLost => error!(%operation, "the store does not answer"),
+            other => tracing::debug!(%operation, progress = ?other),
+        }
+    }
+}

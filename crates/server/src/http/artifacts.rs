@@ -1,0 +1,29 @@
+//! Artifacts: what services run from, by content hash.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use freehold::wire::Problem;
+
+use super::Shared;
+use crate::refusal::Answer;
+
+/// Whether the server has an artifact.
+#[utoipa::path(head, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
+    responses((status = 200), (status = 404)))]
+pub(super) async fn head(State(platform): State<Shared>, Path(artifact): Path<String>) -> StatusCode {
+    if platform.has_artifact(&artifact) { StatusCode::OK } else { StatusCode::NOT_FOUND }
+}
+
+/// Takes an artifact as a tar stream, and checks that its content is what its name says.
+#[utoipa::path(put, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = 201), (status = 422, body = Problem)))]
+pub(super) async fn put(
+    State(platform): State<Shared>,
+    Path(artifact): Path<String>,
+    body: Body,
+) -> Answer<StatusCode> {
+    platform.receive_artifact(&artifact, body.into_data_stream()).await?;
+    Ok(StatusCode::CREATED)
+}

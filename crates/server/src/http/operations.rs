@@ -1,0 +1,45 @@
+//! Operations and their events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{self, KeepAlive, Sse};
+use freehold::wire::{Event, Operation, Problem};
+use futures::{Stream, StreamExt};
+use uuid::Uuid;
+
+use super::Shared;
+use crate::refusal::Answer;
+
+/// An operation.
+#[utoipa::path(get, path = "/api/v1/operations/{operation}", params(("operation" = Uuid, Path)),
+    responses((status = 200, body = Operation), (status = 404, body = Problem)))]
+pub(super) async fn get(State(platform): State<Shared>, Path(operation): Path<Uuid>) -> Answer<Json<Operation>> {
+    Ok(Json(platform.operation(operation).await?))
+}
+
+/// The events of an operation as a stream (SSE), from behind `Last-Event-ID` on; it ends when the operation has.
+#[utoipa::path(get, path = "/api/v1/operations/{operation}/events", params(("operation" = Uuid, Path)),
+    responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 404, body = Problem)))]
+pub(super) async fn events(
+    State(platform): State<Shared>,
+    Path(operation): Path<Uuid>,
+    headers: HeaderMap,
+) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
+    let after = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+    let events = platform.events(operation, after.unwrap_or_default()).await?.map(|event| {
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        Ok(sse::Event::default().id(event.sequence.to_string()).data(data))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// Asks an operation to stop: running steps are finished, nothing new is begun.
+#[utoipa::path(post, path = "/api/v1/operations/{operation}/cancel", params(("operation" = Uuid, Path)),
+    responses((status = 200, body = Operation), (status = 404, body = Problem)))]
+pub(super) async fn cancel(State(platform): State<Shared>, Path(operation): Path<Uuid>) -> Answer<Json<Operation>> {
+    Ok(Json(platform.cancel(operation).await?))
+}

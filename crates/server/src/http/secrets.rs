@@ -1,0 +1,73 @@
+//! Secrets and credentials. Values come in and, but for `db shell`, never go out.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Shared;
+use crate::refusal::Answer;
+
+/// The secrets of a stack, without their values.
+#[utoipa::path(get, path = "/api/v1/stacks/{stack}/secrets", params(("stack" = Uuid, Path)),
+    responses((status = 200, body = Page<SecretStatus>), (status = 404, body = Problem)))]
+pub(super) async fn list(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Json<Page<SecretStatus>>> {
+    Ok(Json(Page { items: platform.secrets(stack).await?, next: None }))
+}
+
+/// Which stack; it need not exist yet.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct StackQuery {
+    /// Its target; left out, the one that a deploy would go to.
+    pub(crate) target: Option<String>,
+    /// Its app.
+    pub(crate) app: String,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// Sets a secret of a stack, which need not exist yet.
+#[utoipa::path(put, path = "/api/v1/secrets/{name}", params(("name" = String, Path), StackQuery), request_body = SecretValue,
+    responses((status = 200, body = SecretStatus), (status = 422, body = Problem)))]
+pub(super) async fn set(
+    State(platform): State<Shared>,
+    Path(name): Path<String>,
+    Query(stack): Query<StackQuery>,
+    Json(value): Json<SecretValue>,
+) -> Answer<Json<SecretStatus>> {
+    Ok(Json(platform.set_secret(&stack, &name, value).await?))
+}
+
+/// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
+#[utoipa::path(post, path = "/api/v1/stacks/{stack}/secrets/{name}/rotate", params(("stack" = Uuid, Path), ("name" = String, Path)),
+    responses((status = 200, body = SecretStatus), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn rotate(
+    State(platform): State<Shared>,
+    Path((stack, name)): Path<(Uuid, String)>,
+) -> Answer<Json<SecretStatus>> {
+    Ok(Json(platform.rotate_secret(stack, &name).await?))
+}
+
+/// As which role.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessRequest {
+    /// `app` or `migrator`.
+    pub(crate) role: String,
+}
+
+/// Credentials for a session on a stack's database. Audited.
+#[utoipa::path(post, path = "/api/v1/stacks/{stack}/databases/{database}/access", request_body = AccessRequest,
+    params(("stack" = Uuid, Path), ("database" = String, Path)),
+    responses((status = 200, body = DatabaseAccess), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn access(
+    State(platform): State<Shared>,
+    Path((stack, database)): Path<(Uuid, String)>,
+    Json(request): Json<AccessRequest>,
+) -> Answer<Json<DatabaseAccess>> {
+    Ok(Json(platform.database_access(stack, &database, &request.role).await?))
+}

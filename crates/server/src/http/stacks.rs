@@ -1,0 +1,148 @@
+//! Plans and stacks.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use freehold::wire::{
+    ApplyRequest, DeployRequest, DestroyRequest, Operation, Page, PlanAnswer, Problem, Revision, Stack,
+    StackPlanRequest,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::Shared;
+use crate::refusal::{Answer, Refusal};
+
+/// Makes a plan. Nothing changes.
+#[utoipa::path(post, path = "/api/v1/plans", request_body = DeployRequest,
+    responses((status = 201, body = PlanAnswer), (status = 422, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn plan(
+    State(platform): State<Shared>,
+    Json(request): Json<DeployRequest>,
+) -> Answer<(StatusCode, Json<PlanAnswer>)> {
+    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&request).await?)))
+}
+
+/// Deploys: applies a plan that was shown, or plans and applies in one. The same `Idempotency-Key` starts it once.
+#[utoipa::path(post, path = "/api/v1/stacks", request_body = ApplyRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key starts the same operation once")),
+    responses((status = 202, body = Operation), (status = 200, body = Operation, description = "There was nothing to change"),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn apply(
+    State(platform): State<Shared>,
+    headers: HeaderMap,
+    Json(request): Json<ApplyRequest>,
+) -> Answer<(StatusCode, Json<Operation>)> {
+    let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
+    // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
+    let work = tokio::spawn(async move { platform.apply(&request, key.as_deref()).await });
+    let operation = work.await.map_err(|error| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "FH0599", format!("the request was not carried out: {error}"))
+    })??;
+    let status = if operation.is_finished() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(operation)))
+}
+
+fn idempotency_key(value: &HeaderValue) -> Answer<String> {
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(key.to_owned()),
+        _ => Err(Refusal::invalid("FH1011", "an Idempotency-Key is 1 to 255 visible ASCII characters")),
+    }
+}
+
+/// Which stacks, and from where on.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+pub(crate) struct ListQuery {
+    /// On this target.
+    pub(crate) target: Option<String>,
+    /// Of this app.
+    pub(crate) app: Option<String>,
+    /// Of this kind.
+    pub(crate) kind: Option<String>,
+    /// Of this name.
+    pub(crate) name: Option<String>,
+    /// Where the page before ended.
+    pub(crate) cursor: Option<String>,
+    /// How many at the most: 1 to 200, 100 unless told.
+    pub(crate) limit: Option<usize>,
+}
+
+/// Lists stacks, by app, kind and name.
+#[utoipa::path(get, path = "/api/v1/stacks", params(ListQuery), responses((status = 200, body = Page<Stack>)))]
+pub(super) async fn list(State(platform): State<Shared>, Query(query): Query<ListQuery>) -> Answer<Json<Page<Stack>>> {
+    Ok(Json(platform.stacks(&query).await?))
+}
+
+/// One stack, with the state of its resources. The `ETag` is its generation.
+#[utoipa::path(get, path = "/api/v1/stacks/{stack}", params(("stack" = Uuid, Path)),
+    responses((status = 200, body = Stack), (status = 404, body = Problem)))]
+pub(super) async fn get(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Response> {
+    let stack = platform.stack(stack).await?;
+    Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack)).into_response())
+}
+
+/// Makes a plan to roll back, repair or destroy. Nothing changes.
+#[utoipa::path(post, path = "/api/v1/stacks/{stack}/plans", params(("stack" = Uuid, Path)), request_body = StackPlanRequest,
+    responses((status = 201, body = PlanAnswer), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn plan_for(
+    State(platform): State<Shared>,
+    Path(stack): Path<Uuid>,
+    Json(request): Json<StackPlanRequest>,
+) -> Answer<(StatusCode, Json<PlanAnswer>)> {
+    Ok((StatusCode::CREATED, Json(platform.plan_for(stack, &request).await?)))
+}
+
+/// Destroys a stack. Its name has to be given again; dumps of its databases are written and proved first. With `If-Match`, only
+/// if nothing has changed since it was looked at.
+#[utoipa::path(delete, path = "/api/v1/stacks/{stack}",
+    params(("stack" = Uuid, Path), ("confirm" = String, Query), ("dump" = Option<bool>, Query), ("plan" = Option<Uuid>, Query)),
+    responses((status = 202, body = Operation), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(super) async fn destroy(
+    State(platform): State<Shared>,
+    Path(stack): Path<Uuid>,
+    Query(request): Query<DestroyRequest>,
+    headers: HeaderMap,
+) -> Answer<(StatusCode, Json<Operation>)> {
+    if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
+        let generation = platform.stack(stack).await?.generation;
+        if expected != "*" && expected.trim_matches('"') != generation.to_string() {
+            let message = format!("the stack has changed: its generation is {generation}");
+            return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "FH0901", message));
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(platform.destroy(stack, &request).await?)))
+}
+
+/// The revisions of a stack, newest first.
+#[utoipa::path(get, path = "/api/v1/stacks/{stack}/revisions", params(("stack" = Uuid, Path)),
+    responses((status = 200, body = Page<Revision>), (status = 404, body = Problem)))]
+pub(super) async fn revisions(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Json<Page<Revision>>> {
+    Ok(Json(Page { items: platform.revisions(stack).await?, next: None }))
+}
+
+/// Which log, and how much of it.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct LogQuery {
+    /// `service.web`, `job.migrate`.
+    pub(crate) of: String,
+    /// How many of the last lines. 100 unless told.
+    pub(crate) lines: Option<usize>,
+    /// Go on with what is written from now on.
+    #[serde(default)]
+    pub(crate) follow: bool,
+}
+
+/// The log of a service or a job, as plain text.
+#[utoipa::path(get, path = "/api/v1/stacks/{stack}/logs", params(("stack" = Uuid, Path), LogQuery),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 404, body = Problem)))]
+pub(super) async fn logs(
+    State(platform): State<Shared>,
+    Path(stack): Path<Uuid>,
+    Query(query): Query<LogQuery>,
+) -> Answer<Response> {
+    let lines = platform.logs(stack, &query).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(lines)).into_response())
+}

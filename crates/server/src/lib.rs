@@ -1,0 +1,15 @@
+//! The platform: HTTP API, planner, executor, doctor, and the wiring of the parts.
+
+pub mod cluster;
+mod directory;
+pub mod embedded;
+mod executor;
+mod http;
+mod platform;
+mod refusal;
+mod sealed;
+mod serving;
+mod start;
+
+pub use http::openapi;
+pub use start::StartError;

@@ -1,0 +1,186 @@
+//! From a plan to the queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use freehold::wire::{ApplyRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest};
+use freehold_engine::OperationId;
+use freehold_graph::{Graph, StackId};
+use freehold_plan::{Plan, Purpose};
+use freehold_store::idempotency::Seen;
+use freehold_store::{NewOperation, PLATFORM, StoreError};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::definition::Definition;
+use super::planning::claims;
+use super::{OPERATOR, Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// An idempotency key under which a request is being carried out.
+struct HeldKey<'a> {
+    keys: &'a Mutex<BTreeSet<String>>,
+    key: String,
+}
+
+impl Drop for HeldKey<'_> {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Platform {
+    /// Deploys: applies a plan, or plans and applies. If there is nothing to change, the operation that made things as they are
+    /// is the answer.
+    pub(crate) async fn apply(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+        let Some(key) = key else { return self.apply_once(request, None).await };
+        let Some(_held) = self.hold(key) else {
+            return Err(Refusal::conflict("FH1008", "a request with this Idempotency-Key is being carried out"));
+        };
+        let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
+        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
+        let seen = tx.take_key(key, &fingerprint).await.map_err(store_refusal)?;
+        tx.commit_without_waiting().await.map_err(store_refusal)?;
+        let ours = matches!(seen, Seen::New);
+        match seen {
+            Seen::New => {}
+            Seen::Answered { response, .. } => {
+                let operation = serde_json::from_value(response).ok();
+                return operation
+                    .ok_or_else(|| Refusal::conflict("FH1008", "the earlier answer can't be read any more"));
+            }
+            // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
+            // is another replica, and then of both only one gets an operation into the queue.
+            Seen::InProgress => {
+                let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+                let begun = tx.operation_of_key(key).await.map_err(store_refusal)?;
+                drop(tx);
+                if let Some(begun) = begun {
+                    return self.operation(begun.0).await;
+                }
+            }
+            Seen::Other => {
+                return Err(Refusal::invalid("FH1008", "this Idempotency-Key was used for another request")
+                    .help("use a new key for each request"));
+            }
+        }
+        let answer = self.apply_once(request, Some(key)).await;
+        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
+        match &answer {
+            Ok(operation) => {
+                let response = serde_json::to_value(operation).unwrap_or_default();
+                tx.answer_key(key, 202, &response).await.map_err(store_refusal)?;
+            }
+            // Nothing was begun: the same request may be made again.
+            Err(_) if ours => tx.drop_key(key).await.map_err(store_refusal)?,
+            Err(_) => {}
+        }
+        tx.commit_without_waiting().await.map_err(store_refusal)?;
+        answer
+    }
+
+    /// Takes a key for this process; `None` if another request has it.
+    fn hold(&self, key: &str) -> Option<HeldKey<'_>> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(key.to_owned()).then(|| HeldKey { keys: &self.keys, key: key.to_owned() })
+    }
+
+    async fn apply_once(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+        match request {
+            ApplyRequest::Plan { plan } => {
+                let plan = self.kept_plan(*plan).await?;
+                if matches!(plan.purpose, Purpose::Destroy { .. }) {
+                    return Err(Refusal::invalid("FH1006", "a plan to destroy is not applied like this")
+                        .help("DELETE the stack, and confirm with its name"));
+                }
+                let graph = self.graph_of(&plan).await?;
+                self.enqueue(&plan, &graph, key).await
+            }
+            ApplyRequest::Deploy(request) => {
+                let (answer, graph) = self.deploy_plan(request).await?;
+                if let Some(same) = answer.running {
+                    return self.operation(same).await;
+                }
+                if answer.noop {
+                    return self.last_success(&answer).await;
+                }
+                self.enqueue(&answer.plan, &graph, key).await
+            }
+        }
+    }
+
+    async fn kept_plan(&self, id: Uuid) -> Answer<Plan> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let plan = tx.plan(id).await.map_err(store_refusal)?;
+        plan.ok_or_else(|| {
+            Refusal::unknown(
+                "FH0901",
+                format!("there is no plan {id}: plans are kept for a day, and until they are carried out"),
+            )
+            .help("plan again")
+        })
+    }
+
+    /// The graph that a kept plan leads to. Expanding is pure, so the same definition and request give the same again.
+    async fn graph_of(&self, plan: &Plan) -> Answer<Graph> {
+        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let source = tx.definition(&plan.definition).await.map_err(store_refusal)?;
+        let definition = Definition::read(&source.unwrap_or_default())?;
+        self.targets.find(&plan.key.target).await?.expand(&definition.app, &plan.request)
+    }
+
+    /// The operation that made a stack what it is.
+    async fn last_success(&self, answer: &PlanAnswer) -> Answer<Operation> {
+        let plan = &answer.plan;
+        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let revision = tx.revision(plan.stack, plan.revision).await.map_err(store_refusal)?;
+        drop(tx);
+        let revision = revision.ok_or_else(|| Refusal::conflict("FH0901", "the stack has changed meanwhile"))?;
+        self.operation(revision.operation.0).await
+    }
+
+    /// Destroys a stack whose name was typed again.
+    pub(crate) async fn destroy(&self, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
+        let found = self.find_stack(StackId(stack)).await?;
+        if request.confirm != found.key.name.as_str() {
+            let message =
+                format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
+            return Err(Refusal::invalid("FH1006", message).help("give the stack's own name to confirm"));
+        }
+        let plan = match request.plan {
+            Some(plan) => self.kept_plan(plan).await?,
+            None => self.plan_for(stack, &StackPlanRequest::Destroy { dump: request.dump }).await?.plan,
+        };
+        if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
+            return Err(Refusal::invalid("FH1006", format!("plan {} is not one to destroy {}", plan.id, found.key)));
+        }
+        self.enqueue(&plan, &Graph::default(), None).await
+    }
+
+    async fn enqueue(&self, plan: &Plan, graph: &Graph, key: Option<&str>) -> Answer<Operation> {
+        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
+        let secrets = match plan.purpose {
+            Purpose::Destroy { .. } => BTreeMap::new(),
+            _ => self.digests(&plan.request).await?.stored().clone(),
+        };
+        let id = OperationId(Uuid::now_v7());
+        let claims = claims(graph);
+        let new = NewOperation {
+            id,
+            plan,
+            graph,
+            secrets: &secrets,
+            claims: &claims,
+            requested_by: OPERATOR,
+            idempotency_key: key,
+        };
+        match self.store.enqueue(tenant, &new).await {
+            Ok(()) => self.operation(id.0).await,
+            // The answer may have been lost behind the commit: the operation's own id tells.
+            Err(StoreError::Unavailable { .. }) if self.operation(id.0).await.is_ok() => self.operation(id.0).await,
+            Err(error) => Err(store_refusal(error)),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Definitions as the platform works with them.
+
+use freehold_check::Diagnostic;
+use freehold_spec::App;
+use freehold_store::{Stack, TenantId};
+use sha2::{Digest as _, Sha256};
+
+use super::{Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// A definition as it is kept: by the hash of its source.
+pub(crate) struct Definition {
+    pub(crate) app: App,
+    pub(crate) hash: String,
+    pub(crate) source: String,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+impl Definition {
+    /// Decodes and checks it.
+    pub(crate) fn read(source: &str) -> Answer<Self> {
+        let (app, diagnostics) = freehold_check::source(source);
+        let wrong = diagnostics.iter().any(Diagnostic::is_error);
+        match app {
+            Some(app) if !wrong => Ok(Self {
+                app,
+                hash: hex::encode(Sha256::digest(source)),
+                source: source.to_owned(),
+                warnings: diagnostics,
+            }),
+            _ => Err(invalid_definition(&diagnostics)),
+        }
+    }
+}
+
+pub(super) fn invalid_definition(diagnostics: &[Diagnostic]) -> Refusal {
+    let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+    let (code, message) =
+        first.map_or(("FH0001", "the definition is invalid"), |first| (first.code.as_str(), first.message.as_str()));
+    let mut refusal = Refusal::invalid(code, message).diagnostics(diagnostics);
+    if let Some(help) = first.and_then(|first| first.help.clone()) {
+        refusal = refusal.help(help);
+    }
+    refusal
+}
+
+impl Platform {
+    /// The definition that a stack was last deployed with.
+    pub(crate) async fn definition_of(&self, tenant: TenantId, stack: &Stack) -> Answer<Definition> {
+        let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let source = tx.definition(hash).await.map_err(store_refusal)?;
+        Definition::read(&source.ok_or_else(|| never_deployed(stack))?)
+    }
+}
+
+pub(super) fn never_deployed(stack: &Stack) -> Refusal {
+    Refusal::conflict("FH1003", format!("{} was never deployed", stack.key)).help("deploy it from the app's folder")
+}

@@ -1,0 +1,195 @@
+//! Looks for trouble and changes nothing: the environment, orphans (things that bear a mark and belong to no stack), drift (what a repair
+//! would change).
+
+use std::collections::BTreeSet;
+
+use freehold::wire::Finding;
+use freehold_engine::OwnedObject;
+use freehold_graph::StackId;
+use freehold_plan::{Action, Change, Plan};
+use freehold_store::{Stack, StackState};
+
+use super::runtime::TargetRuntime;
+use super::{Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// Below this much room on the data directory's disk, it is said, in bytes.
+const LITTLE_ROOM: u64 = 1 << 30;
+
+impl Platform {
+    /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
+    /// in every API group.
+    pub(crate) async fn doctor(&self, all_groups: bool) -> Answer<Vec<Finding>> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        drop(tx);
+        let mut findings = Vec::new();
+        for runtime in self.targets.all() {
+            findings.extend(of_target(&runtime, self.look_at(&runtime).await));
+        }
+        findings.extend(self.orphans(&stacks, all_groups).await);
+        for stack in &stacks {
+            findings.push(self.drift(stack).await);
+        }
+        Ok(findings)
+    }
+
+    /// On this machine.
+    pub(super) fn room(&self) -> Option<Finding> {
+        let subject = "disk";
+        let directory = self.facts.data_directory.as_ref()?;
+        Some(match rustix::fs::statvfs(directory) {
+            Ok(figures) => {
+                let free = figures.f_bavail.saturating_mul(figures.f_frsize);
+                let message = format!("{} MB free for {}", free >> 20, directory.display());
+                if free < LITTLE_ROOM {
+                    finding("warning", subject, message, Some("a full disk stops databases and dumps: make room"))
+                } else {
+                    finding("ok", subject, message, None)
+                }
+            }
+            Err(error) => finding("error", subject, format!("can't be asked: {error}"), None),
+        })
+    }
+
+    /// The server that a target's databases are on.
+    pub(super) async fn database_server(&self, runtime: &TargetRuntime) -> Option<Finding> {
+        let subject = "postgresql";
+        let server = match (&runtime.local, &runtime.database) {
+            (None, Some((host, port))) => format!("{host}:{port}"),
+            _ => self.facts.postgres.clone(),
+        };
+        Some(match runtime.postgres.as_ref()?.capacity().await {
+            Ok(capacity) => {
+                let promised: u32 = capacity.promised.values().sum();
+                let message = format!("{server}; {promised} of {} connections are promised", capacity.usable);
+                finding("ok", subject, message, None)
+            }
+            Err(error) if runtime.local.is_some() => {
+                finding("error", subject, error.to_string(), Some("see the log in the data directory"))
+            }
+            Err(error) => {
+                let help = "see that the server is there and lets Freehold's role in";
+                finding("error", subject, format!("{server}: {error}"), Some(help))
+            }
+        })
+    }
+
+    async fn orphans(&self, stacks: &[Stack], all_groups: bool) -> Vec<Finding> {
+        let known: BTreeSet<StackId> = stacks.iter().map(|stack| stack.id).collect();
+        let mut findings = Vec::new();
+        for runtime in self.targets.all() {
+            let mut found = Vec::new();
+            for provider in runtime.providers.values() {
+                match provider.owned(None).await {
+                    Ok(objects) => found.extend(orphans_among(objects, &known)),
+                    Err(error) => {
+                        let message = format!("{} can't be scanned: {error}", provider.name().as_str());
+                        found.push(finding("error", "orphans", message, None));
+                    }
+                }
+            }
+            if all_groups {
+                found.extend(all_groups_of(&runtime, &known).await);
+            }
+            findings.extend(of_target(&runtime, found));
+        }
+        if findings.is_empty() {
+            findings.push(finding(
+                "ok",
+                "orphans",
+                "none: everything that bears a mark belongs to a stack".to_owned(),
+                None,
+            ));
+        }
+        findings
+    }
+
+    async fn drift(&self, stack: &Stack) -> Finding {
+        let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
+            true => format!("drift {}", stack.key),
+            false => format!("{} drift {}", stack.key.target, stack.key),
+        };
+        if stack.operation.is_some() {
+            return finding("ok", &subject, "an operation works on it".to_owned(), None);
+        }
+        match self.plan_repair(stack.clone()).await {
+            Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
+                let help =
+                    format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
+                finding("warning", &subject, "its last operation failed".to_owned(), Some(&help))
+            }
+            Ok(answer) if answer.noop => finding("ok", &subject, "none".to_owned(), None),
+            Ok(answer) => {
+                let option = stack.key.option();
+                let help =
+                    format!("`freehold plan {option}` shows it field by field, `freehold deploy {option}` mends it");
+                finding("warning", &subject, differences(&answer.plan), Some(&help))
+            }
+            Err(refusal) => {
+                let problem = refusal.into_problem();
+                finding("error", &subject, format!("{}: {}", problem.code, problem.detail), problem.help.as_deref())
+            }
+        }
+    }
+}
+
+/// With the target's name, where it isn't this machine.
+fn of_target(runtime: &TargetRuntime, mut findings: Vec<Finding>) -> Vec<Finding> {
+    if runtime.local.is_none() {
+        for finding in &mut findings {
+            finding.subject = format!("{} {}", runtime.target.name(), finding.subject);
+        }
+    }
+    findings
+}
+
+fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Finding> {
+    let orphans = objects.into_iter().filter(|object| !known.contains(&object.stack));
+    let told = orphans.map(|object| {
+        let message =
+            format!("{} {} bears the mark of stack {}, which is gone", object.kind, object.name, object.stack);
+        finding("error", "orphan", message, Some("look at it, and remove it by hand if nobody needs it"))
+    });
+    told.collect()
+}
+
+/// What is in any API group of a cluster, also kinds that Freehold doesn't know.
+async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Vec<Finding> {
+    let Some(provider) = &runtime.kubernetes else { return Vec::new() };
+    let scan = async {
+        let cluster = provider.cluster().await?;
+        Ok::<_, Refusal>(freehold_provider_kubernetes::scan_all_groups(&cluster, None).await?)
+    };
+    match scan.await {
+        Ok(objects) => orphans_among(objects, known),
+        Err(refusal) => {
+            let message = format!("not every API group can be scanned: {}", refusal.into_problem().detail);
+            let help = "this scan needs an administrator's permissions on the cluster";
+            vec![finding("error", "orphans", message, Some(help))]
+        }
+    }
+}
+
+/// What a plan would change, in a line.
+fn differences(plan: &Plan) -> String {
+    let changed = plan.changes.values().filter(|change| change.action != Action::NoOp);
+    let words: Vec<String> = changed.map(difference).collect();
+    words.join("; ")
+}
+
+fn difference(change: &Change) -> String {
+    let what = format!("{} {}", change.kind.word(), change.identity);
+    match change.action {
+        Action::Create => format!("{what} is missing"),
+        Action::Delete => format!("{what} is left over"),
+        _ => {
+            let fields: Vec<&str> = change.fields.iter().map(|field| field.path.as_str()).collect();
+            format!("{what} differs in {}", fields.join(", "))
+        }
+    }
+}
+
+fn finding(level: &str, subject: &str, message: String, help: Option<&str>) -> Finding {
+    Finding { level: level.to_owned(), subject: subject.to_owned(), message, help: help.map(ToOwned::to_owned) }
+}

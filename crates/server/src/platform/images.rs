@@ -1,0 +1,229 @@
+//! Images: from what a request or a definition says to one set of bytes in a registry, or to an error that says what is missing.
+//!
+//! A service's image sticks with its digest. It is looked up again only where a deploy names one, or where the definition now names
+//! another tag or digest than it did. Everything that a plan would run is checked to be there for the cluster's machines: also what
+//! stuck, and the images of sidecars and init containers, which are run as the definition writes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use freehold::wire::DeployRequest;
+use freehold_graph::{Request, Target};
+use freehold_registry::{ImageReference, Platform as Machine, Registry, RegistryError};
+use freehold_spec::app::Service;
+use freehold_spec::{App, Name};
+use futures::{FutureExt, StreamExt, stream};
+
+use super::runtime::TargetRuntime;
+use crate::refusal::{Answer, Refusal};
+
+/// How many images are looked up at once for one plan.
+const LOOKUPS: usize = 8;
+/// How long an image at its digest is taken to be where it was seen.
+const SEEN: Duration = Duration::from_secs(60);
+
+/// The registries of a target, and for which machines images have to be.
+pub(crate) struct Images {
+    registry: Registry,
+    machines: BTreeSet<Machine>,
+    /// Images at their digests that were there lately.
+    seen: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl Images {
+    pub(crate) fn new(registry: Registry, architectures: &BTreeSet<String>) -> Self {
+        let machines = architectures.iter().map(|architecture| Machine::new("linux", architecture)).collect();
+        Self { registry, machines, seen: Mutex::default() }
+    }
+
+    /// The image at its digest: `registry/repository@sha256:…`.
+    async fn resolve(&self, reference: &ImageReference) -> Result<String, RegistryError> {
+        let pinned = reference.digest().map(|digest| format!("{}@{digest}", reference.name()));
+        if let Some(pinned) = pinned.filter(|pinned| self.was_seen(pinned)) {
+            return Ok(pinned);
+        }
+        let pinned = self.registry.resolve(reference, &self.machines).await?.pinned();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, when| when.elapsed() < SEEN);
+        seen.insert(pinned.clone(), Instant::now());
+        Ok(pinned)
+    }
+
+    fn was_seen(&self, pinned: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(pinned).is_some_and(|when| when.elapsed() < SEEN)
+    }
+
+    /// Looks all of them up at once; the answers in the same order.
+    async fn resolve_all(&self, references: &[(String, ImageReference)]) -> Vec<Result<String, RegistryError>> {
+        let lookups: Vec<_> = references.iter().map(|(_, reference)| self.resolve(reference).boxed()).collect();
+        stream::iter(lookups).buffered(LOOKUPS).collect().await
+    }
+}
+
+/// What one service is to run.
+enum Choice {
+    /// As it stuck: known by its digest.
+    Stuck(String),
+    /// To be looked up.
+    Named(String),
+}
+
+/// What a deploy changes about images, and what was there before.
+pub(crate) struct Wanted<'a> {
+    pub(crate) app: &'a App,
+    /// The definition that the stack has now, if it has one.
+    pub(crate) before: Option<&'a App>,
+    pub(crate) images: &'a BTreeMap<String, String>,
+}
+
+/// Settles the images of a request: those of its services go into `request.artifacts`, with digests.
+pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Answer<()> {
+    let Some(images) = &runtime.images else { return Ok(()) };
+    let named = chosen(wanted, request)?;
+    let mut references = Vec::new();
+    for (service, choice) in &named {
+        let (Choice::Stuck(text) | Choice::Named(text)) = choice;
+        references.push((format!("service {service}"), reference(text)?));
+    }
+    for (name, service) in &wanted.app.services {
+        let sidecars =
+            service.sidecars.iter().map(|(sidecar, one)| (format!("sidecar {sidecar} of {name}"), &one.image));
+        let inits = service.init.iter().map(|(init, one)| (format!("init {init} of {name}"), &one.image));
+        for (what, image) in sidecars.chain(inits) {
+            references.push((what, reference(&image.value)?));
+        }
+    }
+    let answers = images.resolve_all(&references).await;
+    let failures: Vec<(&str, &RegistryError)> = references
+        .iter()
+        .zip(&answers)
+        .filter_map(|((what, _), answer)| Some((what.as_str(), answer.as_ref().err()?)))
+        .collect();
+    if !failures.is_empty() {
+        return Err(refusal(&failures));
+    }
+    for (service, pinned) in named.keys().zip(answers.into_iter().flatten()) {
+        request.artifacts.insert(service.clone(), pinned);
+    }
+    Ok(())
+}
+
+/// Which image each service runs.
+fn chosen(wanted: &Wanted<'_>, request: &Request) -> Answer<BTreeMap<Name, Choice>> {
+    for service in wanted.images.keys() {
+        if !wanted.app.services.contains_key(service.as_str()) {
+            let known: Vec<&str> = wanted.app.services.keys().map(Name::as_str).collect();
+            let message = format!("{} has no service {service}; it has {}", wanted.app.name.value, known.join(", "));
+            return Err(Refusal::invalid("FH1001", message));
+        }
+    }
+    let mut choices = BTreeMap::new();
+    let mut missing = Vec::new();
+    for (name, service) in &wanted.app.services {
+        let given = wanted.images.get(name.as_str()).map(|image| complete(name, service, image)).transpose()?;
+        let stuck = request.artifacts.get(name).filter(|_| !is_new(wanted.before, name, service));
+        let choice = match (given, stuck, written(service)) {
+            (Some(given), _, _) => Choice::Named(given),
+            (None, Some(stuck), _) => Choice::Stuck(stuck.clone()),
+            (None, None, Some(written)) => Choice::Named(written.to_owned()),
+            (None, None, None) => match request.artifacts.get(name) {
+                Some(stuck) => Choice::Stuck(stuck.clone()),
+                None => {
+                    missing.push((name, service));
+                    continue;
+                }
+            },
+        };
+        choices.insert(name.clone(), choice);
+    }
+    if missing.is_empty() { Ok(choices) } else { Err(no_image(&missing)) }
+}
+
+/// The definition's image, where it says which of its repository.
+fn written(service: &Service) -> Option<&str> {
+    let image = service.image.as_ref()?.value.as_str();
+    let parsed: ImageReference = image.parse().ok()?;
+    (parsed.tag().is_some() || parsed.digest().is_some()).then_some(image)
+}
+
+/// Whether the definition now names another tag or digest than the one that the stack was deployed with.
+fn is_new(before: Option<&App>, name: &Name, service: &Service) -> bool {
+    let Some(before) = before.and_then(|app| app.services.get(name)) else { return false };
+    written(service).is_some() && written(before) != written(service)
+}
+
+/// `:1.4` and `@sha256:…` are of the repository that the definition gives.
+fn complete(name: &Name, service: &Service, image: &str) -> Answer<String> {
+    if !image.starts_with([':', '@']) {
+        return Ok(image.to_owned());
+    }
+    let Some(repository) = &service.image else {
+        let message = format!("{image} of which repository? the definition gives service {name} no image");
+        return Err(Refusal::invalid("FH1245", message)
+            .help(format!("give it whole: --image {name}=registry/repository{image}")));
+    };
+    Ok(format!("{}{image}", reference(&repository.value)?.name()))
+}
+
+fn reference(text: &str) -> Answer<ImageReference> {
+    text.parse::<ImageReference>().map_err(|error| {
+        let error = RegistryError::from(error);
+        Refusal::invalid(error.code(), error.to_string()).help(error.help())
+    })
+}
+
+fn no_image(missing: &[(&Name, &Service)]) -> Refusal {
+    let words: Vec<String> = missing
+        .iter()
+        .map(|(name, service)| match (&service.image, &service.build) {
+            (Some(image), _) => format!("service {name} has no image yet: {} without a tag or digest", image.value),
+            (None, Some(_)) => format!("service {name} is built for this machine, and has no image for a cluster"),
+            (None, None) => format!("service {name} has no image"),
+        })
+        .collect();
+    let (first, service) =
+        missing.first().map_or(("web", None), |(name, service)| (name.as_str(), service.image.as_ref()));
+    let help = match service {
+        Some(_) => format!("say which one: --image {first}=:TAG, or --image {first}=@sha256:…"),
+        None => format!(
+            "push one and give it: --image {first}=registry/repository:TAG; or write `image` into [service.{first}]"
+        ),
+    };
+    Refusal::invalid("FH1245", words.join("; ")).help(help)
+}
+
+/// All that is wrong with images, together.
+fn refusal(failures: &[(&str, &RegistryError)]) -> Refusal {
+    let Some((what, first)) = failures.first() else { return Refusal::invalid("FH0607", "an image is missing") };
+    let words: Vec<String> = failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
+    let mut refusal = Refusal::invalid(first.code(), words.join("; ")).help(first.help());
+    if failures.len() > 1 {
+        let others = failures.iter().skip(1).map(|(what, error)| format!("{what}: {}", error.help()));
+        refusal = refusal.lines(std::iter::once(format!("{what}: {}", first.help())).chain(others).collect());
+    }
+    refusal
+}
+
+/// Images are for clusters, artifacts for this machine.
+pub(crate) fn refuse_wrong_kind(target: &Target, request: &DeployRequest) -> Answer<()> {
+    let name = target.name();
+    match target {
+        Target::Local(_) => match request.images.iter().next() {
+            Some((service, image)) => {
+                let message = format!("{name} runs no images: `--image {service}={image}` is for clusters");
+                Err(Refusal::invalid("FH1244", message).help("leave it out, or name a cluster with --target"))
+            }
+            None => Ok(()),
+        },
+        Target::Kubernetes(_) => match request.artifacts.iter().next() {
+            Some((service, artifact)) => {
+                let message = format!("{name} runs images, not the artifact {artifact} of service {service}");
+                Err(Refusal::invalid("FH1244", message)
+                    .help(format!("give an image: --image {service}=registry/repository:TAG")))
+            }
+            None => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,134 @@
+//! What is there, and what would come of a change: through a target's providers, without changing anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_engine::provider::Proposal;
+use freehold_engine::{Lookup, ProviderError};
+use freehold_graph::{Graph, ProviderName, Resource, ResourceId, StackId, Value};
+use freehold_plan::{Observation, Ownership, Preview, Previous, Recorded};
+use freehold_store::{SecretDigests, Stack, TenantId};
+use futures::{FutureExt, StreamExt, stream};
+
+use super::runtime::TargetRuntime;
+use super::{Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// How many observations are made at once for one plan.
+const OBSERVATIONS: usize = 16;
+
+/// What was seen of each resource.
+pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
+
+impl TargetRuntime {
+    /// Looks at every one of these.
+    pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Answer<Observed> {
+        // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
+        let mut looks = Vec::new();
+        for (id, resource) in subjects {
+            let name = resource.kind.provider();
+            let provider = self.providers.get(&name);
+            let provider = provider.ok_or_else(|| self.no_provider(id))?;
+            let lookup = Lookup::from(resource);
+            looks.push(async move { (id.clone(), name, provider.observe(stack, &lookup).await) }.boxed());
+        }
+        let answers: Vec<_> = stream::iter(looks).buffer_unordered(OBSERVATIONS).collect().await;
+        let mut observed = BTreeMap::new();
+        let mut failures = BTreeMap::new();
+        for (id, provider, answer) in answers {
+            match answer {
+                Ok(found) => drop(observed.insert(id, found)),
+                Err(error) => drop(failures.insert(id, (provider, error))),
+            }
+        }
+        if failures.is_empty() { Ok(observed) } else { Err(together(failures)) }
+    }
+
+    fn no_provider(&self, id: &ResourceId) -> Refusal {
+        let message = format!("{id} is on a server that target {} doesn't have any more", self.target.name());
+        Refusal::unavailable("FH0906", message).help("`freehold target check` says what is missing")
+    }
+
+    /// Asks what would come of the desired resources, where a provider knows better than that they come out as they are desired.
+    pub(super) async fn preview(
+        &self,
+        stack: StackId,
+        graph: &Graph,
+        observed: &Observed,
+        digests: &SecretDigests,
+        adopt: &BTreeSet<String>,
+    ) -> Answer<BTreeMap<ResourceId, Preview>> {
+        let Some(provider) = self.providers.get(&ProviderName::Kubernetes) else { return Ok(BTreeMap::new()) };
+        let own = graph.resources.values().filter(|resource| resource.kind.provider() == ProviderName::Kubernetes);
+        let mut wanted = Vec::new();
+        for resource in own {
+            let adopt = adopt.contains(&format!("{}/{}", resource.kind.word(), resource.identity));
+            let observed = observed.get(&resource.id).and_then(Option::as_ref);
+            let desired = resource.body.comparable(digests);
+            if is_worth_a_try(observed, &desired, adopt) {
+                wanted.push((resource, observed, desired, adopt));
+            }
+        }
+        let trials = wanted.iter().map(|(resource, observed, desired, adopt)| {
+            async move {
+                let proposal = Proposal { resource, desired, observed: *observed, adopt: *adopt };
+                (resource.id.clone(), provider.preview(stack, &proposal).await)
+            }
+            .boxed()
+        });
+        let answers: Vec<_> = stream::iter(trials.collect::<Vec<_>>()).buffer_unordered(OBSERVATIONS).collect().await;
+        let mut previews = BTreeMap::new();
+        let mut failures = BTreeMap::new();
+        for (id, answer) in answers {
+            match answer {
+                Ok(preview) => drop(previews.insert(id, preview)),
+                Err(error) => drop(failures.insert(id, (ProviderName::Kubernetes, error))),
+            }
+        }
+        if failures.is_empty() { Ok(previews) } else { Err(together(failures)) }
+    }
+}
+
+/// What is as it should be, down to who keeps which field, comes out as it is. What isn't ours is refused anyway.
+fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) -> bool {
+    match observed {
+        None => true,
+        Some(there) if there.ownership == Ownership::Ours => there.body != *desired,
+        Some(_) => adopt,
+    }
+}
+
+/// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
+fn together(failures: BTreeMap<ResourceId, (ProviderName, ProviderError)>) -> Refusal {
+    let words: BTreeSet<String> = failures.values().map(|(_, error)| error.to_string()).collect();
+    let mut failures: Vec<(ProviderName, ProviderError)> = failures.into_values().collect();
+    failures.sort_by_key(|(_, error)| !matches!(error, ProviderError::Rejected { .. }));
+    let Some((provider, first)) = failures.into_iter().next() else {
+        return Refusal::unavailable("FH0906", "nothing was seen, for no known reason");
+    };
+    let told = first.to_string();
+    let others: Vec<String> = words.into_iter().filter(|word| *word != told).collect();
+    Refusal::of_provider(provider, first).more(others)
+}
+
+impl Platform {
+    /// The resources as recorded, and the last verified revision.
+    pub(super) async fn remembered(
+        &self,
+        tenant: TenantId,
+        stack: &Stack,
+    ) -> Answer<(BTreeMap<ResourceId, Recorded>, Option<Previous>)> {
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        // Only a revision that is also the last one: after a failure the next deploy is a new revision.
+        let serving = stack.verified_revision.filter(|verified| *verified == stack.revision);
+        let previous = match serving {
+            Some(number) => tx.revision(stack.id, number).await.map_err(store_refusal)?,
+            None => None,
+        };
+        let recorded = resources
+            .into_iter()
+            .map(|stored| (stored.resource.id.clone(), Recorded { resource: stored.resource, object: stored.object }))
+            .collect();
+        Ok((recorded, previous.map(|revision| Previous { revision: revision.number, graph: revision.graph })))
+    }
+}

@@ -1,0 +1,344 @@
+//! From a request to a plan: reads the store, observes the world, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
+use freehold_check::Diagnostic;
+use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
+use freehold_plan::{Inputs, Plan, Purpose};
+use freehold_provider_postgres::PostgresProvider;
+use freehold_spec::{App, Name};
+use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
+use uuid::Uuid;
+
+use super::definition::{Definition, never_deployed};
+use super::images::{self, Wanted};
+use super::observing::Observed;
+use super::runtime::TargetRuntime;
+use super::subject::{Subject, empty_request};
+use super::{Platform, failures, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// What a plan is made from.
+struct Draft<'a> {
+    runtime: &'a TargetRuntime,
+    tenant: TenantId,
+    stack: Option<&'a Stack>,
+    request: &'a Request,
+    /// The definition's hash.
+    definition: &'a str,
+    graph: &'a Graph,
+    purpose: Purpose,
+    adopt: &'a BTreeSet<String>,
+    delete_data: &'a BTreeSet<String>,
+}
+
+impl Platform {
+    /// The plan of a deploy. A plan that has anything to do is kept, so that it can be applied as it was shown.
+    pub(crate) async fn plan_deploy(&self, request: &DeployRequest) -> Answer<PlanAnswer> {
+        let (answer, _) = self.deploy_plan(request).await?;
+        Ok(answer)
+    }
+
+    /// The same, with the graph that it leads to.
+    pub(crate) async fn deploy_plan(&self, request: &DeployRequest) -> Answer<(PlanAnswer, Graph)> {
+        let subject = self.subject(request).await?;
+        self.check_request(&subject)?;
+        self.plan_subject(subject, Purpose::Deploy).await
+    }
+
+    /// The plan of a rollback, a repair or a destroy.
+    pub(crate) async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
+        let stack = self.find_stack(StackId(stack)).await?;
+        match request {
+            StackPlanRequest::Destroy { dump } => self.plan_destroy(stack, *dump).await,
+            StackPlanRequest::Rollback { to } => self.plan_rollback(stack, *to).await,
+            StackPlanRequest::Repair => self.plan_repair(stack).await,
+        }
+    }
+
+    /// The present definition and settings again.
+    pub(crate) async fn plan_repair(&self, stack: Stack) -> Answer<PlanAnswer> {
+        let tenant = self.tenant_of(&stack).await?;
+        let definition = self.definition_of(tenant, &stack).await?;
+        let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let subject = Subject::again(runtime, tenant, stack, request, definition);
+        Ok(self.plan_subject(subject, Purpose::Deploy).await?.0)
+    }
+
+    async fn plan_rollback(&self, stack: Stack, to: Option<u64>) -> Answer<PlanAnswer> {
+        let tenant = self.tenant_of(&stack).await?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let revisions = tx.revisions(stack.id, 1000).await.map_err(store_refusal)?;
+        let current = stack.verified_revision;
+        let wanted = match to {
+            Some(number) => revisions.iter().find(|revision| revision.number == number),
+            // What served before what serves now; after a failure, what serves now.
+            None => revisions.iter().find(|revision| {
+                revision.verified_at.is_some()
+                    && (Some(revision.number) != current || stack.state == StackState::Failed)
+            }),
+        };
+        let Some(wanted) = wanted else {
+            let message = match to {
+                Some(number) => format!("{} has no revision {number}", stack.key),
+                None => format!("{} has no earlier verified revision", stack.key),
+            };
+            return Err(Refusal::unknown("FH1007", message)
+                .help(format!("`freehold history {}` lists the revisions", stack.key.option())));
+        };
+        let number = wanted.number;
+        let mut request = wanted.request.clone();
+        // Secrets and credentials are not rolled back: older values are revoked.
+        if let Some(present) = &stack.request {
+            request.rotations.clone_from(&present.rotations);
+        }
+        let source = tx.definition(&wanted.definition).await.map_err(store_refusal)?;
+        drop(tx);
+        let definition = Definition::read(&source.unwrap_or_default())?;
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
+        images::settle(&runtime, &wanted, &mut request).await?;
+        let subject = Subject::again(runtime, tenant, stack, request, definition);
+        let (mut answer, _) = self.plan_subject(subject, Purpose::Rollback { to: number }).await?;
+        if !answer.noop {
+            answer.plan.notes.push("runs no job and touches no data; secrets keep their present values".to_owned());
+        }
+        Ok(answer)
+    }
+
+    async fn plan_destroy(&self, stack: Stack, dump: bool) -> Answer<PlanAnswer> {
+        let tenant = self.tenant_of(&stack).await?;
+        let request = stack.request.clone().unwrap_or_else(|| empty_request(stack.id, stack.key.clone()));
+        let definition = stack.definition.clone().unwrap_or_default();
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let nothing = BTreeSet::new();
+        let draft = Draft {
+            runtime: &runtime,
+            tenant,
+            stack: Some(&stack),
+            request: &request,
+            definition: &definition,
+            graph: &Graph::default(),
+            purpose: Purpose::Destroy { dump },
+            adopt: &nothing,
+            delete_data: &nothing,
+        };
+        let plan = self.make_plan(&draft).await?;
+        if dump {
+            refuse_what_has_no_dump(&plan)?;
+            let lost = plan.changes.values().any(|change| change.loses_data);
+            if let Some(postgres) = runtime.postgres.as_ref().filter(|_| lost) {
+                // Found out in the middle of the operation, the services would be gone already.
+                postgres.check_dumps().await?;
+            }
+        }
+        self.keep_plan(tenant, &plan).await?;
+        self.answer(&runtime, plan, Some(&stack), &[]).await
+    }
+
+    async fn plan_subject(&self, subject: Subject, purpose: Purpose) -> Answer<(PlanAnswer, Graph)> {
+        let graph = subject.runtime.expand(&subject.definition.app, &subject.request)?;
+        let stack = subject.stack.as_ref();
+        let draft = Draft {
+            runtime: &subject.runtime,
+            tenant: subject.tenant,
+            stack,
+            request: &subject.request,
+            definition: &subject.definition.hash,
+            graph: &graph,
+            purpose,
+            adopt: &subject.adopt,
+            delete_data: &subject.delete_data,
+        };
+        let plan = self.make_plan(&draft).await?;
+        if !is_settled(&plan, stack) {
+            let mut tx = self.store.begin(subject.tenant).await.map_err(store_refusal)?;
+            let app = &subject.definition.app.name.value;
+            tx.keep_definition(&subject.definition.hash, app.as_str(), &subject.definition.source)
+                .await
+                .map_err(store_refusal)?;
+            tx.keep_plan(&plan).await.map_err(store_refusal)?;
+            // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
+            tx.commit_without_waiting().await.map_err(store_refusal)?;
+        }
+        Ok((self.answer(&subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
+    }
+
+    async fn make_plan(&self, draft: &Draft<'_>) -> Answer<Plan> {
+        let Draft { runtime, tenant, stack, request, graph, purpose, .. } = *draft;
+        let (recorded, previous) = match stack {
+            Some(stack) => self.remembered(tenant, stack).await?,
+            None => (BTreeMap::new(), None),
+        };
+        let subjects = freehold_plan::subjects(graph, &recorded);
+        let observed = runtime.observe(request.id, &subjects).await?;
+        let digests = self.digests(request).await?;
+        if purpose == Purpose::Deploy {
+            refuse_missing_secrets(request, graph, &observed)?;
+        }
+        self.refuse_taken_names(tenant, request, graph).await?;
+        runtime.refuse_too_many_connections(request, graph).await?;
+        let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
+        freehold_plan::make(&Inputs {
+            id: Uuid::now_v7(),
+            purpose,
+            generation: stack.map_or(0, |stack| stack.generation),
+            last_revision: stack.map_or(0, |stack| stack.revision),
+            definition: draft.definition,
+            request,
+            graph,
+            recorded: &recorded,
+            observed: &observed,
+            previews: &previews,
+            previous: previous.as_ref(),
+            digests: &digests,
+            adopt: draft.adopt,
+            delete_data: draft.delete_data,
+        })
+        .map_err(|errors| failures::plan(&errors))
+    }
+
+    async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Answer<()> {
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        tx.keep_plan(plan).await.map_err(store_refusal)?;
+        tx.commit().await.map_err(store_refusal)
+    }
+
+    /// The digests of the stack's secrets.
+    pub(crate) async fn digests(&self, request: &Request) -> Answer<SecretDigests> {
+        let tenant = self.store.tenant_of(&request.key).await.map_err(store_refusal)?;
+        self.store.digests(tenant, request.id, &request.key.target).await.map_err(store_refusal)
+    }
+
+    async fn refuse_taken_names(&self, tenant: TenantId, request: &Request, graph: &Graph) -> Answer<()> {
+        let claims = claims(graph);
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        tx.check_claims(&request.key.target, request.id, &claims).await.map_err(store_refusal)
+    }
+
+    async fn answer(
+        &self,
+        runtime: &TargetRuntime,
+        plan: Plan,
+        stack: Option<&Stack>,
+        warnings: &[Diagnostic],
+    ) -> Answer<PlanAnswer> {
+        Ok(PlanAnswer {
+            noop: is_settled(&plan, stack),
+            new_stack: stack.is_none_or(|stack| stack.generation == 0),
+            diagnostics: warnings.iter().filter_map(|warning| serde_json::to_value(warning).ok()).collect(),
+            target: runtime.words(),
+            running: self.same_under_way(&plan, stack).await?,
+            plan,
+        })
+    }
+
+    /// The operation that works on the stack, if it is for the very same.
+    async fn same_under_way(&self, plan: &Plan, stack: Option<&Stack>) -> Answer<Option<Uuid>> {
+        let Some(operation) = stack.and_then(|stack| stack.operation) else { return Ok(None) };
+        let operation = self.find_operation(operation.0).await?;
+        let theirs = &operation.plan;
+        let same =
+            theirs.purpose == plan.purpose && theirs.definition == plan.definition && theirs.request == plan.request;
+        Ok((same && !operation.state.is_finished()).then_some(operation.id.0))
+    }
+}
+
+impl TargetRuntime {
+    /// What a stack consists of on this target.
+    pub(crate) fn expand(&self, app: &App, request: &Request) -> Answer<Graph> {
+        expand::expand(app, request, &self.target).map_err(|errors| {
+            let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Refusal::invalid("FH0101", message)
+        })
+    }
+
+    /// Promised connections have to fit into what the server has.
+    pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Answer<()> {
+        let limits = graph.resources.values().filter(|resource| resource.kind == ResourceType::PostgresRoles);
+        let limits = limits.filter_map(|resource| resource.body.get("connections")?.as_integer());
+        let wanted: u32 = limits
+            .map(|limit| {
+                u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS)
+            })
+            .fold(0, u32::saturating_add);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let Some(postgres) = &self.postgres else { return Ok(()) };
+        let available = postgres.capacity().await?.available_to(request.id);
+        if wanted > available {
+            let message = format!(
+                "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server of {} has \
+                 {available} left to promise",
+                request.key,
+                PostgresProvider::MIGRATOR_CONNECTIONS,
+                self.target.name()
+            );
+            return Err(Refusal::conflict("FH1010", message)
+                .help("lower `connections` in the definition, or raise max_connections of the server"));
+        }
+        Ok(())
+    }
+}
+
+fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed) -> Answer<()> {
+    let missing: Vec<&str> = graph
+        .resources
+        .values()
+        .filter(|resource| resource.kind == ResourceType::StoreSecret)
+        .filter(|resource| resource.body.get("required").is_some())
+        .filter(|resource| !matches!(observed.get(&resource.id), Some(Some(_))))
+        .map(|resource| resource.identity.as_str())
+        .collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    let key = &request.key;
+    let message = format!("{key} has no value for {}", missing.join(", "));
+    Err(Refusal::conflict("FH1004", message).help(format!(
+        "set it with `freehold secret set {first} {} --app {}`, value on standard input",
+        key.option(),
+        key.app
+    )))
+}
+
+/// Whether there is nothing to do: all is as it should be, and was seen to be. After a failure it has yet to be verified, and an
+/// operation that is under way may be about to change it.
+fn is_settled(plan: &Plan, stack: Option<&Stack>) -> bool {
+    let ready = stack.is_some_and(|stack| stack.state == StackState::Ready);
+    ready && plan.is_noop() && !matches!(plan.purpose, Purpose::Destroy { .. })
+}
+
+/// The claims of a graph as the store wants them.
+pub(crate) fn claims(graph: &Graph) -> BTreeSet<Claim> {
+    graph.claims.iter().map(|(scope, name)| Claim { scope: scope.clone(), name: name.clone() }).collect()
+}
+
+/// A name that came with a request.
+pub(crate) fn parse_name(what: &str, text: &str) -> Answer<Name> {
+    text.parse().map_err(|error| Refusal::invalid("FH1001", format!("{text:?} can't be the name of a {what}: {error}")))
+}
+
+/// The kind of a stack from its word.
+pub(crate) fn parse_kind(text: &str) -> Answer<StackKind> {
+    match text {
+        "tenant" => Ok(StackKind::Tenant),
+        "preview" => Ok(StackKind::Preview),
+        "stage" => Ok(StackKind::Stage),
+        other => {
+            Err(Refusal::invalid("FH1001", format!("{other:?} is no kind of stack")).help("tenant, preview or stage"))
+        }
+    }
+}
+
+/// A destroy promises a dump of all data that goes. Of a volume there is none.
+fn refuse_what_has_no_dump(plan: &Plan) -> Answer<()> {
+    let lost = plan.changes.values().filter(|change| change.loses_data && !change.kind.can_be_dumped());
+    let lost: Vec<String> = lost.map(|change| format!("{} {}", change.kind.word(), change.identity)).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::conflict("FH0809", format!("{} can't be dumped, and would be lost without a copy", lost.join(", ")))
+        .help("copy what you want to keep, then run the same command with --no-dump"))
+}

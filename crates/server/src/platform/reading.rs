@@ -1,0 +1,219 @@
+//! Looks at stacks, revisions and operations.
+
+use freehold::wire::{self, Page, ResourceStatus, Revision};
+use freehold_engine::{Lookup, OperationId, Readiness};
+use freehold_graph::StackId;
+use freehold_plan::Purpose;
+use freehold_store::{OperationState, Stack, StackState, TenantId};
+use futures::{FutureExt, StreamExt, stream};
+use uuid::Uuid;
+
+use super::planning::parse_kind;
+use super::runtime::TargetRuntime;
+use super::{OPERATOR, Platform, store_refusal};
+use crate::http::ListQuery;
+use crate::refusal::{self, Answer, Refusal};
+
+impl Platform {
+    /// A stack by its identity.
+    pub(crate) async fn find_stack(&self, id: StackId) -> Answer<Stack> {
+        let unknown =
+            || Refusal::unknown("FH1003", format!("there is no stack {id}")).help("`freehold list` shows them");
+        let tenant = match self.store.tenant_of_stack(id).await {
+            Ok(tenant) => tenant,
+            Err(freehold_store::StoreError::NotFound { .. }) => return Err(unknown()),
+            Err(error) => return Err(store_refusal(error)),
+        };
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        tx.stack_by_id(id).await.map_err(store_refusal)?.ok_or_else(unknown)
+    }
+
+    /// Whose it is.
+    pub(crate) async fn tenant_of(&self, stack: &Stack) -> Answer<TenantId> {
+        self.store.tenant_of(&stack.key).await.map_err(store_refusal)
+    }
+
+    /// A page of stacks.
+    pub(crate) async fn stacks(&self, query: &ListQuery) -> Answer<Page<wire::Stack>> {
+        let kind = query.kind.as_deref().map(parse_kind).transpose()?;
+        let limit = query.limit.unwrap_or(100).clamp(1, 200);
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let fits = |text: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == text);
+        let mut fitting: Vec<Stack> = stacks
+            .into_iter()
+            .filter(|stack| fits(stack.key.target.as_str(), &query.target))
+            .filter(|stack| fits(stack.key.app.as_str(), &query.app))
+            .filter(|stack| fits(stack.key.name.as_str(), &query.name))
+            .filter(|stack| kind.is_none_or(|kind| stack.key.kind == kind))
+            // The cursor is the last stack's name: a stack that comes or goes meanwhile moves no other.
+            .filter(|stack| query.cursor.as_ref().is_none_or(|cursor| place(stack) > *cursor))
+            .collect();
+        fitting.sort_by_key(place);
+        let more = fitting.len() > limit;
+        fitting.truncate(limit);
+        let next = fitting.last().filter(|_| more).map(place);
+        Ok(Page { items: fitting.into_iter().map(|stack| describe(&stack, Vec::new())).collect(), next })
+    }
+
+    /// One stack, with the state of its resources.
+    pub(crate) async fn stack(&self, id: Uuid) -> Answer<wire::Stack> {
+        let stack = self.find_stack(StackId(id)).await?;
+        let tenant = self.tenant_of(&stack).await?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        drop(tx);
+        let runtime = self.targets.find(&stack.key.target).await.ok();
+        let runtime = runtime.as_deref();
+        let looks: Vec<_> =
+            resources.into_iter().map(|stored| resource_status(runtime, stack.id, stored.resource).boxed()).collect();
+        let mut states: Vec<ResourceStatus> = stream::iter(looks).buffer_unordered(8).collect().await;
+        states.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(describe(&stack, states))
+    }
+
+    /// The revisions of a stack, newest first.
+    pub(crate) async fn revisions(&self, id: Uuid) -> Answer<Vec<Revision>> {
+        let stack = self.find_stack(StackId(id)).await?;
+        let tenant = self.tenant_of(&stack).await?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let revisions = tx.revisions(stack.id, 200).await.map_err(store_refusal)?;
+        let mut described = Vec::new();
+        for revision in revisions {
+            let operation = tx.operation(revision.operation).await.map_err(store_refusal)?;
+            let (purpose, state) = operation.map_or_else(
+                || ("deploy".to_owned(), "unknown"),
+                |operation| (purpose(&operation.plan.purpose), state_word(operation.state)),
+            );
+            described.push(Revision {
+                number: revision.number,
+                created_at: revision.created_at,
+                verified: revision.verified_at.is_some(),
+                current: stack.verified_revision == Some(revision.number),
+                purpose,
+                state: state.to_owned(),
+                tier: revision.request.tier.as_ref().map(ToString::to_string),
+                artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
+                definition: revision.definition,
+                operation: revision.operation.0,
+            });
+        }
+        Ok(described)
+    }
+
+    /// An operation as the store has it.
+    pub(crate) async fn find_operation(&self, id: Uuid) -> Answer<freehold_store::Operation> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let operation = tx.operation(OperationId(id)).await.map_err(store_refusal)?;
+        operation.ok_or_else(|| Refusal::unknown("FH1003", format!("there is no operation {id}")))
+    }
+
+    /// An operation.
+    pub(crate) async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
+        let operation = self.find_operation(id).await?;
+        Ok(wire::Operation {
+            id: operation.id.0,
+            stack: operation.stack.0,
+            key: operation.subject.clone(),
+            purpose: purpose(&operation.plan.purpose),
+            state: state_word(operation.state).to_owned(),
+            revision: operation.plan.revision,
+            taken: u32::from(operation.started_at.is_some()),
+            created_at: operation.created_at,
+            finished_at: operation.finished_at,
+            failure: operation.failure.as_ref().map(refusal::failure),
+            outputs: wire::nested(&operation.plan.outputs),
+        })
+    }
+
+    /// Asks an operation to stop.
+    pub(crate) async fn cancel(&self, id: Uuid) -> Answer<wire::Operation> {
+        let operation = self.find_operation(id).await?;
+        self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await.map_err(store_refusal)?;
+        self.operation(id).await
+    }
+}
+
+/// Where a stack stands in lists: by name, the same name on several targets by target.
+fn place(stack: &Stack) -> String {
+    format!("{}/{}", stack.key, stack.key.target)
+}
+
+async fn resource_status(
+    runtime: Option<&TargetRuntime>,
+    stack: StackId,
+    resource: freehold_graph::Resource,
+) -> ResourceStatus {
+    let provider = runtime.and_then(|runtime| runtime.providers.get(&resource.kind.provider()));
+    let readiness = match provider {
+        Some(provider) => provider.readiness(stack, &Lookup::from(&resource)).await,
+        None => return status(&resource, "unknown", Some("its target can't be used".to_owned())),
+    };
+    match readiness {
+        Ok(Readiness::Ready) => status(&resource, "ready", None),
+        Ok(Readiness::Waiting(reason)) => status(&resource, "waiting", Some(reason)),
+        Ok(Readiness::Failed(reason)) => status(&resource, "failed", Some(reason)),
+        Err(error) => status(&resource, "unknown", Some(error.to_string())),
+    }
+}
+
+/// An operation's purpose in words.
+pub(crate) fn purpose(purpose: &Purpose) -> String {
+    match purpose {
+        Purpose::Deploy => "deploy".to_owned(),
+        Purpose::Rollback { to } => format!("rollback to {to}"),
+        Purpose::Destroy { .. } => "destroy".to_owned(),
+    }
+}
+
+/// An operation's state in one word.
+pub(crate) fn state_word(state: OperationState) -> &'static str {
+    match state {
+        OperationState::Queued => "queued",
+        OperationState::Running => "running",
+        OperationState::Succeeded => "succeeded",
+        OperationState::Failed => "failed",
+        OperationState::Cancelled => "cancelled",
+    }
+}
+
+fn status(resource: &freehold_graph::Resource, state: &str, reason: Option<String>) -> ResourceStatus {
+    let kind = serde_json::to_value(resource.kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
+    ResourceStatus {
+        id: resource.id.to_string(),
+        kind: kind.unwrap_or_default(),
+        identity: resource.identity.clone(),
+        state: state.to_owned(),
+        reason,
+    }
+}
+
+fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
+    let state = match stack.state {
+        StackState::New => "new",
+        StackState::Deploying => "deploying",
+        StackState::Ready => "ready",
+        StackState::Failed => "failed",
+        StackState::Destroying => "destroying",
+        StackState::Suspended => "suspended",
+    };
+    let request = stack.request.as_ref();
+    let artifacts = request.map(|request| request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect());
+    wire::Stack {
+        id: stack.id.0,
+        target: stack.key.target.to_string(),
+        app: stack.key.app.to_string(),
+        kind: stack.key.kind,
+        name: stack.key.name.to_string(),
+        state: state.to_owned(),
+        generation: stack.generation,
+        revision: stack.verified_revision,
+        tier: request.and_then(|request| request.tier.as_ref().map(ToString::to_string)),
+        artifacts: artifacts.unwrap_or_default(),
+        outputs: wire::nested(&stack.outputs),
+        created_at: stack.created_at,
+        updated_at: stack.changed_at,
+        operation: stack.operation.map(|operation| operation.0),
+        resources,
+    }
+}

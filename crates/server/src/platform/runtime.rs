@@ -1,0 +1,262 @@
+//! A target at work: its facts, and what talks to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use freehold_engine::{Parts, Provider};
+use freehold_graph::expand::ClusterDatabases;
+use freehold_graph::{ProviderName, SecretText, Target};
+use freehold_provider_kubernetes::{Access, KubernetesProvider};
+use freehold_provider_local::{ArtifactStore, LocalProvider};
+use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
+use freehold_registry::{Credentials, Registry};
+use freehold_store::{Credential, EngineStore, Store, StoredTarget};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
+
+use super::images::Images;
+use super::settings::{Settings, role_password};
+use super::store_refusal;
+use crate::executor::Log;
+use crate::refusal::{Answer, Refusal};
+use crate::sealed::SealedSecrets;
+
+/// Another replica that works on an operation is left alone after this: the queue shows the operation again when its lease ends.
+const WHILE_BUSY: Duration = Duration::from_secs(1);
+
+/// Operations at once on one target. What they do at once is bounded by the providers. One target's don't keep back another's.
+const OPERATIONS: usize = 64;
+/// Steps at once on a target's database server.
+const DATABASE_STEPS: usize = 4;
+
+/// A target, with its providers. Made anew when the target changes; operations that run go on with the one that they began with.
+pub(crate) struct TargetRuntime {
+    pub(crate) target: Target,
+    pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    pub(crate) postgres: Option<Arc<PostgresProvider>>,
+    pub(crate) kubernetes: Option<Arc<KubernetesProvider>>,
+    /// Only of the machine that the platform runs on.
+    pub(crate) local: Option<Local>,
+    /// Only of a cluster.
+    pub(crate) images: Option<Images>,
+    /// Where the database server is for the platform and its users. Pods may have to call it something else.
+    pub(crate) database: Option<(String, u16)>,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) slots: Arc<Semaphore>,
+    /// When it was last changed; `None`: it doesn't change.
+    pub(crate) changed_at: Option<DateTime<Utc>>,
+}
+
+/// What only this machine has.
+pub(crate) struct Local {
+    pub(crate) provider: Arc<LocalProvider>,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) router_port: u16,
+}
+
+/// What every target's runtime is made with.
+pub(crate) struct Workshop {
+    pub(crate) store: Store,
+    pub(crate) engine: EngineStore,
+    /// Where final dumps go.
+    pub(crate) dumps: PathBuf,
+    /// PostgreSQL's programs; without them there are no dumps.
+    pub(crate) binaries: Option<Binaries>,
+}
+
+impl Workshop {
+    fn parts(&self, providers: &BTreeMap<ProviderName, Arc<dyn Provider>>) -> Arc<Parts> {
+        let parts = Parts::new(
+            Arc::new(self.engine.clone()),
+            Arc::new(self.engine.clone()),
+            Arc::new(self.store.clone()),
+            Arc::new(Log),
+            providers.values().cloned(),
+        );
+        Arc::new(parts.with_patience_while_busy(WHILE_BUSY))
+    }
+
+    fn providers(&self, others: Vec<Arc<dyn Provider>>) -> BTreeMap<ProviderName, Arc<dyn Provider>> {
+        let sealed: Arc<dyn Provider> = Arc::new(SealedSecrets::new(self.store.clone()));
+        std::iter::once(sealed).chain(others).map(|provider| (provider.name(), provider)).collect()
+    }
+
+    /// This machine.
+    pub(crate) fn local(&self, target: Target, local: Local, postgres: Arc<PostgresProvider>) -> TargetRuntime {
+        let providers = self
+            .providers(vec![Arc::<PostgresProvider>::clone(&postgres), Arc::<LocalProvider>::clone(&local.provider)]);
+        TargetRuntime {
+            database: target.postgres().map(|server| (server.host.clone(), server.port)),
+            parts: self.parts(&providers),
+            target,
+            providers,
+            postgres: Some(postgres),
+            kubernetes: None,
+            local: Some(local),
+            images: None,
+            slots: Arc::new(Semaphore::new(OPERATIONS)),
+            changed_at: None,
+        }
+    }
+
+    /// A cluster, as it is kept. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
+    pub(crate) async fn cluster(&self, stored: &StoredTarget) -> Answer<TargetRuntime> {
+        let Target::Kubernetes(facts) = &stored.facts else {
+            return Err(Refusal::conflict("FH0516", format!("target {} in the store is no cluster", stored.name)));
+        };
+        let settings = Settings::read(stored)?;
+        let credential =
+            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(store_refusal);
+        let access = access(credential(Credential::Kubeconfig).await?);
+        let kubernetes = Arc::new(KubernetesProvider::new(access, (**facts).clone()));
+        let url = credential(Credential::Database).await?;
+        let postgres = match (&facts.databases, url) {
+            (ClusterDatabases::Server { .. }, Some(url)) => Some(self.databases(stored, &settings, &url).await?),
+            _ => None,
+        };
+        let registry = credential(Credential::Registry).await?;
+        let images =
+            Images::new(registry_of(registry.as_ref(), settings.wanted.insecure_registries)?, &facts.architectures);
+        let mut others: Vec<Arc<dyn Provider>> = vec![Arc::<KubernetesProvider>::clone(&kubernetes)];
+        others.extend(
+            postgres.as_ref().map(|(provider, _)| Arc::<PostgresProvider>::clone(provider) as Arc<dyn Provider>),
+        );
+        let providers = self.providers(others);
+        let (postgres, database) = postgres.unzip();
+        Ok(TargetRuntime {
+            target: stored.facts.clone(),
+            parts: self.parts(&providers),
+            providers,
+            postgres,
+            kubernetes: Some(kubernetes),
+            local: None,
+            images: Some(images),
+            database,
+            slots: Arc::new(Semaphore::new(OPERATIONS)),
+            changed_at: Some(stored.changed_at),
+        })
+    }
+
+    /// The target's database server, in Freehold's own role there.
+    async fn databases(
+        &self,
+        stored: &StoredTarget,
+        settings: &Settings,
+        url: &SecretText,
+    ) -> Answer<(Arc<PostgresProvider>, (String, u16))> {
+        let admin = database_url(url)?;
+        let place = (admin.get_host().to_owned(), admin.get_port());
+        let (provisioner, password) = match &settings.database_role {
+            Some(role) => {
+                let password = role_password(&self.store, &stored.name).await?;
+                (admin.username(role).password(password.reveal()), password)
+            }
+            // An administrator who may not make such a role works in its own.
+            None => (admin, password_of(url)),
+        };
+        Ok((Arc::new(self.postgres(provisioner, password)), place))
+    }
+
+    /// A provider on a server.
+    pub(crate) fn postgres(&self, provisioner: PgConnectOptions, password: SecretText) -> PostgresProvider {
+        let steps = u32::try_from(DATABASE_STEPS).unwrap_or_default();
+        PostgresProvider::new(PostgresOptions {
+            provisioner,
+            provisioner_password: password,
+            dump_directory: self.dumps.clone(),
+            binaries: self.binaries.clone(),
+            reserved_connections: PostgresProvider::own_connections(steps),
+            concurrency: DATABASE_STEPS,
+            fault: None,
+        })
+    }
+}
+
+impl TargetRuntime {
+    /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
+    pub(crate) fn words(&self) -> String {
+        let mut words = vec![self.target.name().to_string()];
+        if let Target::Kubernetes(facts) = &self.target {
+            words.push(format!("Kubernetes {}", facts.version));
+        }
+        words.push(match self.target.postgres() {
+            Some(server) => format!("PostgreSQL {}", server.version),
+            None => "CloudNativePG".to_owned(),
+        });
+        words.join(", ")
+    }
+}
+
+/// How a cluster is reached: with its kubeconfig, else as a Pod of it.
+pub(crate) fn access(kubeconfig: Option<SecretText>) -> Access {
+    kubeconfig.map_or(Access::InCluster, Access::Kubeconfig)
+}
+
+/// The registries as a target's credentials let us see them.
+pub(crate) fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Answer<Registry> {
+    let credentials = match config {
+        Some(config) => Credentials::from_docker_config(config.reveal())
+            .map_err(|error| Refusal::invalid(error.code(), error.to_string()).help(error.help()))?,
+        None => Credentials::none(),
+    };
+    Registry::new(credentials, insecure)
+        .map_err(|error| Refusal::conflict(error.code(), error.to_string()).help(error.help()))
+}
+
+/// Reads a database server's URL. It isn't repeated, for it may hold a password.
+pub(crate) fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
+    let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
+    let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
+    options.ok_or_else(|| {
+        Refusal::invalid("FH1243", "the database URL can't be read")
+            .help("it looks like postgresql://user:password@host:5432/postgres")
+    })
+}
+
+/// The password in a URL, for the programs that are given it by itself.
+fn password_of(url: &SecretText) -> SecretText {
+    let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
+    let user =
+        rest.split(['/', '?']).next().and_then(|authority| authority.rsplit_once('@')).map_or("", |(user, _)| user);
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    SecretText::new(percent(password))
+}
+
+/// Undoes percent-encoding.
+fn percent(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        rest = if byte.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+        bytes.push(byte.unwrap_or(*first));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_found_in_a_url_as_it_was_meant() {
+        let of = |url: &str| password_of(&SecretText::new(url)).reveal().to_owned();
+        assert_eq!(of("postgresql://ada:love%40ce%25@db.example.org:5432/postgres?sslmode=require"), "love@ce%");
+        assert_eq!(of("postgres://ada@db/postgres"), "");
+        assert_eq!(of("postgres://db/postgres?options=a@b:c"), "");
+    }
+
+    #[test]
+    fn only_a_url_of_postgresql_is_one() {
+        assert!(database_url(&SecretText::new("postgresql://ada:x@127.0.0.1:5432/postgres")).is_ok());
+        for text in ["", "ada", "mysql://ada:x@h/d", "https://h"] {
+            let refusal = database_url(&SecretText::new(text)).unwrap_err().into_problem();
+            assert_eq!(refusal.code, "FH1243", "{text}");
+            assert!(text.is_empty() || !refusal.detail.contains(text));
+        }
+    }
+}

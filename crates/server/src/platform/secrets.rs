@@ -1,0 +1,239 @@
+//! Secrets of stacks: set, rotated, listed without their values; credentials lent for a session.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use freehold::wire::{DatabaseAccess, SecretStatus, SecretValue};
+use freehold_engine::Secrets as _;
+use freehold_graph::expand::names;
+use freehold_graph::{ResourceType, SecretRef, SecretText, StackId, StackKey};
+use freehold_spec::app::{Encoding, Generate};
+use freehold_spec::{App, Name, StackName};
+use freehold_store::audit::AuditEntry;
+use freehold_store::{SecretSummary, Stack, TenantTx};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use super::planning::{parse_kind, parse_name};
+use super::{OPERATOR, Platform, store_refusal};
+use crate::http::StackQuery;
+use crate::refusal::{Answer, Refusal};
+
+/// The longest value, in bytes: what fits into an environment variable with room to spare.
+const LONGEST: usize = 64 << 10;
+
+impl Platform {
+    /// The secrets of a stack, defined or kept, without their values.
+    pub(crate) async fn secrets(&self, id: Uuid) -> Answer<Vec<SecretStatus>> {
+        let stack = self.find_stack(StackId(id)).await?;
+        let tenant = self.tenant_of(&stack).await?;
+        let app = match &stack.definition {
+            Some(_) => Some(self.definition_of(tenant, &stack).await?.app),
+            None => None,
+        };
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let kept = tx.secrets(stack.id).await.map_err(store_refusal)?;
+        let mut states: BTreeMap<String, SecretStatus> =
+            kept.iter().map(|secret| (secret.name.clone(), describe(secret, app.as_ref()))).collect();
+        for name in app.iter().flat_map(|app| app.secrets.keys()) {
+            states.entry(name.to_string()).or_insert_with(|| SecretStatus {
+                name: name.to_string(),
+                version: 0,
+                state: "missing".to_owned(),
+                set_at: None,
+                readers: readers(app.as_ref(), name.as_str()),
+            });
+        }
+        Ok(states.into_values().collect())
+    }
+
+    /// Sets a secret; the stack need not exist yet.
+    pub(crate) async fn set_secret(&self, query: &StackQuery, name: &str, value: SecretValue) -> Answer<SecretStatus> {
+        let value = SecretText::new(value.value);
+        let secret = parse_name("secret", name)?;
+        if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
+            let message = format!("the value of {secret} can't be used: it has to be 1 to {LONGEST} bytes without NUL");
+            return Err(Refusal::invalid("FH1004", message));
+        }
+        let stack_name: StackName = query.name.parse().map_err(|error| {
+            Refusal::invalid("FH1001", format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
+        })?;
+        let key = StackKey {
+            target: self.targets.choose(query.target.as_deref()).await?.target.name().clone(),
+            app: parse_name("app", &query.app)?,
+            kind: parse_kind(&query.kind)?,
+            name: stack_name,
+        };
+        let tenant = self.store.tenant_of(&key).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let id = tx.name_stack(&key).await.map_err(store_refusal)?;
+        tx.commit().await.map_err(store_refusal)?;
+        self.write_secret(id, &key, secret.as_str(), &value, "secret.set").await
+    }
+
+    async fn write_secret(
+        &self,
+        id: StackId,
+        key: &StackKey,
+        name: &str,
+        value: &SecretText,
+        action: &str,
+    ) -> Answer<SecretStatus> {
+        let tenant = self.store.tenant_of(key).await.map_err(store_refusal)?;
+        let data_key = self.store.data_key(tenant).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let summary = tx.set_secret(&data_key, id, name, value, OPERATOR).await.map_err(store_refusal)?;
+        let subject = format!("{key} secret {name}");
+        let detail = json!({ "version": summary.version });
+        audit(&mut tx, id, action, &subject, &detail).await?;
+        let stack = tx.stack_by_id(id).await.map_err(store_refusal)?;
+        tx.commit().await.map_err(store_refusal)?;
+        let app = match stack {
+            Some(stack) if stack.definition.is_some() => Some(self.definition_of(tenant, &stack).await?.app),
+            _ => None,
+        };
+        Ok(describe(&summary, app.as_ref()))
+    }
+
+    /// Gives a generated secret, or a database's credentials, a new value.
+    pub(crate) async fn rotate_secret(&self, id: Uuid, name: &str) -> Answer<SecretStatus> {
+        let stack = self.find_stack(StackId(id)).await?;
+        let tenant = self.tenant_of(&stack).await?;
+        let app = self.definition_of(tenant, &stack).await?.app;
+        if let Some(database) = name.strip_prefix("database.") {
+            return self.rotate_credentials(&stack, &app, database).await;
+        }
+        let Some(definition) = app.secrets.get(name) else {
+            let known: Vec<&str> = app.secrets.keys().map(Name::as_str).collect();
+            let message = format!("{} has no secret {name}; it has {}", stack.key, known.join(", "));
+            return Err(Refusal::unknown("FH1003", message).help("a database's credentials are called `database.NAME`"));
+        };
+        let Some(generate) = definition.generate else {
+            return Err(Refusal::invalid(
+                "FH1004",
+                format!("secret {name} is not generated, so its next value has to come from you"),
+            )
+            .help(format!(
+                "set it with `freehold secret set {name} {}`, value on standard input",
+                stack.key.option()
+            )));
+        };
+        self.write_secret(stack.id, &stack.key, name, &generate_text(generate)?, "secret.rotate").await
+    }
+
+    /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
+    async fn rotate_credentials(&self, stack: &Stack, app: &App, database: &str) -> Answer<SecretStatus> {
+        if !app.databases.contains_key(database) {
+            return Err(Refusal::unknown("FH1003", format!("{} has no database {database}", stack.key)));
+        }
+        let mut request = stack
+            .request
+            .clone()
+            .ok_or_else(|| Refusal::conflict("FH1003", format!("{} was never deployed", stack.key)))?;
+        let mut version = 0;
+        for role in ["app", "migrator"] {
+            let rotation = request.rotations.entry(format!("postgres/{database}/{role}")).or_default();
+            *rotation += 1;
+            version = *rotation;
+        }
+        let tenant = self.tenant_of(stack).await?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        tx.set_request(stack, &request).await.map_err(store_refusal)?;
+        let subject = format!("{} database.{database}", stack.key);
+        let detail = json!({ "rotation": version });
+        audit(&mut tx, stack.id, "database.rotate", &subject, &detail).await?;
+        tx.commit().await.map_err(store_refusal)?;
+        Ok(SecretStatus {
+            name: format!("database.{database}"),
+            version: version + 1,
+            state: "generated".to_owned(),
+            set_at: Some(chrono::Utc::now()),
+            readers: app.services.keys().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Credentials for a session on a stack's database.
+    pub(crate) async fn database_access(&self, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
+        if !matches!(role, "app" | "migrator") {
+            return Err(
+                Refusal::invalid("FH1001", format!("{role:?} is no role of a database")).help("app or migrator")
+            );
+        }
+        let stack = self.find_stack(StackId(id)).await?;
+        let tenant = self.tenant_of(&stack).await?;
+        let name = parse_name("database", database)?;
+        let app = self.definition_of(tenant, &stack).await?.app;
+        if !app.databases.contains_key(&name) {
+            return Err(Refusal::unknown("FH1003", format!("{} has no database {database}", stack.key)));
+        }
+        let purpose = format!("postgres/{database}/{role}");
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        drop(tx);
+        // As the roles were last made: a rotation holds from the next deploy on.
+        let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceType::PostgresRoles);
+        let secret = roles.flat_map(|stored| stored.resource.body.secrets()).find(|secret| is_for(secret, &purpose));
+        let secret = secret.cloned().unwrap_or(SecretRef::Derived { purpose, rotation: 0 });
+        let password = self.store.reveal(stack.id, &secret).await?;
+        let (host, port) = self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
+            let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
+            Refusal::conflict("FH1244", message).help("`kubectl port-forward` leads to them")
+        })?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let subject = format!("{} database.{database}", stack.key);
+        let detail = json!({ "role": role });
+        audit(&mut tx, stack.id, "database.access", &subject, &detail).await?;
+        tx.commit().await.map_err(store_refusal)?;
+        Ok(DatabaseAccess {
+            host,
+            port,
+            database: names::database(&stack.key, &name),
+            user: names::role(&stack.key, &name, role),
+            password: password.reveal().to_owned(),
+        })
+    }
+}
+
+/// Writes down what the operator did to a stack's secrets, in the transaction that does it.
+async fn audit(tx: &mut TenantTx<'_>, stack: StackId, action: &str, subject: &str, detail: &Json) -> Answer<()> {
+    let entry = AuditEntry { actor: OPERATOR, action, stack: Some(stack), subject, operation: None, detail };
+    tx.audit(&entry).await.map_err(store_refusal)
+}
+
+fn is_for(secret: &SecretRef, wanted: &str) -> bool {
+    matches!(secret, SecretRef::Derived { purpose, .. } if purpose == wanted)
+}
+
+/// A new random text.
+pub(crate) fn generate_text(generate: Generate) -> Answer<SecretText> {
+    let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Refusal::unavailable("FH1004", format!("the system gives no random numbers: {error}")))?;
+    Ok(SecretText::new(match generate.encoding {
+        Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
+        Encoding::Hex => hex::encode(&bytes),
+    }))
+}
+
+fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretStatus {
+    SecretStatus {
+        name: secret.name.clone(),
+        version: secret.version,
+        state: if secret.generated { "generated" } else { "set" }.to_owned(),
+        set_at: Some(secret.set_at),
+        readers: readers(app, &secret.name),
+    }
+}
+
+/// The services whose environment refers to a secret.
+fn readers(app: Option<&App>, secret: &str) -> Vec<String> {
+    use freehold_spec::Reference;
+    let reads = |service: &freehold_spec::app::Service| {
+        service.env.values().any(|template| {
+            template.references().any(|r| matches!(&r.value, Reference::Secret(name) if name.as_str() == secret))
+        })
+    };
+    let services = app.into_iter().flat_map(|app| &app.services);
+    services.filter(|(_, service)| reads(service)).map(|(name, _)| name.to_string()).collect()
+}

@@ -1,0 +1,268 @@
+//! What a target is meant to be like, as it was asked for: a request fills in, what it leaves out stays as it was.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use freehold::wire::TargetRequest;
+use freehold_graph::expand::{ClusterDatabases, PostgresServer};
+use freehold_graph::{SecretText, StackId};
+use freehold_provider_kubernetes::Wanted;
+use freehold_spec::Name;
+use freehold_store::{PLATFORM, Store, StoredTarget};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::store_refusal;
+use crate::refusal::{Answer, Refusal};
+
+/// Where CloudNativePG's operator usually is.
+const CLOUDNATIVE_PG: &str = "cnpg-system";
+/// How long the name of a database server may take to be looked up.
+const LOOKUP: Duration = Duration::from_secs(5);
+
+/// The settings of a target as they are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// All that was ever asked for. Without the credentials: these are sealed, apart.
+    pub(crate) wanted: TargetRequest,
+    /// Freehold's own role on the database server; without, it works in that of the URL.
+    #[serde(default)]
+    pub(crate) database_role: Option<String>,
+}
+
+impl Settings {
+    /// Those of a target that is there.
+    pub(crate) fn read(stored: &StoredTarget) -> Answer<Self> {
+        serde_json::from_value(stored.settings.clone()).map_err(|error| {
+            let message = format!("the settings of target {} can't be read: {error}", stored.name);
+            Refusal::conflict("FH0516", message).help("a newer release may have written them; add the target again")
+        })
+    }
+
+    /// The same with what a request says. `cloudnative_pg` and a server for databases put each other out.
+    pub(crate) fn with(mut self, request: &TargetRequest) -> Self {
+        fn take<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
+            if from.is_some() {
+                to.clone_from(from);
+            }
+        }
+        let wanted = &mut self.wanted;
+        for (to, from) in [
+            (&mut wanted.domain, &request.domain),
+            (&mut wanted.gateway, &request.gateway),
+            (&mut wanted.listener, &request.listener),
+            (&mut wanted.data_plane_namespace, &request.data_plane_namespace),
+            (&mut wanted.database_address, &request.database_address),
+            (&mut wanted.issuer, &request.issuer),
+            (&mut wanted.storage_class, &request.storage_class),
+        ] {
+            take(to, from);
+        }
+        take(&mut wanted.port, &request.port);
+        // What was found for another Gateway says nothing about this one.
+        if request.gateway.is_some() && request.listener.is_none() {
+            wanted.listener = None;
+        }
+        wanted.external_dns |= request.external_dns;
+        if !request.insecure_registries.is_empty() {
+            wanted.insecure_registries.clone_from(&request.insecure_registries);
+        }
+        if request.cloudnative_pg {
+            (wanted.cloudnative_pg, wanted.database_address) = (true, None);
+        }
+        if request.database_url.is_some() {
+            wanted.cloudnative_pg = false;
+        }
+        self
+    }
+
+    /// What is missing or doesn't go together, all of it.
+    pub(crate) fn check(&self, name: &Name, has_database: bool) -> Answer<()> {
+        let wanted = &self.wanted;
+        let mut faults = Vec::new();
+        if wanted.domain.is_none() {
+            faults.push("no domain (--domain example.org)".to_owned());
+        }
+        match &wanted.gateway {
+            None => faults.push("no Gateway (--gateway NAMESPACE/NAME)".to_owned()),
+            Some(gateway) if parts(gateway).is_none() => {
+                faults.push(format!("the Gateway {gateway:?}, which is not NAMESPACE/NAME"));
+            }
+            Some(_) => {}
+        }
+        if !wanted.cloudnative_pg && !has_database {
+            faults.push("no place for databases (--database-url-stdin or --cloudnative-pg)".to_owned());
+        }
+        if let Some(address) = wanted.database_address.as_ref().filter(|address| host_and_port(address).is_none()) {
+            faults.push(format!("the database address {address:?}, which is not HOST:PORT"));
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let message = format!("target {name} has {}", faults.join("; "));
+        Err(Refusal::invalid("FH1242", message).help("give what is missing; what is left out later stays as it was"))
+    }
+
+    /// What is to be found out of the cluster. After [`Self::check`].
+    pub(crate) fn wanted(&self, name: &Name, databases: ClusterDatabases, registry_credentials: bool) -> Wanted {
+        let wanted = &self.wanted;
+        Wanted {
+            name: name.clone(),
+            domain: wanted.domain.clone().unwrap_or_default(),
+            gateway: wanted.gateway.as_deref().and_then(parts).unwrap_or_default(),
+            listener: wanted.listener.clone(),
+            port: wanted.port,
+            data_plane_namespace: wanted.data_plane_namespace.clone(),
+            databases,
+            issuer: wanted.issuer.clone(),
+            external_dns: wanted.external_dns,
+            storage_class: wanted.storage_class.clone(),
+            registry_credentials,
+        }
+    }
+
+    /// Databases of each stack's own.
+    pub(crate) fn cloudnative_pg() -> ClusterDatabases {
+        ClusterDatabases::CloudNativePg { operator_namespace: CLOUDNATIVE_PG.to_owned() }
+    }
+
+    /// A server for databases, as Pods reach it. `reached` is how the platform does.
+    pub(crate) async fn server(&self, reached: (String, u16), version: u32) -> Answer<ClusterDatabases> {
+        let given = self.wanted.database_address.as_deref().and_then(host_and_port);
+        let (host, port) = given.unwrap_or(reached);
+        let refused = |message: String| {
+            Refusal::invalid("FH1243", message).help("say how Pods reach it: --database-address HOST:PORT")
+        };
+        if host.starts_with('/') || host == "localhost" {
+            return Err(refused(format!("Pods can't reach a database server at {host}")));
+        }
+        let lookup = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), port))).await;
+        let unknown =
+            |why: String| refused(format!("the address of the database server {host} can't be looked up: {why}"));
+        let found =
+            lookup.map_err(|_| unknown("no answer in time".to_owned()))?.map_err(|error| unknown(error.to_string()))?;
+        let addresses: BTreeSet<IpAddr> = found.map(|address| address.ip()).collect();
+        if let Some(own) = addresses.iter().find(|address| address.is_loopback()) {
+            return Err(refused(format!("Pods can't reach a database server at {own}")));
+        }
+        let addresses = addresses.into_iter().map(|address| match address {
+            IpAddr::V4(address) => format!("{address}/32"),
+            IpAddr::V6(address) => format!("{address}/128"),
+        });
+        let addresses = addresses.collect();
+        Ok(ClusterDatabases::Server { server: PostgresServer { host, port, version }, addresses })
+    }
+}
+
+/// `namespace/name`.
+fn parts(gateway: &str) -> Option<(String, String)> {
+    let (namespace, name) = gateway.split_once('/')?;
+    let fits = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+    fits.then(|| (namespace.to_owned(), name.to_owned()))
+}
+
+/// `host:port`, `[::1]:port`.
+fn host_and_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
+}
+
+/// What Freehold's own role on a target's database server is called: the same at any time, another one for each platform and target.
+pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
+    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let digest = hex::encode(Sha256::digest(key.derive(NOBODY, &format!("target/{target}/role"), 0).reveal()));
+    let digest = digest.get(..12).unwrap_or_default();
+    Ok(format!("freehold_{}_{digest}", target.as_str().replace('-', "_")))
+}
+
+/// Its password: derived, so kept nowhere.
+pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<SecretText> {
+    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
+}
+
+/// In the place of a stack, for what belongs to none.
+const NOBODY: StackId = StackId(Uuid::nil());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> TargetRequest {
+        TargetRequest {
+            domain: Some("example.org".to_owned()),
+            gateway: Some("infra/public".to_owned()),
+            listener: Some("https".to_owned()),
+            database_url: Some("postgresql://x".to_owned()),
+            database_address: Some("10.0.0.5:5432".to_owned()),
+            external_dns: true,
+            insecure_registries: BTreeSet::from(["127.0.0.1:5000".to_owned()]),
+            ..TargetRequest::default()
+        }
+    }
+
+    fn name() -> Name {
+        "prod".parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_stays_as_it_was() {
+        let first = Settings::default().with(&request());
+        assert_eq!(first.clone().with(&TargetRequest::default()), first);
+        let moved =
+            first.clone().with(&TargetRequest { domain: Some("example.net".to_owned()), ..TargetRequest::default() });
+        assert_eq!(moved.wanted.domain.as_deref(), Some("example.net"));
+        assert_eq!(moved.wanted.gateway, first.wanted.gateway);
+    }
+
+    #[test]
+    fn no_credential_becomes_part_of_the_settings() {
+        let given =
+            TargetRequest { kubeconfig: Some("k".to_owned()), registry_credentials: Some("r".to_owned()), ..request() };
+        let kept = Settings::default().with(&given).wanted;
+        assert_eq!((kept.kubeconfig, kept.database_url, kept.registry_credentials), (None, None, None));
+    }
+
+    #[test]
+    fn another_gateway_has_another_listener() {
+        let first = Settings::default().with(&request());
+        let other = TargetRequest { gateway: Some("infra/other".to_owned()), ..TargetRequest::default() };
+        assert_eq!(first.with(&other).wanted.listener, None);
+    }
+
+    #[test]
+    fn a_server_and_databases_of_each_stack_put_each_other_out() {
+        let own =
+            Settings::default().with(&request()).with(&TargetRequest { cloudnative_pg: true, ..Default::default() });
+        assert!(own.wanted.cloudnative_pg && own.wanted.database_address.is_none());
+        assert!(own.check(&name(), false).is_ok());
+        assert!(!own.with(&request()).wanted.cloudnative_pg);
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        let wrong = TargetRequest { database_address: Some("db".to_owned()), ..TargetRequest::default() };
+        let problem = Settings::default().with(&wrong).check(&name(), false).unwrap_err().into_problem();
+        assert_eq!(problem.code, "FH1242");
+        for part in ["domain", "Gateway", "databases", "HOST:PORT"] {
+            assert!(problem.detail.contains(part), "{}", problem.detail);
+        }
+        assert!(Settings::default().with(&request()).check(&name(), true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_pods_can_t_reach_is_refused_unless_they_reach_it_elsewhere() {
+        let plain = Settings::default();
+        for host in ["127.0.0.1", "localhost", "/run/postgresql", "::1"] {
+            let refused = plain.server((host.to_owned(), 5432), 15).await.unwrap_err().into_problem();
+            assert_eq!(refused.code, "FH1243", "{host}");
+        }
+        let elsewhere = plain.with(&request()).server(("127.0.0.1".to_owned(), 5432), 15).await.unwrap();
+        let ClusterDatabases::Server { server, addresses } = elsewhere else { panic!("{elsewhere:?}") };
+        assert_eq!((server.host.as_str(), server.port), ("10.0.0.5", 5432));
+        assert_eq!(addresses, BTreeSet::from(["10.0.0.5/32".to_owned()]));
+    }
+}

@@ -1,0 +1,181 @@
+//! What a plan is about: which target, stack, definition and settings a request means. What it leaves out is as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use freehold::wire::DeployRequest;
+use freehold_graph::{Request, StackId, StackKey};
+use freehold_spec::{App, Name, StackName};
+use freehold_store::{Stack, TenantId};
+use uuid::Uuid;
+
+use super::definition::Definition;
+use super::images::{self, Wanted};
+use super::planning::parse_name;
+use super::runtime::TargetRuntime;
+use super::{Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// What a plan of a deploy or rollback is made from.
+pub(super) struct Subject {
+    pub(super) runtime: Arc<TargetRuntime>,
+    pub(super) tenant: TenantId,
+    pub(super) stack: Option<Stack>,
+    pub(super) request: Request,
+    pub(super) definition: Definition,
+    pub(super) adopt: BTreeSet<String>,
+    pub(super) delete_data: BTreeSet<String>,
+}
+
+impl Subject {
+    /// A stack that is there, made what it was once: nothing is adopted, no data is named.
+    pub(super) fn again(
+        runtime: Arc<TargetRuntime>,
+        tenant: TenantId,
+        stack: Stack,
+        request: Request,
+        definition: Definition,
+    ) -> Self {
+        let (adopt, delete_data) = (BTreeSet::new(), BTreeSet::new());
+        Self { runtime, tenant, stack: Some(stack), request, definition, adopt, delete_data }
+    }
+}
+
+impl Platform {
+    /// Finds target, definition, stack and settings for a request.
+    pub(super) async fn subject(&self, request: &DeployRequest) -> Answer<Subject> {
+        let name: StackName = request.name.parse().map_err(|error| {
+            Refusal::invalid("FH1001", format!("{:?} can't be the name of a {}: {error}", request.name, request.kind))
+                .help("choose a name like acme-corp; the customer's own name belongs into your product")
+        })?;
+        let runtime = self.targets.choose(request.target.as_deref()).await?;
+        images::refuse_wrong_kind(&runtime.target, request)?;
+        let given = request.definition.as_deref().map(Definition::read).transpose()?;
+        let app = match (&given, &request.app) {
+            (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
+                let message = format!("the definition is of app {}, not of {app}", definition.app.name.value);
+                return Err(Refusal::invalid("FH1001", message));
+            }
+            (Some(definition), _) => definition.app.name.value.clone(),
+            (None, Some(app)) => parse_name("app", app)?,
+            (None, None) => self.only_app().await?,
+        };
+        let key = StackKey { target: runtime.target.name().clone(), app, kind: request.kind, name };
+        let tenant = self.store.tenant_of(&key).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let stack = tx.stack(&key).await.map_err(store_refusal)?;
+        drop(tx);
+        let before = match stack.as_ref().filter(|stack| stack.definition.is_some()) {
+            Some(stack) => Some(self.definition_of(tenant, stack).await?),
+            None => None,
+        };
+        // In a cluster an app's new stack runs the images of its latest one, also where the definition is given with the deploy.
+        let latest = match (&before, &given, runtime.images.is_some()) {
+            (None, None, _) | (None, Some(_), true) => self.latest_of(&key).await?,
+            _ => None,
+        };
+        let mut settled = complete(request, stack.as_ref(), key, latest.as_ref())?;
+        let (definition, before) = match (given, before, &latest) {
+            (Some(given), before, _) => (given, before),
+            (None, Some(before), _) => (before, None),
+            (None, None, Some(latest)) => (self.definition_of(self.tenant_of(latest).await?, latest).await?, None),
+            (None, None, None) => {
+                let message = format!("the platform does not know app {}", settled.key.app);
+                return Err(Refusal::unknown("FH1003", message).help("give its definition: `freehold deploy DIR`"));
+            }
+        };
+        let app = &definition.app;
+        settled.artifacts.retain(|service, _| app.services.contains_key(service));
+        let wanted = Wanted { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
+        images::settle(&runtime, &wanted, &mut settled).await?;
+        Ok(Subject {
+            runtime,
+            tenant,
+            stack,
+            request: settled,
+            definition,
+            adopt: request.adopt.clone(),
+            delete_data: request.delete_data.clone(),
+        })
+    }
+
+    /// The stack that knows an app best: one on the same target before one on another.
+    async fn latest_of(&self, key: &StackKey) -> Answer<Option<Stack>> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        drop(tx);
+        let of_app = stacks.into_iter().filter(|stack| stack.key.app == key.app && stack.definition.is_some());
+        let rank =
+            |stack: &Stack| (stack.key.target == key.target, stack.verified_revision.is_some(), stack.changed_at);
+        Ok(of_app.max_by_key(rank))
+    }
+
+    async fn only_app(&self) -> Answer<Name> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let apps: BTreeSet<Name> = stacks.into_iter().map(|stack| stack.key.app).collect();
+        let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
+        match (apps.first(), apps.len()) {
+            (Some(app), 1) => Ok(app.clone()),
+            (None, _) => Err(Refusal::unknown("FH1003", "the platform does not know any app yet")
+                .help("give a definition: `freehold deploy DIR`")),
+            _ => Err(Refusal::invalid("FH1003", format!("which app? the platform knows {}", known.join(", ")))
+                .help("say it with --app")),
+        }
+    }
+
+    /// The checks that need the request: tier, stage, artifacts.
+    pub(super) fn check_request(&self, subject: &Subject) -> Answer<()> {
+        let diagnostics = freehold_check::request(&subject.definition.app, &subject.request);
+        if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
+            return Err(super::definition::invalid_definition(&diagnostics));
+        }
+        if subject.runtime.local.is_some() {
+            self.check_artifacts(&subject.definition.app, &subject.request)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// On this machine: whether what services run from is here.
+    fn check_artifacts(&self, app: &App, request: &Request) -> Answer<()> {
+        for (name, service) in &app.services {
+            match request.artifacts.get(name) {
+                Some(artifact) if !self.has_artifact(artifact) => {
+                    let message = format!("the artifact of service {name} is not here: {artifact}");
+                    let help = "deploy from the app's folder, which sends it";
+                    return Err(Refusal::invalid("FH0603", message).help(help));
+                }
+                None if service.build.is_some() => {
+                    let message = format!("service {name} has no artifact yet");
+                    let help = "deploy from the app's folder, which builds it";
+                    return Err(Refusal::invalid("FH0604", message).help(help));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills in what was left out: from the stack's last request, else (artifacts) from the app's latest stack on the same target.
+fn complete(request: &DeployRequest, stack: Option<&Stack>, key: StackKey, latest: Option<&Stack>) -> Answer<Request> {
+    let id = stack.map_or_else(|| StackId(Uuid::now_v7()), |stack| stack.id);
+    let latest = latest.filter(|latest| latest.key.target == key.target).and_then(|latest| latest.request.as_ref());
+    let mut complete = stack.and_then(|stack| stack.request.clone()).unwrap_or_else(|| empty_request(id, key));
+    if let Some(tier) = &request.tier {
+        complete.tier = Some(parse_name("tier", tier)?);
+    }
+    for (service, artifact) in latest.into_iter().flat_map(|latest| &latest.artifacts) {
+        complete.artifacts.entry(service.clone()).or_insert_with(|| artifact.clone());
+    }
+    for (service, artifact) in &request.artifacts {
+        complete.artifacts.insert(parse_name("service", service)?, artifact.clone());
+    }
+    Ok(complete)
+}
+
+/// The settings of a stack that was never deployed.
+pub(super) fn empty_request(id: StackId, key: StackKey) -> Request {
+    Request { key, id, tier: None, artifacts: BTreeMap::new(), rotations: BTreeMap::new() }
+}

@@ -1,0 +1,254 @@
+//! Targets added, changed, checked and removed.
+//!
+//! Nothing is kept of a target that can't be used: the cluster is connected to, known again by its identity, and looked at; its scratch
+//! namespace and Freehold's role on its database server are made; then facts and sealed credentials are kept in one transaction.
+
+use std::collections::BTreeMap;
+
+use freehold::wire::{self, Finding, TargetRequest};
+use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
+use freehold_graph::{SecretText, Target};
+use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
+use freehold_provider_postgres::{PostgresProvider, ensure_provisioner};
+use freehold_spec::Name;
+use freehold_store::{Credential, NewTarget, StoredTarget};
+use serde_json::Value as Json;
+use tracing::warn;
+
+use super::planning::parse_name;
+use super::runtime::{TargetRuntime, access, database_url, registry_of};
+use super::settings::{Settings, role_name, role_password};
+use super::{OPERATOR, Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// The oldest major version of PostgreSQL that databases can be on.
+const OLDEST_POSTGRES: u32 = 15;
+
+impl Platform {
+    /// All targets, this machine first.
+    pub(crate) async fn target_list(&self) -> Answer<Vec<wire::Target>> {
+        let stacks = self.stacks_of_targets().await?;
+        let local = self.targets.local().map(|local| local.target.clone());
+        let stored = self.targets.stored().await?.into_iter().map(|stored| stored.facts);
+        Ok(local.into_iter().chain(stored).map(|target| describe(&target, &stacks)).collect())
+    }
+
+    /// One target.
+    pub(crate) async fn target(&self, name: &str) -> Answer<wire::Target> {
+        let runtime = self.targets.find(&parse_name("target", name)?).await?;
+        Ok(describe(&runtime.target, &self.stacks_of_targets().await?))
+    }
+
+    async fn stacks_of_targets(&self) -> Answer<BTreeMap<Name, usize>> {
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        tx.stacks_of_targets().await.map_err(store_refusal)
+    }
+
+    /// Adds a target, or changes it.
+    pub(crate) async fn put_target(&self, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
+        let name = parse_name("target", name)?;
+        self.refuse_local(&name)?;
+        let _one = self.targets.changing.lock().await;
+        let before = self.targets.stored_one(&name).await?;
+        let mut settings = before.as_ref().map(Settings::read).transpose()?.unwrap_or_default().with(request);
+        let credentials = self.credentials(&name, before.as_ref(), request, &settings).await?;
+        settings.check(&name, credentials.contains_key(&Credential::Database))?;
+        registry_of(credentials.get(&Credential::Registry), settings.wanted.insecure_registries.clone())?;
+        let cluster = Cluster::connect(&access(credentials.get(&Credential::Kubeconfig).cloned())).await?;
+        if let Some(pinned) = before.as_ref().and_then(cluster_of)
+            && pinned.cluster != cluster.identity()
+            && !request.replace_cluster
+        {
+            let (expected, found) = (pinned.cluster.clone(), cluster.identity().to_owned());
+            let error = Refusal::from(ClusterError::WrongCluster { expected, found });
+            return Err(error.help("if it was made anew on purpose, take it with --replace-cluster"));
+        }
+        let databases = self.databases(&name, &mut settings, credentials.get(&Credential::Database)).await?;
+        self.refuse_other_databases(before.as_ref(), &databases).await?;
+        let wanted = settings.wanted(&name, databases, credentials.contains_key(&Credential::Registry));
+        let mut facts = kubernetes::discover(&cluster, &wanted).await?;
+        kubernetes::prepare(&cluster, &mut facts).await?;
+        let facts = Target::Kubernetes(Box::new(facts));
+        let settings = serde_json::to_value(&settings).unwrap_or_default();
+        let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: OPERATOR };
+        self.store.put_target(&new).await.map_err(store_refusal)?;
+        if let Some(stored) = self.targets.stored_one(&name).await? {
+            self.targets.take_in(&stored).await?;
+        }
+        Ok(describe(&facts, &self.stacks_of_targets().await?))
+    }
+
+    fn refuse_local(&self, name: &Name) -> Answer<()> {
+        if name.as_str() != "local" {
+            return Ok(());
+        }
+        Err(Refusal::invalid("FH1244", "local is the machine that a platform runs on, and can't be added or removed")
+            .help("give the cluster another name"))
+    }
+
+    /// All credentials of a target: those that were given, and those that it has and that are still meant.
+    async fn credentials(
+        &self,
+        name: &Name,
+        before: Option<&StoredTarget>,
+        request: &TargetRequest,
+        settings: &Settings,
+    ) -> Answer<BTreeMap<Credential, SecretText>> {
+        let given = [
+            (Credential::Kubeconfig, &request.kubeconfig),
+            (Credential::Database, &request.database_url),
+            (Credential::Registry, &request.registry_credentials),
+        ];
+        let mut credentials = BTreeMap::new();
+        for (credential, given) in given {
+            let text = match (given, before) {
+                (Some(text), _) => Some(SecretText::new(text.clone())),
+                (None, Some(_)) => self.store.target_credential(name, credential).await.map_err(store_refusal)?,
+                (None, None) => None,
+            };
+            let meant = credential != Credential::Database || !settings.wanted.cloudnative_pg;
+            credentials.extend(text.filter(|_| meant).map(|text| (credential, text)));
+        }
+        Ok(credentials)
+    }
+
+    /// Where the databases are; on a server, in a role of our own that is made or brought up to date.
+    async fn databases(
+        &self,
+        name: &Name,
+        settings: &mut Settings,
+        url: Option<&SecretText>,
+    ) -> Answer<ClusterDatabases> {
+        let Some(url) = url else {
+            settings.database_role = None;
+            return Ok(Settings::cloudnative_pg());
+        };
+        let admin = database_url(url)?;
+        let reached = (admin.get_host().to_owned(), admin.get_port());
+        let unusable = |error: freehold_engine::ProviderError| {
+            let message =
+                format!("the database server at {}:{} can't be used: {error}", admin.get_host(), admin.get_port());
+            Refusal::invalid("FH1243", message).help("check the URL, and that its role may make roles and databases")
+        };
+        // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
+        let probe = self.targets.workshop().postgres(admin.clone(), SecretText::new(""));
+        let version = version(&probe).await.map_err(unusable)?;
+        let role = role_name(&self.store, name).await?;
+        let password = role_password(&self.store, name).await?;
+        settings.database_role = match ensure_provisioner(&admin, &role, &password).await {
+            Ok(()) => Some(role),
+            Err(failure) => {
+                // A managed server's administrator is no superuser. All but dumps of tables under forced row-level security works.
+                warn!(target = %name, "the role of the database URL is used, for {role} could not be made: {failure}");
+                None
+            }
+        };
+        if version < OLDEST_POSTGRES {
+            let message = format!(
+                "the database server has PostgreSQL {version}, and {OLDEST_POSTGRES} is the oldest that will do"
+            );
+            return Err(Refusal::invalid("FH1243", message));
+        }
+        settings.server(reached, version).await
+    }
+
+    /// Stacks whose databases are on a server can't suddenly have them in the cluster, nor the other way round.
+    async fn refuse_other_databases(&self, before: Option<&StoredTarget>, databases: &ClusterDatabases) -> Answer<()> {
+        let Some((stored, facts)) = before.and_then(|stored| Some((stored, cluster_of(stored)?))) else {
+            return Ok(());
+        };
+        let on_server = |databases: &ClusterDatabases| matches!(databases, ClusterDatabases::Server { .. });
+        let stacks = self.stacks_of_targets().await?.get(&stored.name).copied().unwrap_or_default();
+        if stacks == 0 || on_server(&facts.databases) == on_server(databases) {
+            return Ok(());
+        }
+        let message = format!("the {stacks} stacks on {} would lose their databases: they are elsewhere", stored.name);
+        Err(Refusal::conflict("FH1241", message).help("add another target, or destroy these stacks first"))
+    }
+
+    /// Looks whether a target has what deploys need.
+    pub(crate) async fn check_target(&self, name: &str) -> Answer<Vec<Finding>> {
+        let runtime = self.targets.find(&parse_name("target", name)?).await?;
+        Ok(self.look_at(&runtime).await)
+    }
+
+    /// All that there is to say about a target itself: its cluster, its database server, its machine.
+    pub(super) async fn look_at(&self, runtime: &TargetRuntime) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if runtime.local.is_some() {
+            findings.extend(self.room());
+        }
+        if let (Some(provider), Target::Kubernetes(facts)) = (&runtime.kubernetes, &runtime.target) {
+            match provider.cluster().await {
+                Ok(cluster) => {
+                    let found = kubernetes::check(&cluster, facts).await;
+                    findings.extend(found.into_iter().map(|found| Finding {
+                        level: found.level.as_str().to_owned(),
+                        subject: found.subject,
+                        message: found.message,
+                        help: found.fix,
+                    }));
+                }
+                Err(error) => {
+                    let problem = Refusal::from(error).into_problem();
+                    let (level, subject) = ("error".to_owned(), "cluster".to_owned());
+                    findings.push(Finding { level, subject, message: problem.detail, help: problem.help });
+                }
+            }
+        }
+        findings.extend(self.database_server(runtime).await);
+        findings
+    }
+
+    /// Forgets a target that has no stacks, and removes what was made there for the platform itself.
+    pub(crate) async fn remove_target(&self, name: &str) -> Answer<()> {
+        let name = parse_name("target", name)?;
+        self.refuse_local(&name)?;
+        let _one = self.targets.changing.lock().await;
+        let runtime = self.targets.find(&name).await;
+        let Some(removed) = self.store.remove_target(&name, OPERATOR).await.map_err(store_refusal)? else {
+            return Err(runtime
+                .err()
+                .unwrap_or_else(|| Refusal::unknown("FH1240", format!("there is no target {name}"))));
+        };
+        self.targets.forget(&name);
+        // What is left of a cluster that is away holds nothing: it doesn't hinder forgetting it.
+        if let (Ok(runtime), Some(facts)) = (runtime, cluster_of(&removed))
+            && !self.targets.stored().await?.iter().filter_map(cluster_of).any(|other| other.cluster == facts.cluster)
+            && let Some(provider) = &runtime.kubernetes
+        {
+            let release = async { Ok::<_, Refusal>(kubernetes::release(&*provider.cluster().await?, facts).await?) };
+            if let Err(refusal) = release.await {
+                warn!(target = %name, "its scratch namespace is left: {}", refusal.into_problem().detail);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The major version of a server.
+async fn version(provider: &PostgresProvider) -> Result<u32, freehold_engine::ProviderError> {
+    let version = provider.server_version().await?;
+    Ok(version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default())
+}
+
+fn cluster_of(stored: &StoredTarget) -> Option<&KubernetesTarget> {
+    match &stored.facts {
+        Target::Kubernetes(facts) => Some(facts),
+        Target::Local(_) => None,
+    }
+}
+
+fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> wire::Target {
+    let (kind, facts) = match target {
+        Target::Local(facts) => ("local", serde_json::to_value(facts)),
+        Target::Kubernetes(facts) => ("kubernetes", serde_json::to_value(facts)),
+    };
+    wire::Target {
+        name: target.name().to_string(),
+        kind: kind.to_owned(),
+        domain: target.domain().to_owned(),
+        stacks: stacks.get(target.name()).copied().unwrap_or_default(),
+        facts: facts.unwrap_or(Json::Null),
+    }
+}

@@ -1,0 +1,184 @@
+//! Which targets there are, and which one a request means.
+//!
+//! This machine is one where the platform runs on it, and never changes. Clusters are kept in the store; what is known of them here
+//! is brought up to date when one is changed through this process, every few seconds for those that another process has changed,
+//! and when a target is asked for that isn't known.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use freehold_spec::Name;
+use freehold_store::{Store, StoredTarget};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::runtime::{TargetRuntime, Workshop};
+use super::{Platform, store_refusal};
+use crate::refusal::{Answer, Refusal};
+
+/// How often other processes' changes are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The targets at work.
+pub(crate) struct Targets {
+    workshop: Workshop,
+    local: Option<Arc<TargetRuntime>>,
+    clusters: RwLock<BTreeMap<Name, Arc<TargetRuntime>>>,
+    /// One change at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
+}
+
+impl Targets {
+    /// All that are kept. One that can't be used hinders neither the start nor the others.
+    pub(crate) async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Answer<Self> {
+        let local = local.map(Arc::new);
+        let targets = Self { workshop, local, clusters: RwLock::default(), changing: tokio::sync::Mutex::default() };
+        for stored in targets.stored().await? {
+            if let Err(refusal) = targets.take_in(&stored).await {
+                error!(target = %stored.name, "can't be used: {}", refusal.into_problem().detail);
+            }
+        }
+        Ok(targets)
+    }
+
+    fn store(&self) -> &Store {
+        &self.workshop.store
+    }
+
+    /// What runtimes are made with.
+    pub(super) fn workshop(&self) -> &Workshop {
+        &self.workshop
+    }
+
+    /// This machine, where the platform runs on one.
+    pub(crate) fn local(&self) -> Option<&Arc<TargetRuntime>> {
+        self.local.as_ref()
+    }
+
+    /// Those that are known by now, this machine first.
+    pub(crate) fn all(&self) -> Vec<Arc<TargetRuntime>> {
+        let clusters = self.clusters.read().unwrap_or_else(PoisonError::into_inner);
+        self.local.iter().chain(clusters.values()).cloned().collect()
+    }
+
+    /// One that is known by now.
+    pub(crate) fn known(&self, name: &Name) -> Option<Arc<TargetRuntime>> {
+        if let Some(local) = self.local.as_ref().filter(|local| local.target.name() == name) {
+            return Some(Arc::clone(local));
+        }
+        self.clusters.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// One by its name.
+    pub(crate) async fn find(&self, name: &Name) -> Answer<Arc<TargetRuntime>> {
+        if let Some(known) = self.known(name) {
+            return Ok(known);
+        }
+        match self.stored_one(name).await? {
+            Some(stored) => self.take_in(&stored).await,
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// The one that a request means: the one it names, else this machine, else the only one.
+    pub(crate) async fn choose(&self, name: Option<&str>) -> Answer<Arc<TargetRuntime>> {
+        if let Some(name) = name {
+            let parsed: Name = name.parse().map_err(|error| {
+                Refusal::invalid("FH1001", format!("{name:?} can't be the name of a target: {error}"))
+            })?;
+            return self.find(&parsed).await;
+        }
+        if let Some(local) = &self.local {
+            return Ok(Arc::clone(local));
+        }
+        let stored = self.stored().await?;
+        match stored.as_slice() {
+            [only] => self.find(&only.name).await,
+            [] => Err(Refusal::invalid("FH1240", "there is no target yet").help("add one with `freehold target add`")),
+            [..] => {
+                let names: Vec<&str> = stored.iter().map(|stored| stored.name.as_str()).collect();
+                let message = format!("which target? there are {}", names.join(", "));
+                Err(Refusal::invalid("FH1240", message).help("say it with --target"))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &Name) -> Refusal {
+        let all = self.all();
+        let names: Vec<&str> = all.iter().map(|runtime| runtime.target.name().as_str()).collect();
+        let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
+        Refusal::unknown("FH1240", format!("there is no target {name}; there are: {known}"))
+            .help("`freehold target list` shows them, `freehold target add` adds one")
+    }
+
+    /// The clusters as they are kept.
+    pub(super) async fn stored(&self) -> Answer<Vec<StoredTarget>> {
+        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
+        tx.targets().await.map_err(store_refusal)
+    }
+
+    /// One as it is kept.
+    pub(super) async fn stored_one(&self, name: &Name) -> Answer<Option<StoredTarget>> {
+        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
+        tx.target(name).await.map_err(store_refusal)
+    }
+
+    /// Works with a target as it is kept from now on.
+    pub(super) async fn take_in(&self, stored: &StoredTarget) -> Answer<Arc<TargetRuntime>> {
+        let runtime = Arc::new(self.workshop.cluster(stored).await?);
+        let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
+        // Of two that take it in at once the later state stays.
+        match clusters.get(&stored.name).filter(|known| known.changed_at > runtime.changed_at) {
+            Some(newer) => Ok(Arc::clone(newer)),
+            None => {
+                clusters.insert(stored.name.clone(), Arc::clone(&runtime));
+                Ok(runtime)
+            }
+        }
+    }
+
+    /// A target that isn't kept any more.
+    pub(super) fn forget(&self, name: &Name) -> Option<Arc<TargetRuntime>> {
+        self.clusters.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+
+    /// Takes in what other processes have changed.
+    async fn look(&self) -> Answer<()> {
+        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
+        let changes = tx.target_changes().await.map_err(store_refusal)?;
+        drop(tx);
+        for runtime in self.all() {
+            let name = runtime.target.name();
+            if runtime.changed_at.is_some() && !changes.contains_key(name) {
+                self.forget(name);
+            }
+        }
+        for (name, changed_at) in changes {
+            let fresh = self.known(&name).is_some_and(|known| known.changed_at == Some(changed_at));
+            if !fresh
+                && let Some(stored) = self.stored_one(&name).await?
+                && let Err(refusal) = self.take_in(&stored).await
+            {
+                // As it was is better than not at all, and the others are none the worse for it.
+                error!(target = %name, "its change can't be used: {}", refusal.into_problem().detail);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Platform {
+    /// Keeps the targets up to date until `stop`. For a platform that isn't the only process on its store.
+    pub(crate) async fn follow_targets(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if let Err(refusal) = self.targets.look().await {
+                warn!("the targets could not be brought up to date: {}", refusal.into_problem().detail);
+            }
+        }
+    }
+}

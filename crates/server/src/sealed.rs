@@ -1,0 +1,114 @@
+//! The provider for `store.secret`: secrets of the definition, sealed in the store. A value that is there stays; to change it is
+//! `secret set` and `secret rotate`.
+
+use async_trait::async_trait;
+use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
+use freehold_graph::{ProviderName, Resource, StackId};
+use freehold_plan::{Observation, Ownership};
+use freehold_spec::app::{Encoding, Generate};
+use freehold_store::{Store, StoreError};
+
+use crate::platform::generate_text;
+
+/// Generates secrets, and removes them.
+pub(crate) struct SealedSecrets {
+    store: Store,
+}
+
+impl SealedSecrets {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    async fn generate(&self, context: &Context, resource: &Resource) -> Result<Performed, ProviderError> {
+        let Some(generate) = generate(resource) else {
+            let message = format!("secret {} has no value, and is not generated", resource.identity);
+            return Err(ProviderError::rejected("FH1004", message));
+        };
+        let text =
+            generate_text(generate).map_err(|refusal| ProviderError::retryable(refusal.into_problem().detail))?;
+        let tenant = self.store.tenant_of(&context.key).await.map_err(failed)?;
+        let key = self.store.data_key(tenant).await.map_err(failed)?;
+        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
+        let made =
+            tx.generate_secret(&key, context.stack, &resource.identity, &text, "freehold").await.map_err(failed)?;
+        // Whoever reads it starts behind a record that waits for the disk, and what was committed before is on disk then, too.
+        tx.commit_without_waiting().await.map_err(failed)?;
+        Ok(Performed { object: Some(made.identity.to_string()), note: None })
+    }
+
+    async fn remove(&self, context: &Context, lookup: &Lookup) -> Result<Performed, ProviderError> {
+        let tenant = self.store.tenant_of(&context.key).await.map_err(failed)?;
+        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
+        tx.remove_secret(context.stack, &lookup.identity).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(Performed::default())
+    }
+}
+
+#[async_trait]
+impl Provider for SealedSecrets {
+    fn name(&self) -> ProviderName {
+        ProviderName::Store
+    }
+
+    fn concurrency(&self) -> usize {
+        4
+    }
+
+    async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
+        let tenant = match self.store.tenant_of_stack(stack).await {
+            Ok(tenant) => tenant,
+            // A stack that isn't in the store yet has no secrets.
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
+        let found = tx.secret(stack, &lookup.identity).await.map_err(failed)?;
+        Ok(found.map(|secret| Observation {
+            object: secret.identity.to_string(),
+            ownership: Ownership::Ours,
+            // How it would be generated says nothing about a value that is there.
+            body: lookup.body.clone(),
+        }))
+    }
+
+    async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
+        match task {
+            Task::Apply { resource, .. } => self.generate(context, resource).await,
+            Task::Delete { lookup, .. } => self.remove(context, lookup).await,
+            Task::Run { .. } | Task::Dump { .. } => {
+                Err(ProviderError::rejected("FH0906", "a secret can't be run or dumped"))
+            }
+        }
+    }
+
+    async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        match self.observe(stack, lookup).await? {
+            Some(_) => Ok(Readiness::Ready),
+            None => Ok(Readiness::Failed("it has no value".to_owned())),
+        }
+    }
+
+    async fn owned(&self, _stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
+        // Secrets are rows of their stack and go with it, in the transaction that ends its destroy: none can be left behind.
+        Ok(Vec::new())
+    }
+}
+
+fn generate(resource: &Resource) -> Option<Generate> {
+    let generate = resource.body.get("generate")?;
+    let bytes = u32::try_from(generate.get("bytes")?.as_integer()?).ok()?;
+    let encoding = match generate.get("encoding")?.as_text()? {
+        "hex" => Encoding::Hex,
+        _ => Encoding::Base64Url,
+    };
+    Some(Generate { bytes, encoding })
+}
+
+fn failed(error: StoreError) -> ProviderError {
+    match error {
+        StoreError::Unavailable { .. } => ProviderError::retryable(error.to_string()),
+        other => ProviderError::rejected("FH0906", other.to_string()),
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads a definition, and reports everything that is wrong with it at once, each mistake with its place.
+//!
+//! ```text
+//! source ── toml ──► spanned tree ── tables.rs ──► App
+//!                                     │  one description: keys, kinds, defaults, documentation
+//!                                     └──────────► JSON Schema
+//! ```
+//!
+//! A `Kind` is a way to read one value; `tables` puts them together. A reader never stops at a mistake:
+//! it reports it and goes on, so that one run shows them all.
+
+mod context;
+mod error;
+mod kind;
+mod number;
+mod path;
+mod reference;
+mod schema;
+mod table;
+mod tables;
+mod text;
+
+pub use error::{DecodeError, DecodeErrorKind};
+pub use schema::schema;
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::app::App;
+use crate::span::Span;
+use context::Context;
+use kind::Kind;
+
+/// What could be read of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The app, as far as it could be read; `None` if it has no name or the file's syntax is broken.
+    pub app: Option<App>,
+    /// Every mistake, in the order of the source.
+    pub errors: Vec<DecodeError>,
+    /// Paths of what is wrong and therefore not in the app, or there with its default: `service.web`, `service.web.port`.
+    pub left_out: BTreeSet<String>,
+}
+
+/// Reads a definition.
+///
+/// # Errors
+/// Every mistake in it, in the order of the source.
+pub fn decode(source: &str) -> Result<App, Vec<DecodeError>> {
+    let reading = read(source);
+    match reading.app {
+        Some(app) if reading.errors.is_empty() => Ok(app),
+        _ => Err(reading.errors),
+    }
+}
+
+/// Reads as much of a definition as can be read, so that what is right can be checked beside what is wrong.
+pub fn read(source: &str) -> Reading {
+    let (table, syntax) = DeTable::parse_recoverable(source);
+    let mut context = Context::new(source);
+    let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
+    let mut app = tables::Definition::decode(&mut context, &root);
+    let (mut errors, left_out) = context.finish();
+    if !syntax.is_empty() {
+        app = None;
+        let syntax = syntax_errors(source, &syntax);
+        errors = [syntax.clone(), believable(source, &syntax, errors)].concat();
+    }
+    errors.sort_by_key(|error| error.span);
+    if app.is_none() && errors.is_empty() {
+        let message = "the definition could not be read, and no reason was found";
+        errors.push(DecodeError::new(DecodeErrorKind::Internal, Span::default(), message));
+    }
+    Reading { app, errors, left_out }
+}
+
+fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {
+    let errors = errors.iter().map(|error| {
+        let span = context::inside(source, error.span().unwrap_or(source.len()..source.len()));
+        DecodeError::new(DecodeErrorKind::Syntax, span, format!("this isn't valid TOML: {}", error.message()))
+    });
+    let mut errors: Vec<_> = errors.collect();
+    // A slip makes the rest of its line unreadable too: the first complaint is the one to look at.
+    errors.sort_by_key(|error| error.span);
+    let lines = Lines::new(source);
+    errors.dedup_by_key(|error| lines.of(error.span));
+    errors
+}
+
+/// The mistakes that stand by themselves, not those that come from a line that could not be read.
+fn believable(source: &str, syntax: &[DecodeError], errors: Vec<DecodeError>) -> Vec<DecodeError> {
+    let lines = Lines::new(source);
+    let broken: BTreeSet<usize> = syntax.iter().map(|error| lines.of(error.span)).collect();
+    let mut errors = errors;
+    errors.retain(|error| {
+        // A value that couldn't be read is replaced by an empty one, at no place.
+        let invented = error.span.start == error.span.end;
+        !invented && error.kind != DecodeErrorKind::MissingKey && !broken.contains(&lines.of(error.span))
+    });
+    errors
+}
+
+/// Where the lines of a source begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn new(source: &str) -> Self {
+        Self(source.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    /// The line on which a place begins, from 0.
+    fn of(&self, span: Span) -> usize {
+        self.0.partition_point(|start| *start <= span.start)
+    }
+}

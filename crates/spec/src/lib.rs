@@ -1,0 +1,23 @@
+//! What people write, as values: the app's definition, and the words that name things.
+//!
+//! Everything here is parsed once, at the edge, and can't be wrong afterwards: a [`Name`] is a valid name, a
+//! [`Cpu`] is a number of millicores. Each value that a diagnostic may point at keeps its place in the source
+//! ([`Spanned`]). The crate is pure: no clock, no randomness, no I/O.
+
+pub mod app;
+pub mod decode;
+pub mod name;
+pub mod nearest;
+pub mod quantity;
+pub mod schedule;
+pub mod span;
+pub mod template;
+
+pub use app::App;
+pub use decode::{DecodeError, DecodeErrorKind, Reading, decode, read, schema};
+pub use name::{EnvName, Name, NameError, StackName};
+pub use nearest::nearest;
+pub use quantity::{Cpu, Memory, Seconds, Storage};
+pub use schedule::Schedule;
+pub use span::{Span, Spanned};
+pub use template::{Reference, Template};

@@ -1,0 +1,229 @@
+//! Prepares a server for the store: roles, database, schema. Idempotent; two processes may do it at once.
+//!
+//! The roles' passwords are derived from the master key, so nothing has to be kept. They reach the server as SCRAM
+//! verifiers, computed here: the text of a password is never in a statement, and so never in the server's log.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+
+use crate::error::StoreError;
+use crate::keys::{KeyCheck, MasterKey};
+use crate::names::StoreNames;
+use crate::quote;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Locks out other bootstraps on the same server. (`freehold` in ASCII.)
+const BOOTSTRAP_LOCK: i64 = 0x6672_6565_686f_6c64;
+
+/// How the parts of Freehold reach PostgreSQL, each in a role of its own.
+#[derive(Clone)]
+pub struct Connections {
+    /// The owner of the schema.
+    pub owner: PgConnectOptions,
+    /// For [`crate::TenantTx`].
+    pub tenant: PgConnectOptions,
+    /// For [`crate::EngineStore`].
+    pub engine: PgConnectOptions,
+    /// For the postgres provider: makes the stacks' databases and roles (CREATEDB, CREATEROLE). Connected to the
+    /// maintenance database, not to the store's.
+    pub provisioner: PgConnectOptions,
+}
+
+impl std::fmt::Debug for Connections {
+    /// Without the options: sqlx's own `Debug` shows passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connections")
+            .field("database", &self.owner.get_database())
+            .field("tenant", &self.tenant.get_username())
+            .field("engine", &self.engine.get_username())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the store knows of its master key; `None` if there is no store yet, or none that was ever sealed.
+///
+/// # Errors
+/// The server doesn't answer or lets `admin` not in.
+pub async fn key_check(admin: &PgConnectOptions, names: &StoreNames) -> Result<Option<KeyCheck>, StoreError> {
+    let failed = "look for the store";
+    let mut connection = connect(admin).await?;
+    if !exists(&mut connection, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &names.database).await? {
+        return Ok(None);
+    }
+    connection.close().await.map_err(StoreError::from_sqlx(failed))?;
+    let mut connection = connect(&admin.clone().database(&names.database)).await?;
+    let made = "SELECT to_regclass('public.' || $1) IS NOT NULL";
+    let check = if exists(&mut connection, made, "master_key").await? {
+        sqlx::query_scalar("SELECT check_value FROM public.master_key")
+            .fetch_optional(&mut connection)
+            .await
+            .map_err(StoreError::from_sqlx(failed))?
+            .map(KeyCheck)
+    } else {
+        None
+    };
+    connection.close().await.map_err(StoreError::from_sqlx(failed))?;
+    Ok(check)
+}
+
+/// Prepares the server. `admin` is a superuser, or a role with CREATEDB and CREATEROLE, connected to a database that is
+/// there (`postgres`).
+///
+/// # Errors
+/// [`StoreError::TooOld`], [`StoreError::MasterKeyWrong`], [`StoreError::Migration`], or the server doesn't answer.
+pub async fn bootstrap(
+    admin: &PgConnectOptions,
+    names: &StoreNames,
+    master: &MasterKey,
+) -> Result<Connections, StoreError> {
+    names.check()?;
+    let connections = connections(admin, names, master);
+    let mut connection = connect(admin).await?;
+    refuse_old(&mut connection).await?;
+    // A session's lock: it ends with the connection, however that ends.
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(BOOTSTRAP_LOCK)
+        .execute(&mut connection)
+        .await
+        .map_err(StoreError::from_sqlx("lock out other bootstraps"))?;
+    // Before the roles' passwords are changed to those of a wrong key.
+    if let Some(check) = key_check(admin, names).await?
+        && check != master.check()
+    {
+        return Err(StoreError::MasterKeyWrong);
+    }
+    make_roles(&mut connection, names, master).await?;
+    make_database(&mut connection, names).await?;
+    migrate(&connections.owner, names, master).await?;
+    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    Ok(connections)
+}
+
+fn connections(admin: &PgConnectOptions, names: &StoreNames, master: &MasterKey) -> Connections {
+    let role = |role: &String| {
+        let password = master.password(&format!("role {role}"));
+        admin.clone().username(role).password(password.reveal())
+    };
+    Connections {
+        owner: role(&names.owner).database(&names.database),
+        tenant: role(&names.tenant).database(&names.database),
+        engine: role(&names.engine).database(&names.database),
+        provisioner: role(&names.provisioner),
+    }
+}
+
+/// Connects, and waits a little for a server that is starting up or has no connection to spare.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let options = options.clone().log_statements(tracing::log::LevelFilter::Off);
+    let connect = tokio::time::timeout(Duration::from_secs(10), options.connect()).await;
+    let connect = connect.map_err(|_| StoreError::Unavailable("no connection within 10 s".to_owned()))?;
+    connect.map_err(StoreError::from_sqlx("connect"))
+}
+
+async fn exists(connection: &mut PgConnection, query: &'static str, name: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar(query)
+        .bind(name)
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::from_sqlx("look at what exists"))
+}
+
+async fn refuse_old(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::from_sqlx("ask for the server's version"))?;
+    let number: i32 = row.try_get(0).map_err(StoreError::from_sqlx("ask for the server's version"))?;
+    let found: String = row.try_get(1).map_err(StoreError::from_sqlx("ask for the server's version"))?;
+    if number < 150_000 { Err(StoreError::TooOld { found }) } else { Ok(()) }
+}
+
+/// Makes the roles that are missing and sets the passwords of all: whatever they were, they are the derived ones now.
+async fn make_roles(connection: &mut PgConnection, names: &StoreNames, master: &MasterKey) -> Result<(), StoreError> {
+    let known = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+    for (role, attributes) in [
+        (&names.owner, "LOGIN"),
+        (&names.tenant, "LOGIN"),
+        (&names.engine, "LOGIN"),
+        (&names.provisioner, "LOGIN CREATEDB CREATEROLE"),
+    ] {
+        let password = master.password(&format!("role {role}"));
+        let verifier = postgres_protocol::password::scram_sha_256(password.reveal().as_bytes());
+        let (role_name, verifier) = (quote::identifier(role), quote::literal(&verifier));
+        let verb = if exists(connection, known, role).await? { "ALTER" } else { "CREATE" };
+        execute(connection, "make a role", format!("{verb} ROLE {role_name} {attributes} PASSWORD {verifier}")).await?;
+    }
+    let superuser: bool = sqlx::query_scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::from_sqlx("look at the administrator's role"))?;
+    if !superuser {
+        // To give away a database, and to read the check of the master key, one has to be a member.
+        let grant = format!("GRANT {} TO CURRENT_USER", quote::identifier(&names.owner));
+        execute(connection, "become a member of the owner", grant).await?;
+    }
+    Ok(())
+}
+
+async fn make_database(connection: &mut PgConnection, names: &StoreNames) -> Result<(), StoreError> {
+    let database = quote::identifier(&names.database);
+    let known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
+    if !exists(connection, known, &names.database).await? {
+        let owner = quote::identifier(&names.owner);
+        let create = format!(
+            "CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        execute(connection, "create the store's database", create).await?;
+    }
+    let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC");
+    execute(connection, "close the store's database", revoke).await?;
+    let (tenant, engine) = (quote::identifier(&names.tenant), quote::identifier(&names.engine));
+    let grant = format!("GRANT CONNECT ON DATABASE {database} TO {tenant}, {engine}");
+    execute(connection, "open the store's database to its roles", grant).await
+}
+
+/// Brings the schema up to date as its owner, and writes down which master key it is sealed under.
+async fn migrate(owner: &PgConnectOptions, names: &StoreNames, master: &MasterKey) -> Result<(), StoreError> {
+    let mut connection = connect(owner).await?;
+    // The checksums are those of the text as it was written, so that they don't depend on the roles' names.
+    let migrations = MIGRATIONS.iter().map(|migration| Migration {
+        sql: sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(names.put_into(migration.sql.as_str()))),
+        ..migration.clone()
+    });
+    let migrator = Migrator::with_migrations(migrations.collect());
+    migrator.run_direct(None, &mut connection, false).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => {
+            StoreError::Migration(format!("a newer release of Freehold has brought it to version {version}"))
+        }
+        other => StoreError::Migration(other.to_string()),
+    })?;
+    sqlx::query("INSERT INTO master_key (check_value) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(master.check().0)
+        .execute(&mut connection)
+        .await
+        .map_err(StoreError::from_sqlx("write down the master key's check"))?;
+    let check: String = sqlx::query_scalar("SELECT check_value FROM master_key")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(StoreError::from_sqlx("check the master key"))?;
+    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    if check == master.check().0 { Ok(()) } else { Err(StoreError::MasterKeyWrong) }
+}
+
+/// Runs a statement that takes no parameters; what it is made of went through [`quote`].
+async fn execute(connection: &mut PgConnection, doing: &'static str, statement: String) -> Result<(), StoreError> {
+    connection.execute(AssertSqlSafe(statement)).await.map(|_| ()).map_err(StoreError::from_sqlx(doing))
+}
+
+/// Parses the address of a server that is there already (`--database-url`).
+///
+/// # Errors
+/// [`StoreError::Name`] if it is no `postgres://` URL. The URL isn't told, for it may hold a password.
+pub fn admin_from_url(url: &str) -> Result<PgConnectOptions, StoreError> {
+    PgConnectOptions::from_str(url).map_err(|_| StoreError::Name("the database URL".to_owned()))
+}

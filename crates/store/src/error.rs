@@ -1,0 +1,242 @@
+//! Why the store didn't do what it was asked to.
+
+use std::borrow::Cow;
+
+use freehold_engine::OperationId;
+use freehold_graph::StackId;
+use thiserror::Error;
+
+/// Why the store didn't do what it was asked to. [`StoreError::code`] is the diagnostic's code.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// PostgreSQL doesn't answer, or lets nobody in just now. What was asked may or may not have been done.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// PostgreSQL has no room left on its disk. Nothing was done.
+    #[error("the disk of the store is full: {0}")]
+    DiskFull(String),
+    /// PostgreSQL lets nobody in, because all its connections are taken. Nothing was done.
+    #[error("the store's server is out of connections: {0}")]
+    NoConnections(String),
+    /// PostgreSQL refused a statement: a defect of this program, or a schema that was tampered with.
+    #[error("the store refused to {doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// PostgreSQL's words.
+        message: String,
+    },
+    /// Something in the store can't be read: a newer release wrote it, or it was damaged.
+    #[error("{what} in the store can't be read: {message}")]
+    Unreadable {
+        /// What.
+        what: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The server is older than what Freehold needs.
+    #[error("PostgreSQL {found} is too old: Freehold needs version 15 or newer")]
+    TooOld {
+        /// The server's version.
+        found: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the store's schema could not be brought up to date: {0}")]
+    Migration(String),
+    /// The file of the master key is missing beside data that was sealed under it.
+    #[error("the master key {path} is missing, and the store holds data that is sealed under it")]
+    MasterKeyMissing {
+        /// Where it should be.
+        path: String,
+    },
+    /// The file holds another key than the one that the store was sealed under.
+    #[error("the master key is not the one that this store was sealed under")]
+    MasterKeyWrong,
+    /// The file can't be read or written, or holds no key.
+    #[error("the master key {path}: {message}")]
+    MasterKeyFile {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A sealed value doesn't open: it was changed, or moved from another row.
+    #[error("the sealed value of {what} does not open: it was changed, or it belongs to another row")]
+    Tampered {
+        /// Which.
+        what: String,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+    /// A pool's role could pass by row-level security.
+    #[error("role {role} must not be used: it {why}, so row-level security would not hold")]
+    RoleTooPowerful {
+        /// The role.
+        role: String,
+        /// What it is or has.
+        why: String,
+    },
+    /// A name for a role, a database or a schema that isn't one.
+    #[error("{0:?} is no name for a role or database of the store: use a-z, 0-9 and _, at most 63")]
+    Name(String),
+    /// Another plan was carried out since this one was made.
+    #[error("the plan is outdated: {subject} has changed since it was made")]
+    PlanOutdated {
+        /// The stack's name.
+        subject: String,
+    },
+    /// Another operation works on the stack.
+    #[error("another operation works on {subject}: {operation}")]
+    AnotherRunning {
+        /// The stack's name.
+        subject: String,
+        /// Which operation.
+        operation: OperationId,
+    },
+    /// Another stack holds a name of the outside world.
+    #[error("{scope} {name} is taken by {by}")]
+    ClaimTaken {
+        /// What kind of name: `host`, `database`.
+        scope: String,
+        /// The name.
+        name: String,
+        /// The stack that holds it.
+        holder: StackId,
+        /// Its name.
+        by: String,
+    },
+    /// The lease has passed to another process.
+    #[error("another process has taken over this operation")]
+    Fenced,
+    /// There is no such thing, for this tenant.
+    #[error("there is no {what} {name}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// No such target.
+    #[error("there is no target {0}")]
+    UnknownTarget(String),
+    /// Stacks are on the target.
+    #[error("target {target} has stacks: {}", stacks.join(", "))]
+    TargetInUse {
+        /// Which target.
+        target: String,
+        /// The stacks: `guestbook/tenant/acme`.
+        stacks: Vec<String>,
+    },
+}
+
+impl StoreError {
+    /// The diagnostic's code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooOld { .. } => "FH0502",
+            Self::Unavailable(_) => "FH0504",
+            Self::MasterKeyMissing { .. } => "FH0510",
+            Self::MasterKeyWrong => "FH0511",
+            Self::DiskFull(_) => "FH0512",
+            Self::RoleTooPowerful { .. } => "FH0513",
+            Self::NoConnections(_) => "FH0514",
+            Self::Migration(_) => "FH0515",
+            Self::Unreadable { .. } => "FH0516",
+            Self::Tampered { .. } => "FH0517",
+            Self::MasterKeyFile { .. } => "FH0518",
+            Self::Refused { .. } => "FH0519",
+            Self::Random(_) => "FH0520",
+            Self::ClaimTaken { .. } => "FH0802",
+            Self::PlanOutdated { .. } => "FH0901",
+            Self::AnotherRunning { .. } => "FH0902",
+            Self::Fenced => "FH0905",
+            Self::Name(_) => "FH1001",
+            Self::NotFound { .. } => "FH1003",
+            Self::UnknownTarget(_) => "FH1240",
+            Self::TargetInUse { .. } => "FH1241",
+        }
+    }
+
+    /// What to do next, where there is something to say.
+    pub const fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::MasterKeyMissing { .. } => {
+                Some("put the file back from its backup; without it, nothing that it sealed can be read")
+            }
+            Self::MasterKeyWrong => Some("put the right file back; a new one can't open what the old one sealed"),
+            Self::RoleTooPowerful { .. } => {
+                Some("take the attribute from the role, or let Freehold make its own roles")
+            }
+            Self::DiskFull(_) => Some("make room on the disk; what was under way continues by itself"),
+            Self::NoConnections(_) => Some("raise max_connections, or close connections that nobody needs"),
+            Self::PlanOutdated { .. } => Some("make a new plan and look at it"),
+            Self::MasterKeyFile { .. } => {
+                Some("make it a file of 32 bytes that only Freehold's user may read: mode 600")
+            }
+            Self::Unavailable(_) => Some("see that PostgreSQL runs and lets Freehold in: address, user, password"),
+            Self::AnotherRunning { .. } => Some("wait for it, follow it, or cancel it"),
+            Self::UnknownTarget(_) => {
+                Some("`freehold target list` shows those there are; add it with `freehold target add`")
+            }
+            Self::TargetInUse { .. } => Some("destroy these stacks first"),
+            Self::ClaimTaken { .. } => Some("choose another name, or destroy the stack that holds it"),
+            Self::TooOld { .. } => Some("install PostgreSQL 15 or newer, or give another server with --database-url"),
+            _ => None,
+        }
+    }
+
+    /// Makes an error of sqlx into one of the store: trouble with the connection apart from refusals.
+    pub(crate) fn from_sqlx(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |error| {
+            match sql_state(&error).as_deref() {
+                Some("53100") => return Self::DiskFull(error.to_string()),
+                Some("53300") => return Self::NoConnections(error.to_string()),
+                // A wrong password, a role or a database that isn't there: what the URL says, not what was asked.
+                Some(state) if state.starts_with("28") || state == "3D000" => {
+                    return Self::Unavailable(error.to_string());
+                }
+                _ if is_unavailable(&error) => return Self::Unavailable(error.to_string()),
+                _ => {}
+            }
+            match &error {
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                    Self::Unreadable { what: "a row", message: error.to_string() }
+                }
+                _ => Self::Refused { doing, message: error.to_string() },
+            }
+        }
+    }
+}
+
+/// Whether it is trouble with the connection or the server's state, so that trying again may help.
+pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        // 08 connection, 53 out of resources (connections, disk), 57P shutting down or starting up, 40 deadlock or
+        // serialization, 55P03 a lock that wasn't had in time, 57014 a statement that took too long.
+        sqlx::Error::Database(_) => sql_state(error).is_some_and(|code| {
+            ["08", "53", "57P", "40", "55P03", "57014", "25P0"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// The code that PostgreSQL gave the error.
+fn sql_state(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error().and_then(|database| database.code())
+}
+
+/// The name of the constraint that a statement broke, if it broke one.
+pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(database) => database.constraint(),
+        _ => None,
+    }
+}

@@ -1,0 +1,186 @@
+//! How an operation ends: its outcome, the stack's state and all that goes with it, in one transaction under the fence.
+
+use std::collections::BTreeMap;
+
+use freehold_engine::journal::{Failure, Outcome};
+use freehold_engine::{Fence, OperationId};
+use freehold_graph::StackId;
+use serde_json::json;
+
+use crate::error::StoreError;
+use crate::journal::EngineStore;
+use crate::operations::OperationState;
+use crate::row::{self, read, word};
+use crate::signals::Topic;
+use crate::tenants::TenantId;
+use crate::transaction::TenantTx;
+
+/// How an operation ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// How.
+    pub outcome: Outcome,
+    /// What people are told.
+    pub outputs: BTreeMap<String, String>,
+    /// How long each part took.
+    pub timings: serde_json::Value,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+impl EngineStore {
+    /// Ends an operation and gives its lease back. A deploy or rollback that succeeded marks its revision as verified and
+    /// lets go of the names that it no longer needs; a destroy that succeeded removes the stack and all that belongs to it,
+    /// but for operations, journal and audit. To end it again in the same way does nothing: an answer may have been lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the lease has passed to another process, or the journal has lost its end; the store doesn't answer.
+    pub async fn finish(&self, operation: OperationId, fence: Fence, end: &End) -> Result<(), StoreError> {
+        let found = "SELECT tenant_id FROM operations WHERE id = $1";
+        let tenant = sqlx::query_scalar(found)
+            .bind(operation.0)
+            .fetch_optional(self.store().engine_pool())
+            .await
+            .map_err(StoreError::from_sqlx("read an operation"))?;
+        let tenant = tenant.ok_or_else(|| StoreError::NotFound { what: "operation", name: operation.to_string() })?;
+        let mut tx = self.store().begin(TenantId(tenant)).await?;
+        if let Some(stack) = tx.finish(operation, fence, self.memory().length(operation, fence), end).await? {
+            tx.commit().await?;
+            self.store().known().forget_stack(stack);
+            self.store().signals().send(operation, Topic::Finished);
+        }
+        self.memory().forget(operation);
+        Ok(())
+    }
+}
+
+impl TenantTx<'_> {
+    /// `None` if it was ended like this before. `length` is what the journal has at least (see [`crate::journal`]).
+    async fn finish(
+        &mut self,
+        operation: OperationId,
+        fence: Fence,
+        length: i64,
+        end: &End,
+    ) -> Result<Option<StackId>, StoreError> {
+        let tenant = self.tenant().0;
+        let state = match end.outcome {
+            Outcome::Succeeded => OperationState::Succeeded,
+            Outcome::Failed => OperationState::Failed,
+            Outcome::Cancelled => OperationState::Cancelled,
+        };
+        // The operation's row first, then the lease: the same order as when a lease is acquired.
+        let row = sqlx::query(
+            "SELECT stack, purpose, state FROM operations WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .fetch_one(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read an operation"))?;
+        let now: OperationState = word("an operation", read(&row, "state")?)?;
+        if now.is_finished() {
+            return if now == state { Ok(None) } else { Err(StoreError::Fenced) };
+        }
+        let stack = StackId(read(&row, "stack")?);
+        let purpose: String = read(&row, "purpose")?;
+        let lease = sqlx::query(
+            "UPDATE leases SET holder = NULL, expires_at = clock_timestamp()
+             WHERE tenant_id = $1 AND stack = $2 AND operation = $3 AND fence = $4 AND seq >= $5",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .bind(operation.0)
+        .bind(fence.0)
+        .bind(length)
+        .execute(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("give a lease back"))?;
+        if lease.rows_affected() != 1 {
+            return Err(StoreError::Fenced);
+        }
+        self.write_end(operation, &purpose, state, end).await?;
+        if purpose == "destroy" && end.outcome == Outcome::Succeeded {
+            self.remove_stack(stack).await?;
+        } else {
+            self.settle_stack(operation, stack, end).await?;
+        }
+        Ok(Some(stack))
+    }
+
+    async fn write_end(
+        &mut self,
+        operation: OperationId,
+        purpose: &str,
+        state: OperationState,
+        end: &End,
+    ) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        let state = json!(state);
+        let state = state.as_str().unwrap_or_default();
+        let code = end.failure.as_ref().map(|failure| &failure.code);
+        sqlx::query(
+            "WITH audited AS (
+                 INSERT INTO audit (tenant_id, actor, action, stack, subject, operation, detail)
+                 SELECT tenant_id, 'freehold', $7, stack, subject, id, $8::json FROM operations
+                 WHERE tenant_id = $1 AND id = $2
+             )
+             UPDATE operations SET state = $3, finished_at = clock_timestamp(), outputs = $4::json, timings = $5::json,
+                    failure = $6::json
+             WHERE tenant_id = $1 AND id = $2",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .bind(state)
+        .bind(row::json("outputs", &end.outputs)?)
+        .bind(row::json("timings", &end.timings)?)
+        .bind(end.failure.as_ref().map(|failure| row::json("a failure", failure)).transpose()?)
+        .bind(format!("{purpose}.{state}"))
+        .bind(row::json("a line of audit", &json!({ "code": code }))?)
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("end an operation"))
+    }
+
+    /// All rows of the stack go with it: the schema's foreign keys cascade.
+    async fn remove_stack(&mut self, stack: StackId) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query("DELETE FROM stacks WHERE tenant_id = $1 AND id = $2")
+            .bind(tenant)
+            .bind(stack.0)
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::from_sqlx("remove a stack"))
+    }
+
+    async fn settle_stack(&mut self, operation: OperationId, stack: StackId, end: &End) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        let statement = if end.outcome == Outcome::Succeeded {
+            "WITH verified AS (
+                 UPDATE revisions SET verified_at = clock_timestamp()
+                 WHERE tenant_id = $1 AND stack = $2 AND operation = $3
+             ), released AS (
+                 DELETE FROM claims USING stacks
+                 WHERE claims.tenant_id = $1 AND claims.stack = $2 AND stacks.tenant_id = $1 AND stacks.id = $2
+                 AND claims.revision < stacks.revision
+             )
+             UPDATE stacks SET state = 'ready', verified_revision = revision, outputs = $4::json,
+                    changed_at = clock_timestamp()
+             WHERE tenant_id = $1 AND id = $2"
+        } else {
+            "UPDATE stacks SET state = 'failed', changed_at = clock_timestamp()
+             WHERE tenant_id = $1 AND id = $2 AND $3::uuid IS NOT NULL AND $4::json IS NOT NULL"
+        };
+        sqlx::query(statement)
+            .bind(tenant)
+            .bind(stack.0)
+            .bind(operation.0)
+            .bind(row::json("outputs", &end.outputs)?)
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::from_sqlx("settle a stack"))
+    }
+}

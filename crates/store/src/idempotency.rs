@@ -1,0 +1,104 @@
+//! Idempotency keys: a request that is repeated under the same key gets the answer of the first one, for 24 hours.
+
+use crate::error::StoreError;
+use crate::row::{document, json, read};
+use crate::transaction::TenantTx;
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// It is new, and taken by this request now (once the transaction is committed).
+    New,
+    /// The first request is still at work, or died.
+    InProgress,
+    /// The first request's answer.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        response: serde_json::Value,
+    },
+    /// The first request was another one: the key must not be used again.
+    Other,
+}
+
+impl TenantTx<'_> {
+    /// Takes a key for a request with this fingerprint, or tells what became of the first one.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn take_key(&mut self, key: &str, fingerprint: &str) -> Result<Seen, StoreError> {
+        let tenant = self.tenant().0;
+        let failed = "look for an idempotency key";
+        let taken = sqlx::query(
+            "INSERT INTO idempotency (tenant_id, key, fingerprint) VALUES ($1, $2, $3)
+             ON CONFLICT (tenant_id, key) DO NOTHING",
+        )
+        .bind(tenant)
+        .bind(key)
+        .bind(fingerprint)
+        .execute(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx(failed))?;
+        if taken.rows_affected() == 1 {
+            return Ok(Seen::New);
+        }
+        let row = sqlx::query(
+            "SELECT fingerprint, status, response::text FROM idempotency
+             WHERE tenant_id = $1 AND key = $2 AND expires_at > clock_timestamp()",
+        )
+        .bind(tenant)
+        .bind(key)
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx(failed))?;
+        let Some(row) = row else {
+            // It has expired and nobody has purged it yet.
+            self.drop_key(key).await?;
+            return Box::pin(self.take_key(key, fingerprint)).await;
+        };
+        if read::<String, _>(&row, "fingerprint")? != fingerprint {
+            return Ok(Seen::Other);
+        }
+        let (status, response): (Option<i32>, Option<String>) = (read(&row, "status")?, read(&row, "response")?);
+        match status.zip(response) {
+            Some((status, response)) => Ok(Seen::Answered {
+                status: u16::try_from(status).unwrap_or(500),
+                response: document("an answer", response)?,
+            }),
+            None => Ok(Seen::InProgress),
+        }
+    }
+
+    /// Keeps the answer of the request that took the key.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn answer_key(&mut self, key: &str, status: u16, response: &serde_json::Value) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query("UPDATE idempotency SET status = $3, response = $4::json WHERE tenant_id = $1 AND key = $2")
+            .bind(tenant)
+            .bind(key)
+            .bind(i32::from(status))
+            .bind(json("an answer", response)?)
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::from_sqlx("keep an answer"))
+    }
+
+    /// Gives a key back: the request failed before it did anything, and may be tried again.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn drop_key(&mut self, key: &str) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query("DELETE FROM idempotency WHERE tenant_id = $1 AND key = $2")
+            .bind(tenant)
+            .bind(key)
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::from_sqlx("give an idempotency key back"))
+    }
+}

@@ -1,0 +1,243 @@
+//! The journal, as the engine writes it.
+//!
+//! An append is one statement: it checks the fence, numbers the records, writes them and brings the table of resources up
+//! to date. Either all of it is there, or nothing.
+//!
+//! **An answer that was lost.** The connection may break after the server has committed and before it says so. Each append
+//! therefore carries a batch's id, and rows are unique by batch and place. The store repeats such an append once by itself,
+//! under the same id. If that isn't answered either, it tells the engine [`JournalError::Unavailable`] and remembers the id
+//! with the content: an append of the same records to the same operation under the same fence is then the same batch. A
+//! batch that meets its own rows is there, and that is a success. A process that dies in between knows nothing of it; the
+//! next one reads the journal and finds the batch, or not, as a whole.
+//!
+//! **Waiting for the disk.** What announces an effect waits until it is on the disk; what tells of one that has happened
+//! doesn't. PostgreSQL writes in order, so the next announcement, or the operation's end, brings it to the disk. A crash of the
+//! server before that loses the end of the journal, and the step is found started: it is looked at again, as after any crash.
+//! A process that survives such a crash must not write on behind the gap: each append names how long the journal was when
+//! the store last said so, and is refused if it is shorter now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freehold_engine::journal::RECORD_VERSION;
+use freehold_engine::{Fence, Journal, JournalError, OperationId, Record, StateChange};
+use freehold_graph::{Resource, ResourceId};
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::error::{broken_constraint, is_unavailable};
+use crate::memory::Memory;
+use crate::signals::Topic;
+use crate::store::Store;
+
+/// The store as the engine sees it: the journal, the leases, the queue. One for each server process.
+#[derive(Clone)]
+pub struct EngineStore {
+    store: Store,
+    holder: Arc<str>,
+    memory: Arc<Memory>,
+}
+
+impl Store {
+    /// The engine's part of the store. `holder` is the identity of this process: another one for each start.
+    pub fn engine(&self, holder: impl Into<Arc<str>>) -> EngineStore {
+        EngineStore { store: self.clone(), holder: holder.into(), memory: Arc::default() }
+    }
+}
+
+impl EngineStore {
+    /// Who takes leases.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The length of the journal behind the records; `None` if the lease has passed on, or the journal has lost its end.
+    async fn write(
+        &self,
+        operation: OperationId,
+        fence: Fence,
+        batch: Uuid,
+        records: &[String],
+        resources: &Resources,
+        wait: &str,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let length = sqlx::query(APPEND)
+            .bind(operation.0)
+            .bind(fence.0)
+            .bind(batch)
+            .bind(i16::try_from(RECORD_VERSION).unwrap_or(i16::MAX))
+            .bind(records)
+            .bind(&resources.ids)
+            .bind(&resources.types)
+            .bind(&resources.identities)
+            .bind(&resources.objects)
+            .bind(&resources.bodies)
+            .bind(&resources.dependencies)
+            .bind(&resources.states)
+            .bind(&resources.gone)
+            .bind(self.memory.length(operation, fence))
+            .bind(wait)
+            .fetch_optional(self.store.engine_pool())
+            .await?;
+        length.map(|row| row.try_get("length")).transpose()
+    }
+}
+
+const APPEND: &str = "
+    WITH held AS (
+        UPDATE leases SET seq = seq + cardinality($5::text[])
+        WHERE operation = $1 AND fence = $2 AND seq >= $14
+        RETURNING tenant_id, stack, seq, seq - cardinality($5::text[]) AS before
+    ), written AS (
+        INSERT INTO journal (tenant_id, operation, seq, batch, place, version, record)
+        SELECT held.tenant_id, $1, held.before + new.place, $3, new.place, $4, new.record::json
+        FROM held, unnest($5::text[]) WITH ORDINALITY AS new (record, place)
+    ), kept AS (
+        INSERT INTO resources (tenant_id, stack, id, type, identity, object, body, depends_on, state, operation)
+        SELECT held.tenant_id, held.stack, new.id, new.type, new.identity, new.object, new.body::json, new.depends_on::json,
+               new.state, $1
+        FROM held, unnest($6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
+                   AS new (id, type, identity, object, body, depends_on, state)
+        ON CONFLICT (tenant_id, stack, id) DO UPDATE SET
+            type = excluded.type, identity = excluded.identity, body = excluded.body, depends_on = excluded.depends_on,
+            state = excluded.state, operation = excluded.operation, changed_at = excluded.changed_at,
+            -- A change that has begun says nothing of the object: it is still the one that was there.
+            object = CASE WHEN excluded.state = 'pending' THEN resources.object ELSE excluded.object END
+    ), removed AS (
+        DELETE FROM resources USING held
+        WHERE resources.tenant_id = held.tenant_id AND resources.stack = held.stack AND resources.id = ANY ($13::text[])
+    )
+    SELECT seq AS length, set_config('synchronous_commit', $15, true) FROM held";
+
+#[async_trait]
+impl Journal for EngineStore {
+    async fn append(&self, operation: OperationId, fence: Fence, records: &[Record]) -> Result<(), JournalError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let resources = Resources::last_of(records)?;
+        let announces = records.iter().any(|record| matches!(record, Record::StepStarted { .. }));
+        let wait = if announces { "on" } else { "off" };
+        let records: Vec<String> = records.iter().map(json).collect::<Result<_, _>>()?;
+        let batch = self.memory.batch(operation, fence, &records);
+        // Before it is sent: the engine drops an append that takes too long, and comes back with the same records.
+        self.memory.doubt(operation, fence, batch, records.clone());
+        let mut written = self.write(operation, fence, batch, &records, &resources, wait).await;
+        if written.as_ref().is_err_and(is_unavailable) {
+            written = self.write(operation, fence, batch, &records, &resources, wait).await;
+        }
+        let length = match written {
+            Ok(Some(length)) => Some(length),
+            Ok(None) => return Err(JournalError::Fenced),
+            Err(error) if broken_constraint(&error) == Some("journal_batch") => None,
+            Err(error) => return Err(unavailable(error)),
+        };
+        self.memory.settle(operation, fence, batch, length);
+        self.store.signals().send(operation, Topic::Progress);
+        Ok(())
+    }
+
+    async fn load(&self, operation: OperationId) -> Result<Vec<Record>, JournalError> {
+        let rows = sqlx::query(
+            "SELECT version, record::text AS record FROM journal
+             WHERE tenant_id = (SELECT tenant_id FROM operations WHERE id = $1) AND operation = $1 ORDER BY seq",
+        )
+        .bind(operation.0)
+        .fetch_all(self.store.engine_pool())
+        .await
+        .map_err(unavailable)?;
+        self.memory.forget(operation);
+        rows.iter()
+            .map(|row| {
+                let version: i16 = row.try_get("version").map_err(unavailable)?;
+                let record: String = row.try_get("record").map_err(unavailable)?;
+                parse(version, &record)
+            })
+            .collect()
+    }
+}
+
+/// Reads a record of this release or an earlier one. There is only one version so far.
+pub(crate) fn parse(version: i16, record: &str) -> Result<Record, JournalError> {
+    if u16::try_from(version).map_or(true, |version| version > RECORD_VERSION) {
+        return Err(JournalError::Unreadable(format!(
+            "a record has version {version}, this release reads up to {RECORD_VERSION}"
+        )));
+    }
+    serde_json::from_str(record).map_err(|error| JournalError::Unreadable(error.to_string()))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {
+    serde_json::to_string(value).map_err(|error| JournalError::Unreadable(error.to_string()))
+}
+
+/// An error of PostgreSQL as the engine's traits know it. What isn't trouble with the connection won't pass by itself.
+pub(crate) fn unavailable(error: sqlx::Error) -> JournalError {
+    if is_unavailable(&error) {
+        JournalError::Unavailable(error.to_string())
+    } else {
+        JournalError::Unreadable(error.to_string())
+    }
+}
+
+/// What a batch says of resources, in columns: for each resource the last word.
+#[derive(Default)]
+struct Resources {
+    ids: Vec<String>,
+    types: Vec<String>,
+    identities: Vec<String>,
+    objects: Vec<Option<String>>,
+    bodies: Vec<String>,
+    dependencies: Vec<String>,
+    states: Vec<&'static str>,
+    gone: Vec<String>,
+}
+
+impl Resources {
+    fn last_of(records: &[Record]) -> Result<Self, JournalError> {
+        let mut last: BTreeMap<&ResourceId, &StateChange> = BTreeMap::new();
+        for record in records {
+            let (Record::StepStarted { state, .. } | Record::StepDone { state, .. }) = record else { continue };
+            match state {
+                StateChange::None => {}
+                StateChange::Pending(resource) | StateChange::Applied { resource, .. } => {
+                    last.insert(&resource.id, state);
+                }
+                StateChange::Gone(id) => {
+                    last.insert(id, state);
+                }
+            }
+        }
+        let mut columns = Self::default();
+        for (id, state) in last {
+            match state {
+                StateChange::None => {}
+                StateChange::Pending(resource) => columns.keep(resource, None, "pending")?,
+                StateChange::Applied { resource, object } => columns.keep(resource, object.clone(), "applied")?,
+                StateChange::Gone(_) => columns.gone.push(id.0.clone()),
+            }
+        }
+        Ok(columns)
+    }
+
+    fn keep(&mut self, resource: &Resource, object: Option<String>, state: &'static str) -> Result<(), JournalError> {
+        let kind = serde_json::to_value(resource.kind).map_err(|error| JournalError::Unreadable(error.to_string()))?;
+        self.ids.push(resource.id.0.clone());
+        self.types.push(kind.as_str().unwrap_or_default().to_owned());
+        self.identities.push(resource.identity.clone());
+        self.objects.push(object);
+        self.bodies.push(resource.body.to_string());
+        self.dependencies.push(json(&resource.depends_on)?);
+        self.states.push(state);
+        Ok(())
+    }
+}

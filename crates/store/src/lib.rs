@@ -1,0 +1,68 @@
+//! What Freehold keeps, in PostgreSQL.
+//!
+//! ```text
+//!   request work            an operator's listing      the engine
+//!   TenantTx                OperatorTx                 EngineStore
+//!   one tenant, read/write  all tenants, read only     queue, leases, journal, resources, events
+//!        └───── role freehold_tenant ─────┘            role freehold_engine
+//!               forced row-level security              explicit policies
+//!        └─────────────────── tables, owned by freehold_owner ──────────────────┘
+//! ```
+//!
+//! What is kept: tenants, definitions, stacks and their revisions, plans, operations, the journal, the resources that exist
+//! by it, leases, claims on outside names, sealed secrets, targets with their credentials, artifacts' hashes, events, the audit log. What isn't: the text of
+//! a secret (sealed under a data key of its tenant, [`seal`]), the master key (a file), artifacts themselves (files).
+//!
+//! Always: a tenant's rows are reached only through [`TenantTx`], which names the tenant for the length of one transaction;
+//! nothing that a person wrote is spliced into SQL (identifiers go through [`quote`]).
+
+pub mod artifacts;
+pub mod audit;
+pub mod bootstrap;
+pub mod claims;
+pub mod definitions;
+pub mod enqueue;
+pub mod error;
+pub mod events;
+pub mod finish;
+pub mod idempotency;
+pub mod journal;
+pub mod keys;
+pub mod leases;
+mod memory;
+pub mod names;
+pub mod operations;
+pub mod plans;
+mod quote;
+pub mod resources;
+pub mod revisions;
+mod row;
+pub mod seal;
+pub mod secrets;
+pub mod settings;
+pub mod signals;
+pub mod stacks;
+pub mod store;
+pub mod targets;
+pub mod tenants;
+pub mod transaction;
+
+pub use bootstrap::{Connections, bootstrap, key_check};
+pub use claims::Claim;
+pub use enqueue::NewOperation;
+pub use error::StoreError;
+pub use finish::End;
+pub use journal::EngineStore;
+pub use keys::{KeyCheck, MasterKey};
+pub use names::StoreNames;
+pub use operations::{Operation, OperationState, Waiting};
+pub use resources::{ResourceState, StoredResource};
+pub use revisions::Revision;
+pub use seal::DataKey;
+pub use secrets::{SecretDigests, SecretSummary};
+pub use signals::{Signal, Topic};
+pub use stacks::{Stack, StackState};
+pub use store::Store;
+pub use targets::{Credential, NewTarget, StoredTarget};
+pub use tenants::{PLATFORM, TenantId};
+pub use transaction::{OperatorTx, TenantTx};

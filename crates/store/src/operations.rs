@@ -1,0 +1,340 @@
+//! Operations: executions of plans. How one begins is in [`crate::enqueue`], how it ends in [`crate::finish`].
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use freehold_engine::journal::Failure;
+use freehold_engine::{OperationId, Record};
+use freehold_graph::StackId;
+use freehold_plan::Plan;
+use freehold_spec::Name;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+
+use crate::error::StoreError;
+use crate::journal::{self, EngineStore};
+use crate::row::{document, read, word};
+use crate::signals::Topic;
+use crate::store::Store;
+use crate::tenants::TenantId;
+use crate::transaction::{OperatorTx, TenantTx};
+
+/// How far an operation has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationState {
+    /// It waits to be taken up.
+    Queued,
+    /// A process works on it, or died doing so.
+    Running,
+    /// It is done and verified.
+    Succeeded,
+    /// Something failed.
+    Failed,
+    /// Somebody asked it to stop, and it did.
+    Cancelled,
+}
+
+impl OperationState {
+    /// Whether nothing more will happen.
+    pub fn is_finished(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// An operation as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its identity.
+    pub id: OperationId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which stack it works on.
+    pub stack: StackId,
+    /// The stack's name: `guestbook/tenant/acme`.
+    pub subject: String,
+    /// What it carries out.
+    pub plan: Plan,
+    /// How far it has got.
+    pub state: OperationState,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// The key that the request came with.
+    pub idempotency_key: Option<String>,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When it was first taken up.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When somebody asked it to stop, and who.
+    pub cancel: Option<(DateTime<Utc>, String)>,
+    /// What people are told.
+    pub outputs: BTreeMap<String, String>,
+    /// How long each part took, as the server keeps it.
+    pub timings: serde_json::Value,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// An operation that waits for somebody to take it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub operation: OperationId,
+    /// The target that it works on.
+    pub target: Name,
+}
+
+// The same columns for every query, so that one function reads them all.
+macro_rules! select_operations {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, tenant_id, stack, subject, plan::text, state, requested_by, idempotency_key, created_at,
+                    started_at, finished_at, cancel_requested_at, cancel_requested_by, outputs::text, timings::text,
+                    failure::text
+             FROM operations ",
+            $rest
+        )
+    };
+}
+
+impl TenantTx<'_> {
+    /// An operation of the tenant.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn operation(&mut self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(select_operations!("WHERE tenant_id = $1 AND id = $2"))
+            .bind(tenant)
+            .bind(id.0)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("read an operation"))?;
+        row.as_ref().map(operation).transpose()
+    }
+
+    /// The operations on a stack, newest first; also those on one that is gone.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn operations(&mut self, stack: StackId, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        let tenant = self.tenant().0;
+        let rows = sqlx::query(select_operations!(
+            "WHERE tenant_id = $1 AND stack = $2 ORDER BY created_at DESC, id DESC LIMIT $3"
+        ))
+        .bind(tenant)
+        .bind(stack.0)
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("list the operations"))?;
+        rows.iter().map(operation).collect()
+    }
+
+    /// An operation's journal behind the record `after` (0: all of it): number, time and record.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a record can't be read.
+    pub async fn journal(
+        &mut self,
+        operation: OperationId,
+        after: u64,
+    ) -> Result<Vec<(u64, DateTime<Utc>, Record)>, StoreError> {
+        let tenant = self.tenant().0;
+        let rows = sqlx::query(
+            "SELECT seq, at, version, record::text FROM journal
+             WHERE tenant_id = $1 AND operation = $2 AND seq > $3 ORDER BY seq",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .bind(crate::row::bigint(after))
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read a journal"))?;
+        rows.iter()
+            .map(|row| {
+                let (version, record): (i16, String) = (read(row, "version")?, read(row, "record")?);
+                let record = journal::parse(version, &record)
+                    .map_err(|error| StoreError::Unreadable { what: "a journal", message: error.to_string() })?;
+                Ok((crate::row::number(row, "seq")?, read(row, "at")?, record))
+            })
+            .collect()
+    }
+}
+
+impl OperatorTx<'_> {
+    /// The last operations over all stacks, newest first.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn operations(&mut self, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        let rows = sqlx::query(select_operations!("ORDER BY created_at DESC, id DESC LIMIT $1"))
+            .bind(i64::from(limit))
+            .fetch_all(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("list the operations"))?;
+        rows.iter().map(operation).collect()
+    }
+
+    /// An operation of any tenant.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn operation(&mut self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        let row = sqlx::query(select_operations!("WHERE id = $1"))
+            .bind(id.0)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("read an operation"))?;
+        row.as_ref().map(operation).transpose()
+    }
+}
+
+impl OperatorTx<'_> {
+    /// The operation that a request under this idempotency key has begun, for as long as keys are kept.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn operation_of_key(&mut self, key: &str) -> Result<Option<OperationId>, StoreError> {
+        let id = sqlx::query_scalar(
+            "SELECT id FROM operations WHERE idempotency_key = $1
+             AND created_at > clock_timestamp() - interval '24 hours' ORDER BY created_at DESC LIMIT 1",
+        )
+        .bind(key)
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("look for an operation"))?;
+        Ok(id.map(OperationId))
+    }
+}
+
+impl Store {
+    /// Asks an operation to stop. Asking again, or asking one that has ended, does nothing. Tells its state.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; the store doesn't answer.
+    pub async fn request_cancel(
+        &self,
+        tenant: TenantId,
+        id: OperationId,
+        by: &str,
+    ) -> Result<OperationState, StoreError> {
+        let mut tx = self.begin(tenant).await?;
+        let row = sqlx::query(
+            "UPDATE operations SET
+                 cancel_requested_at = CASE WHEN finished_at IS NULL THEN coalesce(cancel_requested_at, clock_timestamp())
+                                            ELSE cancel_requested_at END,
+                 cancel_requested_by = CASE WHEN finished_at IS NULL THEN coalesce(cancel_requested_by, $3)
+                                            ELSE cancel_requested_by END
+             WHERE tenant_id = $1 AND id = $2 RETURNING state",
+        )
+        .bind(tenant.0)
+        .bind(id.0)
+        .bind(crate::row::plain(by))
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(StoreError::from_sqlx("ask an operation to stop"))?;
+        let row = row.ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })?;
+        let state: OperationState = word("an operation", read(&row, "state")?)?;
+        tx.commit().await?;
+        if !state.is_finished() {
+            self.signals().send(id, Topic::Cancel);
+        }
+        Ok(state)
+    }
+}
+
+impl EngineStore {
+    /// An operation, of whatever tenant.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; the store doesn't answer.
+    pub async fn operation(&self, id: OperationId) -> Result<Operation, StoreError> {
+        let row = sqlx::query(select_operations!("WHERE id = $1"))
+            .bind(id.0)
+            .fetch_optional(self.store().engine_pool())
+            .await
+            .map_err(StoreError::from_sqlx("read an operation"))?;
+        let row = row.ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })?;
+        operation(&row)
+    }
+
+    /// The operations that wait for somebody: not finished, and nobody holds their stack's lease. Oldest first. Who takes one
+    /// up acquires its lease; only one process gets it.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT operations.id, operations.target FROM operations
+             JOIN leases ON leases.tenant_id = operations.tenant_id AND leases.stack = operations.stack
+             WHERE operations.state IN ('queued', 'running')
+             AND (leases.holder IS NULL OR leases.expires_at <= clock_timestamp())
+             ORDER BY operations.created_at",
+        )
+        .fetch_all(self.store().engine_pool())
+        .await
+        .map_err(StoreError::from_sqlx("look at the queue"))?;
+        let waiting = |row: &PgRow| {
+            Ok(Waiting {
+                operation: OperationId(read(row, "id")?),
+                target: word("an operation", read(row, "target")?)?,
+            })
+        };
+        rows.iter().map(waiting).collect()
+    }
+
+    /// The operation that works on a stack, or waits to.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn running_of(&self, stack: StackId) -> Result<Option<OperationId>, StoreError> {
+        let id = sqlx::query_scalar("SELECT id FROM operations WHERE stack = $1 AND state IN ('queued', 'running')")
+            .bind(stack.0)
+            .fetch_optional(self.store().engine_pool())
+            .await
+            .map_err(StoreError::from_sqlx("look at the queue"))?;
+        Ok(id.map(OperationId))
+    }
+
+    /// Whether somebody asked the operation to stop.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; the store doesn't answer.
+    pub async fn is_cancel_requested(&self, id: OperationId) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT cancel_requested_at IS NOT NULL FROM operations WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(self.store().engine_pool())
+            .await
+            .map_err(StoreError::from_sqlx("look for a request to stop"))?
+            .ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })
+    }
+}
+
+fn operation(row: &PgRow) -> Result<Operation, StoreError> {
+    let what = "an operation";
+    let outputs: Option<String> = read(row, "outputs")?;
+    let timings: Option<String> = read(row, "timings")?;
+    let failure: Option<String> = read(row, "failure")?;
+    let cancel_at: Option<DateTime<Utc>> = read(row, "cancel_requested_at")?;
+    let cancel_by: Option<String> = read(row, "cancel_requested_by")?;
+    Ok(Operation {
+        id: OperationId(read(row, "id")?),
+        tenant: TenantId(read(row, "tenant_id")?),
+        stack: StackId(read(row, "stack")?),
+        subject: read(row, "subject")?,
+        plan: document("an operation's plan", read(row, "plan")?)?,
+        state: word(what, read(row, "state")?)?,
+        requested_by: read(row, "requested_by")?,
+        idempotency_key: read(row, "idempotency_key")?,
+        created_at: read(row, "created_at")?,
+        started_at: read(row, "started_at")?,
+        finished_at: read(row, "finished_at")?,
+        cancel: cancel_at.map(|at| (at, cancel_by.unwrap_or_default())),
+        outputs: outputs.map_or(Ok(BTreeMap::new()), |json| document("an operation's outputs", json))?,
+        timings: timings.map_or(Ok(serde_json::Value::Null), |json| document("an operation's timings", json))?,
+        failure: failure.map(|json| document("an operation's failure", json)).transpose()?,
+    })
+}

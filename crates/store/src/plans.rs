@@ -1,0 +1,78 @@
+//! Plans that wait for somebody to say yes. They expire after 24 hours.
+
+use freehold_plan::Plan;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::journal::EngineStore;
+use crate::row::{document, json, read};
+use crate::transaction::{OperatorTx, TenantTx};
+
+impl TenantTx<'_> {
+    /// Keeps a plan.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn keep_plan(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query(
+            "INSERT INTO plans (tenant_id, id, stack, plan) VALUES ($1, $2, $3, $4::json) ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant)
+        .bind(plan.id)
+        .bind(plan.stack.0)
+        .bind(json("a plan", plan)?)
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("keep a plan"))
+    }
+
+    /// A plan that was kept and hasn't expired.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn plan(&mut self, id: Uuid) -> Result<Option<Plan>, StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(
+            "SELECT plan::text FROM plans WHERE tenant_id = $1 AND id = $2 AND expires_at > clock_timestamp()",
+        )
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read a plan"))?;
+        row.map(|row| document("a plan", read(&row, "plan")?)).transpose()
+    }
+}
+
+impl OperatorTx<'_> {
+    /// A plan of any tenant that was kept and hasn't expired.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn plan(&mut self, id: Uuid) -> Result<Option<Plan>, StoreError> {
+        let row = sqlx::query("SELECT plan::text FROM plans WHERE id = $1 AND expires_at > clock_timestamp()")
+            .bind(id)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("read a plan"))?;
+        row.map(|row| document("a plan", read(&row, "plan")?)).transpose()
+    }
+}
+
+impl EngineStore {
+    /// Removes plans and idempotency keys that have expired. Tells how many.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn purge_expired(&self) -> Result<u64, StoreError> {
+        // Without a WHERE: the engine's policy lets it see, and so delete, what has expired and nothing else.
+        let mut purged = 0;
+        for statement in ["DELETE FROM plans", "DELETE FROM idempotency"] {
+            let done = sqlx::query(statement).execute(self.store().engine_pool()).await;
+            purged += done.map_err(StoreError::from_sqlx("remove what has expired"))?.rows_affected();
+        }
+        Ok(purged)
+    }
+}

@@ -1,0 +1,62 @@
+//! The resources that exist (or may exist) by a stack's journal. Written with the journal only ([`crate::journal`]).
+
+use freehold_graph::{Resource, ResourceId, StackId};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+
+use crate::error::StoreError;
+use crate::row::{document, read, word};
+use crate::transaction::TenantTx;
+
+/// How far a resource has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceState {
+    /// A creation or change has begun: it may exist, and may be like this.
+    Pending,
+    /// It exists and is like this.
+    Applied,
+}
+
+/// A resource as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResource {
+    /// With the body as last applied, or as it is being applied.
+    pub resource: Resource,
+    /// The object's identity, where there is one.
+    pub object: Option<String>,
+    /// How far it has got.
+    pub state: ResourceState,
+}
+
+impl TenantTx<'_> {
+    /// A stack's resources, by id.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn resources(&mut self, stack: StackId) -> Result<Vec<StoredResource>, StoreError> {
+        let tenant = self.tenant().0;
+        let rows = sqlx::query(
+            "SELECT id, type, identity, object, body::text, depends_on::text, state
+             FROM resources WHERE tenant_id = $1 AND stack = $2 ORDER BY id",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read a stack's resources"))?;
+        rows.iter().map(resource).collect()
+    }
+}
+
+fn resource(row: &PgRow) -> Result<StoredResource, StoreError> {
+    let what = "a resource";
+    let resource = Resource {
+        id: ResourceId(read(row, "id")?),
+        kind: word(what, read(row, "type")?)?,
+        identity: read(row, "identity")?,
+        body: document(what, read(row, "body")?)?,
+        depends_on: document(what, read(row, "depends_on")?)?,
+    };
+    Ok(StoredResource { resource, object: read(row, "object")?, state: word(what, read(row, "state")?)? })
+}

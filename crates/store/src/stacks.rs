@@ -1,0 +1,227 @@
+//! Stacks: one running instance of an app each.
+
+use chrono::{DateTime, Utc};
+use freehold_engine::OperationId;
+use freehold_graph::{Request, StackId, StackKey};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+use crate::error::{StoreError, broken_constraint};
+use crate::row::{self, document, number, read, word};
+use crate::transaction::{OperatorTx, TenantTx};
+
+/// What a stack is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StackState {
+    /// Only named so far: a secret was set before the first deploy.
+    New,
+    /// An operation makes it what it should be.
+    Deploying,
+    /// Its last operation succeeded.
+    Ready,
+    /// Its last operation didn't.
+    Failed,
+    /// An operation takes it away.
+    Destroying,
+    /// Its services are stopped, its data is kept.
+    Suspended,
+}
+
+/// A stack as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its identity.
+    pub id: StackId,
+    /// Its name.
+    pub key: StackKey,
+    /// What it is doing.
+    pub state: StackState,
+    /// How many plans were carried out: 0 for a new one.
+    pub generation: u64,
+    /// Its last revision; 0 before the first.
+    pub revision: u64,
+    /// The last one that was ready.
+    pub verified_revision: Option<u64>,
+    /// The hash of its definition.
+    pub definition: Option<String>,
+    /// The last request: what sticks.
+    pub request: Option<Request>,
+    /// What people were told when it was last ready.
+    pub outputs: BTreeMap<String, String>,
+    /// The operation that works on it, or waits to.
+    pub operation: Option<OperationId>,
+    /// When it was first named.
+    pub created_at: DateTime<Utc>,
+    /// When an operation last began or ended.
+    pub changed_at: DateTime<Utc>,
+}
+
+// The same columns for every query, so that one function reads them all.
+macro_rules! select_stacks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, target, app, kind, name, state, generation, revision, verified_revision, definition,
+                    request::text, outputs::text, created_at, changed_at,
+                    (SELECT operations.id FROM operations WHERE operations.tenant_id = stacks.tenant_id
+                     AND operations.stack = stacks.id AND operations.state IN ('queued', 'running')) AS operation
+             FROM stacks ",
+            $rest
+        )
+    };
+}
+
+impl TenantTx<'_> {
+    /// A stack by its name.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn stack(&mut self, key: &StackKey) -> Result<Option<Stack>, StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(select_stacks!(
+            "WHERE tenant_id = $1 AND target = $2 AND app = $3 AND kind = $4 AND name = $5"
+        ))
+        .bind(tenant)
+        .bind(key.target.as_str())
+        .bind(key.app.as_str())
+        .bind(key.kind.as_str())
+        .bind(key.name.as_str())
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read a stack"))?;
+        row.as_ref().map(stack).transpose()
+    }
+
+    /// A stack by its identity.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn stack_by_id(&mut self, id: StackId) -> Result<Option<Stack>, StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(select_stacks!("WHERE tenant_id = $1 AND id = $2"))
+            .bind(tenant)
+            .bind(id.0)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("read a stack"))?;
+        row.as_ref().map(stack).transpose()
+    }
+
+    /// The tenant's stacks, by name.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn stacks(&mut self) -> Result<Vec<Stack>, StoreError> {
+        let tenant = self.tenant().0;
+        let rows = sqlx::query(select_stacks!("WHERE tenant_id = $1 ORDER BY target, app, kind, name"))
+            .bind(tenant)
+            .fetch_all(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("list the stacks"))?;
+        rows.iter().map(stack).collect()
+    }
+
+    /// Sees to it that a stack is named, and tells its identity: for what is kept with a stack before its first deploy.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn name_stack(&mut self, key: &StackKey) -> Result<StackId, StoreError> {
+        self.lock_stack(key, StackId(Uuid::now_v7())).await.map(|(id, _)| id)
+    }
+
+    /// Changes what sticks, for the next plan: the rotations of credentials. Plans that were made before are outdated by it: carried out,
+    /// they would undo it. And so is a change that was thought out before another one.
+    ///
+    /// # Errors
+    /// [`StoreError::PlanOutdated`] if the stack is not what it was any more; the store doesn't answer.
+    pub async fn set_request(&mut self, before: &Stack, request: &Request) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        let changed = sqlx::query(
+            "UPDATE stacks SET request = $3::json, generation = generation + 1, changed_at = clock_timestamp()
+             WHERE tenant_id = $1 AND id = $2 AND generation = $4",
+        )
+        .bind(tenant)
+        .bind(before.id.0)
+        .bind(row::json("a request", request)?)
+        .bind(row::bigint(before.generation))
+        .execute(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("change a stack's settings"))?;
+        match changed.rows_affected() {
+            0 => Err(StoreError::PlanOutdated { subject: before.key.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the stack's row if there is none, locks it, and tells its identity and generation.
+    pub(crate) async fn lock_stack(&mut self, key: &StackKey, new: StackId) -> Result<(StackId, u64), StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(
+            "WITH stack AS (
+                 INSERT INTO stacks (tenant_id, id, target, app, kind, name) VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (tenant_id, target, app, kind, name) DO UPDATE SET changed_at = stacks.changed_at
+                 RETURNING id, generation
+             ), lease AS (
+                 INSERT INTO leases (tenant_id, stack) SELECT $1, id FROM stack WHERE generation = 0 ON CONFLICT DO NOTHING
+             )
+             SELECT id, generation FROM stack",
+        )
+        .bind(tenant)
+        .bind(new.0)
+        .bind(key.target.as_str())
+        .bind(key.app.as_str())
+        .bind(key.kind.as_str())
+        .bind(key.name.as_str())
+        .fetch_one(self.connection())
+        .await
+        .map_err(|error| match broken_constraint(&error) {
+            Some("stacks_target") => StoreError::UnknownTarget(key.target.to_string()),
+            _ => StoreError::from_sqlx("name a stack")(error),
+        })?;
+        Ok((StackId(read(&row, "id")?), number(&row, "generation")?))
+    }
+}
+
+impl OperatorTx<'_> {
+    /// All stacks that were ever deployed, by name.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn stacks(&mut self) -> Result<Vec<Stack>, StoreError> {
+        let rows = sqlx::query(select_stacks!("WHERE generation > 0 ORDER BY target, app, kind, name"))
+            .fetch_all(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("list the stacks"))?;
+        rows.iter().map(stack).collect()
+    }
+}
+
+fn stack(row: &PgRow) -> Result<Stack, StoreError> {
+    let what = "a stack";
+    let key = StackKey {
+        target: word(what, read(row, "target")?)?,
+        app: word(what, read(row, "app")?)?,
+        kind: word(what, read(row, "kind")?)?,
+        name: word(what, read(row, "name")?)?,
+    };
+    let request: Option<String> = read(row, "request")?;
+    let outputs: Option<String> = read(row, "outputs")?;
+    let verified: Option<i64> = read(row, "verified_revision")?;
+    let operation: Option<Uuid> = read(row, "operation")?;
+    Ok(Stack {
+        id: StackId(read(row, "id")?),
+        key,
+        state: word(what, read(row, "state")?)?,
+        generation: number(row, "generation")?,
+        revision: number(row, "revision")?,
+        verified_revision: verified.map(i64::unsigned_abs),
+        definition: read(row, "definition")?,
+        request: request.map(|json| document("a stack's request", json)).transpose()?,
+        outputs: outputs.map_or(Ok(BTreeMap::new()), |json| document("a stack's outputs", json))?,
+        operation: operation.map(OperationId),
+        created_at: read(row, "created_at")?,
+        changed_at: read(row, "changed_at")?,
+    })
+}

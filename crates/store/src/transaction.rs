@@ -1,0 +1,94 @@
+//! The doors to the tenants' tables: [`TenantTx`] for request work, [`OperatorTx`] for listings over all tenants.
+//!
+//! Both set a variable for the length of their transaction only, which the policies of row-level security look at. What a
+//! pooled connection carries over to the next user is therefore nothing.
+
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use crate::error::StoreError;
+use crate::store::Store;
+use crate::tenants::TenantId;
+
+/// A transaction that sees and changes one tenant's rows. Dropped without [`TenantTx::commit`], it changes nothing.
+pub struct TenantTx<'a> {
+    transaction: Transaction<'a, Postgres>,
+    tenant: TenantId,
+}
+
+impl TenantTx<'_> {
+    /// Whose rows.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Makes what was done lasting.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if there was no answer: it may or may not have been done.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await.map_err(StoreError::from_sqlx("commit"))
+    }
+
+    /// Commits without waiting for the disk. For what is of no use without a later commit that does wait: a kept plan, a
+    /// definition, an idempotency key. PostgreSQL writes in order, so that commit brings this one to the disk as well; a crash
+    /// in between loses it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if there was no answer: it may or may not have been done.
+    pub async fn commit_without_waiting(mut self) -> Result<(), StoreError> {
+        sqlx::query("SET LOCAL synchronous_commit = off")
+            .execute(&mut *self.transaction)
+            .await
+            .map_err(StoreError::from_sqlx("commit without waiting"))?;
+        self.commit().await
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+/// A transaction that sees the rows of all tenants and changes none: for an operator's listings, who may see them by the
+/// server's authorization.
+pub struct OperatorTx<'a> {
+    transaction: Transaction<'a, Postgres>,
+}
+
+impl OperatorTx<'_> {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+impl Store {
+    /// Begins a transaction on one tenant's rows.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn begin(&self, tenant: TenantId) -> Result<TenantTx<'static>, StoreError> {
+        let mut transaction = self.tenant_pool().begin().await.map_err(StoreError::from_sqlx("begin a transaction"))?;
+        sqlx::query("SELECT set_config('freehold.tenant_id', $1, true)")
+            .bind(tenant.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::from_sqlx("name the tenant"))?;
+        Ok(TenantTx { transaction, tenant })
+    }
+
+    /// Begins a look at the rows of all tenants.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn begin_operator(&self) -> Result<OperatorTx<'static>, StoreError> {
+        let mut transaction = self
+            .tenant_pool()
+            .begin_with("BEGIN READ ONLY")
+            .await
+            .map_err(StoreError::from_sqlx("begin a transaction"))?;
+        sqlx::query("SELECT set_config('freehold.operator', 'on', true)")
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::from_sqlx("name the operator"))?;
+        Ok(OperatorTx { transaction })
+    }
+}

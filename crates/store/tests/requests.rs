@@ -1,0 +1,118 @@
+//! What requests need around operations: kept plans, idempotency keys, events, artifacts, facts.
+
+use chrono::{TimeDelta, Utc};
+use freehold_store::Signal;
+use freehold_store::Topic;
+use freehold_store::audit::AuditEntry;
+use freehold_store::idempotency::Seen;
+use serde_json::json;
+use sqlx::Executor;
+
+use crate::fixture::{Fixture, deploy};
+
+#[tokio::test]
+async fn a_plan_is_kept_for_its_tenant_until_it_expires() {
+    let fixture = Fixture::new().await;
+    let (acme, globex) = (fixture.tenant("acme").await, fixture.tenant("globex").await);
+    let plan = deploy("acme", 0);
+    let mut tx = fixture.store.begin(acme).await.unwrap();
+    tx.keep_plan(&plan).await.unwrap();
+    tx.keep_plan(&deploy("acme", 0)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(fixture.store.begin(acme).await.unwrap().plan(plan.id).await.unwrap(), Some(plan.clone()));
+    assert_eq!(fixture.store.begin(globex).await.unwrap().plan(plan.id).await.unwrap(), None);
+    let engine = fixture.engine("server");
+    assert_eq!(engine.purge_expired().await.unwrap(), 0);
+    let expire = format!("UPDATE plans SET expires_at = clock_timestamp() WHERE id = '{}'", plan.id);
+    fixture.superuser().await.execute(sqlx::AssertSqlSafe(expire)).await.unwrap();
+    assert_eq!(fixture.store.begin(acme).await.unwrap().plan(plan.id).await.unwrap(), None);
+    assert_eq!(engine.purge_expired().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_ones_answer() {
+    let fixture = Fixture::new().await;
+    let tenant = fixture.tenant("acme").await;
+    let take = async |fingerprint: &str| {
+        let mut tx = fixture.store.begin(tenant).await.unwrap();
+        let seen = tx.take_key("key", fingerprint).await.unwrap();
+        tx.commit().await.unwrap();
+        seen
+    };
+    assert_eq!(take("a").await, Seen::New);
+    assert_eq!(take("a").await, Seen::InProgress);
+    let mut tx = fixture.store.begin(tenant).await.unwrap();
+    tx.answer_key("key", 202, &json!({ "operation": 1 })).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(take("a").await, Seen::Answered { status: 202, response: json!({ "operation": 1 }) });
+    assert_eq!(take("b").await, Seen::Other);
+    // The same key of another tenant is another key.
+    let globex = fixture.tenant("globex").await;
+    assert_eq!(fixture.store.begin(globex).await.unwrap().take_key("key", "b").await.unwrap(), Seen::New);
+    fixture.superuser().await.execute("UPDATE idempotency SET expires_at = clock_timestamp()").await.unwrap();
+    assert_eq!(take("b").await, Seen::New);
+}
+
+#[tokio::test]
+async fn events_are_replayed_from_where_a_stream_broke() {
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine("server");
+    let (_, operation, _) = fixture.running("acme", &engine).await;
+    let mut heard = fixture.store.signals_from_now();
+    let numbers = engine.append_events(operation, &[json!({ "n": 1 }), json!({ "n": 2 })]).await.unwrap();
+    assert!(numbers[0] < numbers[1]);
+    assert_eq!(heard.recv().await.unwrap(), Signal { operation, topic: Topic::Progress });
+    engine.append_events(operation, &[json!({ "n": 3 })]).await.unwrap();
+    let tenant = fixture.tenant("acme").await;
+    let mut tx = fixture.store.begin(tenant).await.unwrap();
+    let events: Vec<_> = tx.events(operation, numbers[0]).await.unwrap().into_iter().map(|kept| kept.event).collect();
+    assert_eq!(events, [json!({ "n": 2 }), json!({ "n": 3 })]);
+    assert_eq!(tx.events(operation, 0).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn only_artifacts_that_no_revision_wants_are_unused() {
+    let fixture = Fixture::new().await;
+    let tenant = fixture.tenant("acme").await;
+    let (wanted, unused) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let mut tx = fixture.store.begin(tenant).await.unwrap();
+    tx.keep_artifact(&wanted, 12).await.unwrap();
+    tx.keep_artifact(&unused, 34).await.unwrap();
+    assert_eq!(tx.artifact(&unused).await.unwrap().unwrap().size, 34);
+    tx.commit().await.unwrap();
+    fixture.deployed("acme").await;
+    let engine = fixture.engine("server");
+    let soon = Utc::now() + TimeDelta::minutes(1);
+    assert_eq!(engine.unused_artifacts(Utc::now() - TimeDelta::days(1)).await.unwrap(), Vec::<String>::new());
+    assert_eq!(engine.unused_artifacts(soon).await.unwrap(), std::slice::from_ref(&unused));
+    assert!(!engine.forget_artifact(&unused, Utc::now() - TimeDelta::days(1)).await.unwrap());
+    assert!(engine.forget_artifact(&unused, soon).await.unwrap());
+    assert_eq!(fixture.store.begin(tenant).await.unwrap().artifact(&unused).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_read_page_by_page() {
+    let fixture = Fixture::new().await;
+    let tenant = fixture.tenant("acme").await;
+    let mut tx = fixture.store.begin(tenant).await.unwrap();
+    for action in ["first", "second", "third"] {
+        let detail = json!({});
+        let entry =
+            AuditEntry { actor: "ada\0", action, stack: None, subject: "acme", operation: None, detail: &detail };
+        tx.audit(&entry).await.unwrap();
+    }
+    let page = tx.audit_log(None, None, 2).await.unwrap();
+    assert_eq!(page.iter().map(|line| line.action.as_str()).collect::<Vec<_>>(), ["third", "second"]);
+    assert_eq!(page[0].actor, "ada");
+    let rest = tx.audit_log(None, Some(page[1].id), 2).await.unwrap();
+    assert_eq!(rest.iter().map(|line| line.action.as_str()).collect::<Vec<_>>(), ["first"]);
+}
+
+#[tokio::test]
+async fn facts_about_the_platform_are_kept_and_replaced() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.store.setting("port").await.unwrap(), None);
+    fixture.store.keep_setting("port", "5433").await.unwrap();
+    fixture.store.keep_setting("port", "5434").await.unwrap();
+    assert_eq!(fixture.store.setting("port").await.unwrap().as_deref(), Some("5434"));
+}

@@ -1,0 +1,1 @@
+.metadata.annotations["freehold.test/fail"] // ([(.spec.containers[].env // [])[] | select(.name == "FREEHOLD_TEST_FAIL") | .value] | first) // ([.spec.containers[].image | capture("/fail-(?<way>[a-z-]+)([:@]|$)").way] | first)

@@ -1,0 +1,20 @@
+//! What the end-to-end tests stand on: an [`Installation`] of Freehold in a folder of its own, driven through its binary; and a
+//! [`Site`], which has a cluster to deploy to.
+
+mod app;
+pub mod guestbook;
+mod installation;
+mod installed;
+mod proxy;
+mod simulated;
+pub mod site;
+pub mod traffic;
+mod wait;
+
+pub use app::App;
+pub use installation::{Installation, Run};
+pub use installed::Installed;
+pub use proxy::Proxy;
+pub use simulated::Simulated;
+pub use site::{Place, Site};
+pub use wait::{eventually, within};

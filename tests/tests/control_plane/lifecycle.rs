@@ -1,0 +1,82 @@
+//! A tenant's life in a cluster.
+
+use anyhow::Result;
+use freehold_end_to_end::site::{TARGET, namespace};
+use freehold_end_to_end::{Place, Simulated, Site, guestbook};
+use freehold_testkit::kubernetes::ControlPlane;
+
+#[test]
+fn a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed() -> Result<()> {
+    let name = "a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let folder = app.argument();
+
+    let plan = ["plan", &folder, "--tenant", &tenant, "--tier", "pro", "--target", TARGET, "--image", &image];
+    let plan = site.freehold.run(plan)?.succeeded()?.stdout;
+    assert!(plan.contains("namespace"), "{plan}");
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0], "a plan makes nothing");
+
+    let first =
+        site.deploy_folder(&folder, &tenant, &["--tier", "pro", "--image", &image])?.succeeded()?.last_json()?;
+    assert_eq!((&first["state"], &first["revision"]), (&"succeeded".into(), &1.into()), "{first}");
+    let deployment = site.cluster().get(&["deployment", "web", "-n", &namespace])?;
+    assert_eq!(deployment["spec"]["replicas"], 2, "tier pro");
+    let reference = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    assert!(reference.contains("/guestbook@sha256:"), "an image is a digest: {reference}");
+
+    let second = site.deploy_folder(&folder, &tenant, &[])?.succeeded()?.last_json()?;
+    assert_eq!((&second["state"], &second["revision"]), (&"unchanged".into(), &1.into()), "{second}");
+
+    app.redefine("LOG_LEVEL    = \"info\"", "LOG_LEVEL    = \"debug\"")?;
+    let third = site.deploy_folder(&folder, &tenant, &[])?.succeeded()?.last_json()?;
+    assert_eq!(third["revision"], 2, "{third}");
+    site.freehold.run(["rollback", "--tenant", &tenant, "--yes"])?.succeeded()?;
+    let config = site.cluster().get(&["configmap", "web", "-n", &namespace])?;
+    assert_eq!(config["data"]["LOG_LEVEL"], "info");
+    site.is_well()?;
+
+    // Somebody's change is drift, which a deploy mends.
+    let patch = r#"{"data":{"LOG_LEVEL":"error"}}"#;
+    site.cluster().kubectl(&["patch", "configmap", "web", "-n", &namespace, "--type=merge", "--patch", patch])?;
+    assert!(site.is_well().is_err(), "doctor sees drift");
+
+    site.destroy(&tenant)?.succeeded()?;
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    site.is_well()
+}
+
+#[test]
+fn a_namespace_of_a_stack_is_as_hard_as_it_can_be() -> Result<()> {
+    let name = "a_namespace_of_a_stack_is_as_hard_as_it_can_be";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let tenant = ControlPlane::unique("acme");
+    let namespace = namespace(&tenant);
+    site.deploy(&tenant, &["--tier", "free", "--image", &site.place.guestbook()?])?.succeeded()?;
+
+    let found = site.cluster().get(&["namespace", &namespace])?;
+    assert_eq!(found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+    let quota = site.cluster().get(&["resourcequota", "freehold", "-n", &namespace])?;
+    assert_eq!(quota["spec"]["hard"]["pods"], "8", "the tier's figure");
+    let policies = site.cluster().get(&["networkpolicies", "-n", &namespace])?.to_string();
+    for policy in ["deny-all", "allow-dns"] {
+        assert!(policies.contains(policy), "{policies}");
+    }
+    let pods = site.cluster().get(&["pods", "-n", &namespace])?;
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        assert_eq!(pod["spec"]["automountServiceAccountToken"], false, "{pod}");
+        for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+            assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{container}");
+            assert!(container["resources"]["limits"]["memory"].is_string(), "{container}");
+        }
+    }
+    // No secret stands where everybody with a view of configuration reads it.
+    let visible = site.cluster().get(&["deployments,configmaps,cronjobs,jobs", "-n", &namespace])?.to_string();
+    assert!(!visible.contains("postgresql://"), "a database's URL is readable: {visible}");
+    site.destroy(&tenant)?.succeeded()?;
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}

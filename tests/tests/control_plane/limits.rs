@@ -1,0 +1,81 @@
+//! Quotas, namespaces that don't go, Pods that don't start.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use freehold_end_to_end::site::namespace;
+use freehold_end_to_end::{Place, Simulated, Site, eventually, guestbook};
+use freehold_testkit::kubernetes::ControlPlane;
+
+#[test]
+fn a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum() -> Result<()> {
+    let name = "a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    app.redefine("pods   = 8", "pods   = 1")?;
+    let image = site.place.guestbook()?;
+    let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
+    let run = run.failed_with(2, "FH0202").or_else(|_| {
+        site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?.failed_with(1, "FH0202")
+    })?;
+    assert!(run.stderr.contains('+') || run.stdout.contains('+'), "the sum is shown: {run:#?}");
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_deployed_into_a_namespace_that_goes_away_and_a_destroy_waits_for_what_holds_it() -> Result<()> {
+    let name = "nothing_is_deployed_into_a_namespace_that_goes_away_and_a_destroy_waits_for_what_holds_it";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let tenant = ControlPlane::unique("acme");
+    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    site.deploy(&tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
+    let held = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  namespace: {namespace}\n  finalizers: [example.test/hold]\n"
+    );
+    site.cluster().apply(&held)?;
+    site.cluster().kubectl(&["delete", "namespace", &namespace, "--wait=false"])?;
+    let run = site.deploy(&tenant, &["--tier", "pro"])?;
+    assert_ne!(run.code, 0, "{run:#?}");
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(said.contains("being deleted") || said.contains("terminat") || said.contains("Terminat"), "{said}");
+
+    let destroy = ["destroy", "--tenant", &tenant, "--confirm", &tenant, "--json"];
+    let mut destroying = site.freehold.start_run(destroy)?;
+    let conditions = || site.cluster().get(&["namespace", &namespace]).map(|found| found["status"].to_string());
+    eventually("only what is held remains", || {
+        conditions().ok().filter(|status| status.contains("example.test/hold in 1 resource instances"))
+    });
+    assert!(destroying.try_wait()?.is_none(), "it waits");
+    let found = site.cluster().get(&["configmap", "held", "-n", &namespace])?;
+    assert_eq!(found["metadata"]["finalizers"][0], "example.test/hold", "nobody stripped it");
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    site.cluster().kubectl(&["patch", "configmap", "held", "-n", &namespace, "--type=merge", "--patch", free])?;
+    assert!(destroying.wait()?.success());
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -> Result<()> {
+    let name = "a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    app.redefine("cpu     = \"100m..500m\"", "cpu     = \"100..100\"")?;
+    app.redefine("cpu    = \"2\"", "cpu    = \"1000\"")?;
+    app.redefine("cpu      = \"4\"", "cpu      = \"1000\"")?;
+    // Its migration already doesn't fit. A node may be added at any time, so the job's own time is waited for.
+    app.redefine("timeout = \"10m\"", "timeout = \"10s\"")?;
+    let begin = Instant::now();
+    let image = site.place.guestbook()?;
+    let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
+    let run = run.failed_with(1, "FH1222")?;
+    assert!(run.stdout.contains("cpu") || run.stderr.contains("cpu"), "{run:#?}");
+    assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", begin.elapsed());
+    site.destroy(&tenant)?.succeeded()?;
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A stack's life: deploy, change, break, roll back, destroy.
+
+use anyhow::Result;
+use freehold_end_to_end::{App, Installation, eventually};
+
+#[test]
+fn a_deploy_answers_a_second_one_changes_nothing_and_a_destroy_leaves_nothing() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n")?;
+    let first = freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(first["state"], "succeeded");
+    assert_eq!(first["revision"], 1);
+    let url = format!("http://acme.localhost:{}", freehold.router_port());
+    assert_eq!(first["outputs"]["routes"]["web"]["url"], url);
+    assert_eq!(freehold.get("acme.localhost", "/")?, (200, "1".to_owned()));
+
+    let second = freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!((&second["state"], &second["revision"]), (&"unchanged".into(), &1.into()));
+    freehold.run(["deploy", &app.argument(), "--tenant", "acme"])?.failed_with(0, "Nothing to change")?;
+
+    freehold.run(["destroy", "--tenant", "acme", "--confirm", "acme"])?.succeeded()?;
+    assert_eq!(freehold.get("acme.localhost", "/")?.0, 404);
+    assert_eq!(freehold.processes(), [] as [u32; 0]);
+    assert_eq!(freehold.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'acme%'")?, "0");
+    assert_eq!(freehold.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'acme%'")?, "0");
+    assert_eq!(freehold.run(["list", "--json"])?.succeeded()?.json()?, serde_json::json!([]));
+    let dumps: Vec<_> = std::fs::read_dir(freehold.data().join("dumps"))?.collect::<Result<_, _>>()?;
+    assert_eq!(dumps.len(), 1, "a dump was written first");
+    Ok(())
+}
+
+#[test]
+fn a_new_version_takes_over_and_a_rollback_runs_the_old_files_not_todays_folder() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small()?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    app.version("2")?;
+    assert_eq!(freehold.deploy(&app.argument(), &["--tenant", "acme"])?["revision"], 2);
+    assert_eq!(freehold.get("acme.localhost", "/")?.1, "2");
+    app.version("3")?;
+    freehold.run(["rollback", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert_eq!(freehold.get("acme.localhost", "/")?.1, "1");
+    let history = freehold.run(["history", "--tenant", "acme", "--json"])?.succeeded()?.json()?;
+    assert_eq!(history.as_array().map(Vec::len), Some(3));
+    assert_eq!(history[0]["number"], 3);
+    freehold.run(["rollback", "2", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert_eq!(freehold.get("acme.localhost", "/")?.1, "2");
+    freehold.run(["rollback", "77", "--tenant", "acme", "--yes"])?.failed_with(1, "FH1007")?;
+    Ok(())
+}
+
+#[test]
+fn a_service_that_was_removed_from_the_definition_is_planned_as_a_deletion_and_stopped() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and(
+        "[service.extra]\nbuild = { artifact = [\"program.py\", \"version\"] }\ncommand = [\"python3\", \"program.py\"]\nport = 8081\n",
+    )?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(freehold.processes().len(), 2);
+    let text = std::fs::read_to_string(app.definition())?;
+    app.define(text.split("[service.extra]").next().unwrap_or_default())?;
+    let plan = freehold.run(["plan", &app.argument(), "--tenant", "acme"])?.succeeded()?;
+    assert!(plan.stdout.contains("- service") && plan.stdout.contains("1 to delete"), "{}", plan.stdout);
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    eventually("one process is left", || (freehold.processes().len() == 1).then_some(()));
+    Ok(())
+}
+
+#[test]
+fn a_database_that_was_renamed_in_the_definition_is_never_dropped_silently() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[database.main]\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    app.redefine("[database.main]", "[database.primary]")?;
+    freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.failed_with(1, "FH0803")?;
+    assert_eq!(freehold.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'acme__probe'")?, "1");
+    freehold.deploy(&app.argument(), &["--tenant", "acme", "--delete-data", "main"])?;
+    assert_eq!(freehold.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'acme__probe'")?, "0");
+    Ok(())
+}
+
+#[test]
+fn settings_are_sticky() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[tier.free]\n[tier.pro]\nreplicas = { web = 2 }\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme", "--tier", "pro"])?;
+    assert_eq!(freehold.processes().len(), 2);
+    app.version("2")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    eventually("the old ones have gone", || (freehold.processes().len() == 2).then_some(()));
+    let stack = freehold.run(["status", "--tenant", "acme", "--json"])?.succeeded()?.json()?;
+    assert_eq!(stack["tier"], "pro");
+    Ok(())
+}
+
+#[test]
+fn all_tenants_get_a_new_version_and_a_table_says_who_has_what() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small()?;
+    for tenant in ["acme", "globex", "initech"] {
+        freehold.deploy(&app.argument(), &["--tenant", tenant])?;
+    }
+    app.version("2")?;
+    let run = freehold.run(["deploy", &app.argument(), "--all-tenants", "--wave", "34%", "--yes"])?.succeeded()?;
+    for tenant in ["acme", "globex", "initech"] {
+        assert_eq!(freehold.get(&format!("{tenant}.localhost"), "/")?.1, "2");
+        assert!(run.stdout.contains(tenant), "{}", run.stdout);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plan_in_a_file_is_refused_once_it_is_outdated() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small()?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    app.version("2")?;
+    let file = freehold.path().join("plan.json").display().to_string();
+    freehold.run(["plan", &app.argument(), "--tenant", "acme", "--out", &file])?.succeeded()?;
+    app.version("3")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    freehold.run(["deploy", "--plan", &file, "--yes"])?.failed_with(1, "FH0901")?;
+    assert_eq!(freehold.get("acme.localhost", "/")?.1, "3");
+    Ok(())
+}
+
+#[test]
+fn previews_and_stages_live_beside_tenants() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[stage.dev]\n")?;
+    freehold.deploy(&app.argument(), &["--preview", "107"])?;
+    freehold.deploy(&app.argument(), &["--stage", "dev"])?;
+    assert_eq!(freehold.get("107.localhost", "/")?.0, 200);
+    assert_eq!(freehold.get("dev.localhost", "/")?.0, 200);
+    freehold.run(["deploy", &app.argument(), "--stage", "prod", "--yes"])?.failed_with(2, "FH1005")?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! End to end: the real binary, a real PostgreSQL, real processes, real HTTP.
+
+mod definition;
+mod examples;
+mod interruption;
+mod lifecycle;
+mod mistakes;
+mod platform;
+mod rust_call;
+mod secrets;

@@ -1,0 +1,146 @@
+//! Starting and stopping the platform, and what can be wrong with the machine.
+
+use std::fs;
+use std::net::TcpListener;
+
+use anyhow::Result;
+use freehold_end_to_end::{App, Installation, eventually};
+
+#[test]
+fn a_stopped_platform_leaves_no_process_and_comes_back_as_it_was() -> Result<()> {
+    let mut freehold = Installation::start()?;
+    let app = App::small_and("[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    freehold.down()?;
+    assert_eq!(freehold.processes(), [] as [u32; 0]);
+    assert!(!freehold.data().join("postgres/cluster/postmaster.pid").exists());
+    freehold.up()?;
+    eventually("acme answers again", || (freehold.get("acme.localhost", "/").ok()?.0 == 200).then_some(()));
+    assert_eq!(freehold.deploy(&app.argument(), &["--tenant", "acme"])?["state"], "unchanged");
+    Ok(())
+}
+
+#[test]
+fn a_second_platform_on_the_same_data_says_so() -> Result<()> {
+    let freehold = Installation::start()?;
+    freehold.run(["up"])?.failed_with(1, "FH0507")?;
+    Ok(())
+}
+
+#[test]
+fn a_taken_port_is_named() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    let _taken = TcpListener::bind(("127.0.0.1", freehold.router_port()))?;
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0509") && error.contains(&freehold.router_port().to_string()), "{error}");
+    Ok(())
+}
+
+#[test]
+fn missing_or_old_postgresql_is_told_with_what_to_install() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    let empty = freehold.path().join("empty");
+    fs::create_dir(&empty)?;
+    freehold.arguments(&["--postgres-bin", &empty.display().to_string()]);
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0501") && error.contains("postgresql"), "{error}");
+    let old = freehold.path().join("old");
+    fs::create_dir(&old)?;
+    for name in ["initdb", "postgres", "pg_dump", "pg_restore", "psql", "pg_ctl"] {
+        let script = format!("#!/bin/sh\necho '{name} (PostgreSQL) 13.4'\n");
+        fs::write(old.join(name), script)?;
+        fs::set_permissions(old.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    freehold.arguments(&["--postgres-bin", &old.display().to_string()]);
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0502"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_data_directory_of_another_version_is_left_alone() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    fs::create_dir(freehold.data())?;
+    fs::write(freehold.data().join("version"), "99")?;
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0506"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_or_wrong_master_key_is_an_error_never_a_new_key() -> Result<()> {
+    let mut freehold = Installation::start()?;
+    let app = App::small_and(
+        "[secret.key]\ngenerate = { bytes = 32, as = \"hex\" }\n[service.web.env]\nKEY = \"${secret.key}\"\n",
+    )?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let before = freehold.get("acme.localhost", "/env/KEY")?.1;
+    freehold.down()?;
+    let file = freehold.data().join("master.key");
+    let key = fs::read(&file)?;
+    fs::remove_file(&file)?;
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0510"), "{error}");
+    let wrong: Vec<u8> = key.iter().map(|byte| !byte).collect();
+    fs::write(&file, wrong)?;
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    assert!(error.contains("FH0511"), "{error}");
+    fs::write(&file, key)?;
+    freehold.up()?;
+    eventually("acme answers", || (freehold.get("acme.localhost", "/").ok()?.0 == 200).then_some(()));
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, before);
+    Ok(())
+}
+
+#[test]
+fn postgresql_that_dies_is_started_again() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[database.main]\n")?;
+    let pid = fs::read_to_string(freehold.data().join("postgres/cluster/postmaster.pid"))?;
+    let pid = pid.lines().next().unwrap_or_default().to_owned();
+    std::process::Command::new("kill").args(["-9", &pid]).status()?;
+    eventually("a deploy works again", || freehold.deploy(&app.argument(), &["--tenant", "acme"]).ok());
+    assert_eq!(freehold.get("acme.localhost", "/")?.0, 200);
+    Ok(())
+}
+
+#[test]
+fn a_detached_platform_is_stopped_by_down() -> Result<()> {
+    let freehold = Installation::new()?;
+    freehold.run(["up", "--detach", "--port", &freehold.router_port().to_string()])?.succeeded()?;
+    freehold.run(["list"])?.succeeded()?;
+    freehold.run(["down"])?.succeeded()?;
+    freehold.run(["list"])?.failed_with(1, "FH0508")?;
+    freehold.run(["down"])?.failed_with(1, "FH0508")?;
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_is_full_is_an_error_and_loses_nothing() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    fs::create_dir(freehold.data())?;
+    let data = freehold.data().display().to_string();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs", &data]).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: a_disk_that_is_full_is_an_error_and_loses_nothing: a tmpfs can't be mounted here");
+        return Ok(());
+    }
+    let error = freehold.up().map(|()| String::new()).unwrap_or_else(|error| error.to_string());
+    let _ = std::process::Command::new("umount").args(["-l", &data]).status();
+    assert!(error.contains("FH0512"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn services_get_nothing_of_freeholds_own_environment() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small()?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let names = freehold.get("acme.localhost", "/environment")?.1;
+    for name in names.lines() {
+        let expected = ["FREEHOLD_", "HOME", "HOST", "LANG", "PATH", "PORT", "PWD", "TMPDIR", "LC_CTYPE"];
+        assert!(expected.iter().any(|allowed| name.starts_with(allowed)), "{name} leaked");
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Secrets: from standard input only, never readable anywhere, restarting exactly their readers.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use freehold_end_to_end::{App, Installation};
+
+const SECRET: &str = "correct-horse-battery-staple-7b1f";
+
+fn app() -> Result<App> {
+    App::small_and("[secret.api-key]\n[service.web.env]\nKEY = \"${secret.api-key}\"\n")
+}
+
+#[test]
+fn a_required_secret_that_is_not_set_is_an_error_of_the_plan() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = app()?;
+    let run = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.failed_with(1, "FH1004")?;
+    assert!(run.stderr.contains("freehold secret set api-key"), "{}", run.stderr);
+    assert_eq!(freehold.processes(), [] as [u32; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_set_secret_reaches_its_reader_and_nothing_else() -> Result<()> {
+    let mut freehold = Installation::start()?;
+    let app = app()?;
+    let set = ["secret", "set", "api-key", "--tenant", "acme", "--app", "probe"];
+    freehold.run_with_input(set, &format!("{SECRET}\n"))?.succeeded()?;
+    let deploy = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, SECRET);
+    let list = freehold.run(["secret", "list", "--tenant", "acme"])?.succeeded()?;
+    for output in [&deploy.stdout, &deploy.stderr, &list.stdout] {
+        assert!(!output.contains(SECRET), "{output}");
+    }
+
+    freehold.run_with_input(set, "another-value-that-is-long-enough\n")?.succeeded()?;
+    let plan = freehold.run(["plan", &app.argument(), "--tenant", "acme"])?.succeeded()?;
+    assert!(
+        plan.stdout.contains("••• changed") && plan.stdout.contains("api-key changed (reads KEY)"),
+        "{}",
+        plan.stdout
+    );
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, "another-value-that-is-long-enough");
+
+    freehold.down()?;
+    assert_eq!(files_with(&freehold.data(), SECRET)?, Vec::<String>::new(), "in plain text on disk");
+    assert!(!freehold.log().contains(SECRET));
+    Ok(())
+}
+
+/// The files below a folder that contain a text.
+fn files_with(directory: &Path, text: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(files_with(&entry.path(), text)?);
+        } else if entry.file_type()?.is_file() {
+            let content = fs::read(entry.path())?;
+            if content.windows(text.len()).any(|window| window == text.as_bytes()) {
+                found.push(entry.path().display().to_string());
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn rotated_database_credentials_work_after_the_next_deploy_and_the_old_ones_do_not() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let before = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
+    freehold.run(["secret", "rotate", "database.main", "--tenant", "acme"])?.succeeded()?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let after = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
+    assert_ne!(before, after);
+    let works = |url: &str| {
+        let output = std::process::Command::new("psql").args(["-XAtc", "SELECT 1"]).arg(url).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    assert!(works(&after) && !works(&before));
+    Ok(())
+}
