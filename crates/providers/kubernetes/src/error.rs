@@ -270,6 +270,17 @@ impl ClusterError {
         }
     }
 
+    /// The cluster doesn't know a kind that doesn't come with Kubernetes: nothing can be of it.
+    pub(crate) fn is_of_unknown_kind(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. }
+            if refusal.place.kind.installation().is_some() && refusal.reason() == Reason::KindUnknown)
+    }
+
+    /// 410: what was asked for was there, and is no longer kept.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.status.code == 410)
+    }
+
     /// The code that explains it: `FH1200`.
     pub fn code(&self) -> &'static str {
         match self {

@@ -83,7 +83,9 @@ impl Kind {
             "gateway.networking.k8s.io" => Some(
                 "install the Gateway API's definitions (standard channel; ListenerSet since 1.6): https://gateway-api.sigs.k8s.io/guides/",
             ),
-            "cert-manager.io" => Some("install cert-manager: https://cert-manager.io/docs/installation/"),
+            "cert-manager.io" | "acme.cert-manager.io" => {
+                Some("install cert-manager: https://cert-manager.io/docs/installation/")
+            }
             "postgresql.cnpg.io" => {
                 Some("install CloudNativePG: https://cloudnative-pg.io/documentation/current/installation_upgrade/")
             }

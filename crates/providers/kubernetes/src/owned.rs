@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::error::{ClusterError, Reason};
+use crate::error::ClusterError;
 use crate::mark::{self, MARK};
 use crate::object::{self, JOB, Kind, POD, Place};
+use crate::request::Request;
 
 /// All kinds that a stack can leave behind: those that it is made of, and what its Jobs and Deployments make.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
@@ -35,12 +36,8 @@ async fn of_kind(
     selector: &str,
     deadline: Instant,
 ) -> Result<Vec<OwnedObject>, ClusterError> {
-    match cluster.list(&Place::all(kind, None), selector, deadline).await {
-        Ok(items) => Ok(items.iter().filter_map(|item| marked(kind, item)).collect()),
-        // Nothing can be of a kind that the cluster doesn't know. That Kubernetes' own are unknown is no answer at all.
-        Err(error) if error.reason() == Some(Reason::KindUnknown) && kind.installation().is_some() => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let items = cluster.list(&Request::list(&Place::all(kind, None), selector).metadata(), deadline).await?;
+    Ok(items.iter().filter_map(|item| marked(kind, item)).collect())
 }
 
 pub(crate) fn marked(kind: Kind, item: &Json) -> Option<OwnedObject> {

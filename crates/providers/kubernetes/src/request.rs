@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cluster::Cluster;
+use crate::document::Fields;
 use crate::error::{ClusterError, Reason, Refusal};
 use crate::limit::Went;
 use crate::object::Place;
@@ -35,7 +36,7 @@ const TRIAL: Duration = Duration::from_secs(35);
 const JSON: &str = "application/json";
 /// Objects per page of a list.
 const PAGE: &str = "500";
-/// Lists are asked for their items' metadata only.
+/// A list of its objects' metadata only.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// A request. It has no `Debug`: its body may hold a secret.
@@ -81,6 +82,17 @@ impl Request {
     pub(crate) fn get(place: &Place) -> Self {
         let verb = if place.name.is_empty() { "listing" } else { "looking at" };
         Self::new(Method::GET, place, verb)
+    }
+
+    /// Lists the objects of a kind that a label selector fits.
+    pub(crate) fn list(all: &Place, labels: &str) -> Self {
+        let request = Self::get(all);
+        if labels.is_empty() { request } else { request.with("labelSelector", labels) }
+    }
+
+    /// Only the metadata of what is listed.
+    pub(crate) fn metadata(self) -> Self {
+        Self { accept: METADATA, ..self }
     }
 
     /// Server-side apply.
@@ -190,36 +202,37 @@ impl Cluster {
         }
     }
 
-    /// The metadata of all objects of a kind that a label selector fits, page by page.
+    /// The whole list that is asked for, page by page. Empty where the cluster doesn't know the kind, unless it is one of Kubernetes'
+    /// own: that these are unknown is no answer at all.
     ///
     /// # Errors
-    /// Any answer that isn't the whole list.
-    pub(crate) async fn list(&self, place: &Place, labels: &str, deadline: Instant) -> Result<Vec<Json>, ClusterError> {
-        let first =
-            Request { accept: METADATA, ..Request::get(place) }.with("limit", PAGE).with("labelSelector", labels);
-        let mut found = Vec::new();
-        let mut page = first.clone();
+    /// Any other answer that isn't the whole list.
+    pub(crate) async fn list(&self, request: &Request, deadline: Instant) -> Result<Vec<Json>, ClusterError> {
+        let first = request.clone().with("limit", PAGE);
+        let (mut found, mut next) = (Vec::new(), String::new());
         loop {
+            let page = if next.is_empty() { first.clone() } else { first.clone().with("continue", &next) };
             let mut answer = match self.send(&page, deadline).await {
                 Ok(answer) => answer.body,
+                Err(error) if next.is_empty() && error.is_of_unknown_kind() => return Ok(found),
                 // A page that was asked for too late: the list has to be begun again.
-                Err(ClusterError::Refused { refusal, .. }) if refusal.status.code == 410 && !found.is_empty() => {
+                Err(error) if !next.is_empty() && error.is_gone() => {
                     found.clear();
-                    page = first.clone();
+                    next.clear();
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            let is_list = answer.get("kind").and_then(Json::as_str).is_some_and(|kind| kind.ends_with("List"));
+            let is_list = answer.text("/kind").ends_with("List");
             match answer.get_mut("items").map(Json::take) {
                 Some(Json::Array(items)) if is_list => found.extend(items),
                 // An empty list is written so.
                 None | Some(Json::Null) if is_list => {}
                 _ => return Err(ClusterError::Answer { doing: page.doing(), why: "no list".to_owned() }),
             }
-            match answer.pointer("/metadata/continue").and_then(Json::as_str) {
-                Some(next) if !next.is_empty() => page = first.clone().with("continue", next),
-                _ => return Ok(found),
+            answer.text("/metadata/continue").clone_into(&mut next);
+            if next.is_empty() {
+                return Ok(found);
             }
         }
     }

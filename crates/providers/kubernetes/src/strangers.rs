@@ -7,18 +7,17 @@ use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_graph::expand::names;
 use futures::future::try_join_all;
-use http::header::ACCEPT;
 use serde_json::Value as Json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::document::Fields;
-use crate::error::{ClusterError, Reason};
+use crate::error::ClusterError;
 use crate::mark;
 use crate::neighbour::{DAEMON_SET, STATEFUL_SET};
 use crate::object::{Kind, Place, SECRET};
 use crate::owned;
-use crate::request::METADATA;
+use crate::request::Request;
 
 /// How many objects are named at most.
 const NAMED: usize = 10;
@@ -66,15 +65,12 @@ async fn of_kind(
     deadline: Instant,
 ) -> Result<Vec<String>, ClusterError> {
     let place = Place::all(kind, Some(namespace));
-    let items = match cluster.list(&place, "", deadline).await {
-        Ok(items) => items,
-        // As with what is owned: that Kubernetes' own kinds are unknown is no answer at all.
-        Err(error) if error.reason() == Some(Reason::KindUnknown) && kind.installation().is_some() => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let all = Request::list(&place, "").metadata();
+    let items = cluster.list(&all, deadline).await?;
     let mut strangers: Vec<&Json> = items.iter().filter(|item| is_stranger(kind, item, stack)).collect();
     if kind == SECRET && strangers.iter().any(|item| annotation(item, TOKEN_OF).is_some()) {
-        let tokens = tokens(cluster, &place, deadline).await?;
+        let tokens = all.with("fieldSelector", "type=kubernetes.io/service-account-token");
+        let tokens = cluster.list(&tokens, deadline).await?;
         strangers.retain(|item| !tokens.iter().any(|token| mark::uid(token) == mark::uid(item)));
     }
     Ok(strangers.into_iter().map(|item| format!("{} {}", kind.word(), item.text("/metadata/name"))).collect())
@@ -104,23 +100,4 @@ fn is_the_clusters(kind: Kind, item: &Json) -> bool {
 
 fn annotation<'a>(item: &'a Json, name: &str) -> Option<&'a str> {
     item.pointer("/metadata/annotations")?.get(name)?.as_str()
-}
-
-/// The metadata of the Secrets that are service accounts' tokens. One that a page leaves out is taken for a stranger.
-async fn tokens(cluster: &Cluster, secrets: &Place, deadline: Instant) -> Result<Vec<Json>, ClusterError> {
-    let doing = || format!("listing service accounts' tokens among {secrets}");
-    let fault = |why: String| ClusterError::Answer { doing: doing(), why };
-    let path = format!("{}?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500", secrets.path());
-    let request = http::Request::get(path).header(ACCEPT, METADATA).body(Vec::new());
-    let request = request.map_err(|error| fault(error.to_string()))?;
-    let lost = |why: String| {
-        let server = cluster.server().to_owned();
-        ClusterError::Unreachable { doing: doing(), server, why, uncertain: false }
-    };
-    match timeout_at(deadline, cluster.client().request::<Json>(request)).await {
-        Ok(Ok(list)) => Ok(list.items("/items").to_vec()),
-        Ok(Err(kube::Error::Api(status))) => Err(fault(format!("{} {}", status.code, status.message))),
-        Ok(Err(error)) => Err(lost(error.to_string())),
-        Err(_) => Err(lost("not in time".to_owned())),
-    }
 }

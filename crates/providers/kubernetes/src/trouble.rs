@@ -7,7 +7,9 @@ use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::logs;
 use crate::neighbour::EVENT;
+use crate::object::Place;
 use crate::reader::Reader;
+use crate::request::Request;
 
 pub(crate) const QUOTA_TOO_SMALL: &str = "FH0202";
 pub(crate) const IMAGE_MISSING: &str = "FH0607";
@@ -120,7 +122,8 @@ impl Trouble {
 pub(crate) async fn warning(reader: &Reader<'_>, object: &Json) -> Result<Option<String>, ClusterError> {
     let (namespace, uid) = (object.text("/metadata/namespace"), object.text("/metadata/uid"));
     let fields = format!("involvedObject.uid={uid},type=Warning");
-    let events = reader.query(EVENT, Some(namespace), ("fieldSelector", &fields)).await?;
+    let events = Request::list(&Place::all(EVENT, Some(namespace)), "").with("fieldSelector", &fields);
+    let events = reader.cluster.list(&events, reader.deadline).await?;
     let time = |event: &Json| {
         let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
         times.iter().find_map(|pointer| event.time(pointer))

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use freehold_engine::{
     Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
 };
-use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, PostgresServer};
 use freehold_graph::{
     ProviderName, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
@@ -18,8 +17,10 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub(crate) use crate::facts::{facts, server};
+
 /// How long anything may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(180);
 
 /// A run has no secrets.
 struct NoSecrets;
@@ -41,37 +42,6 @@ pub(crate) struct Ground {
 
 pub(crate) fn access(of: &kubernetes::Access) -> Access {
     Access::Kubeconfig(SecretText::new(of.kubeconfig()))
-}
-
-pub(crate) fn server() -> ClusterDatabases {
-    let server = PostgresServer { host: "db.internal".to_owned(), port: 5432, version: 15 };
-    ClusterDatabases::Server { server, addresses: BTreeSet::new() }
-}
-
-pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {
-    KubernetesTarget {
-        name: "prod".parse().unwrap(),
-        domain: "example.org".to_owned(),
-        cluster: cluster.identity().to_owned(),
-        version: cluster.version().to_owned(),
-        gateway: Gateway {
-            namespace: "gateways".to_owned(),
-            name: "main".to_owned(),
-            listener: None,
-            https: false,
-            port: 80,
-            data_plane_namespace: "gateways".to_owned(),
-            retries: false,
-            listener_sets: false,
-        },
-        databases: server(),
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-    }
 }
 
 pub(crate) fn key() -> StackKey {

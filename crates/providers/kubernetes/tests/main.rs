@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod facts;
 mod ground;
 mod kinds;
+mod lists;
 mod network;
 mod node;
 mod objects;

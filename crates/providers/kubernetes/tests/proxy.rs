@@ -35,6 +35,10 @@ pub(crate) enum Fate {
     Busy,
     /// The server has a fault.
     Fault(&'static str),
+    /// The server says that what is asked for is no longer kept.
+    Gone,
+    /// Another path is asked for.
+    Instead(String),
 }
 
 type Rule = Box<dyn FnMut(&str, &str) -> Fate + Send>;
@@ -109,13 +113,16 @@ async fn exchange(request: Request<Incoming>, (client, rule, seen): Parts) -> Re
     match &fate {
         Fate::Busy => return Ok(answer(429, "too many requests, please try again later")),
         Fate::Fault(message) => return Ok(answer(500, message)),
-        Fate::Pass | Fate::After(_) | Fate::LoseAnswer => {}
+        Fate::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
+        Fate::Pass | Fate::After(_) | Fate::LoseAnswer | Fate::Instead(_) => {}
     }
     let lose = matches!(fate, Fate::LoseAnswer);
-    if let Fate::After(work) = fate {
-        work.await;
-    }
     let (mut parts, body) = request.into_parts();
+    match fate {
+        Fate::After(work) => work.await,
+        Fate::Instead(path) => parts.uri = path.parse().unwrap(),
+        _ => {}
+    }
     for header in ["host", "authorization", "content-length"] {
         parts.headers.remove(header);
     }

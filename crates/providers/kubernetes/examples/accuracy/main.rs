@@ -6,6 +6,8 @@
 
 mod cases;
 mod compare;
+#[path = "../../tests/facts.rs"]
+mod facts;
 mod objects;
 mod stack;
 

@@ -1,6 +1,5 @@
 //! A stack in a namespace of its own, planned and applied through the provider as the platform does it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Context, Lookup, OperationId, Provider, ProviderError, Secrets, StepId, Task};
-use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, PostgresServer};
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
@@ -19,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::cases::Case;
+use crate::facts::facts;
 
 const STEP: Duration = Duration::from_secs(60);
 /// What the policy adds.
@@ -65,7 +64,7 @@ impl Stack {
         let control = ControlPlane::shared();
         let access = Access::Kubeconfig(SecretText::new(control.admin().kubeconfig()));
         let cluster = Cluster::connect(&access).await?;
-        let mut facts = facts(&cluster)?;
+        let mut facts = facts(&cluster);
         prepare(&cluster, &mut facts).await?;
         let provider = KubernetesProvider::new(access, facts);
         let (namespace, id) = (ControlPlane::unique("accuracy"), StackId(Uuid::new_v4()));
@@ -135,7 +134,7 @@ impl Stack {
             kind: ResourceType::Namespace,
             identity: self.namespace.clone(),
             body: serde_json::from_value(body)?,
-            depends_on: BTreeSet::new(),
+            depends_on: [].into(),
         })
     }
 
@@ -156,7 +155,7 @@ impl Stack {
             kind: case.kind,
             identity: format!("{}/{}", self.namespace, case.name),
             body: serde_json::from_value(body)?,
-            depends_on: BTreeSet::new(),
+            depends_on: [].into(),
         })
     }
 
@@ -224,31 +223,4 @@ impl Stack {
         let all = [&[*verb, &object, "--namespace", &self.namespace], rest].concat();
         self.control.kubectl(&all).map(|_| ())
     }
-}
-
-fn facts(cluster: &Cluster) -> anyhow::Result<KubernetesTarget> {
-    let server = PostgresServer { host: "db.internal".to_owned(), port: 5432, version: 15 };
-    Ok(KubernetesTarget {
-        name: "prod".parse()?,
-        domain: "example.org".to_owned(),
-        cluster: cluster.identity().to_owned(),
-        version: cluster.version().to_owned(),
-        gateway: Gateway {
-            namespace: "gateways".to_owned(),
-            name: "main".to_owned(),
-            listener: None,
-            https: false,
-            port: 80,
-            data_plane_namespace: "gateways".to_owned(),
-            retries: false,
-            listener_sets: false,
-        },
-        databases: ClusterDatabases::Server { server, addresses: BTreeSet::new() },
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-    })
 }

@@ -1,0 +1,39 @@
+//! The facts of a target that has nothing but what it must. The example `accuracy` reads this file, too.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, PostgresServer};
+use freehold_provider_kubernetes::Cluster;
+
+pub(crate) fn server() -> ClusterDatabases {
+    let server = PostgresServer { host: "db.internal".to_owned(), port: 5432, version: 15 };
+    ClusterDatabases::Server { server, addresses: BTreeSet::new() }
+}
+
+pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {
+    KubernetesTarget {
+        name: "prod".parse().unwrap(),
+        domain: "example.org".to_owned(),
+        cluster: cluster.identity().to_owned(),
+        version: cluster.version().to_owned(),
+        gateway: Gateway {
+            namespace: "gateways".to_owned(),
+            name: "main".to_owned(),
+            listener: None,
+            https: false,
+            port: 80,
+            data_plane_namespace: "gateways".to_owned(),
+            retries: false,
+            listener_sets: false,
+        },
+        databases: server(),
+        issuer: None,
+        external_dns: false,
+        registry_credentials: false,
+        storage_class: None,
+        scratch_namespace: None,
+        architectures: BTreeSet::new(),
+    }
+}
