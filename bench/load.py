@@ -45,6 +45,17 @@ class Result:
     def __init__(self):
         self.problems = []
 
+    def tell(self, report, least_rate, least_reconnects=None):
+        report.add("requests a second", self.rate, "1/s", least=least_rate)
+        report.add("requests", self.requests, "")
+        report.add("failed requests", self.failed, "", 0)
+        report.add("POSTs done twice", self.doubled, "", 0)
+        report.add("POSTs lost", self.lost_posts, "", 0)
+        report.add("events lost", self.lost_events, "", 0)
+        report.add("reconnects of event streams", self.reconnects, "", least=least_reconnects)
+        for problem in self.problems[:10]:
+            print(f"    {problem}", flush=True)
+
 
 class Load:
     """Runs in a thread of its own."""

@@ -124,15 +124,7 @@ def redeploy(report):
             time.sleep(1.5)
         result = generator.stop()
         report.add("redeploys under load", REDEPLOYS, "")
-        report.add("requests a second", result.rate, "1/s", least=200)
-        report.add("requests", result.requests, "")
-        report.add("failed requests", result.failed, "", 0)
-        report.add("POSTs done twice", result.doubled, "", 0)
-        report.add("POSTs lost", result.lost_posts, "", 0)
-        report.add("events lost", result.lost_events, "", 0)
-        report.add("reconnects of event streams", result.reconnects, "")
-        for problem in result.problems[:5]:
-            print(f"    {problem}", flush=True)
+        result.tell(report, least_rate=200)
 
 
 def router(report):

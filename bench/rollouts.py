@@ -31,15 +31,7 @@ def measure(report, site, arguments):
     result = generator.stop()
     report.add("rollouts of 2 copies under load", len(took), "", least=20)
     report.add("a rollout, p50", percentile(took, 0.5), "ms")
-    report.add("requests a second through the gateway", result.rate, "1/s", least=300)
-    report.add("requests", result.requests, "")
-    report.add("failed requests", result.failed, "", 0)
-    report.add("POSTs done twice", result.doubled, "", 0)
-    report.add("POSTs lost", result.lost_posts, "", 0)
-    report.add("events lost", result.lost_events, "", 0)
-    report.add("reconnects of event streams", result.reconnects, "", least=1)
-    for problem in result.problems[:10]:
-        print(f"    {problem}", flush=True)
+    result.tell(report, least_rate=300, least_reconnects=1)
 
 
 def version(folder, definition, number):
