@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use freehold_testkit::cache;
 use freehold_testkit::kubernetes::Image;
 
 use crate::app::App;
@@ -57,11 +58,4 @@ fn build() -> Result<PathBuf> {
         .context("running cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(target.join(PLATFORM).join("release/guestbook"))
-}
-
-/// As `scripts/environment` has it.
-fn cache() -> PathBuf {
-    let home = || env::var_os("HOME").map_or_else(env::temp_dir, |home| PathBuf::from(home).join(".cache"));
-    let user = || env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("freehold");
-    env::var_os("FREEHOLD_CACHE").map_or_else(user, PathBuf::from)
 }

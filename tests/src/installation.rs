@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::wait::within;
+use crate::call::{Call, Run, binary};
+use crate::wait::eventually;
 
 /// A Freehold of its own. It is taken down, with all that it started, when the value is dropped.
 pub struct Installation {
@@ -26,71 +26,11 @@ pub struct Installation {
     arguments: Vec<String>,
 }
 
-/// What a call of the binary gave.
-#[derive(Debug)]
-pub struct Run {
-    /// The exit code; -1 for a signal.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl Run {
-    /// Standard output as one JSON document.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {self:?}"))
-    }
-
-    /// The last line of standard output as JSON.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn last_json(&self) -> Result<Value> {
-        let line = self.stdout.lines().last().unwrap_or_default();
-        serde_json::from_str(line).with_context(|| format!("the last line is not JSON: {self:?}"))
-    }
-
-    /// Fails unless the exit code is 0.
-    ///
-    /// # Errors
-    /// It isn't.
-    pub fn succeeded(self) -> Result<Self> {
-        if self.code == 0 { Ok(self) } else { bail!("exit code {}\n{}\n{}", self.code, self.stdout, self.stderr) }
-    }
-
-    /// Fails unless the exit code is this one and standard error or output contains the text.
-    ///
-    /// # Errors
-    /// It isn't, or doesn't.
-    pub fn failed_with(self, code: i32, text: &str) -> Result<Self> {
-        if self.code != code || !(self.stderr.contains(text) || self.stdout.contains(text)) {
-            bail!("expected exit code {code} and {text:?}, got {}\n{}\n{}", self.code, self.stdout, self.stderr);
-        }
-        Ok(self)
-    }
-}
-
-/// Where cargo has put the binary: beside the tests' own.
-pub(crate) fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("FREEHOLD_BINARY") {
-        return Ok(path.into());
-    }
-    let tests = std::env::current_exe()?;
-    let folder = tests.parent().and_then(Path::parent).context("the tests have no folder")?;
-    let path = folder.join("freehold");
-    anyhow::ensure!(path.exists(), "{} is missing: build it with `cargo build -p freehold-cli`", path.display());
-    Ok(path)
-}
-
 /// A port below those that the system gives to outgoing connections, and another one for each call.
 fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = 20_000 + u16::try_from(std::process::id() % 4_000)?;
+    // Test processes that follow one another have ports far apart.
+    let begin = 20_000 + u16::try_from(std::process::id() % 200)? * 60;
     loop {
         let port = begin + NEXT.fetch_add(1, Ordering::Relaxed);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -141,17 +81,14 @@ impl Installation {
         self.router_port
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.env("FREEHOLD_DATA_DIR", self.data()).env("XDG_CACHE_HOME", self.path().join("cache"));
-        command.env("NO_COLOR", "1").env("COLUMNS", "80").stdin(Stdio::null());
-        command
+    fn call<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
+        Call::new(&self.binary, &self.path().join("cache")).env("FREEHOLD_DATA_DIR", self.data()).with(arguments)
     }
 
     /// Starts `freehold up` and waits until the platform answers.
     ///
     /// # Errors
-    /// It ends, or doesn't answer within a minute; with what it printed.
+    /// It ends, with what it printed.
     pub fn up(&mut self) -> Result<()> {
         self.spawn()?;
         let log = self.path().join("up.log");
@@ -159,7 +96,7 @@ impl Installation {
         let server = &mut self.server;
         let data = self.directory.path().join("data/server.json");
         let pid = server.as_ref().map(Child::id);
-        within(Duration::from_secs(60), "the platform answers", || {
+        eventually("the platform answers", || {
             ended = server.as_mut().is_some_and(|child| child.try_wait().ok().flatten().is_some());
             let announced = fs::read(&data).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
             let ours = announced.is_some_and(|file| file.get("pid").and_then(Value::as_u64) == pid.map(u64::from));
@@ -177,9 +114,8 @@ impl Installation {
     /// The process can't be started.
     pub fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path().join("up.log"))?;
-        let mut command = self.command();
-        command.args(["up", "--port", &self.router_port.to_string()]).args(&self.arguments);
-        self.server = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
+        let call = self.call(["up", "--port", &self.router_port.to_string()]).with(&self.arguments);
+        self.server = Some(call.start_into(log)?);
         Ok(())
     }
 
@@ -207,7 +143,7 @@ impl Installation {
         let mut server = self.server.take().context("the server is not running")?;
         let pid = Pid::from_child(&server);
         kill_process(pid, Signal::TERM)?;
-        let status = within(Duration::from_secs(60), "the server ends", || server.try_wait().ok().flatten());
+        let status = eventually("the server ends", || server.try_wait().ok().flatten());
         anyhow::ensure!(status.success(), "the server ended with {status}:\n{}", self.log());
         Ok(())
     }
@@ -217,7 +153,7 @@ impl Installation {
     /// # Errors
     /// It can't be started.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Run> {
-        Ok(into_run(self.command().args(arguments).output()?))
+        self.call(arguments).run()
     }
 
     /// Calls the binary with something on its standard input.
@@ -225,11 +161,7 @@ impl Installation {
     /// # Errors
     /// It can't be started.
     pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Result<Run> {
-        let mut command = self.command();
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
-        Ok(into_run(child.wait_with_output()?))
+        self.call(arguments).run_with_input(input)
     }
 
     /// Starts the binary and doesn't wait.
@@ -237,7 +169,7 @@ impl Installation {
     /// # Errors
     /// It can't be started.
     pub fn start_run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Child> {
-        Ok(self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+        self.call(arguments).start()
     }
 
     /// `deploy --yes --json`, which has to succeed; its last line.
@@ -296,8 +228,7 @@ impl Installation {
             ])
             .env("PGPASSWORD", password.trim())
             .output()?;
-        let run = into_run(output);
-        Ok(run.succeeded()?.stdout.trim().to_owned())
+        Ok(Run::from(output).succeeded()?.stdout.trim().to_owned())
     }
 
     /// Ends what is left: the server, its PostgreSQL, processes.
@@ -312,7 +243,7 @@ impl Installation {
             let _ = server.kill();
             let _ = server.wait();
         }
-        let _ = self.command().arg("down").output();
+        let _ = self.run(["down"]);
         for process in self.processes() {
             if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -328,13 +259,5 @@ impl Installation {
 impl Drop for Installation {
     fn drop(&mut self) {
         self.clean();
-    }
-}
-
-pub(crate) fn into_run(output: Output) -> Run {
-    Run {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

@@ -2,10 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -16,9 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::installation::{Run, binary, into_run};
+use crate::call::{Call, Run, binary};
 use crate::site::{DOMAIN, TARGET};
-use crate::wait::within;
+use crate::wait::eventually;
 
 const NAMESPACE: &str = "freehold-itself";
 const SELECTOR: &str = "app.kubernetes.io/name=freehold";
@@ -51,7 +49,7 @@ impl<'a> Installed<'a> {
         let database = database
             .replace(&format!("127.0.0.1:{}", installed.server.port()), &installed.forward.address().to_string());
         let install = ["install", "--dry-run", "--namespace", NAMESPACE, "--image", &image, "--database-url-stdin"];
-        let manifests = installed.run_with_input(install, &format!("{database}\n"))?.succeeded()?.stdout;
+        let manifests = installed.call(install).run_with_input(&format!("{database}\n"))?.succeeded()?.stdout;
         installed.cluster().apply(&manifests)?;
         installed.rolled_out().with_context(|| installed.logs().unwrap_or_default())?;
         // This machine reaches the cluster's Services.
@@ -74,7 +72,7 @@ impl<'a> Installed<'a> {
             registry,
         ]);
         add.push("--database-url-stdin");
-        installed.run_with_input(add, &format!("{database}\n"))?.succeeded().context("adding the target")?;
+        installed.call(add).run_with_input(&format!("{database}\n"))?.succeeded().context("adding the target")?;
         Ok(installed)
     }
 
@@ -90,15 +88,9 @@ impl<'a> Installed<'a> {
         self.node.cluster()
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.env("FREEHOLD_URL", &self.url).env("FREEHOLD_TOKEN", &self.token).env_remove("FREEHOLD_DATA_DIR");
-        command
-            .env("XDG_CACHE_HOME", self.directory.path())
-            .env("NO_COLOR", "1")
-            .env("COLUMNS", "80")
-            .stdin(Stdio::null());
-        command
+    fn call<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
+        let call = Call::new(&self.binary, self.directory.path());
+        call.env("FREEHOLD_URL", &self.url).env("FREEHOLD_TOKEN", &self.token).with(arguments)
     }
 
     /// Calls the binary and waits for it.
@@ -106,15 +98,7 @@ impl<'a> Installed<'a> {
     /// # Errors
     /// It can't be started.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Run> {
-        Ok(into_run(self.command().args(arguments).output()?))
-    }
-
-    fn run_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Result<Run> {
-        let mut command = self.command();
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
-        Ok(into_run(child.wait_with_output()?))
+        self.call(arguments).run()
     }
 
     /// Starts the binary and doesn't wait.
@@ -122,7 +106,7 @@ impl<'a> Installed<'a> {
     /// # Errors
     /// It can't be started.
     pub fn start_run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Child> {
-        Ok(self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+        self.call(arguments).start()
     }
 
     /// Waits for such a run.
@@ -130,15 +114,15 @@ impl<'a> Installed<'a> {
     /// # Errors
     /// It can't be waited for.
     pub fn ended(&self, child: Child) -> Result<Run> {
-        Ok(into_run(child.wait_with_output()?))
+        Ok(child.wait_with_output()?.into())
     }
 
     /// Waits until all replicas are the newest and ready.
     ///
     /// # Errors
-    /// They aren't within two minutes.
+    /// They aren't within five minutes.
     pub fn rolled_out(&self) -> Result<()> {
-        let rollout = ["rollout", "status", "deployment/freehold", "-n", NAMESPACE, "--timeout=120s"];
+        let rollout = ["rollout", "status", "deployment/freehold", "-n", NAMESPACE, "--timeout=300s"];
         self.cluster().kubectl(&rollout).map(|_| ())
     }
 
@@ -155,7 +139,7 @@ impl<'a> Installed<'a> {
         let holder =
             "SELECT split_part(holder, '/', 1) FROM leases WHERE expires_at > now() AND holder IS NOT NULL LIMIT 1";
         let url = format!("{}freehold", self.server.url().trim_end_matches("postgres"));
-        within(Duration::from_secs(60), "a replica works on an operation", || {
+        eventually("a replica works on an operation", || {
             let output = Command::new("psql").args(["-XAtq", &url, "-c", holder]).output().ok()?;
             let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
             let pod = (!name.is_empty()).then(|| self.cluster().get(&["pod", &name, "-n", NAMESPACE]))?.ok()?;

@@ -2,6 +2,7 @@
 //! [`Site`], which has a cluster to deploy to.
 
 mod app;
+mod call;
 pub mod guestbook;
 mod installation;
 mod installed;
@@ -12,7 +13,8 @@ pub mod traffic;
 mod wait;
 
 pub use app::App;
-pub use installation::{Installation, Run};
+pub use call::Run;
+pub use installation::Installation;
 pub use installed::Installed;
 pub use proxy::Proxy;
 pub use simulated::Simulated;

@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use freehold_testkit::connection::carry;
+
 /// Carries connections of a port of 127.0.0.1 to a server that can be changed.
 pub struct Proxy {
     address: SocketAddr,
@@ -29,7 +31,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || carry(client, &shared));
+                thread::spawn(move || lead(client, &shared));
             }
         });
         Ok(Self { address, state })
@@ -50,21 +52,12 @@ impl Proxy {
     }
 }
 
-fn carry(client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+fn lead(client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let server = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let server = TcpStream::connect(&state.server)?;
         state.open.extend([client.try_clone()?, server.try_clone()?]);
         server
     };
-    let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let (mut from_server, mut to_server) = (server.try_clone()?, server);
-    let answers = thread::spawn(move || {
-        let _ = io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Write);
-    });
-    let _ = io::copy(&mut from_client, &mut to_server);
-    let _ = to_server.shutdown(Shutdown::Write);
-    let _ = answers.join();
-    Ok(())
+    carry(client, server)
 }

@@ -63,7 +63,7 @@ impl Simulated {
     fn of(cluster: Held) -> Result<Self> {
         let controller = Controller::start(cluster.get())?;
         cluster.get().apply(GATEWAY)?;
-        cluster.get().wait("the simulated gateway is programmed", Duration::from_secs(60), || {
+        cluster.get().wait("the simulated gateway is programmed", Duration::from_secs(180), || {
             let gateway = cluster.get().get(&["gateway", "--namespace=freehold-gateway", "freehold-gateway"])?;
             let conditions = gateway.pointer("/status/conditions").and_then(serde_json::Value::as_array);
             Ok(conditions

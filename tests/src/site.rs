@@ -13,8 +13,9 @@ use freehold_testkit::kubernetes::{ControlPlane, Forward, HTTP_PORT, Image, Node
 use freehold_testkit::postgres::TestServer;
 use serde_json::Value;
 
+use crate::call::Run;
 use crate::guestbook;
-use crate::installation::{Installation, Run};
+use crate::installation::Installation;
 use crate::simulated::Simulated;
 use crate::wait::eventually;
 

@@ -168,12 +168,12 @@ async fn request(client: &Client, host: &str, number: u64, count: u64) -> Result
     Ok(Some(entry.get("id").and_then(Value::as_u64).context("an entry without id")?))
 }
 
-/// One stream, which comes back with the last id that it has seen. It ends when it has heard of everything, or 15 s after the end.
+/// One stream, which comes back with the last id that it has seen. It ends when it has heard of everything, or two minutes after the end.
 async fn listen(seen: Arc<Seen>, host: String) -> Result<BTreeSet<u64>> {
     let client = Client::builder().no_proxy().build()?;
     let mut heard = BTreeSet::new();
     let mut last = 0;
-    let mut patience = 150;
+    let mut patience = 1200;
     loop {
         let request = client.get(url(&format!("/events?after={last}"))).header("host", &host);
         let response = match request.header("last-event-id", last.to_string()).send().await {

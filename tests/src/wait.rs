@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks again and again until the answer is there, for a minute at the most.
+/// Asks again and again until the answer is there, for five minutes at the most.
 ///
 /// # Panics
 /// It never came.
 #[allow(clippy::panic, reason = "for tests")]
 pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    within(Duration::from_secs(60), what, ask)
+    within(Duration::from_secs(300), what, ask)
 }
 
 /// Asks again and again until the answer is there.

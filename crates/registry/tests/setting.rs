@@ -1,15 +1,10 @@
 //! A real registry on loopback, images pushed to it, and servers that say what a test wants them to.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use freehold_registry::{Credentials, Digest, ImageReference, Platform, Registry, RegistryError, Resolved};
+use freehold_testkit::kubernetes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,46 +16,23 @@ pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// What registries of a test keep; several may serve the same.
 pub(crate) struct Storage {
-    program: PathBuf,
     folder: TempDir,
 }
 
 /// A running registry. It ends with this value.
 pub(crate) struct Server {
-    child: Child,
+    _registry: kubernetes::Registry,
     /// `127.0.0.1:PORT`.
     pub(crate) host: String,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The registry's program: Debian's, on PATH or where `scripts/environment` keeps it.
-fn program() -> Option<PathBuf> {
-    let cache = std::env::var_os("FREEHOLD_CACHE").map(PathBuf::from).or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-        Some(base.or_else(home)?.join("freehold"))
-    });
-    let kept = cache.map(|cache| cache.join("docker-registry/usr/bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    kept.into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join("docker-registry"))
-        .find(|it| it.is_file())
-}
-
 /// Storage for a test; or `None`, after the line that counts it as skipped.
 pub(crate) fn storage(test: &str) -> Option<Storage> {
-    let Some(program) = program() else {
-        println!("skipped: {test}: registry: docker-registry is not installed (scripts/test fetches it)");
+    if let Some(reason) = kubernetes::ControlPlane::missing() {
+        println!("skipped: {test}: registry: {reason}");
         return None;
-    };
-    Some(Storage { program, folder: tempfile::tempdir().unwrap() })
+    }
+    Some(Storage { folder: tempfile::tempdir().unwrap() })
 }
 
 impl Storage {
@@ -75,44 +47,8 @@ impl Storage {
 
     /// A registry with more in its configuration: at the top, and under `http`.
     pub(crate) fn serve(&self, top: &str, http: &str) -> Server {
-        let root = self.folder().join("content");
-        let configuration = format!(
-            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n{top}\nhttp:\n  addr: 127.0.0.1:0\n  secret: of-no-use\n{http}\n",
-            root.display()
-        );
-        let file = tempfile::Builder::new().suffix(".yml").tempfile_in(self.folder()).unwrap();
-        fs::write(file.path(), configuration).unwrap();
-        let mut child = Command::new(&self.program)
-            .arg("serve")
-            .arg(file.path())
-            .env_remove("OTEL_TRACES_EXPORTER")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("listening on ") {
-                    let host = rest.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
-                    let _ = tell.send(Ok(host));
-                }
-                let _ = tell.send(Err(line));
-            }
-        });
-        let (mut heard, deadline) = (String::new(), Duration::from_secs(30));
-        loop {
-            match told.recv_timeout(deadline) {
-                Ok(Ok(host)) => return Server { child, host },
-                Ok(Err(line)) => writeln!(heard, "{line}").unwrap(),
-                Err(_) => {
-                    let _ = child.kill();
-                    panic!("the registry didn't start:\n{heard}");
-                }
-            }
-        }
+        let registry = kubernetes::Registry::start_with(&self.folder().join("content"), top, http).unwrap();
+        Server { host: registry.address().to_owned(), _registry: registry }
     }
 
     /// Where the registry keeps the bytes with this digest.

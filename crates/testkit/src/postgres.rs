@@ -26,7 +26,7 @@ const PASSWORD: &str = "superuser-of-a-test";
 /// Part of the cache's key: to be raised when the arguments of `initdb` change.
 const TEMPLATE: u32 = 1;
 /// How long a server may take to start.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 
 /// A running server.
 #[derive(Debug)]
@@ -281,9 +281,7 @@ fn template(programs: &Path, account: &Account) -> anyhow::Result<PathBuf> {
     let version = Command::new(programs.join("postgres")).arg("--version").output()?;
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap_or_else(std::env::temp_dir);
-    let cache = cache.join("freehold/test-postgres");
+    let cache = crate::cache().join("test-postgres");
     let template = cache.join(format!("{version}-{TEMPLATE}"));
     if template.exists() {
         return Ok(template);

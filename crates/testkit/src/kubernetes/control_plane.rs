@@ -23,7 +23,7 @@ use super::processes::{Processes, free_port};
 pub const NODE: &str = "simulated-0";
 const NODES: u32 = 3;
 /// How long each step of the start may take, on a machine that does other work as well.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(240);
 const API_SERVER: &str = "kube-apiserver";
 
 /// What can be different about a control plane of one's own.
@@ -229,10 +229,10 @@ impl ControlPlane {
                 "--for=condition=Established",
                 "customresourcedefinitions",
                 "--all",
-                "--timeout=60s",
+                "--timeout=300s",
             ])?;
         }
-        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"])?;
+        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s"])?;
         self.wait_for_service_account()
     }
 

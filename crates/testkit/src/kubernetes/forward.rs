@@ -1,12 +1,13 @@
 //! A way for Pods to something that listens on this machine's loopback only: a database, Freehold itself.
 
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
+
+use crate::connection::carry;
 
 /// Carries connections to a port of 127.0.0.1 until it is dropped; then new ones are refused.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Forward {
                 if ends.load(Ordering::Relaxed) {
                     return;
                 }
-                thread::spawn(move || carry(client, port));
+                thread::spawn(move || carry(client, TcpStream::connect(("127.0.0.1", port))?));
             }
         });
         Ok(Self { address, over })
@@ -45,18 +46,4 @@ impl Drop for Forward {
         // Wakes the thread, which then closes the port.
         let _ = TcpStream::connect(self.address);
     }
-}
-
-fn carry(client: TcpStream, port: u16) -> io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", port))?;
-    let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let (mut from_server, mut to_server) = (server.try_clone()?, server);
-    let answers = thread::spawn(move || {
-        let _ = io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Write);
-    });
-    let _ = io::copy(&mut from_client, &mut to_server);
-    let _ = to_server.shutdown(Shutdown::Write);
-    let _ = answers.join();
-    Ok(())
 }

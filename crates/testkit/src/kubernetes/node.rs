@@ -40,7 +40,7 @@ const BRIDGE: &str = "freehold0";
 const ADDRESS: &str = "10.244.77.1";
 const NAME: &str = "real-0";
 const LOCK: &str = "/run/lock/freehold-node";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(240);
 /// Where the gateway answers HTTP, on [`Node::ADDRESS`].
 pub const HTTP_PORT: u16 = 30080;
 /// Where the gateway answers HTTPS, on [`Node::ADDRESS`].
@@ -111,7 +111,7 @@ impl Node {
         let processes = Processes::new("freehold-node-", Some(Path::new(LOCK)))?;
         begin(processes.folder())?;
         let registry =
-            |name, port, user| Registry::start_among(&processes, &parts, name, format!("{ADDRESS}:{port}"), user);
+            |name, port, user| Registry::start_among(&processes, &parts, name, &format!("{ADDRESS}:{port}"), user);
         let (registry, private_registry) =
             (registry("registry", 5000, false)?, registry("private-registry", 5001, true)?);
         start_containerd(&processes, &[&registry, &private_registry])?;

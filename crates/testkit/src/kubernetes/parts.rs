@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use crate::cache;
+
 /// The module that the programs are built from: its version of Kubernetes is the one that tests use.
 const MODULE: &str = include_str!("../../../../testkit/kubernetes/go.mod");
 
@@ -56,19 +58,4 @@ fn version() -> String {
         .filter(|version| !version.is_empty())
         .or_else(|| pinned().map(str::to_owned))
         .unwrap_or_default()
-}
-
-/// As `scripts/environment` has it.
-fn cache() -> PathBuf {
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    env::var_os("FREEHOLD_CACHE").map_or_else(
-        || {
-            env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(home)
-                .unwrap_or_else(env::temp_dir)
-                .join("freehold")
-        },
-        PathBuf::from,
-    )
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -11,9 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::image::Image;
 use super::parts::Parts;
-use super::processes::{Processes, free_port};
+use super::processes::Processes;
 
-const START: Duration = Duration::from_secs(30);
+/// Any free port.
+const LOOPBACK: &str = "127.0.0.1:0";
+const START: Duration = Duration::from_secs(120);
 /// The one user of a registry that wants to know who asks.
 pub const REGISTRY_USER: &str = "puller";
 /// Its password. No secret: the registry lives as long as the test.
@@ -47,37 +50,39 @@ impl Registry {
         Self::start_on_loopback(true)
     }
 
+    /// Likewise, with its content in a folder of the test, and more in its configuration: at the top, and below `http`.
+    ///
+    /// # Errors
+    /// It is not built, or doesn't start.
+    pub fn start_with(content: &Path, top: &str, http: &str) -> anyhow::Result<Self> {
+        let processes = Processes::new("freehold-registry-", None)?;
+        let address = launch(&processes, &Parts::find()?, "registry", &configuration(content, LOOPBACK, top, http))?;
+        Ok(Self { address, user: false, _processes: Some(processes) })
+    }
+
     fn start_on_loopback(user: bool) -> anyhow::Result<Self> {
         let processes = Processes::new("freehold-registry-", None)?;
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let registry = Self::start_among(&processes, &Parts::find()?, "registry", address, user)?;
+        let registry = Self::start_among(&processes, &Parts::find()?, "registry", LOOPBACK, user)?;
         Ok(Self { _processes: Some(processes), ..registry })
     }
 
-    /// One among a cluster's other daemons.
+    /// One among a cluster's other daemons. Port 0: any.
     pub(super) fn start_among(
         processes: &Processes,
         parts: &Parts,
         name: &str,
-        address: String,
+        listen: &str,
         user: bool,
     ) -> anyhow::Result<Self> {
         let folder = processes.folder().join(name);
         fs::create_dir(&folder)?;
-        let mut config = format!(
-            "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {0}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n",
-            folder.join("storage").display()
-        );
+        let mut top = String::new();
         if user {
             let passwords = folder.join("htpasswd");
             fs::write(&passwords, format!("{REGISTRY_USER}:{HASH}\n"))?;
-            config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", passwords.display());
+            top += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", passwords.display());
         }
-        let file = folder.join("config.yaml");
-        fs::write(&file, config)?;
-        let arguments = ["serve".to_owned(), file.display().to_string()];
-        processes.start(name, &parts.program("registry"), &arguments)?;
-        processes.wait("the registry listens", START, || Ok(TcpStream::connect(&address)?))?;
+        let address = launch(processes, parts, name, &configuration(&folder.join("storage"), listen, &top, ""))?;
         Ok(Self { address, user, _processes: None })
     }
 
@@ -169,4 +174,28 @@ impl Registry {
 struct Answer {
     status: u16,
     location: Option<String>,
+}
+
+/// A configuration. What is in `http` is indented by two.
+fn configuration(content: &Path, listen: &str, top: &str, http: &str) -> String {
+    let content = content.display();
+    format!(
+        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
+         storage: {{filesystem: {{rootdirectory: '{content}'}}, delete: {{enabled: true}}}}\n{top}\n\
+         http:\n  addr: {listen}\n{http}\n"
+    )
+}
+
+/// Starts one, and waits until it says where it listens.
+fn launch(processes: &Processes, parts: &Parts, name: &str, configuration: &str) -> anyhow::Result<String> {
+    let file = processes.folder().join(format!("{name}.yaml"));
+    fs::write(&file, configuration)?;
+    let arguments = ["serve".to_owned(), file.display().to_string()];
+    processes.start(name, &parts.program("registry"), &arguments)?;
+    processes.wait("the registry listens", START, || {
+        let log = processes.log(name);
+        let (_, after) = log.split_once("listening on ").context("it doesn't say so")?;
+        let (address, _) = after.split_once(['"', ',']).context("it doesn't say where")?;
+        Ok(address.to_owned())
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use freehold_testkit::kubernetes::{ControlPlane, HTTP_PORT, Node};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 /// The example `web`, which cargo builds beside the tests.
 pub(crate) fn web() -> PathBuf {
@@ -72,7 +72,7 @@ fn route(namespace: &str, host: &str) -> [Value; 2] {
 /// Status and body of a request through the gateway.
 fn request(host: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect((Node::ADDRESS, HTTP_PORT))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
