@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::mark::MARK;
 use crate::object::POD;
 use crate::reader::Reader;
 
@@ -129,11 +130,8 @@ fn share(lines: usize, printers: &[Printer]) -> usize {
 /// The containers that have printed something, or may have.
 async fn printers(cluster: &Cluster, query: &LogQuery) -> Result<Vec<Printer>, ClusterError> {
     let component = if query.of.word() == "service" { "service" } else { "job" };
-    let labels = format!(
-        "freehold.dev/stack={},app.kubernetes.io/name={},freehold.dev/component={component}",
-        query.stack,
-        query.of.name()
-    );
+    let labels =
+        format!("{MARK}={},app.kubernetes.io/name={},freehold.dev/component={component}", query.stack, query.of.name());
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let mut pods = reader.list(POD, Some(&query.namespace), &labels).await?;
     pods.sort_by_key(|pod| (pod.time("/metadata/creationTimestamp"), pod.text("/metadata/name").to_owned()));

@@ -1,15 +1,18 @@
 //! Runs of jobs: a Job of the cluster, made once for (stack, revision, job).
 //!
-//! The Job is called `JOB-rREVISION`, so there can't be two. That it was made is written on the namespace, too
-//! (`freehold.dev/run-JOB: REVISION UID`), since a Job can vanish: its time to live is over, or somebody deletes it.
+//! The Job is called `JOB-rREVISION`, so there can't be two. A Job can vanish: its time to live is over, or somebody deletes it. So it is
+//! made suspended, noted on the namespace (`freehold.dev/run-JOB: REVISION UID`), and only then let go: one that may have run is noted,
+//! whenever this process dies.
 //!
-//! | Job | written on the namespace | |
+//! | Job | noted for this revision | |
 //! |---|---|---|
-//! | no | nothing, or of another revision | it is made |
-//! | yes | any | it is waited for, or tells how it ended |
-//! | no | this revision | nobody knows how it ended |
+//! | no | no | it is made |
+//! | yes | no | it is noted: it has not run yet |
+//! | yes | yes, with its uid | it is let go, waited for, or tells how it ended |
+//! | no, or another one | yes | nobody knows how it ended |
 //!
-//! Before it is made, the runs of other revisions have ended. An unknown outcome stops and asks, unless the job says `retry = "safe"`: then it is made anew.
+//! Before it is let go, the runs of other revisions have ended. An unknown outcome stops and asks, unless the job says `retry = "safe"`:
+//! then it is made anew.
 //!
 //! What can't start at all is not left to its deadline: the Job is suspended, so that nothing starts behind our back, and the reason is
 //! written on it (`freehold.dev/given-up`) for whoever asks again.
@@ -27,11 +30,12 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
 use crate::document::{Condition, Fields};
-use crate::error::ClusterError;
+use crate::error::{ClusterError, Reason};
 use crate::logs;
+use crate::mark::{self, MARK};
 use crate::object::{JOB, NAMESPACE, POD, Place};
 use crate::reader::Reader;
-use crate::readiness::{MARK, deployment::refused, pod};
+use crate::readiness::{deployment::refused, pod};
 use crate::request::Request;
 use crate::trouble::{self, SHOWN_LINES, Trouble};
 
@@ -95,45 +99,58 @@ impl<'a> RunOnce<'a> {
     }
 
     async fn perform(&self) -> Result<Performed, ProviderError> {
-        let mut made = self.found_or_made().await?;
         loop {
-            let Some(job) = made else {
-                if !self.safe {
-                    return Err(self.unknown());
-                }
-                made = Some(self.make().await?);
-                continue;
+            let job = self.begun().await?;
+            if let Some(ended) = self.wait(job).await? {
+                return ended;
+            }
+            // It has vanished. What that means, the note says.
+        }
+    }
+
+    /// The Job, which is noted and let go.
+    async fn begun(&self) -> Result<Json, ProviderError> {
+        loop {
+            let namespace = self.own_namespace().await?;
+            let noted = self.noted(&namespace);
+            let found = self.reader.get(&self.place).await?;
+            if let Some(job) = &found {
+                self.check_mark(job, &self.place.to_string())?;
+            }
+            let job = match (found, noted) {
+                (Some(job), noted) if noted.is_none_or(|noted| noted == mark::uid(&job) || self.safe) => Some(job),
+                (_, Some(_)) if !self.safe => return Err(self.unknown()),
+                _ => self.make().await?,
             };
-            match self.wait(job).await? {
-                Some(ended) => return ended,
-                None => made = None,
+            // Where somebody else was faster, it is looked at again.
+            let Some(job) = job else { continue };
+            let is_noted = noted == Some(mark::uid(&job)) || self.write_note(&namespace, &job).await?;
+            if is_noted && let Some(job) = self.let_go(job).await? {
+                return Ok(job);
             }
         }
     }
 
-    /// The Job; `None` if there was one, which is gone.
-    async fn found_or_made(&self) -> Result<Option<Json>, ProviderError> {
-        let namespace = self.place.namespace.as_deref().unwrap_or_default();
-        let place = Place::named(NAMESPACE, None, namespace);
+    fn namespace(&self) -> Place {
+        Place::named(NAMESPACE, None, self.place.namespace.as_deref().unwrap_or_default())
+    }
+
+    async fn own_namespace(&self) -> Result<Json, ProviderError> {
+        let place = self.namespace();
         let Some(found) = self.reader.get(&place).await? else {
             let help = "run the same command again: it makes the namespace first";
-            let message = format!("job {} can't run: its namespace {namespace} is gone", self.job);
+            let message = format!("job {} can't run: its {place} is gone", self.job);
             return Err(trouble::refusal(trouble::STEP_FAILED, message, help));
         };
-        self.check_mark(&found, &format!("namespace {namespace}"))?;
-        let revision = self.context.revision.to_string();
-        let (_, noted) = found
-            .entries("/metadata/annotations")
-            .into_iter()
-            .find(|(key, _)| *key == self.note())
-            .unwrap_or(("", &Json::Null));
-        let noted = noted.as_str().unwrap_or_default();
-        if noted.split(' ').next() == Some(&revision) {
-            let Some(job) = self.reader.get(&self.place).await? else { return Ok(None) };
-            self.check_mark(&job, &self.place.to_string())?;
-            return Ok(Some(job));
-        }
-        self.make().await.map(Some)
+        self.check_mark(&found, &place.to_string())?;
+        Ok(found)
+    }
+
+    /// The uid of the Job that is noted for this revision.
+    fn noted<'n>(&self, namespace: &'n Json) -> Option<&'n str> {
+        let note = namespace.pointer("/metadata/annotations")?.get(self.note())?.as_str()?;
+        let (revision, uid) = note.split_once(' ')?;
+        (revision == self.context.revision.to_string()).then_some(uid)
     }
 
     fn note(&self) -> String {
@@ -142,7 +159,7 @@ impl<'a> RunOnce<'a> {
     }
 
     fn check_mark(&self, object: &Json, what: &str) -> Result<(), ProviderError> {
-        if object.text(MARK) == self.context.stack.to_string() {
+        if mark::stack(object) == Some(self.context.stack) {
             return Ok(());
         }
         let message = format!("job {} does not run: {what} does not bear this stack's mark", self.job);
@@ -152,8 +169,7 @@ impl<'a> RunOnce<'a> {
     /// Waits until no run of another revision is going on: after a deploy that was cancelled, two migrations at once would meet.
     async fn alone(&self) -> Result<(), ProviderError> {
         let stack = self.context.stack;
-        let labels =
-            format!("freehold.dev/stack={stack},app.kubernetes.io/name={},freehold.dev/component=job", self.job);
+        let labels = format!("{MARK}={stack},app.kubernetes.io/name={},freehold.dev/component=job", self.job);
         loop {
             let jobs = self.reader.list(JOB, self.place.namespace.as_deref(), &labels).await?;
             let is_over = |job: &&Json| {
@@ -173,31 +189,50 @@ impl<'a> RunOnce<'a> {
         }
     }
 
-    /// Makes the Job, or finds the one that was made when there was no time left to note it.
-    async fn make(&self) -> Result<Json, ProviderError> {
-        self.alone().await?;
-        let (cluster, deadline) = (self.reader.cluster, self.reader.deadline);
-        let job = match cluster.send(&Request::create(&self.place, &self.named()), deadline).await {
-            Ok(answer) => answer.body,
-            Err(ClusterError::Refused { refusal, .. }) if refusal.status.is_already_exists() => {
-                let Some(job) = self.reader.get(&self.place).await? else {
-                    return Err(ProviderError::retryable(format!("{} came and went", self.place)));
-                };
-                self.check_mark(&job, &self.place.to_string())?;
-                job
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let note = format!("{} {}", self.context.revision, job.text("/metadata/uid"));
-        let change = json!({"metadata": {"annotations": {self.note(): note}}});
-        let namespace = Place::named(NAMESPACE, None, self.place.namespace.as_deref().unwrap_or_default());
-        cluster.send(&Request::merge(&namespace, &change), deadline).await?;
-        Ok(job)
+    /// Makes the Job, suspended. `None` if somebody was faster.
+    async fn make(&self) -> Result<Option<Json>, ProviderError> {
+        match self.reader.cluster.send(&Request::create(&self.place, &self.named()), self.reader.deadline).await {
+            Ok(answer) => Ok(Some(answer.body)),
+            Err(ClusterError::Refused { refusal, .. }) if refusal.status.is_already_exists() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// The manifest with everything that names this run.
+    /// Notes the Job on the namespace. Not if that has changed since it was looked at: somebody else may have noted another one.
+    async fn write_note(&self, namespace: &Json, job: &Json) -> Result<bool, ProviderError> {
+        let note = format!("{} {}", self.context.revision, mark::uid(job));
+        let change = json!({"metadata": {
+            "uid": mark::uid(namespace),
+            "resourceVersion": namespace.text("/metadata/resourceVersion"),
+            "annotations": {self.note(): note},
+        }});
+        match self.reader.cluster.send(&Request::merge(&self.namespace(), &change), self.reader.deadline).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.reason() == Some(Reason::Changed) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets the Job run, unless that was done or it was given up. `None` if it is gone.
+    async fn let_go(&self, job: Json) -> Result<Option<Json>, ProviderError> {
+        if !job.flag("/spec/suspend") || given_up_for(&job).is_some() {
+            return Ok(Some(job));
+        }
+        self.alone().await?;
+        let change = json!({"metadata": {"uid": mark::uid(&job)}, "spec": {"suspend": false}});
+        match self.reader.cluster.send(&Request::merge(&self.place, &change), self.reader.deadline).await {
+            Ok(answer) => Ok(Some(answer.body)),
+            Err(error) if matches!(error.reason(), Some(Reason::Absent | Reason::Changed)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The manifest with everything that names this run, suspended.
     fn named(&self) -> Json {
         let mut manifest = self.manifest.clone();
+        if let Some(spec) = manifest.get_mut("spec").and_then(Json::as_object_mut) {
+            spec.insert("suspend".to_owned(), json!(true));
+        }
         let metadata = manifest.as_object_mut().map(|fields| fields.entry("metadata").or_insert_with(|| json!({})));
         if let Some(metadata) = metadata.and_then(Json::as_object_mut) {
             metadata.insert("name".to_owned(), json!(self.place.name));
@@ -284,9 +319,7 @@ impl<'a> RunOnce<'a> {
 
     /// What came of it, if it has ended.
     async fn ended(&self, job: &Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
-        let annotations = job.entries("/metadata/annotations");
-        if let Some((_, reason)) = annotations.into_iter().find(|(key, _)| *key == GIVEN_UP) {
-            let reason = reason.as_str().unwrap_or_default();
+        if let Some(reason) = given_up_for(job) {
             let (code, words) = given_up(reason);
             return Ok(Some(Err(self.failed(code, words, Vec::new()))));
         }
@@ -329,7 +362,9 @@ impl<'a> RunOnce<'a> {
 
     /// What keeps it from starting, if something does.
     async fn hindrance(&self, job: &Json) -> Result<Option<(Trouble, Vec<String>)>, ProviderError> {
-        let age = job.time("/metadata/creationTimestamp").map(|made| Utc::now().signed_duration_since(made));
+        // A Job that was let go says so a moment later.
+        let begun = job.time("/status/startTime").or(job.time("/metadata/creationTimestamp"));
+        let age = begun.map(|begun| Utc::now().signed_duration_since(begun));
         let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
         if job.number("/status/ready") > 0 || (job.number("/status/active") == 0 && age < NO_POD) {
             return Ok(None);
@@ -353,7 +388,7 @@ impl<'a> RunOnce<'a> {
         let code = trouble.code.unwrap_or(trouble::JOB_FAILED);
         let reason = format!("{code} {}", trouble.words);
         let change = json!({
-            "metadata": {"uid": job.text("/metadata/uid"), "annotations": {GIVEN_UP: reason}},
+            "metadata": {"uid": mark::uid(job), "annotations": {GIVEN_UP: reason}},
             "spec": {"suspend": true},
         });
         let request = Request::merge(&self.place, &change);
@@ -389,6 +424,11 @@ fn name(job: &str, revision: u64) -> String {
     let end = format!("-r{revision}");
     let kept: String = job.chars().take(63_usize.saturating_sub(end.len())).collect();
     format!("{}{end}", kept.trim_end_matches('-'))
+}
+
+/// Why a Job was given up, if it was.
+fn given_up_for(job: &Json) -> Option<&str> {
+    job.pointer("/metadata/annotations")?.get(GIVEN_UP)?.as_str()
 }
 
 /// Whether there is anything but plain values in it.

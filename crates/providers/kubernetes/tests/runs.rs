@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use freehold_engine::{Performed, Provider, ProviderError, Task};
+use freehold_graph::Run;
+use freehold_provider_kubernetes::{Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
-use crate::ground::{Ground, SOON};
+use crate::ground::{Ground, SOON, access, facts};
 
 fn rejected(result: Result<Performed, ProviderError>) -> (&'static str, String, Vec<String>, String) {
     match result {
@@ -100,7 +102,7 @@ async fn a_run_begins_when_that_of_a_revision_before_has_ended() {
     let ended = first.pointer("/status/conditions").unwrap().as_array().unwrap();
     let ended = ended.iter().find(|condition| condition["type"] == "Failed").expect("it has ended");
     let ended = ended["lastTransitionTime"].as_str().unwrap();
-    assert!(second["metadata"]["creationTimestamp"].as_str().unwrap() >= ended, "{ended}: {second}");
+    assert!(second["status"]["startTime"].as_str().unwrap() >= ended, "{ended}: {second}");
 }
 
 #[tokio::test]
@@ -117,6 +119,54 @@ async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
 
     ground.perform(&ground.run("example.test/migrate:1", "safe", 60), 3).await.unwrap();
     assert_eq!(ground.jobs(), ["migrate-r3"]);
+}
+
+/// Makes a run's Job and then can't go on: noting it on the namespace takes a permission that this user hasn't got.
+async fn begin(ground: &Ground, run: &Run, revision: u64) -> Json {
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "patch"]},
+    ]);
+    let access = access(&ground.control.account_with_rules(&ground.namespace, &rules).unwrap());
+    let dying = KubernetesProvider::new(access.clone(), facts(&Cluster::connect(&access).await.unwrap()));
+    let task = Task::Run { run: run.clone() };
+    let (code, message, ..) = rejected(dying.perform(&ground.context(revision, SOON), &task).await);
+    assert!(code == "FH1202" && message.contains("patch namespaces"), "{code}: {message}");
+    ground.control.get(&["job", &format!("migrate-r{revision}"), "--namespace", &ground.namespace]).unwrap()
+}
+
+#[tokio::test]
+async fn a_job_that_was_made_and_not_noted_before_a_crash_has_not_run_and_runs_once() {
+    let name = "a_job_that_was_made_and_not_noted_before_a_crash_has_not_run_and_runs_once";
+    let Some(ground) = Ground::new(name).await else { return };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let job = begin(&ground, &run, 1).await;
+    assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)));
+    let performed = ground.perform(&run, 1).await.unwrap();
+    assert_eq!(performed.object.as_deref(), job["metadata"]["uid"].as_str(), "it is that very Job");
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+
+    // Deleted before anybody goes on: since it was not noted, it has not run, and nobody has to be asked.
+    begin(&ground, &run, 2).await;
+    ground.control.kubectl(&["delete", "job", "migrate-r2", "--namespace", &ground.namespace]).unwrap();
+    ground.perform(&run, 2).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r1", "migrate-r2"]);
+}
+
+#[tokio::test]
+async fn a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it() {
+    let Some(ground) = Ground::new("a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it").await else { return };
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    ground.perform(&run, 1).await.unwrap();
+    let mut copy = manifest(&ground);
+    copy["metadata"]["name"] = json!("migrate-r1");
+    copy["metadata"]["namespace"] = json!(ground.namespace);
+    copy["spec"]["suspend"] = json!(true);
+    ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    ground.control.apply(&copy.to_string()).unwrap();
+    assert_eq!(rejected(ground.perform(&run, 1).await).0, "FH0705");
+    let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)), "it was not let go");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use freehold_graph::expand::kubernetes::POD_SECURITY;
 use serde_json::Value as Json;
 
 use crate::document::Fields;
+use crate::mark::MARK;
 
 /// The listener that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +113,7 @@ fn fits(selector: &Json) -> bool {
                     | "app.kubernetes.io/part-of"
                     | "app.kubernetes.io/instance"
                     | "app.kubernetes.io/name"
-                    | "freehold.dev/stack"
+                    | MARK
             )
     };
     let labels = selector.entries("/matchLabels");
@@ -203,7 +204,7 @@ mod tests {
         let selector = |selector: Json| lets_in(&json!({"from": "Selector", "selector": selector}), "Same", "infra");
         assert!(selector(json!({"matchLabels": {"app.kubernetes.io/managed-by": "freehold"}})).is_ok());
         let expression = |key: &str, operator: &str, values: Json| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
-        assert!(selector(expression("freehold.dev/stack", "Exists", json!([]))).is_ok());
+        assert!(selector(expression(MARK, "Exists", json!([]))).is_ok());
         assert!(selector(expression("app.kubernetes.io/managed-by", "In", json!(["helm", "freehold"]))).is_ok());
         assert!(selector(expression("kubernetes.io/metadata.name", "In", json!(["a"]))).is_err());
         assert!(selector(expression("app.kubernetes.io/managed-by", "NotIn", json!(["freehold"]))).is_err());
