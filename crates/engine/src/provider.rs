@@ -42,6 +42,12 @@ pub trait Provider: Send + Sync {
         Ok(Preview::exact(proposal.desired.clone()))
     }
 
+    /// Finds out what deleting an object that is ours would come to, without changing anything. The answer is what people have to know
+    /// beside it, in sentences; whatever the deletion would be refused for is the error.
+    async fn preview_deletion(&self, _stack: StackId, _lookup: &Lookup) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     /// Does one step. Idempotent under (operation, step); see each [`Task`].
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError>;
 

@@ -235,3 +235,45 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
     assert!(refused.detail.contains("away, prod") && refused.help.unwrap().contains("--target"), "{}", refused.detail);
     replica.stopped().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_namespace() {
+    let test = "what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_namespace";
+    let Some(ground) = Ground::new(test) else { return };
+    let (setting, neighbour) = (Setting::new(), Setting::new());
+    let (ours, theirs) = (setting.replica().await, neighbour.replica().await);
+    ours.client.put_target("prod", &ground.target(&setting)).await.unwrap();
+    theirs.client.put_target("prod", &ground.target(&neighbour)).await.unwrap();
+    let app = ControlPlane::unique("guestbook");
+    let operation = deploy(&ours.client, tenant("acme", &ground.definition(&app), Some(":1"))).await;
+    wait(&ours.client, operation.id).await.unwrap();
+    let (stack, namespace) = (operation.stack, format!("acme--{app}"));
+
+    let findings = theirs.client.doctor(false).await.unwrap();
+    let orphans: Vec<_> = findings.iter().filter(|finding| finding.message.contains(&stack.to_string())).collect();
+    assert!(orphans.is_empty(), "{orphans:?}");
+    let told = findings.iter().find(|finding| finding.subject == "prod other platforms").unwrap();
+    assert!(told.level == "ok" && told.message.contains("another platform"), "{told:?}");
+    theirs.client.remove_target("prod").await.unwrap();
+    ground.control.kubectl(&["get", "namespace", "freehold-scratch"]).unwrap();
+
+    let inside = |arguments: &[&str]| ground.control.kubectl(&[arguments, &["--namespace", &namespace]].concat());
+    inside(&["create", "configmap", "settings"]).unwrap();
+    let destroy = StackPlanRequest::Destroy { dump: false };
+    let refused = problem(ours.client.plan_for(stack, &destroy).await);
+    assert_eq!((refused.code.as_str(), refused.lines), ("FH1214", vec!["configmap settings".to_owned()]));
+    inside(&["get", "deployment", "web"]).unwrap();
+    inside(&["delete", "configmap", "settings"]).unwrap();
+    let plan = ours.client.plan_for(stack, &destroy).await.unwrap().plan;
+    // Put there after the plan: the step looks again.
+    inside(&["create", "configmap", "late"]).unwrap();
+    let stopped = ours.client.destroy(stack, "acme", plan.id).await.unwrap();
+    wait(&ours.client, stopped.id).await.unwrap_err();
+    inside(&["delete", "configmap", "late"]).unwrap();
+    let plan = ours.client.plan_for(stack, &destroy).await.unwrap().plan;
+    let destroyed = ours.client.destroy(stack, "acme", plan.id).await.unwrap();
+    wait(&ours.client, destroyed.id).await.unwrap();
+    assert!(ground.control.kubectl(&["get", "namespace", &namespace]).is_err());
+    ours.stopped().await;
+    theirs.stopped().await;
+}

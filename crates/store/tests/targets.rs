@@ -44,6 +44,7 @@ fn facts(domain: &str) -> Target {
         storage_class: None,
         scratch_namespace: None,
         architectures: BTreeSet::new(),
+        platform: None,
     }))
 }
 

@@ -54,6 +54,12 @@ fn a_foreign_namespace_and_what_is_in_it_is_left_alone_until_it_is_adopted_by_na
     assert_eq!(namespace_now["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
     let again = site.deploy(&tenant, &[])?.succeeded()?.last_json()?;
     assert_eq!(again["state"], "unchanged", "{again}");
+
+    // What else is in it would go along: the plan says so, before anything is gone.
+    site.cluster().kubectl(&["create", "configmap", "settings", "-n", &namespace])?;
+    site.destroy(&tenant)?.failed_with(1, "FH1214")?.failed_with(1, "configmap settings")?;
+    site.cluster().get(&["deployment", "web", "-n", &namespace])?;
+    site.cluster().kubectl(&["delete", "configmap", "settings", "-n", &namespace])?;
     site.destroy(&tenant)?.succeeded()?;
     assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
     Ok(())

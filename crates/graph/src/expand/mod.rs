@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_spec::{App, Name};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::resource::{Resource, ResourceId, Run};
 use crate::stack::{StackId, StackKey};
@@ -124,6 +125,9 @@ pub struct KubernetesTarget {
 }
 
 impl KubernetesTarget {
+    /// The platform whose target it is, written on each stack's namespace: several platforms may use one cluster.
+    #[serde(default)]
+    pub platform: Option<Uuid>,
     /// The issuer, where each route has a listener with a certificate of its own.
     pub fn own_certificates(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|_| self.gateway.listener_sets)

@@ -58,6 +58,7 @@ pub(crate) fn bare() -> KubernetesTarget {
         scratch_namespace: None,
         architectures: BTreeSet::new(),
     }
+        platform: None,
 }
 
 fn server() -> PostgresServer {
@@ -87,6 +88,7 @@ pub(crate) fn rich() -> KubernetesTarget {
         scratch_namespace: Some("freehold-scratch".to_owned()),
         architectures: ["amd64".to_owned()].into(),
         ..bare
+        platform: None,
     }
 }
 

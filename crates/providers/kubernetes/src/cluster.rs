@@ -4,7 +4,7 @@
 //! shared, too. A cluster is known by the uid of its namespace `kube-system`, whatever its address is.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freehold_graph::SecretText;
@@ -13,6 +13,7 @@ use kube::{Client, Config};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use crate::discovery::{self, Kinds};
 use crate::error::ClusterError;
 use crate::limit::Limit;
 use crate::looks::Looks;
@@ -23,6 +24,8 @@ use crate::request::Request;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the answer to "which cluster is this" holds.
 const SURE: Duration = Duration::from_secs(2);
+/// How long it holds which kinds there are: over the deletions of one moment.
+const SAME_KINDS: Duration = Duration::from_secs(5);
 const A_MOMENT: Duration = Duration::from_secs(2);
 /// How long after a lost connection a refusal for want of permission is not believed.
 const STARTING: Duration = Duration::from_secs(20);
@@ -52,6 +55,7 @@ pub struct Cluster {
     /// Namespaces that were not there a moment ago, which spares a plan many useless questions.
     absent: Mutex<BTreeMap<String, Instant>>,
     looks: Looks,
+    kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -91,6 +95,7 @@ impl Cluster {
             lost: Mutex::default(),
             absent,
             looks: Looks::default(),
+            kinds: Mutex::default(),
         };
         let deadline = Instant::now() + CONNECT;
         cluster.identity = cluster.ask_identity(deadline).await?;
@@ -169,6 +174,24 @@ impl Cluster {
     pub(crate) fn is_absent(&self, namespace: &str) -> bool {
         let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         absent.get(namespace).is_some_and(|seen| seen.elapsed() < A_MOMENT)
+    }
+
+    /// Which kinds of objects it has, as of a few seconds ago at most.
+    ///
+    /// # Errors
+    /// It doesn't say.
+    pub(crate) async fn kinds(&self, deadline: Instant) -> Result<Arc<Kinds>, ClusterError> {
+        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((seen, kinds)) = known
+            && seen.elapsed() < SAME_KINDS
+        {
+            return Ok(kinds);
+        }
+        let (asked, kinds) = (Instant::now(), Arc::new(discovery::kinds(self, deadline).await?));
+        if kinds.silent.is_empty() {
+            *self.kinds.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, Arc::clone(&kinds)));
+        }
+        Ok(kinds)
     }
 
     async fn ask_identity(&self, deadline: Instant) -> Result<String, ClusterError> {

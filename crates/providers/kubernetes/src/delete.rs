@@ -1,17 +1,20 @@
 //! Deleting an object, and waiting until it is gone.
 //!
-//! Only the object with the recorded uid and the stack's mark is deleted. Finalizers are waited for and named, never removed.
-//! A namespace takes along what is in it: it goes only when nothing there is somebody else's.
+//! Only the object with the recorded uid and the stack's mark is deleted. Finalizers are waited for and named, within seconds and at the
+//! end, and never removed. A namespace takes along what is in it: it goes only when nothing there is somebody else's, which the plan of
+//! a deletion finds out, and the deletion once more.
 
 use std::time::Duration;
 
+use chrono::Utc;
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::ResourceType;
+use freehold_graph::{ResourceType, StackId};
 use freehold_plan::observation::Ownership;
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
+use crate::document::Fields;
 use crate::error::{ClusterError, Reason};
 use crate::holders;
 use crate::mark;
@@ -24,6 +27,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Before the deadline: the time to find out and say what holds the object.
 const LAST_WORDS: Duration = Duration::from_secs(4);
+/// How long a deletion goes on before it is said what it waits for, and after how long again.
+const FIRST_WORDS: Duration = Duration::from_secs(5);
+const NEXT_WORDS: Duration = Duration::from_secs(30);
+/// Before the deadline: no more interruptions, so that this look at the object is the last one, and says what holds it.
+const TO_THE_END: Duration = Duration::from_secs(45);
+/// Waits for what belongs to the object, as it was told to.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// Deletes.
 pub(crate) async fn delete(
@@ -39,6 +49,7 @@ pub(crate) async fn delete(
     let uid = mark::uid(&live);
     if mark::deletion(&live).is_none() {
         if place.kind == NAMESPACE {
+            // What may not be looked at was said by the plan.
             strangers::none(cluster, &place, context.stack, context.deadline).await?;
         }
         let request = Request::delete(&place, uid, propagation(lookup.kind));
@@ -83,8 +94,29 @@ fn not_that(place: &Place, why: &str) -> ProviderError {
     }
 }
 
+/// Finds out what deleting an object would come to. The answer is what people have to know beside it.
+pub(crate) async fn preview(
+    cluster: &Cluster,
+    stack: StackId,
+    lookup: &Lookup,
+    deadline: Instant,
+) -> Result<Vec<String>, ProviderError> {
+    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+    if place.kind != NAMESPACE {
+        return Ok(Vec::new());
+    }
+    let live = cluster.look(&place, deadline).await?;
+    // Where it is going already, nothing keeps what is in it.
+    if live.is_none_or(|live| mark::deletion(&live).is_some()) {
+        return Ok(Vec::new());
+    }
+    let unseen = strangers::none(cluster, &place, stack, deadline).await?;
+    Ok(strangers::unseen(&place, unseen).into_iter().collect())
+}
+
+/// Waits until the object is gone. From time to time it gives up, to say what holds it; the next attempt goes on waiting.
 async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) -> Result<Performed, ProviderError> {
-    let mut pause = FIRST_PAUSE;
+    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
         let live = match cluster.look(place, deadline).await {
             Ok(live) => live.filter(|live| mark::uid(live) == uid),
@@ -96,29 +128,41 @@ async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) ->
         };
         let Some(live) = live else { return Ok(Performed::default()) };
         if Instant::now() + pause + LAST_WORDS >= deadline {
-            return Err(held(cluster, place, &live, deadline).await);
+            return Err(ProviderError::Rejected {
+                code: "FH1210",
+                message: format!("{place} is being deleted and does not go away"),
+                detail: holders(cluster, place, &live, deadline).await,
+                help: Some(
+                    "see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself"
+                        .to_owned(),
+                ),
+            });
+        }
+        if begun.elapsed() >= patience(&live) && Instant::now() + TO_THE_END < deadline {
+            let holders = holders(cluster, place, &live, deadline).await;
+            if !holders.is_empty() {
+                return Err(ProviderError::retryable(format!("{place} is being deleted: {}", holders.join("; "))));
+            }
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// The object doesn't go: what holds it.
-async fn held(cluster: &Cluster, place: &Place, live: &Json, deadline: Instant) -> ProviderError {
-    let mut detail: Vec<String> = mark::finalizers(live)
-        .into_iter()
-        .map(|finalizer| format!("{place} is held by its finalizer {finalizer}"))
-        .collect();
+/// How long to wait before it is said what holds an object: soon for one whose deletion has just begun.
+fn patience(live: &Json) -> Duration {
+    let deleted = live.time("/metadata/deletionTimestamp").map(|since| Utc::now().signed_duration_since(since));
+    let is_new = deleted.and_then(|age| age.to_std().ok()).is_none_or(|age| age < 2 * FIRST_WORDS);
+    if is_new { FIRST_WORDS } else { NEXT_WORDS }
+}
+
+/// What holds an object that is being deleted, a line for each thing.
+async fn holders(cluster: &Cluster, place: &Place, live: &Json, deadline: Instant) -> Vec<String> {
+    let finalizers = mark::finalizers(live).into_iter().filter(|finalizer| finalizer != FOREGROUND);
+    let mut lines: Vec<String> =
+        finalizers.map(|finalizer| format!("{place} is held by its finalizer {finalizer}")).collect();
     if place.kind == NAMESPACE {
-        detail.extend(holders::of_namespace(cluster, &place.name, live, deadline).await);
+        lines.extend(holders::of_namespace(cluster, &place.name, live, deadline).await);
     }
-    ProviderError::Rejected {
-        code: "FH1210",
-        message: format!("{place} is being deleted and does not go away"),
-        detail,
-        help: Some(
-            "see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself"
-                .to_owned(),
-        ),
-    }
+    lines
 }

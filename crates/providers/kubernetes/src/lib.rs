@@ -7,6 +7,7 @@
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
 //! rbac (the permissions that all of this needs)
 //! cluster ── request (retries, deadlines) · limit (how much at once) · error (what came back)
+//! discovery (every kind that the cluster has)
 //! object (which kinds there are, and where)
 //! ```
 //!
@@ -21,6 +22,7 @@ mod delete;
 mod document;
 mod error;
 mod holders;
+mod discovery;
 mod limit;
 mod logs;
 mod looks;

@@ -6,9 +6,15 @@
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
 use serde_json::Value as Json;
+use uuid::Uuid;
 
 /// The label with the stack's id.
 pub(crate) const MARK: &str = "freehold.dev/stack";
+
+/// Selects what bears the stack's mark, or any stack's for `None`.
+pub(crate) fn selector(stack: Option<StackId>) -> String {
+    stack.map_or_else(|| MARK.to_owned(), |stack| format!("{MARK}={stack}"))
+}
 
 fn label<'a>(object: &'a Json, name: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(name)?.as_str()
@@ -21,6 +27,11 @@ fn annotation<'a>(object: &'a Json, name: &str) -> Option<&'a str> {
 /// The stack whose mark an object bears.
 pub(crate) fn stack(object: &Json) -> Option<StackId> {
     label(object, MARK)?.parse().ok().map(StackId)
+}
+
+/// The platform whose stack a namespace is of, if it says so.
+pub(crate) fn platform(namespace: &Json) -> Option<Uuid> {
+    annotation(namespace, "freehold.dev/platform")?.parse().ok()
 }
 
 /// Whose it is, as a stack sees it.

@@ -1,15 +1,18 @@
 //! Everything in the cluster that bears a mark, whatever our records say.
 
+use std::collections::BTreeMap;
+
 use freehold_engine::{OwnedObject, ProviderError};
 use freehold_graph::{ResourceType, StackId};
 use futures::future::try_join_all;
 use serde_json::Value as Json;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
-use crate::mark::{self, MARK};
-use crate::object::{self, JOB, Kind, POD, Place};
+use crate::mark;
+use crate::object::{self, JOB, Kind, NAMESPACE, POD, Place};
 use crate::request::Request;
 
 /// All kinds that a stack can leave behind: those that it is made of, and what its Jobs and Deployments make.
@@ -23,11 +26,18 @@ pub(crate) async fn owned(
     stack: Option<StackId>,
     deadline: Instant,
 ) -> Result<Vec<OwnedObject>, ProviderError> {
-    let selector = stack.map_or_else(|| MARK.to_owned(), |stack| format!("{MARK}={stack}"));
+    let selector = mark::selector(stack);
     let lists = kinds().map(|kind| of_kind(cluster, kind, &selector, deadline));
     let mut objects: Vec<OwnedObject> = try_join_all(lists).await?.into_iter().flatten().collect();
     objects.sort();
     Ok(objects)
+}
+
+/// The platforms that the cluster's stacks belong to, as their namespaces say.
+pub(crate) async fn platforms(cluster: &Cluster, deadline: Instant) -> Result<BTreeMap<StackId, Uuid>, ProviderError> {
+    let request = Request::list(&Place::all(NAMESPACE, None), &mark::selector(None)).metadata();
+    let namespaces = cluster.list(&request, deadline).await?;
+    Ok(namespaces.iter().filter_map(|found| Some((mark::stack(found)?, mark::platform(found)?))).collect())
 }
 
 async fn of_kind(

@@ -1,5 +1,6 @@
 //! The provider itself: which call goes where.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use freehold_plan::{Observation, Preview};
 use futures::Stream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use crate::apply::{self, Wanted};
 use crate::cluster::{Access, Cluster};
@@ -68,6 +70,16 @@ impl KubernetesProvider {
         logs::read(self.sure(Instant::now() + LOOK).await?, query).await
     }
 
+    /// The platforms that the cluster's stacks belong to, as their namespaces say: several may use one cluster.
+    ///
+    /// # Errors
+    /// The cluster doesn't answer, or doesn't let us look.
+    pub async fn platforms(&self) -> Result<BTreeMap<StackId, Uuid>, ProviderError> {
+        let deadline = Instant::now() + SCAN;
+        let look = async { owned::platforms(&*self.sure(deadline).await?, deadline).await };
+        in_time(SCAN, "the stacks' namespaces", look).await
+    }
+
     /// The cluster, which was the right one a few seconds ago at most: what another one says about an object means nothing.
     async fn sure(&self, deadline: Instant) -> Result<Arc<Cluster>, ProviderError> {
         let cluster = self.cluster().await?;
@@ -115,6 +127,12 @@ impl Provider for KubernetesProvider {
             Trial::new(&cluster, scratch, proposal, deadline)?.preview().await
         };
         in_time(TRIAL, &proposal.resource.identity, trial).await
+    }
+
+    async fn preview_deletion(&self, stack: StackId, lookup: &Lookup) -> Result<Vec<String>, ProviderError> {
+        let deadline = Instant::now() + SCAN;
+        let look = async { delete::preview(&*self.sure(deadline).await?, stack, lookup, deadline).await };
+        in_time(SCAN, &lookup.identity, look).await
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {

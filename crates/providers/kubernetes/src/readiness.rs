@@ -25,13 +25,12 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
+use crate::mark;
 use crate::object::{self, Place};
 use crate::reader::Reader;
 
 /// How long one look may take, with everything that is looked into.
 const LOOK: Duration = Duration::from_secs(12);
-/// The label that says whose an object is.
-pub(crate) const MARK: &str = "/metadata/labels/freehold.dev~1stack";
 
 /// Looks at one object of a stack.
 pub(crate) async fn of(cluster: &Cluster, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
@@ -43,7 +42,7 @@ pub(crate) async fn of(cluster: &Cluster, stack: StackId, lookup: &Lookup) -> Re
     let Some(found) = reader.get(&place).await? else {
         return Ok(Readiness::Failed("it does not exist".to_owned()));
     };
-    if found.text(MARK) != stack.to_string() {
+    if mark::stack(&found) != Some(stack) {
         return Ok(Readiness::Failed(
             "an object with its name is there that does not bear this stack's mark".to_owned(),
         ));

@@ -138,6 +138,16 @@ impl Request {
 
     /// A parameter of the query.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+    /// Deletes an object that is still as it was seen.
+    pub(crate) fn delete_as_seen(place: &Place, seen: &Json) -> Self {
+        let (uid, version) = (seen.text("/metadata/uid"), seen.text("/metadata/resourceVersion"));
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "preconditions": {"uid": uid, "resourceVersion": version},
+        });
+        Self { changes: true, ..Self::new(Method::DELETE, place, "deleting") }.with_body(&options)
+    }
+
         let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut self.query));
         self.query = query.append_pair(key, value).finish();
         self

@@ -1,16 +1,21 @@
 //! What else is in a namespace. Deleting one takes everything in it along, so it goes only when nothing in it is somebody else's.
 //!
-//! Looked at are the kinds that a stack can consist of, what runs Pods, and Pods. Other kinds aren't, nor what comes between this
-//! look and the deletion.
+//! Looked at is every kind that the cluster has, as far as the permissions go: the least that Freehold needs lets it list the kinds that
+//! a stack can consist of, what runs Pods, and Pods. The others are named, by the plan of the deletion. Not seen is what comes between
+//! the look and the deletion.
+
+use std::collections::BTreeMap;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_graph::expand::names;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
+use crate::discovery::{Collection, Unlisted};
 use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::mark;
@@ -21,12 +26,15 @@ use crate::request::Request;
 
 /// How many objects are named at most.
 const NAMED: usize = 10;
+/// How many other kinds are looked at at once.
+const AT_ONCE: usize = 8;
 /// Every such Secret has it, and others may: the type itself is no metadata.
 const TOKEN_OF: &str = "kubernetes.io/service-account.name";
 /// cert-manager writes it on the Secrets that it makes. They stay when their Certificate goes.
 const CERTIFICATE: &str = "cert-manager.io/certificate-name";
 
-/// Makes sure that a namespace, which isn't being deleted yet, holds nothing that isn't the stack's.
+/// Makes sure that a namespace, which isn't being deleted yet, holds nothing that isn't the stack's. The answer is the kinds of which
+/// that can't be told, for want of permissions.
 ///
 /// # Errors
 /// It does, or that can't be found out.
@@ -35,12 +43,14 @@ pub(crate) async fn none(
     namespace: &Place,
     stack: StackId,
     deadline: Instant,
-) -> Result<(), ProviderError> {
-    let kinds = owned::kinds().chain([STATEFUL_SET, DAEMON_SET]).filter(|kind| kind.namespaced);
-    let lists = kinds.map(|kind| of_kind(cluster, kind, &namespace.name, stack, deadline));
-    let mut found: Vec<String> = try_join_all(lists).await?.into_iter().flatten().collect();
+) -> Result<Vec<String>, ProviderError> {
+    let look = Look { cluster, namespace: &namespace.name, stack, deadline };
+    let (known, (others, unseen)) = try_join(look.known_kinds(), look.other_kinds()).await?;
+    // An object may be in two groups.
+    let found: BTreeMap<String, String> = known.into_iter().chain(others).collect();
+    let mut found: Vec<String> = found.into_values().collect();
     if found.is_empty() {
-        return Ok(());
+        return Ok(unseen);
     }
     found.sort();
     let count = found.len();
@@ -52,45 +62,136 @@ pub(crate) async fn none(
             "{namespace} is not deleted: objects in it that aren't this stack's would go with it{of_them}"
         ),
         detail: found,
-        help: Some("remove or move them, then run `freehold destroy` again".to_owned()),
+        help: Some("remove or move them, then run the same command again".to_owned()),
     })
 }
 
-/// The strangers of a kind: `configmap settings`.
-async fn of_kind(
-    cluster: &Cluster,
-    kind: Kind,
-    namespace: &str,
+/// The kinds of which a namespace may hold what isn't the stack's, as a plan says it.
+pub(crate) fn unseen(namespace: &Place, mut kinds: Vec<String>) -> Option<String> {
+    let more = match kinds.len() {
+        0 => return None,
+        count => count.saturating_sub(NAMED),
+    };
+    kinds.truncate(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let kinds = kinds.join(", ");
+    Some(format!("whatever of these kinds is in {namespace} goes with it, since Freehold may not look: {kinds}{more}"))
+}
+
+/// A look at everything in a namespace.
+struct Look<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
     stack: StackId,
     deadline: Instant,
-) -> Result<Vec<String>, ClusterError> {
-    let place = Place::all(kind, Some(namespace));
-    let all = Request::list(&place, "").metadata();
-    let items = cluster.list(&all, deadline).await?;
-    let mut strangers: Vec<&Json> = items.iter().filter(|item| is_stranger(kind, item, stack)).collect();
-    if kind == SECRET && strangers.iter().any(|item| annotation(item, TOKEN_OF).is_some()) {
-        let tokens = all.with("fieldSelector", "type=kubernetes.io/service-account-token");
-        let tokens = cluster.list(&tokens, deadline).await?;
-        strangers.retain(|item| !tokens.iter().any(|token| mark::uid(token) == mark::uid(item)));
+}
+
+/// A stranger by its uid: `configmap settings`.
+type Stranger = (String, String);
+
+fn known_kinds() -> impl Iterator<Item = Kind> {
+    owned::kinds().chain([STATEFUL_SET, DAEMON_SET]).filter(|kind| kind.namespaced)
+}
+
+impl Look<'_> {
+    /// Of the kinds that Freehold's own permissions let it look at.
+    async fn known_kinds(&self) -> Result<Vec<Stranger>, ProviderError> {
+        let lists = try_join_all(known_kinds().map(|kind| self.known(kind))).await?;
+        Ok(lists.into_iter().flatten().collect())
     }
-    Ok(strangers.into_iter().map(|item| format!("{} {}", kind.word(), item.text("/metadata/name"))).collect())
+
+    async fn known(&self, kind: Kind) -> Result<Vec<Stranger>, ClusterError> {
+        let all = Request::list(&Place::all(kind, Some(self.namespace)), "").metadata();
+        let items = self.cluster.list(&all, self.deadline).await?;
+        let mut strangers: Vec<&Json> = items.iter().filter(|item| is_stranger(kind.name, item, self.stack)).collect();
+        if kind == SECRET && strangers.iter().any(|item| annotation(item, TOKEN_OF).is_some()) {
+            let tokens = all.with("fieldSelector", "type=kubernetes.io/service-account-token");
+            let tokens = self.cluster.list(&tokens, self.deadline).await?;
+            strangers.retain(|item| !tokens.iter().any(|token| mark::uid(token) == mark::uid(item)));
+        }
+        Ok(strangers.into_iter().map(|item| stranger(&kind.word(), item)).collect())
+    }
+
+    /// Of all other kinds that go with a namespace, and the kinds that may not be looked at: those that don't come with Kubernetes first.
+    async fn other_kinds(&self) -> Result<(Vec<Stranger>, Vec<String>), ProviderError> {
+        let kinds = self.cluster.kinds(self.deadline).await?;
+        if let Some(silent) = kinds.silent.first() {
+            return Err(self.untold(&format!("the API server of {silent} does not answer")));
+        }
+        if kinds.hidden {
+            return Ok((Vec::new(), vec!["every kind that Freehold doesn't make".to_owned()]));
+        }
+        let others = kinds.collections.iter().filter(|collection| goes_along(collection));
+        // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
+        let lists: Vec<_> = others.map(|collection| self.other(collection).boxed()).collect();
+        let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).try_collect().await?;
+        let (mut strangers, mut unseen) = (Vec::new(), Vec::new());
+        for (collection, list) in lists {
+            match list {
+                Some(found) => strangers.extend(found),
+                None => unseen.push((comes_with_kubernetes(&collection.group), collection.resource())),
+            }
+        }
+        unseen.sort();
+        Ok((strangers, unseen.into_iter().map(|(_, resource)| resource).collect()))
+    }
+
+    async fn other<'c>(
+        &self,
+        collection: &'c Collection,
+    ) -> Result<(&'c Collection, Option<Vec<Stranger>>), ProviderError> {
+        let items = match collection.list(self.cluster, Some(self.namespace), "", self.deadline).await {
+            Ok(items) => items,
+            Err(Unlisted::NotPermitted(_)) => return Ok((collection, None)),
+            Err(Unlisted::Silent(why)) => return Err(self.untold(&format!("{}: {why}", collection.resource()))),
+            Err(Unlisted::Failed(error)) => return Err(error.into()),
+        };
+        let strangers = items.iter().filter(|item| is_stranger(&collection.kind, item, self.stack));
+        Ok((collection, Some(strangers.map(|item| stranger(&collection.word(), item)).collect())))
+    }
+
+    /// Kubernetes itself doesn't finish the deletion of a namespace before each API group has answered.
+    fn untold(&self, why: &str) -> ProviderError {
+        let namespace = self.namespace;
+        ProviderError::retryable(format!(
+            "namespace {namespace} can't be deleted: nobody can tell what is in it: {why}"
+        ))
+    }
+}
+
+/// A namespace takes it along, and it isn't looked at anyway. Events only tell of other objects.
+fn goes_along(collection: &Collection) -> bool {
+    let Collection { group, plural, namespaced, can_be_deleted, .. } = collection;
+    let is_known = known_kinds().any(|kind| kind.group == group && kind.plural == plural);
+    *namespaced && *can_be_deleted && !is_known && plural != "events"
+}
+
+fn comes_with_kubernetes(group: &str) -> bool {
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+fn stranger(word: &str, item: &Json) -> Stranger {
+    (mark::uid(item).to_owned(), format!("{word} {}", item.text("/metadata/name")))
 }
 
 /// Neither the stack's, nor made by another object here, nor going, nor put there by the cluster.
-fn is_stranger(kind: Kind, item: &Json, stack: StackId) -> bool {
+fn is_stranger(kind: &str, item: &Json, stack: StackId) -> bool {
     let is_ours = mark::stack(item) == Some(stack);
     let is_made = !item.items("/metadata/ownerReferences").is_empty();
     !(is_ours || is_made || mark::deletion(item).is_some() || is_the_clusters(kind, item))
 }
 
-fn is_the_clusters(kind: Kind, item: &Json) -> bool {
+fn is_the_clusters(kind: &str, item: &Json) -> bool {
     let name = item.text("/metadata/name");
-    match kind.name {
+    match kind {
         // Put into every namespace by Kubernetes, OpenShift and Istio; into that of a database by CloudNativePG.
         "ConfigMap" => matches!(
             name,
             "kube-root-ca.crt" | "openshift-service-ca.crt" | "istio-ca-root-cert" | "cnpg-default-monitoring"
         ),
+        "RoleBinding" => matches!(name, "system:deployers" | "system:image-builders" | "system:image-pullers"),
+        // As Calico's own API server shows each NetworkPolicy of Kubernetes once more.
+        "NetworkPolicy" => name.starts_with("knp.default."),
         "ServiceAccount" => matches!(name, "default" | "builder" | "deployer"),
         // As a route's Certificate names its Secret.
         "Secret" => annotation(item, CERTIFICATE).is_some_and(|certificate| names::part(certificate, "tls") == name),

@@ -35,5 +35,6 @@ pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {
         storage_class: None,
         scratch_namespace: None,
         architectures: BTreeSet::new(),
+        platform: None,
     }
 }

@@ -1,5 +1,6 @@
 //! What is generated for `freehold target rbac` is enough for every kind of object, from the first plan to the end.
 
+use freehold_engine::{Lookup, Provider, ProviderError};
 use freehold_graph::{Resource, ResourceType};
 use freehold_provider_kubernetes::rbac;
 use freehold_testkit::kubernetes::ControlPlane;
@@ -81,13 +82,61 @@ fn resource(stage: &Stage, kind: ResourceType) -> Resource {
 }
 
 #[tokio::test]
+async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_not_be_looked_at() {
+    let test = "the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_not_be_looked_at";
+    let Some(stage) = Stage::settled(test).await else { return };
+    let name = ControlPlane::unique("freehold");
+    stage.control.apply(&rbac(&name, &name)).unwrap();
+    let limited = stage.as_user(&access(&stage.control.service_account(&name, &name).unwrap()));
+    stage.deploy(&stage.config_map("ours", &json!({"A": "1"}))).await;
+    let namespace = Lookup::from(&stage.namespace_resource());
+    assert_eq!(stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
+
+    // Kinds that no stack consists of.
+    for (api, kind, rest) in [
+        ("coordination.k8s.io/v1", "Lease", json!({})),
+        ("cert-manager.io/v1", "Issuer", json!({"spec": {"selfSigned": {}}})),
+    ] {
+        let mut theirs = rest;
+        (theirs["apiVersion"], theirs["kind"]) = (json!(api), json!(kind));
+        theirs["metadata"] = json!({"name": "theirs", "namespace": stage.namespace});
+        stage.control.apply(&theirs.to_string()).unwrap();
+    }
+    let refused = stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
+    let ProviderError::Rejected { code, detail, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!(
+        (*code, detail.join(", ").as_str()),
+        ("FH1214", "issuer.cert-manager.io theirs, lease.coordination.k8s.io theirs")
+    );
+    let uid = stage.observe(&stage.namespace_resource()).await.unwrap().object;
+    let kept = stage.delete(&stage.namespace_resource(), Some(&uid)).await.unwrap_err();
+    assert_eq!(kept, refused, "the deletion looks again");
+
+    let notes = limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap();
+    let [note] = notes.as_slice() else { panic!("{notes:?}") };
+    assert!(note.contains(&format!("in namespace {}", stage.namespace)), "{note}");
+    assert!(note.contains("issuers.cert-manager.io") && note.ends_with(" more"), "{note}");
+
+    stage.kubectl(&["create", "configmap", "settings"]);
+    let refused = limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
+    assert!(
+        matches!(&refused, ProviderError::Rejected { code: "FH1214", detail, .. } if *detail == ["configmap settings"]),
+        "{refused:?}"
+    );
+    stage.control.kubectl(&["delete", "namespace", &stage.namespace, &name, "--wait=false"]).unwrap();
+    // What is going already isn't held up.
+    assert_eq!(limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
+    stage.control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
+}
+
+#[tokio::test]
 async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alone() {
     let test = "every_kind_of_object_comes_and_goes_with_the_generated_permissions_alone";
     let Some(stage) = Stage::new(test).await else { return };
     let name = ControlPlane::unique("freehold");
     stage.control.apply(&rbac(&name, &name)).unwrap();
     let account = stage.control.service_account(&name, &name).unwrap();
-    let stage = stage.as_user(&access(&account));
+    let (administrator, stage) = (&stage, stage.as_user(&access(&account)));
     stage.secrets.set("key", "s3cret");
     let all: Vec<Resource> = ResourceType::KUBERNETES.into_iter().map(|kind| resource(&stage, kind)).collect();
     // Before there is a namespace: tried out in the scratch namespace.
@@ -105,6 +154,9 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
         uids.push(performed.object);
     }
     assert!(stage.owned().await.len() >= all.len());
+    // Whoever may look at every kind finds nothing either that the cluster's controllers didn't make for these.
+    let everything = administrator.provider.preview_deletion(stage.stack, &(&stage.namespace_resource()).into()).await;
+    assert_eq!(everything.unwrap(), Vec::<String>::new());
     for (resource, uid) in all.iter().zip(&uids).rev() {
         let deleted = stage.delete(resource, uid.as_deref()).await;
         deleted.unwrap_or_else(|error| panic!("{}: {error}", resource.id));

@@ -154,6 +154,19 @@ async fn a_cluster_without_definitions_is_told_what_to_install_and_its_scratch_n
     release(&cluster, &facts).await.unwrap();
     assert_eq!(scratch(&check(&cluster, &facts).await).0, Level::Error);
 
+    // Shared by another target, and by another platform.
+    let other_target = KubernetesTarget { name: "other".parse().unwrap(), ..facts.clone() };
+    let other_platform = KubernetesTarget { platform: Some(Uuid::new_v4()), ..facts.clone() };
+    let users = [facts.clone(), other_target, other_platform];
+    for user in &users {
+        prepare(&cluster, &mut user.clone()).await.unwrap();
+    }
+    for (at, user) in users.iter().enumerate() {
+        control.kubectl(&["get", "namespace", SCRATCH_NAMESPACE]).unwrap_or_else(|_| panic!("gone before user {at}"));
+        release(&cluster, user).await.unwrap();
+    }
+    control.kubectl(&["get", "namespace", SCRATCH_NAMESPACE]).unwrap_err();
+
     // Somebody else's, of the same name.
     control.kubectl(&["create", "namespace", SCRATCH_NAMESPACE]).unwrap();
     let refused = prepare(&cluster, &mut facts).await.unwrap_err();
@@ -258,6 +271,16 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
     ground.perform(&ground.run("example.test/fail-image-pull:1", "ask", 60), 2).await.unwrap_err();
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
     control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_says_which_platform_its_stack_is_of() {
+    let Some(ground) = Ground::new("a_namespace_says_which_platform_its_stack_is_of").await else { return };
+    assert_eq!(ground.provider.platforms().await.unwrap().get(&ground.stack), None);
+    let platform = Uuid::new_v4();
+    let mark = format!("freehold.dev/platform={platform}");
+    ground.control.kubectl(&["annotate", "namespace", &ground.namespace, &mark]).unwrap();
+    assert_eq!(ground.provider.platforms().await.unwrap().get(&ground.stack), Some(&platform));
 }
 
 #[tokio::test]

@@ -137,6 +137,30 @@ async fn a_missing_permission_names_verb_resource_namespace_and_user() {
     let Some(stage) = Stage::settled("a_missing_permission").await else { return };
     let rules = json!([
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
+#[tokio::test]
+async fn what_holds_a_namespace_is_told_within_seconds() {
+    let Some(stage) = Stage::settled("what_holds_a_namespace_is_told_within_seconds").await else { return };
+    let held = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "held", "namespace": stage.namespace, "labels": stage.labels(), "finalizers": ["example.org/keep"]},
+    });
+    stage.control.apply(&held.to_string()).unwrap();
+    let namespace = stage.namespace_resource();
+    let mut context = stage.context();
+    // The time that a namespace has.
+    context.deadline = Instant::now() + Duration::from_secs(300);
+    let (begun, task) = (Instant::now(), Task::Delete { lookup: (&namespace).into(), object: None });
+    let waiting = stage.provider.perform(&context, &task).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(120), "long before the time is over");
+    let ProviderError::Retryable { message, .. } = &waiting else { panic!("it goes on: {waiting:?}") };
+    assert!(message.starts_with(&format!("namespace {} is being deleted: ", stage.namespace)), "{message}");
+    assert!(message.contains("/held is held by its finalizer example.org/keep"), "{message}");
+
+    stage.kubectl(&["patch", "configmap", "held", "--type=merge", "--patch", r#"{"metadata":{"finalizers":null}}"#]);
+    stage.provider.perform(&context, &task).await.unwrap();
+    assert!(stage.observe(&namespace).await.is_none());
+}
+
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]},
     ]);
     let account = stage.control.account_with_rules(&stage.namespace, &rules).unwrap();

@@ -1,15 +1,17 @@
 //! Looks for trouble and changes nothing: the environment, orphans (things that bear a mark and belong to no stack), drift (what a repair
 //! would change).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold::wire::Finding;
 use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Action, Change, Plan};
 use freehold_store::{Stack, StackState};
+use uuid::Uuid;
 
 use super::runtime::TargetRuntime;
+use super::settings::identity;
 use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
@@ -77,10 +79,13 @@ impl Platform {
 
     async fn orphans(&self, stacks: &[Stack], all_groups: bool) -> Vec<Finding> {
         let known: BTreeSet<StackId> = stacks.iter().map(|stack| stack.id).collect();
-        let mut findings = Vec::new();
+        let (mut findings, mut neighbours) = (Vec::new(), Vec::new());
         for runtime in self.targets.all() {
             let mut found = Vec::new();
             for provider in runtime.providers.values() {
+            let (others, told) = self.other_platforms(&runtime, &known).await;
+            neighbours.extend(of_target(&runtime, told));
+            let known: BTreeSet<StackId> = known.union(&others).copied().collect();
                 match provider.owned(None).await {
                     Ok(objects) => found.extend(orphans_among(objects, &known)),
                     Err(error) => {
@@ -104,9 +109,46 @@ impl Platform {
         }
         findings
     }
+        findings.extend(neighbours);
 
     async fn drift(&self, stack: &Stack) -> Finding {
         let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
+    /// The stacks in a target's cluster that are another platform's, and what is said of them.
+    async fn other_platforms(
+        &self,
+        runtime: &TargetRuntime,
+        known: &BTreeSet<StackId>,
+    ) -> (BTreeSet<StackId>, Vec<Finding>) {
+        let subject = "other platforms";
+        let Some(provider) = &runtime.kubernetes else { return (BTreeSet::new(), Vec::new()) };
+        let look = async { Ok::<_, Refusal>((identity(&self.store).await?, provider.platforms().await?)) };
+        let (this, platforms) = match look.await {
+            Ok(found) => found,
+            Err(refusal) => {
+                let message = format!("can't be told from orphans: {}", refusal.into_problem().detail);
+                return (BTreeSet::new(), vec![finding("error", subject, message, None)]);
+            }
+        };
+        let mut others: BTreeMap<Uuid, BTreeSet<StackId>> = BTreeMap::new();
+        for (stack, platform) in platforms {
+            if platform != this && !known.contains(&stack) {
+                others.entry(platform).or_default().insert(stack);
+            }
+        }
+        let told = others.iter().map(|(platform, stacks)| {
+            let (count, these) = match stacks.len() {
+                1 => ("1 stack belongs".to_owned(), "it is"),
+                count => (format!("{count} stacks belong"), "they are"),
+            };
+            let message = format!("{count} to another platform, {platform}, and {these} left alone");
+            let help =
+                "nothing, unless that platform is gone for good: then remove their namespaces and databases by hand";
+            finding("ok", subject, message, Some(help))
+        });
+        let told = told.collect();
+        (others.into_values().flatten().collect(), told)
+    }
+
             true => format!("drift {}", stack.key),
             false => format!("{} drift {}", stack.key.target, stack.key),
         };

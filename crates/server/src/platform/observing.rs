@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{Graph, ProviderName, Resource, ResourceId, StackId, Value};
-use freehold_plan::{Observation, Ownership, Preview, Previous, Recorded};
+use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
 use freehold_store::{SecretDigests, Stack, TenantId};
 use futures::{FutureExt, StreamExt, stream};
 
@@ -85,6 +85,29 @@ impl TargetRuntime {
             }
         }
         if failures.is_empty() { Ok(previews) } else { Err(together(failures)) }
+    }
+
+    /// What people have to know beside a plan's deletions. One that can't be carried out is refused here, before anything is gone.
+    pub(super) async fn preview_deletions(&self, plan: &Plan) -> Answer<Vec<String>> {
+        let deleted =
+            plan.changes.values().filter(|change| change.action == Action::Delete && change.observed.is_some());
+        let mut looks = Vec::new();
+        for change in deleted {
+            let name = change.kind.provider();
+            let provider = self.providers.get(&name).ok_or_else(|| self.no_provider(&change.id))?;
+            let lookup = Lookup::from(&change.resource);
+            let look = async move { (change.id.clone(), name, provider.preview_deletion(plan.stack, &lookup).await) };
+            looks.push(look.boxed());
+        }
+        let answers: Vec<_> = stream::iter(looks).buffer_unordered(OBSERVATIONS).collect().await;
+        let (mut notes, mut failures) = (Vec::new(), BTreeMap::new());
+        for (id, provider, answer) in answers {
+            match answer {
+                Ok(told) => notes.extend(told),
+                Err(error) => drop(failures.insert(id, (provider, error))),
+            }
+        }
+        if failures.is_empty() { Ok(notes) } else { Err(together(failures)) }
     }
 }
 

@@ -181,7 +181,7 @@ impl Platform {
         self.refuse_taken_names(tenant, request, graph).await?;
         runtime.refuse_too_many_connections(request, graph).await?;
         let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
-        freehold_plan::make(&Inputs {
+        let mut plan = freehold_plan::make(&Inputs {
             id: Uuid::now_v7(),
             purpose,
             generation: stack.map_or(0, |stack| stack.generation),
@@ -197,7 +197,9 @@ impl Platform {
             adopt: draft.adopt,
             delete_data: draft.delete_data,
         })
-        .map_err(|errors| failures::plan(&errors))
+        .map_err(|errors| failures::plan(&errors))?;
+        plan.notes.extend(runtime.preview_deletions(&plan).await?);
+        Ok(plan)
     }
 
     async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Answer<()> {

@@ -184,6 +184,14 @@ pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<Secret
     Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
 }
 
+/// Which platform this is: the same at any time, and another one for each store.
+pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
+    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
+    let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
+    Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
 /// In the place of a stack, for what belongs to none.
 const NOBODY: StackId = StackId(Uuid::nil());
 

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::planning::parse_name;
 use super::runtime::{TargetRuntime, access, database_url, registry_of};
-use super::settings::{Settings, role_name, role_password};
+use super::settings::{Settings, identity, role_name, role_password};
 use super::{OPERATOR, Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
@@ -67,6 +67,7 @@ impl Platform {
         self.refuse_other_databases(before.as_ref(), &databases).await?;
         let wanted = settings.wanted(&name, databases, credentials.contains_key(&Credential::Registry));
         let mut facts = kubernetes::discover(&cluster, &wanted).await?;
+        facts.platform = Some(identity(&self.store).await?);
         kubernetes::prepare(&cluster, &mut facts).await?;
         let facts = Target::Kubernetes(Box::new(facts));
         let settings = serde_json::to_value(&settings).unwrap_or_default();
@@ -214,7 +215,6 @@ impl Platform {
         self.targets.forget(&name);
         // What is left of a cluster that is away holds nothing: it doesn't hinder forgetting it.
         if let (Ok(runtime), Some(facts)) = (runtime, cluster_of(&removed))
-            && !self.targets.stored().await?.iter().filter_map(cluster_of).any(|other| other.cluster == facts.cluster)
             && let Some(provider) = &runtime.kubernetes
         {
             let release = async { Ok::<_, Refusal>(kubernetes::release(&*provider.cluster().await?, facts).await?) };

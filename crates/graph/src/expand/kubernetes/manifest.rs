@@ -12,6 +12,8 @@ use crate::value::Value;
 
 /// The ownership mark.
 const STACK: &str = "freehold.dev/stack";
+/// On a namespace: the platform whose stack it is of.
+const PLATFORM: &str = "freehold.dev/platform";
 const COMPONENT: &str = "freehold.dev/component";
 const NAME: &str = "app.kubernetes.io/name";
 
@@ -115,7 +117,8 @@ impl Cluster<'_> {
             labels.extend(super::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
         }
         let key = ("freehold.dev/key", self.expansion.resolver.request.key.to_string());
-        let annotations: BTreeMap<_, _> = annotations.into_iter().chain([key]).collect();
+        let platform = self.facts.platform.filter(|_| alone).map(|platform| (PLATFORM, platform.to_string()));
+        let annotations: BTreeMap<_, _> = annotations.into_iter().chain([key]).chain(platform).collect();
         let namespace = (!alone).then_some(&self.namespace);
         json!({"name": name, "namespace": namespace, "labels": labels, "annotations": annotations})
     }

@@ -2,7 +2,8 @@
 //!
 //! It has what admission looks at in a stack's namespace: the labels for Pod Security, and the LimitRange whose defaults a dry run shows.
 //! No quota: dry runs don't add up, that sum is the plan's own. It is known as ours by an annotation, so that a namespace that happens
-//! to be called so is neither used nor removed.
+//! to be called so is neither used nor removed. Several targets may share it, also of several platforms, as it holds nothing: each writes
+//! its own annotation on it, and whose is the last one removes it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,16 +17,19 @@ use tokio::time::Instant;
 use super::finding::Finding;
 use crate::cluster::Cluster;
 use crate::document::Fields;
-use crate::error::ClusterError;
+use crate::error::{ClusterError, Reason};
+use crate::mark;
 use crate::object::{self, NAMESPACE, Place};
 use crate::reader::Reader;
 use crate::request::Request;
 
 /// What it is called.
 pub const SCRATCH_NAMESPACE: &str = "freehold-scratch";
-/// What marks it; several platforms may share it, as it holds nothing.
+/// What marks it.
 const MARK: &str = "freehold.dev/scratch";
 const MARK_POINTER: &str = "/metadata/annotations/freehold.dev~1scratch";
+/// Who uses it: `PLATFORM.scratch.freehold.dev/TARGET`.
+const USE: &str = ".scratch.freehold.dev/";
 /// How long all of it may take.
 const TIME: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -36,17 +40,47 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// One of that name is there that isn't ours, or the cluster refuses.
 pub async fn prepare(cluster: &Cluster, facts: &mut KubernetesTarget) -> Result<(), ClusterError> {
     let reader = Reader::new(cluster, Instant::now() + TIME);
+    let place = Place::named(NAMESPACE, None, SCRATCH_NAMESPACE);
     loop {
         match look(&reader, SCRATCH_NAMESPACE).await? {
             State::Foreign => return Err(foreign(SCRATCH_NAMESPACE)),
             // Released a moment ago.
-            State::Ending => pause(&reader, "is being deleted").await?,
-            State::Absent | State::Ours(_) => break,
+            State::Ending => {
+                pause(&reader, "is being deleted").await?;
+                continue;
+            }
+            State::Absent | State::Ours(_) => {}
+        }
+        cluster.send(&Request::apply(&place, &namespace(), false), reader.deadline).await?;
+        // Not applied with the rest: the next who applies that would take it away.
+        let change = json!({"metadata": {"annotations": {usage(facts): "tries out its plans here"}}});
+        match cluster.send(&Request::merge(&place, &change), reader.deadline).await {
+            // The last of its users went in between.
+            Err(error) if error.reason() == Some(Reason::Absent) => {}
+            Ok(answer) if mark::deletion(&answer.body).is_some() => {}
+            answer => {
+                answer?;
+                break;
+            }
         }
     }
+    if let Some(kind) = object::of(ResourceType::LimitRange) {
+        let place = Place::named(kind, Some(SCRATCH_NAMESPACE), "freehold");
+        cluster.send(&Request::apply(&place, &limits(), false), reader.deadline).await?;
+    }
+    facts.scratch_namespace = Some(SCRATCH_NAMESPACE.to_owned());
+    Ok(())
+}
+
+/// The target's own annotation.
+fn usage(facts: &KubernetesTarget) -> String {
+    format!("{}{USE}{}", facts.platform.unwrap_or_default(), facts.name)
+}
+
+fn namespace() -> Json {
     let managed = [("app.kubernetes.io/managed-by", "freehold")];
     let labels: BTreeMap<&str, &str> = managed.into_iter().chain(POD_SECURITY).collect();
-    let namespace = json!({
+    json!({
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
@@ -54,15 +88,7 @@ pub async fn prepare(cluster: &Cluster, facts: &mut KubernetesTarget) -> Result<
             "annotations": {MARK: "plans try out here what has no namespace yet"},
             "labels": labels,
         },
-    });
-    let place = Place::named(NAMESPACE, None, SCRATCH_NAMESPACE);
-    cluster.send(&Request::apply(&place, &namespace, false), reader.deadline).await?;
-    if let Some(kind) = object::of(ResourceType::LimitRange) {
-        let place = Place::named(kind, Some(SCRATCH_NAMESPACE), "freehold");
-        cluster.send(&Request::apply(&place, &limits(), false), reader.deadline).await?;
-    }
-    facts.scratch_namespace = Some(SCRATCH_NAMESPACE.to_owned());
-    Ok(())
+    })
 }
 
 /// The defaults that a stack's namespace gives to containers that say nothing.
@@ -79,7 +105,7 @@ fn limits() -> Json {
     })
 }
 
-/// Removes the scratch namespace, and waits until it is gone. None is as good.
+/// Gives the scratch namespace up. Unless another target uses it, it is removed, and waited for until it is gone. None is as good.
 ///
 /// # Errors
 /// It isn't ours, or the cluster refuses, or something holds it.
@@ -92,10 +118,24 @@ pub async fn release(cluster: &Cluster, facts: &KubernetesTarget) -> Result<(), 
             State::Absent => return Ok(()),
             State::Foreign => return Err(foreign(name)),
             State::Ending => pause(&reader, "is not gone").await?,
-            State::Ours(uid) => {
-                let request = Request::delete(&place, &uid, "Background");
+            State::Ours(found) => {
+                let usage = usage(facts);
+                let is_shared =
+                    found.entries("/metadata/annotations").iter().any(|(key, _)| key.contains(USE) && *key != usage);
+                if is_shared {
+                    // Of two that give it up at once, one sees the other.
+                    let version = found.text("/metadata/resourceVersion");
+                    let change = json!({"metadata": {"resourceVersion": version, "annotations": {usage: null}}});
+                    match cluster.send(&Request::merge(&place, &change), reader.deadline).await {
+                        Err(ClusterError::Refused { refusal, .. }) if matches!(refusal.status.code, 404 | 409) => {
+                            continue;
+                        }
+                        answer => return answer.map(drop),
+                    }
+                }
+                let request = Request::delete_as_seen(&place, &found);
                 match cluster.send(&request, reader.deadline).await {
-                    // Somebody else was faster: then there is nothing, or it is on its way.
+                    // Somebody else was faster: then there is nothing, it is on its way, or they use it.
                     Err(ClusterError::Refused { refusal, .. }) if matches!(refusal.status.code, 404 | 409) => {}
                     answer => drop(answer?),
                 }
@@ -124,8 +164,7 @@ enum State {
     Absent,
     Foreign,
     Ending,
-    /// With its uid.
-    Ours(String),
+    Ours(Json),
 }
 
 async fn look(reader: &Reader<'_>, name: &str) -> Result<State, ClusterError> {
@@ -136,7 +175,7 @@ async fn look(reader: &Reader<'_>, name: &str) -> Result<State, ClusterError> {
     if found.pointer("/metadata/deletionTimestamp").is_some() {
         return Ok(State::Ending);
     }
-    Ok(State::Ours(found.text("/metadata/uid").to_owned()))
+    Ok(State::Ours(found))
 }
 
 async fn pause(reader: &Reader<'_>, why: &str) -> Result<(), ClusterError> {

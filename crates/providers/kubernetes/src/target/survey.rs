@@ -92,6 +92,7 @@ impl Survey {
             storage_class: wanted.storage_class.clone(),
             scratch_namespace: None,
             architectures: self.architectures.clone(),
+            platform: None,
         })
     }
 
