@@ -485,6 +485,7 @@ impl Decision {
                 // What takes the place of a deleted object is a new one.
                 object: change.object.clone().filter(|_| step.verb != Verb::Replace),
                 adopt: step.verb == Verb::Adopt,
+                takes: change.takes.clone(),
             },
         };
         Some((change.kind.provider(), task))

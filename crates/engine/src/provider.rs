@@ -13,7 +13,7 @@ use freehold_graph::value::NotText;
 use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
 };
-use freehold_plan::{Observation, Preview};
+use freehold_plan::{Conflict, Observation, Preview};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -133,8 +133,10 @@ pub enum Task {
         desired: Value,
         /// The object that the plan is about; `None` if it is to be created.
         object: Option<String>,
-        /// An object without our mark may be taken over, and fields from those who manage them.
+        /// An object without our mark may be taken over.
         adopt: bool,
+        /// The fields that may be taken from those who manage them: what the plan showed.
+        takes: Vec<Conflict>,
     },
     /// Delete the object, if it bears the stack's mark and (where `object` is known) is that very object. An object that is
     /// gone already is a success.

@@ -304,9 +304,9 @@ impl<'a> Shell<'a> {
 /// A task whose digests are known: those that the plan left open are of secrets that earlier steps have made.
 async fn settled(context: &Context, task: Task) -> Result<Task, ProviderError> {
     match task {
-        Task::Apply { resource, desired, object, adopt } if desired.has_unknown() => {
+        Task::Apply { resource, desired, object, adopt, takes } if desired.has_unknown() => {
             let now = context.secrets.comparable(context.stack, &resource.body).await?;
-            Ok(Task::Apply { desired: now.unwrap_or(desired), resource, object, adopt })
+            Ok(Task::Apply { desired: now.unwrap_or(desired), resource, object, adopt, takes })
         }
         task => Ok(task),
     }

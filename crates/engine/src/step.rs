@@ -11,7 +11,8 @@
 //!
 //! One exception keeps this free of circles: what depends on a *replaced* resource and is to be deleted is deleted before
 //! the replacement. A resource whose outside name changes is replaced, too, in two lines of the plan (`route.web` is created,
-//! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place.
+//! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place. And an autoscaler is
+//! deleted right before the change of what it scales: until it is gone, it would overrule the number of Pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -241,8 +242,9 @@ impl Steps<'_> {
             let dependants = self.deleted_dependants(id);
             match change.action {
                 Action::Delete => {
+                    let scaled = self.scaled(change).filter(|_| dependants.is_empty());
+                    let new = self.replacement(id).or(scaled);
                     let mut before = dependants;
-                    let new = self.replacement(id);
                     if !self.behind_a_replacement(change) {
                         let last = new.as_ref().and_then(|new| self.steps.get(new)).map(|new| &new.depends_on);
                         before.extend(last.unwrap_or(&work).iter().cloned());
@@ -314,6 +316,13 @@ impl Steps<'_> {
 
     fn verify(&mut self) {
         let services = self.plan.changes.values().filter(|change| change.action != Action::Delete);
+    /// The step that changes what an autoscaler scales.
+    fn scaled(&self, change: &Change) -> Option<StepId> {
+        let of = change.depends_on.iter().filter(|_| change.kind == ResourceType::HorizontalPodAutoscaler);
+        let mut scaled = of.filter_map(|id| self.plan.changes.get(id)).filter(|of| of.kind == ResourceType::Deployment);
+        scaled.find_map(applying_step).map(|(_, step)| step)
+    }
+
         let slowest = services.map(|change| start_time(&change.resource)).max();
         let deadline = QUICK_DEADLINE.saturating_add(slowest.unwrap_or_default());
         let all = self.steps.keys().cloned().collect();

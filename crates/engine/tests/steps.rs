@@ -18,6 +18,8 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         ResourceType::PostgresDatabase,
         ResourceType::LocalService,
         ResourceType::LocalRoute,
+        ResourceType::Deployment,
+        ResourceType::HorizontalPodAutoscaler,
     ]);
     let actions = prop::sample::select(vec![
         Action::Create,
@@ -88,6 +90,8 @@ fn change(id: &ResourceId, kind: ResourceType, action: Action, depends_on: BTree
         object: None,
         depends_on,
         loses_data,
+        takes: Vec::new(),
+        beside: Vec::new(),
     }
 }
 
@@ -192,6 +196,26 @@ fn a_service_waits_for_the_job_and_the_job_for_the_database() {
     assert!(steps[&job].depends_on.contains(&StepId("create/database.main".to_owned())));
     assert!(steps[&StepId("create/service.web".to_owned())].depends_on.contains(&job));
     assert!(!behind(&steps, &StepId("create/schedule.digest".to_owned())).contains(&job));
+}
+
+#[test]
+fn an_autoscaler_goes_before_the_deployment_is_changed_and_after_the_jobs() {
+    let mut plan =
+        plan(&World::default(), &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
+    let (web, scaler) = (ResourceId::new("deployment", "web"), ResourceId::new("horizontalpodautoscaler", "web"));
+    let database = [ResourceId::new("database", "main")].into();
+    plan.changes.insert(web.clone(), change(&web, ResourceType::Deployment, Action::Update, database));
+    let kind = ResourceType::HorizontalPodAutoscaler;
+    plan.changes.insert(scaler.clone(), change(&scaler, kind, Action::Delete, [web.clone()].into()));
+    plan.runs.values_mut().for_each(|run| drop(run.before.insert(web.clone())));
+    let steps = steps(&plan);
+    let gone = StepId::new(Verb::Delete, &scaler);
+    assert!(steps[&StepId::new(Verb::Update, &web)].depends_on.contains(&gone));
+    assert!(
+        behind(&steps, &gone).contains(&StepId("run/job.migrate".to_owned())),
+        "until then, the old version serves"
+    );
+    assert!(order(&steps).is_some());
 }
 
 #[test]

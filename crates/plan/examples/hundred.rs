@@ -72,7 +72,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let body = seen.body.comparable(&Constant);
             let object = id.to_string();
-            observed.insert(id.clone(), Some(Observation { object: object.clone(), ownership: Ownership::Ours, body }));
+            observed.insert(
+                id.clone(),
+                Some(Observation { object: object.clone(), ownership: Ownership::Ours, body, beside: Vec::new() }),
+            );
             recorded.insert(id.clone(), Recorded { resource: seen, object: Some(object) });
         }
         let begin = Instant::now();

@@ -1,9 +1,11 @@
 //! One resource's line in a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{Effect, Resource, ResourceId, ResourceType, Value};
 use serde::{Deserialize, Serialize};
+
+use crate::preview::Conflict;
 
 /// What is to be done about a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,6 +69,35 @@ pub struct Change {
     pub depends_on: BTreeSet<ResourceId>,
     /// Data is lost with it.
     pub loses_data: bool,
+    /// The fields that are taken from others (adopt). No other is, whatever has become of them when the plan is applied.
+    #[serde(default)]
+    pub takes: Vec<Conflict>,
+    /// What others have in it that the definition doesn't: told, and left alone.
+    #[serde(default)]
+    pub beside: Vec<Conflict>,
+}
+
+/// How many fields of a manager are named.
+const NAMED: usize = 5;
+
+impl Change {
+    /// What others have in the object that the definition doesn't, a line for each of them: "deployment acme--guestbook/web: kubectl-set
+    /// manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have".
+    pub fn told_beside(&self) -> Vec<String> {
+        let mut managers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for field in &self.beside {
+            managers.entry(&field.manager).or_default().push(&field.path);
+        }
+        let line = |(manager, paths): (&str, Vec<&str>)| {
+            let mut fields = paths.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            if paths.len() > NAMED {
+                fields.push_str(&format!(" and {} more", paths.len() - NAMED));
+            }
+            let what = format!("{} {}", self.kind.word(), self.identity);
+            format!("{what}: {manager} manages {fields}, which the definition doesn't have")
+        };
+        managers.into_iter().map(line).collect()
+    }
 }
 
 mod effect_name {

@@ -192,22 +192,26 @@ impl Maker<'_> {
             // What is adopted is never deleted.
             _ if anew && !adopted => Action::Replace,
             _ if adopted || takes => Action::Adopt,
-            None => Action::NoOp,
-            Some(_) => Action::Update,
+            None if preview.given_up.is_empty() => Action::NoOp,
+            _ => Action::Update,
         };
         let mut change = line(resource, action);
         change.loses_data = action == Action::Replace && descriptor::of(resource.kind).data_bearing;
-        self.guard_data(&change);
         change.reasons = self.reasons(resource, &fields);
         change
             .reasons
             .extend(preview.conflicts.iter().map(|taken| format!("takes {} from {}", taken.path, taken.manager)));
+        change.reasons.extend(preview.given_up.iter().map(|path| format!("gives up {path}, which stays as it is")));
         change.reasons.extend(preview.notes);
         change.fields = fields;
+        self.guard_data(&change);
         change.fingerprint = Some(observation.fingerprint());
         change.object = Some(observation.object);
         change.observed = Some(observation.body);
         change.desired = Some(preview.body);
+        change.takes = preview.conflicts;
+        // What is made anew has none of it.
+        change.beside = if action == Action::Replace { Vec::new() } else { observation.beside };
         Some(change)
     }
 
@@ -237,7 +241,10 @@ impl Maker<'_> {
         let named = [change.id.name(), change.id.0.as_str()].iter().any(|name| self.inputs.delete_data.contains(*name));
         let destroys = matches!(self.inputs.purpose, Purpose::Destroy { .. });
         if change.loses_data && !named && !destroys {
-            self.errors.push(PlanError::LosesData { id: change.id.clone(), identity: change.identity.clone() });
+            let fixed = change.fields.iter().filter(|field| field.effect == Effect::Replace);
+            let fixed = fixed.map(|field| field.path.clone()).collect();
+            let (id, identity) = (change.id.clone(), change.identity.clone());
+            self.errors.push(PlanError::LosesData { id, identity, fixed });
         }
     }
 
@@ -351,5 +358,7 @@ fn line(resource: &Resource, action: Action) -> Change {
         object: None,
         depends_on: resource.depends_on.clone(),
         loses_data: false,
+        takes: Vec::new(),
+        beside: Vec::new(),
     }
 }

@@ -3,6 +3,8 @@
 use freehold_graph::{StackId, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::preview::Conflict;
+
 /// An object of the outside world, as a provider saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
@@ -12,6 +14,10 @@ pub struct Observation {
     pub ownership: Ownership,
     /// What it is like: a comparable body with the fields that the desired body has, as far as the provider can see them.
     pub body: Value,
+    /// Fields that others manage and the desired body doesn't have. They are told, and part of nothing else: not of the body, nor of
+    /// the fingerprint.
+    #[serde(default)]
+    pub beside: Vec<Conflict>,
 }
 
 impl Observation {

@@ -115,7 +115,8 @@ impl World {
             let object = Some(format!("object of {id}"));
             self.recorded.insert(id.clone(), Recorded { resource: resource.clone(), object });
             let body = resource.body.comparable(&Versions(self.secrets));
-            let observation = Observation { object: format!("object of {id}"), ownership: Ownership::Ours, body };
+            let observation =
+                Observation { object: format!("object of {id}"), ownership: Ownership::Ours, body, beside: Vec::new() };
             self.observed.insert(id.clone(), Some(observation));
         }
         self
@@ -253,8 +254,45 @@ fn what_cannot_be_changed_in_place_is_replaced_and_never_updated() {
     let handle = format!("service/{}", world.graph.resources[&id].identity);
     world.adopt.insert(handle);
     assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::Replace);
-    world.previews.insert(id, Preview { conflicts, ..Preview::exact(Value::Null) });
-    assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::Adopt);
+    world.previews.insert(id.clone(), Preview { conflicts: conflicts.clone(), ..Preview::exact(Value::Null) });
+    let plan = world.plan().unwrap();
+    assert_eq!(action(&plan, "service.web"), Action::Adopt);
+    assert_eq!(plan.changes[&id].takes, conflicts, "so that no other field is taken");
+}
+
+#[test]
+fn a_field_that_is_given_up_and_stays_is_an_update() {
+    let id = ResourceId("service.web".to_owned());
+    let mut world = World::empty().wants(service("info")).applied();
+    assert_eq!(action(&world.plan().unwrap(), "service.web"), Action::NoOp);
+    let body = world.observed[&id].as_ref().unwrap().body.clone();
+    world.previews.insert(id.clone(), Preview { given_up: vec!["spec.replicas".to_owned()], ..Preview::exact(body) });
+    let plan = world.plan().unwrap();
+    assert_eq!(action(&plan, "service.web"), Action::Update);
+    assert_eq!(plan.changes[&id].fields, []);
+    assert_eq!(plan.changes[&id].reasons, ["gives up spec.replicas, which stays as it is"]);
+}
+
+#[test]
+fn what_others_have_added_is_told_and_changes_nothing() {
+    let id = ResourceId("service.web".to_owned());
+    let field = |path: String, manager: &str| Conflict { path, manager: manager.to_owned() };
+    let mut beside: Vec<Conflict> = (0..7).map(|at| field(format!("env[V{at}]"), "kubectl-edit")).collect();
+    beside.push(field("labels.team".to_owned(), "kubectl-label"));
+    let world = World::empty().wants(service("info")).applied();
+    let quiet = world.plan().unwrap().changes[&id].fingerprint.clone();
+    let plan = world.sees("service.web", |observation| observation.beside = beside).plan().unwrap();
+    assert!(plan.is_noop());
+    let change = &plan.changes[&id];
+    assert_eq!(change.fingerprint, quiet, "it makes no plan outdated");
+    let what = format!("{} {}", change.kind.word(), change.identity);
+    let told = [
+        format!(
+            "{what}: kubectl-edit manages env[V0], env[V1], env[V2], env[V3], env[V4] and 2 more, which the definition doesn't have"
+        ),
+        format!("{what}: kubectl-label manages labels.team, which the definition doesn't have"),
+    ];
+    assert_eq!(change.told_beside(), told);
 }
 
 #[test]

@@ -54,5 +54,7 @@ pub(super) fn unchanged(answer: &PlanAnswer, milliseconds: Option<u64>) -> Strin
     parts.extend(milliseconds.map(crate::layout::seconds));
     let head = format!("Nothing to change in {}", plan.key);
     let gap = if head.chars().count() + parts.join(" · ").chars().count() + 3 <= 80 { " · " } else { "\n  " };
-    format!("{}{gap}{}", paint(crate::layout::BOLD, head), parts.join(" · "))
+    let mut lines = vec![format!("{}{gap}{}", paint(crate::layout::BOLD, head), parts.join(" · "))];
+    lines.extend(view::plan::beside(plan));
+    lines.join("\n")
 }

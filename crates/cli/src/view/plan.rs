@@ -39,6 +39,7 @@ pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
         remarks.push(format!("{} in these lines; -v lists them", count(folding.hidden.len(), "more object")));
     }
     lines.extend(remarks.iter().map(|remark| format!("  {} {}", paint(DIM, "~"), hanging(remark, 4, 4))));
+    lines.extend(beside(plan));
     if !answer.new_stack {
         lines.push(format!("  {}", totals(plan).join(", ")));
     }
@@ -95,6 +96,12 @@ fn totals(plan: &Plan) -> Vec<String> {
     totals.push((plan.runs.len(), "to run"));
     totals.push((plan.count(Action::NoOp), "unchanged"));
     totals.iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
+}
+
+/// What others have added to the stack's objects, a line for each.
+pub(crate) fn beside(plan: &Plan) -> Vec<String> {
+    let told = plan.changes.values().flat_map(Change::told_beside);
+    told.map(|line| format!("  {} {}", paint(DIM, "~"), hanging(&line, 4, 4))).collect()
 }
 
 fn remarks(plan: &Plan) -> Vec<String> {

@@ -7,7 +7,7 @@ use freehold_graph::value::Special;
 use freehold_graph::{
     Digest, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
-use freehold_plan::{Action, Change, FieldChange, Plan, Purpose};
+use freehold_plan::{Action, Change, Conflict, FieldChange, Plan, Purpose};
 use uuid::Uuid;
 
 use super::*;
@@ -62,6 +62,8 @@ pub(in crate::view) fn change(id: &str, kind: ResourceType, identity: &str, acti
         object: None,
         depends_on: BTreeSet::new(),
         loses_data: false,
+        takes: Vec::new(),
+        beside: Vec::new(),
     }
 }
 
@@ -242,6 +244,21 @@ fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
         web.reasons = vec!["restarts: new artifact".to_owned()];
         web.fields = vec![field(
             "artifact",
+#[test]
+fn what_others_have_added_is_told_below() {
+    let changes = with(guestbook(Action::NoOp), "roles.main", |roles| {
+        let field = |path: &str| Conflict { path: path.to_owned(), manager: "kubectl-set".to_owned() };
+        roles.beside = vec![field("spec.template.spec.containers[web].env[DEBUG]"), field("metadata.labels.team")];
+    });
+    let answer = answer(Purpose::Deploy, 4, changes, &[]);
+    let lines = beside(&answer.plan).join("\n");
+    let words = shown(&lines).split_whitespace().collect::<Vec<_>>().join(" ");
+    let fields = "spec.template.spec.containers[web].env[DEBUG], metadata.labels.team";
+    assert!(words.starts_with("~ roles "), "{words}");
+    assert!(words.ends_with(&format!(": kubectl-set manages {fields}, which the definition doesn't have")), "{words}");
+    assert!(render(&answer, false).contains(&lines));
+}
+
             Some(Value::from(format!("sha256:{}", "b2".repeat(32)))),
             Some(Value::from(format!("sha256:{}", "a1".repeat(32)))),
             Effect::Restart,

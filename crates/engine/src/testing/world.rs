@@ -111,7 +111,7 @@ impl World {
             Some(mark) => Ownership::OtherStack(mark),
             None => Ownership::Foreign("somebody else made it".to_owned()),
         };
-        Some(Observation { object: object.id.clone(), ownership, body: object.body.clone() })
+        Some(Observation { object: object.id.clone(), ownership, body: object.body.clone(), beside: Vec::new() })
     }
 
     /// Whether an object does what it is for.

@@ -145,7 +145,12 @@ impl Machine {
             Request::Observe(lookup) if self.mutant == Mutant::DoesNotLook => {
                 let change = &self.processes[index].plan.changes[&lookup.id];
                 let seen = change.object.clone().zip(change.observed.clone());
-                let seen = seen.map(|(object, body)| Observation { object, body, ownership: Ownership::Ours });
+                let seen = seen.map(|(object, body)| Observation {
+                    object,
+                    body,
+                    ownership: Ownership::Ours,
+                    beside: Vec::new(),
+                });
                 return Stage::Back(Answer::Observed(Ok(seen)));
             }
             Request::Observe(lookup) => {

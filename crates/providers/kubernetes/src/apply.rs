@@ -6,21 +6,25 @@
 
 use freehold_engine::{Context, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, StackId, Value};
+use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
 use serde_json::{Value as Json, json};
 
 use crate::body;
 use crate::cluster::Cluster;
+use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
 use crate::preview;
 use crate::render::{self, Texts};
+use crate::replicas;
 use crate::request::{MANAGER, Request};
 
 /// Controllers write to objects all the time: how often a look is repeated when one was quicker.
 pub(crate) const LOOKS: u32 = 20;
+const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on what is there now";
 
 /// A resource to apply.
 pub(crate) struct Wanted<'a> {
@@ -28,6 +32,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) desired: &'a Value,
     pub(crate) object: Option<&'a str>,
     pub(crate) adopt: bool,
+    /// Fields of others that the plan takes.
+    pub(crate) takes: &'a [Conflict],
 }
 
 /// Applies.
@@ -51,11 +57,25 @@ pub(crate) async fn apply(
             return Err(outdated(&place, "was changed while it was being applied"));
         }
         first = Some(seen);
-        let request = Request::apply(&place, &bound(&manifest, &live), wanted.adopt);
-        match cluster.send(&request, context.deadline).await {
+        let live = match replicas::hand_over(cluster, &place, live, &manifest, context.deadline).await {
+            Ok(live) => live,
+            Err(error) if error.reason() == Some(Reason::Changed) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        // Without force first: what is taken is what the plan has shown, whatever others have taken since.
+        let manifest = bound(&manifest, &live);
+        let request = |force| Request::apply(&place, &manifest, force);
+        let mut answer = cluster.send(&request(false), context.deadline).await;
+        if let Err(error) = &answer
+            && let Some(found) = Conflicts::of(cluster, &place, context.stack, error, context.deadline).await?
+        {
+            may_take(&place, &found.foreign, wanted)?;
+            answer = cluster.send(&request(true), context.deadline).await;
+        }
+        match answer {
             Ok(answer) => return Ok(performed(&answer.body)),
             Err(error) if error.reason() == Some(Reason::Changed) => {}
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(ProviderError::retryable(format!("{place} is being written to by others all the time")))
@@ -88,7 +108,7 @@ async fn create(
         Err(error) if matches!(error.reason(), Some(Reason::Changed | Reason::Exists)) => {
             return Err(ProviderError::retryable(format!("{place} appeared while it was being made")));
         }
-        Err(error) => return Err(refused(error)),
+        Err(error) => return Err(error.into()),
     };
     if answer.is_created() {
         return Ok(performed(&answer.body));
@@ -154,26 +174,26 @@ fn outdated(place: &Place, why: &str) -> ProviderError {
         code: "FH0901",
         message: format!("the plan is outdated: {place} {why}"),
         detail: Vec::new(),
-        help: Some("run the same command again to get a plan that rests on what is there now".to_owned()),
+        help: Some(PLAN_AGAIN.to_owned()),
     }
 }
 
-/// Fields of others are named one by one.
-fn refused(error: ClusterError) -> ProviderError {
-    let detail: Vec<String> = match &error {
-        ClusterError::Refused { refusal, .. } => preview::conflicts(refusal)
-            .into_iter()
-            .map(|conflict| format!("{} is managed by {}", conflict.path, conflict.manager))
-            .collect(),
-        _ => Vec::new(),
-    };
-    match error.into() {
-        ProviderError::Rejected { code, message, help, .. } if !detail.is_empty() => {
-            ProviderError::Rejected { code, message, detail, help }
-        }
-        other => other,
+/// Whether these are fields that the plan takes. Each that it doesn't is named.
+fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<(), ProviderError> {
+    let others = foreign.iter().filter(|conflict| !wanted.takes.contains(conflict));
+    let detail: Vec<String> =
+        others.map(|conflict| format!("{} is managed by {}", conflict.path, conflict.manager)).collect();
+    if detail.is_empty() {
+        return Ok(());
     }
 }
+    let (code, message, help) = if wanted.adopt {
+        ("FH0901", format!("the plan is outdated: it does not take these fields of {place} from others"), PLAN_AGAIN)
+    } else {
+        let help = "give these fields up there, or take them with `--adopt`";
+        ("FH0807", format!("{place} is left alone: others manage fields that would change"), help)
+    };
+    Err(ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) })
 
 fn performed(object: &Json) -> Performed {
     Performed { object: Some(mark::uid(object).to_owned()), note: None }

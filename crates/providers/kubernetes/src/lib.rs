@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! provider ── observe · preview · apply · delete · owned       what the engine asks for
-//!    │          └── render (bodies → manifests) · projection (objects → comparable bodies)
+//!    │          ├── render (bodies → manifests) · projection (objects → comparable bodies)
+//!    │          └── replicas (the number of Pods, to and from an autoscaler) · beside (what others have added)
 //!    ├── readiness (why something isn't ready) · run (jobs) · logs
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
 //! rbac (the permissions that all of this needs)
@@ -16,8 +17,10 @@
 //! target's; "there is none" is only said where the API server said so of that very object; a plan reveals no secret.
 
 mod apply;
+mod beside;
 mod body;
 mod cluster;
+mod conflict;
 mod delete;
 mod document;
 mod error;
@@ -38,6 +41,7 @@ mod rbac;
 mod reader;
 mod readiness;
 mod render;
+mod replicas;
 mod request;
 mod run;
 mod strangers;

@@ -25,6 +25,7 @@ pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
 pub(crate) const SERVICE: Kind = kind("", "v1", "Service", "services");
 pub(crate) const DEPLOYMENT: Kind = kind("apps", "v1", "Deployment", "deployments");
 pub(crate) const CRON_JOB: Kind = kind("batch", "v1", "CronJob", "cronjobs");
+pub(crate) const AUTOSCALER: Kind = kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
 /// Not a resource: runs leave them behind.
 pub(crate) const JOB: Kind = kind("batch", "v1", "Job", "jobs");
 /// Not a resource: Deployments and Jobs make them.
@@ -45,9 +46,7 @@ pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
         ResourceType::CronJob => CRON_JOB,
         ResourceType::ClusterService => SERVICE,
         ResourceType::PodDisruptionBudget => kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-        ResourceType::HorizontalPodAutoscaler => {
-            kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-        }
+        ResourceType::HorizontalPodAutoscaler => AUTOSCALER,
         ResourceType::HttpRoute => kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
         ResourceType::ListenerSet => kind("gateway.networking.k8s.io", "v1", "ListenerSet", "listenersets"),
         ResourceType::Certificate => kind("cert-manager.io", "v1", "Certificate", "certificates"),

@@ -5,6 +5,7 @@ use freehold_graph::{ResourceId, ResourceType, StackId};
 use freehold_plan::Observation;
 use tokio::time::Instant;
 
+use crate::beside;
 use crate::body;
 use crate::cluster::Cluster;
 use crate::mark;
@@ -34,6 +35,7 @@ pub(crate) async fn observe(
         object: mark::uid(object).to_owned(),
         ownership: mark::ownership(object, stack),
         body: body::comparable(lookup.kind, object, &lookup.body),
+        beside: beside::of(lookup.kind, object, &lookup.body),
     });
     cluster.looks().keep(&place, asked, object);
     Ok(observation)

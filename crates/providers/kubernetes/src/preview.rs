@@ -7,7 +7,7 @@
 use freehold_engine::ProviderError;
 use freehold_engine::provider::Proposal;
 use freehold_graph::value::Special;
-use freehold_graph::{Effect, ResourceType, Value, descriptor};
+use freehold_graph::{Effect, ResourceType, StackId, Value, descriptor};
 use freehold_plan::change::FieldChange;
 use freehold_plan::observation::Ownership;
 use freehold_plan::{Conflict, Observation, Preview, diff};
@@ -17,11 +17,13 @@ use tokio::time::Instant;
 use crate::apply::{self, LOOKS};
 use crate::body;
 use crate::cluster::Cluster;
+use crate::conflict::{self, Conflicts};
 use crate::error::{ClusterError, Reason, Refusal};
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
 use crate::render::{self, Texts};
+use crate::replicas;
 use crate::request::{Answer, Request};
 
 /// Appended to a name that is taken in the scratch namespace.
@@ -30,6 +32,7 @@ const OTHER_NAME: &str = "-trial";
 /// A change that is tried out.
 pub(crate) struct Trial<'a> {
     cluster: &'a Cluster,
+    stack: StackId,
     /// The namespace for what has none yet.
     scratch: Option<&'a str>,
     proposal: &'a Proposal<'a>,
@@ -68,13 +71,14 @@ impl From<ProviderError> for Stop {
 impl<'a> Trial<'a> {
     pub(crate) fn new(
         cluster: &'a Cluster,
+        stack: StackId,
         scratch: Option<&'a str>,
         proposal: &'a Proposal<'a>,
         deadline: Instant,
     ) -> Result<Self, ProviderError> {
         let resource = proposal.resource;
         let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
-        Ok(Self { cluster, scratch, proposal, place, deadline })
+        Ok(Self { cluster, stack, scratch, proposal, place, deadline })
     }
 
     /// Finds out.
@@ -137,20 +141,33 @@ impl<'a> Trial<'a> {
     }
 
     async fn change_of(&self, seen: &Observation, live: &Json, manifest: &Json) -> Result<Preview, Stop> {
-        let mut conflicts = Vec::new();
-        let tried = match self.in_place(manifest, false).await {
-            Err(ClusterError::Refused { refusal, .. }) if refusal.reason() == Reason::FieldConflict => {
-                conflicts = self::conflicts(&refusal);
-                self.in_place(manifest, true).await
-            }
-            tried => tried,
-        };
+        let gives_up = replicas::is_given_up(&self.place, live, manifest);
+        let manifest = &if gives_up { replicas::kept(manifest, live) } else { manifest.clone() };
+        let mut conflicts = Conflicts::default();
+        let mut tried = self.in_place(manifest, false).await;
+        if let Err(error) = &tried
+            && let Some(found) = Conflicts::of(self.cluster, &self.place, self.stack, error, self.deadline).await?
+        {
+            conflicts = found;
+            tried = self.in_place(manifest, true).await;
+        }
         let mut preview = match tried? {
-            Tried::Object(object) => self.changed(seen, live, &object),
+            Tried::Object(mut object) => {
+                if gives_up {
+                    replicas::give_up(&mut object);
+                }
+                self.changed(seen, live, &object)
+            }
             Tried::Not(why) => self.untried(Some(why)),
-            Tried::Immutable(fields) => self.replaced(seen, fields).await?,
+            Tried::Immutable(fields) => return self.replaced(seen, fields, conflicts.foreign).await,
         };
-        preview.conflicts = conflicts;
+        if gives_up {
+            preview.given_up.push(replicas::PATH.to_owned());
+        }
+        if conflicts.autoscaled {
+            preview.notes.push(format!("takes {} back from the autoscaler", replicas::PATH));
+        }
+        preview.conflicts = conflicts.foreign;
         Ok(preview)
     }
 
@@ -262,7 +279,12 @@ impl<'a> Trial<'a> {
     }
 
     /// Some fields can't be changed: what a new object would be like.
-    async fn replaced(&self, seen: &Observation, immutable: Vec<String>) -> Result<Preview, Stop> {
+    async fn replaced(
+        &self,
+        seen: &Observation,
+        immutable: Vec<String>,
+        conflicts: Vec<Conflict>,
+    ) -> Result<Preview, Stop> {
         let manifest = self.manifest(&Map::new())?;
         let (body, notes) = match self.elsewhere(manifest).await? {
             Tried::Object(object) => (self.body(&object), Vec::new()),
@@ -276,7 +298,7 @@ impl<'a> Trial<'a> {
                 fields.push(FieldChange { path, before: None, after: None, effect });
             }
         }
-        Ok(Preview { body, fields: Some(fields), immutable, notes, conflicts: Vec::new() })
+        Ok(Preview { body, fields: Some(fields), immutable, notes, conflicts, given_up: Vec::new() })
     }
 
     fn untried(&self, why: Option<String>) -> Preview {
@@ -337,41 +359,5 @@ fn immutable(refusal: &Refusal) -> Option<Vec<String>> {
     let causes = refusal.causes();
     let is = |message: &str| WORDS.iter().any(|words| message.contains(words));
     let all = !causes.is_empty() && causes.iter().all(|cause| is(&cause.message));
-    all.then(|| causes.iter().map(|cause| path(&cause.field)).collect())
-}
-
-/// The fields that others manage, and who.
-pub(crate) fn conflicts(refusal: &Refusal) -> Vec<Conflict> {
-    let causes = refusal.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict");
-    let manager = |message: &str| {
-        let name = message.split_once("conflict with \"").and_then(|(_, rest)| rest.split_once('"'));
-        name.map_or_else(|| message.to_owned(), |(name, _)| name.to_owned())
-    };
-    causes.map(|cause| Conflict { path: path(&cause.field), manager: manager(&cause.message) }).collect()
-}
-
-/// `.spec.containers[name="web"].image` → `spec.containers[web].image`
-fn path(field: &str) -> String {
-    let mut path = String::new();
-    let mut rest = field.trim_start_matches('.');
-    while let Some((before, after)) = rest.split_once('[') {
-        let (keys, after) = after.split_once(']').unwrap_or((after, ""));
-        let values = keys.split(',').map(|key| key.split_once('=').map_or(key, |(_, value)| value).trim_matches('"'));
-        path.push_str(&format!("{before}[{}]", values.collect::<Vec<_>>().join(",")));
-        rest = after;
-    }
-    path.push_str(rest);
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_the_api_become_those_of_a_plan() {
-        assert_eq!(path(".spec.replicas"), "spec.replicas");
-        let long = r#".spec.template.spec.containers[name="web"].ports[containerPort=80,protocol="TCP"].name"#;
-        assert_eq!(path(long), "spec.template.spec.containers[web].ports[80,TCP].name");
-    }
+    all.then(|| causes.iter().map(|cause| conflict::path(&cause.field)).collect())
 }

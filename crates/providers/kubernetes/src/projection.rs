@@ -15,12 +15,18 @@
 use freehold_graph::Value;
 use serde_json::{Map, Value as Json};
 
+use crate::document::Fields;
 use crate::request::MANAGER;
+
+/// Where an object says who manages what.
+pub(crate) const MANAGERS: &str = "/metadata/managedFields";
 
 /// The fields of an object that matter.
 pub(crate) struct Projection {
     /// What is ours.
     owned: Option<Json>,
+    /// What is others'.
+    others: Option<Json>,
     /// What is anybody's.
     all: Option<Json>,
 }
@@ -28,28 +34,51 @@ pub(crate) struct Projection {
 impl Projection {
     /// Reads an object's field managers.
     pub(crate) fn of(object: &Json) -> Self {
-        let (mut owned, mut all) = (None, None);
-        let entries = object.pointer("/metadata/managedFields").and_then(Json::as_array);
-        for entry in entries.into_iter().flatten() {
+        let (mut owned, mut others, mut all) = (None, None, None);
+        for entry in object.items(MANAGERS) {
             let Some(fields) = entry.get("fieldsV1") else { continue };
             join(&mut all, fields);
-            if is_ours(entry) {
-                join(&mut owned, fields);
-            }
+            join(if is_ours(entry) { &mut owned } else { &mut others }, fields);
         }
-        Self { owned, all }
+        Self { owned, others, all }
+    }
+
+    /// The fields that we manage.
+    pub(crate) const fn owned(&self) -> Option<&Json> {
+        self.owned.as_ref()
     }
 
     /// Whether we manage the field at this path of maps.
     pub(crate) fn owns(&self, path: &[&str]) -> bool {
-        let Some(owned) = &self.owned else { return false };
-        path.iter().try_fold(owned, |fields, name| field(fields, name)).is_some()
+        has(self.owned.as_ref(), path)
+    }
+
+    /// Whether others manage the field at this path of maps.
+    pub(crate) fn shares(&self, path: &[&str]) -> bool {
+        has(self.others.as_ref(), path)
     }
 
     /// The part of the object that is ours or desired.
     pub(crate) fn project(&self, object: &Json, desired: &Value) -> Json {
         project(object, self.owned.as_ref(), Some(desired), self.all.as_ref()).unwrap_or_default()
     }
+}
+
+/// Takes the field at this path of maps from what we manage of an object.
+pub(crate) fn disown(object: &mut Json, path: &[&str]) {
+    let Some((last, above)) = path.split_last() else { return };
+    let entries = object.pointer_mut(MANAGERS).and_then(Json::as_array_mut);
+    for entry in entries.into_iter().flatten().filter(|entry| is_ours(entry)) {
+        let fields = entry.get_mut("fieldsV1");
+        let above = above.iter().try_fold(fields, |fields, name| Some(fields?.get_mut(format!("f:{name}"))));
+        if let Some(Some(Json::Object(fields))) = above {
+            fields.remove(&format!("f:{last}"));
+        }
+    }
+}
+
+fn has(fields: Option<&Json>, path: &[&str]) -> bool {
+    fields.and_then(|fields| path.iter().try_fold(fields, |fields, name| field(fields, name))).is_some()
 }
 
 fn is_ours(entry: &Json) -> bool {
@@ -71,12 +100,12 @@ fn join(all: &mut Option<Json>, fields: &Json) {
 }
 
 /// The entry of a map's field.
-fn field<'a>(fields: &'a Json, name: &str) -> Option<&'a Json> {
+pub(crate) fn field<'a>(fields: &'a Json, name: &str) -> Option<&'a Json> {
     fields.get(format!("f:{name}"))
 }
 
 /// Managed as a whole: nothing below is told apart.
-fn is_whole(fields: &Json) -> bool {
+pub(crate) fn is_whole(fields: &Json) -> bool {
     fields.as_object().is_some_and(Map::is_empty)
 }
 
@@ -149,19 +178,24 @@ fn has_key(item: &Json, key: &Json) -> bool {
 }
 
 /// Whether a desired item means this one: keys that it leaves out have a default.
-fn is_item(item: &Json, wanted: &Value, keys: &Json) -> bool {
+pub(crate) fn is_item(item: &Json, wanted: &Value, keys: &Json) -> bool {
     let names = keys.as_object().into_iter().flatten().map(|(name, _)| name);
     names.into_iter().all(|name| wanted.get(name).is_none_or(|value| plain(value).as_ref() == item.get(name)))
 }
 
 /// A scalar of a body as JSON.
-fn plain(value: &Value) -> Option<Json> {
+pub(crate) fn plain(value: &Value) -> Option<Json> {
     match value {
         Value::Bool(value) => Some((*value).into()),
         Value::Integer(number) => Some((*number).into()),
         Value::Text(text) => Some(text.clone().into()),
         _ => None,
     }
+}
+
+/// A scalar as paths have it: without quotation marks.
+pub(crate) fn plain_text(scalar: &Json) -> String {
+    scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -90,8 +90,8 @@ impl KubernetesProvider {
     async fn change(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
         let cluster = self.sure(context.deadline).await?;
         match task {
-            Task::Apply { resource, desired, object, adopt } => {
-                let wanted = Wanted { resource, desired, object: object.as_deref(), adopt: *adopt };
+            Task::Apply { resource, desired, object, adopt, takes } => {
+                let wanted = Wanted { resource, desired, object: object.as_deref(), adopt: *adopt, takes };
                 apply::apply(&cluster, context, &wanted).await
             }
             Task::Delete { lookup, object } => delete::delete(&cluster, context, lookup, object.as_deref()).await,
@@ -120,11 +120,11 @@ impl Provider for KubernetesProvider {
         in_time(LOOK, &lookup.identity, look).await
     }
 
-    async fn preview(&self, _stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
+    async fn preview(&self, stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
         let trial = async {
             let deadline = Instant::now() + TRIAL;
             let (cluster, scratch) = (self.sure(deadline).await?, self.facts.scratch_namespace.as_deref());
-            Trial::new(&cluster, scratch, proposal, deadline)?.preview().await
+            Trial::new(&cluster, stack, scratch, proposal, deadline)?.preview().await
         };
         in_time(TRIAL, &proposal.resource.identity, trial).await
     }

@@ -22,6 +22,8 @@ use crate::object::Place;
 
 /// The field manager that all our fields belong to.
 pub(crate) const MANAGER: &str = "freehold";
+/// The one of the traces of runs.
+pub(crate) const RUNS: &str = "freehold-runs";
 /// How often something is tried that may work the next time.
 const TRIES: u32 = 4;
 /// How often a server that has too much to do is asked again, if it doesn't take too long.
@@ -97,12 +99,17 @@ impl Request {
 
     /// Server-side apply.
     pub(crate) fn apply(place: &Place, manifest: &Json, force: bool) -> Self {
+        Self::apply_as(MANAGER, place, manifest, force)
+    }
+
+    /// The same in the name of another field manager.
+    pub(crate) fn apply_as(manager: &str, place: &Place, manifest: &Json, force: bool) -> Self {
         let request = Self {
             changes: true,
             content: "application/apply-patch+yaml",
             ..Self::new(Method::PATCH, place, "applying")
         };
-        let request = request.with_body(manifest).with("fieldManager", MANAGER);
+        let request = request.with_body(manifest).with("fieldManager", manager);
         if force { request.with("force", "true") } else { request }
     }
 
@@ -120,7 +127,7 @@ impl Request {
             content: "application/merge-patch+json",
             ..Self::new(Method::PATCH, place, "changing")
         };
-        request.with_body(change).with("fieldManager", "freehold-runs")
+        request.with_body(change).with("fieldManager", RUNS)
     }
 
     /// Deletes this very object, whose dependants go with it.

@@ -15,5 +15,6 @@ mod proxy;
 mod readiness;
 mod runs;
 mod stage;
+mod scaling;
 mod targets;
 mod trouble;

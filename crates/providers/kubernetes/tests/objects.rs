@@ -54,6 +54,7 @@ async fn a_stack_is_planned_before_its_namespace_exists_and_comes_out_as_planned
         let seen = stage.observe(resource).await.unwrap();
         assert_eq!(seen.ownership, Ownership::Ours);
         assert_eq!(json(&seen.body), json(&plan.preview.body), "{} came out as it was foretold", resource.id);
+        assert_eq!(seen.beside, [], "{} has nothing of others", resource.id);
     }
 }
 
@@ -124,9 +125,24 @@ async fn what_others_change_beside_our_fields_is_no_drift_and_in_them_it_is() {
     let before = stage.observe(&deployment).await.unwrap();
     stage.kubectl(&["annotate", "deployment/web", "example.org/note=theirs"]);
     stage.kubectl(&["label", "deployment/web", "team=blue"]);
+    stage.kubectl(&["set", "env", "deployment/web", "DEBUG=hunter2"]);
+    stage.kubectl(&["rollout", "restart", "deployment/web"]);
+    let sidecar =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "spy", "image": "example.test/spy:1"}]}}}});
+    stage.kubectl(&["patch", "deployment", "web", "--patch", &sidecar.to_string()]);
     let after = stage.observe(&deployment).await.unwrap();
     assert_eq!(before.fingerprint(), after.fingerprint());
     assert_eq!(stage.plan(&deployment).await.fields(), Vec::<&str>::new());
+    // But it is told, without a value.
+    let told: Vec<String> = after.beside.iter().map(|field| format!("{}: {}", field.manager, field.path)).collect();
+    let expected = [
+        "kubectl-annotate: metadata.annotations.example.org/note",
+        "kubectl-label: metadata.labels.team",
+        "kubectl-patch: spec.template.spec.containers[spy]",
+        "kubectl-set: spec.template.spec.containers[web].env[DEBUG]",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(before.beside, [], "nobody had done anything");
 
     stage.kubectl(&["scale", "deployment/web", "--replicas=3"]);
     let after = stage.observe(&deployment).await.unwrap();

@@ -52,6 +52,34 @@ async fn an_adopted_object_keeps_its_identity_and_the_plan_says_what_is_taken() 
 }
 
 #[tokio::test]
+async fn an_adoption_takes_only_the_fields_that_the_plan_showed() {
+    let Some(stage) = Stage::settled("an_adoption_takes_only_the_fields").await else { return };
+    let config = stage.config_map("web", &json!({"A": "ours", "B": "stays"}));
+    stage.deploy(&config).await;
+    stage.kubectl(&["patch", "configmap", "web", "--patch", r#"{"data":{"A":"theirs"}}"#]);
+    let plan = stage.try_plan(&config, true).await.unwrap();
+    assert_eq!(plan.preview.conflicts.len(), 1);
+    // Somebody else claims the field as well. No value changes by that, so the object looks as it did.
+    let claim = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"A": "theirs"},
+        "metadata": {"name": "web", "namespace": stage.namespace},
+    });
+    stage.control.apply(&claim.to_string()).unwrap();
+    let seen = stage.observe(&config).await.unwrap();
+    assert_eq!(seen.fingerprint(), plan.observed.as_ref().unwrap().fingerprint());
+    let refused = stage.apply(&config, &plan).await.unwrap_err();
+    let (code, words) = rejected(&refused);
+    assert_eq!(code, "FH0901", "{words}");
+    assert!(words.contains("data.A is managed by testkit"), "{words}");
+    assert!(!words.contains("kubectl-patch"), "that one was in the plan: {words}");
+    assert_eq!(stage.live(&config)["data"]["A"], "theirs");
+    // A new plan shows both.
+    let plan = stage.deploy_as(&config, true).await;
+    assert_eq!(plan.preview.conflicts.len(), 2);
+    assert_eq!(stage.live(&config)["data"], json!({"A": "ours", "B": "stays"}));
+}
+
+#[tokio::test]
 async fn another_stacks_object_is_never_touched() {
     let Some(stage) = Stage::settled("another_stacks_object_is_never_touched").await else { return };
     let config = stage.config_map("web", &json!({"A": "1"}));
@@ -145,6 +173,7 @@ async fn a_scan_finds_more_than_one_page() {
             desired: plan.preview.body.clone(),
             object: None,
             adopt: false,
+            takes: Vec::new(),
         };
         stage.perform(task).await.unwrap();
     });

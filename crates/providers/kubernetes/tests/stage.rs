@@ -228,6 +228,7 @@ impl Stage {
             desired: planned.preview.body.clone(),
             object: planned.observed.as_ref().map(|observed| observed.object.clone()),
             adopt: planned.adopt,
+            takes: planned.preview.conflicts.iter().filter(|_| planned.adopt).cloned().collect(),
         }
     }
 

@@ -85,7 +85,9 @@ async fn main() -> anyhow::Result<()> {
         provider.perform(&context, &Task::Run { run: job(version) }).await?;
         let resource = service(&artifact, version);
         let desired = resource.body.clone();
-        provider.perform(&context, &Task::Apply { resource, desired, object: None, adopt: false }).await?;
+        provider
+            .perform(&context, &Task::Apply { resource, desired, object: None, adopt: false, takes: Vec::new() })
+            .await?;
     }
     Ok(())
 }

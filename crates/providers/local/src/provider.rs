@@ -241,7 +241,7 @@ impl LocalProvider {
         if let Value::Map(fields) = &mut body {
             fields.insert("replicas".to_owned(), Value::from(replicas));
         }
-        Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body }))
+        Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body, beside: Vec::new() }))
     }
 
     fn owned_processes(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {

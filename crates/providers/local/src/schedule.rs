@@ -179,7 +179,8 @@ impl Schedules {
         if !kept && !self.machine.is_restored() {
             return Err(ProviderError::retryable(format!("{} is being taken over from a former Freehold", lookup.id)));
         }
-        let observation = Observation { object: record.object, ownership: Ownership::Ours, body: record.desired };
+        let observation =
+            Observation { object: record.object, ownership: Ownership::Ours, body: record.desired, beside: Vec::new() };
         Ok(kept.then_some(observation))
     }
 

@@ -52,7 +52,7 @@ pub(crate) async fn observe(
         _ => None,
     };
     let body = comparable(&name, &names, &row, content.as_ref(), body::extensions(&lookup.body));
-    Ok(Some(Observation { object: row.oid.to_string(), ownership, body }))
+    Ok(Some(Observation { object: row.oid.to_string(), ownership, body, beside: Vec::new() }))
 }
 
 pub(crate) async fn apply(

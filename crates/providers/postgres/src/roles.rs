@@ -47,7 +47,7 @@ pub(crate) async fn observe(
         return Ok(None);
     }
     let body = comparable(&names, &rows);
-    Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body }))
+    Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body, beside: Vec::new() }))
 }
 
 pub(crate) async fn apply(

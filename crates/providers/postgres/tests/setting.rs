@@ -244,12 +244,12 @@ impl Stack {
 
     pub(crate) async fn apply(&self, resource: Resource) -> Result<Performed, ProviderError> {
         let desired = resource.body.comparable(&Known);
-        self.perform(Task::Apply { resource, desired, object: None, adopt: false }).await
+        self.perform(Task::Apply { resource, desired, object: None, adopt: false, takes: Vec::new() }).await
     }
 
     pub(crate) async fn adopt(&self, resource: Resource) -> Result<Performed, ProviderError> {
         let desired = resource.body.comparable(&Known);
-        self.perform(Task::Apply { resource, desired, object: None, adopt: true }).await
+        self.perform(Task::Apply { resource, desired, object: None, adopt: true, takes: Vec::new() }).await
     }
 
     pub(crate) async fn delete(&self, resource: &Resource, object: Option<&str>) -> Result<Performed, ProviderError> {

@@ -17,6 +17,8 @@ use crate::refusal::{Answer, Refusal};
 
 /// Below this much room on the data directory's disk, it is said, in bytes.
 const LITTLE_ROOM: u64 = 1 << 30;
+/// What to do about fields that others have added.
+const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done (`kubectl set env deployment/web DEBUG-`)";
 
 impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
@@ -161,7 +163,10 @@ impl Platform {
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
                 finding("warning", &subject, "its last operation failed".to_owned(), Some(&help))
             }
-            Ok(answer) if answer.noop => finding("ok", &subject, "none".to_owned(), None),
+            Ok(answer) if answer.noop => match beside(&answer.plan) {
+                told if told.is_empty() => finding("ok", &subject, "none".to_owned(), None),
+                told => finding("warning", &subject, told.join("; "), Some(BESIDE)),
+            },
             Ok(answer) => {
                 let option = stack.key.option();
                 let help =
@@ -213,11 +218,16 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
     }
 }
 
-/// What a plan would change, in a line.
+/// What a plan would change and what others have added, in a line.
 fn differences(plan: &Plan) -> String {
     let changed = plan.changes.values().filter(|change| change.action != Action::NoOp);
-    let words: Vec<String> = changed.map(difference).collect();
+    let words: Vec<String> = changed.map(difference).chain(beside(plan)).collect();
     words.join("; ")
+}
+
+/// What others have in the stack's objects that the definition doesn't.
+fn beside(plan: &Plan) -> Vec<String> {
+    plan.changes.values().flat_map(Change::told_beside).collect()
 }
 
 fn difference(change: &Change) -> String {
@@ -225,6 +235,7 @@ fn difference(change: &Change) -> String {
     match change.action {
         Action::Create => format!("{what} is missing"),
         Action::Delete => format!("{what} is left over"),
+        _ if change.fields.is_empty() => format!("{what}: {}", change.reasons.join(", ")),
         _ => {
             let fields: Vec<&str> = change.fields.iter().map(|field| field.path.as_str()).collect();
             format!("{what} differs in {}", fields.join(", "))

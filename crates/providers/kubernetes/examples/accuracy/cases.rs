@@ -81,6 +81,15 @@ impl fmt::Display for Case {
 /// What others do beside our fields.
 const MEDDLING: [&[&str]; 2] = [&["annotate", "example.org/note=theirs"], &["label", "team=blue"]];
 
+/// What an autoscaler does.
+const SCALING: &[&str] = &[
+    "patch",
+    "--subresource=scale",
+    "--type=merge",
+    "--patch={\"spec\":{\"replicas\":5}}",
+    "--field-manager=kube-controller-manager",
+];
+
 /// All cases.
 pub(crate) fn worlds(random: &mut Random) -> Vec<World> {
     let mut worlds = Vec::new();
@@ -113,6 +122,12 @@ pub(crate) fn worlds(random: &mut Random) -> Vec<World> {
     for number in 0..20 {
         let (kind, before, after) = objects::immutable(number, random);
         cases.push(Case::new("immutable fields", kind, number + 500, Some(before), after));
+    }
+    for number in 0..12 {
+        let (before, after, autoscaled) = objects::autoscaled(number, random);
+        let mut case = Case::new("autoscaling", ResourceType::Deployment, number + 600, Some(before), after);
+        case.meddled = autoscaled.then_some(SCALING);
+        cases.push(case);
     }
     worlds.push(World { cases, planned_first: false, policy: false });
     let mut cases = Vec::new();

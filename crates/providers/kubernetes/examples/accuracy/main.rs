@@ -107,6 +107,9 @@ async fn one(stack: &Stack, case: &Case, count: &mut Count) -> anyhow::Result<Ve
         return Ok(mistakes);
     }
     let seen = stack.observe(&resource).await?.context("it was applied, and isn't there")?;
+    if case.meddled.is_none() && !seen.beside.is_empty() {
+        mistakes.push(format!("{case}: told as others': {:?}", seen.beside));
+    }
     let replaced = plan.observed.as_ref().is_some_and(|before| before.object != seen.object);
     if replaced != foretold {
         count.unpredicted_replacements += 1;

@@ -169,6 +169,20 @@ pub(crate) fn immutable(number: usize, random: &mut Random) -> (ResourceType, Js
     (kind, before, after)
 }
 
+/// A Deployment whose number of Pods goes to an autoscaler, or comes back; whether that has acted meanwhile.
+pub(crate) fn autoscaled(number: usize, random: &mut Random) -> (Json, Json, bool) {
+    let kind = ResourceType::Deployment;
+    let mut sides = [some(kind, random, 30, Style::Any), some(kind, random, 30, Style::Any)];
+    let (on, off) = if number.is_multiple_of(2) { (1, 0) } else { (0, 1) };
+    for (side, replicas) in [(on, Json::Null), (off, json!(2 + number % 3))] {
+        if let Some(side) = sides.get_mut(side) {
+            put(side, "/spec/replicas", replicas);
+        }
+    }
+    let [before, after] = sides;
+    (before, after, number.is_multiple_of(3) && on == 0)
+}
+
 /// What an object of a kind can't do without.
 fn base(kind: ResourceType) -> Json {
     let web = json!({"matchLabels": {"app.kubernetes.io/name": "web"}});

@@ -182,6 +182,7 @@ impl Stack {
             desired: planned.preview.body.clone(),
             object,
             adopt: false,
+            takes: Vec::new(),
         };
         self.perform(task).await
     }

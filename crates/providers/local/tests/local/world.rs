@@ -191,7 +191,7 @@ impl World {
 
     pub(crate) async fn apply(&self, resource: &Resource) -> Result<Performed, ProviderError> {
         let desired = resource.body.comparable(&Known);
-        let task = Task::Apply { resource: resource.clone(), desired, object: None, adopt: false };
+        let task = Task::Apply { resource: resource.clone(), desired, object: None, adopt: false, takes: Vec::new() };
         self.provider.perform(&self.context(), &task).await
     }
 

@@ -1,0 +1,107 @@
+//! A Deployment's number of Pods, which goes to an autoscaler and comes back.
+//!
+//! Who gives a field up with server-side apply, and was its only manager, loses its value: the API server would make one Pod of
+//! several. So a second manager of ours takes the number over first, with the value that is there:
+//!
+//! ```text
+//!                 freehold           freehold-replicas       kube-controller-manager
+//! definition      3                                                                      on: apply the number as freehold-replicas,
+//! autoscaler      (gives it up)      3                                                       then the manifest without it
+//!                                    (loses it)              5, by the subresource `scale`
+//! definition      2, forced          (loses it)              (loses it)                  off
+//! ```
+//!
+//! Both requests are bound to the version of the object that was seen, so a process that dies between them leaves two managers of one
+//! number, from which the next one goes on. On the way back nothing foreign is taken: the controller manager scales for autoscalers,
+//! and only as long as all that name the Deployment are the stack's own.
+
+use freehold_graph::StackId;
+use kube::core::response::StatusCause;
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+use crate::apply::bound;
+use crate::cluster::Cluster;
+use crate::document::Fields;
+use crate::error::ClusterError;
+use crate::mark;
+use crate::object::{AUTOSCALER, DEPLOYMENT, Place};
+use crate::projection::{self, Projection};
+use crate::reader::Reader;
+use crate::request::Request;
+
+/// The field manager that has the number until the autoscaler acts.
+pub(crate) const KEEPER: &str = "freehold-replicas";
+/// As plans name it.
+pub(crate) const PATH: &str = "spec.replicas";
+const POINTER: &str = "/spec/replicas";
+const STEPS: [&str; 2] = ["spec", "replicas"];
+
+/// Whether a manifest leaves the number out, which we have managed so far.
+pub(crate) fn is_given_up(place: &Place, live: &Json, manifest: &Json) -> bool {
+    place.kind == DEPLOYMENT && manifest.pointer(POINTER).is_none() && Projection::of(live).owns(&STEPS)
+}
+
+/// The same manifest with the number that is there: what will have come of both requests, but for the managers.
+pub(crate) fn kept(manifest: &Json, live: &Json) -> Json {
+    let mut manifest = manifest.clone();
+    if let (Some(Json::Object(spec)), Some(number)) = (manifest.get_mut("spec"), live.pointer(POINTER)) {
+        spec.insert("replicas".to_owned(), number.clone());
+    }
+    manifest
+}
+
+/// Takes the number from our fields, in the answer to a dry run with [`kept`].
+pub(crate) fn give_up(object: &mut Json) {
+    projection::disown(object, &STEPS);
+}
+
+/// Makes the number survive that we give it up. Returns the object as it is then.
+pub(crate) async fn hand_over(
+    cluster: &Cluster,
+    place: &Place,
+    live: Json,
+    manifest: &Json,
+    deadline: Instant,
+) -> Result<Json, ClusterError> {
+    if !is_given_up(place, &live, manifest) || Projection::of(&live).shares(&STEPS) {
+        return Ok(live);
+    }
+    let number = json!({
+        "apiVersion": place.kind.api_version(),
+        "kind": place.kind.name,
+        "metadata": {"name": place.name, "namespace": place.namespace},
+        "spec": {"replicas": live.pointer(POINTER)},
+    });
+    let request = Request::apply_as(KEEPER, place, &bound(&number, &live), false);
+    Ok(cluster.send(&request, deadline).await?.body)
+}
+
+/// Whether a conflict is with our own second manager.
+pub(crate) fn is_with_keeper(cause: &StatusCause) -> bool {
+    is_with(cause, &format!("conflict with \"{KEEPER}\""))
+}
+
+/// Whether a conflict is with whoever scales for autoscalers.
+pub(crate) fn is_with_autoscaler(cause: &StatusCause) -> bool {
+    is_with(cause, "conflict with \"kube-controller-manager\" with subresource \"scale\"")
+}
+
+fn is_with(cause: &StatusCause, words: &str) -> bool {
+    cause.field.trim_start_matches('.') == PATH && cause.message.starts_with(words)
+}
+
+/// Whether nobody else's autoscaler scales a Deployment.
+pub(crate) async fn is_ours_to_scale(
+    cluster: &Cluster,
+    place: &Place,
+    stack: StackId,
+    deadline: Instant,
+) -> Result<bool, ClusterError> {
+    let autoscalers = Reader::new(cluster, deadline).list(AUTOSCALER, place.namespace.as_deref(), "").await?;
+    let of = |one: &&Json| {
+        let text = |field: &str| one.text(&format!("/spec/scaleTargetRef/{field}")).to_owned();
+        text("kind") == place.kind.name && text("name") == place.name
+    };
+    Ok(autoscalers.iter().filter(of).all(|one| mark::stack(one) == Some(stack)))
+}
