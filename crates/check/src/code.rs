@@ -69,6 +69,8 @@ codes! {
     NoDefinition          "FH0015" "there is no definition to read"
     BadText               "FH0016" "a text that can't be used here"
     ClaimedTwice          "FH0017" "two containers of a pod claim the same name or port"
+    ScheduleDiffers       "FH0018" "a schedule that a cluster would read differently"
+    SameObject            "FH0019" "two things would be the same object of a cluster"
 
     // References and the environment contract.
     Dangling              "FH0101" "a reference to something that isn't defined"
@@ -93,6 +95,7 @@ codes! {
     TierNotForKind        "FH0205" "only tenants have a tier"
     MostBelowReplicas     "FH0206" "the most copies are fewer than the least"
     NoRoomToScale         "FH0207" "this quota leaves the autoscaler no room"
+    ScaledFromNothing     "FH0208" "an autoscaler that would start from nothing"
 
     // Data.
     ExtensionNotAllowed   "FH0301" "an extension that isn't on the list"

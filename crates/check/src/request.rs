@@ -1,16 +1,25 @@
-//! The rules that need a request: which stack, of which tier.
+//! The rules that need a request: which stack, of which tier, where.
 
-use freehold_graph::{Request, StackKind};
+use freehold_graph::{Request, StackKind, Target};
 use freehold_spec::{App, Reference};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::rules::{UUID, too_long};
+use crate::rules::{UUID, too_long, with_databases};
 use crate::scope::{listed, suggestion};
 
-/// Checks a request against the app. What sticks from earlier deploys has to be filled in already.
-pub fn request(app: &App, request: &Request) -> Vec<Diagnostic> {
-    tier(app, request).into_iter().chain(stage(app, request)).chain(hosts(app, request)).collect()
+/// Checks a request against the app and the target. What sticks from earlier deploys has to be filled in already.
+pub fn request(app: &App, request: &Request, target: &Target) -> Vec<Diagnostic> {
+    let found = tier(app, request).into_iter().chain(stage(app, request)).chain(hosts(app, request));
+    found.chain(quota(app, request, target)).collect()
+}
+
+/// What takes room in the tier's quota on this kind of target only.
+fn quota(app: &App, request: &Request, target: &Target) -> Vec<Diagnostic> {
+    match request.tier.as_ref().and_then(|name| app.tiers.get_key_value(name)) {
+        Some((name, tier)) if target.postgres().is_none() => with_databases(app, name, tier),
+        _ => Vec::new(),
+    }
 }
 
 /// Host names that are too long with the name of this stack and of its tier.

@@ -24,6 +24,7 @@ pub(crate) static REQUEST: LazyLock<Request> = LazyLock::new(|| Request {
     id: STACK,
     tier: None,
     artifacts: BTreeMap::new(),
+    containers: BTreeMap::new(),
     rotations: BTreeMap::new(),
 });
 

@@ -90,7 +90,12 @@ pub const fn of(kind: ResourceType) -> Descriptor {
             effects: &[("spec.resources", Effect::InPlace), ("spec", Effect::Replace)],
             keyed_lists: &[],
         },
-        ResourceType::CloudNativePg => Descriptor { data_bearing: true, effects: &[], keyed_lists: &[] },
+        // What its operator reads once, when it makes the database: a change would be accepted and do nothing.
+        ResourceType::CloudNativePg => Descriptor {
+            data_bearing: true,
+            effects: &[("spec.bootstrap.initdb.postInitApplicationSQL", Effect::Replace)],
+            keyed_lists: &[],
+        },
         ResourceType::ClusterService => Descriptor {
             data_bearing: false,
             effects: &[("spec.clusterIP", Effect::Replace)],

@@ -55,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         id: StackId(Uuid::nil()),
         tier: None,
         artifacts: BTreeMap::new(),
+        containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
     };
     let mut milliseconds = Vec::new();

@@ -109,13 +109,19 @@ pub enum PlanError {
         fields: Vec<String>,
     },
     /// Data would be lost, and nobody named it.
-    #[error("{kind} {identity} and its data would be deleted", kind = id.word())]
+    #[error("{kind} {identity} and its data would be deleted{}", anew(fixed), kind = id.word())]
     LosesData {
         /// The resource.
         id: ResourceId,
         /// Its outside name.
         identity: String,
+        /// The fields that change and only can in a new one. Empty: it isn't wanted any more.
+        fixed: Vec<String>,
     },
+}
+
+fn anew(fixed: &[String]) -> String {
+    if fixed.is_empty() { String::new() } else { format!(": only a new one can have another {}", fixed.join(", ")) }
 }
 
 fn list(conflicts: &[Conflict]) -> String {

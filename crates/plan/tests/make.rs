@@ -85,6 +85,7 @@ impl World {
             id: StackId(Uuid::nil()),
             tier: None,
             artifacts: BTreeMap::new(),
+            containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
         };
         make(&Inputs {
@@ -306,7 +307,13 @@ fn data_is_deleted_or_replaced_only_where_it_was_named() {
     let replaced = World::empty().wants(database()).applied().sees("database.main", |observation| {
         observation.body = Value::map([("owner", Value::from("somebody else"))]);
     });
-    assert!(matches!(replaced.plan().unwrap_err().as_slice(), [PlanError::LosesData { .. }]));
+    let refused = replaced.plan().unwrap_err();
+    assert!(matches!(refused.as_slice(), [PlanError::LosesData { .. }]));
+    assert!(
+        refused[0].to_string().ends_with("would be deleted: only a new one can have another owner"),
+        "{}",
+        refused[0]
+    );
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub struct Service {
     pub reads: Option<Vec<Spanned<Read>>>,
     /// The variables that are set for it.
     pub env: BTreeMap<EnvName, Spanned<Template>>,
-    /// Copies, unless the tier or the stage says otherwise. Default 1.
+    /// Copies, unless the tier or the stage says otherwise; with 0 it isn't started. Default 1.
     pub replicas: Spanned<u32>,
     /// How long it may take to get ready. Default 60 s.
     pub start_timeout: Spanned<Seconds>,

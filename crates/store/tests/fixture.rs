@@ -155,6 +155,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         id: stack,
         tier: Some("pro".parse().unwrap()),
         artifacts: BTreeMap::from([("web".parse().unwrap(), format!("sha256:{}", "a".repeat(64)))]),
+        containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
     };
     Plan {

@@ -1,6 +1,7 @@
 //! The rules that need nothing but the app. A file for each family.
 
 mod artifacts;
+mod clusters;
 mod contract;
 mod data;
 mod pods;
@@ -13,6 +14,7 @@ mod tiers;
 use crate::scope::Scope;
 
 pub use data::EXTENSIONS;
+pub(crate) use quota::with_databases;
 pub(crate) use routes::{UUID, too_long};
 
 /// Applies every rule.
@@ -26,4 +28,5 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     data::check(scope);
     routes::check(scope);
     artifacts::check(scope);
+    clusters::check(scope);
 }

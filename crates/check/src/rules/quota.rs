@@ -10,9 +10,11 @@
 //!
 //! What counts are limits: the quota has the tier's figures for requests and for limits alike, and no request is
 //! greater than its limit. Pods that have ended don't count. Those that are ending do, until they are gone: an update
-//! of several copies then goes on as the old ones go, and needs no more room for that. Not counted: databases that run as
-//! pods of their own, for only the target knows whether they do.
+//! of several copies then goes on as the old ones go, and needs no more room for that. Databases that run as pods
+//! of their own are counted where the target is known, for only it says whether they do: one pod each, which takes over from
+//! the job that makes the database, and is ended before it is started anew.
 
+use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
 use freehold_spec::app::{Job, Service, Tier, Update};
 use freehold_spec::{App, Cpu, Memory, Name, Spanned};
 
@@ -26,16 +28,32 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     }
     let app = scope.app;
     for (name, tier) in &app.tiers {
-        let cpu = tier.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
-        let memory = tier.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
-        let pods = tier.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
-        for (resource, limit) in [cpu, memory, pods].into_iter().flatten() {
-            let demand = Demand::new(app, tier, resource);
-            if let Some(diagnostic) = demand.beyond(app, name, &limit) {
+        for (resource, limit) in limits(tier) {
+            if let Some(diagnostic) = Demand::new(app, tier, resource).beyond(app, name, &limit) {
                 scope.report(diagnostic);
             }
         }
     }
+}
+
+/// What doesn't fit into a tier's quota where each database is a pod of CloudNativePG.
+pub(crate) fn with_databases(app: &App, name: &Name, tier: &Tier) -> Vec<Diagnostic> {
+    let beyond = |(resource, limit): (Resource, Spanned<u64>)| {
+        let mut demand = Demand::new(app, tier, resource);
+        let one = (resource.of_container)(CPU_DEFAULT.limit, MEMORY_DEFAULT.limit);
+        demand.databases = app.databases.keys().map(|database| (database, one)).collect();
+        let found = demand.beyond(app, name, &limit)?;
+        Some(found.note("on this target each database is a pod of its own (CloudNativePG)"))
+    };
+    limits(tier).into_iter().filter_map(beyond).collect()
+}
+
+/// The figures that a tier has.
+fn limits(tier: &Tier) -> Vec<(Resource, Spanned<u64>)> {
+    let cpu = tier.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
+    let memory = tier.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
+    let pods = tier.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
+    [cpu, memory, pods].into_iter().flatten().collect()
 }
 
 /// What a quota counts.
@@ -148,6 +166,8 @@ struct Pods<'a> {
 struct Demand<'a> {
     resource: Resource,
     services: Vec<Pods<'a>>,
+    /// Databases that are pods.
+    databases: Vec<(&'a Name, u64)>,
     /// Jobs on a schedule.
     scheduled: Vec<(&'a Name, u64)>,
     /// Jobs that run once for each revision; those without an edge between them run at once.
@@ -171,12 +191,13 @@ impl<'a> Demand<'a> {
             let jobs = app.jobs.iter().filter(move |(_, job)| job.schedule.is_some() == scheduled);
             jobs.map(|(name, job)| (name, resource.job(app, job))).collect()
         };
-        Self { resource, services: services.collect(), scheduled: jobs(true), once: jobs(false) }
+        let (services, databases) = (services.collect(), Vec::new());
+        Self { resource, services, databases, scheduled: jobs(true), once: jobs(false) }
     }
 
     fn running(&self, copies: fn(&Pods<'a>) -> u32) -> u64 {
         let services = self.services.iter().map(|pods| pods.pod.total().saturating_mul(copies(pods).into()));
-        sum(services.chain(self.scheduled.iter().map(|(_, amount)| *amount)))
+        sum(services.chain(self.databases.iter().chain(&self.scheduled).map(|(_, amount)| *amount)))
     }
 
     /// One pod of each rolling service.
@@ -195,7 +216,7 @@ impl<'a> Demand<'a> {
 
     /// The services that are updated by a surge, the largest first.
     fn rolling(&self) -> Vec<&Pods<'a>> {
-        let mut rolling: Vec<_> = self.services.iter().filter(|pods| pods.rolling).collect();
+        let mut rolling: Vec<_> = self.services.iter().filter(|pods| pods.rolling && pods.most > 0).collect();
         rolling.sort_by_key(|pods| std::cmp::Reverse(pods.pod.total()));
         rolling
     }
@@ -247,7 +268,7 @@ impl<'a> Demand<'a> {
             false => format!("{} × {}", copies(pods), show(pods.pod.total())),
         });
         let jobs = self.scheduled.iter().map(|(name, amount)| format!("{} of {name}", show(*amount)));
-        format!("{} = {}", services.chain(jobs).collect::<Vec<_>>().join(" + "), show(total))
+        format!("{} = {}", services.chain(databases).chain(jobs).collect::<Vec<_>>().join(" + "), show(total))
     }
 
     /// What comes on top during an update.
@@ -257,6 +278,7 @@ impl<'a> Demand<'a> {
             let more: Vec<String> = self
                 .rolling()
                 .iter()
+        let databases = self.databases.iter().map(|(name, amount)| format!("{} of database {name}", show(*amount)));
                 .map(|pods| format!("one more {}", self.resource.named(pods.service, pods.pod.total())))
                 .collect();
             return format!("{} for the surge", more.join(", "));

@@ -10,6 +10,7 @@ use crate::scope::{Scope, listed, suggestion};
 pub(super) fn check(scope: &mut Scope<'_>) {
     unknown(scope);
     most_below_replicas(scope);
+    scaled_from_nothing(scope);
 }
 
 /// Everything that says how many copies of a service there are, with its place.
@@ -70,6 +71,21 @@ fn most_below_replicas(scope: &mut Scope<'_>) {
                 .at(count.span, "the least")
                 .at(most.span, "the most");
             scope.report(diagnostic.help(format!("raise `max` to {} or more, or lower `replicas`", count.value)));
+        }
+    }
+}
+
+/// An autoscaler with nothing to look at: of no copy there is no load.
+fn scaled_from_nothing(scope: &mut Scope<'_>) {
+    let app = scope.app;
+    for (name, service) in &app.services {
+        let Some(autoscale) = &service.autoscale else { continue };
+        for (who, count) in copies(app, name, service).into_iter().filter(|(_, count)| count.value == 0) {
+            let message = format!("{who} has no copy of {name}, which its autoscaler is to make more of");
+            let diagnostic = Diagnostic::error(Code::ScaledFromNothing, message)
+                .at(count.span, "none")
+                .at(autoscale.span, "scaled by the load of its copies");
+            scope.report(diagnostic.help("have one copy at least, or leave `autoscale` out"));
         }
     }
 }

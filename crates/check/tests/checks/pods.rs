@@ -90,3 +90,43 @@ fn what_runs_beside_a_service_is_checked_like_a_service() {
     }
     fine(GOOD);
 }
+
+#[test]
+fn no_two_parts_are_the_same_object_of_a_cluster() {
+    let job = "[job.migrate]\nservice = \"web\"\ncommand = [\"m\"]\nenv = { MODE = \"once\" }\n";
+    let service = |name: &str, more: &str| format!("[service.{name}]\nimage = \"i\"\ncommand = [\"i\"]\n{more}\n");
+    let mode = "env = { MODE = \"watch\" }";
+    only(Code::SameObject, &and(&format!("{job}{}", service("job-migrate", mode))));
+    // It has nothing that would be called so.
+    fine(&and(&format!("{job}{}", service("job-migrate", ""))));
+    fine(&and(&format!("{job}{}", service("job-other", mode))));
+    let volume = |service_name: &str, volume: &str| {
+        let volume = format!("update = \"recreate\"\nvolumes = {{ {volume} = {{ path = \"/d\", size = \"1Gi\" }} }}");
+        service(service_name, &volume)
+    };
+    only(Code::SameObject, &and(&(volume("a", "b-c") + &volume("a-b", "c"))));
+    fine(&and(&(volume("a", "b-c") + &volume("a-b", "d"))));
+    only(Code::SameObject, &and(&service("allow-dns", "internet = true")));
+    let both = source(&and(&(volume("a", "b-c") + &volume("a-b", "c")))).1.remove(0);
+    assert_eq!(both.labels.len(), 2, "{both:?}");
+}
+
+#[test]
+fn a_schedule_means_the_same_on_every_target() {
+    let job =
+        |schedule: &str| and(&format!("[job.digest]\nservice = \"web\"\ncommand = [\"d\"]\nschedule = \"{schedule}\""));
+    only(Code::ScheduleDiffers, &job("0 6 */2 * 5"));
+    only(Code::ScheduleDiffers, &job("0 6 5 * */2"));
+    for same in ["0 6 */2 * *", "0 6 1-31/2 * 5", "0 6 * * */2"] {
+        fine(&job(same));
+    }
+}
+
+#[test]
+fn an_autoscaler_starts_from_something() {
+    only(Code::ScaledFromNothing, &web("replicas = 0\nautoscale = { max = 3 }"));
+    let stage = "[stage.dev]\nreplicas = { web = 0 }";
+    only(Code::ScaledFromNothing, &(web("autoscale = { max = 3 }") + stage));
+    fine(&web("replicas = 0"));
+    fine(&and(stage));
+}

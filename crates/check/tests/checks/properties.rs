@@ -40,6 +40,7 @@ fn expands(app: &App) {
         id: StackId(uuid::Uuid::nil()),
         tier: app.tiers.keys().next().cloned(),
         artifacts: Default::default(),
+        containers: Default::default(),
         rotations: Default::default(),
     };
     let postgres = PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 };

@@ -57,6 +57,12 @@ fn each_copy_counts_and_one_more_for_the_surge() {
 }
 
 #[test]
+fn a_service_without_copies_takes_nothing() {
+    assert_eq!(least_cpu("", &format!("{WORKER}replicas = 0")), 500 + 500);
+    assert_eq!(least_cpu("replicas = 0", WORKER), 300 + 300);
+}
+
+#[test]
 fn all_services_may_be_updated_at_once() {
     assert_eq!(least_cpu("", WORKER), 500 + 300 + (500 + 300));
     assert_eq!(least_cpu("update = \"recreate\"", WORKER), 500 + 300 + 300);

@@ -1,19 +1,61 @@
 //! The rules that need a request.
 
 use freehold_check::{Code, request};
-use freehold_graph::{Request, StackId, StackKey, StackKind};
+use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, LocalTarget, PostgresServer};
+use freehold_graph::{Request, StackId, StackKey, StackKind, Target};
 
 const TIERS: &str = "[tier.free]\n[tier.pro]\n[stage.dev]\n[stage.production]\n";
 
+fn here() -> Target {
+    let postgres = PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 };
+    let name = "local".parse().unwrap();
+    Target::Local(LocalTarget { name, domain: "localhost".to_owned(), router_port: 7080, postgres })
+}
+
+/// A cluster whose databases are pods.
+fn with_operator() -> Target {
+    let text = String::new;
+    let gateway = Gateway {
+        namespace: text(),
+        name: text(),
+        listener: None,
+        https: false,
+        port: 80,
+        data_plane_namespace: text(),
+        retries: false,
+        listener_sets: false,
+    };
+    Target::Kubernetes(Box::new(KubernetesTarget {
+        name: "prod".parse().unwrap(),
+        domain: text(),
+        cluster: text(),
+        version: text(),
+        gateway,
+        databases: ClusterDatabases::CloudNativePg { operator_namespace: text() },
+        issuer: None,
+        external_dns: false,
+        registry_credentials: false,
+        storage_class: None,
+        scratch_namespace: None,
+        architectures: Default::default(),
+        platform: None,
+    }))
+}
+
 fn asked(more: &str, kind: StackKind, name: &str, tier: Option<&str>) -> Vec<(Code, String)> {
+    asked_of(&here(), more, kind, name, tier)
+}
+
+fn asked_of(target: &Target, more: &str, kind: StackKind, name: &str, tier: Option<&str>) -> Vec<(Code, String)> {
     let source = format!("[app]\nname = \"shop\"\n[service.web]\ncommand = [\"web\"]\n{more}");
     let app = freehold_spec::decode(&source).unwrap();
     let key =
         StackKey { target: "local".parse().unwrap(), app: app.name.value.clone(), kind, name: name.parse().unwrap() };
     let tier = tier.map(|tier| tier.parse().unwrap());
     let id = StackId(uuid::Uuid::nil());
-    let asked = Request { key, id, tier, artifacts: Default::default(), rotations: Default::default() };
-    request(&app, &asked).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
+    let (artifacts, containers, rotations) = Default::default();
+    let asked = Request { key, id, tier, artifacts, containers, rotations };
+    request(&app, &asked, target).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
 }
 
 #[test]
@@ -59,4 +101,22 @@ fn a_host_that_is_too_long_with_the_stack_s_names_is_refused() {
     assert!(found[0].1.contains("a shorter `host` in `[route.web]`"), "{}", found[0].1);
     // 39 + 1 + 18 + 5 are exactly 63.
     assert!(asked(&tiers, StackKind::Tenant, &long[1..], Some(&tier)).is_empty());
+}
+
+#[test]
+fn databases_that_are_pods_count_against_the_quota() {
+    let fits = "[database.main]\n[tier.a]\ncpu = \"1\"\nmemory = \"512Mi\"\npods = 2\n";
+    assert!(asked(fits, StackKind::Tenant, "acme", Some("a")).is_empty());
+    let found = asked_of(&with_operator(), fits, StackKind::Tenant, "acme", Some("a"));
+    let raised = ["raise cpu to \"1500m\"", "raise memory to \"768Mi\"", "raise pods to 3"];
+    for ((code, help), raised) in found.iter().zip(raised) {
+        assert_eq!(*code, Code::NoRoomForUpdate);
+        assert!(help.starts_with(raised), "{help}");
+    }
+    assert_eq!(found.len(), raised.len());
+    let enough = fits.replace("\"1\"", "\"1500m\"").replace("512Mi", "768Mi").replace("pods = 2", "pods = 3");
+    assert!(asked_of(&with_operator(), &enough, StackKind::Tenant, "acme", Some("a")).is_empty());
+    // Without a database nothing more runs there than here.
+    let without = fits.replace("[database.main]\n", "");
+    assert!(asked_of(&with_operator(), &without, StackKind::Tenant, "acme", Some("a")).is_empty());
 }

@@ -29,6 +29,9 @@ pub struct Request {
     /// `registry.example.org/acme/web@sha256:…`.
     #[serde(default)]
     pub artifacts: BTreeMap<Name, String>,
+    /// In a cluster: the image with its digest of each sidecar and init container, by service and container.
+    #[serde(default)]
+    pub containers: BTreeMap<Name, BTreeMap<Name, String>>,
     /// How often each derived credential was rotated, by purpose.
     #[serde(default)]
     pub rotations: BTreeMap<String, u32>,
@@ -225,7 +228,7 @@ pub struct Graph {
 }
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
-/// [`ExpandError::SameName`], [`ExpandError::NotAlone`] and [`ExpandError::Schedule`].
+/// [`ExpandError::SameName`] and [`ExpandError::NotAlone`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpandError {
     /// A reference to something that isn't defined.
@@ -250,10 +253,10 @@ pub enum ExpandError {
     /// Two objects of a cluster that would have one name.
     #[error("{first} and {second} would both be the cluster's {object}: rename one of them")]
     SameName {
-        /// One of them.
-        first: ResourceId,
+        /// One of them, by its place in the definition: `service.job-migrate`. What the definition doesn't name, by its id.
+        first: String,
         /// The other one.
-        second: ResourceId,
+        second: String,
         /// What both would be: `secret/acme--guestbook/main-app`.
         object: String,
     },

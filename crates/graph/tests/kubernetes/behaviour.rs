@@ -1,5 +1,7 @@
 //! What users would notice, point by point.
 
+use std::collections::BTreeSet;
+
 use freehold_graph::expand::{ExpandError, KubernetesTarget, LocalTarget, PostgresServer, expand, names};
 use freehold_graph::{Effect, Graph, ResourceId, StackKind, Target, Value, descriptor};
 
@@ -335,4 +337,100 @@ fn different_stacks_have_different_namespaces() {
     }
     let expected = ["acme--guestbook", "preview--107--guestbook", "stage--dev--guestbook", "preview--acme--guestbook"];
     assert_eq!(found, expected);
+}
+
+/// A route of `web` with this many paths, all of them tried again.
+fn retried(paths: usize) -> Graph {
+    let paths: Vec<String> = (1..=paths).map(|n| format!("{{ prefix = \"/p{n}\", retries = 1 }}")).collect();
+    let source = EVERYTHING.replace("{ prefix = \"/\", timeout = \"90s\", retries = 2 }", &paths.join(", "));
+    let app = app(&source);
+    expanded(&app, &tenant(&app, "acme", Some("small")), rich())
+}
+
+#[test]
+fn a_route_with_more_rules_than_one_object_holds_has_several_that_make_one() {
+    // The stream's path, which isn't tried again, has one rule, the others two.
+    let few = retried(7);
+    assert!(!few.resources.contains_key(&id("httproute.web--2")));
+    let many = retried(17);
+    let routes = ["httproute.web", "httproute.web--2", "httproute.web--3"].map(|id| resource(&many, id));
+    let rules = routes.map(|route| at(&route.body, "spec/rules").unwrap().as_list().unwrap());
+    assert_eq!(rules.map(<[Value]>::len), [16, 16, 3]);
+    let paths: BTreeSet<_> =
+        rules.concat().iter().filter_map(|rule| text(rule, "matches/0/path/value")).map(str::to_owned).collect();
+    assert_eq!(paths.len(), 18);
+    for route in routes {
+        assert_eq!(text(&route.body, "spec/hostnames/0"), Some("acme.apps.example.org"));
+    }
+    // A rule that moves on to the next is there before it is taken away.
+    assert!(routes[0].depends_on.contains(&routes[1].id) && routes[1].depends_on.contains(&routes[2].id));
+}
+
+#[test]
+fn sidecars_and_init_containers_run_the_digests_of_the_request_and_a_moved_tag_changes_nothing_but_their_pods() {
+    let app = app(EVERYTHING);
+    let expanded = |digest: &str| {
+        let mut request = tenant(&app, "acme", Some("small"));
+        let image = format!("registry.example.org/proxy@sha256:{}", digest.repeat(32));
+        request.containers.entry("web".parse().unwrap()).or_default().insert("proxy".parse().unwrap(), image);
+        expanded(&app, &request, rich())
+    };
+    let (before, after) = (expanded("aa"), expanded("bb"));
+    let images = |graph: &Graph| {
+        let template = at(&resource(graph, "deployment.web").body, "spec/template").unwrap();
+        containers(template).iter().map(|one| text(one, "image").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(images(&before)[1], before.outputs["images.web--proxy"]);
+    assert!(images(&before)[1].ends_with(&"aa".repeat(32)) && images(&after)[1].ends_with(&"bb".repeat(32)));
+    let changed: Vec<_> =
+        before.resources.keys().filter(|id| before.resources[*id] != after.resources[*id]).map(|id| &id.0).collect();
+    assert_eq!(changed, ["deployment.web"]);
+}
+
+#[test]
+fn names_are_asked_for_where_clusters_answer_them_and_nowhere_else() {
+    let graph = everything(bare());
+    let rules = at(&resource(&graph, "networkpolicy.allow-dns").body, "spec/egress").unwrap().as_list().unwrap();
+    let peers: Vec<_> = rules.iter().flat_map(|rule| at(rule, "to").unwrap().as_list().unwrap()).collect();
+    let name = "kubernetes.io/metadata.name";
+    let labels = peers.iter().filter_map(|peer| at(peer, "namespaceSelector/matchLabels"));
+    let named: Vec<_> = labels.filter_map(|labels| labels.get(name)?.as_text()).collect();
+    assert_eq!(named, ["kube-system", "openshift-dns"]);
+    assert_eq!(peers.iter().filter_map(|peer| text(peer, "ipBlock/cidr")).collect::<Vec<_>>(), ["169.254.20.10/32"]);
+    for rule in rules {
+        for port in at(rule, "ports").unwrap().as_list().unwrap() {
+            let number = port.get("port").and_then(Value::as_integer);
+            assert!(matches!(number, Some(53 | 5353)), "{port}");
+        }
+    }
+}
+
+#[test]
+fn a_service_without_copies_is_there_and_runs_nothing() {
+    let app = app(&EVERYTHING.replace("replicas = { web = 3 }", "replicas = { store = 0 }"));
+    let graph = expanded(&app, &tenant(&app, "acme", Some("small")), rich());
+    assert_eq!(at(&resource(&graph, "deployment.store").body, "spec/replicas"), Some(&Value::Integer(0)));
+    assert!(graph.resources.contains_key(&id("service.store")));
+    assert!(!graph.resources.contains_key(&id("poddisruptionbudget.store")));
+}
+
+#[test]
+fn a_change_of_an_operators_extensions_is_a_new_database_for_the_operator_would_not_do_it() {
+    let path = "spec.bootstrap.initdb.postInitApplicationSQL";
+    let graph = everything(with_operator(rich()));
+    let cluster = resource(&graph, "cluster.main");
+    assert!(at(&cluster.body, &path.replace('.', "/")).unwrap().to_string().contains("pgcrypto"));
+    let descriptor = descriptor::of(cluster.kind);
+    assert!(descriptor.data_bearing);
+    assert_eq!((descriptor.effect(path), descriptor.effect("spec.storage.size")), (Effect::Replace, Effect::InPlace));
+}
+
+#[test]
+fn a_service_called_like_a_jobs_config_is_told_with_both_their_names() {
+    let source = format!(
+        "{GUESTBOOK}\n[service.job-migrate]\nimage = \"a.example/b\"\ncommand = [\"a\"]\nenv = {{ K = \"${{secret.session-key}}\" }}\n"
+    );
+    let found: Vec<String> = errors(&source, bare()).iter().map(ToString::to_string).collect();
+    let expected = "service.job-migrate and job.migrate would both be the cluster's secret/acme--guestbook/job-migrate";
+    assert!(found.iter().any(|error| error.starts_with(expected)), "{found:?}");
 }

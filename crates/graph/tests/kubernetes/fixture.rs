@@ -29,6 +29,7 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
         id: StackId(Uuid::from_u128(0x0197_4a2f_0000_7000_8000_0000_0000_0001)),
         tier: tier.map(|tier| tier.parse().unwrap()),
         artifacts: app.services.keys().map(|service| (service.clone(), image(service))).collect(),
+        containers: Default::default(),
         rotations: Default::default(),
     }
 }

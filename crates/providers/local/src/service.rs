@@ -335,6 +335,8 @@ impl Keeper {
         };
         self.generation = generation;
         self.roster.serve(generation);
+        // Of no copies there is none to wait for.
+        self.roster.expect_one(false);
         let old = std::mem::replace(&mut self.slots, new);
         self.retire(old, launch.body.drain, launch.body.stop_timeout);
         Ok(looks)

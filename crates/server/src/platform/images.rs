@@ -1,8 +1,9 @@
 //! Images: from what a request or a definition says to one set of bytes in a registry, or to an error that says what is missing.
 //!
 //! A service's image sticks with its digest. It is looked up again only where a deploy names one, or where the definition now names
-//! another tag or digest than it did. Everything that a plan would run is checked to be there for the cluster's machines: also what
-//! stuck, and the images of sidecars and init containers, which are run as the definition writes them.
+//! another tag or digest than it did. The images of sidecars and init containers are the definition's: a deploy looks their tags up,
+//! so that a tag that was moved is a change of the plan; a rollback runs the digests of its revision. Everything that a plan would
+//! run is checked to be there for the cluster's machines, also what stuck.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -78,22 +79,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) images: &'a BTreeMap<String, String>,
 }
 
-/// Settles the images of a request: those of its services go into `request.artifacts`, with digests.
+/// Settles the images of a request, with digests: those of its services in `request.artifacts`, those of sidecars and init
+/// containers in `request.containers`, where a rollback has them already.
 pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Answer<()> {
     let Some(images) = &runtime.images else { return Ok(()) };
-    let named = chosen(wanted, request)?;
+    let services = chosen(wanted, request)?;
+    let containers = beside(wanted.app, request);
     let mut references = Vec::new();
-    for (service, choice) in &named {
+    for (service, choice) in &services {
         let (Choice::Stuck(text) | Choice::Named(text)) = choice;
         references.push((format!("service {service}"), reference(text)?));
     }
-    for (name, service) in &wanted.app.services {
-        let sidecars =
-            service.sidecars.iter().map(|(sidecar, one)| (format!("sidecar {sidecar} of {name}"), &one.image));
-        let inits = service.init.iter().map(|(init, one)| (format!("init {init} of {name}"), &one.image));
-        for (what, image) in sidecars.chain(inits) {
-            references.push((what, reference(&image.value)?));
-        }
+    for Beside { word, service, name, image } in &containers {
+        references.push((format!("{word} {name} of {service}"), reference(image)?));
     }
     let answers = images.resolve_all(&references).await;
     let failures: Vec<(&str, &RegistryError)> = references
@@ -104,10 +102,38 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
     if !failures.is_empty() {
         return Err(refusal(&failures));
     }
-    for (service, pinned) in named.keys().zip(answers.into_iter().flatten()) {
+    let mut pinned = answers.into_iter().flatten();
+    for (service, pinned) in services.keys().zip(pinned.by_ref()) {
         request.artifacts.insert(service.clone(), pinned);
     }
+    request.containers.clear();
+    for (Beside { service, name, .. }, pinned) in containers.into_iter().zip(pinned) {
+        request.containers.entry(service).or_default().insert(name, pinned);
+    }
     Ok(())
+}
+
+/// A sidecar or an init container, and the image that it is to run.
+struct Beside {
+    word: &'static str,
+    service: Name,
+    name: Name,
+    image: String,
+}
+
+/// What runs beside services: with the image that the request has, else the definition's.
+fn beside(app: &App, request: &Request) -> Vec<Beside> {
+    let of_service = |(service, parts): (&Name, &Service)| {
+        let known = request.containers.get(service);
+        let beside = |word: &'static str, name: &Name, stated: &str| {
+            let image = known.and_then(|known| known.get(name)).map_or(stated, String::as_str).to_owned();
+            Beside { word, service: service.clone(), name: name.clone(), image }
+        };
+        let sidecars = parts.sidecars.iter().map(|(name, one)| beside("sidecar", name, &one.image));
+        let init = parts.init.iter().map(|(name, one)| beside("init", name, &one.image));
+        sidecars.chain(init).collect::<Vec<_>>()
+    };
+    app.services.iter().flat_map(of_service).collect()
 }
 
 /// Which image each service runs.

@@ -253,7 +253,8 @@ impl TargetRuntime {
     pub(crate) fn expand(&self, app: &App, request: &Request) -> Answer<Graph> {
         expand::expand(app, request, &self.target).map_err(|errors| {
             let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Refusal::invalid("FH0101", message)
+            let meet = errors.iter().any(|error| matches!(error, expand::ExpandError::SameName { .. }));
+            Refusal::invalid(if meet { "FH0019" } else { "FH0101" }, message)
         })
     }
 

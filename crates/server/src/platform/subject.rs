@@ -1,6 +1,6 @@
 //! What a plan is about: which target, stack, definition and settings a request means. What it leaves out is as it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freehold::wire::DeployRequest;
@@ -126,7 +126,8 @@ impl Platform {
 
     /// The checks that need the request: tier, stage, artifacts.
     pub(super) fn check_request(&self, subject: &Subject) -> Answer<()> {
-        let diagnostics = freehold_check::request(&subject.definition.app, &subject.request);
+        let Subject { definition, request, runtime, .. } = subject;
+        let diagnostics = freehold_check::request(&definition.app, request, &runtime.target);
         if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
             return Err(super::definition::invalid_definition(&diagnostics));
         }
@@ -177,5 +178,8 @@ fn complete(request: &DeployRequest, stack: Option<&Stack>, key: StackKey, lates
 
 /// The settings of a stack that was never deployed.
 pub(super) fn empty_request(id: StackId, key: StackKey) -> Request {
-    Request { key, id, tier: None, artifacts: BTreeMap::new(), rotations: BTreeMap::new() }
+    let (artifacts, containers, rotations) = Default::default();
+    Request { key, id, tier: None, artifacts, containers, rotations }
 }
+    // Images of sidecars and init containers are what the definition says, looked up for every deploy.
+    complete.containers.clear();

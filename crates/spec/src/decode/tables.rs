@@ -23,8 +23,8 @@ pub(crate) const NAMED: [&str; 7] = ["database", "secret", "service", "job", "ro
 pub(crate) const NAMED_WITHIN: [(&str, &str); 3] =
     [("service", "sidecar"), ("service", "init"), ("service", "volumes")];
 
-/// Copies of a service.
-type Replicas = At<Whole<u32, 1, 50>>;
+/// Copies of a service; with none it isn't started.
+type Replicas = At<Whole<u32, 0, 50>>;
 /// Connections of a database.
 type Connections = At<Whole<u32, 1, 1000>>;
 /// Variables that are set.
@@ -136,7 +136,7 @@ table! {
         reads: optional Reads;
         /// The variables that are set for it; texts with `${…}` references.
         env: default Env = "{}";
-        /// Copies, unless the tier or the stage says otherwise.
+        /// Copies, unless the tier or the stage says otherwise. With 0 it isn't started.
         replicas: default Replicas = "1";
         /// How long it may take to get ready.
         start_timeout: default At<Text<Duration<1, 1>>> = "\"60s\"";
@@ -167,7 +167,7 @@ table! {
     /// Copies by load: from the service's `replicas` up to `max`.
     "autoscale" AutoscaleTable -> Autoscale { span:
         /// The most copies.
-        max: required Replicas;
+        max: required At<Whole<u32, 1, 50>>;
         /// The processor time that the copies should use on average, in per cent of their request.
         cpu: default At<Whole<u32, 1, 1000>> = "70";
     }

@@ -1,7 +1,8 @@
 //! A database as a PostgreSQL cluster of CloudNativePG, in the stack's own namespace.
 //!
 //! Its operator makes one role that owns the database, and a Secret `NAME-app` with the URL under `uri`. Programs read it from
-//! there: Freehold never sees the password.
+//! there: Freehold never sees the password. Extensions are made with the database and only then, which is why a change of them is a
+//! new database (see [`crate::descriptor`]).
 
 use freehold_spec::Name;
 use freehold_spec::app::Database;
@@ -16,7 +17,9 @@ use crate::resource::{ResourceId, ResourceType};
 
 /// Where a database's Pod tells its operator how it is.
 const STATUS: u16 = 8000;
-/// Where API servers listen, as Pods reach them.
+/// Where API servers listen, as Pods reach them. At any address: an API server is in no namespace and has no labels to select it by,
+/// its addresses change with the control plane's nodes, and a network plugin may look at a packet before or after the Service's
+/// address was replaced. Some plugins take a node's address for no IP block at all, so that exceptions would shut it out.
 const API_SERVER: [u16; 2] = [443, 6443];
 /// What the operator makes beside the Pods: Services and Secrets.
 const OF_OPERATOR: [(ResourceType, &str); 8] = [
@@ -67,9 +70,9 @@ impl Cluster<'_> {
         let policy = self.database_policy(name, operator);
         let needs: Vec<ResourceId> = self.ground.iter().cloned().chain([policy]).collect();
         let object = Object::new(ResourceType::CloudNativePg, name.as_str(), Part::Whole, json!({"spec": spec}));
-        let id = self.put(object.after(needs));
+        self.put(object.after(needs));
         for (kind, suffix) in OF_OPERATOR {
-            self.take(kind, &format!("{name}-{suffix}"), &id);
+            self.take(kind, &format!("{name}-{suffix}"), format!("database.{name}"));
         }
     }
 

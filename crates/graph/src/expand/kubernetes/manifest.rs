@@ -36,6 +36,15 @@ impl Part<'_> {
         }
     }
 
+    /// Its place in the definition, if it has one of its own.
+    fn place(self) -> Option<String> {
+        match self {
+            Self::Whole => None,
+            Self::Service(name) => Some(format!("service.{name}")),
+            Self::Job(name) => Some(format!("job.{name}")),
+        }
+    }
+
     const fn component(self) -> Option<&'static str> {
         match self {
             Self::Whole => None,
@@ -86,7 +95,7 @@ impl Cluster<'_> {
     pub(super) fn put(&mut self, object: Object<'_>) -> ResourceId {
         let Object { id, kind, name, part, annotations, fields, mut needs } = object;
         let alone = kind == ResourceType::Namespace;
-        self.take(kind, &name, &id);
+        self.take(kind, &name, part.place().unwrap_or_else(|| id.to_string()));
         let (group, word) = api(kind);
         let mut body = BTreeMap::from([
             ("apiVersion".to_owned(), Value::from(group)),
@@ -104,11 +113,11 @@ impl Cluster<'_> {
         id
     }
 
-    /// Notes who has a name, so that no two have the same.
-    pub(super) fn take(&mut self, kind: ResourceType, name: &str, id: &ResourceId) {
-        let Some(first) = self.taken.insert((kind, name.to_owned()), id.clone()) else { return };
+    /// Notes who has a name, by the place in the definition, so that no two have the same.
+    pub(super) fn take(&mut self, kind: ResourceType, name: &str, second: String) {
+        let Some(first) = self.taken.insert((kind, name.to_owned()), second.clone()) else { return };
         let object = format!("{}/{}/{name}", kind.word(), self.namespace);
-        self.expansion.resolver.errors.push(ExpandError::SameName { first, second: id.clone(), object });
+        self.expansion.resolver.errors.push(ExpandError::SameName { first, second, object });
     }
 
     fn metadata(&self, name: &str, part: Part<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {

@@ -11,6 +11,7 @@
 //! base64; no other body has a secret in it. Names and ids are plain within the namespace: `deployment.web` is
 //! `acme--guestbook/web`. Everything but the namespace comes after it, Pods after all that they use.
 
+mod anywhere;
 mod database;
 mod environment;
 mod ground;
@@ -31,8 +32,10 @@ use super::expansion::Expansion;
 use super::{ClusterDatabases, ExpandError, Graph, KubernetesTarget, Request, Target, names};
 use crate::resource::{ResourceId, ResourceType};
 
+pub use anywhere::hindrances;
 pub use ground::{POD_SECURITY, limits};
 pub use quantity::{CPU_DEFAULT, MEMORY_DEFAULT};
+pub use schedule::cron;
 
 /// Expands an app for a cluster.
 ///
@@ -84,8 +87,8 @@ struct Cluster<'a> {
     namespace: String,
     /// What has to be there before any Pod.
     ground: BTreeSet<ResourceId>,
-    /// Who has which name: kind and name → id.
-    taken: BTreeMap<(ResourceType, String), ResourceId>,
+    /// Who has which name: kind and name → place in the definition.
+    taken: BTreeMap<(ResourceType, String), String>,
 }
 
 impl Cluster<'_> {
@@ -95,9 +98,13 @@ impl Cluster<'_> {
         graph.claims.insert(("namespace".to_owned(), self.namespace.clone()));
         graph.outputs.insert("namespace".to_owned(), self.namespace.clone());
         let resolver = &self.expansion.resolver;
-        for service in resolver.app.services.keys() {
-            if let Some(image) = resolver.request.artifacts.get(service) {
-                graph.outputs.insert(format!("images.{service}"), image.clone());
+        for (service, image) in &resolver.request.artifacts {
+            graph.outputs.insert(format!("images.{service}"), image.clone());
+        }
+        for (service, containers) in &resolver.request.containers {
+            for (container, image) in containers {
+                let name = names::part(service.as_str(), container.as_str());
+                graph.outputs.insert(format!("images.{name}"), image.clone());
             }
         }
     }

@@ -20,6 +20,8 @@ const NOT_INTERNET_V6: [&str; 3] = ["::1/128", "fc00::/7", "fe80::/10"];
 
 /// PostgreSQL in a Pod of CloudNativePG.
 pub(super) const POSTGRES: u16 = 5432;
+/// Where NodeLocal DNSCache answers on each node, unless it was given another address.
+const NODE_CACHE: &str = "169.254.20.10/32";
 /// Where cert-manager's solver Pods answer challenges.
 const SOLVER: u16 = 8089;
 
@@ -61,10 +63,10 @@ impl Cluster<'_> {
         let dns = json!({
             "podSelector": {},
             "policyTypes": ["Egress"],
-            "egress": [{
-                "to": [namespace("kube-system")],
-                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
-            }],
+            "egress": [
+                {"to": [namespace("kube-system"), {"ipBlock": {"cidr": NODE_CACHE}}], "ports": dns_ports(&[53])},
+                {"to": [namespace("openshift-dns")], "ports": dns_ports(&[53, 5353])},
+            ],
         });
         for (name, spec) in [("deny-all", deny), ("allow-dns", dns)] {
             let id = self.policy(name, Part::Whole, spec);
@@ -191,4 +193,9 @@ pub(super) fn database_pods(name: &Name) -> Json {
 
 pub(super) fn tcp(port: u16) -> Json {
     json!({"protocol": "TCP", "port": port})
+}
+
+/// DNS: over UDP, and over TCP where an answer is long.
+fn dns_ports(ports: &[u16]) -> Json {
+    ports.iter().flat_map(|port| ["UDP", "TCP"].map(|protocol| json!({"protocol": protocol, "port": port}))).collect()
 }

@@ -14,6 +14,9 @@ use crate::expand::{ExpandError, names};
 use crate::resource::{ResourceId, ResourceType};
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
+/// The most rules of one HTTPRoute (`maxItems` in its definition). A path has two at the most, so that its matches stay below 128,
+/// which is the most of these.
+const RULES: usize = 16;
 /// Answers after which a request is sent again: those of a service that isn't there.
 const RETRIED: [u16; 3] = [502, 503, 504];
 /// Methods that may be sent again without harm.
@@ -46,12 +49,18 @@ impl Cluster<'_> {
             None => self.gateway(self.facts.gateway.listener.as_deref()),
         };
         let rules: Vec<Json> = route.paths.iter().flat_map(|rule| self.rules(service, rule)).collect();
-        let fields = json!({"spec": {"parentRefs": [parent], "hostnames": [host], "rules": rules}});
-        let mut object = Object::new(ResourceType::HttpRoute, name.as_str(), part, fields).after(needs);
-        if self.facts.external_dns {
-            object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", host));
+        // Which rule a request follows doesn't depend on the HTTPRoute that it stands in: the longest path wins among all of a host,
+        // then the one with a method. The last comes first, so that a rule that moves on is there before it is taken away.
+        for (before, rules) in rules.chunks(RULES).enumerate().rev() {
+            let number = before + 1;
+            let called = if before == 0 { name.to_string() } else { names::part(name.as_str(), &number.to_string()) };
+            let fields = json!({"spec": {"parentRefs": [parent], "hostnames": [host], "rules": rules}});
+            let mut object = Object::new(ResourceType::HttpRoute, &called, part, fields).after(needs.clone());
+            if self.facts.external_dns {
+                object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", host.clone()));
+            }
+            needs.insert(self.put(object));
         }
-        self.put(object);
     }
 
     fn gateway(&self, listener: Option<&str>) -> Json {
@@ -91,6 +100,8 @@ impl Cluster<'_> {
         });
         let certificate = Object::new(ResourceType::Certificate, name.as_str(), part, json!({"spec": spec}));
         let certificate = self.put(certificate);
+        // cert-manager makes it.
+        self.take(ResourceType::ClusterSecret, &secret, format!("route.{name}"));
         let (_, port) = self.facts.entrance();
         let listener = json!({
             "name": "https",

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// The same schedule in Kubernetes' words; `None` where it has none for it.
-pub(super) fn cron(schedule: &str) -> Option<String> {
+pub fn cron(schedule: &str) -> Option<String> {
     let fields: Vec<&str> = schedule.split_ascii_whitespace().collect();
     let [minute, hour, day, month, weekday] = fields.as_slice() else { return None };
     let both = *day != "*" && *weekday != "*";

@@ -3,10 +3,11 @@
 //! No request is lost in an update: a new Pod is ready before an old one goes, and an old one goes on answering for as long as the
 //! gateway may still send it requests ([`LEAVING`]), then has `drain` for what is open, and `stop_timeout` to end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::{Service, Update};
-use freehold_spec::{Name, Spanned};
+use freehold_spec::quantity::Range;
+use freehold_spec::{Cpu, EnvName, Memory, Name, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
@@ -27,6 +28,20 @@ const ARRIVING: u64 = 60;
 const PORT: &str = "http";
 /// The port of a Service.
 pub(super) const SERVICE_PORT: u16 = 80;
+
+/// A sidecar or an init container, as the definition has it.
+struct Beside<'a> {
+    word: &'a Name,
+    /// What it is in the definition: `sidecar` or `init`.
+    key: &'static str,
+    image: &'a str,
+    command: Option<&'a [String]>,
+    cpu: Range<Cpu>,
+    memory: Range<Memory>,
+    env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    /// `ports` and the like.
+    more: Json,
+}
 
 impl Cluster<'_> {
     pub(super) fn service(&mut self, name: &Name, service: &Service) {
@@ -140,42 +155,48 @@ impl Cluster<'_> {
         mounts: &[Json],
         environments: &mut Vec<(Name, Environment)>,
     ) -> Vec<Json> {
-        let mut containers = Vec::new();
-        let part = Part::Service(name);
-        for (word, stated) in &service.init {
-            let (from, object) = (format!("service.{name}.init.{word}"), names::part(name.as_str(), word.as_str()));
-            let environment = self.environment(&from, &object, part, &stated.env, Vec::new());
-            let container = Container {
-                name: word,
-                image: &stated.image.value,
-                command: words(&stated.command),
-                cpu: stated.cpu.value,
-                memory: stated.memory.value,
-                environment: &environment,
-                mounts,
-                more: json!({}),
-            };
-            containers.push(container.manifest());
-            environments.push((word.clone(), environment));
-        }
-        for (word, stated) in &service.sidecars {
-            let (from, object) = (format!("service.{name}.sidecar.{word}"), names::part(name.as_str(), word.as_str()));
-            let environment = self.environment(&from, &object, part, &stated.env, Vec::new());
-            let ports = stated.port.as_ref().map(|port| json!([{"containerPort": port.value, "protocol": "TCP"}]));
-            let container = Container {
-                name: word,
-                image: &stated.image.value,
-                command: words(&stated.command),
-                cpu: stated.cpu.value,
-                memory: stated.memory.value,
-                environment: &environment,
-                mounts,
+        let init = service.init.iter().map(|(word, one)| Beside {
+            word,
+            key: "init",
+            image: &one.image.value,
+            command: words(&one.command),
+            cpu: one.cpu.value,
+            memory: one.memory.value,
+            env: &one.env,
+            more: json!({}),
+        });
+        let sidecars = service.sidecars.iter().map(|(word, one)| {
+            let ports = one.port.as_ref().map(|port| json!([{"containerPort": port.value, "protocol": "TCP"}]));
+            Beside {
+                word,
+                key: "sidecar",
+                image: &one.image.value,
+                command: words(&one.command),
+                cpu: one.cpu.value,
+                memory: one.memory.value,
+                env: &one.env,
                 more: json!({"ports": ports, "restartPolicy": "Always"}),
-            };
-            containers.push(container.manifest());
+            }
+        });
+        let mut containers = Vec::new();
+        for beside in init.chain(sidecars) {
+            let word = beside.word;
+            let (container, environment) = self.beside(name, beside, mounts);
+            containers.push(container);
             environments.push((word.clone(), environment));
         }
         containers
+    }
+
+    fn beside(&mut self, service: &Name, beside: Beside<'_>, mounts: &[Json]) -> (Json, Environment) {
+        let Beside { word, key, image, command, cpu, memory, env, more } = beside;
+        let (from, object) = (format!("service.{service}.{key}.{word}"), names::part(service.as_str(), word.as_str()));
+        let environment = self.environment(&from, &object, Part::Service(service), env, Vec::new());
+        let pinned = self.expansion.resolver.request.containers.get(service).and_then(|images| images.get(word));
+        let image = pinned.map_or(image, String::as_str);
+        let container =
+            Container { name: word, image, command, cpu, memory, environment: &environment, mounts, more }.manifest();
+        (container, environment)
     }
 
     fn spread(&self, over: &str, part: Part<'_>) -> Json {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use freehold_engine::{Lookup, Provider};
+use freehold_engine::{Lookup, Provider, Readiness};
 use freehold_graph::Value;
 
 use crate::world::{World, code, is_alive, request, until};
@@ -124,5 +124,27 @@ async fn a_request_under_way_is_finished_by_the_version_that_began_it() -> anyho
     world.apply(&world.web(&[("VERSION", "new")], &[])).await?;
     assert_eq!(slow.await??, (200, "slow".to_owned()));
     until("the old version to end", async || !is_alive(pid)).await;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_copies_runs_nothing_answers_503_and_comes_back() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    for update in ["rolling", "recreate"] {
+        let web = |version: &str, replicas: u32| {
+            world.web(&[("VERSION", version)], &[("replicas", Value::from(replicas)), ("update", Value::from(update))])
+        };
+        for version in ["one", "two"] {
+            // The same version with fewer copies at first, then a new one that has none from the start.
+            let none = web(version, 0);
+            world.deploy(&none).await?;
+            until("the copies to end", async || world.processes().await.is_ok_and(|all| all.is_empty())).await;
+            assert_eq!(world.get("/").await?.0, 503);
+            assert_eq!(world.readiness(&none).await?, Readiness::Ready);
+            assert_eq!(world.provider.observe(world.stack, &Lookup::from(&none)).await?.unwrap().body, none.body);
+            world.apply(&web("one", 1)).await?;
+            assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+        }
+    }
     world.end().await
 }

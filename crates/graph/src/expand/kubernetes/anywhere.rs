@@ -1,0 +1,54 @@
+//! What hinders an app on every cluster: the expansion for one that has nothing but what it must.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_spec::{App, Name};
+use uuid::Uuid;
+
+use crate::expand::{
+    ClusterDatabases, ExpandError, Gateway, KubernetesTarget, PostgresServer, Request, Target, expand,
+};
+use crate::stack::{StackId, StackKey, StackKind};
+
+/// Why an app can be on no cluster, as far as its definition alone says so.
+pub fn hindrances(app: &App) -> Vec<ExpandError> {
+    let Ok(tenant) = "acme".parse() else { return Vec::new() };
+    let name = &app.name.value;
+    let request = Request {
+        key: StackKey { target: name.clone(), app: name.clone(), kind: StackKind::Tenant, name: tenant },
+        id: StackId(Uuid::nil()),
+        tier: None,
+        artifacts: app.services.keys().map(|service| (service.clone(), String::new())).collect(),
+        containers: BTreeMap::new(),
+        rotations: BTreeMap::new(),
+    };
+    expand(app, &request, &Target::Kubernetes(Box::new(barest(name)))).err().unwrap_or_default()
+}
+
+fn barest(name: &Name) -> KubernetesTarget {
+    let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
+    KubernetesTarget {
+        name: name.clone(),
+        domain: String::new(),
+        cluster: String::new(),
+        version: String::new(),
+        gateway: Gateway {
+            namespace: String::new(),
+            name: String::new(),
+            listener: None,
+            https: false,
+            port: 80,
+            data_plane_namespace: String::new(),
+            retries: false,
+            listener_sets: false,
+        },
+        databases: ClusterDatabases::Server { server, addresses: BTreeSet::new() },
+        issuer: None,
+        external_dns: false,
+        registry_credentials: false,
+        storage_class: None,
+        scratch_namespace: None,
+        architectures: BTreeSet::new(),
+        platform: None,
+    }
+}
