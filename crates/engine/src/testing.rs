@@ -1,12 +1,14 @@
-//! For tests: a fake outside world with providers that can be made to fail anywhere, and a fake store that fences.
+//! For tests: a fake outside world, a fake store that fences, and a provider that makes any other one fail anywhere.
 //!
 //! The world ([`World`]) is synchronous and knows no time, so that the simulator can drive it call by call; [`FakeProvider`]
-//! puts a [`crate::Provider`] in front of it.
+//! puts a [`crate::Provider`] in front of it, and [`Faulty`] puts faults in front of that one, or of a real one.
 
+mod faults;
 mod provider;
 mod store;
 mod world;
 
-pub use provider::{FakeProvider, Fault, Faults};
+pub use faults::{Fault, Faults, Faulty};
+pub use provider::FakeProvider;
 pub use store::{FakeStore, NoSecrets, Recorder, remember};
 pub use world::{Effect, JobEnd, Object, Sent, World};

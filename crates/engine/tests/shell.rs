@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, JobEnd, NoSecrets, Recorder, World};
+use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, Recorder, World};
 use freehold_engine::{OperationId, Outcome, Parts, Progress, Provider, Record, RunError, StepId, run};
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
@@ -31,7 +31,8 @@ impl Site {
         let (store, faults) = (Arc::new(FakeStore::default()), Arc::new(Faults::default()));
         let events = Arc::new(Recorder::default());
         let providers = PROVIDERS.map(|name| -> Arc<dyn Provider> {
-            Arc::new(FakeProvider::new(name, Arc::clone(&world), Arc::clone(&faults), Duration::from_millis(10)))
+            let provider = FakeProvider::new(name, Arc::clone(&world), Duration::from_millis(10));
+            Arc::new(Faulty::new(Arc::new(provider), Arc::clone(&faults)))
         });
         let parts = Parts::new(store.clone(), store.clone(), Arc::new(NoSecrets), events.clone(), providers);
         let parts = Arc::new(parts);
