@@ -16,16 +16,15 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use freehold_provider_postgres::Binaries;
-use freehold_store::{MasterKey, Store, StoreNames, bootstrap, key_check};
-use sqlx::postgres::PgConnectOptions;
+use freehold_store::{MasterKey, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::platform::runtime::Workshop;
 use crate::platform::{Facts, Platform, Targets};
-use crate::serving::{keep_house, serve_api, start_executor, store_failed};
-use crate::start::StartError;
+use crate::serving::{keep_house, serve_api, start_executor};
+use crate::start::{StartError, prepare_store, server_at, store_failed};
 
 /// The shortest token, in characters.
 const SHORTEST_TOKEN: usize = 24;
@@ -78,8 +77,9 @@ pub async fn run(
             .help("choose another address with --listen")
     })?;
     let address = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
-    let admin = admin(&options.database_url)?;
-    let store = open_store(&admin, &options.master_key_file).await?;
+    let admin = server_at(&options.database_url)?;
+    let (connections, master) = prepare_store(&admin, |check| MasterKey::load(&options.master_key_file, check)).await?;
+    let store = Store::open(&connections, master).await.map_err(store_failed)?;
     store.listen().await.map_err(store_failed)?;
     let engine = store.engine(holder());
     let workshop = Workshop {
@@ -130,23 +130,6 @@ fn token(file: &Path) -> Result<String, StartError> {
     let token = text.trim();
     let fits = token.len() >= SHORTEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
     if fits { Ok(token.to_owned()) } else { Err(unusable("it holds no token that will do".to_owned())) }
-}
-
-/// The URL itself isn't repeated: it may hold a password.
-fn admin(url: &str) -> Result<PgConnectOptions, StartError> {
-    url.trim().parse().map_err(|_| {
-        StartError::new("FH0504", "the database URL can't be read")
-            .help("it looks like postgresql://user:password@host:5432/postgres")
-    })
-}
-
-async fn open_store(admin: &PgConnectOptions, master_key: &Path) -> Result<Store, StartError> {
-    let names = StoreNames::default();
-    let check = key_check(admin, &names).await.map_err(store_failed)?;
-    let master = MasterKey::load(master_key, check.as_ref()).map_err(store_failed)?;
-    // Replicas that start at the same time wait for each other here.
-    let connections = bootstrap(admin, &names, &master).await.map_err(store_failed)?;
-    Store::open(&connections, master).await.map_err(store_failed)
 }
 
 fn binaries(given: Option<&Path>) -> Option<Binaries> {

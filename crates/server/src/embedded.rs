@@ -21,7 +21,7 @@ use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
 };
 use freehold_router::{Options as RouterOptions, Router, RouterError};
-use freehold_store::{MasterKey, Store, StoreNames, bootstrap, key_check};
+use freehold_store::{MasterKey, Store, StoreNames};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,8 @@ use tracing::{error, info, warn};
 use crate::directory::{DataDirectory, Settings};
 use crate::platform::runtime::{Local, Workshop};
 use crate::platform::{Facts, Platform, Targets};
-use crate::serving::{keep_house, serve_api, start_executor, store_failed};
-use crate::start::StartError;
+use crate::serving::{keep_house, serve_api, start_executor};
+use crate::start::{StartError, prepare_store, server_at, store_failed};
 
 /// The private PostgreSQL's connections: what all databases of all stacks may be promised together. An unused one costs a few
 /// kilobytes.
@@ -192,11 +192,7 @@ impl Postgres {
     }
 
     fn given(options: &Options, url: &str) -> Result<Self, StartError> {
-        // The URL itself isn't repeated: it may hold a password.
-        let admin: PgConnectOptions = url.parse().map_err(|_| {
-            StartError::new("FH0504", "the database URL can't be read")
-                .help("it looks like postgresql://user:password@host:5432/postgres")
-        })?;
+        let admin = server_at(url)?;
         let binaries = Binaries::find_client(options.postgres_binaries.as_deref()).ok();
         let (host, port) = (admin.get_host().to_owned(), admin.get_port());
         Ok(Self { admin, host, port, binaries, private: None, version: None })
@@ -276,14 +272,13 @@ async fn open_store(
     directory: &DataDirectory,
     admin: &PgConnectOptions,
 ) -> Result<(Store, PgConnectOptions, freehold_graph::SecretText), StartError> {
-    let names = StoreNames::default();
-    let check = key_check(admin, &names).await.map_err(store_failed)?;
-    let master = MasterKey::load_or_create(&directory.join("master.key"), check.as_ref()).map_err(store_failed)?;
-    let connections = bootstrap(admin, &names, &master).await.map_err(store_failed)?;
-    let password = master.password(&format!("role {}", names.provisioner));
-    if let Err(failure) = ensure_provisioner(admin, &names.provisioner, &password).await {
+    let file = directory.join("master.key");
+    let (connections, master) = prepare_store(admin, |check| MasterKey::load_or_create(&file, check)).await?;
+    let provisioner = StoreNames::default().provisioner;
+    let password = master.password(&format!("role {provisioner}"));
+    if let Err(failure) = ensure_provisioner(admin, &provisioner, &password).await {
         // A managed server's administrator is no superuser. All but dumps of tables under forced row-level security works.
-        warn!("the role {} could not be given all it should have: {failure}", names.provisioner);
+        warn!("the role {provisioner} could not be given all it should have: {failure}");
     }
     let store = Store::open(&connections, master).await.map_err(store_failed)?;
     Ok((store, connections.provisioner, password))

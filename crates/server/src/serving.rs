@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_store::{EngineStore, StoreError};
+use freehold_store::EngineStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,6 @@ use tracing::{error, warn};
 
 use crate::executor::Executor;
 use crate::platform::Platform;
-use crate::start::StartError;
 
 /// How long answers under way may take when the API ends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,11 +57,4 @@ pub(crate) fn serve_api(listener: TcpListener, platform: &Arc<Platform>, stop: C
             () = late => warn!("requests that were under way are given up"),
         }
     })
-}
-
-/// Why the platform doesn't start: its store.
-pub(crate) fn store_failed(error: StoreError) -> StartError {
-    let mut failure = StartError::new(error.code(), error.to_string());
-    failure.help = error.help().map(Into::into);
-    failure
 }

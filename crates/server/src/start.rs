@@ -1,6 +1,9 @@
-//! What can go wrong when the platform starts.
+//! The way to the platform's store, and what can go wrong when the platform starts.
 
 use std::fmt;
+
+use freehold_store::{Connections, KeyCheck, MasterKey, StoreError, StoreNames, bootstrap, key_check};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::refusal::Refusal;
 
@@ -36,6 +39,34 @@ impl StartError {
         self.detail = detail;
         self
     }
+}
+
+/// A PostgreSQL server that is there. The URL isn't repeated in the error: it may hold a password.
+pub(crate) fn server_at(url: &str) -> Result<PgConnectOptions, StartError> {
+    url.trim().parse().map_err(|_| {
+        StartError::new("FH0504", "the database URL can't be read")
+            .help("it looks like postgresql://user:password@host:5432/postgres")
+    })
+}
+
+/// The master key, which has to fit what is sealed, and the store's roles and tables as this release needs them. Platforms that start on
+/// one server at the same time wait for each other here.
+pub(crate) async fn prepare_store(
+    admin: &PgConnectOptions,
+    master: impl FnOnce(Option<&KeyCheck>) -> Result<MasterKey, StoreError>,
+) -> Result<(Connections, MasterKey), StartError> {
+    let names = StoreNames::default();
+    let check = key_check(admin, &names).await.map_err(store_failed)?;
+    let master = master(check.as_ref()).map_err(store_failed)?;
+    let connections = bootstrap(admin, &names, &master).await.map_err(store_failed)?;
+    Ok((connections, master))
+}
+
+/// Why the platform doesn't start: its store.
+pub(crate) fn store_failed(error: StoreError) -> StartError {
+    let mut failure = StartError::new(error.code(), error.to_string());
+    failure.help = error.help().map(Into::into);
+    failure
 }
 
 impl From<Refusal> for StartError {

@@ -1,5 +1,7 @@
 //! Several replicas without any target: what they answer, and how they end.
 
+use std::time::Duration;
+
 use freehold::wire::{StackPlanRequest, TargetRequest};
 use freehold::{Client, Connection};
 use freehold_server::cluster;
@@ -88,7 +90,8 @@ async fn a_target_that_can_t_be_used_is_refused_with_all_reasons_and_nothing_of_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_told_to_stop_is_not_ready_still_answers_and_then_ends() {
     let setting = Setting::new();
-    let replica = setting.replica().await;
+    // Long enough for what is asked meanwhile.
+    let replica = Setting::start(cluster::Options { linger: Duration::from_secs(10), ..setting.options() }).await;
     replica.tell_to_stop();
     let (status, health) = replica.health().await;
     assert_eq!((status, &health["status"]), (503, &json!("unhealthy")), "{health}");

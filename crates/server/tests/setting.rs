@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// How long anything may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+pub(crate) const SOON: Duration = Duration::from_secs(180);
 
 /// A PostgreSQL of its own, and the files that every replica is given.
 pub(crate) struct Setting {
@@ -73,11 +73,16 @@ impl Setting {
     }
 
     pub(crate) async fn replica(&self) -> Replica {
+        Self::start(self.options()).await
+    }
+
+    /// With other options.
+    pub(crate) async fn start(options: Options) -> Replica {
         let stop = CancellationToken::new();
         let (sender, receiver) = oneshot::channel();
         let ready = move |ready: &cluster::Ready| sender.send(ready.address).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let task = runtime.spawn(cluster::run(self.options(), ready, stop.clone()));
+        let task = runtime.spawn(cluster::run(options, ready, stop.clone()));
         let Ok(address) = timeout(SOON, receiver).await.unwrap() else { panic!("{:?}", task.await) };
         let connection = Connection { url: format!("http://{address}"), token: TOKEN.to_owned(), pid: 0 };
         Replica { client: Client::to(connection).unwrap(), address, stop, task: Some(task), runtime: Some(runtime) }
