@@ -46,7 +46,9 @@ impl Call {
     pub(crate) fn run_with_input(mut self, input: &str) -> Result<Run> {
         self.0.stdin(Stdio::piped());
         let mut child = self.start()?;
-        match child.stdin.take().context("no standard input")?.write_all(input.as_bytes()) {
+        // It ends with this statement, and so does what the binary reads.
+        let written = child.stdin.take().context("no standard input")?.write_all(input.as_bytes());
+        match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(child.wait_with_output()?.into()),
         }
