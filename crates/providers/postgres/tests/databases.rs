@@ -3,7 +3,7 @@
 use freehold_engine::{Provider as _, ProviderError, Readiness};
 use freehold_plan::Ownership;
 
-use crate::setting::{PROVISIONER, Stack, admin, count, refused, rejection, run, shared};
+use crate::setting::{PATIENCE, PROVISIONER, Stack, admin, count, refused, rejection, run, shared};
 
 #[tokio::test]
 async fn a_stack_is_made_repeated_without_change_and_gone_without_a_trace() {
@@ -299,7 +299,7 @@ async fn a_database_of_a_plain_role_is_adopted_with_what_is_in_it() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("the session goes on");
+    tokio::time::timeout(PATIENCE, gone).await.expect("the session goes on");
     stack.destroy().await;
     run(&mut superuser, &format!("DROP ROLE {former}")).await;
 }

@@ -7,7 +7,7 @@ use freehold_graph::SecretText;
 use freehold_provider_postgres::{Fault, PostgresOptions, PostgresProvider, ensure_provisioner};
 use sqlx::ConnectOptions as _;
 
-use crate::setting::{Stack, admin, run, shared};
+use crate::setting::{PATIENCE, Stack, admin, run, shared};
 
 /// Breaks `work` at each of its statements in turn, until it has no more. Returns how many there were.
 async fn each_break<W, F>(lose_answer: bool, mut work: W) -> usize
@@ -161,7 +161,7 @@ async fn what_is_seen_after_a_call_was_given_up_stays_true() {
 /// Waits until the server is at work on nothing of this stack.
 async fn at_rest(stack: &Stack) {
     let mut superuser = admin("postgres").await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let busy: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
@@ -235,7 +235,7 @@ async fn a_server_out_of_connections_is_tried_again_later() {
     assert!(message.contains("out of connections"), "{message}");
     sqlx::Connection::close(held).await.unwrap();
     // The slot is free as soon as the backend has noticed.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while let Err(error) = stack.apply(stack.roles()).await {
         assert!(tokio::time::Instant::now() < deadline, "{error}");
     }

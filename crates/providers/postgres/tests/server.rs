@@ -2,14 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use freehold_provider_postgres::{PrivateServer, ServerError};
 use sqlx::ConnectOptions as _;
 
-use crate::setting::{admin, code, count, open_directory, run, server_options, shared, tie_to_this_process};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::setting::{PATIENCE, admin, code, count, open_directory, run, server_options, shared, tie_to_this_process};
 
 fn home(name: &str) -> PathBuf {
     let directory = open_directory(name);

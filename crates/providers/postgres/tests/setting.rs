@@ -20,6 +20,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const PROVISIONER: &str = "freehold_provisioner";
 pub(crate) const PROVISIONER_PASSWORD: &str = "provisioner-password-7f3a";
 
@@ -233,7 +235,7 @@ impl Stack {
             operation: self.operation,
             step: StepId("create/database.main".to_owned()),
             revision: 1,
-            deadline: Instant::now() + Duration::from_secs(30),
+            deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
         }
     }

@@ -44,7 +44,7 @@ async fn a_followed_log_goes_on_with_the_next_version_and_past_a_rotation() -> a
                 }
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{wanted}"));
+        tokio::time::timeout(crate::world::PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{wanted}"));
     };
     next("listening on").await;
     world.get("/print").await?;

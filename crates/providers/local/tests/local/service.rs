@@ -85,12 +85,15 @@ async fn a_crash_loop_is_reported_with_the_log_and_ends_by_itself() -> anyhow::R
     let web = world.web(&[], &[]);
     world.deploy(&web).await?;
     world.get("/break").await?;
-    let reason = async || match world.readiness(&web).await {
-        Ok(Readiness::Failed(reason)) => Some(reason),
-        _ => None,
-    };
-    until("the crash loop to show", async || reason().await.is_some()).await;
-    let reason = reason().await.unwrap();
+    let mut reason = String::new();
+    until("the crash loop to show", async || match world.readiness(&web).await {
+        Ok(Readiness::Failed(words)) => {
+            reason = words;
+            true
+        }
+        _ => false,
+    })
+    .await;
     assert!(reason.contains("FH0706") && reason.contains("the table is missing"), "{reason}");
     std::fs::remove_file(world.home().join("broken"))?;
     until("recovery", async || matches!(world.readiness(&web).await, Ok(Readiness::Ready))).await;

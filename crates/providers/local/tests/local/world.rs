@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) const HOST: &str = "acme.localhost";
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
     pub(crate) data: TempDir,
@@ -120,7 +120,7 @@ impl World {
             operation: OperationId(Uuid::new_v4()),
             step: StepId(format!("step-{step}")),
             revision: 1,
-            deadline: Instant::now() + Duration::from_secs(60),
+            deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
         }
     }
@@ -135,7 +135,7 @@ impl World {
             ("health".to_owned(), Value::map([("ready", Value::from("/ready")), ("live", Value::Null)])),
             ("serves".to_owned(), Value::Bool(true)),
             ("endpoint".to_owned(), Value::Null),
-            ("start_timeout_seconds".to_owned(), Value::from(30u32)),
+            ("start_timeout_seconds".to_owned(), Value::from(120u32)),
             ("drain_seconds".to_owned(), Value::from(5u32)),
             ("stop_timeout_seconds".to_owned(), Value::from(5u32)),
             ("update".to_owned(), Value::from("rolling")),
@@ -175,7 +175,7 @@ impl World {
             ("artifact".to_owned(), Value::Null),
             ("command".to_owned(), Value::from(vec!["sh", "-c", script])),
             ("env".to_owned(), Value::map::<&str>([])),
-            ("timeout_seconds".to_owned(), Value::from(30u32)),
+            ("timeout_seconds".to_owned(), Value::from(120u32)),
             ("retry".to_owned(), Value::from("ask")),
         ]);
         body.extend(changes.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
