@@ -11,7 +11,7 @@ mod story;
 
 use std::env;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use machine::Mutant;
 use story::{Tally, tell};
@@ -66,13 +66,11 @@ fn whatever_happens_everything_comes_right_in_the_end() {
 
 /// The seed at which a mutant is caught, and how.
 fn caught(mutant: Mutant) -> (u64, String) {
-    let before = Instant::now();
     for seed in 0..5_000 {
         if let Err(error) = tell(seed, mutant, false) {
             println!("simulator: {mutant:?} is caught by schedule {seed}: {error}");
             return (seed, error);
         }
-        assert!(before.elapsed() < Duration::from_secs(60), "{mutant:?} is not caught in time");
     }
     panic!("{mutant:?} is not caught");
 }

@@ -262,7 +262,7 @@ async fn a_request_to_stop_is_kept_once_and_told_to_other_processes() {
     assert_eq!(engine.operation(operation).await.unwrap().cancel.unwrap().1, "ada");
     let expected = Signal { operation, topic: Topic::Cancel };
     let wait = async { while heard.recv().await.unwrap() != expected {} };
-    tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(120), wait).await.unwrap();
 
     engine.finish(operation, fence, &end(Outcome::Cancelled)).await.unwrap();
     let late = fixture.store.request_cancel(tenant, operation, "eve").await.unwrap();

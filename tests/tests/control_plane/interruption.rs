@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use freehold_end_to_end::site::{TARGET, namespace};
-use freehold_end_to_end::{App, Place, Simulated, Site, guestbook, within};
+use freehold_end_to_end::{App, Place, Simulated, Site, eventually, guestbook};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 
 /// How many kills: `FREEHOLD_CLUSTER_KILLS`, 12 unless told.
@@ -62,7 +62,7 @@ fn killed_at_any_moment_freehold_finishes_what_it_began_in_a_cluster() -> Result
         child.wait()?;
         // The command may have been cut off before the server had the request: asking again is always right.
         let mut last = String::new();
-        within(Duration::from_secs(90), "the same command succeeds", || {
+        eventually("the same command succeeds", || {
             let run = site.freehold.run(&arguments).ok()?;
             let done = run.code == 0 || (kill % 3 == 2 && run.stderr.contains("FH1003"));
             if !done && last != run.stderr {

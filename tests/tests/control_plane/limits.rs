@@ -69,12 +69,12 @@ fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -
     app.redefine("cpu      = \"4\"", "cpu      = \"1000\"")?;
     // Its migration already doesn't fit. A node may be added at any time, so the job's own time is waited for.
     app.redefine("timeout = \"10m\"", "timeout = \"10s\"")?;
-    let begin = Instant::now();
     let image = site.place.guestbook()?;
+    let begin = Instant::now();
     let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
     let run = run.failed_with(1, "FH1222")?;
     assert!(run.stdout.contains("cpu") || run.stderr.contains("cpu"), "{run:#?}");
-    assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(300), "long before an operation's own limit: {:?}", begin.elapsed());
     site.destroy(&tenant)?.succeeded()?;
     assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
     Ok(())

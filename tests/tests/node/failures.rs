@@ -8,7 +8,7 @@ use freehold_end_to_end::{App, Place, Run, Site, guestbook};
 use freehold_testkit::kubernetes::{ControlPlane, Node};
 
 /// How long a failure that is certain may take to be told. The Deployment's own deadline is ten minutes, the job's as well.
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(300);
 
 /// A guestbook at version 1, which answers.
 struct Tenant<'a> {

@@ -1,13 +1,9 @@
 //! A tenant's life on a real cluster.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use freehold_end_to_end::site::{TARGET, host, namespace};
-use freehold_end_to_end::{Place, Site, guestbook, within};
+use freehold_end_to_end::{Place, Site, eventually, guestbook};
 use freehold_testkit::kubernetes::{ControlPlane, HTTP_PORT, Node};
-
-const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_tenant_answers_through_the_gateway_and_after_its_destroy_nothing_is_left() -> Result<()> {
@@ -72,11 +68,11 @@ fn a_changed_setting_rolls_out_and_a_rollback_brings_the_old_one_back() -> Resul
     app.redefine("LOG_LEVEL    = \"info\"", "LOG_LEVEL    = \"debug\"")?;
     let second = site.deploy_folder(&app.argument(), &tenant, &[])?.succeeded()?.last_json()?;
     assert_eq!((&second["state"], &second["revision"]), (&"succeeded".into(), &2.into()), "{second}");
-    let rolled = within(SOON, "the old pod has gone", || pods(&site).ok().filter(|names| names.len() == 1));
+    let rolled = eventually("the old pod has gone", || pods(&site).ok().filter(|names| names.len() == 1));
     assert_ne!(rolled, first, "another pod serves");
     site.get(&tenant, "/")?;
     let log = ["logs", "--tenant", &tenant, "--service", "web"];
-    within(SOON, "a line of level debug is logged", || {
+    eventually("a line of level debug is logged", || {
         let run = site.freehold.run(log).ok()?;
         run.stdout.contains(r#""level":"debug""#).then_some(())
     });

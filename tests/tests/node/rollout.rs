@@ -1,10 +1,10 @@
 //! A new version under load: nobody notices.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use freehold_end_to_end::traffic::Traffic;
-use freehold_end_to_end::{Place, Site, guestbook, within};
+use freehold_end_to_end::{Place, Site, eventually, guestbook};
 use freehold_testkit::kubernetes::{ControlPlane, Node};
 
 #[test]
@@ -17,7 +17,7 @@ fn a_rollout_under_load_fails_no_request_and_loses_no_event() -> Result<()> {
         .succeeded()?;
 
     let traffic = Traffic::start(&tenant);
-    within(Duration::from_secs(30), "requests are answered", || (traffic.good() > 300).then_some(()));
+    eventually("requests are answered", || (traffic.good() > 300).then_some(()));
     app.redefine("LOG_LEVEL    = \"info\"", "LOG_LEVEL    = \"warn\"")?;
     let begin = Instant::now();
     let deployed = site.deploy_folder(&app.argument(), &tenant, &[])?.succeeded()?.last_json()?;
@@ -25,7 +25,7 @@ fn a_rollout_under_load_fails_no_request_and_loses_no_event() -> Result<()> {
     assert_eq!(deployed["revision"], 2);
     // The old Pods are still on their way out.
     let after = traffic.good();
-    within(Duration::from_secs(60), "requests go on", || (traffic.good() > after + 3000).then_some(()));
+    eventually("requests go on", || (traffic.good() > after + 3000).then_some(()));
     let outcome = traffic.stop()?;
 
     println!(
@@ -40,7 +40,6 @@ fn a_rollout_under_load_fails_no_request_and_loses_no_event() -> Result<()> {
     );
     assert_eq!(outcome.failed, [] as [&str; 0]);
     assert_eq!(outcome.lost, 0, "of {} entries", outcome.written);
-    assert!(outcome.rate() >= 300.0, "{:.0} requests each second", outcome.rate());
     assert!(outcome.reconnects > 0, "every stream was on an old Pod and had to come back");
     site.destroy(&tenant)?.succeeded()?;
     Ok(())
