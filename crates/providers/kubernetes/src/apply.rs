@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
 use crate::mark;
-use crate::object::Place;
+use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::preview;
 use crate::render::{self, Texts};
@@ -53,7 +53,8 @@ pub(crate) async fn apply(
         };
         may_change(&place, &live, context.stack, wanted)?;
         let seen = body::comparable(resource.kind, &live, &resource.body);
-        if first.as_ref().is_some_and(|first| *first != seen) {
+        // Unless an earlier call of ours, thought to be lost, has arrived.
+        if first.as_ref().is_some_and(|first| *first != seen) && seen != *desired {
             return Err(outdated(&place, "was changed while it was being applied"));
         }
         first = Some(seen);
@@ -111,6 +112,9 @@ async fn create(
         Err(error) => return Err(error.into()),
     };
     if answer.is_created() {
+        if place.kind == NAMESPACE {
+            cluster.spaces().note_made(&place.name);
+        }
         return Ok(performed(&answer.body));
     }
     let others = others(&answer.body);
@@ -186,7 +190,6 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
     if detail.is_empty() {
         return Ok(());
     }
-}
     let (code, message, help) = if wanted.adopt {
         ("FH0901", format!("the plan is outdated: it does not take these fields of {place} from others"), PLAN_AGAIN)
     } else {
@@ -194,6 +197,7 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
         ("FH0807", format!("{place} is left alone: others manage fields that would change"), help)
     };
     Err(ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) })
+}
 
 fn performed(object: &Json) -> Performed {
     Performed { object: Some(mark::uid(object).to_owned()), note: None }

@@ -161,6 +161,19 @@ async fn what_others_change_beside_our_fields_is_no_drift_and_in_them_it_is() {
 }
 
 #[tokio::test]
+async fn a_write_of_a_process_that_died_may_arrive_late_and_is_not_taken_for_somebody_elses() {
+    let Some(stage) = Stage::settled("a_write_of_a_process_that_died_may_arrive_late").await else { return };
+    stage.deploy(&stage.config_map("web", &json!({"RELEASE": "1"}))).await;
+    let second = stage.config_map("web", &json!({"RELEASE": "2"}));
+    let planned = stage.plan(&second).await;
+    // What this process is about to act on.
+    stage.observe(&second).await.unwrap();
+    let before = stage.as_user(&crate::ground::access(stage.control.admin()));
+    let late = before.apply(&second, &planned).await.unwrap();
+    assert_eq!(stage.apply(&second, &planned).await.unwrap().object, late.object);
+}
+
+#[tokio::test]
 async fn what_cannot_be_changed_is_a_replacement_with_its_fields() {
     let Some(stage) = Stage::settled("what_cannot_be_changed_is_a_replacement").await else { return };
     stage.deploy(&stage.deployment("web", |_| {})).await;

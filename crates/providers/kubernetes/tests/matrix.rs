@@ -1,0 +1,228 @@
+//! The failure matrix of the engine on a real API server, with the real provider: each step of each kind of plan, with
+//! everything that can go wrong with it. Then the work is taken up again or all is taken away, and the cluster has to be as desired or as
+//! it was before: nothing made twice, nothing left over, and what belongs to others untouched.
+//!
+//! ```text
+//! FREEHOLD_CLUSTER_MATRIX=all     all cases, some 1400; else so many, 150 unless told
+//! ```
+
+mod api;
+mod inspection;
+mod shape;
+mod site;
+mod trouble;
+mod witness;
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use freehold_engine::{Outcome, Step, StepId, Verb, steps};
+use freehold_graph::ProviderName;
+use freehold_plan::Purpose;
+use freehold_testkit::kubernetes::ControlPlane;
+use futures::{StreamExt, stream};
+use tokio::time::timeout;
+
+use inspection::Foreign;
+use shape::{FIRST, LARGER, NOTHING, REBUILT, SECOND, Shape};
+use site::{Bed, Site};
+use trouble::Trouble;
+
+/// How many cases, unless told.
+const CASES: usize = 150;
+/// How many at once: most of the time of each goes by with waiting for controllers.
+const AT_ONCE: usize = 24;
+/// How long one may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(400);
+/// Which cases are chosen.
+const SEED: u64 = 4;
+
+/// A kind of plan, and how to get to where it is made.
+struct Kind {
+    name: &'static str,
+    before: &'static [Shape],
+    /// All that it wants to have is there, and somebody else's.
+    adopts: bool,
+    purpose: Purpose,
+    shape: Shape,
+}
+
+const KINDS: [Kind; 7] = [
+    Kind { name: "create", before: &[], adopts: false, purpose: Purpose::Deploy, shape: FIRST },
+    Kind { name: "update", before: &[FIRST], adopts: false, purpose: Purpose::Deploy, shape: SECOND },
+    Kind { name: "replace", before: &[FIRST], adopts: false, purpose: Purpose::Deploy, shape: REBUILT },
+    Kind { name: "adopt", before: &[], adopts: true, purpose: Purpose::Deploy, shape: FIRST },
+    Kind { name: "remove a part", before: &[LARGER], adopts: false, purpose: Purpose::Deploy, shape: FIRST },
+    Kind {
+        name: "rollback",
+        before: &[FIRST, SECOND],
+        adopts: false,
+        purpose: Purpose::Rollback { to: 1 },
+        shape: FIRST,
+    },
+    Kind {
+        name: "destroy",
+        before: &[FIRST],
+        adopts: false,
+        purpose: Purpose::Destroy { dump: false },
+        shape: NOTHING,
+    },
+];
+
+impl Kind {
+    const fn destroys(&self) -> bool {
+        matches!(self.purpose, Purpose::Destroy { .. })
+    }
+}
+
+/// One way through.
+struct Case {
+    kind: &'static Kind,
+    /// `None`: nothing goes wrong.
+    trouble: Option<(Step, Trouble, usize)>,
+    /// Afterwards all is taken away at once, instead of first going on.
+    leaves: bool,
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let trouble = match &self.trouble {
+            Some((step, trouble, call)) => format!("{trouble:?} of {}, call {call}", step.id),
+            None => "nothing goes wrong".to_owned(),
+        };
+        format!("{}: {trouble}, then destroyed at once: {}", self.kind.name, self.leaves)
+    }
+
+    /// The steps of its plan.
+    async fn go_through(&self, bed: &Arc<Bed>) -> Result<Vec<Step>> {
+        let Self { kind, trouble, .. } = self;
+        let mut site = Site::new(bed)?;
+        for shape in kind.before {
+            site.deploy(*shape).await.context("before")?;
+        }
+        let foreign = match kind {
+            Kind { adopts: true, .. } => Foreign::instead(&mut site, kind.shape).await?,
+            _ if kind.destroys() || kind.before.is_empty() => Foreign::default(),
+            _ => Foreign::beside(&site).await?,
+        };
+        let before = bed.api.objects(&site.namespace).await?;
+        let plan = site.plan(kind.purpose, kind.shape, kind.adopts).await?;
+        let own: Vec<Step> = steps(&plan).into_values().collect();
+        let wrong = match trouble {
+            Some((step, trouble, call)) => Some((same(step, &own).context("no such step")?, *trouble, *call)),
+            None => None,
+        };
+        let (outcome, failures) = site.work(&plan, kind.shape, wrong).await?;
+        let overcome = wrong.is_none_or(|(_, trouble, _)| trouble.is_overcome());
+        ensure!((outcome == Outcome::Succeeded) == overcome, "{outcome:?}: {failures:#?}");
+        if overcome && !kind.destroys() {
+            inspection::is_desired(&mut site, kind.shape, &plan, &before, &foreign).await.context("it succeeded")?;
+        }
+        if !self.leaves && !kind.destroys() {
+            let again = site.plan(kind.purpose, kind.shape, kind.adopts).await.context("again")?;
+            ensure!(again.is_noop() || !overcome, "there is still something to do: {:#?}", again.changes);
+            if !overcome {
+                site.carry_out(&again, kind.shape).await.context("again")?;
+                inspection::is_desired(&mut site, kind.shape, &plan, &before, &foreign).await.context("again")?;
+            }
+        }
+        if !(overcome && kind.destroys()) {
+            inspection::destroy(&mut site, &foreign).await.context("in the end")?;
+        }
+        inspection::is_gone(&site, &plan).await?;
+        Ok(own)
+    }
+}
+
+/// The same step of another stack. The subject of the verification is the stack.
+fn same<'a>(step: &Step, of: &'a [Step]) -> Option<&'a StepId> {
+    let mut of = of.iter().filter(|other| other.verb == step.verb);
+    of.find(|other| other.subject == step.subject || other.verb == Verb::Verify).map(|other| &other.id)
+}
+
+fn hash(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (SEED, of).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// All cases of a kind.
+fn cases(kind: &'static Kind, steps: &[Step]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for step in steps.iter().filter(|step| step.provider != Some(ProviderName::Store)) {
+        let moment = Duration::from_millis(hash((kind.name, &step.id)) % 40);
+        for trouble in Trouble::all(moment).into_iter().filter(|trouble| trouble.can_happen_to(step)) {
+            for call in trouble.calls(step) {
+                // A destroy that did not get through is only ever taken up again.
+                let ways: &[bool] = if kind.destroys() { &[true] } else { &[false, true] };
+                cases.extend(ways.iter().map(|leaves| Case {
+                    kind,
+                    trouble: Some((step.clone(), trouble, call)),
+                    leaves: *leaves,
+                }));
+            }
+        }
+    }
+    cases
+}
+
+/// So many of them: first those that are needed to have each step, and each trouble, of each kind of plan at least once.
+fn chosen(mut cases: Vec<Case>, count: usize) -> Vec<Case> {
+    cases.sort_by_key(|case| hash(case.name()));
+    let mut seen = BTreeSet::new();
+    let (needed, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| {
+        let Some((step, trouble, _)) = &case.trouble else { return true };
+        let trouble = format!("{trouble:?}");
+        let word = trouble.split(|letter: char| letter.is_ascii_digit()).next().unwrap_or_default();
+        let is_new = [step.id.0.as_str(), word].map(|what| seen.insert((case.kind.name, what.to_owned())));
+        is_new.contains(&true)
+    });
+    needed.into_iter().chain(others).take(count).collect()
+}
+
+/// The steps of each, and what went wrong that shouldn't have.
+async fn go_through_all(bed: &Arc<Bed>, cases: Vec<Case>) -> (Vec<Vec<Step>>, Vec<String>) {
+    let ways = cases.into_iter().map(|case| {
+        let bed = Arc::clone(bed);
+        tokio::spawn(async move {
+            let way = timeout(PATIENCE, case.go_through(&bed)).await.context("it takes too long").flatten();
+            way.map_err(|error| format!("{}: {error:#}", case.name()))
+        })
+    });
+    let results: Vec<_> = stream::iter(ways).buffered(AT_ONCE).collect().await;
+    let (mut steps, mut failures) = (Vec::new(), Vec::new());
+    for result in results {
+        match result.unwrap_or_else(|panic| Err(panic.to_string())) {
+            Ok(of_case) => steps.push(of_case),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    (steps, failures)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_to_a_step_in_a_cluster_the_work_can_be_taken_up_or_taken_away() {
+    let name = "whatever_happens_to_a_step_in_a_cluster_the_work_can_be_taken_up_or_taken_away";
+    let Some(control) = ControlPlane::for_test(name) else { return };
+    let bed = Arc::new(Bed::new(control).await.unwrap());
+    let calm = KINDS.iter().map(|kind| Case { kind, trouble: None, leaves: false }).collect();
+    let (steps, failures) = go_through_all(&bed, calm).await;
+    assert!(failures.is_empty(), "nothing went wrong, and yet:\n{}", failures.join("\n\n"));
+    let all: Vec<Case> = KINDS.iter().zip(&steps).flat_map(|(kind, steps)| cases(kind, steps)).collect();
+    let wanted = match std::env::var("FREEHOLD_CLUSTER_MATRIX").as_deref() {
+        Ok("all") => all.len(),
+        Ok(count) => count.parse().unwrap(),
+        Err(_) => CASES,
+    };
+    let (of_all, chosen) = (all.len(), chosen(all, wanted));
+    let count = chosen.len();
+    let (_, failures) = go_through_all(&bed, chosen).await;
+    assert!(failures.is_empty(), "{} of {count} cases:\n{}", failures.len(), failures.join("\n\n"));
+    println!(
+        "failure matrix: {count} cases on the API server, {} kinds of plans, orphans 0, duplicates 0, runs done twice 0 (of {of_all} in all)",
+        KINDS.len(),
+    );
+}
