@@ -125,12 +125,12 @@ pub struct KubernetesTarget {
     /// The CPU architectures of its nodes, as in `status.nodeInfo`: `amd64`.
     #[serde(default)]
     pub architectures: BTreeSet<String>,
-}
-
-impl KubernetesTarget {
     /// The platform whose target it is, written on each stack's namespace: several platforms may use one cluster.
     #[serde(default)]
     pub platform: Option<Uuid>,
+}
+
+impl KubernetesTarget {
     /// The issuer, where each route has a listener with a certificate of its own.
     pub fn own_certificates(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|_| self.gateway.listener_sets)

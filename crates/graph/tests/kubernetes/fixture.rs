@@ -58,8 +58,8 @@ pub(crate) fn bare() -> KubernetesTarget {
         storage_class: None,
         scratch_namespace: None,
         architectures: BTreeSet::new(),
-    }
         platform: None,
+    }
 }
 
 fn server() -> PostgresServer {
@@ -88,8 +88,8 @@ pub(crate) fn rich() -> KubernetesTarget {
         storage_class: Some("fast".to_owned()),
         scratch_namespace: Some("freehold-scratch".to_owned()),
         architectures: ["amd64".to_owned()].into(),
-        ..bare
         platform: None,
+        ..bare
     }
 }
 
