@@ -267,6 +267,7 @@ impl<'a> Demand<'a> {
             true => copies(pods).to_string(),
             false => format!("{} × {}", copies(pods), show(pods.pod.total())),
         });
+        let databases = self.databases.iter().map(|(name, amount)| format!("{} of database {name}", show(*amount)));
         let jobs = self.scheduled.iter().map(|(name, amount)| format!("{} of {name}", show(*amount)));
         format!("{} = {}", services.chain(databases).chain(jobs).collect::<Vec<_>>().join(" + "), show(total))
     }
@@ -278,7 +279,6 @@ impl<'a> Demand<'a> {
             let more: Vec<String> = self
                 .rolling()
                 .iter()
-        let databases = self.databases.iter().map(|(name, amount)| format!("{} of database {name}", show(*amount)));
                 .map(|pods| format!("one more {}", self.resource.named(pods.service, pods.pod.total())))
                 .collect();
             return format!("{} for the surge", more.join(", "));

@@ -245,13 +245,6 @@ fn drift_is_named_as_such() {
 }
 
 #[test]
-fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
-    let changes = with(guestbook(Action::NoOp), "service.web", |web| {
-        web.action = Action::Update;
-        web.reasons = vec!["restarts: new artifact".to_owned()];
-        web.fields = vec![field(
-            "artifact",
-#[test]
 fn what_others_have_added_is_told_below() {
     let changes = with(guestbook(Action::NoOp), "roles.main", |roles| {
         let field = |path: &str| Conflict { path: path.to_owned(), manager: "kubectl-set".to_owned() };
@@ -266,6 +259,13 @@ fn what_others_have_added_is_told_below() {
     assert!(render(&answer, false).contains(&lines));
 }
 
+#[test]
+fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
+    let changes = with(guestbook(Action::NoOp), "service.web", |web| {
+        web.action = Action::Update;
+        web.reasons = vec!["restarts: new artifact".to_owned()];
+        web.fields = vec![field(
+            "artifact",
             Some(Value::from(format!("sha256:{}", "b2".repeat(32)))),
             Some(Value::from(format!("sha256:{}", "a1".repeat(32)))),
             Effect::Restart,

@@ -164,6 +164,8 @@ fn complete(request: &DeployRequest, stack: Option<&Stack>, key: StackKey, lates
     let id = stack.map_or_else(|| StackId(Uuid::now_v7()), |stack| stack.id);
     let latest = latest.filter(|latest| latest.key.target == key.target).and_then(|latest| latest.request.as_ref());
     let mut complete = stack.and_then(|stack| stack.request.clone()).unwrap_or_else(|| empty_request(id, key));
+    // Images of sidecars and init containers are what the definition says, looked up for every deploy.
+    complete.containers.clear();
     if let Some(tier) = &request.tier {
         complete.tier = Some(parse_name("tier", tier)?);
     }
@@ -181,5 +183,3 @@ pub(super) fn empty_request(id: StackId, key: StackKey) -> Request {
     let (artifacts, containers, rotations) = Default::default();
     Request { key, id, tier: None, artifacts, containers, rotations }
 }
-    // Images of sidecars and init containers are what the definition says, looked up for every deploy.
-    complete.containers.clear();
