@@ -4,7 +4,7 @@
 -- What always holds:
 --   * each row of a tenant carries tenant_id, and row-level security is forced on its table
 --   * freehold_tenant sees the rows of the tenant that its transaction names (SET LOCAL), or nothing
---   * freehold_engine has explicit policies on the queue, leases, journal, resources and events, and nothing else
+--   * freehold_engine has explicit policies on the queue, leases, journal and resources, and nothing else
 --   * journal and audit are append-only, for everybody
 --   * rows of a stack go with the stack; operations, journal and audit stay
 -- Documents are `json`, not `jsonb`: they are read whole, and jsonb refuses \u0000, which a program's log may well contain.
@@ -225,16 +225,6 @@ CREATE TABLE secrets (
     FOREIGN KEY (tenant_id, stack) REFERENCES stacks (tenant_id, id) ON DELETE CASCADE
 );
 
-CREATE TABLE events (
-    tenant_id uuid NOT NULL,
-    operation uuid NOT NULL,
-    seq       bigint GENERATED ALWAYS AS IDENTITY,
-    event     json NOT NULL,
-    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tenant_id, operation, seq),
-    FOREIGN KEY (tenant_id, operation) REFERENCES operations (tenant_id, id)
-);
-
 CREATE TABLE audit (
     tenant_id uuid NOT NULL REFERENCES tenants,
     id        bigint GENERATED ALWAYS AS IDENTITY,
@@ -280,7 +270,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['tenants', 'data_keys', 'stacks', 'revisions', 'plans', 'operations', 'journal', 'resources',
-                                'leases', 'claims', 'secrets', 'events', 'audit', 'idempotency'] LOOP
+                                'leases', 'claims', 'secrets', 'audit', 'idempotency'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY tenant_isolation ON %I TO freehold_tenant
@@ -291,7 +281,7 @@ BEGIN
         EXECUTE format('CREATE POLICY operator_looks ON %I FOR SELECT TO freehold_tenant
             USING ((SELECT current_setting(''freehold.operator'', true)) = ''on'')', name);
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['operations', 'journal', 'resources', 'leases', 'events'] LOOP
+    FOREACH name IN ARRAY ARRAY['operations', 'journal', 'resources', 'leases'] LOOP
         EXECUTE format('CREATE POLICY engine_works ON %I TO freehold_engine USING (true) WITH CHECK (true)', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['plans', 'idempotency'] LOOP
@@ -317,7 +307,7 @@ GRANT SELECT, INSERT, UPDATE (verified_at) ON revisions TO freehold_tenant;
 GRANT SELECT, INSERT ON plans TO freehold_tenant;
 GRANT SELECT, INSERT ON operations TO freehold_tenant;
 GRANT UPDATE (state, finished_at, cancel_requested_at, cancel_requested_by, outputs, timings, failure) ON operations TO freehold_tenant;
-GRANT SELECT ON journal, resources, events TO freehold_tenant;
+GRANT SELECT ON journal, resources TO freehold_tenant;
 GRANT SELECT, INSERT, UPDATE ON leases TO freehold_tenant;
 GRANT SELECT, INSERT, UPDATE (revision), DELETE ON claims TO freehold_tenant;
 GRANT SELECT, INSERT, DELETE ON secrets TO freehold_tenant;
@@ -328,7 +318,6 @@ GRANT SELECT, UPDATE (state, started_at) ON operations TO freehold_engine;
 GRANT SELECT, INSERT ON journal TO freehold_engine;
 GRANT SELECT, INSERT, UPDATE, DELETE ON resources TO freehold_engine;
 GRANT SELECT, UPDATE ON leases TO freehold_engine;
-GRANT SELECT, INSERT ON events TO freehold_engine;
 GRANT DELETE ON plans, idempotency TO freehold_engine;
 
 -- What has to be known before a tenant's transaction can begin, or across tenants: names and ids, nothing else. These

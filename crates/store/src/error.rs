@@ -181,6 +181,10 @@ impl StoreError {
             }
             Self::TargetInUse { .. } => Some("destroy these stacks first"),
             Self::ClaimTaken { .. } => Some("choose another name, or destroy the stack that holds it"),
+            Self::Migration(_) => Some(
+                "mend what the message names, mostly a right of the role that owns the tables; a store that a newer release has \
+                 changed needs that release",
+            ),
             Self::TooOld { .. } => Some("install PostgreSQL 15 or newer, or give another server with --database-url"),
             _ => None,
         }

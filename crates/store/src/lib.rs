@@ -3,14 +3,14 @@
 //! ```text
 //!   request work            an operator's listing      the engine
 //!   TenantTx                OperatorTx                 EngineStore
-//!   one tenant, read/write  all tenants, read only     queue, leases, journal, resources, events
+//!   one tenant, read/write  all tenants, read only     queue, leases, journal, resources
 //!        └───── role freehold_tenant ─────┘            role freehold_engine
 //!               forced row-level security              explicit policies
 //!        └─────────────────── tables, owned by freehold_owner ──────────────────┘
 //! ```
 //!
 //! What is kept: tenants, definitions, stacks and their revisions, plans, operations, the journal, the resources that exist
-//! by it, leases, claims on outside names, sealed secrets, targets with their credentials, artifacts' hashes, events, the audit log. What isn't: the text of
+//! by it, leases, claims on outside names, sealed secrets, targets with their credentials, artifacts' hashes, the audit log. What isn't: the text of
 //! a secret (sealed under a data key of its tenant, [`seal`]), the master key (a file), artifacts themselves (files).
 //!
 //! Always: a tenant's rows are reached only through [`TenantTx`], which names the tenant for the length of one transaction;
@@ -23,7 +23,6 @@ pub mod claims;
 pub mod definitions;
 pub mod enqueue;
 pub mod error;
-pub mod events;
 pub mod finish;
 pub mod idempotency;
 pub mod journal;

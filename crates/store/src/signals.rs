@@ -30,7 +30,7 @@ const GATHER: Duration = Duration::from_millis(20);
 pub enum Topic {
     /// An operation waits to be taken up.
     Queued,
-    /// Its journal or its events have grown.
+    /// Its journal has grown.
     Progress,
     /// Somebody asked it to stop.
     Cancel,

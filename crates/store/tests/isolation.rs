@@ -20,7 +20,6 @@ async fn filled() -> (Fixture, TenantId, TenantId) {
         let state = StateChange::Pending(Box::new(resource("main")));
         let record = Record::StepStarted { step: StepId("create/database.main".to_owned()), attempt: 1, state };
         engine.append(operation, lease.fence, &[record]).await.unwrap();
-        engine.append_events(operation, &[serde_json::json!({"event": "x"})]).await.unwrap();
         let tenant = fixture.tenant(name).await;
         let key = fixture.store.data_key(tenant).await.unwrap();
         let mut tx = fixture.store.begin(tenant).await.unwrap();
@@ -43,7 +42,7 @@ async fn tables(fixture: &Fixture) -> Vec<String> {
     .fetch_all(&mut superuser)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 14, "{tables:?}");
+    assert_eq!(tables.len(), 13, "{tables:?}");
     tables
 }
 
@@ -136,12 +135,12 @@ async fn a_tenant_can_not_insert_rows_for_another() {
 }
 
 #[tokio::test]
-async fn the_engine_sees_queue_leases_journal_resources_and_events_only() {
+async fn the_engine_sees_queue_leases_journal_and_resources_only() {
     let (fixture, ..) = filled().await;
     let mut session = Fixture::session(&fixture.connections.engine).await;
     for table in tables(&fixture).await {
         let seen = session.fetch_all(AssertSqlSafe(format!("SELECT FROM {table}"))).await;
-        if ["operations", "journal", "resources", "leases", "events"].contains(&table.as_str()) {
+        if ["operations", "journal", "resources", "leases"].contains(&table.as_str()) {
             assert_eq!(seen.unwrap().len(), 2, "{table}");
         } else {
             assert!(is_refusal(&seen.unwrap_err().to_string()), "{table}");
@@ -164,7 +163,7 @@ async fn an_operator_sees_all_stacks_but_no_secrets_and_changes_nothing() {
     drop(tx);
     let mut session = Fixture::session(&fixture.connections.tenant).await;
     session.execute("SELECT set_config('freehold.operator', 'on', false)").await.unwrap();
-    for table in ["secrets", "data_keys", "journal", "events", "idempotency", "leases"] {
+    for table in ["secrets", "data_keys", "journal", "idempotency", "leases"] {
         assert_eq!(count(&mut session, format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
     }
     let updated = session.execute("UPDATE stacks SET state = 'failed'").await.unwrap();

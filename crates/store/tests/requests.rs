@@ -1,8 +1,6 @@
-//! What requests need around operations: kept plans, idempotency keys, events, artifacts, facts.
+//! What requests need around operations: kept plans, idempotency keys, artifacts, facts.
 
 use chrono::{TimeDelta, Utc};
-use freehold_store::Signal;
-use freehold_store::Topic;
 use freehold_store::audit::AuditEntry;
 use freehold_store::idempotency::Seen;
 use serde_json::json;
@@ -51,23 +49,6 @@ async fn a_repeated_request_gets_the_first_ones_answer() {
     assert_eq!(fixture.store.begin(globex).await.unwrap().take_key("key", "b").await.unwrap(), Seen::New);
     fixture.superuser().await.execute("UPDATE idempotency SET expires_at = clock_timestamp()").await.unwrap();
     assert_eq!(take("b").await, Seen::New);
-}
-
-#[tokio::test]
-async fn events_are_replayed_from_where_a_stream_broke() {
-    let fixture = Fixture::new().await;
-    let engine = fixture.engine("server");
-    let (_, operation, _) = fixture.running("acme", &engine).await;
-    let mut heard = fixture.store.signals_from_now();
-    let numbers = engine.append_events(operation, &[json!({ "n": 1 }), json!({ "n": 2 })]).await.unwrap();
-    assert!(numbers[0] < numbers[1]);
-    assert_eq!(heard.recv().await.unwrap(), Signal { operation, topic: Topic::Progress });
-    engine.append_events(operation, &[json!({ "n": 3 })]).await.unwrap();
-    let tenant = fixture.tenant("acme").await;
-    let mut tx = fixture.store.begin(tenant).await.unwrap();
-    let events: Vec<_> = tx.events(operation, numbers[0]).await.unwrap().into_iter().map(|kept| kept.event).collect();
-    assert_eq!(events, [json!({ "n": 2 }), json!({ "n": 3 })]);
-    assert_eq!(tx.events(operation, 0).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
