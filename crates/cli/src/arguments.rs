@@ -133,9 +133,12 @@ pub(crate) struct UpArguments {
     /// The port of the API, on loopback only; 0 for any free one.
     #[arg(long, default_value_t = 0)]
     pub api_port: u16,
-    /// A PostgreSQL server to use instead of a private one.
-    #[arg(long, value_name = "URL", env = "FREEHOLD_DATABASE_URL", hide_env_values = true)]
+    /// A PostgreSQL server to use instead of a private one. Others on this machine can read it: give a URL with a password in a file, or as FREEHOLD_DATABASE_URL.
+    #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// The file with that URL.
+    #[arg(long, value_name = "FILE", env = "FREEHOLD_DATABASE_URL_FILE", hide_env_values = true)]
+    pub database_url_file: Option<PathBuf>,
     /// Where PostgreSQL's programs are [default: found on PATH or in the usual places]
     #[arg(long, value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
@@ -238,7 +241,7 @@ pub(crate) struct DeployArguments {
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
     /// Every tenant of the app, in waves.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "adopt")]
     pub all_tenants: bool,
     /// Apply a plan that `freehold plan --out FILE` has kept; refused if it is stale.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "app", "tier", "image", "adopt", "delete_data"])]
@@ -368,11 +371,20 @@ pub(crate) struct DestroyArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
     /// Set a secret; its value is read from stdin. The stack need not exist yet.
-    Set(SecretName),
+    Set(SetSecret),
     /// List the secrets, without their values.
     List(OneStack),
     /// Give a generated secret, or a database's credentials (database.main), a new value.
     Rotate(SecretName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetSecret {
+    #[command(flatten)]
+    pub secret: SecretName,
+    /// Also if the definition has no such secret.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

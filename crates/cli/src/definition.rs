@@ -88,7 +88,7 @@ fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
         let detail = match given.is_dir() {
             true if given == Path::new(".") => format!("there is no {FILE} in the current folder"),
             true => format!("there is no {FILE} in {}", given.display()),
-            false => format!("there is no {}", given.display()),
+            false => format!("there is no folder {}", given.display()),
         };
         return Failure::misuse(Code::NoDefinition, detail)
             .help("name the folder of an app, or write its freehold.toml");

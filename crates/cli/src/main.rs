@@ -3,6 +3,7 @@
 mod arguments;
 mod artifact;
 mod command;
+mod database_url;
 mod definition;
 mod follow;
 mod kubeconfig;

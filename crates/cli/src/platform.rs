@@ -17,7 +17,7 @@ use crate::report::{Answer, Failure, not_running};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kind of target that this machine is.
-const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
 /// A platform and where it was found.
 pub(crate) struct Platform {
@@ -63,9 +63,10 @@ pub(crate) fn connection(directory: &Path) -> Answer<Connection> {
 impl Platform {
     /// The one that the arguments or the environment name.
     pub(crate) fn connect(arguments: &PlatformArguments) -> Answer<Self> {
-        let set = |name: &str| std::env::var_os(name).is_some();
-        if arguments.data_dir.is_none() && set("FREEHOLD_URL") && set("FREEHOLD_TOKEN") {
-            return Ok(Self { client: Client::connect()?, directory: None });
+        if arguments.data_dir.is_none()
+            && let Some(connection) = Connection::from_environment().map_err(freehold::ClientError::from)?
+        {
+            return Ok(Self { client: Client::to(connection)?, directory: None });
         }
         let directory = directory(arguments)?;
         let client = Client::to(connection(&directory)?)?;
@@ -222,6 +223,7 @@ mod tests {
             created_at: now,
             updated_at: now,
             operation: None,
+            failed: None,
             resources: Vec::new(),
         }
     }

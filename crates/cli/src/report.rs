@@ -6,7 +6,7 @@ use freehold::wire::Problem;
 use freehold::{ClientError, ConnectionError};
 use freehold_check::{Code, Diagnostic};
 
-use crate::layout::{BOLD, DIM, RED, WIDTH, hanging, paint, wrap};
+use crate::layout::{BOLD, DIM, RED, WIDTH, columns, hanging, paint, wrap};
 use crate::terminal::Terminal;
 
 /// What the exit code says.
@@ -179,20 +179,34 @@ impl Failure {
         for fact in paragraphs.chain(self.facts.iter().map(String::as_str)) {
             lines.push(format!("  {}", hanging(fact, 2, 4)));
         }
-        for line in problem.lines.iter().flat_map(|line| line.lines()) {
-            lines.push(format!("    {} {}", paint(DIM, "│"), line.trim_end()));
-        }
+        lines.extend(quoted(&problem.lines));
         for fact in &self.standing {
             lines.push(format!("  {}", hanging(fact, 2, 4)));
         }
         if let Some(help) = &problem.help {
-            lines.extend(wrap(help, WIDTH - 8).into_iter().enumerate().map(|(at, line)| match at {
-                0 => format!("  {} {line}", paint(BOLD, "next:")),
-                _ => format!("        {line}"),
-            }));
+            lines.extend(to_do("next:", help));
         }
         lines.join("\n")
     }
+}
+
+/// Another program's words, as they are but for the width.
+pub(crate) fn quoted(lines: &[String]) -> Vec<String> {
+    let bar = format!("    {}", paint(DIM, "│"));
+    let wrapped = lines.iter().flat_map(|line| line.lines()).flat_map(|line| match columns(line) {
+        0..=74 => vec![line.trim_end().to_owned()],
+        _ => hanging(line.trim_end(), 6, 8).lines().map(|line| line.replacen("        ", "  ", 1)).collect(),
+    });
+    wrapped.map(|line| format!("{bar} {line}")).collect()
+}
+
+/// What to do `next:`, and `then:`.
+pub(crate) fn to_do(when: &str, help: &str) -> Vec<String> {
+    let lines = wrap(help, WIDTH - 8).into_iter().enumerate().map(|(at, line)| match at {
+        0 => format!("  {} {line}", paint(BOLD, when)),
+        _ => format!("        {line}"),
+    });
+    lines.collect()
 }
 
 /// A diagnostic whose source isn't at hand.
@@ -218,18 +232,42 @@ impl From<Problem> for Box<Failure> {
 
 impl From<ClientError> for Box<Failure> {
     fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Problem(problem) => (*problem).into(),
-            ClientError::Connection(ConnectionError::NotRunning(directory)) => not_running(&directory),
+        match &error {
+            ClientError::Problem(problem) => {
+                let mut failure = Box::<Failure>::from((**problem).clone());
+                if problem.code == Code::Unauthorised.as_str() && std::env::var_os("FREEHOLD_TOKEN").is_some() {
+                    failure = failure.help("FREEHOLD_TOKEN has to be the token of the platform at FREEHOLD_URL");
+                }
+                failure
+            }
+            ClientError::Connection(ConnectionError::NotRunning(directory)) => not_running(directory),
+            ClientError::Connection(error @ ConnectionError::NoUrl(_)) => {
+                Failure::misuse(Code::NotUp, error.to_string())
+                    .help("set it to the platform's address, or unset it to use the platform on this machine")
+            }
+            ClientError::Connection(error @ ConnectionError::NoToken) => {
+                Failure::misuse(Code::NotUp, error.to_string()).help(
+                    "set FREEHOLD_TOKEN to the platform's token, or unset FREEHOLD_URL to use the one on this machine",
+                )
+            }
             ClientError::Connection(error) => Failure::work(Code::NotUp, error.to_string())
                 .help("choose a data directory with --data-dir or FREEHOLD_DATA_DIR"),
-            ClientError::Unreachable { .. } => Failure::work(Code::NotUp, error.to_string())
-                .help("start the platform with `freehold up`; every stack comes back as it was"),
+            ClientError::Unreachable { url, .. } => Failure::work(Code::NotUp, error.to_string()).help(help_for(url)),
             ClientError::Broken(_) => Failure::work(Code::NotUp, error.to_string())
                 .help("what was begun goes on as soon as the platform runs; run the same command again to follow it"),
             ClientError::Answer(_) => Failure::work(Code::Internal, error.to_string())
                 .help("use the same version of Freehold for the command line and the platform"),
         }
+    }
+}
+
+/// What to do if nobody answers at an address: it may have been given by the environment, or be the one of this machine.
+fn help_for(url: &str) -> &'static str {
+    match std::env::var("FREEHOLD_URL") {
+        Ok(given) if given.starts_with(url) => {
+            "FREEHOLD_URL says that it is there: check the address, and that the platform runs and can be reached from here"
+        }
+        _ => "start the platform with `freehold up`; every stack comes back as it was",
     }
 }
 

@@ -51,11 +51,16 @@ pub enum ClientError {
 impl From<reqwest::Error> for ClientError {
     fn from(error: reqwest::Error) -> Self {
         if error.is_connect() {
-            let url = error.url().map(ToString::to_string).unwrap_or_default();
-            return Self::Unreachable { url, reason: "connection refused".to_owned() };
+            let url = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+            return Self::Unreachable { url, reason: innermost(&error) };
         }
-        if error.is_decode() { Self::Answer(error.to_string()) } else { Self::Broken(error.to_string()) }
+        if error.is_decode() { Self::Answer(error.to_string()) } else { Self::Broken(innermost(&error)) }
     }
+}
+
+/// The reason behind the reasons: "Connection refused".
+fn innermost(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// A deployed and verified stack.
@@ -86,9 +91,9 @@ impl Client {
     /// # Errors
     /// There is none.
     pub fn connect() -> Result<Self, ClientError> {
-        match (std::env::var("FREEHOLD_URL"), std::env::var("FREEHOLD_TOKEN")) {
-            (Ok(url), Ok(token)) => Self::to(Connection { url, token, pid: 0 }),
-            _ => Self::connect_to(&default_data_directory()?),
+        match Connection::from_environment()? {
+            Some(connection) => Self::to(connection),
+            None => Self::connect_to(&default_data_directory()?),
         }
     }
 

@@ -39,6 +39,12 @@ pub enum ConnectionError {
         /// Why.
         reason: String,
     },
+    /// What should be an address is none.
+    #[error("FREEHOLD_URL is {0:?}, and an address looks like http://127.0.0.1:7081")]
+    NoUrl(String),
+    /// An address without a token.
+    #[error("FREEHOLD_URL is set, and FREEHOLD_TOKEN is not")]
+    NoToken,
     /// There is no home directory.
     #[error("no data directory: neither FREEHOLD_DATA_DIR, XDG_DATA_HOME nor HOME is set")]
     NoDirectory,
@@ -59,6 +65,22 @@ pub fn default_data_directory() -> Result<PathBuf, ConnectionError> {
 }
 
 impl Connection {
+    /// The platform that `FREEHOLD_URL` and `FREEHOLD_TOKEN` name; `None` if they don't.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NoUrl`]; [`ConnectionError::NoToken`]: the address alone is set. Another platform than the one that it names would be a surprise.
+    pub fn from_environment() -> Result<Option<Self>, ConnectionError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        match (variable("FREEHOLD_URL"), variable("FREEHOLD_TOKEN")) {
+            (Some(url), _) if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) => {
+                Err(ConnectionError::NoUrl(url))
+            }
+            (Some(url), Some(token)) => Ok(Some(Self { url: url.trim_end_matches('/').to_owned(), token, pid: 0 })),
+            (Some(_), None) => Err(ConnectionError::NoToken),
+            (None, _) => Ok(None),
+        }
+    }
+
     /// Reads what the platform on this data directory has left. A file whose process is gone counts as not running.
     ///
     /// # Errors

@@ -125,6 +125,36 @@ pub struct TargetRequest {
     /// Take the cluster that is there now, although another one was pinned.
     #[serde(default)]
     pub replace_cluster: bool,
+    /// Reach the cluster with the service account of the Pod that the platform runs in, instead of the kubeconfig that was given before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_cluster: bool,
+    /// What was asked for once and isn't any more: it is off, or found out again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unset: BTreeSet<TargetSetting>,
+}
+
+/// A setting of a target that can be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetSetting {
+    /// [`TargetRequest::listener`]
+    Listener,
+    /// [`TargetRequest::port`]
+    Port,
+    /// [`TargetRequest::data_plane_namespace`]
+    DataPlaneNamespace,
+    /// [`TargetRequest::issuer`]
+    Issuer,
+    /// [`TargetRequest::external_dns`]
+    ExternalDns,
+    /// [`TargetRequest::database_address`]
+    DatabaseAddress,
+    /// [`TargetRequest::storage_class`]
+    StorageClass,
+    /// [`TargetRequest::registry_credentials`]
+    RegistryCredentials,
+    /// [`TargetRequest::insecure_registries`]
+    InsecureRegistries,
 }
 
 /// A target.
@@ -247,6 +277,9 @@ pub struct Stack {
     /// The operation that works on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Uuid>,
+    /// The last operation, if the stack is `failed` because of it; only where one stack is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Box<Operation>>,
     /// Its resources and whether they do what they are for; only where one stack is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceStatus>,
@@ -434,6 +467,9 @@ pub struct Revision {
     pub definition: String,
     /// The operation that made it.
     pub operation: Uuid,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Problem>,
 }
 
 /// A secret of a stack, without its value.

@@ -172,9 +172,10 @@ impl RegistryError {
                  that is there"
                     .to_owned()
             }
-            Self::NotForPlatform { reference, missing, .. } => format!(
-                "build it for the cluster's machines too: docker buildx build --platform {} --push -t {} .",
-                missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            // All at once: a push for one platform alone takes the others away from the tag.
+            Self::NotForPlatform { reference, missing, has } => format!(
+                "build it for the cluster's machines too: `docker buildx build --platform {} --push -t {} .`",
+                missing.union(has).map(ToString::to_string).collect::<Vec<_>>().join(","),
                 without_digest(reference)
             ),
             Self::Unauthorised { registry, user: None, .. } => format!(

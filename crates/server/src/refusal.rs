@@ -52,6 +52,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
+    /// Its code, `FH0901`.
+    pub(crate) fn code(&self) -> &str {
+        &self.0.code
+    }
+
     /// With what to do next.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -139,6 +144,11 @@ impl From<ProviderError> for Refusal {
                 let mut refusal = Self::conflict(code, message).lines(detail);
                 refusal.0.help = help;
                 refusal
+            }
+            // The server answers, if only to say this.
+            ProviderError::Retryable { message, .. } if message.contains("out of connections") => {
+                Self::unavailable("FH0514", message)
+                    .help("raise max_connections, or close connections that nobody needs")
             }
             ProviderError::Retryable { message, .. } => {
                 Self::unavailable("FH0504", message).help("try again in a moment")

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use freehold::wire::{ApplyRequest, EventKind, Operation, StackPlanRequest, TargetRequest};
+use freehold::wire::{ApplyRequest, EventKind, Operation, StackPlanRequest, TargetRequest, TargetSetting};
 use freehold::{Client, ClientError};
 use freehold_testkit::kubernetes::{ControlPlane, Image};
 use serde_json::json;
@@ -189,6 +189,16 @@ async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluste
     let second = client.put_target("prod", &change).await.unwrap();
     assert_eq!((second.domain.as_str(), &second.facts["gateway"]), ("apps.example.net", &first.facts["gateway"]));
     assert_eq!(second.facts["databases"], first.facts["databases"]);
+    let here = TargetRequest { in_cluster: true, ..TargetRequest::default() };
+    assert_eq!(problem(client.put_target("prod", &here).await).code, "FH1203", "this platform is no Pod");
+    let dns = async |external_dns, unset: &[TargetSetting]| {
+        let unset = unset.iter().copied().collect();
+        client.put_target("prod", &TargetRequest { external_dns, unset, ..TargetRequest::default() }).await
+    };
+    assert_eq!(dns(true, &[]).await.unwrap().facts["external_dns"], true);
+    assert_eq!(dns(false, &[]).await.unwrap().facts["external_dns"], true, "what is left out stays");
+    let off = dns(false, &[TargetSetting::ExternalDns]).await.unwrap();
+    assert!(!off.facts["external_dns"].as_bool().unwrap_or_default(), "{off:?}");
     let findings = client.check_target("prod").await.unwrap();
     let wrong: Vec<_> = findings.iter().filter(|finding| finding.level == "error").collect();
     assert!(wrong.is_empty(), "{wrong:?}");

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use freehold::wire::TargetSetting;
 
 use super::{LogFormat, PlatformArguments};
 
@@ -31,7 +32,7 @@ pub(crate) struct AddTarget {
     /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "The cluster")]
     pub kubeconfig: Option<PathBuf>,
-    /// The cluster that the platform runs in, with its service account.
+    /// The cluster that the platform runs in, with its service account. A target that has a kubeconfig forgets it.
     #[arg(long, conflicts_with_all = ["context", "kubeconfig"], help_heading = "The cluster")]
     pub in_cluster: bool,
     /// Take the cluster that is there now, although the target was another one.
@@ -58,6 +59,9 @@ pub(crate) struct AddTarget {
     /// external-dns makes the DNS records of HTTPRoutes.
     #[arg(long, help_heading = "Requests")]
     pub external_dns: bool,
+    /// What was asked for before and isn't any more: it is off, or found out again; may be repeated.
+    #[arg(long, value_name = "SETTING", value_enum)]
+    pub unset: Vec<Setting>,
     /// Read the URL of a PostgreSQL server for the stacks' databases from stdin (or give it as FREEHOLD_TARGET_DATABASE_URL).
     #[arg(long, conflicts_with = "cloudnative_pg", help_heading = "Data")]
     pub database_url_stdin: bool,
@@ -78,6 +82,36 @@ pub(crate) struct AddTarget {
     pub insecure_registry: Vec<String>,
     #[command(flatten)]
     pub platform: PlatformArguments,
+}
+
+/// What `--unset` takes back: the flags that set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Setting {
+    Listener,
+    Port,
+    DataPlaneNamespace,
+    Issuer,
+    ExternalDns,
+    DatabaseAddress,
+    StorageClass,
+    RegistryConfig,
+    InsecureRegistry,
+}
+
+impl From<Setting> for TargetSetting {
+    fn from(setting: Setting) -> Self {
+        match setting {
+            Setting::Listener => Self::Listener,
+            Setting::Port => Self::Port,
+            Setting::DataPlaneNamespace => Self::DataPlaneNamespace,
+            Setting::Issuer => Self::Issuer,
+            Setting::ExternalDns => Self::ExternalDns,
+            Setting::DatabaseAddress => Self::DatabaseAddress,
+            Setting::StorageClass => Self::StorageClass,
+            Setting::RegistryConfig => Self::RegistryCredentials,
+            Setting::InsecureRegistry => Self::InsecureRegistries,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -11,12 +11,13 @@ use freehold::{Client, Connection};
 use freehold_check::Code;
 
 use crate::arguments::{LogFormat, UpArguments};
+use crate::database_url::VARIABLE;
 use crate::platform;
 use crate::proposal::milliseconds;
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
-use super::up::Facts;
+use super::up::{self, Facts};
 
 /// Its log, in the data directory.
 const LOG: &str = "freehold.log";
@@ -33,7 +34,9 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
     fs::create_dir_all(directory).map_err(unusable)?;
     let log = File::options().create(true).append(true).mode(0o600).open(&path).map_err(unusable)?;
     let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let mut child = start(arguments, directory, log)
+    let url = up::database_url(arguments)?;
+    up::warn_of_password(terminal, arguments);
+    let mut child = start(arguments, url.as_deref(), directory, log)
         .map_err(|error| Failure::work(Code::Internal, format!("the platform can't be started: {error}")))?;
     let pid = child.id();
     loop {
@@ -54,7 +57,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
     }
 }
 
-fn start(arguments: &UpArguments, directory: &Path, log: File) -> std::io::Result<Child> {
+fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, log: File) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     // As JSON, so that its failure can be read.
     command.args(["up", "--background", "--json", "--data-dir"]).arg(directory);
@@ -63,9 +66,10 @@ fn start(arguments: &UpArguments, directory: &Path, log: File) -> std::io::Resul
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }
-    if let Some(url) = &arguments.database_url {
+    command.env_remove("FREEHOLD_DATABASE_URL_FILE");
+    if let Some(url) = database_url {
         // It holds a password: not in the arguments, which everybody on the machine can read.
-        command.env("FREEHOLD_DATABASE_URL", url);
+        command.env(VARIABLE, url);
     }
     if arguments.log_format == LogFormat::Json {
         command.args(["--log-format", "json"]);

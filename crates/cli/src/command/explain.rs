@@ -8,7 +8,8 @@ use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
 pub(super) fn run(terminal: Terminal, arguments: &ExplainArguments) -> Answer {
-    let Some(code) = Code::parse(&arguments.code) else {
+    let code = Code::parse(&arguments.code).or_else(|| Code::parse(&format!("FH{}", arguments.code)));
+    let Some(code) = code else {
         let failure = Failure::misuse(Code::BadRequest, format!("there is no code {}", arguments.code));
         return Err(failure.help("codes look like FH0203; errors and warnings begin with theirs"));
     };

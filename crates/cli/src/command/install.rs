@@ -8,11 +8,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use freehold_check::Code;
 
 use crate::arguments::InstallArguments;
+use crate::database_url;
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
-/// Where the URL may be given, since an argument can be read by everybody on the machine.
-const DATABASE_URL: &str = "FREEHOLD_DATABASE_URL";
 /// The Secret, unless another one is named; also the name of everything else.
 const NAME: &str = "freehold";
 /// The user in the image: any but root.
@@ -54,16 +53,31 @@ fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<Stri
         true => terminal
             .read_secret("URL of Freehold's own PostgreSQL: ")
             .map_err(|error| Failure::misuse(Code::BadRequest, format!("the URL can't be read: {error}")))?,
-        false => std::env::var(DATABASE_URL).unwrap_or_default(),
+        false => std::env::var(database_url::VARIABLE).unwrap_or_default(),
     };
-    match url.trim() {
-        "" => Err(missing()),
-        url => Ok(url.to_owned()),
+    if url.trim().is_empty() {
+        return Err(missing());
     }
+    checked(&url)
+}
+
+/// A URL that is one, of a server that Pods can reach. It isn't repeated: it may hold a password.
+fn checked(url: &str) -> Answer<String> {
+    let url = url.trim();
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(Failure::misuse(Code::PostgresUnreachable, "what was given is no URL of a PostgreSQL server")
+            .help("it looks like postgresql://user:password@host:5432/postgres"));
+    }
+    if let Some(host) = database_url::loopback(url) {
+        let detail = format!("Pods don't reach PostgreSQL at {host}: for each of them that is the Pod itself");
+        return Err(Failure::misuse(Code::PostgresUnreachable, detail)
+            .help("give the URL with the address at which the cluster reaches the server"));
+    }
+    Ok(url.to_owned())
 }
 
 /// What ends up in YAML unquoted.
-fn is_name(name: &str) -> Answer<()> {
+pub(super) fn is_name(name: &str) -> Answer<()> {
     let fits = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
     if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
     {
@@ -338,6 +352,15 @@ mod tests {
         let arguments = InstallArguments { existing_secret: Some("kept".to_owned()), ..arguments() };
         let text = manifests(&arguments, None).unwrap();
         assert!(!text.contains("kind: Secret\n") && text.contains("secretName: kept"), "{text}");
+    }
+
+    #[test]
+    fn a_database_that_no_pod_reaches_is_refused() {
+        let refused = |url: &str| checked(url).unwrap_err().problem;
+        assert_eq!(refused("postgresql://ada:love@localhost:5432/freehold").code, "FH0504");
+        let unread = refused("ada:love@db");
+        assert!(!unread.detail.contains("love"), "{unread:?}");
+        assert!(checked("postgresql://ada:love@db.example.org/freehold\n").is_ok());
     }
 
     #[test]

@@ -18,8 +18,18 @@ pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> Answer {
     stacks.retain(|stack| arguments.target.as_ref().is_none_or(|target| stack.target == *target));
     match (terminal.json, stacks.is_empty()) {
         (true, _) => terminal.print_json(&stacks),
-        (false, true) => terminal.tell("There are no stacks. `freehold deploy DIR --tenant NAME` makes one."),
+        (false, true) => terminal.say(&none(arguments)),
         (false, false) => terminal.print(view::stack::list(&stacks)),
     }
     Ok(Outcome::Done)
+}
+
+/// That there are none; of what, where only some were asked for.
+fn none(arguments: &ListArguments) -> String {
+    let of = arguments.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
+    let on = arguments.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+    match of.is_empty() && on.is_empty() {
+        true => "There are no stacks. `freehold deploy DIR --tenant NAME` makes one.".to_owned(),
+        false => format!("There are no stacks{of}{on}. `freehold list` shows those of all apps and targets."),
+    }
 }

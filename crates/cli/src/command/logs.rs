@@ -1,5 +1,7 @@
 //! `freehold logs`: what services and jobs have written.
 
+use std::collections::BTreeSet;
+
 use freehold::wire::Stack;
 use freehold_check::Code;
 use futures::StreamExt;
@@ -46,15 +48,16 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
     })
 }
 
-/// All services of a stack.
+/// All services of a stack. In a cluster one that takes no requests has a Deployment only.
 fn services(stack: &Stack) -> Answer<Vec<String>> {
-    let ids = stack.resources.iter().map(|resource| &resource.id);
-    let services: Vec<String> = ids.filter(|id| id.starts_with("service.")).cloned().collect();
+    let parts = stack.resources.iter().filter_map(|resource| resource.id.split_once('.'));
+    let services = parts.filter(|(word, _)| matches!(*word, "service" | "deployment"));
+    let services: BTreeSet<String> = services.map(|(_, name)| format!("service.{name}")).collect();
     if services.is_empty() {
-        let detail = format!("{} has no service", crate::view::stack::key(stack));
+        let detail = format!("{} has no service yet", crate::view::stack::key(stack));
         return Err(Failure::work(Code::UnknownStack, detail).help("see a job's log with --job NAME"));
     }
-    Ok(services)
+    Ok(services.into_iter().collect())
 }
 
 /// The service of that name, if the stack has it.
@@ -62,7 +65,11 @@ fn one_of(services: &[String], name: &str, stack: &Stack) -> Answer<String> {
     services.iter().find(|source| short(source) == name).cloned().ok_or_else(|| {
         let known: Vec<&str> = services.iter().map(|source| short(source)).collect();
         let detail = format!("{} has no service {name}", crate::view::stack::key(stack));
-        Failure::work(Code::UnknownStack, detail).help(format!("it has {}", known.join(", ")))
+        let help = match freehold_spec::nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("it has {}", known.join(", ")),
+        };
+        Failure::work(Code::UnknownStack, detail).help(help)
     })
 }
 

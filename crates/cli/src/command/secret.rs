@@ -1,9 +1,12 @@
 //! `freehold secret`: values come in by stdin, never by the command line, and never go out.
 
-use freehold::wire::{SecretStatus, SecretValue};
+use std::collections::BTreeSet;
+
+use freehold::wire::{SecretStatus, SecretValue, Stack};
 use freehold_check::Code;
 
-use crate::arguments::{OneStack, SecretCommand, SecretName};
+use crate::arguments::{OneStack, SecretCommand, SecretName, SetSecret};
+use crate::definition;
 use crate::layout::hanging;
 use crate::platform::{self, Platform};
 use crate::report::{Answer, Failure, Outcome};
@@ -18,7 +21,8 @@ pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> Answer {
     }
 }
 
-fn set(terminal: Terminal, secret: &SecretName) -> Answer {
+fn set(terminal: Terminal, arguments: &SetSecret) -> Answer {
+    let secret = &arguments.secret;
     let Some((kind, stack)) = secret.stack.which.selected() else {
         return Err(Failure::misuse(Code::BadRequest, "no stack was named"));
     };
@@ -32,6 +36,9 @@ fn set(terminal: Terminal, secret: &SecretName) -> Answer {
     }
     let status = platform::run(async {
         let app = app(&platform, &secret.stack).await?;
+        if !arguments.force {
+            refuse_undefined(&platform, &app, secret).await?;
+        }
         let value = SecretValue { value };
         let target = secret.stack.target.as_deref();
         Ok(platform.client.set_secret(target, (&app, kind.as_str(), stack), &secret.name, &value).await?)
@@ -52,6 +59,35 @@ async fn app(platform: &Platform, selection: &OneStack) -> Answer<String> {
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// A name that the definition doesn't have is most likely a mistake: nothing would ever read the value.
+async fn refuse_undefined(platform: &Platform, app: &str, secret: &SecretName) -> Answer<()> {
+    let Some(known) = defined(platform, app, &secret.stack).await? else { return Ok(()) };
+    if known.contains(&secret.name) {
+        return Ok(());
+    }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    let has = if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+    let detail = format!("{app} defines no secret {}, and nothing was changed; {has}", secret.name);
+    let force = "a definition that is still to be deployed may have it: --force sets it anyway";
+    let help = match freehold_spec::nearest(&secret.name, names.iter().copied()) {
+        Some(near) => format!("did you mean {near}? {force}"),
+        None => force.to_owned(),
+    };
+    Err(Failure::misuse(Code::UnknownStack, detail).help(help))
+}
+
+/// The secrets of an app: by its definition in this folder, else as the platform knows it; `None` if neither does.
+async fn defined(platform: &Platform, app: &str, selection: &OneStack) -> Answer<Option<BTreeSet<String>>> {
+    let here = definition::find(None).ok().flatten().and_then(|definition| definition.app);
+    if let Some(here) = here.filter(|here| here.name.value.as_str() == app) {
+        return Ok(Some(here.secrets.keys().map(ToString::to_string).collect()));
+    }
+    let stacks = platform.client.stacks(&[("app", app)]).await?;
+    let meant = |stack: &&Stack| selection.which.selected() == Some((stack.kind, stack.name.as_str()));
+    let Some(stack) = stacks.iter().find(meant).or_else(|| stacks.first()) else { return Ok(None) };
+    Ok(Some(platform.client.secrets(stack.id).await?.into_iter().map(|secret| secret.name).collect()))
 }
 
 fn list(terminal: Terminal, selection: &OneStack) -> Answer {

@@ -10,14 +10,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{LogFormat, ServeArguments};
+use crate::database_url;
 use crate::layout::{count, seconds};
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
 use super::up;
-
-/// Where the URL may be given instead of in a file.
-const DATABASE_URL: &str = "FREEHOLD_DATABASE_URL";
 
 pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
     let usual = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
@@ -39,17 +37,10 @@ pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
 }
 
 fn database_url(file: Option<&Path>) -> Answer<String> {
-    let help = "name the file that holds it with --database-url-file, or set FREEHOLD_DATABASE_URL";
-    let refused = |detail: String| Failure::misuse(Code::BadRequest, detail).help(help);
-    let url = match file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| refused(format!("the database's URL can't be read from {}: {error}", file.display())))?,
-        None => std::env::var(DATABASE_URL).unwrap_or_default(),
-    };
-    match url.trim() {
-        "" => Err(refused("Freehold needs a PostgreSQL of its own, and none was named".to_owned())),
-        url => Ok(url.to_owned()),
-    }
+    database_url::given(file)?.ok_or_else(|| {
+        Failure::misuse(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named")
+            .help("name the file that holds its URL with --database-url-file, or set FREEHOLD_DATABASE_URL")
+    })
 }
 
 /// Runs until it is told to stop; told twice, it leaves at once: what it had begun is carried on by the other replicas.

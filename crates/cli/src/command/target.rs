@@ -6,13 +6,14 @@ use freehold_check::Code;
 use crate::arguments::{AddTarget, Existing, PlatformArguments, RbacArguments, RemoveTarget, TargetCommand};
 use crate::kubeconfig::Context;
 use crate::layout::{BOLD, count, paint};
-use crate::platform::{self, Platform};
+use crate::platform::{self, LOCAL, Platform};
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 use crate::view;
 
 use super::deploy::confirmed;
 use super::doctor::told;
+use super::install::is_name;
 
 /// Where a database's URL may be given, since an argument can be read by everybody on the machine.
 const DATABASE_URL: &str = "FREEHOLD_TARGET_DATABASE_URL";
@@ -23,7 +24,7 @@ pub(super) fn run(terminal: Terminal, command: &TargetCommand) -> Answer {
         TargetCommand::Check(existing) => check(terminal, existing),
         TargetCommand::List(arguments) => list(terminal, arguments),
         TargetCommand::Remove(arguments) => remove(terminal, arguments),
-        TargetCommand::Rbac(arguments) => Ok(rbac(terminal, arguments)),
+        TargetCommand::Rbac(arguments) => rbac(terminal, arguments),
     }
 }
 
@@ -99,6 +100,8 @@ fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) 
         registry_credentials: registry_credentials.transpose()?,
         insecure_registries: arguments.insecure_registry.iter().cloned().collect(),
         replace_cluster: arguments.replace_cluster,
+        in_cluster: arguments.in_cluster,
+        unset: arguments.unset.iter().copied().map(Into::into).collect(),
     })
 }
 
@@ -143,6 +146,7 @@ fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
     let name = &arguments.target.name;
     let platform = Platform::connect(&arguments.target.platform)?;
     let target = platform::run(platform.target(name))?;
+    refuse_own(&target)?;
     refuse_used(&target)?;
     if !terminal.json {
         terminal
@@ -160,7 +164,15 @@ fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
     Ok(Outcome::Done)
 }
 
-/// The platform refuses that, too; but nobody need be asked first.
+/// The platform refuses this and the next, too; but nobody need be asked first.
+fn refuse_own(target: &Target) -> Answer<()> {
+    if target.kind != LOCAL {
+        return Ok(());
+    }
+    let detail = format!("{} is the machine that the platform runs on, and can't be removed", target.name);
+    Err(Failure::misuse(Code::OtherKindOfTarget, detail).help("`freehold target list` shows which targets can"))
+}
+
 fn refuse_used(target: &Target) -> Answer<()> {
     if target.stacks == 0 {
         return Ok(());
@@ -170,11 +182,14 @@ fn refuse_used(target: &Target) -> Answer<()> {
         .help(format!("`freehold list --target {}` shows what has to be destroyed first", target.name)))
 }
 
-fn rbac(terminal: Terminal, arguments: &RbacArguments) -> Outcome {
+fn rbac(terminal: Terminal, arguments: &RbacArguments) -> Answer {
+    for name in [&arguments.service_account, &arguments.namespace] {
+        is_name(name)?;
+    }
     let yaml = freehold_provider_kubernetes::rbac(&arguments.service_account, &arguments.namespace);
     match terminal.json {
         true => terminal.print_json(&serde_json::json!({ "yaml": yaml })),
         false => terminal.print(yaml.trim_end()),
     }
-    Outcome::Done
+    Ok(Outcome::Done)
 }

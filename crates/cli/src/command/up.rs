@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{LogFormat, UpArguments};
+use crate::database_url;
 use crate::layout::{BOLD, DIM, GREEN, count, paint, seconds};
 use crate::platform;
 use crate::report::{Answer, Failure, Outcome};
@@ -29,6 +30,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
     }
     log(arguments.log_format);
     let options = options(arguments, &directory)?;
+    warn_of_password(terminal, arguments);
     let facts = Facts {
         api_url: String::new(),
         router_port: arguments.port,
@@ -60,11 +62,29 @@ fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
         data_directory: directory.to_owned(),
         router_port: arguments.port,
         api_port: arguments.api_port,
-        database_url: arguments.database_url.clone().filter(|url| !url.is_empty()),
+        database_url: database_url(arguments)?,
         postgres_binaries: arguments.postgres_bin.clone(),
         domain: arguments.domain.clone(),
         executable,
     })
+}
+
+/// The server to use instead of a private one.
+pub(super) fn database_url(arguments: &UpArguments) -> Answer<Option<String>> {
+    match arguments.database_url.clone().filter(|url| !url.is_empty()) {
+        None => database_url::given(arguments.database_url_file.as_deref()),
+        url => Ok(url),
+    }
+}
+
+/// Arguments can be read by everybody on the machine for as long as the process lives.
+pub(super) fn warn_of_password(terminal: Terminal, arguments: &UpArguments) {
+    if arguments.database_url.as_deref().is_some_and(database_url::has_password) {
+        terminal.say(
+            "warning: everybody on this machine can read the password in --database-url. FREEHOLD_DATABASE_URL or \
+             --database-url-file keep it to yourself.",
+        );
+    }
 }
 
 /// Runs the platform until it is told to stop; false if it was told twice and didn't end cleanly.

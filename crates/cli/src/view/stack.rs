@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use freehold::wire::{Finding, ResourceStatus, Revision, SecretStatus, Stack};
+use freehold::wire::{Finding, Operation, ResourceStatus, Revision, SecretStatus, Stack};
 
 use super::{cluster, outputs, plan};
 use crate::layout::{
-    BOLD, DIM, GREEN, RED, WIDTH, YELLOW, ago, columns, count, hanging, pad, paint, short_digest, short_id, table, wrap,
+    BOLD, DIM, GREEN, RED, WIDTH, YELLOW, ago, columns, count, hanging, pad, paint, short_digest, short_id, shorten,
+    table, wrap,
 };
+use crate::platform::LOCAL;
+use crate::report;
 
 /// How a stack is written: `guestbook/tenant/acme`.
 pub(crate) fn key(stack: &Stack) -> String {
@@ -30,6 +33,7 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     if let Some(operation) = stack.operation {
         lines.push(format!("  operation {} is at work on it", short_id(operation)));
     }
+    lines.extend(stack.failed.iter().flat_map(|operation| failed(stack, operation, now)));
     if !stack.resources.is_empty() {
         lines.push(String::new());
     }
@@ -77,6 +81,40 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
         ));
     }
     lines.join("\n")
+}
+
+/// Why the last operation didn't make of the stack what it was to, and how to go on.
+fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<String> {
+    let begun = match operation.purpose.as_str() {
+        "destroy" => "the destroy".to_owned(),
+        purpose => format!("revision {} ({purpose})", operation.revision),
+    };
+    let ended = operation.finished_at.map(|at| format!(" {} ago", ago((now - at).num_seconds()))).unwrap_or_default();
+    let head = format!("{begun}: {}{ended}", operation.state);
+    let target = if stack.target == LOCAL { String::new() } else { format!(" --target {}", stack.target) };
+    let which = format!("--{} {} --app {}{target}", stack.kind, stack.name, stack.app);
+    let goes_on = match operation.purpose.split_once(" to ") {
+        Some((_, to)) => format!("`freehold rollback {to} {which}` carries on from here"),
+        None => format!("`freehold {} {which}` carries on from here", operation.purpose),
+    };
+    let mut lines = Vec::new();
+    let mut help = None;
+    match &operation.failure {
+        Some(problem) => {
+            let mut paragraphs = problem.detail.lines();
+            let first = paragraphs.next().unwrap_or(&problem.title);
+            let text = format!("{head}, {}: {first}", problem.code);
+            lines.push(format!("  {}", paint(RED, hanging(&text, 2, 4))));
+            lines.extend(paragraphs.map(|line| format!("    {}", hanging(line, 4, 6))));
+            lines.extend(report::quoted(&problem.lines));
+            help.clone_from(&problem.help);
+        }
+        None => lines.push(format!("  {}", hanging(&head, 2, 4))),
+    }
+    let when = if help.is_some() { "then:" } else { "next:" };
+    lines.extend(help.iter().flat_map(|help| report::to_do("next:", help)));
+    lines.extend(report::to_do(when, &goes_on));
+    lines
 }
 
 /// What nothing is known of, for a reason that several resources have in common: how many they are.
@@ -148,7 +186,15 @@ pub(crate) fn history(revisions: &[Revision]) -> String {
             ]
         })
         .collect();
-    table(&["REV", "WHEN (UTC)", "WHAT", "STATE", "TIER", "ARTIFACT"], &rows, false)
+    let table = table(&["REV", "WHEN (UTC)", "WHAT", "STATE", "TIER", "ARTIFACT"], &rows, false);
+    let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
+    // From the last one up, so that what is put in moves none that is still to come.
+    for (at, problem) in revisions.iter().map(|revision| &revision.failure).enumerate().rev() {
+        let reason = problem.as_ref().map(|problem| format!("  {} {}", problem.code, problem.detail));
+        let reason = reason.map(|reason| paint(RED, shorten(reason.lines().next().unwrap_or_default(), WIDTH)));
+        lines.splice(at + 2..at + 2, reason);
+    }
+    lines.join("\n")
 }
 
 /// What tells one artifact from another: of an image its digest.
@@ -174,10 +220,10 @@ pub(crate) fn secrets(secrets: &[SecretStatus], now: DateTime<Utc>) -> String {
     table(&["SECRET", "STATE", "VERSION", "SINCE", "READ BY"], &rows, false)
 }
 
-/// What a doctor found, a line or a few for each.
+/// What a doctor found, a line or a few for each. What several in a row ask for is said once, behind the last of them.
 pub(crate) fn findings(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
-    for finding in findings {
+    for (at, finding) in findings.iter().enumerate() {
         let sign = if finding.level == "warning" { paint(YELLOW, "!") } else { mark(&finding.level) };
         let subject = pad(&finding.subject, 14);
         let begin = 5 + columns(&subject);
@@ -185,7 +231,8 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             0..=20 => format!("  {sign} {} {}", paint(BOLD, &subject), hanging(&finding.message, begin, begin)),
             _ => format!("  {sign} {}\n      {}", paint(BOLD, &subject), hanging(&finding.message, 6, 6)),
         });
-        if let Some(help) = &finding.help {
+        let said_below = findings.get(at + 1).is_some_and(|next| next.help == finding.help);
+        if let Some(help) = finding.help.as_ref().filter(|_| !said_below) {
             let wrapped = wrap(help, WIDTH - 12);
             lines.push(format!("      {} {}", paint(DIM, "next:"), wrapped.join(&format!("\n{}", " ".repeat(12)))));
         }
@@ -197,6 +244,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
 mod tests {
     use super::*;
     use chrono::TimeDelta;
+    use freehold::wire::Problem;
     use freehold_graph::StackKind;
 
     fn stack(name: &str, resources: Vec<ResourceStatus>) -> Stack {
@@ -216,6 +264,7 @@ mod tests {
             created_at: now,
             updated_at: now,
             operation: None,
+            failed: None,
             resources,
         }
     }
@@ -296,6 +345,86 @@ mod tests {
         ");
     }
 
+    fn problem(detail: &str, help: Option<&str>) -> Problem {
+        Problem {
+            kind: String::new(),
+            title: "a job failed".to_owned(),
+            status: 500,
+            detail: detail.to_owned(),
+            code: "FH0701".to_owned(),
+            help: help.map(str::to_owned),
+            lines: vec!["error: relation \"entries\" already exists".to_owned()],
+            diagnostics: Vec::new(),
+            operation: None,
+        }
+    }
+
+    fn operation(purpose: &str, state: &str, failure: Option<Problem>) -> Operation {
+        Operation {
+            id: uuid::Uuid::nil(),
+            stack: uuid::Uuid::nil(),
+            key: "guestbook/tenant/acme".to_owned(),
+            purpose: purpose.to_owned(),
+            state: state.to_owned(),
+            revision: 4,
+            taken: 1,
+            created_at: DateTime::UNIX_EPOCH,
+            finished_at: Some(DateTime::UNIX_EPOCH),
+            failure,
+            outputs: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn of_a_failed_stack_the_reason_is_told_and_how_to_go_on() {
+        let failed = |operation| Stack { failed: Some(Box::new(operation)), ..stack("acme", Vec::new()) };
+        let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(130);
+        let why = problem("job migrate failed\nexit code 3 after 0.4 s", Some("fix it and deploy again"));
+        insta::assert_snapshot!(shown(&status(&failed(operation("deploy", "failed", Some(why))), false, now)), @r#"
+        guestbook/tenant/acme   failed · revision 3 · tier pro · changed 2 min ago
+          http://acme.localhost:7080
+          revision 4 (deploy): failed 2 min ago, FH0701: job migrate failed
+            exit code 3 after 0.4 s
+            │ error: relation "entries" already exists
+          next: fix it and deploy again
+          then: `freehold deploy --tenant acme --app guestbook` carries on from here
+        "#);
+        let cancelled = Stack { target: "prod".to_owned(), ..failed(operation("destroy", "cancelled", None)) };
+        let text = shown(&status(&cancelled, false, now));
+        assert!(text.contains("\n  the destroy: cancelled 2 min ago\n"), "{text}");
+        assert!(text.contains("next: `freehold destroy --tenant acme --app guestbook --target prod`"), "{text}");
+        let back = shown(&status(&failed(operation("rollback to 2", "failed", None)), false, now));
+        assert!(back.contains("`freehold rollback 2 --tenant acme --app guestbook`"), "{back}");
+    }
+
+    #[test]
+    fn below_a_revision_that_failed_stands_why() {
+        let revision = |number, failure| Revision {
+            number,
+            created_at: DateTime::UNIX_EPOCH,
+            verified: number == 1,
+            current: number == 1,
+            purpose: "deploy".to_owned(),
+            state: if number == 1 { "succeeded" } else { "failed" }.to_owned(),
+            tier: None,
+            artifacts: Default::default(),
+            definition: String::new(),
+            operation: uuid::Uuid::nil(),
+            failure,
+        };
+        let why = |number: u64| {
+            revision(number, Some(problem(&format!("job migrate failed for {number}\nexit code 3"), None)))
+        };
+        insta::assert_snapshot!(shown(&history(&[why(3), why(2), revision(1, None)])), @"
+        REV  WHEN (UTC)           WHAT    STATE     TIER  ARTIFACT
+        3    1970-01-01 00:00:00  deploy  failed    -
+          FH0701 job migrate failed for 3
+        2    1970-01-01 00:00:00  deploy  failed    -
+          FH0701 job migrate failed for 2
+        1 *  1970-01-01 00:00:00  deploy  verified  -
+        ");
+    }
+
     #[test]
     fn a_list_stays_within_eighty_columns_and_keeps_its_addresses() {
         let one = shown(&list(&[stack("acme", Vec::new())]));
@@ -312,8 +441,11 @@ mod tests {
             message: message.to_owned(),
             help: help.map(str::to_owned),
         };
+        let grant = Some("`freehold target rbac | kubectl apply -f -`");
         let all = [
             finding("ok", "postgresql", "PostgreSQL 15.18, private, port 54329", None),
+            finding("error", "permissions", "may not create, patch deployments.apps (services)", grant),
+            finding("error", "permissions", "may not get pods/log (logs)", grant),
             finding(
                 "warning",
                 "drift guestbook/tenant/acme",
@@ -323,6 +455,9 @@ mod tests {
         ];
         insta::assert_snapshot!(shown(&findings(&all)), @r"
         ✓ postgresql     PostgreSQL 15.18, private, port 54329
+        ✗ permissions    may not create, patch deployments.apps (services)
+        ✗ permissions    may not get pods/log (logs)
+            next: `freehold target rbac | kubectl apply -f -`
         ! drift guestbook/tenant/acme
             role acme__guestbook__app was changed
             next: run `freehold deploy --tenant acme`

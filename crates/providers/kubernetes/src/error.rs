@@ -12,8 +12,8 @@ use crate::object::Place;
 /// Why a cluster didn't do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ClusterError {
-    /// The kubeconfig is of no use here.
-    #[error("this kubeconfig can't be used: {why}")]
+    /// The kubeconfig, or the service account in its place, is of no use here.
+    #[error("{why}")]
     Kubeconfig {
         /// Why.
         why: String,

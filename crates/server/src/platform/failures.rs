@@ -1,5 +1,7 @@
 //! The store's and the plan's failures, as refusals with a code and a way on.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::http::StatusCode;
 use freehold_plan::PlanError;
 use freehold_store::StoreError;
@@ -27,7 +29,9 @@ pub(crate) fn store(error: StoreError) -> Refusal {
         StoreError::NotFound { .. } => Refusal::unknown("FH1003", message),
         StoreError::Unavailable { .. } => Refusal::unavailable("FH0504", message).help("try again in a moment"),
         other => {
-            let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, other.code(), message);
+            let passes = matches!(other, StoreError::NoConnections(_) | StoreError::DiskFull(_));
+            let status = if passes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let refusal = Refusal::new(status, other.code(), message);
             match other.help() {
                 Some(help) => refusal.help(help),
                 None => refusal,
@@ -93,6 +97,40 @@ pub(crate) fn plan(errors: &[PlanError]) -> Refusal {
     }
 }
 
+/// The code of a permission that is missing in a cluster.
+pub(crate) const NOT_PERMITTED: &str = "FH1202";
+
+/// What the caller is told if several things are not permitted in a cluster: a line for each resource with all verbs that are missing.
+pub(crate) fn not_permitted(messages: &BTreeSet<&str>) -> Refusal {
+    let mut verbs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut users = BTreeSet::new();
+    // `looking at …: not permitted: get deployments.apps in namespace acme, for ada`
+    for message in messages {
+        let what = message.split_once("not permitted: ").map_or(*message, |(_, what)| what);
+        let (what, user) = what.rsplit_once(", for ").map_or((what, None), |(what, user)| (what, Some(user)));
+        let (verb, resource) = what.split_once(' ').unwrap_or(("", what));
+        verbs.entry(resource).or_default().insert(verb);
+        users.extend(user);
+    }
+    let user = users.first().copied().unwrap_or("the platform");
+    let lines: Vec<String> = verbs
+        .into_iter()
+        .map(|(resource, verbs)| format!("{} {resource}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
+        .collect();
+    Refusal::conflict(NOT_PERMITTED, format!("the cluster doesn't permit {user} what this takes:"))
+        .lines(lines)
+        .help(format!("as an administrator of the cluster: `{} | kubectl apply -f -`", rbac_for(user)))
+}
+
+/// The command that prints all permissions of a service account.
+fn rbac_for(user: &str) -> String {
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+    match account {
+        None | Some(("freehold", "freehold")) => "freehold target rbac".to_owned(),
+        Some((namespace, name)) => format!("freehold target rbac --namespace {namespace} --service-account {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use freehold_graph::ResourceId;
@@ -127,5 +165,25 @@ mod tests {
             (0..24).map(|at| in_the_way(&format!("configmap.c{at}"), &format!("n/c{at}"))).collect();
         let problem = plan(&all).into_problem();
         assert!(problem.detail.ends_with("; and 20 more like these"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn missing_permissions_are_a_line_for_each_resource_and_the_command_that_grants_them() {
+        let message =
+            |doing: &str, what: &str| format!("{doing}: not permitted: {what}, for system:serviceaccount:ops:deployer");
+        let messages = [
+            message("looking at deployment a/web", "get deployments.apps in namespace a"),
+            message("trying deployment a/web out", "patch deployments.apps in namespace a"),
+            message("looking at deployment a/api", "get deployments.apps in namespace a"),
+            message("looking at namespace a", "get namespaces in the whole cluster"),
+        ];
+        let problem = not_permitted(&messages.iter().map(String::as_str).collect()).into_problem();
+        assert_eq!(problem.detail, "the cluster doesn't permit system:serviceaccount:ops:deployer what this takes:");
+        assert_eq!(
+            problem.lines,
+            ["get, patch deployments.apps in namespace a", "get namespaces in the whole cluster"]
+        );
+        let grant = "`freehold target rbac --namespace ops --service-account deployer | kubectl apply -f -`";
+        assert!(problem.help.unwrap().contains(grant));
     }
 }

@@ -9,6 +9,7 @@ use chrono::Utc;
 use freehold_graph::{ResourceId, ResourceType, StackId};
 use freehold_provider_kubernetes::{KubernetesProvider, LogQuery as PodLogs};
 use freehold_provider_local::{ArtifactError, ArtifactHash};
+use freehold_spec::Name;
 use freehold_store::{EngineStore, PLATFORM, Stack};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::runtime::Local;
+use super::secrets::none_such;
 use super::{Platform, store_refusal};
 use crate::http::LogQuery;
 use crate::refusal::{Answer, Refusal};
@@ -30,12 +32,13 @@ impl Platform {
     /// The last lines of a log, and with `follow` those that are written from now on.
     pub(crate) async fn logs(&self, stack: Uuid, query: &LogQuery) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
         let stack = self.find_stack(StackId(stack)).await?;
-        let (word, _) = query.of.split_once('.').unwrap_or_default();
+        let (word, name) = query.of.split_once('.').unwrap_or_default();
         if !matches!(word, "service" | "job" | "schedule") {
             return Err(
                 Refusal::invalid("FH1003", format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
             );
         }
+        self.refuse_without_log(&stack, word, name).await?;
         let of = ResourceId(query.of.clone());
         let lines = query.lines.unwrap_or(LINES);
         let runtime = self.targets.find(&stack.key.target).await?;
@@ -52,6 +55,19 @@ impl Platform {
         let found = found.map_err(|error| Refusal::unavailable("FH0505", error.to_string()))?;
         let found = found.map_err(|error| Refusal::unavailable("FH0505", format!("the log can't be read: {error}")))?;
         Ok(stream::iter(found.into_iter().map(|line| Ok(Bytes::from(format!("{}\n", line.text))))).boxed())
+    }
+
+    /// Refuses a service or a job that the stack's definition doesn't have: nothing would ever be written.
+    async fn refuse_without_log(&self, stack: &Stack, word: &str, name: &str) -> Answer<()> {
+        if stack.definition.is_none() {
+            return Ok(());
+        }
+        let app = self.definition_of(self.tenant_of(stack).await?, stack).await?.app;
+        let (what, names): (_, Vec<&str>) = match word {
+            "service" => ("service", app.services.keys().map(Name::as_str).collect()),
+            _ => ("job", app.jobs.keys().map(Name::as_str).collect()),
+        };
+        if names.contains(&name) { Ok(()) } else { Err(none_such(stack, what, name, &names)) }
     }
 
     /// The lines of a stack's Pods, each with the Pod that printed it.

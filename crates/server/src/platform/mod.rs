@@ -15,6 +15,7 @@ mod definition;
 mod doctor;
 mod events;
 mod failures;
+mod handles;
 mod images;
 mod logs;
 mod observing;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
-use freehold_graph::{Graph, ProviderName, Resource, ResourceId, StackId, Value};
+use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
 use freehold_store::{SecretDigests, Stack, TenantId};
 use futures::{FutureExt, StreamExt, stream};
 
 use super::runtime::TargetRuntime;
-use super::{Platform, store_refusal};
+use super::{Platform, failures, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// How many observations are made at once for one plan.
@@ -23,15 +23,20 @@ impl TargetRuntime {
     /// Looks at every one of these.
     pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Answer<Observed> {
         // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
-        let mut looks = Vec::new();
+        // Namespaces first: where one isn't there, nothing in it has to be looked for.
+        let (mut spaces, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
             let name = resource.kind.provider();
             let provider = self.providers.get(&name);
             let provider = provider.ok_or_else(|| self.no_provider(id))?;
             let lookup = Lookup::from(resource);
-            looks.push(async move { (id.clone(), name, provider.observe(stack, &lookup).await) }.boxed());
+            let look = async move { (id.clone(), name, provider.observe(stack, &lookup).await) }.boxed();
+            if resource.kind == ResourceType::Namespace { spaces.push(look) } else { others.push(look) }
         }
-        let answers: Vec<_> = stream::iter(looks).buffer_unordered(OBSERVATIONS).collect().await;
+        let mut answers = Vec::new();
+        for looks in [spaces, others] {
+            answers.extend(stream::iter(looks).buffer_unordered(OBSERVATIONS).collect::<Vec<_>>().await);
+        }
         let mut observed = BTreeMap::new();
         let mut failures = BTreeMap::new();
         for (id, provider, answer) in answers {
@@ -122,15 +127,27 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
 fn together(failures: BTreeMap<ResourceId, (ProviderName, ProviderError)>) -> Refusal {
-    let words: BTreeSet<String> = failures.values().map(|(_, error)| error.to_string()).collect();
+    let denied: BTreeSet<&str> = failures.values().filter_map(|(_, error)| denial(error)).collect();
+    if denied.len() > 1 {
+        return failures::not_permitted(&denied);
+    }
+    let mut words: BTreeSet<String> = failures.values().map(|(_, error)| error.to_string()).collect();
     let mut failures: Vec<(ProviderName, ProviderError)> = failures.into_values().collect();
     failures.sort_by_key(|(_, error)| !matches!(error, ProviderError::Rejected { .. }));
     let Some((provider, first)) = failures.into_iter().next() else {
         return Refusal::unavailable("FH0906", "nothing was seen, for no known reason");
     };
     let told = first.to_string();
-    let others: Vec<String> = words.into_iter().filter(|word| *word != told).collect();
-    Refusal::of_provider(provider, first).more(others)
+    words.remove(&told);
+    Refusal::of_provider(provider, first).more(words.into_iter().collect())
+}
+
+/// What the cluster doesn't permit, if that is why it failed.
+fn denial(error: &ProviderError) -> Option<&str> {
+    match error {
+        ProviderError::Rejected { code, message, .. } if *code == failures::NOT_PERMITTED => Some(message),
+        _ => None,
+    }
 }
 
 impl Platform {

@@ -62,6 +62,10 @@ impl Platform {
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        let last = match stack.state {
+            StackState::Failed => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
+            _ => None,
+        };
         drop(tx);
         let runtime = self.targets.find(&stack.key.target).await.ok();
         let runtime = runtime.as_deref();
@@ -69,7 +73,8 @@ impl Platform {
             resources.into_iter().map(|stored| resource_status(runtime, stack.id, stored.resource).boxed()).collect();
         let mut states: Vec<ResourceStatus> = stream::iter(looks).buffer_unordered(8).collect().await;
         states.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(describe(&stack, states))
+        let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
+        Ok(wire::Stack { failed, ..describe(&stack, states) })
     }
 
     /// The revisions of a stack, newest first.
@@ -81,6 +86,7 @@ impl Platform {
         let mut described = Vec::new();
         for revision in revisions {
             let operation = tx.operation(revision.operation).await.map_err(store_refusal)?;
+            let failure = operation.as_ref().and_then(|operation| operation.failure.as_ref()).map(refusal::failure);
             let (purpose, state) = operation.map_or_else(
                 || ("deploy".to_owned(), "unknown"),
                 |operation| (purpose(&operation.plan.purpose), state_word(operation.state)),
@@ -96,6 +102,7 @@ impl Platform {
                 artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
                 definition: revision.definition,
                 operation: revision.operation.0,
+                failure,
             });
         }
         Ok(described)
@@ -110,20 +117,7 @@ impl Platform {
 
     /// An operation.
     pub(crate) async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
-        let operation = self.find_operation(id).await?;
-        Ok(wire::Operation {
-            id: operation.id.0,
-            stack: operation.stack.0,
-            key: operation.subject.clone(),
-            purpose: purpose(&operation.plan.purpose),
-            state: state_word(operation.state).to_owned(),
-            revision: operation.plan.revision,
-            taken: u32::from(operation.started_at.is_some()),
-            created_at: operation.created_at,
-            finished_at: operation.finished_at,
-            failure: operation.failure.as_ref().map(refusal::failure),
-            outputs: wire::nested(&operation.plan.outputs),
-        })
+        Ok(describe_operation(&self.find_operation(id).await?))
     }
 
     /// Asks an operation to stop.
@@ -177,6 +171,22 @@ pub(crate) fn state_word(state: OperationState) -> &'static str {
     }
 }
 
+fn describe_operation(operation: &freehold_store::Operation) -> wire::Operation {
+    wire::Operation {
+        id: operation.id.0,
+        stack: operation.stack.0,
+        key: operation.subject.clone(),
+        purpose: purpose(&operation.plan.purpose),
+        state: state_word(operation.state).to_owned(),
+        revision: operation.plan.revision,
+        taken: u32::from(operation.started_at.is_some()),
+        created_at: operation.created_at,
+        finished_at: operation.finished_at,
+        failure: operation.failure.as_ref().map(refusal::failure),
+        outputs: wire::nested(&operation.plan.outputs),
+    }
+}
+
 fn status(resource: &freehold_graph::Resource, state: &str, reason: Option<String>) -> ResourceStatus {
     let kind = serde_json::to_value(resource.kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
     ResourceStatus {
@@ -214,6 +224,7 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         created_at: stack.created_at,
         updated_at: stack.changed_at,
         operation: stack.operation.map(|operation| operation.0),
+        failed: None,
         resources,
     }
 }

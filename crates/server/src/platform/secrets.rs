@@ -105,9 +105,10 @@ impl Platform {
             return self.rotate_credentials(&stack, &app, database).await;
         }
         let Some(definition) = app.secrets.get(name) else {
-            let known: Vec<&str> = app.secrets.keys().map(Name::as_str).collect();
-            let message = format!("{} has no secret {name}; it has {}", stack.key, known.join(", "));
-            return Err(Refusal::unknown("FH1003", message).help("a database's credentials are called `database.NAME`"));
+            let databases = app.databases.keys().map(|database| format!("database.{database}"));
+            let known: Vec<String> = app.secrets.keys().map(ToString::to_string).chain(databases).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Err(none_such(&stack, "secret", name, &known));
         };
         let Some(generate) = definition.generate else {
             return Err(Refusal::invalid(
@@ -125,7 +126,7 @@ impl Platform {
     /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
     async fn rotate_credentials(&self, stack: &Stack, app: &App, database: &str) -> Answer<SecretStatus> {
         if !app.databases.contains_key(database) {
-            return Err(Refusal::unknown("FH1003", format!("{} has no database {database}", stack.key)));
+            return Err(no_database(stack, app, database));
         }
         let mut request = stack
             .request
@@ -165,7 +166,7 @@ impl Platform {
         let name = parse_name("database", database)?;
         let app = self.definition_of(tenant, &stack).await?.app;
         if !app.databases.contains_key(&name) {
-            return Err(Refusal::unknown("FH1003", format!("{} has no database {database}", stack.key)));
+            return Err(no_database(&stack, &app, database));
         }
         let purpose = format!("postgres/{database}/{role}");
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
@@ -193,6 +194,21 @@ impl Platform {
             password: password.reveal().to_owned(),
         })
     }
+}
+
+/// A stack has nothing of that name; perhaps another one was meant.
+pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -> Refusal {
+    let refusal = Refusal::unknown("FH1003", format!("{} has no {what} {name}", stack.key));
+    match (freehold_spec::nearest(name, known.iter().copied()), known) {
+        (Some(near), _) => refusal.help(format!("did you mean {near}?")),
+        (None, []) => refusal.help(format!("its definition has no {what}")),
+        (None, known) => refusal.help(format!("it has {}", known.join(", "))),
+    }
+}
+
+fn no_database(stack: &Stack, app: &App, name: &str) -> Refusal {
+    let known: Vec<&str> = app.databases.keys().map(Name::as_str).collect();
+    none_such(stack, "database", name, &known)
 }
 
 /// Writes down what the operator did to a stack's secrets, in the transaction that does it.

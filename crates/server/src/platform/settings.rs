@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use freehold::wire::TargetRequest;
+use freehold::wire::{TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
 use freehold_graph::{SecretText, StackId};
 use freehold_provider_kubernetes::Wanted;
@@ -49,6 +49,20 @@ impl Settings {
             }
         }
         let wanted = &mut self.wanted;
+        for setting in &request.unset {
+            match setting {
+                TargetSetting::Listener => wanted.listener = None,
+                TargetSetting::Port => wanted.port = None,
+                TargetSetting::DataPlaneNamespace => wanted.data_plane_namespace = None,
+                TargetSetting::Issuer => wanted.issuer = None,
+                TargetSetting::ExternalDns => wanted.external_dns = false,
+                TargetSetting::DatabaseAddress => wanted.database_address = None,
+                TargetSetting::StorageClass => wanted.storage_class = None,
+                TargetSetting::InsecureRegistries => wanted.insecure_registries.clear(),
+                // A credential, and so no setting.
+                TargetSetting::RegistryCredentials => {}
+            }
+        }
         for (to, from) in [
             (&mut wanted.domain, &request.domain),
             (&mut wanted.gateway, &request.gateway),
@@ -170,6 +184,14 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
+/// Which platform this is: the same at any time, and another one for each store.
+pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
+    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
+    let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
+    Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
 /// What Freehold's own role on a target's database server is called: the same at any time, another one for each platform and target.
 pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
     let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
@@ -182,14 +204,6 @@ pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
 pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<SecretText> {
     let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
     Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
-}
-
-/// Which platform this is: the same at any time, and another one for each store.
-pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
-    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
-    let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
-    let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
-    Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 /// In the place of a stack, for what belongs to none.
@@ -224,6 +238,16 @@ mod tests {
             first.clone().with(&TargetRequest { domain: Some("example.net".to_owned()), ..TargetRequest::default() });
         assert_eq!(moved.wanted.domain.as_deref(), Some("example.net"));
         assert_eq!(moved.wanted.gateway, first.wanted.gateway);
+    }
+
+    #[test]
+    fn what_was_asked_for_can_be_taken_back() {
+        let unset =
+            BTreeSet::from([TargetSetting::ExternalDns, TargetSetting::Listener, TargetSetting::InsecureRegistries]);
+        let plain = Settings::default().with(&request()).with(&TargetRequest { unset, ..Default::default() }).wanted;
+        assert_eq!((plain.external_dns, plain.listener, plain.insecure_registries.len()), (false, None, 0));
+        assert_eq!(plain.domain.as_deref(), Some("example.org"));
+        assert!(plain.unset.is_empty(), "it was done once and isn't kept");
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freehold::wire::DeployRequest;
+use freehold_check::Diagnostic;
 use freehold_graph::{Request, StackId, StackKey};
 use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
 
 use super::definition::Definition;
+use super::handles;
 use super::images::{self, Wanted};
 use super::planning::parse_name;
 use super::runtime::TargetRuntime;
@@ -75,7 +77,7 @@ impl Platform {
             _ => None,
         };
         let mut settled = complete(request, stack.as_ref(), key, latest.as_ref())?;
-        let (definition, before) = match (given, before, &latest) {
+        let (mut definition, before) = match (given, before, &latest) {
             (Some(given), before, _) => (given, before),
             (None, Some(before), _) => (before, None),
             (None, None, Some(latest)) => (self.definition_of(self.tenant_of(latest).await?, latest).await?, None),
@@ -88,6 +90,8 @@ impl Platform {
         settled.artifacts.retain(|service, _| app.services.contains_key(service));
         let wanted = Wanted { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
         images::settle(&runtime, &wanted, &mut settled).await?;
+        let warnings = self.check_handles(request, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
+        definition.warnings.extend(warnings);
         Ok(Subject {
             runtime,
             tenant,
@@ -97,6 +101,27 @@ impl Platform {
             adopt: request.adopt.clone(),
             delete_data: request.delete_data.clone(),
         })
+    }
+
+    /// Whether what a request names by hand is there. What the definition can't be expanded for is told later.
+    async fn check_handles(
+        &self,
+        request: &DeployRequest,
+        (tenant, stack): (TenantId, Option<&Stack>),
+        (runtime, app): (&TargetRuntime, &App),
+        settled: &Request,
+    ) -> Answer<Vec<Diagnostic>> {
+        if request.adopt.is_empty() && request.delete_data.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Ok(graph) = runtime.expand(app, settled) else { return Ok(Vec::new()) };
+        let mut recorded = Vec::new();
+        if let Some(stack) = stack {
+            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+            let stored = tx.resources(stack.id).await.map_err(store_refusal)?;
+            recorded.extend(stored.into_iter().map(|stored| stored.resource));
+        }
+        handles::check(request, &settled.key, &graph, &recorded)
     }
 
     /// The stack that knows an app best: one on the same target before one on another.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold::wire::{self, Finding, TargetRequest};
+use freehold::wire::{self, Finding, TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
 use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
@@ -95,20 +95,27 @@ impl Platform {
         request: &TargetRequest,
         settings: &Settings,
     ) -> Answer<BTreeMap<Credential, SecretText>> {
+        if request.in_cluster && request.kubeconfig.is_some() {
+            let message = format!("target {name} can't have a kubeconfig and the platform's own service account");
+            return Err(Refusal::invalid("FH1242", message).help("give one of them"));
+        }
         let given = [
-            (Credential::Kubeconfig, &request.kubeconfig),
-            (Credential::Database, &request.database_url),
-            (Credential::Registry, &request.registry_credentials),
+            (Credential::Kubeconfig, &request.kubeconfig, !request.in_cluster),
+            (Credential::Database, &request.database_url, !settings.wanted.cloudnative_pg),
+            (
+                Credential::Registry,
+                &request.registry_credentials,
+                !request.unset.contains(&TargetSetting::RegistryCredentials),
+            ),
         ];
         let mut credentials = BTreeMap::new();
-        for (credential, given) in given {
-            let text = match (given, before) {
+        for (credential, given, stays) in given {
+            let text = match (given, before.filter(|_| stays)) {
                 (Some(text), _) => Some(SecretText::new(text.clone())),
                 (None, Some(_)) => self.store.target_credential(name, credential).await.map_err(store_refusal)?,
                 (None, None) => None,
             };
-            let meant = credential != Credential::Database || !settings.wanted.cloudnative_pg;
-            credentials.extend(text.filter(|_| meant).map(|text| (credential, text)));
+            credentials.extend(text.map(|text| (credential, text)));
         }
         Ok(credentials)
     }

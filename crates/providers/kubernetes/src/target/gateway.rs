@@ -27,25 +27,26 @@ pub(super) fn choose(
     own_namespace: &str,
 ) -> Result<Listener, Vec<String>> {
     let listeners = gateway.items("/spec/listeners");
-    let of_name = |listener: &&Json| wanted.is_none_or(|name| listener.text("/name") == name);
+    let of_name = |listener: &Json| wanted.is_none_or(|name| listener.text("/name") == name);
     let mut fitting = Vec::new();
     let mut faults = Vec::new();
-    for listener in listeners.iter().filter(of_name) {
+    for listener in listeners {
         match fault(listener, domain, own_namespace) {
             None => fitting.push(listener),
-            Some(fault) => faults.push(format!("listener {}: {fault}", listener.text("/name"))),
+            Some(fault) if of_name(listener) => faults.push(format!("listener {}: {fault}", listener.text("/name"))),
+            Some(_) => {}
         }
     }
-    if let (Some(name), true, true) = (wanted, fitting.is_empty(), faults.is_empty()) {
+    if let (Some(name), false) = (wanted, listeners.iter().any(of_name)) {
         let names: Vec<&str> = listeners.iter().map(|listener| listener.text("/name")).collect();
         return Err(vec![format!("it has no listener {name}; there are: {}", names.join(", "))]);
     }
-    // TLS first; then the one that says most exactly which hosts it is for.
+    // The one that was named; else TLS first; then the one that says most exactly which hosts it is for.
     fitting.sort_by_key(|listener| {
         let https = listener.text("/protocol") == "HTTPS";
-        (!https, std::cmp::Reverse(listener.text("/hostname").len()))
+        (!of_name(listener), !https, std::cmp::Reverse(listener.text("/hostname").len()))
     });
-    let Some((first, rest)) = fitting.split_first() else {
+    let Some((first, rest)) = fitting.split_first().filter(|(first, _)| of_name(first)) else {
         return Err(if faults.is_empty() { vec!["it has no listeners".to_owned()] } else { faults });
     };
     Ok(Listener {
@@ -179,6 +180,7 @@ mod tests {
         assert_eq!(chosen.others, ["http"]);
         let named = choose(&gateway(&listeners), "apps.example.org", Some("http"), "infra").unwrap();
         assert!(!named.https);
+        assert_eq!(named.others, ["https"]);
     }
 
     #[test]

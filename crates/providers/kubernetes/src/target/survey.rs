@@ -168,8 +168,13 @@ impl Survey {
                 self.listener = Some(listener);
             }
             Err(faults) => {
-                let message = format!("no listener fits the hosts of {}: {}", wanted.domain, faults.join("; "));
-                let fix = format!("give it a listener for *.{} that lets the stacks' namespaces in", wanted.domain);
+                let (message, fix) = match wanted.listener {
+                    Some(_) => (faults.join("; "), "name one that fits with --listener, or none".to_owned()),
+                    None => (
+                        format!("no listener fits the hosts of {}: {}", wanted.domain, faults.join("; ")),
+                        format!("give it a listener for *.{} that lets the stacks' namespaces in", wanted.domain),
+                    ),
+                };
                 self.findings.push(Finding::error(&subject, message, fix));
             }
         }
@@ -290,7 +295,7 @@ impl Survey {
             None => Finding::error(
                 subject,
                 "CloudNativePG is not installed",
-                "install it (https://cloudnative-pg.io), or give the target a server with --database-url",
+                "install it (https://cloudnative-pg.io), or give the target a server with --database-url-stdin",
             ),
         });
     }
@@ -300,7 +305,8 @@ fn told(subject: &str, listener: &Listener, wanted: &Wanted) -> Finding {
     let protocol = if listener.https { "HTTPS" } else { "HTTP" };
     let Listener { name, port, others, .. } = listener;
     let reached = wanted.port.filter(|given| given != port).map(|given| format!(", reached at {given}"));
-    let also = if others.is_empty() { String::new() } else { format!("; {} would fit, too", others.join(", ")) };
+    let also =
+        if others.is_empty() { String::new() } else { format!("; --listener chooses another: {}", others.join(", ")) };
     let message = format!("listener {name}: {protocol} at port {port}{}{also}", reached.unwrap_or_default());
     Finding::ok(subject, message)
 }

@@ -1,0 +1,100 @@
+//! URLs of PostgreSQL servers: from where nobody else on the machine reads them, and what can be told of them without a connection.
+
+use std::path::Path;
+
+use freehold_check::Code;
+
+use crate::report::{Answer, Failure};
+
+/// Where the URL of the platform's own server may be given, since an argument can be read by everybody on the machine.
+pub(crate) const VARIABLE: &str = "FREEHOLD_DATABASE_URL";
+
+/// The URL in a file, else in the environment; `None` if neither has one.
+pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
+    let url = match file {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| {
+            let detail = format!("the database's URL can't be read from {}: {error}", file.display());
+            Failure::misuse(Code::BadRequest, detail)
+                .help("the file holds one line: postgresql://user:password@host:5432/postgres")
+        })?,
+        None => std::env::var(VARIABLE).unwrap_or_default(),
+    };
+    Ok(Some(url.trim().to_owned()).filter(|url| !url.is_empty()))
+}
+
+/// Whether there is a password in it.
+pub(crate) fn has_password(url: &str) -> bool {
+    authority(url).and_then(|authority| authority.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+        || url.contains("password=")
+}
+
+/// A host in it that is another one for every machine, so that Pods don't reach the server there.
+pub(crate) fn loopback(url: &str) -> Option<String> {
+    let authority = authority(url)?;
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let named = query.split('&').filter_map(|part| part.strip_prefix("host=").or(part.strip_prefix("hostaddr=")));
+    let hosts = named.chain(hosts.split(',').map(without_port)).filter(|host| !host.is_empty());
+    let mut hosts = hosts.peekable();
+    if hosts.peek().is_none() {
+        return Some("a socket of its own machine".to_owned());
+    }
+    hosts.find(|host| is_loopback(host)).map(str::to_owned)
+}
+
+/// What stands between `//` and the path.
+fn authority(url: &str) -> Option<&str> {
+    url.split_once("://")?.1.split(['/', '?']).next()
+}
+
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let address = host.parse::<std::net::IpAddr>();
+    let is_socket = host.starts_with('/') || host.starts_with("%2f");
+    is_socket
+        || host == "localhost"
+        || host.ends_with(".localhost")
+        || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_pods_would_look_for_in_themselves_is_known_by_its_url() {
+        for url in [
+            "postgres://localhost/freehold",
+            "postgresql://ada:love@127.0.0.1:5432/freehold",
+            "postgresql://ada@[::1]:5432/freehold",
+            "postgresql://db.example.org,localhost/freehold",
+            "postgresql:///freehold",
+            "postgresql:///freehold?host=/run/postgresql",
+            "postgresql://ada@%2Frun%2Fpostgresql/freehold",
+        ] {
+            assert!(loopback(url).is_some(), "{url}");
+        }
+        for url in [
+            "postgresql://ada:love@db.example.org:5432/freehold",
+            "postgresql://10.0.0.5/freehold?sslmode=require",
+            "postgresql://postgres.databases.svc/localhost",
+            "postgresql:///freehold?host=db.example.org",
+        ] {
+            assert_eq!(loopback(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_seen_wherever_it_stands() {
+        assert!(has_password("postgresql://ada:love@db/freehold"));
+        assert!(has_password("postgresql://ada@db/freehold?password=love"));
+        assert!(!has_password("postgresql://ada@db:5432/freehold"));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a request names besides its stack: objects to adopt, data that may be deleted. A name that fits nothing is a mistake to hear of.
+
+use std::collections::BTreeSet;
+
+use freehold::wire::DeployRequest;
+use freehold_check::{Code, Diagnostic};
+use freehold_graph::{Graph, Resource, StackKey, descriptor};
+
+use crate::refusal::{Answer, Refusal};
+
+/// Refuses objects to adopt that the definition doesn't ask for. Of data that may be deleted and isn't there it only warns: with the same
+/// request it may have been deleted before.
+pub(super) fn check(
+    request: &DeployRequest,
+    key: &StackKey,
+    graph: &Graph,
+    recorded: &[Resource],
+) -> Answer<Vec<Diagnostic>> {
+    let objects: BTreeSet<String> =
+        graph.resources.values().map(|resource| format!("{}/{}", resource.kind.word(), resource.identity)).collect();
+    if let Some(wrong) = request.adopt.iter().find(|handle| !objects.contains(*handle)) {
+        let message = format!("--adopt {wrong} fits nothing that {key} consists of, and nothing was changed");
+        let help = match freehold_spec::nearest(wrong, objects.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "it is written like database/acme__guestbook or deployment/acme--guestbook/web; a plan names what is in the way"
+                .to_owned(),
+        };
+        return Err(Refusal::invalid(Code::UnknownStack.as_str(), message).help(help));
+    }
+    let with_data =
+        graph.resources.values().chain(recorded).filter(|resource| descriptor::of(resource.kind).data_bearing);
+    let with_data: Vec<&str> = with_data.flat_map(|resource| [resource.id.0.as_str(), resource.id.name()]).collect();
+    let unknown = request.delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
+    let warnings = unknown.map(|name| {
+        let message = format!("--delete-data {name} fits no data of {key}");
+        let warning = Diagnostic::warning(Code::UnknownStack, message);
+        match freehold_spec::nearest(name, with_data.iter().copied()) {
+            Some(near) => warning.help(format!("did you mean {near}?")),
+            None => warning,
+        }
+    });
+    Ok(warnings.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_graph::{ResourceId, ResourceType, StackKind, Value};
+
+    use super::*;
+
+    fn resource(name: &str, kind: ResourceType) -> Resource {
+        let id = ResourceId::new(kind.word(), name);
+        Resource { id, kind, identity: format!("acme_{name}"), body: Value::Null, depends_on: BTreeSet::new() }
+    }
+
+    /// With a database `main`, and one `old` that was there before.
+    fn checked(adopt: &str, delete_data: &str) -> Answer<Vec<Diagnostic>> {
+        let names = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let request = DeployRequest {
+            app: None,
+            definition: None,
+            target: None,
+            kind: StackKind::Tenant,
+            name: "acme".to_owned(),
+            tier: None,
+            artifacts: Default::default(),
+            images: Default::default(),
+            adopt: names(adopt),
+            delete_data: names(delete_data),
+        };
+        let [target, app] = ["local", "guestbook"].map(|name| name.parse().unwrap());
+        let key = StackKey { target, app, kind: StackKind::Tenant, name: "acme".parse().unwrap() };
+        let main = resource("main", ResourceType::PostgresDatabase);
+        let mut graph = Graph::default();
+        graph.resources.insert(main.id.clone(), main);
+        check(&request, &key, &graph, &[resource("old", ResourceType::PostgresDatabase)])
+    }
+
+    #[test]
+    fn an_object_to_adopt_that_nobody_asks_for_is_refused_with_the_nearest_name() {
+        assert_eq!(checked("database/acme_main", "").unwrap(), []);
+        let refused = checked("database/acme_mian", "").unwrap_err().into_problem();
+        assert_eq!(refused.code, "FH1003");
+        assert_eq!(refused.help.as_deref(), Some("did you mean database/acme_main?"));
+    }
+
+    #[test]
+    fn of_data_that_is_not_there_the_nearest_name_is_told() {
+        assert_eq!(checked("", "database.main old").unwrap(), []);
+        let [warning] = checked("", "database.mian").unwrap().try_into().unwrap();
+        assert!(!warning.is_error());
+        assert_eq!(warning.help.as_deref(), Some("did you mean database.main?"));
+    }
+}
