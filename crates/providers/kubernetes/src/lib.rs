@@ -7,8 +7,8 @@
 //!    ├── readiness (why something isn't ready) · run (jobs) · logs
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
 //! rbac (the permissions that all of this needs)
-//! cluster ── request (retries, deadlines) · limit (how much at once) · error (what came back)
 //! discovery (every kind that the cluster has)
+//! cluster ── request (retries, deadlines) · limit (how much at once) · error (what came back)
 //! object (which kinds there are, and where)
 //! ```
 //!
@@ -22,10 +22,10 @@ mod body;
 mod cluster;
 mod conflict;
 mod delete;
+mod discovery;
 mod document;
 mod error;
 mod holders;
-mod discovery;
 mod limit;
 mod logs;
 mod looks;

@@ -138,13 +138,6 @@ impl Request {
         Self { changes: true, ..Self::new(Method::DELETE, place, "deleting") }.with_body(&options)
     }
 
-    /// Everything is done but the change: defaults, validation, admission.
-    pub(crate) fn dry_run(self) -> Self {
-        Self { changes: false, limit: TRIAL, verb: "trying out", ..self }.with("dryRun", "All")
-    }
-
-    /// A parameter of the query.
-    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
     /// Deletes an object that is still as it was seen.
     pub(crate) fn delete_as_seen(place: &Place, seen: &Json) -> Self {
         let (uid, version) = (seen.text("/metadata/uid"), seen.text("/metadata/resourceVersion"));
@@ -155,6 +148,13 @@ impl Request {
         Self { changes: true, ..Self::new(Method::DELETE, place, "deleting") }.with_body(&options)
     }
 
+    /// Everything is done but the change: defaults, validation, admission.
+    pub(crate) fn dry_run(self) -> Self {
+        Self { changes: false, limit: TRIAL, verb: "trying out", ..self }.with("dryRun", "All")
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut self.query));
         self.query = query.append_pair(key, value).finish();
         self

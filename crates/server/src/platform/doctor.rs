@@ -83,11 +83,11 @@ impl Platform {
         let known: BTreeSet<StackId> = stacks.iter().map(|stack| stack.id).collect();
         let (mut findings, mut neighbours) = (Vec::new(), Vec::new());
         for runtime in self.targets.all() {
-            let mut found = Vec::new();
-            for provider in runtime.providers.values() {
             let (others, told) = self.other_platforms(&runtime, &known).await;
             neighbours.extend(of_target(&runtime, told));
             let known: BTreeSet<StackId> = known.union(&others).copied().collect();
+            let mut found = Vec::new();
+            for provider in runtime.providers.values() {
                 match provider.owned(None).await {
                     Ok(objects) => found.extend(orphans_among(objects, &known)),
                     Err(error) => {
@@ -109,12 +109,10 @@ impl Platform {
                 None,
             ));
         }
+        findings.extend(neighbours);
         findings
     }
-        findings.extend(neighbours);
 
-    async fn drift(&self, stack: &Stack) -> Finding {
-        let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
     /// The stacks in a target's cluster that are another platform's, and what is said of them.
     async fn other_platforms(
         &self,
@@ -151,6 +149,8 @@ impl Platform {
         (others.into_values().flatten().collect(), told)
     }
 
+    async fn drift(&self, stack: &Stack) -> Finding {
+        let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
             true => format!("drift {}", stack.key),
             false => format!("{} drift {}", stack.key.target, stack.key),
         };
