@@ -138,11 +138,6 @@ async fn what_a_policy_adds_is_foretold() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_names_verb_resource_namespace_and_user() {
-    let Some(stage) = Stage::settled("a_missing_permission").await else { return };
-    let rules = json!([
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
-#[tokio::test]
 async fn what_holds_a_namespace_is_told_within_seconds() {
     let Some(stage) = Stage::settled("what_holds_a_namespace_is_told_within_seconds").await else { return };
     let held = json!({
@@ -166,6 +161,11 @@ async fn what_holds_a_namespace_is_told_within_seconds() {
     assert!(stage.observe(&namespace).await.is_none());
 }
 
+#[tokio::test]
+async fn a_missing_permission_names_verb_resource_namespace_and_user() {
+    let Some(stage) = Stage::settled("a_missing_permission").await else { return };
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]},
     ]);
     let account = stage.control.account_with_rules(&stage.namespace, &rules).unwrap();
