@@ -40,8 +40,10 @@ impl Foreign {
             let mut object = serde_json::to_value(&resource.body)?;
             object["metadata"]["labels"] = json!({"whose": "theirs"});
             match resource.id.word() {
-                "config-map" | "configmap" => object["data"] = json!({"RELEASE": "theirs", "THEIRS": "kept"}),
+                "configmap" => object["data"] = json!({"RELEASE": "theirs", "THEIRS": "kept"}),
                 "credentials" => object["data"] = json!({"KEY": "dGhlaXJz"}),
+                // Its Pods would bear our mark: an adopted selector can't be another.
+                "deployment" => object["spec"]["replicas"] = json!(0),
                 _ => {}
             }
             if let Some(template) = object.pointer_mut("/spec/template/metadata") {
