@@ -289,7 +289,8 @@ impl Steps<'_> {
         dependants.map(|change| StepId::new(Verb::Delete, &change.id)).collect()
     }
 
-    /// Whether something that it depends on is replaced, or gets another outside name.
+    /// Whether something that it depends on is replaced, or gets another outside name. What it calls `database.main` may also be the
+    /// one that was called so before.
     fn behind_a_replacement(&self, change: &Change) -> bool {
         let mut seen = BTreeSet::new();
         let mut open: Vec<&ResourceId> = change.depends_on.iter().collect();
@@ -304,6 +305,7 @@ impl Steps<'_> {
                 return true;
             }
             open.extend(&change.depends_on);
+            open.extend(self.former(id).map(|former| &former.id));
         }
         false
     }
@@ -314,8 +316,6 @@ impl Steps<'_> {
         Some(step)
     }
 
-    fn verify(&mut self) {
-        let services = self.plan.changes.values().filter(|change| change.action != Action::Delete);
     /// The step that changes what an autoscaler scales.
     fn scaled(&self, change: &Change) -> Option<StepId> {
         let of = change.depends_on.iter().filter(|_| change.kind == ResourceType::HorizontalPodAutoscaler);
@@ -323,6 +323,8 @@ impl Steps<'_> {
         scaled.find_map(applying_step).map(|(_, step)| step)
     }
 
+    fn verify(&mut self) {
+        let services = self.plan.changes.values().filter(|change| change.action != Action::Delete);
         let slowest = services.map(|change| start_time(&change.resource)).max();
         let deadline = QUICK_DEADLINE.saturating_add(slowest.unwrap_or_default());
         let all = self.steps.keys().cloned().collect();

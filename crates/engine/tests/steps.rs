@@ -218,6 +218,28 @@ fn an_autoscaler_goes_before_the_deployment_is_changed_and_after_the_jobs() {
     assert!(order(&steps).is_some());
 }
 
+/// Found by chance in `every_plan_has_an_order_with_verify_last`, once in some ten thousand plans.
+#[test]
+fn a_former_self_is_found_behind_the_name_that_it_shares() {
+    let mut plan =
+        plan(&World::default(), &Known::default(), Purpose::Deploy, &Shape::default().graph(), false).unwrap();
+    plan.changes.clear();
+    plan.runs.clear();
+    for (name, action, needs) in [
+        ("n0", Action::Replace, &[][..]),
+        ("n1", Action::Delete, &[]),
+        ("n1@old", Action::Delete, &["n0"]),
+        ("n3", Action::Create, &["n0"]),
+        // It may depend on either of the two that were called n1.
+        ("n3@old", Action::Delete, &["n1"]),
+    ] {
+        let id = ResourceId::new("secret", name);
+        let needs = needs.iter().map(|name| ResourceId::new("secret", name)).collect();
+        plan.changes.insert(id.clone(), change(&id, ResourceType::StoreSecret, action, needs));
+    }
+    assert!(order(&steps(&plan)).is_some());
+}
+
 #[test]
 fn a_job_that_uses_a_service_comes_after_it() {
     let world = World::default();

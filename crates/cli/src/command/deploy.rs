@@ -114,13 +114,17 @@ impl Deploy<'_> {
             }
             Err(error) => error,
         };
-        // Somebody else was faster. If that is the same deploy, it is as good as ours.
+        // Somebody else was faster. If that is, or was, the same deploy, it is as good as ours.
         if let (ClientError::Problem(problem), Some((proposal, (kind, name)))) = (&error, proposal)
-            && problem.code == Code::OperationRunning.as_str()
+            && [Code::OperationRunning, Code::PlanOutdated].iter().any(|code| problem.code == code.as_str())
             && let Ok(answer) = proposal.plan(self.platform, kind, name).await
-            && let Some(operation) = under_way(self.platform, &answer).await?
         {
-            return self.join(&answer, operation, Some((proposal, (kind, name)))).await;
+            if let Some(operation) = under_way(self.platform, &answer).await? {
+                return self.join(&answer, operation, Some((proposal, (kind, name)))).await;
+            }
+            if answer.noop {
+                return Ok(self.unchanged(&answer));
+            }
         }
         Err(error.into())
     }

@@ -3,7 +3,6 @@
 //! One client with kept connections for each cluster, shared by everything that talks to it; the limit of requests at once is
 //! shared, too. A cluster is known by the uid of its namespace `kube-system`, whatever its address is.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::limit::Limit;
 use crate::looks::Looks;
 use crate::object::{NAMESPACE, Place};
 use crate::request::Request;
+use crate::spaces::Spaces;
 
 /// How long a first contact may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -26,7 +26,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SURE: Duration = Duration::from_secs(2);
 /// How long it holds which kinds there are: over the deletions of one moment.
 const SAME_KINDS: Duration = Duration::from_secs(5);
-const A_MOMENT: Duration = Duration::from_secs(2);
 /// How long after a lost connection a refusal for want of permission is not believed.
 const STARTING: Duration = Duration::from_secs(20);
 /// At once, at first, at the least, at the most.
@@ -52,8 +51,7 @@ pub struct Cluster {
     sure: Mutex<Instant>,
     /// When a connection was last lost.
     lost: Mutex<Option<Instant>>,
-    /// Namespaces that were not there a moment ago, which spares a plan many useless questions.
-    absent: Mutex<BTreeMap<String, Instant>>,
+    spaces: Spaces,
     looks: Looks,
     kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
 }
@@ -78,13 +76,13 @@ impl Cluster {
         config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config).map_err(|error| ClusterError::Kubeconfig {
-            why: error.to_string(),
+            why: format!("the cluster's credentials can't be used: {error}"),
             help: "check its certificates and its token".to_owned(),
         })?;
         let (start, least, most) = REQUESTS;
         let limit = Limit::new(start, least, most);
         let sure = Mutex::new(Instant::now());
-        let (identity, version, absent) = (String::new(), String::new(), Mutex::default());
+        let (identity, version) = (String::new(), String::new());
         let mut cluster = Self {
             client,
             server,
@@ -93,7 +91,7 @@ impl Cluster {
             limit,
             sure,
             lost: Mutex::default(),
-            absent,
+            spaces: Spaces::default(),
             looks: Looks::default(),
             kinds: Mutex::default(),
         };
@@ -125,6 +123,10 @@ impl Cluster {
 
     pub(crate) fn limit(&self) -> &Limit {
         &self.limit
+    }
+
+    pub(crate) const fn spaces(&self) -> &Spaces {
+        &self.spaces
     }
 
     pub(crate) const fn looks(&self) -> &Looks {
@@ -161,19 +163,6 @@ impl Cluster {
     /// Whether the API server may have started a moment ago, and not have read its permissions yet: then it forbids everything.
     pub(crate) fn may_be_starting(&self) -> bool {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|lost| lost.elapsed() < STARTING)
-    }
-
-    /// A namespace was found not to be there.
-    pub(crate) fn note_absent(&self, namespace: &str) {
-        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        absent.retain(|_, seen| seen.elapsed() < A_MOMENT);
-        absent.insert(namespace.to_owned(), Instant::now());
-    }
-
-    /// Whether a namespace was not there a moment ago.
-    pub(crate) fn is_absent(&self, namespace: &str) -> bool {
-        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        absent.get(namespace).is_some_and(|seen| seen.elapsed() < A_MOMENT)
     }
 
     /// Which kinds of objects it has, as of a few seconds ago at most.
@@ -220,10 +209,14 @@ impl Cluster {
 }
 
 async fn config(access: &Access) -> Result<Config, ClusterError> {
-    let fault = |why: String, help: &str| ClusterError::Kubeconfig { why, help: help.to_owned() };
+    let fault = |why: String, help: &str| ClusterError::Kubeconfig {
+        why: format!("this kubeconfig can't be used: {why}"),
+        help: help.to_owned(),
+    };
     match access {
-        Access::InCluster => Config::incluster().map_err(|error| {
-            fault(error.to_string(), "an in-cluster target only works where Freehold runs as a Pod of that cluster")
+        Access::InCluster => Config::incluster().map_err(|error| ClusterError::Kubeconfig {
+            why: format!("the platform is no Pod of a cluster, so it has no service account there: {error}"),
+            help: "run it in the cluster (`freehold install`), or give the target a kubeconfig".to_owned(),
         }),
         Access::Kubeconfig(yaml) => {
             let made = "make one with `kubectl config view --minify --flatten`, or with a service account's token";

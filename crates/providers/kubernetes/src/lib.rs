@@ -44,6 +44,7 @@ mod render;
 mod replicas;
 mod request;
 mod run;
+mod spaces;
 mod strangers;
 mod target;
 mod trouble;

@@ -25,11 +25,13 @@ pub(crate) async fn observe(
     deadline: Instant,
 ) -> Result<Option<Observation>, ProviderError> {
     let place = place(&lookup.id, lookup.kind, &lookup.identity)?;
+    if cluster.spaces().is_empty_at(&place) {
+        return Ok(None);
+    }
     let asked = Instant::now();
     let object = cluster.look(&place, deadline).await?;
     if object.is_none() && lookup.kind == ResourceType::Namespace {
-        // Nothing has to be tried out in it to find that out again.
-        cluster.note_absent(&place.name);
+        cluster.spaces().note_absent(&place.name);
     }
     let observation = object.as_ref().map(|object| Observation {
         object: mark::uid(object).to_owned(),

@@ -93,7 +93,7 @@ impl<'a> Trial<'a> {
 
     async fn creation(&self) -> Result<Preview, ProviderError> {
         let manifest = self.manifest(&Map::new())?;
-        let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.is_absent(namespace));
+        let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.spaces().is_absent(namespace));
         if known {
             let request = Request::apply(&self.place, &manifest, false).dry_run();
             match self.cluster.send(&request, self.deadline).await {
@@ -102,7 +102,7 @@ impl<'a> Trial<'a> {
                 Err(error) => match error.reason() {
                     Some(Reason::NamespaceAbsent) => {
                         if let Some(namespace) = &self.place.namespace {
-                            self.cluster.note_absent(namespace);
+                            self.cluster.spaces().note_absent(namespace);
                         }
                     }
                     // Dry runs don't add up: whether the quota is enough is for the plan to say.

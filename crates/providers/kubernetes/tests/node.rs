@@ -55,8 +55,9 @@ async fn logs_and_reasons_of_real_containers() {
     let image = shell(node);
     let ground = Ground::with(node.cluster(), &access(node.cluster().admin())).await;
 
-    // A job that fails, with its last lines; and its log afterwards.
-    let run = job(&ground, &image, "echo migrating; echo 'error: column exists' >&2; exit 3", 60);
+    // A job that fails, with its last lines; and its log afterwards. Between standard output and standard error a container runtime
+    // keeps no order, so both are one here.
+    let run = job(&ground, &image, "exec 2>&1; echo migrating; echo 'error: column exists' >&2; exit 3", 60);
     let failed = ground.perform(&run, 1).await.unwrap_err();
     let ProviderError::Rejected { code, message, detail, .. } = &failed else { panic!("{failed:?}") };
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use freehold::wire::{ApplyRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest};
+use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest};
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
@@ -96,17 +96,23 @@ impl Platform {
                 let graph = self.graph_of(&plan).await?;
                 self.enqueue(&plan, &graph, key).await
             }
-            ApplyRequest::Deploy(request) => {
-                let (answer, graph) = self.deploy_plan(request).await?;
-                if let Some(same) = answer.running {
-                    return self.operation(same).await;
-                }
-                if answer.noop {
-                    return self.last_success(&answer).await;
-                }
-                self.enqueue(&answer.plan, &graph, key).await
-            }
+            // Whoever deploys the same at the same time may be faster; then theirs is the answer.
+            ApplyRequest::Deploy(request) => match self.deploy_once(request, key).await {
+                Err(refusal) if matches!(refusal.code(), "FH0901" | "FH0902") => self.deploy_once(request, key).await,
+                answer => answer,
+            },
         }
+    }
+
+    async fn deploy_once(&self, request: &DeployRequest, key: Option<&str>) -> Answer<Operation> {
+        let (answer, graph) = self.deploy_plan(request).await?;
+        if let Some(same) = answer.running {
+            return self.operation(same).await;
+        }
+        if answer.noop {
+            return self.last_success(&answer).await;
+        }
+        self.enqueue(&answer.plan, &graph, key).await
     }
 
     async fn kept_plan(&self, id: Uuid) -> Answer<Plan> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
 use freehold_check::Diagnostic;
+use freehold_engine::OperationId;
 use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_provider_postgres::PostgresProvider;
@@ -18,6 +19,15 @@ use super::runtime::TargetRuntime;
 use super::subject::{Subject, empty_request};
 use super::{Platform, failures, store_refusal};
 use crate::refusal::{Answer, Refusal};
+
+/// How often a deploy is planned while others keep changing the stack. Then what was made last is the answer; applied, it is refused
+/// as outdated.
+const PLANNING_TRIES: u32 = 5;
+
+/// What a plan of a stack is true for: which one it is, how often it was changed, and by what it is being changed.
+fn standing(stack: &Stack) -> (StackId, u64, Option<OperationId>) {
+    (stack.id, stack.generation, stack.operation)
+}
 
 /// What a plan is made from.
 struct Draft<'a> {
@@ -42,9 +52,25 @@ impl Platform {
 
     /// The same, with the graph that it leads to.
     pub(crate) async fn deploy_plan(&self, request: &DeployRequest) -> Answer<(PlanAnswer, Graph)> {
-        let subject = self.subject(request).await?;
-        self.check_request(&subject)?;
-        self.plan_subject(subject, Purpose::Deploy).await
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let subject = self.subject(request).await?;
+            let (tenant, key) = (subject.tenant, subject.request.key.clone());
+            let before = subject.stack.as_ref().map(standing);
+            let answer = async {
+                self.check_request(&subject)?;
+                self.plan_subject(subject, Purpose::Deploy).await
+            };
+            let answer = answer.await;
+            // Made from a stack that another deploy has changed or first made meanwhile, the plan, or the reason why there is none,
+            // may be about things that this stack didn't own yet.
+            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+            let after = tx.stack(&key).await.map_err(store_refusal)?;
+            if tries == PLANNING_TRIES || before == after.as_ref().map(standing) {
+                return answer;
+            }
+        }
     }
 
     /// The plan of a rollback, a repair or a destroy.
