@@ -63,7 +63,7 @@ fn tier(app: &App, request: &Request) -> Option<Diagnostic> {
             let message = format!("the tenant {} needs a tier, for {} has some", stack.name, app.name.value);
             Some(
                 Diagnostic::error(Code::TierRequired, message)
-                    .help(format!("say --tier with one of {}", listed(&app.tiers))),
+                    .help(format!("say which with --tier: {}", listed(&app.tiers))),
             )
         }
         _ => None,

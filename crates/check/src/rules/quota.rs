@@ -232,10 +232,12 @@ impl<'a> Demand<'a> {
         let raise = format!("raise {} to {}", self.resource.key, self.resource.written(enough));
         let mut found = if running > quota.value {
             let message = format!("the tier {tier} allows {} than the app needs", self.resource.less);
-            Diagnostic::error(Code::QuotaTooSmall, message)
+            let mut found = Diagnostic::error(Code::QuotaTooSmall, message)
                 .at(quota.span, format!("{name} needs {} while running", show(running)))
                 .note(self.arithmetic(|pods| pods.copies, running))
-                .help(format!("{raise}, or give the services less"))
+                .help(format!("{raise}, or give the services less"));
+            found.notes.extend(self.also(running, peak, enough));
+            found
         } else if peak > quota.value {
             let rolling = if self.surge() >= self.once() { "rolling " } else { "" };
             let label = format!("{name} needs {} while running, {} during an update", show(running), show(peak));
@@ -258,6 +260,15 @@ impl<'a> Demand<'a> {
         // Right behind the arithmetic.
         found.notes.splice(1..1, self.services.iter().filter_map(|pods| pods.pod.explained(pods.service, show)));
         Some(found)
+    }
+
+    /// What it needs at other times, up to the figure that the help names.
+    fn also(&self, running: u64, peak: u64, enough: u64) -> Option<String> {
+        let show = self.resource.show;
+        let update = (peak > running).then(|| format!("{} during an update", show(peak)));
+        let scaled = (enough > peak).then(|| format!("{} with the autoscaler at its most", show(enough)));
+        let times: Vec<String> = update.into_iter().chain(scaled).collect();
+        (!times.is_empty()).then(|| format!("it needs {}", times.join(", ")))
     }
 
     /// `2 × 500m + 350m of digest = 1350m`.
