@@ -24,8 +24,7 @@ class BareLoop:
 
     def __init__(self, cluster, objects):
         self.cluster, self.objects = cluster, objects
-        self.seconds = self.settling = 0.0
-        self.apps = 0
+        self.seconds = 0.0
 
     def apply(self, names):
         apps = copies(self.objects, [f"b{name}" for name in names], self.OWNER)
@@ -33,21 +32,6 @@ class BareLoop:
         result = json.loads(self.cluster.call(os.environ["FREEHOLD_BARE_LOOP"], self.cluster.kubeconfig, stdin=lines))
         # Without the start of its process.
         self.seconds += result["namespaces_seconds"] + result["dry_run_seconds"] + result["apply_seconds"]
-        self.apps += len(names)
-
-    def settle(self):
-        """Until all its Deployments are there, so that their Pods don't get into the way of the other side."""
-        begin = time.monotonic()
-        selector = f"app.kubernetes.io/managed-by={self.OWNER}"
-        template = "{range .items[*]}{.status.availableReplicas}{' '}{end}"
-        while True:
-            told = self.cluster.kubectl(
-                "get", "deployments", "--all-namespaces", "--selector", selector, "--output", f"jsonpath={template}"
-            )
-            if len(told.split()) >= self.apps:
-                break
-            time.sleep(0.2)
-        self.settling += time.monotonic() - begin
 
 
 def kubectl(cluster, objects, count):
@@ -55,15 +39,37 @@ def kubectl(cluster, objects, count):
 
     The namespaces are made before, which isn't counted: diff can't do without them.
     """
-    apps = copies(objects, [f"k{number:04}" for number in range(count)], "kubectl")
-    spaces = [body for app in apps for body in app if body["kind"] == "Namespace"]
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifests.as_list(spaces))
+    apps = in_namespaces(cluster, objects, "k", count)
     whole = pathlib.Path(cluster.folder.name, "kubectl.json")
     whole.write_text(manifests.as_list([body for app in apps for body in app]), encoding="utf-8")
+    return count * len(objects) / diff_and_apply(cluster, [whole])
+
+
+def kubectl_each(cluster, objects, count):
+    """The same, with a file and two calls for each app, one after another, as a pipeline for each app would do it."""
+    apps = in_namespaces(cluster, objects, "l", count)
+    files = []
+    for number, app in enumerate(apps):
+        files.append(pathlib.Path(cluster.folder.name, f"kubectl-{number}.json"))
+        files[-1].write_text(manifests.as_list(app), encoding="utf-8")
+    return count * len(objects) / diff_and_apply(cluster, files)
+
+
+def in_namespaces(cluster, objects, prefix, count):
+    """The manifests of so many apps, whose namespaces are there."""
+    apps = copies(objects, [f"{prefix}{number:04}" for number in range(count)], "kubectl")
+    spaces = [body for app in apps for body in app if body["kind"] == "Namespace"]
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifests.as_list(spaces))
+    return apps
+
+
+def diff_and_apply(cluster, files):
+    """Seconds."""
     begin = time.monotonic()
-    cluster.kubectl("diff", "--server-side", "-f", whole, codes=(0, 1))
-    cluster.kubectl("apply", "--server-side", "-f", whole)
-    return count * len(objects) / (time.monotonic() - begin)
+    for file in files:
+        cluster.kubectl("diff", "--server-side", "-f", file, codes=(0, 1))
+        cluster.kubectl("apply", "--server-side", "-f", file)
+    return time.monotonic() - begin
 
 
 def helm(cluster, objects, count):
