@@ -207,7 +207,9 @@ fn an_autoscaler_goes_before_the_deployment_is_changed_and_after_the_jobs() {
     plan.changes.insert(web.clone(), change(&web, ResourceType::Deployment, Action::Update, database));
     let kind = ResourceType::HorizontalPodAutoscaler;
     plan.changes.insert(scaler.clone(), change(&scaler, kind, Action::Delete, [web.clone()].into()));
-    plan.runs.values_mut().for_each(|run| drop(run.before.insert(web.clone())));
+    for run in plan.runs.values_mut() {
+        run.before.insert(web.clone());
+    }
     let steps = steps(&plan);
     let gone = StepId::new(Verb::Delete, &scaler);
     assert!(steps[&StepId::new(Verb::Update, &web)].depends_on.contains(&gone));

@@ -54,7 +54,8 @@ async fn a_moved_tag_of_a_sidecar_is_a_change_that_is_named_and_a_rollback_runs_
     let plan = replica.client.plan(&tenant("acme", &definition, None)).await.unwrap();
     let second = beside(&plan);
     assert!(!plan.noop && second != first);
-    let changed: Vec<_> = plan.plan.changes.values().flat_map(|change| &change.fields).map(|field| &field.path).collect();
+    let changed: Vec<_> =
+        plan.plan.changes.values().flat_map(|change| &change.fields).map(|field| &field.path).collect();
     assert_eq!(changed, ["spec.template.spec.initContainers[proxy].image"]);
     carry_out(&replica, &plan).await;
     assert_eq!(runs().trim(), second);

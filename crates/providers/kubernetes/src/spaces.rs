@@ -113,7 +113,10 @@ mod tests {
         assert!(!spaces.is_absent("acme") && spaces.is_empty_at(&web) && spaces.is_empty_at(&job));
         spaces.note_sent(&web);
         assert!(!spaces.is_empty_at(&web) && spaces.is_empty_at(&job));
-        assert!(!spaces.is_empty_at(&Place::of(NAMESPACE, "acme")) && !spaces.is_empty_at(&Place::of(DEPLOYMENT, "other/job")));
+        assert!(
+            !spaces.is_empty_at(&Place::of(NAMESPACE, "acme"))
+                && !spaces.is_empty_at(&Place::of(DEPLOYMENT, "other/job"))
+        );
         tokio::time::advance(NEWNESS_HOLDS).await;
         assert!(!spaces.is_empty_at(&job));
     }
