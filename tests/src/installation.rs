@@ -30,7 +30,7 @@ pub struct Installation {
 fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test processes that follow one another have ports far apart.
-    let begin = 20_000 + u16::try_from(std::process::id() % 200)? * 60;
+    let begin = 20_000 + u16::try_from(std::process::id() % 160)? * 60;
     loop {
         let port = begin + NEXT.fetch_add(1, Ordering::Relaxed);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -19,7 +19,13 @@ pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
         })?,
         None => std::env::var(VARIABLE).unwrap_or_default(),
     };
-    Ok(Some(url.trim().to_owned()).filter(|url| !url.is_empty()))
+    let url = url.trim();
+    match file.filter(|_| url.is_empty()) {
+        Some(file) => {
+            Err(Failure::misuse(Code::BadRequest, format!("{} is empty, not the database's URL", file.display())))
+        }
+        None => Ok(Some(url.to_owned()).filter(|url| !url.is_empty())),
+    }
 }
 
 /// Whether there is a password in it.
@@ -33,9 +39,11 @@ pub(crate) fn loopback(url: &str) -> Option<String> {
     let authority = authority(url)?;
     let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
     let query = url.split_once('?').map_or("", |(_, query)| query);
+    // What is named in the query is used instead of what stands before it.
     let named = query.split('&').filter_map(|part| part.strip_prefix("host=").or(part.strip_prefix("hostaddr=")));
-    let hosts = named.chain(hosts.split(',').map(without_port)).filter(|host| !host.is_empty());
-    let mut hosts = hosts.peekable();
+    let named: Vec<&str> = named.filter(|host| !host.is_empty()).collect();
+    let hosts = if named.is_empty() { hosts.split(',').map(without_port).collect() } else { named };
+    let mut hosts = hosts.into_iter().filter(|host| !host.is_empty()).peekable();
     if hosts.peek().is_none() {
         return Some("a socket of its own machine".to_owned());
     }

@@ -116,7 +116,7 @@ async fn an_image_for_other_machines_is_an_error_that_says_what_it_has() {
         let error = as_nobody().resolve(&reference, &linux(&["amd64", "arm64"])).await.unwrap_err();
         assert_eq!(error.code(), "FH0608");
         assert!(error.to_string().contains("isn't made for linux/amd64: it has linux/arm64"), "{error}");
-        assert!(error.help().contains("--platform linux/amd64 --push"), "{}", error.help());
+        assert!(error.help().contains("--platform linux/amd64,linux/arm64 --push"), "{}", error.help());
         let RegistryError::NotForPlatform { has: found, missing, .. } = error else { panic!("{error:?}") };
         assert_eq!((found, missing), (linux(&has), linux(&["amd64"])));
     }

@@ -95,6 +95,9 @@ fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<Strin
     let which = format!("--{} {} --app {}{target}", stack.kind, stack.name, stack.app);
     let goes_on = match operation.purpose.split_once(" to ") {
         Some((_, to)) => format!("`freehold rollback {to} {which}` carries on from here"),
+        None if operation.purpose == "destroy" => {
+            format!("`freehold destroy {which}` carries on from here, with --no-dump if it was begun so")
+        }
         None => format!("`freehold {} {which}` carries on from here", operation.purpose),
     };
     let mut lines = Vec::new();

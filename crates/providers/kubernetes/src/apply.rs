@@ -15,12 +15,12 @@ use crate::cluster::Cluster;
 use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
 use crate::mark;
-use crate::object::{NAMESPACE, Place};
+use crate::object::Place;
 use crate::observe;
 use crate::preview;
 use crate::render::{self, Texts};
 use crate::replicas;
-use crate::request::{MANAGER, Request};
+use crate::request::{MANAGER, RUNS, Request};
 
 /// Controllers write to objects all the time: how often a look is repeated when one was quicker.
 pub(crate) const LOOKS: u32 = 20;
@@ -112,9 +112,6 @@ async fn create(
         Err(error) => return Err(error.into()),
     };
     if answer.is_created() {
-        if place.kind == NAMESPACE {
-            cluster.spaces().note_made(&place.name);
-        }
         return Ok(performed(&answer.body));
     }
     let others = others(&answer.body);
@@ -147,7 +144,7 @@ fn others(object: &Json) -> Vec<String> {
     let entries = object.pointer("/metadata/managedFields").and_then(Json::as_array).into_iter().flatten();
     let own = entries.filter(|entry| entry.get("subresource").is_none());
     let names = own.filter_map(|entry| entry.get("manager")?.as_str());
-    names.filter(|name| *name != MANAGER).map(str::to_owned).collect()
+    names.filter(|name| ![MANAGER, replicas::KEEPER, RUNS].contains(name)).map(str::to_owned).collect()
 }
 
 /// Whether what is there may be changed.

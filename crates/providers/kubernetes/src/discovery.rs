@@ -1,5 +1,6 @@
 //! What kinds of objects an API server has, also those that Freehold doesn't know, and lists of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -9,17 +10,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::request::METADATA;
 
 /// How often, and after how long, a collection is asked for again whose server has too much to do.
 const MOST_WHILE_BUSY: u32 = 30;
 const WHILE_BUSY: Duration = Duration::from_secs(1);
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// What there is.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    /// The collections that can be listed, each in its group's preferred version.
+    /// The collections that can be listed, each in the version that its group prefers of those that have it.
     pub(crate) collections: Vec<Collection>,
     /// The versions of groups whose own server doesn't answer: `v1beta1.metrics.k8s.io`.
     pub(crate) silent: Vec<String>,
@@ -101,6 +102,9 @@ impl Collection {
                 Err(No::Status(503, why)) => return Err(Unlisted::Silent(why)),
                 Err(no) => return Err(Unlisted::Failed(no.listing(&path))),
             };
+            if !list.text("/kind").ends_with("List") {
+                return Err(Unlisted::Failed(No::Answer("not a list".to_owned()).listing(&path)));
+            }
             found.extend_from_slice(list.items("/items"));
             list.text("/metadata/continue").clone_into(&mut next);
             if next.is_empty() {
@@ -128,7 +132,8 @@ pub(crate) async fn kinds(cluster: &Cluster, deadline: Instant) -> Result<Kinds,
     let mut kinds = Kinds::default();
     for root in ["/api", "/apis"] {
         match ask(cluster, root, DISCOVERY, deadline).await {
-            Ok(answer) => kinds.read(&answer),
+            Ok(answer) if answer.text("/kind") == "APIGroupDiscoveryList" => kinds.read(&answer),
+            Ok(_) => return Err(No::Answer("not the kinds that there are".to_owned()).listing(root)),
             Err(No::Status(403, _)) => kinds.hidden = true,
             Err(no) => return Err(no.listing(root)),
         }
@@ -142,26 +147,28 @@ impl Kinds {
             let name = group.text("/metadata/name");
             let stale = group.items("/versions").iter().filter(|version| version.text("/freshness") == "Stale");
             self.silent.extend(stale.map(|version| of_group(version.text("/version"), name)));
-            let Some(version) = group.items("/versions").first() else { continue };
-            let root = match name {
-                "" => format!("/api/{}", version.text("/version")),
-                name => format!("/apis/{name}/{}", version.text("/version")),
-            };
-            for resource in version.items("/resources") {
-                let may = |verb: &str| resource.items("/verbs").iter().any(|known| known.as_str() == Some(verb));
-                if may("list") {
-                    self.collections.push(Collection {
-                        root: root.clone(),
-                        group: name.to_owned(),
-                        plural: resource.text("/resource").to_owned(),
-                        kind: resource.text("/responseKind/kind").to_owned(),
-                        namespaced: resource.text("/scope") == "Namespaced",
-                        can_be_deleted: may("delete") || may("deletecollection"),
-                    });
-                }
+            let mut known = BTreeSet::new();
+            for version in group.items("/versions") {
+                let of_version = version.items("/resources").iter();
+                let new: Vec<&Json> = of_version.filter(|resource| known.insert(resource.text("/resource"))).collect();
+                self.collections.extend(new.into_iter().filter_map(|resource| collection(name, version, resource)));
             }
         }
     }
+}
+
+/// `None` for what can't be listed.
+fn collection(group: &str, version: &Json, resource: &Json) -> Option<Collection> {
+    let may = |verb: &str| resource.items("/verbs").iter().any(|known| known.as_str() == Some(verb));
+    let version = version.text("/version");
+    may("list").then(|| Collection {
+        root: if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") },
+        group: group.to_owned(),
+        plural: resource.text("/resource").to_owned(),
+        kind: resource.text("/responseKind/kind").to_owned(),
+        namespaced: resource.text("/scope") == "Namespaced",
+        can_be_deleted: may("delete") || may("deletecollection"),
+    })
 }
 
 /// Not an answer that can be used.
@@ -214,7 +221,8 @@ mod tests {
                 [nodes, resource("bindings", "Binding", "Namespaced", &["create"])]}]},
             {"metadata": {"name": "example.org"}, "versions": [
                 {"version": "v2", "freshness": "Current", "resources": [widgets]},
-                {"version": "v1", "freshness": "Current", "resources": [widgets]},
+                {"version": "v1", "freshness": "Current", "resources":
+                    [widgets, resource("levers", "Lever", "Namespaced", &["list", "delete"])]},
             ]},
             {"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]},
         ]}));
@@ -223,8 +231,11 @@ mod tests {
             format!("{root} {} {} {namespaced} {can_be_deleted}", collection.resource(), collection.word())
         };
         let told: Vec<String> = kinds.collections.iter().map(told).collect();
-        let expected =
-            ["/api/v1 nodes node false true", "/apis/example.org/v2 widgets.example.org widget.example.org true true"];
+        let expected = [
+            "/api/v1 nodes node false true",
+            "/apis/example.org/v2 widgets.example.org widget.example.org true true",
+            "/apis/example.org/v1 levers.example.org lever.example.org true true",
+        ];
         assert_eq!(told, expected);
         assert_eq!(kinds.silent, ["v1beta1.metrics.k8s.io"]);
     }

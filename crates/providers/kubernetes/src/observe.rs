@@ -9,7 +9,7 @@ use crate::beside;
 use crate::body;
 use crate::cluster::Cluster;
 use crate::mark;
-use crate::object::{self, Place};
+use crate::object::{self, NAMESPACE, Place};
 
 /// Where a resource's object is.
 pub(crate) fn place(id: &ResourceId, kind: ResourceType, identity: &str) -> Result<Place, ProviderError> {
@@ -25,13 +25,15 @@ pub(crate) async fn observe(
     deadline: Instant,
 ) -> Result<Option<Observation>, ProviderError> {
     let place = place(&lookup.id, lookup.kind, &lookup.identity)?;
-    if cluster.spaces().is_empty_at(&place) {
+    if place.namespace.as_ref().is_some_and(|namespace| cluster.spaces().is_absent(namespace)) {
         return Ok(None);
     }
     let asked = Instant::now();
     let object = cluster.look(&place, deadline).await?;
-    if object.is_none() && lookup.kind == ResourceType::Namespace {
-        cluster.spaces().note_absent(&place.name);
+    match &object {
+        Some(_) => cluster.spaces().note_present(&place),
+        None if place.kind == NAMESPACE => cluster.spaces().note_absent(&place.name, asked),
+        None => {}
     }
     let observation = object.as_ref().map(|object| Observation {
         object: mark::uid(object).to_owned(),

@@ -96,13 +96,14 @@ impl<'a> Trial<'a> {
         let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.spaces().is_absent(namespace));
         if known {
             let request = Request::apply(&self.place, &manifest, false).dry_run();
+            let asked = Instant::now();
             match self.cluster.send(&request, self.deadline).await {
                 Ok(answer) if answer.is_created() => return Ok(self.made(&answer.body)),
                 Ok(_) => return Err(ProviderError::retryable(format!("{} was made while the plan was", self.place))),
                 Err(error) => match error.reason() {
                     Some(Reason::NamespaceAbsent) => {
                         if let Some(namespace) = &self.place.namespace {
-                            self.cluster.spaces().note_absent(namespace);
+                            self.cluster.spaces().note_absent(namespace, asked);
                         }
                     }
                     // Dry runs don't add up: whether the quota is enough is for the plan to say.

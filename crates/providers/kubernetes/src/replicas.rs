@@ -37,9 +37,11 @@ pub(crate) const PATH: &str = "spec.replicas";
 const POINTER: &str = "/spec/replicas";
 const STEPS: [&str; 2] = ["spec", "replicas"];
 
-/// Whether a manifest leaves the number out, which we have managed so far.
+/// Whether a manifest leaves the number out, which we have managed so far. No Pods are nothing to keep: given up, they become the
+/// one from which an autoscaler goes on, which it wouldn't from none.
 pub(crate) fn is_given_up(place: &Place, live: &Json, manifest: &Json) -> bool {
-    place.kind == DEPLOYMENT && manifest.pointer(POINTER).is_none() && Projection::of(live).owns(&STEPS)
+    let has_pods = live.number(POINTER) != 0;
+    place.kind == DEPLOYMENT && manifest.pointer(POINTER).is_none() && has_pods && Projection::of(live).owns(&STEPS)
 }
 
 /// The same manifest with the number that is there: what will have come of both requests, but for the managers.

@@ -215,7 +215,6 @@ impl Cluster {
     pub(crate) async fn last_look(&self, place: &Place, deadline: Instant) -> Result<Option<Json>, ClusterError> {
         match self.looks().take(place) {
             Some(seen) => Ok(seen),
-            None if self.spaces().is_empty_at(place) => Ok(None),
             None => self.look(place, deadline).await,
         }
     }
@@ -261,7 +260,7 @@ impl Cluster {
     /// The API server says no or nothing.
     pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, ClusterError> {
         if request.changes {
-            self.spaces().note_sent(&request.place);
+            self.spaces().note_present(&request.place);
         }
         let mut tries = 0;
         loop {

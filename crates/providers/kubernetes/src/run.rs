@@ -175,7 +175,7 @@ impl<'a> RunOnce<'a> {
             let is_over = |job: &&Json| {
                 let ended = ["Complete", "Failed"].into_iter().filter_map(|kind| job.condition(kind));
                 job.text("/metadata/name") == self.place.name
-                    || job.flag("/spec/suspend")
+                    || (job.flag("/spec/suspend") && job.number("/status/active") == 0)
                     || ended.into_iter().any(Condition::is_true)
             };
             let Some(other) = jobs.iter().find(|job| !is_over(job)) else { return Ok(()) };

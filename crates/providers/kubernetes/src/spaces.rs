@@ -1,11 +1,7 @@
-//! Namespaces whose content is known without a question.
-//!
-//! A plan of a new stack looks at twenty objects in a namespace that isn't there, and its steps at twenty in one that was made a second
-//! ago. In both there is nothing at a place to which this process has sent nothing. What is known so holds for a short time, and only
-//! saves looks: an object that somebody else made in between answers its creation with `200` instead of `201`, and the step stops.
+//! Namespaces that were not there a moment ago, which spares the plan of a new stack twenty useless questions.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,73 +10,55 @@ use crate::object::{NAMESPACE, Place};
 
 /// How long "it isn't there" holds: a plan's other questions.
 const ABSENCE_HOLDS: Duration = Duration::from_secs(2);
-/// How long "it has what we have put into it" holds: the steps after the one that made it.
-const NEWNESS_HOLDS: Duration = Duration::from_secs(20);
+/// How long is known that a question is older than what was found or sent since. Longer than any question takes.
+const KNOWN: Duration = Duration::from_secs(120);
 
 /// What is known of one cluster's namespaces.
 #[derive(Debug, Default)]
 pub(crate) struct Spaces(Mutex<BTreeMap<String, Space>>);
 
-#[derive(Debug)]
-struct Space {
-    at: Instant,
-    /// In one that we made: the paths to which something was sent since. `None` for one that isn't there.
-    sent: Option<BTreeSet<String>>,
+#[derive(Debug, Clone, Copy)]
+enum Space {
+    /// It wasn't there, said the answer to a question that was asked then.
+    Absent(Instant),
+    /// It was there then, or something was sent to it.
+    Present(Instant),
 }
 
 impl Space {
-    fn holds(&self) -> bool {
-        self.at.elapsed() < if self.sent.is_none() { ABSENCE_HOLDS } else { NEWNESS_HOLDS }
+    const fn at(self) -> Instant {
+        let (Self::Absent(at) | Self::Present(at)) = self;
+        at
     }
 }
 
 impl Spaces {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Space>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self, namespace: &str, space: Space) {
+        let mut spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.retain(|_, known| known.at().elapsed() < KNOWN);
+        let known = spaces.get(namespace).map(|known| known.at());
+        if known.is_none_or(|known| known <= space.at()) {
+            spaces.insert(namespace.to_owned(), space);
+        }
     }
 
-    fn note(&self, namespace: &str, sent: Option<BTreeSet<String>>) {
-        let mut spaces = self.lock();
-        spaces.retain(|_, space| space.holds());
-        spaces.insert(namespace.to_owned(), Space { at: Instant::now(), sent });
+    /// A namespace was found not to be there; `asked` is before the question.
+    pub(crate) fn note_absent(&self, namespace: &str, asked: Instant) {
+        self.note(namespace, Space::Absent(asked));
     }
 
-    /// A namespace was found not to be there.
-    pub(crate) fn note_absent(&self, namespace: &str) {
-        self.note(namespace, None);
-    }
-
-    /// A namespace was made by us, and was not there before.
-    pub(crate) fn note_made(&self, namespace: &str) {
-        self.note(namespace, Some(BTreeSet::new()));
-    }
-
-    /// A change of a place is about to be sent.
-    pub(crate) fn note_sent(&self, place: &Place) {
-        let mut spaces = self.lock();
-        if place.kind == NAMESPACE {
-            spaces.remove(&place.name);
-        } else if let Some(namespace) = &place.namespace
-            && let Some(space) = spaces.get_mut(namespace)
-        {
-            match &mut space.sent {
-                Some(sent) => drop(sent.insert(place.path())),
-                None => drop(spaces.remove(namespace)),
-            }
+    /// Something was found at a place, or is about to be sent there.
+    pub(crate) fn note_present(&self, place: &Place) {
+        let namespace = if place.kind == NAMESPACE { Some(&place.name) } else { place.namespace.as_ref() };
+        if let Some(namespace) = namespace {
+            self.note(namespace, Space::Present(Instant::now()));
         }
     }
 
     /// Whether a namespace was not there a moment ago.
     pub(crate) fn is_absent(&self, namespace: &str) -> bool {
-        self.lock().get(namespace).is_some_and(|space| space.sent.is_none() && space.holds())
-    }
-
-    /// Whether there is nothing at a place, its namespace being known.
-    pub(crate) fn is_empty_at(&self, place: &Place) -> bool {
-        let Some(namespace) = place.namespace.as_ref() else { return false };
-        let spaces = self.lock();
-        let known = spaces.get(namespace).filter(|space| space.holds());
-        known.is_some_and(|space| space.sent.as_ref().is_none_or(|sent| !sent.contains(&place.path())))
+        let spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(spaces.get(namespace), Some(Space::Absent(at)) if at.elapsed() < ABSENCE_HOLDS)
     }
 }
 
@@ -90,34 +68,30 @@ mod tests {
     use crate::object::DEPLOYMENT;
 
     #[tokio::test(start_paused = true)]
-    async fn an_absent_namespace_is_empty_for_a_moment_or_until_something_is_sent_there() {
-        let (spaces, web) = (Spaces::default(), Place::of(DEPLOYMENT, "acme/web"));
-        assert!(!spaces.is_empty_at(&web), "nobody has looked");
-        spaces.note_absent("acme");
-        assert!(spaces.is_absent("acme") && spaces.is_empty_at(&web));
-        spaces.note_sent(&web);
-        assert!(!spaces.is_absent("acme") && !spaces.is_empty_at(&web));
-        spaces.note_absent("acme");
-        spaces.note_sent(&Place::of(NAMESPACE, "acme"));
-        assert!(!spaces.is_absent("acme") && !spaces.is_empty_at(&web));
-        spaces.note_absent("acme");
+    async fn an_absence_holds_for_a_moment_or_until_something_is_found_or_sent_there() {
+        let spaces = Spaces::default();
+        assert!(!spaces.is_absent("acme"), "nobody has looked");
+        for there in [Place::of(DEPLOYMENT, "acme/web"), Place::of(NAMESPACE, "acme")] {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            spaces.note_absent("acme", Instant::now());
+            assert!(spaces.is_absent("acme") && !spaces.is_absent("other"));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            spaces.note_present(&there);
+            assert!(!spaces.is_absent("acme"));
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        spaces.note_absent("acme", Instant::now());
         tokio::time::advance(ABSENCE_HOLDS).await;
-        assert!(!spaces.is_absent("acme") && !spaces.is_empty_at(&web));
+        assert!(!spaces.is_absent("acme"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_a_namespace_of_ours_there_is_nothing_where_nothing_was_sent() {
-        let (spaces, web, job) =
-            (Spaces::default(), Place::of(DEPLOYMENT, "acme/web"), Place::of(DEPLOYMENT, "acme/job"));
-        spaces.note_made("acme");
-        assert!(!spaces.is_absent("acme") && spaces.is_empty_at(&web) && spaces.is_empty_at(&job));
-        spaces.note_sent(&web);
-        assert!(!spaces.is_empty_at(&web) && spaces.is_empty_at(&job));
-        assert!(
-            !spaces.is_empty_at(&Place::of(NAMESPACE, "acme"))
-                && !spaces.is_empty_at(&Place::of(DEPLOYMENT, "other/job"))
-        );
-        tokio::time::advance(NEWNESS_HOLDS).await;
-        assert!(!spaces.is_empty_at(&job));
+    async fn a_late_answer_does_not_hide_what_was_sent_since_the_question() {
+        let spaces = Spaces::default();
+        let asked = Instant::now();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        spaces.note_present(&Place::of(NAMESPACE, "acme"));
+        spaces.note_absent("acme", asked);
+        assert!(!spaces.is_absent("acme"));
     }
 }

@@ -18,7 +18,7 @@ use crate::refusal::{Answer, Refusal};
 /// Below this much room on the data directory's disk, it is said, in bytes.
 const LITTLE_ROOM: u64 = 1 << 30;
 /// What to do about fields that others have added.
-const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done (`kubectl set env deployment/web DEBUG-`)";
+const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
 
 impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans

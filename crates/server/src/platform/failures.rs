@@ -119,15 +119,20 @@ pub(crate) fn not_permitted(messages: &BTreeSet<&str>) -> Refusal {
         .collect();
     Refusal::conflict(NOT_PERMITTED, format!("the cluster doesn't permit {user} what this takes:"))
         .lines(lines)
-        .help(format!("as an administrator of the cluster: `{} | kubectl apply -f -`", rbac_for(user)))
+        .help(granting(user))
 }
 
-/// The command that prints all permissions of a service account.
-fn rbac_for(user: &str) -> String {
-    let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    match account {
-        None | Some(("freehold", "freehold")) => "freehold target rbac".to_owned(),
-        Some((namespace, name)) => format!("freehold target rbac --namespace {namespace} --service-account {name}"),
+/// How an administrator grants all that is needed.
+fn granting(user: &str) -> String {
+    let apply = |options: &str| {
+        format!("as an administrator of the cluster: `freehold target rbac{options} | kubectl apply -f -`")
+    };
+    match user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':')) {
+        Some(("freehold", "freehold")) => apply(""),
+        Some((namespace, name)) => apply(&format!(" --namespace {namespace} --service-account {name}")),
+        None => format!(
+            "`freehold target rbac` prints the permissions for a service account: give the target its token, or bind them to {user}"
+        ),
     }
 }
 

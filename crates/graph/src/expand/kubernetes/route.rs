@@ -50,7 +50,8 @@ impl Cluster<'_> {
         };
         let rules: Vec<Json> = route.paths.iter().flat_map(|rule| self.rules(service, rule)).collect();
         // Which rule a request follows doesn't depend on the HTTPRoute that it stands in: the longest path wins among all of a host,
-        // then the one with a method. The last comes first, so that a rule that moves on is there before it is taken away.
+        // then the one with a method. The last comes first, so that a rule that moves on, as the route grows, is there before it is taken
+        // away; one that moves up as it shrinks is away for a moment.
         for (before, rules) in rules.chunks(RULES).enumerate().rev() {
             let number = before + 1;
             let called = if before == 0 { name.to_string() } else { names::part(name.as_str(), &number.to_string()) };
