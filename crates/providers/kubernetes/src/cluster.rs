@@ -47,6 +47,8 @@ pub struct Cluster {
     identity: String,
     version: String,
     limit: Limit,
+    /// We are a Pod of it.
+    in_it: bool,
     /// When it was last seen to be the same cluster.
     sure: Mutex<Instant>,
     /// When a connection was last lost.
@@ -89,6 +91,7 @@ impl Cluster {
             identity,
             version,
             limit,
+            in_it: matches!(access, Access::InCluster),
             sure,
             lost: Mutex::default(),
             spaces: Spaces::default(),
@@ -123,6 +126,11 @@ impl Cluster {
 
     pub(crate) fn limit(&self) -> &Limit {
         &self.limit
+    }
+
+    /// Whether we are a Pod of it, with a token that ends with the Pod.
+    pub(crate) const fn is_in_it(&self) -> bool {
+        self.in_it
     }
 
     pub(crate) const fn spaces(&self) -> &Spaces {

@@ -273,7 +273,9 @@ impl Cluster {
                 Attempt::Answered(_) => (None, 0),
                 Attempt::Refused(refusal) if refusal.status.code == 429 => (refusal.after, TRIES_WHILE_BUSY),
                 Attempt::Refused(refusal) if may_pass(refusal) => (refusal.after, TRIES),
-                Attempt::Refused(refusal) if self.is_early(refusal) => (None, TRIES_WHILE_BUSY),
+                Attempt::Refused(refusal) if self.is_early(refusal) || self.is_leaving(refusal) => {
+                    (None, TRIES_WHILE_BUSY)
+                }
                 Attempt::Refused(_) => (None, 0),
                 Attempt::Lost { sent, .. } if *sent && request.changes => (None, 0),
                 Attempt::Lost { .. } => (None, TRIES),
@@ -289,6 +291,11 @@ impl Cluster {
     /// Forbidden by an API server that has just started. It has done nothing.
     fn is_early(&self, refusal: &Refusal) -> bool {
         matches!(refusal.reason(), Reason::NotPermitted(_)) && self.may_be_starting()
+    }
+
+    /// The token of a Pod ends with it, a moment before its processes do. What this one would call a failure, another replica goes on with.
+    fn is_leaving(&self, refusal: &Refusal) -> bool {
+        self.is_in_it() && refusal.status.code == 401
     }
 
     fn outcome(&self, request: &Request, attempt: Attempt) -> Result<Answer, ClusterError> {

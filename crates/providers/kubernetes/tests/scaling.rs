@@ -159,3 +159,12 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     assert!(words.contains("spec.replicas is managed by kube-controller-manager"), "{words}");
     assert_eq!(stage.live(&web(&stage, None))["spec"]["replicas"], 6);
 }
+
+#[tokio::test]
+async fn an_autoscaler_begins_with_one_pod_where_there_was_none() {
+    let Some(stage) = Stage::settled("an_autoscaler_begins_with_one_pod").await else { return };
+    stage.deploy(&web(&stage, Some(0))).await;
+    let plan = stage.deploy(&web(&stage, None)).await;
+    assert_eq!(plan.preview.given_up, Vec::<String>::new(), "an autoscaler does nothing where there are no Pods");
+    assert_eq!(stage.live(&web(&stage, None))["spec"]["replicas"], 1);
+}
