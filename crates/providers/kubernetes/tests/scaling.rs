@@ -121,14 +121,20 @@ async fn dying_in_the_middle_of_a_handover_loses_no_pod() {
     // Nothing comes after the first of the two requests, which has arrived.
     let proxy = Proxy::start(stage.control.admin()).await;
     let cut = stage.as_user(&proxy.access());
-    cut.observe(&autoscaled).await.unwrap();
-    proxy.rule(|method, path| match (method, path.contains(KEEPER)) {
-        ("PATCH", true) => Fate::LoseAnswer,
-        _ => Fate::Pass,
-    });
-    let died = cut.apply(&autoscaled, &plan).await.unwrap_err();
-    assert!(matches!(died, ProviderError::Unknown { .. }), "{died:?}");
-    assert_eq!(proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count(), 1);
+    // What is lost may also be the answer that a controller was quicker, and that nothing was done.
+    for _ in 0..50 {
+        cut.observe(&autoscaled).await.unwrap();
+        proxy.rule(|method, path| match (method, path.contains(KEEPER)) {
+            ("PATCH", true) => Fate::LoseAnswer,
+            _ => Fate::Pass,
+        });
+        let died = cut.apply(&autoscaled, &plan).await.unwrap_err();
+        assert!(matches!(died, ProviderError::Unknown { .. }), "{died:?}");
+        assert_eq!(proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count(), 1);
+        if managers(&stage).len() == 2 {
+            break;
+        }
+    }
     let mut both = managers(&stage);
     both.sort();
     assert_eq!(both, ["freehold", KEEPER]);
