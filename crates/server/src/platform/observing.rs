@@ -7,6 +7,7 @@ use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
 use freehold_store::{SecretDigests, Stack, TenantId};
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use super::runtime::TargetRuntime;
@@ -16,13 +17,15 @@ use crate::refusal::{Answer, Refusal};
 /// How many observations are made at once for one plan.
 const OBSERVATIONS: usize = 16;
 
+/// A look at a resource through its provider.
+type Look<'a, T> = BoxFuture<'a, (ResourceId, ProviderName, Result<T, ProviderError>)>;
+
 /// What was seen of each resource.
 pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
 
 impl TargetRuntime {
     /// Looks at every one of these.
     pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Answer<Observed> {
-        // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
         // Namespaces first: where one isn't there, nothing in it has to be looked for.
         let (mut spaces, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
@@ -33,19 +36,7 @@ impl TargetRuntime {
             let look = async move { (id.clone(), name, provider.observe(stack, &lookup).await) }.boxed();
             if resource.kind == ResourceType::Namespace { spaces.push(look) } else { others.push(look) }
         }
-        let mut answers = Vec::new();
-        for looks in [spaces, others] {
-            answers.extend(stream::iter(looks).buffer_unordered(OBSERVATIONS).collect::<Vec<_>>().await);
-        }
-        let mut observed = BTreeMap::new();
-        let mut failures = BTreeMap::new();
-        for (id, provider, answer) in answers {
-            match answer {
-                Ok(found) => drop(observed.insert(id, found)),
-                Err(error) => drop(failures.insert(id, (provider, error))),
-            }
-        }
-        if failures.is_empty() { Ok(observed) } else { Err(together(failures)) }
+        seen([spaces, others]).await
     }
 
     fn no_provider(&self, id: &ResourceId) -> Refusal {
@@ -76,20 +67,11 @@ impl TargetRuntime {
         let trials = wanted.iter().map(|(resource, observed, desired, adopt)| {
             async move {
                 let proposal = Proposal { resource, desired, observed: *observed, adopt: *adopt };
-                (resource.id.clone(), provider.preview(stack, &proposal).await)
+                (resource.id.clone(), ProviderName::Kubernetes, provider.preview(stack, &proposal).await)
             }
             .boxed()
         });
-        let answers: Vec<_> = stream::iter(trials.collect::<Vec<_>>()).buffer_unordered(OBSERVATIONS).collect().await;
-        let mut previews = BTreeMap::new();
-        let mut failures = BTreeMap::new();
-        for (id, answer) in answers {
-            match answer {
-                Ok(preview) => drop(previews.insert(id, preview)),
-                Err(error) => drop(failures.insert(id, (ProviderName::Kubernetes, error))),
-            }
-        }
-        if failures.is_empty() { Ok(previews) } else { Err(together(failures)) }
+        seen([trials.collect()]).await
     }
 
     /// What people have to know beside a plan's deletions. One that can't be carried out is refused here, before anything is gone.
@@ -104,16 +86,24 @@ impl TargetRuntime {
             let look = async move { (change.id.clone(), name, provider.preview_deletion(plan.stack, &lookup).await) };
             looks.push(look.boxed());
         }
-        let answers: Vec<_> = stream::iter(looks).buffer_unordered(OBSERVATIONS).collect().await;
-        let (mut notes, mut failures) = (Vec::new(), BTreeMap::new());
-        for (id, provider, answer) in answers {
+        Ok(seen([looks]).await?.into_values().flatten().collect())
+    }
+}
+
+/// Carries out looks, one group after another; what each has seen, or all failures. They are boxed one by one: a stream of closures that
+/// borrow is beyond what the compiler can tell to be `Send`.
+async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Answer<BTreeMap<ResourceId, T>> {
+    let (mut seen, mut failures) = (BTreeMap::new(), BTreeMap::new());
+    for looks in groups {
+        let mut answers = stream::iter(looks).buffer_unordered(OBSERVATIONS);
+        while let Some((id, provider, answer)) = answers.next().await {
             match answer {
-                Ok(told) => notes.extend(told),
+                Ok(found) => drop(seen.insert(id, found)),
                 Err(error) => drop(failures.insert(id, (provider, error))),
             }
         }
-        if failures.is_empty() { Ok(notes) } else { Err(together(failures)) }
     }
+    if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
 }
 
 /// What is as it should be, down to who keeps which field, comes out as it is. What isn't ours is refused anyway.
