@@ -1,6 +1,6 @@
 //! Targets: kept with their credentials, seen by the operator only, and not removed from under a stack.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use freehold_engine::{Leases, Secrets};
 use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget};
@@ -22,29 +22,23 @@ fn prod() -> Name {
 }
 
 fn facts(domain: &str) -> Target {
+    let databases = ClusterDatabases::CloudNativePg { operator_namespace: "cnpg-system".to_owned() };
+    let bare = KubernetesTarget::bare(prod(), databases);
     Target::Kubernetes(Box::new(KubernetesTarget {
-        name: prod(),
         domain: domain.to_owned(),
         cluster: "7a0c".to_owned(),
         version: "v1.36.3".to_owned(),
         gateway: Gateway {
             namespace: "infra".to_owned(),
             name: "public".to_owned(),
-            listener: None,
             https: true,
             port: 443,
             data_plane_namespace: "infra".to_owned(),
             retries: true,
-            listener_sets: false,
+            ..bare.gateway
         },
-        databases: ClusterDatabases::CloudNativePg { operator_namespace: "cnpg-system".to_owned() },
-        issuer: None,
-        external_dns: false,
         registry_credentials: true,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-        platform: None,
+        ..bare
     }))
 }
 

@@ -1,7 +1,7 @@
 //! The rules that need a request.
 
 use freehold_check::{Code, request};
-use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, LocalTarget, PostgresServer};
+use freehold_graph::expand::{ClusterDatabases, KubernetesTarget, LocalTarget, PostgresServer};
 use freehold_graph::{Request, StackId, StackKey, StackKind, Target};
 
 const TIERS: &str = "[tier.free]\n[tier.pro]\n[stage.dev]\n[stage.production]\n";
@@ -14,32 +14,8 @@ fn here() -> Target {
 
 /// A cluster whose databases are pods.
 fn with_operator() -> Target {
-    let text = String::new;
-    let gateway = Gateway {
-        namespace: text(),
-        name: text(),
-        listener: None,
-        https: false,
-        port: 80,
-        data_plane_namespace: text(),
-        retries: false,
-        listener_sets: false,
-    };
-    Target::Kubernetes(Box::new(KubernetesTarget {
-        name: "prod".parse().unwrap(),
-        domain: text(),
-        cluster: text(),
-        version: text(),
-        gateway,
-        databases: ClusterDatabases::CloudNativePg { operator_namespace: text() },
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: Default::default(),
-        platform: None,
-    }))
+    let databases = ClusterDatabases::CloudNativePg { operator_namespace: String::new() };
+    Target::Kubernetes(Box::new(KubernetesTarget::bare("prod".parse().unwrap(), databases)))
 }
 
 fn asked(more: &str, kind: StackKind, name: &str, tier: Option<&str>) -> Vec<(Code, String)> {

@@ -131,6 +131,34 @@ pub struct KubernetesTarget {
 }
 
 impl KubernetesTarget {
+    /// A cluster of which nothing is known and that has nothing but what it must: one to fill in the rest of.
+    pub fn bare(name: Name, databases: ClusterDatabases) -> Self {
+        Self {
+            name,
+            domain: String::new(),
+            cluster: String::new(),
+            version: String::new(),
+            gateway: Gateway {
+                namespace: String::new(),
+                name: String::new(),
+                listener: None,
+                https: false,
+                port: 80,
+                data_plane_namespace: String::new(),
+                retries: false,
+                listener_sets: false,
+            },
+            databases,
+            issuer: None,
+            external_dns: false,
+            registry_credentials: false,
+            storage_class: None,
+            scratch_namespace: None,
+            architectures: BTreeSet::new(),
+            platform: None,
+        }
+    }
+
     /// The issuer, where each route has a listener with a certificate of its own.
     pub fn own_certificates(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|_| self.gateway.listener_sets)

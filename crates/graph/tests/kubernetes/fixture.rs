@@ -36,29 +36,19 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
 
 /// A cluster that has nothing but what it must.
 pub(crate) fn bare() -> KubernetesTarget {
+    let databases = ClusterDatabases::Server { server: server(), addresses: BTreeSet::new() };
+    let bare = KubernetesTarget::bare("prod".parse().unwrap(), databases);
     KubernetesTarget {
-        name: "prod".parse().unwrap(),
         domain: "apps.example.org".to_owned(),
         cluster: "5e4c8b1a-0000-4000-8000-000000000000".to_owned(),
         version: "v1.36.3".to_owned(),
         gateway: Gateway {
             namespace: "gateways".to_owned(),
             name: "public".to_owned(),
-            listener: None,
-            https: false,
-            port: 80,
             data_plane_namespace: "envoy".to_owned(),
-            retries: false,
-            listener_sets: false,
+            ..bare.gateway
         },
-        databases: ClusterDatabases::Server { server: server(), addresses: BTreeSet::new() },
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-        platform: None,
+        ..bare
     }
 }
 

@@ -13,28 +13,17 @@ pub(crate) fn server() -> ClusterDatabases {
 }
 
 pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {
+    let bare = KubernetesTarget::bare("prod".parse().unwrap(), server());
     KubernetesTarget {
-        name: "prod".parse().unwrap(),
         domain: "example.org".to_owned(),
         cluster: cluster.identity().to_owned(),
         version: cluster.version().to_owned(),
         gateway: Gateway {
             namespace: "gateways".to_owned(),
             name: "main".to_owned(),
-            listener: None,
-            https: false,
-            port: 80,
             data_plane_namespace: "gateways".to_owned(),
-            retries: false,
-            listener_sets: false,
+            ..bare.gateway
         },
-        databases: server(),
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-        platform: None,
+        ..bare
     }
 }

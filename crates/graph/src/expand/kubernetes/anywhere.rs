@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_spec::{App, Name};
 use uuid::Uuid;
 
-use crate::expand::{
-    ClusterDatabases, ExpandError, Gateway, KubernetesTarget, PostgresServer, Request, Target, expand,
-};
+use crate::expand::{ClusterDatabases, ExpandError, KubernetesTarget, PostgresServer, Request, Target, expand};
 use crate::stack::{StackId, StackKey, StackKind};
 
 /// Why an app can be on no cluster, as far as its definition alone says so.
@@ -27,28 +25,5 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
 
 fn barest(name: &Name) -> KubernetesTarget {
     let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
-    KubernetesTarget {
-        name: name.clone(),
-        domain: String::new(),
-        cluster: String::new(),
-        version: String::new(),
-        gateway: Gateway {
-            namespace: String::new(),
-            name: String::new(),
-            listener: None,
-            https: false,
-            port: 80,
-            data_plane_namespace: String::new(),
-            retries: false,
-            listener_sets: false,
-        },
-        databases: ClusterDatabases::Server { server, addresses: BTreeSet::new() },
-        issuer: None,
-        external_dns: false,
-        registry_credentials: false,
-        storage_class: None,
-        scratch_namespace: None,
-        architectures: BTreeSet::new(),
-        platform: None,
-    }
+    KubernetesTarget::bare(name.clone(), ClusterDatabases::Server { server, addresses: BTreeSet::new() })
 }
