@@ -35,7 +35,10 @@ impl Space {
 impl Spaces {
     fn note(&self, namespace: &str, space: Space) {
         let mut spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spaces.retain(|_, known| known.at().elapsed() < KNOWN);
+        // Not for everything that is found: plans look at thousands of objects, and new stacks are rare.
+        if matches!(space, Space::Absent(_)) {
+            spaces.retain(|_, known| known.at().elapsed() < KNOWN);
+        }
         let known = spaces.get(namespace).map(|known| known.at());
         if known.is_none_or(|known| known <= space.at()) {
             spaces.insert(namespace.to_owned(), space);
