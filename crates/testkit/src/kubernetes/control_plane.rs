@@ -224,16 +224,16 @@ impl ControlPlane {
         if !options.bare {
             let definitions = self.parts.share("definitions").display().to_string();
             self.kubectl(&["apply", "--server-side", "-f", &definitions])?;
-            self.kubectl(&[
-                "wait",
-                "--for=condition=Established",
-                "customresourcedefinitions",
-                "--all",
-                "--timeout=300s",
-            ])?;
+            self.wait_for_definitions()?;
         }
         self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s"])?;
         self.wait_for_service_account()
+    }
+
+    /// Before that, their kinds are unknown.
+    pub(super) fn wait_for_definitions(&self) -> anyhow::Result<()> {
+        let all = ["wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=300s"];
+        self.kubectl(&all).map(drop)
     }
 
     /// Every Pod needs it, and a controller makes it.

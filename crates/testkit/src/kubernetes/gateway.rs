@@ -28,13 +28,7 @@ pub(super) fn install(node: &Node) -> anyhow::Result<()> {
     }
     let chart = fs::read_to_string(parts.share("gateway.yaml"))?.replace(REGISTRY, node.registry().address());
     cluster.apply(&chart)?;
-    cluster.kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "customresourcedefinitions",
-        "--all",
-        "--timeout=300s",
-    ])?;
+    cluster.wait_for_definitions()?;
     let items: Vec<Value> = vec![certificate(node)?, proxy(node), class(), gateway()];
     cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
     let namespace = format!("--namespace={}", Node::GATEWAY_NAMESPACE);
