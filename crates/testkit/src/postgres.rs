@@ -289,12 +289,16 @@ fn template(programs: &Path, account: &Account) -> anyhow::Result<PathBuf> {
     let folder = account.fresh_folder()?;
     initialize(programs, account, &folder)?;
     fs::create_dir_all(&cache)?;
-    let unfinished = cache.join(format!("{version}-{TEMPLATE}.{}", std::process::id()));
+    // Unique among processes and among the threads of this one: several may make the template at once.
+    let unfinished = cache.join(TestServer::unique(&format!("{version}-{TEMPLATE}.{}", std::process::id())));
     copy(&folder.join("data"), &unfinished, &Account { ids: None })?;
     fs::remove_dir_all(&folder)?;
-    // Of two processes that make it at once the first wins; the other's is as good.
-    if fs::rename(&unfinished, &template).is_err() {
+    // The first to finish wins; what the others made is as good. A rename that failed for another reason is an error.
+    if let Err(error) = fs::rename(&unfinished, &template) {
         fs::remove_dir_all(&unfinished)?;
+        if !template.exists() {
+            return Err(error).with_context(|| format!("putting {} in place", template.display()));
+        }
     }
     Ok(template)
 }
