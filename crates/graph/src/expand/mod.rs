@@ -206,7 +206,7 @@ pub enum ClusterDatabases {
     Server {
         /// As the Pods reach it.
         server: PostgresServer,
-        /// Its addresses for network policies: `10.0.0.5/32`.
+        /// Its addresses for network policies: `10.0.0.5/32`. With none, no app with a database is expanded.
         addresses: BTreeSet<String>,
     },
     /// Each database is a PostgreSQL cluster of CloudNativePG in the stack's namespace.
@@ -256,7 +256,7 @@ pub struct Graph {
 }
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
-/// [`ExpandError::SameName`] and [`ExpandError::NotAlone`].
+/// [`ExpandError::SameName`], [`ExpandError::NotAlone`] and [`ExpandError::NoDatabaseAddress`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpandError {
     /// A reference to something that isn't defined.
@@ -306,6 +306,12 @@ pub enum ExpandError {
         from: String,
         /// The schedule.
         schedule: String,
+    },
+    /// Network policies name the database server by its address; without one they would open its port to every host.
+    #[error("the address of the database server {host} is not known, so no network policy can let Pods reach it alone")]
+    NoDatabaseAddress {
+        /// The server, as Pods reach it.
+        host: String,
     },
     /// A host name or the like with a secret in it.
     #[error("{from} can't contain {to}: its value would become public")]

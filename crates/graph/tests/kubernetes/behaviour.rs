@@ -1,9 +1,12 @@
 //! What users would notice, point by point.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use freehold_graph::expand::{ExpandError, KubernetesTarget, LocalTarget, PostgresServer, expand, names};
-use freehold_graph::{Effect, Graph, ResourceId, StackKind, Target, Value, descriptor};
+use freehold_graph::expand::{
+    ClusterDatabases, ExpandError, KubernetesTarget, LocalTarget, PostgresServer, expand, names,
+};
+use freehold_graph::{Effect, Graph, ResourceId, ResourceType, StackKind, Target, Value, descriptor};
 
 use crate::fixture::{
     EVERYTHING, GUESTBOOK, NOTICEBOARD, app, at, bare, containers, expanded, pods, resource, rich, tenant,
@@ -157,6 +160,101 @@ fn the_internet_is_https_and_nothing_private() {
         assert!(except.contains(private), "{except}");
     }
     assert!(!resource(&graph, "networkpolicy.store").body.to_string().contains("ipBlock"));
+}
+
+/// Whether a policy's block lets an address through.
+fn reaches(block: &Value, address: IpAddr) -> bool {
+    let covers = |cidr: &str| {
+        let (network, bits) = cidr.split_once('/').unwrap();
+        let (network, bits): (IpAddr, u32) = (network.parse().unwrap(), bits.parse().unwrap());
+        let wide = |address: IpAddr| match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let ((network, width), (address, of)) = (wide(network), wide(address));
+        width == of && (bits == 0 || network >> (128 - bits) == address >> (128 - bits))
+    };
+    let except = at(block, "except").and_then(Value::as_list).unwrap_or_default();
+    text(block, "cidr").is_some_and(covers) && !except.iter().filter_map(Value::as_text).any(covers)
+}
+
+#[test]
+fn the_internet_holds_no_address_behind_which_the_cluster_or_a_cloud_may_be() {
+    let graph = everything(rich());
+    let rules = at(&resource(&graph, "networkpolicy.web").body, "spec/egress").unwrap().as_list().unwrap();
+    let open = rules.iter().find(|rule| text(rule, "to/0/ipBlock/cidr") == Some("0.0.0.0/0")).unwrap();
+    let blocks: Vec<&Value> =
+        at(open, "to").unwrap().as_list().unwrap().iter().filter_map(|peer| peer.get("ipBlock")).collect();
+    let reached = |address: &str| blocks.iter().any(|block| reaches(block, address.parse().unwrap()));
+    for public in ["1.1.1.1", "93.184.216.34", "192.0.66.2", "223.255.255.1", "2606:4700::1", "2a00:1450::1"] {
+        assert!(reached(public), "{public}");
+    }
+    for hidden in [
+        "0.0.0.0",
+        "10.1.2.3",
+        "100.64.0.1",
+        "100.100.100.200",
+        "127.0.0.1",
+        "168.63.129.16",
+        "169.254.169.254",
+        "172.20.0.1",
+        "192.0.0.192",
+        "192.168.1.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::10.0.0.1",
+        "100::1",
+        "2001::1",
+        "2002:a00:1::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+    ] {
+        assert!(!reached(hidden), "{hidden}");
+    }
+}
+
+#[test]
+fn without_the_database_servers_address_no_port_is_opened_to_every_host() {
+    let bare = bare();
+    let ClusterDatabases::Server { server, .. } = bare.databases.clone() else { panic!("{bare:?}") };
+    let unknown =
+        KubernetesTarget { databases: ClusterDatabases::Server { server, addresses: BTreeSet::new() }, ..bare };
+    let app = app(GUESTBOOK);
+    let target = Target::Kubernetes(Box::new(unknown));
+    let errors = expand(&app, &tenant(&app, "acme", Some("pro")), &target).unwrap_err();
+    assert!(matches!(errors.as_slice(), [ExpandError::NoDatabaseAddress { .. }]), "{errors:?}");
+}
+
+/// A rule that names nobody is one for everybody.
+#[test]
+fn every_rule_of_a_policy_names_its_peers() {
+    for target in [bare(), rich(), with_operator(rich())] {
+        for source in [GUESTBOOK, NOTICEBOARD, EVERYTHING] {
+            let app = app(source);
+            let graph = expanded(&app, &tenant(&app, "acme", None), target.clone());
+            for policy in graph.resources.values().filter(|one| one.kind == ResourceType::NetworkPolicy) {
+                for (rules, peers) in [("spec/ingress", "from"), ("spec/egress", "to")] {
+                    for rule in at(&policy.body, rules).and_then(Value::as_list).unwrap_or_default() {
+                        let named = at(rule, peers).and_then(Value::as_list).is_some_and(|peers| !peers.is_empty());
+                        // The API server's place can't be named: said in docs/kubernetes.md.
+                        let is_api =
+                            at(rule, "ports/0/port") == Some(&Value::Integer(443)) && policy.id.0.contains("database");
+                        assert!(named || is_api, "{}: {rule}", policy.id);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

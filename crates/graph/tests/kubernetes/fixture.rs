@@ -36,7 +36,8 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
 
 /// A cluster that has nothing but what it must.
 pub(crate) fn bare() -> KubernetesTarget {
-    let databases = ClusterDatabases::Server { server: server(), addresses: BTreeSet::new() };
+    let addresses = BTreeSet::from(["10.0.0.5/32".to_owned()]);
+    let databases = ClusterDatabases::Server { server: server(), addresses };
     let bare = KubernetesTarget::bare("prod".parse().unwrap(), databases);
     KubernetesTarget {
         domain: "apps.example.org".to_owned(),

@@ -9,7 +9,7 @@ use freehold_provider_kubernetes::Cluster;
 
 pub(crate) fn server() -> ClusterDatabases {
     let server = PostgresServer { host: "db.internal".to_owned(), port: 5432, version: 15 };
-    ClusterDatabases::Server { server, addresses: BTreeSet::new() }
+    ClusterDatabases::Server { server, addresses: BTreeSet::from(["10.0.0.5/32".to_owned()]) }
 }
 
 pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
 use freehold_check::Diagnostic;
 use freehold_engine::OperationId;
+use freehold_graph::expand::ExpandError;
 use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_provider_postgres::PostgresProvider;
@@ -279,7 +280,15 @@ impl TargetRuntime {
     pub(crate) fn expand(&self, app: &App, request: &Request) -> Answer<Graph> {
         expand::expand(app, request, &self.target).map_err(|errors| {
             let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            let meet = errors.iter().any(|error| matches!(error, expand::ExpandError::SameName { .. }));
+            let has = |kind: fn(&ExpandError) -> bool| errors.iter().any(kind);
+            if has(|error| matches!(error, ExpandError::NoDatabaseAddress { .. })) {
+                let target = self.target.name();
+                return Refusal::invalid("FH1243", message).help(format!(
+                    "`freehold target add {target}` with the database's URL again looks the address up; \
+                     --database-address HOST:PORT gives it"
+                ));
+            }
+            let meet = has(|error| matches!(error, ExpandError::SameName { .. }));
             Refusal::invalid(if meet { "FH0019" } else { "FH0101" }, message)
         })
     }

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use crate::expand::{ClusterDatabases, ExpandError, KubernetesTarget, PostgresServer, Request, Target, expand};
 use crate::stack::{StackId, StackKey, StackKind};
 
+/// Of no server: from the block for documentation.
+const ADDRESS: &str = "192.0.2.1/32";
+
 /// Why an app can be on no cluster, as far as its definition alone says so.
 pub fn hindrances(app: &App) -> Vec<ExpandError> {
     let Ok(tenant) = "acme".parse() else { return Vec::new() };
@@ -25,5 +28,6 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
 
 fn barest(name: &Name) -> KubernetesTarget {
     let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
-    KubernetesTarget::bare(name.clone(), ClusterDatabases::Server { server, addresses: BTreeSet::new() })
+    let addresses = BTreeSet::from([ADDRESS.to_owned()]);
+    KubernetesTarget::bare(name.clone(), ClusterDatabases::Server { server, addresses })
 }

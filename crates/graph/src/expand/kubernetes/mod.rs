@@ -57,6 +57,13 @@ pub fn expand(
     cluster.expansion.secrets();
     cluster.ground();
     cluster.policies();
+    if let ClusterDatabases::Server { server, addresses } = &facts.databases
+        && addresses.is_empty()
+        && !app.databases.is_empty()
+    {
+        let unknown = ExpandError::NoDatabaseAddress { host: server.host.clone() };
+        cluster.expansion.resolver.errors.push(unknown);
+    }
     for (name, database) in &app.databases {
         match &facts.databases {
             ClusterDatabases::Server { .. } => cluster.expansion.database(name, database),
@@ -124,18 +131,13 @@ impl Cluster<'_> {
             lines.push("a certificate of its own (the cluster has no ListenerSet): the gateway's is used".to_owned());
         }
         match &self.facts.databases {
-            ClusterDatabases::Server { addresses, .. } if addresses.is_empty() => {
-                lines.push(
-                    "network policy by the database server's address (it is not known): by its port only".to_owned(),
-                );
-            }
             ClusterDatabases::CloudNativePg { .. } if !self.expansion.resolver.app.databases.is_empty() => {
                 lines.push(
                     "a role of its own for migrations, statement_timeout (CloudNativePG: one role owns the database)"
                         .to_owned(),
                 );
             }
-            _ => {}
+            ClusterDatabases::CloudNativePg { .. } | ClusterDatabases::Server { .. } => {}
         }
         self.expansion.graph.not_enforced.extend(lines);
         self.expansion.not_yet();

@@ -13,10 +13,27 @@ use super::manifest::{Object, Part};
 use super::{Cluster, ClusterDatabases};
 use crate::resource::{ResourceId, ResourceType};
 
-/// What no Pod reaches as "the internet": private, shared, link-local (where clouds keep their credentials) and loopback addresses.
-const NOT_INTERNET_V4: [&str; 6] =
-    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
-const NOT_INTERNET_V6: [&str; 3] = ["::1/128", "fc00::/7", "fe80::/10"];
+/// What no Pod reaches as "the internet": the host itself, private, shared, link-local and reserved addresses, the places in them and
+/// elsewhere where clouds keep credentials (169.254.169.254, Oracle's in 192.0.0.0/24, Azure's 168.63.129.16), multicast and beyond.
+/// The IANA's registry of special-purpose addresses; the blocks for documentation lead nowhere and are left out.
+const NOT_INTERNET_V4: [&str; 11] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/3",
+];
+/// All that is global unicast. So nothing else has to be thought of: neither `::1`, unique and link-local addresses and multicast, nor those
+/// with an IPv4 address in them that a translator may lead to a private one (`::ffff:0:0/96`, NAT64's 64:ff9b::/96 and 64:ff9b:1::/48).
+const INTERNET_V6: &str = "2000::/3";
+/// Within it, those with an IPv4 address in them (Teredo is in the first one, 6to4 is the second), and protocols' own.
+const NOT_INTERNET_V6: [&str; 2] = ["2001::/23", "2002::/16"];
 
 /// PostgreSQL in a Pod of CloudNativePG.
 pub(super) const POSTGRES: u16 = 5432;
@@ -130,9 +147,11 @@ impl Cluster<'_> {
         match &self.facts.databases {
             _ if traffic.databases.is_empty() => {}
             ClusterDatabases::Server { server, addresses } => {
-                let blocks: Vec<Json> = addresses.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect();
-                let to = (!blocks.is_empty()).then_some(blocks);
-                rules.push(json!({"to": to, "ports": [tcp(server.port)]}));
+                let to: Vec<Json> = addresses.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect();
+                // A rule to nobody in particular is one to everybody.
+                if !to.is_empty() {
+                    rules.push(json!({"to": to, "ports": [tcp(server.port)]}));
+                }
             }
             ClusterDatabases::CloudNativePg { .. } => {
                 let to: Vec<Json> = traffic.databases.iter().map(|name| database_pods(name)).collect();
@@ -141,7 +160,7 @@ impl Cluster<'_> {
         }
         if traffic.internet {
             let v4 = json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_INTERNET_V4}});
-            let v6 = json!({"ipBlock": {"cidr": "::/0", "except": NOT_INTERNET_V6}});
+            let v6 = json!({"ipBlock": {"cidr": INTERNET_V6, "except": NOT_INTERNET_V6}});
             rules.push(json!({"to": [v4, v6], "ports": [tcp(443)]}));
         }
         rules
