@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let endpoint = EndpointKey("bench/service.web".to_owned());
     let rule = Rule { prefix: "/".to_owned(), timeout: Duration::from_secs(30), retries: 3 };
     let route = Route { endpoint: endpoint.clone(), rules: vec![rule], label: "bench/stage/bench".to_owned() };
-    router.set_upstreams(&endpoint, vec![Upstream { address: upstream }]);
+    router.set_upstreams(&endpoint, vec![Upstream::direct(upstream)]);
     router.set_route("bench.localhost", route);
     println!("{}", router.address());
     tokio::signal::ctrl_c().await?;

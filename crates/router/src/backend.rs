@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::Connect;
 use crate::options::Options;
 use crate::upload::RequestBody;
 
@@ -23,6 +23,7 @@ pub(crate) type Connection = SendRequest<RequestBody>;
 /// An upstream address, from when it is first put in a set until the last request to it has ended.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
+    connect: Arc<dyn Connect>,
     in_flight: AtomicUsize,
     /// Woken when `in_flight` reaches zero.
     ended: Notify,
@@ -42,9 +43,10 @@ struct Idle {
 }
 
 impl Backend {
-    pub(crate) fn new(address: SocketAddr) -> Arc<Backend> {
+    pub(crate) fn new(address: SocketAddr, connect: Arc<dyn Connect>) -> Arc<Backend> {
         Arc::new(Backend {
             address,
+            connect,
             in_flight: AtomicUsize::new(0),
             ended: Notify::new(),
             cut: CancellationToken::new(),
@@ -53,6 +55,10 @@ impl Backend {
             rest_until: AtomicU64::new(0),
             started: Instant::now(),
         })
+    }
+
+    pub(crate) fn connector(&self) -> &Arc<dyn Connect> {
+        &self.connect
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -170,7 +176,7 @@ impl Flight {
 
     /// A new connection, driven by a task of its own.
     pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
-        let connecting = TcpStream::connect(self.backend.address);
+        let connecting = self.backend.connect.connect(self.backend.address);
         let stream = tokio::time::timeout(self.options.connect_timeout, connecting)
             .await
             .map_err(|_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut))??;

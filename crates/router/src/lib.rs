@@ -20,6 +20,7 @@
 
 mod answer;
 mod backend;
+mod connect;
 mod endpoint;
 mod entrance;
 mod exchange;
@@ -32,5 +33,6 @@ mod table;
 mod tunnel;
 mod upload;
 
+pub use connect::{Connect, Connecting, Direct};
 pub use options::Options;
 pub use router::{Drained, EndpointKey, Route, Router, RouterError, Rule, Upstream};

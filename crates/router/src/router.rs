@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
+use crate::connect::{Connect, Direct};
 use crate::endpoint::Endpoint;
 use crate::entrance::{Inner, Outer};
 use crate::listener::{Listener, Service};
@@ -23,11 +24,21 @@ const CLOSING: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub String);
 
-/// A process that serves an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A process that serves an endpoint. Named again with another `connect`, it is another process.
+#[derive(Clone, Debug)]
 pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
+    /// How connections to it are made.
+    pub connect: Arc<dyn Connect>,
+}
+
+impl Upstream {
+    /// Whoever listens at an address.
+    pub fn direct(address: SocketAddr) -> Self {
+        static DIRECT: OnceLock<Arc<dyn Connect>> = OnceLock::new();
+        Self { address, connect: Arc::clone(DIRECT.get_or_init(|| Arc::new(Direct))) }
+    }
 }
 
 /// What becomes of the requests for a host.
@@ -170,7 +181,7 @@ impl Router {
     /// the set before ends the switching.
     pub fn set_upstreams(&self, endpoint: &EndpointKey, upstreams: Vec<Upstream>) {
         let mut control = self.core.control();
-        let backends = upstreams.iter().map(|upstream| control.backend(upstream.address)).collect();
+        let backends = upstreams.iter().map(|upstream| control.backend(upstream)).collect();
         let before = control.endpoint(endpoint).replace(backends);
         control.retire(&before);
     }
@@ -311,8 +322,14 @@ impl Control {
 
     /// The backend for an address that is put in a set. One that was cut is gone from here, so that an address that is used again,
     /// by another process, starts anew.
-    fn backend(&mut self, address: SocketAddr) -> Arc<Backend> {
-        let backend = self.backends.entry(address).or_insert_with(|| Backend::new(address));
+    fn backend(&mut self, upstream: &Upstream) -> Arc<Backend> {
+        let begin = || Backend::new(upstream.address, Arc::clone(&upstream.connect));
+        let backend = self.backends.entry(upstream.address).or_insert_with(begin);
+        if !Arc::ptr_eq(backend.connector(), &upstream.connect) {
+            // Connections that were proved to lead to another process serve nobody else.
+            backend.retire();
+            *backend = begin();
+        }
         backend.serve();
         Arc::clone(backend)
     }

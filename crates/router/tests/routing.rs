@@ -1,10 +1,11 @@
 //! Where a request goes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use freehold_router::{EndpointKey, Options, Router, RouterError};
+use freehold_router::{Connect, Connecting, EndpointKey, Options, Router, RouterError, Upstream};
 use http::{Request, StatusCode};
 use tokio::sync::Notify;
 
@@ -184,4 +185,27 @@ async fn a_port_in_use_is_told_as_such() {
     assert_eq!(send(first.address(), asked).await.unwrap().status, StatusCode::NOT_FOUND);
     first.shutdown(Duration::from_secs(1)).await;
     Router::bind(first.address(), Options::default()).await.map(|_| ()).unwrap();
+}
+
+/// Refuses every connection, as one does that can't prove who is at its other end.
+#[derive(Debug)]
+struct Unproved;
+
+impl Connect for Unproved {
+    fn connect(&self, _address: SocketAddr) -> Connecting<'_> {
+        Box::pin(async {
+            Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "somebody else listens there"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_proved_gets_no_request() {
+    let (address, count) = app(|_| async { ok("somebody else's answer") }).await;
+    let router = router_to(&[address], 0).await;
+    assert_eq!(get(&router, "/").await.body, "somebody else's answer");
+    // The connection that is open already was made to another process: it isn't used again.
+    router.set_upstreams(&web(), vec![Upstream { address, connect: Arc::new(Unproved) }]);
+    assert_eq!(get(&router, "/").await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
 }

@@ -124,7 +124,7 @@ pub(crate) fn route(rules: Vec<Rule>) -> Route {
 }
 
 pub(crate) fn upstreams(addresses: &[SocketAddr]) -> Vec<Upstream> {
-    addresses.iter().map(|&address| Upstream { address }).collect()
+    addresses.iter().map(|&address| Upstream::direct(address)).collect()
 }
 
 /// A router whose host [`HOST`] goes to these addresses, with ten seconds for a request.

@@ -81,7 +81,7 @@ impl Roster {
             addresses = serving().map(|member| member.address).collect();
         }
         if addresses != inner.told {
-            let upstreams = addresses.iter().map(|address| Upstream { address: *address }).collect();
+            let upstreams = addresses.iter().map(|address| Upstream::direct(*address)).collect();
             self.router.set_upstreams(&self.endpoint, upstreams);
             inner.told = addresses;
         }
