@@ -6,7 +6,7 @@
 //! server.json    how to reach it: address and token (0600); there only while it runs
 //! master.key     seals everything (0600)
 //! settings.json  the ports, chosen once
-//! postgres/      the private PostgreSQL
+//! postgres/      the private PostgreSQL, with the sockets by which it is reached
 //! local/         services and jobs: processes, logs, runs
 //! artifacts/     what services run from, by content hash
 //! dumps/         final dumps of destroyed databases
@@ -55,6 +55,7 @@ impl DataDirectory {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(denied)?;
         }
         check_reachable(&path)?;
+        check_ours(&path)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -175,6 +176,28 @@ fn unusable(path: &Path, error: &io::Error) -> StartError {
         .help("make it writable for this user, or choose another one with --data-dir")
 }
 
+/// What root writes must not be led elsewhere by a link: nobody but root may put anything into the directory, or into those above it,
+/// where theirs isn't safe from others (as in `/tmp`).
+fn check_ours(path: &Path) -> Result<(), StartError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    for directory in path.ancestors() {
+        let metadata = fs::metadata(directory).map_err(|error| unusable(directory, &error))?;
+        let (write, sticky) = (metadata.mode() & 0o022 != 0, metadata.mode() & 0o1000 != 0);
+        let why = match metadata.uid() {
+            0 if write && (directory == path || !sticky) => "other users may write to it".to_owned(),
+            0 => continue,
+            owner => format!("it belongs to user {owner}"),
+        };
+        let message = format!("root's files can't be kept in {}: {why}", directory.display());
+        return Err(StartError::new("FH0505", message).help(
+            "choose a data directory that is root's, with all above it (the default is /var/lib/freehold), or run Freehold as that user",
+        ));
+    }
+    Ok(())
+}
+
 /// As root, PostgreSQL and the services run as other users, which have to be able to enter.
 fn check_reachable(path: &Path) -> Result<(), StartError> {
     if !rustix::process::geteuid().is_root() {
@@ -194,4 +217,34 @@ fn check_reachable(path: &Path) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As another user's process could do it, which then replaces files by links.
+    #[test]
+    fn root_keeps_nothing_in_a_directory_that_others_write_to() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let scratch = std::env::temp_dir().join(format!("freehold-owners-{}", uuid::Uuid::new_v4().simple()));
+        let (theirs, open) = (scratch.join("theirs"), scratch.join("open"));
+        for directory in [&scratch, &theirs, &open] {
+            fs::create_dir(directory).unwrap();
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::os::unix::fs::chown(&theirs, Some(65_534), Some(65_534)).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = |path: &Path| DataDirectory::open(path).err().map(|error| (error.code, error.message));
+        for (path, why) in [(&theirs, "belongs to user 65534"), (&theirs.join("below"), "belongs to user 65534")] {
+            let (code, message) = refused(path).unwrap();
+            assert!(code == "FH0505" && message.contains(why), "{message}");
+        }
+        let (code, message) = refused(&open.join("below")).unwrap();
+        assert!(code == "FH0505" && message.contains("may write"), "{message}");
+        assert_eq!(refused(&scratch.join("ours")), None);
+        fs::remove_dir_all(&scratch).unwrap();
+    }
 }

@@ -219,9 +219,15 @@ impl Postgres {
             settings.postgres_port = Some(server.port());
             directory.keep_settings(settings)?;
         }
+        if !server.listens_on_loopback() {
+            let port = server.port();
+            warn!("port {port} of 127.0.0.1 is taken by another program: PostgreSQL listens on its sockets only");
+        }
         Ok(Self {
             admin: server.admin_options(),
-            host: "127.0.0.1".to_owned(),
+            // The stacks' programs, and people, come through a folder in which none of them can put anything. A port of the
+            // loopback address anybody may take while the server is down.
+            host: server.apps_directory().display().to_string(),
             port: server.port(),
             binaries: Some(binaries),
             private: Some(server),

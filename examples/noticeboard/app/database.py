@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 # No longer than the router waits for an answer.
 TIMEOUT_SECONDS = 12
@@ -20,19 +20,25 @@ class DatabaseError(Exception):
 
 
 class Database:
-    """A database at a URL such as `postgresql://user:password@host:port/name`."""
+    """A database at a URL: `postgresql://user:password@host:port/name`, or with all of it in the query, where `host` may be the
+    folder of a Unix socket: `postgresql:///name?host=/folder&port=5432&user=user&password=password`."""
 
     def __init__(self, url: str):
-        parts = urlsplit(url)
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+            host, port = query.get("host") or parts.hostname, query.get("port") or str(parts.port or 5432)
+        except ValueError as error:
+            raise DatabaseError("DATABASE_URL is not a PostgreSQL URL") from error
+        if parts.scheme not in ("postgresql", "postgres") or not host:
             # The value stays out of the message: there is a password in it.
             raise DatabaseError("DATABASE_URL is not a PostgreSQL URL")
         self._environment = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "PGHOST": parts.hostname,
-            "PGPORT": str(parts.port or 5432),
-            "PGUSER": unquote(parts.username or ""),
-            "PGPASSWORD": unquote(parts.password or ""),
+            "PGHOST": host,
+            "PGPORT": port,
+            "PGUSER": query.get("user") or unquote(parts.username or ""),
+            "PGPASSWORD": query.get("password") or unquote(parts.password or ""),
             "PGDATABASE": unquote(parts.path.removeprefix("/")),
             "PGAPPNAME": "noticeboard",
             "PGCONNECT_TIMEOUT": "3",

@@ -35,6 +35,8 @@ fn shell(terminal: Terminal, arguments: &ShellArguments) -> Answer {
         .env("PGUSER", &access.user)
         .env("PGPASSWORD", &access.password)
         .env("PGAPPNAME", "freehold db shell")
+        // Whoever answers must prove that it knows the password, and isn't told it. psql before 16 doesn't know the variable.
+        .env("PGREQUIREAUTH", "scram-sha-256,none")
         .exec();
     Err(Failure::work(Code::PostgresNotFound, format!("psql can't be started: {error}"))
         .help("install PostgreSQL's client programs"))

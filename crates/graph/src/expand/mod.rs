@@ -232,12 +232,19 @@ pub struct LocalTarget {
 /// A PostgreSQL server as the stacks' programs reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostgresServer {
-    /// Address.
+    /// Address, or as libpq has it, the folder of its Unix socket: `/var/lib/freehold/postgres/apps`.
     pub host: String,
-    /// Port.
+    /// Port; also a part of the socket's name.
     pub port: u16,
     /// Major version: 15.
     pub version: u32,
+}
+
+impl PostgresServer {
+    /// Whether it is reached by a Unix socket.
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with('/')
+    }
 }
 
 /// What a stack consists of.

@@ -111,9 +111,15 @@ impl Resolver<'_> {
         };
         let user = names::role(key, database, role);
         let name = names::database(key, database);
+        let password = Value::secret(self.credential(database, role));
+        if server.is_socket() {
+            let folder = percent_encoded(&server.host);
+            let before = format!("postgresql:///{name}?host={folder}&port={}&user={user}&password=", server.port);
+            return vec![Value::text(before), password];
+        }
         vec![
             Value::text(format!("postgresql://{user}:")),
-            Value::secret(self.credential(database, role)),
+            password,
             Value::text(format!("@{}:{}/{name}", server.host, server.port)),
         ]
     }
@@ -132,6 +138,15 @@ impl Resolver<'_> {
     }
 }
 
+/// A path as a value in a URL's query. Of the forms of a URL that leads to a socket, the one with all in its query is what libpq
+/// (psycopg, Ruby, PHP), sqlx, tokio-postgres, node-postgres, pgx and asyncpg take alike: an address without a host but with a user
+/// before it is no URL to sqlx, and an encoded path in the host's place none to pgx.
+fn percent_encoded(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
+    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.bytes().map(encode).collect()
+}
+
 /// One text if all pieces are texts, else a template of as few pieces as possible.
 fn join(pieces: Vec<Value>) -> Value {
     let mut joined: Vec<Value> = Vec::new();
@@ -145,5 +160,16 @@ fn join(pieces: Vec<Value>) -> Value {
         0 => Value::text(""),
         1 => joined.remove(0),
         _ => Value::Special(Special::Template(joined)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_means_something_in_a_query_is_encoded_in_a_path() {
+        assert_eq!(percent_encoded("/var/lib/freehold-1/postgres"), "/var/lib/freehold-1/postgres");
+        assert_eq!(percent_encoded("/a b/c+d&e=f%/ü"), "/a%20b/c%2Bd%26e%3Df%25/%C3%BC");
     }
 }

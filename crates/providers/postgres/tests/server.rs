@@ -88,19 +88,12 @@ async fn its_death_is_noticed_and_it_starts_again_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn a_taken_port_other_data_and_an_unfinished_cluster_are_told_apart() {
+async fn other_data_and_an_unfinished_cluster_are_told_apart() {
     let options = server_options(&home("refused"));
     // A predecessor died while it made the cluster.
     let unfinished = options.home.join("cluster.new-left");
     std::fs::create_dir_all(&unfinished).unwrap();
     std::fs::write(unfinished.join("PG_VERSION"), "15\n").unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let taken = freehold_provider_postgres::ServerOptions { port: Some(port), ..options.clone() };
-    let error = PrivateServer::start(taken).await.unwrap_err();
-    assert!(matches!(error, ServerError::PortTaken { port: taken } if taken == port), "{error}");
-    assert_eq!(error.code(), "FH0509");
-
     let mut server = PrivateServer::start(options.clone()).await.unwrap();
     server.stop(PATIENCE).await.unwrap();
     assert!(!unfinished.exists());
@@ -142,6 +135,96 @@ async fn a_directory_out_of_reach_of_the_servers_account_is_named() {
     assert_eq!(error.code(), "FH0505");
     assert!(error.to_string().contains(&closed.display().to_string()), "{error}");
     assert!(error.help().unwrap().contains("--data-dir"));
+}
+
+/// As root, what PostgreSQL's account puts into its own folders must not lead root anywhere.
+#[tokio::test]
+async fn links_in_the_servers_folders_lead_root_nowhere() {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    let options = server_options(&home("links"));
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    server.stop(PATIENCE).await.unwrap();
+    let victim = options.home.with_file_name("victim");
+    std::fs::write(&victim, "of root, and of nobody else").unwrap();
+    let before = std::fs::metadata(&victim).unwrap();
+    for name in ["log/start.log", "cluster/pg_hba.conf", "cluster/pg_hba.new", "cluster/pg_ident.conf"] {
+        let _ = std::fs::remove_file(options.home.join(name));
+        symlink(&victim, options.home.join(name)).unwrap();
+    }
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    let after = std::fs::metadata(&victim).unwrap();
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "of root, and of nobody else");
+    assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    // Nor does a file of ours stand in a folder of theirs.
+    let account = std::fs::metadata(options.home.join("cluster")).unwrap().uid();
+    for folder in ["cluster", "log", "socket", "apps"] {
+        for entry in std::fs::read_dir(options.home.join(folder)).unwrap().map(Result::unwrap) {
+            let link = std::fs::symlink_metadata(entry.path()).unwrap();
+            assert!(link.is_symlink() || link.uid() == account, "{}", entry.path().display());
+        }
+    }
+    server.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn rules_of_access_that_are_put_into_the_cluster_dont_count() {
+    let options = server_options(&home("rules"));
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    server.stop(PATIENCE).await.unwrap();
+    std::fs::write(options.home.join("cluster/pg_hba.conf"), "local all all trust\nhost all all all trust\n").unwrap();
+    std::fs::write(options.home.join("cluster/postgresql.conf"), "log_connections = on\n").unwrap();
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    let nobody = server.admin_options().password("not the password");
+    assert_eq!(code(&nobody.connect().await.unwrap_err()), "28P01");
+    let mut superuser = server.admin_options().connect().await.unwrap();
+    let rules: String = sqlx::query_scalar("SHOW hba_file").fetch_one(&mut superuser).await.unwrap();
+    assert_eq!(rules, options.home.join("pg_hba.conf").display().to_string());
+    let logged: String = sqlx::query_scalar("SHOW log_connections").fetch_one(&mut superuser).await.unwrap();
+    assert_eq!(logged, "off");
+    server.stop(PATIENCE).await.unwrap();
+}
+
+/// Whoever takes the port while the server is down must neither be shown a password nor keep it from starting.
+#[tokio::test]
+async fn a_program_that_took_its_port_is_shown_nothing_and_hinders_nobody() {
+    let options = server_options(&home("port"));
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    let port = server.port();
+    assert!(server.listens_on_loopback());
+    server.stop(PATIENCE).await.unwrap();
+    let fake = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    fake.set_nonblocking(true).unwrap();
+    let options = freehold_provider_postgres::ServerOptions { port: Some(port), ..options };
+    let mut server = PrivateServer::start(options).await.unwrap();
+    assert_eq!((server.port(), server.listens_on_loopback()), (port, false));
+    let apps = server.admin_options().socket(server.apps_directory());
+    for options in [server.admin_options(), apps] {
+        assert_eq!(count(&mut options.connect().await.unwrap(), "SELECT count(*) FROM pg_roles WHERE false").await, 0);
+    }
+    assert_eq!(fake.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was called");
+    server.stop(PATIENCE).await.unwrap();
+}
+
+/// Where a stack's user could make a file, it could listen in the server's place.
+#[tokio::test]
+async fn other_users_get_to_the_apps_socket_and_can_put_nothing_in_its_place() {
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (own, apps) = (shared().home.join("socket"), shared().home.join("apps"));
+    let may = |script: &str, folder: &PathBuf| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(folder).arg(format!(".s.PGSQL.{}", shared().port));
+        shell.uid(65_534).gid(65_534).status().unwrap().success()
+    };
+    assert!(may(r#"test -S "$1/$2" && test -w "$1/$2""#, &apps));
+    assert!(!may(r#"test -S "$1/$2""#, &own));
+    for folder in [&own, &apps] {
+        for attempt in [r#": > "$1/x""#, r#"rm "$1/$2""#, r#"mv "$1/$2" "$1/x""#, r#"ln -s /tmp "$1/x""#] {
+            assert!(!may(&format!("({attempt}) 2>/dev/null"), folder), "{attempt} in {}", folder.display());
+        }
+    }
 }
 
 /// A full disk, where this process may mount one.

@@ -48,13 +48,14 @@ impl Account {
         command
     }
 
-    /// Gives a file or directory to the account.
-    pub(super) fn own(&self, path: &Path) -> Result<(), ServerError> {
-        match self.ids {
-            Some((uid, gid)) => std::os::unix::fs::chown(path, Some(uid), Some(gid))
-                .map_err(ServerError::io("giving a file to PostgreSQL's account", path)),
-            None => Ok(()),
-        }
+    /// The ids of its user and group; `None` if it is ourselves.
+    pub(super) fn ids(&self) -> Option<(u32, u32)> {
+        self.ids
+    }
+
+    /// The id of its user.
+    pub(super) fn user(&self) -> u32 {
+        self.ids.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user)
     }
 
     /// Checks that the account can get to a directory: every directory above lets it through.

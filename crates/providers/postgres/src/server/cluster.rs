@@ -1,8 +1,6 @@
 //! The cluster's files: made once, completely or not at all.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::account::Account;
 use super::binaries::Binaries;
 use super::error::ServerError;
+use super::folder::{Folder, Foreign};
 
 /// The superuser of the private server.
 pub(super) const SUPERUSER: &str = "postgres";
@@ -23,35 +22,52 @@ const LONGEST_SOCKET_DIRECTORY: usize = 107 - "/.s.PGSQL.65535".len();
 /// What the directory of a cluster in the making begins with.
 const UNFINISHED: &str = "cluster.new";
 
+/// The directory in `home` of the superuser's socket, which only Freehold and PostgreSQL may enter.
+const OWN_SOCKET: &str = "socket";
+/// The directory in `home` of everybody else's socket: all may enter, nobody but PostgreSQL may write.
+const APPS_SOCKET: &str = "apps";
+/// The rules of access.
+const RULES: &str = "pg_hba.conf";
+/// Operating system users are mapped to no role.
+const IDENTITIES: &str = "pg_ident.conf";
+/// The configuration, instead of the one in the cluster.
+const CONFIGURATION: &str = "postgresql.conf";
+/// What the server says before it writes its own log.
+const START_LOG: &str = "start.log";
+
 /// Only with a password, from this machine.
 const HBA: &str = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
+/// What `initdb` would write there and is not the server's own default. All else is on the command line.
+const SETTINGS: &str = "# Written by Freehold at each start.\ndefault_text_search_config = 'pg_catalog.english'\n";
 
 /// Where the files of a private server are.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub(super) home: PathBuf,
-    pub(super) socket: PathBuf,
+    /// The directory of the two directories with sockets: `home`, unless their paths would be too long.
+    sockets: PathBuf,
 }
 
 impl Layout {
     /// # Errors
-    /// The socket's path would be too long.
-    pub(super) fn new(home: &Path, socket: Option<&Path>) -> Result<Self, ServerError> {
-        let fits = |directory: &Path| directory.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY;
-        let socket = match socket {
-            Some(socket) => socket.to_owned(),
-            None if fits(&home.join("socket")) => home.join("socket"),
+    /// The sockets' paths would be too long.
+    pub(super) fn new(home: &Path, sockets: Option<&Path>) -> Result<Self, ServerError> {
+        let fits = |directory: &Path| directory.join(OWN_SOCKET).as_os_str().len() <= LONGEST_SOCKET_DIRECTORY;
+        let sockets = match sockets {
+            Some(sockets) => sockets.to_owned(),
+            None if fits(home) => home.to_owned(),
             // A short name that is always the same for the same home.
             None => {
                 let digest = hex::encode(Sha256::digest(home.as_os_str().as_encoded_bytes()));
                 let short: String = digest.chars().take(12).collect();
-                std::env::temp_dir().join(format!("freehold-{short}"))
+                short_paths().join(format!("freehold-{short}"))
             }
         };
-        if !fits(&socket) {
-            return Err(ServerError::SocketPath { directory: socket });
+        if !fits(&sockets) {
+            return Err(ServerError::SocketPath { directory: sockets });
         }
-        Ok(Self { home: home.to_owned(), socket })
+        Ok(Self { home: home.to_owned(), sockets })
     }
 
     pub(super) fn cluster(&self) -> PathBuf {
@@ -62,19 +78,56 @@ impl Layout {
         self.home.join("log")
     }
 
-    /// A name that nobody else writes to: the `initdb` of a killed predecessor may still be at work on its own.
-    fn unfinished(&self) -> PathBuf {
-        self.home.join(format!("{UNFINISHED}-{}", uuid::Uuid::new_v4().simple()))
+    /// Where Freehold itself connects.
+    pub(super) fn own_socket(&self) -> PathBuf {
+        self.sockets.join(OWN_SOCKET)
     }
 
-    fn password(&self) -> PathBuf {
-        self.home.join("password")
+    /// Where everybody else does.
+    pub(super) fn apps_socket(&self) -> PathBuf {
+        self.sockets.join(APPS_SOCKET)
     }
+
+    pub(super) fn access_rules(&self) -> PathBuf {
+        self.home.join(RULES)
+    }
+
+    pub(super) fn identities(&self) -> PathBuf {
+        self.home.join(IDENTITIES)
+    }
+
+    pub(super) fn configuration(&self) -> PathBuf {
+        self.home.join(CONFIGURATION)
+    }
+
+    /// The folder of all this, which is ours.
+    pub(super) fn folder(&self) -> Result<Folder, ServerError> {
+        Folder::open(&self.home, 0o711)
+    }
+
+    /// A new file for what the server says before it writes its own log.
+    pub(super) fn start_log(&self) -> Result<fs::File, ServerError> {
+        self.folder()?.create(START_LOG, 0o600)
+    }
+
+    /// The end of what the server said when it was started, and of its own log.
+    pub(super) fn last_words(&self, bytes: u64) -> Vec<String> {
+        let started = Foreign::open(&self.home).and_then(|home| home.read(START_LOG, bytes));
+        let own = Foreign::open(&self.log()).and_then(|log| log.read(log.files().last()?, bytes));
+        let texts = started.into_iter().chain(own);
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// Where paths are short: for root a folder of root's, so that nobody can be there first.
+fn short_paths() -> PathBuf {
+    let run = Path::new("/run");
+    if rustix::process::geteuid().is_root() && run.is_dir() { run.to_owned() } else { std::env::temp_dir() }
 }
 
 /// The major version that made the cluster in `home`; `None` if there is none.
 pub(super) fn data_version(home: &Path) -> Option<u32> {
-    fs::read_to_string(home.join("cluster").join("PG_VERSION")).ok()?.trim().parse().ok()
+    Foreign::open(&home.join("cluster"))?.read("PG_VERSION", 16)?.trim().parse().ok()
 }
 
 /// Makes the directories, and the cluster if there is none. Returns the superuser's password.
@@ -86,44 +139,45 @@ pub(super) async fn prepare(
     binaries: &Binaries,
     account: &Account,
 ) -> Result<SecretText, ServerError> {
-    directory(&layout.home, 0o711)?;
+    let home = layout.folder()?;
     account.reach(&layout.home)?;
-    for private in [layout.log(), layout.socket.clone()] {
-        directory(&private, 0o700)?;
-        account.own(&private)?;
-    }
+    home.give("log", 0o700, account.ids())?;
+    let sockets = Folder::open(&layout.sockets, 0o711)?;
+    sockets.give(OWN_SOCKET, 0o700, account.ids())?;
+    sockets.give(APPS_SOCKET, 0o711, account.ids())?;
     let cluster = layout.cluster();
     if cluster.exists() {
         let found = binaries.version();
         if let Some(data) = data_version(&layout.home).filter(|data| *data != found.major) {
             return Err(ServerError::DataVersion { directory: cluster, data, found });
         }
-        let path = layout.password();
+        let path = home.join("password");
         let password = fs::read_to_string(&path).map_err(|_| ServerError::PasswordMissing { path })?;
         return Ok(SecretText::new(password.trim()));
     }
     let password = new_password()?;
     // The password is safe before anything needs it.
-    write(&layout.password(), 0o600, password.reveal())?;
-    let unfinished = layout.unfinished();
+    home.write("password", 0o600, password.reveal(), None)?;
     remove_unfinished(layout);
-    let outcome = initialise(&unfinished, binaries, account, &password).await;
+    // A name that nobody else writes to: the `initdb` of a killed predecessor may still be at work on its own.
+    let unfinished = format!("{UNFINISHED}-{}", uuid::Uuid::new_v4().simple());
+    let outcome = initialise(&home, &unfinished, binaries, account, &password).await;
     if outcome.is_err() {
         // Leaves nothing behind on a full disk; a failure to remove it is mended by the next start.
-        let _ = fs::remove_dir_all(&unfinished);
+        let _ = fs::remove_dir_all(home.join(&unfinished));
     }
     outcome?;
-    let doing = "putting the new cluster in its place";
-    fs::rename(&unfinished, &cluster).map_err(ServerError::io(doing, &cluster))?;
-    sync(&layout.home)?;
+    home.rename(&unfinished, "cluster")?;
     Ok(password)
 }
 
-/// Writes the rules of access. Done before each start: they are ours, not the cluster's.
-pub(super) fn write_access_rules(layout: &Layout, account: &Account) -> Result<(), ServerError> {
-    let path = layout.cluster().join("pg_hba.conf");
-    write(&path, 0o600, HBA)?;
-    account.own(&path)
+/// Writes the rules of access and the configuration, beside the cluster: they are ours, not the cluster's, and the account
+/// that runs the server can only read them. Done before each start.
+pub(super) fn write_rules(layout: &Layout) -> Result<(), ServerError> {
+    let home = layout.folder()?;
+    home.write(RULES, 0o644, HBA, None)?;
+    home.write(IDENTITIES, 0o644, "", None)?;
+    home.write(CONFIGURATION, 0o644, SETTINGS, None)
 }
 
 /// Removes what predecessors have left. What can't be removed (now) does no harm; the next start tries again.
@@ -135,27 +189,27 @@ fn remove_unfinished(layout: &Layout) {
 }
 
 async fn initialise(
-    unfinished: &Path,
+    home: &Folder,
+    unfinished: &str,
     binaries: &Binaries,
     account: &Account,
     password: &SecretText,
 ) -> Result<(), ServerError> {
-    directory(unfinished, 0o700)?;
-    account.own(unfinished)?;
+    const PASSWORD: &str = "cluster.password";
+    home.give(unfinished, 0o700, account.ids())?;
     // Beside the cluster, which has to be empty.
-    let file = unfinished.with_file_name("cluster.password");
-    write(&file, 0o600, password.reveal())?;
-    account.own(&file)?;
-    let mut outcome = initdb(binaries, account, unfinished, &file, "C.UTF-8").await;
+    home.write(PASSWORD, 0o600, password.reveal(), account.ids())?;
+    let (cluster, file) = (home.join(unfinished), home.join(PASSWORD));
+    let mut outcome = initdb(binaries, account, &cluster, &file, "C.UTF-8").await;
     let unknown = |error: &ServerError| match error {
         ServerError::Program { detail, .. } => detail.iter().any(|line| line.contains("locale")),
         _ => false,
     };
     if outcome.as_ref().is_err_and(unknown) {
         // Not every system has it. `C` sorts the same way and only knows no letters outside ASCII.
-        outcome = initdb(binaries, account, unfinished, &file, "C").await;
+        outcome = initdb(binaries, account, &cluster, &file, "C").await;
     }
-    let _ = fs::remove_file(&file);
+    let _ = home.remove(PASSWORD);
     outcome
 }
 
@@ -192,34 +246,4 @@ fn new_password() -> Result<SecretText, ServerError> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(ServerError::Random)?;
     Ok(SecretText::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-/// Makes a directory, if need be with those above it, and sets its mode.
-fn directory(path: &Path, mode: u32) -> Result<(), ServerError> {
-    let doing = "making a directory";
-    // In a directory that others write to, too, a link could lead anywhere.
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) && path.starts_with(std::env::temp_dir())
-    {
-        return Err(ServerError::SocketPath { directory: path.to_owned() });
-    }
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(ServerError::io(doing, path))?;
-    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(ServerError::io(doing, path))
-}
-
-/// Replaces a file at once: whoever reads it sees the old or the new content.
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), ServerError> {
-    let doing = "writing a file";
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.write(true).create_new(true).mode(mode).open(&temporary).map_err(ServerError::io(doing, &temporary))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(ServerError::io(doing, &temporary))?;
-    fs::rename(&temporary, path).map_err(ServerError::io(doing, path))
-}
-
-fn sync(directory: &Path) -> Result<(), ServerError> {
-    let file = fs::File::open(directory).map_err(ServerError::io("opening a directory", directory))?;
-    file.sync_all().map_err(ServerError::io("writing a directory", directory))
 }

@@ -43,6 +43,14 @@ pub enum ServerError {
         /// The directory above it that is closed.
         barrier: PathBuf,
     },
+    /// Another user's folder, where root's files could be replaced by links.
+    #[error("{} belongs to user {owner}, and not to the one that runs Freehold", .path.display())]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// The id of its user.
+        owner: u32,
+    },
     /// A Unix socket's path has 107 bytes at the most.
     #[error("the path of the socket would be too long: {}", .directory.display())]
     SocketPath {
@@ -152,9 +160,11 @@ impl ServerError {
             | Self::NotStarted { .. }
             | Self::NotStopped { .. } => "FH0503",
             Self::Sql(_) => "FH0504",
-            Self::OutOfReach { .. } | Self::SocketPath { .. } | Self::PasswordMissing { .. } | Self::Io { .. } => {
-                "FH0505"
-            }
+            Self::OutOfReach { .. }
+            | Self::NotOurs { .. }
+            | Self::SocketPath { .. }
+            | Self::PasswordMissing { .. }
+            | Self::Io { .. } => "FH0505",
             Self::DataVersion { .. } => "FH0506",
             Self::PortTaken { .. } => "FH0509",
             Self::DiskFull { .. } => "FH0512",
@@ -172,6 +182,9 @@ impl ServerError {
             Self::NoAccount { .. } => "name an account that may run it, or run Freehold as an ordinary user".to_owned(),
             Self::OutOfReach { barrier, .. } => {
                 format!("choose a directory outside {} with `--data-dir`, such as /var/lib/freehold", barrier.display())
+            }
+            Self::NotOurs { path, .. } => {
+                format!("choose another `--data-dir`, or give {} to the user that runs Freehold", path.display())
             }
             Self::SocketPath { .. } => "choose a shorter `--data-dir`".to_owned(),
             Self::DataVersion { data, .. } => format!(

@@ -1,6 +1,7 @@
 //! One postmaster: started by us, or found running.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,9 +13,13 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::cluster::Layout;
 use super::error::ServerError;
+use super::folder::Foreign;
 
 /// How often to look whether a postmaster that isn't our child still runs.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The file in the cluster that says which process runs it.
+pub(super) const POSTMASTER_PID: &str = "postmaster.pid";
 
 /// What `postmaster.pid` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub(super) struct PidFile {
 impl PidFile {
     /// Reads it; `None` if there is none, or one that is being written.
     pub(super) fn read(cluster: &Path) -> Option<Self> {
-        Self::parse(&fs::read_to_string(cluster.join("postmaster.pid")).ok()?)
+        Self::parse(&Foreign::open(cluster)?.read(POSTMASTER_PID, 4096)?)
     }
 
     /// Lines: pid, data directory, start, port, socket directory, address, shared memory, status.
@@ -43,13 +48,17 @@ impl PidFile {
         Some(Self { pid, port, shared_memory: memory })
     }
 
-    /// Whether the process is a postmaster of this cluster: its working directory is the cluster. `None` if there is no
-    /// telling (not Linux).
-    pub(super) fn holds(&self, cluster: &Path) -> Option<bool> {
+    /// Whether the process is a postmaster of this cluster: it runs under the account, and its working directory is the
+    /// cluster. `None` if there is no telling (not Linux). The file is the account's, who could write any number there.
+    pub(super) fn holds(&self, cluster: &Path, account: &Account) -> Option<bool> {
         if !Path::new("/proc/self/cwd").exists() {
             return None;
         }
-        let working = fs::read_link(format!("/proc/{}/cwd", self.pid)).ok();
+        let process = format!("/proc/{}", self.pid);
+        if fs::metadata(&process).is_ok_and(|process| process.uid() != account.user()) {
+            return Some(false);
+        }
+        let working = fs::read_link(format!("{process}/cwd")).ok();
         Some(working.is_some_and(|working| cluster.canonicalize().is_ok_and(|cluster| cluster == working)))
     }
 
@@ -89,9 +98,8 @@ impl Postmaster {
     ) -> Result<Self, ServerError> {
         let doing = "starting PostgreSQL";
         let program = binaries.program("postgres");
-        let early = layout.log().join("start.log");
-        let output = fs::File::create(&early).map_err(ServerError::io(doing, &early))?;
-        let errors = output.try_clone().map_err(ServerError::io(doing, &early))?;
+        let output = layout.start_log()?;
+        let errors = output.try_clone().map_err(ServerError::io(doing, &layout.home))?;
         let mut command = account.command(&program);
         command.arg("-D").arg(layout.cluster()).stdout(output).stderr(errors);
         for (name, value) in settings {

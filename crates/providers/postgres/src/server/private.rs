@@ -13,12 +13,22 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::cluster::{self, Layout, SUPERUSER};
 use super::error::ServerError;
-use super::postmaster::{self, PidFile, Postmaster};
+use super::folder::Foreign;
+use super::postmaster::{self, POSTMASTER_PID, PidFile, Postmaster};
 
 /// How long a start may take. Recovery after a power failure replays at most `max_wal_size`.
 const START: Duration = Duration::from_secs(60);
 /// How often to try whether it is ready.
 const POLL: Duration = Duration::from_millis(10);
+/// How long a server that another release started may take to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How much is read of what the server wrote before it ended.
+const LAST_WORDS: u64 = 16 << 10;
+/// What one session may use of the disk for sorting and hashing, in kB. The databases share the disk with the store.
+const TEMPORARY_FILES_KB: u32 = 2 << 20;
+/// How often a statement that runs looks whether its client is still there. Without that, what a killed program has begun goes
+/// on, and waits for locks, for as long as it likes.
+const CLIENT_CHECK_MS: u32 = 2000;
 
 /// How to run a private server.
 #[derive(Debug, Clone)]
@@ -27,9 +37,11 @@ pub struct ServerOptions {
     pub binaries: Binaries,
     /// The directory for its files. Made if need be; nothing else may be in it.
     pub home: PathBuf,
-    /// Where the Unix socket is to be. By default in `home`, or in the temporary directory where that path is too long.
+    /// Where the folders of the Unix sockets are to be. By default `home`, or where that path is too long, one in `/run` (as
+    /// root) or in the temporary directory.
     pub socket_directory: Option<PathBuf>,
-    /// The port on 127.0.0.1; `None` takes a free one. The caller remembers it ([`PrivateServer::port`]).
+    /// The number in the sockets' names, and the port on 127.0.0.1; `None` takes a free one. The caller remembers it
+    /// ([`PrivateServer::port`]).
     pub port: Option<u16>,
     /// How many connections it accepts. An unused one costs some 10 kB.
     pub max_connections: u32,
@@ -45,6 +57,8 @@ pub struct PrivateServer {
     account: Account,
     password: SecretText,
     port: u16,
+    /// Whether it is on 127.0.0.1, too: somebody else may have the port.
+    on_loopback: bool,
     postmaster: Postmaster,
 }
 
@@ -59,6 +73,7 @@ impl PrivateServer {
         let password = cluster::prepare(&layout, &options.binaries, &account).await?;
         let mut server = Self {
             port: options.port.unwrap_or_default(),
+            on_loopback: false,
             postmaster: Postmaster::adopted(0),
             password,
             options,
@@ -70,9 +85,14 @@ impl PrivateServer {
         Ok(server)
     }
 
-    /// The port on 127.0.0.1.
+    /// The number in the sockets' names, and the port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it listens on 127.0.0.1, too. It does unless another program has the port.
+    pub fn listens_on_loopback(&self) -> bool {
+        self.on_loopback
     }
 
     /// The postmaster's process id.
@@ -90,9 +110,9 @@ impl PrivateServer {
         self.layout.log()
     }
 
-    /// The directory of its Unix socket.
-    pub fn socket_directory(&self) -> &Path {
-        &self.layout.socket
+    /// The directory of the socket for everybody but Freehold: who answers there is the server.
+    pub fn apps_directory(&self) -> PathBuf {
+        self.layout.apps_socket()
     }
 
     /// How to connect as the superuser, through the socket, to the database `postgres`. Statements aren't logged by us.
@@ -103,7 +123,7 @@ impl PrivateServer {
     /// How to connect as anybody else, through the socket, to the database `postgres`.
     pub fn connect_options(&self, user: &str, password: &SecretText) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
-            .socket(&self.layout.socket)
+            .socket(self.layout.own_socket())
             .port(self.port)
             .username(user)
             .password(password.reveal())
@@ -153,10 +173,22 @@ impl PrivateServer {
     }
 
     async fn start_postmaster(&mut self, deadline: Instant) -> Result<(), ServerError> {
-        self.port = free_port(self.options.port.or(Some(self.port).filter(|port| *port != 0)))?;
-        cluster::write_access_rules(&self.layout, &self.account)?;
-        self.postmaster = Postmaster::start(&self.layout, &self.options.binaries, &self.account, &self.settings())?;
-        self.wait_ready(deadline).await
+        let wanted = self.options.port.or(Some(self.port).filter(|port| *port != 0));
+        (self.port, self.on_loopback) = match (free_port(wanted), wanted) {
+            (Ok(port), _) => (port, true),
+            // Whoever has the port keeps nobody from the sockets.
+            (Err(ServerError::PortTaken { .. }), Some(port)) => (port, false),
+            (Err(error), _) => return Err(error),
+        };
+        cluster::write_rules(&self.layout)?;
+        loop {
+            self.postmaster = Postmaster::start(&self.layout, &self.options.binaries, &self.account, &self.settings())?;
+            match self.wait_ready(deadline).await {
+                // Somebody took it in between.
+                Err(ServerError::PortTaken { .. }) if self.on_loopback => self.on_loopback = false,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Finds the postmaster of a predecessor; `false` if there is none.
@@ -165,24 +197,52 @@ impl PrivateServer {
         let Some(file) = PidFile::read(&cluster).filter(|file| postmaster::is_alive(file.pid)) else {
             return Ok(false);
         };
-        if file.holds(&cluster) == Some(false) {
+        if file.holds(&cluster, &self.account) == Some(false) {
             // The number went to another process. PostgreSQL would refuse to start because of it.
             if file.memory_in_use() {
                 let reason = "sessions of a server that crashed are still ending".to_owned();
                 return Err(ServerError::Held { pid: file.pid, cluster, reason });
             }
-            let path = cluster.join("postmaster.pid");
-            std::fs::remove_file(&path).map_err(ServerError::io("removing a stale file", &path))?;
+            let removed = Foreign::open(&cluster).map_or(Ok(()), |cluster| cluster.remove(POSTMASTER_PID));
+            removed.map_err(ServerError::io("removing a stale file", &cluster.join(POSTMASTER_PID)))?;
             return Ok(false);
         }
         self.port = file.port;
         self.postmaster = Postmaster::adopted(file.pid);
         match self.wait_ready(deadline).await {
-            Ok(()) => Ok(true),
+            Ok(()) if self.is_as_we_would_start_it(deadline).await => Ok(true),
+            // Another release of Freehold started it, with other sockets or rules.
+            Ok(()) => {
+                self.postmaster.stop(PATIENCE).await?;
+                Ok(false)
+            }
             // It was just ending.
             Err(_) if !self.postmaster.is_alive() => Ok(false),
             Err(error) => Err(ServerError::Held { pid: file.pid, cluster, reason: error.to_string() }),
         }
+    }
+
+    /// Whether a server that was found running has the rules and sockets that this release would give it. Also finds out whether
+    /// it is on the loopback address.
+    async fn is_as_we_would_start_it(&mut self, deadline: Instant) -> bool {
+        const SQL: &str = "SELECT name::text, setting::text FROM pg_catalog.pg_settings
+            WHERE name IN ('hba_file', 'unix_socket_directories', 'temp_file_limit', 'client_connection_check_interval')";
+        let options = self.admin_options();
+        let look = async {
+            let mut connection = options.connect().await?;
+            let found: Vec<(String, String)> = sqlx::query_as(SQL).fetch_all(&mut connection).await?;
+            let addresses: String = sqlx::query_scalar("SHOW listen_addresses").fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok::<_, sqlx::Error>((found, addresses))
+        };
+        let Ok(Ok((found, addresses))) = tokio::time::timeout_at(deadline, look).await else { return false };
+        self.on_loopback = !addresses.is_empty();
+        let wanted = self.settings();
+        found.len() == 4
+            && found.iter().all(|(name, value)| {
+                let mut same = wanted.iter().filter(|(wanted, _)| wanted == name);
+                same.any(|(_, wanted)| wanted == value)
+            })
     }
 
     /// Waits until it lets us in, and makes sure that it is the server of this cluster.
@@ -220,36 +280,37 @@ impl PrivateServer {
         ServerError::NotStarted { reason: "it ended at once".to_owned(), detail }
     }
 
-    /// The end of its logs.
+    /// The end of what it wrote.
     fn last_words(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.layout.log()).into_iter().flatten().flatten();
-        let mut files: Vec<_> =
-            entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
-        files.sort();
-        let mut lines: Vec<String> = Vec::new();
-        // The start's own file and that of the day.
-        for (_, path) in files.iter().skip(files.len().saturating_sub(2)) {
-            let text = std::fs::read(path).unwrap_or_default();
-            lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-        }
+        let mut lines = self.layout.last_words(LAST_WORDS);
         lines.split_off(lines.len().saturating_sub(12))
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
         let text = |path: &Path| path.display().to_string();
+        // A list of names in quotes.
+        let quoted = |path: PathBuf| format!("\"{}\"", text(&path).replace('"', "\"\""));
+        let sockets = [self.layout.own_socket(), self.layout.apps_socket()].map(quoted).join(", ");
         // The tables of locks have room for this figure times the connections, in memory that is touched at the start. The
         // sessions share them, so many connections need fewer each.
         let locks = (64 * 400 / self.options.max_connections.max(1)).clamp(10, 64).to_string();
         vec![
             ("cluster_name", "freehold".to_owned()),
-            ("listen_addresses", Ipv4Addr::LOCALHOST.to_string()),
+            ("listen_addresses", if self.on_loopback { Ipv4Addr::LOCALHOST.to_string() } else { String::new() }),
             ("port", self.port.to_string()),
-            ("unix_socket_directories", text(&self.layout.socket)),
-            ("unix_socket_permissions", "0700".to_owned()),
+            ("unix_socket_directories", sockets),
+            // Who may come to a socket, its folder says.
+            ("unix_socket_permissions", "0777".to_owned()),
+            ("config_file", text(&self.layout.configuration())),
+            ("hba_file", text(&self.layout.access_rules())),
+            ("ident_file", text(&self.layout.identities())),
             ("max_connections", self.options.max_connections.to_string()),
             ("max_locks_per_transaction", locks.clone()),
             ("max_pred_locks_per_transaction", locks),
             ("password_encryption", "scram-sha-256".to_owned()),
+            // In the units in which the server reports them: kilobytes, milliseconds.
+            ("temp_file_limit", TEMPORARY_FILES_KB.to_string()),
+            ("client_connection_check_interval", CLIENT_CHECK_MS.to_string()),
             ("shared_buffers", "64MB".to_owned()),
             ("max_wal_size", "1GB".to_owned()),
             ("timezone", "UTC".to_owned()),
