@@ -9,6 +9,8 @@
 //!             └── rest ◀── retryable, or no answer (written as "unknown")
 //! ```
 //!
+//! Before the first effect of any kind, all lines of the plan are compared with what is there now (`comparison`).
+//!
 //! Records are written in the order in which they are handed out, so a step may be looked at while the records of those
 //! before it are still on their way: its own "started" can't overtake them.
 
@@ -21,13 +23,14 @@ use crate::backoff;
 use crate::failure;
 use crate::journal::{Failure, Outcome, Record, StateChange};
 use crate::operation::{
-    Asked, CallId, CheckState, InvalidTransition, OperationState, Phase, Status, StepState, Subject,
+    Asked, CallId, CheckState, Comparison, InvalidTransition, OperationState, Phase, Status, StepState, Subject,
 };
 use crate::progress::Progress;
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
 use crate::step::{StepId, Verb};
 use crate::verdict::{Part, Verdict, judge};
 
+mod comparison;
 mod scheduling;
 mod verification;
 
@@ -188,6 +191,7 @@ impl Decision {
         self.state.cancelling = self.state.cancel_requested;
         let times = self.state.taken.saturating_add(1);
         let done = self.state.steps.values().filter(|step| step.status == Status::Done).count();
+        self.state.comparison = self.compared_before();
         self.append(Record::Taken { times });
         self.tell(Progress::Taken { times, steps: self.state.steps.len(), done });
     }
@@ -201,11 +205,12 @@ impl Decision {
             self.append(Record::CancelRequested);
         }
         self.tell(Progress::Cancelling);
+        self.stop_comparison();
         self.stop_verification();
     }
 
     fn stopping(&self) -> bool {
-        self.state.cancelling || self.state.expired
+        self.state.cancelling || self.state.expired || self.state.comparison == Comparison::Outdated
     }
 
     /// The calls are gone, and what they did nobody knows.
@@ -296,6 +301,9 @@ impl Decision {
             }
             (Some(Asked::Check(Subject::Unchanged(resource))), Answer::Observed(result)) => {
                 self.unchanged(resource, result);
+            }
+            (Some(Asked::Check(Subject::Planned(resource))), Answer::Observed(result)) => {
+                self.compared(resource, result);
             }
             (Some(Asked::Check(Subject::Provider(provider))), Answer::Owned(result)) => self.owned(provider, result),
             // It came twice, or too late, or to somebody who has asked something else.
@@ -412,9 +420,18 @@ impl Decision {
         self.state.release(id);
     }
 
-    fn fail(&mut self, id: &StepId, failure: Failure) {
+    fn fail(&mut self, id: &StepId, mut failure: Failure) {
+        if failure.code == failure::OUTDATED {
+            failure::say_what_was_done(&mut failure, &self.effects());
+        }
         self.append(Record::StepFailed { step: id.clone(), failure });
         self.set_phase(id, Phase::Closing { done: false });
+    }
+
+    /// The steps whose effect has happened, or may have.
+    fn effects(&self) -> Vec<&StepId> {
+        let acted = |step: &&StepState| step.attempts > 0 && step.step.verb != Verb::Verify;
+        self.state.steps.values().filter(acted).map(|step| &step.step.id).collect()
     }
 
     fn set_phase(&mut self, id: &StepId, phase: Phase) {

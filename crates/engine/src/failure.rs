@@ -5,7 +5,7 @@ use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::journal::Failure;
 use crate::provider::{OwnedObject, ProviderError};
-use crate::step::Step;
+use crate::step::{Step, StepId};
 
 /// An object is in the way that is not ours.
 pub const IN_THE_WAY: &str = "FH0801";
@@ -20,8 +20,7 @@ pub const NEVER_READY: &str = "FH0703";
 /// A step, or the whole operation, took too long.
 pub const DEADLINE: &str = "FH0904";
 
-const PLAN_AGAIN: &str =
-    "nothing was done to it; run the same command again to get a plan that rests on what is there now";
+const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on what is there now";
 const GO_ON: &str = "run the same command again: it goes on from what exists now";
 
 /// What is there is not what the plan rests on.
@@ -43,6 +42,41 @@ pub fn outdated(change: &Change, seen: Option<&Observation>) -> Failure {
     };
     let detail = seen.map(|seen| differences(change, seen)).unwrap_or_default();
     Failure { code: OUTDATED.to_owned(), message, detail, help: Some(PLAN_AGAIN.to_owned()) }
+}
+
+/// Several lines of a plan that don't hold any more, as one failure.
+pub fn all_outdated(mut failures: Vec<Failure>) -> Option<Failure> {
+    if failures.is_empty() {
+        return None;
+    }
+    let mut first = failures.remove(0);
+    for other in failures {
+        first.detail.push(other.message);
+        first.detail.extend(other.detail);
+    }
+    Some(first)
+}
+
+/// Completes the help of an outdated plan's failure: what the operation has done until now.
+pub fn say_what_was_done(failure: &mut Failure, effects: &[&StepId]) {
+    let done = match effects {
+        [] => "nothing was done".to_owned(),
+        effects => {
+            let steps: Vec<String> = effects.iter().map(ToString::to_string).collect();
+            format!("it was left as it is; done before, and left so: {}", steps.join(", "))
+        }
+    };
+    failure.help = Some(format!("{done}; {}", failure.help.as_deref().unwrap_or(PLAN_AGAIN)));
+}
+
+/// What is there could not be compared with what the plan rests on.
+pub fn not_compared(seconds: u64, reasons: Vec<String>) -> Failure {
+    Failure {
+        code: DEADLINE.to_owned(),
+        message: format!("what is there could not be compared with the plan within {seconds} s, so nothing was done"),
+        detail: reasons,
+        help: Some(GO_ON.to_owned()),
+    }
 }
 
 /// The fields in which an object differs from what the plan saw. Bodies hold digests in the place of secrets.

@@ -20,7 +20,7 @@ use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::Plan;
 use thiserror::Error;
 
-use crate::journal::{OperationId, Outcome, Record};
+use crate::journal::{Failure, OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
 use crate::step::{Step, StepId, operation_deadline, steps};
 use crate::verdict::Part;
@@ -103,18 +103,33 @@ pub(crate) struct StepState {
     pub(crate) reason: Option<String>,
 }
 
-/// Something that a verification looks at.
+/// Something that is looked at before the first effect, or by the verification.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// Whether it is ready.
     Resource(ResourceId),
-    /// Whether it still is as the plan saw it.
+    /// Whether it still is as the plan saw it, at the end.
     Unchanged(ResourceId),
+    /// Whether it is what the plan rests on, before the first effect.
+    Planned(ResourceId),
     /// Whether it has anything of the stack.
     Provider(ProviderName),
 }
 
-/// How far a look of the verification has come.
+/// Whether all of the world is what the plan rests on. Nothing is done before that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// Not looked at yet.
+    Due,
+    /// Being looked at until then at the latest; what differs so far.
+    Under { until: Duration, differs: BTreeMap<ResourceId, Failure> },
+    /// It is, or it was when an earlier process looked.
+    Stands,
+    /// It isn't: nothing may be done.
+    Outdated,
+}
+
+/// How far a look has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Due { from: Duration },
@@ -161,6 +176,7 @@ pub struct OperationState {
     pub(crate) finishing: bool,
     /// Nothing is decided any more.
     pub(crate) over: bool,
+    pub(crate) comparison: Comparison,
     pub(crate) checks: BTreeMap<Subject, CheckState>,
     /// What the checks found that should not be there.
     pub(crate) left: Vec<OwnedObject>,
@@ -203,6 +219,7 @@ impl OperationState {
             expired: false,
             finishing: false,
             over: false,
+            comparison: Comparison::Due,
             checks: BTreeMap::new(),
             left: Vec::new(),
         }
@@ -238,9 +255,13 @@ impl OperationState {
             Check::Due { from } => Some(from),
             _ => None,
         });
+        let comparison = match self.comparison {
+            Comparison::Under { until, .. } => Some(until),
+            Comparison::Due | Comparison::Stands | Comparison::Outdated => None,
+        };
         let deadline = (!self.expired).then_some(self.deadline);
         // What was due before waits for a free slot, and so for another event.
-        resting.chain(checks).chain(deadline).filter(|wake| *wake > self.now).min()
+        resting.chain(checks).chain(comparison).chain(deadline).filter(|wake| *wake > self.now).min()
     }
 
     /// Takes in one record of the journal. One that repeats an earlier one changes nothing: the store may have kept a record that

@@ -38,6 +38,24 @@ pub enum Verdict {
     Stop(Failure),
 }
 
+/// Why an operation may not begin, as far as one line of its plan goes: what is there is not what the line rests on. `verbs` are those of
+/// the line's steps; a line without one changes nothing, and has to be as it should be.
+pub fn contradiction<'a>(
+    change: &Change,
+    verbs: impl IntoIterator<Item = &'a Verb>,
+    seen: Option<&Observation>,
+) -> Option<Failure> {
+    let mut verbs = verbs.into_iter().peekable();
+    if verbs.peek().is_none() {
+        let stands = seen.is_some_and(|seen| is_as_desired(change, seen));
+        return (!stands).then(|| failure::outdated(change, seen));
+    }
+    verbs.find_map(|verb| match judge(*verb, change, false, seen) {
+        Verdict::Stop(failure) => Some(failure),
+        Verdict::Act(_) | Verdict::Content { .. } => None,
+    })
+}
+
 /// Judges what was seen of a change's object. `acted`: the step's effect may have happened before, wholly or in part.
 pub fn judge(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
     match verb {

@@ -92,6 +92,14 @@ impl Site {
         assert_eq!(world.violations, Vec::<String>::new());
     }
 
+    /// Waits until the operation's first effect is on its way.
+    pub(crate) async fn until_started(store: &FakeStore, operation: OperationId) {
+        let started = |record: &Record| matches!(record, Record::StepStarted { .. });
+        while !store.journal(operation).iter().any(started) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub(crate) fn assert_clean(&self) {
         self.assert_is(&Shape::default());
     }
@@ -174,11 +182,7 @@ async fn what_changed_after_the_plan_is_not_touched() {
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).code, "FH0901");
-    assert!(
-        site.world.lock().unwrap().effects[effects..]
-            .iter()
-            .all(|effect| matches!(effect, freehold_engine::testing::Effect::Ran(_)))
-    );
+    assert_eq!(site.world.lock().unwrap().effects[effects..], []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +223,7 @@ async fn cancelling_lets_the_running_step_finish_and_begins_nothing_new() {
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let (operation, cancel) = (site.next_operation(), CancellationToken::new());
     let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
-        sleep(Duration::from_millis(15)).await;
+        Site::until_started(&site.store, operation).await;
         cancel.cancel();
     });
     assert_eq!(outcome, Ok(Outcome::Cancelled));
@@ -238,7 +242,7 @@ async fn a_store_that_is_away_for_a_minute_does_not_lose_an_effect() {
     let store = Arc::clone(&site.store);
     let cancel = CancellationToken::new();
     let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
-        sleep(Duration::from_millis(15)).await;
+        Site::until_started(&store, operation).await;
         store.set_silent(true);
         sleep(Duration::from_secs(60)).await;
         store.set_silent(false);
@@ -335,4 +339,58 @@ async fn what_is_not_ready_in_time_is_named_with_its_reason() {
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let failure = site.failure(operation);
     assert_eq!((failure.code.as_str(), failure.detail), ("FH0904", vec!["service.web: it is starting".to_owned()]));
+}
+
+/// The guestbook is changed, and somebody changes its last line (the route) after the plan was made.
+async fn outdated_in_its_last_line(purpose: Purpose, shape: &Shape) -> (Site, usize, OperationId) {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let plan = site.plan(purpose, shape);
+    let effects = {
+        let mut world = site.world.lock().unwrap();
+        let route = (freehold_graph::ResourceType::LocalRoute, "web1.localhost".to_owned());
+        world.objects.get_mut(&route).unwrap()[0].body = freehold_graph::Value::text("changed");
+        world.effects.len()
+    };
+    let operation = site.next_operation();
+    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(Outcome::Failed));
+    (site, effects, operation)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_outdated_in_one_line_does_nothing_at_all_and_says_so() {
+    let second = Shape::guestbook(2);
+    for (purpose, shape) in [(Purpose::Deploy, &second), (Purpose::Destroy { dump: true }, &Shape::default())] {
+        let (site, effects, operation) = outdated_in_its_last_line(purpose, shape).await;
+        let world = site.world.lock().unwrap();
+        assert_eq!(world.effects[effects..], [], "{purpose:?}");
+        let failure = site.failure(operation);
+        assert_eq!(failure.code, "FH0901");
+        assert!(failure.message.contains("web1.localhost"), "{}", failure.message);
+        assert!(failure.help.unwrap().starts_with("nothing was done;"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_before_a_line_was_found_outdated_is_named() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(2));
+    // The job runs, and its call hangs until somebody has changed the service behind it.
+    site.faults.plan(step("run/job.migrate"), Fault::UnknownAfter);
+    let (operation, cancel, parts) = (site.next_operation(), CancellationToken::new(), site.parts.clone());
+    let world = Arc::clone(&site.world);
+    let meddle = async {
+        while !site.store.journal(operation).iter().any(|record| matches!(record, Record::StepUnknown { .. })) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let service = (freehold_graph::ResourceType::LocalService, "acme/web".to_owned());
+        world.lock().unwrap().objects.get_mut(&service).unwrap()[0].body = freehold_graph::Value::text("changed");
+    };
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), meddle);
+    assert_eq!(outcome, Ok(Outcome::Failed));
+    let help = site.failure(operation).help.unwrap();
+    assert!(help.contains("run/job.migrate"), "{help}");
+    assert!(!help.contains("nothing was done"), "{help}");
 }

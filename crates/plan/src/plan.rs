@@ -39,7 +39,7 @@ pub struct Plan {
     pub key: StackKey,
     /// What it is for.
     pub purpose: Purpose,
-    /// The stack's generation that the plan rests on: 0 for a new stack; each applied plan adds one.
+    /// The stack's generation that the plan rests on: 0 for a new stack. It grows when an operation begins, and when it ends.
     pub generation: u64,
     /// The revision that it makes.
     pub revision: u64,

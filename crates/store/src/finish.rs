@@ -158,6 +158,8 @@ impl TenantTx<'_> {
     async fn settle_stack(&mut self, operation: OperationId, stack: StackId, end: &End) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
         let statement = if end.outcome == Outcome::Succeeded {
+            // A plan that was made beside the operation rests on what was still changing: the end outdates it, as the beginning
+            // outdates the ones from before.
             "WITH verified AS (
                  UPDATE revisions SET verified_at = clock_timestamp()
                  WHERE tenant_id = $1 AND stack = $2 AND operation = $3
@@ -166,11 +168,11 @@ impl TenantTx<'_> {
                  WHERE claims.tenant_id = $1 AND claims.stack = $2 AND stacks.tenant_id = $1 AND stacks.id = $2
                  AND claims.revision < stacks.revision
              )
-             UPDATE stacks SET state = 'ready', verified_revision = revision, outputs = $4::json,
+             UPDATE stacks SET generation = generation + 1, state = 'ready', verified_revision = revision, outputs = $4::json,
                     changed_at = clock_timestamp()
              WHERE tenant_id = $1 AND id = $2"
         } else {
-            "UPDATE stacks SET state = 'failed', changed_at = clock_timestamp()
+            "UPDATE stacks SET generation = generation + 1, state = 'failed', changed_at = clock_timestamp()
              WHERE tenant_id = $1 AND id = $2 AND $3::uuid IS NOT NULL AND $4::json IS NOT NULL"
         };
         sqlx::query(statement)

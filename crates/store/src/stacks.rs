@@ -39,7 +39,7 @@ pub struct Stack {
     pub key: StackKey,
     /// What it is doing.
     pub state: StackState,
-    /// How many plans were carried out: 0 for a new one.
+    /// Grows when an operation begins, when it ends, and with each other change: 0 for a new one. A plan holds for one generation.
     pub generation: u64,
     /// Its last revision; 0 before the first.
     pub revision: u64,

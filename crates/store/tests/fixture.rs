@@ -144,9 +144,11 @@ pub(crate) fn deploy(name: &str, generation: u64) -> Plan {
     plan(name, StackId(Uuid::now_v7()), generation, Purpose::Deploy)
 }
 
-/// The next plan of a stack.
+/// The next plan of a stack, behind the end of an operation that carried out an earlier one: its beginning and its end count.
 pub(crate) fn next(earlier: &Plan, purpose: Purpose) -> Plan {
-    plan(earlier.key.name.as_str(), earlier.stack, earlier.generation + 1, purpose)
+    let mut next = plan(earlier.key.name.as_str(), earlier.stack, earlier.generation + 2, purpose);
+    next.revision = earlier.revision + 1;
+    next
 }
 
 fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {

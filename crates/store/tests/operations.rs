@@ -102,7 +102,25 @@ async fn a_plan_that_another_one_has_overtaken_is_outdated() {
             "{error}"
         );
     }
-    assert_eq!(stack(&fixture, &first).await.unwrap().generation, 2);
+    assert_eq!(stack(&fixture, &first).await.unwrap().generation, 4);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_made_beside_an_operation_is_outdated_by_its_end() {
+    let fixture = Fixture::new().await;
+    for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
+        let name = format!("acme-{outcome:?}").to_lowercase();
+        let first = deploy(&name, 0);
+        let operation = fixture.enqueue(&first, &[]).await.unwrap();
+        let mut beside = next(&first, Purpose::Deploy);
+        beside.generation = stack(&fixture, &first).await.unwrap().generation;
+        let error = fixture.enqueue(&beside, &[]).await.unwrap_err();
+        assert!(matches!(error, StoreError::AnotherRunning { .. }), "{error}");
+        finish(&fixture, operation, outcome).await;
+        let error = fixture.enqueue(&beside, &[]).await.unwrap_err();
+        assert!(matches!(error, StoreError::PlanOutdated { .. }), "{error}");
+        assert!(fixture.enqueue(&next(&first, Purpose::Deploy), &[]).await.is_ok());
+    }
 }
 
 #[tokio::test]
@@ -223,7 +241,7 @@ async fn a_destroy_that_failed_keeps_what_is_recorded() {
     let operation = fixture.enqueue(&next(&plan, Purpose::Destroy { dump: true }), &[]).await.unwrap();
     finish(&fixture, operation, Outcome::Failed).await;
     let now = stack(&fixture, &plan).await.unwrap();
-    assert_eq!((now.state, now.generation, now.verified_revision), (StackState::Failed, 2, Some(1)));
+    assert_eq!((now.state, now.generation, now.verified_revision), (StackState::Failed, 4, Some(1)));
 }
 
 #[tokio::test]

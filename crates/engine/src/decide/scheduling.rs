@@ -17,6 +17,7 @@ impl Decision {
                 step.phase = Phase::Idle;
             }
         }
+        self.comparison();
         self.begin_steps();
         self.verification();
         self.conclude();
@@ -47,7 +48,7 @@ impl Decision {
     }
 
     fn begin_steps(&mut self) {
-        if self.stopping() {
+        if self.stopping() || self.is_comparing() {
             return;
         }
         let ready: Vec<StepId> =
@@ -93,6 +94,9 @@ impl Decision {
     /// Finishes the operation once nothing is under way and nothing can begin.
     fn conclude(&mut self) {
         let stopping = self.stopping();
+        if self.is_comparing() && !stopping {
+            return;
+        }
         let active = |step: &StepState| match step.phase {
             Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Verifying => true,
             Phase::Resting { .. } => !stopping,

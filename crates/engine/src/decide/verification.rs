@@ -64,7 +64,7 @@ impl Decision {
     fn provider_of(&self, subject: &Subject) -> Option<ProviderName> {
         match subject {
             Subject::Provider(provider) => Some(*provider),
-            Subject::Resource(id) | Subject::Unchanged(id) => {
+            Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => {
                 self.state.plan.changes.get(id).map(|change| change.kind.provider())
             }
         }
@@ -83,12 +83,16 @@ impl Decision {
         } else if self.now >= self.deadline(&id) {
             self.fail_verification(failure::not_ready(self.reasons(), false));
         } else {
-            let now = self.now;
-            let is_due = |check: Check| matches!(check, Check::Due { from } if from <= now);
-            let due = self.state.checks.iter().filter(|(_, state)| is_due(state.check));
-            for subject in due.map(|(subject, _)| subject.clone()).collect::<Vec<_>>() {
-                self.ask(&subject);
-            }
+            self.ask_what_is_due();
+        }
+    }
+
+    pub(super) fn ask_what_is_due(&mut self) {
+        let now = self.now;
+        let is_due = |check: Check| matches!(check, Check::Due { from } if from <= now);
+        let due = self.state.checks.iter().filter(|(_, state)| is_due(state.check));
+        for subject in due.map(|(subject, _)| subject.clone()).collect::<Vec<_>>() {
+            self.ask(&subject);
         }
     }
 
@@ -106,19 +110,19 @@ impl Decision {
         }
     }
 
-    fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         let open = self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered);
         let line = |subject: &Subject, reason: &Option<String>| {
             let reason = reason.as_deref().unwrap_or("no answer yet");
             match subject {
-                Subject::Resource(id) | Subject::Unchanged(id) => format!("{id}: {reason}"),
+                Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => format!("{id}: {reason}"),
                 Subject::Provider(provider) => format!("{}: {reason}", provider.as_str()),
             }
         };
         open.map(|(subject, state)| line(subject, &state.reason)).collect()
     }
 
-    fn ask(&mut self, subject: &Subject) {
+    pub(super) fn ask(&mut self, subject: &Subject) {
         let Some(provider) = self.provider_of(subject).filter(|provider| self.has_room(Some(*provider))) else {
             return;
         };
@@ -128,7 +132,7 @@ impl Decision {
                 let Some(change) = self.state.plan.changes.get(id) else { return };
                 Request::Readiness(Lookup::from(&change.resource))
             }
-            Subject::Unchanged(id) => {
+            Subject::Unchanged(id) | Subject::Planned(id) => {
                 let Some(change) = self.state.plan.changes.get(id) else { return };
                 Request::Observe(Lookup::from(&change.resource))
             }
@@ -138,7 +142,7 @@ impl Decision {
         self.call(provider, Asked::Check(subject.clone()), deadline, request);
     }
 
-    fn set_check(&mut self, subject: &Subject, check: Check, reason: Option<String>) {
+    pub(super) fn set_check(&mut self, subject: &Subject, check: Check, reason: Option<String>) {
         if let Some(state) = self.state.checks.get_mut(subject) {
             state.check = check;
             state.reason = reason.or(state.reason.take());
@@ -203,7 +207,7 @@ impl Decision {
         self.ask_later(subject, error.to_string());
     }
 
-    fn ask_later(&mut self, subject: &Subject, reason: String) {
+    pub(super) fn ask_later(&mut self, subject: &Subject, reason: String) {
         let Some(state) = self.state.checks.get_mut(subject) else { return };
         state.tries = state.tries.saturating_add(1);
         let wait = backoff::delay(self.state.operation, state.tries).min(LONGEST_WAIT);

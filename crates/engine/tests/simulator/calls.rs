@@ -29,6 +29,11 @@ impl Machine {
             };
             let revision = process.plan.revision;
             sent = Some(self.world.send(STACK, process.operation, step.clone(), revision, task.clone()));
+            let compared = self.compared.get(&process.operation);
+            let new = process.plan.changes.keys().find(|id| compared.is_none_or(|compared| !compared.contains(id)));
+            if let Some(id) = new.cloned() {
+                self.wrong(format!("{step} acts before {id} was compared with the plan"));
+            }
             if !announced {
                 self.wrong(format!("{step} acts before its record is in the journal"));
             }
@@ -49,6 +54,8 @@ impl Machine {
             let twice = self.unlucky(luck).then(|| answer.clone());
             if let (Request::Observe(lookup), Answer::Observed(Ok(_))) = (&flight.request, &answer) {
                 self.processes[index].looked.insert(lookup.id.clone());
+                let operation = self.processes[index].operation;
+                self.compared.entry(operation).or_default().insert(lookup.id.clone());
             }
             self.feed(index, Happening::Answered(flight.call, answer));
             if let Some(answer) = twice {

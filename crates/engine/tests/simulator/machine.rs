@@ -1,11 +1,12 @@
 //! The simulated machine: one fake world, one store, any number of processes, and bad luck. Everything that happens follows from
 //! the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freehold_engine::testing::{Sent, World};
 use freehold_engine::{End, Happening, OperationId, Outcome, Record};
+use freehold_graph::ResourceId;
 use freehold_plan::Plan;
 
 use super::chance::Chance;
@@ -72,6 +73,8 @@ pub(crate) struct Machine {
     zombies: Vec<Zombie>,
     /// How many effects each operation had.
     pub(crate) effects: BTreeMap<OperationId, usize>,
+    /// The lines of its plan that each operation has looked at.
+    pub(super) compared: BTreeMap<OperationId, BTreeSet<ResourceId>>,
     numbers: u64,
     batches: u64,
     moves: u64,
@@ -101,6 +104,7 @@ impl Machine {
             processes: Vec::new(),
             zombies: Vec::new(),
             effects: BTreeMap::new(),
+            compared: BTreeMap::new(),
             numbers: 0,
             batches: 0,
             moves: 0,

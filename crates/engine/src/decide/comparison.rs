@@ -1,0 +1,118 @@
+//! Before the first effect: every line of the plan is compared with what is there now.
+//!
+//! A plan that was made beside another operation, or long ago, may rest on things that are no more. Each step looks at its own object
+//! before it acts, but by then others may have acted: a job that changes a database looks at nothing. So all is looked at first, and if
+//! one line doesn't hold, nothing at all is done. An operation that has begun its effects before a crash was compared before them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freehold_plan::Observation;
+
+use super::{CheckState, Decision, Progress, ProviderError, ResourceId, Status, Subject, Verb, failure};
+use crate::operation::{Check, Comparison, StepState};
+use crate::verdict::contradiction;
+
+/// How long the comparison may take: a server may be busy or starting.
+const COMPARISON_DEADLINE: Duration = Duration::from_secs(120);
+
+impl Decision {
+    /// What the journal says about the comparison: effects come after it.
+    pub(super) fn compared_before(&self) -> Comparison {
+        let steps = || self.state.steps.values();
+        if steps().any(|step: &StepState| step.attempts > 0 || step.status == Status::Done) {
+            Comparison::Stands
+        } else if steps().any(|step| step.status == Status::Failed) {
+            Comparison::Outdated
+        } else {
+            Comparison::Due
+        }
+    }
+
+    /// Whether it isn't known yet whether the plan holds.
+    pub(super) fn is_comparing(&self) -> bool {
+        matches!(self.state.comparison, Comparison::Due | Comparison::Under { .. })
+    }
+
+    /// Stops without a result.
+    pub(super) fn stop_comparison(&mut self) {
+        if self.is_comparing() {
+            self.state.checks.clear();
+            self.state.comparison = Comparison::Due;
+        }
+    }
+
+    /// Asks what is due, and lets the steps begin once all lines hold.
+    pub(super) fn comparison(&mut self) {
+        if !self.is_comparing() || self.stopping() {
+            return;
+        }
+        if self.state.comparison == Comparison::Due {
+            let due = CheckState { check: Check::Due { from: self.now }, tries: 0, reason: None };
+            let lines = self.state.plan.changes.keys();
+            self.state.checks = lines.map(|id| (Subject::Planned(id.clone()), due.clone())).collect();
+            let until = self.now.saturating_add(COMPARISON_DEADLINE).min(self.state.deadline);
+            self.state.comparison = Comparison::Under { until, differs: BTreeMap::new() };
+        }
+        let Comparison::Under { until, .. } = self.state.comparison else { return };
+        if self.state.checks.values().all(|state| state.check == Check::Answered) {
+            self.judge_all();
+        } else if self.now >= until {
+            let failure = failure::not_compared(COMPARISON_DEADLINE.as_secs(), self.reasons());
+            self.refuse(None, failure);
+        } else {
+            self.ask_what_is_due();
+        }
+    }
+
+    fn judge_all(&mut self) {
+        let under = std::mem::replace(&mut self.state.comparison, Comparison::Stands);
+        self.state.checks.clear();
+        let Comparison::Under { differs, .. } = under else { return };
+        let first = differs.keys().next().cloned();
+        if let Some(failure) = failure::all_outdated(differs.into_values().collect()) {
+            self.refuse(first.as_ref(), failure);
+        }
+    }
+
+    /// Nothing is done. The failure is that of the first line that doesn't hold; a line without a step fails with the verification.
+    fn refuse(&mut self, line: Option<&ResourceId>, failure: super::Failure) {
+        self.state.checks.clear();
+        self.state.comparison = Comparison::Outdated;
+        let steps = || self.state.steps.values();
+        let of_line = line.and_then(|line| steps().find(|step| step.step.subject == *line));
+        let step = of_line.or_else(|| steps().find(|step| step.step.verb == Verb::Verify));
+        if let Some(id) = step.map(|step| step.step.id.clone()) {
+            self.fail(&id, failure);
+        }
+    }
+
+    pub(super) fn compared(&mut self, id: ResourceId, result: Result<Option<Observation>, ProviderError>) {
+        if !matches!(self.state.comparison, Comparison::Under { .. }) {
+            return;
+        }
+        let seen = match result {
+            Ok(seen) => seen,
+            Err(error @ ProviderError::Rejected { .. }) => return self.cannot_compare(&id, &error),
+            Err(error) => {
+                let reason = error.to_string();
+                self.tell(Progress::Waiting { subject: id.clone(), reason: reason.clone() });
+                return self.ask_later(&Subject::Planned(id), reason);
+            }
+        };
+        let Some(change) = self.state.plan.changes.get(&id) else { return };
+        let verbs = self.state.steps.values().filter(|step| step.step.subject == id).map(|step| &step.step.verb);
+        let found = contradiction(change, verbs, seen.as_ref());
+        if let (Some(failure), Comparison::Under { differs, .. }) = (found, &mut self.state.comparison) {
+            differs.insert(id.clone(), failure);
+        }
+        self.set_check(&Subject::Planned(id), Check::Answered, None);
+    }
+
+    fn cannot_compare(&mut self, id: &ResourceId, error: &ProviderError) {
+        let mut steps = self.state.steps.values();
+        let step: Option<&StepState> = steps.find(|step| step.step.verb == Verb::Verify);
+        let Some(failure) = step.map(|step| failure::of_provider(&step.step, error)) else { return };
+        self.refuse(Some(id), failure);
+    }
+}
