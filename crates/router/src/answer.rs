@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::backend::{Connection, Flight};
+use crate::header;
 
 /// The body of an answer.
 pub(crate) enum Answer {
@@ -78,7 +79,10 @@ impl Relay {
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(_))) if Instant::now() >= self.deadline => self.interrupt(Interrupted::TimedOut),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    header::clean_trailers(trailers);
+                }
                 if self.incoming.is_end_stream() {
                     self.finish();
                 }

@@ -11,14 +11,21 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Connect;
 use crate::options::Options;
 use crate::upload::RequestBody;
+use crate::wire::{Spent, UpstreamStream};
 
-/// The sending half of a connection to an upstream; a task of its own drives the connection until this is dropped.
-pub(crate) type Connection = SendRequest<RequestBody>;
+/// A connection to an upstream; a task of its own drives it until this is dropped.
+pub(crate) struct Connection {
+    pub(crate) sender: SendRequest<RequestBody>,
+    /// Set when it can carry no other request.
+    pub(crate) spent: Spent,
+    driver: AbortHandle,
+}
 
 /// An upstream address, from when it is first put in a set until the last request to it has ended.
 pub(crate) struct Backend {
@@ -112,9 +119,9 @@ impl Backend {
         while let Some(next) = index.checked_sub(1) {
             index = next;
             let candidate = idle.get(index)?;
-            if candidate.connection.is_closed() || now.duration_since(candidate.since) >= options.idle_timeout {
+            if candidate.connection.sender.is_closed() || now.duration_since(candidate.since) >= options.idle_timeout {
                 drop(idle.swap_remove(index));
-            } else if candidate.connection.is_ready() {
+            } else if candidate.connection.sender.is_ready() {
                 return Some(idle.swap_remove(index).connection);
             }
             // Neither closed nor ready: its last exchange is being wound up, so it stays for a later request.
@@ -123,7 +130,12 @@ impl Backend {
     }
 
     fn put_idle(&self, connection: Connection, options: &Options) {
-        if connection.is_closed() {
+        if connection.spent.is_set() {
+            // Whatever of the request was not sent yet is of no use any more, and keeps the client from ending.
+            connection.driver.abort();
+            return;
+        }
+        if connection.sender.is_closed() {
             return;
         }
         let mut idle = self.idle();
@@ -137,7 +149,7 @@ impl Backend {
     pub(crate) fn sweep(&self, options: &Options) {
         let now = Instant::now();
         let mut idle = self.idle();
-        idle.retain(|one| !one.connection.is_closed() && now.duration_since(one.since) < options.idle_timeout);
+        idle.retain(|one| !one.connection.sender.is_closed() && now.duration_since(one.since) < options.idle_timeout);
         if idle.is_empty() {
             idle.shrink_to_fit();
         }
@@ -181,18 +193,20 @@ impl Flight {
             .await
             .map_err(|_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
-        let (connection, driver) = http1::Builder::new()
+        let spent = Spent::default();
+        let stream = UpstreamStream::new(stream, spent.clone());
+        let (sender, driver) = http1::Builder::new()
             .max_buf_size(self.options.max_head_bytes)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(std::io::Error::other)?;
-        tokio::spawn(async move {
+        let driving = tokio::spawn(async move {
             // What went wrong is told to whoever waits for the answer; here it is only the end of the connection.
             if let Err(error) = driver.with_upgrades().await {
                 tracing::trace!(%error, "connection to an upstream ended");
             }
         });
-        Ok(connection)
+        Ok(Connection { sender, spent, driver: driving.abort_handle() })
     }
 }
 

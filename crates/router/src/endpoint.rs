@@ -9,11 +9,14 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, Flight};
 use crate::options::Options;
+use crate::quiet::Quiet;
 
 /// A set of upstreams that is replaced as a whole. Requests that find it empty can wait for the next one.
 pub(crate) struct Endpoint {
     live: watch::Sender<Live>,
     turn: AtomicUsize,
+    /// Lines about requests that it gave no answer to.
+    pub(crate) failures: Quiet,
 }
 
 /// The upstreams of one moment.
@@ -26,7 +29,11 @@ struct Live {
 
 impl Endpoint {
     pub(crate) fn new() -> Arc<Endpoint> {
-        Arc::new(Endpoint { live: watch::Sender::new(Live::default()), turn: AtomicUsize::new(0) })
+        Arc::new(Endpoint {
+            live: watch::Sender::new(Live::default()),
+            turn: AtomicUsize::new(0),
+            failures: Quiet::default(),
+        })
     }
 
     /// Replaces the set and returns the one before. An upstream that was not in it ends the switching; taking out one of several

@@ -1,6 +1,5 @@
 //! Where requests come in: over the router's port by host and path, or over the inner address of one service.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,19 +11,22 @@ use hyper::body::Incoming;
 use crate::answer::Answer;
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
-use crate::header;
-use crate::listener::Service;
+use crate::header::{self, Arrival};
+use crate::listener::{Client, Service};
+use crate::options::Options;
 use crate::page::{Failure, accepts_html, page};
+use crate::path;
 use crate::router::Core;
 use crate::table::{Entry, host_name};
 
 impl Core {
-    fn exchange(&self, endpoint: &Arc<Endpoint>, timeout: Duration, retries: u32) -> Exchange {
+    fn exchange(&self, endpoint: &Arc<Endpoint>, timeout: Duration, retries: u32, client: &Client) -> Exchange {
         Exchange {
             endpoint: Arc::clone(endpoint),
             options: Arc::clone(&self.options),
             timeout,
             retries,
+            client: Arc::clone(&client.place),
             tunnels: self.tasks.clone(),
         }
     }
@@ -38,10 +40,14 @@ impl Core {
     ) -> Response<Answer> {
         let id = header::set_request_id(request.headers_mut());
         let html = accepts_html(request.headers());
+        let endpoint = Arc::clone(&exchange.endpoint);
         match exchange.run(request).await {
             Ok(response) => response,
             Err(failure) => {
-                tracing::warn!(%failure, status = failure.status().as_u16(), stack = label, request_id = ?id, "no answer from a service");
+                // A service that fails can be asked by anybody, as often as they like.
+                if let Some(unsaid) = endpoint.failures.may_say() {
+                    tracing::warn!(%failure, status = failure.status().as_u16(), stack = label, request_id = ?id, unsaid, "no answer from a service");
+                }
                 page(failure, label, html, &id)
             }
         }
@@ -56,7 +62,9 @@ pub(crate) struct Outer {
 }
 
 impl Service for Outer {
-    async fn answer(&self, mut request: Request<Incoming>, client: SocketAddr) -> Response<Answer> {
+    type Body = Answer;
+
+    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
         let entry = match self.find(&mut request) {
             Ok(entry) => entry,
             Err(failure) => return refuse(request, failure, None),
@@ -66,8 +74,14 @@ impl Service for Outer {
             return refuse(request, Failure::UnknownPath, Some(label));
         };
         let unknown = HeaderValue::from_static("80");
-        header::set_forwarded(request.headers_mut(), client.ip(), self.port.get().unwrap_or(&unknown));
-        let exchange = self.core.exchange(&entry.endpoint, rule.timeout, rule.retries);
+        let address = client.address.ip().to_canonical();
+        let arrival = Arrival {
+            address,
+            port: self.port.get().unwrap_or(&unknown),
+            trusted: self.core.options.trusted_proxies.iter().any(|network| network.contains(address)),
+        };
+        header::set_forwarded(request.headers_mut(), &arrival);
+        let exchange = self.core.exchange(&entry.endpoint, rule.timeout, rule.retries, client);
         self.core.answer(exchange, request, Some(label)).await
     }
 }
@@ -75,7 +89,7 @@ impl Service for Outer {
 impl Outer {
     /// The route of a valid request.
     fn find(&self, request: &mut Request<Incoming>) -> Result<Arc<Entry>, Failure> {
-        to_origin_form(request)?;
+        to_origin_form(request, &self.core.options)?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).and_then(host_name);
         let host = host.ok_or(Failure::Invalid("the Host header is not a host name"))?;
         let table = self.core.table();
@@ -97,19 +111,28 @@ pub(crate) struct Inner {
 }
 
 impl Service for Inner {
-    async fn answer(&self, mut request: Request<Incoming>, _client: SocketAddr) -> Response<Answer> {
-        if let Err(failure) = to_origin_form(&mut request) {
+    type Body = Answer;
+
+    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
+        if let Err(failure) = to_origin_form(&mut request, &self.core.options) {
             return refuse(request, failure, None);
         }
         let options = &self.core.options;
-        let exchange = self.core.exchange(&self.endpoint, options.inner_timeout, options.inner_retries);
+        let exchange = self.core.exchange(&self.endpoint, options.inner_timeout, options.inner_retries, client);
         self.core.answer(exchange, request, None).await
     }
 }
 
 /// Brings a request into the form for an upstream: `GET http://host/path` becomes `GET /path`, with the host of the first line in
 /// `Host`, as RFC 9112, 3.2.2 has it. Refuses what this router does not carry.
-fn to_origin_form(request: &mut Request<Incoming>) -> Result<(), Failure> {
+fn to_origin_form(request: &mut Request<Incoming>, options: &Options) -> Result<(), Failure> {
+    let bytes = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if request.headers().len() > options.max_head_fields || bytes > options.max_head_bytes {
+        return Err(Failure::LargeHead { fields: options.max_head_fields, bytes: options.max_head_bytes });
+    }
+    if let Some(objection) = path::objection(request.uri().path()) {
+        return Err(Failure::Invalid(objection));
+    }
     if request.method() == Method::CONNECT {
         return Err(Failure::Unsupported("CONNECT"));
     }

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -22,14 +22,16 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Place;
 use crate::answer::{Answer, Relay};
 use crate::backend::{Connection, Flight};
 use crate::endpoint::Endpoint;
 use crate::header;
+use crate::listener::is_exhaustion;
 use crate::options::Options;
 use crate::page::Failure;
 use crate::tunnel::tunnel;
-use crate::upload::{RequestBody, Upload};
+use crate::upload::{Leave, RequestBody, Upload};
 
 /// The first wait between two attempts; it doubles up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -41,6 +43,8 @@ pub(crate) struct Exchange {
     pub(crate) options: Arc<Options>,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
+    /// Who asks.
+    pub(crate) client: Arc<Place>,
     /// Where the tunnels of upgraded connections run.
     pub(crate) tunnels: TaskTracker,
 }
@@ -66,6 +70,9 @@ impl Exchange {
         let mut message = Message::new(request, deadline);
         let answered = tokio::time::timeout_at(deadline, self.attempts(&mut message, deadline)).await;
         let (response, flight, connection) = answered.map_err(|_elapsed| Failure::TimedOut)??;
+        if message.leave.as_ref().is_some_and(Leave::end) {
+            connection.spent.set();
+        }
         self.deliver(response, flight, connection, message.upgrade, deadline)
     }
 
@@ -92,6 +99,7 @@ impl Exchange {
                     used_too = false;
                     continue;
                 }
+                Err(Miss::Refused(error)) if is_exhaustion(&error) => (Failure::Exhausted, self.retries.max(1)),
                 Err(Miss::Refused(error)) => {
                     tracing::debug!(%address, %error, "an upstream refused the connection");
                     // Another upstream is asked even where the rule allows no retry: nothing was sent.
@@ -160,7 +168,8 @@ impl Exchange {
     ) -> Result<Response<Answer>, Failure> {
         let Some((client, asked)) = client else { return Err(Failure::Broken) };
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels.spawn(tunnel(client, upstream, flight));
+        self.client.set_tunnel();
+        self.tunnels.spawn(tunnel(client, upstream, flight, Arc::clone(&self.client), self.options.tunnel_timeout));
         let (mut head, _nothing) = response.into_parts();
         let protocol = head.headers.get(http::header::UPGRADE).cloned().unwrap_or(asked);
         header::remove_hop_by_hop(&mut head.headers);
@@ -195,7 +204,7 @@ async fn attempt(
     let Some(request) = message.take() else { return Err(Miss::Cut) };
     let answer = tokio::select! {
         biased;
-        answer = connection.try_send_request(request) => answer,
+        answer = connection.sender.try_send_request(request) => answer,
         () = flight.backend().cut.cancelled() => return Err(Miss::Cut),
     };
     match answer {
@@ -216,7 +225,7 @@ async fn attempt(
 
 fn refused(error: std::io::Error, flight: &Flight, options: &Options) -> Miss {
     // Being out of descriptors is our trouble and says nothing about the upstream.
-    if !crate::listener::is_exhaustion(&error) {
+    if !is_exhaustion(&error) {
         flight.backend().rest(options.rest);
     }
     Miss::Refused(error)
@@ -227,6 +236,8 @@ struct Message {
     request: Option<Request<RequestBody>>,
     /// May be sent any number of times: the method is idempotent (RFC 9110, 9.2.2) and there is no body.
     repeatable: bool,
+    /// The client asks first whether it may send the body.
+    leave: Option<Leave>,
     upgrade: Option<(OnUpgrade, HeaderValue)>,
 }
 
@@ -234,8 +245,13 @@ impl Message {
     fn new(mut request: Request<Incoming>, deadline: Instant) -> Message {
         let protocol = if request.version() == Version::HTTP_11 { header::upgrade(request.headers()) } else { None };
         let upgrade = protocol.map(|protocol| (hyper::upgrade::on(&mut request), protocol));
+        let asks = header::asks_for_leave(&request) && !request.body().is_end_stream();
+        let leave = asks.then(Leave::default);
         let (mut head, incoming) = request.into_parts();
         header::remove_for_upstream(&mut head.headers);
+        if asks {
+            head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
         if let Some((_, protocol)) = &upgrade {
             header::set_upgrade(&mut head.headers, protocol.clone());
         }
@@ -248,12 +264,20 @@ impl Message {
                 // hyper would send a GET of unknown length without its body.
                 head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
-            RequestBody::Client(Upload::new(incoming, deadline))
+            RequestBody::Client(Upload::new(incoming, deadline, leave.clone()))
         };
         let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE]
             .contains(&head.method);
         let repeatable = idempotent && matches!(body, RequestBody::Empty);
-        Message { request: Some(Request::from_parts(head, body)), repeatable, upgrade }
+        let mut request = Request::from_parts(head, body);
+        if let Some(leave) = leave.clone() {
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    leave.give();
+                }
+            });
+        }
+        Message { request: Some(request), repeatable, leave, upgrade }
     }
 
     fn is_repeatable(&self) -> bool {

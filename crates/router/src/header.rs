@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::{Request, Version};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -33,18 +34,73 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&[CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE]) {
         headers.remove(name);
     }
+    remove_if(headers, is_disguised);
 }
 
-/// As [`remove_hop_by_hop`], and what was meant for the router itself: it answers `Expect: 100-continue` by reading the body.
-/// The willingness to take trailers is kept, since trailers are passed on.
+/// Removes from the trailers of an answer what would count as a field of its header: a client that adds them to those must not be led to
+/// read the connection, or the next answer, in another way.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_if(trailers, |name| is_of_the_connection(name) || SET_BY_US.contains(&name) || name == "set-cookie");
+}
+
+fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in &names {
+        headers.remove(name);
+    }
+}
+
+/// What says how a message is framed, or is for the next hop only.
+const OF_THE_CONNECTION: [&str; 12] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "content-encoding",
+];
+
+/// What services rely on, because the router sets it.
+const SET_BY_US: [&str; 5] = ["host", "forwarded", "x-real-ip", "x-request-id", "x-forwarded-for"];
+
+fn is_of_the_connection(name: &str) -> bool {
+    OF_THE_CONNECTION.contains(&name)
+}
+
+/// A name that a server takes for another one. What becomes a variable of the environment (CGI, WSGI, PHP) has all that is neither
+/// letter nor digit turned into `_`, so `X_Forwarded_For` and `X.Forwarded.For` are `X-Forwarded-For` there.
+fn is_disguised(name: &str) -> bool {
+    let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
+    if !name.bytes().any(odd) {
+        return false;
+    }
+    let plain: String = name.bytes().map(|byte| if odd(byte) { '-' } else { char::from(byte) }).collect();
+    is_of_the_connection(&plain) || SET_BY_US.contains(&plain.as_str()) || plain.starts_with("x-forwarded-")
+}
+
+/// As [`remove_hop_by_hop`], and what was meant for the router itself. The willingness to take trailers is kept, since trailers are passed on.
 pub(crate) fn remove_for_upstream(headers: &mut HeaderMap) {
     let trailers = headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
     remove_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    headers.remove(PROXY_AUTHORIZATION);
+    for name in [EXPECT, PROXY_AUTHORIZATION, TRAILER] {
+        headers.remove(name);
+    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether the client waits to be told that it may send its body. In HTTP/1.0 there is no such thing.
+pub(crate) fn asks_for_leave<B>(request: &Request<B>) -> bool {
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    request.version() == Version::HTTP_11 && request.headers().get(EXPECT).is_some_and(expects)
 }
 
 /// The protocol that a request asks to switch to. `h2c` is no such: behind a switched connection requests would pass by the rules,
@@ -64,44 +120,121 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Whether the message has a transfer coding besides `chunked`, which hyper would hand on undecoded.
 pub(crate) fn has_unknown_coding(headers: &HeaderMap) -> bool {
-    headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens).any(|token| !token.eq_ignore_ascii_case("chunked"))
+    let known = |value: &HeaderValue| {
+        value.to_str().is_ok() && tokens(value).all(|token| token.eq_ignore_ascii_case("chunked"))
+    };
+    !headers.get_all(TRANSFER_ENCODING).iter().all(known)
 }
 
-/// Says who asked, and how, in the place of whatever the client said about that.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, client: IpAddr, port: &HeaderValue) {
-    // CGI-like servers see `X_Forwarded_For` as the same name, so the ones with underscores go too.
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-    for name in &claims {
-        headers.remove(name);
-    }
-    let host = headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""));
+/// How a client came to the router's port.
+pub(crate) struct Arrival<'a> {
+    pub(crate) address: IpAddr,
+    pub(crate) port: &'a HeaderValue,
+    /// It is a proxy, whose word about the client is believed.
+    pub(crate) trusted: bool,
+}
+
+/// Says who asked, and how. What the client says about that is believed if it is a trusted proxy, and replaced if not.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
+    let told = if arrival.trusted { Told::read(headers) } else { Told::default() };
+    let keep_others = arrival.trusted;
+    remove_if(headers, |name| {
+        let ours = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
+        is_claim(name) && (!keep_others || ours.contains(&name))
+    });
+    let host = told.host.or_else(|| headers.get(HOST).cloned()).unwrap_or_else(|| HeaderValue::from_static(""));
     let text = String::from_utf8_lossy(host.as_bytes());
-    let element = match client {
-        IpAddr::V4(address) => format!("for={address};host=\"{text}\";proto=http"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\";host=\"{text}\";proto=http"),
+    let proto = if told.https { "https" } else { "http" };
+    let node = |address: IpAddr| match address {
+        IpAddr::V4(address) => format!("for={address}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
     };
-    let values =
-        [(FORWARDED, HeaderValue::try_from(element)), (FORWARDED_FOR, HeaderValue::try_from(client.to_string()))];
+    // The first one is the client; each proxy adds whom it was asked by.
+    let mut clients = told.clients;
+    clients.push(arrival.address);
+    let mut nodes: Vec<String> = clients.iter().copied().map(node).collect();
+    if let Some(first) = nodes.first_mut() {
+        first.push_str(&format!(";host=\"{text}\";proto={proto}"));
+    }
+    let list = clients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let values = [(FORWARDED, HeaderValue::try_from(nodes.join(", "))), (FORWARDED_FOR, HeaderValue::try_from(list))];
     for (name, value) in values {
         if let Ok(value) = value {
             headers.insert(name, value);
         }
     }
+    headers.insert(FORWARDED_PORT, told.port.unwrap_or_else(|| arrival.port.clone()));
     headers.insert(FORWARDED_HOST, host);
-    headers.insert(FORWARDED_PORT, port.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+}
+
+/// What a trusted proxy says in `X-Forwarded-…`, or in `Forwarded` if there is no such field.
+#[derive(Default)]
+struct Told {
+    clients: Vec<IpAddr>,
+    https: bool,
+    host: Option<HeaderValue>,
+    port: Option<HeaderValue>,
+}
+
+/// How many proxies may have stood before this one; more are cut off at the front.
+const PROXIES: usize = 20;
+
+impl Told {
+    fn read(headers: &HeaderMap) -> Told {
+        let last = |name: HeaderName| headers.get_all(name).iter().flat_map(tokens).last();
+        let mut told = Told {
+            clients: headers.get_all(FORWARDED_FOR).iter().flat_map(tokens).filter_map(address).collect(),
+            https: last(FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
+            host: last(FORWARDED_HOST).and_then(name_of_host),
+            port: last(FORWARDED_PORT)
+                .filter(|port| port.parse::<u16>().is_ok())
+                .and_then(|port| HeaderValue::from_str(port).ok()),
+        };
+        let mut elements = headers.get_all(FORWARDED).iter().flat_map(tokens).peekable();
+        if told.clients.is_empty() && elements.peek().is_some() {
+            let mut proto = "";
+            for element in elements {
+                for (name, value) in element.split(';').filter_map(|pair| pair.trim().split_once('=')) {
+                    let value = value.trim_matches('"');
+                    match name.to_ascii_lowercase().as_str() {
+                        "for" => told.clients.extend(address(value)),
+                        "proto" => proto = value,
+                        "host" => told.host = name_of_host(value),
+                        _ => {}
+                    }
+                }
+            }
+            told.https |= proto.eq_ignore_ascii_case("https");
+        }
+        let surplus = told.clients.len().saturating_sub(PROXIES);
+        told.clients.drain(..surplus);
+        told
+    }
+}
+
+/// An address as proxies write it: alone, with a port, in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_matches('"');
+    bare.parse()
+        .or_else(|_| bare.parse::<std::net::SocketAddr>().map(|place| place.ip()))
+        .or_else(|_| bare.trim_start_matches('[').trim_end_matches(']').parse())
+        .ok()
+}
+
+fn name_of_host(text: &str) -> Option<HeaderValue> {
+    crate::table::host_name(text)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    text.bytes().all(plain).then(|| HeaderValue::from_str(text).ok())?
 }
 
 fn is_vouched_for(name: &HeaderName) -> bool {
     [HOST, CONTENT_LENGTH, REQUEST_ID].contains(name) || is_claim(name.as_str())
 }
 
+/// What says who the client is.
 fn is_claim(name: &str) -> bool {
-    let starts = |prefix: &str| {
-        name.len() >= prefix.len()
-            && name.bytes().zip(prefix.bytes()).all(|(byte, want)| byte == want || (byte == b'_' && want == b'-'))
-    };
-    starts("x-forwarded-") || (name.len() == 9 && starts("x-real-ip")) || name == "forwarded" || name == "x_request_id"
+    name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
 }
 
 /// The id of the request: the one it came with, if that is fit for a log line, else a new one.
@@ -159,13 +292,87 @@ mod tests {
     }
 
     #[test]
-    fn spellings_with_underscores_are_claims_too() {
-        for name in ["x-forwarded-for", "x_forwarded_for", "x-forwarded-prefix", "x_real_ip", "forwarded"] {
-            assert!(is_claim(name), "{name}");
+    fn names_that_a_server_takes_for_others_are_removed() {
+        for name in [
+            "x_forwarded_for",
+            "x-forwarded_for",
+            "x.forwarded.proto",
+            "x_forwarded_prefix",
+            "x_real_ip",
+            "x_request_id",
+            "transfer_encoding",
+            "transfer.encoding",
+            "transfer~encoding",
+            "content_length",
+            "keep_alive",
+            "proxy!connection",
+        ] {
+            let mut map = headers(&[("accept", "*/*"), ("api_key", "1"), ("x.y", "2"), (name, "x")]);
+            remove_hop_by_hop(&mut map);
+            assert_eq!(map, headers(&[("accept", "*/*"), ("api_key", "1"), ("x.y", "2")]), "{name}");
         }
-        for name in ["x-forward", "x-real-ip-country", "forwarded-by", "host"] {
-            assert!(!is_claim(name), "{name}");
+        for name in ["x-forward", "x-real-ip-country", "forwarded-by", "host", "x-forwarded-for"] {
+            assert!(!is_disguised(name), "{name}");
         }
+    }
+
+    fn forwarded(pairs: &[(&'static str, &'static str)], trusted: bool) -> Vec<String> {
+        let mut map = headers(&[("host", "acme.localhost")]);
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let port = HeaderValue::from_static("7080");
+        set_forwarded(&mut map, &Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, trusted });
+        let names = [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO];
+        names.map(|name| map[name].to_str().unwrap().to_owned()).to_vec()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_who_the_client_is() {
+        let said = [
+            ("x-forwarded-for", "8.8.8.8, 10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "www.example.org"),
+            ("x-forwarded-port", "443"),
+        ];
+        let nobody =
+            ["for=127.0.0.1;host=\"acme.localhost\";proto=http", "127.0.0.1", "acme.localhost", "7080", "http"];
+        assert_eq!(forwarded(&said, false), nobody);
+        let expected = [
+            "for=8.8.8.8;host=\"www.example.org\";proto=https, for=10.0.0.1, for=127.0.0.1",
+            "8.8.8.8, 10.0.0.1, 127.0.0.1",
+            "www.example.org",
+            "443",
+            "https",
+        ];
+        assert_eq!(forwarded(&said, true), expected);
+        let by_rfc = forwarded(&[("forwarded", "For=\"[2001:db8::1]:4711\";proto=https;host=www.example.org")], true);
+        assert_eq!(by_rfc[1..], ["2001:db8::1, 127.0.0.1", "www.example.org", "7080", "https"]);
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_passes_on_of_a_client_cannot_forge_a_field() {
+        let said = [
+            ("x-forwarded-for", "8.8.8.8\";for=evil, 8.8.4.4"),
+            ("x-forwarded-proto", "https, javascript"),
+            ("x-forwarded-host", "a\";by=evil"),
+            ("x-forwarded-port", "443;x"),
+        ];
+        let expected = [
+            "for=8.8.4.4;host=\"acme.localhost\";proto=http, for=127.0.0.1",
+            "8.8.4.4, 127.0.0.1",
+            "acme.localhost",
+            "7080",
+            "http",
+        ];
+        assert_eq!(forwarded(&said, true), expected);
+    }
+
+    #[test]
+    fn trailers_cannot_say_what_belongs_into_a_header() {
+        let mut map = headers(&[("x-sum", "42"), ("content-length", "0"), ("set-cookie", "a=b"), ("grpc-status", "0")]);
+        clean_trailers(&mut map);
+        assert_eq!(map, headers(&[("x-sum", "42"), ("grpc-status", "0")]));
     }
 
     #[test]

@@ -13,26 +13,37 @@
 //! - A request that may have reached an upstream is sent again only where its method is idempotent and its body is empty.
 //! - A choice of upstream and the count of requests in flight change together, under the same lock that [`Router::set_upstreams`]
 //!   writes under. Once it has returned, no new request goes to an upstream that it took out, so [`Router::drain`] misses none.
+//! - Nobody's connections keep others out ([`Limits`]), and no wait for a client or an upstream is without end.
 //! - No lock is held across an await.
 //! - What a client sees never names an inner address.
 //!
 //! Not kept: any history. The provider sets routes and upstreams again after a start.
 
+mod admission;
 mod answer;
 mod backend;
+mod client;
 mod connect;
 mod endpoint;
 mod entrance;
 mod exchange;
 mod header;
 mod listener;
+mod network;
 mod options;
+mod owner;
 mod page;
+mod path;
+mod quiet;
 mod router;
 mod table;
 mod tunnel;
 mod upload;
+mod wire;
 
+pub use admission::Limits;
 pub use connect::{Connect, Connecting, Direct};
+pub use listener::{Client, Door, Service, Terms};
+pub use network::{Network, NetworkError};
 pub use options::Options;
 pub use router::{Drained, EndpointKey, Route, Router, RouterError, Rule, Upstream};

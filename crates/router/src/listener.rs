@@ -1,12 +1,18 @@
 //! Taking connections on an address, and what is open on it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,16 +22,47 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::task::TaskTracker;
 
-use crate::answer::Answer;
-use crate::options::Options;
+use crate::admission::{Admission, Busy, Limits, Peer, Place};
+use crate::client::ClientStream;
+use crate::network::Network;
+use crate::quiet::Quiet;
 
 /// How long to wait when no connection can be taken for want of descriptors or memory.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 const BACKLOG: u32 = 4096;
+/// What hyper reads beyond what is allowed, so that the refusal can be a page of ours.
+const HEAD_MARGIN: usize = 2;
 
 /// Answers the requests of a listener.
-pub(crate) trait Service: Send + Sync + 'static {
-    fn answer(&self, request: Request<Incoming>, client: SocketAddr) -> impl Future<Output = Response<Answer>> + Send;
+pub trait Service: Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// The answer to a request.
+    fn answer(&self, request: Request<Incoming>, client: &Client) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub struct Client {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    pub(crate) place: Arc<Place>,
+}
+
+/// What a listener keeps to.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The largest request head, in bytes; a much larger one is answered 431 without a word. At least 8192.
+    pub max_head_bytes: usize,
+    /// The most header fields of a request; of a much larger number the answer is 431 without a word.
+    pub max_head_fields: usize,
+    /// How long a client may take to send the head of a request. It also ends a kept-alive connection on which nothing comes.
+    pub head_timeout: Duration,
+    /// How long a client may read nothing of an answer that waits for it.
+    pub write_timeout: Duration,
+    /// Clients that are counted for nobody: proxies that are trusted.
+    pub trusted: Vec<Network>,
 }
 
 /// An address that is listened on, until [`Listener::stop`].
@@ -57,23 +94,46 @@ impl Listener {
     /// Listens with SO_REUSEADDR, so that a restart need not wait for the connections of before to be forgotten.
     pub(crate) fn start<S: Service>(
         address: SocketAddr,
-        options: &Options,
+        terms: &Terms,
+        admission: &Arc<Admission>,
         tracker: &TaskTracker,
         service: Arc<S>,
     ) -> io::Result<Listener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+        Listener::take(socket.listen(BACKLOG)?, terms, admission, tracker, service)
+    }
+
+    /// Takes the connections of a socket that listens already.
+    pub(crate) fn take<S: Service>(
+        listener: TcpListener,
+        terms: &Terms,
+        admission: &Arc<Admission>,
+        tracker: &TaskTracker,
+        service: Arc<S>,
+    ) -> io::Result<Listener> {
         let address = listener.local_addr()?;
         let open = Arc::new(Open::default());
+        // hyper panics on a smaller buffer.
+        let head = terms.max_head_bytes.max(8192).saturating_mul(HEAD_MARGIN);
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
-            .header_read_timeout(options.head_timeout)
-            .max_header_size(options.max_head_bytes)
-            .max_buf_size(options.max_head_bytes);
-        let acceptor = Acceptor { protocol, tracker: tracker.clone(), open: Arc::clone(&open), service };
+            .header_read_timeout(terms.head_timeout)
+            .max_headers(terms.max_head_fields.saturating_mul(HEAD_MARGIN))
+            .max_header_size(head)
+            .max_buf_size(head);
+        let acceptor = Acceptor {
+            protocol,
+            terms: terms.clone(),
+            admission: Arc::clone(admission),
+            tracker: tracker.clone(),
+            open: Arc::clone(&open),
+            service,
+            exhausted: Quiet::default(),
+            refused: Quiet::default(),
+        };
         Ok(Listener { address, accepting: tokio::spawn(acceptor.run(listener)), open })
     }
 
@@ -104,6 +164,36 @@ impl Listener {
     }
 }
 
+/// An entrance of its own on a socket that listens already, for something other than the router: the API.
+pub struct Door {
+    listener: Listener,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    /// Takes connections from now on.
+    ///
+    /// # Errors
+    /// The socket has no address.
+    pub fn open<S: Service>(listener: TcpListener, terms: &Terms, limits: Limits, service: Arc<S>) -> io::Result<Door> {
+        let tasks = TaskTracker::new();
+        let listener = Listener::take(listener, terms, &Admission::new(limits), &tasks, service)?;
+        Ok(Door { listener, tasks })
+    }
+
+    /// Takes no more connections, lets the requests under way finish within `limit`, and closes the rest. Says whether all finished.
+    pub async fn close(mut self, limit: Duration) -> bool {
+        self.listener.stop();
+        self.tasks.close();
+        let finished = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        if !finished {
+            self.listener.abort();
+        }
+        self.listener.stopped().await;
+        finished
+    }
+}
+
 impl Open {
     fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
@@ -124,9 +214,13 @@ impl Drop for Entered {
 
 struct Acceptor<S> {
     protocol: http1::Builder,
+    terms: Terms,
+    admission: Arc<Admission>,
     tracker: TaskTracker,
     open: Arc<Open>,
     service: Arc<S>,
+    exhausted: Quiet,
+    refused: Quiet,
 }
 
 impl<S: Service> Acceptor<S> {
@@ -135,7 +229,10 @@ impl<S: Service> Acceptor<S> {
             match listener.accept().await {
                 Ok((stream, client)) => self.enter(stream, client),
                 Err(error) if is_exhaustion(&error) => {
-                    tracing::warn!(%error, "the router can take no connection for the moment");
+                    if let Some(unsaid) = self.exhausted.may_say() {
+                        tracing::warn!(%error, unsaid, "no connection can be taken for the moment");
+                    }
+                    self.admission.relieve();
                     tokio::time::sleep(EXHAUSTED_WAIT).await;
                 }
                 // The client went away while it waited to be taken.
@@ -145,28 +242,34 @@ impl<S: Service> Acceptor<S> {
     }
 
     fn enter(&self, stream: TcpStream, client: SocketAddr) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was lost as it was taken");
+        let ours = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+            Ok(ours) => ours,
+            Err(error) => return tracing::debug!(%error, "a connection was lost as it was taken"),
+        };
+        let peer = Peer::of(client, ours);
+        let trusted = self.terms.trusted.iter().any(|network| network.contains(client.ip()));
+        let Some(taken) = self.admission.enter(peer, trusted) else {
+            if let Some(unsaid) = self.refused.may_say() {
+                tracing::warn!(?peer, unsaid, "a connection was refused: its peer has all that one may have in use");
+            }
             return;
-        }
+        };
+        let place = Arc::clone(taken.place());
         let (stop, stopped) = oneshot::channel();
         // Held while the task is spawned, so that it cannot end before it is entered.
         let mut connections = self.open.connections();
         let number = connections.next;
         connections.next += 1;
         let entered = Entered { open: Arc::clone(&self.open), number };
-        let service = Arc::clone(&self.service);
-        let serving = service_fn(move |request| {
-            let service = Arc::clone(&service);
-            // Boxed, so that an idle connection does not keep room for a request.
-            Box::pin(async move { Ok::<_, std::convert::Infallible>(service.answer(request, client).await) })
-        });
-        let connection = self.protocol.serve_connection(TokioIo::new(stream), serving).with_upgrades();
+        let stream = ClientStream::new(stream, taken, self.terms.write_timeout);
+        let connection =
+            self.protocol.serve_connection(TokioIo::new(stream), self.serving(client, &place)).with_upgrades();
         let task = self.tracker.spawn(async move {
             let _entered = entered;
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = place.closed() => return,
                 _ = stopped => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -177,6 +280,51 @@ impl<S: Service> Acceptor<S> {
             }
         });
         connections.by_number.insert(number, Handle { stop: Some(stop), abort: task.abort_handle() });
+    }
+
+    fn serving(
+        &self,
+        address: SocketAddr,
+        place: &Arc<Place>,
+    ) -> impl hyper::service::HttpService<Incoming, ResBody = Answered<S::Body>, Error = Infallible, Future: Send> + use<S>
+    {
+        let service = Arc::clone(&self.service);
+        let client = Client { address, place: Arc::clone(place) };
+        service_fn(move |request| {
+            let (service, client) = (Arc::clone(&service), client.clone());
+            // Boxed, so that an idle connection does not keep room for a request.
+            Box::pin(async move {
+                let busy = client.place.busy();
+                let answer = service.answer(request, &client).await;
+                Ok(answer.map(|body| Answered { body, _busy: busy }))
+            })
+        })
+    }
+}
+
+/// The body of an answer; its connection is in use until this is dropped.
+struct Answered<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Answered<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a client gets when no upstream answered: a small page for a browser, problem details (RFC 9457) for everything else.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use crate::answer::Answer;
@@ -12,6 +12,8 @@ use crate::header::REQUEST_ID;
 pub(crate) enum Failure {
     #[error("the request is not valid: {0}")]
     Invalid(&'static str),
+    #[error("its header has more than {fields} fields or {bytes} bytes")]
+    LargeHead { fields: usize, bytes: usize },
     #[error("the router does not carry this kind of request: {0}")]
     Unsupported(&'static str),
     #[error("no stack has this host; the router knows {hosts} other hosts")]
@@ -22,6 +24,8 @@ pub(crate) enum Failure {
     NoneLive,
     #[error("the service did not accept the connection")]
     Refused,
+    #[error("the router has no descriptors left for a connection to the service")]
+    Exhausted,
     #[error("the service broke off the connection before it answered")]
     Broken,
     #[error("the service did not answer within the time that its route allows")]
@@ -32,9 +36,10 @@ impl Failure {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Failure::Invalid(_) => StatusCode::BAD_REQUEST,
+            Failure::LargeHead { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Failure::UnknownHost { .. } | Failure::UnknownPath => StatusCode::NOT_FOUND,
-            Failure::NoneLive => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::NoneLive | Failure::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Refused | Failure::Broken => StatusCode::BAD_GATEWAY,
             Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -43,10 +48,12 @@ impl Failure {
     fn title(self) -> &'static str {
         match self {
             Failure::Invalid(_) => "Bad request",
+            Failure::LargeHead { .. } => "The request's header is too large",
             Failure::Unsupported(_) => "Not supported",
             Failure::UnknownHost { .. } => "No stack at this host",
             Failure::UnknownPath => "No route for this path",
             Failure::NoneLive => "The service is not running",
+            Failure::Exhausted => "Too many connections",
             Failure::Refused | Failure::Broken => "The service failed",
             Failure::TimedOut => "The service took too long",
         }
@@ -56,7 +63,7 @@ impl Failure {
     fn next(self, label: Option<&str>) -> Option<String> {
         let select = label.and_then(selector);
         match self {
-            Failure::Invalid(_) | Failure::Unsupported(_) => None,
+            Failure::Invalid(_) | Failure::LargeHead { .. } | Failure::Unsupported(_) | Failure::Exhausted => None,
             Failure::UnknownHost { .. } => Some("freehold list".to_owned()),
             Failure::UnknownPath | Failure::NoneLive => select.map(|select| format!("freehold status {select}")),
             Failure::Refused | Failure::Broken | Failure::TimedOut => {
@@ -86,7 +93,10 @@ pub(crate) fn page(failure: Failure, label: Option<&str>, accepts_html: bool, id
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, id.clone());
-    if failure == Failure::NoneLive {
+    if matches!(failure, Failure::LargeHead { .. }) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if matches!(failure, Failure::NoneLive | Failure::Exhausted) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::HeaderValue;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::backend::Backend;
 use crate::connect::{Connect, Direct};
 use crate::endpoint::Endpoint;
@@ -91,6 +93,9 @@ pub enum RouterError {
         #[source]
         source: std::io::Error,
     },
+    /// The system gives no threads.
+    #[error("the router's threads cannot be started")]
+    Threads(#[source] std::io::Error),
 }
 
 /// The router. Clones are handles to the same one; it runs until [`Router::shutdown`].
@@ -102,13 +107,21 @@ pub struct Router {
 
 /// What requests read and what changes it.
 pub(crate) struct Core {
+    threads: Threads,
     pub(crate) options: Arc<Options>,
+    admission: Arc<Admission>,
     table: RwLock<Arc<Table>>,
     control: Mutex<Control>,
     /// Connections of clients, and tunnels.
     pub(crate) tasks: TaskTracker,
     /// Ends the sweeping.
     closed: CancellationToken,
+}
+
+/// Where the router's tasks run.
+struct Threads {
+    handle: Handle,
+    own: Option<Runtime>,
 }
 
 /// What only changes need.
@@ -131,9 +144,11 @@ impl Router {
     pub async fn bind(addr: SocketAddr, mut options: Options) -> Result<Router, RouterError> {
         // hyper panics on a smaller buffer.
         options.max_head_bytes = options.max_head_bytes.max(8192);
-        let options = Arc::new(options);
+        let threads = Threads::start(options.threads).map_err(RouterError::Threads)?;
         let core = Arc::new(Core {
-            options,
+            threads,
+            admission: Admission::new(options.limits),
+            options: Arc::new(options),
             table: RwLock::default(),
             control: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -145,7 +160,8 @@ impl Router {
         let address = listener.address();
         let _ = port.set(HeaderValue::from(address.port()));
         core.control().main = Some(listener);
-        tokio::spawn(sweep(Arc::downgrade(&core), core.closed.clone(), core.options.idle_timeout));
+        let sweeping = sweep(Arc::downgrade(&core), core.closed.clone(), core.options.idle_timeout);
+        core.threads.handle.spawn(sweeping);
         Ok(Router { core, address })
     }
 
@@ -305,13 +321,35 @@ impl Core {
     }
 
     fn start<S: Service>(&self, addr: SocketAddr, service: Arc<S>) -> Result<Listener, RouterError> {
-        Listener::start(addr, &self.options, &self.tasks, service).map_err(|source| {
+        // Where the listener's task is spawned and its socket is watched.
+        let _threads = self.threads.handle.enter();
+        let (terms, admission) = (self.options.terms(), &self.admission);
+        Listener::start(addr, &terms, admission, &self.tasks, service).map_err(|source| {
             if source.kind() == std::io::ErrorKind::AddrInUse {
                 RouterError::PortTaken { addr, source }
             } else {
                 RouterError::Listen { addr, source }
             }
         })
+    }
+}
+
+impl Threads {
+    fn start(count: usize) -> std::io::Result<Threads> {
+        if count == 0 {
+            return Ok(Threads { handle: Handle::current(), own: None });
+        }
+        let own = Builder::new_multi_thread().worker_threads(count).thread_name("router").enable_all().build()?;
+        Ok(Threads { handle: own.handle().clone(), own: Some(own) })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(own) = self.own.take() {
+            // The last handle may be dropped on one of these threads.
+            own.shutdown_background();
+        }
     }
 }
 

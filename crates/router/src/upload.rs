@@ -1,12 +1,20 @@
 //! The body that goes to an upstream: the client's frames, each handed on as it comes.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+/// How long a client that asked whether it may send its body waits for the upstream to say so. Many servers know nothing of the
+/// question, and then a client may send all the same (RFC 9110, 10.1.1).
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request on its way to an upstream.
 pub(crate) enum RequestBody {
@@ -23,6 +31,21 @@ pub(crate) struct Upload {
     deadline: Instant,
     /// Made only when the client is first slower than the upstream.
     expiry: Option<Pin<Box<Sleep>>>,
+    /// What has to happen before the body is asked for: the client waits for leave to send it (`Expect: 100-continue`), and gets it
+    /// when its body is first read.
+    leave: Option<Waiting>,
+}
+
+struct Waiting {
+    given: Pin<Box<dyn Future<Output = ()> + Send>>,
+    leave: Leave,
+}
+
+/// Whether the upstream wants the body of a request whose client asks first.
+#[derive(Clone, Default)]
+pub(crate) struct Leave {
+    given: CancellationToken,
+    answered: Arc<AtomicBool>,
 }
 
 /// Why a body was not sent to its end; hyper closes the connection to the upstream on it.
@@ -34,13 +57,51 @@ pub(crate) enum UploadError {
     TimedOut,
 }
 
+impl Leave {
+    /// The upstream said `100 Continue`.
+    pub(crate) fn give(&self) {
+        self.given.cancel();
+    }
+
+    /// The upstream has answered: what was not asked for by now never is. Says whether that is so.
+    pub(crate) fn end(&self) -> bool {
+        let ended = !self.given.is_cancelled();
+        self.answered.store(ended, Ordering::Release);
+        ended
+    }
+
+    fn is_over(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+}
+
 impl Upload {
-    pub(crate) fn new(incoming: Incoming, deadline: Instant) -> Upload {
-        Upload { incoming, deadline, expiry: None }
+    pub(crate) fn new(incoming: Incoming, deadline: Instant, leave: Option<Leave>) -> Upload {
+        let leave = leave.map(|leave| {
+            let given = leave.given.clone();
+            let given = Box::pin(async move {
+                // Given late: from here on the body is under way, and an answer does not end it.
+                if tokio::time::timeout(LEAVE_WAIT, given.cancelled()).await.is_err() {
+                    given.cancel();
+                }
+            });
+            Waiting { given, leave }
+        });
+        Upload { incoming, deadline, expiry: None, leave }
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Some(waiting) = &mut self.leave {
+            if waiting.leave.is_over() {
+                // The connection is closed when the answer has been read.
+                return Poll::Pending;
+            }
+            ready!(waiting.given.as_mut().poll(context));
+            self.leave = None;
+        }
         match Pin::new(&mut self.incoming).poll_frame(context) {
+            // What stands behind a body would be read as header fields by some, past all that is done to those here.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client))),
             Poll::Pending => {
                 let deadline = self.deadline;

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt as _;
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::stage::{app, ok, raw, router_to};
 
@@ -76,7 +78,6 @@ async fn a_client_of_http_1_0_gets_an_answer_that_it_understands() {
         http::Response::new(http_body_util::StreamBody::new(pieces).boxed_unsync())
     })
     .await;
-    use futures::StreamExt as _;
     let router = router_to(&[address], 0).await;
     let answer = raw(router.address(), "GET / HTTP/1.0\r\nHost: acme.localhost\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\nunknown"), "{answer}");
@@ -86,7 +87,7 @@ async fn a_client_of_http_1_0_gets_an_answer_that_it_understands() {
 async fn an_upstream_of_http_1_0_is_understood() {
     let address = crate::stage::raw_app(|mut stream, _| async move {
         crate::stage::read_head(&mut stream).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nold").await.unwrap();
+        stream.write_all(b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nold").await.unwrap();
     })
     .await;
     let router = router_to(&[address], 0).await;
@@ -95,15 +96,32 @@ async fn an_upstream_of_http_1_0_is_understood() {
     }
 }
 
+const ASKING: &str =
+    "POST / HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+
 #[tokio::test]
-async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
-    let (address, _) = app(|request| async move { ok(request.into_body().collect().await.unwrap().to_bytes()) }).await;
+async fn a_client_that_waits_for_leave_to_send_its_body_gets_it_from_the_service() {
+    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    let (give, given) = tokio::sync::watch::channel(false);
+    let address = crate::stage::raw_app(move |mut stream, _| {
+        let (asked, mut given) = (asked.clone(), given.clone());
+        async move {
+            asked.send(crate::stage::read_head(&mut stream).await.unwrap()).unwrap();
+            given.wait_for(|given| *given).await.unwrap();
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+            let mut body = [0; 4];
+            stream.read_exact(&mut body).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    })
+    .await;
     let router = router_to(&[address], 0).await;
     crate::stage::within(async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(router.address()).await.unwrap();
-        let head = "POST / HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(ASKING.as_bytes()).await.unwrap();
+        assert!(was_asked.recv().await.unwrap().contains("expect: 100-continue"));
+        give.send(true).unwrap();
         assert_eq!(crate::stage::read_head(&mut stream).await.unwrap(), "HTTP/1.1 100 Continue\r\n\r\n");
         stream.write_all(b"body").await.unwrap();
         let mut rest = String::new();
@@ -111,4 +129,128 @@ async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
         assert!(rest.starts_with("HTTP/1.1 200") && rest.ends_with("body"), "{rest}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_a_body_beforehand_is_not_sent_it() {
+    let (rest, mut came) = tokio::sync::mpsc::unbounded_channel();
+    let address = crate::stage::raw_app(move |mut stream, _| {
+        let rest = rest.clone();
+        async move {
+            crate::stage::read_head(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            let mut body = Vec::new();
+            let _ = stream.read_to_end(&mut body).await;
+            rest.send(body).unwrap();
+        }
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    let answer = raw(router.address(), ASKING).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("no"), "{answer}");
+    assert!(!answer.contains("100 Continue"), "{answer}");
+    assert_eq!(crate::stage::within(came.recv()).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn a_service_that_knows_nothing_of_leave_gets_the_body_all_the_same() {
+    let address = crate::stage::raw_app(|mut stream, _| async move {
+        crate::stage::read_head(&mut stream).await.unwrap();
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    let asked = format!("{ASKING}body");
+    let answer = raw(router.address(), &asked).await;
+    assert!(answer.contains("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_has_come_is_passed_on_though_the_service_cuts_the_upload() {
+    // Closed with bytes unread, the service's end answers all further ones with a reset.
+    let address = crate::stage::raw_app(|mut stream, _| async move {
+        crate::stage::read_head(&mut stream).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge")
+            .await
+            .unwrap();
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    for _ in 0..50 {
+        let pieces = futures::stream::iter(0..64).map(|_| Ok(hyper::body::Frame::data(vec![b'x'; 64 * 1024].into())));
+        let body = http_body_util::StreamBody::new(pieces).boxed_unsync();
+        let reply = crate::stage::send(router.address(), crate::stage::request("POST", "/").body(body).unwrap()).await;
+        let reply = reply.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.body.as_str()), (413, "large"));
+    }
+    crate::stage::until(|| router.in_flight(address) == 0).await;
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_request_becomes_two_for_the_service() {
+    use futures::FutureExt as _;
+    let (seen, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let address = crate::stage::raw_app(move |mut stream, _| {
+        let seen = seen.clone();
+        async move {
+            let Some(head) = crate::stage::read_head(&mut stream).await else { return };
+            // What stands for a length must be one thing only.
+            let lengths = head.matches("content-length:").count() + head.matches("transfer-encoding:").count();
+            seen.send((head, lengths)).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    let start = "POST / HTTP/1.1\r\nHost: acme.localhost\r\n";
+    // Each is refused, or passed on as a request with one length and nothing of the second request in its head.
+    for (fields, body) in [
+        ("Content-Length: 4\r\nContent-Length: 4", "body"),
+        ("Content-Length: 4, 4", "body"),
+        ("Content-Length: 4\r\nTransfer-Encoding: identity", "body"),
+        ("Content-Length:\t4", "body"),
+        ("Content-Length: 4\r\nTransfer-Encoding:\x0bchunked", "body"),
+        ("Content-Length: 4\r\nTransfer_Encoding: chunked", "body"),
+        ("Content-Length: 4\r\nTransfer.Encoding: chunked", "body"),
+        ("Content-Length: 4\r\nX: y\r\n Transfer-Encoding: chunked", "body"),
+        ("Content-Length: 4\r\nX: y\rTransfer-Encoding: chunked", "body"),
+        ("Content-Length: 4\r\nX: y\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+        ("Content-Length : 4", "body"),
+        ("Content-Length: 0x4", "body"),
+        ("Content-Length: -4", "body"),
+        ("Content-Length: 4e0", "body"),
+        ("Content-Length: 99999999999999999999", "body"),
+        ("Transfer-Encoding : chunked", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", "0\r\n\r\n"),
+        ("Transfer-Encoding: xchunked", "0\r\n\r\n"),
+        ("Transfer-Encoding: \u{e9}chunked", "0\r\n\r\n"),
+        ("Transfer-Encoding: \"chunked\"", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked;q=1", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "4;a=b\r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "4 \r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "04\r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "-4\r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "0x4\r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "10000000000000004\r\nbody\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "4\nbody\n0\n\n"),
+        ("Transfer-Encoding: chunked", "4\r\nbodyXX0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "0\r\nHost: other.localhost\r\nContent-Length: 4\r\n\r\n"),
+        ("Connection: transfer-encoding\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+        ("Connection: content-length\r\nContent-Length: 4", "body"),
+    ] {
+        let request =
+            format!("{start}{fields}\r\nConnection: close\r\n\r\n{body}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = raw(router.address(), &request).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 "), "{fields:?} {body:?}: {answer}");
+        while let Some(Some((head, lengths))) = heads.recv().now_or_never() {
+            assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{fields:?} {body:?}: {head}");
+            assert!(lengths <= 1 && !head.contains("smuggled"), "{fields:?} {body:?}: {head}");
+            assert!(!head.contains("transfer_encoding") && !head.contains("transfer.encoding"), "{head}");
+        }
+    }
 }

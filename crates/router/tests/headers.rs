@@ -1,5 +1,6 @@
 //! What an upstream is told about the client, and what is not passed on.
 
+use freehold_router::Options;
 use http::{Request, StatusCode};
 
 use crate::stage::{Payload, Reply, app, ok, request, router_to, send, text};
@@ -68,7 +69,8 @@ async fn headers_of_the_connection_stay_on_it() {
         .header("proxy-authorization", "Basic eA==")
         .header("te", "gzip")
         .header("upgrade", "h2c")
-        .header("expect", "100-continue")
+        .header("transfer_encoding", "chunked")
+        .header("x.forwarded.for", "8.8.8.8")
         .header("accept", "*/*")
         .body(text("body"))
         .unwrap();
@@ -77,6 +79,37 @@ async fn headers_of_the_connection_stay_on_it() {
         lines.iter().filter_map(|line| line.split(": ").next()).filter(|name| !name.contains("forwarded")).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "content-length", "host", "x-request-id"]);
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_body_is_not_passed_on() {
+    let (address, _) = app(|request| async move {
+        assert!(request.headers().get("trailer").is_none(), "{:?}", request.headers());
+        let collected = http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
+        let trailers = collected.trailers().cloned();
+        ok(format!("{trailers:?} {:?}", collected.to_bytes()))
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    let asked = "POST / HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+                 Trailer: X-Forwarded-For, X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Forwarded-For: 8.8.8.8\r\nX-Sum: 1\r\n\r\n";
+    let answer = crate::stage::raw(router.address(), asked).await;
+    assert!(answer.ends_with("None b\"body\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_how_its_client_came() {
+    let options = Options { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Options::default() };
+    let (address, _) = app(|request| async move {
+        let get = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        ok(format!("{} {}", get("x-forwarded-proto"), get("x-forwarded-for")))
+    })
+    .await;
+    let router = crate::stage::router_with(options).await;
+    crate::stage::serve(&router, &[address], std::time::Duration::from_secs(10), 0);
+    let asked = request("GET", "/").header("x-forwarded-proto", "https").header("x-forwarded-for", "192.0.2.1");
+    let reply = send(router.address(), asked.body(text("")).unwrap()).await.unwrap();
+    assert_eq!(reply.body, "https 192.0.2.1, 127.0.0.1");
 }
 
 #[tokio::test]

@@ -63,6 +63,24 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_head_with_more_fields_or_bytes_than_allowed_is_refused_with_a_page() {
+    let (address, count) = app(|_| async { ok("fine") }).await;
+    let router = router_to(&[address], 0).await;
+    let ask = |fields: usize, length: usize| {
+        let fields: String = (0..fields).map(|number| format!("X-{number}: {}\r\n", "x".repeat(length))).collect();
+        format!("GET / HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n{fields}\r\n")
+    };
+    // The router adds some, and the server of this test takes a hundred.
+    assert!(raw(router.address(), &ask(90, 1)).await.ends_with("fine"));
+    for (fields, length) in [(99, 1), (120, 1), (10, 7000)] {
+        let answer = raw(router.address(), &ask(fields, length)).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(answer.contains("more than 100 fields or 65536 bytes"), "{answer}");
+    }
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_client_that_never_finishes_its_head_is_disconnected() {
     let router = router_with(Options { head_timeout: Duration::from_millis(100), ..Options::default() }).await;
     let mut stream = TcpStream::connect(router.address()).await.unwrap();

@@ -1,6 +1,7 @@
 //! The router between real sockets: clients on one side, real servers on the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod attacks;
 mod framing;
 mod handover;
 mod headers;

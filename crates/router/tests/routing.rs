@@ -209,3 +209,32 @@ async fn an_upstream_that_is_not_proved_gets_no_request() {
     assert_eq!(get(&router, "/").await.status, StatusCode::BAD_GATEWAY);
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_prefix_that_it_was_let_in_by() {
+    let (address, count) = app(|request| async move { ok(request.uri().path().to_owned()) }).await;
+    let router = router_to(&[], 0).await;
+    router.set_upstreams(&web(), crate::stage::upstreams(&[address]));
+    router.set_route(crate::stage::HOST, route(vec![rule("/public", Duration::from_secs(10), 0)]));
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n");
+    for (path, status) in [
+        ("/public/../admin", "400"),
+        ("/public/%2e%2e/admin", "400"),
+        ("/public/..%2fadmin", "400"),
+        ("/public/..%5cadmin", "400"),
+        ("/public\\..\\admin", "400"),
+        ("/public/..;/admin", "400"),
+        ("http://acme.localhost/public/../admin", "400"),
+        ("//public", "404"),
+        ("/public%2fa", "404"),
+        ("/%70ublic", "404"),
+        ("*", "404"),
+    ] {
+        let answer = crate::stage::raw(router.address(), &ask(path)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    for path in ["/public", "/public//a", "/public/a%2Fb", "/public/a.b", "/public/..."] {
+        assert!(crate::stage::raw(router.address(), &ask(path)).await.ends_with(path), "{path}");
+    }
+}

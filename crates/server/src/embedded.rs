@@ -6,6 +6,7 @@
 //! It stops in the opposite order. Killed instead, it leaves PostgreSQL and the services running; the next start takes them over.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -323,10 +324,15 @@ async fn listen(port: u16) -> Result<TcpListener, StartError> {
 
 async fn start_router(port: u16) -> Result<Router, StartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Router::bind(address, RouterOptions::default()).await.map_err(|error| match error {
+    // As many as there are processors: the system shares them out between what serves and what works.
+    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
+    let options = RouterOptions { threads, ..RouterOptions::default() };
+    Router::bind(address, options).await.map_err(|error| match error {
         RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
             port_taken("router", addr, &source)
         }
+        RouterError::Threads(source) => StartError::new("FH0599", format!("the router gets no threads: {source}"))
+            .help("raise the limit of processes (`ulimit -u`)"),
     })
 }
 

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use freehold_router::{Client, Door, Limits, Service, Terms};
 use freehold_store::EngineStore;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tracing::{error, warn};
 
 use crate::executor::Executor;
@@ -41,20 +46,40 @@ pub(crate) async fn keep_house(platform: Arc<Platform>, engine: EngineStore, sto
 
 /// Answers requests until `stop`, and then those that are under way.
 pub(crate) fn serve_api(listener: TcpListener, platform: &Arc<Platform>, stop: CancellationToken) -> JoinHandle<()> {
-    let service = crate::http::router(Arc::clone(platform));
+    let service = Arc::new(Api(crate::http::router(Arc::clone(platform))));
     tokio::spawn(async move {
-        let serve = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let late = async {
-            stop.cancelled().await;
-            tokio::time::sleep(PATIENCE).await;
+        let door = match Door::open(listener, &terms(), Limits::of_an_api(), service) {
+            Ok(door) => door,
+            Err(failure) => return error!("the API can't be opened: {failure}"),
         };
-        tokio::select! {
-            result = serve.into_future() => {
-                if let Err(failure) = result {
-                    error!("the API has ended: {failure}");
-                }
-            }
-            () = late => warn!("requests that were under way are given up"),
+        stop.cancelled().await;
+        if !door.close(PATIENCE).await {
+            warn!("requests that were under way are given up");
         }
     })
+}
+
+/// What the API keeps to. Whoever follows a log may stop reading for a while.
+fn terms() -> Terms {
+    Terms {
+        max_head_bytes: 64 << 10,
+        max_head_fields: 100,
+        head_timeout: Duration::from_secs(30),
+        write_timeout: Duration::from_secs(600),
+        trusted: Vec::new(),
+    }
+}
+
+/// The API behind the door that the router has, too: with the same limits for each peer, and the same patience.
+struct Api(axum::Router);
+
+impl Service for Api {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>, _client: &Client) -> Response<Body> {
+        match self.0.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }

@@ -1,12 +1,19 @@
 //! Artifacts: what services run from, by content hash.
 
+use std::io;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use freehold::wire::Problem;
+use futures::{StreamExt as _, stream};
 
 use super::Shared;
 use crate::refusal::Answer;
+
+/// How long the next piece of an artifact may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the server has an artifact.
 #[utoipa::path(head, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
@@ -24,6 +31,12 @@ pub(super) async fn put(
     Path(artifact): Path<String>,
     body: Body,
 ) -> Answer<StatusCode> {
-    platform.receive_artifact(&artifact, body.into_data_stream()).await?;
+    // Nobody waits for an upload that has come to rest.
+    let pieces = stream::unfold(body.into_data_stream(), |mut pieces| async move {
+        let late = |_| Some(Err(axum::Error::new(io::Error::from(io::ErrorKind::TimedOut))));
+        let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap_or_else(late);
+        piece.map(|piece| (piece, pieces))
+    });
+    platform.receive_artifact(&artifact, Body::from_stream(pieces).into_data_stream()).await?;
     Ok(StatusCode::CREATED)
 }

@@ -87,7 +87,7 @@ pub(crate) fn router(platform: Shared) -> Router {
         .route("/targets", get(targets::list))
         .route("/targets/{name}", get(targets::get).put(targets::put).delete(targets::remove))
         .route("/targets/{name}/check", post(targets::check))
-        .layer(DefaultBodyLimit::max(4 << 20))
+        .layer(DefaultBodyLimit::max(1 << 20))
         .layer(middleware::from_fn(guard::deadline))
         // Artifacts are streamed to disk; what limits them is the room there.
         .route("/artifacts/{artifact}", put(artifacts::put).head(artifacts::head).layer(DefaultBodyLimit::disable()))
