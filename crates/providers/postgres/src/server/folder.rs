@@ -199,6 +199,7 @@ fn own(file: impl std::os::fd::AsFd, owner: Option<(u32, u32)>) -> rustix::io::R
     fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
 }
 
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "elsewhere modes have 16 bits"))]
 fn mode_of(mode: u32) -> Mode {
     Mode::from_raw_mode(mode.try_into().unwrap_or_default())
 }
