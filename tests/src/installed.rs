@@ -184,7 +184,11 @@ impl<'a> Installed<'a> {
 impl Drop for Installed<'_> {
     fn drop(&mut self) {
         let _ = self.cluster().kubectl(&["delete", "namespace", NAMESPACE, "--timeout=60s"]);
-        let _ = self.cluster().kubectl(&["delete", "clusterrole,clusterrolebinding", "freehold"]);
+        let _ = self.cluster().kubectl(&[
+            "delete",
+            "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding",
+            "freehold",
+        ]);
     }
 }
 

@@ -16,6 +16,7 @@
 //! fields that others manage are never taken silently; no finalizer is ever removed; nothing is done to another cluster than the
 //! target's; "there is none" is only said where the API server said so of that very object; a plan reveals no secret.
 
+mod admission;
 mod apply;
 mod beside;
 mod body;
@@ -49,6 +50,7 @@ mod strangers;
 mod target;
 mod trouble;
 
+pub use admission::ADOPTABLE;
 pub use cluster::{Access, Cluster};
 pub use error::ClusterError;
 pub use logs::{LogLine, LogQuery};

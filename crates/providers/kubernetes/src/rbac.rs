@@ -2,7 +2,8 @@
 //! `target check` asks for.
 //!
 //! Everything is granted for all namespaces, since each stack has its own and they come and go. Secrets are included: a stack's are
-//! written, and looked at for their annotations and managers. Nothing is granted of roles, nodes' proxies, `exec`, or tokens.
+//! written, and looked at for their annotations and managers. Nothing is granted of roles, nodes' proxies, `exec`, or tokens. What that
+//! would let us write outside of our own namespaces, [`crate::admission`] takes back.
 
 use freehold_graph::ResourceType;
 
@@ -56,7 +57,8 @@ pub(crate) fn permissions() -> Vec<Permission> {
     all
 }
 
-/// The permissions as YAML, to be applied by an administrator: a service account, its role and its binding.
+/// The permissions as YAML, to be applied by an administrator: a service account, its role and its binding, and the policy that keeps it
+/// out of every namespace but those of stacks.
 pub fn rbac(service_account: &str, namespace: &str) -> String {
     let mut text = format!(
         "\
@@ -106,6 +108,7 @@ subjects:
     namespace: {namespace}
 "
     ));
+    text.push_str(&crate::admission::policy(service_account, namespace));
     text
 }
 
@@ -120,6 +123,8 @@ mod tests {
             assert!(seen.insert((permission.group, permission.resource, permission.subresource)), "{permission:?}");
             assert!(!permission.verbs.contains(&"*") && !permission.verbs.is_empty(), "{permission:?}");
         }
-        assert!(!rbac("freehold", "freehold").contains('*'));
+        let text = rbac("freehold", "freehold");
+        let role = text.split("---\n").find(|document| document.contains("kind: ClusterRole\n")).unwrap();
+        assert!(!role.contains('*'), "{role}");
     }
 }

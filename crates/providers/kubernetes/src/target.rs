@@ -2,6 +2,7 @@
 //!
 //! [`discover`] and [`check`] look at the same things ([`survey`]): what `check` reports as an error is what `discover` fails with.
 
+mod confinement;
 mod finding;
 mod gateway;
 mod permission;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 pub use finding::{Finding, Level};
 pub use scan::scan_all_groups;
+pub(crate) use scratch::SCRATCH_MARK;
 pub use scratch::{SCRATCH_NAMESPACE, prepare, release};
 
 use crate::cluster::Cluster;
@@ -107,6 +109,7 @@ pub async fn check(cluster: &Cluster, facts: &KubernetesTarget) -> Vec<Finding> 
     findings.extend(survey.findings);
     findings.push(scratch::check(&reader, facts).await);
     findings.extend(permission::check(&reader, facts).await);
+    findings.push(confinement::check(&reader).await);
     findings
 }
 

@@ -19,6 +19,9 @@ use uuid::Uuid;
 
 pub(crate) use crate::facts::{facts, server};
 
+/// What an account consists of outside of its namespace, for `kubectl delete`.
+pub(crate) const ACCESS_KINDS: &str =
+    "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding";
 /// How long anything may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
 

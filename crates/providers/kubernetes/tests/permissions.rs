@@ -2,11 +2,11 @@
 
 use freehold_engine::{Lookup, Provider, ProviderError};
 use freehold_graph::{Resource, ResourceType};
-use freehold_provider_kubernetes::rbac;
+use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 
-use crate::ground::access;
+use crate::ground::{ACCESS_KINDS, SOON, access};
 use crate::stage::Stage;
 
 /// One object of each kind but the namespace: API version, kind, and the rest of the manifest.
@@ -72,7 +72,13 @@ fn rest(kind: ResourceType, stage: &Stage) -> ((&'static str, &'static str), Jso
 
 fn resource(stage: &Stage, kind: ResourceType) -> Resource {
     match kind {
-        ResourceType::Namespace => stage.namespace_resource(),
+        ResourceType::Namespace => {
+            let mut namespace = stage.namespace_resource();
+            let mut body: Json = serde_json::to_value(&namespace.body).unwrap();
+            body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
+            namespace.body = serde_json::from_value(body).unwrap();
+            namespace
+        }
         ResourceType::Deployment => stage.deployment("web", |_| {}),
         kind => {
             let (api, rest) = rest(kind, stage);
@@ -126,7 +132,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     stage.control.kubectl(&["delete", "namespace", &stage.namespace, &name, "--wait=false"]).unwrap();
     // What is going already isn't held up.
     assert_eq!(limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
-    stage.control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
+    stage.control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }
 
 #[tokio::test]
@@ -164,5 +170,117 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
     }
     assert!(stage.owned().await.is_empty());
     stage.control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
+    stage.control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
+}
+
+/// What the token of our account is tried with: who has it wants the cluster. Each a manifest, and how it is sent.
+fn takeovers(ours: &str, theirs: &str) -> Vec<(&'static str, Vec<&'static str>, Json)> {
+    let mark = json!({"freehold.dev/stack": "0197c0de-0000-7000-8000-000000000001"});
+    let restricted = json!({"freehold.dev/stack": "0197c0de-0000-7000-8000-000000000001",
+        "pod-security.kubernetes.io/enforce": "restricted"});
+    let create = || vec!["create"];
+    let apply = || vec!["apply", "--server-side", "--field-manager=freehold", "--force-conflicts"];
+    let object = |api: &str, kind: &str, namespace: &str, rest: Json| {
+        let mut object = rest;
+        (object["apiVersion"], object["kind"]) = (json!(api), json!(kind));
+        object["metadata"]["name"] = json!("takeover");
+        object["metadata"]["namespace"] = json!(namespace);
+        object
+    };
+    let namespace = |name: &str, labels: &Json| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    let pods = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let deployment = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": pods}});
+    let account = json!({"metadata": {"annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token"});
+    vec![
+        ("a Secret in kube-system", create(), object("v1", "Secret", "kube-system", json!({}))),
+        ("a Deployment in kube-system", create(), object("apps/v1", "Deployment", "kube-system", deployment.clone())),
+        ("a Deployment in a namespace of somebody else", create(), object("apps/v1", "Deployment", theirs, deployment)),
+        ("a Secret in the default namespace", create(), object("v1", "Secret", "default", json!({}))),
+        ("a token in a namespace of ours", create(), object("v1", "Secret", ours, account)),
+        (
+            "another host's address for a service of ours",
+            create(),
+            object("v1", "Service", ours, json!({"spec": {"ports": [{"port": 443}], "externalIPs": ["203.0.113.7"]}})),
+        ),
+        ("a namespace without a mark", create(), namespace("takeover-unmarked", &json!({}))),
+        ("a namespace whose Pods may do everything", create(), namespace("takeover-privileged", &mark)),
+        ("a mark on a namespace of somebody else", apply(), namespace(theirs, &restricted)),
+        ("a mark on kube-system", apply(), namespace("kube-system", &restricted)),
+        ("leave to take over kube-system", apply(), namespace("kube-system", &json!({ADOPTABLE: "true"}))),
+        ("another stack's mark on a namespace of ours", apply(), namespace(ours, &restricted)),
+        (
+            "a namespace of ours, freed of the Pods' restrictions",
+            apply(),
+            namespace(ours, &json!({"pod-security.kubernetes.io/enforce": "privileged"})),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn whoever_has_our_token_can_write_in_no_namespace_but_those_of_stacks() {
+    let Some(stage) = Stage::settled("whoever_has_our_token_can_write_in_no_namespace_but_those_of_stacks").await
+    else {
+        return;
+    };
+    let name = ControlPlane::unique("freehold");
+    stage.control.apply(&rbac(&name, &name)).unwrap();
+    let account = access(&stage.control.service_account(&name, &name).unwrap());
+    let cluster = Cluster::connect(&account).await.unwrap();
+    let confinement = async || {
+        let findings = check(&cluster, &crate::facts::facts(&cluster)).await;
+        findings.into_iter().find(|finding| finding.subject == "confinement").unwrap()
+    };
+    // The API server takes a moment to see a new policy.
+    let limit = tokio::time::Instant::now() + SOON;
+    while confinement().await.level != Level::Ok {
+        assert!(tokio::time::Instant::now() < limit, "{:?}", confinement().await);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    let theirs = ControlPlane::unique("theirs");
+    stage.control.kubectl(&["create", "namespace", &theirs]).unwrap();
+    stage
+        .control
+        .kubectl(&["label", "namespace", &stage.namespace, "pod-security.kubernetes.io/enforce=restricted"])
+        .unwrap();
+    let user = format!("--as=system:serviceaccount:{name}:{name}");
+    let attempt = |how: &[&str], manifest: &Json| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), manifest.to_string()).unwrap();
+        let path = file.path().to_str().unwrap();
+        let arguments: Vec<&str> = how.iter().copied().chain(["--dry-run=server", &user, "--filename", path]).collect();
+        stage.control.kubectl(&arguments)
+    };
+    for (what, how, manifest) in takeovers(&stage.namespace, &theirs) {
+        let refused = attempt(&how, &manifest).expect_err(what).to_string();
+        assert!(refused.contains("Freehold's account may"), "{what}: {refused}");
+    }
+    let refused = stage.control.kubectl(&["delete", "namespace", &theirs, "--dry-run=server", &user]).unwrap_err();
+    assert!(refused.to_string().contains("change and delete only namespaces"), "{refused}");
+
+    // An administrator may let one be taken over.
+    stage.control.kubectl(&["label", "namespace", &theirs, &format!("{ADOPTABLE}=true")]).unwrap();
+    let (_, how, adoption) = takeovers(&stage.namespace, &theirs)
+        .into_iter()
+        .find(|(what, ..)| what.starts_with("a mark on a namespace"))
+        .unwrap();
+    let mut labelled = adoption;
+    labelled["metadata"]["labels"][ADOPTABLE] = json!("true");
+    attempt(&how, &labelled).unwrap();
+
+    // The control: without the policy, each of them succeeds with the permissions alone.
+    stage.control.kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &name]).unwrap();
+    let limit = tokio::time::Instant::now() + SOON;
+    while confinement().await.level != Level::Warning {
+        assert!(tokio::time::Instant::now() < limit, "{:?}", confinement().await);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    for (what, how, manifest) in takeovers(&stage.namespace, &theirs) {
+        attempt(&how, &manifest).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    let told = confinement().await;
+    assert!(told.message.contains("whoever has its credentials has the cluster"), "{told:?}");
+    assert!(told.fix.is_some_and(|fix| fix.contains("freehold target rbac")));
+    stage.control.kubectl(&["delete", "namespace", &name, &theirs, "--wait=false"]).unwrap();
     stage.control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
 }

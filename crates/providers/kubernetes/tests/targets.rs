@@ -13,7 +13,7 @@ use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::ground::{Ground, SOON, access, facts, server, words};
+use crate::ground::{ACCESS_KINDS, Ground, SOON, access, facts, server, words};
 
 fn wanted(namespace: &str) -> Wanted {
     Wanted {
@@ -223,7 +223,7 @@ async fn a_missing_permission_is_named_once_with_what_it_is_for() {
     assert_eq!(told[1].message, "may not get pods/log (logs)");
     assert!(told.iter().all(|finding| finding.fix.as_deref().is_some_and(|fix| fix.contains("freehold target rbac"))));
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
-    control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
+    control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
     ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await.unwrap();
     ground.perform(&ground.run("example.test/fail-image-pull:1", "ask", 60), 2).await.unwrap_err();
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
-    control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
+    control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::request::Request;
 /// What it is called.
 pub const SCRATCH_NAMESPACE: &str = "freehold-scratch";
 /// What marks it.
-const MARK: &str = "freehold.dev/scratch";
+pub(crate) const SCRATCH_MARK: &str = "freehold.dev/scratch";
 const MARK_POINTER: &str = "/metadata/annotations/freehold.dev~1scratch";
 /// Who uses it: `PLATFORM.scratch.freehold.dev/TARGET`.
 const USE: &str = ".scratch.freehold.dev/";
@@ -85,7 +85,7 @@ fn namespace() -> Json {
         "kind": "Namespace",
         "metadata": {
             "name": SCRATCH_NAMESPACE,
-            "annotations": {MARK: "plans try out here what has no namespace yet"},
+            "annotations": {SCRATCH_MARK: "plans try out here what has no namespace yet"},
             "labels": labels,
         },
     })
@@ -194,6 +194,6 @@ async fn pause(reader: &Reader<'_>, why: &str) -> Result<(), ClusterError> {
 fn foreign(name: &str) -> ClusterError {
     ClusterError::Unfit {
         why: format!("there is a namespace {name} that Freehold did not make: it is left alone"),
-        help: format!("rename or remove it; ours bears the annotation {MARK}"),
+        help: format!("rename or remove it; ours bears the annotation {SCRATCH_MARK}"),
     }
 }
