@@ -84,7 +84,7 @@ def together(report, platform):
     tenants = [f"m{number}" for number in range(TOGETHER)]
     calls = [
         subprocess.Popen(
-            platform.command("deploy", GUESTBOOK, "--tenant", tenant, "--tier", "pro", "--yes", "--json"),
+            platform.command("deploy", GUESTBOOK, "--tenant", tenant, "--tier", "pro", "--yes", "--no-settle", "--json"),
             env=platform.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

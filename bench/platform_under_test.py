@@ -65,7 +65,7 @@ class Platform:
         return result
 
     def deploy(self, tenant, tier="pro", directory=GUESTBOOK):
-        return self.run("deploy", directory, "--tenant", tenant, "--tier", tier, "--yes", "--json")
+        return self.run("deploy", directory, "--tenant", tenant, "--tier", tier, "--yes", "--no-settle", "--json")
 
     def superuser_url(self):
         settings = json.loads(pathlib.Path(self.directory, "data", "settings.json").read_text(encoding="utf-8"))
