@@ -20,22 +20,53 @@ pub(super) fn run(terminal: Terminal, arguments: &ExplainArguments) -> Answer {
     Ok(Outcome::Done)
 }
 
-/// A page, its paragraphs broken anew for a terminal; examples stay as they are.
+/// A page, its paragraphs broken anew for a terminal; each item of a list is a paragraph of its own, examples and tables stay as they are.
 fn fold(page: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut paragraph: Vec<&str> = Vec::new();
     let mut example = false;
     for line in page.trim_end().lines().chain([""]) {
         let fence = line.starts_with("```");
-        if !(example || fence || line.is_empty()) {
-            paragraph.push(line);
-            continue;
+        let whole = example || fence || line.is_empty() || line.starts_with(['|', '#']);
+        if whole || is_item(line) {
+            lines.extend(broken(&std::mem::take(&mut paragraph)));
         }
-        lines.extend(wrap(&std::mem::take(&mut paragraph).join(" "), WIDTH));
-        lines.push(line.to_owned());
+        match whole {
+            true => lines.push(line.to_owned()),
+            false => paragraph.push(line),
+        }
         example ^= fence;
     }
     lines.join("\n").trim_end().to_owned()
+}
+
+/// Whether a line begins an item of a list: `- `, `* `, `1. `.
+fn is_item(line: &str) -> bool {
+    indent(line) > 0
+}
+
+/// How far the text of a list's item is from the left; 0 for any other line.
+fn indent(line: &str) -> usize {
+    let text = line.trim_start();
+    let outer = line.len() - text.len();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    match text.get(digits..) {
+        Some(rest) if digits > 0 && rest.starts_with(". ") => outer + digits + 2,
+        Some(rest) if digits == 0 && (rest.starts_with("- ") || rest.starts_with("* ")) => outer + 2,
+        _ => 0,
+    }
+}
+
+fn broken(paragraph: &[&str]) -> Vec<String> {
+    let indent = paragraph.first().map_or(0, |line| indent(line));
+    let outer: String = paragraph.first().map_or("", |line| line).chars().take_while(|letter| *letter == ' ').collect();
+    let text = paragraph.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let mut lines = wrap(&text, WIDTH.saturating_sub(indent));
+    for (at, line) in lines.iter_mut().enumerate() {
+        let begin = if at == 0 || indent == 0 { outer.clone() } else { " ".repeat(indent) };
+        line.insert_str(0, &begin);
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -50,5 +81,12 @@ mod tests {
             let wide = folded.lines().find(|line| line.chars().count() > WIDTH);
             assert!(wide.is_none() || code.page().contains(wide.unwrap_or_default()), "{code}: {wide:?}");
         }
+    }
+
+    #[test]
+    fn the_items_of_a_list_stay_lines_of_their_own() {
+        let page = "# T\n\nIt has\nthese:\n- one\n  goes on\n- two\n10. ten\n\n| a | b |\n|---|---|\n| 1 | 2 |\n";
+        let folded = "# T\n\nIt has these:\n- one goes on\n- two\n10. ten\n\n| a | b |\n|---|---|\n| 1 | 2 |";
+        assert_eq!(fold(page), folded);
     }
 }
