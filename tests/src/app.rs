@@ -45,6 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 server.daemon_threads = False
+if fault == "falls":
+    threading.Timer(0.5, lambda: os._exit(7)).start()
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 print("serving version", version, flush=True)
 server.serve_forever()
@@ -59,6 +61,7 @@ build   = { artifact = ["program.py", "version"] }
 command = ["python3", "program.py"]
 port    = 8080
 health  = { ready = "/health/ready" }
+settle  = "0s"
 
 [route.web]
 service = "web"

@@ -37,6 +37,12 @@ impl Call {
         self
     }
 
+    /// In another folder.
+    pub(crate) fn within(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
     /// Waits for its end.
     pub(crate) fn run(mut self) -> Result<Run> {
         Ok(self.0.output()?.into())

@@ -91,6 +91,10 @@ impl Installation {
     /// It ends, with what it printed.
     pub fn up(&mut self) -> Result<()> {
         self.spawn()?;
+        self.wait_until_up()
+    }
+
+    fn wait_until_up(&mut self) -> Result<()> {
         let log = self.path().join("up.log");
         let mut ended = false;
         let server = &mut self.server;
@@ -108,13 +112,35 @@ impl Installation {
         Ok(())
     }
 
+    /// As [`Installation::up`], with the port that the platform had last.
+    ///
+    /// # Errors
+    /// It ends, with what it printed.
+    pub fn up_without_a_port(&mut self) -> Result<()> {
+        self.start_server(&[])?;
+        self.wait_until_up()
+    }
+
+    /// Another port for the next [`Installation::up`].
+    ///
+    /// # Errors
+    /// There is no free one.
+    pub fn move_router(&mut self) -> Result<()> {
+        self.router_port = free_port()?;
+        Ok(())
+    }
+
     /// Starts `freehold up` and doesn't wait.
     ///
     /// # Errors
     /// The process can't be started.
     pub fn spawn(&mut self) -> Result<()> {
+        self.start_server(&["--port", &self.router_port.to_string()])
+    }
+
+    fn start_server(&mut self, arguments: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path().join("up.log"))?;
-        let call = self.call(["up", "--port", &self.router_port.to_string()]).with(&self.arguments);
+        let call = self.call(["up"]).with(arguments).with(&self.arguments);
         self.server = Some(call.start_into(log)?);
         Ok(())
     }
@@ -154,6 +180,14 @@ impl Installation {
     /// It can't be started.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Run> {
         self.call(arguments).run()
+    }
+
+    /// Calls the binary in another folder and waits for it.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn run_in<S: AsRef<OsStr>>(&self, folder: &Path, arguments: impl IntoIterator<Item = S>) -> Result<Run> {
+        self.call(arguments).within(folder).run()
     }
 
     /// Calls the binary with something on its standard input.

@@ -86,6 +86,7 @@ codes! {
     NoPortToReach         "FH0111" "a service without a port can't be reached"
     NoService             "FH0112" "an app without a service"
     MigratorInService     "FH0113" "a service could change the database's schema"
+    TooLongForProcess     "FH0114" "an environment that no process can be started with"
 
     // Tiers and limits.
     UnknownInTier         "FH0201" "a tier or stage speaks of something that isn't defined"
@@ -156,7 +157,7 @@ codes! {
     CommandNotFound       "FH0704" "a command was not found"
     RunOutcomeUnknown     "FH0705" "nobody knows how a run ended"
     CrashLoop             "FH0706" "a service keeps crashing"
-
+    FellWhileSettling     "FH0707" "a version was ready and did not stay so"
     // Ownership and conflicts.
     NotOurs               "FH0801" "the object isn't ours"
     NameClaimed           "FH0802" "the name is already claimed"
@@ -188,6 +189,8 @@ codes! {
     Unauthorised          "FH1009" "not allowed in"
     ConnectionsExceeded   "FH1010" "the connections don't add up"
     BadRequest            "FH1011" "the request can't be read"
+    SecretValue           "FH1012" "a text that can't be a secret's value"
+    SecretNotGenerated    "FH1013" "a secret that isn't generated can't be rotated"
 
     // Clusters: reaching them, and their objects.
     ClusterUnreachable    "FH1200" "the cluster gives no answer"

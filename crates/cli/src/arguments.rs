@@ -127,9 +127,9 @@ pub(crate) struct OneStack {
 pub(crate) struct UpArguments {
     #[command(flatten)]
     pub platform: PlatformArguments,
-    /// The port that stacks answer on: http://NAME.localhost:PORT.
-    #[arg(long, default_value_t = 7080)]
-    pub port: u16,
+    /// The port that stacks answer on: http://NAME.localhost:PORT; 0 for any free one [default: the last one, at first 7080]
+    #[arg(long)]
+    pub port: Option<u16>,
     /// The port of the API, on loopback only; 0 for any free one.
     #[arg(long, default_value_t = 0)]
     pub api_port: u16,
@@ -142,9 +142,9 @@ pub(crate) struct UpArguments {
     /// Where PostgreSQL's programs are [default: found on PATH or in the usual places]
     #[arg(long, value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
-    /// What host names end with.
-    #[arg(long, default_value = "localhost")]
-    pub domain: String,
+    /// What host names end with [default: the last one, at first localhost]
+    #[arg(long)]
+    pub domain: Option<String>,
     /// Go on in the background, once it is ready.
     #[arg(long)]
     pub detach: bool,
@@ -188,7 +188,7 @@ pub(crate) struct ExplainArguments {
 /// What a deploy is made of.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RequestArguments {
-    /// The folder with freehold.toml [default: . if it has one, else the last definition that the platform knows]
+    /// The folder with freehold.toml [default: . or the nearest above that has one, else the last definition that the platform knows]
     pub directory: Option<PathBuf>,
     /// The app, where there is no definition at hand.
     #[arg(long, value_name = "NAME")]
@@ -208,6 +208,9 @@ pub(crate) struct RequestArguments {
     /// Allow the data of this resource to be deleted: database.main.
     #[arg(long, value_name = "RESOURCE")]
     pub delete_data: Vec<String>,
+    /// Be done as soon as everything is ready, without waiting whether it stays so.
+    #[arg(long)]
+    pub no_settle: bool,
     #[command(flatten)]
     pub platform: PlatformArguments,
 }
@@ -244,7 +247,7 @@ pub(crate) struct DeployArguments {
     #[arg(long, conflicts_with = "adopt")]
     pub all_tenants: bool,
     /// Apply a plan that `freehold plan --out FILE` has kept; refused if it is stale.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "app", "tier", "image", "adopt", "delete_data"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "app", "tier", "image", "adopt", "delete_data", "no_settle"])]
     pub plan: Option<PathBuf>,
     /// How many tenants at once: 10% or a number [default: all]
     #[arg(long, value_name = "SIZE", requires = "all_tenants", conflicts_with_all = ["tenant", "preview", "stage", "plan"])]
@@ -351,6 +354,15 @@ pub(crate) struct RollbackArguments {
     pub revision: Option<u64>,
     #[command(flatten)]
     pub stack: OneStack,
+    /// Take over an object, or fields of one, from whoever else manages it: deployment/acme--guestbook/web.
+    #[arg(long, value_name = "OBJECT")]
+    pub adopt: Vec<String>,
+    /// Delete what the older revision doesn't have, with its data: database.reports. What isn't named is kept.
+    #[arg(long, value_name = "RESOURCE")]
+    pub delete_data: Vec<String>,
+    /// Be done as soon as everything is ready, without waiting whether it stays so.
+    #[arg(long)]
+    pub no_settle: bool,
     /// Don't ask.
     #[arg(long, short)]
     pub yes: bool,

@@ -40,9 +40,20 @@ pub(crate) struct Valid {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the definition in a folder (or the file itself); without a folder the one in the current one.
+/// Where the definition of the current folder is: in it, or in the nearest folder above that has one, as `.` or `../..`.
+fn above() -> Option<PathBuf> {
+    let current = std::env::current_dir().ok()?;
+    let depth = current.ancestors().position(|folder| folder.join(FILE).is_file())?;
+    match depth {
+        0 => Some(PathBuf::from(".")),
+        depth => Some(std::iter::repeat_n("..", depth).collect()),
+    }
+}
+
+/// Reads the definition in a folder (or the file itself); without a folder that of the current one, or of the nearest above.
 pub(crate) fn read(directory: Option<&Path>) -> Answer<Definition> {
-    let given = directory.unwrap_or(Path::new("."));
+    let found = if directory.is_none() { above() } else { None };
+    let given = directory.or(found.as_deref()).unwrap_or(Path::new("."));
     let file = if given.is_file() { given.to_owned() } else { given.join(FILE) };
     let text = std::fs::read_to_string(&file).map_err(|error| missing(given, &file, &error))?;
     let directory = match file.parent() {
@@ -54,10 +65,10 @@ pub(crate) fn read(directory: Option<&Path>) -> Answer<Definition> {
     Ok(Definition { directory, file: shown, text, app, diagnostics })
 }
 
-/// Like [`read`], but where no folder is given and the current one has no definition, that is no error.
+/// Like [`read`], but where no folder is given and neither the current one nor one above has a definition, that is no error.
 pub(crate) fn find(directory: Option<&Path>) -> Answer<Option<Definition>> {
     match directory {
-        None if !Path::new(FILE).exists() => Ok(None),
+        None if above().is_none() => Ok(None),
         directory => read(directory).map(Some),
     }
 }
@@ -86,7 +97,7 @@ pub(crate) fn render(diagnostics: &[Diagnostic], file: &str, text: &str) -> Stri
 fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
     if error.kind() == std::io::ErrorKind::NotFound {
         let detail = match given.is_dir() {
-            true if given == Path::new(".") => format!("there is no {FILE} in the current folder"),
+            true if given == Path::new(".") => format!("there is no {FILE} in the current folder or above"),
             true => format!("there is no {FILE} in {}", given.display()),
             false => format!("there is no folder {}", given.display()),
         };

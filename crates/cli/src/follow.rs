@@ -342,9 +342,16 @@ impl Finished {
         self.state == "succeeded"
     }
 
-    /// Milliseconds that it took.
-    pub(crate) fn milliseconds(&self) -> Option<u64> {
-        self.timings.get("total").and_then(Json::as_u64)
+    /// Milliseconds until everything was ready.
+    pub(crate) fn ready(&self) -> Option<u64> {
+        let time = |name: &str| self.timings.get(name).and_then(Json::as_u64);
+        time("ready").or_else(|| time("total"))
+    }
+
+    /// Milliseconds from then until everything had settled, where anything had to.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let total = self.timings.get("total").and_then(Json::as_u64)?;
+        total.checked_sub(self.ready()?).filter(|time| *time > 0)
     }
 
     /// Why a deploy did not succeed, what exists, and what still works.

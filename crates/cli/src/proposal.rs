@@ -40,6 +40,7 @@ impl Proposal {
     /// built or sent for it. Gives the milliseconds that it took, if there was anything to do.
     pub(crate) async fn prepare(&mut self, terminal: Terminal, platform: &Platform) -> Answer<Option<u64>> {
         let begin = Instant::now();
+        self.say_which(terminal);
         let target = self.arguments.target.as_deref();
         let takes_artifacts = match &self.definition {
             Some(_) => platform.takes_artifacts(target).await?,
@@ -50,6 +51,20 @@ impl Proposal {
         artifacts.send(platform, false).await?;
         self.artifacts = Some(artifacts);
         Ok(Some(milliseconds(begin)))
+    }
+
+    /// Says which definition it is where nobody named one and it isn't the one in the current folder.
+    fn say_which(&self, terminal: Terminal) {
+        if terminal.json || self.arguments.directory.is_some() {
+            return;
+        }
+        match &self.definition {
+            Some(definition) if definition.directory.as_path() == std::path::Path::new(".") => {}
+            Some(definition) => terminal.say(&format!("The definition is {}.", definition.file)),
+            None => {
+                terminal.say("No definition was named, and none is here or above: the platform's last one is meant.")
+            }
+        }
     }
 
     /// The app's name, as far as it is known here.
@@ -102,6 +117,7 @@ impl Proposal {
             artifacts,
             adopt: self.arguments.adopt.iter().cloned().collect(),
             delete_data: self.arguments.delete_data.iter().cloned().collect(),
+            settle: !self.arguments.no_settle,
         }
     }
 

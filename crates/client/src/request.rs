@@ -45,6 +45,7 @@ macro_rules! deployable {
                     images: BTreeMap::new(),
                     adopt: Default::default(),
                     delete_data: Default::default(),
+                    settle: true,
                 })
             }
 
@@ -80,6 +81,13 @@ macro_rules! deployable {
             #[must_use]
             pub fn image(mut self, service: impl Into<String>, image: impl Into<String>) -> Self {
                 self.0.images.insert(service.into(), image.into());
+                self
+            }
+
+            /// Ends as soon as everything is ready, without waiting whether it stays so.
+            #[must_use]
+            pub fn without_settling(mut self) -> Self {
+                self.0.settle = false;
                 self
             }
 

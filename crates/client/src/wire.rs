@@ -73,6 +73,9 @@ pub struct DeployRequest {
     /// Data-bearing resources that may be deleted: `main`.
     #[serde(default)]
     pub delete_data: BTreeSet<String>,
+    /// The operation ends once everything has been ready for long enough; false: as soon as everything is ready.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub settle: bool,
 }
 
 /// A cluster to deploy to. `PUT /targets/{name}`: added, or changed; everything that is left out is found out or stays as it was.
@@ -195,6 +198,15 @@ pub enum StackPlanRequest {
         /// Which.
         #[serde(default)]
         to: Option<u64>,
+        /// Objects to take over that aren't ours, and objects whose fields to take from others.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        adopt: BTreeSet<String>,
+        /// Data-bearing resources that may be deleted. What isn't named is kept.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        delete_data: BTreeSet<String>,
+        /// The operation ends once everything has been ready for long enough; false: as soon as everything is ready.
+        #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+        settle: bool,
     },
     /// Take the stack away.
     Destroy {
@@ -203,6 +215,13 @@ pub enum StackPlanRequest {
     },
     /// Make it what it was: the present definition and settings again.
     Repair,
+}
+
+impl StackPlanRequest {
+    /// To go back to a revision, or without one to the last verified one before the present: nothing is adopted, all data is kept.
+    pub fn rollback(to: Option<u64>) -> Self {
+        Self::Rollback { to, adopt: BTreeSet::new(), delete_data: BTreeSet::new(), settle: true }
+    }
 }
 
 /// A plan, with what there is to know beside it.
@@ -257,7 +276,8 @@ pub struct Stack {
     pub kind: StackKind,
     /// Its name.
     pub name: String,
-    /// `new`, `deploying`, `ready`, `failed`, `destroying`.
+    /// `new`, `deploying`, `ready`, `degraded` (it was verified, and a resource doesn't do any more what it is for; in lists of this machine's
+    /// services only), `failed`, `destroying`.
     pub state: String,
     /// Each applied plan adds one. Also the ETag.
     pub generation: u64,
@@ -300,6 +320,13 @@ pub struct ResourceStatus {
     /// Why it isn't ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl ResourceStatus {
+    /// Whether it is known that it doesn't do what it is for.
+    pub fn is_unwell(&self) -> bool {
+        matches!(self.state.as_str(), "waiting" | "failed" | "missing")
+    }
 }
 
 /// A page of a list.
@@ -416,6 +443,11 @@ pub enum EventKind {
         /// Why.
         problem: Problem,
     },
+    /// Everything is switched and answers. What is left is to see whether it stays so.
+    Ready {
+        /// How long it took since the operation was asked for.
+        milliseconds: u64,
+    },
     /// Nothing more will happen.
     Finished {
         /// The stack.
@@ -429,7 +461,8 @@ pub enum EventKind {
         /// URLs and the like.
         #[schema(value_type = Object)]
         outputs: Json,
-        /// Milliseconds by phase and step: `{"total": 812, "steps": {"create/database.main": 61}}`.
+        /// Milliseconds by phase and step: `{"total": 5812, "ready": 812, "steps": {"create/database.main": 61}}`. `ready` is when
+        /// everything was switched and answered; null if it never came to that.
         #[schema(value_type = Object)]
         timings: Json,
         /// Why it failed.
@@ -549,10 +582,42 @@ pub struct Finding {
     /// deployments.apps`.
     pub subject: String,
     /// What was found.
-    pub message: String,
+    pub message: Words,
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+/// A text that says something: there is no empty one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(from = "String")]
+#[schema(value_type = String, min_length = 1)]
+pub struct Words(String);
+
+impl<T: Into<String>> From<T> for Words {
+    fn from(text: T) -> Self {
+        let text = text.into();
+        match text.trim().is_empty() {
+            true => {
+                Self("something that there are no words for; that is a fault of Freehold's, worth a report".to_owned())
+            }
+            false => Self(text),
+        }
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Nests dotted names: `{"routes.web.url": x}` becomes `{"routes": {"web": {"url": x}}}`.

@@ -254,6 +254,10 @@ impl Decision {
                     self.tell(Progress::Finished { outcome: *outcome, millis });
                     return self.end(End::Finished(*outcome));
                 }
+                Record::Ready => {
+                    let millis = millis(self.now.saturating_sub(self.state.began));
+                    self.tell(Progress::Ready { millis });
+                }
                 Record::Taken { .. } | Record::StepUnknown { .. } | Record::CancelRequested => {}
             }
         }

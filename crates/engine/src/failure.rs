@@ -17,6 +17,8 @@ pub const LEFT_OVER: &str = "FH0805";
 pub const OUTDATED: &str = "FH0901";
 /// A resource won't get ready.
 pub const NEVER_READY: &str = "FH0703";
+/// A resource was ready and did not stay so.
+pub const FELL: &str = "FH0707";
 /// A step, or the whole operation, took too long.
 pub const DEADLINE: &str = "FH0904";
 
@@ -138,12 +140,23 @@ pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Failure {
     }
 }
 
+/// How a verification failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotReady {
+    /// Something won't get ready without a change.
+    Never,
+    /// The time is over.
+    NotInTime,
+    /// All was ready, and then something fell.
+    NotForLong,
+}
+
 /// Some resources aren't ready: each with the reason.
-pub fn not_ready(waiting: Vec<String>, final_word: bool) -> Failure {
-    let (code, message) = if final_word {
-        (NEVER_READY, "everything was applied, but not everything gets ready")
-    } else {
-        (DEADLINE, "everything was applied, but not everything got ready in time")
+pub fn not_ready(waiting: Vec<String>, how: NotReady) -> Failure {
+    let (code, message) = match how {
+        NotReady::Never => (NEVER_READY, "everything was applied, but not everything gets ready"),
+        NotReady::NotInTime => (DEADLINE, "everything was applied, but not everything got ready in time"),
+        NotReady::NotForLong => (FELL, "everything was ready, but not everything has stayed so"),
     };
     Failure {
         code: code.to_owned(),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::step::StepId;
 
 /// The version of the records that this program writes. It reads all versions up to this one.
-pub const RECORD_VERSION: u16 = 1;
+pub const RECORD_VERSION: u16 = 2;
 
 /// An operation's identity (UUID v7: sorts by time).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub enum Record {
         /// What was sent to whom.
         message: String,
     },
+    /// Everything is switched and answers. What is left is to see whether it stays so. Since version 2.
+    Ready,
     /// Somebody asked to stop.
     CancelRequested,
     /// Nothing more will happen.

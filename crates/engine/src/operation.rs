@@ -148,6 +148,8 @@ pub(crate) enum Asked {
 pub(crate) struct CheckState {
     pub(crate) check: Check,
     pub(crate) tries: u32,
+    /// It was ready when it was last looked at, but not for long enough.
+    pub(crate) settling: bool,
     pub(crate) reason: Option<String>,
 }
 
@@ -159,6 +161,8 @@ pub struct OperationState {
     pub(crate) limits: Limits,
     pub(crate) steps: BTreeMap<StepId, StepState>,
     pub(crate) taken: u32,
+    /// Everything was ready once.
+    pub(crate) ready: bool,
     pub(crate) cancel_requested: bool,
     pub(crate) outcome: Option<Outcome>,
 
@@ -172,6 +176,8 @@ pub struct OperationState {
     pub(crate) cancelling: bool,
     pub(crate) lapsed: bool,
     pub(crate) expired: bool,
+    /// The record that everything is ready is on its way, or written.
+    pub(crate) told_ready: bool,
     /// The last record is on its way.
     pub(crate) finishing: bool,
     /// Nothing is decided any more.
@@ -206,6 +212,7 @@ impl OperationState {
             limits,
             steps: steps.into_iter().map(|(id, step)| (id, state(step))).collect(),
             taken: 0,
+            ready: false,
             cancel_requested: false,
             outcome: None,
             begun: false,
@@ -217,6 +224,7 @@ impl OperationState {
             cancelling: false,
             lapsed: false,
             expired: false,
+            told_ready: false,
             finishing: false,
             over: false,
             comparison: Comparison::Due,
@@ -278,6 +286,7 @@ impl OperationState {
         }
         match record {
             Record::Taken { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
+            Record::Ready => self.ready = true,
             Record::CancelRequested => self.cancel_requested = true,
             Record::Finished { outcome } if *outcome != Outcome::Succeeded || self.all_done() => {
                 self.outcome = Some(*outcome);
@@ -325,6 +334,7 @@ impl OperationState {
         let step = |id: &StepId| self.steps.get(id);
         match record {
             Record::Taken { times } => *times <= self.taken,
+            Record::Ready => self.ready,
             Record::CancelRequested => self.cancel_requested,
             Record::Finished { outcome } => self.outcome == Some(*outcome),
             Record::StepStarted { step: id, attempt, .. } => step(id).is_some_and(|state| *attempt <= state.attempts),

@@ -49,6 +49,11 @@ pub enum Progress {
         /// Why it isn't ready.
         reason: String,
     },
+    /// Everything is switched and answers; what is left is to see whether it stays so.
+    Ready {
+        /// How long it took in this process, in milliseconds.
+        millis: u64,
+    },
     /// A step is done.
     Done {
         /// The step.

@@ -172,6 +172,11 @@ pub struct Performed {
 pub enum Readiness {
     /// It does.
     Ready,
+    /// It does, but hasn't for long enough to be relied on.
+    Settling {
+        /// How much longer it has to.
+        remaining: Duration,
+    },
     /// Not yet; the reason in words for people.
     Waiting(String),
     /// It won't without a change; the reason.

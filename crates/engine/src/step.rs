@@ -137,7 +137,7 @@ pub fn steps(plan: &Plan) -> BTreeMap<StepId, Step> {
 
 /// How long the whole operation may take.
 pub fn operation_deadline(steps: &BTreeMap<StepId, Step>) -> Duration {
-    let own_time = steps.values().filter(|step| matches!(step.verb, Verb::Run | Verb::Dump));
+    let own_time = steps.values().filter(|step| matches!(step.verb, Verb::Run | Verb::Dump | Verb::Verify));
     own_time.fold(OPERATION_DEADLINE, |sum, step| sum.saturating_add(step.deadline))
 }
 
@@ -357,7 +357,7 @@ fn start_time(resource: &Resource) -> Duration {
             Duration::from_secs(given.map_or(600, i64::unsigned_abs)).saturating_add(SLACK)
         }
         ResourceType::CloudNativePg | ResourceType::Certificate => CLUSTER_DELETE_DEADLINE,
-        _ => seconds(resource, "start_timeout_seconds"),
+        _ => seconds(resource, "start_timeout_seconds").saturating_add(seconds(resource, "settle_seconds")),
     }
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn plan(
     let handles =
         all.values().filter(|_| adopt).map(|resource| format!("{}/{}", resource.kind.word(), resource.identity));
     let adopt = handles.collect();
-    let delete_data = all.keys().map(|id| id.name().to_owned()).collect();
+    let delete_data = all.keys().flat_map(|id| [id.name().to_owned(), id.0.clone()]).collect();
     make(&Inputs {
         id: Uuid::from_u128(1),
         purpose,

@@ -81,6 +81,25 @@ pub struct Change {
 const NAMED: usize = 5;
 
 impl Change {
+    /// What would change, in a few words: "deployment acme--guestbook/web differs in spec.replicas". `None` if nothing would.
+    pub fn told(&self) -> Option<String> {
+        let what = format!("{} {}", self.kind.word(), self.identity);
+        Some(match self.action {
+            Action::NoOp => return None,
+            Action::Create => format!("{what} is missing"),
+            Action::Delete => format!("{what} is left over"),
+            Action::Update | Action::Replace | Action::Adopt => match (self.fields.is_empty(), self.reasons.is_empty())
+            {
+                (true, true) => format!("{what} differs"),
+                (true, false) => format!("{what}: {}", self.reasons.join(", ")),
+                (false, _) => {
+                    let fields: Vec<&str> = self.fields.iter().map(|field| field.path.as_str()).collect();
+                    format!("{what} differs in {}", fields.join(", "))
+                }
+            },
+        })
+    }
+
     /// What others have in the object that the definition doesn't, a line for each of them: "deployment acme--guestbook/web: kubectl-set
     /// manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have".
     pub fn told_beside(&self) -> Vec<String> {

@@ -9,7 +9,7 @@ pub mod plan;
 pub mod preview;
 
 pub use change::{Action, Change, FieldChange};
-pub use make::{Inputs, Previous, Recorded, make, subjects};
+pub use make::{Inputs, Previous, Recorded, make, remainder, subjects};
 pub use observation::{Observation, Ownership};
 pub use plan::{Plan, PlanError, Purpose};
 pub use preview::{Conflict, Preview};

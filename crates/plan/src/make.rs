@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::value::Digests;
-use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, Value, descriptor};
+use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, ResourceType, Value, descriptor};
 use uuid::Uuid;
 
 use crate::change::{Action, Change, FieldChange};
@@ -58,7 +58,7 @@ pub struct Inputs<'a> {
     pub digests: &'a dyn Digests,
     /// Objects to adopt: `database/acme__guestbook`.
     pub adopt: &'a BTreeSet<String>,
-    /// Data-bearing resources that may be deleted: `main`.
+    /// Data-bearing resources that may be deleted: `main`, `database.main`. A secret only by its whole name: `secret.session-key`.
     pub delete_data: &'a BTreeSet<String>,
 }
 
@@ -91,14 +91,7 @@ fn former(id: &ResourceId, identity: &str) -> ResourceId {
 /// All the reasons why there can be none, together.
 pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
     let mut maker = Maker { inputs, errors: Vec::new(), notes: Vec::new() };
-    let mut changes = BTreeMap::new();
-    for (id, resource) in subjects(inputs.graph, inputs.recorded) {
-        let change = match inputs.graph.resources.get(&id) {
-            Some(desired) => maker.desired(desired),
-            None => maker.unwanted(&resource),
-        };
-        changes.extend(change.map(|change| (id, change)));
-    }
+    let changes = maker.changes();
     if !maker.errors.is_empty() {
         return Err(maker.errors);
     }
@@ -133,7 +126,15 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
         outputs: inputs.graph.outputs.clone(),
         not_enforced: inputs.graph.not_enforced.clone(),
         notes: maker.notes,
+        settle: true,
     })
+}
+
+/// Where there can be no plan: the lines that it would have beside the reasons why, as far as they change or tell anything.
+pub fn remainder(inputs: &Inputs<'_>) -> Vec<Change> {
+    let mut maker = Maker { inputs, errors: Vec::new(), notes: Vec::new() };
+    let changes = maker.changes().into_values();
+    changes.filter(|change| change.action != Action::NoOp || !change.beside.is_empty()).collect()
 }
 
 struct Maker<'a> {
@@ -143,11 +144,25 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Whether the desired graph is what an earlier one was.
+    /// A line for each resource, as far as there can be one.
+    fn changes(&mut self) -> BTreeMap<ResourceId, Change> {
+        let mut changes = BTreeMap::new();
+        let kept = self.kept();
+        for (id, resource) in subjects(self.inputs.graph, self.inputs.recorded) {
+            let change = match self.inputs.graph.resources.get(&id) {
+                Some(desired) => self.desired(desired),
+                None if kept.contains(&id) => None,
+                None => self.unwanted(&resource),
+            };
+            changes.extend(change.map(|change| (id, change)));
+        }
+        changes
+    }
+
+    /// Whether the desired graph is what an earlier one was. Outputs are made from it and from where the target is reached; of the latter
+    /// a stack has no version.
     fn is_same(&self, previous: &Graph) -> bool {
-        self.inputs.graph.resources == previous.resources
-            && self.inputs.graph.runs == previous.runs
-            && self.inputs.graph.outputs == previous.outputs
+        self.inputs.graph.resources == previous.resources && self.inputs.graph.runs == previous.runs
     }
 
     fn observed(&self, id: &ResourceId) -> Option<&Observation> {
@@ -178,8 +193,7 @@ impl Maker<'_> {
         };
         let takes = !preview.conflicts.is_empty();
         if takes && !self.inputs.adopt.contains(&handle(resource)) {
-            self.errors.push(conflicts(resource, preview.conflicts));
-            return None;
+            self.errors.push(conflicts(resource, preview.conflicts.clone()));
         }
         if adopted && !preview.immutable.is_empty() {
             self.errors.push(not_adoptable(resource, preview.immutable));
@@ -215,6 +229,40 @@ impl Maker<'_> {
         Some(change)
     }
 
+    /// What is not wanted any more and stays all the same, until it is named or the stack is destroyed: secrets, whose values can't be made
+    /// again; for a rollback all that holds data, and what that can't be without.
+    fn kept(&mut self) -> BTreeSet<ResourceId> {
+        let rollback = match self.inputs.purpose {
+            Purpose::Destroy { .. } => return BTreeSet::new(),
+            Purpose::Deploy => false,
+            Purpose::Rollback { .. } => true,
+        };
+        let recorded = self.inputs.recorded;
+        let unwanted = recorded.iter().filter(|(id, _)| !self.inputs.graph.resources.contains_key(*id));
+        let stays = |resource: &Resource| match resource.kind {
+            ResourceType::StoreSecret => !self.inputs.delete_data.contains(&resource.id.0),
+            kind => rollback && descriptor::of(kind).data_bearing && !self.is_named(&resource.id),
+        };
+        let mut open: Vec<&ResourceId> = unwanted.filter(|(_, old)| stays(&old.resource)).map(|(id, _)| id).collect();
+        let named: Vec<String> = open.iter().map(|id| id.to_string()).collect();
+        let mut kept = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            if let Some(old) = recorded.get(id).filter(|_| kept.insert(id.clone())) {
+                open.extend(old.resource.depends_on.iter().filter(|id| !self.inputs.graph.resources.contains_key(*id)));
+            }
+        }
+        for id in named {
+            let note = format!("{id} is not in this definition and is kept; `--delete-data {id}` deletes it");
+            self.notes.push(note);
+        }
+        kept
+    }
+
+    /// Whether its data may be deleted.
+    fn is_named(&self, id: &ResourceId) -> bool {
+        [id.name(), id.0.as_str()].iter().any(|name| self.inputs.delete_data.contains(*name))
+    }
+
     fn unwanted(&mut self, resource: &Resource) -> Option<Change> {
         let mut change = line(resource, Action::Delete);
         if let Some(observation) = self.observed(&resource.id) {
@@ -238,7 +286,7 @@ impl Maker<'_> {
 
     /// Data is lost only where it was named; a destroy names all of it.
     fn guard_data(&mut self, change: &Change) {
-        let named = [change.id.name(), change.id.0.as_str()].iter().any(|name| self.inputs.delete_data.contains(*name));
+        let named = self.is_named(&change.id);
         let destroys = matches!(self.inputs.purpose, Purpose::Destroy { .. });
         if change.loses_data && !named && !destroys {
             let fixed = change.fields.iter().filter(|field| field.effect == Effect::Replace);

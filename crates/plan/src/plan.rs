@@ -57,6 +57,13 @@ pub struct Plan {
     pub not_enforced: Vec<String>,
     /// Other things to know: "generated values of secrets are kept".
     pub notes: Vec<String>,
+    /// Its operation ends once everything has been ready for long enough; else as soon as everything is ready.
+    #[serde(default = "yes")]
+    pub settle: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Plan {

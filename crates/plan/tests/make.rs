@@ -9,8 +9,8 @@ use freehold_graph::{
     Digest, Graph, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
 use freehold_plan::{
-    Action, Conflict, Inputs, Observation, Ownership, Plan, PlanError, Preview, Previous, Purpose, Recorded, make,
-    subjects,
+    Action, Change, Conflict, Inputs, Observation, Ownership, Plan, PlanError, Preview, Previous, Purpose, Recorded,
+    make, remainder, subjects,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -74,6 +74,15 @@ impl World {
     }
 
     fn plan(&self) -> Result<Plan, Vec<PlanError>> {
+        self.with(make)
+    }
+
+    /// What a refused plan would have beside the reasons.
+    fn remainder(&self) -> Vec<Change> {
+        self.with(remainder)
+    }
+
+    fn with<T>(&self, made: impl FnOnce(&Inputs<'_>) -> T) -> T {
         let key = StackKey {
             target: "local".parse().unwrap(),
             app: "app".parse().unwrap(),
@@ -88,7 +97,7 @@ impl World {
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
         };
-        make(&Inputs {
+        made(&Inputs {
             id: Uuid::nil(),
             purpose: self.purpose,
             generation: 0,
@@ -314,6 +323,63 @@ fn data_is_deleted_or_replaced_only_where_it_was_named() {
         "{}",
         refused[0]
     );
+}
+
+#[test]
+fn a_secret_that_is_not_wanted_any_more_is_kept_until_it_is_named_or_the_stack_is_destroyed() {
+    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let mut world = World::empty().wants(secret.clone()).wants(service("info")).applied().forget("secret.key");
+    for purpose in [Purpose::Deploy, Purpose::Rollback { to: 1 }] {
+        world.purpose = purpose;
+        let plan = world.plan().unwrap();
+        assert!(!plan.changes.contains_key(&secret.id), "{purpose:?}");
+        assert!(
+            plan.notes.iter().any(|note| note.contains("secret.key is not in this definition and is kept")),
+            "{purpose:?}"
+        );
+        // Its short name may be that of a database.
+        world.delete_data = BTreeSet::from(["key".to_owned()]);
+        assert!(!world.plan().unwrap().changes.contains_key(&secret.id));
+        world.delete_data = BTreeSet::from(["secret.key".to_owned()]);
+        assert_eq!(action(&world.plan().unwrap(), "secret.key"), Action::Delete);
+        world.delete_data.clear();
+    }
+    world.purpose = Purpose::Destroy { dump: false };
+    world.graph = Graph::default();
+    assert_eq!(action(&world.plan().unwrap(), "secret.key"), Action::Delete);
+}
+
+#[test]
+fn a_rollback_keeps_data_that_the_older_revision_does_not_have_and_what_it_needs() {
+    let roles = resource("roles.main", ResourceType::PostgresRoles, Value::Null);
+    let database = Resource { depends_on: BTreeSet::from([roles.id.clone()]), ..database() };
+    let mut world = World::empty().wants(roles).wants(database).wants(service("info")).applied();
+    world = world.forget("database.main").forget("roles.main");
+    world.purpose = Purpose::Rollback { to: 1 };
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.changes.keys().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["service.web"]);
+    assert!(plan.notes.iter().any(|note| note.contains("database.main is not in this definition and is kept")));
+    world.delete_data = BTreeSet::from(["database.main".to_owned()]);
+    let plan = world.plan().unwrap();
+    assert_eq!((action(&plan, "database.main"), action(&plan, "roles.main")), (Action::Delete, Action::Delete));
+}
+
+#[test]
+fn where_there_can_be_no_plan_the_rest_of_it_is_told_all_the_same() {
+    let conflict = |path: &str, manager: &str| Conflict { path: path.to_owned(), manager: manager.to_owned() };
+    let web = resource("deployment.web", ResourceType::Deployment, Value::map([("x", Value::from("a"))]));
+    let world = World::empty().wants(web.clone()).wants(service("info")).applied();
+    let mut world = world.wants(service("debug")).sees("deployment.web", |seen| {
+        seen.beside = vec![conflict("env[DEBUG]", "kubectl-set")];
+    });
+    let preview = Preview { conflicts: vec![conflict("spec.replicas", "kubectl")], ..Preview::exact(web.body.clone()) };
+    world.previews.insert(web.id.clone(), preview);
+    assert!(matches!(world.plan().unwrap_err().as_slice(), [PlanError::Conflicts { .. }]));
+    let rest = world.remainder();
+    let told: Vec<String> =
+        rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
+    let told = told.join("\n");
+    assert!(told.contains("service acme web differs in") && told.contains("kubectl-set manages env[DEBUG]"), "{told}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! lock           held by the running server (flock), which makes it the only one
 //! server.json    how to reach it: address and token (0600); there only while it runs
 //! master.key     seals everything (0600)
-//! settings.json  the ports, chosen once
+//! settings.json  the ports and the domain: as they were last
 //! postgres/      the private PostgreSQL, with the sockets by which it is reached
 //! local/         services and jobs: processes, logs, runs
 //! artifacts/     what services run from, by content hash
@@ -38,6 +38,12 @@ pub(crate) struct DataDirectory {
 pub(crate) struct Settings {
     /// The port of the private PostgreSQL.
     pub(crate) postgres_port: Option<u16>,
+    /// The port that stacks answer on.
+    #[serde(default)]
+    pub(crate) router_port: Option<u16>,
+    /// What their host names end with.
+    #[serde(default)]
+    pub(crate) domain: Option<String>,
     /// Identifies this platform in leases and names of things on shared servers.
     #[serde(default)]
     pub(crate) platform: Option<uuid::Uuid>,

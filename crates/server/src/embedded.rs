@@ -39,6 +39,10 @@ use crate::start::{StartError, prepare_store, server_at, store_failed};
 const POSTGRES_CONNECTIONS: u32 = 4000;
 /// What the platform itself may use of them: the store's pools and the providers'.
 const OWN_CONNECTIONS: u32 = 32;
+/// The port that stacks answer on unless another one is chosen.
+const ROUTER_PORT: u16 = 7080;
+/// What host names end with unless something else is chosen: browsers take it for this machine.
+const DOMAIN: &str = "localhost";
 /// How long PostgreSQL may take to end its sessions.
 const POSTGRES_PATIENCE: Duration = Duration::from_secs(20);
 /// How long requests under way may take when the platform stops.
@@ -49,16 +53,16 @@ const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where everything is kept.
     pub data_directory: PathBuf,
-    /// The router's port on the loopback.
-    pub router_port: u16,
+    /// The router's port on the loopback; 0: any. `None`: the one that it had last, or [`ROUTER_PORT`].
+    pub router_port: Option<u16>,
     /// The API's port on the loopback; 0: any.
     pub api_port: u16,
     /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
     pub database_url: Option<String>,
     /// Where PostgreSQL's programs are, instead of the usual places.
     pub postgres_binaries: Option<PathBuf>,
-    /// What host names end with.
-    pub domain: String,
+    /// What host names end with. `None`: as last, or `localhost`.
+    pub domain: Option<String>,
     /// The `freehold` program itself, which also supervises jobs.
     pub executable: PathBuf,
 }
@@ -70,6 +74,8 @@ pub struct Ready {
     pub api_url: String,
     /// Where the router is.
     pub router_port: u16,
+    /// What host names end with.
+    pub domain: String,
     /// PostgreSQL in words.
     pub postgres: String,
     /// How many stacks there are.
@@ -108,7 +114,8 @@ async fn serve(
 ) -> Result<(), StartError> {
     let listener = listen(options.api_port).await?;
     let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
-    let router = start_router(options.router_port).await?;
+    let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT)).await?;
+    let reached = reached(options, &router, settings);
     let (store, provisioner, password) = open_store(directory, &postgres.admin).await?;
     let engine = store.engine(holder(settings));
     engine.take_over_predecessors().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
@@ -133,7 +140,7 @@ async fn serve(
         binaries: postgres.binaries.clone(),
     };
     let machine = Local { provider: Arc::clone(&local), artifacts, router_port: router.address().port() };
-    let runtime = workshop.local(target(options, &router, postgres)?, machine, databases);
+    let runtime = workshop.local(target(&reached, postgres)?, machine, databases);
     let platform = Arc::new(Platform {
         store: store.clone(),
         targets: Targets::load(workshop, Some(runtime)).await?,
@@ -149,6 +156,11 @@ async fn serve(
         stopping: stop.clone(),
     });
     let stacks = platform.restore().await?;
+    if reached != *settings {
+        platform.refresh_outputs().await?;
+        // Not before: a start that was interrupted refreshes them again.
+        directory.keep_settings(&reached)?;
+    }
     let executor = start_executor(&platform, engine.clone(), stop);
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
     let http = serve_api(listener, &platform, stop.clone());
@@ -159,7 +171,8 @@ async fn serve(
         pid: std::process::id(),
     })?;
     let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    ready(&Ready { api_url: url, router_port: router.address().port(), postgres: words, stacks, milliseconds });
+    let (router_port, domain) = (router.address().port(), reached.domain.unwrap_or_default());
+    ready(&Ready { api_url: url, router_port, domain, postgres: words, stacks, milliseconds });
     postgres.watch(stop).await;
     directory.retract();
     info!("stopping: operations rest, services end, then PostgreSQL");
@@ -303,12 +316,22 @@ fn users_of(settings: &Settings, detected: RunAs) -> RunAs {
     }
 }
 
-fn target(options: &Options, router: &Router, postgres: &Postgres) -> Result<Target, StartError> {
+/// The settings with where stacks are reached now.
+fn reached(options: &Options, router: &Router, settings: &Settings) -> Settings {
+    let domain = options.domain.clone().or_else(|| settings.domain.clone());
+    Settings {
+        router_port: Some(router.address().port()),
+        domain: Some(domain.unwrap_or_else(|| DOMAIN.to_owned())),
+        ..settings.clone()
+    }
+}
+
+fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError> {
     let name = "local".parse().map_err(|_| StartError::new("FH1001", "the target has no name"))?;
     Ok(Target::Local(LocalTarget {
         name,
-        domain: options.domain.clone(),
-        router_port: router.address().port(),
+        domain: reached.domain.clone().unwrap_or_default(),
+        router_port: reached.router_port.unwrap_or_default(),
         postgres: PostgresServer {
             host: postgres.host.clone(),
             port: postgres.port,
@@ -355,7 +378,8 @@ fn unusable(error: impl std::fmt::Display) -> StartError {
 /// A new one for each start: who had the last one has to read the file again.
 fn new_token() -> Result<String, StartError> {
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| StartError::new("FH0505", format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::new("FH0520", format!("the system gives no random numbers: {error}")))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

@@ -60,7 +60,7 @@ async fn a_moved_tag_of_a_sidecar_is_a_change_that_is_named_and_a_rollback_runs_
     carry_out(&replica, &plan).await;
     assert_eq!(runs().trim(), second);
 
-    let plan = replica.client.plan_for(stack, &StackPlanRequest::Rollback { to: Some(1) }).await.unwrap();
+    let plan = replica.client.plan_for(stack, &StackPlanRequest::rollback(Some(1))).await.unwrap();
     assert_eq!(beside(&plan), first);
     carry_out(&replica, &plan).await;
     assert_eq!(runs().trim(), first);

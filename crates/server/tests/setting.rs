@@ -203,5 +203,6 @@ pub(crate) fn tenant(name: &str, definition: &str, image: Option<&str>) -> Deplo
         images: image.iter().map(|image| ("web".to_owned(), (*image).to_owned())).collect(),
         adopt: Default::default(),
         delete_data: Default::default(),
+        settle: true,
     }
 }

@@ -101,6 +101,8 @@ pub struct Service {
     pub drain: Spanned<Seconds>,
     /// How long it may take to end after SIGTERM before it is killed. Default 10 s.
     pub stop_timeout: Spanned<Seconds>,
+    /// How long a new version has to stay ready before it counts as verified. Default 3 s.
+    pub settle: Spanned<Seconds>,
     /// How a new version replaces the old one.
     pub update: Update,
     /// The user id that its pods run as in a cluster, sidecars and init containers included; never 0. Default 65532.

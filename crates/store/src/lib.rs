@@ -58,7 +58,7 @@ pub use operations::{Operation, OperationState, Waiting};
 pub use resources::{ResourceState, StoredResource};
 pub use revisions::Revision;
 pub use seal::DataKey;
-pub use secrets::{SecretDigests, SecretSummary};
+pub use secrets::{SecretDigests, SecretSummary, Written};
 pub use signals::{Signal, Topic};
 pub use stacks::{Stack, StackState};
 pub use store::Store;

@@ -41,6 +41,28 @@ pub struct SecretSummary {
     pub set_by: String,
 }
 
+/// How a secret came by its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Somebody gave it.
+    Set,
+    /// Freehold made its first one.
+    Generated,
+    /// Freehold made another one, because somebody asked for it.
+    Rotated,
+}
+
+impl Written {
+    /// Whether Freehold made the value, and what the audit log calls it.
+    fn kept_as(self) -> (bool, &'static str) {
+        match self {
+            Self::Set => (false, "secret.set"),
+            Self::Generated => (true, "secret.generate"),
+            Self::Rotated => (true, "secret.rotate"),
+        }
+    }
+}
+
 impl TenantTx<'_> {
     /// Sets a secret of a stack (see [`TenantTx::name_stack`] for one that isn't deployed yet). `key` is the tenant's.
     ///
@@ -54,7 +76,7 @@ impl TenantTx<'_> {
         text: &SecretText,
         by: &str,
     ) -> Result<SecretSummary, StoreError> {
-        self.write_secret(key, stack, name, text, by, false).await
+        self.write_secret(key, stack, name, text, by, Written::Set).await
     }
 
     /// Gives a secret a value that Freehold made, unless it has a value. Tells what it has now.
@@ -72,31 +94,36 @@ impl TenantTx<'_> {
         self.lock_secrets(stack).await?;
         match self.secret(stack, name).await? {
             Some(present) => Ok(present),
-            None => self.write_secret(key, stack, name, text, by, true).await,
+            None => self.write_secret(key, stack, name, text, by, Written::Generated).await,
         }
     }
 
-    async fn write_secret(
+    /// Gives a secret a value, with a line of audit.
+    ///
+    /// # Errors
+    /// The store doesn't answer; there is no such stack.
+    pub async fn write_secret(
         &mut self,
         key: &DataKey,
         stack: StackId,
         name: &str,
         text: &SecretText,
         by: &str,
-        generated: bool,
+        how: Written,
     ) -> Result<SecretSummary, StoreError> {
         let tenant = self.tenant().0;
         self.lock_secrets(stack).await?;
         let present = self.secret(stack, name).await?;
         let version = present.as_ref().map_or(1, |present| present.version.saturating_add(1));
         let identity = present.map_or_else(Uuid::now_v7, |present| present.identity);
+        let (generated, action) = how.kept_as();
         let detail = json!({ "secret": name, "version": version, "generated": generated });
         sqlx::query(
             "WITH pruned AS (
                  DELETE FROM secrets WHERE tenant_id = $1 AND stack = $2 AND name = $3 AND version < $4 - 1
              ), audited AS (
                  INSERT INTO audit (tenant_id, actor, action, stack, subject, detail)
-                 SELECT $1, $9, 'secret.set', id, concat_ws('/', app, kind, name), $10::json FROM stacks
+                 SELECT $1, $9, $11, id, concat_ws('/', app, kind, name), $10::json FROM stacks
                  WHERE tenant_id = $1 AND id = $2
              )
              INSERT INTO secrets (tenant_id, stack, name, version, identity, sealed, digest, generated, set_by)
@@ -112,6 +139,7 @@ impl TenantTx<'_> {
         .bind(generated)
         .bind(plain(by))
         .bind(row::json("a line of audit", &detail)?)
+        .bind(action)
         .execute(self.connection())
         .await
         .map_err(StoreError::from_sqlx("set a secret"))?;

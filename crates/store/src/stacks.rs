@@ -155,6 +155,26 @@ impl TenantTx<'_> {
         }
     }
 
+    /// Changes what people are told of a stack, unless an operation works on it, which tells them something newer.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn set_outputs(&mut self, stack: &Stack, outputs: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query(
+            "UPDATE stacks SET outputs = $3::json
+             WHERE tenant_id = $1 AND id = $2 AND generation = $4 AND operation IS NULL",
+        )
+        .bind(tenant)
+        .bind(stack.id.0)
+        .bind(row::json("outputs", outputs)?)
+        .bind(row::bigint(stack.generation))
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("change a stack's outputs"))
+    }
+
     /// Makes the stack's row if there is none, locks it, and tells its identity and generation.
     pub(crate) async fn lock_stack(&mut self, key: &StackKey, new: StackId) -> Result<(StackId, u64), StoreError> {
         let tenant = self.tenant().0;

@@ -44,3 +44,22 @@ fn the_schema_and_the_pages_are_in_the_binary() -> Result<()> {
     freehold.run(["explain", "FH9999"])?.failed_with(2, "FH9999")?;
     Ok(())
 }
+
+#[test]
+fn below_an_apps_folder_its_definition_is_found_and_named() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[service.web.env]\nV = \"1\"\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    app.redefine("V = \"1\"", "V = \"2\"")?;
+    let below = app.path().join("src/deep");
+    std::fs::create_dir_all(&below)?;
+    let run = freehold.run_in(&below, ["deploy", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert!(run.stderr.contains("The definition is ../../freehold.toml."), "{}", run.stderr);
+    assert_eq!(freehold.get("acme.localhost", "/env/V")?.1, "2");
+    // Where there is none, it is said which one is meant.
+    let elsewhere = tempfile::tempdir()?;
+    let run = freehold.run_in(elsewhere.path(), ["deploy", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert!(run.stderr.contains("the platform's last one is meant"), "{}", run.stderr);
+    freehold.run_in(elsewhere.path(), ["check"])?.failed_with(2, "FH0015")?;
+    Ok(())
+}

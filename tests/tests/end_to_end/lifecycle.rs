@@ -80,6 +80,29 @@ fn a_database_that_was_renamed_in_the_definition_is_never_dropped_silently() -> 
 }
 
 #[test]
+fn a_rollback_keeps_the_data_that_the_older_revision_does_not_have() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small()?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    app.define(&format!("{}\n[database.main]\n[secret.key]\n", std::fs::read_to_string(app.definition())?))?;
+    app.redefine("[secret.key]", "[secret.key]\ngenerate = { bytes = 32 }")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    freehold.sql("acme__probe", "CREATE TABLE kept (id int)")?;
+    let back = freehold.run(["rollback", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert!(back.stderr.contains("database.main is not in this definition and is kept"), "{}", back.stderr);
+    assert!(back.stderr.contains("secret.key is not in this definition and is kept"), "{}", back.stderr);
+    assert_eq!(freehold.sql("acme__probe", "SELECT count(*) FROM kept")?, "0");
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(freehold.sql("acme__probe", "SELECT count(*) FROM kept")?, "0", "it is used again as it was");
+    // Named, it goes.
+    let to_first = ["rollback", "1", "--tenant", "acme", "--yes", "--delete-data", "database.main"];
+    freehold.run(to_first)?.succeeded()?;
+    assert_eq!(freehold.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'acme__probe'")?, "0");
+    freehold.run(["destroy", "--tenant", "acme", "--confirm", "acme"])?.succeeded()?;
+    Ok(())
+}
+
+#[test]
 fn settings_are_sticky() -> Result<()> {
     let freehold = Installation::start()?;
     let app = App::small_and("[tier.free]\n[tier.pro]\nreplicas = { web = 2 }\n")?;

@@ -8,3 +8,4 @@ mod mistakes;
 mod platform;
 mod rust_call;
 mod secrets;
+mod settling;

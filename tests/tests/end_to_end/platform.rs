@@ -144,3 +144,35 @@ fn services_get_nothing_of_freeholds_own_environment() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_port_is_remembered_and_when_it_changes_addresses_follow_and_the_rest_is_told() -> Result<()> {
+    let mut freehold = Installation::start()?;
+    let app = App::small_and(
+        "[service.web.env]\nPUBLIC_URL = \"${route.web.url}\"\n[job.nothing]\nservice = \"web\"\ncommand = [\"true\"]\n",
+    )?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let url = |freehold: &Installation| -> Result<String> {
+        let status = freehold.run(["status", "--tenant", "acme", "--json"])?.succeeded()?.json()?;
+        Ok(status["outputs"]["routes"]["web"]["url"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = url(&freehold)?;
+    freehold.down()?;
+    freehold.up_without_a_port()?;
+    assert_eq!(freehold.get("acme.localhost", "/env/PUBLIC_URL")?, (200, first.clone()));
+    freehold.down()?;
+    freehold.move_router()?;
+    freehold.up()?;
+    let second = url(&freehold)?;
+    assert_eq!(second, format!("http://acme.localhost:{}", freehold.router_port()));
+    assert_ne!(first, second);
+    let doctor = freehold.run(["doctor"])?;
+    assert!(doctor.stdout.contains("env.PUBLIC_URL"), "{}", doctor.stdout);
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(freehold.get("acme.localhost", "/env/PUBLIC_URL")?, (200, second));
+    let findings = freehold.run(["doctor", "--json"])?.succeeded()?.json()?;
+    for finding in findings.as_array().into_iter().flatten() {
+        assert!(!finding["message"].as_str().unwrap_or_default().trim().is_empty(), "{finding}");
+    }
+    Ok(())
+}

@@ -71,10 +71,15 @@ fn files_with(directory: &Path, text: &str) -> Result<Vec<String>> {
 #[test]
 fn rotated_database_credentials_work_after_the_next_deploy_and_the_old_ones_do_not() -> Result<()> {
     let freehold = Installation::start()?;
-    let app = App::small_and("[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n")?;
+    let app = App::small_and(
+        "[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n\
+         [service.worker]\nbuild = { artifact = [\"version\"] }\ncommand = [\"sleep\", \"1000000\"]\nsettle = \"0s\"\n",
+    )?;
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
     let before = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
-    freehold.run(["secret", "rotate", "database.main", "--tenant", "acme"])?.succeeded()?;
+    let rotated =
+        freehold.run(["secret", "rotate", "database.main", "--tenant", "acme", "--json"])?.succeeded()?.json()?;
+    assert_eq!(rotated["readers"], serde_json::json!(["web"]), "the worker has no database");
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
     let after = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
     assert_ne!(before, after);
@@ -83,5 +88,48 @@ fn rotated_database_credentials_work_after_the_next_deploy_and_the_old_ones_do_n
         output.is_ok_and(|output| output.status.success())
     };
     assert!(works(&after) && !works(&before));
+    Ok(())
+}
+
+#[test]
+fn a_generated_secret_outlives_deploys_and_rollbacks_that_do_not_name_it() -> Result<()> {
+    let freehold = Installation::start()?;
+    let plain = "[secret.key]\ngenerate = { bytes = 32 }\n[service.web.env]\nKEY = \"${secret.key}\"\n";
+    let app = App::small_and(plain)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let key = freehold.get("acme.localhost", "/env/KEY")?.1;
+    let with = std::fs::read_to_string(app.definition())?;
+    let without = with.replace(plain, "");
+    app.define(&without)?;
+    let deploy = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert!(deploy.stderr.contains("secret.key is not in this definition and is kept"), "{}", deploy.stderr);
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, "(unset)");
+    app.define(&with)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, key);
+    // Back to the revision without it, and forth again.
+    freehold.run(["rollback", "2", "--tenant", "acme", "--yes"])?.succeeded()?;
+    freehold.run(["rollback", "3", "--tenant", "acme", "--yes"])?.succeeded()?;
+    assert_eq!(freehold.get("acme.localhost", "/env/KEY")?.1, key);
+    // Only who names it deletes it.
+    app.define(&without)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme", "--delete-data", "secret.key"])?;
+    app.define(&with)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert_ne!(freehold.get("acme.localhost", "/env/KEY")?.1, key);
+    Ok(())
+}
+
+#[test]
+fn setting_a_secret_is_one_line_of_audit_and_so_is_rotating_it() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and("[secret.key]\ngenerate = { bytes = 32 }\n[service.web.env]\nKEY = \"${secret.key}\"\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let audited = "SELECT string_agg(action, ' ' ORDER BY id) FROM audit WHERE action LIKE 'secret.%'";
+    assert_eq!(freehold.sql("freehold", audited)?, "secret.generate");
+    freehold.run_with_input(["secret", "set", "key", "--tenant", "acme", "--app", "probe"], "a value")?.succeeded()?;
+    assert_eq!(freehold.sql("freehold", audited)?, "secret.generate secret.set");
+    freehold.run(["secret", "rotate", "key", "--tenant", "acme"])?.succeeded()?;
+    assert_eq!(freehold.sql("freehold", audited)?, "secret.generate secret.set secret.rotate");
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The environment contract: what a program reads against what is set for it.
 
 use freehold_spec::app::Read;
-use freehold_spec::{EnvName, Spanned, nearest};
+use freehold_spec::template::Part;
+use freehold_spec::{EnvName, Spanned, Template, nearest};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -10,10 +11,52 @@ use crate::scope::{Program, Scope};
 pub(super) fn check(scope: &mut Scope<'_>) {
     for program in scope.programs() {
         reserved(scope, &program);
+        too_long(scope, &program);
         if let Some(reads) = program.reads {
             not_set(scope, &program, reads);
             not_read(scope, &program, reads);
         }
+    }
+}
+
+/// Linux takes no argument or variable (`NAME=value` and a NUL) of this many bytes or more: `MAX_ARG_STRLEN`, 32 pages.
+const LONGEST_VARIABLE: usize = 128 << 10;
+/// How long all variables together may be, in bytes. Linux takes a quarter of the stack's limit, usually 2 MiB, for them and the arguments;
+/// the rest is for what references come to.
+const LONGEST_ENVIRONMENT: usize = 1 << 20;
+
+/// Variables that no process can be started with. References count as nothing: what they come to is known later.
+fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {
+    let length = |name: &EnvName, value: &Template| {
+        let texts = value.parts.iter().map(|part| match part {
+            Part::Text(text) => text.len(),
+            Part::Reference(_) => 0,
+        });
+        name.as_str().len() + texts.sum::<usize>() + 2
+    };
+    for (name, value) in program.env {
+        let bytes = length(name, &value.value);
+        if bytes > LONGEST_VARIABLE {
+            let message = format!(
+                "{name} of {} {} is {} KiB long, and a variable ends at 128 KiB",
+                program.word,
+                program.name,
+                bytes >> 10
+            );
+            let diagnostic = Diagnostic::error(Code::TooLongForProcess, message).at(value.span, "too long");
+            scope.report(diagnostic.help("put it into a file of the artifact, and let the variable name the file"));
+        }
+    }
+    let all: usize = program.env.iter().map(|(name, value)| length(name, &value.value)).sum();
+    if all > LONGEST_ENVIRONMENT {
+        let message = format!(
+            "the variables of {} {} are {} KiB together, and may be 1 MiB",
+            program.word,
+            program.name,
+            all >> 10
+        );
+        let diagnostic = Diagnostic::error(Code::TooLongForProcess, message).at(program.span, "too many");
+        scope.report(diagnostic.help("put the long ones into a file of the artifact"));
     }
 }
 

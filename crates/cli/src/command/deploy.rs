@@ -189,7 +189,7 @@ impl Deploy<'_> {
         if !finished.succeeded() {
             return Err(finished.failure(self.platform, "the same command").await);
         }
-        self.phases.push(("apply", finished.milliseconds().unwrap_or_else(|| milliseconds(begin))));
+        self.phases.push(("apply", finished.ready().unwrap_or_else(|| milliseconds(begin))));
         Ok(Some(finished))
     }
 
@@ -197,7 +197,8 @@ impl Deploy<'_> {
     fn ready(&self, finished: &Finished) -> Outcome {
         if !self.terminal.json {
             let total: u64 = self.phases.iter().map(|(_, time)| time).sum();
-            let headline = format!("Ready in {}", seconds(total));
+            let settled = finished.settled().map(|time| format!(", verified {} later", seconds(time)));
+            let headline = format!("Ready in {}{}", seconds(total), settled.unwrap_or_default());
             self.terminal.print(view::outputs::ready(&headline, finished.revision, &finished.outputs, &self.phases));
         }
         Outcome::Done

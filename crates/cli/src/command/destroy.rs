@@ -45,7 +45,7 @@ async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mu
         Ended::Detached => Ok(Outcome::Failed),
         Ended::Finished(finished) if finished.succeeded() => {
             if !terminal.json {
-                let time = finished.milliseconds().map(|time| format!(" in {}", seconds(time))).unwrap_or_default();
+                let time = finished.ready().map(|time| format!(" in {}", seconds(time))).unwrap_or_default();
                 terminal.print(format!("{} is gone{time}.", subject(&answer)));
             }
             Ok(Outcome::Done)

@@ -44,7 +44,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
             return Err(died(&path, written, &status.to_string()));
         }
         if Connection::read(directory).is_ok_and(|connection| connection.pid == pid)
-            && let Ok(facts) = ask(directory, arguments, begin)
+            && let Ok(facts) = ask(directory, begin)
         {
             facts.tell(terminal);
             return Ok(Outcome::Done);
@@ -61,8 +61,13 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
     let mut command = Command::new(std::env::current_exe()?);
     // As JSON, so that its failure can be read.
     command.args(["up", "--background", "--json", "--data-dir"]).arg(directory);
-    command.args(["--port", &arguments.port.to_string(), "--api-port", &arguments.api_port.to_string()]);
-    command.args(["--domain", &arguments.domain]);
+    command.args(["--api-port", &arguments.api_port.to_string()]);
+    if let Some(port) = arguments.port {
+        command.args(["--port", &port.to_string()]);
+    }
+    if let Some(domain) = &arguments.domain {
+        command.args(["--domain", domain]);
+    }
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }
@@ -79,7 +84,7 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
 }
 
 /// Asks the new platform about itself.
-fn ask(directory: &Path, arguments: &UpArguments, begin: Instant) -> Answer<Facts> {
+fn ask(directory: &Path, begin: Instant) -> Answer<Facts> {
     let client = Client::connect_to(directory)?;
     platform::run(async {
         let platform = client.platform().await?;
@@ -92,7 +97,7 @@ fn ask(directory: &Path, arguments: &UpArguments, begin: Instant) -> Answer<Fact
             milliseconds: milliseconds(begin),
             pid: platform.pid,
             data: directory.display().to_string(),
-            domain: arguments.domain.clone(),
+            domain: platform.domain,
             foreground: false,
         })
     })

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use freehold::wire::Finding;
+use freehold::wire::{Finding, Words};
 
 use crate::arguments::DoctorArguments;
 use crate::layout::{GREEN, count, paint};
@@ -48,8 +48,13 @@ pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> Outcome {
     if errors > 0 { Outcome::Failed } else { Outcome::Done }
 }
 
-fn finding(level: &str, subject: &str, message: String, help: Option<&str>) -> Finding {
-    Finding { level: level.to_owned(), subject: subject.to_owned(), message, help: help.map(str::to_owned) }
+fn finding(level: &str, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
+    Finding {
+        level: level.to_owned(),
+        subject: subject.to_owned(),
+        message: message.into(),
+        help: help.map(str::to_owned),
+    }
 }
 
 fn absent(failure: &Failure, level: &str) -> Finding {

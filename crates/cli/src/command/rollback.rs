@@ -17,7 +17,12 @@ pub(super) fn run(terminal: Terminal, arguments: &RollbackArguments) -> Answer {
     let mut platform = Platform::connect(&arguments.stack.platform)?;
     platform::run(async {
         let stack = platform.find(&arguments.stack).await?;
-        let request = StackPlanRequest::Rollback { to: arguments.revision };
+        let request = StackPlanRequest::Rollback {
+            to: arguments.revision,
+            adopt: arguments.adopt.iter().cloned().collect(),
+            delete_data: arguments.delete_data.iter().cloned().collect(),
+            settle: !arguments.no_settle,
+        };
         let answer = platform.client.plan_for(stack.id, &request).await?;
         let phases = vec![("plan", milliseconds(begin))];
         let mut deploy = Deploy { terminal, platform: &mut platform, begin, phases };

@@ -33,13 +33,13 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
     warn_of_password(terminal, arguments);
     let facts = Facts {
         api_url: String::new(),
-        router_port: arguments.port,
+        router_port: 0,
         postgres: String::new(),
         stacks: 0,
         milliseconds: 0,
         pid: std::process::id(),
         data: directory.display().to_string(),
-        domain: arguments.domain.clone(),
+        domain: String::new(),
         foreground: !arguments.background,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -95,8 +95,8 @@ async fn serve(terminal: Terminal, options: Options, facts: Facts) -> Answer<boo
     let stop = CancellationToken::new();
     let ready = |ready: &Ready| {
         let ready = ready.clone();
-        let Ready { api_url, router_port, postgres, stacks, milliseconds } = ready;
-        Facts { api_url, router_port, postgres, stacks, milliseconds, ..facts }.tell(terminal);
+        let Ready { api_url, router_port, domain, postgres, stacks, milliseconds } = ready;
+        Facts { api_url, router_port, domain, postgres, stacks, milliseconds, ..facts }.tell(terminal);
     };
     let platform = embedded::run(options, ready, stop.clone());
     tokio::pin!(platform);

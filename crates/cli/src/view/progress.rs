@@ -140,6 +140,13 @@ impl Progress {
                 lines.push(format!("  {} {label}", paint(RED, "✗")));
                 lines
             }
+            EventKind::Ready { milliseconds } => {
+                let mut lines = self.plumbing_line();
+                lines.extend(self.flush());
+                let text = format!("ready after {}; watching whether it stays so", seconds(*milliseconds));
+                lines.push(format!("  {} {}", paint(GREEN, "✓"), hanging(&text, 4, 4)));
+                lines
+            }
             EventKind::Finished { .. } => {
                 let mut lines = self.plumbing_line();
                 lines.extend(self.flush());

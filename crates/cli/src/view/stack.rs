@@ -441,7 +441,7 @@ mod tests {
         let finding = |level: &str, subject: &str, message: &str, help: Option<&str>| Finding {
             level: level.to_owned(),
             subject: subject.to_owned(),
-            message: message.to_owned(),
+            message: message.into(),
             help: help.map(str::to_owned),
         };
         let grant = Some("`freehold target rbac | kubectl apply -f -`");

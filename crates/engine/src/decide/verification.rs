@@ -2,6 +2,9 @@
 //!
 //! Lines of the plan that change nothing have no step of their own, so nothing has looked at them since the plan was made. The
 //! verification does: success means that all of the stack is as desired.
+//!
+//! Two moments: *ready* is when everything is switched and answers, *verified* when it has done so for long enough. A plan may ask not
+//! to wait for the second.
 
 use std::time::Duration;
 
@@ -9,8 +12,9 @@ use freehold_plan::{Action as Planned, Purpose};
 
 use super::{
     Asked, CheckState, Decision, Failure, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError,
-    ProviderName, Readiness, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
+    ProviderName, Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
 };
+use crate::failure::NotReady;
 use crate::operation::Check;
 use crate::verdict::is_as_desired;
 
@@ -29,7 +33,7 @@ impl Decision {
                 unchanged.chain(wanted.map(|change| Subject::Resource(change.id.clone()))).collect()
             }
         };
-        let due = CheckState { check: Check::Due { from: self.now }, tries: 0, reason: None };
+        let due = CheckState { check: Check::Due { from: self.now }, tries: 0, settling: false, reason: None };
         self.state.checks = subjects.into_iter().map(|subject| (subject, due.clone())).collect();
         self.set_phase(id, Phase::Verifying);
         let subject = self.state.steps.get(id).map(|step| step.step.subject.clone());
@@ -81,8 +85,9 @@ impl Decision {
         if self.state.checks.values().all(|state| state.check == Check::Answered) {
             self.verified(&id);
         } else if self.now >= self.deadline(&id) {
-            self.fail_verification(failure::not_ready(self.reasons(), false));
+            self.fail_verification(failure::not_ready(self.reasons(), NotReady::NotInTime));
         } else {
+            self.tell_ready();
             self.ask_what_is_due();
         }
     }
@@ -96,11 +101,20 @@ impl Decision {
         }
     }
 
+    /// Writes down once that everything is ready, where that isn't the end yet.
+    fn tell_ready(&mut self) {
+        let ready = |state: &CheckState| state.settling || state.check == Check::Answered;
+        if !self.state.ready && !self.state.told_ready && self.state.checks.values().all(ready) {
+            self.state.told_ready = true;
+            self.append(Record::Ready);
+        }
+    }
+
     fn verified(&mut self, id: &StepId) {
         if self.state.left.is_empty() {
             let note = match self.state.plan.purpose {
                 Purpose::Destroy { .. } => "nothing is left with its mark",
-                _ => "all is ready",
+                Purpose::Deploy | Purpose::Rollback { .. } => "all is ready",
             };
             self.done(id, StateChange::None, Some(note.to_owned()));
         } else {
@@ -149,18 +163,34 @@ impl Decision {
         }
     }
 
+    fn set_settling(&mut self, subject: &Subject, settling: bool) {
+        if let Some(state) = self.state.checks.get_mut(subject) {
+            state.settling = settling;
+        }
+    }
+
     pub(super) fn readiness(&mut self, id: ResourceId, result: Result<Readiness, ProviderError>) {
         let subject = Subject::Resource(id.clone());
         match result {
             Ok(Readiness::Ready) => self.set_check(&subject, Check::Answered, None),
+            Ok(Readiness::Settling { .. }) if !self.state.plan.settle => {
+                self.set_check(&subject, Check::Answered, None)
+            }
+            Ok(Readiness::Settling { remaining }) => {
+                self.set_settling(&subject, true);
+                let from = self.now.saturating_add(remaining.min(LONGEST_WAIT));
+                self.set_check(&subject, Check::Due { from }, Some("it is ready, and has not settled yet".to_owned()));
+            }
             Ok(Readiness::Waiting(reason)) => {
+                self.set_settling(&subject, false);
                 self.tell(Progress::Waiting { subject: id, reason: reason.clone() });
                 self.ask_later(&subject, reason);
             }
             Ok(Readiness::Failed(reason)) => {
                 let check = Check::Due { from: Duration::MAX };
                 self.set_check(&subject, check, Some(reason));
-                self.fail_verification(failure::not_ready(self.reasons(), true));
+                let how = if self.state.told_ready { NotReady::NotForLong } else { NotReady::Never };
+                self.fail_verification(failure::not_ready(self.reasons(), how));
             }
             Err(error) => self.no_answer(&subject, error),
         }

@@ -9,7 +9,7 @@
 //! postgres.database  name owner migrator app · extensions [name]
 //! local.service      artifact command [text] env {NAME: text|secret|template} replicas
 //!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
-//!                    start_timeout_seconds drain_seconds stop_timeout_seconds update
+//!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
 //! local.schedule     artifact command env · schedule · timeout_seconds
 //! local.route        host service ("service.web") · paths [{prefix, timeout_seconds, retries}]
 //! run                artifact command env · timeout_seconds · retry
@@ -114,6 +114,7 @@ impl Machine<'_> {
             ("start_timeout_seconds".to_owned(), Value::from(service.start_timeout.0)),
             ("drain_seconds".to_owned(), Value::from(service.drain.0)),
             ("stop_timeout_seconds".to_owned(), Value::from(service.stop_timeout.0)),
+            ("settle_seconds".to_owned(), Value::from(service.settle.0)),
             ("update".to_owned(), Value::from(update)),
         ]);
         let key = &self.expansion.resolver.request.key;

@@ -210,7 +210,7 @@ impl Drop for Ground {
 
 pub(crate) fn words(readiness: &Readiness) -> String {
     match readiness {
-        Readiness::Ready => String::new(),
+        Readiness::Ready | Readiness::Settling { .. } => String::new(),
         Readiness::Waiting(words) | Readiness::Failed(words) => words.clone(),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) const NEVER_READY: &str = "FH0703";
 pub(crate) const COMMAND_NOT_FOUND: &str = "FH0704";
 pub(crate) const OUTCOME_UNKNOWN: &str = "FH0705";
 pub(crate) const CRASH_LOOP: &str = "FH0706";
+pub(crate) const FELL: &str = "FH0707";
 pub(crate) const NOT_OURS: &str = "FH0801";
 pub(crate) const CHANGED_BEHIND_OUR_BACK: &str = "FH0804";
 pub(crate) const STEP_FAILED: &str = "FH0906";

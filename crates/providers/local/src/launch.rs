@@ -19,6 +19,8 @@ pub(crate) struct ServiceBody {
     pub(crate) start_timeout: Duration,
     pub(crate) drain: Duration,
     pub(crate) stop_timeout: Duration,
+    /// How long it has to be ready before it is relied on. None in the bodies of earlier releases.
+    pub(crate) settle: Duration,
     pub(crate) recreate: bool,
 }
 
@@ -43,6 +45,7 @@ impl ServiceBody {
             start_timeout: seconds(body, "start_timeout_seconds", 60),
             drain: seconds(body, "drain_seconds", 30),
             stop_timeout: seconds(body, "stop_timeout_seconds", 10),
+            settle: seconds(body, "settle_seconds", 0),
             recreate: body.get("update").and_then(Value::as_text) == Some("recreate"),
         })
     }

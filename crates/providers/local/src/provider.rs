@@ -80,6 +80,21 @@ impl LocalProvider {
         artifacts.collect()
     }
 
+    /// Whether no service of a stack is known to be in trouble.
+    pub fn is_well(&self, stack: StackId) -> bool {
+        let services: Vec<(ResourceId, Seen)> = {
+            let registry = self.registry();
+            let all = registry.services.iter().filter(|((owner, _), _)| *owner == stack);
+            all.map(|((_, id), service)| (id.clone(), service.seen())).collect()
+        };
+        let restored = self.machine.is_restored();
+        services.iter().all(|(id, seen)| match &seen.record {
+            None => true,
+            Some(record) if seen.replicas.is_empty() => !restored || replicas_in(&record.desired) == 0,
+            Some(_) => matches!(verdict::readiness(id, seen), Readiness::Ready | Readiness::Settling { .. }),
+        })
+    }
+
     /// The last runs of a scheduled job, oldest first.
     ///
     /// # Errors
@@ -326,10 +341,10 @@ impl Provider for LocalProvider {
             ResourceType::LocalService => {
                 let service = self.known_service(stack, &lookup.id)?;
                 let seen = service.map(|service| service.seen()).unwrap_or_default();
-                if seen.record.is_none() || seen.replicas.is_empty() && lookup_replicas(lookup) > 0 {
+                if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
                     return Ok(Readiness::Waiting("it is not running".to_owned()));
                 }
-                Ok(verdict::readiness(&lookup.id, &seen.replicas))
+                Ok(verdict::readiness(&lookup.id, &seen))
             }
             ResourceType::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
             ResourceType::LocalSchedule => self.schedules.readiness(stack, lookup),
@@ -357,6 +372,6 @@ impl Provider for LocalProvider {
     }
 }
 
-fn lookup_replicas(lookup: &Lookup) -> i64 {
-    lookup.body.get("replicas").and_then(Value::as_integer).unwrap_or(1)
+fn replicas_in(body: &Value) -> i64 {
+    body.get("replicas").and_then(Value::as_integer).unwrap_or(1)
 }

@@ -10,10 +10,13 @@
 //!                    └── trouble: the new are ended, the old are started again
 //! ```
 //!
+//! The old aren't stopped before the new have settled ([`settling`]).
+//!
 //! `service.json` is the version that counts. An instance that was started from another one is either not yet or no longer wanted,
 //! and a Freehold that starts after a crash ends it.
 
 mod recovery;
+pub(crate) mod settling;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +37,8 @@ use crate::process;
 use crate::roster::Roster;
 use crate::slot::{Duty, Phase, Slot, Status, Stop};
 use crate::verdict;
+
+use settling::{Fallen, Settling};
 
 /// The part of a step's time that is kept for the answer.
 const SLACK: Duration = Duration::from_secs(1);
@@ -59,6 +64,12 @@ pub(crate) struct Seen {
     pub(crate) recovered: bool,
     pub(crate) record: Option<ServiceRecord>,
     pub(crate) replicas: Vec<watch::Receiver<Status>>,
+    /// How long a replica has to be ready before it is relied on.
+    pub(crate) settle: Duration,
+    /// Until when the present version settles.
+    pub(crate) settling: Option<Instant>,
+    /// What the last version that was applied fell by while it was settling.
+    pub(crate) fallen: Option<Fallen>,
 }
 
 impl Seen {
@@ -104,7 +115,10 @@ impl Service {
             launch: None,
             slots: Vec::new(),
             leaving: Vec::new(),
+            settling: None,
+            fallen: None,
             generation: 0,
+            generations: 0,
             serial: 0,
             recovered: false,
         };
@@ -184,14 +198,33 @@ struct Keeper {
     slots: Vec<Slot>,
     /// Replicas of former versions, on their way out.
     leaving: Vec<Slot>,
+    /// The present version has taken over and has still to prove itself.
+    settling: Option<Settling>,
+    fallen: Option<Fallen>,
     generation: u64,
+    /// The highest that there ever was: none is used twice.
+    generations: u64,
     serial: u64,
     recovered: bool,
 }
 
 impl Keeper {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        while let Some(command) = commands.recv().await {
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => command,
+                    None => return,
+                },
+                outcome = settling::outcome(self.settling.as_ref(), &self.slots) => {
+                    match outcome {
+                        Ok(()) => self.settled(),
+                        Err(trouble) => self.fell(trouble).await,
+                    }
+                    self.show();
+                    continue;
+                }
+            };
             self.leaving.retain(Slot::is_running);
             // A command whose sender gave up before it was begun is dropped; one that has begun is carried out all the same.
             match command {
@@ -231,6 +264,9 @@ impl Keeper {
         seen.recovered = self.recovered;
         seen.record.clone_from(&self.record);
         seen.replicas = self.slots.iter().map(|slot| slot.status.clone()).collect();
+        seen.settle = self.launch.as_ref().map(|launch| launch.body.settle).unwrap_or_default();
+        seen.settling = self.settling.as_ref().map(Settling::until);
+        seen.fallen.clone_from(&self.fallen);
     }
 
     async fn apply(
@@ -247,6 +283,11 @@ impl Keeper {
         let deadline = deadline.checked_sub(launch.body.stop_timeout + SLACK).unwrap_or(deadline);
         self.listen(&launch).await?;
         let same = self.launch.as_ref().is_some_and(|now| now.fingerprint == launch.fingerprint);
+        if !same {
+            // What still settles is what the next version follows.
+            self.settled();
+        }
+        self.fallen = None;
         let looks = if same {
             self.rescale(&launch, &desired, deadline).await?
         } else if self.launch.is_some() && launch.body.recreate {
@@ -315,7 +356,8 @@ impl Keeper {
     }
 
     async fn roll(&mut self, launch: &Arc<Launch>, desired: &Value, deadline: Instant) -> Result<u32, ProviderError> {
-        let generation = self.generation + 1;
+        self.generations += 1;
+        let (generation, former) = (self.generations, self.former());
         let all: Vec<u32> = (1..=launch.body.replicas).collect();
         let new = self.begin(launch, generation, &all);
         let ready = match verdict::await_ready(&new, deadline).await {
@@ -338,7 +380,7 @@ impl Keeper {
         // Of no copies there is none to wait for.
         self.roster.expect_one(false);
         let old = std::mem::replace(&mut self.slots, new);
-        self.retire(old, launch.body.drain, launch.body.stop_timeout);
+        self.begin_settling(launch, former, old);
         Ok(looks)
     }
 
@@ -412,7 +454,8 @@ impl Keeper {
             drain = drain.min(left / 4);
             patience = patience.min(left / 2);
         }
-        let mut slots = std::mem::take(&mut self.slots);
+        let mut slots = self.end_settling();
+        slots.append(&mut self.slots);
         slots.append(&mut self.leaving);
         stop(slots, drain, patience).await;
     }

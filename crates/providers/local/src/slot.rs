@@ -30,7 +30,7 @@ use crate::roster::Roster;
 /// How many exits in a row make a crash loop.
 pub(crate) const CRASH_LOOP: u32 = 5;
 /// Whoever has lived this long starts with a clean slate.
-const STEADY: Duration = Duration::from_secs(60);
+pub(crate) const STEADY: Duration = Duration::from_secs(60);
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Requests wait for an instance that is to be started again within this time.
@@ -73,6 +73,8 @@ pub(crate) enum Trouble {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Status {
     pub(crate) phase: Phase,
+    /// Since when it has been ready without a break.
+    pub(crate) ready_since: Option<Instant>,
     /// How often the instance was looked at until it was ready.
     pub(crate) looks: u32,
     /// Troubles since it last ran steadily.
@@ -175,6 +177,7 @@ impl Keeper {
             tracing::info!(service = %self.duty.launch.resource.identity, ?wait, ?trouble, "a replica will be started again");
             self.report.send_modify(|status| {
                 status.phase = Phase::Waiting;
+                status.ready_since = None;
                 status.troubles += 1;
                 status.trouble = Some(trouble);
             });
@@ -318,6 +321,7 @@ impl Care<'_> {
         self.set_ready(true);
         self.report.send_modify(|status| {
             status.phase = Phase::Ready;
+            status.ready_since = Some(Instant::now());
             status.looks = looks;
         });
         Ok(())
@@ -343,6 +347,7 @@ impl Care<'_> {
                         unready = 0;
                         self.set_ready(true);
                         self.report.send_if_modified(|status| {
+                            status.ready_since.get_or_insert_with(Instant::now);
                             std::mem::replace(&mut status.phase, Phase::Ready) != Phase::Ready
                         });
                     }
@@ -350,7 +355,10 @@ impl Care<'_> {
                     Err(seen) => {
                         unready = UNREADY;
                         self.set_ready(false);
-                        self.report.send_modify(|status| status.phase = Phase::Unready(seen));
+                        self.report.send_modify(|status| {
+                            status.phase = Phase::Unready(seen);
+                            status.ready_since = None;
+                        });
                     }
                 }
             }

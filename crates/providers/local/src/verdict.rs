@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use freehold_engine::{ProviderError, Readiness};
 use freehold_graph::{ResourceId, StackKey};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::failure;
 use crate::log::Log;
-use crate::slot::{CRASH_LOOP, Phase, Slot, Status, Trouble};
+use crate::service::Seen;
+use crate::service::settling::Fallen;
+use crate::slot::{CRASH_LOOP, Phase, STEADY, Slot, Status, Trouble};
 
+/// What is about to settle is asked for again after this.
+const SHORTLY: Duration = Duration::from_millis(20);
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
 
@@ -58,15 +61,24 @@ pub(crate) fn refusal(key: &StackKey, id: &ResourceId, trouble: Option<Trouble>,
 }
 
 /// How a running service is.
-pub(crate) fn readiness(id: &ResourceId, replicas: &[watch::Receiver<Status>]) -> Readiness {
-    let all: Vec<Status> = replicas.iter().map(|replica| replica.borrow().clone()).collect();
-    let looping = all.iter().find(|status| status.phase != Phase::Ready && status.troubles >= CRASH_LOOP);
-    if let Some(status) = looping {
+pub(crate) fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
+    let now = Instant::now();
+    let all: Vec<Status> = seen.replicas.iter().map(|replica| replica.borrow().clone()).collect();
+    let ready_for = |status: &Status| status.ready_since.map(|since| now.saturating_duration_since(since));
+    let steady = |status: &Status| ready_for(status).is_some_and(|time| time >= STEADY);
+    if let Some(fallen) = seen.fallen.as_ref().filter(|fallen| fallen.taken_back || !all.iter().all(steady)) {
+        return Readiness::Failed(fell(id, fallen));
+    }
+    // Between two crashes it is ready for a moment, and no better for it.
+    if let Some(status) = all.iter().find(|status| status.troubles >= CRASH_LOOP && !steady(status)) {
         return Readiness::Failed(crash_loop(id, status));
     }
     let ready = all.iter().filter(|status| status.phase == Phase::Ready).count();
     if ready == all.len() {
-        return Readiness::Ready;
+        let open = all.iter().map(|status| seen.settle.saturating_sub(ready_for(status).unwrap_or_default()));
+        let version = seen.settling.map(|until| until.saturating_duration_since(now).max(SHORTLY));
+        let remaining = open.chain(version).max().unwrap_or_default();
+        return if remaining.is_zero() { Readiness::Ready } else { Readiness::Settling { remaining } };
     }
     let reason = all.iter().find_map(|status| match (&status.phase, &status.trouble) {
         (Phase::Unready(seen), _) => Some(seen.clone()),
@@ -78,16 +90,31 @@ pub(crate) fn readiness(id: &ResourceId, replicas: &[watch::Receiver<Status>]) -
     Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len()))
 }
 
-fn crash_loop(id: &ResourceId, status: &Status) -> String {
-    let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
+fn fell(id: &ResourceId, fallen: &Fallen) -> String {
     let name = id.name();
-    let mut message =
-        format!("{}: {name} fails again and again, {} times so far: {what}", failure::CRASH_LOOP, status.troubles);
+    let after = match fallen.taken_back {
+        true => "the previous version serves again",
+        false => "it is started again and again",
+    };
+    let (what, log) = told(&fallen.trouble);
+    let message = format!("{}: {name} was ready, but then {what}; {after}", failure::FELL);
+    with_end_of(log, message)
+}
+
+fn with_end_of(log: Option<&Log>, mut message: String) -> String {
     for line in log.map(|log| log.last(SHOWN_LINES)).unwrap_or_default() {
         message.push_str("\n  │ ");
         message.push_str(&line);
     }
     message
+}
+
+fn crash_loop(id: &ResourceId, status: &Status) -> String {
+    let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
+    let name = id.name();
+    let message =
+        format!("{}: {name} fails again and again, {} times so far: {what}", failure::CRASH_LOOP, status.troubles);
+    with_end_of(log, message)
 }
 
 fn told(trouble: &Trouble) -> (String, Option<&Log>) {

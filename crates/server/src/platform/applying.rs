@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest};
+use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest, nested};
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
@@ -110,7 +110,8 @@ impl Platform {
             return self.operation(same).await;
         }
         if answer.noop {
-            return self.last_success(&answer).await;
+            let outputs = nested(&answer.plan.outputs);
+            return Ok(Operation { outputs, ..self.last_success(&answer).await? });
         }
         self.enqueue(&answer.plan, &graph, key).await
     }

@@ -3,18 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold::wire::Finding;
+use freehold::wire::{Finding, ResourceStatus, Words};
 use freehold_engine::OwnedObject;
-use freehold_graph::StackId;
-use freehold_plan::{Action, Change, Plan};
+use freehold_graph::{ResourceType, StackId};
+use freehold_plan::{Change, Plan};
 use freehold_store::{Stack, StackState};
+use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
+use super::reading::resource_status;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
 use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
+/// How many stacks, and how many resources of one, are looked at at once.
+const AT_ONCE: usize = 8;
 /// Below this much room on the data directory's disk, it is said, in bytes.
 const LITTLE_ROOM: u64 = 1 << 30;
 /// What to do about fields that others have added.
@@ -32,10 +36,52 @@ impl Platform {
             findings.extend(of_target(&runtime, self.look_at(&runtime).await));
         }
         findings.extend(self.orphans(&stacks, all_groups).await);
-        for stack in &stacks {
-            findings.push(self.drift(stack).await);
-        }
+        let looks: Vec<_> = stacks.iter().map(|stack| self.examine(stack).boxed()).collect();
+        // In the order of the stacks, whichever is done first.
+        let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+        findings.extend(found.into_iter().flatten());
         Ok(findings)
+    }
+
+    /// One stack: what of it runs and doesn't do what it is for, and what has drifted.
+    async fn examine(&self, stack: &Stack) -> Vec<Finding> {
+        let mut findings = self.unwell(stack).await.unwrap_or_else(|refusal| {
+            let problem = refusal.into_problem();
+            let message = format!("what runs of it can't be looked at: {}: {}", problem.code, problem.detail);
+            vec![finding("error", &stack.key.to_string(), message, problem.help.as_deref())]
+        });
+        findings.push(self.drift(stack).await);
+        findings
+    }
+
+    /// What runs and doesn't do what it is for. While an operation works on the stack, that is its business.
+    async fn unwell(&self, stack: &Stack) -> Answer<Vec<Finding>> {
+        if stack.operation.is_some() {
+            return Ok(Vec::new());
+        }
+        let tenant = self.tenant_of(stack).await?;
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        drop(tx);
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let running = resources.into_iter().filter(|stored| runs(stored.resource.kind));
+        let looks: Vec<_> =
+            running.map(|stored| resource_status(Some(&runtime), stack.id, stored.resource).boxed()).collect();
+        let states: Vec<ResourceStatus> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+        let option = stack.key.option();
+        let told = states.into_iter().filter(ResourceStatus::is_unwell).map(|status| {
+            let (word, name) = status.id.split_once('.').unwrap_or(("", &status.id));
+            let help = match word {
+                "service" => format!(
+                    "`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back"
+                ),
+                _ => format!("`freehold status {option}` says more"),
+            };
+            let level = if status.state == "waiting" { "warning" } else { "error" };
+            let message = format!("{}: {}", status.state, status.reason.as_deref().unwrap_or("no reason is known"));
+            finding(level, &format!("{} of {}", status.id, stack.key), message, Some(&help))
+        });
+        Ok(told.collect())
     }
 
     /// On this machine.
@@ -175,10 +221,17 @@ impl Platform {
             }
             Err(refusal) => {
                 let problem = refusal.into_problem();
-                finding("error", &subject, format!("{}: {}", problem.code, problem.detail), problem.help.as_deref())
+                let lines = problem.lines.iter().map(|line| format!("; {}", line.trim()));
+                let message = format!("{}: {}{}", problem.code, problem.detail, lines.collect::<String>());
+                finding("error", &subject, message, problem.help.as_deref())
             }
         }
     }
+}
+
+/// Whether something of this kind can fall after it was made.
+fn runs(kind: ResourceType) -> bool {
+    matches!(kind, ResourceType::LocalService | ResourceType::LocalSchedule | ResourceType::Deployment)
 }
 
 /// With the target's name, where it isn't this machine.
@@ -220,8 +273,8 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
 
 /// What a plan would change and what others have added, in a line.
 fn differences(plan: &Plan) -> String {
-    let changed = plan.changes.values().filter(|change| change.action != Action::NoOp);
-    let words: Vec<String> = changed.map(difference).chain(beside(plan)).collect();
+    let jobs = plan.runs.keys().map(|job| format!("{job} has not run for what is wanted now"));
+    let words: Vec<String> = plan.changes.values().filter_map(Change::told).chain(jobs).chain(beside(plan)).collect();
     words.join("; ")
 }
 
@@ -230,19 +283,11 @@ fn beside(plan: &Plan) -> Vec<String> {
     plan.changes.values().flat_map(Change::told_beside).collect()
 }
 
-fn difference(change: &Change) -> String {
-    let what = format!("{} {}", change.kind.word(), change.identity);
-    match change.action {
-        Action::Create => format!("{what} is missing"),
-        Action::Delete => format!("{what} is left over"),
-        _ if change.fields.is_empty() => format!("{what}: {}", change.reasons.join(", ")),
-        _ => {
-            let fields: Vec<&str> = change.fields.iter().map(|field| field.path.as_str()).collect();
-            format!("{what} differs in {}", fields.join(", "))
-        }
+fn finding(level: &str, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
+    Finding {
+        level: level.to_owned(),
+        subject: subject.to_owned(),
+        message: message.into(),
+        help: help.map(ToOwned::to_owned),
     }
-}
-
-fn finding(level: &str, subject: &str, message: String, help: Option<&str>) -> Finding {
-    Finding { level: level.to_owned(), subject: subject.to_owned(), message, help: help.map(ToOwned::to_owned) }
 }

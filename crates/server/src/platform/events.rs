@@ -106,6 +106,8 @@ struct Telling {
     started: BTreeMap<StepId, DateTime<Utc>>,
     durations: BTreeMap<String, u64>,
     done: Vec<StepId>,
+    /// After how many milliseconds everything was ready.
+    ready: Option<u64>,
     steps: usize,
 }
 
@@ -119,6 +121,7 @@ impl Telling {
             started: BTreeMap::new(),
             durations: BTreeMap::new(),
             done: Vec::new(),
+            ready: None,
             steps,
         }
     }
@@ -151,6 +154,12 @@ impl Telling {
                 reason: format!("no answer: {message}"),
                 after_milliseconds: 0,
             }),
+            Record::Ready => {
+                let milliseconds = (at - self.operation.created_at).num_milliseconds();
+                let milliseconds = u64::try_from(milliseconds).unwrap_or_default();
+                self.ready = Some(milliseconds);
+                Some(EventKind::Ready { milliseconds })
+            }
             Record::CancelRequested | Record::Finished { .. } => None,
         }
     }
@@ -163,6 +172,7 @@ impl Telling {
     fn finished(&self) -> EventKind {
         let operation = &self.operation;
         let total = operation.finished_at.map_or(0, |end| (end - operation.created_at).num_milliseconds());
+        let total = u64::try_from(total).unwrap_or_default();
         let failure: Option<&Failure> = operation.failure.as_ref();
         let succeeded = operation.state == freehold_store::OperationState::Succeeded;
         let planned = freehold_engine::step::steps(&operation.plan).into_keys();
@@ -173,7 +183,7 @@ impl Telling {
             revision: operation.plan.revision,
             state: state_word(operation.state).to_owned(),
             outputs: wire::nested(&operation.plan.outputs),
-            timings: serde_json::json!({ "total": total, "steps": self.durations }),
+            timings: serde_json::json!({ "total": total, "ready": self.ready.or(succeeded.then_some(total)), "steps": self.durations }),
             failure: failure.map(refusal::failure),
             exists: if succeeded { Vec::new() } else { self.done.iter().map(|step| parts(step).1).collect() },
             missing: if succeeded { Vec::new() } else { missing.map(|step| parts(&step).1).collect() },

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
-use freehold_plan::PlanError;
+use freehold_plan::{Change, PlanError, Purpose};
 use freehold_store::StoreError;
 
 use crate::refusal::Refusal;
@@ -51,7 +51,7 @@ fn telling_first(errors: &[PlanError]) -> Vec<&PlanError> {
 }
 
 /// How everything that is in the way is adopted at once.
-fn adopt(errors: &[&PlanError]) -> String {
+fn adopt(command: &str, errors: &[&PlanError]) -> String {
     let handles: Vec<&str> = errors
         .iter()
         .filter_map(|error| match error {
@@ -66,13 +66,35 @@ fn adopt(errors: &[&PlanError]) -> String {
         _ => ("them", " and so on"),
     };
     format!(
-        "adopt {it} with `freehold deploy {}`{more}, which recreates nothing, or choose another name",
+        "adopt {it} with `freehold {command} {}`{more}, which recreates nothing, or choose another name",
         flags.join(" ")
     )
 }
 
-/// What the caller is told if there can be no plan: all reasons together.
-pub(crate) fn plan(errors: &[PlanError]) -> Refusal {
+/// The command that a plan is of, where it takes `--adopt` and `--delete-data`.
+fn command(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Rollback { .. } => "rollback",
+        Purpose::Deploy | Purpose::Destroy { .. } => "deploy",
+    }
+}
+
+/// What the caller is told if there can be no plan: all reasons together, and below them what else would change or was found.
+pub(crate) fn plan(purpose: Purpose, errors: &[PlanError], rest: &[Change]) -> Refusal {
+    let refusal = reasons(command(purpose), errors);
+    let lines: Vec<String> =
+        rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
+    if lines.is_empty() {
+        return refusal;
+    }
+    refusal.lines(
+        std::iter::once("besides, as of now:".to_owned())
+            .chain(lines.into_iter().map(|line| format!("  {line}")))
+            .collect(),
+    )
+}
+
+fn reasons(command: &str, errors: &[PlanError]) -> Refusal {
     let errors = telling_first(errors);
     let mut message = errors.iter().take(TOLD).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if errors.len() > TOLD {
@@ -85,13 +107,13 @@ pub(crate) fn plan(errors: &[PlanError]) -> Refusal {
                 "that stack may be another platform's: choose another name; nothing that serves a stack can be adopted",
             )
         }
-        Some(PlanError::NotOurs { .. }) => Refusal::conflict("FH0801", message).help(adopt(&errors)),
+        Some(PlanError::NotOurs { .. }) => Refusal::conflict("FH0801", message).help(adopt(command, &errors)),
         Some(PlanError::Conflicts { handle, .. }) => Refusal::conflict("FH0807", message)
-            .help(format!("give these fields up there, or take them with `freehold deploy --adopt {handle}`")),
+            .help(format!("give these fields up there, or take them with `freehold {command} --adopt {handle}`")),
         Some(PlanError::NotAdoptable { .. }) => Refusal::conflict("FH0808", message)
             .help("nothing is deleted that isn't ours: take it away yourself, or give it what the definition asks for"),
         Some(PlanError::LosesData { id, .. }) => Refusal::conflict("FH0803", message).help(format!(
-            "if its data may be lost, say so with `--delete-data {id}`; if it was renamed, give it its old name back"
+            "if its data may be lost, say so with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
         )),
         None => Refusal::conflict("FH0906", "there is no plan, for no known reason"),
     }
@@ -157,7 +179,7 @@ mod tests {
     fn whoever_is_in_somebody_elses_namespace_learns_how_to_adopt_all_of_it() {
         let two =
             [in_the_way("deployment.web", "acme--guestbook/web"), in_the_way("namespace.main", "acme--guestbook")];
-        let problem = plan(&two).into_problem();
+        let problem = reasons("deploy", &two).into_problem();
         let (message, help) = (problem.detail, problem.help.unwrap());
         assert!(message.starts_with("namespace acme--guestbook is not ours"), "{message}");
         let both = "--adopt namespace/acme--guestbook --adopt deployment/acme--guestbook/web";
@@ -168,7 +190,7 @@ mod tests {
     fn two_dozen_objects_in_the_way_are_told_in_a_few_lines() {
         let all: Vec<PlanError> =
             (0..24).map(|at| in_the_way(&format!("configmap.c{at}"), &format!("n/c{at}"))).collect();
-        let problem = plan(&all).into_problem();
+        let problem = reasons("deploy", &all).into_problem();
         assert!(problem.detail.ends_with("; and 20 more like these"), "{}", problem.detail);
     }
 

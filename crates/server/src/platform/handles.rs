@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use freehold::wire::DeployRequest;
 use freehold_check::{Code, Diagnostic};
-use freehold_graph::{Graph, Resource, StackKey, descriptor};
+use freehold_graph::{Graph, Resource, ResourceType, StackKey, descriptor};
 
 use crate::refusal::{Answer, Refusal};
 
 /// Refuses objects to adopt that the definition doesn't ask for. Of data that may be deleted and isn't there it only warns: with the same
 /// request it may have been deleted before.
 pub(super) fn check(
-    request: &DeployRequest,
+    adopt: &BTreeSet<String>,
+    delete_data: &BTreeSet<String>,
     key: &StackKey,
     graph: &Graph,
     recorded: &[Resource],
 ) -> Answer<Vec<Diagnostic>> {
     let objects: BTreeSet<String> =
         graph.resources.values().map(|resource| format!("{}/{}", resource.kind.word(), resource.identity)).collect();
-    if let Some(wrong) = request.adopt.iter().find(|handle| !objects.contains(*handle)) {
+    if let Some(wrong) = adopt.iter().find(|handle| !objects.contains(*handle)) {
         let message = format!("--adopt {wrong} fits nothing that {key} consists of, and nothing was changed");
         let help = match freehold_spec::nearest(wrong, objects.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),
@@ -27,10 +27,12 @@ pub(super) fn check(
         };
         return Err(Refusal::invalid(Code::UnknownStack.as_str(), message).help(help));
     }
-    let with_data =
-        graph.resources.values().chain(recorded).filter(|resource| descriptor::of(resource.kind).data_bearing);
-    let with_data: Vec<&str> = with_data.flat_map(|resource| [resource.id.0.as_str(), resource.id.name()]).collect();
-    let unknown = request.delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
+    let all = || graph.resources.values().chain(recorded);
+    let with_data = all().filter(|resource| descriptor::of(resource.kind).data_bearing);
+    let with_data = with_data.flat_map(|resource| [resource.id.0.as_str(), resource.id.name()]);
+    let secrets = all().filter(|resource| resource.kind == ResourceType::StoreSecret);
+    let with_data: Vec<&str> = with_data.chain(secrets.map(|secret| secret.id.0.as_str())).collect();
+    let unknown = delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
     let warnings = unknown.map(|name| {
         let message = format!("--delete-data {name} fits no data of {key}");
         let warning = Diagnostic::warning(Code::UnknownStack, message);
@@ -44,7 +46,7 @@ pub(super) fn check(
 
 #[cfg(test)]
 mod tests {
-    use freehold_graph::{ResourceId, ResourceType, StackKind, Value};
+    use freehold_graph::{ResourceId, StackKind, Value};
 
     use super::*;
 
@@ -56,24 +58,13 @@ mod tests {
     /// With a database `main`, and one `old` that was there before.
     fn checked(adopt: &str, delete_data: &str) -> Answer<Vec<Diagnostic>> {
         let names = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-        let request = DeployRequest {
-            app: None,
-            definition: None,
-            target: None,
-            kind: StackKind::Tenant,
-            name: "acme".to_owned(),
-            tier: None,
-            artifacts: Default::default(),
-            images: Default::default(),
-            adopt: names(adopt),
-            delete_data: names(delete_data),
-        };
         let [target, app] = ["local", "guestbook"].map(|name| name.parse().unwrap());
         let key = StackKey { target, app, kind: StackKind::Tenant, name: "acme".parse().unwrap() };
         let main = resource("main", ResourceType::PostgresDatabase);
         let mut graph = Graph::default();
         graph.resources.insert(main.id.clone(), main);
-        check(&request, &key, &graph, &[resource("old", ResourceType::PostgresDatabase)])
+        let recorded = [resource("old", ResourceType::PostgresDatabase), resource("key", ResourceType::StoreSecret)];
+        check(&names(adopt), &names(delete_data), &key, &graph, &recorded)
     }
 
     #[test]
@@ -86,7 +77,8 @@ mod tests {
 
     #[test]
     fn of_data_that_is_not_there_the_nearest_name_is_told() {
-        assert_eq!(checked("", "database.main old").unwrap(), []);
+        assert_eq!(checked("", "database.main old secret.key").unwrap(), []);
+        assert_eq!(checked("", "key").unwrap().len(), 1, "a secret is named in full");
         let [warning] = checked("", "database.mian").unwrap().try_into().unwrap();
         assert!(!warning.is_error());
         assert_eq!(warning.help.as_deref(), Some("did you mean database.main?"));

@@ -17,7 +17,7 @@ use super::definition::{Definition, never_deployed};
 use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
-use super::subject::{Subject, empty_request};
+use super::subject::{Choices, Subject, empty_request};
 use super::{Platform, failures, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
@@ -79,7 +79,10 @@ impl Platform {
         let stack = self.find_stack(StackId(stack)).await?;
         match request {
             StackPlanRequest::Destroy { dump } => self.plan_destroy(stack, *dump).await,
-            StackPlanRequest::Rollback { to } => self.plan_rollback(stack, *to).await,
+            StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {
+                let choices = Choices { adopt: adopt.clone(), delete_data: delete_data.clone(), settle: *settle };
+                self.plan_rollback(stack, *to, choices).await
+            }
             StackPlanRequest::Repair => self.plan_repair(stack).await,
         }
     }
@@ -90,11 +93,12 @@ impl Platform {
         let definition = self.definition_of(tenant, &stack).await?;
         let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
         let runtime = self.targets.find(&stack.key.target).await?;
-        let subject = Subject::again(runtime, tenant, stack, request, definition);
+        let choices = Choices::default();
+        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
         Ok(self.plan_subject(subject, Purpose::Deploy).await?.0)
     }
 
-    async fn plan_rollback(&self, stack: Stack, to: Option<u64>) -> Answer<PlanAnswer> {
+    async fn plan_rollback(&self, stack: Stack, to: Option<u64>, choices: Choices) -> Answer<PlanAnswer> {
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let revisions = tx.revisions(stack.id, 1000).await.map_err(store_refusal)?;
@@ -123,11 +127,13 @@ impl Platform {
         }
         let source = tx.definition(&wanted.definition).await.map_err(store_refusal)?;
         drop(tx);
-        let definition = Definition::read(&source.unwrap_or_default())?;
+        let mut definition = Definition::read(&source.unwrap_or_default())?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
-        let subject = Subject::again(runtime, tenant, stack, request, definition);
+        let place = (&*runtime, &definition.app);
+        definition.warnings.extend(self.check_handles(&choices, (tenant, Some(&stack)), place, &request).await?);
+        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
         let (mut answer, _) = self.plan_subject(subject, Purpose::Rollback { to: number }).await?;
         if !answer.noop {
             answer.plan.notes.push("runs no job and touches no data; secrets keep their present values".to_owned());
@@ -176,10 +182,11 @@ impl Platform {
             definition: &subject.definition.hash,
             graph: &graph,
             purpose,
-            adopt: &subject.adopt,
-            delete_data: &subject.delete_data,
+            adopt: &subject.choices.adopt,
+            delete_data: &subject.choices.delete_data,
         };
-        let plan = self.make_plan(&draft).await?;
+        let mut plan = self.make_plan(&draft).await?;
+        plan.settle = subject.choices.settle;
         if !is_settled(&plan, stack) {
             let mut tx = self.store.begin(subject.tenant).await.map_err(store_refusal)?;
             let app = &subject.definition.app.name.value;
@@ -208,23 +215,27 @@ impl Platform {
         self.refuse_taken_names(tenant, request, graph).await?;
         runtime.refuse_too_many_connections(request, graph).await?;
         let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
-        let mut plan = freehold_plan::make(&Inputs {
-            id: Uuid::now_v7(),
-            purpose,
-            generation: stack.map_or(0, |stack| stack.generation),
-            last_revision: stack.map_or(0, |stack| stack.revision),
-            definition: draft.definition,
-            request,
-            graph,
-            recorded: &recorded,
-            observed: &observed,
-            previews: &previews,
-            previous: previous.as_ref(),
-            digests: &digests,
-            adopt: draft.adopt,
-            delete_data: draft.delete_data,
-        })
-        .map_err(|errors| failures::plan(&errors))?;
+        let made = {
+            let inputs = Inputs {
+                id: Uuid::now_v7(),
+                purpose,
+                generation: stack.map_or(0, |stack| stack.generation),
+                last_revision: stack.map_or(0, |stack| stack.revision),
+                definition: draft.definition,
+                request,
+                graph,
+                recorded: &recorded,
+                observed: &observed,
+                previews: &previews,
+                previous: previous.as_ref(),
+                digests: &digests,
+                adopt: draft.adopt,
+                delete_data: draft.delete_data,
+            };
+            let refused = |errors: Vec<_>| failures::plan(purpose, &errors, &freehold_plan::remainder(&inputs));
+            freehold_plan::make(&inputs).map_err(refused)
+        };
+        let mut plan = made?;
         plan.notes.extend(runtime.preview_deletions(&plan).await?);
         Ok(plan)
     }

@@ -53,7 +53,19 @@ impl Platform {
         let more = fitting.len() > limit;
         fitting.truncate(limit);
         let next = fitting.last().filter(|_| more).map(place);
-        Ok(Page { items: fitting.into_iter().map(|stack| describe(&stack, Vec::new())).collect(), next })
+        let items = fitting
+            .iter()
+            .map(|stack| wire::Stack { state: self.state_in_a_list(stack).to_owned(), ..describe(stack, Vec::new()) });
+        Ok(Page { items: items.collect(), next })
+    }
+
+    /// A stack's state where it isn't looked at closely: this machine's services are known at any time, a cluster's would have to be
+    /// asked for one by one.
+    fn state_in_a_list(&self, stack: &Stack) -> &'static str {
+        let local = self.targets.local().filter(|local| *local.target.name() == stack.key.target);
+        let local = local.as_ref().and_then(|local| local.local.as_ref());
+        let unwell = stack.state == StackState::Ready && local.is_some_and(|local| !local.provider.is_well(stack.id));
+        if unwell { DEGRADED } else { stored_state(stack.state) }
     }
 
     /// One stack, with the state of its resources.
@@ -74,7 +86,9 @@ impl Platform {
         let mut states: Vec<ResourceStatus> = stream::iter(looks).buffer_unordered(8).collect().await;
         states.sort_by(|one, other| one.id.cmp(&other.id));
         let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
-        Ok(wire::Stack { failed, ..describe(&stack, states) })
+        let unwell = stack.state == StackState::Ready && states.iter().any(wire::ResourceStatus::is_unwell);
+        let state = if unwell { DEGRADED } else { stored_state(stack.state) }.to_owned();
+        Ok(wire::Stack { failed, state, ..describe(&stack, states) })
     }
 
     /// The revisions of a stack, newest first.
@@ -133,7 +147,7 @@ fn place(stack: &Stack) -> String {
     format!("{}/{}", stack.key, stack.key.target)
 }
 
-async fn resource_status(
+pub(super) async fn resource_status(
     runtime: Option<&TargetRuntime>,
     stack: StackId,
     resource: freehold_graph::Resource,
@@ -145,6 +159,10 @@ async fn resource_status(
     };
     match readiness {
         Ok(Readiness::Ready) => status(&resource, "ready", None),
+        Ok(Readiness::Settling { remaining }) => {
+            let reason = format!("it has to stay so for {:.1} s more", remaining.as_secs_f64());
+            status(&resource, "ready", Some(reason))
+        }
         Ok(Readiness::Waiting(reason)) => status(&resource, "waiting", Some(reason)),
         Ok(Readiness::Failed(reason)) => status(&resource, "failed", Some(reason)),
         Err(error) => status(&resource, "unknown", Some(error.to_string())),
@@ -198,15 +216,22 @@ fn status(resource: &freehold_graph::Resource, state: &str, reason: Option<Strin
     }
 }
 
-fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
-    let state = match stack.state {
+/// Of a stack that was verified once, and has a resource now that doesn't do what it is for.
+const DEGRADED: &str = "degraded";
+
+/// A stack's state as its operations have left it.
+fn stored_state(state: StackState) -> &'static str {
+    match state {
         StackState::New => "new",
         StackState::Deploying => "deploying",
         StackState::Ready => "ready",
         StackState::Failed => "failed",
         StackState::Destroying => "destroying",
         StackState::Suspended => "suspended",
-    };
+    }
+}
+
+fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
     let request = stack.request.as_ref();
     let artifacts = request.map(|request| request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect());
     wire::Stack {
@@ -215,7 +240,7 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         app: stack.key.app.to_string(),
         kind: stack.key.kind,
         name: stack.key.name.to_string(),
-        state: state.to_owned(),
+        state: stored_state(stack.state).to_owned(),
         generation: stack.generation,
         revision: stack.verified_revision,
         tier: request.and_then(|request| request.tier.as_ref().map(ToString::to_string)),

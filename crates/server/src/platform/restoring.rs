@@ -14,6 +14,34 @@ use crate::refusal::Answer;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Platform {
+    /// What people are told of where stacks answer, as it is now: this machine's port or domain has changed. What services were told in
+    /// their environment is drift until they are deployed again.
+    pub(crate) async fn refresh_outputs(&self) -> Answer<()> {
+        let Some(local) = self.targets.local().cloned() else { return Ok(()) };
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        drop(tx);
+        for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
+            let (Some(request), Some(_)) = (&stack.request, &stack.definition) else { continue };
+            let tenant = self.tenant_of(stack).await?;
+            let definition = self.definition_of(tenant, stack).await?;
+            let outputs = match local.expand(&definition.app, request) {
+                Ok(graph) => graph.outputs,
+                Err(refusal) => {
+                    let why = refusal.into_problem().detail;
+                    warn!(stack = %stack.key, "its addresses can't be worked out again: {why}");
+                    continue;
+                }
+            };
+            if outputs != stack.outputs && stack.verified_revision.is_some() {
+                let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+                tx.set_outputs(stack, &outputs).await.map_err(store_refusal)?;
+                tx.commit().await.map_err(store_refusal)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
     pub(crate) async fn restore(self: &Arc<Self>) -> Answer<usize> {
         let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;

@@ -9,9 +9,10 @@ use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
 use freehold_graph::{ResourceType, SecretRef, SecretText, StackId, StackKey};
 use freehold_spec::app::{Encoding, Generate};
-use freehold_spec::{App, Name, StackName};
+use freehold_spec::template::DatabaseField;
+use freehold_spec::{App, Name, Reference, StackName};
 use freehold_store::audit::AuditEntry;
-use freehold_store::{SecretSummary, Stack, TenantTx};
+use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -42,7 +43,7 @@ impl Platform {
                 version: 0,
                 state: "missing".to_owned(),
                 set_at: None,
-                readers: readers(app.as_ref(), name.as_str()),
+                readers: readers_of_secret(app.as_ref(), name.as_str()),
             });
         }
         Ok(states.into_values().collect())
@@ -53,8 +54,11 @@ impl Platform {
         let value = SecretText::new(value.value);
         let secret = parse_name("secret", name)?;
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
-            let message = format!("the value of {secret} can't be used: it has to be 1 to {LONGEST} bytes without NUL");
-            return Err(Refusal::invalid("FH1004", message));
+            let length = value.reveal().len();
+            let message = format!(
+                "the value of {secret} can't be used: it has {length} bytes, and may have 1 to {LONGEST}, without NUL"
+            );
+            return Err(Refusal::invalid("FH1012", message).help("keep what is longer in a file of the artifact"));
         }
         let stack_name: StackName = query.name.parse().map_err(|error| {
             Refusal::invalid("FH1001", format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
@@ -69,7 +73,7 @@ impl Platform {
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let id = tx.name_stack(&key).await.map_err(store_refusal)?;
         tx.commit().await.map_err(store_refusal)?;
-        self.write_secret(id, &key, secret.as_str(), &value, "secret.set").await
+        self.write_secret(id, &key, secret.as_str(), &value, Written::Set).await
     }
 
     async fn write_secret(
@@ -78,15 +82,13 @@ impl Platform {
         key: &StackKey,
         name: &str,
         value: &SecretText,
-        action: &str,
+        how: Written,
     ) -> Answer<SecretStatus> {
         let tenant = self.store.tenant_of(key).await.map_err(store_refusal)?;
         let data_key = self.store.data_key(tenant).await.map_err(store_refusal)?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let summary = tx.set_secret(&data_key, id, name, value, OPERATOR).await.map_err(store_refusal)?;
-        let subject = format!("{key} secret {name}");
-        let detail = json!({ "version": summary.version });
-        audit(&mut tx, id, action, &subject, &detail).await?;
+        // The line of audit is the store's.
+        let summary = tx.write_secret(&data_key, id, name, value, OPERATOR, how).await.map_err(store_refusal)?;
         let stack = tx.stack_by_id(id).await.map_err(store_refusal)?;
         tx.commit().await.map_err(store_refusal)?;
         let app = match stack {
@@ -112,7 +114,7 @@ impl Platform {
         };
         let Some(generate) = definition.generate else {
             return Err(Refusal::invalid(
-                "FH1004",
+                "FH1013",
                 format!("secret {name} is not generated, so its next value has to come from you"),
             )
             .help(format!(
@@ -120,7 +122,7 @@ impl Platform {
                 stack.key.option()
             )));
         };
-        self.write_secret(stack.id, &stack.key, name, &generate_text(generate)?, "secret.rotate").await
+        self.write_secret(stack.id, &stack.key, name, &generate_text(generate)?, Written::Rotated).await
     }
 
     /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
@@ -150,7 +152,10 @@ impl Platform {
             version: version + 1,
             state: "generated".to_owned(),
             set_at: Some(chrono::Utc::now()),
-            readers: app.services.keys().map(ToString::to_string).collect(),
+            readers: readers(
+                Some(app),
+                |reference| matches!(reference, Reference::Database(name, field) if name.as_str() == database && *field != DatabaseField::Name),
+            ),
         })
     }
 
@@ -225,7 +230,7 @@ fn is_for(secret: &SecretRef, wanted: &str) -> bool {
 pub(crate) fn generate_text(generate: Generate) -> Answer<SecretText> {
     let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Refusal::unavailable("FH1004", format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| Refusal::unavailable("FH0520", format!("the system gives no random numbers: {error}")))?;
     Ok(SecretText::new(match generate.encoding {
         Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
         Encoding::Hex => hex::encode(&bytes),
@@ -238,17 +243,19 @@ fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretStatus {
         version: secret.version,
         state: if secret.generated { "generated" } else { "set" }.to_owned(),
         set_at: Some(secret.set_at),
-        readers: readers(app, &secret.name),
+        readers: readers_of_secret(app, &secret.name),
     }
 }
 
 /// The services whose environment refers to a secret.
-fn readers(app: Option<&App>, secret: &str) -> Vec<String> {
-    use freehold_spec::Reference;
+fn readers_of_secret(app: Option<&App>, secret: &str) -> Vec<String> {
+    readers(app, |reference| matches!(reference, Reference::Secret(name) if name.as_str() == secret))
+}
+
+/// The services whose environment has such a reference.
+fn readers(app: Option<&App>, wanted: impl Fn(&Reference) -> bool) -> Vec<String> {
     let reads = |service: &freehold_spec::app::Service| {
-        service.env.values().any(|template| {
-            template.references().any(|r| matches!(&r.value, Reference::Secret(name) if name.as_str() == secret))
-        })
+        service.env.values().any(|template| template.references().any(|reference| wanted(&reference.value)))
     };
     let services = app.into_iter().flat_map(|app| &app.services);
     services.filter(|(_, service)| reads(service)).map(|(name, _)| name.to_string()).collect()

@@ -25,21 +25,20 @@ pub(super) struct Subject {
     pub(super) stack: Option<Stack>,
     pub(super) request: Request,
     pub(super) definition: Definition,
-    pub(super) adopt: BTreeSet<String>,
-    pub(super) delete_data: BTreeSet<String>,
+    pub(super) choices: Choices,
 }
 
-impl Subject {
-    /// A stack that is there, made what it was once: nothing is adopted, no data is named.
-    pub(super) fn again(
-        runtime: Arc<TargetRuntime>,
-        tenant: TenantId,
-        stack: Stack,
-        request: Request,
-        definition: Definition,
-    ) -> Self {
-        let (adopt, delete_data) = (BTreeSet::new(), BTreeSet::new());
-        Self { runtime, tenant, stack: Some(stack), request, definition, adopt, delete_data }
+/// What a request says beside what it wants.
+#[derive(Debug)]
+pub(super) struct Choices {
+    pub(super) adopt: BTreeSet<String>,
+    pub(super) delete_data: BTreeSet<String>,
+    pub(super) settle: bool,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self { adopt: BTreeSet::new(), delete_data: BTreeSet::new(), settle: true }
     }
 }
 
@@ -90,28 +89,22 @@ impl Platform {
         settled.artifacts.retain(|service, _| app.services.contains_key(service));
         let wanted = Wanted { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
         images::settle(&runtime, &wanted, &mut settled).await?;
-        let warnings = self.check_handles(request, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
+        let choices =
+            Choices { adopt: request.adopt.clone(), delete_data: request.delete_data.clone(), settle: request.settle };
+        let warnings = self.check_handles(&choices, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
         definition.warnings.extend(warnings);
-        Ok(Subject {
-            runtime,
-            tenant,
-            stack,
-            request: settled,
-            definition,
-            adopt: request.adopt.clone(),
-            delete_data: request.delete_data.clone(),
-        })
+        Ok(Subject { runtime, tenant, stack, request: settled, definition, choices })
     }
 
     /// Whether what a request names by hand is there. What the definition can't be expanded for is told later.
-    async fn check_handles(
+    pub(super) async fn check_handles(
         &self,
-        request: &DeployRequest,
+        choices: &Choices,
         (tenant, stack): (TenantId, Option<&Stack>),
         (runtime, app): (&TargetRuntime, &App),
         settled: &Request,
     ) -> Answer<Vec<Diagnostic>> {
-        if request.adopt.is_empty() && request.delete_data.is_empty() {
+        if choices.adopt.is_empty() && choices.delete_data.is_empty() {
             return Ok(Vec::new());
         }
         let Ok(graph) = runtime.expand(app, settled) else { return Ok(Vec::new()) };
@@ -121,7 +114,7 @@ impl Platform {
             let stored = tx.resources(stack.id).await.map_err(store_refusal)?;
             recorded.extend(stored.into_iter().map(|stored| stored.resource));
         }
-        handles::check(request, &settled.key, &graph, &recorded)
+        handles::check(&choices.adopt, &choices.delete_data, &settled.key, &graph, &recorded)
     }
 
     /// The stack that knows an app best: one on the same target before one on another.

@@ -193,14 +193,14 @@ impl Platform {
                     findings.extend(found.into_iter().map(|found| Finding {
                         level: found.level.as_str().to_owned(),
                         subject: found.subject,
-                        message: found.message,
+                        message: found.message.into(),
                         help: found.fix,
                     }));
                 }
                 Err(error) => {
                     let problem = Refusal::from(error).into_problem();
                     let (level, subject) = ("error".to_owned(), "cluster".to_owned());
-                    findings.push(Finding { level, subject, message: problem.detail, help: problem.help });
+                    findings.push(Finding { level, subject, message: problem.detail.into(), help: problem.help });
                 }
             }
         }

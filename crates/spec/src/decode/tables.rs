@@ -144,6 +144,8 @@ table! {
         drain: default At<Text<Duration<0, 1>>> = "\"30s\"";
         /// How long it may take to end after SIGTERM before it is killed.
         stop_timeout: default At<Text<Duration<1, 1>>> = "\"10s\"";
+        /// How long a new version has to stay ready before it is relied on; until then the old one is kept at hand (this machine).
+        settle: default At<Text<Duration<0, 1>>> = "\"3s\"";
         /// "rolling": the new version starts beside the old one. "recreate": the old one stops first.
         update: default Text<OneOf<Update>> = "\"rolling\"";
         /// The user id that it runs as in a cluster; never 0, which is root.

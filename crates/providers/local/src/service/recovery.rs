@@ -24,7 +24,7 @@ impl Keeper {
         if let Some(record) = &self.record {
             let launch = Launch::new(context.clone(), record.resource.clone(), &record.desired)?;
             self.launch = Some(Arc::new(launch));
-            self.generation = 1;
+            (self.generation, self.generations) = (1, 1);
             self.roster.serve(self.generation);
         }
         let folder = self.machine.directory.instances(self.stack, self.id.name());

@@ -10,5 +10,6 @@ mod log;
 mod restart;
 mod schedule;
 mod service;
+mod settling;
 mod update;
 mod world;
