@@ -20,7 +20,13 @@ def kubernetes(report, arguments):
     kubernetes.run(report, arguments)
 
 
-BENCHMARKS = {"local": local, "kubernetes": kubernetes}
+def trust(report, arguments):
+    import trust
+
+    trust.run(report, arguments)
+
+
+BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust}
 
 
 def main():

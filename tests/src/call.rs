@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -24,6 +25,14 @@ impl Call {
         }
         command.env("XDG_CACHE_HOME", cache).env("NO_COLOR", "1").env("COLUMNS", "80").stdin(Stdio::null());
         Self(command)
+    }
+
+    /// As another user, without any groups of this one.
+    pub(crate) fn under(mut self, user: Option<(u32, u32)>, home: &Path) -> Self {
+        if let Some((user, group)) = user {
+            self.0.uid(user).gid(group).env("HOME", home);
+        }
+        self
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

@@ -24,7 +24,12 @@ pub struct Installation {
     router_port: u16,
     server: Option<Child>,
     arguments: Vec<String>,
+    /// As whom it runs, where that isn't whoever runs the tests: user and group.
+    user: Option<(u32, u32)>,
 }
+
+/// An account without rights that every machine has.
+const ORDINARY: &str = "nobody";
 
 /// A port below those that the system gives to outgoing connections, and another one for each call.
 fn free_port() -> Result<u16> {
@@ -48,7 +53,14 @@ impl Installation {
         // Not below a home directory: PostgreSQL and the services run as other users where the tests run as root.
         let directory = tempfile::Builder::new().prefix("freehold-test-").tempdir_in("/var/tmp")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
-        Ok(Self { directory, binary: binary()?, router_port: free_port()?, server: None, arguments: Vec::new() })
+        Ok(Self {
+            directory,
+            binary: binary()?,
+            router_port: free_port()?,
+            server: None,
+            arguments: Vec::new(),
+            user: None,
+        })
     }
 
     /// Makes the folder and starts the platform.
@@ -64,6 +76,36 @@ impl Installation {
     /// More arguments for `up`.
     pub fn arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(ToString::to_string).collect();
+    }
+
+    /// Lets an ordinary user run it, if root runs the tests. Before it is started.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn as_ordinary_user(&mut self) -> Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let number = |option: &str| -> Result<u32> {
+            let output = Command::new("id").args([option, ORDINARY]).output()?;
+            Ok(Run::from(output).succeeded()?.stdout.trim().parse()?)
+        };
+        self.user = Some((number("-u")?, number("-g")?));
+        self.give(self.path())
+    }
+
+    /// Gives a file to whoever runs the platform.
+    ///
+    /// # Errors
+    /// It isn't ours.
+    pub fn give(&self, path: &Path) -> Result<()> {
+        let Some((user, group)) = self.user else { return Ok(()) };
+        Ok(std::os::unix::fs::chown(path, Some(user), Some(group))?)
+    }
+
+    /// The binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The data directory.
@@ -82,7 +124,8 @@ impl Installation {
     }
 
     fn call<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
-        Call::new(&self.binary, &self.path().join("cache")).env("FREEHOLD_DATA_DIR", self.data()).with(arguments)
+        let call = Call::new(&self.binary, &self.path().join("cache")).under(self.user, self.path());
+        call.env("FREEHOLD_DATA_DIR", self.data()).with(arguments)
     }
 
     /// Starts `freehold up` and waits until the platform answers.
@@ -238,30 +281,29 @@ impl Installation {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(marked).collect()
     }
 
+    /// Where the password of the private PostgreSQL's superuser is.
+    pub fn password_file(&self) -> PathBuf {
+        self.data().join("postgres/password")
+    }
+
+    /// The URL of a database of the private PostgreSQL for its superuser.
+    ///
+    /// # Errors
+    /// It was never started.
+    pub fn superuser_url(&self, database: &str) -> Result<String> {
+        let settings: Value = serde_json::from_slice(&fs::read(self.data().join("settings.json"))?)?;
+        let port = settings.get("postgres_port").and_then(Value::as_u64).context("no port")?;
+        let password = fs::read_to_string(self.password_file())?;
+        Ok(format!("postgresql://postgres:{}@127.0.0.1:{port}/{database}", password.trim()))
+    }
+
     /// One statement on the private PostgreSQL, as its superuser; rows as text.
     ///
     /// # Errors
     /// It fails.
     pub fn sql(&self, database: &str, statement: &str) -> Result<String> {
-        let settings: Value = serde_json::from_slice(&fs::read(self.data().join("settings.json"))?)?;
-        let port = settings.get("postgres_port").and_then(Value::as_u64).context("no port")?;
-        let password = fs::read_to_string(self.data().join("postgres/password"))?;
-        let output = Command::new("psql")
-            .args([
-                "-XAtq",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &port.to_string(),
-                "-U",
-                "postgres",
-                "-d",
-                database,
-                "-c",
-                statement,
-            ])
-            .env("PGPASSWORD", password.trim())
-            .output()?;
+        let url = self.superuser_url(database)?;
+        let output = Command::new("psql").args(["-XAtq", &url, "-c", statement]).output()?;
         Ok(Run::from(output).succeeded()?.stdout.trim().to_owned())
     }
 

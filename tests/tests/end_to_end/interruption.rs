@@ -82,6 +82,51 @@ fn killed_at_any_moment_the_server_finishes_by_itself_without_duplicates_or_orph
     Ok(())
 }
 
+/// A job that takes a moment and writes that it began and that it ended; a stop in its middle may not lose it.
+const SLOW_JOB: &str = "[job.count]\nservice = \"web\"\n\
+command = [\"sh\", \"-c\", \"echo began >> $HOME/count; sleep 1; echo ended $FREEHOLD_STEP >> $HOME/count; echo $(cat version) >> $HOME/count\"]\n";
+
+#[test]
+fn stopped_at_any_moment_of_a_job_the_server_loses_no_work() -> Result<()> {
+    let mut freehold = Installation::start()?;
+    let app = App::small_and(SLOW_JOB)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let stops = kills() / 5;
+    let (mut lost, mut twice, mut begun) = (0, 0, 0);
+    for stop in 0..stops {
+        app.version(&format!("stop {stop}"))?;
+        let arguments = ["deploy", &app.argument(), "--tenant", "acme", "--yes"].map(str::to_owned);
+        let mut command = freehold.start_run(&arguments)?;
+        #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+        let share = (stop as f64 * 0.618_033_988_75).fract();
+        std::thread::sleep(Duration::from_millis(1400).mul_f64(share));
+        freehold.down()?;
+        freehold.up()?;
+        command.wait()?;
+        eventually("the same command succeeds, or its job's outcome is known", || {
+            let run = freehold.run(&arguments).ok()?;
+            (run.code == 0).then_some(())
+        });
+        let answer = eventually("acme answers", || {
+            let answer = freehold.get("acme.localhost", "/").ok()?;
+            (answer.0 == 200).then_some(answer.1)
+        });
+        lost += usize::from(answer != format!("stop {stop}"));
+        let stack = freehold.sql("freehold", "SELECT id FROM stacks WHERE name = 'acme'")?;
+        let counted = std::fs::read_to_string(freehold.data().join(format!("local/stacks/{stack}/home/count")))?;
+        let ended: Vec<&str> = counted.lines().filter(|line| line.starts_with("ended ")).collect();
+        let done = counted.lines().any(|line| line == format!("stop {stop}"));
+        lost += usize::from(!done);
+        begun = counted.lines().filter(|line| *line == "began").count() - ended.len();
+        twice += ended.len() - ended.iter().collect::<std::collections::BTreeSet<_>>().len();
+    }
+    // A run that was broken off is work lost, too.
+    lost += begun;
+    println!("stops: {stops} real stops in the middle of jobs, work lost {lost}, runs done twice {twice}");
+    assert_eq!((lost, twice), (0, 0));
+    Ok(())
+}
+
 #[test]
 fn a_service_survives_a_kill_of_freehold_and_is_adopted_not_doubled() -> Result<()> {
     let mut freehold = Installation::start()?;

@@ -1,0 +1,211 @@
+//! What a tenant tries with ports: others' requests and passwords go to whoever answers there.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::attack::{
+    Attack,
+    Boundary::{Port, Process},
+    client, got_through, inside, steps,
+};
+use crate::stage::{Stage, VICTIM};
+
+pub(crate) const ATTACKS: &[Attack] = &[
+    inside(
+        "asks another tenant's instance behind the router's back",
+        Port,
+        "b'victim' in get('/env/NAME', port=P['victim_port']) and broken()",
+    ),
+    inside(
+        "asks another tenant's instance for its environment",
+        Port,
+        "b'postgres' in get('/env/DATABASE_URL', port=P['victim_port']) and broken()",
+    ),
+    client(
+        "asks the API without a token",
+        Port,
+        "b' 200 ' in get('/api/v1/stacks', *([f'Authorization: Bearer {P[\"token\"]}'] if P['proxy'] == P['api_port'] else []), host='127.0.0.1', port=P['api_port']).split(b'\\r\\n')[0] and broken()",
+    ),
+    client(
+        "asks the API from a page of a browser",
+        Port,
+        "b' 200 ' in get('/api/v1/stacks', f'Authorization: Bearer {P[\"token\"]}', *([] if P['proxy'] == P['api_port'] else ['Origin: http://mallory.localhost']), host='127.0.0.1', port=P['api_port']).split(b'\\r\\n')[0] and broken()",
+    ),
+    client(
+        "asks the API under a name of its own",
+        Port,
+        "b' 200 ' in get('/api/v1/stacks', f'Authorization: Bearer {P[\"token\"]}', host='127.0.0.1' if P['proxy'] == P['api_port'] else 'mallory.example', port=P['api_port']).split(b'\\r\\n')[0] and broken()",
+    ),
+    steps("listens beside another tenant on its port", Port, |stage| listens(stage, false), bait),
+    steps("takes another tenant's port while it is started anew", Port, |stage| listens(stage, true), bait),
+    steps("listens beside the router", Port, beside_router, bait),
+    steps("holds all ports that instances get", Port, all_ports, held_ports),
+    steps("leaves a process behind that outlives the platform", Process, outlives, outlives_bare),
+];
+
+/// Listens on a port in all ways that there are, says so to whoever asks, for some seconds.
+const BAIT: &str = r#"
+def bait(port, seconds):
+    import threading
+    end, sockets = time.monotonic() + seconds, []
+    def serve(one):
+        while True:
+            client, _ = one.accept()
+            client.settimeout(1)
+            try:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nSTOLEN")
+            except OSError:
+                pass
+            client.close()
+    places = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::")]
+    while time.monotonic() < end:
+        for family, address in places:
+            for option in (socket.SO_REUSEPORT, socket.SO_REUSEADDR):
+                one = socket.socket(family)
+                try:
+                    one.setsockopt(socket.SOL_SOCKET, option, 1)
+                    one.bind((address, port))
+                    one.listen(512)
+                    threading.Thread(target=serve, args=(one,), daemon=True).start()
+                    sockets.append(one)
+                except OSError:
+                    one.close()
+        time.sleep(0.002)
+"#;
+
+/// Whether a customer of the victim gets the attacker's answer while the attacker waits for the victim's port.
+fn listens(stage: &mut Stage, crash: bool) -> Result<bool> {
+    let port = stage.number("victim_port");
+    let script = format!("{BAIT}\nbait({port}, 4)\n");
+    let stolen = std::thread::scope(|scope| {
+        let attacker = scope.spawn(|| stage.inside(&script));
+        let end = Instant::now() + Duration::from_secs(4);
+        let mut stolen = false;
+        let mut crashed = !crash;
+        while Instant::now() < end {
+            if !crashed && Instant::now() + Duration::from_secs(3) > end {
+                let _ = stage.freehold.get("victim.localhost", "/crash");
+                crashed = true;
+            }
+            stolen |= stage.freehold.get("victim.localhost", "/").is_ok_and(|(_, body)| body.contains("STOLEN"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = attacker.join();
+        stolen
+    });
+    stage.settle();
+    stage.relearn()?;
+    Ok(stolen)
+}
+
+/// The same bait on a free port catches whoever comes.
+fn bait(stage: &mut Stage) -> Result<bool> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let script = format!(
+        "{BAIT}\nimport threading\nthreading.Thread(target=bait, args=({port}, 3), daemon=True).start()\ntime.sleep(0.3)\nb'STOLEN' in get('/', port={port}) and broken()\n"
+    );
+    Ok(got_through(&stage.outside(&script)?))
+}
+
+fn beside_router(stage: &mut Stage) -> Result<bool> {
+    let port = stage.freehold.router_port();
+    let script = format!("{BAIT}\nbait({port}, 2)\n");
+    Ok(std::thread::scope(|scope| {
+        let attacker = scope.spawn(|| stage.inside(&script));
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut stolen = false;
+        while Instant::now() < end {
+            stolen |= stage.freehold.get("victim.localhost", "/").is_ok_and(|(_, body)| body.contains("STOLEN"));
+        }
+        let _ = attacker.join();
+        stolen
+    }))
+}
+
+/// Takes as many of the ports as it gets, and keeps them in processes of its own for some seconds.
+const GRAB: &str = r#"
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+held = []
+for begin in range(10000, 12000, 500):
+    if os.fork() == 0:
+        for port in range(begin, begin + 500):
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", port))
+                one.listen(1)
+                held.append(one)
+            except OSError:
+                one.close()
+        os.setsid()
+        for descriptor in (0, 1, 2):
+            os.close(descriptor)
+        time.sleep(12)
+        os._exit(0)
+time.sleep(0.5)
+"#;
+
+/// Whether the victim can't be started any more.
+fn all_ports(stage: &mut Stage) -> Result<bool> {
+    stage.inside(GRAB)?;
+    let _ = stage.freehold.get("victim.localhost", "/crash");
+    let mut back = false;
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end && !back {
+        back = stage.victim_answers().is_ok_and(|name| name == VICTIM);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stage.settle();
+    stage.relearn()?;
+    Ok(!back)
+}
+
+/// Whether the same takes the ports of this machine, where somebody else wants them.
+fn held_ports(stage: &mut Stage) -> Result<bool> {
+    stage.outside(&GRAB.replace("time.sleep(12)", "time.sleep(2)"))?;
+    let refused = (10_000..12_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()).count();
+    std::thread::sleep(Duration::from_secs(2));
+    Ok(refused > 1500)
+}
+
+/// A process in a session of its own, without the mark in its environment, that ignores what it can.
+const DAEMON: &str = r#"
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        for descriptor in (0, 1, 2):
+            os.close(descriptor)
+        os.execve(sys.executable, ["python3", "-c", "import time; time.sleep(25)", "outlives-@@"], {})
+    os._exit(0)
+time.sleep(0.5)
+"#;
+
+fn lives(mark: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).split('\0').any(|word| word == mark))
+}
+
+fn outlives(stage: &mut Stage) -> Result<bool> {
+    let mark = format!("outlives-{}", std::process::id());
+    stage.inside(&DAEMON.replace("outlives-@@", &mark))?;
+    anyhow::ensure!(lives(&mark), "the process didn't begin");
+    stage.freehold.down()?;
+    let lived = lives(&mark);
+    stage.freehold.up()?;
+    stage.settle();
+    stage.relearn()?;
+    Ok(lived)
+}
+
+fn outlives_bare(stage: &mut Stage) -> Result<bool> {
+    let mark = format!("outlives-bare-{}", std::process::id());
+    stage.outside(&DAEMON.replace("outlives-@@", &mark).replace("time.sleep(25)", "time.sleep(2)"))?;
+    Ok(lives(&mark))
+}
