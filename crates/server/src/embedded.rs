@@ -17,7 +17,7 @@ use chrono::Utc;
 use freehold::Connection;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
-use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs};
+use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, USERS};
 use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
 };
@@ -94,6 +94,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let begin = Instant::now();
+    // Before anything is opened: the router and the API keep their limits by it.
+    freehold_provider_local::descriptors::raise();
     let directory = DataDirectory::open(&options.data_directory)?;
     let mut settings = directory.settings()?;
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
@@ -305,12 +307,12 @@ async fn open_store(
 }
 
 /// As root each stack has a user of its own. Platforms on the same machine have ranges of their own, so that neither takes the other's
-/// processes for its own: a million ranges of a thousand users.
+/// processes for its own: twenty thousand ranges, all below 2³¹, above which some programs take numbers for negative ones.
 fn users_of(settings: &Settings, detected: RunAs) -> RunAs {
     match detected {
         RunAs::Separate(first) => {
-            let range = settings.platform.map_or(0, |platform| platform.as_u128() % 1_000_000);
-            RunAs::Separate(first.saturating_add(u32::try_from(range).unwrap_or_default().saturating_mul(1000)))
+            let range = settings.platform.map_or(0, |platform| platform.as_u128() % 20_000);
+            RunAs::Separate(first.saturating_add(u32::try_from(range).unwrap_or_default().saturating_mul(USERS)))
         }
         RunAs::Same => RunAs::Same,
     }

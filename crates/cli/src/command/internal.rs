@@ -11,8 +11,10 @@ use crate::terminal::Terminal;
 /// The exit code is the part's own: whoever started it reads it.
 pub(super) fn run(terminal: Terminal, arguments: InternalArguments) -> ExitCode {
     let mut words = arguments.arguments.into_iter();
-    if words.next().as_deref() == Some("supervise") {
-        return freehold_provider_local::supervise::main(words);
+    match words.next().as_deref() {
+        Some("supervise") => return freehold_provider_local::supervise::main(words),
+        Some("launch") => return freehold_provider_local::launcher::main(),
+        Some(_) | None => {}
     }
     let failure = Failure::misuse(Code::BadRequest, "`freehold internal` is for Freehold itself");
     failure.show(terminal);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use freehold_engine::ProviderError;
 
+use crate::shortage::is_shortage;
+
 pub(crate) const DIRECTORY_UNUSABLE: &str = "FH0505";
 pub(crate) const PORT_TAKEN: &str = "FH0509";
 pub(crate) const DISK_FULL: &str = "FH0512";
@@ -28,6 +30,10 @@ pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> ProviderError
             "free some space, then deploy again",
         );
     }
+    if is_shortage(error) {
+        // Ours, and it passes.
+        return ProviderError::retryable(format!("can't {doing} {} now: {error}", path.display()));
+    }
     ProviderError::rejected(DIRECTORY_UNUSABLE, format!("can't {doing} {}: {error}", path.display()))
 }
 
@@ -44,4 +50,9 @@ pub(crate) fn refusal(code: &'static str, message: impl Into<String>, help: impl
 /// A fault of Freehold's own: a task that ended before it answered.
 pub(crate) fn stopped(what: &str) -> ProviderError {
     ProviderError::Unknown { message: format!("{what} stopped before it answered") }
+}
+
+/// Processes that are still there after they were ended, or of which it can't be told.
+pub(crate) fn still_running(whose: &str) -> ProviderError {
+    ProviderError::retryable(format!("it is not certain that all processes of {whose} have ended"))
 }

@@ -1,13 +1,18 @@
 //! Asks an instance how it is.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use freehold_router::Connect;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::shortage::is_shortage;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -15,25 +20,51 @@ const LIMIT: Duration = Duration::from_secs(5);
 const SHOWN: usize = 300;
 
 /// What tells that an instance is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Sign {
     /// A path that answers 2xx.
-    Answers(SocketAddr, String),
+    Answers(Place, String),
     /// Its port takes connections.
-    Accepts(SocketAddr),
+    Accepts(Place),
     /// It has lived for a while.
     Lives(Duration),
+}
+
+/// Where an instance is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) connect: Arc<dyn Connect>,
+}
+
+/// What was seen instead of what was hoped for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// In words for people.
+    Bad(String),
+    /// Nobody of the instance listens on its port; in words for people.
+    NotListening(String),
+    /// Nothing: we lack something ourselves. Says nothing about the instance.
+    Nothing(String),
+}
+
+impl Seen {
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Bad(words) | Self::NotListening(words) | Self::Nothing(words) => words,
+        }
+    }
 }
 
 impl Sign {
     /// Looks once.
     ///
     /// # Errors
-    /// What was seen instead, in words for people.
-    pub(crate) async fn look(&self) -> Result<(), String> {
+    /// What was seen instead.
+    pub(crate) async fn look(&self) -> Result<(), Seen> {
         match self {
-            Self::Answers(address, path) => get(*address, path).await,
-            Self::Accepts(address) => connect(*address).await.map(drop),
+            Self::Answers(place, path) => get(place, path).await,
+            Self::Accepts(place) => connect(place).await.map(drop),
             Self::Lives(time) => {
                 tokio::time::sleep(*time).await;
                 Ok(())
@@ -42,14 +73,22 @@ impl Sign {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    match tokio::time::timeout(LIMIT, TcpStream::connect(address)).await {
+async fn connect(place: &Place) -> Result<TcpStream, Seen> {
+    let port = place.address.port();
+    match tokio::time::timeout(LIMIT, place.connect.connect(place.address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Err(format!("nothing listens on port {}, its PORT", address.port()))
+        Ok(Err(error)) if is_shortage(&error) => {
+            Err(Seen::Nothing(format!("port {port} could not be asked: Freehold lacks something: {error}")))
         }
-        Ok(Err(error)) => Err(format!("no connection to port {}: {error}", address.port())),
-        Err(_elapsed) => Err(format!("no connection to port {} within {LIMIT:?}", address.port())),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // One with words of its own is the proof's: somebody else listens.
+            Err(Seen::NotListening(match error.get_ref() {
+                Some(why) => format!("nothing of it listens on port {port}, its PORT: {why}"),
+                None => format!("nothing listens on port {port}, its PORT"),
+            }))
+        }
+        Ok(Err(error)) => Err(Seen::Bad(format!("no connection to port {port}: {error}"))),
+        Err(_elapsed) => Err(Seen::Bad(format!("no connection to port {port} within {LIMIT:?}"))),
     }
 }
 
@@ -57,20 +96,20 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 ///
 /// # Errors
 /// The answer, if it wasn't 2xx, or why there was none.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(), String> {
-    match tokio::time::timeout(LIMIT, exchange(address, path)).await {
+pub(crate) async fn get(place: &Place, path: &str) -> Result<(), Seen> {
+    match tokio::time::timeout(LIMIT, exchange(place, path)).await {
         Ok(result) => result,
-        Err(_elapsed) => Err(format!("GET {path} was not answered within {LIMIT:?}")),
+        Err(_elapsed) => Err(Seen::Bad(format!("GET {path} was not answered within {LIMIT:?}"))),
     }
 }
 
-async fn exchange(address: SocketAddr, path: &str) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("GET {path} was not answered: {error}");
-    let stream = connect(address).await?;
+async fn exchange(place: &Place, path: &str) -> Result<(), Seen> {
+    let failed = |error: &dyn std::fmt::Display| Seen::Bad(format!("GET {path} was not answered: {error}"));
+    let stream = connect(place).await?;
     let (mut sender, connection) =
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let request = hyper::Request::get(path)
-        .header(hyper::header::HOST, address.to_string())
+        .header(hyper::header::HOST, place.address.to_string())
         .header(hyper::header::USER_AGENT, "freehold-probe")
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::new())
@@ -85,12 +124,44 @@ async fn exchange(address: SocketAddr, path: &str) -> Result<(), String> {
         let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).chars().take(SHOWN).collect::<String>());
         let body = body.unwrap_or_default();
         let separator = if body.trim().is_empty() { "" } else { ": " };
-        Err(format!("GET {path} answered {}{separator}{}", status.as_u16(), body.trim()))
+        Err(Seen::Bad(format!("GET {path} answered {}{separator}{}", status.as_u16(), body.trim())))
     };
     tokio::pin!(answer);
     tokio::select! {
         result = &mut answer => result,
         // The connection may be over before its last answer was looked at.
         _ended = connection => answer.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_router::Connecting;
+
+    use super::*;
+
+    /// Fails with the system's number.
+    #[derive(Debug)]
+    struct Fails(i32);
+
+    impl Connect for Fails {
+        fn connect(&self, _address: SocketAddr) -> Connecting<'_> {
+            let error = io::Error::from_raw_os_error(self.0);
+            Box::pin(async move { Err(error) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_fails_for_want_of_descriptors_says_nothing_about_the_service() {
+        let look = async |errno: rustix::io::Errno| {
+            let connect = Arc::new(Fails(errno.raw_os_error()));
+            let place = Place { address: SocketAddr::from(([127, 0, 0, 1], 1)), connect };
+            get(&place, "/live").await.unwrap_err()
+        };
+        for ours in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::ADDRNOTAVAIL] {
+            assert!(matches!(look(ours).await, Seen::Nothing(_)), "{ours}");
+        }
+        assert!(matches!(look(rustix::io::Errno::CONNREFUSED).await, Seen::NotListening(_)));
+        assert!(matches!(look(rustix::io::Errno::CONNRESET).await, Seen::Bad(_)));
     }
 }

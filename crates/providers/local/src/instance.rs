@@ -8,9 +8,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_graph::StackId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,8 +21,10 @@ use crate::failure;
 use crate::launch::Launch;
 use crate::log::{Log, prune};
 use crate::machine::Machine;
-use crate::process::{Exit, Process, ProcessId};
-use crate::program::{Mark, Program};
+use crate::membership::{Ended, Members};
+use crate::process::{Process, ProcessId};
+use crate::program::{Holding, Mark, Program};
+use crate::proof::Proof;
 
 /// What is kept of an instance while it exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +40,33 @@ pub(crate) struct InstanceRecord {
     pub(crate) step: String,
     /// Milliseconds since 1970.
     pub(crate) started: i64,
+    #[serde(default)]
+    pub(crate) held: Held,
+}
+
+/// By what the processes of an instance are found, beside their mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Held {
+    /// Nothing: it was started by a former version.
+    #[default]
+    Mark,
+    /// The process is a launcher from which they all descend.
+    Launcher,
+    /// A control group.
+    Group,
+}
+
+impl InstanceRecord {
+    /// How its processes are found.
+    pub(crate) fn members(&self, machine: &Machine, stack: StackId) -> Members {
+        let (ancestor, group) = match self.held {
+            Held::Mark => (None, None),
+            Held::Launcher => (Some(self.process.clone()), None),
+            Held::Group => (None, machine.group(stack, &self.instance)),
+        };
+        Members { instance: self.instance.clone(), user: machine.accounts.known(stack), ancestor, group }
+    }
 }
 
 /// A process of a service, running.
@@ -43,13 +74,16 @@ pub(crate) struct Instance {
     pub(crate) record: InstanceRecord,
     pub(crate) process: Process,
     pub(crate) log: Log,
+    /// Makes connections to it.
+    pub(crate) proof: Arc<Proof>,
+    members: Members,
     path: PathBuf,
 }
 
 impl Instance {
     /// Starts one.
     pub(crate) async fn start(machine: &Machine, launch: &Launch, slot: u32) -> Result<Self, ProviderError> {
-        let port = if launch.body.serves { Some(take_port(machine)?) } else { None };
+        let port = if launch.body.serves { Some(take_port(machine).await?) } else { None };
         let started = Self::start_on(machine, launch, slot, port).await;
         if let (Err(_), Some(port)) = (&started, port) {
             machine.ports.give_back(port);
@@ -62,7 +96,8 @@ impl Instance {
         let context = &launch.context;
         let id = &launch.resource.id;
         let mark = Mark { resource: id, instance: &instance };
-        let program = Program::prepare(machine, context, &mark, &launch.resource.body, port).await?;
+        let holding = Holding::Launcher(launch.body.stop_timeout);
+        let program = Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?;
         let folder = machine.directory.logs_of(context.stack, &id.0);
         let records = machine.directory.instances(context.stack, id.name());
         let is_live = |instance: &str| records.join(format!("{instance}.json")).exists();
@@ -71,9 +106,15 @@ impl Instance {
         }
         let log = Log::begin(&folder, &instance);
         let file = log.open().map_err(|error| failure::file("write", log.path(), &error))?;
-        let child = program.start(&file).inspect_err(|error| log.event(&format!("could not be started: {error}")))?;
+        let child = program.start(&machine.executable, &file).await;
+        let child = child.inspect_err(|error| {
+            log.event(&format!("could not be started: {error}"));
+            if let Some(group) = machine.group(context.stack, &instance) {
+                group.remove();
+            }
+        })?;
         let process = Process::child(child).map_err(|error| {
-            ProviderError::retryable(format!("{} could not be watched: {error}", program.path.display()))
+            ProviderError::retryable(format!("{} could not be watched: {error}", program.path().display()))
         })?;
         let record = InstanceRecord {
             slot,
@@ -83,10 +124,11 @@ impl Instance {
             log: log.path().to_owned(),
             step: format!("{}/{}", context.operation, context.step),
             started: chrono::Utc::now().timestamp_millis(),
+            held: if program.order.stay.is_some() { Held::Launcher } else { Held::Group },
             instance,
         };
         let path = records.join(format!("{}.json", record.instance));
-        let started = Self { record, process, log, path };
+        let started = Self::watched(machine, context.stack, record, process, log, path);
         if let Err(error) = directory::write_json(&started.path, &started.record, Durability::Process) {
             let failed = failure::file("write", &started.path, &error);
             started.end(machine, Duration::ZERO).await;
@@ -98,14 +140,32 @@ impl Instance {
     }
 
     /// Takes over one that a former Freehold started; `None` if it is gone.
-    pub(crate) fn adopt(machine: &Machine, path: PathBuf, record: InstanceRecord) -> std::io::Result<Option<Self>> {
+    pub(crate) fn adopt(
+        machine: &Machine,
+        stack: StackId,
+        path: PathBuf,
+        record: InstanceRecord,
+    ) -> std::io::Result<Option<Self>> {
         let Some(process) = Process::adopt(record.process.clone())? else { return Ok(None) };
         if let Some(port) = record.port {
             machine.ports.occupy(port);
         }
         let log = Log::at(record.log.clone());
         log.event("taken over by a restarted Freehold");
-        Ok(Some(Self { record, process, log, path }))
+        Ok(Some(Self::watched(machine, stack, record, process, log, path)))
+    }
+
+    fn watched(
+        machine: &Machine,
+        stack: StackId,
+        record: InstanceRecord,
+        process: Process,
+        log: Log,
+        path: PathBuf,
+    ) -> Self {
+        let members = record.members(machine, stack);
+        let proof = Arc::new(Proof::new(record.process.clone(), members.clone()));
+        Self { record, process, log, proof, members, path }
     }
 
     /// Where it takes requests.
@@ -114,23 +174,33 @@ impl Instance {
     }
 
     /// Ends it and everything that it started, and removes its record. Its log stays.
-    pub(crate) async fn end(mut self, machine: &Machine, patience: Duration) -> (Exit, bool) {
-        let (exit, killed) = self.process.end(&self.record.instance, patience).await;
-        let how =
-            if killed { format!("killed, as it had not ended within {patience:?}") } else { format!("ended: {exit}") };
+    pub(crate) async fn end(mut self, machine: &Machine, patience: Duration) {
+        let (exit, ended) = self.process.end(&self.members, patience).await;
+        let how = if ended.killed {
+            format!("killed, as it had not ended within {patience:?}")
+        } else {
+            format!("ended: {exit}")
+        };
         self.log.event(&how);
-        self.forget(machine);
-        (exit, killed)
+        self.forget(machine, ended);
     }
 
     /// Clears up behind one that has exited by itself.
     pub(crate) async fn clear(mut self, machine: &Machine) {
         // What it had started is no use without it.
-        self.process.end(&self.record.instance, Duration::from_secs(1)).await;
-        self.forget(machine);
+        let (_exit, ended) = self.process.end(&self.members, Duration::from_secs(1)).await;
+        self.forget(machine, ended);
     }
 
-    fn forget(self, machine: &Machine) {
+    fn forget(self, machine: &Machine, ended: Ended) {
+        if !ended.all {
+            // The record stays, so that a later Freehold goes on looking for them.
+            self.log.event("not all of its processes have ended");
+            return;
+        }
+        if let Some(group) = &self.members.group {
+            group.remove();
+        }
         if let Err(error) = directory::remove(&self.path) {
             tracing::warn!(record = %self.path.display(), %error, "a record could not be removed");
         }
@@ -140,8 +210,15 @@ impl Instance {
     }
 }
 
-fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
-    machine.ports.take().ok_or_else(|| {
+async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
+    let short = |error: std::io::Error| ProviderError::retryable(format!("no port can be tried now: {error}"));
+    if let Some(port) = machine.ports.take().map_err(short)? {
+        return Ok(port);
+    }
+    let evicted = machine.evict(|address| machine.ports.is_spare(address.port())).await;
+    let evicted = evicted.map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
+    let port = if evicted { machine.ports.take().map_err(short)? } else { None };
+    port.ok_or_else(|| {
         failure::refusal(
             failure::PORT_TAKEN,
             "no port is free for another instance",

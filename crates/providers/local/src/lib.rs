@@ -9,6 +9,9 @@
 //!
 //! What always holds:
 //! - Whatever is started bears its stack's mark in its environment from `exec` on ([`program`](self)), and nothing of Freehold's own.
+//! - Everything that a program starts is found and ended with it ([`membership`](self)); a mark is believed only with the right user.
+//! - No request, probe or secret goes to a port before it is proved that the instance listens there ([`proof`](self)).
+//! - An error of our own, a lack of descriptors say, is never taken for the end of somebody else ([`shortage`](self)).
 //! - No process is signalled by its pid alone: its start time and the boot have to fit too.
 //! - A service's old version takes requests until the new one is ready; the exchange in the router is one.
 //! - A job is started at most once for (stack, revision, job), whoever is killed when.
@@ -17,9 +20,12 @@
 //! Not kept: secrets. They are revealed for the start of a process and live on in its environment only.
 
 pub mod artifact;
+pub mod descriptors;
+pub mod launcher;
 pub mod supervise;
 
 mod account;
+mod cgroup;
 mod directory;
 mod failure;
 mod health;
@@ -27,25 +33,32 @@ mod instance;
 mod launch;
 mod log;
 mod machine;
+mod mark;
+mod membership;
 mod options;
 mod port;
 mod process;
 mod program;
+mod proof;
 mod provider;
 mod restore;
 mod roster;
 mod route;
 mod run;
+mod sandbox;
 mod schedule;
 mod service;
+mod shortage;
 mod slot;
+mod socket;
 mod verdict;
 
-pub use account::{FIRST_USER, RunAs};
+pub use account::{FIRST_USER, RunAs, USERS};
 pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
 pub use log::{EVENT, LogLimits, LogLine, LogReader};
 pub use options::LocalOptions;
 pub use port::PORTS;
 pub use provider::LocalProvider;
 pub use restore::{RestoreOutcome, Restored};
+pub use sandbox::Sandboxing;
 pub use schedule::ScheduledRun;

@@ -1,24 +1,32 @@
 //! What this machine offers to the stacks' programs: places on disk, users, ports, artifacts, the router.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::account::Accounts;
+use crate::account::{Accounts, RunAs};
 use crate::artifact::ArtifactStore;
+use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
+use crate::launcher::{self, Private};
 use crate::log::LogLimits;
+use crate::mark::{self, Marked};
+use crate::membership::{descendants, end_all};
 use crate::options::LocalOptions;
 use crate::port::Ports;
-use crate::process;
+use crate::process::{self, ProcessId};
+use crate::sandbox::{Sandbox, Sandboxing};
+use crate::socket::{Listener, holds, listeners};
 
 /// What all services, jobs and schedules share.
 #[derive(Clone)]
@@ -31,10 +39,67 @@ pub(crate) struct Machine {
     pub(crate) log_limits: LogLimits,
     pub(crate) executable: PathBuf,
     pub(crate) platform: Uuid,
+    /// How programs are kept apart.
+    pub(crate) separation: std::sync::Arc<Separation>,
+    data: PathBuf,
+    tasks: u64,
     /// When this provider began, in the kernel's ticks. What is older and unknown was left by a former one.
     pub(crate) opened: u64,
     strays_ended: std::sync::Arc<AtomicBool>,
     restored: std::sync::Arc<AtomicBool>,
+}
+
+/// What this machine can do to keep programs apart.
+#[derive(Debug)]
+pub(crate) struct Separation {
+    /// Stacks have users of their own.
+    pub(crate) users: bool,
+    /// Control groups, with users only.
+    pub(crate) groups: Option<Cgroups>,
+    /// Stacks have folders for temporary files of their own, with users only.
+    pub(crate) private: bool,
+    /// What is to be had where all run as one user.
+    pub(crate) sandboxing: Sandboxing,
+}
+
+impl Separation {
+    fn detect(run_as: RunAs, platform: Uuid) -> Self {
+        let users = match run_as {
+            RunAs::Separate(_) => true,
+            RunAs::Same => false,
+        };
+        Self {
+            users,
+            groups: users.then(|| Cgroups::open(platform)).flatten(),
+            private: users && launcher::can_be_private(),
+            sandboxing: if users { Sandboxing::None } else { Sandboxing::detect() },
+        }
+    }
+
+    /// What isn't enforced here, in words for people; none if all is.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if self.users {
+            if !self.private {
+                missing.push("a /tmp of each stack's own (no mount namespaces here)");
+            }
+            let limits = |controller| self.groups.as_ref().is_some_and(|groups| groups.limits(controller));
+            if !limits("pids") {
+                missing.push("a limit on each stack's processes (no control groups here)");
+            }
+        } else {
+            match self.sandboxing {
+                Sandboxing::None => missing.push("separation of stacks (all run as one user, without a sandbox)"),
+                Sandboxing::Files => {
+                    missing.push("separation of stacks in signals, /tmp and resources (all run as one user)")
+                }
+                Sandboxing::FilesAndSignals => {
+                    missing.push("separation of stacks in /tmp and resources (all run as one user)")
+                }
+            }
+        }
+        missing
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +131,9 @@ impl Machine {
             log_limits: options.log_limits,
             executable: options.executable,
             platform,
+            separation: Separation::detect(options.run_as, platform).into(),
+            data: options.data.canonicalize().map_err(unusable)?,
+            tasks: options.tasks,
             opened: process::ticks().map_err(unusable)?,
             directory,
             strays_ended: std::sync::Arc::default(),
@@ -81,15 +149,101 @@ impl Machine {
             directory::make(&folder, 0o711)?;
             for own in [self.directory.home(stack), self.directory.temporary(stack)] {
                 directory::make(&own, 0o700)?;
-                if let Some(user) = user
-                    && std::fs::metadata(&own)?.uid() != user
-                {
-                    chown(&own, Some(user), Some(user))?;
+                if let Some(user) = user {
+                    give(&own, user)?;
                 }
+            }
+            if let Some(groups) = &self.separation.groups {
+                groups.limit(stack, &Limits { tasks: self.tasks, ..Limits::default() })?;
             }
             Ok(user)
         };
         prepared().map_err(|error| failure::file("prepare", &folder, &error))
+    }
+
+    /// The control group of an instance, where there are any.
+    pub(crate) fn group(&self, stack: StackId, instance: &str) -> Option<Group> {
+        self.separation.groups.as_ref().map(|groups| groups.group(stack, instance))
+    }
+
+    /// The folders that a stack's programs have for themselves under the usual names, where that can be had.
+    pub(crate) fn private(&self, stack: StackId) -> Option<Private> {
+        self.separation.private.then(|| Private {
+            temporary: self.directory.temporary(stack),
+            home: self.directory.home(stack),
+            data: self.data.clone(),
+        })
+    }
+
+    /// The sandbox of a stack's programs, where it is what keeps them apart.
+    pub(crate) fn sandbox(&self, stack: StackId, artifact: Option<&Path>) -> Option<Sandbox> {
+        (self.separation.sandboxing != Sandboxing::None).then(|| Sandbox {
+            closed: self.data.clone(),
+            readable: artifact.map(Path::to_owned).into_iter().collect(),
+            own: vec![self.directory.home(stack), self.directory.temporary(stack)],
+        })
+    }
+
+    /// All living processes that bear a mark that is believed.
+    pub(crate) fn marked(&self) -> io::Result<Vec<Marked>> {
+        mark::marked(|user, stack| self.accounts.may_mark(user, stack))
+    }
+
+    /// All living processes of a stack, by their marks, their user and their control groups.
+    pub(crate) fn processes_of(&self, stack: StackId) -> io::Result<Vec<ProcessId>> {
+        let ours = |mark: &Marked| mark.stack == stack && mark.platform == Some(self.platform);
+        let mut found: Vec<ProcessId> = self.marked()?.into_iter().filter(ours).map(|mark| mark.id).collect();
+        if let Some(user) = self.accounts.known(stack) {
+            found.extend(mark::of_users(|owner| owner == user)?.into_iter().map(|(_, id)| id));
+        }
+        if let Some(groups) = &self.separation.groups {
+            for pid in groups.of_stack(stack)? {
+                found.extend(ProcessId::of(pid)?);
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The living processes of all stacks' users, those of former stacks too, but for runs that are supervised and for `kept`. None
+    /// where all stacks run as one user.
+    pub(crate) fn unkept(&self, kept: impl Fn(&ProcessId) -> bool) -> io::Result<Vec<ProcessId>> {
+        if !self.separation.users {
+            return Ok(Vec::new());
+        }
+        let mut supervised = Vec::new();
+        for mark in self.marked()? {
+            if mark.resource.as_deref().is_some_and(|resource| resource.starts_with(mark::SUPERVISOR)) {
+                supervised.extend(descendants(mark.id.pid)?);
+            }
+        }
+        let all = mark::of_users(|user| self.accounts.is_tenant(user))?.into_iter().map(|(_, id)| id);
+        Ok(all.filter(|id| !supervised.contains(&id.pid) && !kept(id)).collect())
+    }
+
+    /// Ends the tenants' processes that listen on reserved addresses which were not given to them: no tenant may use them up, or keep
+    /// another from its own. Says whether there were any. Only where stacks have users of their own.
+    pub(crate) async fn evict(&self, reserved: impl Fn(SocketAddr) -> bool) -> io::Result<bool> {
+        let squatting: Vec<Listener> = listeners()?
+            .into_iter()
+            .filter(|(address, socket)| reserved(*address) && self.accounts.is_tenant(socket.user))
+            .map(|(_, socket)| socket)
+            .collect();
+        let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
+        let holders = || -> io::Result<Vec<ProcessId>> {
+            let mut found = Vec::new();
+            for (_, id) in mark::of_users(|user| squatting.iter().any(|socket| socket.user == user))? {
+                if holds(id.pid, &inodes)? {
+                    found.push(id);
+                }
+            }
+            Ok(found)
+        };
+        for id in if squatting.is_empty() { Vec::new() } else { holders()? } {
+            tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
+        }
+        Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
     }
 
     /// Whether the strays of a former Freehold have been ended: processes that no record knows.
@@ -109,6 +263,17 @@ impl Machine {
     pub(crate) fn set_restored(&self) {
         self.restored.store(true, Ordering::Release);
     }
+}
+
+/// Gives a folder in a place of ours to a user. Never what a link leads to.
+fn give(folder: &Path, user: u32) -> io::Result<()> {
+    use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = std::fs::File::from(open(folder, flags, Mode::empty())?);
+    if folder.metadata()?.uid() != user {
+        fchown(&folder, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
+    }
+    Ok(())
 }
 
 /// How the router knows a service: `resource` is `service.web`.

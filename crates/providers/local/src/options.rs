@@ -7,13 +7,16 @@ use freehold_router::Router;
 
 use crate::account::RunAs;
 use crate::artifact::ArtifactStore;
+use crate::cgroup::TASKS;
 use crate::log::LogLimits;
 use crate::port::PORTS;
 
 /// Where things are and how programs are run.
 #[derive(Clone)]
 pub struct LocalOptions {
-    /// The provider's own directory.
+    /// Freehold's data directory: all that programs must not see, but for what is theirs.
+    pub data: PathBuf,
+    /// The provider's own directory, in it.
     pub directory: PathBuf,
     /// Where logs are kept.
     pub logs: PathBuf,
@@ -27,6 +30,8 @@ pub struct LocalOptions {
     pub run_as: RunAs,
     /// The ports that instances are given, on 127.0.0.1.
     pub ports: RangeInclusive<u16>,
+    /// How many processes and threads a stack may have, where that can be enforced.
+    pub tasks: u64,
     /// How much is kept of the logs.
     pub log_limits: LogLimits,
 }
@@ -35,6 +40,7 @@ impl LocalOptions {
     /// The usual places below the data directory, `data/local` and `data/logs`; a user of its own for each stack if we are root.
     pub fn new(data: &Path, router: Router, artifacts: ArtifactStore, executable: PathBuf) -> Self {
         Self {
+            data: data.to_owned(),
             directory: data.join("local"),
             logs: data.join("logs"),
             router,
@@ -42,6 +48,7 @@ impl LocalOptions {
             executable,
             run_as: RunAs::detect(),
             ports: PORTS,
+            tasks: TASKS,
             log_limits: LogLimits::default(),
         }
     }

@@ -2,11 +2,14 @@
 //! range of the services' fixed addresses (12000 and up).
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+use crate::shortage::is_shortage;
 
 /// The range that is used unless another is given.
 pub const PORTS: RangeInclusive<u16> = 10_000..=11_999;
@@ -24,20 +27,32 @@ impl Ports {
     }
 
     /// A port that nobody listens on now; `None` if there is none. It is ours until [`Ports::give_back`].
-    pub(crate) fn take(&self) -> Option<u16> {
+    ///
+    /// # Errors
+    /// We lack what it takes to try one.
+    pub(crate) fn take(&self) -> io::Result<Option<u16>> {
         let (first, last) = (*self.range.start(), *self.range.end());
         // Beginning anywhere keeps two platforms on one machine, and a quick succession of instances, out of each other's way.
         let begin = uuid::Uuid::new_v4().as_u128() % (u128::from(last - first) + 1);
         let begin = first + u16::try_from(begin).unwrap_or_default();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let port = (begin..=last).chain(first..begin).find(|port| !taken.contains(port) && is_free(*port))?;
-        taken.insert(port);
-        Some(port)
+        for port in (begin..=last).chain(first..begin) {
+            if !taken.contains(&port) && is_free(port)? {
+                taken.insert(port);
+                return Ok(Some(port));
+            }
+        }
+        Ok(None)
     }
 
     /// Notes the port of an instance that is running already.
     pub(crate) fn occupy(&self, port: u16) {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+    }
+
+    /// Whether a port is one of ours that no instance has been given.
+    pub(crate) fn is_spare(&self, port: u16) -> bool {
+        self.range.contains(&port) && !self.taken.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
     }
 
     pub(crate) fn give_back(&self, port: u16) {
@@ -46,9 +61,17 @@ impl Ports {
 }
 
 /// Whether a program that isn't careful (no SO_REUSEADDR, all addresses) could listen on it. Bound, never listened on.
-pub(crate) fn is_free(port: u16) -> bool {
+///
+/// # Errors
+/// We lack what it takes to try.
+fn is_free(port: u16) -> io::Result<bool> {
     let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-    socket(AddressFamily::INET, SocketType::STREAM, None).is_ok_and(|socket| bind(&socket, &any).is_ok())
+    let tried = socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| bind(&socket, &any));
+    match tried.map_err(io::Error::from) {
+        Ok(()) => Ok(true),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 #[cfg(test)]
@@ -59,16 +82,16 @@ mod tests {
     fn a_port_that_somebody_listens_on_is_not_given_out() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(Ports::new(port..=port).take(), None);
+        assert_eq!(Ports::new(port..=port).take().unwrap(), None);
     }
 
     #[test]
     fn a_port_is_given_out_once() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ports = Ports::new(free..=free);
-        assert_eq!(ports.take(), Some(free));
-        assert_eq!(ports.take(), None);
+        assert_eq!(ports.take().unwrap(), Some(free));
+        assert_eq!(ports.take().unwrap(), None);
         ports.give_back(free);
-        assert_eq!(ports.take(), Some(free));
+        assert_eq!(ports.take().unwrap(), Some(free));
     }
 }

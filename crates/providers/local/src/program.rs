@@ -14,29 +14,44 @@
 //! read-only, or in `HOME` if it has none.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ResourceId, SecretText, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::artifact::ArtifactHash;
 use crate::failure;
+use crate::launcher::{self, NotStarted, Order, Stay};
 use crate::machine::Machine;
-use crate::process;
+use crate::mark;
+use crate::shortage::is_shortage;
 
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// How long a launcher may take to start what it was told to.
+const LAUNCH: Duration = Duration::from_secs(60);
+/// How much of a launcher's answer is read.
+const ANSWER: u64 = 64 << 10;
+
 /// A program that is ready to be started.
 pub(crate) struct Program {
-    pub(crate) path: PathBuf,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) folder: PathBuf,
-    pub(crate) environment: BTreeMap<String, SecretText>,
-    pub(crate) user: Option<u32>,
+    pub(crate) order: Order,
+}
+
+/// How it is seen to that nothing of a program is lost sight of where there are no control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Its launcher stays as its parent, and ends the rest within this time when it is told to end.
+    Launcher(Duration),
+    /// Whoever starts it does it himself.
+    Starter,
 }
 
 /// Who a program is, for its mark.
@@ -53,6 +68,7 @@ impl Program {
         mark: &Mark<'_>,
         body: &Value,
         port: Option<u16>,
+        holding: Holding,
     ) -> Result<Self, ProviderError> {
         let user = machine.prepare(context.stack)?;
         let mut environment = environment(machine, context, mark, body).await?;
@@ -71,54 +87,117 @@ impl Program {
             ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("{} has no command", mark.resource))
         })?;
         let search = environment.get("PATH").map_or(SEARCH_PATH, SecretText::reveal);
-        Ok(Self {
-            path: find(name, artifact.as_deref(), search)?,
+        let program = find(name, artifact.as_deref(), search)?;
+        let stay = match holding {
+            Holding::Launcher(patience) if machine.separation.groups.is_none() => {
+                Some(Stay { patience: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX) })
+            }
+            Holding::Launcher(_) | Holding::Starter => None,
+        };
+        let groups = match &machine.separation.groups {
+            Some(groups) => groups
+                .enter(context.stack, mark.instance)
+                .map_err(|error| failure::file("make a control group in", Path::new("/sys/fs/cgroup"), &error))?,
+            None => Vec::new(),
+        };
+        let order = Order {
+            program,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            sandbox: machine.sandbox(context.stack, artifact.as_deref()),
             folder: artifact.unwrap_or_else(|| machine.directory.home(context.stack)),
-            environment,
+            environment: environment.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
             user,
-        })
+            groups,
+            descriptors: crate::descriptors::former(),
+            private: machine.private(context.stack),
+            stay,
+        };
+        Ok(Self { order })
     }
 
-    /// Starts it as the leader of a process group of its own. What it prints goes to `log`.
-    pub(crate) fn start(&self, log: &std::fs::File) -> Result<Child, ProviderError> {
-        let cannot = |error: io::Error| match error.kind() {
+    /// Starts it through a launcher, which is `executable`, as the leader of a process group of its own. What it prints goes to `log`.
+    pub(crate) async fn start(&self, executable: &Path, log: &File) -> Result<Child, ProviderError> {
+        let now = |error: io::Error| {
+            ProviderError::retryable(format!("{} can't be started now: {error}", self.path().display()))
+        };
+        let started = tokio::time::timeout(LAUNCH, self.launch(executable, log)).await;
+        let (mut child, answer) = started.map_err(|_elapsed| now(io::ErrorKind::TimedOut.into()))?.map_err(now)?;
+        let Some(answer) = answer else { return Ok(child) };
+        let _ = child.wait().await;
+        let error = answer.errno.map_or_else(|| io::Error::other(answer.message.clone()), io::Error::from_raw_os_error);
+        Err(self.not_started(&error, &answer))
+    }
+
+    async fn launch(&self, executable: &Path, log: &File) -> io::Result<(Child, Option<NotStarted>)> {
+        let (mut ours, theirs) = launcher::channel()?;
+        let bytes = self.order.to_bytes()?;
+        let mut command = Command::new(executable);
+        command
+            .args(["internal", "launch"])
+            .current_dir("/")
+            .env_clear()
+            .envs(self.marks())
+            .stdin(Stdio::from(theirs))
+            .stdout(log.try_clone()?)
+            .stderr(log.try_clone()?)
+            .process_group(0);
+        let child = command.spawn()?;
+        // Its end of the socket is the launcher's alone from here on.
+        drop(command);
+        // One that ends before it has read everything is told by its exit.
+        let _ = ours.write_all(&bytes).await;
+        let _ = ours.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = (&mut ours).take(ANSWER).read_to_end(&mut answer).await;
+        Ok((child, serde_json::from_slice(&answer).ok()))
+    }
+
+    /// The launcher's own environment: the program's marks and nothing else of it, since that could make the launcher load its code.
+    fn marks(&self) -> Vec<(&str, String)> {
+        let names = [mark::STACK, mark::STEP, mark::RESOURCE, mark::INSTANCE, mark::PLATFORM];
+        let marks = names.into_iter().filter_map(|name| Some((name, self.order.environment.get(name)?.clone())));
+        let stays = self.order.stay.is_some();
+        marks
+            .map(|(name, value)| match name {
+                mark::RESOURCE if stays => (name, format!("{}{value}", mark::LAUNCHER)),
+                _ => (name, value),
+            })
+            .collect()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.order.program
+    }
+
+    fn not_started(&self, error: &io::Error, answer: &NotStarted) -> ProviderError {
+        let path = self.path().display();
+        if is_shortage(error) || error.kind() == io::ErrorKind::ExecutableFileBusy {
+            return ProviderError::retryable(format!("{path} can't be started now: {error}"));
+        }
+        if !answer.program {
+            return failure::refusal(
+                failure::STEP_FAILED,
+                format!("{path} can't be started apart from the others: {}", answer.message),
+                "nothing was started; `freehold doctor` says what this machine can enforce",
+            );
+        }
+        match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
                 failure::refusal(
                     failure::COMMAND_NOT_FOUND,
-                    format!("{} can't be started: {error}", self.path.display()),
+                    format!("{path} can't be started: {error}"),
                     "if it is a script, check its first line; else see that it was built for this machine",
                 )
             }
-            io::ErrorKind::ExecutableFileBusy | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => {
-                ProviderError::retryable(format!("{} can't be started now: {error}", self.path.display()))
-            }
-            _ => ProviderError::rejected(
-                failure::COMMAND_NOT_FOUND,
-                format!("{} can't be started: {error}", self.path.display()),
-            ),
-        };
-        let mut command = Command::new(&self.path);
-        command
-            .args(&self.arguments)
-            .current_dir(&self.folder)
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value.reveal())))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(cannot)?)
-            .stderr(log.try_clone().map_err(cannot)?)
-            .process_group(0);
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
+            _ => ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("{path} can't be started: {error}")),
         }
-        command.spawn().map_err(cannot)
     }
 }
 
 async fn environment(
     machine: &Machine,
     context: &Context,
-    mark: &Mark<'_>,
+    marks: &Mark<'_>,
     body: &Value,
 ) -> Result<BTreeMap<String, SecretText>, ProviderError> {
     let revealed = Revealed::all(context, body).await?;
@@ -135,11 +214,11 @@ async fn environment(
         environment.insert(name.clone(), revealed.text(value)?);
     }
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), SecretText::new(value));
-    set(process::STACK, context.stack.to_string());
-    set(process::STEP, format!("{}/{}", context.operation, context.step));
-    set(process::RESOURCE, mark.resource.to_string());
-    set(process::INSTANCE, mark.instance.to_owned());
-    set(process::PLATFORM, machine.platform.to_string());
+    set(mark::STACK, context.stack.to_string());
+    set(mark::STEP, format!("{}/{}", context.operation, context.step));
+    set(mark::RESOURCE, marks.resource.to_string());
+    set(mark::INSTANCE, marks.instance.to_owned());
+    set(mark::PLATFORM, machine.platform.to_string());
     Ok(environment)
 }
 

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use crate::artifact::ArtifactHash;
 use crate::log::LogReader;
 use crate::machine::{Machine, parse_endpoint};
+use crate::mark;
+use crate::membership::end_all;
 use crate::options::LocalOptions;
-use crate::process;
 use crate::schedule::{ScheduledRun, Schedules};
 use crate::service::{Caller, Seen, Service};
 use crate::{directory, failure, route, run, verdict};
@@ -93,6 +94,11 @@ impl LocalProvider {
             Some(record) if seen.replicas.is_empty() => !restored || replicas_in(&record.desired) == 0,
             Some(_) => matches!(verdict::readiness(id, seen), Readiness::Ready | Readiness::Settling { .. }),
         })
+    }
+
+    /// What this machine can't enforce between stacks, in words for people: for plans, status and `doctor`.
+    pub fn not_enforced(&self) -> Vec<&'static str> {
+        self.machine.separation.missing()
     }
 
     /// The last runs of a scheduled job, oldest first.
@@ -217,13 +223,16 @@ impl LocalProvider {
             service.caller().stop().await?;
         }
         self.schedules.forget(stack);
-        run::end_runs(stack, Instant::now() + FORGET).await;
-        let platform = self.machine.platform;
-        let ours = |mark: &process::Marked| mark.stack == stack && mark.platform == Some(platform);
-        process::end_marked(ours, Instant::now() + FORGET).await;
-        if let Some(user) = self.machine.accounts.known(stack) {
-            let all = || process::of_user(user).unwrap_or_default();
-            process::end_all(all, Instant::now() + FORGET).await;
+        let proc = std::path::Path::new("/proc");
+        let runs = run::end_runs(&self.machine, stack, Instant::now() + FORGET).await;
+        runs.map_err(|error| failure::file("read", proc, &error))?;
+        if !end_all(|| self.machine.processes_of(stack), Instant::now() + FORGET).await.all {
+            return Err(failure::still_running("the stack"));
+        }
+        if let Some(groups) = &self.machine.separation.groups {
+            let removed = groups.remove(stack);
+            removed
+                .map_err(|error| failure::file("remove a group in", std::path::Path::new("/sys/fs/cgroup"), &error))?;
         }
         for (host, route) in self.machine.router.routes() {
             if parse_endpoint(&route.endpoint).is_some_and(|(owner, _)| owner == stack) {
@@ -261,7 +270,7 @@ impl LocalProvider {
 
     fn owned_processes(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
         let proc = std::path::Path::new("/proc");
-        let mut found = process::marked().map_err(|error| failure::file("read", proc, &error))?;
+        let mut found = self.machine.marked().map_err(|error| failure::file("read", proc, &error))?;
         found.retain(|mark| match stack {
             Some(stack) => mark.stack == stack,
             None => mark.platform == Some(self.machine.platform),
@@ -274,11 +283,14 @@ impl LocalProvider {
             })
             .collect();
         // A process may have lost its mark, but not its user.
-        for (owner, user) in self.machine.accounts.all() {
-            if stack.is_none_or(|stack| stack == owner) {
-                let processes = process::of_user(user).map_err(|error| failure::file("read", proc, &error))?;
-                let unmarked = processes.iter().filter(|id| found.iter().all(|mark| mark.id != **id));
-                owned.extend(unmarked.map(|id| self::owned(owner, "process", format!("{} (user {user})", id.pid))));
+        let users: BTreeMap<u32, StackId> =
+            self.machine.accounts.all().into_iter().map(|(stack, user)| (user, stack)).collect();
+        let theirs =
+            mark::of_users(|user| users.contains_key(&user)).map_err(|error| failure::file("read", proc, &error))?;
+        for (user, id) in theirs {
+            let Some(owner) = users.get(&user).copied() else { continue };
+            if stack.is_none_or(|stack| stack == owner) && found.iter().all(|mark| mark.id != id) {
+                owned.push(self::owned(owner, "process", format!("{} (user {user})", id.pid)));
             }
         }
         Ok(owned)

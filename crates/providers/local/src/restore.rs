@@ -12,14 +12,20 @@ use uuid::Uuid;
 
 use crate::instance::InstanceRecord;
 use crate::launch::seconds;
+use crate::machine::endpoint;
+use crate::mark::Marked;
+use crate::membership::end_all;
+use crate::process::ProcessId;
 use crate::provider::LocalProvider;
 use crate::service::ServiceRecord;
-use crate::{directory, failure, process, route};
+use crate::{directory, failure, route};
 
 /// How many services are brought back at once.
 const AT_ONCE: usize = 16;
 /// How long strays may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what no service knows of may take to end when Freehold stops.
+const UNKEPT: Duration = Duration::from_secs(1);
 /// The time for a service beside its own limit.
 const SLACK: Duration = Duration::from_secs(30);
 
@@ -64,6 +70,7 @@ impl LocalProvider {
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
             resources.into_iter().partition(|restored| restored.resource.kind == ResourceType::LocalService);
+        self.listen_first(&services).await;
         let mut outcomes: Vec<RestoreOutcome> =
             others.into_iter().map(|restored| self.restore_other(restored, &secrets)).collect();
         let services = services.into_iter().map(|restored| self.restore_service(restored, &secrets));
@@ -81,29 +88,83 @@ impl LocalProvider {
         let remembered: BTreeSet<(StackId, &str)> =
             resources.iter().map(|restored| (restored.stack, restored.resource.id.0.as_str())).collect();
         let (platform, opened) = (self.machine.platform, self.machine.opened);
-        let stray = |mark: &process::Marked| {
-            let Some(resource) = mark.resource.as_deref().filter(|resource| resource.starts_with("service.")) else {
-                return false;
-            };
+        let stray = |mark: &Marked| {
+            let Some(resource) = mark.of().filter(|resource| resource.starts_with("service.")) else { return false };
             let id = ResourceId(resource.to_owned());
             let records = self.machine.directory.instances(mark.stack, id.name());
-            // A record that can't be read is as good as none.
+            // A torn record is as good as none; one that can't be read now is one.
             let has_record = mark.instance.as_ref().is_some_and(|instance| {
-                let record = directory::read_json::<InstanceRecord>(&records.join(format!("{instance}.json")));
-                matches!(record, Ok(Some(_)))
+                let record = records.join(format!("{}.json", directory::component(instance)));
+                match directory::read_json::<InstanceRecord>(&record) {
+                    Ok(record) => record.is_some(),
+                    Err(error) => !directory::is_torn(&error),
+                }
             });
             mark.platform == Some(platform)
                 && mark.id.start <= opened
                 && !(has_record && remembered.contains(&(mark.stack, resource)))
         };
+        let machine = &self.machine;
         let proc = std::path::Path::new("/proc");
-        let strays = process::marked().map_err(|error| failure::file("read", proc, &error))?;
+        let strays = machine.marked().map_err(|error| failure::file("read", proc, &error))?;
         for mark in strays.iter().filter(|mark| stray(mark)) {
             tracing::warn!(stack = %mark.stack, resource = ?mark.resource, pid = mark.id.pid, "a stray process is ended");
         }
-        process::end_marked(stray, Instant::now() + PATIENCE).await;
+        let strays = || Ok(machine.marked()?.into_iter().filter(stray).map(|mark| mark.id).collect());
+        if !end_all(strays, Instant::now() + PATIENCE).await.all {
+            return Err(failure::still_running("a former Freehold"));
+        }
+        self.end_unkept().await?;
         self.machine.set_strays_ended();
         Ok(())
+    }
+
+    /// Ends all processes of tenants' users that belong to no instance with a record and to no run: what survived a stop, whatever it
+    /// did to its marks, must not be there when ports and addresses are given out.
+    async fn end_unkept(&self) -> Result<(), ProviderError> {
+        let kept = self.kept().map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
+        let unkept = || self.machine.unkept(|id| kept.contains(id) || id.start > self.machine.opened);
+        if end_all(unkept, Instant::now() + PATIENCE).await.all {
+            return Ok(());
+        }
+        Err(failure::still_running("a former Freehold"))
+    }
+
+    /// The processes of all instances that have a record.
+    fn kept(&self) -> std::io::Result<BTreeSet<ProcessId>> {
+        let mut kept = BTreeSet::new();
+        for folder in directory::entries(&self.machine.directory.stacks())? {
+            let stack = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(StackId);
+            let Some(stack) = stack else { continue };
+            for service in directory::entries(&folder.join("services"))? {
+                for path in directory::entries(&service.join("instances"))? {
+                    match directory::read_json::<InstanceRecord>(&path) {
+                        Ok(Some(record)) => {
+                            kept.extend(record.members(&self.machine, stack).find()?);
+                            kept.insert(record.process);
+                        }
+                        Ok(None) => {}
+                        Err(error) if directory::is_torn(&error) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Takes the addresses at which services reach each other, before anybody else is started who could.
+    async fn listen_first(&self, services: &[Restored]) {
+        for restored in services.iter().filter(|restored| restored.object.is_some()) {
+            let address = restored.resource.body.get("endpoint").and_then(Value::as_text);
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                let key = endpoint(restored.stack, &restored.resource.id.0);
+                if let Err(error) = self.machine.router.listen(&key, address).await {
+                    // The service's own start says so.
+                    tracing::warn!(%address, %error, "an address can't be had yet");
+                }
+            }
+        }
     }
 
     fn restore_other(&self, restored: Restored, secrets: &Arc<dyn Secrets>) -> RestoreOutcome {
@@ -150,6 +211,11 @@ impl LocalProvider {
             if let Err(error) = result {
                 tracing::warn!(%error, "a service could not be stopped");
             }
+        }
+        // Whatever a tenant has left behind would go on while nobody looks.
+        let unkept = || self.machine.unkept(|_id| false);
+        if !end_all(unkept, Instant::now() + UNKEPT).await.all {
+            tracing::warn!("it is not certain that all processes of the stacks have ended");
         }
     }
 

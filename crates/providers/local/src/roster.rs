@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use freehold_router::{EndpointKey, Router, Upstream};
+use freehold_router::{Connect, EndpointKey, Router, Upstream};
 
 /// The instances of one service.
 pub(crate) struct Roster {
@@ -21,12 +21,12 @@ struct Inner {
     serving: u64,
     /// By slot.
     members: BTreeMap<u64, Member>,
-    told: Vec<SocketAddr>,
+    told: Vec<Upstream>,
 }
 
 struct Member {
     generation: u64,
-    address: SocketAddr,
+    upstream: Upstream,
     ready: bool,
 }
 
@@ -44,9 +44,9 @@ impl Roster {
     }
 
     /// An instance is ready, or isn't any more.
-    pub(crate) fn set(&self, slot: u64, generation: u64, address: SocketAddr, ready: bool) {
+    pub(crate) fn set(&self, slot: u64, generation: u64, address: SocketAddr, connect: Arc<dyn Connect>, ready: bool) {
         let mut inner = self.inner();
-        inner.members.insert(slot, Member { generation, address, ready });
+        inner.members.insert(slot, Member { generation, upstream: Upstream { address, connect }, ready });
         self.tell(&mut inner);
     }
 
@@ -74,16 +74,20 @@ impl Roster {
 
     fn tell(&self, inner: &mut Inner) {
         let serving = || inner.members.values().filter(|member| member.generation == inner.serving);
-        let mut addresses: Vec<SocketAddr> =
-            serving().filter(|member| member.ready).map(|member| member.address).collect();
-        if addresses.is_empty() {
+        let mut upstreams: Vec<Upstream> =
+            serving().filter(|member| member.ready).map(|member| member.upstream.clone()).collect();
+        if upstreams.is_empty() {
             // Its own answer says more than one of ours that nobody is ready.
-            addresses = serving().map(|member| member.address).collect();
+            upstreams = serving().map(|member| member.upstream.clone()).collect();
         }
-        if addresses != inner.told {
-            let upstreams = addresses.iter().map(|address| Upstream::direct(*address)).collect();
-            self.router.set_upstreams(&self.endpoint, upstreams);
-            inner.told = addresses;
+        let same = upstreams.len() == inner.told.len()
+            && upstreams
+                .iter()
+                .zip(&inner.told)
+                .all(|(new, old)| new.address == old.address && Arc::ptr_eq(&new.connect, &old.connect));
+        if !same {
+            self.router.set_upstreams(&self.endpoint, upstreams.clone());
+            inner.told = upstreams;
         }
     }
 }

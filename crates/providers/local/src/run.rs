@@ -31,8 +31,11 @@ use crate::failure;
 use crate::launch::seconds;
 use crate::log::{Log, prune};
 use crate::machine::Machine;
-use crate::process::{self, end_marked, marked};
-use crate::program::{Mark, Program};
+use crate::mark::{self, Marked, SUPERVISOR};
+use crate::membership::{Members, end_all};
+use crate::process::ProcessId;
+use crate::program::{Holding, Mark, Program};
+use crate::shortage::is_shortage;
 use crate::supervise::{Assignment, End, LOCK, Outcome, STARTED, STATUS, Started};
 use crate::verdict::{self, SHOWN_LINES};
 
@@ -42,9 +45,6 @@ const LONGEST_LOOK: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 3;
 /// The part of the time that is left before a deadline in which to answer.
 const SLACK: Duration = Duration::from_millis(200);
-
-/// What a run is called in marks: a supervisor has this in front of the job's name.
-const SUPERVISOR: &str = "supervisor.";
 
 /// One run: where it is written down, and what is to be run.
 pub(crate) struct RunOnce<'a> {
@@ -165,20 +165,16 @@ impl RunOnce<'_> {
     async fn start(&self) -> Result<Child, ProviderError> {
         let instance = Uuid::new_v4().simple().to_string();
         let mark = Mark { resource: self.id, instance: &instance };
-        let program = Program::prepare(self.machine, self.context, &mark, self.body, None).await?;
+        let program = Program::prepare(self.machine, self.context, &mark, self.body, None, Holding::Starter).await?;
         let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
         let limits = &self.machine.log_limits;
         if let Err(error) = prune(&logs, limits.ended, |_| false) {
             tracing::warn!(folder = %logs.display(), %error, "old logs could not be removed");
         }
-        let environment = program.environment.iter();
         let assignment = Assignment {
             instance: instance.clone(),
-            program: program.path.clone(),
-            arguments: program.arguments.clone(),
-            folder: program.folder.clone(),
-            environment: environment.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
-            user: program.user,
+            order: program.order,
+            group: self.machine.group(self.context.stack, &instance),
             timeout_seconds: seconds(self.body, "timeout_seconds", 600).as_secs(),
             log: Log::begin(&logs, &self.name).path().to_owned(),
             log_size: limits.size,
@@ -202,12 +198,12 @@ impl RunOnce<'_> {
             .args(["internal", "supervise", "--directory"])
             .arg(&self.folder)
             .env_clear()
-            .env(process::STACK, context.stack.to_string())
-            .env(process::STEP, format!("{}/{}", context.operation, context.step))
-            .env(process::RESOURCE, format!("{SUPERVISOR}{}", self.id))
+            .env(mark::STACK, context.stack.to_string())
+            .env(mark::STEP, format!("{}/{}", context.operation, context.step))
+            .env(mark::RESOURCE, format!("{SUPERVISOR}{}", self.id))
             // Not the job's instance: what ends the job's processes by their mark must not end the one who tells of it.
-            .env(process::INSTANCE, format!("{SUPERVISOR}{instance}"))
-            .env(process::PLATFORM, self.machine.platform.to_string())
+            .env(mark::INSTANCE, format!("{SUPERVISOR}{instance}"))
+            .env(mark::PLATFORM, self.machine.platform.to_string())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -222,14 +218,20 @@ impl RunOnce<'_> {
     /// Waits until the processes of a job whose supervisor was killed have ended, and ends them when their time is over. Says whether
     /// none is left now.
     async fn wait_for_orphans(&self, started: &Started) -> Result<bool, ProviderError> {
-        let ours = |mark: &process::Marked| mark.instance.as_deref() == Some(started.instance.as_str());
-        let found = marked().map_err(|error| self.unreadable(&error))?;
-        if !found.iter().any(ours) {
-            return Ok(true);
+        let members = Members {
+            instance: started.instance.clone(),
+            user: self.machine.accounts.known(self.context.stack),
+            ancestor: None,
+            group: self.machine.group(self.context.stack, &started.instance),
+        };
+        match members.find() {
+            Ok(left) if left.is_empty() => return Ok(true),
+            Err(error) if !is_shortage(&error) => return Err(self.unreadable(&error)),
+            Ok(_) | Err(_) => {}
         }
         let age = chrono::Utc::now().timestamp_millis().saturating_sub(started.at);
         if u64::try_from(age).unwrap_or_default() / 1000 >= started.timeout_seconds {
-            end_marked(ours, Instant::now() + Duration::from_secs(10)).await;
+            end_all(|| members.find(), Instant::now() + Duration::from_secs(10)).await;
         } else {
             self.wait(None, LONGEST_LOOK).await?;
         }
@@ -274,22 +276,50 @@ fn is_supervised(folder: &Path) -> io::Result<bool> {
 }
 
 /// Ends the runs of a stack that are going on: their supervisors end the jobs, and write down that they did.
-pub(crate) async fn end_runs(stack: StackId, limit: Instant) {
-    end_supervised(stack, |resource| resource.starts_with(SUPERVISOR), limit).await;
+///
+/// # Errors
+/// It can't be told which are going on.
+pub(crate) async fn end_runs(machine: &Machine, stack: StackId, limit: Instant) -> io::Result<()> {
+    end_supervised(machine, stack, |resource| resource.starts_with(SUPERVISOR), limit).await
 }
 
 /// Ends the run of one job or schedule.
-pub(crate) async fn end_runs_of(stack: StackId, id: &ResourceId, limit: Instant) {
+///
+/// # Errors
+/// As [`end_runs`].
+pub(crate) async fn end_runs_of(machine: &Machine, stack: StackId, id: &ResourceId, limit: Instant) -> io::Result<()> {
     let name = format!("{SUPERVISOR}{id}");
-    end_supervised(stack, |resource| resource == name, limit).await;
+    end_supervised(machine, stack, |resource| resource == name, limit).await
 }
 
-async fn end_supervised(stack: StackId, which: impl Fn(&str) -> bool, limit: Instant) {
-    let supervisor = |mark: &process::Marked| mark.stack == stack && mark.resource.as_deref().is_some_and(&which);
-    for mark in marked().unwrap_or_default().iter().filter(|mark| supervisor(mark)) {
-        mark.id.signal(Signal::TERM);
-    }
-    while Instant::now() < limit && marked().unwrap_or_default().iter().any(supervisor) {
+async fn end_supervised(
+    machine: &Machine,
+    stack: StackId,
+    which: impl Fn(&str) -> bool,
+    limit: Instant,
+) -> io::Result<()> {
+    let supervisor = |mark: &Marked| mark.stack == stack && mark.resource.as_deref().is_some_and(&which);
+    let mut told: Vec<ProcessId> = Vec::new();
+    loop {
+        match machine.marked() {
+            Ok(found) => {
+                let left: Vec<ProcessId> =
+                    found.into_iter().filter(|mark| supervisor(mark)).map(|mark| mark.id).collect();
+                if left.is_empty() {
+                    return Ok(());
+                }
+                for process in left {
+                    if !told.contains(&process) && process.signal(Signal::TERM).is_ok() {
+                        told.push(process);
+                    }
+                }
+            }
+            Err(error) if is_shortage(&error) && Instant::now() < limit => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= limit {
+            return Ok(());
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -205,7 +205,9 @@ impl Schedules {
         }
         self.tasks().remove(&(context.stack, lookup.id.clone()));
         // A run that is going on is ended: its supervisor ends the job.
-        crate::run::end_runs_of(context.stack, &lookup.id, Instant::now() + Duration::from_secs(15)).await;
+        let limit = Instant::now() + Duration::from_secs(15);
+        let ended = crate::run::end_runs_of(&self.machine, context.stack, &lookup.id, limit).await;
+        ended.map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
         let runs = self.machine.directory.runs(context.stack, &lookup.id.0);
         for path in [runs, self.path(context.stack, &lookup.id)] {
             directory::remove(&path).map_err(|error| failure::file("remove", &path, &error))?;

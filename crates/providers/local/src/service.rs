@@ -18,11 +18,13 @@
 mod recovery;
 pub(crate) mod settling;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
+use freehold_router::RouterError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -31,9 +33,11 @@ use uuid::Uuid;
 
 use crate::directory::{self, Durability};
 use crate::failure;
+use crate::instance::InstanceRecord;
 use crate::launch::Launch;
 use crate::machine::{Machine, endpoint};
-use crate::process;
+use crate::mark::Marked;
+use crate::membership::end_all;
 use crate::roster::Roster;
 use crate::slot::{Duty, Phase, Slot, Status, Stop};
 use crate::verdict;
@@ -309,7 +313,17 @@ impl Keeper {
             self.machine.router.stop_listening(self.roster.endpoint());
             return Ok(());
         };
-        let listening = self.machine.router.listen(self.roster.endpoint(), address).await;
+        let (router, endpoint) = (&self.machine.router, self.roster.endpoint());
+        let mut listening = router.listen(endpoint, address).await;
+        if let Err(RouterError::PortTaken { .. }) = listening {
+            // Addresses of services are claimed in the store: a tenant's process has no business there.
+            let there = |other: SocketAddr| {
+                other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified())
+            };
+            if self.machine.evict(there).await.unwrap_or(false) {
+                listening = router.listen(endpoint, address).await;
+            }
+        }
         listening.map_err(|error| {
             failure::refusal(
                 failure::PORT_TAKEN,
@@ -334,23 +348,25 @@ impl Keeper {
         self.slots = keep;
         let added = self.begin(launch, self.generation, &missing);
         let looked = tokio::join!(verdict::await_ready(&self.slots, deadline), verdict::await_ready(&added, deadline));
-        match looked.0.and(looked.1) {
+        let ready = match looked.0.and(looked.1) {
+            // A version that can't be recorded doesn't count: what was started for it goes.
+            Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
+            Err(trouble) => {
+                let still = Some("the replicas that were there go on");
+                Err(verdict::refusal(&launch.context.key, &self.id, trouble, still))
+            }
+        };
+        match ready {
             Ok(looks) => {
-                self.commit(launch, desired).await?;
                 self.slots.extend(added);
                 self.retire(surplus, launch.body.drain, launch.body.stop_timeout);
                 Ok(looks)
             }
-            Err(trouble) => {
+            Err(error) => {
                 stop(added, Duration::ZERO, launch.body.stop_timeout).await;
                 self.slots.append(&mut surplus);
                 self.slots.sort_by_key(|slot| slot.number);
-                Err(verdict::refusal(
-                    &launch.context.key,
-                    &self.id,
-                    trouble,
-                    Some("the replicas that were there go on"),
-                ))
+                Err(error)
             }
         }
     }
@@ -499,16 +515,39 @@ impl Keeper {
         self.recover(&context).await?;
         self.machine.router.remove_endpoint(self.roster.endpoint());
         self.stop_all(LAST_DRAIN, Some(context.deadline)).await;
-        let (stack, id, platform) = (self.stack, &self.id.0, self.machine.platform);
-        let ours = |mark: &process::Marked| {
-            mark.stack == stack && mark.resource.as_ref() == Some(id) && mark.platform == Some(platform)
-        };
-        process::end_marked(ours, Instant::now()).await;
+        let (stack, id, machine) = (self.stack, &self.id.0, &self.machine);
+        let ours = |mark: &Marked| mark.stack == stack && mark.is_of(id) && mark.platform == Some(machine.platform);
+        let left = || Ok(machine.marked()?.into_iter().filter(ours).map(|mark| mark.id).collect());
+        if !end_all(left, Instant::now()).await.all || !self.are_all_ended().await {
+            return Err(failure::still_running(id));
+        }
         let folder = self.machine.directory.service(self.stack, self.id.name());
         directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;
         self.record = None;
         self.launch = None;
         Ok(Performed::default())
+    }
+}
+
+impl Keeper {
+    /// Ends what is left of instances whose end is not certain: their records are still there.
+    async fn are_all_ended(&self) -> bool {
+        let folder = self.machine.directory.instances(self.stack, self.id.name());
+        let Ok(records) = directory::entries(&folder) else { return false };
+        for path in records {
+            if let Ok(Some(record)) = directory::read_json::<InstanceRecord>(&path) {
+                let members = record.members(&self.machine, self.stack);
+                let found = || {
+                    let mut found = members.find()?;
+                    found.extend(record.process.is_alive()?.then(|| record.process.clone()));
+                    Ok(found)
+                };
+                if !end_all(found, Instant::now()).await.all {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 

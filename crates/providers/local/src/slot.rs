@@ -15,16 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_router::Connect;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::health::{Sign, get};
+use crate::health::{Place, Seen, Sign, get};
 use crate::instance::Instance;
 use crate::launch::Launch;
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::process::Exit;
+use crate::proof::Proof;
 use crate::roster::Roster;
 
 /// How many exits in a row make a crash loop.
@@ -159,6 +161,17 @@ impl Keeper {
                 None => Instance::start(&self.duty.machine, &self.duty.launch, self.duty.number).await,
             };
             let trouble = match started {
+                Err(ProviderError::Retryable { message, .. }) => {
+                    // We lack something; the program is not to blame.
+                    tracing::warn!(service = %self.duty.launch.resource.identity, message, "a replica can't be started now");
+                    self.report.send_modify(|status| {
+                        status.trouble = Some(Trouble::NotStarted(ProviderError::retryable(message)))
+                    });
+                    tokio::select! {
+                        _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),
+                        () = tokio::time::sleep(LONGEST_LOOK) => continue,
+                    }
+                }
                 Err(error) => Trouble::NotStarted(error),
                 Ok(mut instance) => match self.tend(&mut instance, began).await {
                     End::Ordered(stop) => return self.stop(instance, stop).await,
@@ -193,8 +206,9 @@ impl Keeper {
     /// Watches over a running instance until its end, or an order.
     async fn tend(&mut self, instance: &mut Instance, began: Instant) -> End {
         let Self { duty, report, orders } = self;
-        let (address, log) = (instance.address(), instance.log.clone());
-        let care = Care { duty, report, address };
+        let (address, log, proof) = (instance.address(), instance.log.clone(), Arc::clone(&instance.proof));
+        let place = address.map(|address| Place { address, connect: Arc::clone(&proof) as Arc<dyn Connect> });
+        let care = Care { duty, report, place, proof };
         let mut ready = false;
         let caring = async {
             match care.until_ready().await {
@@ -283,40 +297,47 @@ async fn ordered(orders: &mut watch::Receiver<Option<Stop>>) -> Stop {
 struct Care<'a> {
     duty: &'a Duty,
     report: &'a watch::Sender<Status>,
-    address: Option<std::net::SocketAddr>,
+    place: Option<Place>,
+    proof: Arc<Proof>,
 }
 
 impl Care<'_> {
     fn set_ready(&self, ready: bool) {
-        if let Some(address) = self.address {
-            self.duty.roster.set(self.duty.serial, self.duty.generation, address, ready);
+        if let Some(place) = &self.place {
+            let connect = Arc::clone(&place.connect);
+            self.duty.roster.set(self.duty.serial, self.duty.generation, place.address, connect, ready);
         }
     }
 
     /// Looks until the instance is ready. Fails with what was seen last if that takes too long.
     async fn until_ready(&self) -> Result<(), String> {
         let body = &self.duty.launch.body;
-        let sign = match (self.address, &body.ready) {
-            (Some(address), Some(path)) => Sign::Answers(address, path.clone()),
-            (Some(address), None) => Sign::Accepts(address),
+        let sign = match (&self.place, &body.ready) {
+            (Some(place), Some(path)) => Sign::Answers(place.clone(), path.clone()),
+            (Some(place), None) => Sign::Accepts(place.clone()),
             (None, _) => Sign::Lives(ALIVE),
         };
-        let mut seen = "it did not answer".to_owned();
+        let mut seen = Seen::Bad("it did not answer".to_owned());
         let mut looks = 0;
-        let looking = async {
-            let mut pause = FIRST_LOOK;
-            loop {
-                looks += 1;
-                match sign.look().await {
-                    Ok(()) => return,
-                    Err(other) => seen = other,
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 3 / 2).min(LONGEST_LOOK);
+        let mut pause = FIRST_LOOK;
+        let mut limit = Instant::now() + body.start_timeout;
+        loop {
+            looks += 1;
+            let began = Instant::now();
+            match tokio::time::timeout_at(limit, sign.look()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(other)) => seen = other,
+                Err(_elapsed) => return Err(self.last_seen(seen).await),
             }
-        };
-        if tokio::time::timeout(body.start_timeout, looking).await.is_err() {
-            return Err(seen);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(LONGEST_LOOK);
+            if let Seen::Nothing(_) = seen {
+                // Its time does not run while we can't look.
+                limit += began.elapsed();
+            }
+            if Instant::now() >= limit {
+                return Err(self.last_seen(seen).await);
+            }
         }
         self.set_ready(true);
         self.report.send_modify(|status| {
@@ -327,22 +348,34 @@ impl Care<'_> {
         Ok(())
     }
 
+    /// What was seen last, in words; if nothing listens on its port, then also where it does listen.
+    async fn last_seen(&self, seen: Seen) -> String {
+        let Seen::NotListening(words) = seen else { return seen.words() };
+        let proof = Arc::clone(&self.proof);
+        let elsewhere = tokio::task::spawn_blocking(move || proof.elsewhere()).await.ok().flatten();
+        match elsewhere {
+            Some(elsewhere) => format!("{words}; {elsewhere}"),
+            None => words,
+        }
+    }
+
     /// Looks again and again; returns what was seen once it isn't worth keeping.
     async fn while_live(&self) -> String {
         let body = &self.duty.launch.body;
-        let Some(address) = self.address else { return std::future::pending().await };
+        let Some(place) = &self.place else { return std::future::pending().await };
         let (mut dead, mut unready) = (0, 0);
         loop {
             tokio::time::sleep(if dead + unready == 0 { LOOK } else { LOOK_AGAIN }).await;
             if let Some(path) = &body.live {
-                match get(address, path).await {
+                match get(place, path).await {
                     Ok(()) => dead = 0,
-                    Err(seen) if dead + 1 >= DEAD => return seen,
+                    Err(Seen::Nothing(_)) => {}
+                    Err(seen) if dead + 1 >= DEAD => return seen.words(),
                     Err(_) => dead += 1,
                 }
             }
             if let Some(path) = &body.ready {
-                match get(address, path).await {
+                match get(place, path).await {
                     Ok(()) => {
                         unready = 0;
                         self.set_ready(true);
@@ -351,12 +384,13 @@ impl Care<'_> {
                             std::mem::replace(&mut status.phase, Phase::Ready) != Phase::Ready
                         });
                     }
+                    Err(Seen::Nothing(_)) => {}
                     Err(_) if unready + 1 < UNREADY => unready += 1,
                     Err(seen) => {
                         unready = UNREADY;
                         self.set_ready(false);
                         self.report.send_modify(|status| {
-                            status.phase = Phase::Unready(seen);
+                            status.phase = Phase::Unready(seen.words());
                             status.ready_since = None;
                         });
                     }

@@ -16,7 +16,6 @@
 //!
 //! The job's environment contains secrets and comes through the pipe only: it is in no argument and in no file.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,17 +23,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use freehold_graph::SecretText;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{WaitOptions, set_child_subreaper, waitpid};
 use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::cgroup::Group;
 use crate::directory::{self, Durability};
+use crate::launcher::Order;
 use crate::log::{Log, LogLimits};
-use crate::process::{Exit, Process};
+use crate::membership::{Members, descendants};
+use crate::process::{self, Exit, Process, ProcessId};
 use crate::program::Program;
 
 /// How long a job may take to end after SIGTERM.
@@ -50,11 +52,9 @@ pub(crate) const STATUS: &str = "status.json";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) instance: String,
-    pub(crate) program: PathBuf,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) folder: PathBuf,
-    pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) user: Option<u32>,
+    pub(crate) order: Order,
+    /// The control group of the run, if it has one.
+    pub(crate) group: Option<Group>,
     pub(crate) timeout_seconds: u64,
     pub(crate) log: PathBuf,
     pub(crate) log_size: u64,
@@ -65,13 +65,6 @@ impl Assignment {
     /// As it goes through the pipe.
     pub(crate) fn to_bytes(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
         serde_json::to_vec(self).map(Zeroizing::new)
-    }
-}
-
-impl Drop for Assignment {
-    fn drop(&mut self) {
-        use zeroize::Zeroize;
-        self.environment.values_mut().for_each(Zeroize::zeroize);
     }
 }
 
@@ -145,22 +138,29 @@ async fn supervise(run: &Path) -> io::Result<bool> {
     io::stdin().lock().read_to_end(&mut bytes)?;
     let Ok(assignment) = serde_json::from_slice::<Assignment>(&bytes) else { return Ok(false) };
     drop(bytes);
+    // What the job leaves behind becomes ours, so that it can be ended with it.
+    set_child_subreaper(Some(rustix::process::getpid()))?;
+    let members = Members {
+        instance: assignment.instance.clone(),
+        user: assignment.order.user,
+        ancestor: ProcessId::of(rustix::process::getpid().as_raw_pid())?,
+        group: assignment.group.clone(),
+    };
     let log = Log::at(assignment.log.clone());
     let limits = LogLimits { size: assignment.log_size, rotated: assignment.log_rotated, ..LogLimits::default() };
     let began = Instant::now();
     if !note_start(run, &assignment)? {
         return Ok(false);
     }
-    let end = match start(&assignment, &log) {
+    let log_path = assignment.log.clone();
+    let timeout = Duration::from_secs(assignment.timeout_seconds);
+    let end = match start(assignment, &log).await {
         Err(message) => End::NotStarted(message),
-        Ok(child) => {
-            let timeout = Duration::from_secs(assignment.timeout_seconds);
-            attend(child, &assignment.instance, timeout, &log, &limits, &mut ended).await?
-        }
+        Ok(child) => attend(child, &members, timeout, &log, &limits, &mut ended).await?,
     };
     log.event(&end.words());
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let outcome = Outcome { end, milliseconds, log: assignment.log.clone() };
+    let outcome = Outcome { end, milliseconds, log: log_path };
     directory::write_json(&run.join(STATUS), &outcome, Durability::Power)?;
     drop(lock);
     Ok(true)
@@ -188,33 +188,29 @@ fn note_start(run: &Path, assignment: &Assignment) -> io::Result<bool> {
     Ok(true)
 }
 
-fn start(assignment: &Assignment, log: &Log) -> Result<Child, String> {
+async fn start(assignment: Assignment, log: &Log) -> Result<Child, String> {
     let file = log.open().map_err(|error| format!("its log can't be written: {error}"))?;
-    let secrets = assignment.environment.iter();
-    let program = Program {
-        path: assignment.program.clone(),
-        arguments: assignment.arguments.clone(),
-        folder: assignment.folder.clone(),
-        environment: secrets.map(|(name, value)| (name.clone(), SecretText::new(value.clone()))).collect(),
-        user: assignment.user,
-    };
-    program.start(&file).map_err(|error| error.to_string())
+    let own = std::env::current_exe().map_err(|error| format!("this program is not found any more: {error}"))?;
+    let program = Program { order: assignment.order };
+    program.start(&own, &file).await.map_err(|error| error.to_string())
 }
 
 /// Waits for the job's end, or brings it about.
 async fn attend(
     child: Child,
-    instance: &str,
+    members: &Members,
     timeout: Duration,
     log: &Log,
     limits: &LogLimits,
     ended: &mut tokio::signal::unix::Signal,
 ) -> io::Result<End> {
     let mut process = Process::child(child)?;
+    let main = process.id.pid;
     let tidying = async {
         loop {
             tokio::time::sleep(LOG_LOOK).await;
             let _ = log.rotate(limits);
+            let _ = reap_orphans(main);
         }
     };
     let end = tokio::select! {
@@ -228,6 +224,19 @@ async fn attend(
         () = tidying => End::Cancelled,
     };
     // What it started and left behind ends with it.
-    process.end(instance, PATIENCE).await;
+    process.end(members, PATIENCE).await;
+    if let Some(group) = &members.group {
+        group.remove();
+    }
     Ok(end)
+}
+
+/// Takes note of the end of what the job had left behind, which would stay in the kernel's table otherwise.
+fn reap_orphans(main: i32) -> io::Result<()> {
+    for pid in descendants(rustix::process::getpid().as_raw_pid())? {
+        if pid != main && process::stat(pid)?.is_some_and(|stat| stat.dead) {
+            let _ = waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::NOHANG);
+        }
+    }
+    Ok(())
 }

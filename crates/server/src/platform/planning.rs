@@ -289,7 +289,12 @@ impl Platform {
 impl TargetRuntime {
     /// What a stack consists of on this target.
     pub(crate) fn expand(&self, app: &App, request: &Request) -> Answer<Graph> {
-        expand::expand(app, request, &self.target).map_err(|errors| {
+        let expanded = expand::expand(app, request, &self.target).map(|mut graph| {
+            let missing = self.local.iter().flat_map(|local| local.provider.not_enforced());
+            graph.not_enforced.extend(missing.map(str::to_owned));
+            graph
+        });
+        expanded.map_err(|errors| {
             let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let has = |kind: fn(&ExpandError) -> bool| errors.iter().any(kind);
             if has(|error| matches!(error, ExpandError::NoDatabaseAddress { .. })) {

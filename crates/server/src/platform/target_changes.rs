@@ -183,8 +183,9 @@ impl Platform {
     /// All that there is to say about a target itself: its cluster, its database server, its machine.
     pub(super) async fn look_at(&self, runtime: &TargetRuntime) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if runtime.local.is_some() {
+        if let Some(local) = &runtime.local {
             findings.extend(self.room());
+            findings.push(isolation(&local.provider.not_enforced()));
         }
         if let (Some(provider), Target::Kubernetes(facts)) = (&runtime.kubernetes, &runtime.target) {
             match provider.cluster().await {
@@ -258,4 +259,15 @@ fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> wire::Target {
         stacks: stacks.get(target.name()).copied().unwrap_or_default(),
         facts: facts.unwrap_or(Json::Null),
     }
+}
+
+/// How far the stacks of this machine are kept apart.
+fn isolation(missing: &[&str]) -> Finding {
+    let (level, message, help) = if missing.is_empty() {
+        ("ok", "stacks are kept apart: users, files, processes, ports".to_owned(), None)
+    } else {
+        let help = "run Freehold as root, on a kernel with control groups and mount namespaces, if its tenants don't trust each other";
+        ("warning", format!("not enforced here: {}", missing.join("; ")), Some(help.to_owned()))
+    };
+    Finding { level: level.to_owned(), subject: "isolation".to_owned(), message, help }
 }

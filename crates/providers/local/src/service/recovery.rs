@@ -12,8 +12,14 @@ use crate::directory;
 use crate::failure;
 use crate::instance::{Instance, InstanceRecord};
 use crate::launch::Launch;
-use crate::process;
+use crate::mark::Marked;
+use crate::membership::end_all;
+use crate::shortage::is_shortage;
 use crate::slot::Slot;
+
+/// How long is waited for what we lack ourselves before an instance counts as one that can't be taken over, and how often is tried.
+const SHORTAGE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Keeper {
     /// Takes over what a former Freehold left: instances of the version that counts are adopted, all others ended.
@@ -29,30 +35,39 @@ impl Keeper {
         }
         let folder = self.machine.directory.instances(self.stack, self.id.name());
         for path in directory::entries(&folder).map_err(|error| failure::file("read", &folder, &error))? {
-            if let Err(error) = self.recover_instance(&path).await {
-                tracing::warn!(record = %path.display(), %error, "an instance could not be taken over");
+            let until = Instant::now() + SHORTAGE;
+            while let Err(error) = self.recover_instance(&path).await {
+                if !is_shortage(&error) || Instant::now() >= until {
+                    tracing::warn!(record = %path.display(), %error, "an instance could not be taken over");
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
             }
         }
         if !self.machine.are_strays_ended() {
-            let known: Vec<String> = self.known_instances(&folder);
+            let known = self.known_instances(&folder)?;
             let (stack, id, platform) = (self.stack, &self.id.0, self.machine.platform);
             let opened = self.machine.opened;
-            let stray = |mark: &process::Marked| {
+            let stray = |mark: &Marked| {
                 mark.stack == stack
                     && mark.platform == Some(platform)
                     && mark.id.start <= opened
-                    && mark.resource.as_ref() == Some(id)
+                    && mark.is_of(id)
                     && !mark.instance.as_ref().is_some_and(|instance| known.contains(instance))
             };
-            process::end_marked(stray, Instant::now() + self.patience()).await;
+            let machine = &self.machine;
+            let strays = || Ok(machine.marked()?.into_iter().filter(stray).map(|mark| mark.id).collect());
+            if !end_all(strays, Instant::now() + self.patience()).await.all {
+                return Err(failure::still_running(id));
+            }
         }
         self.recovered = true;
         Ok(())
     }
 
-    fn known_instances(&self, folder: &Path) -> Vec<String> {
-        let names = directory::entries(folder).unwrap_or_default();
-        names.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    fn known_instances(&self, folder: &Path) -> Result<Vec<String>, ProviderError> {
+        let names = directory::entries(folder).map_err(|error| failure::file("read", folder, &error))?;
+        Ok(names.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
     }
 
     fn patience(&self) -> Duration {
@@ -71,8 +86,16 @@ impl Keeper {
         };
         let number = record.slot;
         let fingerprint = record.fingerprint.clone();
-        let Some(instance) = Instance::adopt(&self.machine, path.to_owned(), record)? else {
-            return directory::remove(path);
+        let members = record.members(&self.machine, self.stack);
+        let Some(instance) = Instance::adopt(&self.machine, self.stack, path.to_owned(), record)? else {
+            // It has ended meanwhile; what it had started is no use without it.
+            if end_all(|| members.find(), Instant::now() + self.patience()).await.all {
+                if let Some(group) = &members.group {
+                    group.remove();
+                }
+                directory::remove(path)?;
+            }
+            return Ok(());
         };
         let launch = self.launch.clone().filter(|launch| {
             launch.fingerprint == fingerprint

@@ -11,5 +11,6 @@ mod restart;
 mod schedule;
 mod service;
 mod settling;
+mod tenants;
 mod update;
 mod world;

@@ -47,6 +47,17 @@ class Handler(BaseHTTPRequestHandler):
                 os.setsid()
                 os.execvp("sleep", ["sleep", "600"])
             self.reply(200, "forked")
+        elif self.path == "/escape":
+            # A daemon as daemons are: two forks, a session, a title and an environment of its own.
+            if os.fork() == 0:
+                os.setsid()
+                pid = os.fork()
+                if pid == 0:
+                    os.execve("/bin/sleep", ["kworker/0:1", "600"], {})
+                with open(os.path.join(os.environ["HOME"], "escaped"), "w") as file:
+                    file.write(str(pid))
+                os._exit(0)
+            self.reply(200, "escaped")
         elif self.path == "/slow":
             time.sleep(0.5)
             self.reply(200, "slow")
@@ -69,5 +80,14 @@ else:
 if MODE == "worker":
     while True:
         time.sleep(1)
+if MODE == "late":
+    with open(os.path.join(os.environ["HOME"], "port"), "w") as file:
+        file.write(os.environ["PORT"])
+    while not os.path.exists(os.path.join(os.environ["HOME"], "go")):
+        time.sleep(0.02)
+if MODE == "six":
+    class Six(ThreadingHTTPServer):
+        address_family = __import__("socket").AF_INET6
+    Six(("::1", int(os.environ["PORT"])), Handler).serve_forever()
 print("listening on", os.environ["PORT"], flush=True)
 Server((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()

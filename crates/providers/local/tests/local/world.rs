@@ -84,7 +84,10 @@ impl World {
     }
 
     pub(crate) async fn with(run_as: RunAs) -> anyhow::Result<Self> {
-        let data = tempfile::tempdir()?;
+        Self::at(tempfile::tempdir()?, run_as).await
+    }
+
+    pub(crate) async fn at(data: TempDir, run_as: RunAs) -> anyhow::Result<Self> {
         open_to_all(data.path())?;
         let source = data.path().join("source");
         std::fs::create_dir(&source)?;
@@ -110,6 +113,13 @@ impl World {
             data,
             steps: 0.into(),
         })
+    }
+
+    /// The provider anew, with other options.
+    pub(crate) fn reopen(&mut self, change: impl FnOnce(&mut LocalOptions)) -> anyhow::Result<()> {
+        change(&mut self.options);
+        self.provider = LocalProvider::new(self.options.clone())?;
+        Ok(())
     }
 
     pub(crate) fn context(&self) -> Context {
@@ -262,7 +272,9 @@ impl World {
     /// The stack's processes, as the kernel has them.
     pub(crate) async fn processes(&self) -> anyhow::Result<Vec<String>> {
         let owned = self.provider.owned(Some(self.stack)).await?;
-        Ok(owned.into_iter().filter(|object| object.kind == "process").map(|object| object.name).collect())
+        // Launchers aren't the stack's but ours; that none is left over is seen at the end.
+        let theirs = owned.into_iter().filter(|object| object.kind == "process" && !object.name.contains("(launcher."));
+        Ok(theirs.map(|object| object.name).collect())
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -276,6 +288,13 @@ impl World {
         self.router.shutdown(Duration::ZERO).await;
         Ok(())
     }
+}
+
+/// The first user of a range that no other test has, here or in another test run.
+pub(crate) fn first_user() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    1_000_000_000 + std::process::id() % 40_000 * 20_000 + next * 100
 }
 
 /// Whatever a failed test left running is killed.

@@ -1,0 +1,299 @@
+//! The small program between Freehold and what it starts: `freehold internal launch`.
+//!
+//! What has to happen in the new process before the program runs happens here: it gives up rights, gets its own `/tmp`, its limits,
+//! its control group or its sandbox. It then either becomes the program (`exec`), or stays as its parent:
+//!
+//! ```text
+//!   freehold ──order──► launcher ──exec──► program                      as root, in a control group
+//!                          └─────────────► program ─► …  ─► orphans     else: the launcher is a child subreaper
+//!                                 ▲────────────────────────────┘
+//! ```
+//! A launcher that stays ends all that is left once the program has ended, and then ends as the program did.
+//!
+//! The order comes through a socket, since it holds the environment: a program's environment can make whoever runs with it load
+//! foreign code, so a launcher that is root must not have it as its own. The same socket takes back why it could not be started; it
+//! is closed by `exec`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, set_child_subreaper, setrlimit,
+    wait,
+};
+use rustix::thread::{UnshareFlags, set_no_new_privs};
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::Instant;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::membership::{descendants, end_all};
+use crate::process::ProcessId;
+use crate::sandbox::Sandbox;
+
+/// How long what a program left behind may take to end when nobody asked for the end.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// What a stack may keep in shared memory, for each process that Freehold starts.
+const SHARED_MEMORY: &std::ffi::CStr = c"mode=1777,size=256m";
+
+/// What to start, and how.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) folder: PathBuf,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The user and group; `None`: those that we are.
+    pub(crate) user: Option<u32>,
+    /// Files of control groups to get into.
+    pub(crate) groups: Vec<PathBuf>,
+    /// The soft limit for descriptors.
+    pub(crate) descriptors: Option<u64>,
+    /// The folders that it has for itself alone under the usual names for temporary files.
+    pub(crate) private: Option<Private>,
+    pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) stay: Option<Stay>,
+}
+
+/// A stack's own view of the folders that programs of all stacks write to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Private {
+    /// What is seen as `/tmp` and `/var/tmp`.
+    pub(crate) temporary: PathBuf,
+    /// What it may write to beside.
+    pub(crate) home: PathBuf,
+    /// Must go on to be seen.
+    pub(crate) data: PathBuf,
+}
+
+/// How a launcher looks after what it has started.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Stay {
+    /// How long all may take to end after SIGTERM, in milliseconds.
+    pub(crate) patience: u64,
+}
+
+impl Order {
+    /// As it goes through the socket.
+    pub(crate) fn to_bytes(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(self).map(Zeroizing::new)
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.environment.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// Why nothing was started.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NotStarted {
+    pub(crate) message: String,
+    /// The system's number for it.
+    pub(crate) errno: Option<i32>,
+    /// It is the program that could not be executed; else it is something of ours.
+    pub(crate) program: bool,
+}
+
+/// The launcher's main program. Its exit code is the program's; 125 if nothing was started.
+pub fn main() -> ExitCode {
+    let not_started = ExitCode::from(125);
+    let Ok(mut socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
+        return not_started;
+    };
+    let mut bytes = Zeroizing::new(Vec::new());
+    let Some(order) = socket.read_to_end(&mut bytes).ok().and_then(|_| serde_json::from_slice::<Order>(&bytes).ok())
+    else {
+        return not_started;
+    };
+    drop(bytes);
+    // The socket stays open until the program has been started, and no longer.
+    if let Ok(nothing) = fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(nothing);
+    }
+    let answer = |mut socket: UnixStream, error: &io::Error, program| {
+        let told = NotStarted { message: error.to_string(), errno: error.raw_os_error(), program };
+        let _ = serde_json::to_vec(&told).map(|bytes| socket.write_all(&bytes));
+        not_started
+    };
+    if let Err(error) = confine(&order) {
+        return answer(socket, &error, false);
+    }
+    let mut command = command(&order);
+    let Some(stay) = order.stay else {
+        return answer(socket, &command.exec(), true);
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return answer(socket, &error, false),
+    };
+    runtime.block_on(async {
+        // From before the start: SIGTERM at any time ends what was started, not this.
+        let heard = signal(SignalKind::terminate()).and_then(|asked| Ok((asked, signal(SignalKind::child())?)));
+        let (asked, ended) = match heard {
+            Ok(heard) => heard,
+            Err(error) => return answer(socket, &error, false),
+        };
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return answer(socket, &error, true),
+        };
+        drop((order, socket, command));
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        look_after(pid, asked, ended, Duration::from_millis(stay.patience)).await
+    })
+}
+
+fn command(order: &Order) -> Command {
+    let mut command = Command::new(&order.program);
+    command.args(&order.arguments).current_dir(&order.folder).env_clear().envs(&order.environment).stdin(Stdio::null());
+    if let Some(user) = order.user {
+        command.uid(user).gid(user);
+    }
+    command
+}
+
+/// Gives up what the program is not to have.
+fn confine(order: &Order) -> io::Result<()> {
+    for file in &order.groups {
+        // "0" is whoever writes it.
+        fs::write(file, "0").map_err(|error| within("get into the control group", file, &error))?;
+    }
+    if let Some(soft) = order.descriptors {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let current = Some(hard.map_or(soft, |hard| soft.min(hard)));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum: hard })?;
+    }
+    if order.stay.is_some() {
+        set_child_subreaper(Some(rustix::process::getpid()))?;
+    }
+    if let Some(private) = &order.private {
+        separate(private)?;
+    }
+    set_no_new_privs(true)?;
+    if let Some(sandbox) = &order.sandbox {
+        sandbox.enter()?;
+    }
+    Ok(())
+}
+
+fn within(doing: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("can't {doing} {}: {error}", path.display()))
+}
+
+/// Gives this process a view of the file system of its own, in which the shared folders for temporary files are the stack's, and
+/// nothing that it can write to has files that run with others' rights.
+fn separate(private: &Private) -> io::Result<()> {
+    own_mounts()?;
+    let guarded = MountFlags::NOSUID | MountFlags::NODEV;
+    let bind = |from: &Path, to: &Path| -> io::Result<()> {
+        mount_bind(from, to).map_err(|error| within("mount", to, &error.into()))?;
+        mount_remount(to, MountFlags::BIND | guarded, c"").map_err(|error| within("mount", to, &error.into()))
+    };
+    bind(&private.home, &private.home)?;
+    bind(&private.temporary, &private.temporary)?;
+    for shared in ["/var/tmp", "/tmp"] {
+        let shared = Path::new(shared);
+        // A data directory in such a folder has to be seen.
+        if shared.is_dir() && !private.data.starts_with(shared) {
+            bind(&private.temporary, shared)?;
+        }
+    }
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() && !private.data.starts_with(memory) {
+        mount("tmpfs", memory, "tmpfs", guarded, SHARED_MEMORY)
+            .map_err(|error| within("mount", memory, &error.into()))?;
+    }
+    Ok(())
+}
+
+/// Waits for the program's end, ends what it left behind, and ends as it did.
+async fn look_after(program: i32, mut asked: Signals, mut ended: Signals, patience: Duration) -> ExitCode {
+    let mut limit: Option<Instant> = None;
+    let status = loop {
+        if let Some(status) = reap(program) {
+            break status;
+        }
+        let kill_at = limit.unwrap_or_else(Instant::now);
+        tokio::select! {
+            _ = ended.recv() => {}
+            Some(()) = asked.recv() => {
+                limit.get_or_insert_with(|| Instant::now() + patience);
+                send(program, Signal::TERM);
+            }
+            () = tokio::time::sleep_until(kill_at), if limit.is_some() => {
+                send(program, Signal::KILL);
+                limit = Some(Instant::now() + LEFT_BEHIND);
+            }
+        }
+    };
+    end_all(left, limit.unwrap_or_else(|| Instant::now() + LEFT_BEHIND)).await;
+    end_as(status)
+}
+
+/// To a child that nobody has waited for: its pid can't be another's.
+fn send(program: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(program) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Takes note of all that have ended; the status of `program` if it is one of them.
+fn reap(program: i32) -> Option<WaitStatus> {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid.as_raw_pid() == program {
+            return Some(status);
+        }
+    }
+    None
+}
+
+/// What still runs of what this process started.
+fn left() -> io::Result<Vec<ProcessId>> {
+    reap(0);
+    let mut found = Vec::new();
+    for pid in descendants(rustix::process::getpid().as_raw_pid())? {
+        found.extend(ProcessId::of(pid)?);
+    }
+    Ok(found)
+}
+
+fn end_as(status: WaitStatus) -> ExitCode {
+    if let Some(signal) = status.terminating_signal().and_then(Signal::from_named_raw) {
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+        let _ = kill_process(rustix::process::getpid(), signal);
+    }
+    ExitCode::from(status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(125))
+}
+
+/// Whether this process can give others a view of the file system of their own. Tried in a thread that ends with it.
+pub(crate) fn can_be_private() -> bool {
+    let tried = std::thread::spawn(|| {
+        let own = own_mounts();
+        own.and_then(|()| Ok(mount_bind("/tmp", "/tmp")?))
+    });
+    tried.join().is_ok_and(|tried| tried.is_ok())
+}
+
+fn own_mounts() -> io::Result<()> {
+    #[expect(deprecated, reason = "its successor is unsafe because of shared descriptors, which aren't touched here")]
+    rustix::thread::unshare(UnshareFlags::NEWNS)?;
+    // Mounts of the machine go on to arrive here; ours don't leave.
+    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
+}
+
+/// The two ends of the way that an order takes: ours, and the launcher's standard input.
+pub(crate) fn channel() -> io::Result<(tokio::net::UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((tokio::net::UnixStream::from_std(ours)?, theirs.into()))
+}

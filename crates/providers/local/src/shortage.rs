@@ -1,0 +1,41 @@
+//! What this program itself may lack for a moment: descriptors, memory, process numbers, local ports.
+//!
+//! An error of this kind says nothing about the one who was being looked at. It is waited out, never taken for an answer.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::time::Instant;
+
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Whether an error means that we lack something, not that something is wrong with the other side.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return error.kind() == io::ErrorKind::OutOfMemory };
+    matches!(
+        errno,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS | Errno::ADDRNOTAVAIL | Errno::INTR
+    )
+}
+
+/// Tries something until it works, or fails for a reason that waiting doesn't help against, or `limit` is over. `None` in the latter
+/// two cases, with a warning.
+pub(crate) async fn waited_out<T>(limit: Duration, attempt: impl Fn() -> io::Result<T>) -> Option<T> {
+    let limit = Instant::now() + limit;
+    let mut wait = FIRST_WAIT;
+    loop {
+        match attempt() {
+            Ok(done) => return Some(done),
+            Err(error) if is_shortage(&error) && Instant::now() < limit => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a process could not be signalled");
+                return None;
+            }
+        }
+    }
+}
