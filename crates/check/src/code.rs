@@ -71,6 +71,8 @@ codes! {
     ClaimedTwice          "FH0017" "two containers of a pod claim the same name or port"
     ScheduleDiffers       "FH0018" "a schedule that a cluster would read differently"
     SameObject            "FH0019" "two things would be the same object of a cluster"
+    TooLarge              "FH0020" "a definition that is too large"
+    MoreProblems          "FH0021" "more problems than are listed"
 
     // References and the environment contract.
     Dangling              "FH0101" "a reference to something that isn't defined"

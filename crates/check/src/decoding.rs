@@ -23,13 +23,17 @@ const fn code(kind: DecodeErrorKind) -> Code {
         DecodeErrorKind::NotProvidedYet => Code::NotProvidedYet,
         DecodeErrorKind::ListedTwice => Code::ListedTwice,
         DecodeErrorKind::BadText => Code::BadText,
+        DecodeErrorKind::TooLarge => Code::TooLarge,
         DecodeErrorKind::Internal => Code::Internal,
     }
 }
 
 /// One mistake as a diagnostic.
 pub(crate) fn diagnostic(error: &DecodeError) -> Diagnostic {
-    let mut diagnostic = Diagnostic::error(code(error.kind), &error.message).at(error.span, &error.label);
+    let mut diagnostic = Diagnostic::error(code(error.kind), &error.message);
+    if error.kind != DecodeErrorKind::TooLarge {
+        diagnostic = diagnostic.at(error.span, &error.label);
+    }
     if let Some((span, what)) = &error.related {
         diagnostic = diagnostic.at(*span, what);
     }

@@ -5,11 +5,12 @@
 //!               request ──► request.rs (FH02, FH10) ──────┘
 //! ```
 //!
-//! Pure: the same input gives the same diagnostics, in the same order.
+//! Pure: the same input gives the same diagnostics, in the same order; no more than a hundred of them, and a line for the others.
 
 pub mod code;
 mod decoding;
 pub mod diagnostic;
+mod found;
 pub mod render;
 mod request;
 mod rules;
@@ -24,22 +25,28 @@ pub use diagnostic::{Diagnostic, Label, Severity};
 pub use request::request;
 pub use rules::EXTENSIONS;
 
+use found::Found;
 use scope::Scope;
 
 /// Decodes a definition and checks it. Everything that is wrong is reported at once, in the order of the source. The app
 /// comes out if it could be read without an error; it may still have errors of its own among the diagnostics.
 pub fn source(source: &str) -> (Option<App>, Vec<Diagnostic>) {
     let reading = freehold_spec::read(source);
-    let mut diagnostics: Vec<Diagnostic> = reading.errors.iter().map(decoding::diagnostic).collect();
-    if let Some(app) = &reading.app {
-        let mut scope = Scope::new(app, &reading.left_out);
-        rules::check(&mut scope);
+    let mut found = match &reading.app {
+        Some(app) => {
+            let mut scope = Scope::new(app, &reading.left_out);
+            rules::check(&mut scope);
+            scope.into_found()
+        }
+        None => Found::default(),
+    };
+    if !reading.errors.is_empty() {
         // What is said about something that is half known would be guesswork; warnings can wait.
-        let reliable = scope.into_found().into_iter().filter(|found| found.is_error() || reading.errors.is_empty());
-        diagnostics.extend(reliable);
+        found.drop_warnings();
     }
-    sort(&mut diagnostics);
-    (reading.app.filter(|_| reading.errors.is_empty()), diagnostics)
+    reading.errors.iter().map(decoding::diagnostic).for_each(|error| found.add(error));
+    found.add_untold(reading.untold);
+    (reading.app.filter(|_| reading.errors.is_empty()), found.into_shown())
 }
 
 /// Checks an app on its own, without a request.
@@ -47,11 +54,5 @@ pub fn definition(app: &App) -> Vec<Diagnostic> {
     let left_out = BTreeSet::new();
     let mut scope = Scope::new(app, &left_out);
     rules::check(&mut scope);
-    let mut diagnostics = scope.into_found();
-    sort(&mut diagnostics);
-    diagnostics
-}
-
-fn sort(diagnostics: &mut [Diagnostic]) {
-    diagnostics.sort_by_key(|found| (found.labels.first().map(|label| label.span), found.severity, found.code));
+    scope.into_found().into_shown()
 }

@@ -1,17 +1,19 @@
 //! What the rules look at: an app, and which parts of it could not be read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use freehold_spec::app::Read;
 use freehold_spec::{App, EnvName, Name, Reference, Span, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
+use crate::found::Found;
 
 /// An app under examination, and what was found so far.
 pub(crate) struct Scope<'a> {
     pub(crate) app: &'a App,
     left_out: &'a BTreeSet<String>,
-    found: Vec<Diagnostic>,
+    found: Found,
 }
 
 /// What services, their other containers and jobs have in common.
@@ -30,23 +32,34 @@ pub(crate) struct Program<'a> {
 
 impl<'a> Scope<'a> {
     pub(crate) fn new(app: &'a App, left_out: &'a BTreeSet<String>) -> Self {
-        Self { app, left_out, found: Vec::new() }
+        Self { app, left_out, found: Found::default() }
     }
 
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        self.found.push(diagnostic);
+        self.found.add(diagnostic);
     }
 
-    pub(crate) fn into_found(self) -> Vec<Diagnostic> {
+    /// Whether so many errors were found that another one is only counted, and needs no help that is costly to find.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.is_full()
+    }
+
+    /// The same of warnings.
+    pub(crate) fn is_full_of_warnings(&self) -> bool {
+        self.found.is_full_of_warnings()
+    }
+
+    pub(crate) fn into_found(self) -> Found {
         self.found
     }
 
     /// Whether what stands at a path is known: neither it nor what it is a part of nor a part of it was left out.
     pub(crate) fn knows(&self, path: &str) -> bool {
-        let within = |inner: &str, outer: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        !self.left_out.iter().any(|gone| within(gone, path) || within(path, gone))
+        let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+        let mut outer = ends.filter_map(|end| path.get(..end));
+        let below = format!("{path}.");
+        let inner = self.left_out.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded)).next();
+        !outer.any(|outer| self.left_out.contains(outer)) && !inner.is_some_and(|inner| inner.starts_with(&below))
     }
 
     /// Whether the whole app is known.
@@ -111,7 +124,16 @@ pub(crate) fn suggestion<'n>(word: &str, names: impl IntoIterator<Item = &'n Nam
     Some(format!("did you mean `{near}`?"))
 }
 
+/// How many names a help lists.
+const LISTED: usize = 20;
+
 /// The names of a map, for a help that lists them.
 pub(crate) fn listed<'n, T: 'n>(names: impl IntoIterator<Item = (&'n Name, T)>) -> String {
-    names.into_iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    let mut names = names.into_iter().map(|(name, _)| name.as_str());
+    let mut text = names.by_ref().take(LISTED).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => {}
+        more => text.push_str(&format!(" and {more} more")),
+    }
+    text
 }

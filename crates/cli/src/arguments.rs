@@ -3,9 +3,11 @@
 mod cluster;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freehold_graph::StackKind;
+use freehold_server::embedded::Proxy;
 
 pub(crate) use cluster::{
     AddTarget, Existing, InstallArguments, RbacArguments, RemoveTarget, ServeArguments, TargetCommand,
@@ -130,6 +132,9 @@ pub(crate) struct UpArguments {
     /// The port that stacks answer on: http://NAME.localhost:PORT; 0 for any free one [default: the last one, at first 7080]
     #[arg(long)]
     pub port: Option<u16>,
+    /// A proxy that says who its clients are, such as one that ends TLS: a CIDR, or `uid:33` for a user of this machine. Kept for later starts; `none` forgets all.
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<TrustedProxy>,
     /// The port of the API, on loopback only; 0 for any free one.
     #[arg(long, default_value_t = 0)]
     pub api_port: u16,
@@ -154,6 +159,27 @@ pub(crate) struct UpArguments {
     /// How its own log is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// A proxy that is trusted, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TrustedProxy(pub Option<Proxy>);
+
+impl FromStr for TrustedProxy {
+    type Err = <Proxy as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|proxy| Self(Some(proxy))) }
+    }
+}
+
+impl std::fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(proxy) => proxy.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

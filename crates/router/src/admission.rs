@@ -217,6 +217,10 @@ impl Place {
         Busy(Arc::clone(self))
     }
 
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer
+    }
+
     /// Completes when the place was given to another: the connection is to be closed at once.
     pub(crate) async fn closed(&self) {
         self.closed.cancelled().await;

@@ -17,6 +17,8 @@ pub(crate) struct Endpoint {
     turn: AtomicUsize,
     /// Lines about requests that it gave no answer to.
     pub(crate) failures: Quiet,
+    /// Lines about what answered in the place of one of its upstreams.
+    pub(crate) unproved: Quiet,
 }
 
 /// The upstreams of one moment.
@@ -33,6 +35,7 @@ impl Endpoint {
             live: watch::Sender::new(Live::default()),
             turn: AtomicUsize::new(0),
             failures: Quiet::default(),
+            unproved: Quiet::default(),
         })
     }
 

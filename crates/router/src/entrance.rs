@@ -78,7 +78,7 @@ impl Service for Outer {
         let arrival = Arrival {
             address,
             port: self.port.get().unwrap_or(&unknown),
-            trusted: self.core.options.trusted_proxies.iter().any(|network| network.contains(address)),
+            trusted: client.is_one_of(&self.core.options.trusted_proxies),
         };
         header::set_forwarded(request.headers_mut(), &arrival);
         let exchange = self.core.exchange(&entry.endpoint, rule.timeout, rule.retries, client);

@@ -101,7 +101,7 @@ impl Exchange {
                 }
                 Err(Miss::Refused(error)) if is_exhaustion(&error) => (Failure::Exhausted, self.retries.max(1)),
                 Err(Miss::Refused(error)) => {
-                    tracing::debug!(%address, %error, "an upstream refused the connection");
+                    self.tell_refused(address, &error);
                     // Another upstream is asked even where the rule allows no retry: nothing was sent.
                     (Failure::Refused, self.retries.max(others(&self.endpoint)))
                 }
@@ -132,6 +132,16 @@ impl Exchange {
             if tried.len() >= self.endpoint.count() {
                 tokio::time::sleep(wait_before(retries)).await;
             }
+        }
+    }
+
+    fn tell_refused(&self, address: SocketAddr, error: &std::io::Error) {
+        tracing::debug!(%address, %error, "an upstream refused the connection");
+        // Somebody else answers there: that is for whoever runs the platform to know.
+        if error.kind() == std::io::ErrorKind::PermissionDenied
+            && let Some(unsaid) = self.endpoint.unproved.may_say()
+        {
+            tracing::warn!(%address, %error, unsaid, "a request was kept from what answers in the place of a service");
         }
     }
 

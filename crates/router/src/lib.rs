@@ -44,6 +44,6 @@ mod wire;
 pub use admission::Limits;
 pub use connect::{Connect, Connecting, Direct};
 pub use listener::{Client, Door, Service, Terms};
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, Proxy};
 pub use options::Options;
 pub use router::{Drained, EndpointKey, Route, Router, RouterError, Rule, Upstream};

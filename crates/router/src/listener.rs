@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Busy, Limits, Peer, Place};
 use crate::client::ClientStream;
-use crate::network::Network;
+use crate::network::Proxy;
 use crate::quiet::Quiet;
 
 /// How long to wait when no connection can be taken for want of descriptors or memory.
@@ -50,6 +50,12 @@ pub struct Client {
     pub(crate) place: Arc<Place>,
 }
 
+impl Client {
+    pub(crate) fn is_one_of(&self, proxies: &[Proxy]) -> bool {
+        proxies.iter().any(|proxy| proxy.is(self.address.ip(), self.place.peer()))
+    }
+}
+
 /// What a listener keeps to.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -62,7 +68,7 @@ pub struct Terms {
     /// How long a client may read nothing of an answer that waits for it.
     pub write_timeout: Duration,
     /// Clients that are counted for nobody: proxies that are trusted.
-    pub trusted: Vec<Network>,
+    pub trusted: Vec<Proxy>,
 }
 
 /// An address that is listened on, until [`Listener::stop`].
@@ -247,7 +253,7 @@ impl<S: Service> Acceptor<S> {
             Err(error) => return tracing::debug!(%error, "a connection was lost as it was taken"),
         };
         let peer = Peer::of(client, ours);
-        let trusted = self.terms.trusted.iter().any(|network| network.contains(client.ip()));
+        let trusted = self.terms.trusted.iter().any(|proxy| proxy.is(client.ip(), peer));
         let Some(taken) = self.admission.enter(peer, trusted) else {
             if let Some(unsaid) = self.refused.may_say() {
                 tracing::warn!(?peer, unsaid, "a connection was refused: its peer has all that one may have in use");

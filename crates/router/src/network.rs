@@ -1,8 +1,10 @@
-//! Networks in CIDR notation.
+//! Networks in CIDR notation, and the proxies that are believed.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+
+use crate::admission::Peer;
 
 /// The addresses that begin with the same bits: `10.0.0.0/8`, `127.0.0.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,10 +14,50 @@ pub struct Network {
     bits: u8,
 }
 
-/// Why a text is no network.
+/// A proxy whose word about the client is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// Whoever comes from there. From the loopback, that is every program of the machine.
+    Network(Network),
+    /// A program of this machine that runs as this user.
+    User(u32),
+}
+
+/// Why a text is no network and no proxy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no network; write an address or a CIDR: 127.0.0.1, 10.0.0.0/8, fd00::/8")]
+#[error(
+    "'{0}' is no proxy; write an address, a CIDR or a user id of this machine: 127.0.0.1, 10.0.0.0/8, fd00::/8, uid:33"
+)]
 pub struct NetworkError(String);
+
+impl Proxy {
+    pub(crate) fn is(&self, address: IpAddr, peer: Peer) -> bool {
+        match self {
+            Proxy::Network(network) => network.contains(address),
+            Proxy::User(user) => peer == Peer::User(*user),
+        }
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("uid:") {
+            Some(user) => user.parse().map(Proxy::User).map_err(|_| NetworkError(text.to_owned())),
+            None => text.parse().map(Proxy::Network),
+        }
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proxy::Network(network) => network.fmt(f),
+            Proxy::User(user) => write!(f, "uid:{user}"),
+        }
+    }
+}
 
 impl Network {
     /// Whether an address belongs to it. IPv4 in IPv6 counts as IPv4.
@@ -74,6 +116,21 @@ mod tests {
             assert!(network.contains(inside.parse().unwrap()), "{network} {inside}");
             assert!(!network.contains(outside.parse().unwrap()), "{network} {outside}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_known_by_its_network_or_its_user() {
+        let (near, far): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "10.1.2.3".parse().unwrap());
+        for (text, address, peer) in [
+            ("uid:33", near, Peer::User(33)),
+            ("10.0.0.0/8", far, Peer::Address(far)),
+            ("127.0.0.1/32", near, Peer::User(7)),
+        ] {
+            let proxy: Proxy = text.parse().unwrap();
+            assert_eq!(proxy.to_string(), text);
+            assert!(proxy.is(address, peer) && !proxy.is("192.0.2.1".parse().unwrap(), Peer::User(34)), "{text}");
+        }
+        assert!("uid:www-data".parse::<Proxy>().is_err());
     }
 
     #[test]

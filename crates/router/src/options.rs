@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::admission::Limits;
 use crate::listener::Terms;
-use crate::network::Network;
+use crate::network::Proxy;
 
 /// Limits and waiting times. The defaults suit one machine with some dozens of stacks.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Options {
     /// How many connections of clients may be open, over the router's port and all inner addresses together.
     pub limits: Limits,
     /// Proxies whose word about the client is believed, such as one that ends TLS.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<Proxy>,
     /// How many threads the router has for itself, so that nothing else of the process can hold it up; 0: it runs on the caller's.
     pub threads: usize,
     /// How long a connection to an upstream may take to be made.

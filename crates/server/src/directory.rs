@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     /// Identifies this platform in leases and names of things on shared servers.
     #[serde(default)]
     pub(crate) platform: Option<uuid::Uuid>,
+    /// Proxies whose word about the client is believed: `10.0.0.0/8`, `uid:33`.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<String>,
 }
 
 impl DataDirectory {

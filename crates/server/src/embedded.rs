@@ -21,6 +21,7 @@ use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs,
 use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
 };
+pub use freehold_router::Proxy;
 use freehold_router::{Options as RouterOptions, Router, RouterError};
 use freehold_store::{MasterKey, Store, StoreNames};
 use sqlx::postgres::PgConnectOptions;
@@ -55,6 +56,8 @@ pub struct Options {
     pub data_directory: PathBuf,
     /// The router's port on the loopback; 0: any. `None`: the one that it had last, or [`ROUTER_PORT`].
     pub router_port: Option<u16>,
+    /// Proxies whose word about the client is believed; `None`: those that were named last.
+    pub trusted_proxies: Option<Vec<Proxy>>,
     /// The API's port on the loopback; 0: any.
     pub api_port: u16,
     /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
@@ -98,6 +101,10 @@ pub async fn run(
     freehold_provider_local::descriptors::raise();
     let directory = DataDirectory::open(&options.data_directory)?;
     let mut settings = directory.settings()?;
+    if let Some(proxies) = &options.trusted_proxies {
+        settings.trusted_proxies = proxies.iter().map(ToString::to_string).collect();
+        directory.keep_settings(&settings)?;
+    }
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
     let result = serve(&options, &directory, &settings, &mut postgres, ready, &stop, begin).await;
     postgres.stop().await;
@@ -116,7 +123,7 @@ async fn serve(
 ) -> Result<(), StartError> {
     let listener = listen(options.api_port).await?;
     let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
-    let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT)).await?;
+    let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT), settings).await?;
     let reached = reached(options, &router, settings);
     let (store, provisioner, password) = open_store(directory, &postgres.admin).await?;
     let engine = store.engine(holder(settings));
@@ -347,11 +354,12 @@ async fn listen(port: u16) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| port_taken("API", address, &error))
 }
 
-async fn start_router(port: u16) -> Result<Router, StartError> {
+async fn start_router(port: u16, settings: &Settings) -> Result<Router, StartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // As many as there are processors: the system shares them out between what serves and what works.
     let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
-    let options = RouterOptions { threads, ..RouterOptions::default() };
+    let trusted_proxies = settings.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
+    let options = RouterOptions { threads, trusted_proxies, ..RouterOptions::default() };
     Router::bind(address, options).await.map_err(|error| match error {
         RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
             port_taken("router", addr, &source)

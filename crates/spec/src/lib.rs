@@ -14,7 +14,7 @@ pub mod span;
 pub mod template;
 
 pub use app::App;
-pub use decode::{DecodeError, DecodeErrorKind, Reading, decode, read, schema};
+pub use decode::{DecodeError, DecodeErrorKind, LARGEST, Reading, decode, read, schema};
 pub use name::{EnvName, Name, NameError, StackName};
 pub use nearest::nearest;
 pub use quantity::{Cpu, Memory, Seconds, Storage};

@@ -3,6 +3,9 @@
 /// Nothing that may stand anywhere is longer, and comparing takes time and memory by the product of the lengths.
 const LONGEST_WORD: usize = 100;
 
+/// How many candidates are looked at: of so many, none is what was meant for sure.
+const MOST_CANDIDATES: usize = 500;
+
 /// The candidate that is nearest to `word`, if one is near enough to be what was meant: a third of the longer word
 /// may differ (a swap of two neighbours counts once), or one of them is a part of the other.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -10,7 +13,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         return None;
     }
     let word = word.to_lowercase();
-    let near = candidates.into_iter().filter_map(|candidate| {
+    let near = candidates.into_iter().take(MOST_CANDIDATES).filter_map(|candidate| {
         let other = candidate.to_lowercase();
         let distance = strsim::damerau_levenshtein(&word, &other);
         let longer = word.chars().count().max(other.chars().count());

@@ -21,6 +21,17 @@ impl<'s> Lines<'s> {
         Self { source, starts: std::iter::once(0).chain(after_breaks).collect() }
     }
 
+    /// The line that an offset is on, from 0.
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// The text of a line, from 0, without its end.
+    pub(crate) fn range(&self, line: usize) -> std::ops::Range<usize> {
+        let start = self.starts.get(line).copied().unwrap_or(self.source.len());
+        start..self.starts.get(line + 1).map_or(self.source.len(), |next| next - 1)
+    }
+
     /// Where an offset is.
     pub(crate) fn position(&self, offset: usize) -> Position {
         let offset = self.source.floor_char_boundary(offset);

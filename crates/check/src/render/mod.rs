@@ -1,5 +1,6 @@
 //! Diagnostics as text: for people, for programs, for code scanners, for GitHub's workflows.
 
+mod excerpt;
 mod github;
 mod json;
 mod lines;

@@ -5,6 +5,7 @@ use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term::termcolor::{Buffer, WriteColor};
 use codespan_reporting::term::{self, Config, Styles, StylesWriter};
 
+use super::excerpt::Excerpt;
 use super::lines::Lines;
 use super::wrap::{WIDTH, hanging, wrap};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -21,10 +22,18 @@ pub fn plain(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
 
 fn render(diagnostics: &[Diagnostic], file: &str, source: &str, mut buffer: Buffer) -> String {
     let lines = Lines::new(source);
+    let name = file;
     let file = SimpleFile::new(file, source);
     let styles = styles();
     let config = Config::default();
     for diagnostic in diagnostics {
+        let mut writer = StylesWriter::new(&mut buffer, &styles);
+        if let Some((excerpt, shown)) = Excerpt::of(diagnostic, name, source, &lines) {
+            let report = report(&shown, &lines);
+            if term::emit_to_write_style(&mut writer, &config, &excerpt, &report).is_ok() {
+                continue;
+            }
+        }
         let mut writer = StylesWriter::new(&mut buffer, &styles);
         // Writing to memory can't fail, and the places are inside the source; should one not be, its text still is worth having.
         if term::emit_to_write_style(&mut writer, &config, &file, &report(diagnostic, &lines)).is_err() {

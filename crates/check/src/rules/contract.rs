@@ -1,5 +1,7 @@
 //! The environment contract: what a program reads against what is set for it.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::app::Read;
 use freehold_spec::template::Part;
 use freehold_spec::{EnvName, Spanned, Template, nearest};
@@ -8,22 +10,23 @@ use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Program, Scope};
 
+/// How many names are compared with one that is missing.
+const CANDIDATES: usize = 200;
+
 pub(super) fn check(scope: &mut Scope<'_>) {
     for program in scope.programs() {
         reserved(scope, &program);
         too_long(scope, &program);
         if let Some(reads) = program.reads {
-            not_set(scope, &program, reads);
-            not_read(scope, &program, reads);
+            let read: BTreeSet<&EnvName> = reads.iter().map(|read| &read.name).collect();
+            not_set(scope, &program, reads, &read);
+            not_read(scope, &program, reads, &read);
         }
     }
 }
 
 /// Linux takes no argument or variable (`NAME=value` and a NUL) of this many bytes or more: `MAX_ARG_STRLEN`, 32 pages.
 const LONGEST_VARIABLE: usize = 128 << 10;
-/// How long all variables together may be, in bytes. Linux takes a quarter of the stack's limit, usually 2 MiB, for them and the arguments;
-/// the rest is for what references come to.
-const LONGEST_ENVIRONMENT: usize = 1 << 20;
 
 /// Variables that no process can be started with. References count as nothing: what they come to is known later.
 fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {
@@ -47,17 +50,6 @@ fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {
             scope.report(diagnostic.help("put it into a file of the artifact, and let the variable name the file"));
         }
     }
-    let all: usize = program.env.iter().map(|(name, value)| length(name, &value.value)).sum();
-    if all > LONGEST_ENVIRONMENT {
-        let message = format!(
-            "the variables of {} {} are {} KiB together, and may be 1 MiB",
-            program.word,
-            program.name,
-            all >> 10
-        );
-        let diagnostic = Diagnostic::error(Code::TooLongForProcess, message).at(program.span, "too many");
-        scope.report(diagnostic.help("put the long ones into a file of the artifact"));
-    }
 }
 
 /// Variables that Freehold sets itself: `PORT`, and the marks by which it knows its processes.
@@ -79,7 +71,7 @@ fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
 }
 
 /// Variables that are read and that nobody sets.
-fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]) {
+fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>], read_names: &BTreeSet<&EnvName>) {
     let path = &program.path;
     if !scope.knows(&format!("{path}.env")) || !scope.knows(&format!("{path}.port")) {
         return;
@@ -91,7 +83,7 @@ fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]
     for read in missing {
         let message = format!("{} {} reads {}, and nobody sets it", program.word, program.name, read.name);
         let diagnostic = Diagnostic::error(Code::VariableNotSet, message).at(read.span, "not set");
-        scope.report(match remedy(program, read, reads) {
+        scope.report(match remedy(program, read, read_names) {
             Remedy::Rename(set) => {
                 let place = program.env.get(set).map_or(program.span, |value| value.span);
                 diagnostic
@@ -108,11 +100,11 @@ enum Remedy<'a> {
     Say(String),
 }
 
-fn remedy<'a>(program: &Program<'a>, read: &Read, reads: &[Spanned<Read>]) -> Remedy<'a> {
+fn remedy<'a>(program: &Program<'a>, read: &Read, read_names: &BTreeSet<&EnvName>) -> Remedy<'a> {
     if read.name.as_str() == "PORT" && program.word == "service" {
         return Remedy::Say("give the service a `port`; then Freehold sets PORT".to_owned());
     }
-    let unread = program.env.keys().filter(|name| !is_read(reads, name));
+    let unread = program.env.keys().filter(|name| !read_names.contains(name)).take(CANDIDATES);
     let near = nearest(read.name.as_str(), unread.clone().map(EnvName::as_str));
     match unread.into_iter().find(|name| Some(name.as_str()) == near) {
         Some(set) => Remedy::Rename(set),
@@ -124,10 +116,11 @@ fn remedy<'a>(program: &Program<'a>, read: &Read, reads: &[Spanned<Read>]) -> Re
 }
 
 /// Variables that are set and never read.
-fn not_read(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]) {
-    for (name, value) in program.env.iter().filter(|(name, _)| !is_read(reads, name)) {
+fn not_read(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>], read_names: &BTreeSet<&EnvName>) {
+    for (name, value) in program.env.iter().filter(|(name, _)| !read_names.contains(name)) {
         let unset = reads.iter().map(|read| read.name.as_str()).filter(|read| !program.env.contains_key(*read));
-        let (message, help) = match nearest(name.as_str(), unset.filter(|read| *read != "PORT")) {
+        let candidates = if scope.is_full_of_warnings() { 0 } else { CANDIDATES };
+        let (message, help) = match nearest(name.as_str(), unset.filter(|read| *read != "PORT").take(candidates)) {
             Some(near) => (
                 format!("`{name}` is set, the app reads `{near}`"),
                 format!("call it `{near}`, or add \"{name}\" to `reads`"),
@@ -139,8 +132,4 @@ fn not_read(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>
         };
         scope.report(Diagnostic::warning(Code::VariableNotRead, message).at(value.span, "never read").help(help));
     }
-}
-
-fn is_read(reads: &[Spanned<Read>], name: &EnvName) -> bool {
-    reads.iter().any(|read| read.name == *name)
 }

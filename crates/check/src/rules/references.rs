@@ -22,19 +22,30 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 fn dangling(scope: &mut Scope<'_>) {
     for reference in scope.references() {
         let app = scope.app;
-        let (word, name, names): (_, _, Vec<&Name>) = match &reference.value {
-            Reference::Database(name, _) => ("database", name, app.databases.keys().collect()),
-            Reference::ServiceUrl(name) => ("service", name, app.services.keys().collect()),
-            Reference::RouteUrl(name) => ("route", name, app.routes.keys().collect()),
-            Reference::Secret(name) => ("secret", name, app.secrets.keys().collect()),
+        let (word, name, defined) = match &reference.value {
+            Reference::Database(name, _) => ("database", name, app.databases.contains_key(name)),
+            Reference::ServiceUrl(name) => ("service", name, app.services.contains_key(name)),
+            Reference::RouteUrl(name) => ("route", name, app.routes.contains_key(name)),
+            Reference::Secret(name) => ("secret", name, app.secrets.contains_key(name)),
             _ => continue,
         };
-        if names.contains(&name) || !scope.knows(&format!("{word}.{name}")) {
+        if defined || !scope.knows(&format!("{word}.{name}")) {
             continue;
         }
         let message = format!("`${{{}}}` refers to a {word} that isn't defined", reference.value);
-        let help = suggestion(name.as_str(), names.iter().copied())
-            .unwrap_or_else(|| format!("define it in `[{word}.{name}]`, or leave the reference out"));
+        let near = match &reference.value {
+            _ if scope.is_full() => None,
+            Reference::Database(..) => suggestion(name.as_str(), app.databases.keys()),
+            Reference::ServiceUrl(_) => suggestion(name.as_str(), app.services.keys()),
+            Reference::RouteUrl(_) => suggestion(name.as_str(), app.routes.keys()),
+            Reference::Secret(_) => suggestion(name.as_str(), app.secrets.keys()),
+            Reference::StackName
+            | Reference::StackKind
+            | Reference::StackId
+            | Reference::TierName
+            | Reference::TargetDomain => None,
+        };
+        let help = near.unwrap_or_else(|| format!("define it in `[{word}.{name}]`, or leave the reference out"));
         let label = format!("there is no `[{word}.{name}]`");
         scope.report(Diagnostic::error(Code::Dangling, message).at(reference.span, label).help(help));
     }
@@ -76,11 +87,8 @@ fn cycles(scope: &mut Scope<'_>) {
         .collect();
     for (name, targets) in &edges {
         for (target, span) in targets {
-            let Some(path) = way(&edges, target, name) else { continue };
             // A circle is reported once, at the first of its names.
-            if path.iter().any(|other| other < name) {
-                continue;
-            }
+            let Some(path) = way(&edges, target, name) else { continue };
             let circle = [&[*name], path.as_slice()].concat();
             let circle = circle.iter().map(|name| format!("route.{name}")).collect::<Vec<_>>().join(" → ");
             let diagnostic = Diagnostic::error(Code::Cycle, "these routes' host names are made from each other")
@@ -92,23 +100,29 @@ fn cycles(scope: &mut Scope<'_>) {
     }
 }
 
-/// The way from one name to another, both included.
+/// The way from one name to another, both included, over names that don't stand before the other.
 fn way<'n>(edges: &BTreeMap<&'n Name, Vec<(&'n Name, Span)>>, from: &'n Name, to: &'n Name) -> Option<Vec<&'n Name>> {
-    let mut open = vec![vec![from]];
-    let mut seen = vec![from];
-    while let Some(path) = open.pop() {
-        let last = *path.last()?;
-        if last == to {
-            return Some(path);
+    // By which name each was reached first.
+    let mut reached: BTreeMap<&Name, Option<&Name>> = BTreeMap::new();
+    let mut open = vec![(from, None)];
+    while let Some((name, before)) = open.pop() {
+        if name < to || reached.contains_key(name) {
+            continue;
         }
-        for (next, _) in edges.get(last).into_iter().flatten() {
-            if !seen.contains(next) {
-                seen.push(next);
-                open.push([path.as_slice(), &[*next]].concat());
-            }
+        reached.insert(name, before);
+        if name == to {
+            break;
         }
+        open.extend(edges.get(name).into_iter().flatten().map(|(next, _)| (*next, Some(name))));
     }
-    None
+    let mut path = vec![to];
+    let mut before = *reached.get(to)?;
+    while let Some(name) = before {
+        path.push(name);
+        before = reached.get(name).copied().flatten();
+    }
+    path.reverse();
+    Some(path)
 }
 
 /// Services that are asked over HTTP and have no port.

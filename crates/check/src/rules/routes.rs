@@ -1,8 +1,8 @@
 //! Routes: host names, paths, and the services behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::Route;
+use freehold_spec::app::{PathRule, Route};
 use freehold_spec::template::{DatabaseField, Part};
 use freehold_spec::{Name, Reference, Template};
 
@@ -159,8 +159,9 @@ fn same_host(scope: &mut Scope<'_>) {
             hosts.insert(host, (name, route));
             continue;
         };
+        let taken: BTreeSet<&str> = first.paths.iter().map(|rule| rule.prefix.value.as_str()).collect();
         let mut paths = route.paths.iter().map(|rule| &rule.prefix);
-        let common = paths.find(|prefix| first.paths.iter().any(|rule| rule.prefix.value == prefix.value));
+        let common = paths.find(|prefix| taken.contains(prefix.value.as_str()));
         let message = match common {
             Some(prefix) => format!("routes {first_name} and {name} both claim {} on the same host", prefix.value),
             None => format!("routes {first_name} and {name} have the same host"),
@@ -176,14 +177,17 @@ fn same_host(scope: &mut Scope<'_>) {
 /// The same prefix twice in one route.
 fn same_prefix(scope: &mut Scope<'_>) {
     for (name, route) in &scope.app.routes {
-        for (index, rule) in route.paths.iter().enumerate() {
-            let first = route.paths.iter().take(index).find(|other| other.prefix == rule.prefix);
+        let mut seen: BTreeMap<&str, &PathRule> = BTreeMap::new();
+        for rule in &route.paths {
+            let first = seen.get(rule.prefix.value.as_str()).copied();
             if let Some(first) = first {
                 let message = format!("route {name} has two rules for {}", rule.prefix.value);
                 let diagnostic = Diagnostic::error(Code::RouteTwice, message)
                     .at(rule.prefix.span, "the second rule")
                     .at(first.prefix.span, "the first rule");
                 scope.report(diagnostic.help("keep one of them"));
+            } else {
+                seen.insert(&rule.prefix.value, rule);
             }
         }
     }

@@ -35,19 +35,15 @@ fn unknown(scope: &mut Scope<'_>) {
     });
     let all: Vec<(String, &str, &Name, Span)> = tiers.chain(stages).collect();
     for (who, word, part, span) in all {
-        let (known, near, names) = match word {
-            "service" => {
-                (app.services.contains_key(part), suggestion(part.as_str(), app.services.keys()), listed(&app.services))
-            }
-            _ => (
-                app.databases.contains_key(part),
-                suggestion(part.as_str(), app.databases.keys()),
-                listed(&app.databases),
-            ),
-        };
+        let is_service = word == "service";
+        let known = if is_service { app.services.contains_key(part) } else { app.databases.contains_key(part) };
         if known || !scope.knows(&format!("{word}.{part}")) {
             continue;
         }
+        let (near, names) = match is_service {
+            true => (suggestion(part.as_str(), app.services.keys()), listed(&app.services)),
+            false => (suggestion(part.as_str(), app.databases.keys()), listed(&app.databases)),
+        };
         let message = format!("{who} gives figures for the {word} {part}, which isn't defined");
         let help = near.unwrap_or_else(|| match names.is_empty() {
             true => format!("the app has no {word}"),

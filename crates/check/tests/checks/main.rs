@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod codes;
+mod crowds;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]

@@ -68,6 +68,9 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
     if let Some(domain) = &arguments.domain {
         command.args(["--domain", domain]);
     }
+    for proxy in &arguments.trusted_proxy {
+        command.args(["--trusted-proxy", &proxy.to_string()]);
+    }
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }

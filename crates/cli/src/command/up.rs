@@ -61,6 +61,8 @@ fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
     Ok(Options {
         data_directory: directory.to_owned(),
         router_port: arguments.port,
+        trusted_proxies: (!arguments.trusted_proxy.is_empty())
+            .then(|| arguments.trusted_proxy.iter().filter_map(|proxy| proxy.0).collect()),
         api_port: arguments.api_port,
         database_url: database_url(arguments)?,
         postgres_binaries: arguments.postgres_bin.clone(),

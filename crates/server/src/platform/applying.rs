@@ -133,8 +133,9 @@ impl Platform {
         let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let source = tx.definition(&plan.definition).await.map_err(store_refusal)?;
-        let definition = Definition::read(&source.unwrap_or_default())?;
-        self.targets.find(&plan.key.target).await?.expand(&definition.app, &plan.request)
+        let definition = Definition::read(&source.unwrap_or_default()).await?;
+        let runtime = self.targets.find(&plan.key.target).await?;
+        super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await
     }
 
     /// The operation that made a stack what it is.

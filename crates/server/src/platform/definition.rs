@@ -5,6 +5,7 @@ use freehold_spec::App;
 use freehold_store::{Stack, TenantId};
 use sha2::{Digest as _, Sha256};
 
+use super::computing::compute;
 use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
@@ -18,8 +19,8 @@ pub(crate) struct Definition {
 
 impl Definition {
     /// Decodes and checks it.
-    pub(crate) fn read(source: &str) -> Answer<Self> {
-        let (app, diagnostics) = freehold_check::source(source);
+    pub(crate) async fn read(source: &str) -> Answer<Self> {
+        let (app, diagnostics) = compute(|| freehold_check::source(source)).await;
         let wrong = diagnostics.iter().any(Diagnostic::is_error);
         match app {
             Some(app) if !wrong => Ok(Self {
@@ -50,7 +51,7 @@ impl Platform {
         let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let source = tx.definition(hash).await.map_err(store_refusal)?;
-        Definition::read(&source.ok_or_else(|| never_deployed(stack))?)
+        Definition::read(&source.ok_or_else(|| never_deployed(stack))?).await
     }
 }
 

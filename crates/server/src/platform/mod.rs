@@ -11,6 +11,7 @@
 //! ```
 
 mod applying;
+mod computing;
 mod definition;
 mod doctor;
 mod events;

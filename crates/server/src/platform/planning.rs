@@ -13,6 +13,7 @@ use freehold_spec::{App, Name};
 use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
+use super::computing::compute;
 use super::definition::{Definition, never_deployed};
 use super::images::{self, Wanted};
 use super::observing::Observed;
@@ -127,7 +128,7 @@ impl Platform {
         }
         let source = tx.definition(&wanted.definition).await.map_err(store_refusal)?;
         drop(tx);
-        let mut definition = Definition::read(&source.unwrap_or_default())?;
+        let mut definition = Definition::read(&source.unwrap_or_default()).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
@@ -172,7 +173,7 @@ impl Platform {
     }
 
     async fn plan_subject(&self, subject: Subject, purpose: Purpose) -> Answer<(PlanAnswer, Graph)> {
-        let graph = subject.runtime.expand(&subject.definition.app, &subject.request)?;
+        let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
         let stack = subject.stack.as_ref();
         let draft = Draft {
             runtime: &subject.runtime,
@@ -215,7 +216,7 @@ impl Platform {
         self.refuse_taken_names(tenant, request, graph).await?;
         runtime.refuse_too_many_connections(request, graph).await?;
         let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
-        let made = {
+        let make = || {
             let inputs = Inputs {
                 id: Uuid::now_v7(),
                 purpose,
@@ -235,7 +236,7 @@ impl Platform {
             let refused = |errors: Vec<_>| failures::plan(purpose, &errors, &freehold_plan::remainder(&inputs));
             freehold_plan::make(&inputs).map_err(refused)
         };
-        let mut plan = made?;
+        let mut plan = compute(make).await?;
         plan.notes.extend(runtime.preview_deletions(&plan).await?);
         Ok(plan)
     }

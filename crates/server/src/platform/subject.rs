@@ -51,7 +51,10 @@ impl Platform {
         })?;
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;
-        let given = request.definition.as_deref().map(Definition::read).transpose()?;
+        let given = match request.definition.as_deref() {
+            Some(source) => Some(Definition::read(source).await?),
+            None => None,
+        };
         let app = match (&given, &request.app) {
             (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
                 let message = format!("the definition is of app {}, not of {app}", definition.app.name.value);

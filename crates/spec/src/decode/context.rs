@@ -6,6 +6,11 @@ use std::ops::Range;
 use super::error::{DecodeError, DecodeErrorKind};
 use crate::span::Span;
 
+/// How many mistakes are kept; the others are counted.
+const MOST: usize = 1000;
+/// What is shown of a key that is longer, in bytes: nothing that may stand anywhere is.
+const LONGEST_KEY: usize = 200;
+
 /// The state of one run of the decoder.
 pub(crate) struct Context<'s> {
     source: &'s str,
@@ -13,12 +18,13 @@ pub(crate) struct Context<'s> {
     fixed: Option<Span>,
     path: Vec<String>,
     errors: Vec<DecodeError>,
+    untold: usize,
     left_out: BTreeSet<String>,
 }
 
 impl<'s> Context<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
-        Self { source, fixed: None, path: Vec::new(), errors: Vec::new(), left_out: BTreeSet::new() }
+        Self { source, fixed: None, path: Vec::new(), errors: Vec::new(), untold: 0, left_out: BTreeSet::new() }
     }
 
     /// A place in the source.
@@ -26,21 +32,20 @@ impl<'s> Context<'s> {
         self.fixed.unwrap_or_else(|| inside(self.source, range))
     }
 
-    /// The place of a part of a text: `range` counts in the text as it was decoded. Where that differs from what stands in
-    /// the source (it has escapes), the place is the whole value.
-    pub(crate) fn span_in_text(&self, value: Range<usize>, text: &str, range: Range<usize>) -> Span {
+    /// The places of parts of a text: their ranges count in the text as it was decoded. Where that differs from what stands in the
+    /// source (it has escapes), the place is the whole value.
+    pub(crate) fn places_in_text(&self, value: Range<usize>, text: &str) -> impl Fn(Range<usize>) -> Span + use<'s> {
         let written = self.source.get(value.clone()).and_then(|written| written.find(text));
-        match written {
-            Some(offset) if self.fixed.is_none() && !text.is_empty() => {
-                let start = value.start + offset;
-                inside(self.source, start + range.start..start + range.end)
-            }
-            _ => self.span(value),
-        }
+        let start = written.filter(|_| self.fixed.is_none() && !text.is_empty()).map(|offset| value.start + offset);
+        let (source, whole) = (self.source, self.span(value));
+        move |range| start.map_or(whole, |start| inside(source, start + range.start..start + range.end))
     }
 
     pub(crate) fn report(&mut self, error: DecodeError) {
-        self.errors.push(error);
+        match self.errors.len() < MOST {
+            true => self.errors.push(error),
+            false => self.untold += 1,
+        }
     }
 
     /// Reports, with the path of the value in front: "`service.web.port` should be …".
@@ -56,7 +61,8 @@ impl<'s> Context<'s> {
 
     /// Reads something below a key.
     pub(crate) fn below<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(key.to_owned());
+        let shown = key.get(..key.floor_char_boundary(LONGEST_KEY)).unwrap_or_default();
+        self.path.push(if shown.len() == key.len() { key.to_owned() } else { format!("{shown}…") });
         let value = read(self);
         self.path.pop();
         value
@@ -76,9 +82,9 @@ impl<'s> Context<'s> {
         self.left_out.insert(if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") });
     }
 
-    /// The mistakes, and the paths of what was left out because of them.
-    pub(crate) fn finish(self) -> (Vec<DecodeError>, BTreeSet<String>) {
-        (self.errors, self.left_out)
+    /// The mistakes, how many more there were, and the paths of what was left out because of them.
+    pub(crate) fn finish(self) -> (Vec<DecodeError>, usize, BTreeSet<String>) {
+        (self.errors, self.untold, self.left_out)
     }
 }
 

@@ -35,6 +35,8 @@ pub enum DecodeErrorKind {
     ListedTwice,
     /// A text that can't be used there.
     BadText,
+    /// The whole definition is larger than [`LARGEST`](super::LARGEST).
+    TooLarge,
     /// The decoder contradicts itself. A fault of Freehold.
     Internal,
 }

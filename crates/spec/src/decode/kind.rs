@@ -118,6 +118,9 @@ impl<K: Kind<Value: PartialEq>, const LEAST: usize> Kind for List<K, LEAST> {
 /// A list with at least `LEAST` items, in which items may come again.
 pub(crate) struct Sequence<K, const LEAST: usize>(PhantomData<K>);
 
+/// The most entries of a list.
+const MOST_ENTRIES: usize = 1000;
+
 impl<K: Kind, const LEAST: usize> Sequence<K, LEAST> {
     /// Reads each item; `None` where one is wrong.
     fn decode_each(context: &mut Context<'_>, value: &Value<'_>) -> Option<Vec<(Option<K::Value>, crate::Span)>> {
@@ -128,6 +131,12 @@ impl<K: Kind, const LEAST: usize> Sequence<K, LEAST> {
         if items.len() < LEAST {
             let span = context.span(value.span());
             context.report_here(DecodeErrorKind::OutOfRange, span, format!("needs at least {LEAST} entry"));
+            return None;
+        }
+        if items.len() > MOST_ENTRIES {
+            let span = context.span(value.span());
+            let what = format!("has {} entries; {MOST_ENTRIES} are the most", items.len());
+            context.report_here(DecodeErrorKind::OutOfRange, span, what);
             return None;
         }
         Some(items.iter().map(|item| (K::decode(context, item), context.span(item.span()))).collect())

@@ -33,6 +33,9 @@ use crate::span::Span;
 use context::Context;
 use kind::Kind;
 
+/// The largest definition that is read, in bytes. The work that one makes grows faster than it does, and a platform reads those of many.
+pub const LARGEST: usize = 256 << 10;
+
 /// What could be read of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
@@ -40,6 +43,8 @@ pub struct Reading {
     pub app: Option<App>,
     /// Every mistake, in the order of the source.
     pub errors: Vec<DecodeError>,
+    /// How many mistakes there are beside these.
+    pub untold: usize,
     /// Paths of what is wrong and therefore not in the app, or there with its default: `service.web`, `service.web.port`.
     pub left_out: BTreeSet<String>,
 }
@@ -58,11 +63,17 @@ pub fn decode(source: &str) -> Result<App, Vec<DecodeError>> {
 
 /// Reads as much of a definition as can be read, so that what is right can be checked beside what is wrong.
 pub fn read(source: &str) -> Reading {
+    if source.len() > LARGEST {
+        let message = format!("the definition has {} bytes; {LARGEST} are the most", source.len());
+        let error = DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);
+        let errors = vec![error.help("split the app, or keep what isn't Freehold's in files of its own")];
+        return Reading { app: None, errors, untold: 0, left_out: BTreeSet::new() };
+    }
     let (table, syntax) = DeTable::parse_recoverable(source);
     let mut context = Context::new(source);
     let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
     let mut app = tables::Definition::decode(&mut context, &root);
-    let (mut errors, left_out) = context.finish();
+    let (mut errors, untold, left_out) = context.finish();
     if !syntax.is_empty() {
         app = None;
         let syntax = syntax_errors(source, &syntax);
@@ -73,7 +84,7 @@ pub fn read(source: &str) -> Reading {
         let message = "the definition could not be read, and no reason was found";
         errors.push(DecodeError::new(DecodeErrorKind::Internal, Span::default(), message));
     }
-    Reading { app, errors, left_out }
+    Reading { app, errors, untold, left_out }
 }
 
 fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {

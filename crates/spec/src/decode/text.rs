@@ -378,7 +378,7 @@ impl Kind for WithReferences {
             context.report_here(fault.kind, span, fault.message);
             return None;
         }
-        let locate = |range: Range<usize>| context.span_in_text(value.span(), text, range);
+        let locate = context.places_in_text(value.span(), text);
         match reference::parse(text, locate) {
             Ok(template) => Some(template),
             Err(errors) => {
