@@ -269,5 +269,5 @@ fn isolation(missing: &[&str]) -> Finding {
         let help = "run Freehold as root, on a kernel with control groups and mount namespaces, if its tenants don't trust each other";
         ("warning", format!("not enforced here: {}", missing.join("; ")), Some(help.to_owned()))
     };
-    Finding { level: level.to_owned(), subject: "isolation".to_owned(), message, help }
+    Finding { level: level.to_owned(), subject: "isolation".to_owned(), message: message.into(), help }
 }
