@@ -1,4 +1,7 @@
-//! Prepares a server for the store: roles, database, schema. Idempotent; two processes may do it at once.
+//! Prepares a server for the store: database, roles, schema. Idempotent; two processes may do it at once.
+//!
+//! The database comes first and is closed at once, for the lock on everything else is held in there: in one that tenants
+//! get into (`postgres`, on a server that was given) any of them could hold it, and no platform would start.
 //!
 //! The roles' passwords are derived from the master key, so nothing has to be kept. They reach the server as SCRAM
 //! verifiers, computed here: the text of a password is never in a statement, and so never in the server's log.
@@ -17,8 +20,10 @@ use crate::quote;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Locks out other bootstraps on the same server. (`freehold` in ASCII.)
+/// Locks out other bootstraps of the same store. (`freehold` in ASCII.)
 const BOOTSTRAP_LOCK: i64 = 0x6672_6565_686f_6c64;
+/// How long to wait for another bootstrap, or for anybody else's lock.
+const LOCK_TIMEOUT: &str = "60s";
 
 /// How the parts of Freehold reach PostgreSQL, each in a role of its own.
 #[derive(Clone)]
@@ -85,6 +90,10 @@ pub async fn bootstrap(
     let connections = connections(admin, names, master);
     let mut connection = connect(admin).await?;
     refuse_old(&mut connection).await?;
+    make_database(&mut connection, names).await?;
+    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    let mut connection =
+        connect(&admin.clone().database(&names.database).options([("lock_timeout", LOCK_TIMEOUT)])).await?;
     // A session's lock: it ends with the connection, however that ends.
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(BOOTSTRAP_LOCK)
@@ -98,7 +107,7 @@ pub async fn bootstrap(
         return Err(StoreError::MasterKeyWrong);
     }
     make_roles(&mut connection, names, master).await?;
-    make_database(&mut connection, names).await?;
+    give_database(&mut connection, names).await?;
     migrate(&connections.owner, names, master).await?;
     connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
     Ok(connections)
@@ -170,18 +179,38 @@ async fn make_roles(connection: &mut PgConnection, names: &StoreNames, master: &
     Ok(())
 }
 
+/// Closed to all but who made it.
 async fn make_database(connection: &mut PgConnection, names: &StoreNames) -> Result<(), StoreError> {
     let database = quote::identifier(&names.database);
     let known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
-    if !exists(connection, known, &names.database).await? {
-        let owner = quote::identifier(&names.owner);
-        let create = format!(
-            "CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
-        );
-        execute(connection, "create the store's database", create).await?;
+    if exists(connection, known, &names.database).await? {
+        return Ok(());
     }
+    let create = format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'");
+    let created = connection.execute(AssertSqlSafe(create)).await;
+    let by_another = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        matches!(code.as_deref(), Some("42P04" | "23505"))
+    };
+    match created {
+        Ok(_) => close_database(connection, &database).await,
+        // It closes it, too.
+        Err(error) if by_another(&error) => Ok(()),
+        Err(error) => Err(StoreError::from_sqlx("create the store's database")(error)),
+    }
+}
+
+async fn close_database(connection: &mut PgConnection, database: &str) -> Result<(), StoreError> {
     let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC");
-    execute(connection, "close the store's database", revoke).await?;
+    execute(connection, "close the store's database", revoke).await
+}
+
+/// To its owner, for the roles that work in it.
+async fn give_database(connection: &mut PgConnection, names: &StoreNames) -> Result<(), StoreError> {
+    let (database, owner) = (quote::identifier(&names.database), quote::identifier(&names.owner));
+    let give = format!("ALTER DATABASE {database} OWNER TO {owner}");
+    execute(connection, "give the store's database to its owner", give).await?;
+    close_database(connection, &database).await?;
     let (tenant, engine) = (quote::identifier(&names.tenant), quote::identifier(&names.engine));
     let grant = format!("GRANT CONNECT ON DATABASE {database} TO {tenant}, {engine}");
     execute(connection, "open the store's database to its roles", grant).await

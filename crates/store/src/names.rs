@@ -48,12 +48,17 @@ impl StoreNames {
         Ok(names)
     }
 
+    /// All of them.
+    pub fn all(&self) -> [&str; 5] {
+        [&self.database, &self.owner, &self.tenant, &self.engine, &self.provisioner].map(String::as_str)
+    }
+
     /// Whether all of them are plain names that need no quotes.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        for name in [&self.database, &self.owner, &self.tenant, &self.engine, &self.provisioner] {
+        for name in self.all() {
             let plain = name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
             if !plain || name.len() > 63 || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-                return Err(StoreError::Name(name.clone()));
+                return Err(StoreError::Name(name.to_owned()));
             }
         }
         Ok(())
