@@ -125,7 +125,7 @@ async fn serve(
     let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
     let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT), settings).await?;
     let reached = reached(options, &router, settings);
-    let (store, provisioner, password) = open_store(directory, &postgres.admin).await?;
+    let (store, provisioner, login_key) = open_store(directory, &postgres.admin).await?;
     let engine = store.engine(holder(settings));
     engine.take_over_predecessors().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
     let artifacts = ArtifactStore::open(&directory.join("artifacts")).map_err(unusable)?;
@@ -134,10 +134,11 @@ async fn serve(
     let local = Arc::new(LocalProvider::new(local).map_err(unusable)?);
     let databases = Arc::new(PostgresProvider::new(PostgresOptions {
         provisioner,
-        provisioner_password: password,
+        login_key,
         dump_directory: directory.join("dumps"),
         binaries: postgres.binaries.clone(),
         reserved_connections: OWN_CONNECTIONS,
+        sole: postgres.private.as_ref().map(|_| StoreNames::default().all().map(str::to_owned).into()),
         concurrency: 4,
         fault: None,
     }));
@@ -309,8 +310,9 @@ async fn open_store(
         // A managed server's administrator is no superuser. All but dumps of tables under forced row-level security works.
         warn!("the role {provisioner} could not be given all it should have: {failure}");
     }
+    let login_key = master.password("logins in databases");
     let store = Store::open(&connections, master).await.map_err(store_failed)?;
-    Ok((store, connections.provisioner, password))
+    Ok((store, connections.provisioner, login_key))
 }
 
 /// As root each stack has a user of its own. Platforms on the same machine have ranges of their own, so that neither takes the other's

@@ -3,9 +3,10 @@
 use freehold_engine::ProviderError;
 use freehold_graph::Value;
 
+use crate::inside;
 use crate::quote::Identifier;
 
-/// The names of a database's three roles.
+/// The names of a database's roles: three for the app, two for Freehold's own use ([`crate::inside`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RoleNames {
     /// Owns the database and all that is in it; nobody logs in as it.
@@ -14,21 +15,27 @@ pub(crate) struct RoleNames {
     pub(crate) migrator: Identifier,
     /// Logs in to read and write.
     pub(crate) app: Identifier,
+    /// Freehold's, to look and to restore.
+    pub(crate) keeper: Identifier,
+    /// Freehold's, to dump.
+    pub(crate) dumper: Identifier,
 }
 
 impl RoleNames {
     pub(crate) fn of(body: &Value) -> Result<Self, ProviderError> {
-        Ok(Self { owner: name(body, "owner")?, migrator: name(body, "migrator")?, app: name(body, "app")? })
+        let owner = name(body, "owner")?;
+        Ok(Self {
+            keeper: inside::name(&owner, "keeper")?,
+            dumper: inside::name(&owner, "dumper")?,
+            owner,
+            migrator: name(body, "migrator")?,
+            app: name(body, "app")?,
+        })
     }
 
-    /// In this order everywhere: owner, migrator, app.
-    pub(crate) fn all(&self) -> [&Identifier; 3] {
-        [&self.owner, &self.migrator, &self.app]
-    }
-
-    /// All three for a list in a statement.
-    pub(crate) fn list(&self) -> String {
-        format!("{}, {}, {}", self.owner, self.migrator, self.app)
+    /// In this order everywhere: owner, migrator, app, keeper, dumper.
+    pub(crate) fn all(&self) -> [&Identifier; 5] {
+        [&self.owner, &self.migrator, &self.app, &self.keeper, &self.dumper]
     }
 }
 

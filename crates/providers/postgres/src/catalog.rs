@@ -21,6 +21,7 @@ pub(crate) struct RoleRow {
     pub(crate) rolname: String,
     pub(crate) rolcanlogin: bool,
     pub(crate) rolconnlimit: i32,
+    pub(crate) rolbypassrls: bool,
     /// Attributes that none of our roles has.
     pub(crate) powers: Vec<String>,
     pub(crate) comment: Option<String>,
@@ -28,7 +29,7 @@ pub(crate) struct RoleRow {
     pub(crate) memberships: Vec<String>,
     /// Its settings: `statement_timeout=30000`.
     pub(crate) settings: Vec<String>,
-    /// Whether the provisioner has its rights.
+    /// Whether the provisioner may alter it and take its rights.
     pub(crate) usable: bool,
 }
 
@@ -50,22 +51,23 @@ impl RoleRow {
     }
 }
 
-/// The three roles, as far as they exist.
+/// The roles of a database, as far as they exist.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleRows {
     pub(crate) owner: Option<RoleRow>,
     pub(crate) migrator: Option<RoleRow>,
     pub(crate) app: Option<RoleRow>,
+    pub(crate) keeper: Option<RoleRow>,
+    pub(crate) dumper: Option<RoleRow>,
 }
 
 impl RoleRows {
     pub(crate) async fn read(session: &mut Session, names: &RoleNames, doing: &Doing) -> Result<Self, ProviderError> {
         const SQL: &str = "
-            SELECT r.oid::int8 AS oid, r.rolname::text AS rolname, r.rolcanlogin, r.rolconnlimit,
+            SELECT r.oid::int8 AS oid, r.rolname::text AS rolname, r.rolcanlogin, r.rolconnlimit, r.rolbypassrls,
                 array_remove(ARRAY[
                     CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
                     CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
-                    CASE WHEN r.rolbypassrls THEN 'bypassrls' END,
                     CASE WHEN r.rolvaliduntil < 'infinity' THEN 'valid until ' || r.rolvaliduntil END
                 ], NULL) AS powers,
                 shobj_description(r.oid, 'pg_authid') AS comment,
@@ -73,8 +75,10 @@ impl RoleRows {
                       WHERE m.member = r.oid ORDER BY 1) AS memberships,
                 COALESCE((SELECT s.setconfig FROM pg_db_role_setting s
                           WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
-                pg_has_role(r.oid, 'USAGE') AS usable
-            FROM pg_roles r WHERE r.rolname = ANY($1)";
+                -- Up to 15, CREATEROLE is enough.
+                pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') OR (
+                    current_setting('server_version_num')::int < 160000 AND me.rolcreaterole) AS usable
+            FROM pg_roles r, pg_roles me WHERE r.rolname = ANY($1) AND me.rolname = CURRENT_USER";
         let wanted: Vec<&str> = names.all().map(Identifier::as_str).to_vec();
         let rows: Vec<RoleRow> = sqlx::query_as(SQL)
             .bind(wanted)
@@ -82,15 +86,22 @@ impl RoleRows {
             .await
             .map_err(|error| doing.failed(error))?;
         let find = |name: &Identifier| rows.iter().find(|row| row.rolname == name.as_str()).cloned();
-        Ok(Self { owner: find(&names.owner), migrator: find(&names.migrator), app: find(&names.app) })
+        Ok(Self {
+            owner: find(&names.owner),
+            migrator: find(&names.migrator),
+            app: find(&names.app),
+            keeper: find(&names.keeper),
+            dumper: find(&names.dumper),
+        })
     }
 
     /// Those that exist.
     pub(crate) fn existing(&self) -> impl Iterator<Item = &RoleRow> {
-        [&self.owner, &self.migrator, &self.app].into_iter().flatten()
+        [&self.owner, &self.migrator, &self.app, &self.keeper, &self.dumper].into_iter().flatten()
     }
 
-    /// The identity of the three together: their oids, 0 for one that doesn't exist.
+    /// The identity of the app's three together: their oids, 0 for one that doesn't exist. Those for Freehold's own use may be
+    /// made anew at any time.
     pub(crate) fn object(&self) -> String {
         let oid = |row: &Option<RoleRow>| row.as_ref().map_or(0, |row| row.oid);
         format!("{}/{}/{}", oid(&self.owner), oid(&self.migrator), oid(&self.app))
@@ -115,8 +126,8 @@ impl RoleRows {
 pub(crate) struct DatabaseRow {
     pub(crate) oid: i64,
     pub(crate) connection_limit: i32,
+    pub(crate) allows_connections: bool,
     pub(crate) owner: String,
-    comment: Option<String>,
     owner_comment: Option<String>,
     /// Who may connect by a grant, PUBLIC apart.
     pub(crate) connect: Vec<String>,
@@ -131,8 +142,7 @@ impl DatabaseRow {
         doing: &Doing,
     ) -> Result<Option<Self>, ProviderError> {
         const SQL: &str = "
-            SELECT d.oid::int8 AS oid, d.datconnlimit AS connection_limit, o.rolname::text AS owner,
-                shobj_description(d.oid, 'pg_database') AS comment,
+            SELECT d.oid::int8 AS oid, d.datconnlimit AS connection_limit, d.datallowconn AS allows_connections, o.rolname::text AS owner,
                 shobj_description(d.datdba, 'pg_authid') AS owner_comment,
                 ARRAY(SELECT DISTINCT g.rolname::text
                       FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a JOIN pg_roles g ON g.oid = a.grantee
@@ -144,11 +154,10 @@ impl DatabaseRow {
         row.map_err(|error| doing.failed(error))
     }
 
-    /// The mark of the owner's role decides, which nobody but a role with CREATEROLE can change; the database's own
-    /// comment (the owner may change it) counts only where the owner is no role of ours.
+    /// The mark of the owner's role, which nobody but a role with CREATEROLE can write. The database's own comment says
+    /// nothing: its owner may write there what they like.
     pub(crate) fn mark(&self) -> Option<Mark> {
-        let parse = |comment: &Option<String>| Mark::parse(comment.as_deref()?);
-        parse(&self.owner_comment).or_else(|| parse(&self.comment))
+        Mark::parse(self.owner_comment.as_deref()?)
     }
 
     pub(crate) fn ownership(&self, stack: StackId) -> Ownership {
@@ -174,21 +183,18 @@ pub(crate) struct MarkedRow {
     pub(crate) connections: Option<i32>,
 }
 
-/// All roles and databases of the server that bear a mark of any stack.
+/// All roles of the server that bear a mark of any stack, and the databases that such a role owns.
 pub(crate) async fn marked(session: &mut Session, doing: &Doing) -> Result<Vec<MarkedRow>, ProviderError> {
     const SQL: &str = "
         WITH roles AS (
             SELECT r.oid, r.rolname::text AS name, shobj_description(r.oid, 'pg_authid') AS comment,
                 CASE WHEN r.rolcanlogin THEN r.rolconnlimit END AS connections
             FROM pg_roles r
-        ), databases AS (
-            SELECT d.datname::text AS name, r.comment AS of_owner, shobj_description(d.oid, 'pg_database') AS own
-            FROM pg_database d JOIN roles r ON r.oid = d.datdba
         )
         SELECT 'role' AS kind, name, comment, connections FROM roles WHERE comment LIKE $1
         UNION ALL
-        SELECT 'database', name, CASE WHEN of_owner LIKE $1 THEN of_owner ELSE own END, NULL
-        FROM databases WHERE of_owner LIKE $1 OR own LIKE $1";
+        SELECT 'database', d.datname::text, r.comment, NULL
+        FROM pg_database d JOIN roles r ON r.oid = d.datdba WHERE r.comment LIKE $1";
     let rows = sqlx::query_as(SQL).bind(format!("{PREFIX}%")).fetch_all(session.connection()).await;
     rows.map_err(|error| doing.failed(error))
 }

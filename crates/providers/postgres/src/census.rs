@@ -1,18 +1,109 @@
 //! What a database contains, counted: to compare a restored dump with what was dumped.
+//!
+//! Tables are held before they are counted, and then looked at again: a view in a table's place would be the tenant's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::ProviderError;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, FromRow};
 
-use crate::body;
-use crate::failure::Doing;
+use tokio::time::Instant;
+
+use crate::blockers;
+use crate::body::identifier;
+use crate::failure::{self, Doing};
 use crate::session::Session;
 
-/// Tables counted in one statement.
+/// Tables in one statement.
 const BATCH: usize = 100;
 /// How many differences to tell.
 const TOLD: usize = 8;
+
+/// A table whose rows count, or one that is made up of such.
+#[derive(Debug, FromRow)]
+struct Table {
+    oid: i64,
+    schema: String,
+    name: String,
+    has_rows: bool,
+}
+
+impl Table {
+    fn quoted(&self) -> Result<String, ProviderError> {
+        Ok(format!("{}.{}", identifier(&self.schema)?, identifier(&self.name)?))
+    }
+}
+
+/// The tables of a database, held: nobody drops or renames one, or puts something else in its place, until the end of the
+/// transaction.
+#[derive(Debug)]
+pub(crate) struct Tables(Vec<Table>);
+
+impl Tables {
+    /// Finds and holds them. In a transaction at `REPEATABLE READ`, those that its snapshot sees.
+    ///
+    /// # Errors
+    /// One is locked by somebody else, or was put in the place of the one that the snapshot sees.
+    pub(crate) async fn hold(session: &mut Session, doing: &Doing, deadline: Instant) -> Result<Self, ProviderError> {
+        // An extension's tables are the extension's affair.
+        const TABLES: &str = "
+            SELECT c.oid::pg_catalog.int8 AS oid, n.nspname::pg_catalog.text AS schema,
+                c.relname::pg_catalog.text AS name, c.relkind = 'r' AS has_rows
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                                AND d.deptype = 'e')
+            ORDER BY 2, 3";
+        // The place that a name leads to now, whatever the snapshot sees.
+        const MOVED: &str = "
+            SELECT t.name FROM unnest($1::pg_catalog.text[], $2::pg_catalog.int8[]) AS t (name, oid)
+            WHERE pg_catalog.to_regclass(t.name)::pg_catalog.oid::pg_catalog.int8 IS DISTINCT FROM t.oid LIMIT 1";
+        // As `pg_dump` does where the server has it: no view is ever followed.
+        const NO_VIEWS: &str = "
+            SELECT pg_catalog.set_config(name, 'view, foreign-table', false) FROM pg_catalog.pg_settings
+            WHERE name = 'restrict_nonsystem_relation_kind'";
+        let failed = |error| doing.failed(error);
+        let _: Option<String> =
+            sqlx::query_scalar(NO_VIEWS).fetch_optional(session.connection()).await.map_err(failed)?;
+        let tables: Vec<Table> = sqlx::query_as(TABLES).fetch_all(session.connection()).await.map_err(failed)?;
+        for batch in tables.chunks(BATCH) {
+            let names = batch.iter().map(Table::quoted).collect::<Result<Vec<_>, _>>()?;
+            let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", names.join(", ONLY "));
+            match session.attempt(deadline, lock).await {
+                Ok(()) => {}
+                Err(Some(error)) if failure::sqlstate(&error).as_deref() == Some("55P03") => {
+                    session.run(doing, deadline, "ROLLBACK".to_owned()).await?;
+                    return Err(held(doing, blockers::holders(session, doing).await?));
+                }
+                Err(Some(error)) => return Err(doing.failed(error)),
+                Err(None) => return Err(ProviderError::retryable(format!("{}: no answer within its time", doing.0))),
+            }
+            let oids: Vec<i64> = batch.iter().map(|table| table.oid).collect();
+            let moved: Option<String> = sqlx::query_scalar(MOVED)
+                .bind(names)
+                .bind(oids)
+                .fetch_optional(session.connection())
+                .await
+                .map_err(failed)?;
+            if let Some(moved) = moved {
+                let message = format!("{}: {moved} was put in another table's place meanwhile", doing.0);
+                return Err(ProviderError::retryable(message));
+            }
+        }
+        Ok(Self(tables))
+    }
+}
+
+/// Locks keep tables from being read.
+pub(crate) fn held(doing: &Doing, holders: Vec<String>) -> ProviderError {
+    ProviderError::Rejected {
+        code: "FH0806",
+        message: format!("{}: tables are locked by others", doing.0),
+        detail: holders,
+        help: Some("nothing was deleted; end these sessions or wait for them, then try again".to_owned()),
+    }
+}
 
 /// The rows of each table, and the extensions.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,38 +113,31 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// Counts. In a transaction at `REPEATABLE READ` it counts what its snapshot sees.
-    pub(crate) async fn take(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {
-        // Partitioned tables have no rows of their own; an extension's tables are the extension's affair.
-        const TABLES: &str = "
-            SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                                AND d.deptype = 'e')
-            ORDER BY 1, 2";
+    /// Counts what is held.
+    pub(crate) async fn take(session: &mut Session, tables: &Tables, doing: &Doing) -> Result<Self, ProviderError> {
         let failed = |error| doing.failed(error);
-        let tables: Vec<(String, String)> =
-            sqlx::query_as(TABLES).fetch_all(session.connection()).await.map_err(failed)?;
+        // Partitioned tables have no rows of their own.
+        let tables: Vec<&Table> = tables.0.iter().filter(|table| table.has_rows).collect();
         let mut rows = BTreeMap::new();
         for batch in tables.chunks(BATCH) {
             let mut counts = Vec::new();
-            for (index, (schema, table)) in batch.iter().enumerate() {
-                let (schema, table) = (body::identifier(schema)?, body::identifier(table)?);
-                counts.push(format!("SELECT {index}, count(*) FROM ONLY {schema}.{table}"));
+            for (index, table) in batch.iter().enumerate() {
+                counts.push(format!("SELECT {index}, pg_catalog.count(*) FROM ONLY {}", table.quoted()?));
             }
             let sql = AssertSqlSafe(counts.join("\nUNION ALL "));
             let counted: Vec<(i32, i64)> =
                 sqlx::query_as(sql).persistent(false).fetch_all(session.connection()).await.map_err(failed)?;
             for (index, count) in counted {
-                if let Some((schema, table)) = usize::try_from(index).ok().and_then(|index| batch.get(index)) {
-                    rows.insert(format!("{schema}.{table}"), count);
+                if let Some(table) = usize::try_from(index).ok().and_then(|index| batch.get(index)) {
+                    rows.insert(table.quoted()?, count);
                 }
             }
         }
-        let extensions: Vec<String> = sqlx::query_scalar("SELECT extname::text FROM pg_extension")
-            .fetch_all(session.connection())
-            .await
-            .map_err(failed)?;
+        let extensions: Vec<String> =
+            sqlx::query_scalar("SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension")
+                .fetch_all(session.connection())
+                .await
+                .map_err(failed)?;
         Ok(Self { rows, extensions: extensions.into_iter().collect() })
     }
 

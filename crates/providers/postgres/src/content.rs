@@ -2,15 +2,17 @@
 //!
 //! The app gets its rights by default privileges of the owner, so that each migration's new tables are covered without
 //! anybody's doing. It may read and write rows, use sequences, call functions; it can't make, change or drop anything.
+//!
+//! All of this is the keeper's work ([`crate::inside`]): what is found in there is the tenant's.
 
 use freehold_engine::ProviderError;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body::RoleNames;
-use crate::failure::Doing;
+use crate::failure::{self, Doing};
 use crate::quote::Identifier;
-use crate::session::{Sessions, Turn, lock_inside};
+use crate::session::{Entry, Sessions};
 
 /// What the app has by default: kind of object (as in `pg_default_acl`) and right.
 const RIGHTS: [(&str, &str, &str); 5] = [
@@ -30,6 +32,14 @@ pub(crate) struct Content {
     pub(crate) complete: bool,
 }
 
+/// What came of a look.
+#[derive(Debug)]
+pub(crate) enum Look {
+    Seen(Content),
+    /// The keeper isn't let in: it isn't there yet, or its password or the database's rights were changed.
+    Shut,
+}
+
 #[derive(FromRow)]
 struct ContentRow {
     extensions: Vec<String>,
@@ -43,15 +53,19 @@ impl Content {
         names: &RoleNames,
         doing: &Doing,
         deadline: Instant,
-    ) -> Result<Self, ProviderError> {
+    ) -> Result<Look, ProviderError> {
         const SQL: &str = "
-            SELECT ARRAY(SELECT extname::text FROM pg_extension ORDER BY 1) AS extensions,
-                ARRAY(SELECT d.defaclobjtype::text || ' ' || a.privilege_type
-                      FROM pg_default_acl d CROSS JOIN aclexplode(d.defaclacl) a
-                      WHERE d.defaclnamespace = 0 AND d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = $1)
-                          AND a.grantee = (SELECT oid FROM pg_roles WHERE rolname = $2)) AS rights";
-        let mut session = sessions.database(name, None, doing, deadline).await?;
-        session.take(Turn::Look(name), doing, deadline).await?;
+            SELECT ARRAY(SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension ORDER BY 1) AS extensions,
+                ARRAY(SELECT pg_catalog.concat(d.defaclobjtype, ' ', a.privilege_type)
+                      FROM pg_catalog.pg_default_acl d CROSS JOIN pg_catalog.aclexplode(d.defaclacl) a
+                      WHERE d.defaclnamespace = 0
+                          AND d.defaclrole = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1)
+                          AND a.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $2)) AS rights";
+        let mut session = match sessions.attempt_inside(name, Entry::look(&names.keeper), doing, deadline).await? {
+            Ok(session) => session,
+            Err(error) if failure::is_shut_out(&error) => return Ok(Look::Shut),
+            Err(error) => return Err(doing.connecting(error)),
+        };
         let row: ContentRow = sqlx::query_as(SQL)
             .bind(names.owner.as_str())
             .bind(names.app.as_str())
@@ -61,11 +75,12 @@ impl Content {
         session.finish().await;
         let has = |kind: &str, right: &str| row.rights.iter().any(|found| *found == format!("{kind} {right}"));
         let complete = RIGHTS.iter().all(|(kind, _, rights)| rights.split(", ").all(|right| has(kind, right)));
-        Ok(Self { extensions: row.extensions, complete })
+        Ok(Look::Seen(Self { extensions: row.extensions, complete }))
     }
 }
 
 /// Sets the default rights and creates the extensions, in one transaction and as the owner. Repeating it changes nothing.
+/// `false` if the keeper isn't let in.
 pub(crate) async fn write(
     sessions: &Sessions,
     name: &Identifier,
@@ -73,17 +88,22 @@ pub(crate) async fn write(
     extensions: &[Identifier],
     doing: &Doing,
     deadline: Instant,
-) -> Result<(), ProviderError> {
-    let RoleNames { owner, app, .. } = names;
-    let mut sql = format!("{}GRANT USAGE ON SCHEMA public TO {app};\n", lock_inside(name));
+) -> Result<bool, ProviderError> {
+    let RoleNames { owner, app, keeper, .. } = names;
+    let mut sql = format!("GRANT USAGE ON SCHEMA public TO {app};\n");
     for (_, objects, rights) in RIGHTS {
         sql.push_str(&format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT {rights} ON {objects} TO {app};\n"));
     }
     for extension in extensions {
-        sql.push_str(&format!("CREATE EXTENSION IF NOT EXISTS {extension};\n"));
+        // As without a schema, whatever the search path.
+        sql.push_str(&format!("CREATE EXTENSION IF NOT EXISTS {extension} SCHEMA public;\n"));
     }
-    let mut session = sessions.database(name, Some(owner), doing, deadline).await?;
+    let mut session = match sessions.attempt_inside(name, Entry::change(keeper, owner), doing, deadline).await? {
+        Ok(session) => session,
+        Err(error) if failure::is_shut_out(&error) => return Ok(false),
+        Err(error) => return Err(doing.connecting(error)),
+    };
     session.run(doing, deadline, sql).await?;
     session.finish().await;
-    Ok(())
+    Ok(true)
 }

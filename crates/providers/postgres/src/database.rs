@@ -8,12 +8,13 @@
 //! ```
 //!
 //! `CREATE DATABASE` is not transactional, so a crash may come between any two of these. Whatever was done before,
-//! repeating [`apply`] completes it. A `DROP DATABASE` that was interrupted leaves a database that nobody can use; both
+//! repeating [`apply`] completes it. A limit of 0 says nothing about what is in a database: its owner can set it, too. A `DROP DATABASE` that was interrupted leaves a database that nobody can use; both
 //! [`apply`] and [`delete`] finish it.
 //!
 //! Strategy: the server's default. Since 15 that is `wal_log`, which takes some 40 ms and forces no checkpoint.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use freehold_check::EXTENSIONS;
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
@@ -24,11 +25,17 @@ use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
 use crate::catalog::{DatabaseRow, RoleRows};
-use crate::content::{self, Content};
+use crate::content::{self, Content, Look};
 use crate::failure::Doing;
+use crate::inside;
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
 use crate::session::{Session, Sessions, Turn};
+
+/// How long to wait for an earlier call.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look whether it is done.
+const POLL: Duration = Duration::from_millis(10);
 
 pub(crate) async fn observe(
     sessions: &Sessions,
@@ -39,18 +46,20 @@ pub(crate) async fn observe(
     let name = body::identifier(&lookup.identity)?;
     let doing = Doing::new("looking at database", name.as_str());
     let mut session = sessions.maintenance(Turn::Look(&name), &doing, deadline).await?;
-    let row = DatabaseRow::read(&mut session, &name, &doing).await?;
-    session.finish().await;
-    let Some(row) = row else { return Ok(None) };
-    let ownership = row.ownership(stack);
     let names = RoleNames::of(&lookup.body)?;
-    // Nobody gets into a database that is half made or half dropped, and a foreign one isn't ours to look into.
-    let content = match ownership {
-        Ownership::Ours if row.connection_limit != 0 && !row.is_half_dropped() => {
-            Some(Content::read(sessions, &name, &names, &doing, deadline).await?)
-        }
-        _ => None,
+    settle(&mut session, &name, &names, &doing, deadline).await?;
+    let Some(row) = DatabaseRow::read(&mut session, &name, &doing).await? else {
+        session.finish().await;
+        return Ok(None);
     };
+    let ownership = row.ownership(stack);
+    // Nobody gets into a database that is half made or half dropped, and a foreign one isn't ours to look into.
+    let open = row.owner == names.owner.as_str() && row.connection_limit != 0 && !row.is_half_dropped();
+    let content = match ownership {
+        Ownership::Ours if open => Some(Content::read(sessions, &name, &names, &doing, deadline).await?),
+        Ownership::Ours | Ownership::Foreign(_) | Ownership::OtherStack(_) => None,
+    };
+    session.finish().await;
     let body = comparable(&name, &names, &row, content.as_ref(), body::extensions(&lookup.body));
     Ok(Some(Observation { object: row.oid.to_string(), ownership, body, beside: Vec::new() }))
 }
@@ -66,18 +75,22 @@ pub(crate) async fn apply(
     let wanted = allowed(&name, body::extensions(&resource.body))?;
     let doing = Doing::new("making database", name.as_str());
     let mut session = sessions.maintenance(Turn::Change(&name), &doing, context.deadline).await?;
+    settle(&mut session, &name, &names, &doing, context.deadline).await?;
     let mut row = DatabaseRow::read(&mut session, &name, &doing).await?;
     let mut note = None;
     if let Some(found) = &row {
         match found.ownership(context.stack) {
             Ownership::Ours if found.is_half_dropped() => {
+                let owner = body::identifier(&found.owner)?;
+                session.assume(&names.owner, &[&owner], &doing, context.deadline).await?;
                 session.run(&doing, context.deadline, drop_statement(&name)).await?;
+                session.resign(&names.owner, &[&owner], &doing, context.deadline).await?;
                 note = Some("a deletion that had been interrupted was finished, and it was made anew".to_owned());
                 row = None;
             }
             Ownership::Ours => {}
             Ownership::Foreign(_) if adopt => {
-                crate::adoption::take(sessions, &mut session, &name, found, &names, &doing, context.deadline).await?;
+                crate::adoption::take(&mut session, sessions, &name, found, &names, &doing, context.deadline).await?;
             }
             Ownership::Foreign(who) => return Err(not_ours(&name, &who, true)),
             Ownership::OtherStack(stack) => {
@@ -85,15 +98,26 @@ pub(crate) async fn apply(
             }
         }
     }
+    check_owner(&mut session, &names, context.stack, &doing).await?;
+    // Whom it was given to, if it was.
+    let former = row.as_ref().map(|row| body::identifier(&row.owner)).transpose()?;
+    let mut owners = vec![&names.owner];
+    owners.extend(former.as_ref().filter(|former| **former != names.owner));
+    session.assume(&names.owner, &owners, &doing, context.deadline).await?;
     if row.is_none() {
-        check_owner(&mut session, &names, context.stack, &doing).await?;
         session.run(&doing, context.deadline, create_statement(&name, &names.owner)).await?;
     }
     let mark = Mark::new(context.stack, &resource.id);
     session.run(&doing, context.deadline, open_statements(&name, &names, row.as_ref(), &mark)).await?;
+    session.resign(&names.owner, &owners, &doing, context.deadline).await?;
     let made = DatabaseRow::read(&mut session, &name, &doing).await?;
+    if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
+        crate::roles::renew_logins(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;
+        if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
+            return Err(ProviderError::retryable(format!("{}: {} is not let in", doing.0, names.keeper.as_str())));
+        }
+    }
     session.finish().await;
-    content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await?;
     Ok(Performed { object: made.map(|row| row.oid.to_string()), note })
 }
 
@@ -106,15 +130,16 @@ pub(crate) async fn delete(
     let name = body::identifier(&lookup.identity)?;
     let doing = Doing::new("dropping database", name.as_str());
     let mut session = sessions.maintenance(Turn::Delete(&name), &doing, context.deadline).await?;
+    let names = RoleNames::of(&lookup.body)?;
     if let Some(row) = DatabaseRow::read(&mut session, &name, &doing).await? {
         check_ours(&name, &row, context.stack)?;
         check_identity(&name, &row, object)?;
-        remove(&mut session, &name, &row, &doing, context.deadline).await?;
+        remove(&mut session, &name, &names, &row, &doing, context.deadline).await?;
     }
     // A crash in the middle of a dump's proof may have left the second one.
     if let Some(recorded) = object {
         let scratch = crate::scratch::name(recorded)?;
-        crate::scratch::discard(&mut session, &scratch, context.stack, &doing, context.deadline).await?;
+        crate::scratch::discard(&mut session, &scratch, &names, context.stack, &doing, context.deadline).await?;
     }
     session.finish().await;
     Ok(Performed::default())
@@ -124,6 +149,7 @@ pub(crate) async fn delete(
 pub(crate) async fn remove(
     session: &mut Session,
     name: &Identifier,
+    names: &RoleNames,
     row: &DatabaseRow,
     doing: &Doing,
     deadline: Instant,
@@ -137,18 +163,15 @@ pub(crate) async fn remove(
             help: Some("end these first, then try again".to_owned()),
         });
     }
-    // As the provisioner took another's place.
+    // The owner's to drop it, and those of all whose sessions end with it.
     let owner = body::identifier(&row.owner)?;
-    let usable: bool = sqlx::query_scalar("SELECT pg_has_role($1, 'USAGE')")
-        .bind(owner.as_str())
-        .fetch_one(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-    if !usable {
-        session.run(doing, deadline, format!("GRANT {owner} TO CURRENT_USER")).await?;
-    }
+    let rows = RoleRows::read(session, names, doing).await?;
+    let mut roles = vec![&owner];
+    let theirs = names.all().into_iter().filter(|name| rows.existing().any(|row| row.rolname == name.as_str()));
+    roles.extend(theirs.filter(|name| **name != owner));
+    session.assume(&names.owner, &roles, doing, deadline).await?;
     match session.attempt(deadline, drop_statement(name)).await {
-        Ok(()) => Ok(()),
+        Ok(()) => session.resign(&names.owner, &roles, doing, deadline).await,
         Err(None) => Err(ProviderError::Unknown { message: format!("{}: no answer within its time", doing.0) }),
         // A session that may not be ended by us, or one of the server's own workers, which ends by itself.
         Err(Some(error)) if crate::failure::sqlstate(&error).as_deref() == Some("42501") => {
@@ -163,6 +186,36 @@ pub(crate) async fn remove(
             Err(rejected)
         }
         Err(Some(error)) => Err(doing.failed(error)),
+    }
+}
+
+/// Waits for what an earlier call has begun in a database and given up: the server goes on with it until it is done. It is
+/// found by its name, for a lock in there could be held by the tenant.
+async fn settle(
+    session: &mut Session,
+    name: &Identifier,
+    names: &RoleNames,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    const SQL: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
+        WHERE datname = $1 AND usename = $2 AND application_name = $3)";
+    let patience = deadline.min(Instant::now() + PATIENCE);
+    loop {
+        let busy: bool = sqlx::query_scalar(SQL)
+            .bind(name.as_str())
+            .bind(names.keeper.as_str())
+            .bind(inside::CHANGING)
+            .fetch_one(session.connection())
+            .await
+            .map_err(|error| doing.failed(error))?;
+        if !busy {
+            return Ok(());
+        }
+        if Instant::now() >= patience {
+            return Err(ProviderError::retryable(format!("{}: an earlier call about it is still at work", doing.0)));
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -194,23 +247,32 @@ fn drop_statement(name: &Identifier) -> String {
     format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 }
 
-/// Creates a database that belongs to `owner` and that nobody but the owner's members can use.
-pub(crate) fn private_statements(name: &Identifier, owner: &Identifier) -> [String; 2] {
-    let open = format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC; ALTER DATABASE {name} CONNECTION LIMIT -1");
-    [create_statement(name, owner), open]
+/// Creates a database that belongs to the owner and that nobody but Freehold's own logins can use.
+pub(crate) fn private_statements(name: &Identifier, names: &RoleNames) -> [String; 2] {
+    let open = format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n{}", admit_statements(name, names));
+    [create_statement(name, &names.owner), open]
+}
+
+/// Lets Freehold's own logins in, whatever the owner has done to the database.
+pub(crate) fn admit_statements(name: &Identifier, names: &RoleNames) -> String {
+    format!(
+        "GRANT CONNECT ON DATABASE {name} TO {}, {};\n\
+         ALTER DATABASE {name} CONNECTION LIMIT -1 ALLOW_CONNECTIONS true;\n",
+        names.keeper, names.dumper
+    )
 }
 
 /// One transaction that sets the rights, marks the database and opens it.
 fn open_statements(name: &Identifier, names: &RoleNames, before: Option<&DatabaseRow>, mark: &Mark) -> String {
-    let RoleNames { owner, migrator, app } = names;
+    let RoleNames { owner, migrator, app, .. } = names;
     let given_away = before.is_some_and(|row| row.owner != owner.as_str());
     let take_back = if given_away { format!("ALTER DATABASE {name} OWNER TO {owner};\n") } else { String::new() };
     format!(
         "{take_back}REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n\
          GRANT CONNECT ON DATABASE {name} TO {migrator}, {app};\n\
-         COMMENT ON DATABASE {name} IS {};\n\
-         ALTER DATABASE {name} CONNECTION LIMIT -1;\n",
-        Literal(&mark.to_string())
+         COMMENT ON DATABASE {name} IS {};\n{}",
+        Literal(&mark.to_string()),
+        admit_statements(name, names)
     )
 }
 
@@ -222,10 +284,15 @@ fn comparable(
     name: &Identifier,
     names: &RoleNames,
     row: &DatabaseRow,
-    content: Option<&Content>,
+    content: Option<&Look>,
     wanted: Vec<&str>,
 ) -> Value {
-    let RoleNames { owner, migrator, app } = names;
+    let RoleNames { owner, migrator, app, keeper, dumper } = names;
+    let shut = matches!(content, Some(Look::Shut));
+    let content = content.and_then(|look| match look {
+        Look::Seen(content) => Some(content),
+        Look::Shut => None,
+    });
     let connects = |role: &Identifier| match row.connect.iter().any(|grantee| grantee == role.as_str()) {
         true => Value::text(role.as_str()),
         false => Value::Null,
@@ -245,7 +312,11 @@ fn comparable(
     if !row.public.is_empty() {
         deviates("public_may", Value::from(row.public.clone()));
     }
-    let expected = [owner.as_str(), migrator.as_str(), app.as_str()];
+    let connects = |role: &Identifier| row.connect.iter().any(|grantee| grantee == role.as_str());
+    if shut || !connects(keeper) || !connects(dumper) {
+        deviates("open_to_freehold", Value::Bool(false));
+    }
+    let expected = names.all().map(Identifier::as_str);
     let others: Vec<String> = row.connect.iter().filter(|role| !expected.contains(&role.as_str())).cloned().collect();
     if !others.is_empty() && row.owner == owner.as_str() {
         deviates("others_may_connect", Value::from(others));
@@ -254,6 +325,9 @@ fn comparable(
         -1 => {}
         crate::catalog::HALF_DROPPED => drop(deviates("half_dropped", Value::Bool(true))),
         limit => drop(deviates("connection_limit", Value::Integer(limit.into()))),
+    }
+    if !row.allows_connections && !row.is_half_dropped() {
+        deviates("allows_connections", Value::Bool(false));
     }
     if content.is_some_and(|content| !content.complete) {
         deviates("app_rights", Value::text("incomplete"));

@@ -6,6 +6,9 @@
 //!                                                          └─ equal: .partial becomes .dump
 //! ```
 //!
+//! The dumper dumps and counts, the keeper restores ([`crate::inside`]): a restore runs the tenant's code, in constraints,
+//! defaults and indexes, and that code gets nothing that the tenant hasn't got. Afterwards both logins are made anew.
+//!
 //! The counts and the dump see the same snapshot, so the proof holds while the app goes on writing. Whatever fails, no
 //! file is left that looks like a dump. The programs get the password in their environment, which only this account
 //! (and root) can read, never in their arguments.
@@ -22,16 +25,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
-use crate::census::Census;
+use crate::census::{Census, Tables};
 use crate::failure::Doing;
 use crate::provider::PostgresOptions;
 use crate::quote::Identifier;
 use crate::server::Binaries;
-use crate::session::{Session, Sessions, Turn};
-use crate::{database, scratch};
+use crate::session::{Entry, Session, Sessions, Turn};
+use crate::{database, inside, obstacles, roles, scratch};
 
 /// What is left of the time to clean up in.
 const CLEANING: Duration = Duration::from_secs(2);
+
+/// Begins a transaction that sees the same all the time.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 /// Writes a dump and proves it.
 pub(crate) async fn write(
@@ -48,53 +54,64 @@ pub(crate) async fn write(
         return Ok(nothing("there is no database any more, so nothing was dumped"));
     };
     database::check_ours(&name, &row, context.stack)?;
-    if row.is_half_dropped() || row.connection_limit == 0 {
+    // The server's own mark, which no owner can set. A database that is shut holds data like any other.
+    if row.is_half_dropped() {
         session.finish().await;
-        return Ok(nothing("the database is not a whole one, so nothing was dumped"));
+        return Ok(nothing("the database was half dropped already, so nothing was dumped"));
     }
     let binaries = programs(options, &mut session, &doing).await?;
     let object = row.oid.to_string();
+    let names = RoleNames::of(&lookup.body)?;
+    admit(sessions, &mut session, &name, &names, context, &doing).await?;
     let work = Dump {
         sessions,
         options,
         binaries,
-        owner: RoleNames::of(&lookup.body)?.owner,
+        names,
         scratch: scratch::name(&object)?,
         name,
         doing,
         deadline: context.deadline.checked_sub(CLEANING).unwrap_or(context.deadline),
     };
-    scratch::discard(&mut session, &work.scratch, context.stack, &work.doing, context.deadline).await?;
+    let discard = async |session: &mut Session| {
+        let Dump { scratch, names, doing, .. } = &work;
+        scratch::discard(session, scratch, names, context.stack, doing, context.deadline).await
+    };
+    discard(&mut session).await?;
     let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
     let outcome = work.write_and_prove(&mut session, &file).await;
-    let cleaned = scratch::discard(&mut session, &work.scratch, context.stack, &work.doing, context.deadline).await;
+    let cleaned = discard(&mut session).await;
+    let renewed = work.renew(&mut session, context).await;
     outcome?;
     cleaned?;
+    renewed?;
     session.finish().await;
     let (path, size) = file.keep()?;
     let note = format!("{} ({}), restored once to prove it", path.display(), amount(size));
     Ok(Performed { object: Some(object), note: Some(note) })
 }
 
+/// Lets Freehold's own logins in, whatever the owner did to the database, and whichever release made it.
+async fn admit(
+    sessions: &Sessions,
+    session: &mut Session,
+    name: &Identifier,
+    names: &RoleNames,
+    context: &Context,
+    doing: &Doing,
+) -> Result<(), ProviderError> {
+    roles::renew_logins(sessions, session, names, context.stack, doing, context.deadline).await?;
+    session.assume(&names.owner, &[&names.owner], doing, context.deadline).await?;
+    session.run(doing, context.deadline, database::admit_statements(name, names)).await?;
+    session.resign(&names.owner, &[&names.owner], doing, context.deadline).await
+}
+
 fn nothing(note: &str) -> Performed {
     Performed { object: None, note: Some(note.to_owned()) }
 }
 
-/// Whether dumps can be written here at all: what a plan that promises one has to know.
-pub(crate) async fn check(
-    sessions: &Sessions,
-    options: &PostgresOptions,
-    deadline: Instant,
-) -> Result<(), ProviderError> {
-    let doing = Doing("preparing dumps".to_owned());
-    let mut session = sessions.maintenance(Turn::None, &doing, deadline).await?;
-    programs(options, &mut session, &doing).await?;
-    session.finish().await;
-    Ok(())
-}
-
 /// The programs, if they are there and as new as the server: an older `pg_dump` refuses.
-async fn programs<'a>(
+pub(crate) async fn programs<'a>(
     options: &'a PostgresOptions,
     session: &mut Session,
     doing: &Doing,
@@ -131,7 +148,7 @@ struct Dump<'a> {
     options: &'a PostgresOptions,
     binaries: &'a Binaries,
     name: Identifier,
-    owner: Identifier,
+    names: RoleNames,
     scratch: Identifier,
     doing: Doing,
     deadline: Instant,
@@ -143,13 +160,16 @@ impl Dump<'_> {
         if let Some(fault) = &self.options.fault {
             fault.corrupt(&file.path);
         }
-        scratch::make(session, &self.scratch, &self.owner, &self.doing, self.deadline).await?;
-        let mut command = self.command("pg_restore", self.scratch.as_str());
-        command.args(["--exit-on-error", "--no-owner", "--role", self.owner.as_str()]);
+        scratch::make(session, &self.scratch, &self.names, &self.doing, self.deadline).await?;
+        let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
+        command.args(["--exit-on-error", "--no-owner", "--role", self.names.owner.as_str()]);
         command.args(["--dbname", self.scratch.as_str()]).arg(&file.path);
         self.finish("pg_restore", command).await?;
-        let mut there = self.sessions.database(&self.scratch, None, &self.doing, self.deadline).await?;
-        let restored = Census::take(&mut there, &self.doing).await?;
+        let dumper = Entry::look(&self.names.dumper);
+        let mut there = self.sessions.inside(&self.scratch, dumper, &self.doing, self.deadline).await?;
+        there.run(&self.doing, self.deadline, SNAPSHOT.to_owned()).await?;
+        let tables = Tables::hold(&mut there, &self.doing, self.deadline).await?;
+        let restored = Census::take(&mut there, &tables, &self.doing).await?;
         there.finish().await;
         let differences = dumped.differences(&restored);
         if differences.is_empty() {
@@ -165,24 +185,41 @@ impl Dump<'_> {
 
     /// Writes the file, and counts what has to be in it.
     async fn dump(&self, file: &Partial) -> Result<Census, ProviderError> {
-        let mut source = self.sessions.database(&self.name, None, &self.doing, self.deadline).await?;
         // With `row_security = off`, rows that we may not see are an error instead of missing.
-        let sql = "SET row_security = off; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-        source.run(&self.doing, self.deadline, sql.to_owned()).await?;
-        let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+        let dumper = Entry::look(&self.names.dumper);
+        let mut source = self.sessions.inside(&self.name, dumper, &self.doing, self.deadline).await?;
+        source.run(&self.doing, self.deadline, SNAPSHOT.to_owned()).await?;
+        let snapshot: String = sqlx::query_scalar("SELECT pg_catalog.pg_export_snapshot()")
             .fetch_one(source.connection())
             .await
             .map_err(|error| self.doing.failed(error))?;
-        let mut command = self.command("pg_dump", self.name.as_str());
+        let sees_all: bool =
+            sqlx::query_scalar("SELECT rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER")
+                .fetch_one(source.connection())
+                .await
+                .map_err(|error| self.doing.failed(error))?;
+        obstacles::refuse_unseen(&mut source, &self.name, &self.names, sees_all, &self.doing).await?;
+        let tables = Tables::hold(&mut source, &self.doing, self.deadline).await?;
+        let mut command = self.command("pg_dump", &self.names.dumper, self.name.as_str());
         command.args(["--format=custom", "--lock-wait-timeout=10s", "--snapshot", &snapshot]).stdout(file.output()?);
         self.finish("pg_dump", command).await?;
-        let census = Census::take(&mut source, &self.doing).await?;
+        let census = Census::take(&mut source, &tables, &self.doing).await?;
         source.finish().await;
         Ok(census)
     }
 
-    /// A program that connects as the provisioner.
-    fn command(&self, program: &str, database: &str) -> Command {
+    /// After the restore: what ran in there may have kept a session, or changed a password.
+    async fn renew(&self, session: &mut Session, context: &Context) -> Result<(), ProviderError> {
+        let Dump { names, doing, .. } = self;
+        roles::renew_logins(self.sessions, session, names, context.stack, doing, context.deadline).await?;
+        let logins = [&names.keeper, &names.dumper];
+        session.assume(&names.owner, &logins, doing, context.deadline).await?;
+        roles::end_login_sessions(session, names, doing).await?;
+        session.resign(&names.owner, &logins, doing, context.deadline).await
+    }
+
+    /// A program that connects as one of Freehold's own logins.
+    fn command(&self, program: &str, login: &Identifier, database: &str) -> Command {
         let options = self.sessions.options();
         let mut command = Command::new(self.binaries.program(program));
         command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
@@ -192,8 +229,9 @@ impl Dump<'_> {
         };
         command
             .env("PGPORT", options.get_port().to_string())
-            .env("PGUSER", options.get_username())
-            .env("PGPASSWORD", self.options.provisioner_password.reveal())
+            .env("PGUSER", login.as_str())
+            .env("PGPASSWORD", self.sessions.password(login).reveal())
+            .env("PGOPTIONS", inside::program_options())
             .env("PGDATABASE", database)
             .env("PGAPPNAME", "freehold")
             .env("PGCONNECT_TIMEOUT", "10")

@@ -96,6 +96,12 @@ fn is_full(code: &str, words: &str) -> bool {
     code == "53100" || (matches!(code, "58030" | "XX000") && words.contains("No space left on device"))
 }
 
+/// Whether a login isn't let in, in a way that making it anew would mend: no such role, another password, no right to connect,
+/// NOLOGIN, a limit of the database's.
+pub(crate) fn is_shut_out(error: &sqlx::Error) -> bool {
+    matches!(sqlstate(error).as_deref(), Some("28P01" | "28000" | "42501" | "55000" | "42704"))
+}
+
 /// The server's code of an error, if it is one of the server's.
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())

@@ -1,13 +1,17 @@
 //! What roles hold in databases: rights are taken back wherever they are, what they own is never dropped silently.
+//!
+//! Any tenant can give another one's roles rights in their own database. They are taken back there by that database's keeper.
 
 use freehold_engine::ProviderError;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body;
-use crate::catalog::RoleRow;
+use crate::catalog::{DatabaseRow, RoleRow};
 use crate::failure::Doing;
-use crate::session::{Session, Sessions};
+use crate::inside;
+use crate::quote::Identifier;
+use crate::session::{Entry, Session, Sessions, listed};
 
 /// What the roles hold in one database.
 #[derive(Debug, FromRow)]
@@ -49,22 +53,78 @@ pub(crate) async fn release(
             help: Some("give it to another role (`REASSIGN OWNED`) or drop it, then try again".to_owned()),
         });
     }
-    let mut names = Vec::new();
-    for row in rows {
-        names.push(body::identifier(&row.rolname)?.to_string());
-    }
-    let sql = format!("DROP OWNED BY {}", names.join(", "));
-    for holding in holdings.iter().filter(|holding| holding.rights > 0) {
+    let held = holdings.iter().filter(|holding| holding.rights > 0);
+    let roles = rows.iter().map(|row| body::identifier(&row.rolname)).collect::<Result<Vec<_>, _>>()?;
+    let roles: Vec<&Identifier> = roles.iter().collect();
+    for holding in held {
         match &holding.database {
-            None => session.run(doing, deadline, sql.clone()).await?,
-            Some(database) => {
-                let mut there = sessions.database(&body::identifier(database)?, None, doing, deadline).await?;
-                there.run(doing, deadline, sql.clone()).await?;
-                there.finish().await;
-            }
+            None => shared(session, rows, &roles, doing, deadline).await?,
+            Some(database) => inside(sessions, session, database, &roles, doing, deadline).await?,
         }
     }
     Ok(())
+}
+
+/// Rights on databases themselves, and on what belongs to none.
+async fn shared(
+    session: &mut Session,
+    rows: &[&RoleRow],
+    roles: &[&Identifier],
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    const SQL: &str = "
+        SELECT d.datname::text FROM pg_database d
+        WHERE EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee::int8 = ANY($1))";
+    let oids: Vec<i64> = rows.iter().map(|row| row.oid).collect();
+    let databases: Vec<String> = sqlx::query_scalar(SQL)
+        .bind(oids)
+        .fetch_all(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    for database in databases {
+        let name = body::identifier(&database)?;
+        let Some(owner) = owner_of_ours(session, &name, doing).await? else { continue };
+        session.assume(&owner, &[&owner], doing, deadline).await?;
+        session.run(doing, deadline, format!("REVOKE ALL ON DATABASE {name} FROM {}", listed(roles))).await?;
+        session.resign(&owner, &[&owner], doing, deadline).await?;
+    }
+    session.run(doing, deadline, format!("DROP OWNED BY {}", listed(roles))).await
+}
+
+/// Rights inside another database. What isn't a stack's is nothing to enter; dropping the roles says so then.
+async fn inside(
+    sessions: &Sessions,
+    session: &mut Session,
+    database: &str,
+    roles: &[&Identifier],
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    let name = body::identifier(database)?;
+    let Some(owner) = owner_of_ours(session, &name, doing).await? else { return Ok(()) };
+    let keeper = inside::name(&owner, "keeper")?;
+    let mut there = match sessions.attempt_inside(&name, Entry::change(&keeper, &keeper), doing, deadline).await? {
+        Ok(there) => there,
+        Err(_) => return Ok(()),
+    };
+    let roles = listed(roles);
+    // For so long only. These roles are worth nothing any more, and are dropped next.
+    session.run(doing, deadline, format!("GRANT {roles} TO {keeper}")).await?;
+    let released = there.run(doing, deadline, format!("DROP OWNED BY {roles}")).await;
+    session.run(doing, deadline, format!("REVOKE {roles} FROM {keeper}")).await?;
+    there.finish().await;
+    released
+}
+
+/// The owner of a database that belongs to a stack of any platform.
+async fn owner_of_ours(
+    session: &mut Session,
+    name: &Identifier,
+    doing: &Doing,
+) -> Result<Option<Identifier>, ProviderError> {
+    let row = DatabaseRow::read(session, name, doing).await?;
+    row.filter(|row| row.mark().is_some()).map(|row| body::identifier(&row.owner)).transpose()
 }
 
 impl Holding {

@@ -4,12 +4,15 @@
 //! ```text
 //! provider ── roles ── holdings        server ── account · binaries · cluster
 //!     │  └─── database ── content         └───── private ── postmaster
-//!     └────── dump ────── scratch · census
+//!     ├────── dump ────── scratch · census · obstacles
+//!     └────── strangers
+//! home (the provisioner's database) · inside (how a stack's database is entered)
 //! catalog (reads) · session (connections, deadlines) · mark (whose) · quote (names in SQL) · failure (errors)
 //! ```
 //!
 //! What always holds: an object without the stack's mark is never changed or dropped; nothing of ours exists unmarked,
-//! not even for the length of a crash; every step can be repeated; a password never reaches the server as text.
+//! not even for the length of a crash; every step can be repeated; a password never reaches the server as text; the
+//! provisioner never enters a database that a tenant owns.
 
 mod adoption;
 mod blockers;
@@ -22,7 +25,10 @@ mod dump;
 mod failure;
 mod fault;
 mod holdings;
+mod home;
+mod inside;
 mod mark;
+mod obstacles;
 mod provider;
 mod provisioner;
 pub mod quote;
@@ -30,9 +36,11 @@ mod roles;
 mod scratch;
 pub mod server;
 mod session;
+mod strangers;
 
 #[doc(hidden)]
 pub use fault::Fault;
-pub use provider::{Capacity, PostgresOptions, PostgresProvider};
+pub use provider::{Capacity, PostgresOptions, PostgresProvider, version_of};
 pub use provisioner::ensure_provisioner;
 pub use server::{Binaries, PrivateServer, ServerError, ServerOptions};
+pub use strangers::Stranger;

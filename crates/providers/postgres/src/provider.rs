@@ -1,6 +1,6 @@
 //! The provider itself: which call goes where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,29 +17,36 @@ use crate::catalog::{self, DatabaseRow};
 use crate::dump;
 use crate::failure::Doing;
 use crate::fault::Fault;
+use crate::inside::Key;
 use crate::mark::Mark;
 use crate::server::Binaries;
-use crate::session::{Sessions, Turn};
-use crate::{database, roles};
+use crate::session::{Session, Sessions, Turn, single};
+use crate::strangers::{self, Stranger};
+use crate::{database, obstacles, roles};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 const LOOK: Duration = Duration::from_secs(10);
-/// Connections to the maintenance database.
+/// Connections to the provisioner's own database.
 const POOL: usize = 4;
 
 /// How to reach the server, and what to do with dumps.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// How to connect as the provisioner to the maintenance database. See [`crate::ensure_provisioner`].
+    /// How to connect as the provisioner to a database that is there. It works in one of its own, which is made where it isn't
+    /// there. See [`crate::ensure_provisioner`].
     pub provisioner: PgConnectOptions,
-    /// The provisioner's password again, for the programs that write and restore dumps.
-    pub provisioner_password: SecretText,
+    /// What the passwords of Freehold's own logins in the stacks' databases follow from. The same for as long as the server has
+    /// stacks.
+    pub login_key: SecretText,
     /// Where dumps go.
     pub dump_directory: PathBuf,
     /// PostgreSQL's programs; without them there are no dumps.
     pub binaries: Option<Binaries>,
     /// Connections that the platform keeps for itself: the store's pools and [`PostgresProvider::own_connections`].
     pub reserved_connections: u32,
+    /// On a server that is the platform's alone: its own roles and databases there. Everything else that bears no mark is
+    /// somebody's who has no business there.
+    pub sole: Option<BTreeSet<String>>,
     /// How many steps at once. `CREATE DATABASE` writes some 7 MB: 30 tenants took 10.7 s one after the other, 5.3 s with 2 at
     /// once, 4.4 s with 4, 4.5 s with 8 (two cores, one disk).
     pub concurrency: usize,
@@ -76,14 +83,16 @@ impl PostgresProvider {
     /// The connections that a database's roles need besides those of its definition: the migrator's.
     pub const MIGRATOR_CONNECTIONS: u32 = roles::MIGRATOR_CONNECTIONS.unsigned_abs();
 
-    /// How many connections it opens at the most: the kept ones, and for each step up to three of its own (a dump's).
+    /// How many connections it opens at the most: the kept ones, as many into databases beside them, and for each step up to
+    /// three of its own (a dump's: of the provisioner, the dumper and its program).
     pub const fn own_connections(concurrency: u32) -> u32 {
-        POOL as u32 + 3 * concurrency
+        2 * POOL as u32 + 3 * concurrency
     }
 
     /// Doesn't connect yet.
     pub fn new(options: PostgresOptions) -> Self {
-        let sessions = Sessions::new(options.provisioner.clone(), POOL).with_fault(options.fault.clone());
+        let sessions = Sessions::new(options.provisioner.clone(), Key::new(options.login_key.clone()), POOL)
+            .with_fault(options.fault.clone());
         Self { sessions, options }
     }
 
@@ -106,7 +115,8 @@ impl PostgresProvider {
         let mut promised = BTreeMap::new();
         for row in marked {
             let limit = row.connections.and_then(|limit| u32::try_from(limit).ok());
-            if let (Some(limit), Some(mark)) = (limit, Mark::parse(&row.comment)) {
+            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(roles::KEY));
+            if let (Some(limit), Some(mark)) = (limit, mark) {
                 *promised.entry(mark.stack).or_default() += limit;
             }
         }
@@ -114,12 +124,30 @@ impl PostgresProvider {
         Ok(Capacity { usable, promised })
     }
 
-    /// Whether dumps can be written: PostgreSQL's programs are here, and not older than the server.
+    /// Whether a dump of a database can be had, as far as that can be seen beforehand: what a plan that promises one has to know.
     ///
     /// # Errors
-    /// They aren't, or the server doesn't answer.
-    pub async fn check_dumps(&self) -> Result<(), ProviderError> {
-        dump::check(&self.sessions, &self.options, Instant::now() + LOOK).await
+    /// Rows that no login of ours sees, tables that are locked: each is named, with what to do about it.
+    pub async fn check_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {
+        let deadline = Instant::now() + LOOK;
+        let look = obstacles::check(&self.sessions, &self.options, stack, lookup, deadline);
+        match tokio::time::timeout_at(deadline, look).await {
+            Ok(Err(ProviderError::Unknown { message })) => Err(ProviderError::retryable(message)),
+            Ok(answer) => answer,
+            Err(_) => Err(ProviderError::retryable("the PostgreSQL server does not answer")),
+        }
+    }
+
+    /// What is on the server that nobody of ours made, where that concerns Freehold.
+    ///
+    /// # Errors
+    /// The server doesn't answer.
+    pub async fn strangers(&self) -> Result<Vec<Stranger>, ProviderError> {
+        let doing = Doing("looking for what is not Freehold's on the PostgreSQL server".to_owned());
+        let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
+        let found = strangers::find(&mut session, &self.options, &doing).await?;
+        session.finish().await;
+        Ok(found)
     }
 
     /// The server's version, as people write it: `15.18`.
@@ -127,14 +155,11 @@ impl PostgresProvider {
     /// # Errors
     /// The server doesn't answer.
     pub async fn server_version(&self) -> Result<String, ProviderError> {
-        let doing = Doing("asking the PostgreSQL server for its version".to_owned());
+        let doing = Doing(VERSION.to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
-        let version: String = sqlx::query_scalar("SELECT current_setting('server_version')")
-            .fetch_one(session.connection())
-            .await
-            .map_err(|error| doing.failed(error))?;
+        let version = version(&mut session, &doing).await?;
         session.finish().await;
-        Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+        Ok(version)
     }
 
     async fn database_readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
@@ -236,6 +261,28 @@ impl Provider for PostgresProvider {
         });
         Ok(objects.filter(|object| stack.is_none_or(|stack| object.stack == stack)).collect())
     }
+}
+
+const VERSION: &str = "asking the PostgreSQL server for its version";
+
+/// The version of a server on which nothing of ours need be: `15.18`. Changes nothing there.
+///
+/// # Errors
+/// The server doesn't answer, or doesn't let us in.
+pub async fn version_of(options: &PgConnectOptions) -> Result<String, ProviderError> {
+    let doing = Doing(VERSION.to_owned());
+    let mut session = single(options, &doing, Instant::now() + LOOK).await?;
+    let version = version(&mut session, &doing).await?;
+    session.finish().await;
+    Ok(version)
+}
+
+async fn version(session: &mut Session, doing: &Doing) -> Result<String, ProviderError> {
+    let version: String = sqlx::query_scalar("SELECT current_setting('server_version')")
+        .fetch_one(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {

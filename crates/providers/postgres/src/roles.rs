@@ -1,18 +1,21 @@
-//! `postgres.roles`: the three roles of a database.
+//! `postgres.roles`: the roles of a database.
 //!
 //! ```text
 //! owner     NOLOGIN                             owns the database and everything in it
 //! migrator  LOGIN, member of owner, role=owner  so that all it makes belongs to the owner
 //! app       LOGIN, member of nothing            reads and writes; limited in connections and time
+//! keeper    LOGIN, member of owner              Freehold's own way in (see `inside`)
+//! dumper    LOGIN, member of owner, BYPASSRLS   Freehold's own, for dumps
 //! ```
 //!
-//! All three, their passwords and their marks are made or changed in one transaction: there is never one without the
+//! All of them, their passwords and their marks are made or changed in one transaction: there is never one without the
 //! others or without its mark. Passwords reach the server as SCRAM verifiers only. What the server doesn't tell (which
 //! password a role has) is remembered in the role's mark, by its digest; a password that a superuser changed by hand
 //! is therefore the one thing that doesn't show as drift. Everything else is read from the catalogs; what deviates and
 //! has no field in the body shows as a field of its own (`app_memberships`, `migrator_login`), which the next apply mends.
 //!
-//! The provisioner is made a member of all three: it has to be to make and drop the database, and to end sessions.
+//! The provisioner is a member of none of them, but for the moments in which it makes or drops the database or ends
+//! sessions ([`Session::assume`]).
 
 use std::collections::BTreeMap;
 
@@ -25,12 +28,16 @@ use tokio::time::Instant;
 use crate::body::{self, RoleNames};
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
+use crate::inside;
 use crate::mark::Mark;
+use crate::provisioner::LET_DUMP;
 use crate::quote::{Identifier, Literal};
-use crate::session::{Session, Sessions, Turn};
+use crate::session::{self, Session, Sessions, Turn};
 
 /// How many connections a migrator may have: one migrates, the others are for people who look after it.
 pub(crate) const MIGRATOR_CONNECTIONS: i32 = 5;
+/// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
+pub(crate) const KEY: &str = "key";
 
 pub(crate) async fn observe(
     sessions: &Sessions,
@@ -42,11 +49,12 @@ pub(crate) async fn observe(
     let doing = Doing::new("looking at the roles of", &lookup.identity);
     let mut session = sessions.maintenance(Turn::Look(&names.owner), &doing, deadline).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
+    let bypass = Bypass::read(&mut session, &doing).await?;
     session.finish().await;
     if rows.existing().next().is_none() {
         return Ok(None);
     }
-    let body = comparable(&names, &rows);
+    let body = comparable(sessions, &names, &rows, bypass);
     Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body, beside: Vec::new() }))
 }
 
@@ -59,12 +67,13 @@ pub(crate) async fn apply(
 ) -> Result<Performed, ProviderError> {
     let names = RoleNames::of(&resource.body)?;
     let doing = Doing::new("making the roles of", &resource.identity);
-    let verifiers = Verifiers::make(context, &resource.body).await?;
+    let verifiers = Verifiers::make(sessions, &names, context, &resource.body).await?;
     let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     check_ownership(&rows, context.stack, adopt)?;
-    let marks = Marks::new(context.stack, resource, desired);
-    let sql = statements(&names, &rows, &resource.body, &verifiers, &marks)?;
+    let bypass = Bypass::read(&mut session, &doing).await?;
+    let marks = Marks::new(sessions, &names, context.stack, resource, desired);
+    let sql = statements(&names, &rows, &resource.body, &verifiers, &marks, bypass)?;
     session.run(&doing, context.deadline, sql).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     session.finish().await;
@@ -89,21 +98,24 @@ pub(crate) async fn delete(
         session.finish().await;
         return Ok(Performed::default());
     }
-    gain_membership(&mut session, &existing, &doing, context.deadline).await?;
+    let identifiers = identifiers(&existing)?;
+    let listed = session::listed(&identifiers.iter().collect::<Vec<_>>());
+    session.assume(&names.owner, &identifiers.iter().collect::<Vec<_>>(), &doing, context.deadline).await?;
     end_sessions(&mut session, &existing, &doing, context.deadline).await?;
     crate::holdings::release(sessions, &mut session, &existing, &doing, context.deadline).await?;
-    let list = listed(&existing)?;
-    session.run(&doing, context.deadline, format!("DROP ROLE {list}")).await?;
+    session.run(&doing, context.deadline, format!("DROP ROLE {listed}")).await?;
     session.finish().await;
     Ok(Performed::default())
 }
 
 /// What is there, in the form of the desired body.
-fn comparable(names: &RoleNames, rows: &RoleRows) -> Value {
+fn comparable(sessions: &Sessions, names: &RoleNames, rows: &RoleRows, bypass: Bypass) -> Value {
     let mut fields = BTreeMap::new();
     let mut set = |name: String, value: Value| fields.insert(name, value);
     for (word, name, row) in roles(names, rows) {
-        set(word.to_owned(), Value::text(name.as_str()));
+        if !is_freeholds(word) {
+            set(word.to_owned(), Value::text(name.as_str()));
+        }
         let Some(row) = row else {
             set(format!("{word}_exists"), Value::Bool(false));
             continue;
@@ -111,14 +123,26 @@ fn comparable(names: &RoleNames, rows: &RoleRows) -> Value {
         if row.rolcanlogin != (word != "owner") {
             set(format!("{word}_login"), Value::Bool(row.rolcanlogin));
         }
-        if !row.powers.is_empty() {
-            set(format!("{word}_attributes"), Value::from(row.powers.clone()));
+        let mut powers = row.powers.clone();
+        powers.extend((row.rolbypassrls && word != "dumper").then(|| "bypassrls".to_owned()));
+        if !powers.is_empty() {
+            set(format!("{word}_attributes"), Value::from(powers));
         }
         if row.memberships != expected_memberships(word, names) {
             set(format!("{word}_memberships"), Value::from(row.memberships.clone()));
         }
         if !row.usable {
             set(format!("{word}_usable_by_freehold"), Value::Bool(false));
+        }
+        let marked = row.mark().and_then(|mark| mark.values.get(KEY).cloned());
+        if is_freeholds(word) && marked != Some(Value::text(sessions.digest(name))) {
+            set(format!("{word}_password"), Value::text("another key's"));
+        }
+        if connections_of(word).is_some_and(|limit| limit != row.rolconnlimit) {
+            set(format!("{word}_connections"), Value::Integer(row.rolconnlimit.into()));
+        }
+        if is_freeholds(word) && !row.settings.is_empty() {
+            set(format!("{word}_settings"), Value::from(row.settings.clone()));
         }
         if let Some(password) = row.mark().and_then(|mark| mark.values.get("password").cloned()) {
             set(format!("{word}_password"), password);
@@ -129,26 +153,43 @@ fn comparable(names: &RoleNames, rows: &RoleRows) -> Value {
         set("statement_timeout_seconds".to_owned(), seconds(app.setting("statement_timeout")));
     }
     if let Some(migrator) = &rows.migrator {
-        if migrator.rolconnlimit != MIGRATOR_CONNECTIONS {
-            set("migrator_connections".to_owned(), Value::Integer(migrator.rolconnlimit.into()));
-        }
         if migrator.setting("role") != Some(names.owner.as_str()) {
             set("migrator_acts_as".to_owned(), Value::text(migrator.setting("role").unwrap_or("itself")));
         }
     }
+    if rows.dumper.as_ref().is_some_and(|dumper| !dumper.rolbypassrls) && bypass != Bypass::Nobody {
+        set("dumper_bypasses_row_security".to_owned(), Value::Bool(false));
+    }
     Value::Map(fields)
 }
 
-fn roles<'a>(names: &'a RoleNames, rows: &'a RoleRows) -> [(&'static str, &'a Identifier, Option<&'a RoleRow>); 3] {
+/// Whether a role is for Freehold's own use: in no body, and mended without anybody's asking for it.
+fn is_freeholds(word: &str) -> bool {
+    matches!(word, "keeper" | "dumper")
+}
+
+/// The limits that no body says.
+fn connections_of(word: &str) -> Option<i32> {
+    match word {
+        "migrator" => Some(MIGRATOR_CONNECTIONS),
+        "keeper" => Some(inside::KEEPER_CONNECTIONS),
+        "dumper" => Some(inside::DUMPER_CONNECTIONS),
+        _ => None,
+    }
+}
+
+fn roles<'a>(names: &'a RoleNames, rows: &'a RoleRows) -> [(&'static str, &'a Identifier, Option<&'a RoleRow>); 5] {
     [
         ("owner", &names.owner, rows.owner.as_ref()),
         ("migrator", &names.migrator, rows.migrator.as_ref()),
         ("app", &names.app, rows.app.as_ref()),
+        ("keeper", &names.keeper, rows.keeper.as_ref()),
+        ("dumper", &names.dumper, rows.dumper.as_ref()),
     ]
 }
 
 fn expected_memberships(word: &str, names: &RoleNames) -> Vec<String> {
-    if word == "migrator" { vec![names.owner.as_str().to_owned()] } else { Vec::new() }
+    if matches!(word, "owner" | "app") { Vec::new() } else { vec![names.owner.as_str().to_owned()] }
 }
 
 /// A setting with a unit, in seconds where that is a whole number.
@@ -192,11 +233,15 @@ fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> Result<(), P
 /// # Errors
 /// A role that is to be adopted can do what none of ours may.
 fn check_harmless(rows: &RoleRows) -> Result<(), ProviderError> {
-    match rows.existing().find(|row| !row.powers.is_empty()) {
+    match rows.existing().find(|row| row.rolbypassrls || !row.powers.is_empty()) {
         None => Ok(()),
         Some(row) => Err(ProviderError::Rejected {
             code: "FH0801",
-            message: format!("role {} can't be adopted: it is {}", row.rolname, row.powers.join(", ")),
+            message: format!(
+                "role {} can't be adopted: it is {}",
+                row.rolname,
+                row.powers.first().map_or("bypassrls", String::as_str)
+            ),
             detail: Vec::new(),
             help: Some("take these attributes from it first".to_owned()),
         }),
@@ -239,23 +284,73 @@ fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<(), ProviderE
     Ok(())
 }
 
-/// The verifiers of the two passwords.
+/// The verifiers of the passwords.
 struct Verifiers {
     migrator: String,
     app: String,
+    keeper: String,
+    dumper: String,
 }
 
 impl Verifiers {
-    async fn make(context: &Context, body: &Value) -> Result<Self, ProviderError> {
+    async fn make(
+        sessions: &Sessions,
+        names: &RoleNames,
+        context: &Context,
+        body: &Value,
+    ) -> Result<Self, ProviderError> {
         let revealed = Revealed::all(context, body).await?;
         // Thousands of rounds of hashing each: beside each other, and not on a thread that others wait for.
-        let verifier = |field: &str| {
-            let password = revealed.text(body.get(field).unwrap_or(&Value::Null))?;
-            Ok::<_, ProviderError>(tokio::task::spawn_blocking(move || verifier(&password)))
-        };
-        let (migrator, app) = (verifier("migrator_password")?, verifier("app_password")?);
+        let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
+        let field = |field: &str| Ok::<_, ProviderError>(hash(revealed.text(body.get(field).unwrap_or(&Value::Null))?));
+        let (migrator, app) = (field("migrator_password")?, field("app_password")?);
+        let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
         let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));
-        Ok(Self { migrator: migrator.await.map_err(lost)?, app: app.await.map_err(lost)? })
+        Ok(Self {
+            migrator: migrator.await.map_err(lost)?,
+            app: app.await.map_err(lost)?,
+            keeper: keeper.await.map_err(lost)?,
+            dumper: dumper.await.map_err(lost)?,
+        })
+    }
+}
+
+/// How dumpers come by BYPASSRLS, which only who has it can give, and up to 15 only a superuser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bypass {
+    /// By the function that a superuser has made for it; see [`crate::provisioner`].
+    Function,
+    /// The provisioner may: a superuser, or since 16 one that has it.
+    Provisioner,
+    /// Not at all: tables under forced row-level security can't be dumped.
+    Nobody,
+}
+
+impl Bypass {
+    pub(crate) async fn read(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {
+        let (function, own): (bool, bool) = sqlx::query_as(
+            "SELECT COALESCE(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false),
+                rolsuper OR (rolbypassrls AND rolcreaterole AND current_setting('server_version_num')::int >= 160000)
+             FROM pg_roles WHERE rolname = CURRENT_USER",
+        )
+        .bind(LET_DUMP)
+        .fetch_one(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+        Ok(match (function, own) {
+            (true, _) => Self::Function,
+            (false, true) => Self::Provisioner,
+            (false, false) => Self::Nobody,
+        })
+    }
+
+    /// Takes place after the dumper bears its mark.
+    fn statement(self, dumper: &Identifier) -> String {
+        match self {
+            Self::Function => format!("SELECT freehold.let_dump({});\n", Literal(dumper.as_str())),
+            Self::Provisioner => format!("ALTER ROLE {dumper} BYPASSRLS;\n"),
+            Self::Nobody => String::new(),
+        }
     }
 }
 
@@ -268,14 +363,18 @@ struct Marks {
     owner: Mark,
     migrator: Mark,
     app: Mark,
+    keeper: Mark,
+    dumper: Mark,
 }
 
 impl Marks {
-    fn new(stack: StackId, resource: &Resource, desired: &Value) -> Self {
+    fn new(sessions: &Sessions, names: &RoleNames, stack: StackId, resource: &Resource, desired: &Value) -> Self {
         let mark = Mark::new(stack, &resource.id);
         Self {
             owner: mark.clone(),
             migrator: mark.clone().with("password", desired.get("migrator_password")),
+            keeper: login_mark(sessions, &names.keeper, &mark),
+            dumper: login_mark(sessions, &names.dumper, &mark),
             app: mark.with("password", desired.get("app_password")),
         }
     }
@@ -288,21 +387,24 @@ fn statements(
     body: &Value,
     verifiers: &Verifiers,
     marks: &Marks,
+    bypass: Bypass,
 ) -> Result<String, ProviderError> {
     let connections = body::number(body, "connections")?;
     let timeout = body::number(body, "statement_timeout_seconds")?.saturating_mul(1000);
-    let RoleNames { owner, migrator, app } = names;
+    let RoleNames { owner, migrator, app, .. } = names;
     let mut sql = String::new();
-    for (_, name, row) in roles(names, rows) {
+    for (word, name, row) in roles(names, rows).into_iter().filter(|(word, _, _)| !is_freeholds(word)) {
         if row.is_none() {
             sql.push_str(&format!("CREATE ROLE {name};\n"));
         }
-        for group in row.into_iter().flat_map(|row| &row.memberships).filter(|group| *group != owner.as_str()) {
+        if row.is_some_and(|row| row.rolbypassrls) {
+            // Up to 15 only a superuser may; then that is said.
+            sql.push_str(&format!("ALTER ROLE {name} NOBYPASSRLS;\n"));
+        }
+        let expected = expected_memberships(word, names);
+        for group in row.into_iter().flat_map(|row| &row.memberships).filter(|group| !expected.contains(group)) {
             sql.push_str(&format!("REVOKE {} FROM {name};\n", body::identifier(group)?));
         }
-    }
-    if rows.app.as_ref().is_some_and(|row| row.memberships.iter().any(|group| group == owner.as_str())) {
-        sql.push_str(&format!("REVOKE {owner} FROM {app};\n"));
     }
     sql.push_str(&format!(
         "ALTER ROLE {owner} NOLOGIN NOCREATEDB NOCREATEROLE CONNECTION LIMIT -1;\n\
@@ -317,27 +419,96 @@ fn statements(
         Literal(&verifiers.app),
         Literal(owner.as_str()),
     ));
-    if !roles(names, rows).iter().all(|(_, _, row)| row.is_some_and(|row| row.usable)) {
-        sql.push_str(&format!("GRANT {} TO CURRENT_USER;\n", names.list()));
-    }
     for (name, mark) in [(owner, &marks.owner), (migrator, &marks.migrator), (app, &marks.app)] {
         sql.push_str(&format!("COMMENT ON ROLE {name} IS {};\n", Literal(&mark.to_string())));
     }
+    let verifiers = [verifiers.keeper.as_str(), verifiers.dumper.as_str()];
+    sql.push_str(&login_statements(names, rows, verifiers, [&marks.keeper, &marks.dumper], bypass)?);
     Ok(sql)
 }
 
-/// A provisioner that took another's place has to become a member first.
-async fn gain_membership(
+/// Makes keeper and dumper what they should be, from the marks of the roles that are there: where an older release made the
+/// others, and after code of the tenant's ran in a session of theirs, which may have changed the password.
+///
+/// # Errors
+/// The owner isn't there or isn't the stack's, or somebody else's role has the name of one of them.
+pub(crate) async fn renew_logins(
+    sessions: &Sessions,
     session: &mut Session,
-    rows: &[&RoleRow],
+    names: &RoleNames,
+    stack: StackId,
     doing: &Doing,
     deadline: Instant,
 ) -> Result<(), ProviderError> {
-    let missing: Vec<&RoleRow> = rows.iter().filter(|row| !row.usable).copied().collect();
-    if missing.is_empty() {
-        return Ok(());
+    let rows = RoleRows::read(session, names, doing).await?;
+    check_ownership(&rows, stack, false)?;
+    let Some(mark) = rows.owner.as_ref().and_then(RoleRow::mark) else {
+        let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
+        return Err(ProviderError::rejected("FH0804", message));
+    };
+    let bypass = Bypass::read(session, doing).await?;
+    let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));
+    let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
+    let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
+    let verifiers = [keeper.await.map_err(lost)?, dumper.await.map_err(lost)?];
+    let marks = [&names.keeper, &names.dumper].map(|login| login_mark(sessions, login, &mark));
+    let sql = login_statements(names, &rows, [&verifiers[0], &verifiers[1]], [&marks[0], &marks[1]], bypass)?;
+    session.run(doing, deadline, sql).await
+}
+
+/// Ends the sessions of keeper and dumper, whoever opened them.
+pub(crate) async fn end_login_sessions(
+    session: &mut Session,
+    names: &RoleNames,
+    doing: &Doing,
+) -> Result<(), ProviderError> {
+    sqlx::query("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE usename = ANY($1)")
+        .bind(vec![names.keeper.as_str(), names.dumper.as_str()])
+        .execute(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    Ok(())
+}
+
+fn login_mark(sessions: &Sessions, login: &Identifier, mark: &Mark) -> Mark {
+    Mark { values: BTreeMap::new(), ..mark.clone() }.with(KEY, Some(&Value::text(sessions.digest(login))))
+}
+
+/// Keeper and dumper, in this order.
+fn login_statements(
+    names: &RoleNames,
+    rows: &RoleRows,
+    verifiers: [&str; 2],
+    marks: [&Mark; 2],
+    bypass: Bypass,
+) -> Result<String, ProviderError> {
+    let owner = &names.owner;
+    let logins = [
+        (&names.keeper, &rows.keeper, inside::KEEPER_CONNECTIONS),
+        (&names.dumper, &rows.dumper, inside::DUMPER_CONNECTIONS),
+    ];
+    let mut sql = String::new();
+    for (((login, row, limit), verifier), mark) in logins.into_iter().zip(verifiers).zip(marks) {
+        if row.is_none() {
+            sql.push_str(&format!("CREATE ROLE {login};\n"));
+        }
+        for group in row.iter().flat_map(|row| &row.memberships).filter(|group| *group != owner.as_str()) {
+            sql.push_str(&format!("REVOKE {} FROM {login};\n", body::identifier(group)?));
+        }
+        sql.push_str(&format!(
+            "ALTER ROLE {login} LOGIN INHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {limit} \
+             VALID UNTIL 'infinity' PASSWORD {};\n\
+             ALTER ROLE {login} RESET ALL;\n\
+             GRANT {owner} TO {login};\n\
+             COMMENT ON ROLE {login} IS {};\n",
+            Literal(verifier),
+            Literal(&mark.to_string())
+        ));
     }
-    session.run(doing, deadline, format!("GRANT {} TO CURRENT_USER", listed(&missing)?)).await
+    if rows.dumper.as_ref().is_none_or(|dumper| !dumper.rolbypassrls) {
+        sql.push_str(&bypass.statement(&names.dumper));
+    }
+    Ok(sql)
 }
 
 /// Neither `NOLOGIN` nor `DROP ROLE` ends a session that is there.
@@ -361,10 +532,8 @@ async fn end_sessions(
     Ok(())
 }
 
-fn listed(rows: &[&RoleRow]) -> Result<String, ProviderError> {
-    let names: Result<Vec<String>, ProviderError> =
-        rows.iter().map(|row| Ok(body::identifier(&row.rolname)?.to_string())).collect();
-    Ok(names?.join(", "))
+fn identifiers(rows: &[&RoleRow]) -> Result<Vec<Identifier>, ProviderError> {
+    rows.iter().map(|row| body::identifier(&row.rolname)).collect()
 }
 
 #[cfg(test)]
@@ -391,6 +560,7 @@ mod tests {
                     rolname: "r".to_owned(),
                     rolcanlogin: false,
                     rolconnlimit: -1,
+                    rolbypassrls: false,
                     powers: Vec::new(),
                     comment: None,
                     memberships: Vec::new(),
@@ -398,7 +568,7 @@ mod tests {
                     usable: true,
                 })
             };
-            RoleRows { owner: row(oids[0]), migrator: row(oids[1]), app: row(oids[2]) }
+            RoleRows { owner: row(oids[0]), migrator: row(oids[1]), app: row(oids[2]), keeper: row(4), dumper: None }
         };
         assert!(check_identity(&rows("1/2/3"), Some("1/2/3")).is_ok());
         assert!(check_identity(&rows("1/2/0"), Some("1/2/3")).is_ok());

@@ -7,7 +7,7 @@ use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use tokio::time::Instant;
 
-use crate::body;
+use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
 use crate::database;
 use crate::failure::Doing;
@@ -23,14 +23,15 @@ pub(crate) fn name(oid: &str) -> Result<Identifier, ProviderError> {
 pub(crate) async fn make(
     session: &mut Session,
     name: &Identifier,
-    owner: &Identifier,
+    names: &RoleNames,
     doing: &Doing,
     deadline: Instant,
 ) -> Result<(), ProviderError> {
-    for sql in database::private_statements(name, owner) {
+    session.assume(&names.owner, &[&names.owner], doing, deadline).await?;
+    for sql in database::private_statements(name, names) {
         session.run(doing, deadline, sql).await?;
     }
-    Ok(())
+    session.resign(&names.owner, &[&names.owner], doing, deadline).await
 }
 
 /// Drops it if it is there.
@@ -40,6 +41,7 @@ pub(crate) async fn make(
 pub(crate) async fn discard(
     session: &mut Session,
     name: &Identifier,
+    names: &RoleNames,
     stack: StackId,
     doing: &Doing,
     deadline: Instant,
@@ -47,7 +49,7 @@ pub(crate) async fn discard(
     match DatabaseRow::read(session, name, doing).await? {
         Some(row) => {
             database::check_ours(name, &row, stack)?;
-            database::remove(session, name, &row, doing, deadline).await
+            database::remove(session, name, names, &row, doing, deadline).await
         }
         None => Ok(()),
     }

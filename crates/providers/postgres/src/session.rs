@@ -1,4 +1,7 @@
-//! Connections: a few kept ones to the maintenance database, and short ones to tenants' databases.
+//! Connections: a few kept ones of the provisioner, to a database of its own ([`crate::home`]), and short ones to stacks'
+//! databases, which the provisioner never enters ([`crate::inside`]).
+//!
+//! Locks are held in the provisioner's own database only: in one that tenants enter, they could hold them, too.
 //!
 //! What always holds: no wait is without a deadline. Getting a connection, connecting and each statement end in time,
 //! the statements by the server's own `statement_timeout`, so that nothing goes on there after we gave up here. A
@@ -8,14 +11,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_graph::SecretText;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::failure::Doing;
+use crate::failure::{self, Doing};
 use crate::fault::{Fate, Fault};
+use crate::home;
+use crate::inside::{self, Key};
 use crate::quote::Identifier;
 
 /// Of the time that a call has, what is left for its answer to arrive after the server gave a statement up.
@@ -36,6 +42,8 @@ pub(crate) enum Turn<'a> {
     Dump(&'a Identifier),
     /// Deletes it, which neither a change nor a dump may go on beside.
     Delete(&'a Identifier),
+    /// Has the rights of this owner.
+    Assume(&'a Identifier),
 }
 
 impl Turn<'_> {
@@ -44,6 +52,7 @@ impl Turn<'_> {
         let dump = |name: &Identifier| key("dump", name);
         match self {
             Self::None => None,
+            Self::Assume(name) => Some(format!("SELECT pg_advisory_lock({})", key("assume", name))),
             Self::Look(name) => Some(format!("SELECT pg_advisory_lock_shared({})", change(name))),
             Self::Change(name) => Some(format!("SELECT pg_advisory_lock({})", change(name))),
             Self::Dump(name) => Some(format!("SELECT pg_advisory_lock({})", dump(name))),
@@ -54,32 +63,61 @@ impl Turn<'_> {
     }
 }
 
+/// Names for a list in a statement.
+pub(crate) fn listed(names: &[&Identifier]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The number that stands for a name in advisory locks.
 fn key(what: &str, name: &Identifier) -> i64 {
     let digest = Sha256::digest(format!("freehold {what} {}", name.as_str()).as_bytes());
     digest.iter().take(8).fold(0, |key, byte| key << 8 | i64::from(*byte))
 }
 
-/// For the beginning of a transaction in a tenant's own database that changes something in there.
-pub(crate) fn lock_inside(name: &Identifier) -> String {
-    format!("SELECT pg_advisory_xact_lock({});\n", key("change", name))
-}
-
 /// The connections to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Sessions {
+    /// To the provisioner's own database.
     options: PgConnectOptions,
+    /// The database that was given, where there is no own one yet.
+    given: Option<Identifier>,
+    key: Key,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<PgConnection>>>,
     fault: Option<Fault>,
 }
 
+/// Who enters a stack's database, and what for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    /// The keeper or the dumper.
+    pub(crate) login: &'a Identifier,
+    /// Whom it acts as, where not as itself.
+    pub(crate) acts_as: Option<&'a Identifier>,
+    /// [`inside::CHANGING`] or [`inside::LOOKING`].
+    pub(crate) called: &'static str,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn look(login: &'a Identifier) -> Self {
+        Self { login, acts_as: None, called: inside::LOOKING }
+    }
+
+    pub(crate) fn change(login: &'a Identifier, acts_as: &'a Identifier) -> Self {
+        Self { login, acts_as: Some(acts_as), called: inside::CHANGING }
+    }
+}
+
 impl Sessions {
-    /// At most `size` connections to the maintenance database at once; none is opened before it is needed.
-    pub(crate) fn new(options: PgConnectOptions, size: usize) -> Self {
-        let options = options.disable_statement_logging().application_name("freehold");
-        let options = options.options([("standard_conforming_strings", "on"), ("client_min_messages", "warning")]);
-        Self { options, permits: Arc::new(Semaphore::new(size)), idle: Arc::default(), fault: None }
+    /// At most `size` connections to the provisioner's own database at once; none is opened before it is needed.
+    pub(crate) fn new(options: PgConnectOptions, key: Key, size: usize) -> Self {
+        let given = options.get_database().and_then(|name| Identifier::new(name).ok());
+        let options = ours(options);
+        let options = match home::name(options.get_username()) {
+            Ok(home) => options.database(home.as_str()),
+            Err(_) => options,
+        };
+        Self { options, given, key, permits: Arc::new(Semaphore::new(size)), idle: Arc::default(), fault: None }
     }
 
     pub(crate) fn with_fault(self, fault: Option<Fault>) -> Self {
@@ -91,7 +129,15 @@ impl Sessions {
         &self.options
     }
 
-    /// A connection to the maintenance database, for statements that end before `deadline`.
+    pub(crate) fn password(&self, login: &Identifier) -> SecretText {
+        self.key.password(login)
+    }
+
+    pub(crate) fn digest(&self, login: &Identifier) -> String {
+        self.key.digest(login)
+    }
+
+    /// A connection as the provisioner, for statements that end before `deadline`.
     pub(crate) async fn maintenance(
         &self,
         turn: Turn<'_>,
@@ -105,7 +151,7 @@ impl Sessions {
 
     /// The same with a connection of its own, for work so long that it would keep others from the few.
     pub(crate) async fn own(&self, turn: Turn<'_>, doing: &Doing, deadline: Instant) -> Result<Session, ProviderError> {
-        let mut session = self.open(self.options.clone(), doing, deadline).await?;
+        let mut session = self.home(doing, deadline).await?;
         session.take(turn, doing, deadline).await?;
         Ok(session)
     }
@@ -126,39 +172,93 @@ impl Sessions {
                 return Ok(session);
             }
         }
-        let mut session = self.open(self.options.clone(), doing, deadline).await?;
+        let mut session = self.home(doing, deadline).await?;
         session.home = Some((self.idle.clone(), permit));
         Ok(session)
     }
 
-    /// A connection of its own to another database, as the provisioner or as a role that it is a member of.
-    pub(crate) async fn database(
-        &self,
-        name: &Identifier,
-        role: Option<&Identifier>,
-        doing: &Doing,
-        deadline: Instant,
-    ) -> Result<Session, ProviderError> {
-        let mut options = self.options.clone().database(name.as_str());
-        if let Some(role) = role {
-            options = options.options([("role", role.as_str())]);
-        }
-        self.open(options, doing, deadline).await
+    /// To the provisioner's own database, which is made where it isn't there.
+    async fn home(&self, doing: &Doing, deadline: Instant) -> Result<Session, ProviderError> {
+        let error = match self.connect(&self.options, doing, deadline).await? {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        let state = failure::sqlstate(&error);
+        let (Some("3D000" | "53300"), Some(given)) = (state.as_deref(), &self.given) else {
+            return Err(doing.connecting(error));
+        };
+        // Not there, or not open yet because whoever made it was interrupted; else nobody gets in there either.
+        let elsewhere = self.options.clone().database(given.as_str());
+        let mut session = match self.connect(&elsewhere, doing, deadline).await? {
+            Ok(session) => session,
+            Err(error) => return Err(doing.connecting(error)),
+        };
+        home::make(&mut session, self.options.get_username(), doing, deadline).await?;
+        session.finish().await;
+        self.connect(&self.options, doing, deadline).await?.map_err(|error| doing.connecting(error))
     }
 
-    async fn open(
+    /// A connection of its own to a stack's database.
+    pub(crate) async fn inside(
         &self,
-        options: PgConnectOptions,
+        database: &Identifier,
+        entry: Entry<'_>,
         doing: &Doing,
         deadline: Instant,
     ) -> Result<Session, ProviderError> {
+        let opened = self.attempt_inside(database, entry, doing, deadline).await?;
+        opened.map_err(|error| doing.connecting(error))
+    }
+
+    /// The same, with the server's refusal as it is.
+    pub(crate) async fn attempt_inside(
+        &self,
+        database: &Identifier,
+        entry: Entry<'_>,
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<Result<Session, sqlx::Error>, ProviderError> {
+        let options = self.options.clone().username(entry.login.as_str()).password(self.password(entry.login).reveal());
+        let options = options.database(database.as_str()).application_name(entry.called).options(inside::OPTIONS);
+        let options = options.options([("role", entry.acts_as.map_or("none", Identifier::as_str))]);
+        self.connect(&options, doing, deadline).await
+    }
+
+    async fn connect(
+        &self,
+        options: &PgConnectOptions,
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<Result<Session, sqlx::Error>, ProviderError> {
         // With the options of the connection instead of a statement: one round trip less.
-        let options = options.options(limits(deadline));
+        let options = options.clone().options(limits(deadline));
         match timeout_at(deadline, options.connect()).await {
-            Ok(Ok(connection)) => Ok(Session { connection, home: None, locked: false, fault: self.fault.clone() }),
-            Ok(Err(error)) => Err(doing.connecting(error)),
+            Ok(Ok(connection)) => Ok(Ok(Session { connection, home: None, locked: false, fault: self.fault.clone() })),
+            Ok(Err(error)) => Ok(Err(error)),
             Err(_) => Err(ProviderError::retryable(format!("{}: the PostgreSQL server does not answer", doing.0))),
         }
+    }
+}
+
+/// What all of our connections have in common.
+fn ours(options: PgConnectOptions) -> PgConnectOptions {
+    options.disable_statement_logging().application_name("freehold").options([
+        ("search_path", "pg_catalog,pg_temp"),
+        ("standard_conforming_strings", "on"),
+        ("client_min_messages", "error"),
+    ])
+}
+
+/// A connection that isn't pooled, to the database that the options name.
+pub(crate) async fn single(
+    options: &PgConnectOptions,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<Session, ProviderError> {
+    match timeout_at(deadline, ours(options.clone()).options(limits(deadline)).connect()).await {
+        Ok(Ok(connection)) => Ok(Session { connection, home: None, locked: false, fault: None }),
+        Ok(Err(error)) => Err(doing.connecting(error)),
+        Err(_) => Err(ProviderError::retryable(format!("{}: the PostgreSQL server does not answer", doing.0))),
     }
 }
 
@@ -228,6 +328,37 @@ impl Session {
             }
             Some(unknown) => unknown,
         })
+    }
+
+    /// Gains the rights of roles of ours, for statements that need them.
+    ///
+    /// The provisioner is a member of a stack's roles only while it works on them, and only by a grant of the very session
+    /// that uses it. A server process that computes what it is a member of while others commit grants may keep a list
+    /// that lacks theirs; a grant of its own it never misses. One at a time for each owner, so that nobody takes the rights
+    /// from another; who dies in between leaves a membership that the next one ends.
+    pub(crate) async fn assume(
+        &mut self,
+        owner: &Identifier,
+        roles: &[&Identifier],
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<(), ProviderError> {
+        self.take(Turn::Assume(owner), doing, deadline).await?;
+        self.run(doing, deadline, format!("GRANT {} TO CURRENT_USER", listed(roles))).await
+    }
+
+    /// Gives the rights back.
+    pub(crate) async fn resign(
+        &mut self,
+        owner: &Identifier,
+        roles: &[&Identifier],
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<(), ProviderError> {
+        let unlock = format!("SELECT pg_advisory_unlock({})", key("assume", owner));
+        let revoke =
+            if roles.is_empty() { String::new() } else { format!("REVOKE {} FROM CURRENT_USER; ", listed(roles)) };
+        self.run(doing, deadline, revoke + &unlock).await
     }
 
     /// Gives it back after everything went well; one of its own is closed.

@@ -23,6 +23,8 @@ async fn a_stack_is_made_repeated_without_change_and_gone_without_a_trace() {
     let mut expected = [
         format!("database {name}"),
         format!("role {name}__app"),
+        format!("role {name}__dumper"),
+        format!("role {name}__keeper"),
         format!("role {name}__migrator"),
         format!("role {name}__owner"),
     ];
@@ -129,6 +131,10 @@ async fn what_was_changed_behind_our_back_shows_in_its_field_and_is_mended() {
         (format!("ALTER ROLE {app} NOLOGIN"), "app_login"),
         (format!("ALTER ROLE {app} CREATEDB"), "app_attributes"),
         (format!("REVOKE {owner} FROM {migrator} GRANTED BY {PROVISIONER}"), "migrator_memberships"),
+        (format!("REVOKE {owner} FROM {name}__keeper GRANTED BY {PROVISIONER}"), "keeper_memberships"),
+        (format!("ALTER ROLE {name}__keeper SET search_path = evil"), "keeper_settings"),
+        (format!("ALTER ROLE {name}__dumper CONNECTION LIMIT 50"), "dumper_connections"),
+        (format!("ALTER ROLE {name}__dumper NOBYPASSRLS"), "dumper_bypasses_row_security"),
         (format!("ALTER ROLE {migrator} RESET role"), "migrator_acts_as"),
         (format!("ALTER ROLE {migrator} CONNECTION LIMIT 50"), "migrator_connections"),
         (format!("ALTER ROLE {migrator} VALID UNTIL '2001-01-01'"), "migrator_attributes"),
@@ -280,7 +286,11 @@ async fn a_database_of_a_plain_role_is_adopted_with_what_is_in_it() {
     let stack = Stack::new();
     let (name, former) = (stack.name.clone(), format!("{}_former", stack.name));
     let mut superuser = admin("postgres").await;
-    run(&mut superuser, &format!("CREATE ROLE {former}; GRANT {former} TO {}", crate::setting::PROVISIONER)).await;
+    run(
+        &mut superuser,
+        &format!("CREATE ROLE {former}; GRANT {former} TO {} WITH ADMIN OPTION", crate::setting::PROVISIONER),
+    )
+    .await;
     run(&mut superuser, &format!("CREATE DATABASE {name} OWNER {former}")).await;
     let mut inside = admin(&name).await;
     run(&mut inside, &format!("SET ROLE {former}; CREATE TABLE kept (x int); INSERT INTO kept VALUES (1), (2)")).await;
@@ -340,10 +350,11 @@ async fn a_server_that_is_not_there_is_tried_again() {
     let nowhere = shared().provisioner.clone().socket("/nonexistent");
     stack.provider = freehold_provider_postgres::PostgresProvider::new(freehold_provider_postgres::PostgresOptions {
         provisioner: nowhere,
-        provisioner_password: freehold_graph::SecretText::new("x"),
+        login_key: freehold_graph::SecretText::new("x"),
         dump_directory: stack.dumps.clone(),
         binaries: None,
         reserved_connections: 0,
+        sole: None,
         concurrency: 4,
         fault: None,
     });

@@ -28,7 +28,7 @@ async fn a_dump_is_proved_and_readable_by_nobody_else() {
     let metadata = files[0].metadata().unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     assert!(metadata.len() > 10_000);
-    assert_eq!(stack.owned().await.len(), 4, "the second database is gone");
+    assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
     stack.destroy().await;
 }
 
@@ -42,7 +42,7 @@ async fn a_damaged_dump_is_noticed_and_not_kept() {
     let (code, why) = rejection(stack.dump().await);
     assert_eq!(code, "FH0806", "{why}");
     assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
-    assert_eq!(stack.owned().await.len(), 4, "the second database is gone");
+    assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
     stack.destroy().await;
 }
 

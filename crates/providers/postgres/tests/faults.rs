@@ -7,7 +7,7 @@ use freehold_graph::SecretText;
 use freehold_provider_postgres::{Fault, PostgresOptions, PostgresProvider, ensure_provisioner};
 use sqlx::ConnectOptions as _;
 
-use crate::setting::{PATIENCE, Stack, admin, run, shared};
+use crate::setting::{LOGIN_KEY, PATIENCE, Stack, admin, run, shared};
 
 /// Breaks `work` at each of its statements in turn, until it has no more. Returns how many there were.
 async fn each_break<W, F>(lose_answer: bool, mut work: W) -> usize
@@ -114,7 +114,7 @@ async fn a_dump_that_broke_anywhere_leaves_nothing_and_is_completed_by_repeating
                 stack.dump().await.unwrap();
             }
             assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 1);
-            assert_eq!(stack.owned().await.len(), 4, "the second database is gone");
+            assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
             maker.destroy().await;
         })
         .await;
@@ -191,6 +191,13 @@ async fn connections_that_the_server_ends_are_replaced() {
     run(&mut superuser, &format!("{end} = '{role}'")).await;
     assert_eq!(stack.drift(&stack.roles()).await, Vec::<String>::new());
     stack.destroy().await;
+    gone(&role).await;
+}
+
+/// Removes a provisioner, with its own database.
+async fn gone(role: &str) {
+    let mut superuser = admin("postgres").await;
+    run(&mut superuser, &format!("DROP DATABASE IF EXISTS freehold_{role} WITH (FORCE)")).await;
     run(&mut superuser, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
@@ -205,17 +212,18 @@ async fn another_provisioner_can_take_over() {
     assert_eq!(stack.drift(&stack.database()).await, Vec::<String>::new());
     stack.deploy().await;
     stack.destroy().await;
-    run(&mut admin("postgres").await, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    gone(&role).await;
 }
 
 /// A provider that works with another role.
 fn provider(stack: &Stack, role: &str) -> PostgresProvider {
     PostgresProvider::new(PostgresOptions {
         provisioner: shared().provisioner.clone().username(role).password("x"),
-        provisioner_password: SecretText::new("x"),
+        login_key: SecretText::new(LOGIN_KEY),
         dump_directory: stack.dumps.clone(),
         binaries: None,
         reserved_connections: 0,
+        sole: None,
         concurrency: 4,
         fault: None,
     })
@@ -240,5 +248,5 @@ async fn a_server_out_of_connections_is_tried_again_later() {
         assert!(tokio::time::Instant::now() < deadline, "{error}");
     }
     stack.delete(&stack.roles(), None).await.unwrap();
-    run(&mut superuser, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    gone(&role).await;
 }

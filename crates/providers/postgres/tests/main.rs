@@ -10,6 +10,7 @@
 mod databases;
 mod dumps;
 mod faults;
+mod hostile;
 mod isolation;
 mod pace;
 mod server;

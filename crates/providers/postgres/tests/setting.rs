@@ -24,6 +24,7 @@ use uuid::Uuid;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const PROVISIONER: &str = "freehold_provisioner";
 pub(crate) const PROVISIONER_PASSWORD: &str = "provisioner-password-7f3a";
+pub(crate) const LOGIN_KEY: &str = "login-key-91bd";
 
 /// The server that all tests share.
 pub(crate) struct Shared {
@@ -165,10 +166,11 @@ impl Stack {
         let dumps = shared().home.with_file_name(format!("dumps-{}", Uuid::new_v4().simple()));
         let options = PostgresOptions {
             provisioner: shared().provisioner.clone(),
-            provisioner_password: SecretText::new(PROVISIONER_PASSWORD),
+            login_key: SecretText::new(LOGIN_KEY),
             dump_directory: dumps.clone(),
             binaries: Some(shared().binaries.clone()),
             reserved_connections: 10,
+            sole: None,
             concurrency: 4,
             fault,
         };

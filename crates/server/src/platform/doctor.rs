@@ -125,6 +125,25 @@ impl Platform {
         })
     }
 
+    /// What is on that server that nobody of ours made.
+    pub(super) async fn strangers(&self, runtime: &TargetRuntime) -> Vec<Finding> {
+        let Some(postgres) = &runtime.postgres else { return Vec::new() };
+        let subject = "postgresql access";
+        match postgres.strangers().await {
+            Ok(found) if found.is_empty() => {
+                let message = "nothing on the server was made by anybody else".to_owned();
+                vec![finding("ok", subject, message, None)]
+            }
+            Ok(found) => {
+                let level = |dangerous| if dangerous { "error" } else { "warning" };
+                let told = found.iter();
+                told.map(|found| finding(level(found.dangerous), subject, found.what.clone(), Some(&found.help)))
+                    .collect()
+            }
+            Err(error) => vec![finding("error", subject, format!("can't be scanned: {error}"), None)],
+        }
+    }
+
     async fn orphans(&self, stacks: &[Stack], all_groups: bool) -> Vec<Finding> {
         let known: BTreeSet<StackId> = stacks.iter().map(|stack| stack.id).collect();
         let (mut findings, mut neighbours) = (Vec::new(), Vec::new());

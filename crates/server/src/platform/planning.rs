@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
 use freehold_check::Diagnostic;
-use freehold_engine::OperationId;
+use freehold_engine::{Lookup, OperationId};
 use freehold_graph::expand::ExpandError;
 use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
@@ -162,10 +162,12 @@ impl Platform {
         let plan = self.make_plan(&draft).await?;
         if dump {
             refuse_what_has_no_dump(&plan)?;
-            let lost = plan.changes.values().any(|change| change.loses_data);
-            if let Some(postgres) = runtime.postgres.as_ref().filter(|_| lost) {
+            let lost = plan.changes.values().filter(|change| change.loses_data);
+            for change in lost.filter(|change| change.kind == ResourceType::PostgresDatabase) {
                 // Found out in the middle of the operation, the services would be gone already.
-                postgres.check_dumps().await?;
+                if let Some(postgres) = &runtime.postgres {
+                    postgres.check_dump(stack.id, &Lookup::from(&change.resource)).await?;
+                }
             }
         }
         self.keep_plan(tenant, &plan).await?;

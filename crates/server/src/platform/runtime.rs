@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
 
 use super::images::Images;
-use super::settings::{Settings, role_password};
+use super::settings::{Settings, login_key, role_password};
 use super::store_refusal;
 use crate::executor::Log;
 use crate::refusal::{Answer, Refusal};
@@ -149,26 +149,28 @@ impl Workshop {
     ) -> Answer<(Arc<PostgresProvider>, (String, u16))> {
         let admin = database_url(url)?;
         let place = (admin.get_host().to_owned(), admin.get_port());
-        let (provisioner, password) = match &settings.database_role {
+        let provisioner = match &settings.database_role {
             Some(role) => {
                 let password = role_password(&self.store, &stored.name).await?;
-                (admin.username(role).password(password.reveal()), password)
+                admin.username(role).password(password.reveal())
             }
             // An administrator who may not make such a role works in its own.
-            None => (admin, password_of(url)),
+            None => admin,
         };
-        Ok((Arc::new(self.postgres(provisioner, password)), place))
+        let login_key = login_key(&self.store, &stored.name).await?;
+        Ok((Arc::new(self.postgres(provisioner, login_key)), place))
     }
 
     /// A provider on a server.
-    pub(crate) fn postgres(&self, provisioner: PgConnectOptions, password: SecretText) -> PostgresProvider {
+    pub(crate) fn postgres(&self, provisioner: PgConnectOptions, login_key: SecretText) -> PostgresProvider {
         let steps = u32::try_from(DATABASE_STEPS).unwrap_or_default();
         PostgresProvider::new(PostgresOptions {
             provisioner,
-            provisioner_password: password,
+            login_key,
             dump_directory: self.dumps.clone(),
             binaries: self.binaries.clone(),
             reserved_connections: PostgresProvider::own_connections(steps),
+            sole: None,
             concurrency: DATABASE_STEPS,
             fault: None,
         })
@@ -216,39 +218,9 @@ pub(crate) fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
     })
 }
 
-/// The password in a URL, for the programs that are given it by itself.
-fn password_of(url: &SecretText) -> SecretText {
-    let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
-    let user =
-        rest.split(['/', '?']).next().and_then(|authority| authority.rsplit_once('@')).map_or("", |(user, _)| user);
-    let password = user.split_once(':').map_or("", |(_, password)| password);
-    SecretText::new(percent(password))
-}
-
-/// Undoes percent-encoding.
-fn percent(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        rest = if byte.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
-        bytes.push(byte.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_password_is_found_in_a_url_as_it_was_meant() {
-        let of = |url: &str| password_of(&SecretText::new(url)).reveal().to_owned();
-        assert_eq!(of("postgresql://ada:love%40ce%25@db.example.org:5432/postgres?sslmode=require"), "love@ce%");
-        assert_eq!(of("postgres://ada@db/postgres"), "");
-        assert_eq!(of("postgres://db/postgres?options=a@b:c"), "");
-    }
 
     #[test]
     fn only_a_url_of_postgresql_is_one() {

@@ -206,6 +206,12 @@ pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<Secret
     Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
 }
 
+/// What the passwords of Freehold's own logins in the target's databases follow from.
+pub(crate) async fn login_key(store: &Store, target: &Name) -> Answer<SecretText> {
+    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    Ok(key.derive(NOBODY, &format!("target/{target}/logins"), 0))
+}
+
 /// In the place of a stack, for what belongs to none.
 const NOBODY: StackId = StackId(Uuid::nil());
 

@@ -9,10 +9,11 @@ use freehold::wire::{self, Finding, TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
 use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
-use freehold_provider_postgres::{PostgresProvider, ensure_provisioner};
+use freehold_provider_postgres::{ensure_provisioner, version_of};
 use freehold_spec::Name;
 use freehold_store::{Credential, NewTarget, StoredTarget};
 use serde_json::Value as Json;
+use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
 use super::planning::parse_name;
@@ -139,8 +140,7 @@ impl Platform {
             Refusal::invalid("FH1243", message).help("check the URL, and that its role may make roles and databases")
         };
         // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
-        let probe = self.targets.workshop().postgres(admin.clone(), SecretText::new(""));
-        let version = version(&probe).await.map_err(unusable)?;
+        let version = version(&admin).await.map_err(unusable)?;
         let role = role_name(&self.store, name).await?;
         let password = role_password(&self.store, name).await?;
         settings.database_role = match ensure_provisioner(&admin, &role, &password).await {
@@ -206,6 +206,7 @@ impl Platform {
             }
         }
         findings.extend(self.database_server(runtime).await);
+        findings.extend(self.strangers(runtime).await);
         findings
     }
 
@@ -235,8 +236,8 @@ impl Platform {
 }
 
 /// The major version of a server.
-async fn version(provider: &PostgresProvider) -> Result<u32, freehold_engine::ProviderError> {
-    let version = provider.server_version().await?;
+async fn version(admin: &PgConnectOptions) -> Result<u32, freehold_engine::ProviderError> {
+    let version = version_of(admin).await?;
     Ok(version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default())
 }
 

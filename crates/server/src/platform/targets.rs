@@ -46,11 +46,6 @@ impl Targets {
         &self.workshop.store
     }
 
-    /// What runtimes are made with.
-    pub(super) fn workshop(&self) -> &Workshop {
-        &self.workshop
-    }
-
     /// This machine, where the platform runs on one.
     pub(crate) fn local(&self) -> Option<&Arc<TargetRuntime>> {
         self.local.as_ref()
