@@ -211,6 +211,11 @@ impl Hierarchy {
 }
 
 impl Group {
+    /// Whether it was made, and hasn't been removed.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
     /// Those that run in it.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Which processes belong to an instance of a service or a run of a job, and how all of them are ended.
 //!
 //! A program may double-fork, change its group and session, its title, overwrite its environment, and let its main process exit first.
-//! So members are found by what they can't shed, whichever is there, all together:
+//! So members are found by what they can't shed, the first of these that is there:
 //!
 //! | by | where |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | descent from a launcher or supervisor that is a child subreaper: orphans become its children | everywhere else, and runs |
 //! | the mark in the environment, together with the user | what a former Freehold started; what is left when a launcher is killed |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -41,28 +41,30 @@ impl Members {
     /// # Errors
     /// It can't be told.
     pub(crate) fn find(&self) -> io::Result<Vec<ProcessId>> {
-        let mut found: BTreeSet<i32> = BTreeSet::new();
-        if let Some(group) = &self.group {
-            found.extend(group.processes()?);
-        }
-        if let Some(ancestor) = &self.ancestor
-            && ancestor.is_alive()?
-        {
-            found.extend(descendants(ancestor.pid)?);
-        }
-        let mut members = Vec::new();
-        for pid in found {
-            members.extend(ProcessId::of(pid)?);
+        if let Some(held) = self.find_held()? {
+            return Ok(held);
         }
         let own = self.user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-        let bearing = marked(|user, _stack| user == own)?;
-        let bearing = bearing.into_iter().filter(|mark| mark.instance.as_ref() == Some(&self.instance));
-        for mark in bearing {
-            if !members.contains(&mark.id) && self.ancestor.as_ref() != Some(&mark.id) {
-                members.push(mark.id);
-            }
+        let bearing = marked(|user, _stack| user == own)?.into_iter();
+        let ours = bearing.filter(|mark| mark.instance.as_ref() == Some(&self.instance)).map(|mark| mark.id);
+        Ok(ours.filter(|id| self.ancestor.as_ref() != Some(id)).collect())
+    }
+
+    /// All that live, by what holds all of them for certain: a control group, or an ancestor that lives. `None` where there is neither.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub(crate) fn find_held(&self) -> io::Result<Option<Vec<ProcessId>>> {
+        let pids = match (&self.group, &self.ancestor) {
+            (Some(group), _) if group.exists() => group.processes()?,
+            (_, Some(ancestor)) if ancestor.is_alive()? => descendants(ancestor.pid)?,
+            _ => return Ok(None),
+        };
+        let mut members = Vec::new();
+        for pid in pids {
+            members.extend(ProcessId::of(pid)?);
         }
-        Ok(members)
+        Ok(Some(members))
     }
 
     pub(crate) fn has_ancestor(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::membership::end_all;
 use crate::process::ProcessId;
 use crate::provider::LocalProvider;
 use crate::service::ServiceRecord;
-use crate::{directory, failure, route};
+use crate::{directory, failure, route, run};
 
 /// How many services are brought back at once.
 const AT_ONCE: usize = 16;
@@ -122,7 +122,12 @@ impl LocalProvider {
     /// Ends all processes of tenants' users that belong to no instance with a record and to no run: what survived a stop, whatever it
     /// did to its marks, must not be there when ports and addresses are given out.
     async fn end_unkept(&self) -> Result<(), ProviderError> {
-        let kept = self.kept().map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
+        if !self.machine.separation.users {
+            return Ok(());
+        }
+        let all = || Ok(&self.kept()? | &self.running()?);
+        let kept: std::io::Result<BTreeSet<ProcessId>> = all();
+        let kept = kept.map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
         let unkept = || self.machine.unkept(|id| kept.contains(id) || id.start > self.machine.opened);
         if end_all(unkept, Instant::now() + PATIENCE).await.all {
             return Ok(());
@@ -130,8 +135,26 @@ impl LocalProvider {
         Err(failure::still_running("a former Freehold"))
     }
 
+    /// The processes of runs whose end isn't known. Their supervisor may have been killed; whoever asks for their outcome waits for them.
+    fn running(&self) -> std::io::Result<BTreeSet<ProcessId>> {
+        let mut running = BTreeSet::new();
+        for folder in directory::entries(&self.machine.directory.stacks())? {
+            let stack = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(StackId);
+            let Some(stack) = stack else { continue };
+            for group in directory::entries(&folder.join("runs"))? {
+                for run in directory::entries(&group)? {
+                    if let Some(members) = run::members(&self.machine, stack, &run)? {
+                        running.extend(members.find()?);
+                    }
+                }
+            }
+        }
+        Ok(running)
+    }
+
     /// The processes of all instances that have a record.
     fn kept(&self) -> std::io::Result<BTreeSet<ProcessId>> {
+        let marked = self.machine.marked()?;
         let mut kept = BTreeSet::new();
         for folder in directory::entries(&self.machine.directory.stacks())? {
             let stack = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(StackId);
@@ -140,7 +163,14 @@ impl LocalProvider {
                 for path in directory::entries(&service.join("instances"))? {
                     match directory::read_json::<InstanceRecord>(&path) {
                         Ok(Some(record)) => {
-                            kept.extend(record.members(&self.machine, stack).find()?);
+                            match record.members(&self.machine, stack).find_held()? {
+                                Some(held) => kept.extend(held),
+                                None => {
+                                    let its =
+                                        marked.iter().filter(|mark| mark.instance.as_ref() == Some(&record.instance));
+                                    kept.extend(its.map(|mark| mark.id.clone()));
+                                }
+                            }
                             kept.insert(record.process);
                         }
                         Ok(None) => {}
@@ -213,7 +243,10 @@ impl LocalProvider {
             }
         }
         // Whatever a tenant has left behind would go on while nobody looks.
-        let unkept = || self.machine.unkept(|_id| false);
+        let unkept = || {
+            let running = self.running()?;
+            self.machine.unkept(|id| running.contains(id))
+        };
         if !end_all(unkept, Instant::now() + UNKEPT).await.all {
             tracing::warn!("it is not certain that all processes of the stacks have ended");
         }

@@ -261,6 +261,23 @@ impl RunOnce<'_> {
     }
 }
 
+/// How the processes of a run are found that has been started and whose end isn't written down; `None` of any other.
+pub(crate) fn members(machine: &Machine, stack: StackId, folder: &Path) -> io::Result<Option<Members>> {
+    if folder.join(STATUS).exists() {
+        return Ok(None);
+    }
+    let started = match directory::read_json::<Started>(&folder.join(STARTED)) {
+        Err(error) if directory::is_torn(&error) => None,
+        other => other?,
+    };
+    Ok(started.map(|started| Members {
+        group: machine.group(stack, &started.instance),
+        user: machine.accounts.known(stack),
+        ancestor: None,
+        instance: started.instance,
+    }))
+}
+
 /// Whether a supervisor holds the lock of a run's directory.
 fn is_supervised(folder: &Path) -> io::Result<bool> {
     let file = match File::open(folder.join(LOCK)) {
