@@ -6,7 +6,8 @@
 //!        run                         after what it depends on, before the services that wait for it
 //!        dump                        before data is lost, after all that could still write to it is gone
 //!        delete                      after all other work, a thing after all that depends on it
-//!        verify                      last
+//!        verify                      last, but for
+//!        closing of former logins    what the version before needs until this one has proved itself
 //! ```
 //!
 //! One exception keeps this free of circles: what depends on a *replaced* resource and is to be deleted is deleted before
@@ -53,7 +54,7 @@ pub enum Verb {
     Dump,
     /// Delete it.
     Delete,
-    /// See that all of the stack is ready (deploy) or gone (destroy). Always the last step.
+    /// See that all of the stack is ready (deploy) or gone (destroy). Only the closing of former logins comes after it.
     Verify,
 }
 
@@ -131,7 +132,8 @@ pub fn steps(plan: &Plan) -> BTreeMap<StepId, Step> {
     steps.applies();
     steps.runs();
     steps.deletes();
-    steps.verify();
+    let verified = steps.verify();
+    steps.afterwards(&verified);
     steps.steps
 }
 
@@ -161,7 +163,7 @@ impl Steps<'_> {
     }
 
     fn applies(&mut self) {
-        for change in self.plan.changes.values() {
+        for change in self.plan.changes.values().filter(|change| !comes_afterwards(change)) {
             if let Some(step) = applying_step(change) {
                 let depends_on = self.through(&change.depends_on);
                 self.add(
@@ -323,13 +325,30 @@ impl Steps<'_> {
         scaled.find_map(applying_step).map(|(_, step)| step)
     }
 
-    fn verify(&mut self) {
+    fn verify(&mut self) -> StepId {
         let services = self.plan.changes.values().filter(|change| change.action != Action::Delete);
         let slowest = services.map(|change| start_time(&change.resource)).max();
         let deadline = QUICK_DEADLINE.saturating_add(slowest.unwrap_or_default());
         let all = self.steps.keys().cloned().collect();
-        self.add(Verb::Verify, &ResourceId::new("stack", &self.plan.key.name), None, all, deadline);
+        let stack = ResourceId::new("stack", &self.plan.key.name);
+        self.add(Verb::Verify, &stack, None, all, deadline);
+        StepId::new(Verb::Verify, &stack)
     }
+
+    /// What is done only when all of the stack has proved to be well: until then, the version before may have to take over again.
+    fn afterwards(&mut self, verified: &StepId) {
+        for change in self.plan.changes.values().filter(|change| comes_afterwards(change)) {
+            if let Some((verb, _)) = applying_step(change) {
+                let (provider, deadline) = (Some(change.kind.provider()), apply_deadline(&change.resource));
+                self.add(verb, &change.id, provider, BTreeSet::from([verified.clone()]), deadline);
+            }
+        }
+    }
+}
+
+/// Whether something takes away what the version before needs.
+fn comes_afterwards(change: &Change) -> bool {
+    change.kind == ResourceType::PostgresLogins
 }
 
 /// What took the place of `route.web@old.localhost`: `route.web`.
@@ -364,7 +383,7 @@ fn start_time(resource: &Resource) -> Duration {
 fn apply_deadline(resource: &Resource) -> Duration {
     match resource.kind {
         ResourceType::StoreSecret | ResourceType::LocalSchedule | ResourceType::LocalRoute => QUICK_DEADLINE,
-        ResourceType::PostgresRoles | ResourceType::PostgresDatabase => SERVER_DEADLINE,
+        ResourceType::PostgresRoles | ResourceType::PostgresLogins | ResourceType::PostgresDatabase => SERVER_DEADLINE,
         ResourceType::LocalService => {
             seconds(resource, "start_timeout_seconds").saturating_add(delete_deadline(resource))
         }

@@ -271,3 +271,28 @@ fn an_old_host_name_is_given_up_right_before_the_new_one_is_taken() {
     assert!(delete.depends_on.contains(&StepId("update/service.web".to_owned())));
     assert!(steps[&StepId("create/route.web".to_owned())].depends_on.contains(&delete.id));
 }
+
+/// Until the new version has proved itself, the one before may have to take over again.
+#[test]
+fn former_logins_are_closed_after_the_verification_and_with_a_stack_they_go_before_it() {
+    let world = World::default();
+    let mut plan = plan(&world, &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
+    let logins = ResourceId::new("logins", "main");
+    let needs: std::collections::BTreeSet<_> = [ResourceId::new("service", "web")].into();
+    let line = |action| change(&logins, ResourceType::PostgresLogins, action, needs.clone());
+    plan.changes.insert(logins.clone(), line(Action::Update));
+    let gone = ResourceId::new("service", "gone");
+    plan.changes.insert(gone.clone(), change(&gone, ResourceType::LocalService, Action::Delete, [].into()));
+    let found = steps(&plan);
+    assert!(order(&found).is_some());
+    let close = StepId::new(Verb::Update, &logins);
+    let verify = found.values().find(|step| step.verb == Verb::Verify).unwrap();
+    assert_eq!(found[&close].depends_on, [verify.id.clone()].into());
+    assert!(!verify.depends_on.contains(&close));
+    assert!(behind(&found, &close).contains(&StepId::new(Verb::Delete, &gone)));
+    plan.changes.insert(logins.clone(), line(Action::Delete));
+    let found = steps(&plan);
+    assert!(order(&found).is_some());
+    let verify = found.values().find(|step| step.verb == Verb::Verify).unwrap();
+    assert!(verify.depends_on.contains(&StepId::new(Verb::Delete, &logins)));
+}

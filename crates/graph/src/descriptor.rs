@@ -57,6 +57,7 @@ pub const fn of(kind: ResourceType) -> Descriptor {
             effects: &[("owner", Effect::Replace), ("migrator", Effect::Replace), ("app", Effect::Replace)],
             keyed_lists: &[],
         },
+        ResourceType::PostgresLogins => Descriptor { data_bearing: false, effects: &[], keyed_lists: &[] },
         ResourceType::PostgresDatabase => Descriptor {
             data_bearing: true,
             effects: &[("name", Effect::Replace), ("owner", Effect::Replace)],

@@ -71,6 +71,9 @@ pub enum ResourceType {
     /// The three roles of a database. Body: see [`crate::expand::local`].
     #[serde(rename = "postgres.roles")]
     PostgresRoles,
+    /// Which of a database's logins are open, where rotations made new ones. Body: see [`crate::expand::local`].
+    #[serde(rename = "postgres.logins")]
+    PostgresLogins,
     /// A database.
     #[serde(rename = "postgres.database")]
     PostgresDatabase,
@@ -141,7 +144,7 @@ impl ResourceType {
     pub const fn provider(self) -> ProviderName {
         match self {
             Self::StoreSecret => ProviderName::Store,
-            Self::PostgresRoles | Self::PostgresDatabase => ProviderName::Postgres,
+            Self::PostgresRoles | Self::PostgresLogins | Self::PostgresDatabase => ProviderName::Postgres,
             Self::LocalService | Self::LocalSchedule | Self::LocalRoute => ProviderName::Local,
             Self::Namespace
             | Self::ResourceQuota
@@ -196,6 +199,7 @@ impl ResourceType {
         match self {
             Self::StoreSecret => "secret",
             Self::PostgresRoles => "roles",
+            Self::PostgresLogins => "logins",
             Self::PostgresDatabase => "database",
             Self::LocalService => "service",
             Self::LocalSchedule => "schedule",

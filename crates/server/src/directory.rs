@@ -9,6 +9,7 @@
 //! postgres/      the private PostgreSQL, with the sockets by which it is reached
 //! local/         services and jobs: processes, logs, runs
 //! artifacts/     what services run from, by content hash
+//! reserve        room on the disk that is given up when there is hardly any left
 //! dumps/         final dumps of destroyed databases
 //! ```
 

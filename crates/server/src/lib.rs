@@ -2,6 +2,7 @@
 
 pub mod cluster;
 mod directory;
+mod disk;
 pub mod embedded;
 mod executor;
 mod http;

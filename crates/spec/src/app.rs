@@ -39,6 +39,10 @@ pub struct Database {
     pub connections: Spanned<u32>,
     /// `statement_timeout` of the app's role. Default 30 s.
     pub statement_timeout: Seconds,
+    /// `lock_timeout` of the migrator's role. Default 10 s.
+    pub lock_timeout: Seconds,
+    /// What it may take of the disk of Freehold's own server before it is closed. Default: no limit.
+    pub max_size: Option<Spanned<Storage>>,
     /// Size of its volume where it is a server of its own (CloudNativePG). Default `"1Gi"`.
     pub storage: Spanned<Storage>,
 }

@@ -83,10 +83,6 @@ fn rotated_database_credentials_work_after_the_next_deploy_and_the_old_ones_do_n
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
     let after = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
     assert_ne!(before, after);
-    let works = |url: &str| {
-        let output = std::process::Command::new("psql").args(["-XAtc", "SELECT 1"]).arg(url).output();
-        output.is_ok_and(|output| output.status.success())
-    };
     assert!(works(&after) && !works(&before));
     Ok(())
 }
@@ -132,4 +128,35 @@ fn setting_a_secret_is_one_line_of_audit_and_so_is_rotating_it() -> Result<()> {
     freehold.run(["secret", "rotate", "key", "--tenant", "acme"])?.succeeded()?;
     assert_eq!(freehold.sql("freehold", audited)?, "secret.generate secret.set secret.rotate");
     Ok(())
+}
+
+/// The serving version connects anew all the time; a migration that takes long, or fails, must not take its credentials away.
+#[test]
+fn a_rotation_whose_deploy_fails_leaves_the_version_that_serves_its_credentials() -> Result<()> {
+    const DEFINITION: &str = "[database.main]\n[service.web.env]\nDATABASE_URL = \"${database.main.url}\"\n";
+    let freehold = Installation::start()?;
+    let app = App::small_and(DEFINITION)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let before = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
+    assert!(before.starts_with("postgresql:///") && before.contains("?host=/"), "{before}");
+    freehold.run(["secret", "rotate", "database.main", "--tenant", "acme"])?.succeeded()?;
+    let failing = App::small_and(&format!("{DEFINITION}[job.migrate]\nservice = \"web\"\ncommand = [\"false\"]\n"))?;
+    freehold.run(["deploy", &failing.argument(), "--tenant", "acme", "--yes"])?.failed_with(1, "FH0701")?;
+    assert!(works(&before), "the credentials of the version that serves were taken away");
+    assert_eq!(freehold.get("acme.localhost", "/env/DATABASE_URL")?.1, before);
+
+    let plan = freehold.run(["plan", &app.argument(), "--tenant", "acme"])?.succeeded()?;
+    assert!(plan.stdout.contains("logins"), "{}", plan.stdout);
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let after = freehold.get("acme.localhost", "/env/DATABASE_URL")?.1;
+    assert!(works(&after) && !works(&before));
+    assert_eq!(freehold.deploy(&app.argument(), &["--tenant", "acme"])?["state"], "unchanged");
+    freehold.run(["destroy", "--tenant", "acme", "--confirm", "acme", "--no-dump"])?.succeeded()?;
+    Ok(())
+}
+
+/// Whether somebody gets in with a URL.
+fn works(url: &str) -> bool {
+    let output = std::process::Command::new("psql").args(["-XAtc", "SELECT 1"]).arg(url).output();
+    output.is_ok_and(|output| output.status.success())
 }

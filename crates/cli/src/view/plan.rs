@@ -187,7 +187,7 @@ impl Row {
 
 /// The order in which people think of the parts: by the first part of an id.
 pub(super) fn rank(word: &str) -> usize {
-    const ORDER: [&str; 23] = [
+    const ORDER: [&str; 24] = [
         "namespace",
         "resourcequota",
         "limitrange",
@@ -207,6 +207,7 @@ pub(super) fn rank(word: &str) -> usize {
         "horizontalpodautoscaler",
         "schedule",
         "cronjob",
+        "logins",
         "certificate",
         "listenerset",
         "route",
@@ -283,6 +284,7 @@ fn description(change: &Change, context: &Context<'_>) -> String {
     match change.kind {
         ResourceType::PostgresDatabase => database(change, answer),
         ResourceType::PostgresRoles => "SCRAM, app reads and writes only".to_owned(),
+        ResourceType::PostgresLogins => "former ones are closed once their users have gone".to_owned(),
         ResourceType::StoreSecret => match body.get("generate").and_then(|generate| generate.get("bytes")) {
             Some(bytes) => format!("generated, {} bytes", field::of("bytes", bytes)),
             None => "set by hand".to_owned(),

@@ -52,15 +52,25 @@ impl<'a> Expansion<'a> {
         let role = |role: &str| Value::text(names::role(&request.key, name, role));
         let identity = names::database(&request.key, name);
         let roles = ResourceId::new("roles", name);
-        let body = Value::map([
+        let mut fields = vec![
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
             ("connections", Value::from(self.connections(name, database))),
             ("statement_timeout_seconds", Value::from(database.statement_timeout.0)),
+            ("lock_timeout_seconds", Value::from(database.lock_timeout.0)),
             ("migrator_password", Value::secret(self.resolver.credential(name, "migrator"))),
             ("app_password", Value::secret(self.resolver.credential(name, "app"))),
-        ]);
+        ];
+        for (field, role) in [("migrator_user", "migrator"), ("app_user", "app")] {
+            if self.resolver.rotation(name, role) > 0 {
+                fields.push((field, Value::text(self.resolver.login(name, role))));
+            }
+        }
+        if let Some(size) = &database.max_size {
+            fields.push(("max_bytes", Value::Integer(i64::try_from(size.value.0).unwrap_or(i64::MAX))));
+        }
+        let body = Value::map(fields);
         self.add(roles.clone(), ResourceType::PostgresRoles, identity.clone(), body, BTreeSet::new());
         let extensions: BTreeSet<&str> = database.extensions.iter().map(|e| e.value.as_str()).collect();
         let body = Value::map([
@@ -73,6 +83,34 @@ impl<'a> Expansion<'a> {
         self.graph.claims.insert(("database".to_owned(), identity.clone()));
         let id = ResourceId::new("database", name);
         self.add(id, ResourceType::PostgresDatabase, identity, body, BTreeSet::from([roles]));
+    }
+
+    /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
+    pub(super) fn logins(&mut self) {
+        let users =
+            [ResourceType::LocalService, ResourceType::LocalSchedule, ResourceType::Deployment, ResourceType::CronJob];
+        let resources = self.graph.resources.values().filter(|resource| users.contains(&resource.kind));
+        let users: BTreeSet<ResourceId> = resources.map(|resource| resource.id.clone()).collect();
+        for name in self.resolver.app.databases.keys() {
+            let roles = ResourceId::new("roles", name);
+            let rotations = ["app", "migrator"].map(|role| (role, self.resolver.rotation(name, role)));
+            if !self.graph.resources.contains_key(&roles) || rotations.iter().all(|(_, rotation)| *rotation == 0) {
+                continue;
+            }
+            let key = &self.resolver.request.key;
+            let open: BTreeSet<String> =
+                rotations.iter().map(|(role, rotation)| names::login(key, name, role, *rotation)).collect();
+            let role = |role: &str| Value::text(names::role(key, name, role));
+            let body = Value::map([
+                ("owner", role("owner")),
+                ("migrator", role("migrator")),
+                ("app", role("app")),
+                ("open", Value::from(open.into_iter().collect::<Vec<_>>())),
+            ]);
+            let identity = names::database(key, name);
+            let needs = users.iter().cloned().chain([roles]).collect();
+            self.add(ResourceId::new("logins", name), ResourceType::PostgresLogins, identity, body, needs);
+        }
     }
 
     /// The tier of the request, if it has one.
@@ -103,6 +141,15 @@ impl<'a> Expansion<'a> {
     fn stage(&self) -> Option<&'a Stage> {
         let key = &self.resolver.request.key;
         self.resolver.app.stages.get(key.name.as_str()).filter(|_| key.kind == StackKind::Stage)
+    }
+
+    /// For targets whose database server isn't Freehold's own.
+    pub(super) fn sizes_are_not_watched(&mut self) {
+        let limited = self.resolver.app.databases.iter().filter(|(_, database)| database.max_size.is_some());
+        let names: Vec<&str> = limited.map(|(name, _)| name.as_str()).collect();
+        if !names.is_empty() {
+            self.graph.not_enforced.push(format!("max_size of database {} (only on one machine)", names.join(", ")));
+        }
     }
 
     /// What the definition asks for and no target does in this version.

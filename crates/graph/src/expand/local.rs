@@ -5,7 +5,10 @@
 //! ```text
 //! store.secret       generate {bytes, encoding} | required true
 //! postgres.roles     owner migrator app (names) · connections · statement_timeout_seconds
+//!                    lock_timeout_seconds (the migrator's) · max_bytes (of the database), or none
 //!                    migrator_password app_password (secrets)
+//!                    after a rotation: migrator_user app_user (names)
+//! postgres.logins    owner migrator app · open [name]: the logins that go on; only after a rotation
 //! postgres.database  name owner migrator app · extensions [name]
 //! local.service      artifact command [text] env {NAME: text|secret|template} replicas
 //!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
@@ -45,6 +48,7 @@ pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Ve
         machine.route(name, route);
     }
     machine.endpoints();
+    machine.expansion.logins();
     machine.expansion.outputs();
     machine.not_enforced();
     machine.expansion.finish()

@@ -26,6 +26,15 @@ pub fn role(key: &StackKey, database: &Name, role: &str) -> String {
     postgres_name(key, database, Some(role))
 }
 
+/// The name of the role that logs in as a database's `app` or `migrator`. Each rotation has a login of its own, so that what still
+/// runs with the last one isn't hindered: `acme__guestbook__app_r1`.
+pub fn login(key: &StackKey, database: &Name, role: &str, rotation: u32) -> String {
+    match rotation {
+        0 => self::role(key, database, role),
+        _ => self::role(key, database, &format!("{role}-r{rotation}")),
+    }
+}
+
 fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
     let mut parts = Vec::new();
     if key.kind != StackKind::Tenant {

@@ -109,7 +109,7 @@ impl Resolver<'_> {
             self.errors.push(ExpandError::NotAlone { from: from.to_owned(), to });
             return Vec::new();
         };
-        let user = names::role(key, database, role);
+        let user = self.login(database, role);
         let name = names::database(key, database);
         let password = Value::secret(self.credential(database, role));
         if server.is_socket() {
@@ -127,8 +127,17 @@ impl Resolver<'_> {
     /// The password of a database's role.
     pub(super) fn credential(&self, database: &Name, role: &str) -> SecretRef {
         let purpose = format!("postgres/{database}/{role}");
-        let rotation = self.request.rotations.get(&purpose).copied().unwrap_or_default();
-        SecretRef::Derived { purpose, rotation }
+        SecretRef::Derived { purpose, rotation: self.rotation(database, role) }
+    }
+
+    /// How many times the credentials of a database's role were rotated.
+    pub(super) fn rotation(&self, database: &Name, role: &str) -> u32 {
+        self.request.rotations.get(&format!("postgres/{database}/{role}")).copied().unwrap_or_default()
+    }
+
+    /// The role that logs in as a database's app or migrator.
+    pub(super) fn login(&self, database: &Name, role: &str) -> String {
+        names::login(&self.request.key, database, role, self.rotation(database, role))
     }
 
     fn require(&mut self, from: &str, word: &str, name: &Name, defined: bool) {

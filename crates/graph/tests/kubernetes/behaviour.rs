@@ -532,3 +532,35 @@ fn a_service_called_like_a_jobs_config_is_told_with_both_their_names() {
     let expected = "service.job-migrate and job.migrate would both be the cluster's secret/acme--guestbook/job-migrate";
     assert!(found.iter().any(|error| error.starts_with(expected)), "{found:?}");
 }
+
+/// What serves goes on with the login that it has.
+#[test]
+fn each_rotation_has_logins_of_its_own_and_closes_former_ones_after_all_that_used_them() {
+    let app = app(GUESTBOOK);
+    let mut request = tenant(&app, "acme", None);
+    for role in ["app", "migrator"] {
+        request.rotations.insert(format!("postgres/main/{role}"), 2);
+    }
+    let mut local = this_machine();
+    if let Target::Local(machine) = &mut local {
+        machine.postgres.host = "/run/freehold/apps".to_owned();
+    }
+    let graph = expand(&app, &request, &local).unwrap();
+    let web = &resource(&graph, "service.web").body;
+    let url = at(web, "env/DATABASE_URL").unwrap().to_string();
+    assert!(
+        url.contains(
+            "postgresql:///acme__guestbook?host=/run/freehold/apps&port=5432&user=acme__guestbook__app_r2&password="
+        ),
+        "{url}"
+    );
+    let logins = resource(&graph, "logins.main");
+    let open = |names: [&str; 2]| Value::from(names.map(|name| format!("acme__guestbook__{name}")).to_vec());
+    assert_eq!(logins.body.get("open"), Some(&open(["app_r2", "migrator_r2"])));
+    for user in ["roles.main", "service.web", "schedule.digest"] {
+        assert!(logins.depends_on.contains(&ResourceId(user.to_owned())), "{user}");
+    }
+    // Never rotated: nothing of it.
+    request.rotations.clear();
+    assert!(!expand(&app, &request, &local).unwrap().resources.contains_key(&ResourceId("logins.main".to_owned())));
+}

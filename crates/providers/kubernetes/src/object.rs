@@ -53,6 +53,7 @@ pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
         ResourceType::CloudNativePg => kind("postgresql.cnpg.io", "v1", "Cluster", "clusters"),
         ResourceType::StoreSecret
         | ResourceType::PostgresRoles
+        | ResourceType::PostgresLogins
         | ResourceType::PostgresDatabase
         | ResourceType::LocalService
         | ResourceType::LocalSchedule

@@ -34,6 +34,32 @@ pub(crate) struct RoleRow {
 }
 
 impl RoleRow {
+    /// The roles of these names, as far as they exist.
+    pub(crate) async fn named(
+        session: &mut Session,
+        names: &[&str],
+        doing: &Doing,
+    ) -> Result<Vec<Self>, ProviderError> {
+        const SQL: &str = "
+            SELECT r.oid::int8 AS oid, r.rolname::text AS rolname, r.rolcanlogin, r.rolconnlimit, r.rolbypassrls,
+                array_remove(ARRAY[
+                    CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
+                    CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
+                    CASE WHEN r.rolvaliduntil < 'infinity' THEN 'valid until ' || r.rolvaliduntil END
+                ], NULL) AS powers,
+                shobj_description(r.oid, 'pg_authid') AS comment,
+                ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                      WHERE m.member = r.oid ORDER BY 1) AS memberships,
+                COALESCE((SELECT s.setconfig FROM pg_db_role_setting s
+                          WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
+                -- Up to 15, CREATEROLE is enough.
+                pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') OR (
+                    current_setting('server_version_num')::int < 160000 AND me.rolcreaterole) AS usable
+            FROM pg_roles r, pg_roles me WHERE r.rolname = ANY($1) AND me.rolname = CURRENT_USER";
+        let rows = sqlx::query_as(SQL).bind(names.to_vec()).fetch_all(session.connection()).await;
+        rows.map_err(|error| doing.failed(error))
+    }
+
     pub(crate) fn mark(&self) -> Option<Mark> {
         Mark::parse(self.comment.as_deref()?)
     }
@@ -63,28 +89,7 @@ pub(crate) struct RoleRows {
 
 impl RoleRows {
     pub(crate) async fn read(session: &mut Session, names: &RoleNames, doing: &Doing) -> Result<Self, ProviderError> {
-        const SQL: &str = "
-            SELECT r.oid::int8 AS oid, r.rolname::text AS rolname, r.rolcanlogin, r.rolconnlimit, r.rolbypassrls,
-                array_remove(ARRAY[
-                    CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
-                    CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
-                    CASE WHEN r.rolvaliduntil < 'infinity' THEN 'valid until ' || r.rolvaliduntil END
-                ], NULL) AS powers,
-                shobj_description(r.oid, 'pg_authid') AS comment,
-                ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-                      WHERE m.member = r.oid ORDER BY 1) AS memberships,
-                COALESCE((SELECT s.setconfig FROM pg_db_role_setting s
-                          WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
-                -- Up to 15, CREATEROLE is enough.
-                pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') OR (
-                    current_setting('server_version_num')::int < 160000 AND me.rolcreaterole) AS usable
-            FROM pg_roles r, pg_roles me WHERE r.rolname = ANY($1) AND me.rolname = CURRENT_USER";
-        let wanted: Vec<&str> = names.all().map(Identifier::as_str).to_vec();
-        let rows: Vec<RoleRow> = sqlx::query_as(SQL)
-            .bind(wanted)
-            .fetch_all(session.connection())
-            .await
-            .map_err(|error| doing.failed(error))?;
+        let rows = RoleRow::named(session, &names.all().map(Identifier::as_str), doing).await?;
         let find = |name: &Identifier| rows.iter().find(|row| row.rolname == name.as_str()).cloned();
         Ok(Self {
             owner: find(&names.owner),
@@ -131,6 +136,8 @@ pub(crate) struct DatabaseRow {
     owner_comment: Option<String>,
     /// Who may connect by a grant, PUBLIC apart.
     pub(crate) connect: Vec<String>,
+    /// Who may make temporary tables, in the same way.
+    pub(crate) temporary: Vec<String>,
     /// What PUBLIC may: `CONNECT`, `TEMPORARY`.
     pub(crate) public: Vec<String>,
 }
@@ -147,6 +154,9 @@ impl DatabaseRow {
                 ARRAY(SELECT DISTINCT g.rolname::text
                       FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a JOIN pg_roles g ON g.oid = a.grantee
                       WHERE a.privilege_type = 'CONNECT' ORDER BY 1) AS connect,
+                ARRAY(SELECT DISTINCT g.rolname::text
+                      FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a JOIN pg_roles g ON g.oid = a.grantee
+                      WHERE a.privilege_type = 'TEMPORARY' ORDER BY 1) AS temporary,
                 ARRAY(SELECT a.privilege_type FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a
                       WHERE a.grantee = 0 ORDER BY 1) AS public
             FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba WHERE d.datname = $1";

@@ -269,7 +269,7 @@ fn open_statements(name: &Identifier, names: &RoleNames, before: Option<&Databas
     let take_back = if given_away { format!("ALTER DATABASE {name} OWNER TO {owner};\n") } else { String::new() };
     format!(
         "{take_back}REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n\
-         GRANT CONNECT ON DATABASE {name} TO {migrator}, {app};\n\
+         GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {migrator}, {app};\n\
          COMMENT ON DATABASE {name} IS {};\n{}",
         Literal(&mark.to_string()),
         admit_statements(name, names)
@@ -315,6 +315,9 @@ fn comparable(
     let connects = |role: &Identifier| row.connect.iter().any(|grantee| grantee == role.as_str());
     if shut || !connects(keeper) || !connects(dumper) {
         deviates("open_to_freehold", Value::Bool(false));
+    }
+    if !row.temporary.iter().any(|role| role == app.as_str()) {
+        deviates("app_temporary_tables", Value::Bool(false));
     }
     let expected = names.all().map(Identifier::as_str);
     let others: Vec<String> = row.connect.iter().filter(|role| !expected.contains(&role.as_str())).cloned().collect();

@@ -27,6 +27,7 @@ mod fault;
 mod holdings;
 mod home;
 mod inside;
+mod logins;
 mod mark;
 mod obstacles;
 mod provider;
@@ -37,6 +38,7 @@ mod scratch;
 pub mod server;
 mod session;
 mod strangers;
+pub mod usage;
 
 #[doc(hidden)]
 pub use fault::Fault;

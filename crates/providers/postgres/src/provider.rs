@@ -22,7 +22,7 @@ use crate::mark::Mark;
 use crate::server::Binaries;
 use crate::session::{Session, Sessions, Turn, single};
 use crate::strangers::{self, Stranger};
-use crate::{database, obstacles, roles};
+use crate::{database, logins, obstacles, roles};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 const LOOK: Duration = Duration::from_secs(10);
@@ -70,6 +70,11 @@ impl Capacity {
         let others = self.promised.iter().filter(|(other, _)| **other != stack).map(|(_, promised)| promised);
         self.usable.saturating_sub(others.sum())
     }
+
+    /// Whether a stack may have so many: what it has already, it may always keep.
+    pub fn allows(&self, stack: StackId, wanted: u32) -> bool {
+        wanted <= self.promised.get(&stack).copied().unwrap_or_default().max(self.available_to(stack))
+    }
 }
 
 /// Databases and their roles on one PostgreSQL server.
@@ -112,13 +117,20 @@ impl PostgresProvider {
         .map_err(|error| doing.failed(error))?;
         let marked = catalog::marked(&mut session, &doing).await?;
         session.finish().await;
-        let mut promised = BTreeMap::new();
+        let mut logins = BTreeMap::new();
         for row in marked {
             let limit = row.connections.and_then(|limit| u32::try_from(limit).ok());
             let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(roles::KEY));
             if let (Some(limit), Some(mark)) = (limit, mark) {
-                *promised.entry(mark.stack).or_default() += limit;
+                // Logins of several rotations take each other's place.
+                let most: &mut u32 =
+                    logins.entry((mark.stack, logins::without_rotation(&row.name).to_owned())).or_default();
+                *most = limit.max(*most);
             }
+        }
+        let mut promised = BTreeMap::new();
+        for ((stack, _), limit) in logins {
+            *promised.entry(stack).or_default() += limit;
         }
         let usable = u32::try_from(usable).unwrap_or_default().saturating_sub(self.options.reserved_connections);
         Ok(Capacity { usable, promised })
@@ -196,6 +208,7 @@ impl Provider for PostgresProvider {
         let look = async {
             match lookup.kind {
                 ResourceType::PostgresRoles => roles::observe(&self.sessions, stack, lookup, deadline).await,
+                ResourceType::PostgresLogins => logins::observe(&self.sessions, stack, lookup, deadline).await,
                 ResourceType::PostgresDatabase => database::observe(&self.sessions, stack, lookup, deadline).await,
                 _ => Err(not_mine(&lookup.id)),
             }
@@ -215,6 +228,7 @@ impl Provider for PostgresProvider {
                     ResourceType::PostgresRoles => {
                         roles::apply(&self.sessions, context, resource, desired, *adopt).await
                     }
+                    ResourceType::PostgresLogins => logins::apply(&self.sessions, context, resource).await,
                     ResourceType::PostgresDatabase => database::apply(&self.sessions, context, resource, *adopt).await,
                     _ => Err(not_mine(&resource.id)),
                 },
@@ -222,6 +236,8 @@ impl Provider for PostgresProvider {
                     ResourceType::PostgresRoles => {
                         roles::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
+                    // They go with the roles.
+                    ResourceType::PostgresLogins => Ok(Performed::default()),
                     ResourceType::PostgresDatabase => {
                         database::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
@@ -242,6 +258,9 @@ impl Provider for PostgresProvider {
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         if lookup.kind == ResourceType::PostgresDatabase {
             return self.database_readiness(stack, lookup).await;
+        }
+        if lookup.kind == ResourceType::PostgresLogins {
+            return Ok(Readiness::Ready);
         }
         Ok(match self.observe(stack, lookup).await? {
             Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
@@ -287,4 +306,21 @@ async fn version(session: &mut Session, doing: &Doing) -> Result<String, Provide
 
 fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {
     ProviderError::rejected("FH0906", format!("{id} is not a thing of PostgreSQL's"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_that_asks_for_no_more_than_it_has_is_never_refused() {
+        let [first, second] = [1, 2].map(|number| StackId(uuid::Uuid::from_u128(number)));
+        let capacity = |usable| Capacity { usable, promised: BTreeMap::from([(first, 30), (second, 50)]) };
+        // Two deploys at once, or somebody who lowered max_connections, have promised too much.
+        let tight = capacity(60);
+        assert!(tight.allows(first, 30) && tight.allows(second, 50) && tight.allows(second, 40));
+        assert!(!tight.allows(first, 31) && !tight.allows(second, 51));
+        assert!(capacity(100).allows(first, 50) && !capacity(100).allows(first, 51));
+        assert!(!tight.allows(StackId(uuid::Uuid::from_u128(3)), 1));
+    }
 }

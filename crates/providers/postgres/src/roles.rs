@@ -29,13 +29,18 @@ use crate::body::{self, RoleNames};
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
 use crate::inside;
+use crate::logins::{self, LoginRow, Logins, Wanted};
 use crate::mark::Mark;
 use crate::provisioner::LET_DUMP;
 use crate::quote::{Identifier, Literal};
 use crate::session::{self, Session, Sessions, Turn};
+use crate::usage;
 
 /// How many connections a migrator may have: one migrates, the others are for people who look after it.
 pub(crate) const MIGRATOR_CONNECTIONS: i32 = 5;
+/// How often a statement of a migration looks whether its client is still there, in milliseconds: what a run that was ended has
+/// begun must not wait for its lock, and change something when nobody expects it any more.
+const CLIENT_CHECK: i64 = 1000;
 /// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
 pub(crate) const KEY: &str = "key";
 
@@ -50,11 +55,15 @@ pub(crate) async fn observe(
     let mut session = sessions.maintenance(Turn::Look(&names.owner), &doing, deadline).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     let bypass = Bypass::read(&mut session, &doing).await?;
+    let logins = Logins::of(&lookup.body)?;
+    let login_rows = logins.read(&mut session, stack, &lookup.id, &doing).await?;
     session.finish().await;
     if rows.existing().next().is_none() {
         return Ok(None);
     }
-    let body = comparable(sessions, &names, &rows, bypass);
+    let mut body = comparable(sessions, &names, &rows, bypass, &logins);
+    body.extend(logins::comparable(&logins, &login_rows, &names.owner, &names.app));
+    let body = Value::Map(body);
     Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body, beside: Vec::new() }))
 }
 
@@ -73,7 +82,9 @@ pub(crate) async fn apply(
     check_ownership(&rows, context.stack, adopt)?;
     let bypass = Bypass::read(&mut session, &doing).await?;
     let marks = Marks::new(sessions, &names, context.stack, resource, desired);
-    let sql = statements(&names, &rows, &resource.body, &verifiers, &marks, bypass)?;
+    let logins = Logins::of(&resource.body)?;
+    let login_rows = logins.read(&mut session, context.stack, &resource.id, &doing).await?;
+    let sql = statements(&names, &rows, &resource.body, &verifiers, &marks, bypass, (&logins, &login_rows))?;
     session.run(&doing, context.deadline, sql).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     session.finish().await;
@@ -93,7 +104,8 @@ pub(crate) async fn delete(
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     check_ownership(&rows, context.stack, false)?;
     check_identity(&rows, object)?;
-    let existing: Vec<&RoleRow> = rows.existing().collect();
+    let of_rotations = logins::others(&mut session, context.stack, &lookup.id, &rows, &doing).await?;
+    let existing: Vec<&RoleRow> = rows.existing().chain(&of_rotations).collect();
     if existing.is_empty() {
         session.finish().await;
         return Ok(Performed::default());
@@ -109,7 +121,13 @@ pub(crate) async fn delete(
 }
 
 /// What is there, in the form of the desired body.
-fn comparable(sessions: &Sessions, names: &RoleNames, rows: &RoleRows, bypass: Bypass) -> Value {
+fn comparable(
+    sessions: &Sessions,
+    names: &RoleNames,
+    rows: &RoleRows,
+    bypass: Bypass,
+    logins: &Logins,
+) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut set = |name: String, value: Value| fields.insert(name, value);
     for (word, name, row) in roles(names, rows) {
@@ -120,7 +138,8 @@ fn comparable(sessions: &Sessions, names: &RoleNames, rows: &RoleRows, bypass: B
             set(format!("{word}_exists"), Value::Bool(false));
             continue;
         };
-        if row.rolcanlogin != (word != "owner") {
+        let comes_itself = logins.instead_of(word).is_none();
+        if row.rolcanlogin != (word != "owner") && comes_itself {
             set(format!("{word}_login"), Value::Bool(row.rolcanlogin));
         }
         let mut powers = row.powers.clone();
@@ -144,11 +163,18 @@ fn comparable(sessions: &Sessions, names: &RoleNames, rows: &RoleRows, bypass: B
         if is_freeholds(word) && !row.settings.is_empty() {
             set(format!("{word}_settings"), Value::from(row.settings.clone()));
         }
-        if let Some(password) = row.mark().and_then(|mark| mark.values.get("password").cloned()) {
+        if let Some(password) = row.mark().and_then(|mark| mark.values.get("password").cloned())
+            && comes_itself
+        {
             set(format!("{word}_password"), password);
         }
     }
-    if let Some(app) = &rows.app {
+    if let Some(most) =
+        rows.owner.as_ref().and_then(RoleRow::mark).and_then(|mark| mark.values.get(usage::LIMIT).cloned())
+    {
+        set(usage::LIMIT.to_owned(), most);
+    }
+    if let Some(app) = rows.app.as_ref().filter(|_| logins.app.is_none()) {
         set("connections".to_owned(), Value::Integer(app.rolconnlimit.into()));
         set("statement_timeout_seconds".to_owned(), seconds(app.setting("statement_timeout")));
     }
@@ -156,11 +182,14 @@ fn comparable(sessions: &Sessions, names: &RoleNames, rows: &RoleRows, bypass: B
         if migrator.setting("role") != Some(names.owner.as_str()) {
             set("migrator_acts_as".to_owned(), Value::text(migrator.setting("role").unwrap_or("itself")));
         }
+        if logins.migrator.is_none() {
+            set("lock_timeout_seconds".to_owned(), seconds(migrator.setting("lock_timeout")));
+        }
     }
     if rows.dumper.as_ref().is_some_and(|dumper| !dumper.rolbypassrls) && bypass != Bypass::Nobody {
         set("dumper_bypasses_row_security".to_owned(), Value::Bool(false));
     }
-    Value::Map(fields)
+    fields
 }
 
 /// Whether a role is for Freehold's own use: in no body, and mended without anybody's asking for it.
@@ -193,7 +222,7 @@ fn expected_memberships(word: &str, names: &RoleNames) -> Vec<String> {
 }
 
 /// A setting with a unit, in seconds where that is a whole number.
-fn seconds(setting: Option<&str>) -> Value {
+pub(crate) fn seconds(setting: Option<&str>) -> Value {
     let Some(text) = setting else { return Value::Null };
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim();
     let unit = text.get(digits.len()..).unwrap_or_default().trim();
@@ -361,6 +390,8 @@ pub(crate) fn verifier(password: &SecretText) -> String {
 
 struct Marks {
     owner: Mark,
+    /// Of a role that nobody logs in as.
+    plain: Mark,
     migrator: Mark,
     app: Mark,
     keeper: Mark,
@@ -371,8 +402,9 @@ impl Marks {
     fn new(sessions: &Sessions, names: &RoleNames, stack: StackId, resource: &Resource, desired: &Value) -> Self {
         let mark = Mark::new(stack, &resource.id);
         Self {
-            owner: mark.clone(),
+            owner: mark.clone().with(usage::LIMIT, desired.get(usage::LIMIT)),
             migrator: mark.clone().with("password", desired.get("migrator_password")),
+            plain: mark.clone(),
             keeper: login_mark(sessions, &names.keeper, &mark),
             dumper: login_mark(sessions, &names.dumper, &mark),
             app: mark.with("password", desired.get("app_password")),
@@ -388,9 +420,14 @@ fn statements(
     verifiers: &Verifiers,
     marks: &Marks,
     bypass: Bypass,
+    (logins, login_rows): (&Logins, &[LoginRow]),
 ) -> Result<String, ProviderError> {
     let connections = body::number(body, "connections")?;
-    let timeout = body::number(body, "statement_timeout_seconds")?.saturating_mul(1000);
+    let of_app = [("statement_timeout", body::number(body, "statement_timeout_seconds")?.saturating_mul(1000))];
+    let of_migrator = [
+        ("lock_timeout", body::number(body, "lock_timeout_seconds")?.saturating_mul(1000)),
+        ("client_connection_check_interval", CLIENT_CHECK),
+    ];
     let RoleNames { owner, migrator, app, .. } = names;
     let mut sql = String::new();
     for (word, name, row) in roles(names, rows).into_iter().filter(|(word, _, _)| !is_freeholds(word)) {
@@ -408,19 +445,44 @@ fn statements(
     }
     sql.push_str(&format!(
         "ALTER ROLE {owner} NOLOGIN NOCREATEDB NOCREATEROLE CONNECTION LIMIT -1;\n\
-         ALTER ROLE {migrator} LOGIN NOCREATEDB NOCREATEROLE CONNECTION LIMIT {MIGRATOR_CONNECTIONS} \
-         VALID UNTIL 'infinity' PASSWORD {};\n\
-         ALTER ROLE {app} LOGIN NOCREATEDB NOCREATEROLE CONNECTION LIMIT {connections} \
-         VALID UNTIL 'infinity' PASSWORD {};\n\
+         ALTER ROLE {migrator} NOCREATEDB NOCREATEROLE CONNECTION LIMIT {MIGRATOR_CONNECTIONS} VALID UNTIL 'infinity';\n\
+         ALTER ROLE {app} NOCREATEDB NOCREATEROLE VALID UNTIL 'infinity';\n\
          GRANT {owner} TO {migrator};\n\
          ALTER ROLE {migrator} SET role = {};\n\
-         ALTER ROLE {app} SET statement_timeout = {timeout};\n",
-        Literal(&verifiers.migrator),
-        Literal(&verifiers.app),
+         COMMENT ON ROLE {owner} IS {};\n",
         Literal(owner.as_str()),
+        Literal(&marks.owner.to_string()),
     ));
-    for (name, mark) in [(owner, &marks.owner), (migrator, &marks.migrator), (app, &marks.app)] {
-        sql.push_str(&format!("COMMENT ON ROLE {name} IS {};\n", Literal(&mark.to_string())));
+    for (role, instead, acts_as, limit, verifier, settings, mark) in [
+        (
+            migrator,
+            &logins.migrator,
+            owner,
+            MIGRATOR_CONNECTIONS.into(),
+            &verifiers.migrator,
+            &of_migrator[..],
+            &marks.migrator,
+        ),
+        (app, &logins.app, app, connections, &verifiers.app, &of_app[..], &marks.app),
+    ] {
+        match instead {
+            // The role itself is left as it is: what serves may log in as it.
+            Some(login) => {
+                let wanted = Wanted { login, acts_as, connections: limit, verifier, settings, mark };
+                sql.push_str(&logins::statements(&wanted, login_rows)?);
+                sql.push_str(&format!("COMMENT ON ROLE {role} IS {};\n", Literal(&marks.plain.to_string())));
+            }
+            None => {
+                sql.push_str(&format!(
+                    "ALTER ROLE {role} LOGIN CONNECTION LIMIT {limit} PASSWORD {};\n",
+                    Literal(verifier)
+                ));
+                for (setting, value) in settings {
+                    sql.push_str(&format!("ALTER ROLE {role} SET {setting} = {value};\n"));
+                }
+                sql.push_str(&format!("COMMENT ON ROLE {role} IS {};\n", Literal(&mark.to_string())));
+            }
+        }
     }
     let verifiers = [verifiers.keeper.as_str(), verifiers.dumper.as_str()];
     sql.push_str(&login_statements(names, rows, verifiers, [&marks.keeper, &marks.dumper], bypass)?);

@@ -55,7 +55,8 @@ const QUESTIONS: [&str; 8] = [
     "SELECT true, format('role %I is a member of %I, which nothing of Freehold made so', m.name, g.name),
         format('REVOKE %I FROM %I', g.name, m.name)
      FROM pg_auth_members a JOIN roles g ON g.oid = a.roleid JOIN roles m ON m.oid = a.member
-     WHERE NOT (g.stack IS NOT NULL AND m.stack IS NOT DISTINCT FROM g.stack AND NOT g.rolcanlogin)
+     WHERE NOT (g.stack IS NOT NULL AND m.stack IS NOT DISTINCT FROM g.stack 
+            AND (NOT g.rolcanlogin OR regexp_replace(m.name, '_r[0-9]+$', '') = g.name))
         AND NOT (m.me AND (g.name = 'pg_signal_backend' OR g.stack IS NOT NULL))
         AND NOT (g.predefined AND m.predefined) AND NOT m.rolsuper
         AND (g.stack IS NOT NULL OR m.stack IS NOT NULL OR m.me OR g.me OR $3 AND NOT (g.own AND m.own))",

@@ -128,6 +128,7 @@ async fn what_was_changed_behind_our_back_shows_in_its_field_and_is_mended() {
     let changes = [
         (format!("ALTER ROLE {app} CONNECTION LIMIT 99"), "connections"),
         (format!("ALTER ROLE {app} SET statement_timeout = '5min'"), "statement_timeout_seconds"),
+        (format!("ALTER ROLE {migrator} SET lock_timeout = 0"), "lock_timeout_seconds"),
         (format!("ALTER ROLE {app} NOLOGIN"), "app_login"),
         (format!("ALTER ROLE {app} CREATEDB"), "app_attributes"),
         (format!("REVOKE {owner} FROM {migrator} GRANTED BY {PROVISIONER}"), "migrator_memberships"),
@@ -149,6 +150,7 @@ async fn what_was_changed_behind_our_back_shows_in_its_field_and_is_mended() {
     let changes = [
         (format!("GRANT CONNECT ON DATABASE {name} TO PUBLIC"), "public_may"),
         (format!("REVOKE CONNECT ON DATABASE {name} FROM {app}"), "app"),
+        (format!("REVOKE TEMPORARY ON DATABASE {name} FROM {app}"), "app_temporary_tables"),
         (format!("ALTER DATABASE {name} CONNECTION LIMIT 3"), "connection_limit"),
         (format!("ALTER DATABASE {name} OWNER TO {migrator}"), "owned_by"),
     ];

@@ -29,7 +29,6 @@ async fn the_app_reads_and_writes_what_the_migrator_made_and_can_do_nothing_else
     for sql in [
         "CREATE TABLE mine (x int)",
         "CREATE SCHEMA mine",
-        "CREATE TEMPORARY TABLE mine (x int)",
         "ALTER TABLE entries ADD COLUMN x int",
         "TRUNCATE entries",
         "CREATE EXTENSION hstore",
@@ -112,5 +111,66 @@ async fn no_password_reaches_the_servers_log_not_even_when_a_statement_fails() {
         crate::setting::PROVISIONER_PASSWORD,
     ] {
         assert!(!log.contains(text), "{text} is in the log");
+    }
+}
+
+/// Bulk upserts go through one, and what is in it is gone with the session.
+#[tokio::test]
+async fn the_app_may_make_temporary_tables_and_no_others() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    for role in ["app", "migrator"] {
+        let mut session = stack.connect(role).await;
+        run(&mut session, "CREATE TEMP TABLE batch (id int); INSERT INTO batch VALUES (1)").await;
+    }
+    assert_eq!(refused(&mut stack.connect("app").await, "CREATE TABLE batch (id int)").await, "42501");
+    stack.destroy().await;
+}
+
+/// As of a migration that was ended for its time: nobody is there any more to hear how it went.
+#[tokio::test]
+async fn what_a_killed_migration_waited_for_never_happens() {
+    use std::process::{Command, Stdio};
+    let stack = Stack::new();
+    stack.deploy().await;
+    run(&mut stack.connect("migrator").await, "CREATE TABLE t (id int)").await;
+    let mut holder = stack.connect("app").await;
+    run(&mut holder, "BEGIN; SELECT count(*) FROM t").await;
+    let socket = shared().admin.get_socket().unwrap().with_file_name("apps");
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", "-c", "SET lock_timeout = 0", "-c", "ALTER TABLE t ADD COLUMN extra int"]);
+    psql.env("PGHOST", socket).env("PGPORT", shared().port.to_string()).env("PGDATABASE", &stack.name);
+    psql.env("PGUSER", stack.login("migrator")).env("PGPASSWORD", stack.password("migrator"));
+    let mut psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut admin = admin("postgres").await;
+    let waiting =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", stack.name);
+    until(&mut admin, &waiting, 1).await;
+    psql.kill().unwrap();
+    psql.wait().unwrap();
+    // Its session ends while the lock is held, so that readers don't wait behind it either.
+    until(&mut admin, &waiting, 0).await;
+    assert_eq!(count(&mut stack.connect("app").await, "SELECT count(*) FROM t").await, 0);
+    run(&mut holder, "COMMIT").await;
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 't'";
+    assert_eq!(count(&mut stack.connect("migrator").await, columns).await, 1);
+    stack.destroy().await;
+}
+
+#[tokio::test]
+async fn a_migration_waits_for_a_lock_no_longer_than_the_definition_says() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let mut migrator = stack.connect("migrator").await;
+    let timeout: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(&mut migrator).await.unwrap();
+    assert_eq!(timeout, "10s");
+    stack.destroy().await;
+}
+
+async fn until(connection: &mut sqlx::PgConnection, sql: &str, wanted: i64) {
+    let deadline = tokio::time::Instant::now() + crate::setting::PATIENCE;
+    while count(connection, sql).await != wanted {
+        assert!(tokio::time::Instant::now() < deadline, "{sql} is not {wanted}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }

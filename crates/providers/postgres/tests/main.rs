@@ -12,6 +12,8 @@ mod dumps;
 mod faults;
 mod hostile;
 mod isolation;
+mod logins;
 mod pace;
 mod server;
 mod setting;
+mod usage;

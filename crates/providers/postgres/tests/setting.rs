@@ -148,6 +148,9 @@ pub(crate) struct Stack {
     pub(crate) extensions: Vec<String>,
     pub(crate) connections: u32,
     pub(crate) rotation: u32,
+    pub(crate) max_bytes: Option<i64>,
+    /// Each rotation has logins of its own.
+    own_logins: bool,
     operation: OperationId,
 }
 
@@ -182,6 +185,8 @@ impl Stack {
             extensions: vec!["pgcrypto".to_owned()],
             connections: 7,
             rotation: 0,
+            max_bytes: None,
+            own_logins: false,
             operation: OperationId(Uuid::now_v7()),
         }
     }
@@ -190,22 +195,58 @@ impl Stack {
         format!("{}__{role}", self.name)
     }
 
+    /// The role that comes as `app` or `migrator`.
+    pub(crate) fn login(&self, role: &str) -> String {
+        if self.own_logins { format!("{}_r{}", self.role(role), self.rotation) } else { self.role(role) }
+    }
+
+    /// As `secret rotate` does it: the next deploy has other logins with other passwords.
+    pub(crate) fn rotate(&mut self) {
+        self.rotation += 1;
+        self.own_logins = true;
+    }
+
+    pub(crate) fn password(&self, role: &str) -> String {
+        password(&self.credential(role))
+    }
+
     fn credential(&self, role: &str) -> SecretRef {
         SecretRef::Derived { purpose: format!("postgres/main/{role}"), rotation: self.rotation }
     }
 
     pub(crate) fn roles(&self) -> Resource {
         let role = |role: &str| Value::text(self.role(role));
-        let body = Value::map([
+        let mut fields = vec![
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
             ("connections", Value::from(self.connections)),
             ("statement_timeout_seconds", Value::from(30_u32)),
+            ("lock_timeout_seconds", Value::from(10_u32)),
             ("migrator_password", Value::secret(self.credential("migrator"))),
             ("app_password", Value::secret(self.credential("app"))),
+        ];
+        if let Some(most) = self.max_bytes {
+            fields.push(("max_bytes", Value::Integer(most)));
+        }
+        if self.own_logins {
+            fields.push(("migrator_user", Value::text(self.login("migrator"))));
+            fields.push(("app_user", Value::text(self.login("app"))));
+        }
+        self.resource("roles", ResourceType::PostgresRoles, Value::map(fields))
+    }
+
+    /// The logins of the present rotation, and of no other.
+    pub(crate) fn logins(&self) -> Resource {
+        let role = |role: &str| Value::text(self.role(role));
+        let open = vec![self.login("app"), self.login("migrator")];
+        let body = Value::map([
+            ("owner", role("owner")),
+            ("migrator", role("migrator")),
+            ("app", role("app")),
+            ("open", Value::from(open)),
         ]);
-        self.resource("roles", ResourceType::PostgresRoles, body)
+        self.resource("logins", ResourceType::PostgresLogins, body)
     }
 
     pub(crate) fn database(&self) -> Resource {
@@ -300,10 +341,16 @@ impl Stack {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(shared().port)
-            .username(&self.role(role))
+            .username(&self.login(role))
             .password(&password(&self.credential(role)))
             .database(&self.name)
             .ssl_mode(PgSslMode::Disable)
+    }
+
+    /// As it connected before the first rotation.
+    pub(crate) fn first_connect_options(&self, role: &str) -> PgConnectOptions {
+        let secret = SecretRef::Derived { purpose: format!("postgres/main/{role}"), rotation: 0 };
+        self.connect_options(role).username(&self.role(role)).password(&password(&secret))
     }
 
     pub(crate) async fn connect(&self, role: &str) -> PgConnection {

@@ -325,8 +325,9 @@ impl TargetRuntime {
             return Ok(());
         }
         let Some(postgres) = &self.postgres else { return Ok(()) };
-        let available = postgres.capacity().await?.available_to(request.id);
-        if wanted > available {
+        let capacity = postgres.capacity().await?;
+        if !capacity.allows(request.id, wanted) {
+            let available = capacity.available_to(request.id);
             let message = format!(
                 "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server of {} has \
                  {available} left to promise",

@@ -181,6 +181,10 @@ impl Platform {
         let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceType::PostgresRoles);
         let secret = roles.flat_map(|stored| stored.resource.body.secrets()).find(|secret| is_for(secret, &purpose));
         let secret = secret.cloned().unwrap_or(SecretRef::Derived { purpose, rotation: 0 });
+        let rotation = match &secret {
+            SecretRef::Derived { rotation, .. } => *rotation,
+            SecretRef::Stored(_) | SecretRef::Target(_) => 0,
+        };
         let password = self.store.reveal(stack.id, &secret).await?;
         let (host, port) = self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
             let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
@@ -195,7 +199,7 @@ impl Platform {
             host,
             port,
             database: names::database(&stack.key, &name),
-            user: names::role(&stack.key, &name, role),
+            user: names::login(&stack.key, &name, role, rotation),
             password: password.reveal().to_owned(),
         })
     }

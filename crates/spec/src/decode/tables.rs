@@ -92,6 +92,10 @@ table! {
         connections: default Connections = "10";
         /// The longest that a statement of the app's role may take. Migrations have no limit.
         statement_timeout: default Text<Duration<1, 1>> = "\"30s\"";
+        /// The longest that a statement of a migration may wait for a lock. All who come after it wait behind it.
+        lock_timeout: default Text<Duration<1, 1>> = "\"10s\"";
+        /// The most that it may take of the disk of Freehold's own server on one machine. A larger one is closed until the next deploy.
+        max_size: optional At<Text<Amount<Storage>>>;
         /// Size of its volume where it is a server of its own (a CloudNativePG cluster).
         storage: default At<Text<Amount<Storage>>> = "\"1Gi\"";
     }

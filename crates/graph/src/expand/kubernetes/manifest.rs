@@ -184,6 +184,7 @@ const fn api(kind: ResourceType) -> (&'static str, &'static str) {
         ResourceType::CloudNativePg => ("postgresql.cnpg.io/v1", "Cluster"),
         ResourceType::StoreSecret
         | ResourceType::PostgresRoles
+        | ResourceType::PostgresLogins
         | ResourceType::PostgresDatabase
         | ResourceType::LocalService
         | ResourceType::LocalSchedule

@@ -82,8 +82,10 @@ pub fn expand(
     for (name, route) in &app.routes {
         cluster.route(name, route);
     }
+    cluster.expansion.logins();
     cluster.outputs();
     cluster.not_enforced();
+    cluster.expansion.sizes_are_not_watched();
     cluster.expansion.finish()
 }
 
@@ -133,7 +135,7 @@ impl Cluster<'_> {
         match &self.facts.databases {
             ClusterDatabases::CloudNativePg { .. } if !self.expansion.resolver.app.databases.is_empty() => {
                 lines.push(
-                    "a role of its own for migrations, statement_timeout (CloudNativePG: one role owns the database)"
+                    "a role of its own for migrations, statement_timeout, lock_timeout (CloudNativePG: one role owns the database)"
                         .to_owned(),
                 );
             }
