@@ -112,7 +112,10 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
             .notes
             .push("no new revision: definition and settings are those of the last one, so no job runs".to_owned());
     }
+    let kept = Maker { inputs, errors: Vec::new(), notes: Vec::new() }.kept();
+    let had = |id: &ResourceId| inputs.previous.is_some_and(|previous| previous.graph.resources.contains_key(id));
     Ok(Plan {
+        leaves: kept.into_iter().filter(had).collect(),
         id: inputs.id,
         stack: inputs.request.id,
         key: inputs.request.key.clone(),

@@ -1,6 +1,6 @@
 //! The plan: everything that an operation may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{Request, ResourceId, Run, StackId, StackKey};
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,9 @@ pub struct Plan {
     pub not_enforced: Vec<String>,
     /// Other things to know: "generated values of secrets are kept".
     pub notes: Vec<String>,
+    /// What the last revision has, this one doesn't, and stays all the same: secrets, data that a rollback keeps.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leaves: BTreeSet<ResourceId>,
     /// Its operation ends once everything has been ready for long enough; else as soon as everything is ready.
     #[serde(default = "yes")]
     pub settle: bool,

@@ -167,9 +167,13 @@ async fn serve(
     });
     let stacks = platform.restore().await?;
     if reached != *settings {
-        platform.refresh_outputs().await?;
-        // Not before: a start that was interrupted refreshes them again.
-        directory.keep_settings(&reached)?;
+        // Whoever can't be told its new address is no reason not to start; the next start tries again.
+        match platform.refresh_outputs().await {
+            Ok(()) => directory.keep_settings(&reached)?,
+            Err(refusal) => {
+                warn!("not every stack's addresses are what they should be: {}", refusal.into_problem().detail)
+            }
+        }
     }
     let executor = start_executor(&platform, engine.clone(), stop);
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));

@@ -163,7 +163,9 @@ impl TenantTx<'_> {
         let tenant = self.tenant().0;
         sqlx::query(
             "UPDATE stacks SET outputs = $3::json
-             WHERE tenant_id = $1 AND id = $2 AND generation = $4 AND operation IS NULL",
+             WHERE tenant_id = $1 AND id = $2 AND generation = $4
+             AND NOT EXISTS (SELECT FROM operations WHERE operations.tenant_id = $1 AND operations.stack = $2
+                             AND operations.state IN ('queued', 'running'))",
         )
         .bind(tenant)
         .bind(stack.id.0)

@@ -173,6 +173,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         runs: BTreeMap::new(),
         outputs: BTreeMap::new(),
         not_enforced: Vec::new(),
+        leaves: Default::default(),
         settle: true,
         notes: Vec::new(),
     }

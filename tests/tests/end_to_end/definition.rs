@@ -59,7 +59,7 @@ fn below_an_apps_folder_its_definition_is_found_and_named() -> Result<()> {
     // Where there is none, it is said which one is meant.
     let elsewhere = tempfile::tempdir()?;
     let run = freehold.run_in(elsewhere.path(), ["deploy", "--tenant", "acme", "--yes"])?.succeeded()?;
-    assert!(run.stderr.contains("the platform's last one is meant"), "{}", run.stderr);
+    assert!(run.stderr.contains("none is here or above"), "{}", run.stderr);
     freehold.run_in(elsewhere.path(), ["check"])?.failed_with(2, "FH0015")?;
     Ok(())
 }

@@ -129,6 +129,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         runs: jobs.iter().map(run).collect(),
         outputs: BTreeMap::new(),
         not_enforced: Vec::new(),
+        leaves: Default::default(),
         settle: true,
         notes: Vec::new(),
     };

@@ -365,7 +365,8 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
 /// operation that is under way may be about to change it.
 fn is_settled(plan: &Plan, stack: Option<&Stack>) -> bool {
     let ready = stack.is_some_and(|stack| stack.state == StackState::Ready);
-    ready && plan.is_noop() && !matches!(plan.purpose, Purpose::Destroy { .. })
+    // What stays although it isn't wanted changes nothing, and still makes a revision of its own.
+    ready && plan.is_noop() && plan.leaves.is_empty() && !matches!(plan.purpose, Purpose::Destroy { .. })
 }
 
 /// The claims of a graph as the store wants them.
