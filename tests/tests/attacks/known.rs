@@ -65,14 +65,6 @@ pub(crate) const OPEN: &[Open] = &[
         why: "each wrong reference is told, on the threads that serve",
         attacks: &["is too much for the platform"],
     },
-    Open {
-        who: &[Who::Root, Who::User],
-        why: "a role that is worth something enters tenants' databases",
-        attacks: &[
-            "has its functions run by whoever looks at its database",
-            "has its functions run by whoever restores its dump",
-        ],
-    },
     Open { who: &[Who::Root], why: "programs can gain privileges", attacks: &["gains rights from a setuid program"] },
     Open {
         who: &[Who::Root],

@@ -1,5 +1,6 @@
 //! What a tenant tries on the operator's terminal, by what its program prints.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -124,7 +125,8 @@ fn size(folder: &std::path::Path) -> u64 {
     entries
         .map(|entry| match entry.metadata() {
             Ok(found) if found.is_dir() => size(&entry.path()),
-            Ok(found) => found.len(),
+            // What is on the disk: of a file with holes only the rest.
+            Ok(found) => found.blocks() * 512,
             Err(_) => 0,
         })
         .sum()
@@ -135,7 +137,7 @@ fn unbounded(stage: &mut Stage) -> Result<bool> {
     let script =
         format!("out = open({:?}, 'wb')\nfor _ in range(120): out.write(b'.' * 500000)", path.display().to_string());
     stage.outside(&script)?;
-    let large = std::fs::metadata(&path)?.len() > 50 << 20;
+    let large = std::fs::metadata(&path)?.blocks() * 512 > 50 << 20;
     std::fs::remove_file(&path)?;
     Ok(large)
 }
