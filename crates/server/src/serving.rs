@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::executor::Executor;
 use crate::platform::Platform;
@@ -39,6 +39,11 @@ pub(crate) async fn keep_house(platform: Arc<Platform>, engine: EngineStore, sto
         }
         if let Err(failure) = engine.purge_expired().await {
             warn!("what has expired could not be removed: {failure}");
+        }
+        match engine.collect_history().await {
+            Ok(0) => {}
+            Ok(removed) => info!(removed, "old revisions and operations were removed"),
+            Err(failure) => warn!("old revisions could not be removed: {failure}"),
         }
         platform.collect_artifacts(&engine).await;
     }

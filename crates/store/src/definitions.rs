@@ -10,14 +10,19 @@ impl TenantTx<'_> {
     /// # Errors
     /// The store doesn't answer.
     pub async fn keep_definition(&mut self, hash: &str, app: &str, source: &str) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO definitions (hash, app, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(hash)
-            .bind(app)
-            .bind(source)
-            .execute(self.connection())
-            .await
-            .map(|_| ())
-            .map_err(StoreError::from_sqlx("keep a definition"))
+        // One that was used of late isn't collected, so that it needn't be written for each plan.
+        sqlx::query(
+            "INSERT INTO definitions (hash, app, source) VALUES ($1, $2, $3)
+             ON CONFLICT (hash) DO UPDATE SET last_used_at = clock_timestamp()
+             WHERE definitions.last_used_at < clock_timestamp() - interval '1 hour'",
+        )
+        .bind(hash)
+        .bind(app)
+        .bind(source)
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("keep a definition"))
     }
 
     /// A definition's source.

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::claims::Claim;
+use crate::connections::WantedConnections;
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
 use crate::signals::Topic;
@@ -31,6 +32,8 @@ pub struct NewOperation<'a> {
     pub secrets: &'a BTreeMap<String, Digest>,
     /// The names of the outside world that the graph needs.
     pub claims: &'a BTreeSet<Claim>,
+    /// The connections of the target's database server that it needs.
+    pub connections: WantedConnections<'a>,
     /// Who asks.
     pub requested_by: &'a str,
     /// The key that the request came with.
@@ -41,7 +44,8 @@ impl Store {
     /// Puts an operation into the queue. The plan's definition has to be kept already ([`TenantTx::keep_definition`]).
     ///
     /// # Errors
-    /// [`StoreError::AnotherRunning`], [`StoreError::PlanOutdated`], [`StoreError::ClaimTaken`]; the store doesn't answer.
+    /// [`StoreError::AnotherRunning`], [`StoreError::PlanOutdated`], [`StoreError::ClaimTaken`],
+    /// [`StoreError::ConnectionsTaken`]; the store doesn't answer.
     pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<(), StoreError> {
         let mut tx = self.begin(tenant).await?;
         tx.enqueue(new).await?;
@@ -67,6 +71,7 @@ impl TenantTx<'_> {
         self.write_operation(new, &subject).await?;
         if !matches!(plan.purpose, Purpose::Destroy { .. }) {
             self.write_revision(new).await?;
+            self.promise_connections(&plan.key.target, stack, &subject, new.connections).await?;
             self.claim(&plan.key.target, stack, plan.revision, new.claims).await?;
         }
         Ok(())

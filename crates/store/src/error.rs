@@ -106,6 +106,22 @@ pub enum StoreError {
         /// Its name.
         by: String,
     },
+    /// A stack asks for more connections than it has, and there are not so many left.
+    #[error(
+        "{subject} wants {wanted} database connections; it has {has}, and the PostgreSQL server of {target} has {left} for it at the most"
+    )]
+    ConnectionsTaken {
+        /// The stack's name.
+        subject: String,
+        /// The target.
+        target: String,
+        /// What it wants.
+        wanted: u32,
+        /// What others don't have, its own included.
+        left: u32,
+        /// What it has.
+        has: u32,
+    },
     /// The lease has passed to another process.
     #[error("another process has taken over this operation")]
     Fenced,
@@ -150,6 +166,7 @@ impl StoreError {
             Self::ClaimTaken { .. } => "FH0802",
             Self::PlanOutdated { .. } => "FH0901",
             Self::AnotherRunning { .. } => "FH0902",
+            Self::ConnectionsTaken { .. } => "FH1010",
             Self::Fenced => "FH0905",
             Self::Name(_) => "FH1001",
             Self::NotFound { .. } => "FH1003",
@@ -181,6 +198,9 @@ impl StoreError {
             }
             Self::TargetInUse { .. } => Some("destroy these stacks first"),
             Self::ClaimTaken { .. } => Some("choose another name, or destroy the stack that holds it"),
+            Self::ConnectionsTaken { .. } => {
+                Some("lower `connections` in the definition, or raise max_connections of the server")
+            }
             Self::Migration(_) => Some(
                 "mend what the message names, mostly a right of the role that owns the tables; a store that a newer release has \
                  changed needs that release",

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use freehold_engine::journal::{Failure, Outcome};
-use freehold_engine::{Fence, OperationId};
+use freehold_engine::{Fence, OperationId, Record};
 use freehold_graph::StackId;
 use serde_json::json;
 
 use crate::error::StoreError;
-use crate::journal::EngineStore;
+use crate::journal::{self, EngineStore};
 use crate::operations::OperationState;
 use crate::row::{self, read, word};
 use crate::signals::Topic;
@@ -99,6 +99,7 @@ impl TenantTx<'_> {
         if lease.rows_affected() != 1 {
             return Err(StoreError::Fenced);
         }
+        self.refuse_lost_end(operation, end.outcome).await?;
         self.write_end(operation, &purpose, state, end).await?;
         if purpose == "destroy" && end.outcome == Outcome::Succeeded {
             self.remove_stack(stack).await?;
@@ -106,6 +107,28 @@ impl TenantTx<'_> {
             self.settle_stack(operation, stack, end).await?;
         }
         Ok(Some(stack))
+    }
+
+    /// What tells of an effect isn't waited for (see [`crate::journal`]), so a crash of the server may have cost the journal its end, also
+    /// after somebody has read it. An outcome that it doesn't tell isn't written over it: whoever takes the operation up goes on from what
+    /// is there.
+    async fn refuse_lost_end(&mut self, operation: OperationId, outcome: Outcome) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        let row = sqlx::query(
+            "SELECT version, record::text FROM journal WHERE tenant_id = $1 AND operation = $2 ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read the end of a journal"))?;
+        let Some(row) = row else { return Err(StoreError::Fenced) };
+        let (version, record): (i16, String) = (read(&row, "version")?, read(&row, "record")?);
+        match journal::parse(version, &record) {
+            Ok(Record::Finished { outcome: told }) if told == outcome => Ok(()),
+            Ok(_) => Err(StoreError::Fenced),
+            Err(error) => Err(StoreError::Unreadable { what: "a journal", message: error.to_string() }),
+        }
     }
 
     async fn write_end(
@@ -168,7 +191,8 @@ impl TenantTx<'_> {
                  WHERE claims.tenant_id = $1 AND claims.stack = $2 AND stacks.tenant_id = $1 AND stacks.id = $2
                  AND claims.revision < stacks.revision
              )
-             UPDATE stacks SET generation = generation + 1, state = 'ready', verified_revision = revision, outputs = $4::json,
+             UPDATE stacks SET generation = generation + 1, state = 'ready', verified_revision = revision,
+                    connections_held = connections_wanted, outputs = $4::json,
                     changed_at = clock_timestamp()
              WHERE tenant_id = $1 AND id = $2"
         } else {

@@ -20,6 +20,7 @@ pub mod artifacts;
 pub mod audit;
 pub mod bootstrap;
 pub mod claims;
+pub mod connections;
 pub mod definitions;
 pub mod enqueue;
 pub mod error;
@@ -48,6 +49,7 @@ pub mod transaction;
 
 pub use bootstrap::{Connections, bootstrap, key_check};
 pub use claims::Claim;
+pub use connections::WantedConnections;
 pub use enqueue::NewOperation;
 pub use error::StoreError;
 pub use finish::End;

@@ -133,6 +133,22 @@ impl TenantTx<'_> {
         rows.iter().map(operation).collect()
     }
 
+    /// Some of the tenant's operations, in no order; one that isn't kept any more is left out.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn operations_named(&mut self, ids: &[OperationId]) -> Result<Vec<Operation>, StoreError> {
+        let tenant = self.tenant().0;
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query(select_operations!("WHERE tenant_id = $1 AND id = ANY ($2)"))
+            .bind(tenant)
+            .bind(ids)
+            .fetch_all(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("read operations"))?;
+        rows.iter().map(operation).collect()
+    }
+
     /// An operation's journal behind the record `after` (0: all of it): number, time and record.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Plans that wait for somebody to say yes. They expire after 24 hours.
+//! Plans that wait for somebody to say yes. They expire after 24 hours. Also what else goes after its time: the history of old revisions.
 
 use freehold_plan::Plan;
 use uuid::Uuid;
@@ -61,7 +61,36 @@ impl OperatorTx<'_> {
     }
 }
 
+/// How many revisions and operations of each stack are kept.
+pub const KEPT_REVISIONS: u32 = 20;
+/// How many days the operations of a destroyed stack are kept.
+pub const KEPT_DAYS: u32 = 90;
+/// How many are removed in one transaction.
+const BATCH: i32 = 500;
+
 impl EngineStore {
+    /// Removes what is behind the newest revisions of each stack ([`KEPT_REVISIONS`]): older ones, their operations and journals, and
+    /// definitions that nothing refers to any more. Tells how many revisions and operations it were.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn collect_history(&self) -> Result<u64, StoreError> {
+        let mut total = 0;
+        loop {
+            let removed: i64 = sqlx::query_scalar("SELECT collect_history($1, make_interval(days => $2), $3)")
+                .bind(i32::try_from(KEPT_REVISIONS).unwrap_or(i32::MAX))
+                .bind(i32::try_from(KEPT_DAYS).unwrap_or(i32::MAX))
+                .bind(BATCH)
+                .fetch_one(self.store().engine_pool())
+                .await
+                .map_err(StoreError::from_sqlx("collect old revisions"))?;
+            total += removed.unsigned_abs();
+            if removed < i64::from(BATCH) {
+                return Ok(total);
+            }
+        }
+    }
+
     /// Removes plans and idempotency keys that have expired. Tells how many.
     ///
     /// # Errors

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::journal::Outcome;
-use freehold_engine::{Fence, Leases, OperationId};
+use freehold_engine::{Fence, Journal, Leases, OperationId, Record};
 use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceType, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
 use freehold_store::{
-    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Store, StoreError, StoreNames, TenantId, bootstrap,
+    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Store, StoreError, StoreNames, TenantId,
+    WantedConnections, bootstrap,
 };
 use freehold_testkit::postgres::TestServer;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -84,6 +85,18 @@ impl Fixture {
         let mut tx = self.store.begin(tenant).await?;
         tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n").await?;
         tx.commit().await?;
+        let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
+        self.enqueue_with(plan, claims, none).await
+    }
+
+    /// The same, with connections of the database server.
+    pub(crate) async fn enqueue_with(
+        &self,
+        plan: &Plan,
+        claims: &[(&str, &str)],
+        connections: WantedConnections<'_>,
+    ) -> Result<OperationId, StoreError> {
+        let tenant = self.store.tenant_of(&plan.key).await?;
         let claims: BTreeSet<Claim> =
             claims.iter().map(|(scope, name)| Claim { scope: (*scope).to_owned(), name: (*name).to_owned() }).collect();
         let id = OperationId(Uuid::now_v7());
@@ -93,6 +106,7 @@ impl Fixture {
             graph: &Graph::default(),
             secrets: &BTreeMap::new(),
             claims: &claims,
+            connections,
             requested_by: "a test",
             idempotency_key: None,
         };
@@ -111,9 +125,21 @@ impl Fixture {
     pub(crate) async fn deployed(&self, name: &str) -> Plan {
         let engine = self.engine("deployer");
         let (plan, operation, fence) = self.running(name, &engine).await;
-        engine.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap();
+        finish(&engine, operation, fence, &end(Outcome::Succeeded)).await.unwrap();
         plan
     }
+}
+
+/// Ends an operation as the executor does: the journal says so first.
+pub(crate) async fn finish(
+    engine: &EngineStore,
+    operation: OperationId,
+    fence: Fence,
+    end: &End,
+) -> Result<(), StoreError> {
+    let told = [Record::Finished { outcome: end.outcome }];
+    engine.append(operation, fence, &told).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    engine.finish(operation, fence, end).await
 }
 
 /// The operations that wait for somebody.

@@ -107,7 +107,7 @@ async fn an_operation_that_has_ended_is_not_taken_up_again() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (_, operation, fence) = fixture.running("acme", &engine).await;
-    engine.finish(operation, fence, &end(Outcome::Failed)).await.unwrap();
+    crate::fixture::finish(&engine, operation, fence, &end(Outcome::Failed)).await.unwrap();
     assert_eq!(engine.acquire(operation).await, Err(JournalError::Fenced));
     assert_eq!(waiting(&engine).await, []);
 }

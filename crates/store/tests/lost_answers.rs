@@ -159,6 +159,7 @@ async fn an_end_whose_answer_is_lost_can_be_repeated() {
     let line = Line::new(&["COMMIT"]).await;
     let engine = line.store(&fixture).await.engine("server");
     let (plan, operation, fence) = fixture.running("acme", &engine).await;
+    engine.append(operation, fence, &[Record::Finished { outcome: Outcome::Succeeded }]).await.unwrap();
     line.swallow(1);
     let lost = engine.finish(operation, fence, &end(Outcome::Succeeded)).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
@@ -192,6 +193,11 @@ async fn after_a_lost_answer_one_can_see_whether_the_operation_is_in_the_queue()
         graph: &graph,
         secrets: &secrets,
         claims: &claims,
+        connections: freehold_store::WantedConnections {
+            wanted: 0,
+            usable: 0,
+            limits: &std::collections::BTreeMap::new(),
+        },
         requested_by: "a test",
         idempotency_key: None,
     };

@@ -9,7 +9,7 @@ use freehold_plan::{Plan, Purpose};
 use freehold_store::{Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
 use sqlx::Row;
 
-use crate::fixture::{Fixture, deploy, end, key, next, resource, waiting};
+use crate::fixture::{self, Fixture, deploy, end, key, next, resource, waiting};
 
 async fn stack(fixture: &Fixture, plan: &Plan) -> Option<Stack> {
     let tenant = fixture.store.tenant_of(&plan.key).await.unwrap();
@@ -19,7 +19,7 @@ async fn stack(fixture: &Fixture, plan: &Plan) -> Option<Stack> {
 async fn finish(fixture: &Fixture, operation: OperationId, outcome: Outcome) {
     let engine = fixture.engine("finisher");
     let lease = engine.acquire(operation).await.unwrap().unwrap();
-    engine.finish(operation, lease.fence, &end(outcome)).await.unwrap();
+    fixture::finish(&engine, operation, lease.fence, &end(outcome)).await.unwrap();
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_deploy_makes_a_stack_a_revision_and_a_line_of_audit() {
     let lease = engine.acquire(operation).await.unwrap().unwrap();
     let running = engine.operation(operation).await.unwrap();
     assert_eq!((running.state, running.plan), (OperationState::Running, plan.clone()));
-    engine.finish(operation, lease.fence, &end(Outcome::Succeeded)).await.unwrap();
+    fixture::finish(&engine, operation, lease.fence, &end(Outcome::Succeeded)).await.unwrap();
 
     let now = stack(&fixture, &plan).await.unwrap();
     assert_eq!((now.state, now.verified_revision, now.operation), (StackState::Ready, Some(1), None));
@@ -72,7 +72,7 @@ async fn a_failure_is_told_and_leaves_the_verified_revision() {
         help: None,
     };
     let failed = freehold_store::End { failure: Some(failure.clone()), ..end(Outcome::Failed) };
-    engine.finish(operation, lease.fence, &failed).await.unwrap();
+    fixture::finish(&engine, operation, lease.fence, &failed).await.unwrap();
     let now = stack(&fixture, &second).await.unwrap();
     assert_eq!((now.state, now.revision, now.verified_revision), (StackState::Failed, 2, Some(1)));
     assert_eq!(engine.operation(operation).await.unwrap().failure, Some(failure));
@@ -208,7 +208,7 @@ async fn a_destroy_leaves_the_operations_and_the_audit_and_nothing_else() {
     let state = StateChange::Applied { resource: Box::new(resource("main")), object: None };
     let record = Record::StepDone { step: StepId("create/database.main".to_owned()), state, note: None };
     engine.append(operation, fence, &[record]).await.unwrap();
-    engine.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap();
+    fixture::finish(&engine, operation, fence, &end(Outcome::Succeeded)).await.unwrap();
     let tenant = fixture.tenant("acme").await;
     let data_key = fixture.store.data_key(tenant).await.unwrap();
     let mut tx = fixture.store.begin(tenant).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_request_to_stop_is_kept_once_and_told_to_other_processes() {
     let wait = async { while heard.recv().await.unwrap() != expected {} };
     tokio::time::timeout(std::time::Duration::from_secs(120), wait).await.unwrap();
 
-    engine.finish(operation, fence, &end(Outcome::Cancelled)).await.unwrap();
+    fixture::finish(&engine, operation, fence, &end(Outcome::Cancelled)).await.unwrap();
     let late = fixture.store.request_cancel(tenant, operation, "eve").await.unwrap();
     assert_eq!(late, OperationState::Cancelled);
     let stranger = fixture.tenant("globex").await;

@@ -7,13 +7,14 @@ use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, Pla
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
+use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
-use freehold_store::{NewOperation, PLATFORM, StoreError};
+use freehold_store::{NewOperation, PLATFORM, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::definition::Definition;
-use super::planning::claims;
+use super::planning::{claims, wanted_connections};
 use super::{OPERATOR, Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
@@ -173,6 +174,17 @@ impl Platform {
             Purpose::Destroy { .. } => BTreeMap::new(),
             _ => self.digests(&plan.request).await?.stored().clone(),
         };
+        let wanted = wanted_connections(graph);
+        let capacity = match plan.purpose {
+            Purpose::Destroy { .. } => None,
+            Purpose::Deploy | Purpose::Rollback { .. } => {
+                self.targets.find(&plan.key.target).await?.capacity_for(wanted).await?
+            }
+        };
+        let capacity = capacity.unwrap_or(Capacity { usable: 0, promised: BTreeMap::new() });
+        // Without a server of the target's there is nothing to be promised.
+        let wanted = if capacity.usable == 0 { 0 } else { wanted };
+        let connections = WantedConnections { wanted, usable: capacity.usable, limits: &capacity.promised };
         let id = OperationId(Uuid::now_v7());
         let claims = claims(graph);
         let new = NewOperation {
@@ -181,6 +193,7 @@ impl Platform {
             graph,
             secrets: &secrets,
             claims: &claims,
+            connections,
             requested_by: OPERATOR,
             idempotency_key: key,
         };

@@ -22,6 +22,8 @@ pub(crate) fn store(error: StoreError) -> Refusal {
             Refusal::conflict("FH0802", format!("{scope} {name} is taken by {by}"))
                 .help(format!("choose another {scope} in the definition, another name for the stack, or destroy {by}"))
         }
+        StoreError::ConnectionsTaken { .. } => Refusal::conflict("FH1010", message)
+            .help("lower `connections` in the definition, or raise max_connections of the server"),
         StoreError::TargetInUse { .. } => Refusal::conflict("FH1241", message).help("destroy these stacks first"),
         StoreError::UnknownTarget(_) => {
             Refusal::unknown("FH1240", message).help("`freehold target list` shows those there are")

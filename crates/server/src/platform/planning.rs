@@ -8,7 +8,7 @@ use freehold_engine::{Lookup, OperationId};
 use freehold_graph::expand::ExpandError;
 use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
-use freehold_provider_postgres::PostgresProvider;
+use freehold_provider_postgres::{Capacity, PostgresProvider};
 use freehold_spec::{App, Name};
 use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
@@ -312,22 +312,13 @@ impl TargetRuntime {
         })
     }
 
-    /// Promised connections have to fit into what the server has.
+    /// Promised connections have to fit into what the server has. A stack that asks for no more than it has is never refused. This is for
+    /// the plan: what counts is the promise that is made when the operation begins.
     pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Answer<()> {
-        let limits = graph.resources.values().filter(|resource| resource.kind == ResourceType::PostgresRoles);
-        let limits = limits.filter_map(|resource| resource.body.get("connections")?.as_integer());
-        let wanted: u32 = limits
-            .map(|limit| {
-                u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS)
-            })
-            .fold(0, u32::saturating_add);
-        if wanted == 0 {
-            return Ok(());
-        }
-        let Some(postgres) = &self.postgres else { return Ok(()) };
-        let capacity = postgres.capacity().await?;
+        let wanted = wanted_connections(graph);
+        let Some(capacity) = self.capacity_for(wanted).await? else { return Ok(()) };
+        let available = capacity.available_to(request.id);
         if !capacity.allows(request.id, wanted) {
-            let available = capacity.available_to(request.id);
             let message = format!(
                 "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server of {} has \
                  {available} left to promise",
@@ -340,6 +331,23 @@ impl TargetRuntime {
         }
         Ok(())
     }
+
+    /// The connections of the target's database server, if any of them are wanted.
+    pub(super) async fn capacity_for(&self, wanted: u32) -> Answer<Option<Capacity>> {
+        match &self.postgres {
+            Some(postgres) if wanted > 0 => Ok(Some(postgres.capacity().await?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// How many connections of its database server a stack needs.
+pub(super) fn wanted_connections(graph: &Graph) -> u32 {
+    let roles = graph.resources.values().filter(|resource| resource.kind == ResourceType::PostgresRoles);
+    let limits = roles.filter_map(|resource| resource.body.get("connections")?.as_integer());
+    limits
+        .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS))
+        .fold(0, u32::saturating_add)
 }
 
 fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed) -> Answer<()> {

@@ -1,5 +1,7 @@
 //! Looks at stacks, revisions and operations.
 
+use std::collections::BTreeMap;
+
 use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId, Readiness};
 use freehold_graph::StackId;
@@ -97,9 +99,12 @@ impl Platform {
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let revisions = tx.revisions(stack.id, 200).await.map_err(store_refusal)?;
+        let makers: Vec<OperationId> = revisions.iter().map(|revision| revision.operation).collect();
+        let operations = tx.operations_named(&makers).await.map_err(store_refusal)?;
+        let mut operations: BTreeMap<OperationId, _> = operations.into_iter().map(|one| (one.id, one)).collect();
         let mut described = Vec::new();
         for revision in revisions {
-            let operation = tx.operation(revision.operation).await.map_err(store_refusal)?;
+            let operation = operations.remove(&revision.operation);
             let failure = operation.as_ref().and_then(|operation| operation.failure.as_ref()).map(refusal::failure);
             let (purpose, state) = operation.map_or_else(
                 || ("deploy".to_owned(), "unknown"),
