@@ -72,6 +72,30 @@ async fn only_artifacts_that_no_revision_wants_are_unused() {
 }
 
 #[tokio::test]
+async fn artifacts_are_kept_for_the_revisions_that_can_be_gone_back_to() {
+    let fixture = Fixture::new().await;
+    let tenant = fixture.tenant("acme").await;
+    fixture.deployed("acme").await;
+    let hash = |number: u32| format!("sha256:{number:064}");
+    let mut tx = fixture.store.begin(tenant).await.unwrap();
+    for number in 0..40 {
+        tx.keep_artifact(&hash(number), 12).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    // Twelve verified revisions, and then twenty that failed.
+    let revisions = "INSERT INTO revisions (tenant_id, stack, number, definition, request, graph, secrets, artifacts, operation, verified_at)
+         SELECT tenant_id, stack, number + n, definition, request, graph, secrets, ARRAY['sha256:' || lpad(n::text, 64, '0')],
+                operation, CASE WHEN n <= 12 THEN clock_timestamp() END
+         FROM revisions, generate_series(1, 32) n";
+    fixture.superuser().await.execute(revisions).await.unwrap();
+    let soon = Utc::now() + TimeDelta::minutes(1);
+    let unused = fixture.engine("server").unused_artifacts(soon).await.unwrap();
+    let kept: Vec<u32> = (0..40).filter(|number| !unused.contains(&hash(*number))).collect();
+    let expected: Vec<u32> = (3..=12).chain(23..=32).collect();
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test]
 async fn the_audit_log_is_read_page_by_page() {
     let fixture = Fixture::new().await;
     let tenant = fixture.tenant("acme").await;

@@ -17,48 +17,6 @@ pub(crate) fn why(who: Who, attack: &str) -> Option<&'static str> {
 }
 
 pub(crate) const OPEN: &[Open] = &[
-    Open {
-        who: &[Who::Root, Who::User],
-        why: "what a program prints comes out of `freehold logs` as it is",
-        attacks: &[
-            "sets the terminal's title",
-            "writes into the clipboard",
-            "hides text",
-            "clears the screen",
-            "asks the terminal for an answer",
-            "begins a control sequence in one byte",
-            "begins a device control string",
-            "writes over what stands in the line",
-            "takes characters back",
-            "turns the direction of the text",
-            "isolates a piece of text",
-            "rings and shifts",
-            "ends the text early",
-            "breaks lines where programs see none",
-        ],
-    },
-    Open {
-        who: &[Who::Root, Who::User],
-        why: "a log that outgrows its limit is looked at too late",
-        attacks: &["fills the disk with its log"],
-    },
-    Open {
-        who: &[Who::Root, Who::User],
-        why: "artifacts follow links and take what is above the app's folder",
-        attacks: &[
-            "is a link to a file of root's",
-            "is a link by way of a folder",
-            "has a link in a folder of it",
-            "is a link to a folder of root's",
-            "is a file above the app's folder",
-            "is named by its whole path",
-        ],
-    },
-    Open {
-        who: &[Who::Root, Who::User],
-        why: "artifacts are readable for every stack",
-        attacks: &["reads another tenant's artifact"],
-    },
     Open { who: &[Who::Root, Who::User], why: "a host may be an address", attacks: &["takes the platform's own name"] },
     Open {
         who: &[Who::Root, Who::User],
@@ -114,6 +72,7 @@ pub(crate) const OPEN: &[Open] = &[
             "reads what identifies the platform",
             "lists the stacks",
             "lists the artifacts",
+            "reads another tenant's artifact",
             "makes its own artifact writable",
             "puts an artifact among the others",
             "reads another tenant's log",

@@ -141,8 +141,8 @@ impl Stage {
             "victim_logs": at(&format!("logs/{victim}")),
             "logs": at("logs"),
             "dumps": at("dumps"),
-            "victim_artifact": holding(&data.join("artifacts"), "victim.py")?,
-            "own_artifact": holding(&data.join("artifacts"), "mallory.py")?,
+            "victim_artifact": artifact(&data, &victim, "victim.py")?,
+            "own_artifact": artifact(&data, &own, "mallory.py")?,
         });
         let Value::Object(facts) = facts else { unreachable!("it is an object") };
         self.facts = facts;
@@ -315,6 +315,13 @@ fn python(script: &str) -> Result<String> {
     File::create(&path)?.write_all(script.as_bytes())?;
     let output = Command::new("timeout").args(["40", "python3", "-IS"]).arg(&path).output()?;
     Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Where a stack runs from: as root it has a tree of its own.
+fn artifact(data: &Path, stack: &str, name: &str) -> Result<PathBuf> {
+    let own = data.join("local/stacks").join(stack).join("artifacts");
+    let place = if own.exists() { own } else { data.join("artifacts") };
+    holding(&place, name)
 }
 
 /// The folder in which there is a file of that name.

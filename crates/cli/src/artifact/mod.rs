@@ -41,8 +41,8 @@ struct Artifact {
     entries: Vec<String>,
 }
 
-/// Builds what has to be built and finds out each artifact's digest.
-pub(crate) fn prepare(terminal: Terminal, definition: &Valid) -> Answer<Artifacts> {
+/// Builds what has to be built, or all with `rebuild`, and finds out each artifact's digest.
+pub(crate) fn prepare(terminal: Terminal, definition: &Valid, rebuild: bool) -> Answer<Artifacts> {
     let root = definition.directory.canonicalize().unwrap_or_else(|_| definition.directory.clone());
     let path = memory::path(&root);
     let mut memory = Memory::read(&path);
@@ -53,7 +53,12 @@ pub(crate) fn prepare(terminal: Terminal, definition: &Valid) -> Answer<Artifact
         let Some(build) = &service.build else { continue };
         let artifact = match made.iter().find(|(other, _)| is_same(other, build)) {
             Some((_, artifact)) => artifact.clone(),
-            None => make(terminal, &root, name.as_str(), build, &mut memory)?,
+            None => {
+                if rebuild {
+                    memory.forget(&key(build));
+                }
+                make(terminal, &root, name.as_str(), build, &mut memory)?
+            }
         };
         made.push((build, artifact.clone()));
         services.insert(name.to_string(), artifact);
@@ -62,14 +67,22 @@ pub(crate) fn prepare(terminal: Terminal, definition: &Valid) -> Answer<Artifact
     Ok(Artifacts { root, services, memory: path })
 }
 
+/// What tells a build apart from the app's other ones.
+fn key(build: &Build) -> String {
+    memory::key(build.command.as_deref(), &entries(build))
+}
+
+fn entries(build: &Build) -> Vec<String> {
+    build.artifact.iter().map(|entry| entry.value.clone()).collect()
+}
+
 fn is_same(one: &Build, other: &Build) -> bool {
     one.command == other.command && one.artifact == other.artifact
 }
 
 /// One artifact: built if need be, packed if need be.
 fn make(terminal: Terminal, root: &Path, service: &str, build: &Build, memory: &mut Memory) -> Answer<Artifact> {
-    let entries: Vec<String> = build.artifact.iter().map(|entry| entry.value.clone()).collect();
-    let key = memory::key(build.command.as_deref(), &entries);
+    let (entries, key) = (entries(build), key(build));
     let mut survey =
         Survey::take(root, &entries, build.command.is_some(), memory).map_err(|error| unreadable(&error))?;
     let known = memory.made(&key).filter(|made| made.inputs == survey.inputs() && survey.missing.is_empty());
@@ -137,8 +150,19 @@ impl Artifacts {
 fn unfit(service: &str, error: &ArtifactError) -> Box<Failure> {
     match error {
         ArtifactError::File { .. } | ArtifactError::Stream(_) => unreadable(error),
-        _ => Failure::misuse(Code::ArtifactFileMissing, format!("service {service}: {error}"))
-            .help(format!("correct `artifact` in [service.{service}.build]")),
+        ArtifactError::Unfit { .. } => Failure::misuse(Code::ArtifactUnfit, format!("service {service}: {error}"))
+            .help(
+                error
+                    .help()
+                    .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
+            ),
+        ArtifactError::Missing { .. }
+        | ArtifactError::SameName { .. }
+        | ArtifactError::OtherContent { .. }
+        | ArtifactError::NotAHash(_) => {
+            Failure::misuse(Code::ArtifactFileMissing, format!("service {service}: {error}"))
+                .help(format!("correct `artifact` in [service.{service}.build]"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! file <size> <SHA-256 of the content> <path>
 //! exec <size> <SHA-256 of the content> <path>          a file that may be executed
-//! link <length> <SHA-256 of the target> <path>         a link to a relative path inside
+//! link <length> <SHA-256 of the target> <path>         a link to a relative path inside, or to a program or library of the system
 //! ```
 //!
 //! Empty folders, times and owners don't count. It travels as a tar stream ([`pack()`] makes one) and is kept unpacked and read-only
@@ -13,11 +13,14 @@
 
 mod listing;
 mod pack;
+mod share;
+mod source;
 mod store;
 
 pub use listing::ArtifactHash;
 pub use pack::{Packed, pack};
-pub use store::ArtifactStore;
+pub(crate) use share::share;
+pub use store::{ArtifactStore, Hidden};
 
 use std::io;
 use std::path::PathBuf;
@@ -54,6 +57,8 @@ pub enum ArtifactError {
         path: String,
         /// Why.
         reason: String,
+        /// What to do instead, where there is more to say than to leave it out.
+        help: Option<String>,
     },
     /// The stream isn't a tar stream, or ended early.
     #[error("the artifact's stream can't be read: {0}")]
@@ -72,12 +77,27 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
-    /// The diagnostic's code: `FH0512` if the disk is full, else `FH0505` for files and `FH0906` for what was sent.
+    /// The diagnostic's code: `FH0512` if the disk is full, `FH0615` for what an artifact can't contain, else `FH0505` for files and
+    /// `FH0906` for what was sent.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Unfit { .. } => "FH0615",
             Self::File { source, .. } if crate::failure::is_disk_full(source) => crate::failure::DISK_FULL,
             Self::File { .. } => crate::failure::DIRECTORY_UNUSABLE,
             _ => crate::failure::STEP_FAILED,
+        }
+    }
+
+    /// What to do, where there is more to say than that.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Unfit { help, .. } => help.as_deref(),
+            Self::File { .. }
+            | Self::Missing { .. }
+            | Self::SameName { .. }
+            | Self::Stream(_)
+            | Self::OtherContent { .. }
+            | Self::NotAHash(_) => None,
         }
     }
 
@@ -87,6 +107,6 @@ impl ArtifactError {
     }
 
     fn unfit(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Unfit { path: path.into(), reason: reason.into() }
+        Self::Unfit { path: path.into(), reason: reason.into(), help: None }
     }
 }

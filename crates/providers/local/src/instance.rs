@@ -37,6 +37,9 @@ pub(crate) struct InstanceRecord {
     /// Of the launch that it was started from.
     pub(crate) fingerprint: String,
     pub(crate) log: PathBuf,
+    /// Where it runs: its artifact must stay.
+    #[serde(default)]
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) step: String,
     /// Milliseconds since 1970.
     pub(crate) started: i64,
@@ -100,8 +103,7 @@ impl Instance {
         let program = Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?;
         let folder = machine.directory.logs_of(context.stack, &id.0);
         let records = machine.directory.instances(context.stack, id.name());
-        let is_live = |instance: &str| records.join(format!("{instance}.json")).exists();
-        if let Err(error) = prune(&folder, machine.log_limits.ended, is_live) {
+        if let Err(error) = prune(&machine.directory, context.stack, &id.0, &machine.log_limits) {
             tracing::warn!(folder = %folder.display(), %error, "old logs could not be removed");
         }
         let log = Log::begin(&folder, &instance);
@@ -122,6 +124,7 @@ impl Instance {
             port,
             fingerprint: launch.fingerprint.clone(),
             log: log.path().to_owned(),
+            folder: Some(program.order.folder.clone()),
             step: format!("{}/{}", context.operation, context.step),
             started: chrono::Utc::now().timestamp_millis(),
             held: if program.order.stay.is_some() { Held::Launcher } else { Held::Group },

@@ -122,6 +122,9 @@ impl Machine {
                 platform
             }
         };
+        if options.run_as != crate::account::RunAs::Same {
+            options.artifacts.close().map_err(unusable)?;
+        }
         let accounts = Accounts::open(options.run_as, directory.root().join("uids.json")).map_err(unusable)?;
         Ok(Self {
             router: options.router,
@@ -244,6 +247,21 @@ impl Machine {
             tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
         }
         Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
+    }
+
+    /// The folder of an artifact that a stack may run from: where it has a user of its own, a tree of its own. Blocks.
+    pub(crate) fn share(&self, stack: StackId, user: Option<u32>, artifact: PathBuf) -> io::Result<PathBuf> {
+        let Some(user) = user else { return Ok(artifact) };
+        let mut in_use = std::collections::BTreeSet::new();
+        for service in directory::entries(&self.directory.services(stack))? {
+            for record in directory::entries(&service.join("instances"))? {
+                // One that can't be read, or is gone by now, is a service's business.
+                if let Ok(Some(record)) = directory::read_json::<crate::instance::InstanceRecord>(&record) {
+                    in_use.extend(record.folder);
+                }
+            }
+        }
+        crate::artifact::share(&artifact, &self.directory.artifacts(stack), user, &in_use)
     }
 
     /// Whether the strays of a former Freehold have been ended: processes that no record knows.

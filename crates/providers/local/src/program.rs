@@ -22,7 +22,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
-use freehold_graph::{ResourceId, SecretText, Value};
+use freehold_graph::{ResourceId, SecretText, StackId, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -75,7 +75,7 @@ impl Program {
         if let Some(port) = port {
             environment.insert("PORT".to_owned(), SecretText::new(port.to_string()));
         }
-        let artifact = artifact(machine, body)?;
+        let artifact = artifact(machine, context.stack, user, body).await?;
         let command: Vec<&str> = body
             .get("command")
             .and_then(Value::as_list)
@@ -222,12 +222,22 @@ async fn environment(
     Ok(environment)
 }
 
-fn artifact(machine: &Machine, body: &Value) -> Result<Option<PathBuf>, ProviderError> {
+async fn artifact(
+    machine: &Machine,
+    stack: StackId,
+    user: Option<u32>,
+    body: &Value,
+) -> Result<Option<PathBuf>, ProviderError> {
     let Some(text) = body.get("artifact").and_then(Value::as_text) else { return Ok(None) };
     let hash: ArtifactHash =
         text.parse().map_err(|error| ProviderError::rejected(failure::STEP_FAILED, format!("{error}")))?;
     match machine.artifacts.path(&hash) {
-        Some(path) => Ok(Some(path)),
+        Some(path) => {
+            let machine = machine.clone();
+            let sharing = tokio::task::spawn_blocking(move || machine.share(stack, user, path));
+            let shared = sharing.await.map_err(|_| failure::stopped("laying out an artifact"))?;
+            shared.map(Some).map_err(|error| failure::file("lay out", Path::new(hash.digits()), &error))
+        }
         None => Err(failure::refusal(
             failure::STEP_FAILED,
             format!("the artifact {hash} is not on this machine"),

@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Whether the server has an artifact.
 #[utoipa::path(head, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
     responses((status = 200), (status = 404)))]
-pub(super) async fn head(State(platform): State<Shared>, Path(artifact): Path<String>) -> StatusCode {
-    if platform.has_artifact(&artifact) { StatusCode::OK } else { StatusCode::NOT_FOUND }
+pub(super) async fn head(State(platform): State<Shared>, Path(artifact): Path<String>) -> Answer<StatusCode> {
+    Ok(if platform.has_artifact(&artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// Takes an artifact as a tar stream, and checks that its content is what its name says.

@@ -61,7 +61,7 @@ impl Platform {
             let (tenant, key) = (subject.tenant, subject.request.key.clone());
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
-                self.check_request(&subject)?;
+                self.check_request(&subject).await?;
                 self.plan_subject(subject, Purpose::Deploy).await
             };
             let answer = answer.await;
@@ -135,6 +135,9 @@ impl Platform {
         let place = (&*runtime, &definition.app);
         definition.warnings.extend(self.check_handles(&choices, (tenant, Some(&stack)), place, &request).await?);
         let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
+        if subject.runtime.local.is_some() {
+            self.check_artifacts(&subject.definition.app, &subject.request).await?;
+        }
         let (mut answer, _) = self.plan_subject(subject, Purpose::Rollback { to: number }).await?;
         if !answer.noop {
             answer.plan.notes.push("runs no job and touches no data; secrets keep their present values".to_owned());

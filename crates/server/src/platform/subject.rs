@@ -146,24 +146,24 @@ impl Platform {
     }
 
     /// The checks that need the request: tier, stage, artifacts.
-    pub(super) fn check_request(&self, subject: &Subject) -> Answer<()> {
+    pub(super) async fn check_request(&self, subject: &Subject) -> Answer<()> {
         let Subject { definition, request, runtime, .. } = subject;
         let diagnostics = freehold_check::request(&definition.app, request, &runtime.target);
         if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
             return Err(super::definition::invalid_definition(&diagnostics));
         }
         if subject.runtime.local.is_some() {
-            self.check_artifacts(&subject.definition.app, &subject.request)
+            self.check_artifacts(&subject.definition.app, &subject.request).await
         } else {
             Ok(())
         }
     }
 
     /// On this machine: whether what services run from is here.
-    fn check_artifacts(&self, app: &App, request: &Request) -> Answer<()> {
+    pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Answer<()> {
         for (name, service) in &app.services {
             match request.artifacts.get(name) {
-                Some(artifact) if !self.has_artifact(artifact) => {
+                Some(artifact) if !self.has_artifact(artifact).await? => {
                     let message = format!("the artifact of service {name} is not here: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
                     return Err(Refusal::invalid("FH0603", message).help(help));

@@ -111,16 +111,44 @@ pub(super) fn canonical(path: &Path) -> Result<String, ArtifactError> {
             }
         }
     }
-    if parts.is_empty() { Err(unfit("it has no name")) } else { Ok(parts.join("/")) }
+    match parts.len() {
+        0 => Err(unfit("it has no name")),
+        1..=DEEPEST => Ok(parts.join("/")),
+        _ => Err(unfit("its folders lie too deep in one another")),
+    }
 }
 
-/// Checks that a link at `path` leads to somewhere inside. `..` may only stand at the beginning: from there on the way goes down, and
-/// where it goes through another link, that one leads inside as well.
+/// How deep folders may lie in one another.
+const DEEPEST: usize = 64;
+
+/// Where programs and libraries of the system are, which everybody may read: links there stay links. Whoever follows one does so with
+/// rights of their own.
+const SYSTEM: [&str; 9] =
+    ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/etc/alternatives/", "/nix/store/", "/gnu/store/"];
+
+/// What to do about a link that can't stay.
+const LINKS: &str = "an artifact's links lead to relative paths within it, or to programs and libraries of the system (/usr, /opt): replace \
+     it by a copy of what it leads to, or leave it out. Of a Python environment: make it with a Python of the system \
+     (`/usr/bin/python3 -m venv`), or install into a plain folder (`pip install --target`)";
+
+/// Checks that a link at `path` leads to somewhere inside, or into the system. `..` may only stand at the beginning: from there on the way
+/// goes down, and where it goes through another link, that one leads inside as well.
 pub(super) fn check_link(path: &str, target: &str) -> Result<(), ArtifactError> {
-    let escapes = || ArtifactError::unfit(path, format!("it is a link to {target}, which may be outside"));
+    let escapes = || ArtifactError::Unfit {
+        path: path.to_owned(),
+        reason: format!("it is a link to {target}, outside of the artifact"),
+        help: Some(LINKS.to_owned()),
+    };
+    let components = || Path::new(target).components();
+    if SYSTEM.iter().any(|place| target.starts_with(place))
+        && !components().any(|component| component == Component::ParentDir)
+        && !target.contains(['\n', '\r', '\0'])
+    {
+        return Ok(());
+    }
     let mut above = path.matches('/').count();
     let mut going_up = true;
-    for component in Path::new(target).components() {
+    for component in components() {
         match component {
             Component::Normal(_) => going_up = false,
             Component::CurDir => {}
@@ -138,7 +166,7 @@ mod tests {
     #[test]
     fn a_path_stays_inside() {
         assert_eq!(canonical(Path::new("./static/a.css")).unwrap(), "static/a.css");
-        for bad in ["/etc/passwd", "../x", "a/../../x", "", ".", "a\nb"] {
+        for bad in ["/etc/passwd", "../x", "a/../../x", "", ".", "a\nb", &"a/".repeat(65)] {
             assert!(canonical(Path::new(bad)).is_err(), "{bad:?}");
         }
     }
@@ -148,6 +176,9 @@ mod tests {
         assert!(check_link("a/b", "../c").is_ok());
         assert!(check_link("a/b", "../../c").is_err());
         assert!(check_link("b", "/etc/passwd").is_err());
+        assert!(check_link("venv/bin/python3", "/usr/bin/python3").is_ok());
+        assert!(check_link("b", "/usr/../etc/shadow").is_err());
+        assert!(check_link("b", "/usr").is_err() && check_link("b", "/usrlocal/x").is_err());
         assert!(check_link("b", "x/../../etc").is_err());
         // "x" could be a link to ".", and then this would be above.
         assert!(check_link("a/b", "../x/../c").is_err());

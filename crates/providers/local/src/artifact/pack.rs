@@ -1,13 +1,12 @@
 //! Makes an artifact from files of the app's folder. For the client: plain `std::io`, no provider needed.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::ArtifactError;
 use super::listing::{ArtifactHash, Listing, canonical, check_link, copy_hashed};
+use super::source::{Kind, Source};
 
 /// An artifact that is ready to be sent.
 #[derive(Debug)]
@@ -16,6 +15,7 @@ pub struct Packed {
     pub hash: ArtifactHash,
     /// The size of its files together, in bytes.
     pub size: u64,
+    source: Source,
     members: BTreeMap<String, Member>,
 }
 
@@ -29,73 +29,74 @@ enum Member {
 /// `target/release/guestbook` becomes `guestbook`, `static` becomes `static/…`.
 ///
 /// # Errors
-/// [`ArtifactError`]: an entry is missing, two have the same name, a link leads outside, a file can't be read.
+/// [`ArtifactError`]: an entry is missing or leads out of `root`, two have the same name, a link leads outside, a file can't be read.
 pub fn pack(root: &Path, entries: &[String]) -> Result<Packed, ArtifactError> {
-    let mut packing = Packing { members: BTreeMap::new(), listing: Listing::default(), size: 0 };
-    let mut names = std::collections::BTreeSet::new();
+    let source = Source::open(root)?;
+    let mut packing = Packing { source, members: BTreeMap::new(), listing: Listing::default(), size: 0 };
+    let mut names = BTreeSet::new();
     for entry in entries {
-        let source = root.join(entry);
         // An entry may be a link itself; what it leads to is what is meant.
-        let source = source.canonicalize().map_err(|_| ArtifactError::Missing { entry: entry.clone() })?;
+        let place = packing.source.entry(entry)?;
         let name = Path::new(entry).components().next_back().map(|last| PathBuf::from(last.as_os_str()));
         let name = match name {
             Some(name) if name.to_str() != Some(".") => canonical(&name)?,
             // The whole folder: its contents are the artifact.
             _ => {
-                packing.folder(&source, "")?;
+                packing.folder(&place, "")?;
                 continue;
             }
         };
         if !names.insert(name.clone()) {
             return Err(ArtifactError::SameName { name });
         }
-        packing.path(&source, &name)?;
+        packing.path(&place, &name)?;
     }
-    Ok(Packed { hash: packing.listing.hash(), size: packing.size, members: packing.members })
+    let Packing { source, members, listing, size } = packing;
+    Ok(Packed { hash: listing.hash(), size, source, members })
 }
 
 struct Packing {
+    source: Source,
     members: BTreeMap<String, Member>,
     listing: Listing,
     size: u64,
 }
 
 impl Packing {
-    fn path(&mut self, source: &Path, name: &str) -> Result<(), ArtifactError> {
-        let found = fs::symlink_metadata(source).map_err(ArtifactError::file("read", source))?;
-        if found.is_dir() {
-            self.folder(source, name)
-        } else if found.is_symlink() {
-            self.link(source, name)
-        } else if found.is_file() {
-            self.file(source, name, found.permissions().mode() & 0o111 != 0)
-        } else {
-            Err(ArtifactError::unfit(name, "it is neither a file nor a folder nor a link"))
+    fn unreadable(&self, place: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
+        ArtifactError::file("read", self.source.place(place))
+    }
+
+    fn path(&mut self, place: &Path, name: &str) -> Result<(), ArtifactError> {
+        match Kind::of(&self.source.look(place).map_err(self.unreadable(place))?) {
+            Kind::Folder => self.folder(place, name),
+            Kind::Link => self.link(place, name),
+            Kind::File { executable } => self.file(place, name, executable),
+            Kind::Unfit(reason) => Err(ArtifactError::unfit(name, reason)),
         }
     }
 
-    fn folder(&mut self, source: &Path, name: &str) -> Result<(), ArtifactError> {
-        let reading = fs::read_dir(source).map_err(ArtifactError::file("read", source))?;
-        for entry in reading {
-            let path = entry.map_err(ArtifactError::file("read", source))?.path();
-            let inner = canonical(Path::new(path.file_name().unwrap_or_default()))?;
+    fn folder(&mut self, place: &Path, name: &str) -> Result<(), ArtifactError> {
+        for inner in self.source.names(place).map_err(self.unreadable(place))? {
+            let path = place.join(&inner);
+            let inner = canonical(&inner)?;
             let inner = if name.is_empty() { inner } else { format!("{name}/{inner}") };
             self.path(&path, &inner)?;
         }
         Ok(())
     }
 
-    fn file(&mut self, source: &Path, name: &str, executable: bool) -> Result<(), ArtifactError> {
-        let mut file = File::open(source).map_err(ArtifactError::file("read", source))?;
-        let (size, digest) = copy_hashed(&mut file, &mut io::sink()).map_err(ArtifactError::file("read", source))?;
+    fn file(&mut self, place: &Path, name: &str, executable: bool) -> Result<(), ArtifactError> {
+        let mut file = self.source.file(place).map_err(self.unreadable(place))?;
+        let (size, digest) = copy_hashed(&mut file, &mut io::sink()).map_err(self.unreadable(place))?;
         self.listing.file(name, executable, size, &digest);
         self.size += size;
-        self.members.insert(name.to_owned(), Member::File { source: source.to_owned(), executable });
+        self.members.insert(name.to_owned(), Member::File { source: place.to_owned(), executable });
         Ok(())
     }
 
-    fn link(&mut self, source: &Path, name: &str) -> Result<(), ArtifactError> {
-        let target = fs::read_link(source).map_err(ArtifactError::file("read", source))?;
+    fn link(&mut self, place: &Path, name: &str) -> Result<(), ArtifactError> {
+        let target = self.source.link(place).map_err(self.unreadable(place))?;
         let target = target.to_str().ok_or_else(|| ArtifactError::unfit(name, "its target is not plain text"))?;
         check_link(name, target)?;
         self.listing.link(name, target);
@@ -117,8 +118,9 @@ impl Packed {
             header.set_mtime(0);
             match member {
                 Member::File { source, executable } => {
-                    let file = File::open(source).map_err(ArtifactError::file("read", source))?;
-                    let size = file.metadata().map_err(ArtifactError::file("read", source))?.len();
+                    let unreadable = || ArtifactError::file("read", self.source.place(source));
+                    let file = self.source.file(source).map_err(unreadable())?;
+                    let size = file.metadata().map_err(unreadable())?.len();
                     header.set_size(size);
                     header.set_mode(if *executable { 0o555 } else { 0o444 });
                     header.set_entry_type(tar::EntryType::Regular);

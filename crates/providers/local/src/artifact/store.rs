@@ -8,7 +8,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -58,14 +57,9 @@ impl ArtifactStore {
         path.is_dir().then_some(path)
     }
 
-    /// Whether an artifact is there. Asking renews its grace: it isn't collected right after somebody was told that it is there.
+    /// Whether an artifact is there. How long it stays is for whoever removes artifacts to know.
     pub fn has(&self, hash: &ArtifactHash) -> bool {
-        let Some(path) = self.path(hash) else { return false };
-        let touched = File::open(&path).and_then(|folder| folder.set_modified(SystemTime::now()));
-        if let Err(error) = touched {
-            tracing::debug!(%hash, %error, "an artifact's time could not be set");
-        }
-        true
+        self.path(hash).is_some()
     }
 
     /// Takes an artifact in: unpacks the tar stream, checks that it is what was announced, and puts it in place. One that is there
@@ -140,45 +134,74 @@ impl ArtifactStore {
         }
     }
 
-    /// Removes the artifacts that aren't in `keep` and weren't asked for within `grace`; says which.
+    /// The artifacts that are there.
     ///
     /// # Errors
     /// [`ArtifactError::File`].
-    pub fn collect_unused(
-        &self,
-        keep: &BTreeSet<ArtifactHash>,
-        grace: Duration,
-    ) -> Result<Vec<ArtifactHash>, ArtifactError> {
-        let mut removed = Vec::new();
-        for path in directory::entries(&self.root).map_err(ArtifactError::file("read", &self.root))? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let Ok(hash) = format!("sha256:{name}").parse::<ArtifactHash>() else { continue };
-            let used = fs::metadata(&path).and_then(|found| found.modified());
-            let used = used.map_err(ArtifactError::file("read", &path))?;
-            let fresh = SystemTime::now().duration_since(used).is_ok_and(|age| age < grace);
-            if keep.contains(&hash) || fresh {
-                continue;
-            }
-            self.remove(&hash)?;
-            removed.push(hash);
-        }
-        Ok(removed)
+    pub fn all(&self) -> Result<BTreeSet<ArtifactHash>, ArtifactError> {
+        let entries = directory::entries(&self.root).map_err(ArtifactError::file("read", &self.root))?;
+        let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+        Ok(names.filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
     }
 
-    /// Removes an artifact, at once for those who ask for it, and then its files.
+    /// Lets nobody but this user into the directory. For where each stack gets a tree of its own.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))
+    }
+
+    /// Removes an artifact, at once for those who ask for it, and then its files. One that isn't there is fine.
     ///
     /// # Errors
     /// [`ArtifactError::File`].
     pub fn remove(&self, hash: &ArtifactHash) -> Result<(), ArtifactError> {
-        let path = self.root.join(hash.digits());
+        self.hide(hash)?.map_or(Ok(()), Hidden::remove)
+    }
+
+    /// Puts an artifact out of sight, as the first half of its removal; `None` if it isn't there.
+    ///
+    /// # Errors
+    /// [`ArtifactError::File`].
+    pub fn hide(&self, hash: &ArtifactHash) -> Result<Option<Hidden>, ArtifactError> {
+        let place = self.root.join(hash.digits());
         let trash = self.root.join(format!(".trash-{}", Uuid::new_v4().simple()));
-        fs::rename(&path, &trash).map_err(ArtifactError::file("remove", &path))?;
-        discard(&trash).map_err(ArtifactError::file("remove", &trash))
+        match fs::rename(&place, &trash) {
+            Ok(()) => Ok(Some(Hidden { place, trash })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ArtifactError::File { doing: "remove", path: place, source: error }),
+        }
+    }
+}
+
+/// An artifact that is out of sight. Where a crash leaves it so, it is removed at the next start.
+#[derive(Debug)]
+pub struct Hidden {
+    place: PathBuf,
+    trash: PathBuf,
+}
+
+impl Hidden {
+    /// Removes its files. Blocks.
+    ///
+    /// # Errors
+    /// [`ArtifactError::File`].
+    pub fn remove(self) -> Result<(), ArtifactError> {
+        discard(&self.trash).map_err(ArtifactError::file("remove", &self.trash))
+    }
+
+    /// Puts it back, unless it has been taken in anew meanwhile.
+    ///
+    /// # Errors
+    /// [`ArtifactError::File`].
+    pub fn put_back(self) -> Result<(), ArtifactError> {
+        match fs::rename(&self.trash, &self.place) {
+            Err(_) if self.place.is_dir() => self.remove(),
+            other => other.map_err(ArtifactError::file("put back", &self.place)),
+        }
     }
 }
 
 /// Removes a read-only folder.
-fn discard(folder: &Path) -> io::Result<()> {
+pub(super) fn discard(folder: &Path) -> io::Result<()> {
     if fs::symlink_metadata(folder)?.is_dir() {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         for entry in fs::read_dir(folder)? {
@@ -210,6 +233,12 @@ impl Unpacking<'_> {
             };
         }
         let path = canonical(&raw)?;
+        if entry.header().mode().is_ok_and(|mode| mode & 0o6000 != 0) {
+            return Err(ArtifactError::unfit(
+                path,
+                "it would run with other rights than its caller's (setuid or setgid)",
+            ));
+        }
         match kind {
             tar::EntryType::Regular => self.file(&path, entry),
             tar::EntryType::Symlink => {
@@ -288,7 +317,8 @@ impl Unpacking<'_> {
     }
 }
 
-fn seal_folders(folder: &Path) -> io::Result<()> {
+/// Takes the right to change folders away, and writes them back to the disk.
+pub(super) fn seal_folders(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use freehold_provider_local::artifact::pack;
 use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
@@ -120,6 +119,8 @@ fn hostile_streams_are_refused_and_write_nothing_outside() {
         hostile(Regular, "../outside", None, 0),
         hostile(Regular, "a/../../outside", None, 0),
         hostile(Symlink, "link", Some("/etc"), 0),
+        hostile(Symlink, "link", Some("/usr/../etc/shadow"), 0),
+        hostile(Symlink, "link", Some("/proc/self/root"), 0),
         hostile(Symlink, "link", Some("../.."), 0),
         hostile(Symlink, "a/link", Some("../b/../../.."), 0),
         hostile(Link, "hard", Some("/etc/passwd"), 0),
@@ -131,6 +132,16 @@ fn hostile_streams_are_refused_and_write_nothing_outside() {
     for stream in streams {
         let error = fixture.store.take_in(&any, stream.as_slice()).unwrap_err();
         assert!(matches!(error, ArtifactError::Unfit { .. }), "{error}");
+    }
+    // Other rights than its caller's.
+    for mode in [0o4755, 0o2755] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("su").unwrap();
+        header.set_size(0);
+        header.set_mode(mode);
+        header.set_cksum();
+        let stream = [header.as_bytes().as_slice(), &[0; 1024]].concat();
+        assert!(matches!(fixture.store.take_in(&any, stream.as_slice()), Err(ArtifactError::Unfit { .. })));
     }
     // A link, and then a file through it.
     let mut through = hostile(Symlink, "dir", Some("static"), 0);
@@ -149,18 +160,83 @@ fn hostile_streams_are_refused_and_write_nothing_outside() {
 }
 
 #[test]
-fn unused_artifacts_are_collected_after_their_grace() -> anyhow::Result<()> {
+fn an_artifact_is_removed_as_a_whole_and_removing_it_again_is_fine() -> anyhow::Result<()> {
     let fixture = fixture();
-    let (first, stream) = fixture.packed();
-    fixture.store.take_in(&first, stream.as_slice())?;
-    std::fs::write(fixture.source().join("static/new"), "")?;
-    let (second, stream) = fixture.packed();
-    fixture.store.take_in(&second, stream.as_slice())?;
-    let keep = BTreeSet::from([second.clone()]);
-    assert_eq!(fixture.store.collect_unused(&keep, Duration::from_secs(60))?, []);
-    assert_eq!(fixture.store.collect_unused(&keep, Duration::ZERO)?, std::slice::from_ref(&first));
-    assert!(!fixture.store.has(&first) && fixture.store.has(&second));
-    assert_eq!(fixture.names(), [second.digits()]);
+    let (hash, stream) = fixture.packed();
+    fixture.store.take_in(&hash, stream.as_slice())?;
+    assert_eq!(fixture.store.all()?, BTreeSet::from([hash.clone()]));
+    let hidden = fixture.store.hide(&hash)?.expect("it is there");
+    assert!(!fixture.store.has(&hash));
+    hidden.put_back()?;
+    assert!(fixture.store.has(&hash));
+    fixture.store.remove(&hash)?;
+    fixture.store.remove(&hash)?;
+    assert!(!fixture.store.has(&hash));
+    assert_eq!(fixture.names(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Packs the fixture's folder; what comes of it, as text.
+fn refused(fixture: &Fixture, entry: &str) -> String {
+    match pack(&fixture.source(), &[entry.to_owned()]) {
+        Ok(_) => "packed".to_owned(),
+        Err(error) => format!("{} {error} {}", error.code(), error.help().unwrap_or_default()),
+    }
+}
+
+#[test]
+fn nothing_outside_of_the_apps_folder_gets_into_an_artifact() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let secret = fixture.folder.path().join("secret");
+    std::fs::create_dir(&secret)?;
+    std::fs::write(secret.join("shadow"), "root:x")?;
+    let source = fixture.source();
+    symlink(secret.join("shadow"), source.join("config"))?;
+    symlink(&secret, source.join("data"))?;
+    symlink("../../secret", source.join("static/near"))?;
+    let absolute = secret.join("shadow").display().to_string();
+    for entry in ["config", "data", "data/shadow", "../secret", "static/../../secret", &absolute, "static", "."] {
+        let refused = refused(&fixture, entry);
+        assert!(refused.starts_with("FH0615"), "{entry}: {refused}");
+    }
+    assert!(refused(&fixture, "config").contains(&format!("leads to {absolute}")));
+    // A link inside is followed.
+    symlink("target/release/app", source.join("app"))?;
+    assert_eq!(refused(&fixture, "app"), "packed");
+    Ok(())
+}
+
+#[test]
+fn pipes_devices_and_programs_with_other_rights_are_refused() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let source = fixture.source();
+    anyhow::ensure!(std::process::Command::new("mkfifo").arg(source.join("pipe")).status()?.success(), "mkfifo");
+    assert!(refused(&fixture, "pipe").contains("neither a file nor a folder nor a link"));
+    std::fs::write(source.join("su"), "#!/bin/sh\n")?;
+    std::fs::set_permissions(source.join("su"), std::fs::Permissions::from_mode(0o4755))?;
+    assert!(refused(&fixture, "su").contains("setuid"));
+    Ok(())
+}
+
+#[test]
+fn a_python_environment_keeps_its_links_to_the_system_and_any_other_is_named() -> anyhow::Result<()> {
+    let fixture = fixture();
+    let bin = fixture.source().join("venv/bin");
+    std::fs::create_dir_all(&bin)?;
+    std::fs::create_dir(fixture.source().join("venv/lib"))?;
+    symlink("/usr/bin/python3", bin.join("python3"))?;
+    symlink("python3", bin.join("python"))?;
+    symlink("lib", fixture.source().join("venv/lib64"))?;
+    let packed = pack(&fixture.source(), &["venv".to_owned()])?;
+    let mut stream = Vec::new();
+    packed.write_to(&mut stream)?;
+    fixture.store.take_in(&packed.hash, stream.as_slice())?;
+    let path = fixture.store.path(&packed.hash).unwrap();
+    assert_eq!(std::fs::read_link(path.join("venv/bin/python3"))?, Path::new("/usr/bin/python3"));
+    symlink("/root/.local/share/uv/python/bin/python3", bin.join("python3.12"))?;
+    let refused = refused(&fixture, "venv");
+    assert!(refused.contains("venv/bin/python3.12") && refused.contains("/root/.local/share/uv"), "{refused}");
+    assert!(refused.contains("/usr/bin/python3 -m venv"), "{refused}");
     Ok(())
 }
 

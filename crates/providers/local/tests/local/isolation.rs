@@ -69,15 +69,19 @@ async fn each_stack_has_a_user_of_its_own_where_freehold_is_root() -> anyhow::Re
     assert_eq!(std::fs::metadata(world.home().join("file"))?.uid(), first);
 
     let one = world.stack;
+    // Where it runs from stands in the list of processes for all to see.
+    let artifact = who["cwd"].as_str().unwrap().to_owned();
     world.stack = StackId(Uuid::new_v4());
+    let store = world.data.path().join("artifacts").join(world.artifact.trim_start_matches("sha256:"));
+    let reads = format!("! cat {artifact}/service.py && ! cat {}/service.py && cat service.py", store.display());
     world
         .run(&world.job(
             &format!(
-                "test $(id -u) = {} && ! ls {}",
+                "test $(id -u) = {} && ! ls {} && {reads}",
                 first + 1,
                 world.data.path().join(format!("local/stacks/{one}/home")).display()
             ),
-            &[],
+            &[("artifact", Value::text(world.artifact.clone()))],
         ))
         .await?;
     // A number that a stack has had is never given to another.
