@@ -57,6 +57,12 @@ impl Call {
         Ok(self.0.output()?.into())
     }
 
+    /// Waits for its end; what it prints to standard output goes to a file.
+    pub(crate) fn run_into(mut self, stdout: File) -> Result<Run> {
+        let child = self.0.stdout(stdout).stderr(Stdio::piped()).spawn()?;
+        Ok(child.wait_with_output()?.into())
+    }
+
     /// Waits for its end, with something on its standard input, which it may leave unread.
     pub(crate) fn run_with_input(mut self, input: &str) -> Result<Run> {
         self.0.stdin(Stdio::piped());

@@ -233,6 +233,22 @@ impl Installation {
         self.call(arguments).within(folder).run()
     }
 
+    /// Calls the binary as if somebody saw colours.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn run_in_colour<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Run> {
+        self.call(arguments).env("NO_COLOR", "").env("CLICOLOR_FORCE", "1").run()
+    }
+
+    /// Calls the binary with its standard output going somewhere else.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn run_into<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, stdout: File) -> Result<Run> {
+        self.call(arguments).run_into(stdout)
+    }
+
     /// Calls the binary with something on its standard input.
     ///
     /// # Errors

@@ -151,6 +151,7 @@ codes! {
     BadImageReference     "FH0612" "a reference to an image that can't be read"
     RegistryAnswer        "FH0613" "a registry's answer can't be used"
     PullCredentials       "FH0614" "pull credentials that can't be read"
+    ArtifactUnfit         "FH0615" "something that an artifact can't hold"
 
     // Running.
     JobFailed             "FH0701" "a job failed"
@@ -193,6 +194,7 @@ codes! {
     BadRequest            "FH1011" "the request can't be read"
     SecretValue           "FH1012" "a text that can't be a secret's value"
     SecretNotGenerated    "FH1013" "a secret that isn't generated can't be rotated"
+    OutputNotWritten      "FH1019" "the output could not be written"
 
     // Clusters: reaching them, and their objects.
     ClusterUnreachable    "FH1200" "the cluster gives no answer"

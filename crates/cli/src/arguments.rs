@@ -228,6 +228,9 @@ pub(crate) struct RequestArguments {
     /// The image that a service runs in a cluster: web=registry/acme/web:1.4, or web=:1.4 of the definition's repository [default: as before]
     #[arg(long, value_name = "SERVICE=IMAGE", value_parser = image)]
     pub image: Vec<(String, String)>,
+    /// Build again, though no source has changed: what a build takes from elsewhere may have.
+    #[arg(long)]
+    pub rebuild: bool,
     /// Take over an object that is not Freehold's: database/acme__guestbook.
     #[arg(long, value_name = "OBJECT")]
     pub adopt: Vec<String>,

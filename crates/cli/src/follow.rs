@@ -306,9 +306,7 @@ impl Follower {
             return;
         }
         let live = if self.away { Vec::new() } else { self.progress.live(self.begun.elapsed()) };
-        let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
-        let text: String = lines.iter().chain(&live).map(|line| format!("{line}\n")).collect();
-        self.terminal.draw(&format!("{up}\r\x1b[J{text}"));
+        self.terminal.redraw(self.drawn, &lines.iter().chain(&live).collect::<Vec<_>>());
         self.drawn = live.len();
     }
 }

@@ -9,6 +9,7 @@ mod follow;
 mod kubeconfig;
 mod layout;
 mod platform;
+mod platform_log;
 mod proposal;
 mod report;
 mod terminal;
@@ -19,5 +20,16 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    command::run(arguments::Cli::parse())
+    let error = match arguments::Cli::try_parse() {
+        Ok(cli) => return command::run(cli),
+        Err(error) => error,
+    };
+    // Help and versions go to stdout, too.
+    match error.print() {
+        Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
+            terminal::Terminal { json: false, verbose: false }.tell(report::unwritten(&failed).render());
+            report::Outcome::Failed.into()
+        }
+        Ok(()) | Err(_) => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
 }

@@ -47,7 +47,7 @@ impl Proposal {
             None => false,
         };
         let Some(definition) = self.definition.as_ref().filter(|_| takes_artifacts) else { return Ok(None) };
-        let artifacts = artifact::prepare(terminal, definition)?;
+        let artifacts = artifact::prepare(terminal, definition, self.arguments.rebuild)?;
         artifacts.send(platform, false).await?;
         self.artifacts = Some(artifacts);
         Ok(Some(milliseconds(begin)))

@@ -271,6 +271,13 @@ fn help_for(url: &str) -> &'static str {
     }
 }
 
+/// What the command found out could not be written. What it did is done all the same.
+pub(crate) fn unwritten(error: &std::io::Error) -> Box<Failure> {
+    Failure::work(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
+        .fact("what the command was to do is done, as far as nothing else is said here")
+        .help("make room or choose another place for the output, and run it again if you need it")
+}
+
 /// No platform runs on a data directory.
 pub(crate) fn not_running(directory: &std::path::Path) -> Box<Failure> {
     Failure::work(Code::NotUp, format!("no platform is running on {}", directory.display()))

@@ -1,14 +1,22 @@
 //! The terminal: the only place that writes to stdout and stderr and reads from stdin.
 //!
-//! Data goes to stdout, everything else to stderr. Styles are stripped where nobody sees colour. A reader of stdout that
-//! goes away (`| head`) is no error: what comes after is dropped.
+//! Data goes to stdout, everything else to stderr. Styles are stripped where nobody sees colour, and nothing gets out that a terminal
+//! would obey ([`text`]). A reader of stdout that goes away (`| head`) is no error: what comes after is dropped. Any other failure to
+//! write data is remembered, and fails the command ([`Terminal::unwritten`]).
 
-use std::io::{BufRead, IsTerminal, Write};
+pub(crate) mod text;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
 use serde::Serialize;
 
 use crate::layout::{WIDTH, hanging};
+use text::{json_text, safe};
+
+/// Why stdout could not be written, the first time that it could not.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
 /// How a command talks to whoever called it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,39 +31,45 @@ impl Terminal {
     /// Writes a line of data to stdout.
     pub(crate) fn print(self, text: impl AsRef<str>) {
         let mut stdout = anstream::stdout().lock();
-        let _ = writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush());
+        let written = writeln!(stdout, "{}", safe(text.as_ref())).and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            let _ = UNWRITTEN.set(error);
+        }
     }
 
-    /// Writes bytes to stdout as they are; false once nobody reads them any more.
-    pub(crate) fn print_bytes(self, bytes: &[u8]) -> bool {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
-    }
-
-    /// Writes a styled text to stdout; false once nobody reads it any more.
-    pub(crate) fn print_styled(self, text: &str) -> bool {
-        let mut stdout = anstream::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    /// Whether what is printed arrives: nobody has to go on who can't be heard.
+    pub(crate) fn is_heard(self) -> bool {
+        UNWRITTEN.get().is_none()
     }
 
     /// Writes a value to stdout, as one line of JSON.
     pub(crate) fn print_json(self, value: &impl Serialize) {
-        match serde_json::to_string(value) {
-            Ok(line) => self.print(line),
-            Err(error) => self.tell(format!("can't be written as JSON: {error}")),
-        }
+        self.print(json_text(value));
+    }
+
+    /// Why not all data could be written to stdout. That nobody reads it any more is no failure.
+    pub(crate) fn unwritten(self) -> Option<&'static io::Error> {
+        UNWRITTEN.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     /// Writes a line for people to stderr.
     pub(crate) fn tell(self, text: impl AsRef<str>) {
         let mut stderr = anstream::stderr().lock();
-        let _ = writeln!(stderr, "{}", text.as_ref());
+        let _ = writeln!(stderr, "{}", safe(text.as_ref()));
     }
 
-    /// Writes to stderr without a line's end, for what is drawn over again.
-    pub(crate) fn draw(self, text: &str) {
+    /// Draws lines over the last `drawn` ones on stderr.
+    pub(crate) fn redraw(self, drawn: usize, lines: &[&String]) {
+        let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
+        let text: String = lines.iter().map(|line| format!("{}\n", safe(line))).collect();
         let mut stderr = anstream::stderr().lock();
-        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+        let _ = write!(stderr, "{up}\r\x1b[J{text}").and_then(|()| stderr.flush());
+    }
+
+    /// Writes a question to stderr, without a line's end.
+    fn put(self, question: &str) {
+        let mut stderr = anstream::stderr().lock();
+        let _ = write!(stderr, "{}", safe(question)).and_then(|()| stderr.flush());
     }
 
     /// Writes a sentence for people to stderr, broken at 80 columns.
@@ -84,7 +98,7 @@ impl Terminal {
 
     /// Asks a question and reads one line; `None` at the end of the input.
     pub(crate) fn ask(self, question: &str) -> Option<String> {
-        self.draw(question);
+        self.put(question);
         let mut line = String::new();
         match std::io::stdin().lock().read_line(&mut line) {
             Ok(1..) => Some(line.trim().to_owned()),
@@ -114,7 +128,7 @@ impl Terminal {
             }
             return Ok(bytes);
         }
-        self.draw(question);
+        self.put(question);
         let before = tcgetattr(&stdin)?;
         let mut silent = before.clone();
         silent.local_modes &= !(LocalModes::ECHO | LocalModes::ECHOE | LocalModes::ECHOK);

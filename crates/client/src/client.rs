@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::connection::{Connection, ConnectionError, default_data_directory};
 use crate::events::EventStream;
+use crate::logs::LogStream;
 use crate::request::Deployment;
 use crate::wire::{
     ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, Page, PlanAnswer, Platform, Problem,
@@ -302,10 +303,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn logs(&self, stack: Uuid, of: &str, lines: usize, follow: bool) -> Result<Response, ClientError> {
+    pub async fn logs(&self, stack: Uuid, of: &str, lines: usize, follow: bool) -> Result<LogStream, ClientError> {
         let lines = lines.to_string();
         let query = [("of", of), ("lines", &lines), ("follow", if follow { "true" } else { "false" })];
-        Self::send(self.request(Method::GET, &format!("/stacks/{stack}/logs")).query(&query)).await
+        let request = self.request(Method::GET, &format!("/stacks/{stack}/logs")).query(&query);
+        Self::send(request).await.map(LogStream::new)
     }
 
     /// The secrets of a stack, without their values.

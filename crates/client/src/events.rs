@@ -5,6 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 
 use crate::client::ClientError;
+use crate::pieces::Pieces;
 use crate::wire::Event;
 
 type Bytes = Pin<Box<dyn Stream<Item = reqwest::Result<Vec<u8>>> + Send>>;
@@ -12,13 +13,13 @@ type Bytes = Pin<Box<dyn Stream<Item = reqwest::Result<Vec<u8>>> + Send>>;
 /// An operation's events, in order, until it has finished.
 pub struct EventStream {
     bytes: Bytes,
-    buffer: Vec<u8>,
+    pieces: Pieces,
 }
 
 impl EventStream {
     pub(crate) fn new(response: reqwest::Response) -> Self {
         let bytes = response.bytes_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec()));
-        Self { bytes: Box::pin(bytes), buffer: Vec::new() }
+        Self { bytes: Box::pin(bytes), pieces: Pieces::until(b"\n\n") }
     }
 
     /// The next event; `None` when the stream has ended.
@@ -31,17 +32,19 @@ impl EventStream {
                 return Ok(Some(event));
             }
             match self.bytes.next().await {
-                Some(chunk) => self.buffer.extend(chunk.map_err(|error| ClientError::Broken(error.to_string()))?),
+                Some(chunk) => {
+                    let chunk = chunk.map_err(|error| ClientError::Broken(error.to_string()))?;
+                    self.pieces.add(&chunk).map_err(|error| ClientError::Answer(error.to_owned()))?;
+                }
                 None => return Ok(None),
             }
         }
     }
 
-    /// Takes the first complete event off the buffer, skipping comments (heartbeats).
+    /// Takes the first complete event, skipping comments (heartbeats).
     fn take_event(&mut self) -> Result<Option<Event>, ClientError> {
-        while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
-            let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
-            let text = String::from_utf8_lossy(&block);
+        while let Some(block) = self.pieces.take() {
+            let text = String::from_utf8_lossy(block);
             let data: String =
                 text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
             if !data.is_empty() {

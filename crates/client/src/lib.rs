@@ -17,10 +17,13 @@
 mod client;
 mod connection;
 mod events;
+mod logs;
+mod pieces;
 mod request;
 pub mod wire;
 
 pub use client::{Client, ClientError, Deployed};
 pub use connection::{CONNECTION_FILE, Connection, ConnectionError, default_data_directory};
 pub use events::EventStream;
+pub use logs::LogStream;
 pub use request::{Definition, Deployment, Preview, Stage, Tenant};

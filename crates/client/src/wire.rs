@@ -620,6 +620,27 @@ impl std::fmt::Display for Words {
     }
 }
 
+/// Who says a line of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Voice {
+    /// The program, which may print anything.
+    Program,
+    /// Freehold, of the program.
+    Freehold,
+}
+
+/// One line of `GET /stacks/{stack}/logs`, a stream of JSON objects, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// Which instance, run or Pod it is about.
+    pub source: String,
+    /// Who says it.
+    pub by: Voice,
+    /// What it says, without the line break: of a program exactly what it printed, but for what is no UTF-8.
+    pub line: String,
+}
+
 /// Nests dotted names: `{"routes.web.url": x}` becomes `{"routes": {"web": {"url": x}}}`.
 pub fn nested(outputs: &BTreeMap<String, String>) -> Json {
     let mut root = serde_json::Map::new();

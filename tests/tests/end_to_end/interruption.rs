@@ -59,7 +59,7 @@ fn killed_at_any_moment_the_server_finishes_by_itself_without_duplicates_or_orph
             assert_eq!(freehold.get(&host, "/")?.0, 200, "after kill {kill}");
             let log = freehold.run(["logs", "--tenant", &tenant, "--job", "migrate"])?.succeeded()?.stdout;
             // Each line names the operation, and so the revision, that the job ran for.
-            let ran: Vec<&str> = log.lines().filter(|line| line.starts_with("ran ")).collect();
+            let ran: Vec<&str> = log.lines().filter(|line| line.starts_with("│ ran ")).collect();
             twice += ran.len() - ran.iter().collect::<std::collections::BTreeSet<_>>().len();
         }
         // One process for `measure`, one for the tenant while it exists.

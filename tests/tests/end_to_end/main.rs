@@ -1,9 +1,11 @@
 //! End to end: the real binary, a real PostgreSQL, real processes, real HTTP.
 
+mod artifacts;
 mod definition;
 mod examples;
 mod interruption;
 mod lifecycle;
+mod logs;
 mod mistakes;
 mod platform;
 mod rust_call;

@@ -1,7 +1,6 @@
 //! `freehold up --detach`: the same program in the background, waited for until it is ready.
 
 use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,26 +12,25 @@ use freehold_check::Code;
 use crate::arguments::{LogFormat, UpArguments};
 use crate::database_url::VARIABLE;
 use crate::platform;
+use crate::platform_log;
 use crate::proposal::milliseconds;
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
 use super::up::{self, Facts};
 
-/// Its log, in the data directory.
-const LOG: &str = "freehold.log";
 /// How long it may take: making a database server is the longest part.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path) -> Answer {
     let begin = Instant::now();
-    let path = directory.join(LOG);
+    let path = directory.join(platform_log::FILE);
     let unusable = |error: std::io::Error| {
         Failure::work(Code::DataNotWritable, format!("the data directory can't be used: {}: {error}", path.display()))
             .help("make it writable for this user, or choose another one with --data-dir")
     };
     fs::create_dir_all(directory).map_err(unusable)?;
-    let log = File::options().create(true).append(true).mode(0o600).open(&path).map_err(unusable)?;
+    let log = platform_log::open(directory).map_err(unusable)?;
     let written = log.metadata().map_or(0, |metadata| metadata.len());
     let url = up::database_url(arguments)?;
     up::warn_of_password(terminal, arguments);

@@ -1,16 +1,19 @@
 //! `freehold logs`: what services and jobs have written.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use freehold::wire::Stack;
+use anstyle::Style;
+use freehold::wire::{LogLine, Stack, Voice};
 use freehold_check::Code;
 use futures::StreamExt;
 
 use crate::arguments::LogsArguments;
-use crate::layout::{BLUE, DIM, GREEN, YELLOW, pad, paint};
-use crate::platform::{self, Platform};
+use crate::layout::{BLUE, DIM, GREEN, YELLOW, columns, pad, paint};
+use crate::platform::{self, LOCAL, Platform};
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
+use crate::terminal::text::{colours, json_text, plain};
 
 pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
     let platform = Platform::connect(&arguments.stack.platform)?;
@@ -22,27 +25,31 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
             (None, None) => services(&platform.client.stack(stack.id).await?)?,
         };
         let wanted = sources.join(", ");
-        let width = sources.iter().map(|source| short(source).len()).max().unwrap_or(0);
         let many = sources.len() > 1;
+        let width = if many { sources.iter().map(|source| columns(short(source))).max().unwrap_or(0) } else { 0 };
         let mut streams = futures::stream::SelectAll::new();
-        for (at, source) in sources.into_iter().enumerate() {
-            let response = platform.client.logs(stack.id, &source, arguments.lines, arguments.follow).await?;
-            let prefix = if many { prefix(at, short(&source), width) } else { String::new() };
-            let ended = futures::stream::once(std::future::ready(None));
-            let mut lines = Lines { terminal, source, prefix, rest: Vec::new() };
-            let chunks = response.bytes_stream().map(Some).chain(ended);
-            streams.push(Box::pin(chunks.map(move |chunk| lines.take(chunk))));
+        for (at, of) in sources.into_iter().enumerate() {
+            let stream = platform.client.logs(stack.id, &of, arguments.lines, arguments.follow).await?;
+            let name = if many { pad(short(&of), width) } else { String::new() };
+            let look = Arc::new(Look { name, style: style(at), of, pods: stack.target != LOCAL });
+            streams.push(Box::pin(futures::stream::unfold(stream, move |mut stream| {
+                let look = Arc::clone(&look);
+                async move { Some(((look, stream.next().await.transpose()?), stream)) }
+            })));
         }
         let mut any = false;
-        while let Some(read) = streams.next().await {
-            let read = read?;
-            any |= read.any;
-            if !read.wanted {
+        while let Some((look, line)) = streams.next().await {
+            any = true;
+            terminal.print(look.render(&line?, terminal.json));
+            if !terminal.is_heard() {
                 break;
             }
         }
-        if !any && !arguments.follow {
-            terminal.tell(format!("Nothing was written by {wanted} of {}.", crate::view::stack::key(&stack)));
+        if !any && !arguments.follow && arguments.lines > 0 {
+            let key = crate::view::stack::key(&stack);
+            terminal.say(&format!(
+                "There is no log of {wanted} of {key}: it has not run yet, or its log was removed with the oldest ones."
+            ));
         }
         Ok(Outcome::Done)
     })
@@ -77,54 +84,65 @@ fn short(source: &str) -> &str {
     source.split_once('.').map_or(source, |(_, name)| name)
 }
 
-fn prefix(at: usize, name: &str, width: usize) -> String {
+fn style(at: usize) -> Style {
     let styles = [BLUE, GREEN, YELLOW];
-    let style = styles.get(at % styles.len()).copied().unwrap_or(DIM);
-    format!("{} ", paint(style, format!("{} │", pad(name, width))))
+    styles.get(at % styles.len()).copied().unwrap_or(DIM)
 }
 
-/// Cuts a stream into lines, so that those of several don't mix.
-struct Lines {
-    terminal: Terminal,
-    source: String,
-    prefix: String,
-    rest: Vec<u8>,
+/// How the lines of one source look.
+struct Look {
+    of: String,
+    /// Its name, as wide as the widest; empty where there is no other source.
+    name: String,
+    style: Style,
+    /// Its lines are of Pods, whose names are said.
+    pods: bool,
 }
 
-impl Lines {
-    /// Takes in a piece, `None` at the end.
-    fn take(&mut self, chunk: Option<reqwest::Result<impl AsRef<[u8]>>>) -> Answer<Taken> {
-        match chunk {
-            Some(chunk) => self
-                .rest
-                .extend_from_slice(chunk.map_err(|error| freehold::ClientError::Broken(error.to_string()))?.as_ref()),
-            None if !self.rest.is_empty() => self.rest.push(b'\n'),
-            None => {}
+impl Look {
+    /// A line of a program stands behind a bar, so that it can't be taken for one of Freehold's, whatever it says. Its colours are kept
+    /// as far as they hide nothing; they end with the line.
+    fn render(&self, line: &LogLine, json: bool) -> String {
+        if json {
+            let LogLine { source, by, line } = line;
+            return json_text(&serde_json::json!({ "of": self.of, "source": source, "by": by, "line": line }));
         }
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(Taken { any: false, wanted: true });
-        };
-        let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        if self.prefix.is_empty() && !self.terminal.json {
-            return Ok(Taken { any: true, wanted: self.terminal.print_bytes(&whole) });
+        let pod = if self.pods { plain(&line.source) } else { String::new() };
+        let name: String =
+            [self.name.as_str(), &pod].iter().filter(|part| !part.is_empty()).map(|part| format!("{part} ")).collect();
+        match line.by {
+            Voice::Program => format!("{} {}\x1b[0m", paint(self.style, format!("{name}│")), colours(&line.line)),
+            Voice::Freehold => paint(DIM, format!("{name}· {}", plain(&line.line))),
         }
-        for line in String::from_utf8_lossy(&whole).lines() {
-            let written = match self.terminal.json {
-                true => format!("{}\n", serde_json::json!({ "of": self.source, "line": line })),
-                false => format!("{}{line}\n", self.prefix),
-            };
-            if !self.terminal.print_styled(&written) {
-                return Ok(Taken { any: true, wanted: false });
-            }
-        }
-        Ok(Taken { any: true, wanted: true })
     }
 }
 
-/// What came of a piece.
-struct Taken {
-    /// A line was printed.
-    any: bool,
-    /// Somebody still reads.
-    wanted: bool,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(by: Voice, line: &str, name: &str) -> String {
+        let look = Look { of: "service.web".to_owned(), name: name.to_owned(), style: BLUE, pods: false };
+        let line = LogLine { source: "3f2a".to_owned(), by, line: line.to_owned() };
+        anstream::adapter::strip_str(&look.render(&line, false)).to_string()
+    }
+
+    #[test]
+    fn a_program_can_not_speak_as_freehold_does() {
+        assert_eq!(shown(Voice::Freehold, "12:00 started as process 7", ""), "· 12:00 started as process 7");
+        assert_eq!(shown(Voice::Program, "· 12:00 started as process 7", ""), "│ · 12:00 started as process 7");
+        assert_eq!(shown(Voice::Program, "\r· ended\x1b[2K", "web"), "web │ \\r· ended\\x1b[2K");
+        assert_eq!(shown(Voice::Freehold, "ended", "web"), "web · ended");
+    }
+
+    #[test]
+    fn json_says_exactly_what_was_printed() {
+        let look = Look { of: "job.tick".to_owned(), name: String::new(), style: BLUE, pods: false };
+        let line =
+            LogLine { source: "1".to_owned(), by: Voice::Program, line: "\x1b]0;x\x07\u{9b}31m\u{202e}".to_owned() };
+        let text = look.render(&line, true);
+        assert!(text.chars().all(|character| (' '..='~').contains(&character)), "{text}");
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.get("line").and_then(serde_json::Value::as_str), Some(line.line.as_str()));
+    }
 }

@@ -27,7 +27,7 @@ mod version;
 use std::process::ExitCode;
 
 use crate::arguments::{Cli, Command};
-use crate::report::Failure;
+use crate::report::{Failure, Outcome};
 use crate::terminal::Terminal;
 
 /// Runs a command and shows its failure, if it has one.
@@ -56,9 +56,15 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Version => version::run(terminal),
         Command::Internal(arguments) => return internal::run(terminal, arguments),
     };
-    let outcome = answer.unwrap_or_else(|failure: Box<Failure>| {
+    let mut outcome = answer.unwrap_or_else(|failure: Box<Failure>| {
         failure.show(terminal);
         failure.outcome
     });
+    if let Some(error) = terminal.unwritten() {
+        terminal.tell(crate::report::unwritten(error).render());
+        if outcome == Outcome::Done {
+            outcome = Outcome::Failed;
+        }
+    }
     outcome.into()
 }

@@ -19,7 +19,7 @@ use super::up;
 
 pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
     let usual = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    up::log(arguments.log_format.unwrap_or(usual));
+    crate::platform_log::begin(arguments.log_format.unwrap_or(usual), None);
     let options = Options {
         listen: arguments.listen,
         database_url: database_url(arguments.database_url_file.as_deref())?,

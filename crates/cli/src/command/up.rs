@@ -1,6 +1,5 @@
 //! `freehold up`: the platform on this machine, in the foreground.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use freehold_check::Code;
@@ -8,12 +7,12 @@ use freehold_server::StartError;
 use freehold_server::embedded::{self, Options, Ready};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{LogFormat, UpArguments};
+use crate::arguments::UpArguments;
 use crate::database_url;
 use crate::layout::{BOLD, DIM, GREEN, count, paint, seconds};
 use crate::platform;
+use crate::platform_log;
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
@@ -28,7 +27,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
         // A session of its own: the terminal that it was started from may go away.
         let _ = rustix::process::setsid();
     }
-    log(arguments.log_format);
+    platform_log::begin(arguments.log_format, arguments.background.then_some(directory.as_path()));
     let options = options(arguments, &directory)?;
     warn_of_password(terminal, arguments);
     let facts = Facts {
@@ -124,17 +123,6 @@ pub(super) fn refused(error: StartError) -> Box<Failure> {
         Failure::work(Code::parse(error.code).unwrap_or(Code::Internal), error.message).lines(error.detail);
     failure.problem.help = error.help;
     failure
-}
-
-/// Freehold's own log goes to stderr. What matters to people is shown by the commands, so only warnings on a terminal.
-pub(super) fn log(format: LogFormat) {
-    let usual = if std::io::stderr().is_terminal() { "warn" } else { "warn,freehold=info,freehold_server=info" };
-    let filter = EnvFilter::try_from_env("FREEHOLD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
 }
 
 /// What there is to know about a platform that is ready.

@@ -147,6 +147,13 @@ fn mark(state: &str) -> String {
     }
 }
 
+/// A stack's state, and which of its scheduled jobs fail.
+fn standing(stack: &Stack) -> String {
+    let failing = stack.resources.iter().filter(|one| one.state == "failed" && one.id.starts_with("schedule."));
+    let failing: Vec<String> = failing.map(|one| format!("job {} fails", one.identity)).collect();
+    std::iter::once(stack.state.clone()).chain(failing).collect::<Vec<_>>().join(", ")
+}
+
 /// A line for each stack.
 pub(crate) fn list(stacks: &[Stack]) -> String {
     let headings = ["APP", "STACK", "STATE", "REV", "TIER", "URL"];
@@ -155,7 +162,7 @@ pub(crate) fn list(stacks: &[Stack]) -> String {
             vec![
                 stack.app.clone(),
                 format!("{}/{}", stack.kind, stack.name),
-                stack.state.clone(),
+                standing(stack),
                 stack.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
                 stack.tier.clone().unwrap_or_else(|| "-".to_owned()),
                 outputs::first_url(&stack.outputs).map(url).unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{ResourceId, StackId};
-use futures::{AsyncBufReadExt, Stream, TryStreamExt, stream};
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
@@ -35,6 +35,8 @@ const FEW_LINES: Duration = Duration::from_secs(3);
 const BUFFER: usize = 1024;
 /// The most that is read of one log at once, in bytes.
 const MOST: i64 = 8 << 20;
+/// How much of a line is shown while a log is followed, in bytes.
+const LONGEST_LINE: usize = 16 * 1024;
 /// The label of a Job's Pods.
 const JOB_NAME: &str = "/metadata/labels/batch.kubernetes.io~1job-name";
 
@@ -237,8 +239,8 @@ impl Followed {
         loop {
             match self.pods.log_stream(&self.printer.pod, &parameters).await {
                 Ok(stream) => {
-                    let mut lines = std::pin::pin!(stream.lines());
-                    while let Ok(Some(line)) = lines.try_next().await {
+                    let mut stream = std::pin::pin!(stream);
+                    while let Ok(Some(line)) = next_line(&mut stream).await {
                         if !self.tell(&line, &sender).await {
                             return;
                         }
@@ -266,6 +268,34 @@ impl Followed {
     }
 }
 
+/// The next line of a stream, the last one also without its end; `None` after that. Of a line without end no more is kept than is shown.
+async fn next_line(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
+    let (mut line, mut dropped, mut begun) = (Vec::new(), 0_usize, false);
+    loop {
+        let piece = stream.fill_buf().await?;
+        if piece.is_empty() && !begun {
+            return Ok(None);
+        }
+        begun = true;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let ended = end.is_some() || piece.is_empty();
+        let text = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
+        let (kept, rest) = text.split_at(text.len().min(LONGEST_LINE.saturating_sub(line.len())));
+        line.extend_from_slice(kept);
+        dropped += rest.len();
+        let read = text.len() + usize::from(end.is_some());
+        stream.consume_unpin(read);
+        if ended {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            return Ok(Some(if dropped > 0 {
+                format!("{text}… (and {dropped} bytes more in this line)")
+            } else {
+                text
+            }));
+        }
+    }
+}
+
 /// Whether a time of a log is later. Times of one node differ only in the length of their fractions, `…:07.5Z` and `…:07.123Z`.
 fn is_later(time: &str, last: &str) -> bool {
     let parts = |time: &str| {
@@ -279,6 +309,19 @@ fn is_later(time: &str, last: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_line_without_end_takes_no_room() {
+        let text = [b"one\ntwo\n".to_vec(), vec![b'.'; 3_000_000], b"\nlast".to_vec()].concat();
+        let mut stream = futures::io::BufReader::with_capacity(10_000, futures::io::Cursor::new(text));
+        let mut lines = Vec::new();
+        while let Some(line) = next_line(&mut stream).await.unwrap() {
+            lines.push(line);
+        }
+        assert_eq!(lines.len(), 4);
+        assert_eq!((lines[0].as_str(), lines[1].as_str(), lines[3].as_str()), ("one", "two", "last"));
+        assert!(lines[2].len() < LONGEST_LINE + 100 && lines[2].ends_with("bytes more in this line)"));
+    }
 
     #[test]
     fn a_line_is_told_once_however_often_the_stream_breaks() {

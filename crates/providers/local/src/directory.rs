@@ -4,6 +4,7 @@
 //! local/platform.json                                identifies this platform in the marks of its processes
 //! local/uids.json                                    which stack runs as which user (root only)
 //! local/stacks/<stack>/home  tmp                     what its programs may write to
+//! local/stacks/<stack>/artifacts/<digits>/           what they run from, for their user alone (root only)
 //! local/stacks/<stack>/services/<name>/service.json  what was committed last
 //!                                     /instances/<instance>.json
 //! local/stacks/<stack>/routes/<host>.json
@@ -11,6 +12,7 @@
 //! local/stacks/<stack>/runs/<revision>/<job>/        lock started.json status.json
 //! local/stacks/<stack>/runs/<schedule>/<due>/
 //! logs/<stack>/<resource>/<begun>-<instance>.log     what programs print
+//!                                          .log.remarks  what Freehold says of them
 //! ```
 //!
 //! Not kept: secrets. Records hold references to them and digests.
@@ -59,8 +61,17 @@ impl Directory {
         self.stack(stack).join("tmp")
     }
 
+    pub(crate) fn services(&self, stack: StackId) -> PathBuf {
+        self.stack(stack).join("services")
+    }
+
     pub(crate) fn service(&self, stack: StackId, name: &str) -> PathBuf {
-        self.stack(stack).join("services").join(component(name))
+        self.services(stack).join(component(name))
+    }
+
+    /// The artifacts that a stack runs from, where it has trees of its own.
+    pub(crate) fn artifacts(&self, stack: StackId) -> PathBuf {
+        self.stack(stack).join("artifacts")
     }
 
     pub(crate) fn service_record(&self, stack: StackId, name: &str) -> PathBuf {
@@ -81,7 +92,12 @@ impl Directory {
 
     /// The directory of runs that belong together: those of a revision, by job, or of a schedule, by the time that they were due.
     pub(crate) fn runs(&self, stack: StackId, group: &str) -> PathBuf {
-        self.stack(stack).join("runs").join(component(group))
+        self.all_runs(stack).join(component(group))
+    }
+
+    /// The directory of all runs of a stack.
+    pub(crate) fn all_runs(&self, stack: StackId) -> PathBuf {
+        self.stack(stack).join("runs")
     }
 
     pub(crate) fn logs(&self, stack: StackId) -> PathBuf {

@@ -122,9 +122,11 @@ async fn exchange(place: &Place, path: &str) -> Result<(), Seen> {
         }
         let body = Limited::new(response.into_body(), SHOWN * 4).collect().await;
         let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).chars().take(SHOWN).collect::<String>());
-        let body = body.unwrap_or_default();
-        let separator = if body.trim().is_empty() { "" } else { ": " };
-        Err(Seen::Bad(format!("GET {path} answered {}{separator}{}", status.as_u16(), body.trim())))
+        // One line of it, without the NUL that no database takes: what a program says must not look like another line of ours.
+        let body = body.unwrap_or_default().replace('\0', "\u{2400}");
+        let body = body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let separator = if body.is_empty() { "" } else { ": " };
+        Err(Seen::Bad(format!("GET {path} answered {}{separator}{body}", status.as_u16())))
     };
     tokio::pin!(answer);
     tokio::select! {

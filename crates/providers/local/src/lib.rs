@@ -55,7 +55,7 @@ mod verdict;
 
 pub use account::{FIRST_USER, RunAs, USERS};
 pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
-pub use log::{EVENT, LogLimits, LogLine, LogReader};
+pub use log::{LogLimits, LogLine, LogReader, Voice};
 pub use options::LocalOptions;
 pub use port::PORTS;
 pub use provider::LocalProvider;

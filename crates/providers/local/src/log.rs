@@ -1,37 +1,62 @@
 //! What programs print: one file for each instance of a service and each run of a job.
 //!
-//! A program writes to its file directly, in append mode, so it goes on when Freehold is killed. Freehold adds lines of its own, which
-//! begin with [`EVENT`]. A file that has grown too large is copied to `….log.1` (older ones move on) and emptied; what is printed
-//! between the copy and the emptying, some microseconds, is lost.
+//! A program writes to its file directly, in append mode, so it goes on when Freehold is killed, and no byte of it passes through
+//! Freehold's memory. What the file holds is the program's word alone. What Freehold itself has to say of the program stands in a file
+//! beside it ([`remark`]), with the place in the log that it belongs to, so that no program can speak in Freehold's name.
+//!
+//! ```text
+//! 00001764412345678-3f2a91c07d1e.log          the program's output
+//! 00001764412345678-3f2a91c07d1e.log.remarks  Freehold's, one JSON object a line
+//! ```
+//!
+//! A file that holds more than it may is cut at its beginning, without a copy and without losing what is printed meanwhile: a hole is
+//! punched, so a place in the file stays what it is for whoever follows it. Sizes are the program's to make up (it may call
+//! `ftruncate`), so nothing here reads or copies by them.
 
+mod follow;
+mod kept;
+mod prune;
 mod reader;
+mod remark;
 
-pub use reader::{LogLine, LogReader};
+pub(crate) use prune::prune;
+pub use reader::{LogLine, LogReader, Voice};
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::directory;
+use kept::Kept;
 
-/// What Freehold's own lines in a log begin with.
-pub const EVENT: &str = "[freehold] ";
+/// How often the size of a log is looked at, and how soon again when it had to be cut.
+const LOOK: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Holes are a multiple of this: the block size of the usual file systems.
+const BLOCK: u64 = 4096;
+/// The size at which a log is begun anew, its hole included, in bytes. Some file systems end at 16 TiB.
+const LARGEST: u64 = 1 << 40;
+/// How much of a line is shown with a failure, in bytes.
+const SHOWN: usize = 1024;
 
 /// How much is kept of the logs.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
-    /// The size in bytes at which a file is rotated.
+    /// How much is kept of each instance or run, in bytes.
     pub size: u64,
-    /// How many rotated files are kept for each instance.
-    pub rotated: u32,
     /// How many ended instances or runs are kept for each service or job.
     pub ended: usize,
+    /// How much is kept of all logs of a stack, in bytes. What runs has its own limit, and counts.
+    pub stack: u64,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { size: 10 << 20, rotated: 3, ended: 10 }
+        Self { size: 10 << 20, ended: 10, stack: 256 << 20 }
     }
 }
 
@@ -42,9 +67,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The log of something that begins now, `<milliseconds>-<name>.log`: file names sort by time.
+    /// The log of something that begins now, `<milliseconds>-<name>.log`. File names sort by time; where the clock was ahead once, by
+    /// their order all the same.
     pub(crate) fn begin(folder: &Path, name: &str) -> Self {
-        let begun = chrono::Utc::now().timestamp_millis();
+        let last = directory::entries(folder).unwrap_or_default().iter().filter_map(|path| begun(path)).max();
+        let now = chrono::Utc::now().timestamp_millis();
+        let begun = last.map_or(now, |last| now.max(last.saturating_add(1)));
         Self { path: folder.join(format!("{begun:014}-{}.log", directory::component(name))) }
     }
 
@@ -64,70 +92,77 @@ impl Log {
         OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)
     }
 
-    /// Adds a line of Freehold's own. A log that can't be written must not keep anything else from happening.
+    /// Adds a remark of Freehold's own. One that can't be written must not keep anything else from happening.
     pub(crate) fn event(&self, text: &str) {
-        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
-        let line = format!("{EVENT}{time} {text}\n");
-        if let Err(error) = self.open().and_then(|mut file| file.write_all(line.as_bytes())) {
+        if let Err(error) = self.open().and_then(|file| remark::add(&self.path, file.metadata()?.len(), text)) {
             tracing::warn!(log = %self.path.display(), %error, "a line could not be written");
         }
     }
 
-    /// The last lines that the program printed.
-    pub(crate) fn last(&self, count: usize) -> Vec<String> {
-        let lines = last_lines(&self.path, usize::MAX).unwrap_or_default();
-        let own: Vec<String> = lines.into_iter().filter(|line| !line.starts_with(EVENT)).collect();
-        let skipped = own.len().saturating_sub(count);
-        own.into_iter().skip(skipped).collect()
+    /// The last lines that the program printed, as they are shown with a failure: none longer than a kilobyte, and without the NUL
+    /// that no database takes.
+    pub(crate) async fn last(&self, count: usize) -> Vec<String> {
+        let path = self.path.clone();
+        let read = move || -> io::Result<Vec<String>> {
+            let Some(kept) = Kept::open(&path)? else { return Ok(Vec::new()) };
+            let lines = kept.last_lines(count, SHOWN)?.lines;
+            Ok(lines.into_iter().map(|line| line.text.replace('\0', "\u{2400}")).collect())
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(error)) => vec![format!("(the log {} can't be read: {error})", self.path.display())],
+            Err(_) => Vec::new(),
+        }
     }
 
-    /// Moves on to a new file if this one has grown too large.
-    pub(crate) fn rotate(&self, limits: &LogLimits) -> io::Result<()> {
-        match fs::metadata(&self.path) {
-            Ok(found) if found.len() > limits.size => {}
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
+    /// Keeps it within its limit for as long as it is polled.
+    pub(crate) async fn tidy(&self, limits: &LogLimits) {
+        let mut pause = LOOK;
+        loop {
+            tokio::time::sleep(pause).await;
+            let (log, limits) = (self.clone(), *limits);
+            pause = match tokio::task::spawn_blocking(move || log.trim(&limits)).await {
+                Ok(Ok(true)) => LOOK_AGAIN,
+                Ok(Ok(false)) | Err(_) => LOOK,
+                Ok(Err(error)) => {
+                    tracing::warn!(log = %self.path.display(), %error, "a log could not be cut");
+                    LOOK
+                }
+            };
         }
-        for number in (1..limits.rotated).rev() {
-            match fs::rename(rotated(&self.path, number), rotated(&self.path, number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+    }
+
+    /// Cuts it at its beginning if it holds more than it may; says whether it did.
+    fn trim(&self, limits: &LogLimits) -> io::Result<bool> {
+        let Some(kept) = Kept::open(&self.path)? else { return Ok(false) };
+        if kept.end > LARGEST {
+            return self.begin_anew(&kept).map(|()| true);
         }
-        let mut from = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        let to = rotated(&self.path, 1);
-        let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(to)?;
-        io::copy(&mut from, &mut to)?;
-        // Whatever came meanwhile.
-        io::copy(&mut from, &mut to)?;
-        from.set_len(0)
+        if kept.end - kept.begin <= limits.size {
+            return Ok(false);
+        }
+        // Somewhat more than is too much, else it would be cut again at the next line.
+        let hole = (kept.end - limits.size / 4 * 3) / BLOCK * BLOCK;
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        match fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, hole) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.begin_anew(&kept).map(|()| true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where the file system has no holes, and for a file that has become too large for it.
+    fn begin_anew(&self, kept: &Kept) -> io::Result<()> {
+        OpenOptions::new().write(true).open(&self.path)?.set_len(0)?;
+        remark::clear(&self.path)?;
+        let held = kept::bytes(kept.end - kept.begin);
+        remark::add(&self.path, 0, &format!("{held} before this were dropped: the log had grown too large"))
     }
 }
 
-/// The name of the rotated file with this number; 1 is the youngest.
-pub(crate) fn rotated(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
-/// Removes the oldest logs in a folder that `keep` doesn't hold on to, but for the youngest `count`.
-pub(crate) fn prune(folder: &Path, count: usize, keep: impl Fn(&str) -> bool) -> io::Result<()> {
-    let logs = directory::entries(folder)?;
-    let ended: Vec<&PathBuf> = logs
-        .iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .filter(|path| !keep(instance_of(path)))
-        .collect();
-    let surplus = ended.len().saturating_sub(count);
-    for log in ended.into_iter().take(surplus) {
-        let prefix = log.as_os_str().to_string_lossy().into_owned();
-        for path in logs.iter().filter(|path| path.as_os_str().to_string_lossy().starts_with(&prefix)) {
-            directory::remove(path)?;
-        }
-    }
-    Ok(())
+/// The time in the name of a log, in milliseconds since 1970.
+fn begun(path: &Path) -> Option<i64> {
+    path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
 }
 
 /// The name of the instance or run that a log is of.
@@ -136,20 +171,15 @@ pub(crate) fn instance_of(path: &Path) -> &str {
     stem.split_once('-').map_or(stem, |(_, name)| name)
 }
 
-/// How far back from its end a file is searched for lines.
-const REACH: u64 = 1 << 20;
+/// The logs in a resource's folder, oldest first.
+fn logs_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = directory::entries(folder)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    Ok(files)
+}
 
-/// The last lines of a file, the one that isn't ended included.
-pub(crate) fn last_lines(path: &Path, count: usize) -> io::Result<Vec<String>> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let begin = size.saturating_sub(REACH);
-    file.seek(SeekFrom::Start(begin))?;
-    let mut bytes = Vec::new();
-    file.take(REACH).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    // The first line may have begun before what was read.
-    let lines: Vec<&str> = text.lines().skip(usize::from(begin > 0)).collect();
-    let skipped = lines.len().saturating_sub(count);
-    Ok(lines.into_iter().skip(skipped).map(str::to_owned).collect())
+/// How much of the disk a file takes, in bytes; nothing if it is gone.
+fn taken(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).map_or(0, |found| found.blocks() * 512)
 }

@@ -83,16 +83,16 @@ impl LocalProvider {
 
     /// Whether no service of a stack is known to be in trouble.
     pub fn is_well(&self, stack: StackId) -> bool {
-        let services: Vec<(ResourceId, Seen)> = {
+        let services: Vec<Seen> = {
             let registry = self.registry();
             let all = registry.services.iter().filter(|((owner, _), _)| *owner == stack);
-            all.map(|((_, id), service)| (id.clone(), service.seen())).collect()
+            all.map(|(_, service)| service.seen()).collect()
         };
         let restored = self.machine.is_restored();
-        services.iter().all(|(id, seen)| match &seen.record {
+        services.iter().all(|seen| match &seen.record {
             None => true,
             Some(record) if seen.replicas.is_empty() => !restored || replicas_in(&record.desired) == 0,
-            Some(_) => matches!(verdict::readiness(id, seen), Readiness::Ready | Readiness::Settling { .. }),
+            Some(_) => verdict::is_well(seen),
         })
     }
 
@@ -107,6 +107,19 @@ impl LocalProvider {
     /// They can't be read.
     pub fn schedule_history(&self, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
         self.schedules.history(stack, id)
+    }
+
+    /// What is wrong with the last runs of a scheduled job, in words for people; `None` if the last one went well.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn schedule_trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
+        self.schedules.trouble(stack, id).await
+    }
+
+    /// The schedules of a stack that are kept to.
+    pub fn schedules_of(&self, stack: StackId) -> Vec<ResourceId> {
+        self.schedules.of(stack)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -356,7 +369,7 @@ impl Provider for LocalProvider {
                 if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
                     return Ok(Readiness::Waiting("it is not running".to_owned()));
                 }
-                Ok(verdict::readiness(&lookup.id, &seen))
+                Ok(verdict::readiness(&lookup.id, &seen).await)
             }
             ResourceType::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
             ResourceType::LocalSchedule => self.schedules.readiness(stack, lookup),

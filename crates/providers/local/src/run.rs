@@ -41,6 +41,8 @@ use crate::verdict::{self, SHOWN_LINES};
 
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// How many earlier revisions' runs are kept on record.
+const KEPT: usize = 10;
 /// How often a supervisor that did nothing is followed by another.
 const ATTEMPTS: u32 = 3;
 /// The part of the time that is left before a deadline in which to answer.
@@ -68,11 +70,33 @@ pub(crate) async fn perform(machine: &Machine, context: &Context, run: &Run) -> 
     let name = context.revision.to_string();
     let once = RunOnce { machine, context, id: &run.id, body: &run.body, folder, name, safe };
     let outcome = once.outcome().await?;
-    judge(&context.key, &run.id, &outcome)
+    if let Err(error) = forget_old(&machine.directory.all_runs(context.stack), context.revision) {
+        tracing::warn!(stack = %context.stack, %error, "the records of old runs could not be removed");
+    }
+    judge(&context.key, &run.id, &outcome).await
+}
+
+/// Removes the records of revisions' runs but for the last ones. A revision runs its jobs while it is the newest, and never again.
+fn forget_old(folder: &Path, revision: u64) -> io::Result<()> {
+    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+    let mut old: Vec<(u64, PathBuf)> = directory::entries(folder)?
+        .into_iter()
+        .filter_map(|path| Some((number(&path)?, path)))
+        .filter(|(of, _)| *of < revision)
+        .collect();
+    old.sort();
+    for (_, path) in old.iter().take(old.len().saturating_sub(KEPT)) {
+        let supervised =
+            directory::entries(path)?.iter().map(|run| is_supervised(run)).collect::<io::Result<Vec<_>>>()?;
+        if !supervised.contains(&true) {
+            directory::remove(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a run's outcome means for its step.
-fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Performed, ProviderError> {
+async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Performed, ProviderError> {
     let after = verdict::seconds(Duration::from_millis(outcome.milliseconds));
     let name = id.name();
     let how = match &outcome.end {
@@ -88,7 +112,7 @@ fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Performed
     Err(ProviderError::Rejected {
         code: failure::JOB_FAILED,
         message: format!("job {name} failed, so the new version was not started\n{how}"),
-        detail: Log::at(outcome.log.clone()).last(SHOWN_LINES),
+        detail: Log::at(outcome.log.clone()).last(SHOWN_LINES).await,
         help: Some(format!("fix it and deploy again; its log: `freehold logs {} --job {name}`", key.option())),
     })
 }
@@ -125,7 +149,7 @@ impl RunOnce<'_> {
                     Some(_) if self.is_decided()? => {}
                     Some(started) if !self.wait_for_orphans(&started).await? => {}
                     Some(_) if self.safe => self.put_aside()?,
-                    Some(started) => return Err(self.unknown(&started)),
+                    Some(started) => return Err(self.unknown(&started).await),
                 }
                 continue;
             }
@@ -168,7 +192,7 @@ impl RunOnce<'_> {
         let program = Program::prepare(self.machine, self.context, &mark, self.body, None, Holding::Starter).await?;
         let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
         let limits = &self.machine.log_limits;
-        if let Err(error) = prune(&logs, limits.ended, |_| false) {
+        if let Err(error) = prune(&self.machine.directory, self.context.stack, &self.id.0, limits) {
             tracing::warn!(folder = %logs.display(), %error, "old logs could not be removed");
         }
         let assignment = Assignment {
@@ -178,7 +202,6 @@ impl RunOnce<'_> {
             timeout_seconds: seconds(self.body, "timeout_seconds", 600).as_secs(),
             log: Log::begin(&logs, &self.name).path().to_owned(),
             log_size: limits.size,
-            log_rotated: limits.rotated,
         };
         directory::make(&self.folder, 0o700).map_err(|error| failure::file("make", &self.folder, &error))?;
         let mut child = self.spawn(&instance)?;
@@ -245,14 +268,14 @@ impl RunOnce<'_> {
         std::fs::rename(&from, to).map_err(|error| failure::file("rename", &from, &error))
     }
 
-    fn unknown(&self, started: &Started) -> ProviderError {
+    async fn unknown(&self, started: &Started) -> ProviderError {
         let name = self.id.name();
         ProviderError::Rejected {
             code: failure::OUTCOME_UNKNOWN,
             message: format!(
                 "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
             ),
-            detail: Log::at(started.log.clone()).last(SHOWN_LINES),
+            detail: Log::at(started.log.clone()).last(SHOWN_LINES).await,
             help: Some(format!(
                 "see what it did (`freehold logs {} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in [job.{name}]",
                 self.context.key.option()
@@ -279,7 +302,7 @@ pub(crate) fn members(machine: &Machine, stack: StackId, folder: &Path) -> io::R
 }
 
 /// Whether a supervisor holds the lock of a run's directory.
-fn is_supervised(folder: &Path) -> io::Result<bool> {
+pub(crate) fn is_supervised(folder: &Path) -> io::Result<bool> {
     let file = match File::open(folder.join(LOCK)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other?,

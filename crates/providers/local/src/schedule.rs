@@ -6,6 +6,9 @@
 //! end of, is not repeated; the next time comes.
 //!
 //! A run is kept like a revision's ([`crate::run`]), under the time that it was due, so it survives Freehold and never runs twice.
+//!
+//! A time in the future is no time at which anything has run: the clock was ahead once. Such runs are put aside, and the log says so;
+//! else nothing would run until that time has come.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,17 +25,22 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::directory::{self, Durability};
+use crate::directory::{self, Directory, Durability};
 use crate::failure;
 use crate::launch::seconds;
+use crate::log::Log;
 use crate::machine::Machine;
 use crate::run::RunOnce;
-use crate::supervise::{End, Outcome, STATUS};
+use crate::supervise::{End, Outcome, STARTED, STATUS};
 
 /// How long after its time a run may still begin, in seconds.
 const LATEST_START: i64 = 3600;
 /// How many runs are kept.
 const KEPT: usize = 10;
+/// How far clocks are set back in the ordinary course of things, in seconds. A time further ahead was never reached.
+const AHEAD: i64 = 120;
+/// What the names of runs begin with whose times were never reached.
+const ASIDE: &str = "ahead-";
 /// The longest sleep: the clock may be set meanwhile, or the machine suspended.
 const NAP: Duration = Duration::from_secs(30);
 /// The time for a run beside its own limit.
@@ -45,6 +53,12 @@ pub struct ScheduledRun {
     pub due: i64,
     /// How it ended: the exit code, where it is known.
     pub exit_code: Option<i32>,
+    /// How it ended, in words for people: `exit code 3`.
+    pub how: String,
+    /// It has ended, and well.
+    pub succeeded: bool,
+    /// It is still going on.
+    pub running: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +68,9 @@ pub(crate) struct ScheduleRecord {
     pub(crate) desired: Value,
     /// Nothing that was due before counts as missed. Seconds since 1970.
     pub(crate) since: i64,
+    /// When it was deployed last. How runs ended before says nothing of this version. Seconds since 1970.
+    #[serde(default)]
+    pub(crate) applied: i64,
 }
 
 type Tasks = BTreeMap<(StackId, ResourceId), AbortOnDropHandle<()>>;
@@ -131,9 +148,10 @@ impl Schedules {
             // At another time of day now, an earlier time was never missed.
             since: former
                 .filter(|former| former.resource.body.get("schedule") == resource.body.get("schedule"))
-                .map_or(now, |former| former.since),
+                .map_or(now, |former| former.since.min(now)),
             resource: resource.clone(),
             desired: desired.clone(),
+            applied: now,
         };
         let object = record.object.clone();
         self.begin(context.clone(), record)?;
@@ -169,6 +187,7 @@ impl Schedules {
             resource: resource.clone(),
             desired: desired.clone(),
             since: chrono::Utc::now().timestamp(),
+            applied: chrono::Utc::now().timestamp(),
         });
         self.begin(context, record)
     }
@@ -227,20 +246,64 @@ impl Schedules {
 
     /// The last runs, oldest first.
     pub(crate) fn history(&self, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
-        let folder = self.machine.directory.runs(stack, &id.0);
-        let unreadable = |error: std::io::Error| failure::file("read", &folder, &error);
-        let mut runs = Vec::new();
-        for path in directory::entries(&folder).map_err(unreadable)? {
-            let Some(due) = due_of(&path) else { continue };
-            let outcome = directory::read_json::<Outcome>(&path.join(STATUS)).map_err(unreadable)?;
-            let exit_code = outcome.and_then(|outcome| match outcome.end {
-                End::Exited(code) => Some(code),
-                _ => None,
-            });
-            runs.push(ScheduledRun { due, exit_code });
-        }
-        Ok(runs)
+        history(&self.machine.directory, stack, id)
     }
+
+    /// What is wrong with the last runs of a schedule, in words for people; `None` if the last one went well, or there was none since it
+    /// was deployed.
+    pub(crate) async fn trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
+        let Some(record) = self.record(stack, id)? else { return Ok(None) };
+        let (directory, id) = (self.machine.directory.clone(), id.clone());
+        let reading = tokio::task::spawn_blocking(move || history(&directory, stack, &id));
+        let mut runs = reading.await.map_err(|_| failure::stopped("looking at the runs of a schedule"))??;
+        runs.retain(|run| run.due >= record.applied && !run.running);
+        Ok(trouble(&runs))
+    }
+
+    /// Those of a stack that are kept to.
+    pub(crate) fn of(&self, stack: StackId) -> Vec<ResourceId> {
+        self.tasks().keys().filter(|(owner, _)| *owner == stack).map(|(_, id)| id.clone()).collect()
+    }
+}
+
+fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
+    let folder = directory.runs(stack, &id.0);
+    let unreadable = |error: std::io::Error| failure::file("read", &folder, &error);
+    let mut runs = Vec::new();
+    for path in directory::entries(&folder).map_err(unreadable)? {
+        let Some(due) = due_of(&path) else { continue };
+        let running = crate::run::is_supervised(&path).map_err(unreadable)?;
+        let end = directory::read_json::<Outcome>(&path.join(STATUS)).map_err(unreadable)?.map(|outcome| outcome.end);
+        let (how, exit_code) = match &end {
+            Some(End::Exited(code)) => (format!("exit code {code}"), Some(*code)),
+            Some(End::Signalled(signal)) => (format!("signal {signal}"), None),
+            Some(End::TimedOut) => ("it took longer than it may".to_owned(), None),
+            Some(End::Cancelled) => ("ended on request".to_owned(), None),
+            Some(End::NotStarted(message)) => (format!("not started: {message}"), None),
+            None => ("nobody knows how it ended".to_owned(), None),
+        };
+        let succeeded = matches!(end, Some(End::Exited(0) | End::Cancelled));
+        runs.push(ScheduledRun { due, exit_code, how, succeeded, running: running && end.is_none() });
+    }
+    Ok(runs)
+}
+
+/// What is wrong with the last of these runs.
+fn trouble(runs: &[ScheduledRun]) -> Option<String> {
+    let last = runs.last().filter(|run| !run.succeeded)?;
+    let failed = runs.iter().rev().take_while(|run| !run.succeeded).count();
+    let before = match failed - 1 {
+        0 => String::new(),
+        1 => ", and the one before failed, too".to_owned(),
+        number => format!(", and the {number} before failed, too"),
+    };
+    Some(format!("{} in the run of {}{before}", last.how, clock(last.due)))
+}
+
+/// A time as people read it.
+fn clock(seconds: i64) -> String {
+    let time = chrono::DateTime::from_timestamp(seconds, 0);
+    time.map_or_else(|| seconds.to_string(), |time| time.format("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 fn due_of(path: &std::path::Path) -> Option<i64> {
@@ -257,15 +320,14 @@ struct Keeper {
 impl Keeper {
     async fn run(self, calendar: &dyn Calendar) {
         let folder = self.machine.directory.runs(self.context.stack, &self.record.resource.id.0);
-        let last = directory::entries(&folder).unwrap_or_default().iter().filter_map(|path| due_of(path)).max();
-        let mut done = self.record.since;
-        if let Some(last) = last.filter(|last| *last > done) {
-            // It may be going on still: this waits for its end, and tells what is known already otherwise.
-            self.once(&folder, last).await;
-            done = last;
-        }
+        let mut done = self.settled(&folder).await;
         loop {
-            match next(calendar, done, chrono::Utc::now().timestamp()) {
+            let now = chrono::Utc::now().timestamp();
+            if done > now + AHEAD {
+                // The clock has been set back.
+                done = self.settled(&folder).await;
+            }
+            match next(calendar, done, now) {
                 Next::Never => std::future::pending().await,
                 Next::Wait(due) => {
                     let left = u64::try_from(due - chrono::Utc::now().timestamp()).unwrap_or_default();
@@ -279,6 +341,35 @@ impl Keeper {
                         tokio::time::sleep(Duration::from_secs(10)).await;
                     }
                 }
+            }
+        }
+    }
+
+    /// Up to when everything is settled: by the last run, which may be going on still.
+    async fn settled(&self, folder: &std::path::Path) -> i64 {
+        loop {
+            let now = chrono::Utc::now().timestamp();
+            let since = self.record.since.min(now);
+            let runs = directory::entries(folder).unwrap_or_default();
+            let Some(last) = runs.iter().filter_map(|path| due_of(path)).max().filter(|last| *last > since) else {
+                return since;
+            };
+            let run = folder.join(last.to_string());
+            let reached = last <= now + AHEAD;
+            if reached || run.join(STARTED).exists() {
+                // This waits for its end, and says what is known already otherwise.
+                self.once(folder, last).await;
+            }
+            if reached {
+                return last;
+            }
+            let text = format!("the clock was ahead once: what ran for {} doesn't count", clock(last));
+            tracing::warn!(stack = %self.context.stack, schedule = %self.record.resource.id, "{text}");
+            let logs = self.machine.directory.logs_of(self.context.stack, &self.record.resource.id.0);
+            Log::begin(&logs, "clock").event(&text);
+            if let Err(error) = std::fs::rename(&run, folder.join(format!("{ASIDE}{last}"))) {
+                tracing::warn!(run = %run.display(), %error, "a run could not be put aside");
+                return now;
             }
         }
     }
@@ -312,7 +403,9 @@ impl Keeper {
     }
 
     fn prune(&self, folder: &std::path::Path) {
-        let runs = directory::entries(folder).unwrap_or_default();
+        let mut runs = directory::entries(folder).unwrap_or_default();
+        // Those that were put aside go first.
+        runs.sort_by_key(|path| due_of(path));
         for path in runs.iter().take(runs.len().saturating_sub(KEPT)) {
             if let Err(error) = directory::remove(path) {
                 tracing::warn!(run = %path.display(), %error, "an old run could not be removed");
@@ -338,6 +431,23 @@ mod tests {
         assert_eq!(next(&Every(600), 6_000, 6_100), Next::Wait(6_600));
         assert_eq!(next(&Every(600), 6_000, 6_600), Next::Run(6_600));
         assert_eq!(next(&Every(600), 6_600, 6_601), Next::Wait(7_200));
+    }
+
+    #[test]
+    fn a_job_that_fails_is_told_of_until_it_succeeds() {
+        let run = |due: i64, code: i32| ScheduledRun {
+            due,
+            exit_code: Some(code),
+            how: format!("exit code {code}"),
+            succeeded: code == 0,
+            running: false,
+        };
+        assert_eq!(trouble(&[]), None);
+        assert_eq!(trouble(&[run(60, 3), run(120, 0)]), None);
+        let once = trouble(&[run(0, 0), run(60, 3)]).unwrap();
+        assert_eq!(once, "exit code 3 in the run of 1970-01-01 00:01 UTC");
+        let often = trouble(&[run(0, 0), run(60, 3), run(120, 4), run(180, 3)]).unwrap();
+        assert_eq!(often, "exit code 3 in the run of 1970-01-01 00:03 UTC, and the 2 before failed, too");
     }
 
     #[test]

@@ -353,7 +353,7 @@ impl Keeper {
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
             Err(trouble) => {
                 let still = Some("the replicas that were there go on");
-                Err(verdict::refusal(&launch.context.key, &self.id, trouble, still))
+                Err(verdict::refusal(&launch.context.key, &self.id, trouble, still).await)
             }
         };
         match ready {
@@ -380,7 +380,7 @@ impl Keeper {
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
             Err(trouble) => {
                 let old = self.launch.is_some().then_some("the previous version goes on");
-                Err(verdict::refusal(&launch.context.key, &self.id, trouble, old))
+                Err(verdict::refusal(&launch.context.key, &self.id, trouble, old).await)
             }
         };
         let looks = match ready {
@@ -499,7 +499,9 @@ impl Keeper {
         self.roster.expect_one(false);
         match ready {
             Ok(_looks) => Ok(format!("{adopted} taken over, {} started", missing.len())),
-            Err(trouble) => Err(verdict::refusal(&context.key, &self.id, trouble, Some("it will be tried again"))),
+            Err(trouble) => {
+                Err(verdict::refusal(&context.key, &self.id, trouble, Some("it will be tried again")).await)
+            }
         }
     }
 

@@ -45,8 +45,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How many bad answers in a row end an instance (live), or keep requests from it (ready).
 const DEAD: u32 = 3;
 const UNREADY: u32 = 2;
-/// How often the size of the log is looked at.
-const LOG_LOOK: Duration = Duration::from_secs(2);
 /// What a service without a port and without a path for readiness has to live.
 const ALIVE: Duration = Duration::from_secs(1);
 
@@ -220,14 +218,7 @@ impl Keeper {
             }
             Trouble::NotLive { seen: care.while_live().await, log: log.clone() }
         };
-        let tidying = async {
-            loop {
-                tokio::time::sleep(LOG_LOOK).await;
-                if let Err(error) = log.rotate(&duty.machine.log_limits) {
-                    tracing::warn!(log = %log.path().display(), %error, "a log could not be rotated");
-                }
-            }
-        };
+        let tidying = log.tidy(&duty.machine.log_limits);
         let ended = tokio::select! {
             biased;
             stop = ordered(orders) => return End::Ordered(stop),

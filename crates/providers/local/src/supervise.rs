@@ -41,8 +41,8 @@ use crate::program::Program;
 
 /// How long a job may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the size of the log is looked at.
-const LOG_LOOK: Duration = Duration::from_secs(2);
+/// How often what has ended of a job's orphans is taken note of.
+const REAP: Duration = Duration::from_secs(2);
 
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const STARTED: &str = "started.json";
@@ -58,7 +58,6 @@ pub(crate) struct Assignment {
     pub(crate) timeout_seconds: u64,
     pub(crate) log: PathBuf,
     pub(crate) log_size: u64,
-    pub(crate) log_rotated: u32,
 }
 
 impl Assignment {
@@ -147,7 +146,7 @@ async fn supervise(run: &Path) -> io::Result<bool> {
         group: assignment.group.clone(),
     };
     let log = Log::at(assignment.log.clone());
-    let limits = LogLimits { size: assignment.log_size, rotated: assignment.log_rotated, ..LogLimits::default() };
+    let limits = LogLimits { size: assignment.log_size, ..LogLimits::default() };
     let began = Instant::now();
     if !note_start(run, &assignment)? {
         return Ok(false);
@@ -206,10 +205,9 @@ async fn attend(
 ) -> io::Result<End> {
     let mut process = Process::child(child)?;
     let main = process.id.pid;
-    let tidying = async {
+    let reaping = async {
         loop {
-            tokio::time::sleep(LOG_LOOK).await;
-            let _ = log.rotate(limits);
+            tokio::time::sleep(REAP).await;
             let _ = reap_orphans(main);
         }
     };
@@ -221,7 +219,8 @@ async fn attend(
         },
         () = tokio::time::sleep(timeout) => End::TimedOut,
         _signal = ended.recv() => End::Cancelled,
-        () = tidying => End::Cancelled,
+        () = log.tidy(limits) => End::Cancelled,
+        () = reaping => End::Cancelled,
     };
     // What it started and left behind ends with it.
     process.end(members, PATIENCE).await;

@@ -38,7 +38,12 @@ pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32
 }
 
 /// The failure of a step that started replicas. `still` says what works all the same.
-pub(crate) fn refusal(key: &StackKey, id: &ResourceId, trouble: Option<Trouble>, still: Option<&str>) -> ProviderError {
+pub(crate) async fn refusal(
+    key: &StackKey,
+    id: &ResourceId,
+    trouble: Option<Trouble>,
+    still: Option<&str>,
+) -> ProviderError {
     let name = id.name();
     let still = still.map(|still| format!("; {still}")).unwrap_or_default();
     let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
@@ -56,29 +61,53 @@ pub(crate) fn refusal(key: &StackKey, id: &ResourceId, trouble: Option<Trouble>,
         }
         None => (failure::NEVER_READY, format!("{name} was not ready when the step's time was over"), None),
     };
-    let detail = log.map(|log| log.last(SHOWN_LINES)).unwrap_or_default();
+    let detail = match log {
+        Some(log) => log.last(SHOWN_LINES).await,
+        None => Vec::new(),
+    };
     ProviderError::Rejected { code, message: message + &still, detail, help: Some(help) }
 }
 
-/// How a running service is.
-pub(crate) fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
+/// How a running service is, before anybody reads its log.
+enum Standing<'a> {
+    Fell(&'a Fallen),
+    Looping(Box<Status>),
+    As(Readiness),
+}
+
+/// How a running service is, with the end of its log where it doesn't do what it is for.
+pub(crate) async fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
+    match standing(seen) {
+        Standing::Fell(fallen) => Readiness::Failed(fell(id, fallen).await),
+        Standing::Looping(status) => Readiness::Failed(crash_loop(id, &status).await),
+        Standing::As(readiness) => readiness,
+    }
+}
+
+/// Whether a running service does what it is for.
+pub(crate) fn is_well(seen: &Seen) -> bool {
+    matches!(standing(seen), Standing::As(Readiness::Ready | Readiness::Settling { .. }))
+}
+
+fn standing(seen: &Seen) -> Standing<'_> {
     let now = Instant::now();
     let all: Vec<Status> = seen.replicas.iter().map(|replica| replica.borrow().clone()).collect();
     let ready_for = |status: &Status| status.ready_since.map(|since| now.saturating_duration_since(since));
     let steady = |status: &Status| ready_for(status).is_some_and(|time| time >= STEADY);
     if let Some(fallen) = seen.fallen.as_ref().filter(|fallen| fallen.taken_back || !all.iter().all(steady)) {
-        return Readiness::Failed(fell(id, fallen));
+        return Standing::Fell(fallen);
     }
     // Between two crashes it is ready for a moment, and no better for it.
     if let Some(status) = all.iter().find(|status| status.troubles >= CRASH_LOOP && !steady(status)) {
-        return Readiness::Failed(crash_loop(id, status));
+        return Standing::Looping(Box::new(status.clone()));
     }
     let ready = all.iter().filter(|status| status.phase == Phase::Ready).count();
     if ready == all.len() {
         let open = all.iter().map(|status| seen.settle.saturating_sub(ready_for(status).unwrap_or_default()));
         let version = seen.settling.map(|until| until.saturating_duration_since(now).max(SHORTLY));
         let remaining = open.chain(version).max().unwrap_or_default();
-        return if remaining.is_zero() { Readiness::Ready } else { Readiness::Settling { remaining } };
+        let settled = remaining.is_zero();
+        return Standing::As(if settled { Readiness::Ready } else { Readiness::Settling { remaining } });
     }
     let reason = all.iter().find_map(|status| match (&status.phase, &status.trouble) {
         (Phase::Unready(seen), _) => Some(seen.clone()),
@@ -87,10 +116,10 @@ pub(crate) fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
         _ => None,
     });
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len()))
+    Standing::As(Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len())))
 }
 
-fn fell(id: &ResourceId, fallen: &Fallen) -> String {
+async fn fell(id: &ResourceId, fallen: &Fallen) -> String {
     let name = id.name();
     let after = match fallen.taken_back {
         true => "the previous version serves again",
@@ -98,23 +127,27 @@ fn fell(id: &ResourceId, fallen: &Fallen) -> String {
     };
     let (what, log) = told(&fallen.trouble);
     let message = format!("{}: {name} was ready, but then {what}; {after}", failure::FELL);
-    with_end_of(log, message)
+    with_end_of(log, message).await
 }
 
-fn with_end_of(log: Option<&Log>, mut message: String) -> String {
-    for line in log.map(|log| log.last(SHOWN_LINES)).unwrap_or_default() {
+async fn with_end_of(log: Option<&Log>, mut message: String) -> String {
+    let lines = match log {
+        Some(log) => log.last(SHOWN_LINES).await,
+        None => Vec::new(),
+    };
+    for line in lines {
         message.push_str("\n  │ ");
         message.push_str(&line);
     }
     message
 }
 
-fn crash_loop(id: &ResourceId, status: &Status) -> String {
+async fn crash_loop(id: &ResourceId, status: &Status) -> String {
     let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
     let name = id.name();
     let message =
         format!("{}: {name} fails again and again, {} times so far: {what}", failure::CRASH_LOOP, status.troubles);
-    with_end_of(log, message)
+    with_end_of(log, message).await
 }
 
 fn told(trouble: &Trouble) -> (String, Option<&Log>) {

@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use freehold::wire::{
-    ApplyRequest, DeployRequest, DestroyRequest, Operation, Page, PlanAnswer, Problem, Revision, Stack,
+    ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
     StackPlanRequest,
 };
 use serde::Deserialize;
@@ -135,14 +135,14 @@ pub(crate) struct LogQuery {
     pub(crate) follow: bool,
 }
 
-/// The log of a service or a job, as plain text.
+/// The log of a service or a job: a JSON object for each line.
 #[utoipa::path(get, path = "/api/v1/stacks/{stack}/logs", params(("stack" = Uuid, Path), LogQuery),
-    responses((status = 200, body = String, content_type = "text/plain"), (status = 404, body = Problem)))]
+    responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = 404, body = Problem)))]
 pub(super) async fn logs(
     State(platform): State<Shared>,
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
 ) -> Answer<Response> {
     let lines = platform.logs(stack, &query).await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(lines)).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -75,6 +75,7 @@ impl Platform {
                 "service" => format!(
                     "`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back"
                 ),
+                "schedule" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
                 _ => format!("`freehold status {option}` says more"),
             };
             let level = if status.state == "waiting" { "warning" } else { "error" };

@@ -11,6 +11,7 @@
 //! ```
 
 mod applying;
+mod artifacts;
 mod computing;
 mod definition;
 mod doctor;

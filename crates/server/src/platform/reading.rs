@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId, Readiness};
-use freehold_graph::StackId;
+use freehold_graph::{ResourceType, StackId};
 use freehold_plan::Purpose;
 use freehold_store::{OperationState, Stack, StackState, TenantId};
 use futures::{FutureExt, StreamExt, stream};
@@ -55,10 +55,16 @@ impl Platform {
         let more = fitting.len() > limit;
         fitting.truncate(limit);
         let next = fitting.last().filter(|_| more).map(place);
-        let items = fitting
-            .iter()
-            .map(|stack| wire::Stack { state: self.state_in_a_list(stack).to_owned(), ..describe(stack, Vec::new()) });
-        Ok(Page { items: items.collect(), next })
+        let mut items = Vec::with_capacity(fitting.len());
+        for stack in fitting {
+            let failing = self.failing_schedules(stack.id).await;
+            let state = match stack.state {
+                StackState::Ready if !failing.is_empty() => DEGRADED,
+                _ => self.state_in_a_list(&stack),
+            };
+            items.push(wire::Stack { state: state.to_owned(), ..describe(&stack, failing) });
+        }
+        Ok(Page { items, next })
     }
 
     /// A stack's state where it isn't looked at closely: this machine's services are known at any time, a cluster's would have to be
@@ -68,6 +74,25 @@ impl Platform {
         let local = local.as_ref().and_then(|local| local.local.as_ref());
         let unwell = stack.state == StackState::Ready && local.is_some_and(|local| !local.provider.is_well(stack.id));
         if unwell { DEGRADED } else { stored_state(stack.state) }
+    }
+
+    /// The scheduled jobs of a stack whose last run failed.
+    pub(super) async fn failing_schedules(&self, stack: StackId) -> Vec<ResourceStatus> {
+        let Some(runtime) = self.targets.local() else { return Vec::new() };
+        let Some(local) = &runtime.local else { return Vec::new() };
+        let mut failing = Vec::new();
+        for id in local.provider.schedules_of(stack) {
+            if let Some(trouble) = runtime.schedule_trouble(stack, &id).await {
+                failing.push(ResourceStatus {
+                    identity: id.name().to_owned(),
+                    id: id.to_string(),
+                    kind: kind(ResourceType::LocalSchedule),
+                    state: "failed".to_owned(),
+                    reason: Some(trouble),
+                });
+            }
+        }
+        failing
     }
 
     /// One stack, with the state of its resources.
@@ -163,7 +188,14 @@ pub(super) async fn resource_status(
         None => return status(&resource, "unknown", Some("its target can't be used".to_owned())),
     };
     match readiness {
-        Ok(Readiness::Ready) => status(&resource, "ready", None),
+        Ok(Readiness::Ready) => match runtime {
+            // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
+            Some(runtime) => match runtime.schedule_trouble(stack, &resource.id).await {
+                Some(trouble) => status(&resource, "failed", Some(trouble)),
+                None => status(&resource, "ready", None),
+            },
+            None => status(&resource, "ready", None),
+        },
         Ok(Readiness::Settling { remaining }) => {
             let reason = format!("it has to stay so for {:.1} s more", remaining.as_secs_f64());
             status(&resource, "ready", Some(reason))
@@ -210,11 +242,15 @@ fn describe_operation(operation: &freehold_store::Operation) -> wire::Operation 
     }
 }
 
+fn kind(kind: ResourceType) -> String {
+    let word = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
+    word.unwrap_or_default()
+}
+
 fn status(resource: &freehold_graph::Resource, state: &str, reason: Option<String>) -> ResourceStatus {
-    let kind = serde_json::to_value(resource.kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
     ResourceStatus {
         id: resource.id.to_string(),
-        kind: kind.unwrap_or_default(),
+        kind: kind(resource.kind),
         identity: resource.identity.clone(),
         state: state.to_owned(),
         reason,

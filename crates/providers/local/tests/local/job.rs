@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use freehold_engine::{Provider, ProviderError, Task};
+use freehold_engine::{Context, Provider, ProviderError, Task};
 use freehold_graph::{Run, Value};
 use freehold_provider_local::LogLine;
 use serde_json::json;
@@ -162,7 +162,7 @@ fn assignment(world: &World) -> Vec<u8> {
     let assignment = json!({
         "instance": "by-hand", "program": "/bin/sh", "arguments": ["-c", counting("exit 0")], "folder": "/",
         "environment": {"HOME": home, "PATH": "/bin:/usr/bin"}, "user": null, "timeout_seconds": 10,
-        "log": folder(world).join("1-x.log"), "log_size": 1000, "log_rotated": 1,
+        "log": folder(world).join("1-x.log"), "log_size": 1000,
     });
     serde_json::to_vec(&assignment).unwrap()
 }
@@ -199,5 +199,35 @@ async fn a_stack_that_is_forgotten_takes_its_running_job_with_it() -> anyhow::Re
     let world = World::new().await?;
     let job = world.job("sleep 600", &[]);
     begin(&world, &job, async || !pids(&world, "(job.migrate)").await.is_empty()).await;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_of_a_failure_is_shown_even_before_a_line_that_never_ends() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let script = "echo 'ERROR: the reason'; printf 'nul\\000byte\\n'; head -c 1100000 /dev/zero | tr '\\0' B; exit 3";
+    let error = world.run(&world.job(script, &[])).await.unwrap_err();
+    assert_eq!(code(&error), "FH0701");
+    let ProviderError::Rejected { detail, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(detail.first().map(String::as_str), Some("ERROR: the reason"));
+    // No database takes a NUL.
+    assert_eq!(detail.get(1).map(String::as_str), Some("nul\u{2400}byte"));
+    assert!(detail.get(2).is_some_and(|line| line.starts_with("BBB") && line.contains("1.0 MB more")), "{detail:?}");
+    assert!(detail.iter().all(|line| line.len() < 2_000));
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_records_of_old_revisions_runs_are_bounded() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let runs = world.data.path().join("local/stacks").join(world.stack.to_string()).join("runs");
+    for revision in 1..=12 {
+        let context = Context { revision, ..world.context() };
+        world.provider.perform(&context, &Task::Run { run: world.job("true", &[]) }).await?;
+    }
+    let mut left: Vec<u64> =
+        std::fs::read_dir(&runs)?.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, (2..=12).collect::<Vec<u64>>());
     world.end().await
 }

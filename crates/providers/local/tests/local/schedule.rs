@@ -45,3 +45,31 @@ async fn a_time_that_was_missed_while_freehold_was_down_is_made_up_for_once() ->
     assert_eq!(world.provider.observe(world.stack, &Lookup::from(&resource)).await?, None);
     world.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_once_silences_no_schedule() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let resource = digest("0 * * * *");
+    world.apply(&resource).await?;
+    let stack = world.data.path().join("local/stacks").join(world.stack.to_string());
+    let path = stack.join("schedules/digest.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let now = record["since"].as_i64().unwrap();
+    // As if it had been deployed two hours ago, and then the clock had been a day ahead for a while.
+    record["since"] = serde_json::json!(now - 7200);
+    record["applied"] = record["since"].clone();
+    std::fs::write(&path, serde_json::to_vec(&record)?)?;
+    let ahead = stack.join("runs/schedule.digest").join((now + 86_400).to_string());
+    std::fs::create_dir_all(&ahead)?;
+    let ended = serde_json::json!({ "end": { "exited": 0 }, "milliseconds": 7, "log": "/nowhere" });
+    std::fs::write(ahead.join("status.json"), serde_json::to_vec(&ended)?)?;
+    let world = world.killed(&[&resource]).await?;
+    let history = async || world.provider.schedule_history(world.stack, &resource.id).unwrap_or_default();
+    until("the run that was missed", async || history().await.iter().any(|run| run.exit_code == Some(6))).await;
+    assert!(history().await.iter().all(|run| run.due <= now + 3600), "{:?}", history().await);
+    let trouble = world.provider.schedule_trouble(world.stack, &resource.id).await?;
+    assert!(trouble.is_some_and(|trouble| trouble.contains("exit code 6")));
+    let log = world.provider.logs().tail(world.stack, &resource.id, 100)?;
+    assert!(log.iter().any(|line| line.text.contains("the clock was ahead once")), "{log:?}");
+    world.end().await
+}

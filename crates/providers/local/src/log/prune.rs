@@ -1,0 +1,60 @@
+//! Old logs are removed: of each service and job but for the last ones, and of a whole stack what is beyond its share of the disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use freehold_graph::StackId;
+
+use super::{LogLimits, instance_of, logs_in, remark, taken};
+use crate::directory::{self, Directory};
+
+/// How long after its last line the log of a run may still be somebody's who is at work.
+const AT_WORK: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what is too old, or too much, of a stack's logs. `resource` is the one that is about to get another: `service.web`.
+pub(crate) fn prune(directory: &Directory, stack: StackId, resource: &str, limits: &LogLimits) -> io::Result<()> {
+    let own = logs_in(&directory.logs_of(stack, resource))?;
+    let ended: Vec<&PathBuf> = own.iter().filter(|path| !is_live(directory, stack, resource, path)).collect();
+    for log in ended.iter().take(ended.len().saturating_sub(limits.ended)) {
+        remove(log)?;
+    }
+    bound_stack(directory, stack, limits)
+}
+
+/// Removes the oldest logs of a stack until the rest has room, but none that somebody may still write to.
+fn bound_stack(directory: &Directory, stack: StackId, limits: &LogLimits) -> io::Result<()> {
+    let mut total = 0;
+    let mut ended: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for folder in directory::entries(&directory.logs(stack))? {
+        let resource = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        for log in logs_in(&folder)? {
+            total += taken(&log);
+            let Ok(written) = std::fs::metadata(&log).and_then(|found| found.modified()) else { continue };
+            let idle = SystemTime::now().duration_since(written).is_ok_and(|age| age > AT_WORK);
+            if !is_live(directory, stack, resource, &log) && (resource.starts_with("service.") || idle) {
+                ended.push((written, log));
+            }
+        }
+    }
+    ended.sort();
+    for (_, log) in ended {
+        if total <= limits.stack {
+            break;
+        }
+        total = total.saturating_sub(taken(&log));
+        remove(&log)?;
+    }
+    Ok(())
+}
+
+/// Whether a service's instance is running. Of runs nothing is known here.
+fn is_live(directory: &Directory, stack: StackId, resource: &str, log: &Path) -> bool {
+    let Some(name) = resource.strip_prefix("service.") else { return false };
+    directory.instances(stack, name).join(format!("{}.json", instance_of(log))).exists()
+}
+
+fn remove(log: &Path) -> io::Result<()> {
+    directory::remove(log)?;
+    remark::clear(log)
+}
