@@ -14,8 +14,8 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + S
 /// Makes connections to an upstream.
 ///
 /// Nothing has been sent on a connection that it returns. Where ports can be taken by others, this is the place to prove that what
-/// answers is the upstream itself: a connection that isn't proved is an error, which the router treats as one that was refused; of the kind
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied), it is also a line in the log.
+/// answers is the upstream itself: a connection that isn't proved is an error, which the router treats as one that was refused. One
+/// with words of its own (`io::Error::new`) is also a line in the log.
 pub trait Connect: fmt::Debug + Send + Sync {
     /// Connects to `address`. The caller sets the time limit.
     ///

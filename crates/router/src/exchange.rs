@@ -137,8 +137,8 @@ impl Exchange {
 
     fn tell_refused(&self, address: SocketAddr, error: &std::io::Error) {
         tracing::debug!(%address, %error, "an upstream refused the connection");
-        // Somebody else answers there: that is for whoever runs the platform to know.
-        if error.kind() == std::io::ErrorKind::PermissionDenied
+        // What the system says has no words of its own; these are of whoever found somebody else there.
+        if error.get_ref().is_some()
             && let Some(unsaid) = self.endpoint.unproved.may_say()
         {
             tracing::warn!(%address, %error, unsaid, "a request was kept from what answers in the place of a service");
