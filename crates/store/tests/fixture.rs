@@ -81,10 +81,6 @@ impl Fixture {
 
     /// Puts an operation on a tenant's stack into the queue.
     pub(crate) async fn enqueue(&self, plan: &Plan, claims: &[(&str, &str)]) -> Result<OperationId, StoreError> {
-        let tenant = self.store.tenant_of(&plan.key).await?;
-        let mut tx = self.store.begin(tenant).await?;
-        tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n").await?;
-        tx.commit().await?;
         let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
         self.enqueue_with(plan, claims, none).await
     }
@@ -97,6 +93,9 @@ impl Fixture {
         connections: WantedConnections<'_>,
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n").await?;
+        tx.commit().await?;
         let claims: BTreeSet<Claim> =
             claims.iter().map(|(scope, name)| Claim { scope: (*scope).to_owned(), name: (*name).to_owned() }).collect();
         let id = OperationId(Uuid::now_v7());
