@@ -87,7 +87,7 @@ fn a_rollback_keeps_the_data_that_the_older_revision_does_not_have() -> Result<(
     app.define(&format!("{}\n[database.main]\n[secret.key]\n", std::fs::read_to_string(app.definition())?))?;
     app.redefine("[secret.key]", "[secret.key]\ngenerate = { bytes = 32 }")?;
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
-    freehold.sql("acme__probe", "CREATE TABLE kept (id int)")?;
+    freehold.sql("acme__probe", "SET ROLE acme__probe__owner; CREATE TABLE kept (id int)")?;
     let back = freehold.run(["rollback", "--tenant", "acme", "--yes"])?.succeeded()?;
     assert!(back.stderr.contains("database.main is not in this definition and is kept"), "{}", back.stderr);
     assert!(back.stderr.contains("secret.key is not in this definition and is kept"), "{}", back.stderr);
