@@ -57,7 +57,8 @@ pub(crate) fn set(machine: &Machine, stack: StackId, key: &StackKey, resource: &
     machine.router.set_route(&resource.identity, route);
 }
 
-/// As [`apply`] after a start of Freehold, with the identity that the store remembers if the record was lost.
+/// Sets the route again after a start of Freehold, as it was set last. What the store remembers may be what a step that failed was about to
+/// make of it, so it counts only if the record was lost.
 pub(crate) fn restore(
     machine: &Machine,
     stack: StackId,
@@ -66,11 +67,13 @@ pub(crate) fn restore(
     object: &str,
 ) -> Result<(), ProviderError> {
     let path = machine.directory.route_record(stack, &resource.identity);
-    if directory::read_json::<RouteRecord>(&path).ok().flatten().is_none() {
-        let record = RouteRecord { object: object.to_owned(), resource: resource.clone() };
-        let written = directory::write_json(&path, &record, Durability::Process);
-        written.map_err(|error| failure::file("write", &path, &error))?;
+    if let Some(record) = directory::read_json::<RouteRecord>(&path).ok().flatten() {
+        set(machine, stack, key, &record.resource);
+        return Ok(());
     }
+    let record = RouteRecord { object: object.to_owned(), resource: resource.clone() };
+    let written = directory::write_json(&path, &record, Durability::Process);
+    written.map_err(|error| failure::file("write", &path, &error))?;
     set(machine, stack, key, resource);
     Ok(())
 }

@@ -127,6 +127,26 @@ async fn a_record_that_was_torn_or_lost_is_made_up_for_by_the_store() -> anyhow:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_comes_back_as_it_was_and_not_as_a_step_that_failed_was_to_make_it() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    // The store has the body of a change that began, and the object that it was to change.
+    let mut pending = route.clone();
+    let rule = Value::map([
+        ("prefix", Value::from("/elsewhere")),
+        ("timeout_seconds", Value::from(30u32)),
+        ("retries", Value::from(0u32)),
+    ]);
+    if let Value::Map(body) = &mut pending.body {
+        body.insert("paths".to_owned(), Value::List(vec![rule]));
+    }
+    let world = world.killed(&[&web, &pending]).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_platform_on_the_machine_is_left_alone() -> anyhow::Result<()> {
     let (here, there) = (World::new().await?, World::new().await?);
     there.deploy(&there.web(&[], &[])).await?;
