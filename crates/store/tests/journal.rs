@@ -112,14 +112,16 @@ async fn a_record_of_a_newer_release_is_an_error_and_not_a_guess() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (_, operation, _) = fixture.running("acme", &engine).await;
+    let version = freehold_engine::journal::RECORD_VERSION + 1;
     let newer = format!(
         "INSERT INTO journal (tenant_id, operation, seq, batch, place, version, record)
-         SELECT tenant_id, id, 1, gen_random_uuid(), 1, 2, '{{\"record\": \"taken\", \"times\": 1}}'
+         SELECT tenant_id, id, 1, gen_random_uuid(), 1, {version}, '{{\"record\": \"taken\", \"times\": 1}}'
          FROM operations WHERE id = '{operation}'"
     );
     fixture.superuser().await.execute(AssertSqlSafe(newer)).await.unwrap();
     let error = engine.load(operation).await.unwrap_err();
-    assert!(matches!(&error, JournalError::Unreadable(message) if message.contains("version 2")), "{error}");
+    let said = format!("version {version}");
+    assert!(matches!(&error, JournalError::Unreadable(message) if message.contains(&said)), "{error}");
 }
 
 #[tokio::test]
