@@ -23,6 +23,9 @@ use crate::wire::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after a stream broke it is asked for again.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a connection is kept for the next call: less than the 30 s after which the server closes one that rests. Between two calls the
+/// command line may build for minutes, and would then send the next one into a connection that is gone.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -111,7 +114,11 @@ impl Client {
     /// # Errors
     /// The HTTP client can't be made.
     pub fn to(connection: Connection) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .pool_idle_timeout(IDLE)
+            .build()?;
         Ok(Self { http, connection })
     }
 
