@@ -92,7 +92,7 @@ fn the_runs_of_a_scheduled_job_are_seen_where_people_look() -> Result<()> {
     let list = freehold.run(["list"])?.succeeded()?.stdout;
     assert!(list.contains("degraded, job tick fails"), "{list}");
     let doctor = freehold.run(["doctor"])?.failed_with(1, "failed: exit code 3")?;
-    assert!(doctor.stdout.contains("freehold logs --tenant acme --app probe --job tick"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("freehold logs --tenant acme --job tick"), "{}", doctor.stdout);
     // A new version starts with a clean slate.
     app.redefine("exit 3", "exit 0")?;
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
@@ -143,7 +143,7 @@ fn nothing_that_a_program_prints_is_obeyed_by_the_operators_terminal() -> Result
     let deploy = freehold.run_in_colour(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?;
     let seen = [
         deploy.failed_with(1, "hidden")?,
-        freehold.run_in_colour(["status", "--tenant", "acme"])?.failed_with(0, "hidden")?,
+        freehold.run_in_colour(["status", "--tenant", "acme"])?.failed_with(1, "hidden")?,
         freehold.run_in_colour(["logs", "--tenant", "acme", "--job", "migrate"])?.failed_with(0, "hidden")?,
         freehold
             .run_in_colour(["deploy", &app.argument(), "--tenant", "acme", "--yes", "--json"])?

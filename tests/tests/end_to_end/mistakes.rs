@@ -93,8 +93,8 @@ fn odd_names_are_refused_before_anything_happens() -> Result<()> {
     }
     assert_eq!(
         freehold.sql("postgres", "SELECT count(*) FROM pg_database")?,
-        "4",
-        "postgres, two templates, the store"
+        "5",
+        "postgres, two templates, the store and the provisioner's"
     );
     Ok(())
 }
