@@ -46,7 +46,10 @@ fn a_foreign_namespace_and_what_is_in_it_is_left_alone_until_it_is_adopted_by_na
         json!({"app": "theirs"})
     );
 
+    // The admission policy that comes with the account's permissions lets it take over what an administrator has released, and no more.
     let adopted = ["--tier", "free", "--image", &image, "--adopt", &handle, "--adopt", &service_handle];
+    site.deploy(&tenant, &adopted)?.failed_with(1, "freehold.dev/adoptable=true")?;
+    site.cluster().kubectl(&["label", "namespace", &namespace, "freehold.dev/adoptable=true"])?;
     site.deploy(&tenant, &adopted)?.succeeded()?;
     assert_eq!((uid("namespace", &namespace)?, uid("service", "web")?), before, "nothing was made anew");
     let namespace_now = site.cluster().get(&["namespace", &namespace])?;
@@ -73,6 +76,7 @@ fn a_foreign_deployment_with_another_selector_is_never_recreated_silently() -> R
     let tenant = ControlPlane::unique("acme");
     let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
     site.cluster().kubectl(&["create", "namespace", &namespace])?;
+    site.cluster().kubectl(&["label", "namespace", &namespace, "freehold.dev/adoptable=true"])?;
     site.cluster().apply(&deployment(&namespace).to_string())?;
     let uid = site.cluster().get(&["deployment", "web", "-n", &namespace])?["metadata"]["uid"].clone();
     let (of_namespace, of_deployment) = (format!("namespace/{namespace}"), format!("deployment/{namespace}/web"));

@@ -56,9 +56,11 @@ impl TargetRuntime {
         let Some(provider) = self.providers.get(&ProviderName::Kubernetes) else { return Ok(BTreeMap::new()) };
         let own = graph.resources.values().filter(|resource| resource.kind.provider() == ProviderName::Kubernetes);
         let mut wanted = Vec::new();
+        let mut is_refused = false;
         for resource in own {
             let adopt = adopt.contains(&format!("{}/{}", resource.kind.word(), resource.identity));
             let observed = observed.get(&resource.id).and_then(Option::as_ref);
+            is_refused |= observed.is_some_and(|there| there.ownership != Ownership::Ours) && !adopt;
             let desired = resource.body.comparable(digests);
             if is_worth_a_try(observed, &desired, adopt) {
                 wanted.push((resource, observed, desired, adopt));
@@ -71,7 +73,10 @@ impl TargetRuntime {
             }
             .boxed()
         });
-        seen([trials.collect()]).await
+        let (previews, failures) = looked([trials.collect()]).await;
+        // In a namespace that isn't ours the cluster may deny whatever is tried out. The plan is refused because of whose it is, which
+        // says more.
+        if failures.is_empty() || is_refused { Ok(previews) } else { Err(together(failures)) }
     }
 
     /// What people have to know beside a plan's deletions. One that can't be carried out is refused here, before anything is gone.
@@ -93,6 +98,13 @@ impl TargetRuntime {
 /// Carries out looks, one group after another; what each has seen, or all failures. They are boxed one by one: a stream of closures that
 /// borrow is beyond what the compiler can tell to be `Send`.
 async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Answer<BTreeMap<ResourceId, T>> {
+    let (seen, failures) = looked(groups).await;
+    if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
+}
+
+type Failures = BTreeMap<ResourceId, (ProviderName, ProviderError)>;
+
+async fn looked<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> (BTreeMap<ResourceId, T>, Failures) {
     let (mut seen, mut failures) = (BTreeMap::new(), BTreeMap::new());
     for looks in groups {
         let mut answers = stream::iter(looks).buffer_unordered(OBSERVATIONS);
@@ -103,7 +115,7 @@ async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Ans
             }
         }
     }
-    if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
+    (seen, failures)
 }
 
 /// What is as it should be, down to who keeps which field, comes out as it is. What isn't ours is refused anyway.
@@ -116,7 +128,7 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 }
 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
-fn together(failures: BTreeMap<ResourceId, (ProviderName, ProviderError)>) -> Refusal {
+fn together(failures: Failures) -> Refusal {
     let denied: BTreeSet<&str> = failures.values().filter_map(|(_, error)| denial(error)).collect();
     if denied.len() > 1 {
         return failures::not_permitted(&denied);
