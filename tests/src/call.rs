@@ -23,6 +23,8 @@ impl Call {
         for name in PLATFORM {
             command.env_remove(name);
         }
+        // An app is built where its definition says, whatever the tests are built into.
+        command.env_remove("CARGO_TARGET_DIR");
         command.env("XDG_CACHE_HOME", cache).env("NO_COLOR", "1").env("COLUMNS", "80").stdin(Stdio::null());
         Self(command)
     }

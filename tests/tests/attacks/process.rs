@@ -79,13 +79,17 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "finds a password in a command line",
         Process,
         r#"
-if not INSIDE:
-    subprocess.Popen(["sh", "-c", "sleep 3; true", P["victim_password"]], stdout=subprocess.DEVNULL)
+told = None if INSIDE else subprocess.Popen(["sh", "-c", "sleep 60; true", P["victim_password"]], stdout=subprocess.DEVNULL)
+found = False
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
-        P["victim_password"].encode() in open(f"/proc/{pid}/cmdline", "rb").read() and broken()
+        found |= P["victim_password"].encode() in open(f"/proc/{pid}/cmdline", "rb").read()
     except OSError:
         pass
+if told:
+    told.kill()
+    told.wait()
+found and broken()
 "#,
     ),
     inside("becomes root", Process, "os.setuid(0); broken()"),
