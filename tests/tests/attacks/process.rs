@@ -80,6 +80,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         Process,
         r#"
 told = None if INSIDE else subprocess.Popen(["sh", "-c", "sleep 60; true", P["victim_password"]], stdout=subprocess.DEVNULL)
+# The kernel lays the arguments out only after Popen has heard that the program was found.
+while told and told.poll() is None and not open(f"/proc/{told.pid}/cmdline", "rb").read():
+    time.sleep(0.01)
 found = False
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
