@@ -79,7 +79,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "finds a password in a command line",
         Process,
         r#"
-told = None if INSIDE else subprocess.Popen(["sh", "-c", "sleep 60; true", P["victim_password"]], stdout=subprocess.DEVNULL)
+told = None if INSIDE else subprocess.Popen(["sh", "-c", "read line", P["victim_password"]], stdin=subprocess.PIPE)
 # The kernel lays the arguments out only after Popen has heard that the program was found.
 while told and told.poll() is None and not open(f"/proc/{told.pid}/cmdline", "rb").read():
     time.sleep(0.01)
