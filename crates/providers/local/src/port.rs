@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::net::{AddressFamily, SocketType, bind, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use crate::shortage::is_shortage;
 
@@ -66,7 +66,9 @@ impl Ports {
 /// We lack what it takes to try.
 fn is_free(port: u16) -> io::Result<bool> {
     let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-    let tried = socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| bind(&socket, &any));
+    // Closed by whatever is started at this very moment: a program that inherited it would hold the port for as long as it runs.
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let tried = socket.and_then(|socket| bind(&socket, &any));
     match tried.map_err(io::Error::from) {
         Ok(()) => Ok(true),
         Err(error) if is_shortage(&error) => Err(error),
