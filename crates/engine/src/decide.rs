@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use freehold_graph::{ProviderName, ResourceId};
-use freehold_plan::{Change, Observation};
+use freehold_plan::{Change, Observation, Purpose};
 
 use crate::backoff;
 use crate::failure;
@@ -28,9 +28,10 @@ use crate::operation::{
 use crate::progress::Progress;
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
 use crate::step::{StepId, Verb};
-use crate::verdict::{Part, Verdict, judge};
+use crate::verdict::{Part, Verdict, judge, judge_fenced};
 
 mod comparison;
+mod lifting;
 mod scheduling;
 mod verification;
 
@@ -190,10 +191,11 @@ impl Decision {
         self.state.deadline = self.state.deadline.saturating_add(self.now);
         self.state.cancelling = self.state.cancel_requested;
         let times = self.state.taken.saturating_add(1);
-        let done = self.state.steps.values().filter(|step| step.status == Status::Done).count();
+        let steps = || self.state.steps.values().filter(|step| step.step.verb != Verb::Lift);
+        let (all, done) = (steps().count(), steps().filter(|step| step.status == Status::Done).count());
         self.state.comparison = self.compared_before();
         self.append(Record::Taken { times });
-        self.tell(Progress::Taken { times, steps: self.state.steps.len(), done });
+        self.tell(Progress::Taken { times, steps: all, done });
     }
 
     fn cancel(&mut self) {
@@ -265,14 +267,15 @@ impl Decision {
 
     /// The journal has it: the effect may happen.
     fn opened(&mut self, id: &StepId, attempt: u32) {
-        let halt = self.stopping() || self.state.lapsed;
+        let stopping = self.stopping();
+        let lapsed = self.state.lapsed;
         let Some(step) = self.state.steps.get_mut(id) else { return };
         let Phase::Opening { part, attempt: awaited } = step.phase else { return };
         if attempt != awaited {
             return;
         }
         step.phase = Phase::Idle;
-        if halt {
+        if lapsed || stopping && step.step.verb != Verb::Lift {
             return;
         }
         step.open = true;
@@ -326,7 +329,11 @@ impl Decision {
         // A provider that is asked later sees what became of an earlier call.
         step.unsettled = false;
         let Some(change) = self.change(id) else { return };
-        match judge(verb, change, acted, seen.as_ref()) {
+        let verdict = match verb {
+            Verb::Delete if !acted && self.is_fenced(change) => judge_fenced(change, seen.as_ref()),
+            _ => judge(verb, change, acted, seen.as_ref()),
+        };
+        match verdict {
             Verdict::Content { object } => self.content(id, object, acted),
             Verdict::Stop(failure) => self.fail(id, failure),
             Verdict::Act(_) if last => self.out_of_time(id),
@@ -382,7 +389,7 @@ impl Decision {
             step.phase = Phase::Resting { until };
             let subject = step.step.subject.clone();
             self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });
-        } else if performed && look_again && !was_last && step.step.verb != Verb::Run {
+        } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {
             self.observe(id, true);
         } else {
             self.out_of_time(id);
@@ -427,6 +434,10 @@ impl Decision {
     fn fail(&mut self, id: &StepId, mut failure: Failure) {
         if failure.code == failure::OUTDATED {
             failure::say_what_was_done(&mut failure, &self.effects());
+        }
+        let destroys = matches!(self.state.plan.purpose, Purpose::Destroy { .. });
+        if destroys && self.state.steps.get(id).is_some_and(|step| step.step.verb == Verb::Dump) {
+            failure::without_a_dump(&mut failure, self.has_deleted(), &self.state.plan.key);
         }
         self.append(Record::StepFailed { step: id.clone(), failure });
         self.set_phase(id, Phase::Closing { done: false });
@@ -500,6 +511,12 @@ impl Decision {
                 Task::Delete { lookup, object: change.object.clone() }
             }
             Part::Dump => Task::Dump { lookup },
+            Part::Fence => Task::Fence { lookup, object: change.object.clone() },
+            Part::Lift => Task::Lift {
+                resource: change.resource.clone(),
+                observed: change.observed.clone().unwrap_or(freehold_graph::Value::Null),
+                object: change.object.clone(),
+            },
             Part::Apply | Part::Run => Task::Apply {
                 resource: change.resource.clone(),
                 desired: change.desired.clone().unwrap_or(freehold_graph::Value::Null),

@@ -1,6 +1,6 @@
 //! The failures that the engine itself finds, in words for people. Those of providers come with their own.
 
-use freehold_graph::{Value, descriptor};
+use freehold_graph::{StackKey, Value, descriptor};
 use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::journal::Failure;
@@ -69,6 +69,18 @@ pub fn say_what_was_done(failure: &mut Failure, effects: &[&StepId]) {
         }
     };
     failure.help = Some(format!("{done}; {}", failure.help.as_deref().unwrap_or(PLAN_AGAIN)));
+}
+
+/// Completes the help of a destroy's dump that failed: what became of the rest, and the way without a dump.
+pub fn without_a_dump(failure: &mut Failure, deleted: bool, key: &StackKey) {
+    let state = if deleted {
+        "what was deleted before stays so"
+    } else {
+        "nothing was deleted, and what was stopped for the dump is started again"
+    };
+    let more = failure.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
+    let without = format!("if the data isn't needed, `freehold destroy {} --no-dump` goes on without it", key.option());
+    failure.help = Some(format!("{state}; {more}{without}"));
 }
 
 /// What is there could not be compared with what the plan rests on.

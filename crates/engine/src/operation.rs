@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use crate::journal::{Failure, OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
-use crate::step::{Step, StepId, operation_deadline, steps};
+use crate::step::{Step, StepId, Verb, operation_deadline, steps};
 use crate::verdict::Part;
 
 /// How much may go on at once in one operation.
@@ -178,6 +178,8 @@ pub struct OperationState {
     pub(crate) expired: bool,
     /// The record that everything is ready is on its way, or written.
     pub(crate) told_ready: bool,
+    /// The operation is given up before it has deleted anything: its fences are lifted.
+    pub(crate) lifting: bool,
     /// The last record is on its way.
     pub(crate) finishing: bool,
     /// Nothing is decided any more.
@@ -225,6 +227,7 @@ impl OperationState {
             lapsed: false,
             expired: false,
             told_ready: false,
+            lifting: false,
             finishing: false,
             over: false,
             comparison: Comparison::Due,
@@ -354,7 +357,7 @@ impl OperationState {
     }
 
     pub(crate) fn all_done(&self) -> bool {
-        self.steps.values().all(|state| state.status == Status::Done)
+        self.steps.values().all(|state| state.status == Status::Done || state.step.verb == Verb::Lift)
     }
 
     fn invalid(&self, record: &Record, state: String) -> InvalidTransition {

@@ -151,6 +151,24 @@ pub enum Task {
         /// The job.
         run: Run,
     },
+    /// See to it that nobody writes through this object any more, and that nothing that was sent before is still to come: a service and its
+    /// processes are stopped, a schedule begins no more runs, logins are shut and their sessions ended. Everything that is needed for
+    /// [`Task::Lift`] or [`Task::Delete`] is kept. Only with the stack's mark and, where `object` is known, that very object.
+    Fence {
+        /// Which.
+        lookup: Lookup,
+        /// Its identity as recorded when we made or adopted it.
+        object: Option<String>,
+    },
+    /// Make it again what it was before [`Task::Fence`], whether or how far that got.
+    Lift {
+        /// As last applied, with references to secrets.
+        resource: Resource,
+        /// What was observed before the fence.
+        observed: Value,
+        /// Its identity as recorded when we made or adopted it.
+        object: Option<String>,
+    },
     /// Write a dump and prove that it restores. Repeated after a crash it may start over.
     Dump {
         /// Which database.

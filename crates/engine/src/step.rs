@@ -50,6 +50,11 @@ pub enum Verb {
     Adopt,
     /// Run a job.
     Run,
+    /// Keep everybody from writing, so that what is dumped is all there is: logins are shut, processes and schedules stop. Before the
+    /// dumps of a destroy, and undone by [`Verb::Lift`].
+    Fence,
+    /// Undo a fence, because the operation ends before it has deleted anything. Done in no other case.
+    Lift,
     /// Write a dump of a data-bearing resource and prove that it restores.
     Dump,
     /// Delete it.
@@ -96,6 +101,8 @@ impl Verb {
             Self::Replace => "replace",
             Self::Adopt => "adopt",
             Self::Run => "run",
+            Self::Fence => "fence",
+            Self::Lift => "lift",
             Self::Dump => "dump",
             Self::Delete => "delete",
             Self::Verify => "verify",
@@ -131,9 +138,11 @@ pub fn steps(plan: &Plan) -> BTreeMap<StepId, Step> {
     let mut steps = Steps { plan, steps: BTreeMap::new() };
     steps.applies();
     steps.runs();
+    steps.fences();
     steps.deletes();
     let verified = steps.verify();
     steps.afterwards(&verified);
+    steps.lifts();
     steps.steps
 }
 
@@ -148,7 +157,7 @@ struct Steps<'a> {
     steps: BTreeMap<StepId, Step>,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
     fn add(
         &mut self,
         verb: Verb,
@@ -237,8 +246,48 @@ impl Steps<'_> {
         lines.find(|change| change.action == Action::Delete && successor(&change.id).as_ref() == Some(id))
     }
 
+    /// The data that a destroy dumps before anything is deleted.
+    fn dumped_first(&self) -> Vec<&'a Change> {
+        let fenced = self.plan.purpose == Purpose::Destroy { dump: true } && self.plan.layout >= FENCED_LAYOUT;
+        self.plan.changes.values().filter(|change| fenced && change.loses_data && change.kind.can_be_dumped()).collect()
+    }
+
+    /// What is stopped before the dumps: who writes first, then the logins.
+    fn fences(&mut self) {
+        if self.dumped_first().is_empty() {
+            return;
+        }
+        let mut before = BTreeSet::new();
+        for rank in 0..FENCE_RANKS {
+            let fenced = self.plan.changes.values().filter(|change| {
+                change.action == Action::Delete && change.observed.is_some() && fence_rank(change.kind) == Some(rank)
+            });
+            let mut added = BTreeSet::new();
+            for change in fenced {
+                let deadline = delete_deadline(&change.resource);
+                self.add(Verb::Fence, &change.id, Some(change.kind.provider()), before.clone(), deadline);
+                added.insert(StepId::new(Verb::Fence, &change.id));
+            }
+            before.extend(added);
+        }
+        for change in self.dumped_first() {
+            self.add(Verb::Dump, &change.id, Some(change.kind.provider()), before.clone(), DUMP_DEADLINE);
+        }
+    }
+
+    /// One for each fence. Nothing waits for them, and they wait for nothing: they are only done when the operation is given up.
+    fn lifts(&mut self) {
+        let fences: Vec<Step> = self.steps.values().filter(|step| step.verb == Verb::Fence).cloned().collect();
+        for fence in fences {
+            let Some(change) = self.plan.changes.get(&fence.subject) else { continue };
+            let deadline = apply_deadline(&change.resource);
+            self.add(Verb::Lift, &fence.subject, fence.provider, BTreeSet::new(), deadline);
+        }
+    }
+
     fn deletes(&mut self) {
         let work: BTreeSet<StepId> = self.steps.keys().cloned().collect();
+        let dumps: BTreeSet<StepId> = self.dumped_first().iter().map(|of| StepId::new(Verb::Dump, &of.id)).collect();
         for change in self.plan.changes.values() {
             let id = &change.id;
             let dependants = self.deleted_dependants(id);
@@ -251,7 +300,11 @@ impl Steps<'_> {
                         let last = new.as_ref().and_then(|new| self.steps.get(new)).map(|new| &new.depends_on);
                         before.extend(last.unwrap_or(&work).iter().cloned());
                     }
-                    before.extend(self.dump(change, &before));
+                    if dumps.is_empty() {
+                        before.extend(self.dump(change, &before));
+                    } else {
+                        before.extend(dumps.iter().cloned());
+                    }
                     self.add(Verb::Delete, id, Some(change.kind.provider()), before, delete_deadline(&change.resource));
                     if let Some(new) = new.and_then(|new| self.steps.get_mut(&new)) {
                         new.depends_on.insert(StepId::new(Verb::Delete, id));
@@ -349,6 +402,50 @@ impl Steps<'_> {
 /// Whether something takes away what the version before needs.
 fn comes_afterwards(change: &Change) -> bool {
     change.kind == ResourceType::PostgresLogins
+}
+
+/// How steps are made from a plan ([`Plan::layout`]): since this one a destroy stops everybody and dumps before it deletes anything.
+const FENCED_LAYOUT: u16 = 1;
+/// How many ranks of fences there are.
+const FENCE_RANKS: u8 = 2;
+
+/// When something is stopped before the dumps, if at all: first what works with the data, then the logins, which also end the sessions of
+/// whatever goes on. A route to a stopped service answers 503 by itself.
+pub(crate) fn fence_rank(kind: ResourceType) -> Option<u8> {
+    match kind {
+        ResourceType::LocalService | ResourceType::LocalSchedule => Some(0),
+        ResourceType::PostgresRoles => Some(1),
+        // Their roles' fence shuts them, too: see `fenced_with`.
+        ResourceType::PostgresLogins => None,
+        // What holds the data, and what only leads to those who write it.
+        ResourceType::StoreSecret | ResourceType::PostgresDatabase | ResourceType::LocalRoute => None,
+        // In a cluster the shut logins are the fence.
+        ResourceType::Namespace
+        | ResourceType::ResourceQuota
+        | ResourceType::LimitRange
+        | ResourceType::NetworkPolicy
+        | ResourceType::ServiceAccount
+        | ResourceType::ClusterSecret
+        | ResourceType::ConfigMap
+        | ResourceType::PersistentVolumeClaim
+        | ResourceType::Deployment
+        | ResourceType::CronJob
+        | ResourceType::ClusterService
+        | ResourceType::PodDisruptionBudget
+        | ResourceType::HorizontalPodAutoscaler
+        | ResourceType::HttpRoute
+        | ResourceType::ListenerSet
+        | ResourceType::Certificate
+        | ResourceType::CloudNativePg => None,
+    }
+}
+
+/// Whose fence also stops a resource: that of a database's roles shuts all of its logins, else its own.
+pub(crate) fn fenced_with(change: &Change) -> ResourceId {
+    if change.kind == ResourceType::PostgresLogins {
+        return ResourceId::new(ResourceType::PostgresRoles.word(), change.id.name());
+    }
+    change.id.clone()
 }
 
 /// What took the place of `route.web@old.localhost`: `route.web`.

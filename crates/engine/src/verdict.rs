@@ -22,6 +22,10 @@ pub enum Part {
     Run,
     /// Dump it.
     Dump,
+    /// Keep everybody from writing.
+    Fence,
+    /// Let them write again.
+    Lift,
 }
 
 /// What to do about a step.
@@ -62,6 +66,8 @@ pub fn judge(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation
         Verb::Create | Verb::Update | Verb::Replace | Verb::Adopt => apply(verb, change, acted, seen),
         Verb::Delete => delete(change, acted, seen),
         Verb::Dump => dump(change, acted, seen),
+        Verb::Fence => fence(change, acted, seen),
+        Verb::Lift => Verdict::Act(Part::Lift),
         Verb::Run | Verb::Verify => Verdict::Act(Part::Run),
     }
 }
@@ -117,6 +123,23 @@ fn delete(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
         Verdict::Act(Part::Delete)
     } else {
         Verdict::Stop(failure::not_ours(change, seen))
+    }
+}
+
+/// As a deletion, but that a fence which was begun may have left nothing to be seen: the record of what is stopped is still there.
+fn fence(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+    match delete(change, acted, seen) {
+        Verdict::Act(_) => Verdict::Act(Part::Fence),
+        Verdict::Content { .. } if acted => Verdict::Act(Part::Fence),
+        other => other,
+    }
+}
+
+/// The deletion of what was fenced before by the same operation: it is not as the plan saw it, and may not be seen at all.
+pub fn judge_fenced(change: &Change, seen: Option<&Observation>) -> Verdict {
+    match delete(change, true, seen) {
+        Verdict::Content { .. } => Verdict::Act(Part::Delete),
+        other => other,
     }
 }
 

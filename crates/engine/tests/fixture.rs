@@ -38,6 +38,8 @@ pub(crate) struct Shape {
     pub(crate) secrets: BTreeMap<&'static str, u32>,
     /// Version, and a field that can't be changed.
     pub(crate) databases: BTreeMap<&'static str, (u32, u32)>,
+    /// The rotations of databases' logins.
+    pub(crate) logins: BTreeMap<&'static str, u32>,
     pub(crate) services: BTreeMap<&'static str, u32>,
     pub(crate) schedules: BTreeMap<&'static str, u32>,
     /// Version, and host name.
@@ -52,6 +54,7 @@ impl Shape {
         Self {
             secrets: BTreeMap::from([("session-key", 1)]),
             databases: BTreeMap::from([("main", (1, 1))]),
+            logins: BTreeMap::new(),
             services: BTreeMap::from([("web", version)]),
             schedules: BTreeMap::from([("digest", version)]),
             routes: BTreeMap::from([("web", (1, 1))]),
@@ -88,6 +91,12 @@ impl Shape {
         for (name, number) in &self.schedules {
             let body = Value::map([version(*number)]);
             add("schedule", name, ResourceType::LocalSchedule, (*name).to_owned(), body, &ground);
+        }
+        for (name, rotation) in &self.logins {
+            let users = self.services.keys().map(|service| ResourceId::new("service", service));
+            let needs: Vec<ResourceId> = users.chain([ResourceId::new("roles", name)]).collect();
+            let body = Value::map([("open", Value::from(*rotation))]);
+            add("logins", name, ResourceType::PostgresLogins, format!("acme__{name}"), body, &needs);
         }
         for (name, (number, host)) in &self.routes {
             let service = ResourceId::new("service", name);

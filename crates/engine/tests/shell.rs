@@ -394,3 +394,54 @@ async fn what_was_done_before_a_line_was_found_outdated_is_named() {
     assert!(help.contains("run/job.migrate"), "{help}");
     assert!(!help.contains("nothing was done"), "{help}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_whose_dump_fails_deletes_nothing_starts_everything_again_and_says_so() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let before = site.world.lock().unwrap().objects.clone();
+    site.faults.plan(step("dump/database.main"), Fault::RejectedBefore);
+    let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+    let operation = site.next_operation();
+    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(Outcome::Failed));
+    {
+        let world = site.world.lock().unwrap();
+        assert_eq!(world.objects, before);
+        assert!(world.fenced.is_empty(), "{:?}", world.fenced);
+    }
+    let help = site.failure(operation).help.unwrap();
+    assert!(help.starts_with("nothing was deleted"), "{help}");
+    assert!(help.contains("--no-dump"), "{help}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_that_is_cancelled_while_it_dumps_starts_everything_again() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let before = site.world.lock().unwrap().objects.clone();
+    let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+    let (operation, cancel, store) = (site.next_operation(), CancellationToken::new(), Arc::clone(&site.store));
+    let dumping = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0.starts_with("dump/"));
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        while !store.journal(operation).iter().any(dumping) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        cancel.cancel();
+    });
+    assert_eq!(outcome, Ok(Outcome::Cancelled));
+    let world = site.world.lock().unwrap();
+    assert_eq!(world.objects, before);
+    assert!(world.fenced.is_empty(), "{:?}", world.fenced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_after_a_rotation_deletes_the_logins_that_its_own_fence_shut() {
+    let mut site = Site::new();
+    let mut shape = Shape::guestbook(1);
+    shape.logins.insert("main", 1);
+    assert_eq!(site.deploy(&shape).await, Outcome::Succeeded);
+    site.assert_is(&shape);
+    assert_eq!(site.destroy().await, Outcome::Succeeded);
+    site.assert_clean();
+}

@@ -141,9 +141,12 @@ proptest! {
         let steps = steps(&plan);
         let order = order(&steps);
         prop_assert!(order.is_some(), "{steps:#?}");
-        prop_assert_eq!(steps[order.unwrap().last().unwrap()].verb, Verb::Verify);
+        let done: Vec<StepId> = order.unwrap().into_iter().filter(|id| steps[id].verb != Verb::Lift).collect();
+        prop_assert_eq!(steps[done.last().unwrap()].verb, Verb::Verify);
         let changes = plan.changes.values().filter_map(of_change).collect::<BTreeSet<_>>();
-        let kept = steps.values().filter(|step| !matches!(step.verb, Verb::Run | Verb::Dump | Verb::Verify));
+        let kept = steps.values().filter(|step| {
+            !matches!(step.verb, Verb::Run | Verb::Dump | Verb::Fence | Verb::Lift | Verb::Verify)
+        });
         prop_assert_eq!(kept.map(|step| step.id.clone()).collect::<BTreeSet<_>>(), changes);
     }
 
@@ -295,4 +298,30 @@ fn former_logins_are_closed_after_the_verification_and_with_a_stack_they_go_befo
     assert!(order(&found).is_some());
     let verify = found.values().find(|step| step.verb == Verb::Verify).unwrap();
     assert!(verify.depends_on.contains(&StepId::new(Verb::Delete, &logins)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_stops_everybody_then_dumps_and_only_then_deletes() {
+    let mut site = crate::shell::Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+    let steps = steps(&plan);
+    let of = |verb: Verb| steps.values().filter(move |step| step.verb == verb).map(|step| step.id.clone());
+    let dump = of(Verb::Dump).next().unwrap();
+    let fences: BTreeSet<StepId> = of(Verb::Fence).collect();
+    assert_eq!(
+        fences.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(),
+        ["fence/roles.main", "fence/schedule.digest", "fence/service.web"]
+    );
+    assert_eq!(behind(&steps, &dump), fences, "before the dump nothing is done but the fence");
+    for delete in of(Verb::Delete) {
+        assert!(behind(&steps, &delete).contains(&dump), "{delete} before the dump");
+    }
+    let mut older = plan.clone();
+    older.layout = 0;
+    let older = freehold_engine::steps(&older);
+    assert!(
+        older.values().all(|step| !matches!(step.verb, Verb::Fence | Verb::Lift)),
+        "an operation of an older release"
+    );
 }

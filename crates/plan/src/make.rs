@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::change::{Action, Change, FieldChange};
 use crate::diff;
 use crate::observation::{Observation, Ownership};
-use crate::plan::{Plan, PlanError, Purpose};
+use crate::plan::{PLAN_LAYOUT, Plan, PlanError, Purpose};
 use crate::preview::{Conflict, Preview};
 
 /// A resource as the store remembers it.
@@ -119,6 +119,7 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
         id: inputs.id,
         stack: inputs.request.id,
         key: inputs.request.key.clone(),
+        layout: PLAN_LAYOUT,
         purpose: inputs.purpose,
         generation: inputs.generation,
         revision,

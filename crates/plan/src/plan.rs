@@ -28,6 +28,10 @@ pub enum Purpose {
     },
 }
 
+/// The layout of the steps of plans that are made now. 0: a destroy deletes what a database's data doesn't depend on before it dumps;
+/// 1: it stops everybody, dumps, and only then deletes.
+pub const PLAN_LAYOUT: u16 = 1;
+
 /// Everything that an operation may do. Nothing changes that isn't in here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -37,6 +41,10 @@ pub struct Plan {
     pub stack: StackId,
     /// The stack's name.
     pub key: StackKey,
+    /// How its steps are made from it ([`PLAN_LAYOUT`]). An operation that goes on after an update of the program keeps to the steps that
+    /// it began with.
+    #[serde(default)]
+    pub layout: u16,
     /// What it is for.
     pub purpose: Purpose,
     /// The stack's generation that the plan rests on: 0 for a new stack. It grows when an operation begins, and when it ends.

@@ -78,8 +78,8 @@ impl Provider for SealedSecrets {
         match task {
             Task::Apply { resource, .. } => self.generate(context, resource).await,
             Task::Delete { lookup, .. } => self.remove(context, lookup).await,
-            Task::Run { .. } | Task::Dump { .. } => {
-                Err(ProviderError::rejected("FH0906", "a secret can't be run or dumped"))
+            Task::Run { .. } | Task::Dump { .. } | Task::Fence { .. } | Task::Lift { .. } => {
+                Err(ProviderError::rejected("FH0906", "a secret can't be run, dumped or stopped"))
             }
         }
     }

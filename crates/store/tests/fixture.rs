@@ -197,6 +197,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         changes: BTreeMap::new(),
         runs: BTreeMap::new(),
         outputs: BTreeMap::new(),
+        layout: 0,
         not_enforced: Vec::new(),
         leaves: Default::default(),
         settle: true,

@@ -128,6 +128,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         changes: changes.into_iter().map(|change| (change.id.clone(), change)).collect(),
         runs: jobs.iter().map(run).collect(),
         outputs: BTreeMap::new(),
+        layout: 0,
         not_enforced: Vec::new(),
         leaves: Default::default(),
         settle: true,

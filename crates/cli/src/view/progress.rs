@@ -300,6 +300,10 @@ impl Progress {
         match verb {
             "verify" => "verify".to_owned(),
             "dump" => format!("dump of {word} {name}"),
+            "fence" if word == "roles" => "logins shut".to_owned(),
+            "fence" => format!("{label} stopped"),
+            "lift" if word == "roles" => "logins opened".to_owned(),
+            "lift" => format!("{label} started again"),
             "delete" if !self.destroys => format!("{label} deleted"),
             _ => label,
         }

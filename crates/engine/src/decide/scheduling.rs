@@ -25,8 +25,12 @@ impl Decision {
 
     /// When a step's time is over.
     pub(super) fn deadline(&self, id: &StepId) -> Duration {
-        let own = self.state.steps.get(id).and_then(|step| Some(step.began?.saturating_add(step.step.deadline)));
-        own.unwrap_or(self.state.deadline).min(self.state.deadline)
+        let step = self.state.steps.get(id);
+        let own = step.and_then(|step| Some(step.began?.saturating_add(step.step.deadline)));
+        match own {
+            Some(own) if step.is_some_and(|step| step.step.verb == Verb::Lift) => own,
+            own => own.unwrap_or(self.state.deadline).min(self.state.deadline),
+        }
     }
 
     /// The operation's time is over: what waits for another attempt fails, what is under way has the same deadline.
@@ -40,7 +44,10 @@ impl Decision {
             Phase::Idle => step.began.is_some() && !is_final(step.status),
             _ => false,
         };
-        let late: Vec<StepId> = self.state.steps.values().filter(begun).map(|step| step.step.id.clone()).collect();
+        // Lifting a fence has its own time.
+        let own = |step: &&StepState| step.step.verb != Verb::Lift;
+        let late: Vec<StepId> =
+            self.state.steps.values().filter(own).filter(begun).map(|step| step.step.id.clone()).collect();
         for id in late {
             self.out_of_time(&id);
         }
@@ -77,7 +84,7 @@ impl Decision {
         total < self.state.limits.calls.max(1) && of_provider < limit.unwrap_or(usize::MAX).max(1)
     }
 
-    fn begin(&mut self, id: &StepId) {
+    pub(super) fn begin(&mut self, id: &StepId) {
         let now = self.now;
         let Some(step) = self.state.steps.get_mut(id) else { return };
         step.began.get_or_insert(now);
@@ -87,6 +94,8 @@ impl Decision {
             Verb::Verify => self.begin_verification(id),
             Verb::Run if late => self.out_of_time(id),
             Verb::Run => self.open(id, Part::Run),
+            Verb::Lift if late => self.out_of_time(id),
+            Verb::Lift => self.open(id, Part::Lift),
             _ => self.observe(id, late),
         }
     }
@@ -99,14 +108,16 @@ impl Decision {
         }
         let active = |step: &StepState| match step.phase {
             Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Verifying => true,
-            Phase::Resting { .. } => !stopping,
+            Phase::Resting { .. } => !stopping || step.step.verb == Verb::Lift,
             Phase::Idle => !stopping && is_ready(step),
             Phase::Closing { .. } => false,
         };
         if self.state.steps.values().any(active) {
             return;
         }
-        let is_done = |step: &StepState| step.status == Status::Done || step.phase == Phase::Closing { done: true };
+        let is_done = |step: &StepState| {
+            step.status == Status::Done || step.phase == Phase::Closing { done: true } || step.step.verb == Verb::Lift
+        };
         let has_failed =
             |step: &StepState| step.status == Status::Failed || step.phase == Phase::Closing { done: false };
         let steps = &self.state.steps;
@@ -123,16 +134,19 @@ impl Decision {
             }
             Outcome::Failed
         };
+        if outcome != Outcome::Succeeded && self.lift() {
+            return;
+        }
         self.append(Record::Finished { outcome });
         self.state.finishing = true;
     }
 }
 
-fn is_final(status: Status) -> bool {
+pub(super) fn is_final(status: Status) -> bool {
     matches!(status, Status::Done | Status::Failed)
 }
 
 /// Whether nothing but the limits keeps a step from beginning.
 fn is_ready(step: &StepState) -> bool {
-    step.phase == Phase::Idle && !is_final(step.status) && step.waiting_for.is_empty()
+    step.phase == Phase::Idle && !is_final(step.status) && step.waiting_for.is_empty() && step.step.verb != Verb::Lift
 }

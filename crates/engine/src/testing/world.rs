@@ -50,6 +50,10 @@ pub enum Effect {
     Ran(ResourceId),
     /// A dump was written of this data.
     Dumped(String, u64),
+    /// Something was stopped.
+    Fenced(ResourceType, String),
+    /// It was started again.
+    Lifted(ResourceType, String),
 }
 
 /// A call that has left the caller.
@@ -78,6 +82,12 @@ pub struct World {
     pub job_ends: BTreeMap<ResourceId, JobEnd>,
     /// Dumps of data.
     pub dumps: BTreeSet<u64>,
+    /// What is fenced.
+    pub fenced: BTreeSet<Place>,
+    /// How many rows were written to data and acknowledged, and how many of them are in its last dump.
+    rows: BTreeMap<u64, (u64, u64)>,
+    /// Deletions of data with rows that are in no dump, although there was one.
+    pub lost_rows: Vec<String>,
     /// What was done, in order.
     pub effects: Vec<Effect>,
     /// Objects that were made although there was one.
@@ -111,11 +121,22 @@ impl World {
             Some(mark) => Ownership::OtherStack(mark),
             None => Ownership::Foreign("somebody else made it".to_owned()),
         };
-        Some(Observation { object: object.id.clone(), ownership, body: object.body.clone(), beside: Vec::new() })
+        // A fence around roles shuts their logins.
+        let kind = match lookup.kind {
+            ResourceType::PostgresLogins => ResourceType::PostgresRoles,
+            kind => kind,
+        };
+        let fenced = self.fenced.contains(&(kind, lookup.identity.clone()));
+        let body = if fenced { Value::text("stopped") } else { object.body.clone() };
+        Some(Observation { object: object.id.clone(), ownership, body, beside: Vec::new() })
     }
 
     /// Whether an object does what it is for.
     pub fn readiness(&mut self, lookup: &Lookup) -> Readiness {
+        // Former ones are closed after the verification.
+        if lookup.kind == ResourceType::PostgresLogins {
+            return Readiness::Ready;
+        }
         if self.place(lookup.kind, &lookup.identity).is_none() {
             return Readiness::Failed("it does not exist".to_owned());
         }
@@ -150,7 +171,7 @@ impl World {
             Task::Run { run } => {
                 sent.saw_run = self.runs.get(&(stack, revision, run.id.clone())).map_or(0, |(times, _)| *times);
             }
-            Task::Delete { .. } | Task::Dump { .. } => {}
+            Task::Delete { .. } | Task::Dump { .. } | Task::Fence { .. } | Task::Lift { .. } => {}
         }
         sent
     }
@@ -169,6 +190,14 @@ impl World {
                 self.run(sent, &run.id, run.body.get("retry").and_then(Value::as_text) == Some("safe"))
             }
             Task::Dump { lookup } => self.dump(lookup),
+            Task::Fence { lookup, object } => self.fence(sent, lookup, object.as_deref()),
+            Task::Lift { resource, .. } => {
+                let place = (resource.kind, resource.identity.clone());
+                if self.fenced.remove(&place) {
+                    self.effects.push(Effect::Lifted(resource.kind, resource.identity.clone()));
+                }
+                Ok(Performed::default())
+            }
         }
     }
 
@@ -181,6 +210,7 @@ impl World {
         adopt: bool,
     ) -> Result<Performed, ProviderError> {
         let place = (kind, identity.to_owned());
+        self.fenced.remove(&place);
         let id = format!("{}-{}", kind.word(), self.fresh());
         let data = self.fresh();
         let careless = self.careless;
@@ -226,7 +256,12 @@ impl World {
             }
             self.violations.push(format!("{} deleted {}, which was not meant", sent.step, other.id));
         }
+        self.fenced.remove(&place);
         for gone in std::mem::take(objects) {
+            let (written, dumped) = self.rows.remove(&gone.data).unwrap_or_default();
+            if dumped > 0 && written > dumped {
+                self.lost_rows.push(format!("{} lost {} acknowledged rows", sent.step, written - dumped));
+            }
             self.effects.push(Effect::Deleted(lookup.kind, lookup.identity.clone(), gone.data));
         }
         self.objects.remove(&place);
@@ -253,11 +288,37 @@ impl World {
         }
     }
 
+    fn fence(&mut self, sent: &Sent, lookup: &Lookup, object: Option<&str>) -> Result<Performed, ProviderError> {
+        let Some(found) = self.place(lookup.kind, &lookup.identity) else { return Ok(Performed::default()) };
+        if found.mark != Some(sent.stack) || object.is_some_and(|object| object != found.id) {
+            return Err(ProviderError::rejected("FH0804", format!("{} is not ours any more", lookup.identity)));
+        }
+        if self.fenced.insert((lookup.kind, lookup.identity.clone())) {
+            self.effects.push(Effect::Fenced(lookup.kind, lookup.identity.clone()));
+        }
+        Ok(Performed::default())
+    }
+
+    /// A row is written to every database whose logins are ours and not shut, and acknowledged.
+    pub fn write_rows(&mut self) {
+        for ((kind, name), objects) in &self.objects {
+            let roles = (ResourceType::PostgresRoles, name.clone());
+            let ours = self.objects.get(&roles).is_some_and(|roles| roles.iter().any(|roles| roles.mark.is_some()));
+            if *kind == ResourceType::PostgresDatabase && ours && !self.fenced.contains(&roles) {
+                for object in objects {
+                    self.rows.entry(object.data).or_default().0 += 1;
+                }
+            }
+        }
+    }
+
     fn dump(&mut self, lookup: &Lookup) -> Result<Performed, ProviderError> {
         let Some(data) = self.place(lookup.kind, &lookup.identity).map(|object| object.data) else {
             return Err(ProviderError::rejected("FH0803", format!("{} does not exist", lookup.identity)));
         };
         self.dumps.insert(data);
+        let rows = self.rows.entry(data).or_default();
+        rows.1 = rows.0;
         self.effects.push(Effect::Dumped(lookup.identity.clone(), data));
         Ok(Performed { object: None, note: Some("dumped and restored once to prove it".to_owned()) })
     }

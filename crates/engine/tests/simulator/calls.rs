@@ -13,7 +13,8 @@ use crate::fixture::STACK;
 
 impl Machine {
     pub(super) fn send(&mut self, index: usize, call: CallId, provider: ProviderName, deadline: u64, request: Request) {
-        if matches!(&request, Request::Perform(_, Task::Run { .. })) {
+        // These are not looked at before they act, so their providers wait for what was sent before.
+        if matches!(&request, Request::Perform(_, Task::Run { .. } | Task::Lift { .. })) {
             self.settle_own(self.processes[index].number);
         }
         let process = &self.processes[index];
@@ -24,8 +25,10 @@ impl Machine {
                 journal.iter().any(|record| matches!(record, Record::StepStarted { step: id, .. } if id == step));
             let subject = match task {
                 Task::Apply { resource, .. } => Some(resource.id.clone()),
-                Task::Delete { lookup, .. } | Task::Dump { lookup } => Some(lookup.id.clone()),
-                Task::Run { .. } => None,
+                Task::Delete { lookup, .. } | Task::Dump { lookup } | Task::Fence { lookup, .. } => {
+                    Some(lookup.id.clone())
+                }
+                Task::Run { .. } | Task::Lift { .. } => None,
             };
             let revision = process.plan.revision;
             sent = Some(self.world.send(STACK, process.operation, step.clone(), revision, task.clone()));
@@ -130,6 +133,10 @@ impl Machine {
             if descriptor::of(*kind).data_bearing && dumped && !self.world.dumps.contains(data) {
                 wrong.push(format!("{step} lost the data of {identity} without a dump"));
             }
+        }
+        let lost = std::mem::take(&mut self.world.lost_rows);
+        if plan.purpose == (Purpose::Destroy { dump: true }) && !self.meddled {
+            wrong.extend(lost);
         }
         self.world.violations.extend(wrong);
         result

@@ -132,6 +132,7 @@ impl Machine {
                 self.meddle(plan);
             }
             self.zombies_move();
+            self.world.write_rows();
             if self.chance.per_mille(20) {
                 self.store.land_late();
             }

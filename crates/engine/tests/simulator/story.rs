@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freehold_engine::testing::JobEnd;
-use freehold_engine::{Limits, OperationId, OperationState, Outcome};
+use freehold_engine::{Limits, OperationId, OperationState, Outcome, Record};
 use freehold_graph::{Graph, ResourceId};
 use freehold_plan::{Plan, PlanError, Previous, Purpose};
 
@@ -138,6 +138,7 @@ impl Story {
             return Err("a plan without changes changed something".to_owned());
         }
         self.is_consistent(number, &plan, outcome)?;
+        self.nothing_stays_fenced(number, outcome)?;
         self.no_orphans()?;
         if outcome == Outcome::Succeeded {
             let destroyed = matches!(plan.purpose, Purpose::Destroy { .. });
@@ -185,6 +186,24 @@ impl Story {
         let mut journal = self.machine.store.journal(number).iter();
         journal.try_for_each(|record| state.fold(record)).map_err(|error| error.to_string())?;
         if state.outcome() == Some(outcome) { Ok(()) } else { Err(format!("the journal ends {:?}", state.outcome())) }
+    }
+
+    /// An operation that ends before it has deleted anything leaves no fence of its own behind, unless lifting one has failed.
+    fn nothing_stays_fenced(&self, number: OperationId, outcome: Outcome) -> Result<(), String> {
+        let journal = || self.machine.store.journal(number).iter();
+        let fences =
+            |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0.starts_with("fence/"));
+        let excused = journal().any(|record| match record {
+            Record::StepStarted { step, .. } => step.0.starts_with("delete/"),
+            Record::StepFailed { step, .. } => step.0.starts_with("lift/"),
+            _ => false,
+        });
+        let fenced = &self.machine.world.fenced;
+        let excused = excused || !journal().any(fences);
+        if outcome == Outcome::Succeeded || excused || self.machine.meddled || fenced.is_empty() {
+            return Ok(());
+        }
+        Err(format!("still fenced: {fenced:?}"))
     }
 
     /// Whatever bears our mark is known to the store.

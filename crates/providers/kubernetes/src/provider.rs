@@ -96,6 +96,14 @@ impl KubernetesProvider {
             }
             Task::Delete { lookup, object } => delete::delete(&cluster, context, lookup, object.as_deref()).await,
             Task::Run { run } => run::perform(&cluster, context, run).await,
+            Task::Fence { lookup, .. } => Err(ProviderError::rejected(
+                "FH0906",
+                format!("{} is not stopped by itself: the shut logins are the fence", lookup.id),
+            )),
+            Task::Lift { resource, .. } => Err(ProviderError::rejected(
+                "FH0906",
+                format!("{} was not stopped, and so can't be started again", resource.id),
+            )),
             Task::Dump { lookup } => Err(ProviderError::rejected(
                 "FH0906",
                 format!("{} can't be dumped through the cluster's API", lookup.id),

@@ -28,6 +28,7 @@ mod account;
 mod cgroup;
 mod directory;
 mod failure;
+mod fence;
 mod health;
 mod instance;
 mod launch;

@@ -163,7 +163,7 @@ impl LocalProvider {
         self.service(stack, id).map(Some)
     }
 
-    fn caller(&self, stack: StackId, id: &ResourceId) -> Result<Caller, ProviderError> {
+    pub(crate) fn caller(&self, stack: StackId, id: &ResourceId) -> Result<Caller, ProviderError> {
         self.service(stack, id).map(|service| service.caller())
     }
 
@@ -271,7 +271,7 @@ impl LocalProvider {
         }
         let replicas = u32::try_from(seen.replicas.len()).unwrap_or(u32::MAX);
         let wanted = record.desired.get("replicas").and_then(Value::as_integer).unwrap_or(1);
-        if replicas == 0 && wanted > 0 {
+        if replicas == 0 && wanted > 0 && !seen.fenced {
             return Ok(None);
         }
         let mut body = record.desired;
@@ -357,6 +357,10 @@ impl Provider for LocalProvider {
             Task::Apply { resource, desired, .. } => self.apply(context, resource, desired).await,
             Task::Delete { lookup, object } => self.delete(context, lookup, object.clone()).await,
             Task::Run { run } => run::perform(&self.machine, context, run).await,
+            Task::Fence { lookup, object } => self.fence(context, lookup, object.as_deref()).await,
+            Task::Lift { resource, observed, object } => {
+                self.lift(context, resource, observed, object.as_deref()).await
+            }
             Task::Dump { lookup } => Err(not_here(lookup.kind)),
         }
     }

@@ -214,14 +214,7 @@ impl Schedules {
         lookup: &Lookup,
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
-        if let Some(record) = self.record(context.stack, &lookup.id)?
-            && object.is_some_and(|object| object != record.object)
-        {
-            return Err(ProviderError::rejected(
-                failure::CHANGED_BEHIND_OUR_BACK,
-                format!("{} is not the one that was deployed", lookup.id),
-            ));
-        }
+        self.check_identity(context.stack, &lookup.id, object)?;
         self.tasks().remove(&(context.stack, lookup.id.clone()));
         // A run that is going on is ended: its supervisor ends the job.
         let limit = Instant::now() + Duration::from_secs(15);
@@ -232,6 +225,30 @@ impl Schedules {
             directory::remove(&path).map_err(|error| failure::file("remove", &path, &error))?;
         }
         Ok(Performed::default())
+    }
+
+    /// Begins no more runs and ends the one that is going on, until [`Schedules::restore`].
+    pub(crate) async fn fence(
+        &self,
+        context: &Context,
+        id: &ResourceId,
+        object: Option<&str>,
+    ) -> Result<(), ProviderError> {
+        self.check_identity(context.stack, id, object)?;
+        let asleep = AbortOnDropHandle::new(tokio::spawn(std::future::pending::<()>()));
+        self.tasks().insert((context.stack, id.clone()), asleep);
+        let ended = crate::run::end_runs_of(&self.machine, context.stack, id, context.deadline).await;
+        ended.map_err(|error| ProviderError::retryable(format!("the runs of {id} could not be ended: {error}")))
+    }
+
+    fn check_identity(&self, stack: StackId, id: &ResourceId, object: Option<&str>) -> Result<(), ProviderError> {
+        match (self.record(stack, id)?, object) {
+            (Some(record), Some(object)) if record.object != object => Err(ProviderError::rejected(
+                failure::CHANGED_BEHIND_OUR_BACK,
+                format!("{id} is not the one that was deployed"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Stops keeping to a stack's schedules.

@@ -74,6 +74,8 @@ pub(crate) struct Seen {
     pub(crate) settling: Option<Instant>,
     /// What the last version that was applied fell by while it was settling.
     pub(crate) fallen: Option<Fallen>,
+    /// It was stopped on purpose, and is there nevertheless.
+    pub(crate) fenced: bool,
 }
 
 impl Seen {
@@ -90,6 +92,7 @@ enum Command {
     Restore(Box<(Context, Option<ServiceRecord>)>, oneshot::Sender<Result<String, ProviderError>>),
     Delete(Box<(Context, Option<String>)>, oneshot::Sender<Result<Performed, ProviderError>>),
     Look(oneshot::Sender<Seen>),
+    Fence(Box<(Context, Option<String>)>, oneshot::Sender<Result<Performed, ProviderError>>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -125,6 +128,7 @@ impl Service {
             generations: 0,
             serial: 0,
             recovered: false,
+            fenced: false,
         };
         Ok(Self { commands, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
     }
@@ -169,6 +173,12 @@ impl Caller {
         self.ask(|reply| Command::Delete(asked, reply)).await?
     }
 
+    /// Stops it until [`Caller::restore`] or [`Caller::apply`] starts it again.
+    pub(crate) async fn fence(&self, context: Context, object: Option<String>) -> Result<Performed, ProviderError> {
+        let asked = Box::new((context, object));
+        self.ask(|reply| Command::Fence(asked, reply)).await?
+    }
+
     /// What it is like once all that was asked for before is done.
     pub(crate) async fn look(&self) -> Result<Seen, ProviderError> {
         self.ask(Command::Look).await
@@ -210,6 +220,7 @@ struct Keeper {
     generations: u64,
     serial: u64,
     recovered: bool,
+    fenced: bool,
 }
 
 impl Keeper {
@@ -250,7 +261,13 @@ impl Keeper {
                     self.show();
                     let _ = reply.send(done);
                 }
-                Command::Apply(..) | Command::Restore(..) | Command::Delete(..) => {}
+                Command::Fence(asked, reply) if !reply.is_closed() => {
+                    let (context, object) = *asked;
+                    let done = self.fence(&context, object.as_deref()).await;
+                    self.show();
+                    let _ = reply.send(done);
+                }
+                Command::Apply(..) | Command::Restore(..) | Command::Delete(..) | Command::Fence(..) => {}
                 Command::Look(reply) => {
                     let _ = reply.send(lock(&self.view).clone());
                 }
@@ -266,6 +283,7 @@ impl Keeper {
     fn show(&self) {
         let mut seen = lock(&self.view);
         seen.recovered = self.recovered;
+        seen.fenced = self.fenced;
         seen.record.clone_from(&self.record);
         seen.replicas = self.slots.iter().map(|slot| slot.status.clone()).collect();
         seen.settle = self.launch.as_ref().map(|launch| launch.body.settle).unwrap_or_default();
@@ -280,6 +298,7 @@ impl Keeper {
         desired: Value,
     ) -> Result<Performed, ProviderError> {
         self.recover(&context).await?;
+        self.fenced = false;
         self.show();
         let launch = Arc::new(Launch::new(context, resource, &desired)?);
         // Time is left to end what did not get ready, and to say why.
@@ -485,6 +504,7 @@ impl Keeper {
             self.record = Some(fallback);
         }
         self.recover(&context).await?;
+        self.fenced = false;
         self.show();
         let Some(launch) = self.launch.clone() else { return Ok("nothing to restore".to_owned()) };
         self.listen(&launch).await?;
@@ -505,15 +525,27 @@ impl Keeper {
         }
     }
 
-    async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
-        if let (Some(record), Some(object)) = (&self.record, object)
-            && record.object != object
-        {
-            return Err(ProviderError::rejected(
+    fn check_identity(&self, object: Option<&str>) -> Result<(), ProviderError> {
+        match (&self.record, object) {
+            (Some(record), Some(object)) if record.object != object => Err(ProviderError::rejected(
                 failure::CHANGED_BEHIND_OUR_BACK,
                 format!("{} is not the one that was deployed: it was made anew meanwhile", self.id),
-            ));
+            )),
+            _ => Ok(()),
         }
+    }
+
+    /// Ends its processes and lets nobody in; requests are answered 503. The record stays, and with it all that starting it again needs.
+    async fn fence(&mut self, context: &Context, object: Option<&str>) -> Result<Performed, ProviderError> {
+        self.check_identity(object)?;
+        self.recover(context).await?;
+        self.fenced = true;
+        self.stop_all(LAST_DRAIN, Some(context.deadline)).await;
+        Ok(Performed::default())
+    }
+
+    async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
+        self.check_identity(object)?;
         self.recover(&context).await?;
         self.machine.router.remove_endpoint(self.roster.endpoint());
         self.stop_all(LAST_DRAIN, Some(context.deadline)).await;

@@ -101,7 +101,7 @@ pub(crate) fn held(doing: &Doing, holders: Vec<String>) -> ProviderError {
         code: "FH0806",
         message: format!("{}: tables are locked by others", doing.0),
         detail: holders,
-        help: Some("nothing was deleted; end these sessions or wait for them, then try again".to_owned()),
+        help: Some("end these sessions or wait for them, then try again".to_owned()),
     }
 }
 

@@ -179,7 +179,7 @@ impl Dump<'_> {
             code: "FH0806",
             message: format!("{}: what was restored from the dump is not what was dumped", self.doing.0),
             detail: differences,
-            help: Some("nothing was deleted; see what is special about these tables".to_owned()),
+            help: Some("see what is special about these tables".to_owned()),
         })
     }
 
@@ -268,7 +268,7 @@ impl Dump<'_> {
             code: "FH0806",
             message: format!("{}: {program} failed", self.doing.0),
             detail: errors.take(4).map(str::to_owned).collect(),
-            help: Some("nothing was deleted".to_owned()),
+            help: None,
         })
     }
 }
@@ -339,7 +339,7 @@ fn full(doing: &Doing, path: &Path) -> ProviderError {
         code: "FH0512",
         message: format!("{}: the disk is full: {}", doing.0, path.display()),
         detail: Vec::new(),
-        help: Some("free some space and try again; nothing was deleted".to_owned()),
+        help: Some("free some space and try again".to_owned()),
     }
 }
 

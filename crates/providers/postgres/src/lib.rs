@@ -24,6 +24,7 @@ mod database;
 mod dump;
 mod failure;
 mod fault;
+mod fence;
 mod holdings;
 mod home;
 mod inside;

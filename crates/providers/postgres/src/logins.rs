@@ -71,7 +71,7 @@ pub(crate) struct LoginRow {
     oid: i64,
     name: String,
     pub(crate) limit: i32,
-    can_log_in: bool,
+    pub(crate) can_log_in: bool,
     comment: String,
     memberships: Vec<String>,
     settings: Vec<String>,
@@ -86,6 +86,10 @@ impl LoginRow {
         self.oid
     }
 
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        Mark::parse(&self.comment)
+    }
+
     fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().find_map(|setting| setting.strip_prefix(name)?.strip_prefix('='))
     }
@@ -95,7 +99,7 @@ impl LoginRow {
         let mut fields = BTreeMap::new();
         let mut set = |name: String, value: Value| fields.insert(name, value);
         set(format!("{word}_user"), if self.can_log_in { Value::text(self.name.as_str()) } else { Value::Null });
-        if let Some(password) = Mark::parse(&self.comment).and_then(|mark| mark.values.get("password").cloned()) {
+        if let Some(password) = self.mark().and_then(|mark| mark.values.get("password").cloned()) {
             set(format!("{word}_password"), password);
         }
         if self.memberships != [acts_as.as_str()] || self.setting("role") != Some(acts_as.as_str()) {
@@ -136,7 +140,7 @@ pub(crate) async fn of_database(
         .fetch_all(session.connection())
         .await
         .map_err(|error| doing.failed(error))?;
-    let is_login = |row: &LoginRow| Mark::parse(&row.comment).is_some_and(|mark| !mark.values.contains_key(KEY));
+    let is_login = |row: &LoginRow| row.mark().is_some_and(|mark| !mark.values.contains_key(KEY));
     Ok(rows.into_iter().filter(is_login).collect())
 }
 
@@ -298,7 +302,7 @@ pub(crate) async fn apply(
 }
 
 /// Neither `NOLOGIN` nor `DROP ROLE` ends a session that is there.
-async fn end_sessions(
+pub(crate) async fn end_sessions(
     session: &mut Session,
     owner: &Identifier,
     roles: &[Identifier],

@@ -22,7 +22,7 @@ use crate::mark::Mark;
 use crate::server::Binaries;
 use crate::session::{Session, Sessions, Turn, single};
 use crate::strangers::{self, Stranger};
-use crate::{database, logins, obstacles, roles};
+use crate::{database, fence, logins, obstacles, roles};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 const LOOK: Duration = Duration::from_secs(10);
@@ -243,6 +243,14 @@ impl Provider for PostgresProvider {
                     }
                     _ => Err(not_mine(&lookup.id)),
                 },
+                Task::Fence { lookup, object } if lookup.kind == ResourceType::PostgresRoles => {
+                    fence::raise(&self.sessions, context, lookup, object.as_deref()).await
+                }
+                Task::Lift { resource, object, .. } if resource.kind == ResourceType::PostgresRoles => {
+                    fence::lift(&self.sessions, context, resource, object.as_deref()).await
+                }
+                Task::Fence { lookup, .. } => Err(not_mine(&lookup.id)),
+                Task::Lift { resource, .. } => Err(not_mine(&resource.id)),
                 Task::Dump { lookup } => dump::write(&self.sessions, &self.options, context, lookup).await,
                 Task::Run { run } => Err(not_mine(&run.id)),
             }

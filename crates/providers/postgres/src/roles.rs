@@ -243,7 +243,7 @@ pub(crate) fn seconds(setting: Option<&str>) -> Value {
 
 /// # Errors
 /// One of them exists and isn't ours.
-fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> Result<(), ProviderError> {
+pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> Result<(), ProviderError> {
     let who = match rows.ownership(stack) {
         Ownership::Ours => return Ok(()),
         Ownership::Foreign(_) if adopt => return check_harmless(rows),
@@ -298,7 +298,7 @@ fn check_memberships(names: &RoleNames, rows: &RoleRows) -> Result<(), ProviderE
 
 /// # Errors
 /// A role is another one than was recorded.
-fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<(), ProviderError> {
+pub(crate) fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<(), ProviderError> {
     let Some(recorded) = object else { return Ok(()) };
     let now = rows.object();
     let differs = recorded.split('/').zip(now.split('/')).any(|(then, now)| then != now && then != "0" && now != "0");

@@ -10,6 +10,7 @@
 mod databases;
 mod dumps;
 mod faults;
+mod fence;
 mod hostile;
 mod isolation;
 mod logins;

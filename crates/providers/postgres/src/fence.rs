@@ -1,0 +1,109 @@
+//! A fence around a database: nobody whom Freehold gave a password can log in or goes on writing, so that a dump taken behind it holds all
+//! that was ever acknowledged. What is needed to let them in again stays: passwords, limits, grants.
+//!
+//! It covers all roles that bear the mark of the database's roles, those of rotations too, but for Freehold's own logins. The transaction
+//! that shuts a login says so in its mark. So only what this fence shut is opened again: a login that was closed before, after a
+//! rotation or because the database filled the disk, stays closed.
+
+use std::time::Duration;
+
+use freehold_engine::{Context, Lookup, Performed, ProviderError};
+use freehold_graph::{Resource, Value};
+
+use crate::body::{self, RoleNames};
+use crate::catalog::RoleRows;
+use crate::failure::Doing;
+use crate::logins::{self, LoginRow};
+use crate::mark::Mark;
+use crate::quote::{Identifier, Literal};
+use crate::roles::{check_identity, check_ownership};
+use crate::session::{Sessions, Turn};
+
+/// The field of a login's mark that says that a fence shut it.
+const FENCED: &str = "fenced";
+/// A session that was just being let in when the logins were shut shows among the others by then.
+const ADMISSION: Duration = Duration::from_millis(200);
+
+/// Shuts the logins and ends their sessions. Done only when none is left.
+pub(crate) async fn raise(
+    sessions: &Sessions,
+    context: &Context,
+    lookup: &Lookup,
+    object: Option<&str>,
+) -> Result<Performed, ProviderError> {
+    let names = RoleNames::of(&lookup.body)?;
+    let doing = Doing::new("shutting the logins of", &lookup.identity);
+    let (stack, deadline) = (context.stack, context.deadline);
+    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, deadline).await?;
+    let rows = RoleRows::read(&mut session, &names, &doing).await?;
+    check_ownership(&rows, stack, false)?;
+    check_identity(&rows, object)?;
+    let logins = logins::of_database(&mut session, stack, &lookup.id, &doing).await?;
+    let mut sql = String::new();
+    for (row, mut mark) in logins.iter().filter(|row| row.can_log_in).filter_map(marked) {
+        mark.values.insert(FENCED.to_owned(), Value::Bool(true));
+        sql.push_str(&switch(row, "NOLOGIN", &mark)?);
+    }
+    if !sql.is_empty() {
+        session.run(&doing, deadline, sql).await?;
+    }
+    let identifiers: Vec<Identifier> =
+        logins.iter().map(|row| body::identifier(row.name())).collect::<Result<_, _>>()?;
+    let oids: Vec<i64> = logins.iter().map(LoginRow::oid).collect();
+    if !oids.is_empty() {
+        logins::end_sessions(&mut session, &names.owner, &identifiers, &oids, &doing, deadline).await?;
+        tokio::time::sleep(ADMISSION).await;
+        logins::end_sessions(&mut session, &names.owner, &identifiers, &oids, &doing, deadline).await?;
+    }
+    let left: i64 = sqlx::query_scalar(
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+         WHERE usesysid::pg_catalog.int8 OPERATOR(pg_catalog.=) ANY ($1)",
+    )
+    .bind(&oids)
+    .fetch_one(session.connection())
+    .await
+    .map_err(|error| doing.failed(error))?;
+    session.finish().await;
+    if left > 0 {
+        return Err(ProviderError::retryable(format!("{}: {left} sessions have not ended yet", doing.0)));
+    }
+    Ok(Performed::default())
+}
+
+/// Opens the logins that a fence shut, however far it got.
+pub(crate) async fn lift(
+    sessions: &Sessions,
+    context: &Context,
+    resource: &Resource,
+    object: Option<&str>,
+) -> Result<Performed, ProviderError> {
+    let names = RoleNames::of(&resource.body)?;
+    let doing = Doing::new("opening the logins of", &resource.identity);
+    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
+    let rows = RoleRows::read(&mut session, &names, &doing).await?;
+    check_ownership(&rows, context.stack, false)?;
+    check_identity(&rows, object)?;
+    let logins = logins::of_database(&mut session, context.stack, &resource.id, &doing).await?;
+    let mut sql = String::new();
+    for (row, mut mark) in logins.iter().filter_map(marked) {
+        if mark.values.remove(FENCED).is_some() {
+            sql.push_str(&switch(row, "LOGIN", &mark)?);
+        }
+    }
+    if !sql.is_empty() {
+        session.run(&doing, context.deadline, sql).await?;
+    }
+    session.finish().await;
+    Ok(Performed { object: Some(rows.object()), note: None })
+}
+
+fn marked(row: &LoginRow) -> Option<(&LoginRow, Mark)> {
+    row.mark().map(|mark| (row, mark))
+}
+
+/// Statements for a transaction.
+fn switch(row: &LoginRow, word: &str, mark: &Mark) -> Result<String, ProviderError> {
+    let role = body::identifier(row.name())?;
+    let mark = mark.to_string();
+    Ok(format!("ALTER ROLE {role} {word};\nCOMMENT ON ROLE {role} IS {};\n", Literal(&mark)))
+}
