@@ -439,6 +439,9 @@ impl Decision {
         if destroys && self.state.steps.get(id).is_some_and(|step| step.step.verb == Verb::Dump) {
             failure::without_a_dump(&mut failure, self.has_deleted(), &self.state.plan.key);
         }
+        if let Some(step) = self.state.steps.get_mut(id) {
+            step.interrupted = failure.code == failure::CANCELLED;
+        }
         self.append(Record::StepFailed { step: id.clone(), failure });
         self.set_phase(id, Phase::Closing { done: false });
     }

@@ -19,6 +19,8 @@ pub const OUTDATED: &str = "FH0901";
 pub const NEVER_READY: &str = "FH0703";
 /// A resource was ready and did not stay so.
 pub const FELL: &str = "FH0707";
+/// Somebody asked to stop.
+pub const CANCELLED: &str = "FH0903";
 /// A step, or the whole operation, took too long.
 pub const DEADLINE: &str = "FH0904";
 

@@ -20,6 +20,7 @@ use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::Plan;
 use thiserror::Error;
 
+use crate::failure::CANCELLED;
 use crate::journal::{Failure, OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
 use crate::step::{Step, StepId, Verb, operation_deadline, steps};
@@ -100,6 +101,8 @@ pub(crate) struct StepState {
     pub(crate) unsettled: bool,
     pub(crate) began: Option<Duration>,
     pub(crate) failures: u32,
+    /// It failed because somebody asked the operation to stop.
+    pub(crate) interrupted: bool,
     pub(crate) reason: Option<String>,
 }
 
@@ -206,6 +209,7 @@ impl OperationState {
             unsettled: false,
             began: None,
             failures: 0,
+            interrupted: false,
             reason: None,
         };
         Self {
@@ -300,7 +304,12 @@ impl OperationState {
                 self.fold_step(step, record, Status::Done, 0)?;
                 self.release(&step.clone());
             }
-            Record::StepFailed { step, .. } => self.fold_step(step, record, Status::Failed, 0)?,
+            Record::StepFailed { step, failure } => {
+                self.fold_step(step, record, Status::Failed, 0)?;
+                if let Some(state) = self.steps.get_mut(step) {
+                    state.interrupted = failure.code == CANCELLED;
+                }
+            }
             Record::Taken { .. } | Record::Finished { .. } => {
                 return Err(self.invalid(record, format!("{} takings, unfinished steps", self.taken)));
             }

@@ -51,6 +51,10 @@ pub trait Provider: Send + Sync {
     /// Does one step. Idempotent under (operation, step); see each [`Task`].
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError>;
 
+    /// Somebody asked the operation to stop while it does a step: what would only be waited for is given up, so that the call returns soon. A
+    /// job that runs is ended, a service that doesn't get ready isn't waited for; an effect that is nearly done may still be finished.
+    async fn interrupt(&self, _stack: StackId, _task: &Task) {}
+
     /// Whether a resource does what it is for, or the reason why not. A quick look, no waiting.
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError>;
 

@@ -32,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
 use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome};
-use crate::operation::{CallId, InvalidTransition, Limits, OperationState};
+use crate::operation::{CallId, InvalidTransition, Limits, OperationState, Status};
 use crate::progress::Events;
 use crate::provider::{Context, Provider, ProviderError, Secrets, Task};
+use crate::step::Verb;
 
 mod lease;
 mod recorder;
@@ -187,13 +188,24 @@ struct Shell<'a> {
     keeper: Keeper,
     recorder: Recorder,
     calls: FuturesUnordered<BoxFuture<'static, (CallId, Answer)>>,
+    /// The steps whose calls are out.
+    under_way: BTreeMap<CallId, (ProviderName, Task)>,
 }
 
 impl<'a> Shell<'a> {
     fn new(operation: OperationId, plan: &'a Plan, parts: &'a Parts, keeper: Keeper) -> Self {
         let journal = Arc::clone(&parts.journal);
         let recorder = Recorder::new(journal, operation, keeper.fence(), parts.patience);
-        Self { operation, plan, parts, origin: Instant::now(), keeper, recorder, calls: FuturesUnordered::new() }
+        Self {
+            operation,
+            plan,
+            parts,
+            origin: Instant::now(),
+            keeper,
+            recorder,
+            calls: FuturesUnordered::new(),
+            under_way: BTreeMap::new(),
+        }
     }
 
     async fn work(mut self, mut state: OperationState, cancel: &CancellationToken) -> Result<Outcome, RunError> {
@@ -213,6 +225,7 @@ impl<'a> Shell<'a> {
                 change = self.keeper.next() => match change {
                     Change::Lapsed => {
                         self.calls.clear();
+                        self.under_way.clear();
                         Happening::LeaseLapsed
                     }
                     Change::Restored => Happening::LeaseRestored,
@@ -221,6 +234,7 @@ impl<'a> Shell<'a> {
                 },
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
+                    self.interrupt(&state);
                     Happening::CancelRequested
                 }
                 written = self.recorder.next(), if self.recorder.is_busy() => match written {
@@ -228,7 +242,10 @@ impl<'a> Shell<'a> {
                     Err(JournalError::Fenced) => Happening::LeaseLost,
                     Err(error) => return Err(error.into()),
                 },
-                Some((call, answer)) = self.calls.next(), if !self.calls.is_empty() => Happening::Answered(call, answer),
+                Some((call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.under_way.remove(&call);
+                    Happening::Answered(call, answer)
+                }
                 () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => Happening::Woke,
             };
         }
@@ -241,6 +258,9 @@ impl<'a> Shell<'a> {
                 let deadline = self.origin.checked_add(deadline).unwrap_or(self.origin);
                 // A lapse that was not told yet: the call stays out, and the lapse answers it.
                 if self.keeper.holds() {
+                    if let Request::Perform(_, task) = &request {
+                        self.under_way.insert(call, (provider, task.clone()));
+                    }
                     self.calls.push(self.call(call, provider, deadline, request));
                 }
             }
@@ -248,6 +268,22 @@ impl<'a> Shell<'a> {
             Action::End(end) => return Some(end),
         }
         None
+    }
+
+    /// Somebody asks to stop: tells the providers of what is under way, and of jobs that an earlier process has begun.
+    fn interrupt(&self, state: &OperationState) {
+        let begun = |status| matches!(status, Status::Started | Status::Unknown);
+        let runs = state.statuses().filter(|(step, status)| step.verb == Verb::Run && begun(*status));
+        let runs = runs.filter_map(|(step, _)| {
+            Some((step.provider?, Task::Run { run: self.plan.runs.get(&step.subject)?.clone() }))
+        });
+        let others = self.under_way.values().filter(|(_, task)| !matches!(task, Task::Run { .. })).cloned();
+        for (provider, task) in runs.chain(others) {
+            let Some(Slots { provider, .. }) = self.parts.providers.get(&provider).cloned() else { continue };
+            let stack = self.plan.stack;
+            // Nobody waits for it: the call itself says when it is over.
+            tokio::spawn(async move { provider.interrupt(stack, &task).await });
+        }
     }
 
     async fn end(self, end: End, settled: bool) -> Result<Outcome, RunError> {

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, Recorder, World};
-use freehold_engine::{OperationId, Outcome, Parts, Progress, Provider, Record, RunError, StepId, run};
+use freehold_engine::{
+    Context, OperationId, Outcome, Parts, Performed, Progress, Provider, ProviderError, Record, RunError, StepId, Task,
+    run,
+};
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
 use tokio::time::{Instant, sleep};
@@ -444,4 +447,80 @@ async fn a_destroy_after_a_rotation_deletes_the_logins_that_its_own_fence_shut()
     site.assert_is(&shape);
     assert_eq!(site.destroy().await, Outcome::Succeeded);
     site.assert_clean();
+}
+
+/// A provider whose jobs run until somebody asks to stop.
+struct Endless {
+    inner: FakeProvider,
+    stopped: tokio::sync::Notify,
+}
+
+#[async_trait::async_trait]
+impl Provider for Endless {
+    fn name(&self) -> ProviderName {
+        self.inner.name()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.inner.concurrency()
+    }
+
+    async fn observe(
+        &self,
+        stack: freehold_graph::StackId,
+        lookup: &freehold_engine::Lookup,
+    ) -> Result<Option<freehold_plan::Observation>, ProviderError> {
+        self.inner.observe(stack, lookup).await
+    }
+
+    async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
+        if !matches!(task, Task::Run { .. }) {
+            return self.inner.perform(context, task).await;
+        }
+        self.stopped.notified().await;
+        Err(ProviderError::rejected("FH0903", "job migrate was ended on request"))
+    }
+
+    async fn interrupt(&self, _: freehold_graph::StackId, task: &Task) {
+        assert!(matches!(task, Task::Run { .. }));
+        self.stopped.notify_one();
+    }
+
+    async fn readiness(
+        &self,
+        stack: freehold_graph::StackId,
+        lookup: &freehold_engine::Lookup,
+    ) -> Result<freehold_engine::Readiness, ProviderError> {
+        self.inner.readiness(stack, lookup).await
+    }
+
+    async fn owned(
+        &self,
+        stack: Option<freehold_graph::StackId>,
+    ) -> Result<Vec<freehold_engine::OwnedObject>, ProviderError> {
+        self.inner.owned(stack).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_stop_reaches_a_job_that_runs_and_the_operation_is_cancelled_not_failed() {
+    let mut site = Site::new();
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    let (operation, cancel) = (site.next_operation(), CancellationToken::new());
+    let delay = Duration::from_millis(10);
+    let providers = PROVIDERS.map(|name| -> Arc<dyn Provider> {
+        let inner = FakeProvider::new(name, Arc::clone(&site.world), delay);
+        Arc::new(Endless { inner, stopped: tokio::sync::Notify::new() })
+    });
+    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), site.events.clone(), providers);
+    let running = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0 == "run/job.migrate");
+    let before = Instant::now();
+    let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), async {
+        while !site.store.journal(operation).iter().any(running) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        cancel.cancel();
+    });
+    assert_eq!(outcome, Ok(Outcome::Cancelled));
+    assert!(before.elapsed() < Duration::from_secs(60), "it did not wait for the job's own time");
 }

@@ -3,7 +3,9 @@
 //! ```text
 //!   data directory (locked) → PostgreSQL → master key → store → router → providers → what ran before → executor → HTTP API
 //! ```
-//! It stops in the opposite order. Killed instead, it leaves PostgreSQL and the services running; the next start takes them over.
+//! It stops in the opposite order, all of it before one deadline ([`STOP`]); what isn't through by then is left to the next start, as if it
+//! had been killed. Killed, it leaves PostgreSQL and the services running; the next start takes them over. A job that is running goes on, and
+//! keeps its database: PostgreSQL is left running as well. The file that says where the API is goes last.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -44,8 +46,16 @@ const OWN_CONNECTIONS: u32 = 32;
 const ROUTER_PORT: u16 = 7080;
 /// What host names end with unless something else is chosen: browsers take it for this machine.
 const DOMAIN: &str = "localhost";
-/// How long PostgreSQL may take to end its sessions.
-const POSTGRES_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the whole stop may take: less than systemd waits before it kills (90 s), and than `freehold down` waits (120 s).
+const STOP: Duration = Duration::from_secs(60);
+/// The part of it that services may take.
+const SERVICES_PATIENCE: Duration = Duration::from_secs(35);
+/// The part of it that running jobs are waited for, before they are left to themselves.
+const RUNS_PATIENCE: Duration = Duration::from_secs(45);
+/// How often it is looked whether a job still runs.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long PostgreSQL may take to end its sessions, at the least and at the most.
+const POSTGRES_PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 /// How long requests under way may take when the platform stops.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -107,8 +117,23 @@ pub async fn run(
     }
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
     let result = serve(&options, &directory, &settings, &mut postgres, ready, &stop, begin).await;
-    postgres.stop().await;
-    result
+    match &result {
+        Ok(Stopped { runs, deadline }) if runs.is_empty() => postgres.stop(*deadline).await,
+        Ok(Stopped { runs, .. }) => {
+            warn!("PostgreSQL goes on, for these jobs still run: {}; the next start takes both over", runs.join(", "));
+        }
+        Err(_) => postgres.stop(Instant::now() + STOP).await,
+    }
+    directory.retract();
+    result.map(|_stopped| ())
+}
+
+/// How the part that needs PostgreSQL has ended.
+struct Stopped {
+    /// The jobs that still run.
+    runs: Vec<String>,
+    /// When all has to be over.
+    deadline: Instant,
 }
 
 /// The part that needs PostgreSQL.
@@ -120,7 +145,7 @@ async fn serve(
     ready: impl FnOnce(&Ready) + Send,
     stop: &CancellationToken,
     begin: Instant,
-) -> Result<(), StartError> {
+) -> Result<Stopped, StartError> {
     let listener = listen(options.api_port).await?;
     let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
     let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT), settings).await?;
@@ -165,8 +190,11 @@ async fn serve(
         keys: Default::default(),
         stopping: stop.clone(),
     });
-    let stacks = platform.restore().await?;
-    if reached != *settings {
+    let stacks = tokio::select! {
+        stacks = platform.restore() => stacks?,
+        () = stop.cancelled() => 0,
+    };
+    if reached != *settings && !stop.is_cancelled() {
         // Whoever can't be told its new address is no reason not to start; the next start tries again.
         match platform.refresh_outputs().await {
             Ok(()) => directory.keep_settings(&reached)?,
@@ -191,13 +219,40 @@ async fn serve(
     let (router_port, domain) = (router.address().port(), reached.domain.unwrap_or_default());
     ready(&Ready { api_url: url, router_port, domain, postgres: words, stacks, milliseconds });
     postgres.watch(stop).await;
-    directory.retract();
     info!("stopping: operations rest, services end, then PostgreSQL");
-    let _ = tokio::join!(http, executor, keeper);
-    local.shutdown().await;
+    let deadline = Instant::now() + STOP;
+    let services = async {
+        let _ = executor.await;
+        if tokio::time::timeout(SERVICES_PATIENCE, local.shutdown()).await.is_err() {
+            warn!("some services have not ended in time; the next start takes them over");
+        }
+    };
+    let _ = tokio::join!(http, keeper, services);
     router.shutdown(ROUTER_PATIENCE).await;
-    store.close().await;
-    Ok(())
+    let runs = await_runs(&local, deadline.checked_sub(STOP.saturating_sub(RUNS_PATIENCE)).unwrap_or(deadline)).await;
+    if tokio::time::timeout(ROUTER_PATIENCE, store.close()).await.is_err() {
+        warn!("the store's connections have not ended in time");
+    }
+    Ok(Stopped { runs, deadline })
+}
+
+/// Waits for running jobs until `deadline`: they must not lose their database. Returns those that still run.
+async fn await_runs(local: &LocalProvider, deadline: Instant) -> Vec<String> {
+    let mut told = false;
+    loop {
+        let runs = match local.runs_under_way() {
+            Ok(runs) => runs,
+            // What can't be seen is taken for running.
+            Err(failure) => vec![format!("unknown ({failure})")],
+        };
+        if runs.is_empty() || Instant::now() >= deadline {
+            return runs;
+        }
+        if !std::mem::replace(&mut told, true) {
+            info!("waiting for running jobs: {}", runs.join(", "));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The PostgreSQL that everything stands on: a private one, or one that is there.
@@ -296,9 +351,11 @@ impl Postgres {
         }
     }
 
-    async fn stop(&mut self) {
+    async fn stop(&mut self, deadline: Instant) {
+        let [least, most] = POSTGRES_PATIENCE;
+        let patience = deadline.saturating_duration_since(Instant::now()).clamp(least, most);
         if let Some(server) = &mut self.private
-            && let Err(failure) = server.stop(POSTGRES_PATIENCE).await
+            && let Err(failure) = server.stop(patience).await
         {
             error!("PostgreSQL does not stop: {failure}");
         }

@@ -11,3 +11,4 @@ mod platform;
 mod rust_call;
 mod secrets;
 mod settling;
+mod standstill;

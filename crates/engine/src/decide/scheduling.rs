@@ -118,8 +118,12 @@ impl Decision {
         let is_done = |step: &StepState| {
             step.status == Status::Done || step.phase == Phase::Closing { done: true } || step.step.verb == Verb::Lift
         };
-        let has_failed =
-            |step: &StepState| step.status == Status::Failed || step.phase == Phase::Closing { done: false };
+        // What was ended because somebody asked to stop has not failed by itself.
+        let cancelling = self.state.cancelling;
+        let has_failed = |step: &StepState| {
+            (step.status == Status::Failed || step.phase == Phase::Closing { done: false })
+                && !(cancelling && step.interrupted)
+        };
         let steps = &self.state.steps;
         let outcome = if steps.values().all(is_done) {
             Outcome::Succeeded

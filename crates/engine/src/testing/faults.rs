@@ -122,6 +122,10 @@ impl Provider for Faulty {
         self.provider.preview_deletion(stack, lookup).await
     }
 
+    async fn interrupt(&self, stack: StackId, task: &Task) {
+        self.provider.interrupt(stack, task).await;
+    }
+
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
         let unknown = || ProviderError::Unknown { message: format!("{} sent, connection lost", context.step) };
         let planned = self.faults.take(&context.step);

@@ -11,6 +11,7 @@ pub(crate) const DIRECTORY_UNUSABLE: &str = "FH0505";
 pub(crate) const PORT_TAKEN: &str = "FH0509";
 pub(crate) const DISK_FULL: &str = "FH0512";
 pub(crate) const JOB_FAILED: &str = "FH0701";
+pub(crate) const CANCELLED: &str = "FH0903";
 pub(crate) const EXITED_AT_ONCE: &str = "FH0702";
 pub(crate) const NEVER_READY: &str = "FH0703";
 pub(crate) const COMMAND_NOT_FOUND: &str = "FH0704";

@@ -1,7 +1,11 @@
 //! Stopping a stack's services and schedules without losing anything of them, and starting them again: what a destroy does around its dump.
+//! And giving up what somebody doesn't want to wait for any more.
 
-use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::{Resource, ResourceType, Value};
+use std::time::Duration;
+
+use freehold_engine::{Context, Lookup, Performed, ProviderError, Task};
+use freehold_graph::{Resource, ResourceType, StackId, Value};
+use tokio::time::Instant;
 
 use crate::failure;
 use crate::provider::LocalProvider;
@@ -49,6 +53,31 @@ impl LocalProvider {
         }
     }
 }
+
+impl LocalProvider {
+    /// Ends a job that runs; stops waiting for a service that starts.
+    pub(crate) async fn give_up(&self, stack: StackId, task: &Task) {
+        match task {
+            Task::Run { run } => {
+                let limit = Instant::now() + ENDING;
+                if let Err(error) = crate::run::end_runs_of(&self.machine, stack, &run.id, limit).await {
+                    tracing::warn!(%stack, job = %run.id, %error, "a job could not be ended");
+                }
+            }
+            Task::Apply { resource, .. } | Task::Lift { resource, .. } => {
+                if resource.kind == ResourceType::LocalService
+                    && let Ok(caller) = self.caller(stack, &resource.id)
+                {
+                    caller.interrupt();
+                }
+            }
+            Task::Delete { .. } | Task::Dump { .. } | Task::Fence { .. } => {}
+        }
+    }
+}
+
+/// How long a job may take to end when somebody asks it to.
+const ENDING: Duration = Duration::from_secs(30);
 
 fn not_stopped(kind: ResourceType) -> ProviderError {
     ProviderError::rejected(failure::STEP_FAILED, format!("a {} is not stopped by itself", kind.word()))

@@ -47,6 +47,7 @@ pub(crate) struct Machine {
     pub(crate) opened: u64,
     strays_ended: std::sync::Arc<AtomicBool>,
     restored: std::sync::Arc<AtomicBool>,
+    stopping: std::sync::Arc<AtomicBool>,
 }
 
 /// What this machine can do to keep programs apart.
@@ -141,6 +142,7 @@ impl Machine {
             directory,
             strays_ended: std::sync::Arc::default(),
             restored: std::sync::Arc::default(),
+            stopping: std::sync::Arc::default(),
         })
     }
 
@@ -271,6 +273,15 @@ impl Machine {
 
     pub(crate) fn set_strays_ended(&self) {
         self.strays_ended.store(true, Ordering::Release);
+    }
+
+    /// Whether the platform stops: nothing is brought back any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     /// Whether [`crate::LocalProvider::restore`] is through.

@@ -365,6 +365,10 @@ impl Provider for LocalProvider {
         }
     }
 
+    async fn interrupt(&self, stack: StackId, task: &Task) {
+        self.give_up(stack, task).await;
+    }
+
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match lookup.kind {
             ResourceType::LocalService => {

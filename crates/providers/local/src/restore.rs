@@ -235,6 +235,7 @@ impl LocalProvider {
     /// Stops all services in order, and keeps what is needed to start them again. Jobs that are running go on; whoever asks for their
     /// outcome later gets it.
     pub async fn shutdown(&self) {
+        self.machine.set_stopping();
         self.schedules.stop();
         let stopping = self.callers().into_iter().map(|caller| async move { caller.stop().await });
         for result in futures::future::join_all(stopping).await {
@@ -250,6 +251,31 @@ impl LocalProvider {
         if !end_all(unkept, Instant::now() + UNKEPT).await.all {
             tracing::warn!("it is not certain that all processes of the stacks have ended");
         }
+    }
+
+    /// The runs of jobs that are going on, as people know them: `3/migrate of stack 0198…`. They go on without Freehold. Told by the locks
+    /// that their supervisors hold, which no job can reach.
+    ///
+    /// # Errors
+    /// A folder can't be read.
+    pub fn runs_under_way(&self) -> Result<Vec<String>, ProviderError> {
+        let root = self.machine.directory.stacks();
+        let look = || -> std::io::Result<Vec<String>> {
+            let mut found = Vec::new();
+            for stack in directory::entries(&root)? {
+                for group in directory::entries(&stack.join("runs"))? {
+                    for run in directory::entries(&group)? {
+                        if crate::run::is_supervised(&run)? {
+                            let name = run.strip_prefix(stack.join("runs")).unwrap_or(&run).display();
+                            let stack = stack.file_name().unwrap_or_default().to_string_lossy();
+                            found.push(format!("{name} of stack {stack}"));
+                        }
+                    }
+                }
+            }
+            Ok(found)
+        };
+        look().map_err(|error| failure::file("read", &root, &error))
     }
 
     /// Leaves all processes running, for a Freehold that is started later.

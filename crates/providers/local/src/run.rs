@@ -104,7 +104,10 @@ async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Per
         End::Exited(code) => format!("exit code {code} after {after}"),
         End::Signalled(signal) => format!("ended by signal {signal} after {after}"),
         End::TimedOut => format!("ended because it took longer than it may, after {after}"),
-        End::Cancelled => format!("ended on request after {after}"),
+        End::Cancelled => {
+            let message = format!("job {name} was ended on request after {after}");
+            return Err(ProviderError::rejected(failure::CANCELLED, message));
+        }
         End::NotStarted(message) => {
             return Err(ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("job {name}: {message}")));
         }

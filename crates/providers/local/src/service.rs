@@ -1,7 +1,9 @@
 //! One service of a stack: its replicas, and how one version follows another.
 //!
 //! A service is a task that takes one command after the other, so that nothing about it happens twice at once, and so that a caller
-//! who gives up waiting changes nothing. What others want to know of it meanwhile they read from its [`View`].
+//! who gives up waiting changes nothing. What others want to know of it meanwhile they read from its [`View`]: nobody waits behind a
+//! service that starts. And whoever wants it to be otherwise pre-empts a start: the wait for it to get ready ends when the next command
+//! that changes something arrives.
 //!
 //! ```text
 //!   rolling    start the new ─► all ready ─► record ─► exchange in the router ─► old: drained, stopped (goes on behind)
@@ -19,6 +21,7 @@ mod recovery;
 pub(crate) mod settling;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +42,7 @@ use crate::machine::{Machine, endpoint};
 use crate::mark::Marked;
 use crate::membership::end_all;
 use crate::roster::Roster;
-use crate::slot::{Duty, Phase, Slot, Status, Stop};
+use crate::slot::{Duty, Phase, Slot, Status, Stop, Trouble};
 use crate::verdict;
 
 use settling::{Fallen, Settling};
@@ -74,6 +77,8 @@ pub(crate) struct Seen {
     pub(crate) settling: Option<Instant>,
     /// What the last version that was applied fell by while it was settling.
     pub(crate) fallen: Option<Fallen>,
+    /// A command is being carried out.
+    pub(crate) busy: bool,
     /// It was stopped on purpose, and is there nevertheless.
     pub(crate) fenced: bool,
 }
@@ -98,7 +103,7 @@ enum Command {
 
 /// A handle to a service. Dropping it leaves the processes running.
 pub(crate) struct Service {
-    commands: mpsc::Sender<Command>,
+    caller: Caller,
     view: View,
     _task: AbortOnDropHandle<()>,
 }
@@ -112,12 +117,25 @@ impl Service {
         lock(&view).record.clone_from(&record);
         let (commands, received) = mpsc::channel(8);
         let roster = Roster::new(machine.router.clone(), endpoint(stack, &id.0));
+        let (urgent, _) = watch::channel(0);
+        let urgent = Arc::new(urgent);
+        let (given_up, _) = watch::channel(false);
+        let given_up = Arc::new(given_up);
+        let caller = Caller {
+            commands,
+            view: Arc::clone(&view),
+            urgent: Arc::clone(&urgent),
+            given_up: Arc::clone(&given_up),
+            waiting: Arc::default(),
+        };
         let keeper = Keeper {
             machine: machine.clone(),
             stack,
             id: id.clone(),
             roster: Arc::new(roster),
             view: Arc::clone(&view),
+            urgent,
+            given_up,
             record,
             launch: None,
             slots: Vec::new(),
@@ -130,7 +148,7 @@ impl Service {
             recovered: false,
             fenced: false,
         };
-        Ok(Self { commands, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
+        Ok(Self { caller, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
     }
 
     pub(crate) fn seen(&self) -> Seen {
@@ -139,13 +157,38 @@ impl Service {
 
     /// The way to give it commands, apart from the handle, so that no lock has to be held meanwhile.
     pub(crate) fn caller(&self) -> Caller {
-        Caller(self.commands.clone())
+        self.caller.clone()
     }
 }
 
 /// Gives a service commands.
 #[derive(Clone)]
-pub(crate) struct Caller(mpsc::Sender<Command>);
+pub(crate) struct Caller {
+    commands: mpsc::Sender<Command>,
+    view: View,
+    /// How many commands are on their way that a start has to give way to.
+    urgent: Arc<watch::Sender<usize>>,
+    /// The command that is being carried out isn't to wait any longer.
+    given_up: Arc<watch::Sender<bool>>,
+    /// How many callers wait for a command that changes something.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Somebody who waits for a command.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Caller {
     pub(crate) async fn apply(
@@ -155,7 +198,7 @@ impl Caller {
         desired: Value,
     ) -> Result<Performed, ProviderError> {
         let asked = Box::new((context, resource, desired));
-        self.ask(|reply| Command::Apply(asked, reply)).await?
+        self.change(true, |reply| Command::Apply(asked, reply)).await?
     }
 
     /// Brings it back after a start of Freehold: to what its record says, or `fallback` if that was lost.
@@ -165,33 +208,62 @@ impl Caller {
         fallback: Option<ServiceRecord>,
     ) -> Result<String, ProviderError> {
         let asked = Box::new((context, fallback));
-        self.ask(|reply| Command::Restore(asked, reply)).await?
+        self.change(false, |reply| Command::Restore(asked, reply)).await?
     }
 
     pub(crate) async fn delete(&self, context: Context, object: Option<String>) -> Result<Performed, ProviderError> {
         let asked = Box::new((context, object));
-        self.ask(|reply| Command::Delete(asked, reply)).await?
+        self.change(true, |reply| Command::Delete(asked, reply)).await?
     }
 
     /// Stops it until [`Caller::restore`] or [`Caller::apply`] starts it again.
     pub(crate) async fn fence(&self, context: Context, object: Option<String>) -> Result<Performed, ProviderError> {
         let asked = Box::new((context, object));
-        self.ask(|reply| Command::Fence(asked, reply)).await?
+        self.change(true, |reply| Command::Fence(asked, reply)).await?
     }
 
-    /// What it is like once all that was asked for before is done.
+    /// Lets the command that is being carried out wait no longer for the service to get ready.
+    pub(crate) fn interrupt(&self) {
+        self.given_up.send_replace(true);
+    }
+
+    /// What it is like, with what every call did that was given up: those are waited for. What somebody still waits for is not: it is
+    /// as it was before, until it is done.
     pub(crate) async fn look(&self) -> Result<Seen, ProviderError> {
-        self.ask(Command::Look).await
+        let seen = lock(&self.view).clone();
+        if !seen.busy || self.waiting.load(Ordering::SeqCst) > 0 {
+            return Ok(seen);
+        }
+        self.ask(false, Command::Look).await
     }
 
     /// Stops its processes, and keeps its record.
     pub(crate) async fn stop(&self) -> Result<(), ProviderError> {
-        self.ask(Command::Stop).await
+        self.ask(true, Command::Stop).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ProviderError> {
+    async fn change<T>(
+        &self,
+        urgent: bool,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ProviderError> {
+        let _waiting = Waiting::new(&self.waiting);
+        self.ask(urgent, command).await
+    }
+
+    async fn ask<T>(
+        &self,
+        urgent: bool,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ProviderError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(command(reply)).await.map_err(|_closed| failure::stopped("the service's supervision"))?;
+        let closed = |_| failure::stopped("the service's supervision");
+        let place = self.commands.reserve().await.map_err(closed)?;
+        // With nothing between them at which this could be given up: each that is counted is taken up.
+        if urgent {
+            self.urgent.send_modify(|count| *count += 1);
+        }
+        place.send(command(reply));
         answer.await.map_err(|_closed| failure::stopped("the service's supervision"))
     }
 }
@@ -206,6 +278,8 @@ struct Keeper {
     id: ResourceId,
     roster: Arc<Roster>,
     view: View,
+    urgent: Arc<watch::Sender<usize>>,
+    given_up: Arc<watch::Sender<bool>>,
     record: Option<ServiceRecord>,
     /// What the present replicas were started from.
     launch: Option<Arc<Launch>>,
@@ -241,6 +315,14 @@ impl Keeper {
                 }
             };
             self.leaving.retain(Slot::is_running);
+            match &command {
+                Command::Apply(..) | Command::Delete(..) | Command::Fence(..) | Command::Stop(_) => {
+                    self.urgent.send_modify(|count| *count = count.saturating_sub(1));
+                }
+                Command::Restore(..) | Command::Look(_) => {}
+            }
+            lock(&self.view).busy = true;
+            self.given_up.send_replace(false);
             // A command whose sender gave up before it was begun is dropped; one that has begun is carried out all the same.
             match command {
                 Command::Apply(asked, reply) if !reply.is_closed() => {
@@ -269,7 +351,9 @@ impl Keeper {
                 }
                 Command::Apply(..) | Command::Restore(..) | Command::Delete(..) | Command::Fence(..) => {}
                 Command::Look(reply) => {
-                    let _ = reply.send(lock(&self.view).clone());
+                    let mut seen = lock(&self.view).clone();
+                    seen.busy = false;
+                    let _ = reply.send(seen);
                 }
                 Command::Stop(reply) => {
                     self.stop_all(SHUTDOWN_DRAIN, None).await;
@@ -277,6 +361,18 @@ impl Keeper {
                     let _ = reply.send(());
                 }
             }
+            lock(&self.view).busy = false;
+        }
+    }
+
+    /// Waits until replicas are ready, but no longer than until somebody wants the service to be otherwise.
+    async fn await_ready(&self, slots: &[Slot], deadline: Instant) -> Result<u32, Option<Trouble>> {
+        let (mut urgent, mut given_up) = (self.urgent.subscribe(), self.given_up.subscribe());
+        tokio::select! {
+            biased;
+            ready = verdict::await_ready(slots, deadline) => ready,
+            _ = urgent.wait_for(|count| *count > 0) => Err(Some(Trouble::Interrupted)),
+            _ = given_up.wait_for(|given_up| *given_up) => Err(Some(Trouble::Interrupted)),
         }
     }
 
@@ -366,7 +462,7 @@ impl Keeper {
         let missing: Vec<u32> = (1..=wanted).filter(|number| keep.iter().all(|slot| slot.number != *number)).collect();
         self.slots = keep;
         let added = self.begin(launch, self.generation, &missing);
-        let looked = tokio::join!(verdict::await_ready(&self.slots, deadline), verdict::await_ready(&added, deadline));
+        let looked = tokio::join!(self.await_ready(&self.slots, deadline), self.await_ready(&added, deadline));
         let ready = match looked.0.and(looked.1) {
             // A version that can't be recorded doesn't count: what was started for it goes.
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
@@ -395,7 +491,7 @@ impl Keeper {
         let (generation, former) = (self.generations, self.former());
         let all: Vec<u32> = (1..=launch.body.replicas).collect();
         let new = self.begin(launch, generation, &all);
-        let ready = match verdict::await_ready(&new, deadline).await {
+        let ready = match self.await_ready(&new, deadline).await {
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
             Err(trouble) => {
                 let old = self.launch.is_some().then_some("the previous version goes on");
@@ -496,6 +592,9 @@ impl Keeper {
     }
 
     async fn restore(&mut self, context: Context, fallback: Option<ServiceRecord>) -> Result<String, ProviderError> {
+        if self.machine.is_stopping() {
+            return Err(failure::stopped("the platform"));
+        }
         // What has been applied or deleted since the start needs no bringing back.
         if !self.recovered
             && let (None, Some(fallback)) = (&self.record, fallback)
@@ -515,7 +614,7 @@ impl Keeper {
         let started = self.begin(&launch, self.generation, &missing);
         self.slots.extend(started);
         self.show();
-        let ready = verdict::await_ready(&self.slots, context.deadline).await;
+        let ready = self.await_ready(&self.slots, context.deadline).await;
         self.roster.expect_one(false);
         match ready {
             Ok(_looks) => Ok(format!("{adopted} taken over, {} started", missing.len())),

@@ -64,9 +64,23 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
     NotStarted(ProviderError),
-    Exited { exit: Exit, after: Duration, ready: bool, log: Log },
-    NeverReady { after: Duration, seen: String, log: Log },
-    NotLive { seen: String, log: Log },
+    Exited {
+        exit: Exit,
+        after: Duration,
+        ready: bool,
+        log: Log,
+    },
+    NeverReady {
+        after: Duration,
+        seen: String,
+        log: Log,
+    },
+    NotLive {
+        seen: String,
+        log: Log,
+    },
+    /// It wasn't waited for any longer, because somebody wants the service to be otherwise.
+    Interrupted,
 }
 
 /// What is known of a replica.
@@ -244,7 +258,8 @@ impl Keeper {
                 instance.log.event(&format!("to be ended: {seen}"));
                 instance.end(&self.duty.machine, self.duty.launch.body.stop_timeout).await;
             }
-            Trouble::NotStarted(_) => {}
+            // Nothing runs; or nobody waits for it any more, which is no trouble of its own.
+            Trouble::NotStarted(_) | Trouble::Interrupted => {}
         }
     }
 

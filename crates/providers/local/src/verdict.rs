@@ -49,6 +49,11 @@ pub(crate) async fn refusal(
     let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
     let (code, message, log) = match trouble {
         Some(Trouble::NotStarted(error)) => return error,
+        Some(Trouble::Interrupted) => {
+            return ProviderError::retryable(format!(
+                "{name} was no longer waited for: something else is wanted of it{still}"
+            ));
+        }
         Some(Trouble::Exited { exit, after, log, .. }) => {
             let message = format!("{name} exited before it was ready: {exit} after {}", seconds(after));
             (failure::EXITED_AT_ONCE, message, Some(log))
@@ -163,6 +168,7 @@ fn told(trouble: &Trouble) -> (String, Option<&Log>) {
             (format!("it was not ready within {}: {seen}", seconds(*after)), Some(log))
         }
         Trouble::NotLive { seen, log } => (format!("it was no longer alive: {seen}"), Some(log)),
+        Trouble::Interrupted => ("its start was interrupted".to_owned(), None),
     }
 }
 

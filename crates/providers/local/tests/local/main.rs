@@ -11,6 +11,7 @@ mod restart;
 mod schedule;
 mod service;
 mod settling;
+mod standstill;
 mod tenants;
 mod update;
 mod world;
