@@ -16,6 +16,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use freehold_provider_postgres::server::shorten_logs;
 use freehold_provider_postgres::usage::{self, Usage};
 use rustix::fs::{FallocateFlags, fallocate};
 use sqlx::postgres::PgConnectOptions;
@@ -104,6 +105,9 @@ struct Guard {
 
 impl Guard {
     async fn look(&mut self) {
+        if let Err(failure) = shorten_logs(&self.data.join("postgres")) {
+            warn!("PostgreSQL's log can't be shortened: {failure}");
+        }
         let Ok(room) = Room::of(&self.data) else { return };
         match room.level() {
             Level::Critical => {

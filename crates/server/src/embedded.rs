@@ -207,6 +207,7 @@ async fn serve(
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
+        tokio::spawn(crate::pressure::watch(postgres.admin.clone(), stop.clone()));
     }
     let http = serve_api(listener, &platform, stop.clone());
     let url = format!("http://{api}");

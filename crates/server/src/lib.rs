@@ -7,6 +7,7 @@ pub mod embedded;
 mod executor;
 mod http;
 mod platform;
+mod pressure;
 mod refusal;
 mod sealed;
 mod serving;

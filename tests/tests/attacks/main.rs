@@ -12,6 +12,7 @@ mod known;
 mod output;
 mod port;
 mod process;
+mod shared;
 mod sql;
 mod stage;
 mod standing;
@@ -30,7 +31,7 @@ use crate::known::OPEN;
 use crate::stage::Stage;
 
 /// Those that end processes, or stop the platform, come last.
-const ALL: [&[Attack]; 8] = [
+const ALL: [&[Attack]; 9] = [
     sql::ATTACKS,
     file::ATTACKS,
     wire::ATTACKS,
@@ -38,6 +39,7 @@ const ALL: [&[Attack]; 8] = [
     content::ATTACKS,
     process::ATTACKS,
     standing::ATTACKS,
+    shared::ATTACKS,
     port::ATTACKS,
 ];
 

@@ -82,7 +82,13 @@ impl Doing {
         }
     }
 
-    fn rejected(&self, code: &'static str, why: &str, detail: Option<&str>, help: Option<&str>) -> ProviderError {
+    pub(crate) fn rejected(
+        &self,
+        code: &'static str,
+        why: &str,
+        detail: Option<&str>,
+        help: Option<&str>,
+    ) -> ProviderError {
         ProviderError::Rejected {
             code,
             message: format!("{}: {why}", self.0),

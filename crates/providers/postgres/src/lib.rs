@@ -6,6 +6,7 @@
 //!     │  └─── database ── content         └───── private ── postmaster
 //!     ├────── dump ────── scratch · census · obstacles
 //!     └────── strangers
+//! pressure (what sessions take of the server) · usage (what databases take of the disk)
 //! home (the provisioner's database) · inside (how a stack's database is entered)
 //! catalog (reads) · session (connections, deadlines) · mark (whose) · quote (names in SQL) · failure (errors)
 //! ```
@@ -31,6 +32,7 @@ mod inside;
 mod logins;
 mod mark;
 mod obstacles;
+pub mod pressure;
 mod provider;
 mod provisioner;
 pub mod quote;

@@ -287,6 +287,11 @@ impl Session {
         &mut self.connection
     }
 
+    /// The connection itself, with the limits that it was opened with.
+    pub(crate) fn into_connection(self) -> PgConnection {
+        self.connection
+    }
+
     /// Runs statements, all of them in one transaction. They are built from literals of this crate, numbers and what
     /// [`crate::quote`] quoted, and nothing else.
     pub(crate) async fn run(&mut self, doing: &Doing, deadline: Instant, sql: String) -> Result<(), ProviderError> {

@@ -31,6 +31,8 @@ pub struct Usage {
     pub stack: StackId,
     /// Its name on the server.
     pub database: String,
+    /// Its number there.
+    pub oid: i64,
     /// What it takes, with what its sessions keep in temporary files, in bytes.
     pub bytes: u64,
     /// What it may take, in bytes, where the definition says so.
@@ -44,6 +46,7 @@ pub struct Usage {
 #[derive(FromRow)]
 struct UsageRow {
     database: String,
+    oid: i64,
     mark: String,
     bytes: i64,
     open: bool,
@@ -64,7 +67,7 @@ pub async fn usage(admin: &PgConnectOptions) -> Result<Vec<Usage>, ProviderError
             SELECT pg_catalog.split_part(mark, ' v1 ', 1) AS whose, bool_or(rolcanlogin) AS open FROM marked
             WHERE pg_catalog.starts_with(mark, $1) AND mark LIKE '%\"password\"%' GROUP BY 1
         )
-        SELECT d.datname::pg_catalog.text AS database, o.mark,
+        SELECT d.datname::pg_catalog.text AS database, d.oid::pg_catalog.int8 AS oid, o.mark,
             (pg_catalog.pg_database_size(d.oid) + COALESCE(t.bytes, 0))::pg_catalog.int8 AS bytes,
             COALESCE(l.open, false) AS open
         FROM pg_catalog.pg_database d JOIN marked o ON o.oid = d.datdba
@@ -82,7 +85,15 @@ fn of_row(row: UsageRow) -> Option<Usage> {
     let mark = Mark::parse(&row.mark)?;
     let bytes = u64::try_from(row.bytes).unwrap_or_default();
     let most = mark.values.get(LIMIT).and_then(Value::as_integer).and_then(|most| u64::try_from(most).ok());
-    Some(Usage { stack: mark.stack, database: row.database, bytes, most, roles: mark.resource, open: row.open })
+    Some(Usage {
+        stack: mark.stack,
+        database: row.database,
+        oid: row.oid,
+        bytes,
+        most,
+        roles: mark.resource,
+        open: row.open,
+    })
 }
 
 /// Closes a database to its programs and people, and ends their sessions.
@@ -131,7 +142,15 @@ mod tests {
 
     fn usage(database: &str, bytes: u64, open: bool) -> Usage {
         let stack = StackId(uuid::Uuid::from_u128(1));
-        Usage { stack, database: database.to_owned(), bytes, most: None, roles: ResourceId::new("roles", "main"), open }
+        Usage {
+            stack,
+            database: database.to_owned(),
+            oid: 1,
+            bytes,
+            most: None,
+            roles: ResourceId::new("roles", "main"),
+            open,
+        }
     }
 
     #[test]

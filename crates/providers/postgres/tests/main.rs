@@ -15,6 +15,7 @@ mod hostile;
 mod isolation;
 mod logins;
 mod pace;
+mod pressure;
 mod server;
 mod setting;
 mod usage;

@@ -75,7 +75,7 @@ impl Layout {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.home.join("log")
+        log(&self.home)
     }
 
     /// Where Freehold itself connects.
@@ -117,6 +117,11 @@ impl Layout {
         let texts = started.into_iter().chain(own);
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
+}
+
+/// The directory of the server's own log.
+pub(super) fn log(home: &Path) -> PathBuf {
+    home.join("log")
 }
 
 /// Where paths are short: for root a folder of root's, so that nobody can be there first.

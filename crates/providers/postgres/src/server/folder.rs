@@ -13,7 +13,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, Uid, fallocate, fchmod, fchown, mkdirat, openat, renameat,
+    unlinkat,
+};
 
 use super::error::ServerError;
 
@@ -180,6 +183,22 @@ impl Foreign {
         files.into_iter().map(|(_, name)| name).collect()
     }
 
+    /// Frees what a regular file takes of the disk, but for its last `keep` bytes, if it takes more than `most`. Places in it stay
+    /// what they are; where the file system has no holes, it is emptied. Whoever writes there has to append.
+    pub(super) fn shorten(&self, name: &str, most: u64, keep: u64) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.0, name, flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.blocks().saturating_mul(512) <= most {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&file, flags, 0, metadata.len().saturating_sub(keep)) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(0),
+            other => Ok(other?),
+        }
+    }
+
     /// Removes a file. A link is removed itself, not what it leads to.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(unlinkat(&self.0, name, AtFlags::empty())?)
@@ -255,5 +274,20 @@ mod tests {
         assert_eq!(foreign.read("pipe", 100), None);
         assert_eq!(foreign.read("log", 4).as_deref(), Some("line"));
         assert_eq!(foreign.files(), ["log"]);
+    }
+
+    #[test]
+    fn of_somebody_elses_file_only_the_end_keeps_its_place_on_the_disk() {
+        let scratch = tempfile::tempdir().unwrap();
+        let log = scratch.path().join("log");
+        std::fs::write(&log, [vec![b'x'; 1 << 20], b"the end".to_vec()].concat()).unwrap();
+        std::os::unix::fs::symlink(&log, scratch.path().join("link")).unwrap();
+        let foreign = Foreign::open(scratch.path()).unwrap();
+        assert!(foreign.shorten("link", 0, 0).is_err());
+        foreign.shorten("log", 4 << 20, 4096).unwrap();
+        assert!(std::fs::read(&log).unwrap().starts_with(b"xxx"), "it was short enough");
+        foreign.shorten("log", 64 << 10, 4096).unwrap();
+        assert_eq!(foreign.read("log", 7).as_deref(), Some("the end"));
+        assert!(std::fs::metadata(&log).unwrap().blocks() * 512 < 64 << 10);
     }
 }

@@ -33,6 +33,19 @@ mod folder;
 mod postmaster;
 mod private;
 
+/// What PostgreSQL's log for a weekday may take of the disk, and what is kept of it then, in bytes. A session may write there
+/// whatever it likes (`RAISE LOG`), and no setting bounds it: the one for the size begins a new file, which is the same here.
+const LOG: (u64, u64) = (64 << 20, 16 << 20);
+
+/// Keeps the logs of a private server within bounds: the beginning of one that has grown too long is given up.
+///
+/// # Errors
+/// The file system says no.
+pub fn shorten_logs(home: &std::path::Path) -> std::io::Result<()> {
+    let Some(folder) = folder::Foreign::open(&cluster::log(home)) else { return Ok(()) };
+    folder.files().iter().try_for_each(|name| folder.shorten(name, LOG.0, LOG.1))
+}
+
 pub use account::Account;
 pub use binaries::{Binaries, LEAST_MAJOR, Version};
 pub use error::ServerError;

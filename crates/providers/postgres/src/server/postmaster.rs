@@ -18,6 +18,11 @@ use super::folder::Foreign;
 /// How often to look whether a postmaster that isn't our child still runs.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Of the machine's memory, what one session may take for itself: a sixteenth.
+const SESSION_SHARE: u64 = 16;
+/// What it may take on any machine, in bytes. What a dump, an index or a sort needs by the server's own settings is far less.
+const SESSION_LEAST: u64 = 512 << 20;
+
 /// The file in the cluster that says which process runs it.
 pub(super) const POSTMASTER_PID: &str = "postmaster.pid";
 
@@ -75,6 +80,26 @@ impl PidFile {
     }
 }
 
+/// Starts a program with a limit for the memory of each of its processes, in kB: the first argument. A limit of its own every process may
+/// lower; that of another user's process, root only with a capability that it doesn't have in every container.
+const LIMITED: &str = r#"ulimit -d "$0" && exec "$@""#;
+
+/// What a session may take of the memory, in kB. A role may set its own `work_mem` to whatever it likes, and a process that is
+/// killed for want of memory takes all sessions of the server with it, where an allocation that fails ends one statement.
+fn session_memory() -> u64 {
+    let machine = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "narrower on some machines")]
+    let total = u64::from(machine.totalram).saturating_mul(machine.mem_unit.into());
+    (total / SESSION_SHARE).max(SESSION_LEAST) >> 10
+}
+
+/// As root, keeps the postmaster from being killed in the place of the process that takes the memory, where the kernel lets us.
+fn protect(pid: i32) {
+    if rustix::process::geteuid().is_root() {
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "-900");
+    }
+}
+
 /// A running postmaster.
 #[derive(Debug)]
 pub(super) struct Postmaster {
@@ -100,13 +125,17 @@ impl Postmaster {
         let program = binaries.program("postgres");
         let output = layout.start_log()?;
         let errors = output.try_clone().map_err(ServerError::io(doing, &layout.home))?;
-        let mut command = account.command(&program);
+        let mut command = account.command(Path::new("/bin/sh"));
+        command.arg("-c").arg(LIMITED).arg(session_memory().to_string()).arg(&program);
         command.arg("-D").arg(layout.cluster()).stdout(output).stderr(errors);
+        // Its children are as likely to be killed as anybody; itself not, see `protect`.
+        command.env("PG_OOM_ADJUST_FILE", "/proc/self/oom_score_adj").env("PG_OOM_ADJUST_VALUE", "0");
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let child = command.spawn().map_err(ServerError::io(doing, &program))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        protect(pid);
         Ok(Self { pid, child: Some(child) })
     }
 

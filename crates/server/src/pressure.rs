@@ -1,0 +1,128 @@
+//! What sessions take of what all databases of the private server share, kept from running out.
+//!
+//! ```text
+//!   a session takes too much ──▶ it is ended ──▶ again, within a minute, and again: its database is closed
+//! ```
+//!
+//! A database that is closed keeps its data, and the next deploy of its stack opens it. Not kept: who took too much before; a
+//! restart begins anew.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use freehold_provider_postgres::pressure::{Excess, Limits, Watch};
+use freehold_provider_postgres::usage;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+/// How often to look. What a tenant takes of the locks in between, nobody has.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long an excess is remembered. Somebody whose migration was ended looks why before it is tried a third time.
+const MEMORY: Duration = Duration::from_secs(60);
+/// How many of them close a database.
+const TOO_OFTEN: usize = 3;
+
+/// Watches the sessions of a private server until `stop`.
+pub(crate) async fn watch(admin: PgConnectOptions, stop: CancellationToken) {
+    let mut guard = Guard { watch: Watch::new(admin.clone(), Limits::default()), admin, record: Record::default() };
+    let mut answers = true;
+    loop {
+        match guard.look().await {
+            Ok(()) => answers = true,
+            // Once, not twice a second for as long as the server is down.
+            Err(failure) if std::mem::take(&mut answers) => warn!("{failure}"),
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+struct Guard {
+    watch: Watch,
+    admin: PgConnectOptions,
+    record: Record,
+}
+
+impl Guard {
+    async fn look(&mut self) -> Result<(), freehold_engine::ProviderError> {
+        let found = self.watch.look().await?;
+        for excess in &found {
+            warn!(
+                "{} sessions of the database with the oid {} were ended: it took too many {} of all databases",
+                excess.sessions,
+                excess.database,
+                excess.of.word()
+            );
+        }
+        self.record.add(&found, Instant::now());
+        if self.record.due.is_empty() {
+            return Ok(());
+        }
+        let databases = usage::usage(&self.admin).await?;
+        for (oid, word) in std::mem::take(&mut self.record.due) {
+            let Some(usage) = databases.iter().find(|usage| usage.oid == oid) else { continue };
+            let database = &usage.database;
+            match usage::suspend(&self.admin, usage).await {
+                Ok(()) => error!(
+                    "database {database} is closed: again and again it took too many {word} of all databases. Its data is kept; the \
+                     next deploy of its stack opens it"
+                ),
+                Err(failure) => {
+                    self.record.due.insert(oid, word);
+                    error!("database {database} takes too many {word} of all databases and can't be closed: {failure}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who took too much, and when.
+#[derive(Debug, Default)]
+struct Record {
+    excesses: BTreeMap<i64, Vec<Instant>>,
+    /// Databases to be closed, by their oids, and what for.
+    due: BTreeMap<i64, &'static str>,
+}
+
+impl Record {
+    fn add(&mut self, found: &[Excess], now: Instant) {
+        for excess in found {
+            let times = self.excesses.entry(excess.database).or_default();
+            times.push(now);
+            times.retain(|time| now.duration_since(*time) <= MEMORY);
+            if times.len() >= TOO_OFTEN {
+                times.clear();
+                self.due.insert(excess.database, excess.of.word());
+            }
+        }
+        self.excesses.retain(|_, times| times.iter().any(|time| now.duration_since(*time) <= MEMORY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_provider_postgres::pressure::Shared;
+
+    use super::*;
+
+    #[test]
+    fn a_database_is_closed_after_three_excesses_within_a_minute() {
+        let excess = |database| [Excess { database, of: Shared::Locks, sessions: 1 }];
+        let begin = Instant::now();
+        let mut record = Record::default();
+        for seconds in [0, 1, 62, 63] {
+            record.add(&excess(7), begin + Duration::from_secs(seconds));
+        }
+        record.add(&excess(8), begin + Duration::from_secs(64));
+        assert_eq!(record.due, BTreeMap::new());
+        record.add(&excess(7), begin + Duration::from_secs(64));
+        assert_eq!(record.due, BTreeMap::from([(7, "locks")]));
+        record.add(&[], begin + Duration::from_secs(200));
+        assert!(record.excesses.is_empty());
+    }
+}
