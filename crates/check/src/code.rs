@@ -88,7 +88,7 @@ codes! {
     NoPortToReach         "FH0111" "a service without a port can't be reached"
     NoService             "FH0112" "an app without a service"
     MigratorInService     "FH0113" "a service could change the database's schema"
-    TooLongForProcess     "FH0114" "an environment that no process can be started with"
+    TooLongForProcess     "FH0114" "arguments or variables that no process can be started with"
 
     // Tiers and limits.
     UnknownInTier         "FH0201" "a tier or stage speaks of something that isn't defined"

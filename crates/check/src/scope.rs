@@ -26,6 +26,8 @@ pub(crate) struct Program<'a> {
     pub(crate) span: Span,
     pub(crate) reads: Option<&'a [Spanned<Read>]>,
     pub(crate) env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    /// Program and arguments; `None` where the image says it.
+    pub(crate) command: Option<&'a Spanned<Vec<String>>>,
     /// Freehold sets `PORT` for it.
     pub(crate) has_port: bool,
 }
@@ -76,6 +78,7 @@ impl<'a> Scope<'a> {
             span: service.span,
             reads: service.reads.as_deref(),
             env: &service.env,
+            command: Some(&service.command),
             has_port: service.port.is_some(),
         });
         let jobs = self.app.jobs.iter().map(|(name, job)| Program {
@@ -85,6 +88,7 @@ impl<'a> Scope<'a> {
             span: job.span,
             reads: job.reads.as_deref(),
             env: &job.env,
+            command: Some(&job.command),
             has_port: false,
         });
         services.chain(self.containers()).chain(jobs).collect()
@@ -92,21 +96,26 @@ impl<'a> Scope<'a> {
 
     /// The containers that pods have beside those of their services.
     fn containers(&self) -> impl Iterator<Item = Program<'a>> {
-        let container = |word, key: &str, service: &Name, name: &'a Name, span, env| Program {
+        let container = |word, key: &str, service: &Name, name: &'a Name, span, env, command| Program {
             word,
             name,
             path: format!("service.{service}.{key}.{name}"),
             span,
             reads: None,
             env,
+            command,
             has_port: false,
         };
         self.app.services.iter().flat_map(move |(service, parts)| {
             let sidecars = parts.sidecars.iter();
             let init = parts.init.iter();
-            sidecars.map(move |(name, one)| container("sidecar", "sidecar", service, name, one.span, &one.env)).chain(
-                init.map(move |(name, one)| container("init container", "init", service, name, one.span, &one.env)),
-            )
+            let sidecars = sidecars.map(move |(name, one)| {
+                container("sidecar", "sidecar", service, name, one.span, &one.env, one.command.as_ref())
+            });
+            let init = init.map(move |(name, one)| {
+                container("init container", "init", service, name, one.span, &one.env, one.command.as_ref())
+            });
+            sidecars.chain(init)
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use freehold_spec::app::Read;
 use freehold_spec::template::Part;
-use freehold_spec::{EnvName, Spanned, Template, nearest};
+use freehold_spec::{EnvName, Spanned, nearest};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -25,29 +25,38 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     }
 }
 
-/// Linux takes no argument or variable (`NAME=value` and a NUL) of this many bytes or more: `MAX_ARG_STRLEN`, 32 pages.
-const LONGEST_VARIABLE: usize = 128 << 10;
+/// Linux takes no argument (with its NUL) or variable (`NAME=value` and a NUL) of more bytes: `MAX_ARG_STRLEN`, 32 pages. All of them
+/// together may have 2 MiB, which is more than a definition can say.
+const LONGEST: usize = 128 << 10;
 
-/// Variables that no process can be started with. References count as nothing: what they come to is known later.
+/// Arguments and variables that no process can be started with. References count as nothing: what they come to is known later.
 fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {
-    let length = |name: &EnvName, value: &Template| {
-        let texts = value.parts.iter().map(|part| match part {
+    let Program { word, name: of, .. } = program;
+    for (name, value) in program.env {
+        let texts = value.value.parts.iter().map(|part| match part {
             Part::Text(text) => text.len(),
             Part::Reference(_) => 0,
         });
-        name.as_str().len() + texts.sum::<usize>() + 2
-    };
-    for (name, value) in program.env {
-        let bytes = length(name, &value.value);
-        if bytes > LONGEST_VARIABLE {
-            let message = format!(
-                "{name} of {} {} is {} KiB long, and a variable ends at 128 KiB",
-                program.word,
-                program.name,
-                bytes >> 10
-            );
-            let diagnostic = Diagnostic::error(Code::TooLongForProcess, message).at(value.span, "too long");
-            scope.report(diagnostic.help("put it into a file of the artifact, and let the variable name the file"));
+        let bytes = name.as_str().len() + texts.sum::<usize>() + 2;
+        if bytes > LONGEST {
+            let message = format!("{name} of {word} {of} is {} KiB long, and a variable ends at 128 KiB", bytes >> 10);
+            let help = "put it into a file of the artifact, and let the variable name the file";
+            scope.report(Diagnostic::error(Code::TooLongForProcess, message).at(value.span, "too long").help(help));
+        }
+    }
+    let Some(command) = program.command else { return };
+    let build = scope.app.services.get(*of).filter(|_| *word == "service").and_then(|service| service.build.as_ref());
+    let build = build.and_then(|build| Some(("`build`", build.span, build.command.as_ref()?)));
+    for (which, span, command) in [Some(("`command`", command.span, &command.value)), build].into_iter().flatten() {
+        for (number, argument) in command.iter().enumerate().filter(|(_, argument)| argument.len() >= LONGEST) {
+            let kib = argument.len() >> 10;
+            let which = match number {
+                0 => format!("the program in {which}"),
+                _ => format!("argument {number} in {which}"),
+            };
+            let message = format!("{which} of {word} {of} is {kib} KiB long, and an argument ends at 128 KiB");
+            let help = "put it into a file of the artifact, and let the argument name the file";
+            scope.report(Diagnostic::error(Code::TooLongForProcess, message).at(span, "too long").help(help));
         }
     }
 }

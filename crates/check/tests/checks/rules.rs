@@ -304,10 +304,19 @@ fn what_could_not_be_read_is_not_said_to_be_missing() {
 }
 
 #[test]
-fn a_variable_or_an_environment_that_no_process_can_be_started_with_is_an_error() {
+fn a_variable_or_an_argument_that_no_process_can_be_started_with_is_an_error() {
     let text = |length: usize| "many words ".chars().cycle().take(length).collect::<String>();
     // NAME=value and a NUL in 128 KiB.
     let fits = (128 << 10) - "LONG".len() - 2;
     fine(&env(&format!("LONG = \"{}\"", text(fits))));
     only(Code::TooLongForProcess, &env(&format!("LONG = \"{}\"", text(fits + 1))));
+    let fits = (128 << 10) - 1;
+    for place in [
+        |argument: &str| but("command = [\"shop\"]", &format!("command = [\"shop\", \"{argument}\"]")),
+        |argument: &str| web(&format!("build = {{ artifact = [\"shop\"], command = [\"make\", \"{argument}\"] }}")),
+        |argument: &str| and(&format!("[job.once]\nservice = \"web\"\ncommand = [\"{argument}\"]")),
+    ] {
+        fine(&place(&text(fits)));
+        only(Code::TooLongForProcess, &place(&text(fits + 1)));
+    }
 }

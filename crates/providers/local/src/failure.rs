@@ -7,6 +7,7 @@ use freehold_engine::ProviderError;
 
 use crate::shortage::is_shortage;
 
+pub(crate) const TOO_LONG: &str = "FH0114";
 pub(crate) const DIRECTORY_UNUSABLE: &str = "FH0505";
 pub(crate) const PORT_TAKEN: &str = "FH0509";
 pub(crate) const DISK_FULL: &str = "FH0512";

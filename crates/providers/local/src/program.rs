@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ResourceId, SecretText, StackId, Value};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -39,6 +40,13 @@ const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const LAUNCH: Duration = Duration::from_secs(60);
 /// How much of a launcher's answer is read.
 const ANSWER: u64 = 64 << 10;
+
+/// What an argument or a variable may have, with the NUL behind it (`MAX_ARG_STRLEN`).
+const LONGEST: usize = 128 << 10;
+/// What all of them may have at the most, however large the stack may be: three quarters of the kernel's `_STK_LIM`.
+const MOST: usize = 6 << 20;
+/// Room for the program's path.
+const PATH: usize = 2 * 4096;
 
 /// A program that is ready to be started.
 pub(crate) struct Program {
@@ -112,6 +120,7 @@ impl Program {
             private: machine.private(context.stack),
             stay,
         };
+        check_lengths(&order)?;
         Ok(Self { order })
     }
 
@@ -192,6 +201,35 @@ impl Program {
             _ => ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("{path} can't be started: {error}")),
         }
     }
+}
+
+/// Refuses what the kernel would refuse in the new process, where its answer doesn't say what is too long.
+fn check_lengths(order: &Order) -> Result<(), ProviderError> {
+    // As `exec` counts: each with the NUL behind it, and a pointer to it.
+    let variables = || order.environment.iter().map(|(name, value)| (name, name.len() + value.len() + 2));
+    let arguments = || order.arguments.iter().map(|argument| argument.len() + 1);
+    let longest = (variables().max_by_key(|(_, bytes)| *bytes), arguments().max().unwrap_or_default());
+    let count = order.environment.len() + order.arguments.len() + 1;
+    let all = variables().map(|(_, bytes)| bytes).sum::<usize>() + arguments().sum::<usize>();
+    let stack = getrlimit(Resource::Stack).current.map_or(MOST, |bytes| usize::try_from(bytes / 4).unwrap_or(MOST));
+    let what = match longest {
+        (Some((name, bytes)), _) if bytes > LONGEST => {
+            format!(
+                "{name} is {} KiB long with what its references come to, and a variable ends at 128 KiB",
+                bytes >> 10
+            )
+        }
+        (_, bytes) if bytes > LONGEST => format!("an argument is {} KiB long, and one ends at 128 KiB", bytes >> 10),
+        _ if all + count * size_of::<usize>() + PATH > stack.clamp(LONGEST, MOST) => {
+            format!("its arguments and variables are {} KiB together, more than the kernel takes", all >> 10)
+        }
+        _ => return Ok(()),
+    };
+    Err(failure::refusal(
+        failure::TOO_LONG,
+        format!("{} can't be started: {what}", order.program.display()),
+        "put what is that long into a file of the artifact or into the database, then deploy again",
+    ))
 }
 
 async fn environment(

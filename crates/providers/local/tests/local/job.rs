@@ -76,6 +76,18 @@ async fn a_job_whose_command_is_missing_is_refused() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_arguments_are_too_long_together_is_refused_with_their_length() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let long = "x".repeat(100 << 10);
+    let arguments: Vec<&str> = ["true"].into_iter().chain([long.as_str(); 30]).collect();
+    let error = world.run(&world.job("", &[("command", Value::from(arguments))])).await.unwrap_err();
+    assert_eq!(code(&error), "FH0114");
+    assert!(error.to_string().contains("its arguments and variables are 30"), "{error}");
+    assert!(error.to_string().contains(" KiB together, more than the kernel takes"), "{error}");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_takes_too_long_is_ended_with_all_that_it_started() -> anyhow::Result<()> {
     let world = World::new().await?;
     let job = world.job("sleep 600 & setsid sleep 600 & sleep 600", &[("timeout_seconds", Value::from(1u32))]);

@@ -67,6 +67,15 @@ async fn a_command_that_is_not_there_is_refused_and_the_places_are_named() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_is_too_long_for_a_process_is_named() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let error = world.apply(&world.web(&[("RULES", &"x".repeat(200 << 10))], &[])).await.unwrap_err();
+    assert_eq!(code(&error), "FH0114");
+    assert!(error.to_string().contains("RULES is 200 KiB long with what its references come to"), "{error}");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_dies_is_started_again() -> anyhow::Result<()> {
     let world = World::new().await?;
     let web = world.web(&[("VERSION", "one")], &[]);
