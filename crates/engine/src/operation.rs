@@ -153,7 +153,23 @@ pub(crate) struct CheckState {
     pub(crate) tries: u32,
     /// It was ready when it was last looked at, but not for long enough.
     pub(crate) settling: bool,
+    /// When it was answered last.
+    pub(crate) answered: Duration,
     pub(crate) reason: Option<String>,
+}
+
+impl CheckState {
+    /// Not looked at yet.
+    pub(crate) fn due(from: Duration) -> Self {
+        Self { check: Check::Due { from }, tries: 0, settling: false, answered: from, reason: None }
+    }
+}
+
+/// What has been looked at once more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Confirmed {
+    pub(crate) ready: bool,
+    pub(crate) verified: bool,
 }
 
 /// An operation's state.
@@ -189,6 +205,8 @@ pub struct OperationState {
     pub(crate) over: bool,
     pub(crate) comparison: Comparison,
     pub(crate) checks: BTreeMap<Subject, CheckState>,
+    /// What was found ready before the last one was has been looked at once more: before it is told that all is ready, and before the end.
+    pub(crate) confirmed: Confirmed,
     /// What the checks found that should not be there.
     pub(crate) left: Vec<OwnedObject>,
 }
@@ -236,6 +254,7 @@ impl OperationState {
             over: false,
             comparison: Comparison::Due,
             checks: BTreeMap::new(),
+            confirmed: Confirmed::default(),
             left: Vec::new(),
         }
     }

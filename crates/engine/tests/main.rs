@@ -9,3 +9,4 @@ mod shell;
 mod simulator;
 mod state;
 mod steps;
+mod verification;

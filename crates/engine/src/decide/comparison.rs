@@ -48,7 +48,7 @@ impl Decision {
             return;
         }
         if self.state.comparison == Comparison::Due {
-            let due = CheckState { check: Check::Due { from: self.now }, tries: 0, settling: false, reason: None };
+            let due = CheckState::due(self.now);
             let lines = self.state.plan.changes.keys();
             self.state.checks = lines.map(|id| (Subject::Planned(id.clone()), due.clone())).collect();
             let until = self.now.saturating_add(COMPARISON_DEADLINE).min(self.state.deadline);

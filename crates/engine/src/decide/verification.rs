@@ -15,11 +15,16 @@ use super::{
     ProviderName, Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
 };
 use crate::failure::NotReady;
-use crate::operation::Check;
+use crate::operation::{Check, Confirmed};
 use crate::verdict::is_as_desired;
 
 /// Something that isn't ready is looked at again after this at the latest.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Whether it answers, settled or not.
+fn is_ready(state: &CheckState) -> bool {
+    state.settling || state.check == Check::Answered
+}
 
 impl Decision {
     pub(super) fn begin_verification(&mut self, id: &StepId) {
@@ -33,7 +38,7 @@ impl Decision {
                 unchanged.chain(wanted.map(|change| Subject::Resource(change.id.clone()))).collect()
             }
         };
-        let due = CheckState { check: Check::Due { from: self.now }, tries: 0, settling: false, reason: None };
+        let due = CheckState::due(self.now);
         self.state.checks = subjects.into_iter().map(|subject| (subject, due.clone())).collect();
         self.set_phase(id, Phase::Verifying);
         let subject = self.state.steps.get(id).map(|step| step.step.subject.clone());
@@ -82,7 +87,9 @@ impl Decision {
     /// Asks what is due, and closes the step once all has been answered or its time is over.
     pub(super) fn verification(&mut self) {
         let Some(id) = self.verifying() else { return };
-        if self.state.checks.values().all(|state| state.check == Check::Answered) {
+        if self.confirm() {
+            self.ask_what_is_due();
+        } else if self.all(|state| state.check == Check::Answered) {
             self.verified(&id);
         } else if self.now >= self.deadline(&id) {
             self.fail_verification(failure::not_ready(self.reasons(), NotReady::NotInTime));
@@ -101,10 +108,40 @@ impl Decision {
         }
     }
 
+    fn all(&self, are: impl Fn(&CheckState) -> bool) -> bool {
+        self.state.checks.values().all(are)
+    }
+
+    /// Whether all has to stay ready for a while. It has in any case where something is taken away afterwards that the version before
+    /// needs: as long as this one settles, that one may have to take over again.
+    fn settles(&self) -> bool {
+        let Some(verifying) = self.verifying() else { return true };
+        self.state.plan.settle || self.state.steps.values().any(|state| state.step.depends_on.contains(&verifying))
+    }
+
+    /// Has what was ready long before the last be looked at once more, since it may have fallen meanwhile. Says whether there is such.
+    fn confirm(&mut self) -> bool {
+        let told = self.state.ready || self.state.told_ready;
+        let Confirmed { ready, verified } = self.state.confirmed;
+        if !verified && self.all(|state| state.check == Check::Answered) {
+            self.state.confirmed = Confirmed { ready: true, verified: true };
+        } else if !told && !ready && self.all(is_ready) {
+            self.state.confirmed.ready = true;
+        } else {
+            return false;
+        }
+        let before = self.now.saturating_sub(LONGEST_WAIT);
+        let checks = self.state.checks.iter_mut().filter(|(subject, _)| matches!(subject, Subject::Resource(_)));
+        let mut any = false;
+        for (_, state) in checks.filter(|(_, state)| state.check == Check::Answered && state.answered < before) {
+            (state.check, state.settling, any) = (Check::Due { from: self.now }, false, true);
+        }
+        any
+    }
+
     /// Writes down once that everything is ready, where that isn't the end yet.
     fn tell_ready(&mut self) {
-        let ready = |state: &CheckState| state.settling || state.check == Check::Answered;
-        if !self.state.ready && !self.state.told_ready && self.state.checks.values().all(ready) {
+        if !self.state.ready && !self.state.told_ready && self.all(is_ready) {
             self.state.told_ready = true;
             self.append(Record::Ready);
         }
@@ -159,6 +196,9 @@ impl Decision {
     pub(super) fn set_check(&mut self, subject: &Subject, check: Check, reason: Option<String>) {
         if let Some(state) = self.state.checks.get_mut(subject) {
             state.check = check;
+            if check == Check::Answered {
+                state.answered = self.now;
+            }
             state.reason = reason.or(state.reason.take());
         }
     }
@@ -173,9 +213,7 @@ impl Decision {
         let subject = Subject::Resource(id.clone());
         match result {
             Ok(Readiness::Ready) => self.set_check(&subject, Check::Answered, None),
-            Ok(Readiness::Settling { .. }) if !self.state.plan.settle => {
-                self.set_check(&subject, Check::Answered, None)
-            }
+            Ok(Readiness::Settling { .. }) if !self.settles() => self.set_check(&subject, Check::Answered, None),
             Ok(Readiness::Settling { remaining }) => {
                 self.set_settling(&subject, true);
                 let from = self.now.saturating_add(remaining.min(LONGEST_WAIT));
@@ -183,6 +221,7 @@ impl Decision {
             }
             Ok(Readiness::Waiting(reason)) => {
                 self.set_settling(&subject, false);
+                self.state.confirmed = Confirmed::default();
                 self.tell(Progress::Waiting { subject: id, reason: reason.clone() });
                 self.ask_later(&subject, reason);
             }

@@ -4,7 +4,7 @@
 //! once don't see each other: a service is started twice, a job run twice, if the engine lets that happen. That is why
 //! a call has two halves, [`World::send`] and [`World::land`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use freehold_graph::{ProviderName, ResourceId, ResourceType, StackId, Value, descriptor};
 use freehold_plan::{Observation, Ownership};
@@ -96,6 +96,8 @@ pub struct World {
     pub doubled_runs: u32,
     /// Objects that are not ready yet, and how often they still say so.
     pub slow: BTreeMap<String, u32>,
+    /// What objects say of themselves first, by identity.
+    pub sayings: BTreeMap<String, VecDeque<Readiness>>,
     /// Things that happened and must not.
     pub violations: Vec<String>,
     /// A provider that doesn't look whose the objects are, to prove that the tests would notice.
@@ -136,6 +138,9 @@ impl World {
         // Former ones are closed after the verification.
         if lookup.kind == ResourceType::PostgresLogins {
             return Readiness::Ready;
+        }
+        if let Some(said) = self.sayings.get_mut(&lookup.identity).and_then(VecDeque::pop_front) {
+            return said;
         }
         if self.place(lookup.kind, &lookup.identity).is_none() {
             return Readiness::Failed("it does not exist".to_owned());
