@@ -42,6 +42,11 @@ fn a_service_that_falls_again_and_again_is_degraded_wherever_one_looks() -> Resu
     let list = freehold.run(["list", "--json"])?.succeeded()?.json()?;
     assert_eq!(list[0]["state"], "degraded");
     freehold.run(["doctor"])?.failed_with(1, "FH0706")?;
+    // That there is nothing to change is no success where what is there doesn't work.
+    let again = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.failed_with(1, "FH0706")?;
+    assert!(again.stdout.contains("Nothing to change"), "{again:?}");
+    let fleet = freehold.run(["deploy", &app.argument(), "--all-tenants", "--yes"])?;
+    assert!(fleet.code == 1 && fleet.stdout.contains("FH0706"), "{fleet:?}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use freehold::ClientError;
-use freehold::wire::{ApplyRequest, PlanAnswer, nested};
+use freehold::wire::{ApplyRequest, PlanAnswer, ResourceStatus, nested};
 use freehold_check::Code;
 use freehold_graph::StackKind;
 use freehold_plan::{Action, Purpose};
@@ -98,7 +98,7 @@ impl Deploy<'_> {
             return self.join(answer, operation, proposal).await;
         }
         if answer.noop {
-            return Ok(self.unchanged(answer));
+            return self.unchanged(answer).await;
         }
         if !self.terminal.json {
             self.terminal.tell(format!("{}\n", view::plan::render(answer, self.terminal.verbose)));
@@ -123,7 +123,7 @@ impl Deploy<'_> {
                 return self.join(&answer, operation, Some((proposal, (kind, name)))).await;
             }
             if answer.noop {
-                return Ok(self.unchanged(&answer));
+                return self.unchanged(&answer).await;
             }
         }
         Err(error.into())
@@ -150,11 +150,12 @@ impl Deploy<'_> {
         Err(failure)
     }
 
-    fn unchanged(&self, answer: &PlanAnswer) -> Outcome {
+    async fn unchanged(&self, answer: &PlanAnswer) -> Answer {
         let total = milliseconds(self.begin);
+        let well = well(self.platform, answer).await;
         if !self.terminal.json {
             self.terminal.print(plan::unchanged(answer, Some(total)));
-            return Outcome::Done;
+            return well.map(|()| Outcome::Done);
         }
         let mut timings = serde_json::Map::from_iter([("total".to_owned(), total.into())]);
         timings.extend(self.phases.iter().map(|(phase, time)| ((*phase).to_owned(), (*time).into())));
@@ -167,7 +168,7 @@ impl Deploy<'_> {
             "outputs": nested(&answer.plan.outputs),
             "timings": timings,
         }));
-        Outcome::Done
+        well.map(|()| Outcome::Done)
     }
 
     /// Follows an operation to its end; `None` if it was left to the platform.
@@ -203,6 +204,25 @@ impl Deploy<'_> {
         }
         Outcome::Done
     }
+}
+
+/// Whether a stack that is as it should be does what it is for: it was verified once, and what has fallen since is no success.
+pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()> {
+    let stack = platform.client.stack(answer.plan.stack.0).await?;
+    if stack.state != "degraded" {
+        return Ok(());
+    }
+    let unwell: Vec<&ResourceStatus> = stack.resources.iter().filter(|resource| resource.is_unwell()).collect();
+    // A schedule is unwell where its job's last run failed.
+    let code = match unwell.iter().all(|resource| resource.id.starts_with("schedule.")) {
+        true => Code::JobFailed,
+        false => Code::CrashLoop,
+    };
+    let line =
+        |resource: &ResourceStatus| format!("{}: {}", resource.id, resource.reason.as_ref().unwrap_or(&resource.state));
+    let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
+    let help = format!("mend it and deploy again; `freehold status {}` says more", answer.plan.key.option());
+    Err(Failure::work(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
 }
 
 /// The operation that is at work on the stack already, if it is for the same purpose.

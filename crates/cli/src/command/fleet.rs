@@ -21,7 +21,7 @@ use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 use crate::view::progress::Progress;
 
-use super::deploy::{confirmed, under_way};
+use super::deploy::{confirmed, under_way, well};
 
 /// How many tenants are worked on at once, however large a wave is.
 const PARALLEL: usize = 8;
@@ -220,6 +220,7 @@ async fn attempt(
     let mut platform = Platform::connect(place)?;
     let answer = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
     if answer.noop {
+        well(&platform, &answer).await?;
         return Ok(("unchanged", answer.plan.revision));
     }
     let joined = under_way(&platform, &answer).await?;
