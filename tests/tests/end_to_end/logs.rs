@@ -101,6 +101,30 @@ fn the_runs_of_a_scheduled_job_are_seen_where_people_look() -> Result<()> {
 }
 
 #[test]
+fn a_log_is_said_to_be_missing_only_of_what_has_not_run() -> Result<()> {
+    let freehold = Installation::start()?;
+    let silent = "\n[job.silent]\nservice = \"web\"\ncommand = [\"true\"]\n";
+    let idle =
+        "\n[service.idle]\nbuild = { artifact = [\"program.py\"] }\ncommand = [\"sleep\", \"600\"]\nreplicas = 0\n";
+    let app = App::small_and(&format!("{silent}{idle}"))?;
+    let stack = freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let logs = |of: &[&str]| freehold.run([&["logs", "--tenant", "acme"], of].concat())?.succeeded();
+    assert!(logs(&["--job", "silent"])?.stdout.contains("ended: exit code 0"));
+    assert!(logs(&["--job", "silent", "-n", "1"])?.stderr.is_empty());
+    let missing = "it has not run yet";
+    let idle = logs(&["--service", "idle"])?;
+    assert!(idle.stderr.contains(missing), "{idle:?}");
+    app.redefine("replicas = 0", "replicas = 1")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    assert!(logs(&["--service", "idle"])?.stdout.contains("started as process"));
+    freehold.run(["logs", "--tenant", "acme", "--job", "silence"])?.failed_with(1, "silence")?;
+    let stack = stack.get("stack").and_then(serde_json::Value::as_str).context("no stack")?;
+    std::fs::remove_dir_all(freehold.data().join("logs").join(stack).join("job.silent"))?;
+    assert!(logs(&["--job", "silent"])?.stderr.contains(missing));
+    Ok(())
+}
+
+#[test]
 fn a_last_line_without_end_hides_neither_the_log_nor_the_reason_of_a_failure() -> Result<()> {
     let freehold = Installation::start()?;
     let script = "echo 'ERROR: the reason'; head -c 1100000 /dev/zero | tr '\\\\0' B; exit 3";

@@ -47,9 +47,12 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
         }
         if !any && !arguments.follow && arguments.lines > 0 {
             let key = crate::view::stack::key(&stack);
-            terminal.say(&format!(
-                "There is no log of {wanted} of {key}: it has not run yet, or its log was removed with the oldest ones."
-            ));
+            // Freehold's own remarks stand in the logs on this machine, so that one of what has run is never empty; Pods have none.
+            let why = match stack.target == LOCAL {
+                true => "it has not run yet, or its log was removed with the oldest ones",
+                false => "no Pod of it has run yet, or none has printed anything that is still there",
+            };
+            terminal.say(&format!("There is no log of {wanted} of {key}: {why}."));
         }
         Ok(Outcome::Done)
     })
