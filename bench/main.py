@@ -44,6 +44,8 @@ def main():
     try:
         for name in names:
             BENCHMARKS[name](report, arguments)
+        if not report.figures:
+            parser.error(f"{arguments.name} has no part called {arguments.only}: `scripts/bench` lists them")
     finally:
         # What was measured before something went wrong is told, too.
         report.show(sys.stdout)
