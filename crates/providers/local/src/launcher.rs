@@ -191,9 +191,10 @@ fn within(doing: &str, path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Gives this process a view of the file system of its own, in which the shared folders for temporary files are the stack's, and
-/// nothing that it can write to has files that run with others' rights.
+/// nothing that it can write to has files that run with others' rights. What it shares with its children by System V's means (shared
+/// memory, semaphores, queues) is theirs alone, too, and ends with the last of them: else it would outlive the stack.
 fn separate(private: &Private) -> io::Result<()> {
-    own_mounts()?;
+    own_namespaces()?;
     let guarded = MountFlags::NOSUID | MountFlags::NODEV;
     let bind = |from: &Path, to: &Path| -> io::Result<()> {
         mount_bind(from, to).map_err(|error| within("mount", to, &error.into()))?;
@@ -278,15 +279,15 @@ fn end_as(status: WaitStatus) -> ExitCode {
 /// Whether this process can give others a view of the file system of their own. Tried in a thread that ends with it.
 pub(crate) fn can_be_private() -> bool {
     let tried = std::thread::spawn(|| {
-        let own = own_mounts();
+        let own = own_namespaces();
         own.and_then(|()| Ok(mount_bind("/tmp", "/tmp")?))
     });
     tried.join().is_ok_and(|tried| tried.is_ok())
 }
 
-fn own_mounts() -> io::Result<()> {
+fn own_namespaces() -> io::Result<()> {
     #[expect(deprecated, reason = "its successor is unsafe because of shared descriptors, which aren't touched here")]
-    rustix::thread::unshare(UnshareFlags::NEWNS)?;
+    rustix::thread::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)?;
     // Mounts of the machine go on to arrive here; ours don't leave.
     Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }

@@ -53,6 +53,23 @@ async fn no_secret_is_written_to_the_data_directory() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_programs_share_in_the_kernel_ends_with_them_where_freehold_is_root() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: what programs share is the user's");
+        return Ok(());
+    }
+    let first = first_user();
+    let world = World::with(RunAs::Separate(first)).await?;
+    world.run(&world.job("ipcmk -M 4096 && ipcs -m | grep 4096 && ipcmk -S 1 && ipcmk -Q", &[])).await?;
+    for (table, user) in [("shm", 7), ("sem", 4), ("msg", 7)] {
+        let text = std::fs::read_to_string(format!("/proc/sysvipc/{table}"))?;
+        let left = text.lines().filter(|line| line.split_whitespace().nth(user) == Some(&first.to_string()));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<&str>::new(), "{table}");
+    }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_stack_has_a_user_of_its_own_where_freehold_is_root() -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         println!("not root: the stacks run as one user, which is what the plan says");
