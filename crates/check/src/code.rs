@@ -167,7 +167,7 @@ codes! {
     DataWouldBeDeleted    "FH0803" "data would be deleted"
     ChangedBehindOurBack  "FH0804" "an object was changed behind our back"
     DestroyLeftSomething  "FH0805" "something is left after destroy"
-    DumpNotProved         "FH0806" "the dump could not be proved, so nothing was deleted"
+    DumpNotProved         "FH0806" "a dump could not be proved, so its database is kept"
     FieldsOfOthers        "FH0807" "somebody else manages the fields"
     NotAdoptable          "FH0808" "the object would have to be made anew"
     NoDumpOfIt            "FH0809" "it can't be dumped"

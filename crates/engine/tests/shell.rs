@@ -419,6 +419,27 @@ async fn a_destroy_whose_dump_fails_deletes_nothing_starts_everything_again_and_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deploy_whose_dump_fails_keeps_the_database_and_does_not_say_that_nothing_was_deleted() {
+    let mut site = Site::new();
+    let mut shape = Shape::guestbook(1);
+    shape.services.insert("old", 1);
+    site.deploy(&shape).await;
+    let database = (freehold_graph::ResourceType::PostgresDatabase, "acme__main".to_owned());
+    let before = site.world.lock().unwrap().objects[&database].clone();
+    site.faults.plan(step("dump/database.main"), Fault::RejectedBefore);
+    shape.databases.clear();
+    shape.services.remove("old");
+    let plan = site.plan(Purpose::Deploy, &shape);
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    let world = site.world.lock().unwrap();
+    assert_eq!(world.objects[&database], before);
+    assert!(!world.objects.contains_key(&(freehold_graph::ResourceType::LocalService, "acme/old".to_owned())));
+    let failure = site.failure(operation);
+    assert!(!format!("{failure:?}").contains("nothing was deleted"), "{failure:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_destroy_that_is_cancelled_while_it_dumps_starts_everything_again() {
     let mut site = Site::new();
     site.deploy(&Shape::guestbook(1)).await;
