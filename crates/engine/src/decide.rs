@@ -75,8 +75,8 @@ pub enum Request {
     Observe(Lookup),
     /// [`crate::Provider::perform`].
     Perform(StepId, Task),
-    /// [`crate::Provider::readiness`].
-    Readiness(Lookup),
+    /// [`crate::Provider::readiness_after`], with how long ago the last change was made.
+    Readiness(Lookup, Duration),
     /// [`crate::Provider::owned`], of this stack.
     Owned,
 }
@@ -400,7 +400,9 @@ impl Decision {
         let expired = self.now >= self.state.deadline;
         let Some(step) = self.state.steps.get(id) else { return };
         let reason = step.reason.as_deref();
-        let failure = if expired {
+        let failure = if step.step.verb == Verb::Run && step.unsettled {
+            failure::unknown_run(&step.step, reason)
+        } else if expired {
             failure::operation_deadline(&step.step, reason)
         } else {
             failure::step_deadline(&step.step, reason)

@@ -17,6 +17,8 @@ pub const LEFT_OVER: &str = "FH0805";
 pub const OUTDATED: &str = "FH0901";
 /// A resource won't get ready.
 pub const NEVER_READY: &str = "FH0703";
+/// Nobody knows how a job ended.
+pub const OUTCOME_UNKNOWN: &str = "FH0705";
 /// A resource was ready and did not stay so.
 pub const FELL: &str = "FH0707";
 /// Somebody asked to stop.
@@ -141,6 +143,19 @@ pub fn step_deadline(step: &Step, reason: Option<&str>) -> Failure {
         message: format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
         detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
         help: Some(GO_ON.to_owned()),
+    }
+}
+
+/// A job was started, and nobody could see how it ended before its time was over.
+pub fn unknown_run(step: &Step, reason: Option<&str>) -> Failure {
+    Failure {
+        code: OUTCOME_UNKNOWN.to_owned(),
+        message: format!("job {} was started, and how it ended is not known", step.subject.name()),
+        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
+        help: Some(
+            "mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has ended well, and asks before the job runs a second time"
+                .to_owned(),
+        ),
     }
 }
 

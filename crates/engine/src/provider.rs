@@ -58,6 +58,23 @@ pub trait Provider: Send + Sync {
     /// Whether a resource does what it is for, or the reason why not. A quick look, no waiting.
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError>;
 
+    /// The same for whoever has changed something `changed` ago and wants to know what came of it: what is older than that is no
+    /// evidence against it, such as what a container says that was started before its secret was put back.
+    async fn readiness_after(
+        &self,
+        stack: StackId,
+        lookup: &Lookup,
+        changed: Duration,
+    ) -> Result<Readiness, ProviderError> {
+        let _ = changed;
+        self.readiness(stack, lookup).await
+    }
+
+    /// Which versions of a service take requests now; `None` for what takes none, or where that can't be told apart.
+    async fn serving(&self, _stack: StackId, _lookup: &Lookup) -> Result<Option<Serving>, ProviderError> {
+        Ok(None)
+    }
+
     /// Everything in the outside system that bears the stack's mark, or any stack's for `None`. Trusts no record of ours.
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError>;
 
@@ -203,6 +220,15 @@ pub enum Readiness {
     Waiting(String),
     /// It won't without a change; the reason.
     Failed(String),
+}
+
+/// How many copies of a service take requests now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Serving {
+    /// Of the version that was applied last.
+    pub newest: u32,
+    /// Of those before.
+    pub former: u32,
 }
 
 /// Something that bears a stack's mark.

@@ -323,7 +323,9 @@ impl<'a> Shell<'a> {
                     let perform = async { provider.perform(&context, &settled(&context, task).await?).await };
                     Answer::Performed(within.ask(perform).await)
                 }
-                Request::Readiness(lookup) => Answer::Readiness(within.ask(provider.readiness(stack, &lookup)).await),
+                Request::Readiness(lookup, changed) => {
+                    Answer::Readiness(within.ask(provider.readiness_after(stack, &lookup, changed)).await)
+                }
                 Request::Owned => {
                     let scan = async {
                         provider.forget(stack).await?;

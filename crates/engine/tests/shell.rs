@@ -344,6 +344,19 @@ async fn what_is_not_ready_in_time_is_named_with_its_reason() {
     assert_eq!((failure.code.as_str(), failure.detail), ("FH0904", vec!["service.web: it is starting".to_owned()]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_only_waits_for_a_cause_is_folded_below_it_and_named_once() {
+    let mut site = Site::new();
+    let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
+    for slow in ["acme/web", "web1.localhost"] {
+        site.world.lock().unwrap().slow.insert(slow.to_owned(), u32::MAX);
+    }
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    let expected = ["service.web: it is starting", "waiting for these: route.web"];
+    assert_eq!(site.failure(operation).detail, expected);
+}
+
 /// The guestbook is changed, and somebody changes its last line (the route) after the plan was made.
 async fn outdated_in_its_last_line(purpose: Purpose, shape: &Shape) -> (Site, usize, OperationId) {
     let mut site = Site::new();

@@ -6,8 +6,10 @@
 //! Two moments: *ready* is when everything is switched and answers, *verified* when it has done so for long enough. A plan may ask not
 //! to wait for the second.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use freehold_graph::ResourceType;
 use freehold_plan::{Action as Planned, Purpose};
 
 use super::{
@@ -77,6 +79,12 @@ impl Decision {
                 self.state.plan.changes.get(id).map(|change| change.kind.provider())
             }
         }
+    }
+
+    /// How long ago the last thing was done that this verification is about, as far as this process knows.
+    fn verifying_for(&self) -> Duration {
+        let verifying = self.verifying().and_then(|id| self.state.steps.get(&id)?.began);
+        self.now.saturating_sub(verifying.unwrap_or(self.now))
     }
 
     fn verifying(&self) -> Option<StepId> {
@@ -161,16 +169,54 @@ impl Decision {
         }
     }
 
+    /// What isn't as it should be, the causes first. What only waits for one of them is named in a line of its own, and so is what has
+    /// not answered, where nothing else tells why.
     pub(super) fn reasons(&self) -> Vec<String> {
-        let open = self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered);
-        let line = |subject: &Subject, reason: &Option<String>| {
-            let reason = reason.as_deref().unwrap_or("no answer yet");
-            match subject {
-                Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => format!("{id}: {reason}"),
-                Subject::Provider(provider) => format!("{}: {reason}", provider.as_str()),
+        let mut open: BTreeMap<String, Open<'_>> = BTreeMap::new();
+        for (subject, state) in self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered) {
+            let found = Open::of(subject, state);
+            let known = open.entry(found.name.clone()).or_insert_with(|| found.clone());
+            if (known.reason.is_none(), !known.failed) > (found.reason.is_none(), !found.failed) {
+                *known = found;
             }
-        };
-        open.map(|(subject, state)| line(subject, &state.reason)).collect()
+        }
+        let told: BTreeSet<&ResourceId> =
+            open.values().filter(|open| open.reason.is_some()).filter_map(|open| open.id).collect();
+        let (silent, telling): (Vec<_>, Vec<_>) = open.values().partition(|open| open.reason.is_none());
+        let (mut causes, consequences): (Vec<_>, Vec<_>) =
+            telling.into_iter().partition(|open| open.failed || !open.id.is_some_and(|id| self.waits_for(id, &told)));
+        causes.sort_by_key(|open| !open.failed);
+        let is_known = causes.iter().any(|open| open.failed);
+        let names = |open: Vec<&Open<'_>>| open.iter().map(|open| open.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut lines: Vec<String> = causes.into_iter().map(Open::line).collect();
+        if !consequences.is_empty() {
+            lines.push(format!("waiting for these: {}", names(consequences)));
+        }
+        if !silent.is_empty() && !is_known {
+            lines.push(format!("no answer yet: {}", names(silent)));
+        }
+        lines
+    }
+
+    /// Whether a resource can't be ready before one of these.
+    fn waits_for(&self, id: &ResourceId, these: &BTreeSet<&ResourceId>) -> bool {
+        let of = |id: &ResourceId| self.state.plan.changes.get(id);
+        // A Service has no other reason than that its Pods aren't ready.
+        let behind = of(id)
+            .filter(|change| change.kind == ResourceType::ClusterService)
+            .map(|_| ResourceId::new(ResourceType::Deployment.word(), id.name()));
+        let mut seen = BTreeSet::new();
+        let mut needs: Vec<&ResourceId> = of(id).into_iter().flat_map(|change| &change.depends_on).collect();
+        needs.extend(behind.as_ref());
+        while let Some(need) = needs.pop() {
+            if need != id && these.contains(need) {
+                return true;
+            }
+            if seen.insert(need) {
+                needs.extend(of(need).into_iter().flat_map(|change| &change.depends_on));
+            }
+        }
+        false
     }
 
     pub(super) fn ask(&mut self, subject: &Subject) {
@@ -181,7 +227,7 @@ impl Decision {
             Subject::Provider(_) => Request::Owned,
             Subject::Resource(id) => {
                 let Some(change) = self.state.plan.changes.get(id) else { return };
-                Request::Readiness(Lookup::from(&change.resource))
+                Request::Readiness(Lookup::from(&change.resource), self.verifying_for())
             }
             Subject::Unchanged(id) | Subject::Planned(id) => {
                 let Some(change) = self.state.plan.changes.get(id) else { return };
@@ -282,5 +328,31 @@ impl Decision {
         let wait = backoff::delay(self.state.operation, state.tries).min(LONGEST_WAIT);
         let from = self.now.saturating_add(wait);
         self.set_check(subject, Check::Due { from }, Some(reason));
+    }
+}
+
+/// Something that has not answered that it is as it should be.
+#[derive(Clone)]
+struct Open<'a> {
+    /// `deployment.web`, or a provider's name.
+    name: String,
+    id: Option<&'a ResourceId>,
+    reason: Option<&'a str>,
+    /// It won't get ready without a change.
+    failed: bool,
+}
+
+impl<'a> Open<'a> {
+    fn of(subject: &'a Subject, state: &'a CheckState) -> Self {
+        let (name, id) = match subject {
+            Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => (id.to_string(), Some(id)),
+            Subject::Provider(provider) => (provider.as_str().to_owned(), None),
+        };
+        let failed = state.check == Check::Due { from: Duration::MAX };
+        Self { name, id, reason: state.reason.as_deref(), failed }
+    }
+
+    fn line(&self) -> String {
+        format!("{}: {}", self.name, self.reason.unwrap_or_default())
     }
 }

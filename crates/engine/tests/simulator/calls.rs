@@ -150,7 +150,9 @@ impl Machine {
             return match (&flight.request, self.chance.below(3)) {
                 (_, 0) => Stage::Lost(false),
                 (Request::Observe(_), _) => Stage::Back(Answer::Observed(Err(error))),
-                (Request::Readiness(_), _) => Stage::Back(Answer::Readiness(Err(ProviderError::retryable("bad luck")))),
+                (Request::Readiness(..), _) => {
+                    Stage::Back(Answer::Readiness(Err(ProviderError::retryable("bad luck"))))
+                }
                 _ => Stage::Back(Answer::Owned(Err(error))),
             };
         }
@@ -171,7 +173,7 @@ impl Machine {
                 self.settle_own(number);
                 Answer::Observed(Ok(self.world.observe(STACK, lookup)))
             }
-            Request::Readiness(lookup) => Answer::Readiness(Ok(self.world.readiness(lookup))),
+            Request::Readiness(lookup, _) => Answer::Readiness(Ok(self.world.readiness(lookup))),
             Request::Owned => {
                 self.settle_own(number);
                 Answer::Owned(Ok(self.world.owned(flight.provider, Some(STACK))))
@@ -187,7 +189,7 @@ fn no_answer(request: &Request) -> Answer {
     match request {
         Request::Observe(_) => Answer::Observed(Err(unknown)),
         Request::Perform(..) => Answer::Performed(Err(unknown)),
-        Request::Readiness(_) => Answer::Readiness(Err(unknown)),
+        Request::Readiness(..) => Answer::Readiness(Err(unknown)),
         Request::Owned => Answer::Owned(Err(unknown)),
     }
 }
