@@ -24,9 +24,10 @@ pub const DOMAIN: &str = "test.localhost";
 /// What the target is called unless a test adds others.
 pub const TARGET: &str = "prod";
 
-/// What `doctor` warns of where the tests run: a full disk, that these clusters have no storage and no retries, and that everybody gets
-/// into some databases of the server that many tests share.
-const KNOWN: [&str; 4] = ["disk", "prod gateway api", "prod storage class", "prod postgresql access"];
+/// What `doctor` warns of where the tests run: a full disk, that these clusters have no storage, no metrics and no retries, and that
+/// everybody gets into some databases of the server that many tests share.
+const KNOWN: [&str; 5] =
+    ["disk", "prod gateway api", "prod storage class", "prod metrics api", "prod postgresql access"];
 
 /// A cluster and what belongs to it.
 #[derive(Clone, Copy)]

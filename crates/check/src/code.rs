@@ -220,6 +220,7 @@ codes! {
     RouteRefused          "FH1223" "the gateway does not take a route"
     NoCertificate         "FH1224" "a certificate was not issued"
     ClusterUnfit          "FH1225" "a cluster can't be a target as it is"
+    NoMetrics             "FH1226" "an autoscaler can't scale"
 
     // Targets.
     UnknownTarget         "FH1240" "there is no such target"

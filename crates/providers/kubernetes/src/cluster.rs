@@ -12,11 +12,13 @@ use kube::{Client, Config};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::discovery::{self, Kinds};
 use crate::error::ClusterError;
 use crate::limit::Limit;
 use crate::looks::Looks;
-use crate::object::{NAMESPACE, Place};
+use crate::neighbour::DEFINITION;
+use crate::object::{Kind, NAMESPACE, Place};
 use crate::request::Request;
 use crate::spaces::Spaces;
 
@@ -53,6 +55,7 @@ pub struct Cluster {
     sure: Mutex<Instant>,
     /// When a connection was last lost.
     lost: Mutex<Option<Instant>>,
+    clock: Clock,
     spaces: Spaces,
     looks: Looks,
     kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
@@ -94,6 +97,7 @@ impl Cluster {
             in_it: matches!(access, Access::InCluster),
             sure,
             lost: Mutex::default(),
+            clock: Clock::default(),
             spaces: Spaces::default(),
             looks: Looks::default(),
             kinds: Mutex::default(),
@@ -139,6 +143,11 @@ impl Cluster {
 
     pub(crate) const fn looks(&self) -> &Looks {
         &self.looks
+    }
+
+    /// What time it is there: the times in its objects are by its own clock.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Makes sure that it is still the cluster that it has to be. What was found out holds for some seconds.
@@ -189,6 +198,15 @@ impl Cluster {
             *self.kinds.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, Arc::clone(&kinds)));
         }
         Ok(kinds)
+    }
+
+    /// Whether a kind that didn't come with Kubernetes is certainly not there: its definition doesn't exist. That the API server doesn't
+    /// serve it is not enough, because that may be another version, or a server that is starting.
+    pub(crate) async fn is_without(&self, kind: Kind, deadline: Instant) -> bool {
+        if kind.installation().is_none() {
+            return false;
+        }
+        matches!(self.look(&Place::named(DEFINITION, None, &kind.resource()), deadline).await, Ok(None))
     }
 
     async fn ask_identity(&self, deadline: Instant) -> Result<String, ClusterError> {

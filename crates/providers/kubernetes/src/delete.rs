@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{ResourceType, StackId};
 use freehold_plan::observation::Ownership;
@@ -29,11 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// How long a deletion goes on before it is said what it waits for, and after how long again.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
-const NEXT_WORDS: Duration = Duration::from_secs(30);
+const NEXT_WORDS: Duration = Duration::from_secs(8);
 /// Before the deadline: no more interruptions, so that this look at the object is the last one, and says what holds it.
 const TO_THE_END: Duration = Duration::from_secs(45);
-/// Waits for what belongs to the object, as it was told to.
-const FOREGROUND: &str = "foregroundDeletion";
 
 /// Deletes.
 pub(crate) async fn delete(
@@ -44,7 +42,7 @@ pub(crate) async fn delete(
 ) -> Result<Performed, ProviderError> {
     let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
     // Never from memory: "gone" ends the step.
-    let Some(live) = cluster.look(&place, context.deadline).await? else { return Ok(Performed::default()) };
+    let Some(live) = cluster.look_for(&place, context.deadline).await? else { return Ok(Performed::default()) };
     may_delete(&place, &live, context, object)?;
     let uid = mark::uid(&live);
     if mark::deletion(&live).is_none() {
@@ -118,7 +116,7 @@ pub(crate) async fn preview(
 async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) -> Result<Performed, ProviderError> {
     let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
-        let live = match cluster.look(place, deadline).await {
+        let live = match cluster.look_for(place, deadline).await {
             Ok(live) => live.filter(|live| mark::uid(live) == uid),
             // It was sent and accepted; whether it is gone can be seen later.
             Err(error @ ClusterError::Unreachable { .. }) => {
@@ -131,15 +129,15 @@ async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) ->
             return Err(ProviderError::Rejected {
                 code: "FH1210",
                 message: format!("{place} is being deleted and does not go away"),
-                detail: holders(cluster, place, &live, deadline).await,
+                detail: holders::of(cluster, place, &live, deadline).await,
                 help: Some(
                     "see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself"
                         .to_owned(),
                 ),
             });
         }
-        if begun.elapsed() >= patience(&live) && Instant::now() + TO_THE_END < deadline {
-            let holders = holders(cluster, place, &live, deadline).await;
+        if begun.elapsed() >= patience(&live, cluster.clock().now()) && Instant::now() + TO_THE_END < deadline {
+            let holders = holders::of(cluster, place, &live, deadline).await;
             if !holders.is_empty() {
                 return Err(ProviderError::retryable(format!("{place} is being deleted: {}", holders.join("; "))));
             }
@@ -150,19 +148,8 @@ async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) ->
 }
 
 /// How long to wait before it is said what holds an object: soon for one whose deletion has just begun.
-fn patience(live: &Json) -> Duration {
-    let deleted = live.time("/metadata/deletionTimestamp").map(|since| Utc::now().signed_duration_since(since));
+fn patience(live: &Json, now: DateTime<Utc>) -> Duration {
+    let deleted = live.time("/metadata/deletionTimestamp").map(|since| now.signed_duration_since(since));
     let is_new = deleted.and_then(|age| age.to_std().ok()).is_none_or(|age| age < 2 * FIRST_WORDS);
     if is_new { FIRST_WORDS } else { NEXT_WORDS }
-}
-
-/// What holds an object that is being deleted, a line for each thing.
-async fn holders(cluster: &Cluster, place: &Place, live: &Json, deadline: Instant) -> Vec<String> {
-    let finalizers = mark::finalizers(live).into_iter().filter(|finalizer| finalizer != FOREGROUND);
-    let mut lines: Vec<String> =
-        finalizers.map(|finalizer| format!("{place} is held by its finalizer {finalizer}")).collect();
-    if place.kind == NAMESPACE {
-        lines.extend(holders::of_namespace(cluster, &place.name, live, deadline).await);
-    }
-    lines
 }

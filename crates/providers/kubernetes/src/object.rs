@@ -22,6 +22,9 @@ pub(crate) const fn kind(group: &'static str, version: &'static str, name: &'sta
 
 pub(crate) const NAMESPACE: Kind = Kind { namespaced: false, ..kind("", "v1", "Namespace", "namespaces") };
 pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
+pub(crate) const QUOTA: Kind = kind("", "v1", "ResourceQuota", "resourcequotas");
+pub(crate) const CLAIM: Kind = kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims");
+pub(crate) const POSTGRES: Kind = kind("postgresql.cnpg.io", "v1", "Cluster", "clusters");
 pub(crate) const SERVICE: Kind = kind("", "v1", "Service", "services");
 pub(crate) const DEPLOYMENT: Kind = kind("apps", "v1", "Deployment", "deployments");
 pub(crate) const CRON_JOB: Kind = kind("batch", "v1", "CronJob", "cronjobs");
@@ -35,13 +38,13 @@ pub(crate) const POD: Kind = kind("", "v1", "Pod", "pods");
 pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
     Some(match resource {
         ResourceType::Namespace => NAMESPACE,
-        ResourceType::ResourceQuota => kind("", "v1", "ResourceQuota", "resourcequotas"),
+        ResourceType::ResourceQuota => QUOTA,
         ResourceType::LimitRange => kind("", "v1", "LimitRange", "limitranges"),
         ResourceType::NetworkPolicy => kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
         ResourceType::ServiceAccount => kind("", "v1", "ServiceAccount", "serviceaccounts"),
         ResourceType::ClusterSecret => SECRET,
         ResourceType::ConfigMap => kind("", "v1", "ConfigMap", "configmaps"),
-        ResourceType::PersistentVolumeClaim => kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+        ResourceType::PersistentVolumeClaim => CLAIM,
         ResourceType::Deployment => DEPLOYMENT,
         ResourceType::CronJob => CRON_JOB,
         ResourceType::ClusterService => SERVICE,
@@ -50,7 +53,7 @@ pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
         ResourceType::HttpRoute => kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
         ResourceType::ListenerSet => kind("gateway.networking.k8s.io", "v1", "ListenerSet", "listenersets"),
         ResourceType::Certificate => kind("cert-manager.io", "v1", "Certificate", "certificates"),
-        ResourceType::CloudNativePg => kind("postgresql.cnpg.io", "v1", "Cluster", "clusters"),
+        ResourceType::CloudNativePg => POSTGRES,
         ResourceType::StoreSecret
         | ResourceType::PostgresRoles
         | ResourceType::PostgresLogins

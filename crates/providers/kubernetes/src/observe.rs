@@ -29,7 +29,7 @@ pub(crate) async fn observe(
         return Ok(None);
     }
     let asked = Instant::now();
-    let object = cluster.look(&place, deadline).await?;
+    let object = cluster.look_for(&place, deadline).await?;
     match &object {
         Some(_) => cluster.spaces().note_present(&place),
         None if place.kind == NAMESPACE => cluster.spaces().note_absent(&place.name, asked),

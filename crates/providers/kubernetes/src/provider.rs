@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
-use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
+use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Serving, Task};
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
@@ -87,8 +87,24 @@ impl KubernetesProvider {
         Ok(cluster)
     }
 
+    async fn look_after(
+        &self,
+        stack: StackId,
+        lookup: &Lookup,
+        changed: Option<Duration>,
+    ) -> Result<Readiness, ProviderError> {
+        let look = async { readiness::of(&*self.sure(Instant::now() + LOOK).await?, stack, lookup, changed).await };
+        in_time(LOOK, &lookup.identity, look).await
+    }
+
     async fn change(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
-        let cluster = self.sure(context.deadline).await?;
+        let sure = self.sure(context.deadline).await;
+        let cluster = match task {
+            Task::Run { .. } => sure.map_err(run::not_seen)?,
+            Task::Apply { .. } | Task::Delete { .. } | Task::Dump { .. } | Task::Fence { .. } | Task::Lift { .. } => {
+                sure?
+            }
+        };
         match task {
             Task::Apply { resource, desired, object, adopt, takes } => {
                 let wanted = Wanted { resource, desired, object: object.as_deref(), adopt: *adopt, takes };
@@ -149,7 +165,20 @@ impl Provider for KubernetesProvider {
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
-        let look = async { readiness::of(&*self.sure(Instant::now() + LOOK).await?, stack, lookup).await };
+        self.look_after(stack, lookup, None).await
+    }
+
+    async fn readiness_after(
+        &self,
+        stack: StackId,
+        lookup: &Lookup,
+        changed: Duration,
+    ) -> Result<Readiness, ProviderError> {
+        self.look_after(stack, lookup, Some(changed)).await
+    }
+
+    async fn serving(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Serving>, ProviderError> {
+        let look = async { readiness::serving(&*self.sure(Instant::now() + LOOK).await?, stack, lookup).await };
         in_time(LOOK, &lookup.identity, look).await
     }
 

@@ -3,37 +3,47 @@
 //! The object itself is asked first, and that is all where everything is well. Only what isn't ready is looked into: a Deployment's
 //! ReplicaSets and Pods, their events and logs, a route's Gateway, a certificate's challenges.
 //!
+//! What is older than the change that is judged is no evidence ([`crate::moment`]).
+//!
 //! `Failed` is said where waiting doesn't help: [`pod`] has the list for Pods; a Pod that the cluster refuses to make, after
-//! [`pod::GRACE`]; a rollout whose time is over; a route that no listener lets in; a certificate that could not be issued; an object
+//! [`pod::GRACE`], and by a quota only as long as that has no room; a rollout whose time is over; a route that no listener lets in; a certificate that could not be issued; an object
 //! that is gone or is being deleted. All else is `Waiting`, with the same words.
 
+mod autoscaler;
 mod certificate;
 pub(crate) mod deployment;
 pub(crate) mod pod;
+mod quota;
 mod route;
 mod service;
 mod storage;
 
 use std::time::Duration;
 
-use chrono::Utc;
-use freehold_engine::{Lookup, ProviderError, Readiness};
+use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::{ResourceType, StackId};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::document::{Condition, Fields};
+use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::holders;
 use crate::mark;
+use crate::moment::Moment;
 use crate::object::{self, Place};
 use crate::reader::Reader;
 
 /// How long one look may take, with everything that is looked into.
 const LOOK: Duration = Duration::from_secs(12);
 
-/// Looks at one object of a stack.
-pub(crate) async fn of(cluster: &Cluster, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+/// Looks at one object of a stack, after a change of that long ago or as things are.
+pub(crate) async fn of(
+    cluster: &Cluster,
+    stack: StackId,
+    lookup: &Lookup,
+    changed: Option<Duration>,
+) -> Result<Readiness, ProviderError> {
     let Some(kind) = object::of(lookup.kind) else {
         return Err(ProviderError::rejected(crate::trouble::STEP_FAILED, format!("{} is not in a cluster", lookup.id)));
     };
@@ -47,27 +57,53 @@ pub(crate) async fn of(cluster: &Cluster, stack: StackId, lookup: &Lookup) -> Re
             "an object with its name is there that does not bear this stack's mark".to_owned(),
         ));
     }
-    if found.pointer("/metadata/deletionTimestamp").is_some() {
-        return Ok(Readiness::Failed("somebody deletes it".to_owned()));
+    if let Some(since) = mark::deletion(&found) {
+        let holders = holders::of(cluster, &place, &found, reader.deadline).await;
+        let held = if holders.is_empty() { String::new() } else { format!(": {}", holders.join("; ")) };
+        return Ok(Readiness::Failed(format!("it is being deleted, since {since}{held}")));
     }
-    Ok(look(&reader, lookup.kind, &found).await?)
+    // By the cluster's clock, which the answer just now has told.
+    let moment = Moment::new(cluster.clock().now()).after(changed);
+    Ok(look(&reader, lookup.kind, &found, moment).await?)
 }
 
-async fn look(reader: &Reader<'_>, kind: ResourceType, found: &Json) -> Result<Readiness, ClusterError> {
+/// Which versions of a Deployment take requests now.
+pub(crate) async fn serving(
+    cluster: &Cluster,
+    stack: StackId,
+    lookup: &Lookup,
+) -> Result<Option<Serving>, ProviderError> {
+    if lookup.kind != ResourceType::Deployment {
+        return Ok(None);
+    }
+    let reader = Reader::new(cluster, Instant::now() + LOOK);
+    let found = reader.get(&Place::of(object::DEPLOYMENT, &lookup.identity)).await?;
+    let Some(found) = found.filter(|found| mark::stack(found) == Some(stack)) else {
+        return Ok(Some(Serving::default()));
+    };
+    Ok(Some(deployment::serving(&reader, &found).await?))
+}
+
+async fn look(
+    reader: &Reader<'_>,
+    kind: ResourceType,
+    found: &Json,
+    moment: Moment,
+) -> Result<Readiness, ClusterError> {
     match kind {
-        ResourceType::Deployment => deployment::readiness(reader, found, Utc::now()).await,
+        ResourceType::Deployment => deployment::readiness(reader, found, moment).await,
         ResourceType::ClusterService => service::readiness(reader, found).await,
         ResourceType::PersistentVolumeClaim => storage::claim(reader, found).await,
         ResourceType::CloudNativePg => Ok(storage::postgres(found)),
-        ResourceType::HttpRoute => route::of_route(reader, found, Utc::now()).await,
-        ResourceType::ListenerSet => route::of_listeners(reader, found, Utc::now()).await,
+        ResourceType::HttpRoute => route::of_route(reader, found, moment.now).await,
+        ResourceType::ListenerSet => route::of_listeners(reader, found, moment.now).await,
         ResourceType::Certificate => certificate::readiness(reader, found).await,
         ResourceType::Namespace => Ok(match found.text("/status/phase") {
             "Active" => Readiness::Ready,
             phase => Readiness::Waiting(format!("it is {phase}")),
         }),
         ResourceType::PodDisruptionBudget => Ok(budget(found)),
-        ResourceType::HorizontalPodAutoscaler => Ok(autoscaler(found)),
+        ResourceType::HorizontalPodAutoscaler => Ok(autoscaler::readiness(found, moment)),
         // They are what they are as soon as they are stored.
         _ => Ok(Readiness::Ready),
     }
@@ -80,14 +116,6 @@ fn budget(found: &Json) -> Readiness {
         None if found.number("/status/observedGeneration") < found.number("/metadata/generation") => {
             Readiness::Waiting("the cluster has not looked at it yet".to_owned())
         }
-        None => Readiness::Ready,
-    }
-}
-
-/// Figures of use come a minute after the first Pod, and scaling isn't what a deploy waits for: only what it scales has to exist.
-fn autoscaler(found: &Json) -> Readiness {
-    match found.condition("AbleToScale").filter(|condition| condition.is_false()) {
-        Some(condition) => Readiness::Waiting(format!("it can't scale: {}", Condition::words(condition))),
         None => Readiness::Ready,
     }
 }

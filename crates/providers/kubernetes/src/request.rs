@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use http::Method;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use kube::client::Body;
@@ -208,6 +209,17 @@ impl Cluster {
         }
     }
 
+    /// The same for an object that was there once: of a kind whose definition is gone there is none.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub(crate) async fn look_for(&self, place: &Place, deadline: Instant) -> Result<Option<Json>, ClusterError> {
+        match self.look(place, deadline).await {
+            Err(error) if error.is_of_unknown_kind() && self.is_without(place.kind, deadline).await => Ok(None),
+            answer => answer,
+        }
+    }
+
     /// The same, or what was seen a moment ago. Only for what binds its next request to the version that was seen.
     ///
     /// # Errors
@@ -337,6 +349,9 @@ impl Cluster {
             Err(error) => return Attempt::Lost { sent: !never_sent(&error), why: innermost(&error) },
         };
         let status = response.status();
+        if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
+            self.clock().note(date, Utc::now());
+        }
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let bytes = match response.into_body().collect().await {
             Ok(collected) => collected.to_bytes(),

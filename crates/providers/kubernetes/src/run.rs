@@ -1,8 +1,8 @@
 //! Runs of jobs: a Job of the cluster, made once for (stack, revision, job).
 //!
 //! The Job is called `JOB-rREVISION`, so there can't be two. A Job can vanish: its time to live is over, or somebody deletes it. So it is
-//! made suspended, noted on the namespace (`freehold.dev/run-JOB: REVISION UID`), and only then let go: one that may have run is noted,
-//! whenever this process dies.
+//! made suspended, noted on the namespace (`freehold.dev/run-JOB: REVISION UID open`), and only then let go: one that may have run is
+//! noted, whenever this process dies. When its end was seen, the note says so ([`note`]).
 //!
 //! | Job | noted for this revision | |
 //! |---|---|---|
@@ -11,21 +11,24 @@
 //! | yes | yes, with its uid | it is let go, waited for, or tells how it ended |
 //! | no, or another one | yes | nobody knows how it ended |
 //!
-//! Before it is let go, the runs of other revisions have ended. An unknown outcome stops and asks, unless the job says `retry = "safe"`:
-//! then it is made anew.
+//! Before it is let go, the runs of other revisions have ended. One whose end nobody has seen (the credentials were withdrawn meanwhile)
+//! is looked at first: if it has done the same work, it is taken in place of a new one. An unknown outcome stops and asks, unless the job
+//! says `retry = "safe"`: then it is made anew. Whoever was asked and deploys again has answered.
+//!
+//! That nobody may look, or nobody answers, is no outcome of a run: it goes on, and is looked at again ([`not_seen`]).
 //!
 //! What can't start at all is not left to its deadline: the Job is suspended, so that nothing starts behind our back, and the reason is
 //! written on it (`freehold.dev/given-up`) for whoever asks again.
 
 use std::time::Duration;
 
-use chrono::Utc;
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Run, Value};
 use futures::TryStreamExt;
 use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
 use kube::core::ApiResource;
 use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Cluster;
@@ -33,6 +36,7 @@ use crate::document::{Condition, Fields};
 use crate::error::{ClusterError, Reason};
 use crate::logs;
 use crate::mark::{self, MARK};
+use crate::moment::Moment;
 use crate::object::{JOB, NAMESPACE, POD, Place};
 use crate::reader::Reader;
 use crate::readiness::{deployment::refused, pod};
@@ -50,6 +54,12 @@ const NO_ROOM: Duration = Duration::from_secs(180);
 /// How long a Job may go without a Pod before its events are asked why.
 const NO_POD: Duration = Duration::from_secs(2);
 const GIVEN_UP: &str = "freehold.dev/given-up";
+/// Where a Job says which work it does.
+const WORK: &str = "/metadata/annotations/freehold.dev~1work";
+
+mod note;
+
+use note::Note;
 
 /// Does a step's run.
 pub(crate) async fn perform(cluster: &Cluster, context: &Context, run: &Run) -> Result<Performed, ProviderError> {
@@ -68,9 +78,15 @@ struct RunOnce<'a> {
     safe: bool,
 }
 
+/// How a run begins.
+enum Begun {
+    Going(Json),
+    /// One that was begun before has done it.
+    Taken(Performed),
+}
+
 /// How a look at the Job went.
 enum Look {
-    Ended(Result<Performed, ProviderError>),
     Going(Json),
     Vanished,
 }
@@ -100,35 +116,116 @@ impl<'a> RunOnce<'a> {
 
     async fn perform(&self) -> Result<Performed, ProviderError> {
         loop {
-            let job = self.begun().await?;
-            if let Some(ended) = self.wait(job).await? {
+            let job = match self.begun().await? {
+                Begun::Going(job) => job,
+                Begun::Taken(performed) => return Ok(performed),
+            };
+            if let Some(ended) = self.wait(job).await.map_err(not_seen)? {
+                self.close().await.map_err(not_seen)?;
                 return ended;
             }
             // It has vanished. What that means, the note says.
         }
     }
 
-    /// The Job, which is noted and let go.
-    async fn begun(&self) -> Result<Json, ProviderError> {
+    /// The Job, which is noted and let go; or what came of one that was begun before.
+    async fn begun(&self) -> Result<Begun, ProviderError> {
         loop {
-            let namespace = self.own_namespace().await?;
-            let noted = self.noted(&namespace);
-            let found = self.reader.get(&self.place).await?;
+            let namespace = self.own_namespace().await.map_err(not_seen)?;
+            let note = Note::of(&namespace, self.job);
+            if let Some(open) = note.filter(|note| note.is_open() && note.revision != self.context.revision)
+                && let Some(taken) = self.earlier(&namespace, open).await?
+            {
+                return Ok(Begun::Taken(taken));
+            }
+            let noted = note.filter(|note| note.revision == self.context.revision);
+            let found = self.reader.get(&self.place).await.map_err(|error| not_seen(error.into()))?;
             if let Some(job) = &found {
                 self.check_mark(job, &self.place.to_string())?;
             }
             let job = match (found, noted) {
-                (Some(job), noted) if noted.is_none_or(|noted| noted == mark::uid(&job) || self.safe) => Some(job),
-                (_, Some(_)) if !self.safe => return Err(self.unknown()),
+                (Some(job), noted) if noted.is_none_or(|noted| noted.uid == mark::uid(&job) || self.safe) => Some(job),
+                (_, Some(noted)) if !self.safe => return Err(self.ask(&namespace, noted).await?),
                 _ => self.make().await?,
             };
             // Where somebody else was faster, it is looked at again.
             let Some(job) = job else { continue };
-            let is_noted = noted == Some(mark::uid(&job)) || self.write_note(&namespace, &job).await?;
+            let is_noted = noted.is_some_and(|noted| noted.uid == mark::uid(&job))
+                || self.write_note(&namespace, &Note::open(self.context.revision, mark::uid(&job))).await?;
             if is_noted && let Some(job) = self.let_go(job).await? {
-                return Ok(job);
+                return Ok(Begun::Going(job));
             }
         }
+    }
+
+    /// Looks at the run of another revision whose end nobody has seen. `None` if this revision's own has to run.
+    async fn earlier(&self, namespace: &Json, note: Note<'_>) -> Result<Option<Performed>, ProviderError> {
+        let place = Place::named(JOB, self.place.namespace.as_deref(), &name(self.job, note.revision));
+        loop {
+            let found = self.reader.get(&place).await.map_err(|error| not_seen(error.into()))?;
+            let found = found.filter(|job| mark::uid(job) == note.uid && mark::stack(job) == Some(self.context.stack));
+            let Some(job) = found else {
+                return if self.safe { Ok(None) } else { Err(self.ask(namespace, note).await?) };
+            };
+            let is = |kind: &str| job.condition(kind).is_some_and(Condition::is_true);
+            if is("Complete") && job.text(WORK) == self.work() {
+                let ended = Note { revision: self.context.revision, state: note::ENDED, ..note };
+                if self.write_note(namespace, &ended).await? {
+                    let how = duration(&job, "/status/completionTime");
+                    let told = format!(
+                        "exit code 0{how}, in the run for revision {}, whose end nobody had seen",
+                        note.revision
+                    );
+                    return Ok(Some(Performed { object: Some(note.uid.to_owned()), note: Some(told) }));
+                }
+                return Err(ProviderError::retryable(format!("job {}: its namespace was changed meanwhile", self.job)));
+            }
+            let never_ran = job.flag("/spec/suspend") && job.number("/status/active") == 0;
+            if is("Complete") || is("Failed") || never_ran {
+                return Ok(None);
+            }
+            self.patience(&job)?;
+            tokio::time::sleep(LAST_LOOK / 2).await;
+        }
+    }
+
+    /// A failure that may pass, if there is no time left to wait for another run.
+    fn patience(&self, other: &Json) -> Result<(), ProviderError> {
+        if Instant::now() + LAST_LOOK < self.reader.deadline {
+            return Ok(());
+        }
+        let other = other.text("/metadata/name");
+        let message = format!("job {} waits for an earlier run of it, {other}, which is still going on", self.job);
+        Err(ProviderError::retryable(message))
+    }
+
+    /// Asks, and notes that it was asked: whoever deploys again after that has answered.
+    async fn ask(&self, namespace: &Json, note: Note<'_>) -> Result<ProviderError, ProviderError> {
+        let asked = Note { state: note::ASKED, ..note };
+        if note.is_open() && !self.write_note(namespace, &asked).await? {
+            return Err(ProviderError::retryable(format!("job {}: its namespace was changed meanwhile", self.job)));
+        }
+        Ok(self.unknown(&name(self.job, note.revision)))
+    }
+
+    /// Notes that the end of this revision's run was seen. Only then may it count as such.
+    async fn close(&self) -> Result<(), ProviderError> {
+        loop {
+            let namespace = self.own_namespace().await?;
+            let note = Note::of(&namespace, self.job);
+            let Some(open) = note.filter(|note| note.is_open() && note.revision == self.context.revision) else {
+                return Ok(());
+            };
+            if self.write_note(&namespace, &Note { state: note::ENDED, ..open }).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What tells whether another run has done the same.
+    fn work(&self) -> String {
+        let digest = Sha256::digest(self.manifest.to_string());
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn namespace(&self) -> Place {
@@ -144,18 +241,6 @@ impl<'a> RunOnce<'a> {
         };
         self.check_mark(&found, &place.to_string())?;
         Ok(found)
-    }
-
-    /// The uid of the Job that is noted for this revision.
-    fn noted<'n>(&self, namespace: &'n Json) -> Option<&'n str> {
-        let note = namespace.pointer("/metadata/annotations")?.get(self.note())?.as_str()?;
-        let (revision, uid) = note.split_once(' ')?;
-        (revision == self.context.revision.to_string()).then_some(uid)
-    }
-
-    fn note(&self) -> String {
-        let name: String = self.job.chars().take(59).collect();
-        format!("freehold.dev/run-{name}")
     }
 
     fn check_mark(&self, object: &Json, what: &str) -> Result<(), ProviderError> {
@@ -179,12 +264,7 @@ impl<'a> RunOnce<'a> {
                     || ended.into_iter().any(Condition::is_true)
             };
             let Some(other) = jobs.iter().find(|job| !is_over(job)) else { return Ok(()) };
-            if Instant::now() + LAST_LOOK >= self.reader.deadline {
-                let other = other.text("/metadata/name");
-                let message =
-                    format!("job {} waits for an earlier run of it, {other}, which is still going on", self.job);
-                return Err(ProviderError::retryable(message));
-            }
+            self.patience(other)?;
             tokio::time::sleep(LAST_LOOK / 2).await;
         }
     }
@@ -198,13 +278,12 @@ impl<'a> RunOnce<'a> {
         }
     }
 
-    /// Notes the Job on the namespace. Not if that has changed since it was looked at: somebody else may have noted another one.
-    async fn write_note(&self, namespace: &Json, job: &Json) -> Result<bool, ProviderError> {
-        let note = format!("{} {}", self.context.revision, mark::uid(job));
+    /// Notes a run on the namespace. Not if that has changed since it was looked at: somebody else may have noted another one.
+    async fn write_note(&self, namespace: &Json, note: &Note<'_>) -> Result<bool, ProviderError> {
         let change = json!({"metadata": {
             "uid": mark::uid(namespace),
             "resourceVersion": namespace.text("/metadata/resourceVersion"),
-            "annotations": {self.note(): note},
+            "annotations": {note::annotation(self.job): note.to_string()},
         }});
         match self.reader.cluster.send(&Request::merge(&self.namespace(), &change), self.reader.deadline).await {
             Ok(_) => Ok(true),
@@ -242,6 +321,7 @@ impl<'a> RunOnce<'a> {
                 annotations.insert("freehold.dev/revision".to_owned(), json!(self.context.revision.to_string()));
                 let step = format!("{}/{}", self.context.operation, self.context.step);
                 annotations.insert("freehold.dev/step".to_owned(), json!(step));
+                annotations.insert("freehold.dev/work".to_owned(), json!(self.work()));
             }
         }
         manifest
@@ -269,7 +349,6 @@ impl<'a> RunOnce<'a> {
             self.change(&job).await;
             match self.look(&uid).await? {
                 Look::Going(seen) => job = seen,
-                Look::Ended(ended) => return Ok(Some(ended)),
                 Look::Vanished => return Ok(None),
             }
         }
@@ -281,7 +360,7 @@ impl<'a> RunOnce<'a> {
             return Ok(Look::Going(job));
         }
         // Somebody has deleted ours and made another: that one's outcome isn't ours.
-        Ok(Look::Ended(Err(self.unknown())))
+        Ok(Look::Vanished)
     }
 
     /// Waits until the Job changes, for a little while at the most. Whether it did is for the next look to see.
@@ -341,7 +420,7 @@ impl<'a> RunOnce<'a> {
             _ => Vec::new(),
         };
         let how = if failed.reason() == "DeadlineExceeded" {
-            let why = pod.and_then(|pod| pod::trouble(pod, Utc::now())).filter(|_| name.is_none());
+            let why = pod.and_then(|pod| pod::trouble(pod, self.moment())).filter(|_| name.is_none());
             let why = why.map(|trouble| format!("; {}", trouble.words)).unwrap_or_default();
             let after = self.timeout.as_secs();
             format!("ended because it took longer than it may, after {after} s{why}")
@@ -350,6 +429,11 @@ impl<'a> RunOnce<'a> {
             end.unwrap_or_else(|| failed.words())
         };
         Ok(Some(Err(self.failed(trouble::JOB_FAILED, &how, lines))))
+    }
+
+    /// Its Pods are made for it, so nothing that they say is from before.
+    fn moment(&self) -> Moment {
+        Moment::new(self.reader.cluster.clock().now())
     }
 
     /// Its Pods, the last one first.
@@ -364,7 +448,7 @@ impl<'a> RunOnce<'a> {
     async fn hindrance(&self, job: &Json) -> Result<Option<(Trouble, Vec<String>)>, ProviderError> {
         // A Job that was let go says so a moment later.
         let begun = job.time("/status/startTime").or(job.time("/metadata/creationTimestamp"));
-        let age = begun.map(|begun| Utc::now().signed_duration_since(begun));
+        let age = begun.map(|begun| self.moment().now.signed_duration_since(begun));
         let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
         if job.number("/status/ready") > 0 || (job.number("/status/active") == 0 && age < NO_POD) {
             return Ok(None);
@@ -374,8 +458,9 @@ impl<'a> RunOnce<'a> {
             let said = trouble::warning(&self.reader, job).await?;
             return Ok(said.map(|said| (refused(&said), Vec::new())));
         };
-        let Some(found) = pod::trouble(pod, Utc::now()) else { return Ok(None) };
-        let (mut found, lines) = found.explained(&self.reader, pod).await;
+        let moment = self.moment();
+        let Some(found) = pod::trouble(pod, moment) else { return Ok(None) };
+        let (mut found, lines) = found.explained(&self.reader, pod, moment).await;
         let patience = NO_ROOM.min(self.timeout / 2);
         if pod::is_unscheduled(pod) && age >= patience {
             found.fatal = true;
@@ -406,16 +491,27 @@ impl<'a> RunOnce<'a> {
         }
     }
 
-    fn unknown(&self) -> ProviderError {
+    fn unknown(&self, run: &str) -> ProviderError {
         let (job, key) = (self.job, self.context.key.option());
+        let place = Place::named(JOB, self.place.namespace.as_deref(), run);
         ProviderError::Rejected {
             code: trouble::OUTCOME_UNKNOWN,
-            message: format!("job {job} was started, and nobody knows how it ended: {} is gone", self.place),
+            message: format!("job {job} was started, and nobody knows how it ended: {place} is gone"),
             detail: Vec::new(),
             help: Some(format!(
                 "see what it did; if it may run again, deploy again ({key}), or say `retry = \"safe\"` in [job.{job}]"
             )),
         }
+    }
+}
+
+/// A failure that says nothing about a run: nobody may look, or nobody answers. It is looked at again.
+pub(crate) fn not_seen(error: ProviderError) -> ProviderError {
+    match error {
+        ProviderError::Rejected { code: "FH1200" | "FH1201" | "FH1202" | "FH1212", message, .. } => {
+            ProviderError::Unknown { message: format!("how the run goes can't be seen: {message}") }
+        }
+        error => error,
     }
 }
 

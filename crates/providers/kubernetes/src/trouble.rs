@@ -1,11 +1,13 @@
 //! Why something isn't ready: in words for people, with whether waiting may help, and what would tell more.
 
+use chrono::{DateTime, Utc};
 use freehold_engine::{ProviderError, Readiness};
 use serde_json::Value as Json;
 
 use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::logs;
+use crate::moment::Moment;
 use crate::neighbour::EVENT;
 use crate::object::Place;
 use crate::reader::Reader;
@@ -26,6 +28,7 @@ pub(crate) const NOT_STARTABLE: &str = "FH1221";
 pub(crate) const UNSCHEDULABLE: &str = "FH1222";
 pub(crate) const ROUTE_REFUSED: &str = "FH1223";
 pub(crate) const NO_CERTIFICATE: &str = "FH1224";
+pub(crate) const NO_METRICS: &str = "FH1226";
 
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
@@ -41,6 +44,8 @@ pub(crate) struct Trouble {
     pub(crate) words: String,
     /// What would tell more.
     pub(crate) more: More,
+    /// It may be from before the change that is judged, unless an event tells otherwise.
+    pub(crate) unproven: bool,
 }
 
 /// What tells more about a Pod's trouble than its status.
@@ -61,11 +66,11 @@ pub(crate) enum More {
 
 impl Trouble {
     pub(crate) fn waiting(words: impl Into<String>) -> Self {
-        Self { fatal: false, code: None, words: words.into(), more: More::Nothing }
+        Self { fatal: false, code: None, words: words.into(), more: More::Nothing, unproven: false }
     }
 
     pub(crate) fn failed(code: &'static str, words: impl Into<String>) -> Self {
-        Self { fatal: true, code: Some(code), words: words.into(), more: More::Nothing }
+        Self { fatal: true, code: Some(code), words: words.into(), more: More::Nothing, unproven: false }
     }
 
     #[must_use]
@@ -78,14 +83,34 @@ impl Trouble {
         Self { code: Some(code), ..self }
     }
 
+    /// Only an event since the change that is judged makes it fatal.
+    #[must_use]
+    pub(crate) fn unproven(self) -> Self {
+        Self { unproven: true, ..self }
+    }
+
+    /// It is from before the change that is judged: it may be over when it is tried again.
+    #[must_use]
+    pub(crate) fn outdated(self) -> Self {
+        let words = format!("{} (before this change; the node tries again within 5 min)", self.words);
+        Self { fatal: false, unproven: false, words, ..self }
+    }
+
     /// The higher, the more it says.
     pub(crate) fn rank(&self) -> u8 {
-        u8::from(self.fatal) * 4 + u8::from(self.code.is_some()) * 2 + u8::from(self.more != More::Nothing)
+        u8::from(self.fatal && !self.unproven) * 4
+            + u8::from(self.code.is_some()) * 2
+            + u8::from(self.more != More::Nothing)
     }
 
     /// The same with the words of the log or the events of that Pod.
-    pub(crate) async fn explained(mut self, reader: &Reader<'_>, pod: &Json) -> (Self, Vec<String>) {
+    pub(crate) async fn explained(mut self, reader: &Reader<'_>, pod: &Json, moment: Moment) -> (Self, Vec<String>) {
         let mut lines = Vec::new();
+        if self.unproven {
+            let last = last_warning(reader, pod).await.ok().flatten();
+            let is_evidence = last.is_some_and(|event| moment.is_evidence(time_of(&event)));
+            self = if is_evidence { Self { unproven: false, ..self } } else { self.outdated() };
+        }
         match &self.more {
             More::Nothing => {}
             More::Log { container, previous } => {
@@ -120,17 +145,24 @@ impl Trouble {
 
 /// The message of the last warning about an object.
 pub(crate) async fn warning(reader: &Reader<'_>, object: &Json) -> Result<Option<String>, ClusterError> {
+    let last = last_warning(reader, object).await?;
+    Ok(last.map(|event| event.text("/message").trim().to_owned()).filter(|message| !message.is_empty()))
+}
+
+/// The last warning about an object that tells of an attempt.
+pub(crate) async fn last_warning(reader: &Reader<'_>, object: &Json) -> Result<Option<Json>, ClusterError> {
     let (namespace, uid) = (object.text("/metadata/namespace"), object.text("/metadata/uid"));
     let fields = format!("involvedObject.uid={uid},type=Warning");
     let events = Request::list(&Place::all(EVENT, Some(namespace)), "").with("fieldSelector", &fields);
     let events = reader.cluster.list(&events, reader.deadline).await?;
-    let time = |event: &Json| {
-        let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-        times.iter().find_map(|pointer| event.time(pointer))
-    };
-    let telling = |event: &&Json| !matches!(event.text("/reason"), "BackOff");
-    let last = events.iter().filter(telling).max_by_key(|event| time(event));
-    Ok(last.map(|event| event.text("/message").trim().to_owned()).filter(|message| !message.is_empty()))
+    let telling = |event: &Json| !matches!(event.text("/reason"), "BackOff");
+    Ok(events.into_iter().filter(telling).max_by_key(time_of))
+}
+
+/// When an event happened last.
+pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
+    let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+    times.iter().find_map(|pointer| event.time(pointer))
 }
 
 /// A rejection with a way on.

@@ -128,6 +128,28 @@ impl Ground {
         self.provider.readiness(self.stack, &lookup).await.unwrap()
     }
 
+    /// Of the Deployment `web`, after a change of that long ago.
+    pub(crate) async fn readiness_after(&self, changed: Duration) -> Readiness {
+        let (kind, name) = (ResourceType::Deployment, "web");
+        let identity = format!("{}/{name}", self.namespace);
+        let lookup = Lookup { id: ResourceId::new(kind.word(), name), kind, identity, body: Value::Null };
+        self.provider.readiness_after(self.stack, &lookup, changed).await.unwrap()
+    }
+
+    /// Asks about the Deployment `web` right after a change, until the answer is such. Times are whole seconds, and what is a few seconds
+    /// old counts as made by the change.
+    pub(crate) async fn until_after_a_change(&self, mut fits: impl FnMut(&Readiness) -> bool) {
+        let limit = Instant::now() + SOON;
+        loop {
+            let readiness = self.readiness_after(Duration::ZERO).await;
+            if fits(&readiness) {
+                return;
+            }
+            assert!(Instant::now() < limit, "it is still {readiness:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Asks until the answer is such.
     pub(crate) async fn until(
         &self,

@@ -121,6 +121,82 @@ async fn a_quota_that_lets_no_pod_in_is_given_up_before_any_deadline() {
 }
 
 #[tokio::test]
+async fn a_quotas_refusal_counts_no_more_once_the_quota_has_room() {
+    let Some(ground) = Ground::new("a_quotas_refusal_counts_no_more_once_the_quota_has_room").await else { return };
+    let hard = |pods: &str| ground.put("v1", "ResourceQuota", "freehold", &json!({"spec": {"hard": {"pods": pods}}}));
+    let counted = |pods: &str| {
+        let quota = ground.control.get(&["resourcequota", "freehold", "--namespace", &ground.namespace])?;
+        Ok(quota.pointer("/status/hard/pods") == Some(&json!(pods)))
+    };
+    hard("0");
+    ground.control.wait("the quota is counted", crate::ground::SOON, || counted("0")).unwrap();
+    ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", fails_with("FH0202", "exceeded quota: freehold")).await;
+    // The cluster's own pause before it tries again is as long as the quota was full.
+    hard("1");
+    ground.control.wait("the quota is counted", crate::ground::SOON, || counted("1")).unwrap();
+    let mut told = Vec::new();
+    let done = |readiness: &Readiness| {
+        told.push(readiness.clone());
+        *readiness == Readiness::Ready
+    };
+    ground.until(ResourceType::Deployment, "web", done).await;
+    assert!(!told.iter().any(is_failed), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_the_old_pod_says_of_a_secret_that_was_put_back_is_no_evidence() {
+    let name = "what_the_old_pod_says_of_a_secret_that_was_put_back_is_no_evidence";
+    let Some(ground) = Ground::new(name).await else { return };
+    for way in ["config", "image-pull", "crash-loop"] {
+        ground.control.apply(&ground.deployment(&fail(way)).to_string()).unwrap();
+        ground.until(ResourceType::Deployment, "web", is_failed).await;
+        // A deploy that changes something else: the Pod's own words are from before it.
+        ground.until_after_a_change(|told| matches!(told, Readiness::Waiting(_))).await;
+        assert!(is_failed(&ground.readiness_after(std::time::Duration::from_secs(3600)).await), "{way}: made by it");
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_whose_time_was_over_before_the_deploy_gets_its_own() {
+    let Some(ground) = Ground::new("a_rollout_whose_time_was_over_before_the_deploy_gets_its_own").await else {
+        return;
+    };
+    let mut deployment = ground.deployment(&fail("not-ready"));
+    deployment["spec"]["progressDeadlineSeconds"] = json!(2);
+    ground.control.apply(&deployment.to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", fails_with("FH0703", "not ready after 2 s")).await;
+    ground.until_after_a_change(waits_with("it runs and is not ready")).await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_being_deleted_tells_since_when_and_what_holds_it() {
+    let name = "an_object_that_is_being_deleted_tells_since_when_and_what_holds_it";
+    let Some(ground) = Ground::new(name).await else { return };
+    ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    let here = ["--namespace", &ground.namespace];
+    let hold = |pods: &str, finalizers: &Json| {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        ground.control.kubectl(&[&["patch", pods, "--type=merge", "--patch", &patch], &here[..]].concat()).unwrap();
+    };
+    let pods = [&["get", "pods", "--output=name"], &here[..]].concat();
+    let pod = ground.control.kubectl(&pods).unwrap().trim().to_owned();
+    hold(&pod, &json!(["example.org/keep"]));
+    let delete = ["delete", "deployment", "web", "--cascade=foreground", "--wait=false"];
+    ground.control.kubectl(&[&delete, &here[..]].concat()).unwrap();
+    let held = |readiness: &Readiness| {
+        let words = words(readiness);
+        is_failed(readiness)
+            && words.starts_with("it is being deleted, since 20")
+            && words.contains(&format!("pod {}/", ground.namespace))
+            && words.contains("is held by its finalizer example.org/keep")
+    };
+    ground.until(ResourceType::Deployment, "web", held).await;
+    hold(&pod, &Json::Null);
+}
+
+#[tokio::test]
 async fn a_pod_that_pod_security_refuses_is_given_up_with_its_words() {
     let Some(ground) = Ground::new("a_pod_that_pod_security_refuses_is_given_up_with_its_words").await else { return };
     let label = "pod-security.kubernetes.io/enforce=restricted";
@@ -356,7 +432,14 @@ async fn a_disruption_budget_is_counted_and_an_autoscaler_needs_what_it_scales()
     );
     ground.until(ResourceType::PodDisruptionBudget, "web", |told| *told == Readiness::Ready).await;
     let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
-    let spec = json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": scaled}});
+    let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}});
+    let spec = json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": scaled, "metrics": [metric]}});
     ground.put("autoscaling/v2", "HorizontalPodAutoscaler", "web", &spec);
     ground.until(ResourceType::HorizontalPodAutoscaler, "web", waits_with("it can't scale: FailedGetScale")).await;
+    // This control plane has no metrics API.
+    let mut deployment = ground.deployment(&json!({"resources": {"requests": {"cpu": "100m"}}}));
+    deployment["spec"]["replicas"] = json!(1);
+    ground.control.apply(&deployment.to_string()).unwrap();
+    let no_api = fails_with("FH1226", "the cluster has no metrics API (metrics-server): FailedGetResourceMetric");
+    ground.until(ResourceType::HorizontalPodAutoscaler, "web", no_api).await;
 }

@@ -121,6 +121,76 @@ async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
     assert_eq!(ground.jobs(), ["migrate-r3"]);
 }
 
+/// A user who may run jobs, until that is taken back.
+async fn limited(ground: &Ground) -> KubernetesProvider {
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "patch"]},
+        {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "patch", "watch"]},
+    ]);
+    let access = access(&ground.control.account_with_rules(&ground.namespace, &rules).unwrap());
+    KubernetesProvider::new(access.clone(), facts(&Cluster::connect(&access).await.unwrap()))
+}
+
+/// A run whose credentials are withdrawn while it goes on. Its Pod goes on all the same.
+async fn lost_from_sight(ground: &Ground, run: &Run, revision: u64) {
+    let (provider, task) = (limited(ground).await, Task::Run { run: run.clone() });
+    let name = format!("migrate-r{revision}");
+    let begun = async {
+        let here = ["--namespace", &ground.namespace];
+        let of_it = format!("--selector=job-name={name}");
+        let pods = [&["get", "pods", "--output=name", &of_it], &here[..]].concat();
+        while ground.control.kubectl(&pods).unwrap().trim().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ground.control.kubectl(&["delete", "clusterrolebinding", &ground.namespace]).unwrap();
+        ground.control.kubectl(&["delete", "clusterrole", &ground.namespace]).unwrap();
+        ground.control.kubectl(&["delete", "serviceaccount", &ground.namespace, "--namespace=default"]).unwrap();
+    };
+    let context = ground.context(revision, SOON);
+    let (result, ()) = tokio::join!(provider.perform(&context, &task), begun);
+    let Err(ProviderError::Unknown { message }) = &result else { panic!("no outcome was seen: {result:?}") };
+    assert!(message.contains("how the run goes can't be seen"), "{message}");
+    // Asked again, it is still not known.
+    let again = provider.perform(&context, &task).await;
+    assert!(matches!(again, Err(ProviderError::Unknown { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_ended_well_out_of_sight_is_taken_by_the_next_revision_and_never_repeated() {
+    let name = "a_run_that_ended_well_out_of_sight_is_taken_by_the_next_revision_and_never_repeated";
+    let Some(ground) = Ground::new(name).await else { return };
+    let run = ground.run("example.test/fail-stuck:1", "ask", 600);
+    lost_from_sight(&ground, &run, 1).await;
+    let here = ["--namespace", &ground.namespace];
+    let pod = ground.control.kubectl(&[&["get", "pods", "--output=name"], &here[..]].concat()).unwrap();
+    let patch =
+        ["patch", pod.trim(), "--subresource=status", "--type=merge", "--patch", r#"{"status":{"phase":"Succeeded"}}"#];
+    ground.control.kubectl(&[&patch, &here[..]].concat()).unwrap();
+    let performed = ground.perform(&run, 2).await.unwrap();
+    assert!(performed.note.as_deref().is_some_and(|note| note.contains("in the run for revision 1")), "{performed:?}");
+    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    // A revision after one whose run was seen has its own.
+    let done = ground.run("example.test/migrate:1", "ask", 60);
+    ground.perform(&done, 3).await.unwrap();
+    ground.perform(&done, 4).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r1", "migrate-r3", "migrate-r4"]);
+}
+
+#[tokio::test]
+async fn a_run_that_vanished_out_of_sight_is_asked_about_once_and_not_repeated_before_that() {
+    let name = "a_run_that_vanished_out_of_sight_is_asked_about_once_and_not_repeated_before_that";
+    let Some(ground) = Ground::new(name).await else { return };
+    lost_from_sight(&ground, &ground.run("example.test/fail-stuck:1", "ask", 600), 1).await;
+    ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let (code, message, ..) = rejected(ground.perform(&run, 2).await);
+    assert!(code == "FH0705" && message.contains("migrate-r1 is gone"), "{code}: {message}");
+    assert!(ground.jobs().is_empty());
+    ground.perform(&run, 3).await.unwrap();
+    assert_eq!(ground.jobs(), ["migrate-r3"]);
+}
+
 /// Makes a run's Job and then can't go on: noting it on the namespace takes a permission that this user hasn't got.
 async fn begin(ground: &Ground, run: &Run, revision: u64) -> Json {
     let rules = json!([

@@ -162,6 +162,33 @@ async fn what_holds_a_namespace_is_told_within_seconds() {
 }
 
 #[tokio::test]
+async fn what_holds_a_pod_of_a_deployment_is_told_while_it_is_deleted() {
+    let Some(stage) = Stage::settled("what_holds_a_pod_of_a_deployment_is_told").await else { return };
+    let web = stage.deployment("web", |manifest| manifest["spec"]["replicas"] = json!(1));
+    stage.deploy(&web).await;
+    let mut pod = String::new();
+    until(async || {
+        pod = stage.kubectl(&["get", "pods", "--output=name"]).trim().to_owned();
+        (!pod.is_empty()).then_some(())
+    })
+    .await;
+    let hold = |finalizers: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+        stage.kubectl(&["patch", &pod, "--type=merge", "--patch", &patch]);
+    };
+    hold(r#"["example.org/keep"]"#);
+    let mut context = stage.context();
+    context.deadline = Instant::now() + Duration::from_secs(300);
+    let task = Task::Delete { lookup: (&web).into(), object: None };
+    let told = stage.provider.perform(&context, &task).await.unwrap_err();
+    let ProviderError::Retryable { message, .. } = &told else { panic!("it goes on: {told:?}") };
+    assert!(message.contains("pod ") && message.contains("is held by its finalizer example.org/keep"), "{message}");
+    hold("null");
+    stage.provider.perform(&context, &task).await.unwrap();
+    assert!(stage.observe(&web).await.is_none());
+}
+
+#[tokio::test]
 async fn a_missing_permission_names_verb_resource_namespace_and_user() {
     let Some(stage) = Stage::settled("a_missing_permission").await else { return };
     let rules = json!([
@@ -268,6 +295,10 @@ async fn a_kind_that_is_not_installed_is_said_and_owns_nothing() {
     assert_eq!(code, "FH1205", "{words}");
     assert!(words.contains("httproutes.gateway.networking.k8s.io") && words.contains("install"), "{words}");
     assert_eq!(stage.owned().await, Vec::<String>::new());
+    // What was there once is gone with its definition, and there is nothing left to delete.
+    assert!(stage.observe(&route).await.is_none());
+    let gone = Task::Delete { lookup: (&route).into(), object: Some("a-uid".to_owned()) };
+    stage.provider.perform(&stage.context(), &gone).await.unwrap();
     survives_a_restart(&stage).await;
 }
 

@@ -1,12 +1,15 @@
 //! Whether a rollout is done, and what hinders it.
 
 use chrono::{DateTime, Utc};
-use freehold_engine::Readiness;
+use freehold_engine::{Readiness, Serving};
 use serde_json::Value as Json;
 
 use super::pod::{self, GRACE};
+use super::quota::{self, Room};
 use crate::document::{Condition, Fields, is_owned_by, selector};
 use crate::error::ClusterError;
+use crate::mark;
+use crate::moment::Moment;
 use crate::neighbour::REPLICA_SET;
 use crate::object::POD;
 use crate::reader::Reader;
@@ -17,7 +20,7 @@ const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision
 pub(super) async fn readiness(
     reader: &Reader<'_>,
     deployment: &Json,
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Readiness, ClusterError> {
     let rollout = Rollout::of(deployment);
     if !rollout.is_seen {
@@ -26,12 +29,14 @@ pub(super) async fn readiness(
     if rollout.is_done() {
         return Ok(Readiness::Ready);
     }
-    let overdue = deployment
-        .condition("Progressing")
-        .is_some_and(|condition| condition.is_false() && condition.reason() == "ProgressDeadlineExceeded");
-    let (trouble, lines) = hindrance(reader, deployment, &rollout, now).await?;
+    let overdue = deployment.condition("Progressing").is_some_and(|condition| {
+        let is_over = condition.is_false() && condition.reason() == "ProgressDeadlineExceeded";
+        is_over && moment.is_evidence(condition.since())
+    });
+    let (trouble, lines) = hindrance(reader, deployment, &rollout, moment).await?;
     let trouble = Trouble { words: format!("{}: {}", rollout.words(), trouble.words), ..trouble };
-    if overdue && !trouble.fatal {
+    // Where there is room by now, the cluster only hasn't tried again.
+    if overdue && !trouble.fatal && trouble.code != Some(trouble::QUOTA_TOO_SMALL) {
         let seconds = deployment.number("/spec/progressDeadlineSeconds");
         let words = format!("not ready after {seconds} s, which is all the time it has; {}", trouble.words);
         return Ok(Trouble::failed(trouble.code.unwrap_or(trouble::NEVER_READY), words).readiness(&lines));
@@ -81,24 +86,24 @@ async fn hindrance(
     reader: &Reader<'_>,
     deployment: &Json,
     rollout: &Rollout,
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<(Trouble, Vec<String>), ClusterError> {
     let pods = new_pods(reader, deployment).await?;
-    let worst = pods.iter().filter_map(|pod| Some((pod, pod::trouble(pod, now)?)));
+    let worst = pods.iter().filter_map(|pod| Some((pod, pod::trouble(pod, moment)?)));
     let worst = worst.max_by_key(|(_, trouble)| trouble.rank());
     let refused = deployment.condition("ReplicaFailure").filter(|condition| condition.is_true());
     match (worst, refused) {
         // Pods that can't be made hinder more than Pods that only start.
         (Some((_, trouble)), Some(condition)) if !trouble.fatal => {
-            Ok((refusal(reader, deployment, condition, now).await?, Vec::new()))
+            Ok((refusal(reader, deployment, condition, moment).await?, Vec::new()))
         }
         (Some((pod, trouble)), _) => {
             let name = pod.text("/metadata/name").to_owned();
-            let (trouble, lines) = trouble.explained(reader, pod).await;
+            let (trouble, lines) = trouble.explained(reader, pod, moment).await;
             let words = if pods.len() > 1 { format!("{} (pod {name})", trouble.words) } else { trouble.words.clone() };
             Ok((Trouble { words, ..trouble }, lines))
         }
-        (None, Some(condition)) => Ok((refusal(reader, deployment, condition, now).await?, Vec::new())),
+        (None, Some(condition)) => Ok((refusal(reader, deployment, condition, moment).await?, Vec::new())),
         (None, None) => Ok((Trouble::waiting(in_between(rollout)), Vec::new())),
     }
 }
@@ -115,17 +120,35 @@ fn in_between(rollout: &Rollout) -> &'static str {
 
 /// The Pods of the newest ReplicaSet.
 async fn new_pods(reader: &Reader<'_>, deployment: &Json) -> Result<Vec<Json>, ClusterError> {
-    let namespace = deployment.text("/metadata/namespace");
     let labels = selector(&deployment.entries("/spec/selector/matchLabels"));
-    let sets = reader.list(REPLICA_SET, Some(namespace), &labels);
-    let pods = reader.list(POD, Some(namespace), &labels);
-    let (sets, mut pods) = futures::try_join!(sets, pods)?;
-    let uid = deployment.text("/metadata/uid");
-    let newest =
-        sets.iter().filter(|set| is_owned_by(set, uid)).max_by_key(|set| set.text(REVISION).parse().unwrap_or(0_u64));
+    let pods = reader.list(POD, Some(deployment.text("/metadata/namespace")), &labels);
+    let (newest, mut pods) = futures::try_join!(newest_set(reader, deployment), pods)?;
     let Some(newest) = newest else { return Ok(Vec::new()) };
     pods.retain(|pod| is_owned_by(pod, newest.text("/metadata/uid")));
     Ok(pods)
+}
+
+/// How many Pods take requests, of its present template and of those before.
+pub(super) async fn serving(reader: &Reader<'_>, deployment: &Json) -> Result<Serving, ClusterError> {
+    let labels = selector(&deployment.entries("/spec/selector/matchLabels"));
+    let pods = reader.list(POD, Some(deployment.text("/metadata/namespace")), &labels);
+    let (newest, pods) = futures::try_join!(newest_set(reader, deployment), pods)?;
+    let mut serving = Serving::default();
+    let takes_requests = |pod: &&Json| pod::is_ready(pod) && mark::deletion(pod).is_none();
+    for pod in pods.iter().filter(takes_requests) {
+        let is_new = newest.as_ref().is_some_and(|newest| is_owned_by(pod, mark::uid(newest)));
+        *(if is_new { &mut serving.newest } else { &mut serving.former }) += 1;
+    }
+    Ok(serving)
+}
+
+/// The ReplicaSet of its present template.
+pub(crate) async fn newest_set(reader: &Reader<'_>, deployment: &Json) -> Result<Option<Json>, ClusterError> {
+    let labels = selector(&deployment.entries("/spec/selector/matchLabels"));
+    let sets = reader.list(REPLICA_SET, Some(deployment.text("/metadata/namespace")), &labels).await?;
+    let uid = deployment.text("/metadata/uid");
+    let of_it = sets.into_iter().filter(|set| is_owned_by(set, uid));
+    Ok(of_it.max_by_key(|set| set.text(REVISION).parse().unwrap_or(0_u64)))
 }
 
 /// The cluster doesn't let Pods be made: the words are those of whoever refused.
@@ -133,14 +156,37 @@ async fn refusal(
     reader: &Reader<'_>,
     deployment: &Json,
     condition: Condition<'_>,
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Trouble, ClusterError> {
     let trouble = refused(condition.message());
-    let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
-    if !trouble.fatal || (late && !makes_room(reader, deployment).await?) {
-        return Ok(trouble);
+    let namespace = deployment.text("/metadata/namespace");
+    if trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+        // What the quota said then isn't what it says now.
+        let words = match quota::room(reader, namespace, condition.message()).await? {
+            Room::Now => "a quota let no pod in, and has room now: the cluster tries again by itself",
+            Room::Soon => "the namespace's quota lets no pod in until those that are ending have ended",
+            Room::None => "",
+        };
+        if !words.is_empty() {
+            return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
+        }
     }
-    Ok(Trouble { fatal: false, ..trouble })
+    let since = condition.since();
+    let late = since.is_none_or(|since| moment.lasted(since) > GRACE);
+    if !(trouble.fatal && late) || trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+        return Ok(Trouble { fatal: trouble.fatal && late, ..trouble });
+    }
+    // The condition has the time of the first refusal.
+    let told = if moment.is_evidence(since) { since } else { last_refusal(reader, deployment).await? };
+    Ok(Trouble { fatal: moment.is_evidence(told), ..trouble })
+}
+
+/// When a Pod was last refused.
+async fn last_refusal(reader: &Reader<'_>, deployment: &Json) -> Result<Option<DateTime<Utc>>, ClusterError> {
+    match newest_set(reader, deployment).await? {
+        Some(set) => Ok(trouble::last_warning(reader, &set).await?.as_ref().and_then(trouble::time_of)),
+        None => Ok(None),
+    }
 }
 
 /// A refusal to make a Pod, from its message: `pods "web-1" is forbidden: exceeded quota: main, requested: …`.
@@ -154,15 +200,4 @@ pub(crate) fn refused(message: &str) -> Trouble {
         return Trouble::waiting(format!("no pod can be made: {words}")).coded(trouble::POD_REFUSED);
     }
     Trouble::failed(trouble::POD_REFUSED, format!("the cluster refuses its pods: {words}"))
-}
-
-/// Whether Pods in the namespace are ending, or will by themselves, so that there may be room soon.
-async fn makes_room(reader: &Reader<'_>, deployment: &Json) -> Result<bool, ClusterError> {
-    let pods = reader.list(POD, Some(deployment.text("/metadata/namespace")), "").await?;
-    Ok(pods.iter().any(|pod| {
-        let ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
-        let ending = pod.pointer("/metadata/deletionTimestamp").is_some();
-        let of_job = pod.items("/metadata/ownerReferences").iter().any(|owner| owner.text("/kind") == "Job");
-        !ended && (ending || of_job)
-    }))
 }

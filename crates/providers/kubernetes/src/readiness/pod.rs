@@ -4,33 +4,41 @@
 //!
 //! | | |
 //! |---|---|
-//! | the image's name can't be read; the registry doesn't have it or doesn't let us in, and the kubelet backs off | given up |
+//! | the image's name can't be read | given up |
 //! | three restarts, and the next one waits or the last one failed | given up |
 //! | the command doesn't exist in the image | given up |
+//! | the registry doesn't have the image or doesn't let us in, and the kubelet backs off, for longer than [`GRACE`] | given up |
 //! | a ConfigMap, Secret or key that isn't there, an image that runs as root: for longer than [`GRACE`] | given up |
 //! | a registry that doesn't answer, fewer restarts, a probe that fails, no room on any node, a volume that isn't bound yet | waited for |
+//!
+//! A Pod that is older than the change that is judged ([`Moment`]) says these things from before it, until the node looks again: that
+//! takes it [`NODE_LOOKS_AGAIN`] for an object that is missing, and up to five minutes for an image or a container that fails. So these
+//! count when an event, or a container that ended, is newer than the change.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::Duration;
 use serde_json::Value as Json;
 
 use crate::document::{Condition, Fields};
+use crate::moment::Moment;
 use crate::trouble::{self, More, Trouble};
 
 /// How often a container is started again before it is given up.
 const CRASH_LOOP: i64 = 3;
 /// How long something may be missing that comes by itself, such as an object that another controller writes.
 pub(crate) const GRACE: Duration = Duration::seconds(10);
+/// How long it may take until a node looks again for what a container needs: the kubelet's pause of 10 s, up to a half longer.
+const NODE_LOOKS_AGAIN: Duration = Duration::seconds(20);
 /// After this time events are asked why a container isn't made yet.
 const SLOW_START: Duration = Duration::seconds(5);
 
 /// What hinders a Pod from being ready. `None` if nothing does: it is ready, or has done its work.
-pub(crate) fn trouble(pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+pub(crate) fn trouble(pod: &Json, moment: Moment) -> Option<Trouble> {
     if is_ready(pod) || pod.text("/status/phase") == "Succeeded" {
         return None;
     }
-    let of_containers = containers(pod).filter_map(|container| container.trouble(pod, now));
+    let of_containers = containers(pod).filter_map(|container| container.trouble(pod, moment));
     let worst = of_containers.max_by_key(Trouble::rank);
-    Some(worst.or_else(|| unscheduled(pod)).or_else(|| ended(pod)).unwrap_or_else(|| starting(pod, now)))
+    Some(worst.or_else(|| unscheduled(pod)).or_else(|| ended(pod)).unwrap_or_else(|| starting(pod, moment)))
 }
 
 /// Whether it takes requests.
@@ -61,7 +69,7 @@ fn ended(pod: &Json) -> Option<Trouble> {
 }
 
 /// Nothing is wrong that its status tells of.
-fn starting(pod: &Json, now: DateTime<Utc>) -> Trouble {
+fn starting(pod: &Json, moment: Moment) -> Trouble {
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
         return Trouble::waiting("its pod is ending");
     }
@@ -72,12 +80,18 @@ fn starting(pod: &Json, now: DateTime<Utc>) -> Trouble {
         return Trouble::waiting(format!("its pod's readiness gate {gate} is not open"));
     }
     let trouble = Trouble::waiting("its pod is starting");
-    if age(pod, now).is_some_and(|age| age > SLOW_START) { trouble.with(More::Events) } else { trouble }
+    if lasted(pod, moment).is_some_and(|age| age > SLOW_START) { trouble.with(More::Events) } else { trouble }
 }
 
-fn age(pod: &Json, now: DateTime<Utc>) -> Option<Duration> {
+/// How long it has had, since the change that is judged.
+fn lasted(pod: &Json, moment: Moment) -> Option<Duration> {
     let begun = pod.time("/status/startTime").or_else(|| pod.time("/metadata/creationTimestamp"))?;
-    Some(now.signed_duration_since(begun))
+    Some(moment.lasted(begun))
+}
+
+/// Whether it has had its time.
+fn is_late(pod: &Json, moment: Moment) -> bool {
+    lasted(pod, moment).is_none_or(|lasted| lasted > GRACE)
 }
 
 /// One container of a Pod, as defined and as it is.
@@ -149,15 +163,15 @@ impl Container<'_> {
         self.status.pointer("/state/terminated").is_some_and(|terminated| terminated.number("/exitCode") != 0)
     }
 
-    fn trouble(&self, pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+    fn trouble(&self, pod: &Json, moment: Moment) -> Option<Trouble> {
         if self.is_done() {
             return None;
         }
         if let Some(waiting) = self.status.pointer("/state/waiting") {
-            return self.waiting(waiting, pod, now);
+            return self.waiting(waiting, pod, moment);
         }
         if let Some(terminated) = self.status.pointer("/state/terminated") {
-            return Some(self.crashed(terminated, false));
+            return Some(self.crashed(terminated, false, pod, moment));
         }
         // It runs, and isn't ready.
         self.status.pointer("/state/running")?;
@@ -171,7 +185,7 @@ impl Container<'_> {
         Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(More::Events))
     }
 
-    fn waiting(&self, waiting: &Json, pod: &Json, now: DateTime<Utc>) -> Option<Trouble> {
+    fn waiting(&self, waiting: &Json, pod: &Json, moment: Moment) -> Option<Trouble> {
         let (reason, message) = (waiting.text("/reason"), waiting.text("/message"));
         let called = self.called();
         match reason {
@@ -182,28 +196,25 @@ impl Container<'_> {
             | "InvalidImageName"
             | "ImageInspectError"
             | "RegistryUnavailable"
-            | "SignatureValidationFailed" => Some(self.image(reason, message)),
+            | "SignatureValidationFailed" => Some(self.image(reason, message, pod, moment)),
             "CrashLoopBackOff" => {
                 let last = self.status.pointer("/lastState/terminated").unwrap_or(&Json::Null);
-                Some(self.crashed(last, true))
+                Some(self.crashed(last, true, pod, moment))
             }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => {
                 let words = format!("{called} can't be started: {}", plain(message));
                 if is_no_command(message) {
                     return Some(Trouble::failed(trouble::COMMAND_NOT_FOUND, words));
                 }
-                let late = age(pod, now).is_none_or(|age| age > GRACE);
-                Some(if late {
-                    Trouble::failed(trouble::NOT_STARTABLE, words)
-                } else {
-                    Trouble::waiting(words).coded(trouble::NOT_STARTABLE)
-                })
+                let patience = if moment.is_older(pod) { NODE_LOOKS_AGAIN } else { GRACE };
+                let late = lasted(pod, moment).is_none_or(|lasted| lasted > patience);
+                Some(Trouble { fatal: late, ..Trouble::failed(trouble::NOT_STARTABLE, words) })
             }
             _ => Some(Trouble::waiting(format!("{called} waits ({reason}): {}", plain(message)))),
         }
     }
 
-    fn image(&self, reason: &str, message: &str) -> Trouble {
+    fn image(&self, reason: &str, message: &str, pod: &Json, moment: Moment) -> Trouble {
         let image = self.spec.map_or_else(|| self.status.text("/image"), |spec| spec.text("/image"));
         let of = if self.alone { String::new() } else { format!(" of {}", self.called()) };
         let why = plain(message);
@@ -214,35 +225,42 @@ impl Container<'_> {
         };
         let lower = message.to_lowercase();
         let says = |hints: &[&str]| hints.iter().any(|hint| lower.contains(hint));
+        if reason == "InvalidImageName" {
+            return Trouble::failed(trouble::IMAGE_MISSING, words);
+        }
+        let missing = ["not found", "manifest unknown", "name unknown", "does not exist", "no match for platform"];
+        let refused = ["unauthorized", "denied", "forbidden", "no basic auth", "401 ", "403 "];
         // The kubelet has tried at least once before it backs off.
         let tried = reason != "ErrImagePull";
-        if matches!(reason, "InvalidImageName" | "ErrImageNeverPull") {
-            return Trouble::failed(trouble::IMAGE_MISSING, words);
-        }
-        if tried && says(&["not found", "manifest unknown", "name unknown", "does not exist", "no match for platform"])
-        {
-            return Trouble::failed(trouble::IMAGE_MISSING, words);
-        }
-        if tried && says(&["unauthorized", "denied", "forbidden", "no basic auth", "401 ", "403 "]) {
-            return Trouble::failed(trouble::REGISTRY_REFUSED, words);
+        let told = match reason {
+            "ErrImageNeverPull" => Some(trouble::IMAGE_MISSING),
+            _ if tried && says(&missing) => Some(trouble::IMAGE_MISSING),
+            _ if tried && says(&refused) => Some(trouble::REGISTRY_REFUSED),
+            _ => None,
+        };
+        if let Some(code) = told {
+            let trouble = Trouble { fatal: is_late(pod, moment), ..Trouble::failed(code, words) };
+            return if moment.is_older(pod) { trouble.unproven() } else { trouble };
         }
         let trouble = Trouble::waiting(words).coded(trouble::IMAGE_MISSING);
         // Older kubelets say only that they back off; the reason is in an event.
         if why.is_empty() || !message.contains(": ") { trouble.with(More::Events) } else { trouble }
     }
 
-    fn crashed(&self, terminated: &Json, waits: bool) -> Trouble {
+    fn crashed(&self, terminated: &Json, waits: bool, pod: &Json, moment: Moment) -> Trouble {
         let restarts = self.status.number("/restartCount");
         let (called, how) = (self.called(), self.ended(terminated));
         let log = More::Log { container: self.name.to_owned(), previous: waits };
         let message = terminated.text("/message");
-        if is_no_command(message) {
+        let is_evidence = !moment.is_older(pod) || moment.is_evidence(terminated.time("/finishedAt"));
+        if is_no_command(message) && is_evidence {
             let words = format!("{called} can't be started: {}", plain(message));
             return Trouble::failed(trouble::COMMAND_NOT_FOUND, words);
         }
         if restarts >= CRASH_LOOP {
             let words = format!("{called} fails again and again, started again {} so far: {how}", times(restarts));
-            return Trouble::failed(trouble::CRASH_LOOP, words).with(log);
+            let trouble = Trouble::failed(trouble::CRASH_LOOP, words).with(log);
+            return if is_evidence { trouble } else { trouble.outdated() };
         }
         let again = if restarts > 0 { format!(", started again {} so far", times(restarts)) } else { String::new() };
         Trouble::waiting(format!("{called} ended: {how}{again}")).coded(trouble::CRASH_LOOP).with(log)
@@ -307,7 +325,7 @@ mod tests {
 
     fn of(init: &Json, main: &Json) -> Trouble {
         let now = "2026-03-01T10:01:00Z".parse().unwrap();
-        trouble(&pod(init, main), now).expect("it is not ready")
+        trouble(&pod(init, main), Moment::new(now)).expect("it is not ready")
     }
 
     #[test]
@@ -350,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_waited_for_for_a_moment() {
         let missing = json!([waiting("web", "CreateContainerConfigError", "secret \"key\" not found")]);
-        let at = |time: &str| trouble(&pod(&json!([]), &missing), time.parse().unwrap()).unwrap();
+        let at = |time: &str| trouble(&pod(&json!([]), &missing), Moment::new(time.parse().unwrap())).unwrap();
         assert!(!at("2026-03-01T10:00:05Z").fatal);
         assert!(at("2026-03-01T10:00:15Z").fatal);
         let command = "exec: \"/nothing\": stat /nothing: no such file or directory: unknown";
@@ -360,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_evicted_pod_and_a_closed_gate_tell_why() {
-        let now = "2026-03-01T10:01:00Z".parse().unwrap();
+        let now = Moment::new("2026-03-01T10:01:00Z".parse().unwrap());
         let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}});
         assert_eq!(trouble(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
         let gated = json!({
@@ -370,5 +388,37 @@ mod tests {
         assert_eq!(trouble(&gated, now).unwrap().words, "its pod's readiness gate example.test/balanced is not open");
         let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(trouble(&ready, now), None);
+    }
+
+    #[test]
+    fn what_a_pod_says_from_before_a_change_is_no_evidence_against_it() {
+        let at = |pod: &Json, now: &str, changed: u64| {
+            let moment = Moment::new(format!("2026-03-01T{now}Z").parse().unwrap());
+            trouble(pod, moment.after(Some(std::time::Duration::from_secs(changed)))).unwrap()
+        };
+        let none = json!([]);
+        let missing = pod(&none, &json!([waiting("web", "CreateContainerConfigError", "secret \"key\" not found")]));
+        assert!(!at(&missing, "10:05:00", 1).fatal, "the Secret was put back a second ago");
+        assert!(!at(&missing, "10:05:00", 15).fatal, "the node has not looked again");
+        assert!(at(&missing, "10:05:00", 25).fatal);
+
+        let absent = "Back-off pulling image \"x\": ErrImagePull: rpc error: code = NotFound desc = x: not found";
+        let absent = pod(&none, &json!([waiting("web", "ImagePullBackOff", absent)]));
+        let told = at(&absent, "10:05:00", 60);
+        assert!(told.unproven, "an event has to tell that it was tried since: {told:?}");
+        assert!(!at(&absent, "10:00:05", 5).fatal, "the grace that all have");
+        let told = at(&absent, "10:00:15", 15);
+        assert!(told.fatal && !told.unproven, "made by the change: {told:?}");
+
+        let crashed = |finished: &str| {
+            let last = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": finished}});
+            pod(
+                &none,
+                &json!([{"name": "web", "restartCount": 5, "lastState": last,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]),
+            )
+        };
+        assert!(!at(&crashed("2026-03-01T10:04:00Z"), "10:05:00", 30).fatal);
+        assert!(at(&crashed("2026-03-01T10:04:40Z"), "10:05:00", 30).fatal);
     }
 }
