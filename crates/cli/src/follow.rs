@@ -17,8 +17,8 @@ use crate::layout::{hanging, short_id};
 use crate::platform::Platform;
 use crate::report::{Answer, Failure};
 use crate::terminal::Terminal;
-use crate::view::outputs;
 use crate::view::progress::Progress;
+use crate::view::{outputs, serving};
 
 /// How long without a word before those who see no drawing are told what is under way.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -358,10 +358,10 @@ impl Finished {
         let failure = self.stopped(again);
         let Ok(stack) = platform.client.stack(stack).await else { return failure };
         match stack.revision {
-            Some(revision) if stack.state != "destroying" => {
-                let url = outputs::first_url(&stack.outputs).map(|url| format!(" {url}")).unwrap_or_default();
-                failure.standing(format!("revision {revision} is still serving{url}"))
-            }
+            Some(revision) if stack.state != "destroying" => match serving::told(&stack, revision) {
+                Some(standing) => failure.standing(standing),
+                None => failure,
+            },
             _ => failure,
         }
     }

@@ -45,10 +45,17 @@ pub(crate) fn directory(arguments: &PlatformArguments) -> Answer<PathBuf> {
     }
 }
 
-/// Whether a process is there. One of another user counts too.
+/// Whether a process is there. One of another user counts too; one that has ended doesn't, although its parent has not asked how yet.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)) && !has_ended(pid)
+}
+
+/// Whether all that is left of a process is its exit status.
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may contain anything.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// How the platform on a data directory is reached; an error if it isn't running, whatever it may have left.
@@ -225,6 +232,7 @@ mod tests {
             operation: None,
             failed: None,
             resources: Vec::new(),
+            serving: Vec::new(),
         }
     }
 
@@ -266,5 +274,15 @@ mod tests {
         assert!(is_alive(std::process::id()));
         assert!(!is_alive(i32::MAX as u32));
         assert!(!is_alive(0));
+        // Its parent doesn't ask how it has ended.
+        let mut ended = std::process::Command::new("true").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut nothing = String::new();
+        std::io::Read::read_to_string(&mut ended.stdout.take().unwrap(), &mut nothing).unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
+        while is_alive(ended.id()) {
+            assert!(Instant::now() < limit, "a zombie is taken for a process that runs");
+            std::thread::yield_now();
+        }
+        ended.wait().unwrap();
     }
 }

@@ -303,6 +303,21 @@ pub struct Stack {
     /// Its resources and whether they do what they are for; only where one stack is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceStatus>,
+    /// Which revision its services take requests with, where the last operation has not verified one; only where one stack is asked for,
+    /// and where it can be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serving: Vec<Serving>,
+}
+
+/// How many copies of a service take requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Serving {
+    /// `web`
+    pub service: String,
+    /// Of the verified revision.
+    pub verified: u32,
+    /// Of the one that was not verified.
+    pub newer: u32,
 }
 
 /// One resource of a stack.

@@ -6,5 +6,6 @@ pub(crate) mod outputs;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod restart;
+pub(crate) mod serving;
 pub(crate) mod stack;
 pub(crate) mod target;

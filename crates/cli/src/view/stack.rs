@@ -276,6 +276,7 @@ mod tests {
             operation: None,
             failed: None,
             resources,
+            serving: Vec::new(),
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId, Readiness};
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::{Graph, ResourceType, StackId};
 use freehold_plan::Purpose;
-use freehold_store::{OperationState, Stack, StackState, TenantId};
+use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
@@ -105,9 +105,19 @@ impl Platform {
             StackState::Failed => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
             _ => None,
         };
+        let verified = match (stack.state, stack.verified_revision) {
+            (StackState::Failed | StackState::Deploying, Some(number)) => {
+                tx.revision(stack.id, number).await.map_err(store_refusal)?.map(|revision| revision.graph)
+            }
+            _ => None,
+        };
         drop(tx);
         let runtime = self.targets.find(&stack.key.target).await.ok();
         let runtime = runtime.as_deref();
+        let serving = match (runtime, &verified) {
+            (Some(runtime), Some(verified)) => serving(runtime, stack.id, verified, &resources).await,
+            _ => Vec::new(),
+        };
         let looks: Vec<_> =
             resources.into_iter().map(|stored| resource_status(runtime, stack.id, stored.resource).boxed()).collect();
         let mut states: Vec<ResourceStatus> = stream::iter(looks).buffer_unordered(8).collect().await;
@@ -115,7 +125,7 @@ impl Platform {
         let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
         let unwell = stack.state == StackState::Ready && states.iter().any(wire::ResourceStatus::is_unwell);
         let state = if unwell { DEGRADED } else { stored_state(stack.state) }.to_owned();
-        Ok(wire::Stack { failed, state, ..describe(&stack, states) })
+        Ok(wire::Stack { failed, state, serving, ..describe(&stack, states) })
     }
 
     /// The revisions of a stack, newest first.
@@ -170,6 +180,25 @@ impl Platform {
         self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await.map_err(store_refusal)?;
         self.operation(id).await
     }
+}
+
+/// Which revision the services take requests with. What can't be asked about is left out: then nothing is said of it.
+async fn serving(
+    runtime: &TargetRuntime,
+    stack: StackId,
+    verified: &Graph,
+    resources: &[StoredResource],
+) -> Vec<wire::Serving> {
+    let mut serving = Vec::new();
+    for stored in resources {
+        let resource = &stored.resource;
+        let Some(provider) = runtime.providers.get(&resource.kind.provider()) else { continue };
+        let Ok(Some(found)) = provider.serving(stack, &Lookup::from(resource)).await else { continue };
+        let is_newer = verified.resources.get(&resource.id).is_none_or(|before| before.body != resource.body);
+        let (verified, newer) = if is_newer { (found.former, found.newest) } else { (found.former + found.newest, 0) };
+        serving.push(wire::Serving { service: resource.id.name().to_owned(), verified, newer });
+    }
+    serving
 }
 
 /// Where a stack stands in lists: by name, the same name on several targets by target.
@@ -292,5 +321,6 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         operation: stack.operation.map(|operation| operation.0),
         failed: None,
         resources,
+        serving: Vec::new(),
     }
 }
