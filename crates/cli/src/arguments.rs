@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// List a stack's revisions.
     History(OneStack),
-    /// Go back to an older revision. Runs no job and touches no data.
+    /// Go back to an older revision. Runs no job, and touches no data but what is named.
     Rollback(RollbackArguments),
     /// Take a stack away.
     Destroy(DestroyArguments),

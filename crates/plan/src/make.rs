@@ -81,6 +81,24 @@ pub fn subjects(graph: &Graph, recorded: &BTreeMap<ResourceId, Recorded>) -> BTr
     subjects
 }
 
+/// What a rollback does to jobs, data and secrets.
+fn going_back(changes: &BTreeMap<ResourceId, Change>) -> String {
+    let changed = |what: fn(&Change) -> bool| -> Vec<&str> {
+        let changed = changes.values().filter(|change| change.action != Action::NoOp && what(change));
+        changed.map(|change| change.id.0.as_str()).collect()
+    };
+    let data = changed(|change| descriptor::of(change.kind).data_bearing && change.kind != ResourceType::StoreSecret);
+    let secrets = changed(|change| change.kind == ResourceType::StoreSecret);
+    let data = match data[..] {
+        [] => "runs no job and touches no data".to_owned(),
+        _ => format!("runs no job; of what holds data it changes {}", data.join(", ")),
+    };
+    match secrets[..] {
+        [] => format!("{data}; secrets keep their present values"),
+        _ => format!("{data}; all secrets but {} keep their present values", secrets.join(", ")),
+    }
+}
+
 fn former(id: &ResourceId, identity: &str) -> ResourceId {
     ResourceId(format!("{id}@{identity}"))
 }
@@ -107,15 +125,16 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
         (_, Purpose::Rollback { .. }) => (inputs.last_revision + 1, BTreeMap::new()),
         (_, Purpose::Destroy { .. }) => (inputs.last_revision, BTreeMap::new()),
     };
-    if same && !idle {
-        maker
-            .notes
-            .push("no new revision: definition and settings are those of the last one, so no job runs".to_owned());
-    }
-    let kept = Maker { inputs, errors: Vec::new(), notes: Vec::new() }.kept();
-    let had = |id: &ResourceId| inputs.previous.is_some_and(|previous| previous.graph.resources.contains_key(id));
+    maker.notes.extend(match inputs.purpose {
+        Purpose::Deploy if same && !idle => {
+            vec!["no new revision: definition and settings are those of the last one, so no job runs".to_owned()]
+        }
+        Purpose::Deploy => maker.taken_back(&changes),
+        Purpose::Rollback { .. } => vec![going_back(&changes)],
+        Purpose::Destroy { .. } => Vec::new(),
+    });
     Ok(Plan {
-        leaves: kept.into_iter().filter(had).collect(),
+        same,
         id: inputs.id,
         stack: inputs.request.id,
         key: inputs.request.key.clone(),
@@ -167,6 +186,16 @@ impl Maker<'_> {
     /// a stack has no version.
     fn is_same(&self, previous: &Graph) -> bool {
         self.inputs.graph.resources == previous.resources && self.inputs.graph.runs == previous.runs
+    }
+
+    /// What the last revision left as it was and this one has again, a note for each.
+    fn taken_back(&self, changes: &BTreeMap<ResourceId, Change>) -> Vec<String> {
+        let Some(previous) = self.inputs.previous else { return Vec::new() };
+        let again = changes.values().filter(|change| {
+            let is_kept = self.inputs.recorded.contains_key(&change.id) && !previous.graph.resources.contains_key(&change.id);
+            is_kept && change.action == Action::NoOp
+        });
+        again.map(|change| format!("{} is in the definition again and is used as it is", change.id)).collect()
     }
 
     fn observed(&self, id: &ResourceId) -> Option<&Observation> {

@@ -1,6 +1,6 @@
 //! The plan: everything that an operation may do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use freehold_graph::{Request, ResourceId, Run, StackId, StackKey};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::preview::Conflict;
 pub enum Purpose {
     /// To make the stack what the definition and the request say.
     Deploy,
-    /// To go back to an older revision's artifacts and settings. Runs no job, touches no data.
+    /// To go back to an older revision's artifacts and settings. Runs no job, and touches no data but what was named.
     Rollback {
         /// The revision to go back to.
         to: u64,
@@ -65,9 +65,10 @@ pub struct Plan {
     pub not_enforced: Vec<String>,
     /// Other things to know: "generated values of secrets are kept".
     pub notes: Vec<String>,
-    /// What the last revision has, this one doesn't, and stays all the same: secrets, data that a rollback keeps.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub leaves: BTreeSet<ResourceId>,
+    /// It wants exactly what the last verified revision consists of. A plan without anything to change is still one for a new revision if it
+    /// doesn't: what isn't wanted any more may be kept, and what was kept may be wanted again.
+    #[serde(default)]
+    pub same: bool,
     /// Its operation ends once everything has been ready for long enough; else as soon as everything is ready.
     #[serde(default = "yes")]
     pub settle: bool,

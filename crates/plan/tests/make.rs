@@ -365,6 +365,45 @@ fn a_rollback_keeps_data_that_the_older_revision_does_not_have_and_what_it_needs
 }
 
 #[test]
+fn what_was_kept_and_is_wanted_again_makes_a_revision_although_nothing_changes() {
+    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let world = World::empty().wants(secret.clone()).wants(service("info")).applied();
+    assert!(world.plan().unwrap().same, "nothing to do");
+    // The next revision does without it, and the one after has it again.
+    let kept = (world.recorded.clone(), world.observed.clone());
+    let mut world = world.forget("secret.key");
+    let without = world.plan().unwrap();
+    assert!(without.is_noop() && !without.same && without.revision == 2, "{without:?}");
+    world = world.applied();
+    (world.recorded, world.observed) = kept;
+    assert!(world.plan().unwrap().same, "nothing to do");
+    let again = world.wants(secret).plan().unwrap();
+    assert!(again.is_noop() && !again.same && again.revision == 3, "{again:?}");
+    assert_eq!(again.notes, ["secret.key is in the definition again and is used as it is"]);
+}
+
+#[test]
+fn a_rollback_says_what_it_does_to_data_and_secrets() {
+    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let all = World::empty().wants(secret).wants(database()).wants(service("info")).applied();
+    let mut world = all.wants(service("debug")).forget("secret.key").forget("database.main");
+    world.purpose = Purpose::Rollback { to: 1 };
+    let note = |world: &World| world.plan().unwrap().notes.last().unwrap().clone();
+    assert_eq!(note(&world), "runs no job and touches no data; secrets keep their present values");
+    world.delete_data = ["secret.key", "database.main"].map(str::to_owned).into();
+    assert_eq!(
+        note(&world),
+        "runs no job; of what holds data it changes database.main; all secrets but secret.key keep their present values"
+    );
+    // Drift that is mended on the way back makes a revision nevertheless.
+    let mut drifted = World::empty().wants(service("info")).applied().sees("service.web", |seen| seen.body = Value::Null);
+    drifted.purpose = Purpose::Rollback { to: 1 };
+    let plan = drifted.plan().unwrap();
+    assert_eq!(plan.revision, 2);
+    assert!(!plan.notes.iter().any(|note| note.contains("no new revision")), "{:?}", plan.notes);
+}
+
+#[test]
 fn where_there_can_be_no_plan_the_rest_of_it_is_told_all_the_same() {
     let conflict = |path: &str, manager: &str| Conflict { path: path.to_owned(), manager: manager.to_owned() };
     let web = resource("deployment.web", ResourceType::Deployment, Value::map([("x", Value::from("a"))]));

@@ -199,7 +199,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         outputs: BTreeMap::new(),
         layout: 0,
         not_enforced: Vec::new(),
-        leaves: Default::default(),
+        same: false,
         settle: true,
         notes: Vec::new(),
     }

@@ -106,9 +106,6 @@ pub(crate) fn beside(plan: &Plan) -> Vec<String> {
 
 fn remarks(plan: &Plan) -> Vec<String> {
     let mut remarks = plan.notes.clone();
-    if matches!(plan.purpose, Purpose::Rollback { .. }) && !remarks.iter().any(|note| note.contains("job")) {
-        remarks.push("a rollback runs no job, brings back no secret and touches no data".to_owned());
-    }
     if !plan.not_enforced.is_empty() {
         remarks.push(format!("not enforced here: {}", plan.not_enforced.join(", ")));
     }

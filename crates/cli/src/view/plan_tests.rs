@@ -130,7 +130,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         outputs: BTreeMap::new(),
         layout: 0,
         not_enforced: Vec::new(),
-        leaves: Default::default(),
+        same: false,
         settle: true,
         notes: Vec::new(),
     };
@@ -263,7 +263,7 @@ fn what_others_have_added_is_told_below() {
 }
 
 #[test]
-fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
+fn a_rollback_says_what_it_goes_back_to_and_what_it_leaves_alone() {
     let changes = with(guestbook(Action::NoOp), "service.web", |web| {
         web.action = Action::Update;
         web.reasons = vec!["restarts: new artifact".to_owned()];
@@ -274,7 +274,9 @@ fn a_rollback_says_that_it_runs_no_job_and_touches_no_data() {
             Effect::Restart,
         )];
     });
-    insta::assert_snapshot!(shown(&render(&answer(Purpose::Rollback { to: 3 }, 5, changes, &[]), false)));
+    let mut answer = answer(Purpose::Rollback { to: 3 }, 5, changes, &[]);
+    answer.plan.notes = vec!["runs no job and touches no data; secrets keep their present values".to_owned()];
+    insta::assert_snapshot!(shown(&render(&answer, false)));
 }
 
 #[test]

@@ -138,11 +138,7 @@ impl Platform {
         if subject.runtime.local.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
-        let (mut answer, _) = self.plan_subject(subject, Purpose::Rollback { to: number }).await?;
-        if !answer.noop {
-            answer.plan.notes.push("runs no job and touches no data; secrets keep their present values".to_owned());
-        }
-        Ok(answer)
+        Ok(self.plan_subject(subject, Purpose::Rollback { to: number }).await?.0)
     }
 
     async fn plan_destroy(&self, stack: Stack, dump: bool) -> Answer<PlanAnswer> {
@@ -376,8 +372,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
 /// operation that is under way may be about to change it.
 fn is_settled(plan: &Plan, stack: Option<&Stack>) -> bool {
     let ready = stack.is_some_and(|stack| stack.state == StackState::Ready);
-    // What stays although it isn't wanted changes nothing, and still makes a revision of its own.
-    ready && plan.is_noop() && plan.leaves.is_empty() && !matches!(plan.purpose, Purpose::Destroy { .. })
+    ready && plan.is_noop() && plan.same && !matches!(plan.purpose, Purpose::Destroy { .. })
 }
 
 /// The claims of a graph as the store wants them.
