@@ -237,7 +237,7 @@ impl Follower {
         }
         self.away = true;
         let text = "The platform has gone away. The operation carries on once it runs again (`freehold up`); \
-                    waiting for that for a minute.";
+                    waiting for that for a minute, or for 10 s if it was stopped.";
         self.show(&[hanging(text, 0, 0)]);
         let answer = tokio::select! {
             () = pressed(interrupt) => None,

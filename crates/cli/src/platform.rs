@@ -15,6 +15,8 @@ use crate::report::{Answer, Failure, not_running};
 
 /// How long to wait for a platform that has gone away to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for one that was stopped: as long as a restart takes.
+const RESTART: Duration = Duration::from_secs(10);
 
 /// The kind of target that this machine is.
 pub(crate) const LOCAL: &str = "local";
@@ -67,6 +69,11 @@ pub(crate) fn connection(directory: &Path) -> Answer<Connection> {
     }
 }
 
+/// Whether the platform on a data directory was stopped on purpose, and has ended: one that was killed leaves word of where it was.
+fn is_stopped(directory: &Path) -> bool {
+    matches!(Connection::read(directory), Err(ConnectionError::NotRunning(_)))
+}
+
 impl Platform {
     /// The one that the arguments or the environment name.
     pub(crate) fn connect(arguments: &PlatformArguments) -> Answer<Self> {
@@ -107,9 +114,10 @@ impl Platform {
         Ok(targets.is_empty() || targets.iter().any(|target| target.kind == LOCAL))
     }
 
-    /// Waits until the platform answers again, wherever it is by then.
+    /// Waits until the platform answers again, wherever it is by then; not for long if somebody has stopped it.
     pub(crate) async fn reconnect(&mut self) -> Answer<()> {
         let begin = Instant::now();
+        let mut stopped: Option<Instant> = None;
         loop {
             let client = match &self.directory {
                 Some(directory) => connection(directory).and_then(|connection| Ok(Client::to(connection)?)),
@@ -125,7 +133,11 @@ impl Platform {
                 },
                 Err(failure) => failure,
             };
-            if begin.elapsed() > PATIENCE {
+            match self.directory.as_deref().is_some_and(is_stopped) {
+                true => drop(stopped.get_or_insert_with(Instant::now)),
+                false => stopped = None,
+            }
+            if begin.elapsed() > PATIENCE || stopped.is_some_and(|since| since.elapsed() > RESTART) {
                 return Err(failure);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -267,6 +279,15 @@ mod tests {
     fn a_stack_of_another_kind_is_named_with_its_flag() {
         let failure = unknown(StackKind::Stage, "acme", None, None, &[stack("acme")]);
         assert!(failure.problem.help.as_deref().is_some_and(|help| help.ends_with("--tenant acme")));
+    }
+
+    #[test]
+    fn a_platform_that_was_killed_may_come_back_by_itself_and_one_that_was_stopped_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(is_stopped(directory.path()));
+        let connection = serde_json::json!({ "url": "http://127.0.0.1:1", "token": "", "pid": i32::MAX });
+        std::fs::write(directory.path().join(freehold::CONNECTION_FILE), connection.to_string()).unwrap();
+        assert!(!is_stopped(directory.path()));
     }
 
     #[test]

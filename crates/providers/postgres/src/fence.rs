@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, Value};
+use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
 use crate::catalog::RoleRows;
@@ -17,12 +18,18 @@ use crate::logins::{self, LoginRow};
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
 use crate::roles::{check_identity, check_ownership};
-use crate::session::{Sessions, Turn};
+use crate::session::{Session, Sessions, Turn};
 
 /// The field of a login's mark that says that a fence shut it.
 const FENCED: &str = "fenced";
-/// A session that was just being let in when the logins were shut shows among the others by then.
-const ADMISSION: Duration = Duration::from_millis(200);
+/// Sessions that are just being let in: in their first transaction, and among the others only once that is over. Whoever gets so far after
+/// the logins were shut is turned away.
+const ARRIVING: &str = "
+    SELECT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted AND a.usesysid IS NULL AND a.datid IS NULL";
+/// How often it is looked whether they are through.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Shuts the logins and ends their sessions. Done only when none is left.
 pub(crate) async fn raise(
@@ -52,7 +59,7 @@ pub(crate) async fn raise(
     let oids: Vec<i64> = logins.iter().map(LoginRow::oid).collect();
     if !oids.is_empty() {
         logins::end_sessions(&mut session, &names.owner, &identifiers, &oids, &doing, deadline).await?;
-        tokio::time::sleep(ADMISSION).await;
+        await_arrivals(&mut session, &doing, deadline).await?;
         logins::end_sessions(&mut session, &names.owner, &identifiers, &oids, &doing, deadline).await?;
     }
     let left: i64 = sqlx::query_scalar(
@@ -68,6 +75,28 @@ pub(crate) async fn raise(
         return Err(ProviderError::retryable(format!("{}: {left} sessions have not ended yet", doing.0)));
     }
     Ok(Performed::default())
+}
+
+/// Waits until all who are being let in at this moment are in, or were turned away: they may have been found fit before the logins were shut.
+/// Nobody can keep it up for longer than the server's `authentication_timeout`.
+async fn await_arrivals(session: &mut Session, doing: &Doing, deadline: Instant) -> Result<(), ProviderError> {
+    let mut earlier: Option<Vec<(i32, String)>> = None;
+    loop {
+        let mut arriving: Vec<(i32, String)> =
+            sqlx::query_as(ARRIVING).fetch_all(session.connection()).await.map_err(|error| doing.failed(error))?;
+        if let Some(earlier) = &earlier {
+            arriving.retain(|one| earlier.contains(one));
+        }
+        if arriving.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let left = arriving.len();
+            return Err(ProviderError::retryable(format!("{}: {left} sessions are still being let in", doing.0)));
+        }
+        earlier = Some(arriving);
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Opens the logins that a fence shut, however far it got.

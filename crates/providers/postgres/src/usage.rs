@@ -48,7 +48,8 @@ struct UsageRow {
     database: String,
     oid: i64,
     mark: String,
-    bytes: i64,
+    /// Null of a database that was dropped meanwhile.
+    bytes: Option<i64>,
     open: bool,
 }
 
@@ -83,7 +84,7 @@ pub async fn usage(admin: &PgConnectOptions) -> Result<Vec<Usage>, ProviderError
 
 fn of_row(row: UsageRow) -> Option<Usage> {
     let mark = Mark::parse(&row.mark)?;
-    let bytes = u64::try_from(row.bytes).unwrap_or_default();
+    let bytes = u64::try_from(row.bytes?).unwrap_or_default();
     let most = mark.values.get(LIMIT).and_then(Value::as_integer).and_then(|most| u64::try_from(most).ok());
     Some(Usage {
         stack: mark.stack,

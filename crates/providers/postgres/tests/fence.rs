@@ -1,11 +1,14 @@
 //! The fence around a database before its last dump.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use freehold_engine::{Lookup, Task};
 use sqlx::{ConnectOptions as _, Executor as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::setting::{Stack, admin, count, rejection, run, shared};
 
@@ -139,5 +142,57 @@ async fn a_database_that_was_closed_for_filling_the_disk_stays_closed_when_a_fen
     // A deploy opens it again, as always.
     stack.apply(stack.roles()).await.unwrap();
     assert_eq!(count(&mut admin, &open).await, 2);
+    stack.destroy().await;
+}
+
+/// A way to the server that stops in the middle of a login: tells that it is there, and goes on when it is told to.
+async fn held_way(arrived: Arc<Notify>, go_on: Arc<Notify>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(("127.0.0.1", shared().port)).await.unwrap();
+        let mut message = vec![0; 4096];
+        // Start-up and its answer, the first message of the exchange and its answer; the proof of the password is held back.
+        for _ in 0..2 {
+            let length = client.read(&mut message).await.unwrap();
+            server.write_all(&message[..length]).await.unwrap();
+            let length = server.read(&mut message).await.unwrap();
+            client.write_all(&message[..length]).await.unwrap();
+        }
+        arrived.notify_one();
+        go_on.notified().await;
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_login_that_had_begun_when_the_fence_was_raised_is_turned_away_before_the_fence_is_done() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let way = stack.connect_options("app").port(held_way(Arc::clone(&arrived), Arc::clone(&go_on)).await);
+    let coming = tokio::spawn(async move { way.connect().await.map(drop) });
+    arrived.notified().await;
+    let done = AtomicBool::new(false);
+    let raised = async {
+        let raised = stack.perform(raise(&stack)).await;
+        done.store(true, Ordering::SeqCst);
+        raised
+    };
+    let turned_away = async {
+        let mut admin = admin("postgres").await;
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%l.virtualtransaction%' AND pid <> pg_backend_pid()";
+        while !done.load(Ordering::SeqCst) && count(&mut admin, waits).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!done.load(Ordering::SeqCst), "somebody is still being let in");
+        go_on.notify_one();
+        coming.await.unwrap()
+    };
+    let (raised, came) = tokio::join!(raised, turned_away);
+    raised.unwrap();
+    assert_eq!(crate::setting::code(&came.unwrap_err()), "28000");
     stack.destroy().await;
 }
