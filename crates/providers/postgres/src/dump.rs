@@ -20,7 +20,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
+use freehold_graph::{ResourceId, StackId};
 use tokio::process::Command;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{self, RoleNames};
@@ -36,6 +38,30 @@ use crate::{database, inside, obstacles, roles, scratch};
 /// What is left of the time to clean up in.
 const CLEANING: Duration = Duration::from_secs(2);
 
+/// Which dumps somebody doesn't want any more.
+pub(crate) type Unwanted = broadcast::Sender<(StackId, ResourceId)>;
+
+/// What one dump hears of that.
+struct Wish {
+    unwanted: broadcast::Receiver<(StackId, ResourceId)>,
+    dump: (StackId, ResourceId),
+}
+
+impl Wish {
+    /// Returns when this dump isn't wanted any more.
+    async fn withdrawn(&mut self) {
+        loop {
+            match self.unwanted.recv().await {
+                Ok(dump) if dump == self.dump => return,
+                Ok(_) => {}
+                // Ours may have been among those that were missed.
+                Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
 /// Begins a transaction that sees the same all the time.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
@@ -43,9 +69,11 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 pub(crate) async fn write(
     sessions: &Sessions,
     options: &PostgresOptions,
+    unwanted: &Unwanted,
     context: &Context,
     lookup: &Lookup,
 ) -> Result<Performed, ProviderError> {
+    let mut wish = Wish { unwanted: unwanted.subscribe(), dump: (context.stack, lookup.id.clone()) };
     let name = body::identifier(&lookup.identity)?;
     let doing = Doing::new("dumping database", name.as_str());
     let mut session = sessions.own(Turn::Dump(&name), &doing, context.deadline).await?;
@@ -79,7 +107,7 @@ pub(crate) async fn write(
     };
     discard(&mut session).await?;
     let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
-    let outcome = work.write_and_prove(&mut session, &file).await;
+    let outcome = work.write_and_prove(&mut session, &file, &mut wish).await;
     let cleaned = discard(&mut session).await;
     let renewed = work.renew(&mut session, context).await;
     outcome?;
@@ -155,8 +183,13 @@ struct Dump<'a> {
 }
 
 impl Dump<'_> {
-    async fn write_and_prove(&self, session: &mut Session, file: &Partial) -> Result<(), ProviderError> {
-        let dumped = self.dump(file).await?;
+    async fn write_and_prove(
+        &self,
+        session: &mut Session,
+        file: &Partial,
+        wish: &mut Wish,
+    ) -> Result<(), ProviderError> {
+        let dumped = self.dump(file, wish).await?;
         if let Some(fault) = &self.options.fault {
             fault.corrupt(&file.path);
         }
@@ -164,7 +197,7 @@ impl Dump<'_> {
         let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
         command.args(["--exit-on-error", "--no-owner", "--role", self.names.owner.as_str()]);
         command.args(["--dbname", self.scratch.as_str()]).arg(&file.path);
-        self.finish("pg_restore", command).await?;
+        self.finish("pg_restore", command, wish).await?;
         let dumper = Entry::look(&self.names.dumper);
         let mut there = self.sessions.inside(&self.scratch, dumper, &self.doing, self.deadline).await?;
         there.run(&self.doing, self.deadline, SNAPSHOT.to_owned()).await?;
@@ -184,7 +217,7 @@ impl Dump<'_> {
     }
 
     /// Writes the file, and counts what has to be in it.
-    async fn dump(&self, file: &Partial) -> Result<Census, ProviderError> {
+    async fn dump(&self, file: &Partial, wish: &mut Wish) -> Result<Census, ProviderError> {
         // With `row_security = off`, rows that we may not see are an error instead of missing.
         let dumper = Entry::look(&self.names.dumper);
         let mut source = self.sessions.inside(&self.name, dumper, &self.doing, self.deadline).await?;
@@ -202,7 +235,7 @@ impl Dump<'_> {
         let tables = Tables::hold(&mut source, &self.doing, self.deadline).await?;
         let mut command = self.command("pg_dump", &self.names.dumper, self.name.as_str());
         command.args(["--format=custom", "--lock-wait-timeout=10s", "--snapshot", &snapshot]).stdout(file.output()?);
-        self.finish("pg_dump", command).await?;
+        self.finish("pg_dump", command, wish).await?;
         let census = Census::take(&mut source, &tables, &self.doing).await?;
         source.finish().await;
         Ok(census)
@@ -245,11 +278,18 @@ impl Dump<'_> {
         command
     }
 
-    /// Runs it to its end. Of what it says only the errors are kept: other lines may quote rows.
-    async fn finish(&self, program: &str, mut command: Command) -> Result<(), ProviderError> {
+    /// Runs it to its end, or until nobody wants the dump any more. Of what it says only the errors are kept: other lines may quote rows.
+    async fn finish(&self, program: &str, mut command: Command, wish: &mut Wish) -> Result<(), ProviderError> {
         let child = command.stderr(Stdio::piped()).spawn();
         let child = child.map_err(|error| rejected("FH0806", format!("{}: {program}: {error}", self.doing.0)))?;
-        let output = match timeout_at(self.deadline, child.wait_with_output()).await {
+        let output = tokio::select! {
+            output = timeout_at(self.deadline, child.wait_with_output()) => output,
+            // The program is killed with its handle.
+            () = wish.withdrawn() => {
+                return Err(rejected("FH0903", format!("{}: {program} was ended on request", self.doing.0)));
+            }
+        };
+        let output = match output {
             Ok(output) => output.map_err(|error| rejected("FH0806", format!("{}: {error}", self.doing.0)))?,
             Err(_) => {
                 let message = format!("{}: {program} was not done within its time", self.doing.0);

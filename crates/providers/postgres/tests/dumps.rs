@@ -1,8 +1,9 @@
 //! Dumps and their proof.
 
+use freehold_engine::{Lookup, Provider as _, Task};
 use freehold_provider_postgres::Fault;
 
-use crate::setting::{Stack, admin, rejection, run};
+use crate::setting::{Stack, admin, count, rejection, run};
 
 const TABLES: &str = "
     CREATE TABLE entries (id serial PRIMARY KEY, body text);
@@ -28,6 +29,37 @@ async fn a_dump_is_proved_and_readable_by_nobody_else() {
     let metadata = files[0].metadata().unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     assert!(metadata.len() > 10_000);
+    assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
+    stack.destroy().await;
+}
+
+/// An index whose function doesn't come to an end in the database that the dump is restored into.
+const ENDLESS: &str = "
+    CREATE FUNCTION slow(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+        BEGIN IF pg_catalog.starts_with(pg_catalog.current_database(), 'freehold_restore') THEN
+            PERFORM pg_catalog.pg_sleep(100000); END IF; RETURN x; END $$;
+    CREATE TABLE entries (x int); INSERT INTO entries VALUES (1); CREATE INDEX ON entries (slow(x))";
+
+#[tokio::test]
+async fn a_dump_that_nobody_wants_any_more_is_given_up_and_leaves_nothing() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    run(&mut stack.connect("migrator").await, ENDLESS).await;
+    let given_up = async {
+        let mut admin = admin("postgres").await;
+        let restoring = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND usename = '{}'",
+            stack.role("keeper")
+        );
+        while count(&mut admin, &restoring).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        stack.provider.interrupt(stack.id, &Task::Dump { lookup: Lookup::from(&stack.database()) }).await;
+    };
+    let (dumped, ()) = tokio::join!(stack.dump(), given_up);
+    let (code, why) = rejection(dumped);
+    assert!(code == "FH0903" && why.contains("pg_restore was ended on request"), "{code}: {why}");
+    assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
     assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
     stack.destroy().await;
 }
