@@ -192,7 +192,8 @@ impl Maker<'_> {
     fn taken_back(&self, changes: &BTreeMap<ResourceId, Change>) -> Vec<String> {
         let Some(previous) = self.inputs.previous else { return Vec::new() };
         let again = changes.values().filter(|change| {
-            let is_kept = self.inputs.recorded.contains_key(&change.id) && !previous.graph.resources.contains_key(&change.id);
+            let is_kept =
+                self.inputs.recorded.contains_key(&change.id) && !previous.graph.resources.contains_key(&change.id);
             is_kept && change.action == Action::NoOp
         });
         again.map(|change| format!("{} is in the definition again and is used as it is", change.id)).collect()

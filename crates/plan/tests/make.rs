@@ -396,7 +396,8 @@ fn a_rollback_says_what_it_does_to_data_and_secrets() {
         "runs no job; of what holds data it changes database.main; all secrets but secret.key keep their present values"
     );
     // Drift that is mended on the way back makes a revision nevertheless.
-    let mut drifted = World::empty().wants(service("info")).applied().sees("service.web", |seen| seen.body = Value::Null);
+    let mut drifted =
+        World::empty().wants(service("info")).applied().sees("service.web", |seen| seen.body = Value::Null);
     drifted.purpose = Purpose::Rollback { to: 1 };
     let plan = drifted.plan().unwrap();
     assert_eq!(plan.revision, 2);

@@ -1,7 +1,8 @@
 //! Artifacts: which ones are kept, by hash. Their content is kept elsewhere. Shared by all stacks of an app, so nobody's rows.
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::Transaction;
+use sqlx::postgres::{PgRow, Postgres};
 
 use crate::error::StoreError;
 use crate::journal::EngineStore;
@@ -66,18 +67,41 @@ impl EngineStore {
             .map_err(StoreError::from_sqlx("look for unused artifacts"))
     }
 
-    /// Forgets an artifact, before its content is removed. Tells whether it was still unused since `before`: else it stays.
+    /// Begins to forget an artifact, if it is still unused since `before`. Who wants it from now on waits for the end of that, and by then its
+    /// content has to be out of reach.
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn forget_artifact(&self, hash: &str, before: DateTime<Utc>) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM artifacts WHERE hash = $1 AND last_used_at < $2")
-            .bind(hash)
-            .bind(before)
-            .execute(self.store().engine_pool())
-            .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(StoreError::from_sqlx("forget an artifact"))
+    pub async fn forget_artifact(
+        &self,
+        hash: &str,
+        before: DateTime<Utc>,
+    ) -> Result<Option<ForgottenArtifact>, StoreError> {
+        let failed = StoreError::from_sqlx("forget an artifact");
+        let forget = async {
+            let mut transaction = self.store().engine_pool().begin().await?;
+            let done = sqlx::query("DELETE FROM artifacts WHERE hash = $1 AND last_used_at < $2")
+                .bind(hash)
+                .bind(before)
+                .execute(&mut *transaction)
+                .await?;
+            Ok((done.rows_affected() > 0).then_some(ForgottenArtifact(transaction)))
+        };
+        forget.await.map_err(failed)
+    }
+}
+
+/// An artifact that is about to be forgotten. Dropped, it stays recorded.
+#[derive(Debug)]
+pub struct ForgottenArtifact(Transaction<'static, Postgres>);
+
+impl ForgottenArtifact {
+    /// Forgets it for good.
+    ///
+    /// # Errors
+    /// The store doesn't answer; it may have been forgotten or not.
+    pub async fn confirm(self) -> Result<(), StoreError> {
+        self.0.commit().await.map_err(StoreError::from_sqlx("forget an artifact"))
     }
 }
 

@@ -47,6 +47,7 @@ pub mod targets;
 pub mod tenants;
 pub mod transaction;
 
+pub use artifacts::{Artifact, ForgottenArtifact};
 pub use bootstrap::{Connections, bootstrap, key_check};
 pub use claims::Claim;
 pub use connections::WantedConnections;

@@ -66,8 +66,10 @@ async fn only_artifacts_that_no_revision_wants_are_unused() {
     let soon = Utc::now() + TimeDelta::minutes(1);
     assert_eq!(engine.unused_artifacts(Utc::now() - TimeDelta::days(1)).await.unwrap(), Vec::<String>::new());
     assert_eq!(engine.unused_artifacts(soon).await.unwrap(), std::slice::from_ref(&unused));
-    assert!(!engine.forget_artifact(&unused, Utc::now() - TimeDelta::days(1)).await.unwrap());
-    assert!(engine.forget_artifact(&unused, soon).await.unwrap());
+    assert!(engine.forget_artifact(&unused, Utc::now() - TimeDelta::days(1)).await.unwrap().is_none());
+    drop(engine.forget_artifact(&unused, soon).await.unwrap().unwrap());
+    assert!(fixture.store.begin(tenant).await.unwrap().artifact(&unused).await.unwrap().is_some(), "not confirmed");
+    engine.forget_artifact(&unused, soon).await.unwrap().unwrap().confirm().await.unwrap();
     assert_eq!(fixture.store.begin(tenant).await.unwrap().artifact(&unused).await.unwrap(), None);
 }
 

@@ -255,7 +255,7 @@ impl Provider for PostgresProvider {
                 Task::Lift { resource, .. } => Err(not_mine(&resource.id)),
                 Task::Dump { lookup } => {
                     dump::write(&self.sessions, &self.options, &self.unwanted_dumps, context, lookup).await
-                },
+                }
                 Task::Run { run } => Err(not_mine(&run.id)),
             }
         };

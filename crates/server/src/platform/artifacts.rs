@@ -4,19 +4,21 @@
 //! there; files that a crash has left without a record get one at the next collection.
 //!
 //! ```text
-//!   asked for:   files there? ──► note the time ──► still there?
-//!   collected:   put the files out of sight ──► unwanted still? forget the record, remove the files : put them back
+//!   asked for:   files there? ──► note the time ──────────────► still there?
+//!                                      │ one after the other
+//!   collected:   unwanted since long? ─┴► forget, with the files put out of sight ──► remove them
 //! ```
 //!
 //! So whoever is told that an artifact is there may rely on it for [`GRACE`], whatever happens at the same time.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
 use axum::body::BodyDataStream;
-use chrono::Utc;
-use freehold_provider_local::{ArtifactError, ArtifactHash};
-use freehold_store::{EngineStore, PLATFORM};
+use chrono::{DateTime, Utc};
+use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
+use freehold_store::{EngineStore, PLATFORM, Store, StoreError};
 use futures::TryStreamExt;
 use tokio_util::io::StreamReader;
 use tracing::{info, warn};
@@ -34,22 +36,16 @@ impl Platform {
         self.targets.local().and_then(|local| local.local.as_ref())
     }
 
+    /// The artifacts of this machine.
+    fn shelf<'a>(&'a self, machine: &'a Local) -> Shelf<'a> {
+        Shelf { store: &self.store, files: &machine.artifacts }
+    }
+
     /// Whether an artifact is here. Whoever is told so may rely on it for [`GRACE`].
     pub(crate) async fn has_artifact(&self, artifact: &str) -> Answer<bool> {
         let Some(machine) = self.machine() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
-        if !machine.artifacts.has(&hash) {
-            return Ok(false);
-        }
-        self.note_artifact(&hash).await?;
-        Ok(machine.artifacts.has(&hash))
-    }
-
-    /// Records that an artifact is here and was wanted just now.
-    async fn note_artifact(&self, hash: &ArtifactHash) -> Answer<()> {
-        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
-        tx.keep_artifact(&hash.to_string(), 0).await.map_err(store_refusal)?;
-        tx.commit().await.map_err(store_refusal)
+        self.shelf(machine).has(&hash).await
     }
 
     /// Takes an artifact in; its content has to be what its name says.
@@ -70,54 +66,90 @@ impl Platform {
     /// Removes the artifacts that no revision that can still be gone back to and no process refers to any more.
     pub(crate) async fn collect_artifacts(&self, engine: &EngineStore) {
         let Some(machine) = self.machine() else { return };
-        if let Err(refusal) = self.note_unrecorded(machine).await {
+        let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
+        self.shelf(machine).collect(engine, before, &machine.provider.artifacts_in_use()).await;
+    }
+}
+
+/// Artifacts' files, and their records.
+struct Shelf<'a> {
+    store: &'a Store,
+    files: &'a ArtifactStore,
+}
+
+impl Shelf<'_> {
+    async fn has(&self, hash: &ArtifactHash) -> Answer<bool> {
+        if !self.files.has(hash) {
+            return Ok(false);
+        }
+        // Waits for a collection that is about to forget it.
+        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
+        tx.keep_artifact(&hash.to_string(), 0).await.map_err(store_refusal)?;
+        tx.commit().await.map_err(store_refusal)?;
+        Ok(self.files.has(hash))
+    }
+
+    /// Removes what is recorded, was last wanted before `before`, and is in no use.
+    async fn collect(&self, engine: &EngineStore, before: DateTime<Utc>, in_use: &BTreeSet<ArtifactHash>) {
+        if let Err(refusal) = self.note_unrecorded().await {
             // What isn't known to be unused stays.
             return warn!("artifacts could not be looked over: {}", refusal.into_problem().detail);
         }
-        let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
         let unused = match engine.unused_artifacts(before).await {
             Ok(unused) => unused,
             Err(failure) => return warn!("unused artifacts could not be looked for: {failure}"),
         };
-        let in_use = machine.provider.artifacts_in_use();
         for artifact in unused {
             let Ok(hash) = artifact.parse::<ArtifactHash>() else { continue };
             if in_use.contains(&hash) {
                 continue;
             }
-            let hidden = match machine.artifacts.hide(&hash) {
-                Ok(hidden) => hidden,
-                Err(failure) => {
-                    warn!(artifact, "could not be removed: {failure}");
-                    continue;
-                }
-            };
-            let forgotten = engine.forget_artifact(&artifact, before).await;
-            let done = match (hidden, &forgotten) {
-                (None, _) => Ok(()),
-                (Some(hidden), Ok(true)) => on_a_thread_that_may_wait(move || hidden.remove()).await,
-                // Somebody wanted it just now, or nobody knows.
-                (Some(hidden), Ok(false) | Err(_)) => hidden.put_back(),
-            };
-            match (done, forgotten) {
-                (Ok(()), Ok(true)) => info!(artifact, "removed: nothing refers to it any more"),
-                (Ok(()), Ok(false)) => {}
-                (Err(failure), _) => warn!(artifact, "could not be removed: {failure}"),
-                (_, Err(failure)) => warn!(artifact, "could not be forgotten: {failure}"),
+            match self.collect_one(engine, &hash, before).await {
+                Ok(true) => info!(artifact, "removed: nothing refers to it any more"),
+                Ok(false) => {}
+                Err(failure) => warn!(artifact, "could not be removed: {failure}"),
             }
         }
     }
 
+    /// Whether it was still unused, and is gone.
+    async fn collect_one(
+        &self,
+        engine: &EngineStore,
+        hash: &ArtifactHash,
+        before: DateTime<Utc>,
+    ) -> Result<bool, Uncollected> {
+        let Some(forgotten) = engine.forget_artifact(&hash.to_string(), before).await? else { return Ok(false) };
+        let hidden = self.files.hide(hash)?;
+        let confirmed = forgotten.confirm().await;
+        match (hidden, &confirmed) {
+            (Some(hidden), Ok(())) => on_a_thread_that_may_wait(move || hidden.remove()).await?,
+            // Without a record, the next collection finds the files.
+            (Some(hidden), Err(_)) => hidden.put_back()?,
+            (None, _) => {}
+        }
+        Ok(confirmed.map(|()| true)?)
+    }
+
     /// Records the artifacts whose files are here without a record, as if they had been wanted just now: they are collected in their time.
-    async fn note_unrecorded(&self, machine: &Local) -> Answer<()> {
+    async fn note_unrecorded(&self) -> Answer<()> {
         let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
-        for hash in machine.artifacts.all().map_err(artifact_refusal)? {
+        for hash in self.files.all().map_err(artifact_refusal)? {
             if tx.artifact(&hash.to_string()).await.map_err(store_refusal)?.is_none() {
                 tx.keep_artifact(&hash.to_string(), 0).await.map_err(store_refusal)?;
             }
         }
         tx.commit().await.map_err(store_refusal)
     }
+}
+
+/// Why an artifact is left for the next collection.
+#[derive(Debug, thiserror::Error)]
+enum Uncollected {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Files(#[from] ArtifactError),
 }
 
 async fn on_a_thread_that_may_wait(
@@ -134,4 +166,66 @@ pub(super) fn no_machine() -> Refusal {
 
 fn artifact_refusal(error: ArtifactError) -> Refusal {
     Refusal::invalid(error.code(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use freehold_provider_local::artifact::pack;
+    use freehold_store::{MasterKey, StoreNames, bootstrap};
+    use freehold_testkit::postgres::TestServer;
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+
+    use super::*;
+
+    /// How often an artifact that nobody has wanted for long is wanted in the middle of a collection.
+    const ROUNDS: usize = 100;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_artifact_that_was_said_to_be_there_is_never_collected() {
+        let names = StoreNames::with_suffix(&TestServer::unique("shelf")).unwrap();
+        let superuser = TestServer::shared().superuser();
+        let master = || MasterKey::from_bytes([7; 32]);
+        let connections = bootstrap(&superuser, &names, &master()).await.unwrap();
+        let store = Store::open(&connections, master()).await.unwrap();
+        let engine = store.engine("a test");
+        let mut admin = superuser.database(&names.database).connect().await.unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("app"), "#!/bin/sh").unwrap();
+        let packed = pack(&source, &["app".to_owned()]).unwrap();
+        let mut stream = Vec::new();
+        packed.write_to(&mut stream).unwrap();
+        let files = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
+        let shelf = Shelf { store: &store, files: &files };
+        for round in 0..ROUNDS {
+            // As a client does that is told that it isn't there.
+            files.take_in(&packed.hash, &stream[..]).unwrap();
+            assert!(shelf.has(&packed.hash).await.unwrap());
+            admin.execute(AssertSqlSafe("UPDATE artifacts SET last_used_at = '2020-01-01'".to_owned())).await.unwrap();
+            let before = Utc::now() - chrono::Duration::days(1);
+            let nothing = BTreeSet::new();
+            let over = std::sync::atomic::AtomicBool::new(false);
+            let collection = async {
+                shelf.collect(&engine, before, &nothing).await;
+                over.store(true, std::sync::atomic::Ordering::SeqCst);
+            };
+            let deploy = async {
+                for _ in 0..round * 10 {
+                    tokio::task::yield_now().await;
+                }
+                let told = shelf.has(&packed.hash).await.unwrap();
+                while told && !over.load(std::sync::atomic::Ordering::SeqCst) {
+                    assert!(files.has(&packed.hash), "a deploy was told that it is there");
+                    tokio::task::yield_now().await;
+                }
+                told
+            };
+            let ((), told) = tokio::join!(collection, deploy);
+            assert_eq!(files.has(&packed.hash), told);
+        }
+    }
 }
