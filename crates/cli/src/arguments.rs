@@ -150,6 +150,9 @@ pub(crate) struct UpArguments {
     /// What host names end with [default: the last one, at first localhost]
     #[arg(long)]
     pub domain: Option<String>,
+    /// How many days lines of the audit log are kept [default: as last, at first 400]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub keep_audit: Option<u32>,
     /// Go on in the background, once it is ready.
     #[arg(long)]
     pub detach: bool,

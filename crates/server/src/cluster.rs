@@ -44,6 +44,8 @@ pub struct Options {
     pub dump_directory: Option<PathBuf>,
     /// Where PostgreSQL's programs are, for dumps, instead of the usual places.
     pub postgres_binaries: Option<PathBuf>,
+    /// How many days lines of the audit log are kept. `None`: [`freehold_store::audit::KEPT_DAYS`].
+    pub audit_days: Option<u32>,
     /// How long requests are still answered after the platform was told to stop: until everybody has heard that it isn't ready.
     pub linger: Duration,
 }
@@ -105,7 +107,7 @@ pub async fn run(
     });
     let executor = start_executor(&platform, engine.clone(), &stop);
     let follower = tokio::spawn(Arc::clone(&platform).follow_targets(stop.clone()));
-    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
+    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
     let silent = CancellationToken::new();
     let http = serve_api(listener, &platform, silent.clone());
     let targets = platform.targets.all().iter().map(|runtime| runtime.target.name().to_string()).collect();

@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     /// Proxies whose word about the client is believed: `10.0.0.0/8`, `uid:33`.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<String>,
+    /// How many days lines of the audit log are kept.
+    #[serde(default)]
+    pub(crate) audit_days: Option<u32>,
 }
 
 impl DataDirectory {

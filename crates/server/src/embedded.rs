@@ -68,6 +68,8 @@ pub struct Options {
     pub router_port: Option<u16>,
     /// Proxies whose word about the client is believed; `None`: those that were named last.
     pub trusted_proxies: Option<Vec<Proxy>>,
+    /// How many days lines of the audit log are kept. `None`: as last, or [`freehold_store::audit::KEPT_DAYS`].
+    pub audit_days: Option<u32>,
     /// The API's port on the loopback; 0: any.
     pub api_port: u16,
     /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
@@ -113,6 +115,10 @@ pub async fn run(
     let mut settings = directory.settings()?;
     if let Some(proxies) = &options.trusted_proxies {
         settings.trusted_proxies = proxies.iter().map(ToString::to_string).collect();
+        directory.keep_settings(&settings)?;
+    }
+    if options.audit_days.is_some() {
+        settings.audit_days = options.audit_days;
         directory.keep_settings(&settings)?;
     }
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
@@ -204,7 +210,7 @@ async fn serve(
         }
     }
     let executor = start_executor(&platform, engine.clone(), stop);
-    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, stop.clone()));
+    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
         tokio::spawn(crate::pressure::watch(postgres.admin.clone(), stop.clone()));

@@ -31,7 +31,12 @@ pub(crate) fn start_executor(
 }
 
 /// Removes what has expired and what nothing refers to any more, now and then.
-pub(crate) async fn keep_house(platform: Arc<Platform>, engine: EngineStore, stop: CancellationToken) {
+pub(crate) async fn keep_house(
+    platform: Arc<Platform>,
+    engine: EngineStore,
+    audit_days: Option<u32>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -44,6 +49,11 @@ pub(crate) async fn keep_house(platform: Arc<Platform>, engine: EngineStore, sto
             Ok(0) => {}
             Ok(removed) => info!(removed, "old revisions and operations were removed"),
             Err(failure) => warn!("old revisions could not be removed: {failure}"),
+        }
+        match engine.collect_audit(audit_days.unwrap_or(freehold_store::audit::KEPT_DAYS)).await {
+            Ok(0) => {}
+            Ok(removed) => info!(removed, "old lines of the audit log were removed"),
+            Err(failure) => warn!("old lines of the audit log could not be removed: {failure}"),
         }
         platform.collect_artifacts(&engine).await;
     }

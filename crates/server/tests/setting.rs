@@ -68,6 +68,7 @@ impl Setting {
             token_file: self.path().join("token"),
             dump_directory: None,
             postgres_binaries: None,
+            audit_days: None,
             linger: Duration::from_secs(1),
         }
     }

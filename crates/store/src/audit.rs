@@ -1,4 +1,4 @@
-//! The audit log: who did what to which stack, and when. Append-only. No line holds a secret.
+//! The audit log: who did what to which stack, and when. Append-only, and kept for some time. No line holds a secret.
 //!
 //! The store writes the lines of operations and secrets by itself, in the transaction that they tell of.
 
@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::error::StoreError;
+use crate::journal::EngineStore;
 use crate::row::{bigint, document, json, number, plain, read};
 use crate::transaction::{OperatorTx, TenantTx};
 
@@ -117,6 +118,33 @@ impl OperatorTx<'_> {
         .await
         .map_err(StoreError::from_sqlx("read the audit log"))?;
         rows.iter().map(line).collect()
+    }
+}
+
+/// How many days lines are kept where nothing else was said.
+pub const KEPT_DAYS: u32 = 400;
+/// How many are removed in one transaction.
+const BATCH: i32 = 1000;
+
+impl EngineStore {
+    /// Removes lines that are older than so many days. Tells how many.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn collect_audit(&self, days: u32) -> Result<u64, StoreError> {
+        let mut total = 0;
+        loop {
+            let removed: i64 = sqlx::query_scalar("SELECT collect_audit(make_interval(days => $1), $2)")
+                .bind(i32::try_from(days).unwrap_or(i32::MAX))
+                .bind(BATCH)
+                .fetch_one(self.store().engine_pool())
+                .await
+                .map_err(StoreError::from_sqlx("collect old lines of audit"))?;
+            total += removed.unsigned_abs();
+            if removed < i64::from(BATCH) {
+                return Ok(total);
+            }
+        }
     }
 }
 

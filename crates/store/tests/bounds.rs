@@ -167,3 +167,31 @@ async fn nothing_but_the_collection_takes_anything_out_of_the_journal() {
         assert!(refused.contains("append-only") || refused.contains("permission denied"), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn old_lines_of_audit_are_collected_and_newer_ones_stay() {
+    let fixture = Fixture::new().await;
+    let none = BTreeMap::new();
+    carry_out(&fixture, &deploy("acme", 0), wants(0, 0, &none), Outcome::Succeeded).await;
+    let lines = async || {
+        let mut tx = fixture.store.begin_operator().await.unwrap();
+        tx.audit_log(None, 10_000).await.unwrap().len()
+    };
+    let mut superuser = fixture.superuser().await;
+    let fresh = lines().await;
+    assert!(fresh > 0);
+    // As many as take several transactions to remove; their age is written where nobody but a superuser can.
+    let old = "INSERT INTO audit (tenant_id, at, actor, action, subject, detail)
+         SELECT tenant_id, clock_timestamp() - interval '31 days', 'a test', 'look', 'acme', '{}' FROM audit, generate_series(1, 1500)";
+    superuser.execute(old).await.unwrap();
+    let engine = fixture.engine("server");
+    assert_eq!(engine.collect_audit(32).await.unwrap(), 0);
+    let removed = engine.collect_audit(30).await.unwrap();
+    assert_eq!((removed, lines().await), (1500 * fresh as u64, fresh));
+    // Nobody else takes one out.
+    for options in [&fixture.connections.tenant, &fixture.connections.engine, &fixture.connections.owner] {
+        let mut session = Fixture::session(options).await;
+        let refused = session.execute("DELETE FROM audit").await.unwrap_err().to_string();
+        assert!(refused.contains("append-only") || refused.contains("permission denied"), "{refused}");
+    }
+}

@@ -189,6 +189,9 @@ pub(crate) struct ServeArguments {
     /// Where PostgreSQL's programs are, for dumps [default: found on PATH or in the usual places]
     #[arg(long, value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
+    /// How many days lines of the audit log are kept [default: 400]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub keep_audit: Option<u32>,
     /// How many seconds requests are still answered after it was told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub linger: u64,

@@ -69,6 +69,9 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
     for proxy in &arguments.trusted_proxy {
         command.args(["--trusted-proxy", &proxy.to_string()]);
     }
+    if let Some(days) = arguments.keep_audit {
+        command.args(["--keep-audit", &days.to_string()]);
+    }
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }

@@ -27,6 +27,7 @@ pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
         token_file: arguments.token_file.clone(),
         dump_directory: arguments.dump_dir.clone(),
         postgres_binaries: arguments.postgres_bin.clone(),
+        audit_days: arguments.keep_audit,
         linger: Duration::from_secs(arguments.linger),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

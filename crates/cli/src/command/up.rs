@@ -60,6 +60,7 @@ fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
     Ok(Options {
         data_directory: directory.to_owned(),
         router_port: arguments.port,
+        audit_days: arguments.keep_audit,
         trusted_proxies: (!arguments.trusted_proxy.is_empty())
             .then(|| arguments.trusted_proxy.iter().filter_map(|proxy| proxy.0).collect()),
         api_port: arguments.api_port,
