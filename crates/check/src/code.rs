@@ -171,6 +171,8 @@ codes! {
     FieldsOfOthers        "FH0807" "somebody else manages the fields"
     NotAdoptable          "FH0808" "the object would have to be made anew"
     NoDumpOfIt            "FH0809" "it can't be dumped"
+    UsedByOthers          "FH0810" "others use it, or hold a part of it"
+    NotToBeTakenOver      "FH0811" "it can't be adopted as it is"
 
     // Operations.
     PlanOutdated          "FH0901" "the plan is outdated"

@@ -7,10 +7,10 @@ use crate::journal::Failure;
 use crate::provider::{OwnedObject, ProviderError};
 use crate::step::{Step, StepId};
 
-/// An object is in the way that is not ours.
-pub const IN_THE_WAY: &str = "FH0801";
-/// An object is not ours any more.
-pub const NOT_OURS: &str = "FH0804";
+/// An object doesn't bear the stack's mark, or not any more.
+pub const NOT_OURS: &str = "FH0801";
+/// An object bears the stack's mark and is another one than was meant.
+pub const ANOTHER: &str = "FH0804";
 /// Something is left after a destroy.
 pub const LEFT_OVER: &str = "FH0805";
 /// What is there is not what the plan rests on.
@@ -112,7 +112,7 @@ fn differences(change: &Change, seen: &Observation) -> Vec<String> {
 /// An object with the right name that we may not touch.
 pub fn not_ours(change: &Change, seen: &Observation) -> Failure {
     let owner = owner(&seen.ownership);
-    let code = if change.object.is_some() { NOT_OURS } else { IN_THE_WAY };
+    let code = if seen.ownership == Ownership::Ours { ANOTHER } else { NOT_OURS };
     Failure {
         code: code.to_owned(),
         message: format!("{} is left alone: {owner}", name(change)),

@@ -257,7 +257,11 @@ impl World {
         let is_it = |found: &Object| found.mark == Some(sent.stack) && object.is_none_or(|object| object == found.id);
         if let Some(other) = objects.iter().find(|found| !is_it(found)) {
             if !self.careless {
-                return Err(ProviderError::rejected("FH0804", format!("{} is not ours any more", lookup.identity)));
+                let code = if other.mark == Some(sent.stack) { "FH0804" } else { "FH0801" };
+                return Err(ProviderError::rejected(
+                    code,
+                    format!("{} is not the one that was meant", lookup.identity),
+                ));
             }
             self.violations.push(format!("{} deleted {}, which was not meant", sent.step, other.id));
         }
@@ -296,7 +300,8 @@ impl World {
     fn fence(&mut self, sent: &Sent, lookup: &Lookup, object: Option<&str>) -> Result<Performed, ProviderError> {
         let Some(found) = self.place(lookup.kind, &lookup.identity) else { return Ok(Performed::default()) };
         if found.mark != Some(sent.stack) || object.is_some_and(|object| object != found.id) {
-            return Err(ProviderError::rejected("FH0804", format!("{} is not ours any more", lookup.identity)));
+            let code = if found.mark == Some(sent.stack) { "FH0804" } else { "FH0801" };
+            return Err(ProviderError::rejected(code, format!("{} is not the one that was meant", lookup.identity)));
         }
         if self.fenced.insert((lookup.kind, lookup.identity.clone())) {
             self.effects.push(Effect::Fenced(lookup.kind, lookup.identity.clone()));

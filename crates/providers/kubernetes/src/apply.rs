@@ -21,6 +21,7 @@ use crate::preview;
 use crate::render::{self, Texts};
 use crate::replicas;
 use crate::request::{MANAGER, RUNS, Request};
+use crate::trouble;
 
 /// Controllers write to objects all the time: how often a look is repeated when one was quicker.
 pub(crate) const LOOKS: u32 = 20;
@@ -150,7 +151,7 @@ fn others(object: &Json) -> Vec<String> {
 /// Whether what is there may be changed.
 fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -> Result<(), ProviderError> {
     let not_ours = |owner: String| ProviderError::Rejected {
-        code: "FH0801",
+        code: trouble::NOT_OURS,
         message: format!("{place} is left alone: {owner}"),
         detail: Vec::new(),
         help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),

@@ -22,6 +22,7 @@ use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::request::Request;
 use crate::strangers;
+use crate::trouble;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +56,9 @@ pub(crate) async fn delete(
             Ok(_) => {}
             Err(error) if error.reason() == Some(Reason::Absent) => return Ok(Performed::default()),
             // Another object has that name by now.
-            Err(error) if error.reason() == Some(Reason::Changed) => return Err(not_that(&place, &error.to_string())),
+            Err(error) if error.reason() == Some(Reason::Changed) => {
+                return Err(not_that(trouble::ANOTHER, &place, &error.to_string()));
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -73,19 +76,23 @@ const fn propagation(kind: ResourceType) -> &'static str {
 fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str>) -> Result<(), ProviderError> {
     match mark::ownership(live, context.stack) {
         Ownership::Ours => {}
-        Ownership::Foreign(owner) => return Err(not_that(place, &owner)),
-        Ownership::OtherStack(other) => return Err(not_that(place, &format!("it belongs to stack {other}"))),
+        Ownership::Foreign(owner) => return Err(not_that(trouble::NOT_OURS, place, &owner)),
+        Ownership::OtherStack(other) => {
+            return Err(not_that(trouble::NOT_OURS, place, &format!("it belongs to stack {other}")));
+        }
     }
     let uid = mark::uid(live);
     match object {
-        Some(object) if object != uid => Err(not_that(place, &format!("it is {uid}, and the plan means {object}"))),
+        Some(object) if object != uid => {
+            Err(not_that(trouble::ANOTHER, place, &format!("it is {uid}, and the plan means {object}")))
+        }
         _ => Ok(()),
     }
 }
 
-fn not_that(place: &Place, why: &str) -> ProviderError {
+fn not_that(code: &'static str, place: &Place, why: &str) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH0804",
+        code,
         message: format!("{place} is left alone: {why}"),
         detail: Vec::new(),
         help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),

@@ -19,7 +19,7 @@ async fn a_foreign_object_is_left_alone_and_its_owner_is_named() {
     let (code, words) = rejected(&refused);
     assert_eq!(code, "FH0801", "{words}");
     let deleted = stage.delete(&config, Some(plan.uid())).await.unwrap_err();
-    assert_eq!(rejected(&deleted).0, "FH0804");
+    assert_eq!(rejected(&deleted).0, "FH0801");
     assert_eq!(stage.live(&config), before, "not a field of it has changed");
 
     stage.kubectl(&[

@@ -331,11 +331,11 @@ async fn nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours() {
     foreign["spec"]["template"]["metadata"] = json!({});
     ground.control.apply(&foreign.to_string()).unwrap();
     let (code, message, ..) = rejected(ground.perform(&run, 1).await);
-    assert_eq!(code, "FH0804", "{message}");
+    assert_eq!(code, "FH0801", "{message}");
 
     ground.control.kubectl(&["label", "namespace", &ground.namespace, "freehold.dev/stack-"]).unwrap();
     let (code, message, ..) = rejected(ground.perform(&run, 2).await);
-    assert_eq!(code, "FH0804", "{message}");
+    assert_eq!(code, "FH0801", "{message}");
     assert_eq!(ground.jobs(), ["migrate-r1"]);
     let label = format!("freehold.dev/stack={}", ground.stack);
     ground.control.kubectl(&["label", "namespace", &ground.namespace, &label]).unwrap();

@@ -100,7 +100,7 @@ fn check(name: &Identifier, owner: &str, former: &Former) -> Result<(), Provider
         _ => return Ok(()),
     };
     Err(ProviderError::Rejected {
-        code: "FH0801",
+        code: "FH0811",
         message: format!("database {} can't be adopted: {why}", name.as_str()),
         detail: Vec::new(),
         help: Some(help),

@@ -30,6 +30,7 @@ use crate::failure::Doing;
 use crate::inside;
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
+use crate::roles;
 use crate::session::{Session, Sessions, Turn};
 
 /// How long to wait for an earlier call.
@@ -157,7 +158,7 @@ pub(crate) async fn remove(
     let blockers = crate::blockers::of(session, row.oid, name, doing).await?;
     if !blockers.is_empty() {
         return Err(ProviderError::Rejected {
-            code: "FH0804",
+            code: "FH0810",
             message: format!("database {} can't be dropped while it is in use by others", name.as_str()),
             detail: blockers,
             help: Some("end these first, then try again".to_owned()),
@@ -227,10 +228,11 @@ async fn check_owner(
     doing: &Doing,
 ) -> Result<(), ProviderError> {
     let rows = RoleRows::read(session, names, doing).await?;
-    if rows.owner.is_some() && rows.ownership(stack) == Ownership::Ours {
+    roles::check_ownership(&rows, stack, false)?;
+    if rows.owner.is_some() {
         return Ok(());
     }
-    let message = format!("{}: its roles are not there, or not ours", doing.0);
+    let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
     Err(ProviderError::Rejected {
         code: "FH0804",
         message,

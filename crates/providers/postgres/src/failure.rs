@@ -72,7 +72,7 @@ impl Doing {
             }
             code => {
                 // Others hold what belongs to it, or gave it rights that only they can take back.
-                let code = if code == "2BP01" { "FH0804" } else { "FH0906" };
+                let code = if code == "2BP01" { "FH0810" } else { "FH0906" };
                 let mut rejected = self.rejected(code, words, None, error.hint());
                 if let ProviderError::Rejected { detail, .. } = &mut rejected {
                     detail.extend(error.detail().into_iter().flat_map(str::lines).map(str::to_owned));

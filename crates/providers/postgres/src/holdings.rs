@@ -47,7 +47,7 @@ pub(crate) async fn release(
     let owning: Vec<String> = holdings.iter().filter(|holding| holding.owned > 0).map(Holding::owned).collect();
     if !owning.is_empty() {
         return Err(ProviderError::Rejected {
-            code: "FH0804",
+            code: "FH0810",
             message: format!("{}: they still own something that is not Freehold's to drop", doing.0),
             detail: owning,
             help: Some("give it to another role (`REASSIGN OWNED`) or drop it, then try again".to_owned()),

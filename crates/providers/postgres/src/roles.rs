@@ -265,7 +265,7 @@ fn check_harmless(rows: &RoleRows) -> Result<(), ProviderError> {
     match rows.existing().find(|row| row.rolbypassrls || !row.powers.is_empty()) {
         None => Ok(()),
         Some(row) => Err(ProviderError::Rejected {
-            code: "FH0801",
+            code: "FH0811",
             message: format!(
                 "role {} can't be adopted: it is {}",
                 row.rolname,

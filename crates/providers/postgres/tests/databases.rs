@@ -80,7 +80,7 @@ async fn a_foreign_database_and_foreign_roles_are_left_alone() {
     assert_eq!(rejection(stack.dump().await).0, "FH0801");
     // Not even an adoption takes what a superuser owns.
     let (code, why) = rejection(stack.adopt(stack.database()).await);
-    assert!(code == "FH0801" && why.contains("superuser"), "{why}");
+    assert!(code == "FH0811" && why.contains("superuser"), "{why}");
     run(&mut admin, &format!("DROP DATABASE \"{}\"", stack.name)).await;
     stack.destroy().await;
 }
@@ -267,12 +267,12 @@ async fn roles_that_own_something_elsewhere_are_not_dropped_with_it() {
     run(&mut inside, &sql).await;
     stack.delete(&stack.database(), None).await.unwrap();
     let (code, why) = rejection(stack.delete(&stack.roles(), None).await);
-    assert!(code == "FH0804" && why.contains(&other.name), "{why}");
+    assert!(code == "FH0810" && why.contains(&other.name), "{why}");
     // A right that a superuser gave can't be taken back by us; it is said where it is.
     let app = stack.role("app");
     run(&mut inside, &format!("ALTER TABLE theirs OWNER TO postgres; GRANT SELECT ON theirs TO {app}")).await;
     let (code, why) = rejection(stack.delete(&stack.roles(), None).await);
-    assert!(code == "FH0804" && why.contains(&other.name), "{why}");
+    assert!(code == "FH0810" && why.contains(&other.name), "{why}");
     // One that another owner of ours gave is taken back.
     run(&mut inside, &format!("ALTER TABLE theirs OWNER TO {}", other.role("owner"))).await;
     run(&mut inside, &format!("GRANT CONNECT ON DATABASE {} TO {app}", other.name)).await;
