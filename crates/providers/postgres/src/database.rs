@@ -30,8 +30,8 @@ use crate::failure::Doing;
 use crate::inside;
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
-use crate::roles;
 use crate::session::{Session, Sessions, Turn};
+use crate::{own_logins, roles};
 
 /// How long to wait for an earlier call.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ pub(crate) async fn apply(
     session.resign(&names.owner, &owners, &doing, context.deadline).await?;
     let made = DatabaseRow::read(&mut session, &name, &doing).await?;
     if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
-        crate::roles::renew_logins(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;
+        own_logins::renew(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;
         if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
             return Err(ProviderError::retryable(format!("{}: {} is not let in", doing.0, names.keeper.as_str())));
         }

@@ -33,7 +33,7 @@ use crate::provider::PostgresOptions;
 use crate::quote::Identifier;
 use crate::server::Binaries;
 use crate::session::{Entry, Session, Sessions, Turn};
-use crate::{database, inside, obstacles, roles, scratch};
+use crate::{database, inside, obstacles, own_logins, scratch};
 
 /// What is left of the time to clean up in.
 const CLEANING: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ async fn admit(
     context: &Context,
     doing: &Doing,
 ) -> Result<(), ProviderError> {
-    roles::renew_logins(sessions, session, names, context.stack, doing, context.deadline).await?;
+    own_logins::renew(sessions, session, names, context.stack, doing, context.deadline).await?;
     session.assume(&names.owner, &[&names.owner], doing, context.deadline).await?;
     session.run(doing, context.deadline, database::admit_statements(name, names)).await?;
     session.resign(&names.owner, &[&names.owner], doing, context.deadline).await
@@ -244,10 +244,10 @@ impl Dump<'_> {
     /// After the restore: what ran in there may have kept a session, or changed a password.
     async fn renew(&self, session: &mut Session, context: &Context) -> Result<(), ProviderError> {
         let Dump { names, doing, .. } = self;
-        roles::renew_logins(self.sessions, session, names, context.stack, doing, context.deadline).await?;
+        own_logins::renew(self.sessions, session, names, context.stack, doing, context.deadline).await?;
         let logins = [&names.keeper, &names.dumper];
         session.assume(&names.owner, &logins, doing, context.deadline).await?;
-        roles::end_login_sessions(session, names, doing).await?;
+        own_logins::end_sessions(session, names, doing).await?;
         session.resign(&names.owner, &logins, doing, context.deadline).await
     }
 

@@ -11,14 +11,13 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, Value};
 use tokio::time::Instant;
 
-use crate::body::{self, RoleNames};
-use crate::catalog::RoleRows;
+use crate::body;
 use crate::failure::Doing;
 use crate::logins::{self, LoginRow};
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
-use crate::roles::{check_identity, check_ownership};
-use crate::session::{Session, Sessions, Turn};
+use crate::roles::{Held, hold};
+use crate::session::{Session, Sessions};
 
 /// The field of a login's mark that says that a fence shut it.
 const FENCED: &str = "fenced";
@@ -38,13 +37,10 @@ pub(crate) async fn raise(
     lookup: &Lookup,
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
-    let names = RoleNames::of(&lookup.body)?;
-    let doing = Doing::new("shutting the logins of", &lookup.identity);
+    let what = "shutting the logins of";
+    let Held { mut session, names, doing, .. } =
+        hold(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
     let (stack, deadline) = (context.stack, context.deadline);
-    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, deadline).await?;
-    let rows = RoleRows::read(&mut session, &names, &doing).await?;
-    check_ownership(&rows, stack, false)?;
-    check_identity(&rows, object)?;
     let logins = logins::of_database(&mut session, stack, &lookup.id, &doing).await?;
     let mut sql = String::new();
     for (row, mut mark) in logins.iter().filter(|row| row.can_log_in).filter_map(marked) {
@@ -106,12 +102,9 @@ pub(crate) async fn lift(
     resource: &Resource,
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
-    let names = RoleNames::of(&resource.body)?;
-    let doing = Doing::new("opening the logins of", &resource.identity);
-    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
-    let rows = RoleRows::read(&mut session, &names, &doing).await?;
-    check_ownership(&rows, context.stack, false)?;
-    check_identity(&rows, object)?;
+    let what = "opening the logins of";
+    let Held { mut session, rows, doing, .. } =
+        hold(sessions, context, what, (&resource.body, &resource.identity), object).await?;
     let logins = logins::of_database(&mut session, context.stack, &resource.id, &doing).await?;
     let mut sql = String::new();
     for (row, mut mark) in logins.iter().filter_map(marked) {

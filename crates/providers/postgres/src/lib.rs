@@ -32,6 +32,7 @@ mod inside;
 mod logins;
 mod mark;
 mod obstacles;
+mod own_logins;
 pub mod pressure;
 mod provider;
 mod provisioner;

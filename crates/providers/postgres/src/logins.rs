@@ -23,8 +23,9 @@ use crate::body;
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
 use crate::mark::Mark;
+use crate::own_logins::KEY;
 use crate::quote::{Identifier, Literal};
-use crate::roles::{KEY, seconds};
+use crate::roles::seconds;
 use crate::session::{Session, Sessions, Turn};
 
 /// The logins of the present rotation, where there was one.
@@ -73,7 +74,7 @@ pub(crate) struct LoginRow {
     pub(crate) limit: i32,
     pub(crate) can_log_in: bool,
     comment: String,
-    memberships: Vec<String>,
+    pub(crate) memberships: Vec<String>,
     settings: Vec<String>,
 }
 
@@ -179,10 +180,15 @@ pub(crate) fn comparable(
     fields
 }
 
-/// One that comes as `acts_as`.
+/// A login, as it is wanted.
 pub(crate) struct Wanted<'a> {
     pub(crate) login: &'a Identifier,
+    /// What it is a member of, if it is there.
+    pub(crate) existing: Option<&'a [String]>,
+    /// The only role that it is to be a member of.
     pub(crate) acts_as: &'a Identifier,
+    /// Its sessions are that role's from the start; else they are its own, without any settings.
+    pub(crate) switches: bool,
     pub(crate) connections: i64,
     pub(crate) verifier: &'a str,
     /// Settings in milliseconds.
@@ -190,22 +196,23 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mark: &'a Mark,
 }
 
-/// Makes a login of a rotation what it should be, whatever it is; for the transaction that makes the roles.
-pub(crate) fn statements(wanted: &Wanted<'_>, rows: &[LoginRow]) -> Result<String, ProviderError> {
-    let Wanted { login, acts_as, connections, verifier, settings, mark } = wanted;
-    let row = rows.iter().find(|row| row.name == login.as_str());
-    let mut sql = if row.is_none() { format!("CREATE ROLE {login};\n") } else { String::new() };
-    for group in row.into_iter().flat_map(|row| &row.memberships).filter(|group| *group != acts_as.as_str()) {
+/// Makes a login what it should be, whatever it is; for the transaction that makes the roles.
+pub(crate) fn statements(wanted: &Wanted<'_>) -> Result<String, ProviderError> {
+    let Wanted { login, existing, acts_as, switches, connections, verifier, settings, mark } = wanted;
+    let mut sql = if existing.is_none() { format!("CREATE ROLE {login};\n") } else { String::new() };
+    for group in existing.iter().copied().flatten().filter(|group| *group != acts_as.as_str()) {
         sql.push_str(&format!("REVOKE {} FROM {login};\n", body::identifier(group)?));
     }
     sql.push_str(&format!(
         "ALTER ROLE {login} LOGIN INHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {connections} VALID UNTIL 'infinity' \
          PASSWORD {};\n\
-         GRANT {acts_as} TO {login};\n\
-         ALTER ROLE {login} SET role = {};\n",
+         GRANT {acts_as} TO {login};\n",
         Literal(verifier),
-        Literal(acts_as.as_str()),
     ));
+    match switches {
+        true => sql.push_str(&format!("ALTER ROLE {login} SET role = {};\n", Literal(acts_as.as_str()))),
+        false => sql.push_str(&format!("ALTER ROLE {login} RESET ALL;\n")),
+    }
     for (name, milliseconds) in *settings {
         sql.push_str(&format!("ALTER ROLE {login} SET {name} = {milliseconds};\n"));
     }
@@ -312,6 +319,12 @@ pub(crate) async fn end_sessions(
 ) -> Result<(), ProviderError> {
     let roles: Vec<&Identifier> = roles.iter().collect();
     session.assume(owner, &roles, doing, deadline).await?;
+    terminate(session, oids, doing).await?;
+    session.resign(owner, &roles, doing, deadline).await
+}
+
+/// Ends the sessions of roles; the rights to do so are there.
+pub(crate) async fn terminate(session: &mut Session, oids: &[i64], doing: &Doing) -> Result<(), ProviderError> {
     sqlx::query(
         "SELECT pg_catalog.pg_terminate_backend(pid, 1000) FROM pg_catalog.pg_stat_activity
          WHERE usesysid::pg_catalog.int8 OPERATOR(pg_catalog.=) ANY ($1)",
@@ -319,8 +332,8 @@ pub(crate) async fn end_sessions(
     .bind(oids)
     .execute(session.connection())
     .await
-    .map_err(|error| doing.failed(error))?;
-    session.resign(owner, &roles, doing, deadline).await
+    .map(drop)
+    .map_err(|error| doing.failed(error))
 }
 
 /// Drops logins of former rotations. One that owns something is only closed: it goes with the database.

@@ -15,9 +15,9 @@ use crate::catalog::{DatabaseRow, RoleRows};
 use crate::census;
 use crate::dump;
 use crate::failure::{self, Doing};
+use crate::own_logins::Bypass;
 use crate::provider::PostgresOptions;
 use crate::quote::Identifier;
-use crate::roles::Bypass;
 use crate::session::{Entry, Session, Sessions, Turn};
 
 /// How many tables to name.

@@ -23,7 +23,7 @@ use crate::mark::Mark;
 use crate::server::Binaries;
 use crate::session::{Session, Sessions, Turn, single};
 use crate::strangers::{self, Stranger};
-use crate::{database, fence, logins, obstacles, roles};
+use crate::{database, fence, logins, obstacles, own_logins, roles};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 const LOOK: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ impl PostgresProvider {
         let mut logins = BTreeMap::new();
         for row in marked {
             let limit = row.connections.and_then(|limit| u32::try_from(limit).ok());
-            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(roles::KEY));
+            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(own_logins::KEY));
             if let (Some(limit), Some(mark)) = (limit, mark) {
                 // Logins of several rotations take each other's place.
                 let most: &mut u32 =

@@ -14,8 +14,8 @@ use crate::body;
 use crate::failure::Doing;
 use crate::home;
 use crate::mark::PREFIX;
+use crate::own_logins::{KEY, verifier};
 use crate::quote::{Identifier, Literal};
-use crate::roles::{KEY, verifier};
 use crate::session::{Session, Turn, single};
 
 /// The function that gives a dumper BYPASSRLS.

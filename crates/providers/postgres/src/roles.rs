@@ -17,12 +17,13 @@
 //! The provisioner is a member of none of them, but for the moments in which it makes or drops the database or ends
 //! sessions ([`Session::assume`]).
 
+mod checks;
+
 use std::collections::BTreeMap;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, SecretText, StackId, Value};
 use freehold_plan::Observation;
-use freehold_plan::observation::Ownership;
 use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
@@ -31,18 +32,19 @@ use crate::failure::Doing;
 use crate::inside;
 use crate::logins::{self, LoginRow, Logins, Wanted};
 use crate::mark::Mark;
-use crate::provisioner::LET_DUMP;
+use crate::own_logins::{self, Bypass, KEY, login_mark, verifier};
 use crate::quote::{Identifier, Literal};
 use crate::session::{self, Session, Sessions, Turn};
 use crate::usage;
+
+pub(crate) use checks::check_ownership;
+use checks::{check_identity, check_memberships};
 
 /// How many connections a migrator may have: one migrates, the others are for people who look after it.
 pub(crate) const MIGRATOR_CONNECTIONS: i32 = 5;
 /// How often a statement of a migration looks whether its client is still there, in milliseconds: what a run that was ended has
 /// begun must not wait for its lock, and change something when nobody expects it any more.
 const CLIENT_CHECK: i64 = 1000;
-/// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
-pub(crate) const KEY: &str = "key";
 
 pub(crate) async fn observe(
     sessions: &Sessions,
@@ -92,18 +94,41 @@ pub(crate) async fn apply(
     Ok(Performed { object: Some(rows.object()), note: None })
 }
 
+/// The roles of a database as they are, all of them the stack's, and a session beside which nobody else changes them.
+pub(crate) struct Held {
+    pub(crate) session: Session,
+    pub(crate) names: RoleNames,
+    pub(crate) rows: RoleRows,
+    pub(crate) doing: Doing,
+}
+
+/// # Errors
+/// They are not the stack's, or others than were recorded.
+pub(crate) async fn hold(
+    sessions: &Sessions,
+    context: &Context,
+    what: &str,
+    (body, identity): (&Value, &str),
+    object: Option<&str>,
+) -> Result<Held, ProviderError> {
+    let names = RoleNames::of(body)?;
+    let doing = Doing::new(what, identity);
+    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
+    let rows = RoleRows::read(&mut session, &names, &doing).await?;
+    check_ownership(&rows, context.stack, false)?;
+    check_identity(&rows, object)?;
+    Ok(Held { session, names, rows, doing })
+}
+
 pub(crate) async fn delete(
     sessions: &Sessions,
     context: &Context,
     lookup: &Lookup,
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
-    let names = RoleNames::of(&lookup.body)?;
-    let doing = Doing::new("dropping the roles of", &lookup.identity);
-    let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
-    let rows = RoleRows::read(&mut session, &names, &doing).await?;
-    check_ownership(&rows, context.stack, false)?;
-    check_identity(&rows, object)?;
+    let what = "dropping the roles of";
+    let Held { mut session, names, rows, doing } =
+        hold(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
     let of_rotations = logins::others(&mut session, context.stack, &lookup.id, &rows, &doing).await?;
     let existing: Vec<&RoleRow> = rows.existing().chain(&of_rotations).collect();
     if existing.is_empty() {
@@ -241,78 +266,6 @@ pub(crate) fn seconds(setting: Option<&str>) -> Value {
     }
 }
 
-/// # Errors
-/// One of them exists and isn't ours.
-pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> Result<(), ProviderError> {
-    let who = match rows.ownership(stack) {
-        Ownership::Ours => return Ok(()),
-        Ownership::Foreign(_) if adopt => return check_harmless(rows),
-        Ownership::Foreign(who) => who,
-        Ownership::OtherStack(other) => format!("it belongs to stack {other}"),
-    };
-    let names: Vec<&str> = rows.existing().map(|row| row.rolname.as_str()).collect();
-    Err(ProviderError::Rejected {
-        code: "FH0801",
-        message: format!("the roles {} are not ours: {who}", names.join(", ")),
-        detail: Vec::new(),
-        help: Some("choose another name, or have a superuser rename or drop them".to_owned()),
-    })
-}
-
-/// # Errors
-/// A role that is to be adopted can do what none of ours may.
-fn check_harmless(rows: &RoleRows) -> Result<(), ProviderError> {
-    match rows.existing().find(|row| row.rolbypassrls || !row.powers.is_empty()) {
-        None => Ok(()),
-        Some(row) => Err(ProviderError::Rejected {
-            code: "FH0811",
-            message: format!(
-                "role {} can't be adopted: it is {}",
-                row.rolname,
-                row.powers.first().map_or("bypassrls", String::as_str)
-            ),
-            detail: Vec::new(),
-            help: Some("take these attributes from it first".to_owned()),
-        }),
-    }
-}
-
-/// # Errors
-/// A role is still a member of one that it shouldn't be a member of: since PostgreSQL 16 only who granted it, or a
-/// superuser, can revoke it, and the server leaves it at a warning.
-fn check_memberships(names: &RoleNames, rows: &RoleRows) -> Result<(), ProviderError> {
-    for (word, name, row) in roles(names, rows) {
-        let Some(row) = row else { continue };
-        let expected = expected_memberships(word, names);
-        if let Some(group) = row.memberships.iter().find(|group| !expected.contains(group)) {
-            return Err(ProviderError::Rejected {
-                code: "FH0804",
-                message: format!("role {} is a member of {group}, and Freehold can't change that", name.as_str()),
-                detail: Vec::new(),
-                help: Some(format!("let a superuser run: REVOKE {} FROM {name}", body::identifier(group)?)),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// # Errors
-/// A role is another one than was recorded.
-pub(crate) fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<(), ProviderError> {
-    let Some(recorded) = object else { return Ok(()) };
-    let now = rows.object();
-    let differs = recorded.split('/').zip(now.split('/')).any(|(then, now)| then != now && then != "0" && now != "0");
-    if differs {
-        return Err(ProviderError::Rejected {
-            code: "FH0804",
-            message: format!("the roles were made anew by somebody else: they had the oids {recorded}, and have {now}"),
-            detail: Vec::new(),
-            help: Some("deploy again to see what is there now, then destroy".to_owned()),
-        });
-    }
-    Ok(())
-}
-
 /// The verifiers of the passwords.
 struct Verifiers {
     migrator: String,
@@ -342,50 +295,6 @@ impl Verifiers {
             dumper: dumper.await.map_err(lost)?,
         })
     }
-}
-
-/// How dumpers come by BYPASSRLS, which only who has it can give, and up to 15 only a superuser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bypass {
-    /// By the function that a superuser has made for it; see [`crate::provisioner`].
-    Function,
-    /// The provisioner may: a superuser, or since 16 one that has it.
-    Provisioner,
-    /// Not at all: tables under forced row-level security can't be dumped.
-    Nobody,
-}
-
-impl Bypass {
-    pub(crate) async fn read(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {
-        let (function, own): (bool, bool) = sqlx::query_as(
-            "SELECT COALESCE(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false),
-                rolsuper OR (rolbypassrls AND rolcreaterole AND current_setting('server_version_num')::int >= 160000)
-             FROM pg_roles WHERE rolname = CURRENT_USER",
-        )
-        .bind(LET_DUMP)
-        .fetch_one(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-        Ok(match (function, own) {
-            (true, _) => Self::Function,
-            (false, true) => Self::Provisioner,
-            (false, false) => Self::Nobody,
-        })
-    }
-
-    /// Takes place after the dumper bears its mark.
-    fn statement(self, dumper: &Identifier) -> String {
-        match self {
-            Self::Function => format!("SELECT freehold.let_dump({});\n", Literal(dumper.as_str())),
-            Self::Provisioner => format!("ALTER ROLE {dumper} BYPASSRLS;\n"),
-            Self::Nobody => String::new(),
-        }
-    }
-}
-
-/// What the server stores in the place of a password.
-pub(crate) fn verifier(password: &SecretText) -> String {
-    postgres_protocol::password::scram_sha_256(password.reveal().as_bytes())
 }
 
 struct Marks {
@@ -468,8 +377,11 @@ fn statements(
         match instead {
             // The role itself is left as it is: what serves may log in as it.
             Some(login) => {
-                let wanted = Wanted { login, acts_as, connections: limit, verifier, settings, mark };
-                sql.push_str(&logins::statements(&wanted, login_rows)?);
+                let row = login_rows.iter().find(|row| row.name() == login.as_str());
+                let existing = row.map(|row| &*row.memberships);
+                let wanted =
+                    Wanted { login, existing, acts_as, switches: true, connections: limit, verifier, settings, mark };
+                sql.push_str(&logins::statements(&wanted)?);
                 sql.push_str(&format!("COMMENT ON ROLE {role} IS {};\n", Literal(&marks.plain.to_string())));
             }
             None => {
@@ -485,91 +397,7 @@ fn statements(
         }
     }
     let verifiers = [verifiers.keeper.as_str(), verifiers.dumper.as_str()];
-    sql.push_str(&login_statements(names, rows, verifiers, [&marks.keeper, &marks.dumper], bypass)?);
-    Ok(sql)
-}
-
-/// Makes keeper and dumper what they should be, from the marks of the roles that are there: where an older release made the
-/// others, and after code of the tenant's ran in a session of theirs, which may have changed the password.
-///
-/// # Errors
-/// The owner isn't there or isn't the stack's, or somebody else's role has the name of one of them.
-pub(crate) async fn renew_logins(
-    sessions: &Sessions,
-    session: &mut Session,
-    names: &RoleNames,
-    stack: StackId,
-    doing: &Doing,
-    deadline: Instant,
-) -> Result<(), ProviderError> {
-    let rows = RoleRows::read(session, names, doing).await?;
-    check_ownership(&rows, stack, false)?;
-    let Some(mark) = rows.owner.as_ref().and_then(RoleRow::mark) else {
-        let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
-        return Err(ProviderError::rejected("FH0804", message));
-    };
-    let bypass = Bypass::read(session, doing).await?;
-    let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));
-    let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
-    let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
-    let verifiers = [keeper.await.map_err(lost)?, dumper.await.map_err(lost)?];
-    let marks = [&names.keeper, &names.dumper].map(|login| login_mark(sessions, login, &mark));
-    let sql = login_statements(names, &rows, [&verifiers[0], &verifiers[1]], [&marks[0], &marks[1]], bypass)?;
-    session.run(doing, deadline, sql).await
-}
-
-/// Ends the sessions of keeper and dumper, whoever opened them.
-pub(crate) async fn end_login_sessions(
-    session: &mut Session,
-    names: &RoleNames,
-    doing: &Doing,
-) -> Result<(), ProviderError> {
-    sqlx::query("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE usename = ANY($1)")
-        .bind(vec![names.keeper.as_str(), names.dumper.as_str()])
-        .execute(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-    Ok(())
-}
-
-fn login_mark(sessions: &Sessions, login: &Identifier, mark: &Mark) -> Mark {
-    Mark { values: BTreeMap::new(), ..mark.clone() }.with(KEY, Some(&Value::text(sessions.digest(login))))
-}
-
-/// Keeper and dumper, in this order.
-fn login_statements(
-    names: &RoleNames,
-    rows: &RoleRows,
-    verifiers: [&str; 2],
-    marks: [&Mark; 2],
-    bypass: Bypass,
-) -> Result<String, ProviderError> {
-    let owner = &names.owner;
-    let logins = [
-        (&names.keeper, &rows.keeper, inside::KEEPER_CONNECTIONS),
-        (&names.dumper, &rows.dumper, inside::DUMPER_CONNECTIONS),
-    ];
-    let mut sql = String::new();
-    for (((login, row, limit), verifier), mark) in logins.into_iter().zip(verifiers).zip(marks) {
-        if row.is_none() {
-            sql.push_str(&format!("CREATE ROLE {login};\n"));
-        }
-        for group in row.iter().flat_map(|row| &row.memberships).filter(|group| *group != owner.as_str()) {
-            sql.push_str(&format!("REVOKE {} FROM {login};\n", body::identifier(group)?));
-        }
-        sql.push_str(&format!(
-            "ALTER ROLE {login} LOGIN INHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {limit} \
-             VALID UNTIL 'infinity' PASSWORD {};\n\
-             ALTER ROLE {login} RESET ALL;\n\
-             GRANT {owner} TO {login};\n\
-             COMMENT ON ROLE {login} IS {};\n",
-            Literal(verifier),
-            Literal(&mark.to_string())
-        ));
-    }
-    if rows.dumper.as_ref().is_none_or(|dumper| !dumper.rolbypassrls) {
-        sql.push_str(&bypass.statement(&names.dumper));
-    }
+    sql.push_str(&own_logins::statements(names, rows, verifiers, [&marks.keeper, &marks.dumper], bypass)?);
     Ok(sql)
 }
 
@@ -586,12 +414,7 @@ async fn end_sessions(
     }
     session.run(doing, deadline, sql).await?;
     let oids: Vec<i64> = rows.iter().map(|row| row.oid).collect();
-    sqlx::query("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE usesysid::int8 = ANY($1)")
-        .bind(oids)
-        .execute(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-    Ok(())
+    logins::terminate(session, &oids, doing).await
 }
 
 fn identifiers(rows: &[&RoleRow]) -> Result<Vec<Identifier>, ProviderError> {
@@ -610,31 +433,5 @@ mod tests {
         assert_eq!(seconds(Some("1500")), Value::text("1500"));
         assert_eq!(seconds(Some("garbage")), Value::text("garbage"));
         assert_eq!(seconds(None), Value::Null);
-    }
-
-    #[test]
-    fn a_role_made_anew_by_somebody_else_is_noticed_and_a_missing_one_is_not_held_against_us() {
-        let rows = |object: &str| {
-            let oids: Vec<i64> = object.split('/').map(|oid| oid.parse().unwrap()).collect();
-            let row = |oid: i64| {
-                (oid != 0).then(|| RoleRow {
-                    oid,
-                    rolname: "r".to_owned(),
-                    rolcanlogin: false,
-                    rolconnlimit: -1,
-                    rolbypassrls: false,
-                    powers: Vec::new(),
-                    comment: None,
-                    memberships: Vec::new(),
-                    settings: Vec::new(),
-                    usable: true,
-                })
-            };
-            RoleRows { owner: row(oids[0]), migrator: row(oids[1]), app: row(oids[2]), keeper: row(4), dumper: None }
-        };
-        assert!(check_identity(&rows("1/2/3"), Some("1/2/3")).is_ok());
-        assert!(check_identity(&rows("1/2/0"), Some("1/2/3")).is_ok());
-        assert!(check_identity(&rows("1/2/4"), Some("1/2/3")).is_err());
-        assert!(check_identity(&rows("1/2/4"), None).is_ok());
     }
 }

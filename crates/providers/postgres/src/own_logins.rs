@@ -1,0 +1,141 @@
+//! Keeper and dumper, Freehold's own logins in a stack's database ([`crate::inside`] says what for): made with the database's roles, made
+//! anew whenever code of the tenant's ran in a session of theirs.
+
+use std::collections::BTreeMap;
+
+use freehold_engine::ProviderError;
+use freehold_graph::{SecretText, StackId, Value};
+use tokio::time::Instant;
+
+use crate::body::RoleNames;
+use crate::catalog::{RoleRow, RoleRows};
+use crate::failure::Doing;
+use crate::inside;
+use crate::logins::{self, Wanted};
+use crate::mark::Mark;
+use crate::provisioner::LET_DUMP;
+use crate::quote::{Identifier, Literal};
+use crate::roles::check_ownership;
+use crate::session::{Session, Sessions};
+
+/// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
+pub(crate) const KEY: &str = "key";
+
+/// How dumpers come by BYPASSRLS, which only who has it can give, and up to 15 only a superuser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bypass {
+    /// By the function that a superuser has made for it; see [`crate::provisioner`].
+    Function,
+    /// The provisioner may: a superuser, or since 16 one that has it.
+    Provisioner,
+    /// Not at all: tables under forced row-level security can't be dumped.
+    Nobody,
+}
+
+impl Bypass {
+    pub(crate) async fn read(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {
+        let (function, own): (bool, bool) = sqlx::query_as(
+            "SELECT COALESCE(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false),
+                rolsuper OR (rolbypassrls AND rolcreaterole AND current_setting('server_version_num')::int >= 160000)
+             FROM pg_roles WHERE rolname = CURRENT_USER",
+        )
+        .bind(LET_DUMP)
+        .fetch_one(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+        Ok(match (function, own) {
+            (true, _) => Self::Function,
+            (false, true) => Self::Provisioner,
+            (false, false) => Self::Nobody,
+        })
+    }
+
+    /// Takes place after the dumper bears its mark.
+    fn statement(self, dumper: &Identifier) -> String {
+        match self {
+            Self::Function => format!("SELECT freehold.let_dump({});\n", Literal(dumper.as_str())),
+            Self::Provisioner => format!("ALTER ROLE {dumper} BYPASSRLS;\n"),
+            Self::Nobody => String::new(),
+        }
+    }
+}
+
+/// What the server stores in the place of a password.
+pub(crate) fn verifier(password: &SecretText) -> String {
+    postgres_protocol::password::scram_sha_256(password.reveal().as_bytes())
+}
+
+/// Makes keeper and dumper what they should be, from the marks of the roles that are there: where an older release made the
+/// others, and after code of the tenant's ran in a session of theirs, which may have changed the password.
+///
+/// # Errors
+/// The owner isn't there or isn't the stack's, or somebody else's role has the name of one of them.
+pub(crate) async fn renew(
+    sessions: &Sessions,
+    session: &mut Session,
+    names: &RoleNames,
+    stack: StackId,
+    doing: &Doing,
+    deadline: Instant,
+) -> Result<(), ProviderError> {
+    let rows = RoleRows::read(session, names, doing).await?;
+    check_ownership(&rows, stack, false)?;
+    let Some(mark) = rows.owner.as_ref().and_then(RoleRow::mark) else {
+        let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
+        return Err(ProviderError::rejected("FH0804", message));
+    };
+    let bypass = Bypass::read(session, doing).await?;
+    let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));
+    let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
+    let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
+    let verifiers = [keeper.await.map_err(lost)?, dumper.await.map_err(lost)?];
+    let marks = [&names.keeper, &names.dumper].map(|login| login_mark(sessions, login, &mark));
+    let sql = statements(names, &rows, [&verifiers[0], &verifiers[1]], [&marks[0], &marks[1]], bypass)?;
+    session.run(doing, deadline, sql).await
+}
+
+/// Ends the sessions of keeper and dumper, whoever opened them.
+pub(crate) async fn end_sessions(session: &mut Session, names: &RoleNames, doing: &Doing) -> Result<(), ProviderError> {
+    sqlx::query("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE usename = ANY($1)")
+        .bind(vec![names.keeper.as_str(), names.dumper.as_str()])
+        .execute(session.connection())
+        .await
+        .map_err(|error| doing.failed(error))?;
+    Ok(())
+}
+
+/// The mark of keeper or dumper, from that of the database's other roles.
+pub(crate) fn login_mark(sessions: &Sessions, login: &Identifier, mark: &Mark) -> Mark {
+    Mark { values: BTreeMap::new(), ..mark.clone() }.with(KEY, Some(&Value::text(sessions.digest(login))))
+}
+
+/// Keeper and dumper, in this order.
+pub(crate) fn statements(
+    names: &RoleNames,
+    rows: &RoleRows,
+    verifiers: [&str; 2],
+    marks: [&Mark; 2],
+    bypass: Bypass,
+) -> Result<String, ProviderError> {
+    let logins = [
+        (&names.keeper, &rows.keeper, inside::KEEPER_CONNECTIONS),
+        (&names.dumper, &rows.dumper, inside::DUMPER_CONNECTIONS),
+    ];
+    let mut sql = String::new();
+    for (((login, row, limit), verifier), mark) in logins.into_iter().zip(verifiers).zip(marks) {
+        sql.push_str(&logins::statements(&Wanted {
+            login,
+            existing: row.as_ref().map(|row| &*row.memberships),
+            acts_as: &names.owner,
+            switches: false,
+            connections: limit.into(),
+            verifier,
+            settings: &[],
+            mark,
+        })?);
+    }
+    if rows.dumper.as_ref().is_none_or(|dumper| !dumper.rolbypassrls) {
+        sql.push_str(&bypass.statement(&names.dumper));
+    }
+    Ok(sql)
+}
