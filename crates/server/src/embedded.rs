@@ -300,7 +300,7 @@ impl Postgres {
         let binaries = Binaries::find_for(options.postgres_binaries.as_deref(), &home).map_err(not_started)?;
         let version = binaries.version().major;
         let server = PrivateServer::start(ServerOptions {
-            binaries: binaries.clone(),
+            binaries,
             home,
             socket_directory: None,
             port: settings.postgres_port,
@@ -322,7 +322,7 @@ impl Postgres {
             // loopback address anybody may take while the server is down.
             host: server.apps_directory().display().to_string(),
             port: server.port(),
-            binaries: Some(binaries),
+            binaries: Some(server.binaries().clone()),
             private: Some(server),
             version: Some(version),
         })

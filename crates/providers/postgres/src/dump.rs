@@ -10,8 +10,9 @@
 //! defaults and indexes, and that code gets nothing that the tenant hasn't got. Afterwards both logins are made anew.
 //!
 //! The counts and the dump see the same snapshot, so the proof holds while the app goes on writing. Whatever fails, no
-//! file is left that looks like a dump. The programs get the password in their environment, which only this account
-//! (and root) can read, never in their arguments.
+//! file is left that looks like a dump. The programs get the password in their environment, which only their account
+//! (and root) can read, never in their arguments. Beside a private server that account is the server's, never root: they work on what
+//! the tenant put there. They get the dump as an open file, since it lies where only the platform may go.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -196,7 +197,7 @@ impl Dump<'_> {
         scratch::make(session, &self.scratch, &self.names, &self.doing, self.deadline).await?;
         let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
         command.args(["--exit-on-error", "--no-owner", "--role", self.names.owner.as_str()]);
-        command.args(["--dbname", self.scratch.as_str()]).arg(&file.path);
+        command.args(["--dbname", self.scratch.as_str()]).stdin(file.input()?);
         self.finish("pg_restore", command, wish).await?;
         let dumper = Entry::look(&self.names.dumper);
         let mut there = self.sessions.inside(&self.scratch, dumper, &self.doing, self.deadline).await?;
@@ -255,7 +256,16 @@ impl Dump<'_> {
     fn command(&self, program: &str, login: &Identifier, database: &str) -> Command {
         let options = self.sessions.options();
         let mut command = Command::new(self.binaries.program(program));
-        command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        if let Some((user, group)) = self.binaries.account() {
+            command.uid(user).gid(group);
+        }
+        command
+            .current_dir("/")
+            .env_clear()
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
         match options.get_socket() {
             Some(directory) => command.env("PGHOST", directory),
             None => command.env("PGHOST", options.get_host()),
@@ -342,6 +352,10 @@ impl Partial {
 
     fn output(&self) -> Result<Stdio, ProviderError> {
         Ok(Stdio::from(self.file.try_clone().map_err(|error| failed_io(&self.path, error))?))
+    }
+
+    fn input(&self) -> Result<Stdio, ProviderError> {
+        Ok(Stdio::from(File::open(&self.path).map_err(|error| failed_io(&self.path, error))?))
     }
 
     /// Gives the dump its name, for good. Returns its path and size in bytes.

@@ -58,6 +58,8 @@ impl fmt::Display for Version {
 pub struct Binaries {
     directory: PathBuf,
     version: Version,
+    /// The ids of the user and group under which those that work on a database's content run, if not ourselves.
+    account: Option<(u32, u32)>,
 }
 
 impl Binaries {
@@ -95,6 +97,15 @@ impl Binaries {
         self.version
     }
 
+    /// With the account that is to run what works on a database's content.
+    pub(super) fn under(self, account: Option<(u32, u32)>) -> Self {
+        Self { account, ..self }
+    }
+
+    pub(crate) fn account(&self) -> Option<(u32, u32)> {
+        self.account
+    }
+
     /// The path of one program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
@@ -128,7 +139,7 @@ impl Binaries {
         let program = directory.join(programs.first()?);
         let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().ok()?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout))?;
-        Some(Self { directory: directory.to_owned(), version })
+        Some(Self { directory: directory.to_owned(), version, account: None })
     }
 }
 

@@ -67,8 +67,9 @@ impl PrivateServer {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+    pub async fn start(mut options: ServerOptions) -> Result<Self, ServerError> {
         let account = Account::choose(options.run_as.as_deref()).await?;
+        options.binaries = options.binaries.under(account.ids());
         let layout = Layout::new(&options.home, options.socket_directory.as_deref())?;
         let password = cluster::prepare(&layout, &options.binaries, &account).await?;
         let mut server = Self {
@@ -100,7 +101,7 @@ impl PrivateServer {
         self.postmaster.pid()
     }
 
-    /// PostgreSQL's programs that it runs with.
+    /// PostgreSQL's programs that it runs with; they run under its account.
     pub fn binaries(&self) -> &Binaries {
         &self.options.binaries
     }
