@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
@@ -43,6 +44,8 @@ pub(crate) struct Machine {
     pub(crate) separation: std::sync::Arc<Separation>,
     data: PathBuf,
     tasks: u64,
+    /// How long a replica has to live to start with a clean slate.
+    pub(crate) steady: Duration,
     /// When this provider began, in the kernel's ticks. What is older and unknown was left by a former one.
     pub(crate) opened: u64,
     strays_ended: std::sync::Arc<AtomicBool>,
@@ -138,6 +141,7 @@ impl Machine {
             separation: Separation::detect(options.run_as, platform).into(),
             data: options.data.canonicalize().map_err(unusable)?,
             tasks: options.tasks,
+            steady: options.steady,
             opened: process::ticks().map_err(unusable)?,
             directory,
             strays_ended: std::sync::Arc::default(),

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use freehold_router::Router;
 
@@ -10,6 +11,7 @@ use crate::artifact::ArtifactStore;
 use crate::cgroup::TASKS;
 use crate::log::LogLimits;
 use crate::port::PORTS;
+use crate::slot::STEADY;
 
 /// Where things are and how programs are run.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct LocalOptions {
     pub ports: RangeInclusive<u16>,
     /// How many processes and threads a stack may have, where that can be enforced.
     pub tasks: u64,
+    /// A replica that has lived this long starts with a clean slate.
+    pub steady: Duration,
     /// How much is kept of the logs.
     pub log_limits: LogLimits,
 }
@@ -49,6 +53,7 @@ impl LocalOptions {
             run_as: RunAs::detect(),
             ports: PORTS,
             tasks: TASKS,
+            steady: STEADY,
             log_limits: LogLimits::default(),
         }
     }

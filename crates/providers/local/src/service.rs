@@ -73,6 +73,8 @@ pub(crate) struct Seen {
     pub(crate) replicas: Vec<watch::Receiver<Status>>,
     /// How long a replica has to be ready before it is relied on.
     pub(crate) settle: Duration,
+    /// How long it has to be ready until its former troubles don't count any more.
+    pub(crate) steady: Duration,
     /// Until when the present version settles.
     pub(crate) settling: Option<Instant>,
     /// What the last version that was applied fell by while it was settling.
@@ -383,6 +385,7 @@ impl Keeper {
         seen.record.clone_from(&self.record);
         seen.replicas = self.slots.iter().map(|slot| slot.status.clone()).collect();
         seen.settle = self.launch.as_ref().map(|launch| launch.body.settle).unwrap_or_default();
+        seen.steady = self.machine.steady;
         seen.settling = self.settling.as_ref().map(Settling::until);
         seen.fallen.clone_from(&self.fallen);
     }

@@ -31,7 +31,7 @@ use crate::roster::Roster;
 
 /// How many exits in a row make a crash loop.
 pub(crate) const CRASH_LOOP: u32 = 5;
-/// Whoever has lived this long starts with a clean slate.
+/// Whoever has lived this long starts with a clean slate, unless it is said otherwise.
 pub(crate) const STEADY: Duration = Duration::from_secs(60);
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -195,7 +195,7 @@ impl Keeper {
             };
             // A quick restart is worth waiting for.
             self.duty.roster.expect_one(wait <= WORTH_WAITING);
-            if began.elapsed() >= STEADY {
+            if began.elapsed() >= self.duty.machine.steady {
                 wait = SHORTEST_WAIT;
                 self.report.send_modify(|status| status.troubles = 0);
             }

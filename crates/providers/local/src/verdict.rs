@@ -10,7 +10,7 @@ use crate::failure;
 use crate::log::Log;
 use crate::service::Seen;
 use crate::service::settling::Fallen;
-use crate::slot::{CRASH_LOOP, Phase, STEADY, Slot, Status, Trouble};
+use crate::slot::{CRASH_LOOP, Phase, Slot, Status, Trouble};
 
 /// What is about to settle is asked for again after this.
 const SHORTLY: Duration = Duration::from_millis(20);
@@ -98,7 +98,7 @@ fn standing(seen: &Seen) -> Standing<'_> {
     let now = Instant::now();
     let all: Vec<Status> = seen.replicas.iter().map(|replica| replica.borrow().clone()).collect();
     let ready_for = |status: &Status| status.ready_since.map(|since| now.saturating_duration_since(since));
-    let steady = |status: &Status| ready_for(status).is_some_and(|time| time >= STEADY);
+    let steady = |status: &Status| ready_for(status).is_some_and(|time| time >= seen.steady);
     if let Some(fallen) = seen.fallen.as_ref().filter(|fallen| fallen.taken_back || !all.iter().all(steady)) {
         return Standing::Fell(fallen);
     }

@@ -1,5 +1,7 @@
 //! One version of a service: started, looked after, stopped.
 
+use std::time::Duration;
+
 use freehold_engine::{Lookup, Provider, Readiness};
 use freehold_graph::Value;
 
@@ -90,7 +92,8 @@ async fn a_service_that_dies_is_started_again() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loop_is_reported_with_the_log_and_ends_by_itself() -> anyhow::Result<()> {
-    let world = World::new().await?;
+    let mut world = World::new().await?;
+    world.reopen(|options| options.steady = Duration::from_secs(3))?;
     let web = world.web(&[], &[]);
     world.deploy(&web).await?;
     world.get("/break").await?;

@@ -166,14 +166,14 @@ async fn who_takes_a_services_port_before_it_gets_no_request_and_no_probe() -> a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_listens_elsewhere_is_told_where() -> anyhow::Result<()> {
-    for mode in modes() {
+    let told = modes().into_iter().map(async |mode| {
         let world = World::with(mode).await?;
         let web = world.web(&[("MODE", "six")], &[("start_timeout_seconds", Value::from(8u32))]);
         let error = format!("{:?}", world.apply(&web).await.unwrap_err());
         assert!(error.contains("nothing listens on port") && error.contains("it listens on [::1]:"), "{error}");
-        world.end().await?;
-    }
-    Ok(())
+        world.end().await
+    });
+    futures::future::try_join_all(told).await.map(|_| ())
 }
 
 #[tokio::test(flavor = "multi_thread")]
