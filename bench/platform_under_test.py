@@ -51,6 +51,8 @@ class Platform:
         except subprocess.TimeoutExpired:
             self.process.kill()
         self.log.close()
+        # The folders of artifacts are read-only, which stops everybody but root.
+        subprocess.run(["chmod", "-R", "u+rwX", self.directory], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def command(self, *arguments):
