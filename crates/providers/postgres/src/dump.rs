@@ -10,7 +10,8 @@
 //! defaults and indexes, and that code gets nothing that the tenant hasn't got. Afterwards both logins are made anew.
 //!
 //! The counts and the dump see the same snapshot, so the proof holds while the app goes on writing. Whatever fails, no
-//! file is left that looks like a dump. The programs get the password in their environment, which only their account
+//! file is left that looks like a dump. One that was written whole and could not be proved is kept under a name that says so, one for
+//! each database: it may be all that somebody needs. The programs get the password in their environment, which only their account
 //! (and root) can read, never in their arguments. Beside a private server that account is the server's, never root: they work on what
 //! the tenant put there. They get the dump as an open file, since it lies where only the platform may go.
 
@@ -36,6 +37,8 @@ use crate::server::Binaries;
 use crate::session::{Entry, Session, Sessions, Turn};
 use crate::{database, inside, obstacles, own_logins, scratch};
 
+/// Somebody asked to stop.
+const CANCELLED: &str = "FH0903";
 /// What is left of the time to clean up in.
 const CLEANING: Duration = Duration::from_secs(2);
 
@@ -108,10 +111,12 @@ pub(crate) async fn write(
     };
     discard(&mut session).await?;
     let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
-    let outcome = work.write_and_prove(&mut session, &file, &mut wish).await;
+    let outcome = work.write_and_prove(&mut session, &mut file, &mut wish).await;
     let cleaned = discard(&mut session).await;
     let renewed = work.renew(&mut session, context).await;
-    outcome?;
+    if let Err(failure) = outcome {
+        return Err(file.keep_unproved(failure));
+    }
     cleaned?;
     renewed?;
     session.finish().await;
@@ -187,10 +192,11 @@ impl Dump<'_> {
     async fn write_and_prove(
         &self,
         session: &mut Session,
-        file: &Partial,
+        file: &mut Partial,
         wish: &mut Wish,
     ) -> Result<(), ProviderError> {
         let dumped = self.dump(file, wish).await?;
+        file.whole = true;
         if let Some(fault) = &self.options.fault {
             fault.corrupt(&file.path);
         }
@@ -296,7 +302,7 @@ impl Dump<'_> {
             output = timeout_at(self.deadline, child.wait_with_output()) => output,
             // The program is killed with its handle.
             () = wish.withdrawn() => {
-                return Err(rejected("FH0903", format!("{}: {program} was ended on request", self.doing.0)));
+                return Err(rejected(CANCELLED, format!("{}: {program} was ended on request", self.doing.0)));
             }
         };
         let output = match output {
@@ -327,7 +333,11 @@ impl Dump<'_> {
 struct Partial {
     path: PathBuf,
     name: PathBuf,
+    /// What it is called if it can't be proved.
+    unproved: PathBuf,
     file: File,
+    /// All of it was written.
+    whole: bool,
     kept: bool,
 }
 
@@ -347,7 +357,8 @@ impl Partial {
         let _ = fs::remove_file(&path);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, name, file, kept: false })
+        let unproved = directory.join(format!("{database}.unproved"));
+        Ok(Self { path, name, unproved, file, whole: false, kept: false })
     }
 
     fn output(&self) -> Result<Stdio, ProviderError> {
@@ -369,6 +380,17 @@ impl Partial {
         let size = keep().map_err(|error| failed_io(&self.name, error))?;
         self.kept = true;
         Ok((self.name.clone(), size))
+    }
+
+    /// Keeps it although the proof has failed, and says where. A failure that passes by itself, and a wish to stop, leave nothing.
+    fn keep_unproved(&mut self, failure: ProviderError) -> ProviderError {
+        let ProviderError::Rejected { code, message, detail, help } = failure else { return failure };
+        let keeps = self.whole && matches!(code, "FH0806" | "FH0904") && fs::rename(&self.path, &self.unproved).is_ok();
+        self.kept |= keeps;
+        let told =
+            keeps.then(|| format!("what was dumped is kept all the same, unproved: {}", self.unproved.display()));
+        let help: Vec<String> = help.into_iter().chain(told).collect();
+        ProviderError::Rejected { code, message, detail, help: (!help.is_empty()).then(|| help.join("; ")) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dumps and their proof.
 
-use freehold_engine::{Lookup, Provider as _, Task};
+use freehold_engine::{Lookup, Provider as _, ProviderError, Task};
 use freehold_provider_postgres::Fault;
 
 use crate::setting::{Stack, admin, count, rejection, run};
@@ -81,15 +81,19 @@ async fn a_dump_that_nobody_wants_any_more_is_given_up_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_damaged_dump_is_noticed_and_not_kept() {
+async fn a_damaged_dump_is_noticed_and_kept_only_under_a_name_that_says_so() {
     let fault = Fault::default();
     fault.corrupt_dumps();
     let stack = Stack::with_fault("damaged", Some(fault));
     stack.deploy().await;
     run(&mut stack.connect("migrator").await, TABLES).await;
-    let (code, why) = rejection(stack.dump().await);
-    assert_eq!(code, "FH0806", "{why}");
-    assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
+    for _ in 0..2 {
+        let Err(ProviderError::Rejected { code: "FH0806", help, .. }) = stack.dump().await else { panic!("it passes") };
+        let unproved = format!("{}.unproved", stack.name);
+        assert!(help.is_some_and(|help| help.contains(&unproved)));
+        let kept: Vec<_> = std::fs::read_dir(&stack.dumps).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(kept, [unproved.as_str()]);
+    }
     assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
     stack.destroy().await;
 }
