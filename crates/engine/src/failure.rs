@@ -3,9 +3,9 @@
 use freehold_graph::{StackKey, Value, descriptor};
 use freehold_plan::{Change, Observation, Ownership, diff};
 
-use crate::journal::Failure;
+use crate::journal::{Failure, Record};
 use crate::provider::{OwnedObject, ProviderError};
-use crate::step::{Step, StepId};
+use crate::step::{Step, StepId, Verb};
 
 /// An object doesn't bear the stack's mark, or not any more.
 pub const NOT_OURS: &str = "FH0801";
@@ -85,6 +85,19 @@ pub fn without_a_dump(failure: &mut Failure, deleted: bool, key: &StackKey) {
     let more = failure.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
     let without = format!("if the data isn't needed, `freehold destroy {} --no-dump` goes on without it", key.option());
     failure.help = Some(format!("{state}; {more}{without}"));
+}
+
+/// The failure of an operation that people are told: the first, and with it what could not be started again after it.
+pub fn told(records: &[Record]) -> Option<Failure> {
+    let mut failures = records.iter().filter_map(|record| match record {
+        Record::StepFailed { step, failure } => Some((step, failure)),
+        _ => None,
+    });
+    let mut told = failures.next()?.1.clone();
+    for (step, failure) in failures.filter(|(step, _)| step.0.starts_with(Verb::Lift.as_str())) {
+        told.detail.push(format!("{step} has failed, so this is still stopped: {}", failure.message));
+    }
+    Some(told)
 }
 
 /// What is there could not be compared with what the plan rests on.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use freehold_engine::journal::{Failure, Outcome};
 use freehold_engine::progress::{Events, Progress};
 use freehold_engine::shell::{RunError, run};
-use freehold_engine::{Leases as _, OperationId, Record};
+use freehold_engine::{Leases as _, OperationId, failure};
 use freehold_graph::StackKey;
 use freehold_store::{End, EngineStore, Operation, Signal, Topic, Waiting};
 use tokio::sync::broadcast;
@@ -188,10 +188,7 @@ async fn carry_out(
 
 async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Unfinished> {
     let records = freehold_engine::Journal::load(engine, operation.id).await?;
-    let failure = records.iter().find_map(|record| match record {
-        Record::StepFailed { failure, .. } => Some(failure.clone()),
-        _ => None,
-    });
+    let failure = failure::told(&records);
     let failure = match outcome {
         Outcome::Succeeded => None,
         Outcome::Failed => failure.or_else(|| Some(unexplained(&operation.plan.key))),
