@@ -28,6 +28,20 @@ pub(crate) struct Kinds {
     pub(crate) hidden: bool,
 }
 
+/// The API group of the figures that autoscalers need.
+pub(crate) const METRICS: &str = "metrics.k8s.io";
+
+/// Whether a group is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    There,
+    /// Its own server doesn't answer.
+    Silent,
+    /// We may not ask.
+    Hidden,
+    None,
+}
+
 /// All objects of a kind.
 #[derive(Debug)]
 pub(crate) struct Collection {
@@ -142,6 +156,19 @@ pub(crate) async fn kinds(cluster: &Cluster, deadline: Instant) -> Result<Kinds,
 }
 
 impl Kinds {
+    /// Whether a group is there.
+    pub(crate) fn group(&self, name: &str) -> Group {
+        if self.hidden {
+            Group::Hidden
+        } else if self.silent.iter().any(|version| version.split_once('.').is_some_and(|(_, group)| group == name)) {
+            Group::Silent
+        } else if self.collections.iter().any(|collection| collection.group == name) {
+            Group::There
+        } else {
+            Group::None
+        }
+    }
+
     fn read(&mut self, discovery: &Json) {
         for group in discovery.items("/items") {
             let name = group.text("/metadata/name");
@@ -238,5 +265,7 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(kinds.silent, ["v1beta1.metrics.k8s.io"]);
+        let groups = [METRICS, "example.org", "example.com"].map(|name| kinds.group(name));
+        assert_eq!(groups, [Group::Silent, Group::There, Group::None]);
     }
 }

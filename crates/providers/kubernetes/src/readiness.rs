@@ -103,7 +103,7 @@ async fn look(
             phase => Readiness::Waiting(format!("it is {phase}")),
         }),
         ResourceType::PodDisruptionBudget => Ok(budget(found)),
-        ResourceType::HorizontalPodAutoscaler => Ok(autoscaler::readiness(found, moment)),
+        ResourceType::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
         // They are what they are as soon as they are stored.
         _ => Ok(Readiness::Ready),
     }

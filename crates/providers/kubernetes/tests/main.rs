@@ -4,6 +4,7 @@
 
 mod facts;
 mod ground;
+mod interruptions;
 mod kinds;
 mod lists;
 mod matrix;

@@ -440,6 +440,6 @@ async fn a_disruption_budget_is_counted_and_an_autoscaler_needs_what_it_scales()
     let mut deployment = ground.deployment(&json!({"resources": {"requests": {"cpu": "100m"}}}));
     deployment["spec"]["replicas"] = json!(1);
     ground.control.apply(&deployment.to_string()).unwrap();
-    let no_api = fails_with("FH1226", "the cluster has no metrics API (metrics-server): FailedGetResourceMetric");
+    let no_api = fails_with("FH1226", "the cluster has no metrics API (metrics-server)");
     ground.until(ResourceType::HorizontalPodAutoscaler, "web", no_api).await;
 }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::Wanted;
 use super::finding::{Finding, Level};
 use super::gateway::{self, Listener, OURS};
+use crate::discovery::{Group, METRICS};
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::neighbour::{DEFINITION, GATEWAY, ISSUER, NODE, STORAGE_CLASS};
@@ -20,8 +21,6 @@ const OLDEST: u32 = 30;
 const GATEWAY_API: &str =
     "install the Gateway API's definitions (standard channel) and a gateway: https://gateway-api.sigs.k8s.io/guides/";
 const DEFAULT_CLASS: &str = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
-/// The API group of the figures that autoscalers need.
-const METRICS: &str = "metrics.k8s.io";
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -310,19 +309,20 @@ impl Survey {
         let subject = "metrics api";
         let kinds = reader.cluster.kinds(reader.deadline).await;
         let Some(kinds) = self.answered(subject, kinds) else { return };
-        let is_there = kinds.collections.iter().any(|collection| collection.group == METRICS);
-        let silent = kinds.silent.iter().any(|version| version.ends_with(METRICS));
-        self.findings.push(if kinds.hidden {
-            let fix = "without one, services with `autoscale` stay as many as they are";
-            Finding::warning(subject, "it may not be asked for: which kinds there are is hidden", fix)
-        } else if silent {
-            let fix = "see to metrics-server: `kubectl describe apiservice v1beta1.metrics.k8s.io`";
-            Finding::warning(subject, "its own server doesn't answer, so nothing with `autoscale` scales", fix)
-        } else if is_there {
-            Finding::ok(subject, "there, for `autoscale`")
-        } else {
-            let fix = "install metrics-server (https://github.com/kubernetes-sigs/metrics-server), if any app has `autoscale`";
-            Finding::warning(subject, "the cluster has none, so services with `autoscale` can't scale", fix)
+        self.findings.push(match kinds.group(METRICS) {
+            Group::There => Finding::ok(subject, "there, for `autoscale`"),
+            Group::Hidden => {
+                let fix = "without one, services with `autoscale` stay as many as they are";
+                Finding::warning(subject, "it may not be asked for: which kinds there are is hidden", fix)
+            }
+            Group::Silent => {
+                let fix = "see to metrics-server: `kubectl describe apiservice v1beta1.metrics.k8s.io`";
+                Finding::warning(subject, "its own server doesn't answer, so nothing with `autoscale` scales", fix)
+            }
+            Group::None => {
+                let fix = "install metrics-server (https://github.com/kubernetes-sigs/metrics-server), if any app has `autoscale`";
+                Finding::warning(subject, "the cluster has none, so services with `autoscale` can't scale", fix)
+            }
         });
     }
 }
