@@ -49,6 +49,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(250);
 /// The part of the time in which no new look is begun.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long it may take to note that a run's end was seen.
+const CLOSING: Duration = Duration::from_secs(2);
 /// How long a Job may have no room, for a cluster that adds nodes; or half of the job's own time, if that is less.
 const NO_ROOM: Duration = Duration::from_secs(180);
 /// How long a Job may go without a Pod before its events are asked why.
@@ -121,7 +123,7 @@ impl<'a> RunOnce<'a> {
                 Begun::Taken(performed) => return Ok(performed),
             };
             if let Some(ended) = self.wait(job).await.map_err(not_seen)? {
-                self.close().await.map_err(not_seen)?;
+                self.close().await;
                 return ended;
             }
             // It has vanished. What that means, the note says.
@@ -172,10 +174,8 @@ impl<'a> RunOnce<'a> {
                 let ended = Note { revision: self.context.revision, state: note::ENDED, ..note };
                 if self.write_note(namespace, &ended).await? {
                     let how = duration(&job, "/status/completionTime");
-                    let told = format!(
-                        "exit code 0{how}, in the run for revision {}, whose end nobody had seen",
-                        note.revision
-                    );
+                    let told =
+                        format!("exit code 0{how}, in the run for revision {}, whose end was not noted", note.revision);
                     return Ok(Some(Performed { object: Some(note.uid.to_owned()), note: Some(told) }));
                 }
                 return Err(ProviderError::retryable(format!("job {}: its namespace was changed meanwhile", self.job)));
@@ -208,17 +208,29 @@ impl<'a> RunOnce<'a> {
         Ok(self.unknown(&name(self.job, note.revision)))
     }
 
-    /// Notes that the end of this revision's run was seen. Only then may it count as such.
-    async fn close(&self) -> Result<(), ProviderError> {
-        loop {
-            let namespace = self.own_namespace().await?;
-            let note = Note::of(&namespace, self.job);
-            let Some(open) = note.filter(|note| note.is_open() && note.revision == self.context.revision) else {
-                return Ok(());
-            };
-            if self.write_note(&namespace, &Note { state: note::ENDED, ..open }).await? {
-                return Ok(());
+    /// Notes that the end of this revision's run was seen, as well as that goes: the end counts in any case. Where the note stays open, the
+    /// next revision takes the run if it did the same; the other way round, the job would run twice.
+    async fn close(&self) {
+        let left = self.reader.deadline.saturating_duration_since(Instant::now());
+        // Cut off in the middle, it could be noted as seen and not be told.
+        if left < 2 * CLOSING {
+            return;
+        }
+        let note = async {
+            loop {
+                let namespace = self.own_namespace().await?;
+                let note = Note::of(&namespace, self.job);
+                let open = note.filter(|note| note.is_open() && note.revision == self.context.revision);
+                let Some(open) = open else { return Ok::<_, ProviderError>(()) };
+                if self.write_note(&namespace, &Note { state: note::ENDED, ..open }).await? {
+                    return Ok(());
+                }
             }
+        };
+        match timeout(CLOSING, note).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(job = self.job, %error, "the end of a run is not noted"),
+            Err(_) => tracing::warn!(job = self.job, "the end of a run is not noted in time"),
         }
     }
 
