@@ -26,7 +26,13 @@ def trust(report, arguments):
     trust.run(report, arguments)
 
 
-BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust}
+def truth(report, arguments):
+    import truth
+
+    truth.run(report, arguments)
+
+
+BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust, "truth": truth}
 
 
 def main():
