@@ -165,6 +165,8 @@ async fn refusal(
         let words = match quota::room(reader, namespace, condition.message()).await? {
             Room::Now => "a quota let no pod in, and has room now: the cluster tries again by itself",
             Room::Soon => "the namespace's quota lets no pod in until those that are ending have ended",
+            // It may be full of the very Pod that was refused before.
+            Room::None if is_complete(reader, deployment).await? => "its pods are starting",
             Room::None => "",
         };
         if !words.is_empty() {
@@ -179,6 +181,13 @@ async fn refusal(
     // The condition has the time of the first refusal.
     let told = if moment.is_evidence(since) { since } else { last_refusal(reader, deployment).await? };
     Ok(Trouble { fatal: moment.is_evidence(told), ..trouble })
+}
+
+/// Whether the ReplicaSet of its present template has all the Pods that it should have.
+async fn is_complete(reader: &Reader<'_>, deployment: &Json) -> Result<bool, ClusterError> {
+    let pods = new_pods(reader, deployment).await?;
+    let wanted = newest_set(reader, deployment).await?.map(|set| set.number("/spec/replicas"));
+    Ok(wanted.is_some_and(|wanted| i64::try_from(pods.len()).is_ok_and(|made| made >= wanted)))
 }
 
 /// When a Pod was last refused.
