@@ -105,8 +105,13 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     }
 }
 
-/// Columns under headings, each as wide as needed, two spaces apart; the last is cut at the right edge unless `whole`.
-pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], whole: bool) -> String {
+/// Columns under headings, each as wide as needed, two spaces apart; the last is broken at the right edge where it can be.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    rows_of(headings, rows).join("\n")
+}
+
+/// The same, the headings and each row by itself.
+pub(crate) fn rows_of(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = headings
         .iter()
         .enumerate()
@@ -117,19 +122,18 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], whole: bool) -> Str
     let line = |cells: &[String]| {
         let mut text = String::new();
         for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let last = at + 1 == cells.len();
-            text.push_str(&if last { cell.clone() } else { pad(cell, width + 2) });
+            let (last, begin) = (at + 1 == cells.len(), columns(&text));
+            let is_wide = begin + columns(cell) > WIDTH;
+            text.push_str(&match last {
+                true if is_wide => hanging(cell, begin, begin),
+                true => cell.clone(),
+                false => pad(cell, width + 2),
+            });
         }
-        let text = text.trim_end().to_owned();
-        if whole { text } else { shorten(&text, WIDTH) }
+        text.trim_end().to_owned()
     };
     let heading = line(&headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>());
-    let mut text = paint(DIM, heading);
-    for row in rows {
-        text.push('\n');
-        text.push_str(&line(row));
-    }
-    text
+    std::iter::once(paint(DIM, heading)).chain(rows.iter().map(|row| line(row))).collect()
 }
 
 #[cfg(test)]
@@ -142,6 +146,16 @@ mod tests {
         let mut lines = text.lines();
         assert!(lines.next().is_some_and(|line| columns(line) <= 60));
         assert!(lines.all(|line| columns(line) <= 80 && line.starts_with("        word")));
+    }
+
+    #[test]
+    fn what_is_copied_stays_whole_wherever_it_stands() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        for (begin, hang) in [(0, 0), (20, 8), (60, 70)] {
+            let text = hanging(&format!("the image {digest} is not there, see `{digest} and {digest}`"), begin, hang);
+            assert!(text.split_whitespace().any(|word| word == digest), "{text}");
+            assert!(text.contains(&format!("`{digest} and {digest}`")), "{text}");
+        }
     }
 
     #[test]

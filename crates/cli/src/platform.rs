@@ -243,6 +243,7 @@ mod tests {
             updated_at: now,
             operation: None,
             failed: None,
+            waits: Vec::new(),
             resources: Vec::new(),
             serving: Vec::new(),
         }

@@ -276,8 +276,8 @@ pub struct Stack {
     pub kind: StackKind,
     /// Its name.
     pub name: String,
-    /// `new`, `deploying`, `ready`, `degraded` (it was verified, and a resource doesn't do any more what it is for; in lists of this machine's
-    /// services only), `failed`, `destroying`.
+    /// `new`, `deploying`, `ready`, `degraded` (it was verified, and a resource doesn't do any more what it is for), `unknown` (it was
+    /// verified, and its resources can't all be looked at now), `failed`, `destroying`. In lists as where one stack is asked for.
     pub state: String,
     /// Each applied plan adds one. Also the ETag.
     pub generation: u64,
@@ -300,7 +300,10 @@ pub struct Stack {
     /// The last operation, if the stack is `failed` because of it; only where one stack is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Operation>>,
-    /// Its resources and whether they do what they are for; only where one stack is asked for.
+    /// What the operation that works on it waits for, and why; only where one stack is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
+    /// Its resources and whether they do what they are for; in lists only those that aren't ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceStatus>,
     /// Which revision its services take requests with, where the last operation has not verified one; only where one stack is asked for,
@@ -382,6 +385,9 @@ pub struct Operation {
     /// URLs and the like.
     #[schema(value_type = Object)]
     pub outputs: Json,
+    /// What it waits for now, and why; only where one operation is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 impl Operation {
@@ -389,6 +395,17 @@ impl Operation {
     pub fn is_finished(&self) -> bool {
         matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled")
     }
+}
+
+/// What an operation waits for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Wait {
+    /// For what: `deployment.web`.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Since when it has been so for this reason.
+    pub since: DateTime<Utc>,
 }
 
 /// One event of an operation: its stream is replayable from any `sequence`.
@@ -435,6 +452,16 @@ pub enum EventKind {
         reason: String,
         /// When, in milliseconds from now.
         after_milliseconds: u64,
+    },
+    /// Something isn't as it should be yet, and the operation waits for it; told as the reason changes.
+    Waiting {
+        /// For what: `deployment.web`.
+        subject: String,
+        /// Why; absent once nothing has to be waited for any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// For how long it has been so for this reason.
+        milliseconds: u64,
     },
     /// A step is done.
     StepDone {

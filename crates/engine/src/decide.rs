@@ -34,6 +34,7 @@ mod comparison;
 mod lifting;
 mod scheduling;
 mod verification;
+mod waiting;
 
 /// The longest that looking at an object may take.
 const LOOK: Duration = Duration::from_secs(15);
@@ -260,7 +261,10 @@ impl Decision {
                     let millis = millis(self.now.saturating_sub(self.state.began));
                     self.tell(Progress::Ready { millis });
                 }
-                Record::Taken { .. } | Record::StepUnknown { .. } | Record::CancelRequested => {}
+                Record::Taken { .. }
+                | Record::StepUnknown { .. }
+                | Record::Waiting { .. }
+                | Record::CancelRequested => {}
             }
         }
     }
@@ -388,6 +392,11 @@ impl Decision {
         if until < deadline {
             step.phase = Phase::Resting { until };
             let subject = step.step.subject.clone();
+            let begun = step.began.unwrap_or(self.now);
+            // What was sent and not answered is in the journal already.
+            if !look_again {
+                self.waits(&subject, &reason, begun);
+            }
             self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });
         } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {
             self.observe(id, true);
@@ -430,6 +439,7 @@ impl Decision {
     fn done(&mut self, id: &StepId, state: StateChange, note: Option<String>) {
         self.append(Record::StepDone { step: id.clone(), state, note });
         self.set_phase(id, Phase::Closing { done: true });
+        self.end_of_wait(id);
         self.state.release(id);
     }
 
@@ -446,6 +456,7 @@ impl Decision {
         }
         self.append(Record::StepFailed { step: id.clone(), failure });
         self.set_phase(id, Phase::Closing { done: false });
+        self.end_of_wait(id);
     }
 
     /// The steps whose effect has happened, or may have.

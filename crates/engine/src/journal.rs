@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::step::StepId;
 
 /// The version of the records that this program writes. It reads all versions up to this one.
-pub const RECORD_VERSION: u16 = 2;
+pub const RECORD_VERSION: u16 = 3;
 
 /// An operation's identity (UUID v7: sorts by time).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +72,15 @@ pub enum Record {
     },
     /// Everything is switched and answers. What is left is to see whether it stays so. Since version 2.
     Ready,
+    /// What is waited for, and why; or that it isn't waited for any more. Says nothing about any step. Since version 3.
+    Waiting {
+        /// For what.
+        subject: ResourceId,
+        /// Why it isn't as it should be yet; none once it is.
+        reason: Option<String>,
+        /// For how long it has been so for this reason, in milliseconds.
+        milliseconds: u64,
+    },
     /// Somebody asked to stop.
     CancelRequested,
     /// Nothing more will happen.

@@ -172,6 +172,18 @@ pub(crate) struct Confirmed {
     pub(crate) verified: bool,
 }
 
+/// Something that is waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wait {
+    /// Since when, for whatever reason.
+    pub(crate) begun: Duration,
+    pub(crate) reason: String,
+    /// Since when for that reason.
+    pub(crate) since: Duration,
+    /// The reason that was told last, and when.
+    pub(crate) told: Option<(String, Duration)>,
+}
+
 /// An operation's state.
 #[derive(Debug, Clone)]
 pub struct OperationState {
@@ -207,6 +219,9 @@ pub struct OperationState {
     pub(crate) checks: BTreeMap<Subject, CheckState>,
     /// What was found ready before the last one was has been looked at once more: before it is told that all is ready, and before the end.
     pub(crate) confirmed: Confirmed,
+    pub(crate) waits: BTreeMap<ResourceId, Wait>,
+    /// How many records of waits there were.
+    pub(crate) waits_told: usize,
     /// What the checks found that should not be there.
     pub(crate) left: Vec<OwnedObject>,
 }
@@ -255,6 +270,8 @@ impl OperationState {
             comparison: Comparison::Due,
             checks: BTreeMap::new(),
             confirmed: Confirmed::default(),
+            waits: BTreeMap::new(),
+            waits_told: 0,
             left: Vec::new(),
         }
     }
@@ -313,6 +330,7 @@ impl OperationState {
         match record {
             Record::Taken { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
             Record::Ready => self.ready = true,
+            Record::Waiting { .. } => {}
             Record::CancelRequested => self.cancel_requested = true,
             Record::Finished { outcome } if *outcome != Outcome::Succeeded || self.all_done() => {
                 self.outcome = Some(*outcome);
@@ -366,6 +384,8 @@ impl OperationState {
         match record {
             Record::Taken { times } => *times <= self.taken,
             Record::Ready => self.ready,
+            // It changes nothing.
+            Record::Waiting { .. } => true,
             Record::CancelRequested => self.cancel_requested,
             Record::Finished { outcome } => self.outcome == Some(*outcome),
             Record::StepStarted { step: id, attempt, .. } => step(id).is_some_and(|state| *attempt <= state.attempts),

@@ -14,11 +14,15 @@ use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
 };
 use freehold_plan::{Conflict, Observation, Preview};
+use futures::future::join_all;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::journal::OperationId;
 use crate::step::StepId;
+
+/// How many objects a provider is asked about at once, unless it knows better.
+const LOOKS: usize = 8;
 
 /// Talks to one kind of system.
 #[async_trait]
@@ -73,6 +77,17 @@ pub trait Provider: Send + Sync {
     /// Which versions of a service take requests now; `None` for what takes none, or where that can't be told apart.
     async fn serving(&self, _stack: StackId, _lookup: &Lookup) -> Result<Option<Serving>, ProviderError> {
         Ok(None)
+    }
+
+    /// Whether objects of any stacks do what they are for now, in their order: [`Provider::readiness`], and what hinders no deploy but is
+    /// wrong all the same, such as a schedule whose runs fail. Where a system can be asked for many at once, it is.
+    async fn health(&self, objects: &[(StackId, Lookup)]) -> Vec<Result<Readiness, ProviderError>> {
+        let mut health = Vec::with_capacity(objects.len());
+        for some in objects.chunks(LOOKS) {
+            let looks: Vec<_> = some.iter().map(|(stack, lookup)| self.readiness(*stack, lookup)).collect();
+            health.extend(join_all(looks).await);
+        }
+        health
     }
 
     /// Everything in the outside system that bears the stack's mark, or any stack's for `None`. Trusts no record of ours.

@@ -10,3 +10,4 @@ mod simulator;
 mod state;
 mod steps;
 mod verification;
+mod waiting;

@@ -227,7 +227,12 @@ impl Maker<'_> {
         };
         let takes = !preview.conflicts.is_empty();
         if takes && !self.inputs.adopt.contains(&handle(resource)) {
-            self.errors.push(conflicts(resource, preview.conflicts.clone()));
+            self.errors.push(match preview.scaled_by.clone() {
+                Some(autoscaler) => {
+                    PlanError::Scaled { id: resource.id.clone(), identity: resource.identity.clone(), autoscaler }
+                }
+                None => conflicts(resource, preview.conflicts.clone()),
+            });
         }
         if adopted && !preview.immutable.is_empty() {
             self.errors.push(not_adoptable(resource, preview.immutable));

@@ -117,6 +117,16 @@ pub enum PlanError {
         /// The fields.
         conflicts: Vec<Conflict>,
     },
+    /// The number of copies is what somebody else's autoscaler makes it, and nobody said to take it. Taken, it would be set again.
+    #[error("{kind} {identity} is scaled by the autoscaler {autoscaler}, which is not this stack's", kind = id.word())]
+    Scaled {
+        /// The resource.
+        id: ResourceId,
+        /// Its outside name.
+        identity: String,
+        /// The autoscaler's name.
+        autoscaler: String,
+    },
     /// An object was to be adopted that would have to be made anew, which nobody but its owner may decide.
     #[error("{kind} {identity} can't be adopted as it is: it can't be changed in {}", fields.join(", "), kind = id.word())]
     NotAdoptable {

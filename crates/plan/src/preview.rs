@@ -18,6 +18,8 @@ pub struct Preview {
     pub immutable: Vec<String>,
     /// The fields that somebody else manages. Nothing is taken from them without having been named.
     pub conflicts: Vec<Conflict>,
+    /// The object that somebody else has and that sets the number of copies again and again: its outside name's last part.
+    pub scaled_by: Option<String>,
     /// The fields that are ours no longer and keep their value. Giving them up is a change, though no value changes.
     pub given_up: Vec<String>,
     /// What people have to know beside it: "not tried out: webhook policy.example.org declares side effects".

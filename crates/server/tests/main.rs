@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod clusters;
+mod health;
 mod images;
 mod replicas;
 mod setting;

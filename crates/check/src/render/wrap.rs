@@ -1,23 +1,23 @@
-//! Breaking lines at spaces.
+//! Breaking lines at spaces, and nowhere else: what people copy stays whole. That is a word (an id, a digest, a URL, a path), however long
+//! it is, and what stands between backticks (a command). A line is wider than [`WIDTH`] where one of these alone is.
 
-/// No line for people is longer, however wide the terminal is.
+/// No line for people is longer, however wide the terminal is, but for what is copied and longer by itself.
 pub const WIDTH: usize = 80;
 
-/// Breaks a text at spaces so that no line is wider than `width`; a word that is wider alone is broken too. What stands
-/// between backticks stays together, as it is there to be copied.
+/// Breaks a text at spaces so that no line is wider than `width`, but for a word, or what stands between backticks, that alone is wider.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(10);
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
-        for word in pieces(paragraph, width) {
-            if !line.is_empty() && columns(&line) + 1 + columns(&word) > width {
+        for word in pieces(paragraph) {
+            if !line.is_empty() && columns(&line) + 1 + columns(word) > width {
                 lines.push(std::mem::take(&mut line));
             }
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(&word);
+            line.push_str(word);
         }
         lines.push(line);
     }
@@ -39,27 +39,30 @@ fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
-/// The words of a text, those that are too wide cut in pieces.
-fn pieces(text: &str, width: usize) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut open = false;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let fits = words.last().is_some_and(|last| columns(last) + 1 + columns(word) <= width);
-        match words.last_mut() {
-            Some(last) if open && fits => {
-                last.push(' ');
-                last.push_str(word);
-            }
-            _ => words.push(word.to_owned()),
-        }
-        open ^= word.matches('`').count() % 2 == 1;
+/// What a text is made of that stays whole: words, and what stands between two backticks with all that hangs on it.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text.trim_start_matches(' ');
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(end_of_piece(rest));
+        pieces.push(piece);
+        rest = behind.trim_start_matches(' ');
     }
-    words.into_iter().flat_map(|word| cut(&word, width)).collect()
+    pieces
 }
 
-fn cut(word: &str, width: usize) -> Vec<String> {
-    let letters: Vec<char> = word.chars().collect();
-    letters.chunks(width).map(|piece| piece.iter().collect()).collect()
+/// Where the piece ends that a text begins with: at the first space that isn't between backticks. One that is never closed opens nothing.
+fn end_of_piece(text: &str) -> usize {
+    let mut open = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            '`' if open => open = false,
+            '`' => open = text.get(at + 1..).is_some_and(|rest| rest.contains('`')),
+            ' ' if !open => return at,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -72,7 +75,26 @@ mod tests {
             wrap("fix the migration and run `freehold deploy` again", 30),
             ["fix the migration and run", "`freehold deploy` again"]
         );
-        assert_eq!(wrap("abcdefghijklmno", 10), ["abcdefghij", "klmno"]);
+    }
+
+    #[test]
+    fn what_is_copied_is_never_broken_however_long_it_is() {
+        let digest = format!("registry.example.org/acme/web@sha256:{}", "ab".repeat(32));
+        let command = format!("`freehold deploy --tenant acme --image web={digest} --target production`,");
+        for copied in [&digest, &command, "https://example.org/a/very/long/path"] {
+            let text = format!("run this: {copied} and go on");
+            for width in [10, 20, 40, 80] {
+                let lines = wrap(&text, width);
+                assert!(lines.iter().any(|line| line.contains(copied)), "{width}: {lines:?}");
+                let hung = hanging(&text, 4, 8);
+                assert!(hung.lines().any(|line| line.contains(copied)), "{hung}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_backtick_that_is_never_closed_keeps_nothing_together() {
+        assert_eq!(wrap("it's `not a command at all", 10), ["it's `not", "a command", "at all"]);
     }
 
     #[test]

@@ -78,7 +78,10 @@ mod tests {
         for code in Code::ALL {
             let folded = fold(code.page());
             assert!(folded.split_whitespace().eq(code.page().split_whitespace()), "{code}");
-            let wide = folded.lines().find(|line| line.chars().count() > WIDTH);
+            // A table, or a command, which stays whole.
+            let is_copied = |line: &str| line.trim().starts_with('`') && wrap(line.trim(), WIDTH).len() == 1;
+            let is_wide = |line: &&str| line.chars().count() > WIDTH && !is_copied(line);
+            let wide = folded.lines().find(is_wide);
             assert!(wide.is_none() || code.page().contains(wide.unwrap_or_default()), "{code}: {wide:?}");
         }
     }

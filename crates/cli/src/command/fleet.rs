@@ -164,7 +164,7 @@ impl Fleet<'_> {
                 vec![fate.tenant.clone(), fate.state.to_owned(), revision, time, why]
             };
             let rows: Vec<Vec<String>> = fates.iter().map(row).collect();
-            self.terminal.print(table(&["TENANT", "STATE", "REV", "TIME", "WHY"], &rows, false));
+            self.terminal.print(table(&["TENANT", "STATE", "REV", "TIME", "WHY"], &rows));
             if !done {
                 self.terminal.say("Run the command again to carry on: tenants that are up to date are passed over.");
             }

@@ -16,5 +16,5 @@ pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
         true => terminal.print_json(&stack),
         false => terminal.print(view::stack::status(&stack, terminal.verbose, chrono::Utc::now())),
     }
-    Ok(if matches!(stack.state.as_str(), "failed" | "degraded") { Outcome::Failed } else { Outcome::Done })
+    Ok(if matches!(stack.state.as_str(), "failed" | "degraded" | "unknown") { Outcome::Failed } else { Outcome::Done })
 }

@@ -9,3 +9,4 @@ mod restart;
 pub(crate) mod serving;
 pub(crate) mod stack;
 pub(crate) mod target;
+mod waits;

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::layout::{BOLD, GREEN, WIDTH, columns, pad, paint, seconds, shorten};
+use crate::layout::{BOLD, GREEN, WIDTH, columns, pad, paint, seconds};
 
 /// `Ready in 0.8 s · revision 1 · http://acme.localhost:7080`, and what there is to know besides.
 pub(crate) fn ready(headline: &str, revision: u64, outputs: &Json, phases: &[(&str, u64)]) -> String {
@@ -25,7 +25,7 @@ pub(crate) fn ready(headline: &str, revision: u64, outputs: &Json, phases: &[(&s
         vec![format!("{}{}", paint(GREEN.bold(), first), head.map(|part| format!(" · {part}")).collect::<String>())];
     let width = rows.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
     for (name, value) in rows {
-        lines.push(format!("  {}   {}", pad(&name, width), shorten(&value, WIDTH.saturating_sub(width + 5).max(40))));
+        lines.push(format!("  {}   {}", pad(&name, width), value));
     }
     lines.join("\n")
 }

@@ -144,11 +144,12 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
     }
 }
 
-/// The text as it is without colours; no line of it is wider than 80 columns.
+/// The text as it is without colours; no line of it is wider than 80 columns, but for what is copied and so never broken.
 pub(in crate::view) fn shown(text: &str) -> String {
     let text = anstream::adapter::strip_str(text).to_string();
     for line in text.lines() {
-        assert!(columns(line) <= WIDTH, "{} columns: {line}", columns(line));
+        let is_copied = line.split(' ').any(|word| columns(word) + 16 > WIDTH);
+        assert!(columns(line) <= WIDTH || is_copied, "{} columns: {line}", columns(line));
     }
     text
 }
@@ -299,7 +300,7 @@ fn a_destruction_names_the_data_and_what_becomes_of_it() {
 }
 
 #[test]
-fn the_longest_names_stay_within_eighty_columns() {
+fn the_longest_names_stay_whole() {
     let long = "a".repeat(63);
     let mut changes = vec![
         change("database.main", ResourceType::PostgresDatabase, &long, Action::Create),
@@ -309,6 +310,8 @@ fn the_longest_names_stay_within_eighty_columns() {
         vec![field(&format!("env.{}", "B".repeat(90)), Some(Value::from("x".repeat(200))), None, Effect::Replace)];
     changes[0].loses_data = true;
     let answer = answer(Purpose::Destroy { dump: true }, 2, changes, &[]);
-    shown(&render(&answer, false));
+    let text = shown(&render(&answer, false));
+    assert!(text.contains(&format!("{long}.{long}.localhost")), "{text}");
+    assert!(text.lines().any(|line| line.trim() == format!("env.{}", "B".repeat(90))), "{text}");
     shown(&render_destroy(&answer.plan));
 }

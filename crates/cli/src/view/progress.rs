@@ -8,10 +8,13 @@ use chrono::{DateTime, Utc};
 use freehold::wire::{Event, EventKind, Operation};
 
 use super::cluster;
+use super::waits::Waits;
 use crate::layout::{DIM, GREEN, RED, YELLOW, ago, columns, count, hanging, pad, paint, seconds, short_id, shorten};
 
 /// How wide a place in the grid of what is done is.
 const PLACE: usize = 25;
+/// How many of the things that are waited for are drawn.
+const WAITS: usize = 4;
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /// A step under way.
@@ -33,6 +36,7 @@ pub(crate) struct Progress {
     /// How many subjects have the same word: the only database needs no name.
     subjects: BTreeMap<String, usize>,
     running: BTreeMap<String, Running>,
+    waits: Waits,
     row: String,
     row_width: usize,
     done: u32,
@@ -109,7 +113,17 @@ impl Progress {
         match event {
             EventKind::Taken { done, steps, .. } => {
                 (self.done, self.steps) = (*done, *steps);
+                self.waits.clear();
                 Vec::new()
+            }
+            EventKind::Waiting { subject, reason, milliseconds } => {
+                let Some(reason) = reason else {
+                    self.waits.end(subject);
+                    return Vec::new();
+                };
+                self.waits.begin(subject, reason, Duration::from_millis(*milliseconds), now);
+                let told = self.waits.told(subject, now).filter(|_| !self.watched);
+                told.map(|text| format!("  {} {}", paint(YELLOW, "…"), hanging(&text, 4, 4))).into_iter().collect()
             }
             EventKind::StepStarted { step, verb, subject, .. } => {
                 let label = self.label(verb, subject);
@@ -126,6 +140,7 @@ impl Progress {
             }
             EventKind::StepDone { step, verb, subject, note, milliseconds } => {
                 let running = self.running.remove(step);
+                self.waits.end(subject);
                 self.done += 1;
                 if note.is_none() && self.folds(subject) {
                     let begun = now.saturating_sub(Duration::from_millis(*milliseconds));
@@ -135,6 +150,7 @@ impl Progress {
             }
             EventKind::StepFailed { step, subject, .. } => {
                 let running = self.running.remove(step);
+                self.waits.end(subject);
                 let label = running.map_or_else(|| self.label("", subject), |running| running.label);
                 let mut lines = self.flush();
                 lines.push(format!("  {} {label}", paint(RED, "✗")));
@@ -168,13 +184,16 @@ impl Progress {
             let text = shorten(&format!("{count}{}", parts.join(" · ")), self.width.saturating_sub(4));
             let spinner = SPINNER.get(frame).copied().unwrap_or('·');
             lines.push(format!("  {} {}", paint(YELLOW, spinner), paint(DIM, text)));
+            let waits = self.waits.all(now).into_iter().take(WAITS);
+            lines.extend(waits.map(|wait| format!("    {}", paint(DIM, shorten(&wait, self.width.saturating_sub(4))))));
         }
         lines
     }
 
     /// What is under way, for those who see no drawing: once in a while, so that nobody thinks it hangs.
     pub(crate) fn still(&self, now: Duration) -> Option<String> {
-        let parts = self.under_way(now);
+        let mut parts = self.under_way(now);
+        parts.extend(self.waits.all(now));
         (!parts.is_empty()).then(|| format!("  {} {}", paint(DIM, "…"), hanging(&parts.join(" · "), 4, 4)))
     }
 
@@ -222,6 +241,10 @@ impl Progress {
                 }
             }
             self.event(&event.kind, Duration::ZERO);
+            if let EventKind::Waiting { subject, reason: Some(reason), milliseconds } = &event.kind {
+                let age = (now - event.at).to_std().unwrap_or_default() + Duration::from_millis(*milliseconds);
+                self.waits.begin(subject, reason, age, Duration::ZERO);
+            }
         }
         (self.row, self.row_width) = (String::new(), 0);
         let resumed = !before.is_empty();
@@ -230,6 +253,8 @@ impl Progress {
             let text = hanging(&format!("{}: {words}", labels.join(", ")), 4, 4);
             lines.push(format!("  {} {text}", paint(GREEN, "✓")));
         }
+        let waits = self.waits.all(Duration::ZERO).into_iter().filter(|_| !self.watched);
+        lines.extend(waits.map(|wait| format!("  {} {}", paint(YELLOW, "…"), hanging(&wait, 4, 4))));
         lines
     }
 

@@ -147,6 +147,7 @@ fn operation(at: DateTime<Utc>) -> Operation {
         finished_at: None,
         failure: None,
         outputs: serde_json::Value::Null,
+        waits: Vec::new(),
     }
 }
 
@@ -261,4 +262,30 @@ fn an_object_that_fails_is_named_and_those_that_were_made_are_counted() {
     .unwrap();
     lines.extend(progress.event(&finished, Duration::from_secs(1)));
     assert_eq!(plain(&lines), "  ✗ quota\n  ✓ 1 object           0.06 s");
+}
+
+#[test]
+fn what_is_waited_for_is_told_with_its_reason_and_age_where_nobody_watches_and_drawn_where_somebody_does() {
+    let waiting = |reason: Option<&str>, milliseconds| EventKind::Waiting {
+        subject: "deployment.web".to_owned(),
+        reason: reason.map(str::to_owned),
+        milliseconds,
+    };
+    let at = Duration::from_secs;
+    let mut progress = Progress::new(false, 80, SUBJECTS.into_iter());
+    progress.event(&started("verify", "stack"), at(0));
+    let paused = waiting(Some("0 of 1 ready: its rollout is paused"), 3000);
+    assert_eq!(
+        plain(&progress.event(&paused, at(4))),
+        "  … deployment web: 0 of 1 ready: its rollout is paused, for 3 s"
+    );
+    let still = progress.still(at(16)).unwrap();
+    assert_eq!(plain(&[still]), "  … verify 16 s · deployment web: 0 of 1 ready: its rollout is paused, for 15 s");
+    assert_eq!(progress.event(&waiting(None, 0), at(17)), Vec::<String>::new());
+    assert!(!plain(&[progress.still(at(18)).unwrap()]).contains("paused"));
+
+    let mut watched = Progress::new(true, 80, SUBJECTS.into_iter());
+    watched.event(&started("verify", "stack"), at(0));
+    assert_eq!(watched.event(&paused, at(4)), Vec::<String>::new());
+    assert!(plain(&watched.live(at(6))).contains("\n    deployment web: 0 of 1 ready: its rollout is paused, for 5 s"));
 }

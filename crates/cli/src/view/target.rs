@@ -58,7 +58,7 @@ pub(crate) fn list(targets: &[Target]) -> String {
         vec![target.name.clone(), target.kind.clone(), version, target.stacks.to_string(), target.domain.clone()]
     };
     let rows: Vec<Vec<String>> = targets.iter().map(row).collect();
-    table(&["TARGET", "KIND", "VERSION", "STACKS", "DOMAIN"], &rows, true)
+    table(&["TARGET", "KIND", "VERSION", "STACKS", "DOMAIN"], &rows)
 }
 
 #[cfg(test)]

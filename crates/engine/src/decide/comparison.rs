@@ -96,10 +96,12 @@ impl Decision {
             Err(error @ ProviderError::Rejected { .. }) => return self.cannot_compare(&id, &error),
             Err(error) => {
                 let reason = error.to_string();
+                self.waits(&id, &reason, self.now);
                 self.tell(Progress::Waiting { subject: id.clone(), reason: reason.clone() });
                 return self.ask_later(&Subject::Planned(id), reason);
             }
         };
+        self.waits_no_more(&id);
         let Some(change) = self.state.plan.changes.get(&id) else { return };
         let verbs = self.state.steps.values().filter(|step| step.step.subject == id).map(|step| &step.step.verb);
         let found = contradiction(change, verbs, seen.as_ref());

@@ -258,9 +258,16 @@ impl Decision {
     pub(super) fn readiness(&mut self, id: ResourceId, result: Result<Readiness, ProviderError>) {
         let subject = Subject::Resource(id.clone());
         match result {
-            Ok(Readiness::Ready) => self.set_check(&subject, Check::Answered, None),
-            Ok(Readiness::Settling { .. }) if !self.settles() => self.set_check(&subject, Check::Answered, None),
+            Ok(Readiness::Ready) => {
+                self.set_check(&subject, Check::Answered, None);
+                self.waits_no_more(&id);
+            }
+            Ok(Readiness::Settling { .. }) if !self.settles() => {
+                self.set_check(&subject, Check::Answered, None);
+                self.waits_no_more(&id);
+            }
             Ok(Readiness::Settling { remaining }) => {
+                self.waits_no_more(&id);
                 self.set_settling(&subject, true);
                 let from = self.now.saturating_add(remaining.min(LONGEST_WAIT));
                 self.set_check(&subject, Check::Due { from }, Some("it is ready, and has not settled yet".to_owned()));
@@ -268,6 +275,9 @@ impl Decision {
             Ok(Readiness::Waiting(reason)) => {
                 self.set_settling(&subject, false);
                 self.state.confirmed = Confirmed::default();
+                if self.state.checks.contains_key(&subject) {
+                    self.waits(&id, &reason, self.now);
+                }
                 self.tell(Progress::Waiting { subject: id, reason: reason.clone() });
                 self.ask_later(&subject, reason);
             }
@@ -319,7 +329,11 @@ impl Decision {
             let failure = failure::of_provider(&step.step, &error);
             return self.fail_verification(failure);
         }
-        self.ask_later(subject, error.to_string());
+        let reason = error.to_string();
+        if let (Subject::Resource(id), true) = (subject, self.state.checks.contains_key(subject)) {
+            self.waits(id, &reason, self.now);
+        }
+        self.ask_later(subject, reason);
     }
 
     pub(super) fn ask_later(&mut self, subject: &Subject, reason: String) {

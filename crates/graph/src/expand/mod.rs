@@ -92,6 +92,9 @@ impl Target {
     }
 }
 
+/// Where a listener with TLS is, unless it says otherwise.
+const HTTPS: u16 = 443;
+
 /// The facts of a cluster. Found or given when the target is added, and kept until it is changed there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubernetesTarget {
@@ -144,6 +147,7 @@ impl KubernetesTarget {
                 listener: None,
                 https: false,
                 port: 80,
+                listener_port: None,
                 data_plane_namespace: String::new(),
                 retries: false,
                 listener_sets: false,
@@ -168,9 +172,14 @@ impl KubernetesTarget {
     pub fn entrance(&self) -> (bool, u16) {
         match (self.gateway.https, self.own_certificates()) {
             // The gateway's own listener speaks no TLS; those of the routes do.
-            (false, Some(_)) => (true, 443),
+            (false, Some(_)) => (true, self.gateway.given_port().unwrap_or(HTTPS)),
             (https, _) => (https, self.gateway.port),
         }
+    }
+
+    /// The port of the listeners that routes bring along: that of the gateway's own one, if it speaks TLS.
+    pub fn own_listeners_port(&self) -> u16 {
+        if self.gateway.https { self.gateway.listener_port.unwrap_or(self.gateway.port) } else { HTTPS }
     }
 }
 
@@ -188,6 +197,9 @@ pub struct Gateway {
     pub https: bool,
     /// The port as clients reach it.
     pub port: u16,
+    /// That listener's own port, which is another one where something maps ports in front of the gateway (a NodePort).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener_port: Option<u16>,
     /// The namespace of the Pods that requests come from (the data plane), for network policies.
     pub data_plane_namespace: String,
     /// Whether the installed HTTPRoute has `retry`.
@@ -196,6 +208,13 @@ pub struct Gateway {
     /// Whether the installed Gateway API has ListenerSet.
     #[serde(default)]
     pub listener_sets: bool,
+}
+
+impl Gateway {
+    /// The port as clients reach it, where that was said and is not the listener's own.
+    fn given_port(&self) -> Option<u16> {
+        self.listener_port.filter(|own| *own != self.port).map(|_| self.port)
+    }
 }
 
 /// Where the databases of a cluster's stacks are.

@@ -17,6 +17,8 @@ pub(crate) struct Conflicts {
     pub(crate) foreign: Vec<Conflict>,
     /// The number of Pods is what the stack's own autoscaler has made it.
     pub(crate) autoscaled: bool,
+    /// The number of Pods is what an autoscaler of somebody else has made it: its name.
+    pub(crate) scaled_by: Option<String>,
 }
 
 impl Conflicts {
@@ -35,11 +37,11 @@ impl Conflicts {
         let causes = refusal.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict");
         let mut conflicts = Self::default();
         for cause in causes.filter(|cause| !replicas::is_with_keeper(cause)) {
-            if replicas::is_with_autoscaler(cause)
-                && replicas::is_ours_to_scale(cluster, place, stack, deadline).await?
-            {
-                conflicts.autoscaled = true;
-            } else {
+            if replicas::is_with_autoscaler(cause) {
+                conflicts.scaled_by = replicas::foreign_autoscaler(cluster, place, stack, deadline).await?;
+                conflicts.autoscaled = conflicts.scaled_by.is_none();
+            }
+            if !(replicas::is_with_autoscaler(cause) && conflicts.autoscaled) {
                 conflicts.foreign.push(Conflict { path: path(&cause.field), manager: manager(&cause.message) });
             }
         }

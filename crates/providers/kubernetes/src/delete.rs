@@ -112,11 +112,12 @@ pub(crate) async fn preview(
     }
     let live = cluster.look(&place, deadline).await?;
     // Where it is going already, nothing keeps what is in it.
-    if live.is_none_or(|live| mark::deletion(&live).is_some()) {
-        return Ok(Vec::new());
-    }
-    let unseen = strangers::none(cluster, &place, stack, deadline).await?;
-    Ok(strangers::unseen(&place, unseen).into_iter().collect())
+    let Some(live) = live.filter(|live| mark::deletion(live).is_none()) else { return Ok(Vec::new()) };
+    let adopted = mark::foreign_maker(&live).map(|maker| {
+        format!("{place} was adopted ({maker} made it) and holds nothing but the stack: it is deleted, too")
+    });
+    let along = strangers::none(cluster, &place, stack, deadline).await?.told(&place);
+    Ok(adopted.into_iter().chain(along).collect())
 }
 
 /// Waits until the object is gone. From time to time it gives up, to say what holds it; the next attempt goes on waiting.

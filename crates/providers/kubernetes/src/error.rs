@@ -276,6 +276,17 @@ impl ClusterError {
             if refusal.place.kind.installation().is_some() && refusal.reason() == Reason::KindUnknown)
     }
 
+    /// The same of another object: what was refused of its likeness is refused of it.
+    pub(crate) fn about(self, verb: &str, place: &Place) -> Self {
+        match self {
+            Self::Refused { mut refusal, .. } => {
+                refusal.place = place.clone();
+                Self::Refused { doing: format!("{verb} {place}"), refusal }
+            }
+            other => other,
+        }
+    }
+
     /// 410: what was asked for was there, and is no longer kept.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self, Self::Refused { refusal, .. } if refusal.status.code == 410)

@@ -4,7 +4,7 @@
 //! provider ── observe · preview · apply · delete · owned       what the engine asks for
 //!    │          ├── render (bodies → manifests) · projection (objects → comparable bodies)
 //!    │          └── replicas (the number of Pods, to and from an autoscaler) · beside (what others have added)
-//!    ├── readiness (why something isn't ready) · run (jobs) · logs
+//!    ├── readiness (why something isn't ready) · health (of many at once) · run (jobs) · logs
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
 //! rbac (the permissions that all of this needs)
 //! discovery (every kind that the cluster has)
@@ -27,6 +27,7 @@ mod delete;
 mod discovery;
 mod document;
 mod error;
+mod health;
 mod holders;
 mod limit;
 mod logs;
@@ -51,6 +52,7 @@ mod spaces;
 mod strangers;
 mod target;
 mod trouble;
+mod volume;
 
 pub use admission::ADOPTABLE;
 pub use cluster::{Access, Cluster};

@@ -8,6 +8,8 @@ use freehold_plan::observation::Ownership;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::document::Fields;
+
 /// The label with the stack's id.
 pub(crate) const MARK: &str = "freehold.dev/stack";
 
@@ -86,6 +88,20 @@ fn first_manager(object: &Json) -> Option<&str> {
     own.min_by_key(|entry| entry.get("time").and_then(Json::as_str)).and_then(|entry| entry.get("manager")?.as_str())
 }
 
+/// Who made a namespace, if that wasn't Freehold. Its creator has the label with its name, which comes with the creation, or has applied
+/// it since then.
+pub(crate) fn foreign_maker(namespace: &Json) -> Option<&str> {
+    let born = namespace.time("/metadata/creationTimestamp")?;
+    let made = |entry: &&Json| {
+        let applied = entry.text("/operation") == "Apply" && entry.time("/time").is_some_and(|time| time <= born);
+        let named = "/fieldsV1/f:metadata/f:labels/f:kubernetes.io~1metadata.name";
+        applied || entry.pointer(named).is_some()
+    };
+    let entries = namespace.items("/metadata/managedFields").iter();
+    let own = |entry: &&Json| entry.text("/manager").starts_with("freehold");
+    entries.filter(made).find(|entry| !own(entry)).map(|entry| entry.text("/manager"))
+}
+
 /// Since when an object is being deleted.
 pub(crate) fn deletion(object: &Json) -> Option<&str> {
     object.pointer("/metadata/deletionTimestamp")?.as_str()
@@ -112,6 +128,19 @@ mod tests {
             return "not foreign".to_owned();
         };
         words
+    }
+
+    #[test]
+    fn a_namespace_that_somebody_else_made_tells_who() {
+        let namespace = |entries: Json| json!({"metadata": {"creationTimestamp": "2026-03-02T10:00:00Z", "managedFields": entries}});
+        let name = json!({"f:metadata": {"f:labels": {"f:kubernetes.io/metadata.name": {}}}});
+        let ours = json!({"manager": "freehold", "operation": "Apply", "time": "2026-03-02T10:00:00Z"});
+        let created = json!({"manager": "kubectl-create", "operation": "Update", "fieldsV1": name});
+        let applied = json!({"manager": "argocd", "operation": "Apply", "time": "2026-03-02T10:00:00Z"});
+        let later = json!({"manager": "labeller", "operation": "Apply", "time": "2026-03-09T10:00:00Z"});
+        assert_eq!(foreign_maker(&namespace(json!([ours, created]))), Some("kubectl-create"));
+        assert_eq!(foreign_maker(&namespace(json!([ours, applied]))), Some("argocd"));
+        assert_eq!(foreign_maker(&namespace(json!([ours, later]))), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::observe;
 use crate::render::{self, Texts};
 use crate::replicas;
 use crate::request::{Answer, Request};
+use crate::volume;
 
 /// Appended to a name that is taken in the scratch namespace.
 const OTHER_NAME: &str = "-trial";
@@ -93,6 +94,18 @@ impl<'a> Trial<'a> {
 
     async fn creation(&self) -> Result<Preview, ProviderError> {
         let manifest = self.manifest(&Map::new())?;
+        let note = match self.proposal.resource.kind {
+            ResourceType::PersistentVolumeClaim => {
+                volume::foresee(self.cluster, &self.place, &manifest, self.deadline).await?
+            }
+            _ => None,
+        };
+        let mut preview = self.created(manifest).await?;
+        preview.notes.extend(note);
+        Ok(preview)
+    }
+
+    async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
         let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.spaces().is_absent(namespace));
         if known {
             let request = Request::apply(&self.place, &manifest, false).dry_run();
@@ -169,6 +182,7 @@ impl<'a> Trial<'a> {
             preview.notes.push(format!("takes {} back from the autoscaler", replicas::PATH));
         }
         preview.conflicts = conflicts.foreign;
+        preview.scaled_by = conflicts.scaled_by;
         Ok(preview)
     }
 
@@ -221,7 +235,8 @@ impl<'a> Trial<'a> {
                             Ok(Tried::Not(format!("the scratch namespace {scratch} is gone: {help}")))
                         }
                         Some(Reason::NoDryRun(webhook)) => Ok(Tried::Not(side_effects(&webhook))),
-                        _ => Err(error),
+                        // What is wrong with it is wrong in its own namespace, too.
+                        _ => Err(error.about("trying out", &self.place)),
                     };
                 }
             }
@@ -299,7 +314,7 @@ impl<'a> Trial<'a> {
                 fields.push(FieldChange { path, before: None, after: None, effect });
             }
         }
-        Ok(Preview { body, fields: Some(fields), immutable, notes, conflicts, given_up: Vec::new() })
+        Ok(Preview { body, fields: Some(fields), immutable, notes, conflicts, given_up: Vec::new(), scaled_by: None })
     }
 
     fn untried(&self, why: Option<String>) -> Preview {

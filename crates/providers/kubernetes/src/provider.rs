@@ -19,12 +19,14 @@ use crate::apply::{self, Wanted};
 use crate::cluster::{Access, Cluster};
 use crate::delete;
 use crate::error::ClusterError;
+use crate::health;
 use crate::logs::{self, LogLine, LogQuery};
 use crate::observe;
 use crate::owned;
 use crate::preview::Trial;
 use crate::readiness;
 use crate::run;
+use crate::volume;
 
 /// How long a look may take. It has no deadline of its own in the interface; the engine gives it 15 s.
 const LOOK: Duration = Duration::from_secs(14);
@@ -78,6 +80,17 @@ impl KubernetesProvider {
         let deadline = Instant::now() + SCAN;
         let look = async { owned::platforms(&*self.sure(deadline).await?, deadline).await };
         in_time(SCAN, "the stacks' namespaces", look).await
+    }
+
+    /// Whether no volume was ever made for a claim, so that nothing is lost with it.
+    ///
+    /// # Errors
+    /// The cluster doesn't answer, or doesn't let us look.
+    pub async fn volume_was_never_made(&self, lookup: &Lookup) -> Result<bool, ProviderError> {
+        let deadline = Instant::now() + LOOK;
+        let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+        let look = async { Ok(volume::was_never_made(&*self.sure(deadline).await?, &place, deadline).await?) };
+        in_time(LOOK, &lookup.identity, look).await
     }
 
     /// The cluster, which was the right one a few seconds ago at most: what another one says about an object means nothing.
@@ -180,6 +193,15 @@ impl Provider for KubernetesProvider {
     async fn serving(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Serving>, ProviderError> {
         let look = async { readiness::serving(&*self.sure(Instant::now() + LOOK).await?, stack, lookup).await };
         in_time(LOOK, &lookup.identity, look).await
+    }
+
+    async fn health(&self, objects: &[(StackId, Lookup)]) -> Vec<Result<Readiness, ProviderError>> {
+        let deadline = Instant::now() + LOOK;
+        let look = async { Ok(health::of(&*self.sure(deadline).await?, objects, deadline).await) };
+        match in_time(LOOK, "the stacks' objects", look).await {
+            Ok(health) => health,
+            Err(error) => objects.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {

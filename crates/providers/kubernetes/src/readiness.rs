@@ -52,19 +52,30 @@ pub(crate) async fn of(
     let Some(found) = reader.get(&place).await? else {
         return Ok(Readiness::Failed("it does not exist".to_owned()));
     };
-    if mark::stack(&found) != Some(stack) {
+    Ok(judge(&reader, stack, (lookup.kind, &place), &found, changed).await?)
+}
+
+/// Judges an object that was seen.
+pub(crate) async fn judge(
+    reader: &Reader<'_>,
+    stack: StackId,
+    (kind, place): (ResourceType, &Place),
+    found: &Json,
+    changed: Option<Duration>,
+) -> Result<Readiness, ClusterError> {
+    if mark::stack(found) != Some(stack) {
         return Ok(Readiness::Failed(
             "an object with its name is there that does not bear this stack's mark".to_owned(),
         ));
     }
-    if let Some(since) = mark::deletion(&found) {
-        let holders = holders::of(cluster, &place, &found, reader.deadline).await;
+    if let Some(since) = mark::deletion(found) {
+        let holders = holders::of(reader.cluster, place, found, reader.deadline).await;
         let held = if holders.is_empty() { String::new() } else { format!(": {}", holders.join("; ")) };
         return Ok(Readiness::Failed(format!("it is being deleted, since {since}{held}")));
     }
     // By the cluster's clock, which the answer just now has told.
-    let moment = Moment::new(cluster.clock().now()).after(changed);
-    Ok(look(&reader, lookup.kind, &found, moment).await?)
+    let moment = Moment::new(reader.cluster.clock().now()).after(changed);
+    look(reader, kind, found, moment).await
 }
 
 /// Which versions of a Deployment take requests now.
@@ -105,7 +116,50 @@ async fn look(
         ResourceType::PodDisruptionBudget => Ok(budget(found)),
         ResourceType::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
         // They are what they are as soon as they are stored.
-        _ => Ok(Readiness::Ready),
+        ResourceType::ResourceQuota
+        | ResourceType::LimitRange
+        | ResourceType::NetworkPolicy
+        | ResourceType::ServiceAccount
+        | ResourceType::ClusterSecret
+        | ResourceType::ConfigMap
+        | ResourceType::CronJob
+        | ResourceType::StoreSecret
+        | ResourceType::PostgresRoles
+        | ResourceType::PostgresLogins
+        | ResourceType::PostgresDatabase
+        | ResourceType::LocalService
+        | ResourceType::LocalSchedule
+        | ResourceType::LocalRoute => Ok(Readiness::Ready),
+    }
+}
+
+/// Whether more has to be known of an object than that it is there.
+pub(crate) const fn depends_on_status(kind: ResourceType) -> bool {
+    match kind {
+        ResourceType::Deployment
+        | ResourceType::ClusterService
+        | ResourceType::PersistentVolumeClaim
+        | ResourceType::CloudNativePg
+        | ResourceType::HttpRoute
+        | ResourceType::ListenerSet
+        | ResourceType::Certificate
+        | ResourceType::Namespace
+        | ResourceType::PodDisruptionBudget
+        | ResourceType::HorizontalPodAutoscaler => true,
+        ResourceType::ResourceQuota
+        | ResourceType::LimitRange
+        | ResourceType::NetworkPolicy
+        | ResourceType::ServiceAccount
+        | ResourceType::ClusterSecret
+        | ResourceType::ConfigMap
+        | ResourceType::CronJob
+        | ResourceType::StoreSecret
+        | ResourceType::PostgresRoles
+        | ResourceType::PostgresLogins
+        | ResourceType::PostgresDatabase
+        | ResourceType::LocalService
+        | ResourceType::LocalSchedule
+        | ResourceType::LocalRoute => false,
     }
 }
 

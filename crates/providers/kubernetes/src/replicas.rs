@@ -93,17 +93,20 @@ fn is_with(cause: &StatusCause, words: &str) -> bool {
     cause.field.trim_start_matches('.') == PATH && cause.message.starts_with(words)
 }
 
-/// Whether nobody else's autoscaler scales a Deployment.
-pub(crate) async fn is_ours_to_scale(
+/// The autoscaler of somebody else that scales a Deployment: its name.
+pub(crate) async fn foreign_autoscaler(
     cluster: &Cluster,
     place: &Place,
     stack: StackId,
     deadline: Instant,
-) -> Result<bool, ClusterError> {
+) -> Result<Option<String>, ClusterError> {
     let autoscalers = Reader::new(cluster, deadline).list(AUTOSCALER, place.namespace.as_deref(), "").await?;
-    let of = |one: &&Json| {
-        let text = |field: &str| one.text(&format!("/spec/scaleTargetRef/{field}")).to_owned();
-        text("kind") == place.kind.name && text("name") == place.name
-    };
-    Ok(autoscalers.iter().filter(of).all(|one| mark::stack(one) == Some(stack)))
+    let of = |one: &&Json| scales(one) == Some(&place.name) && mark::stack(one) != Some(stack);
+    Ok(autoscalers.iter().find(of).map(|one| one.text("/metadata/name").to_owned()))
+}
+
+/// The Deployment that an autoscaler scales: its name.
+pub(crate) fn scales(autoscaler: &Json) -> Option<&str> {
+    let target = |field: &str| autoscaler.pointer("/spec/scaleTargetRef")?.get(field)?.as_str();
+    target("name").filter(|_| target("kind") == Some(DEPLOYMENT.name))
 }

@@ -20,8 +20,10 @@ use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::mark;
 use crate::neighbour::{DAEMON_SET, STATEFUL_SET};
-use crate::object::{Kind, Place, SECRET};
+use crate::object::{AUTOSCALER, DEPLOYMENT, Kind, Place, SECRET};
 use crate::owned;
+use crate::reader::Reader;
+use crate::replicas;
 use crate::request::Request;
 
 /// How many objects are named at most.
@@ -33,8 +35,16 @@ const TOKEN_OF: &str = "kubernetes.io/service-account.name";
 /// cert-manager writes it on the Secrets that it makes. They stay when their Certificate goes.
 const CERTIFICATE: &str = "cert-manager.io/certificate-name";
 
-/// Makes sure that a namespace, which isn't being deleted yet, holds nothing that isn't the stack's. The answer is the kinds of which
-/// that can't be told, for want of permissions.
+/// What goes with a namespace that holds nothing that is in the way.
+#[derive(Debug, Default)]
+pub(crate) struct Along {
+    /// The kinds of which nobody can tell, for want of permissions.
+    unseen: Vec<String>,
+    /// What isn't the stack's and is nothing without it, in words.
+    attached: Vec<String>,
+}
+
+/// Makes sure that a namespace, which isn't being deleted yet, holds nothing that isn't the stack's.
 ///
 /// # Errors
 /// It does, or that can't be found out.
@@ -43,14 +53,15 @@ pub(crate) async fn none(
     namespace: &Place,
     stack: StackId,
     deadline: Instant,
-) -> Result<Vec<String>, ProviderError> {
+) -> Result<Along, ProviderError> {
     let look = Look { cluster, namespace: &namespace.name, stack, deadline };
-    let (known, (others, unseen)) = try_join(look.known_kinds(), look.other_kinds()).await?;
+    let (mut known, (others, unseen)) = try_join(look.known_kinds(), look.other_kinds()).await?;
+    let attached = look.attached(&mut known).await?;
     // An object may be in two groups.
     let found: BTreeMap<String, String> = known.into_iter().chain(others).collect();
     let mut found: Vec<String> = found.into_values().collect();
     if found.is_empty() {
-        return Ok(unseen);
+        return Ok(Along { unseen, attached });
     }
     found.sort();
     let count = found.len();
@@ -66,8 +77,16 @@ pub(crate) async fn none(
     })
 }
 
-/// The kinds of which a namespace may hold what isn't the stack's, as a plan says it.
-pub(crate) fn unseen(namespace: &Place, mut kinds: Vec<String>) -> Option<String> {
+impl Along {
+    /// What a plan says of it.
+    pub(crate) fn told(self, namespace: &Place) -> Vec<String> {
+        let unseen = unseen(namespace, self.unseen);
+        self.attached.into_iter().chain(unseen).collect()
+    }
+}
+
+/// The kinds of which a namespace may hold what isn't the stack's.
+fn unseen(namespace: &Place, mut kinds: Vec<String>) -> Option<String> {
     let more = match kinds.len() {
         0 => return None,
         count => count.saturating_sub(NAMED),
@@ -94,6 +113,36 @@ fn known_kinds() -> impl Iterator<Item = Kind> {
 }
 
 impl Look<'_> {
+    /// Takes from what was found the autoscalers that scale nothing but the stack's own Deployments: without these they do nothing, so
+    /// nobody has to solve a conflict with them first. What they scale may be gone by now.
+    async fn attached(&self, found: &mut Vec<Stranger>) -> Result<Vec<String>, ProviderError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reader = Reader::new(self.cluster, self.deadline);
+        let autoscalers = reader.list(AUTOSCALER, Some(self.namespace), "").await?;
+        let deployments = reader.list(DEPLOYMENT, Some(self.namespace), "").await?;
+        let is_foreign = |name: &str| {
+            let named = |one: &&Json| one.text("/metadata/name") == name;
+            deployments.iter().find(named).is_some_and(|one| mark::stack(one) != Some(self.stack))
+        };
+        let mut attached = Vec::new();
+        for autoscaler in &autoscalers {
+            let scaled = replicas::scales(autoscaler).filter(|name| !is_foreign(name));
+            let (Some(scaled), Some(at)) = (scaled, found.iter().position(|(uid, _)| uid == mark::uid(autoscaler)))
+            else {
+                continue;
+            };
+            found.remove(at);
+            let name = autoscaler.text("/metadata/name");
+            attached.push(format!(
+                "{} {name}, which is not this stack's, goes with deployment {scaled}, all that it scales",
+                AUTOSCALER.word()
+            ));
+        }
+        Ok(attached)
+    }
+
     /// Of the kinds that Freehold's own permissions let it look at.
     async fn known_kinds(&self) -> Result<Vec<Stranger>, ProviderError> {
         let lists = try_join_all(known_kinds().map(|kind| self.known(kind))).await?;

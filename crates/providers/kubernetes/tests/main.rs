@@ -4,6 +4,7 @@
 
 mod facts;
 mod ground;
+mod health;
 mod interruptions;
 mod kinds;
 mod lists;
@@ -17,6 +18,8 @@ mod proxy;
 mod readiness;
 mod runs;
 mod scaling;
+mod settings;
 mod stage;
 mod targets;
 mod trouble;
+mod volumes;

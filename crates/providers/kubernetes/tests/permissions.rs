@@ -30,7 +30,7 @@ fn rest(kind: ResourceType, stage: &Stage) -> ((&'static str, &'static str), Jso
         ResourceType::ConfigMap => (("v1", "ConfigMap"), json!({"data": {"A": "1"}})),
         ResourceType::PersistentVolumeClaim => (
             ("v1", "PersistentVolumeClaim"),
-            json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], 
                 "resources": {"requests": {"storage": "1Gi"}}}}),
         ),
         ResourceType::CloudNativePg => {
@@ -133,6 +133,16 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     // What is going already isn't held up.
     assert_eq!(limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
     stage.control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
+}
+
+#[tokio::test]
+async fn the_plan_of_a_deletion_names_a_namespace_that_was_adopted() {
+    let Some(stage) = Stage::new("the_plan_of_a_deletion_names_a_namespace_that_was_adopted").await else { return };
+    stage.control.kubectl(&["create", "namespace", &stage.namespace]).unwrap();
+    stage.deploy_as(&stage.namespace_resource(), true).await;
+    let notes = stage.provider.preview_deletion(stage.stack, &Lookup::from(&stage.namespace_resource())).await.unwrap();
+    let told = "was adopted (kubectl-create made it) and holds nothing but the stack: it is deleted, too";
+    assert_eq!(notes, [format!("namespace {} {told}", stage.namespace)]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A Deployment's number of Pods goes to an autoscaler and comes back, and is never less on the way.
 
-use freehold_engine::ProviderError;
+use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::Resource;
 use serde_json::{Value as Json, json};
 
@@ -159,11 +159,35 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     scale(&stage, 6);
     let plan = stage.plan(&web(&stage, Some(3))).await;
     assert_eq!(plan.preview.conflicts[0].manager, CONTROLLER);
+    assert_eq!(plan.preview.scaled_by.as_deref(), Some("web"), "the plan names it");
     let refused = stage.apply(&web(&stage, Some(3)), &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
     assert_eq!(code, "FH0807", "{words}");
     assert!(words.contains("spec.replicas is managed by kube-controller-manager"), "{words}");
     assert_eq!(stage.live(&web(&stage, None))["spec"]["replicas"], 6);
+
+    // A destroy has no conflict to solve: without what it scales the autoscaler does nothing. It is named.
+    let namespace = stage.namespace_resource();
+    let notes = stage.provider.preview_deletion(stage.stack, &Lookup::from(&namespace)).await.unwrap();
+    let named = "horizontalpodautoscaler web, which is not this stack's, goes with deployment web, all that it scales";
+    assert_eq!(notes, [named]);
+    for resource in [web(&stage, Some(3)), namespace] {
+        let uid = stage.observe(&resource).await.unwrap().object;
+        stage.delete(&resource, Some(&uid)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_autoscaler_of_somebody_elses_deployment_keeps_the_namespace() {
+    let Some(stage) = Stage::settled("an_autoscaler_of_somebody_elses_deployment_keeps_the_namespace").await else {
+        return;
+    };
+    stage.kubectl(&["create", "deployment", "theirs", "--image=example.test/web:1", "--replicas=0"]);
+    stage.kubectl(&["autoscale", "deployment", "theirs", "--max=3"]);
+    let namespace = Lookup::from(&stage.namespace_resource());
+    let refused = stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
+    let (code, words) = rejected(&refused);
+    assert!(code == "FH1214" && words.contains("horizontalpodautoscaler theirs"), "{words}");
 }
 
 #[tokio::test]

@@ -81,21 +81,6 @@ impl LocalProvider {
         artifacts.collect()
     }
 
-    /// Whether no service of a stack is known to be in trouble.
-    pub fn is_well(&self, stack: StackId) -> bool {
-        let services: Vec<Seen> = {
-            let registry = self.registry();
-            let all = registry.services.iter().filter(|((owner, _), _)| *owner == stack);
-            all.map(|(_, service)| service.seen()).collect()
-        };
-        let restored = self.machine.is_restored();
-        services.iter().all(|seen| match &seen.record {
-            None => true,
-            Some(record) if seen.replicas.is_empty() => !restored || replicas_in(&record.desired) == 0,
-            Some(_) => verdict::is_well(seen),
-        })
-    }
-
     /// What this machine can't enforce between stacks, in words for people: for plans, status and `doctor`.
     pub fn not_enforced(&self) -> Vec<&'static str> {
         self.machine.separation.missing()
@@ -115,11 +100,6 @@ impl LocalProvider {
     /// They can't be read.
     pub async fn schedule_trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
         self.schedules.trouble(stack, id).await
-    }
-
-    /// The schedules of a stack that are kept to.
-    pub fn schedules_of(&self, stack: StackId) -> Vec<ResourceId> {
-        self.schedules.of(stack)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -367,6 +347,21 @@ impl Provider for LocalProvider {
 
     async fn interrupt(&self, stack: StackId, task: &Task) {
         self.give_up(stack, task).await;
+    }
+
+    async fn health(&self, objects: &[(StackId, Lookup)]) -> Vec<Result<Readiness, ProviderError>> {
+        let mut health = Vec::with_capacity(objects.len());
+        for (stack, lookup) in objects {
+            health.push(match (self.readiness(*stack, lookup).await, lookup.kind) {
+                // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
+                (Ok(Readiness::Ready), ResourceType::LocalSchedule) => {
+                    let trouble = self.schedules.trouble(*stack, &lookup.id).await;
+                    trouble.map(|trouble| trouble.map_or(Readiness::Ready, Readiness::Failed))
+                }
+                (readiness, _) => readiness,
+            });
+        }
+        health
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {

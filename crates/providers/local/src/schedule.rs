@@ -276,11 +276,6 @@ impl Schedules {
         runs.retain(|run| run.due >= record.applied && !run.running);
         Ok(trouble(&runs))
     }
-
-    /// Those of a stack that are kept to.
-    pub(crate) fn of(&self, stack: StackId) -> Vec<ResourceId> {
-        self.tasks().keys().filter(|(owner, _)| *owner == stack).map(|(_, id)| id.clone()).collect()
-    }
 }
 
 fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {

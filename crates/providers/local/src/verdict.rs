@@ -89,11 +89,6 @@ pub(crate) async fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
     }
 }
 
-/// Whether a running service does what it is for.
-pub(crate) fn is_well(seen: &Seen) -> bool {
-    matches!(standing(seen), Standing::As(Readiness::Ready | Readiness::Settling { .. }))
-}
-
 fn standing(seen: &Seen) -> Standing<'_> {
     let now = Instant::now();
     let all: Vec<Status> = seen.replicas.iter().map(|replica| replica.borrow().clone()).collect();

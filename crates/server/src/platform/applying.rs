@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::planning::{claims, wanted_connections};
-use super::{OPERATOR, Platform, store_refusal};
+use super::{OPERATOR, Platform, images, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// An idempotency key under which a request is being carried out.
@@ -95,6 +95,7 @@ impl Platform {
                         .help("DELETE the stack, and confirm with its name"));
                 }
                 let graph = self.graph_of(&plan).await?;
+                images::refuse_vanished(&*self.targets.find(&plan.key.target).await?, &plan.request).await?;
                 self.enqueue(&plan, &graph, key).await
             }
             // Whoever deploys the same at the same time may be faster; then theirs is the answer.

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold::wire::{Finding, ResourceStatus, Words};
 use freehold_engine::OwnedObject;
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
 use freehold_store::{Stack, StackState};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
-use super::reading::resource_status;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
 use super::{Platform, store_refusal};
@@ -36,53 +35,22 @@ impl Platform {
             findings.extend(of_target(&runtime, self.look_at(&runtime).await));
         }
         findings.extend(self.orphans(&stacks, all_groups).await);
-        let looks: Vec<_> = stacks.iter().map(|stack| self.examine(stack).boxed()).collect();
+        // While an operation works on a stack, what its parts are like is that one's business.
+        let at_rest: Vec<&Stack> = stacks.iter().filter(|stack| stack.operation.is_none()).collect();
+        let health = self.health(&at_rest).await?;
+        let looks: Vec<_> = stacks.iter().map(|stack| self.examine(stack, health.get(&stack.id)).boxed()).collect();
         // In the order of the stacks, whichever is done first.
         let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(AT_ONCE).collect().await;
         findings.extend(found.into_iter().flatten());
         Ok(findings)
     }
 
-    /// One stack: what of it runs and doesn't do what it is for, and what has drifted.
-    async fn examine(&self, stack: &Stack) -> Vec<Finding> {
-        let mut findings = self.unwell(stack).await.unwrap_or_else(|refusal| {
-            let problem = refusal.into_problem();
-            let message = format!("what runs of it can't be looked at: {}: {}", problem.code, problem.detail);
-            vec![finding("error", &stack.key.to_string(), message, problem.help.as_deref())]
-        });
+    /// One stack: what of it doesn't do what it is for, and what has drifted.
+    async fn examine(&self, stack: &Stack, parts: Option<&Vec<ResourceStatus>>) -> Vec<Finding> {
+        let unwell = parts.into_iter().flatten().filter(|part| part.is_unwell());
+        let mut findings: Vec<Finding> = unwell.map(|part| of_part(stack, part)).collect();
         findings.push(self.drift(stack).await);
         findings
-    }
-
-    /// What runs and doesn't do what it is for. While an operation works on the stack, that is its business.
-    async fn unwell(&self, stack: &Stack) -> Answer<Vec<Finding>> {
-        if stack.operation.is_some() {
-            return Ok(Vec::new());
-        }
-        let tenant = self.tenant_of(stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
-        drop(tx);
-        let runtime = self.targets.find(&stack.key.target).await?;
-        let running = resources.into_iter().filter(|stored| runs(stored.resource.kind));
-        let looks: Vec<_> =
-            running.map(|stored| resource_status(Some(&runtime), stack.id, stored.resource).boxed()).collect();
-        let states: Vec<ResourceStatus> = stream::iter(looks).buffered(AT_ONCE).collect().await;
-        let option = stack.key.option();
-        let told = states.into_iter().filter(ResourceStatus::is_unwell).map(|status| {
-            let (word, name) = status.id.split_once('.').unwrap_or(("", &status.id));
-            let help = match word {
-                "service" => format!(
-                    "`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back"
-                ),
-                "schedule" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
-                _ => format!("`freehold status {option}` says more"),
-            };
-            let level = if status.state == "waiting" { "warning" } else { "error" };
-            let message = format!("{}: {}", status.state, status.reason.as_deref().unwrap_or("no reason is known"));
-            finding(level, &format!("{} of {}", status.id, stack.key), message, Some(&help))
-        });
-        Ok(told.collect())
     }
 
     /// On this machine.
@@ -227,7 +195,7 @@ impl Platform {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
-                finding("warning", &subject, "its last operation failed".to_owned(), Some(&help))
+                finding("error", &subject, "its last operation failed".to_owned(), Some(&help))
             }
             Ok(answer) if answer.noop => match beside(&answer.plan) {
                 told if told.is_empty() => finding("ok", &subject, "none".to_owned(), None),
@@ -249,9 +217,19 @@ impl Platform {
     }
 }
 
-/// Whether something of this kind can fall after it was made.
-fn runs(kind: ResourceType) -> bool {
-    matches!(kind, ResourceType::LocalService | ResourceType::LocalSchedule | ResourceType::Deployment)
+/// A part that doesn't do what it is for.
+fn of_part(stack: &Stack, part: &ResourceStatus) -> Finding {
+    let option = stack.key.option();
+    let (word, name) = part.id.split_once('.').unwrap_or(("", &part.id));
+    let help = match word {
+        "service" | "deployment" => {
+            format!("`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back")
+        }
+        "schedule" | "cronjob" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
+        _ => format!("`freehold status {option}` says more"),
+    };
+    let message = format!("{}: {}", part.state, part.reason.as_deref().unwrap_or("no reason is known"));
+    finding("error", &format!("{} of {}", part.id, stack.key), message, Some(&help))
 }
 
 /// With the target's name, where it isn't this machine.

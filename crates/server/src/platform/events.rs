@@ -160,6 +160,11 @@ impl Telling {
                 self.ready = Some(milliseconds);
                 Some(EventKind::Ready { milliseconds })
             }
+            Record::Waiting { subject, reason, milliseconds } => Some(EventKind::Waiting {
+                subject: subject.to_string(),
+                reason: reason.clone(),
+                milliseconds: *milliseconds,
+            }),
             Record::CancelRequested | Record::Finished { .. } => None,
         }
     }

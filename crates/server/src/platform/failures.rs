@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
+use freehold_graph::{ResourceId, StackKey};
 use freehold_plan::{Change, PlanError, Purpose};
 use freehold_store::StoreError;
 
@@ -73,17 +74,74 @@ fn adopt(command: &str, errors: &[&PlanError]) -> String {
     )
 }
 
-/// The command that a plan is of, where it takes `--adopt` and `--delete-data`.
-fn command(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Rollback { .. } => "rollback",
-        Purpose::Deploy | Purpose::Destroy { .. } => "deploy",
+/// How fields are taken that somebody else manages.
+fn take(refused: &Refused<'_>, errors: &[&PlanError]) -> String {
+    let handles = errors.iter().filter_map(|error| match error {
+        PlanError::Conflicts { handle, .. } => Some(format!("--adopt {handle}")),
+        PlanError::NotOurs { .. }
+        | PlanError::Scaled { .. }
+        | PlanError::NotAdoptable { .. }
+        | PlanError::LosesData { .. } => None,
+    });
+    let flags = handles.take(TOLD).collect::<Vec<_>>().join(" ");
+    let forward = format!("give these fields up there, or take them with `freehold {} {flags}`", refused.command());
+    match refused.way_back() {
+        Some(back) => format!(
+            "{forward}, which makes them what the definition says now; `freehold {back} {flags}` makes them what they were in the \
+             version before"
+        ),
+        None => forward,
+    }
+}
+
+/// The two ways on where an autoscaler of somebody else is at work: Freehold scales from now on, with that autoscaler or without it.
+fn scaling(refused: &Refused<'_>, id: &ResourceId, identity: &str, autoscaler: &str) -> String {
+    let (namespace, service) = (identity.split('/').next().unwrap_or_default(), id.name());
+    let own = format!("write `autoscale = {{ max = N }}` into [service.{service}]");
+    // As the stack's own would be called.
+    if autoscaler == service {
+        let adopt = format!("freehold {} --adopt horizontalpodautoscaler/{namespace}/{autoscaler}", refused.command());
+        return format!(
+            "{own} and take that autoscaler over with `{adopt}`; or delete it, and the definition has the number"
+        );
+    }
+    format!(
+        "`kubectl delete horizontalpodautoscaler {autoscaler} --namespace {namespace}`, and {own} if it is to be scaled; or give that \
+         autoscaler the name {service} and take it over with --adopt"
+    )
+}
+
+/// The plan that there can't be: its purpose, its stack, and whether that has an older version to go back to.
+pub(crate) struct Refused<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) key: &'a StackKey,
+    pub(crate) has_older: bool,
+}
+
+impl Refused<'_> {
+    /// The command that the plan is of, where it takes `--adopt` and `--delete-data`.
+    fn command(&self) -> String {
+        let option = self.key.option();
+        match self.purpose {
+            Purpose::Rollback { to } => format!("rollback {to} {option}"),
+            Purpose::Deploy | Purpose::Destroy { .. } => format!("deploy {option}"),
+        }
+    }
+
+    /// The command that takes the fields to what was before what the stack is meant to be now, which may be the broken version that
+    /// somebody has undone by hand.
+    fn way_back(&self) -> Option<String> {
+        let forward = match self.purpose {
+            Purpose::Deploy => self.has_older,
+            Purpose::Rollback { .. } | Purpose::Destroy { .. } => false,
+        };
+        forward.then(|| format!("rollback {}", self.key.option()))
     }
 }
 
 /// What the caller is told if there can be no plan: all reasons together, and below them what else would change or was found.
-pub(crate) fn plan(purpose: Purpose, errors: &[PlanError], rest: &[Change]) -> Refusal {
-    let refusal = reasons(command(purpose), errors);
+pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change]) -> Refusal {
+    let refusal = reasons(refused, errors);
     let lines: Vec<String> =
         rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
     if lines.is_empty() {
@@ -96,7 +154,8 @@ pub(crate) fn plan(purpose: Purpose, errors: &[PlanError], rest: &[Change]) -> R
     )
 }
 
-fn reasons(command: &str, errors: &[PlanError]) -> Refusal {
+fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
+    let command = &refused.command();
     let errors = telling_first(errors);
     let mut message = errors.iter().take(TOLD).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if errors.len() > TOLD {
@@ -110,8 +169,10 @@ fn reasons(command: &str, errors: &[PlanError]) -> Refusal {
             )
         }
         Some(PlanError::NotOurs { .. }) => Refusal::conflict("FH0801", message).help(adopt(command, &errors)),
-        Some(PlanError::Conflicts { handle, .. }) => Refusal::conflict("FH0807", message)
-            .help(format!("give these fields up there, or take them with `freehold {command} --adopt {handle}`")),
+        Some(PlanError::Conflicts { .. }) => Refusal::conflict("FH0807", message).help(take(refused, &errors)),
+        Some(PlanError::Scaled { id, identity, autoscaler }) => {
+            Refusal::conflict("FH0807", message).help(scaling(refused, id, identity, autoscaler))
+        }
         Some(PlanError::NotAdoptable { .. }) => Refusal::conflict("FH0808", message)
             .help("nothing is deleted that isn't ours: take it away yourself, or give it what the definition asks for"),
         Some(PlanError::LosesData { id, .. }) => Refusal::conflict("FH0803", message).help(format!(
@@ -162,9 +223,47 @@ fn granting(user: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use freehold_graph::ResourceId;
-
     use super::*;
+
+    fn key() -> StackKey {
+        StackKey {
+            target: "prod".parse().unwrap(),
+            app: "guestbook".parse().unwrap(),
+            kind: freehold_graph::StackKind::Tenant,
+            name: "acme".parse().unwrap(),
+        }
+    }
+
+    fn deploy(key: &StackKey) -> Refused<'_> {
+        Refused { purpose: Purpose::Deploy, key, has_older: true }
+    }
+
+    #[test]
+    fn what_somebody_has_undone_by_hand_can_be_taken_with_either_version() {
+        let conflict = freehold_plan::Conflict {
+            manager: "kubectl-rollout".to_owned(),
+            path: "spec.template.spec.containers[web].image".to_owned(),
+        };
+        let handle = "deployment/acme--guestbook/web".to_owned();
+        let (id, identity) = (resource("deployment.web"), "acme--guestbook/web".to_owned());
+        let errors = [PlanError::Conflicts { id, identity, handle, conflicts: vec![conflict] }];
+        let help = |refused: Refused<'_>| reasons(&refused, &errors).into_problem().help.unwrap();
+        let key = key();
+        let option = key.option();
+        let both = help(deploy(&key));
+        assert!(both.contains(&format!("`freehold deploy {option} --adopt deployment/acme--guestbook/web`")), "{both}");
+        assert!(
+            both.contains(&format!("`freehold rollback {option} --adopt deployment/acme--guestbook/web`")),
+            "{both}"
+        );
+        let first = help(Refused { has_older: false, ..deploy(&key) });
+        assert!(!first.contains("rollback"), "{first}");
+        let back = help(Refused { purpose: Purpose::Rollback { to: 3 }, ..deploy(&key) });
+        assert!(
+            back.contains(&format!("`freehold rollback 3 {option} --adopt")) && !back.contains("deploy -"),
+            "{back}"
+        );
+    }
 
     fn resource(id: &str) -> ResourceId {
         let (word, name) = id.split_once('.').unwrap();
@@ -181,7 +280,7 @@ mod tests {
     fn whoever_is_in_somebody_elses_namespace_learns_how_to_adopt_all_of_it() {
         let two =
             [in_the_way("deployment.web", "acme--guestbook/web"), in_the_way("namespace.main", "acme--guestbook")];
-        let problem = reasons("deploy", &two).into_problem();
+        let problem = reasons(&deploy(&key()), &two).into_problem();
         let (message, help) = (problem.detail, problem.help.unwrap());
         assert!(message.starts_with("namespace acme--guestbook is not ours"), "{message}");
         let both = "--adopt namespace/acme--guestbook --adopt deployment/acme--guestbook/web";
@@ -192,7 +291,7 @@ mod tests {
     fn two_dozen_objects_in_the_way_are_told_in_a_few_lines() {
         let all: Vec<PlanError> =
             (0..24).map(|at| in_the_way(&format!("configmap.c{at}"), &format!("n/c{at}"))).collect();
-        let problem = reasons("deploy", &all).into_problem();
+        let problem = reasons(&deploy(&key()), &all).into_problem();
         assert!(problem.detail.ends_with("; and 20 more like these"), "{}", problem.detail);
     }
 

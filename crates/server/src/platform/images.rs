@@ -24,6 +24,9 @@ const LOOKUPS: usize = 8;
 /// How long an image at its digest is taken to be where it was seen.
 const SEEN: Duration = Duration::from_secs(60);
 
+/// The code of an image that is certainly not in its registry.
+const MISSING: &str = "FH0607";
+
 /// The registries of a target, and for which machines images have to be.
 pub(crate) struct Images {
     registry: Registry,
@@ -44,6 +47,11 @@ impl Images {
         if let Some(pinned) = pinned.filter(|pinned| self.was_seen(pinned)) {
             return Ok(pinned);
         }
+        self.ask(reference).await
+    }
+
+    /// The same, asked of the registry now.
+    async fn ask(&self, reference: &ImageReference) -> Result<String, RegistryError> {
         let pinned = self.registry.resolve(reference, &self.machines).await?.pinned();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, when| when.elapsed() < SEEN);
@@ -111,6 +119,29 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
         request.containers.entry(service).or_default().insert(name, pinned);
     }
     Ok(())
+}
+
+/// Asks whether all images of a request are still in their registries, right before it is carried out: a plan may have been kept for
+/// hours. One that gives no answer now keeps nothing back: the image was there when the plan was made.
+pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Answer<()> {
+    let Some(images) = &runtime.images else { return Ok(()) };
+    let services = request.artifacts.iter().map(|(service, image)| (format!("service {service}"), image));
+    let beside = request.containers.iter().flat_map(|(service, containers)| {
+        containers.iter().map(move |(name, image)| (format!("container {name} of {service}"), image))
+    });
+    let mut references = Vec::new();
+    for (what, image) in services.chain(beside) {
+        references.push((what, reference(image)?));
+    }
+    let lookups: Vec<_> = references.iter().map(|(_, reference)| images.ask(reference).boxed()).collect();
+    let answers: Vec<Result<String, RegistryError>> = stream::iter(lookups).buffered(LOOKUPS).collect().await;
+    let vanished: Vec<(&str, &RegistryError)> = references
+        .iter()
+        .zip(&answers)
+        .filter_map(|((what, _), answer)| Some((what.as_str(), answer.as_ref().err()?)))
+        .filter(|(_, error)| error.code() == MISSING)
+        .collect();
+    if vanished.is_empty() { Ok(()) } else { Err(refusal(&vanished)) }
 }
 
 /// A sidecar or an init container, and the image that it is to run.
@@ -222,7 +253,7 @@ fn no_image(missing: &[(&Name, &Service)]) -> Refusal {
 
 /// All that is wrong with images, together.
 fn refusal(failures: &[(&str, &RegistryError)]) -> Refusal {
-    let Some((what, first)) = failures.first() else { return Refusal::invalid("FH0607", "an image is missing") };
+    let Some((what, first)) = failures.first() else { return Refusal::invalid(MISSING, "an image is missing") };
     let words: Vec<String> = failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
     let mut refusal = Refusal::invalid(first.code(), words.join("; ")).help(first.help());
     if failures.len() > 1 {

@@ -18,6 +18,7 @@ mod doctor;
 mod events;
 mod failures;
 mod handles;
+mod health;
 mod images;
 mod logs;
 mod observing;
@@ -30,6 +31,7 @@ mod settings;
 mod subject;
 mod target_changes;
 pub(crate) mod targets;
+mod waits;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

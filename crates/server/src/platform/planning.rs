@@ -158,7 +158,8 @@ impl Platform {
             adopt: &nothing,
             delete_data: &nothing,
         };
-        let plan = self.make_plan(&draft).await?;
+        let mut plan = self.make_plan(&draft).await?;
+        runtime.spare_empty_volumes(&mut plan).await?;
         if dump {
             refuse_what_has_no_dump(&plan)?;
             let lost = plan.changes.values().filter(|change| change.loses_data);
@@ -234,7 +235,9 @@ impl Platform {
                 adopt: draft.adopt,
                 delete_data: draft.delete_data,
             };
-            let refused = |errors: Vec<_>| failures::plan(purpose, &errors, &freehold_plan::remainder(&inputs));
+            let has_older = stack.is_some_and(|stack| stack.verified_revision.is_some_and(|verified| verified > 1));
+            let refused = failures::Refused { purpose, key: &request.key, has_older };
+            let refused = |errors: Vec<_>| failures::plan(&refused, &errors, &freehold_plan::remainder(&inputs));
             freehold_plan::make(&inputs).map_err(refused)
         };
         let mut plan = compute(make).await?;
@@ -309,6 +312,20 @@ impl TargetRuntime {
             let meet = has(|error| matches!(error, ExpandError::SameName { .. }));
             Refusal::invalid(if meet { "FH0019" } else { "FH0101" }, message)
         })
+    }
+
+    /// A volume that was never made holds no data: nothing is lost with its claim, and there is nothing to be copied first.
+    async fn spare_empty_volumes(&self, plan: &mut Plan) -> Answer<()> {
+        let Some(kubernetes) = &self.kubernetes else { return Ok(()) };
+        for change in plan.changes.values_mut() {
+            if change.loses_data
+                && change.kind == ResourceType::PersistentVolumeClaim
+                && kubernetes.volume_was_never_made(&Lookup::from(&change.resource)).await?
+            {
+                change.loses_data = false;
+            }
+        }
+        Ok(())
     }
 
     /// Promised connections have to fit into what the server has. A stack that asks for no more than it has is never refused. This is for

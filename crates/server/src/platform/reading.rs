@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use freehold::wire::{self, Page, ResourceStatus, Revision};
-use freehold_engine::{Lookup, OperationId, Readiness};
-use freehold_graph::{Graph, ResourceType, StackId};
+use freehold_engine::{Lookup, OperationId};
+use freehold_graph::{Graph, StackId};
 use freehold_plan::Purpose;
 use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
-use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
-use super::{OPERATOR, Platform, store_refusal};
+use super::{OPERATOR, Platform, health, store_refusal};
 use crate::http::ListQuery;
 use crate::refusal::{self, Answer, Refusal};
 
@@ -55,44 +54,16 @@ impl Platform {
         let more = fitting.len() > limit;
         fitting.truncate(limit);
         let next = fitting.last().filter(|_| more).map(place);
-        let mut items = Vec::with_capacity(fitting.len());
-        for stack in fitting {
-            let failing = self.failing_schedules(stack.id).await;
-            let state = match stack.state {
-                StackState::Ready if !failing.is_empty() => DEGRADED,
-                _ => self.state_in_a_list(&stack),
-            };
-            items.push(wire::Stack { state: state.to_owned(), ..describe(&stack, failing) });
-        }
-        Ok(Page { items, next })
-    }
-
-    /// A stack's state where it isn't looked at closely: this machine's services are known at any time, a cluster's would have to be
-    /// asked for one by one.
-    fn state_in_a_list(&self, stack: &Stack) -> &'static str {
-        let local = self.targets.local().filter(|local| *local.target.name() == stack.key.target);
-        let local = local.as_ref().and_then(|local| local.local.as_ref());
-        let unwell = stack.state == StackState::Ready && local.is_some_and(|local| !local.provider.is_well(stack.id));
-        if unwell { DEGRADED } else { stored_state(stack.state) }
-    }
-
-    /// The scheduled jobs of a stack whose last run failed.
-    pub(super) async fn failing_schedules(&self, stack: StackId) -> Vec<ResourceStatus> {
-        let Some(runtime) = self.targets.local() else { return Vec::new() };
-        let Some(local) = &runtime.local else { return Vec::new() };
-        let mut failing = Vec::new();
-        for id in local.provider.schedules_of(stack) {
-            if let Some(trouble) = runtime.schedule_trouble(stack, &id).await {
-                failing.push(ResourceStatus {
-                    identity: id.name().to_owned(),
-                    id: id.to_string(),
-                    kind: kind(ResourceType::LocalSchedule),
-                    state: "failed".to_owned(),
-                    reason: Some(trouble),
-                });
-            }
-        }
-        failing
+        let open: Vec<&Stack> = fitting.iter().filter(|stack| health::depends_on_parts(stack)).collect();
+        let mut health = self.health(&open).await?;
+        let describe = |stack: Stack| {
+            let parts = health.remove(&stack.id).unwrap_or_default();
+            let state = health::state(&stack, &parts).to_owned();
+            // What isn't as it should be; all of them are there where one stack is asked for.
+            let parts = parts.into_iter().filter(|part| part.state != "ready").collect();
+            wire::Stack { state, ..describe(&stack, parts) }
+        };
+        Ok(Page { items: fitting.into_iter().map(describe).collect(), next })
     }
 
     /// One stack, with the state of its resources.
@@ -100,11 +71,11 @@ impl Platform {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
         let last = match stack.state {
             StackState::Failed => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
             _ => None,
         };
+        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
         let verified = match (stack.state, stack.verified_revision) {
             (StackState::Failed | StackState::Deploying, Some(number)) => {
                 tx.revision(stack.id, number).await.map_err(store_refusal)?.map(|revision| revision.graph)
@@ -112,20 +83,18 @@ impl Platform {
             _ => None,
         };
         drop(tx);
-        let runtime = self.targets.find(&stack.key.target).await.ok();
-        let runtime = runtime.as_deref();
-        let serving = match (runtime, &verified) {
-            (Some(runtime), Some(verified)) => serving(runtime, stack.id, verified, &resources).await,
+        let serving = match (self.targets.find(&stack.key.target).await.ok(), &verified) {
+            (Some(runtime), Some(verified)) => serving(&runtime, stack.id, verified, &resources).await,
             _ => Vec::new(),
         };
-        let looks: Vec<_> =
-            resources.into_iter().map(|stored| resource_status(runtime, stack.id, stored.resource).boxed()).collect();
-        let mut states: Vec<ResourceStatus> = stream::iter(looks).buffer_unordered(8).collect().await;
-        states.sort_by(|one, other| one.id.cmp(&other.id));
+        let waits = match stack.operation {
+            Some(operation) => self.waits(tenant, operation).await?,
+            None => Vec::new(),
+        };
+        let parts = self.health(&[&stack]).await?.remove(&stack.id).unwrap_or_default();
         let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
-        let unwell = stack.state == StackState::Ready && states.iter().any(wire::ResourceStatus::is_unwell);
-        let state = if unwell { DEGRADED } else { stored_state(stack.state) }.to_owned();
-        Ok(wire::Stack { failed, state, serving, ..describe(&stack, states) })
+        let state = health::state(&stack, &parts).to_owned();
+        Ok(wire::Stack { failed, state, waits, serving, ..describe(&stack, parts) })
     }
 
     /// The revisions of a stack, newest first.
@@ -171,7 +140,12 @@ impl Platform {
 
     /// An operation.
     pub(crate) async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
-        Ok(describe_operation(&self.find_operation(id).await?))
+        let operation = self.find_operation(id).await?;
+        let waits = match operation.state.is_finished() {
+            true => Vec::new(),
+            false => self.waits(operation.tenant, operation.id).await?,
+        };
+        Ok(wire::Operation { waits, ..describe_operation(&operation) })
     }
 
     /// Asks an operation to stop.
@@ -204,35 +178,6 @@ async fn serving(
 /// Where a stack stands in lists: by name, the same name on several targets by target.
 fn place(stack: &Stack) -> String {
     format!("{}/{}", stack.key, stack.key.target)
-}
-
-pub(super) async fn resource_status(
-    runtime: Option<&TargetRuntime>,
-    stack: StackId,
-    resource: freehold_graph::Resource,
-) -> ResourceStatus {
-    let provider = runtime.and_then(|runtime| runtime.providers.get(&resource.kind.provider()));
-    let readiness = match provider {
-        Some(provider) => provider.readiness(stack, &Lookup::from(&resource)).await,
-        None => return status(&resource, "unknown", Some("its target can't be used".to_owned())),
-    };
-    match readiness {
-        Ok(Readiness::Ready) => match runtime {
-            // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
-            Some(runtime) => match runtime.schedule_trouble(stack, &resource.id).await {
-                Some(trouble) => status(&resource, "failed", Some(trouble)),
-                None => status(&resource, "ready", None),
-            },
-            None => status(&resource, "ready", None),
-        },
-        Ok(Readiness::Settling { remaining }) => {
-            let reason = format!("it has to stay so for {:.1} s more", remaining.as_secs_f64());
-            status(&resource, "ready", Some(reason))
-        }
-        Ok(Readiness::Waiting(reason)) => status(&resource, "waiting", Some(reason)),
-        Ok(Readiness::Failed(reason)) => status(&resource, "failed", Some(reason)),
-        Err(error) => status(&resource, "unknown", Some(error.to_string())),
-    }
 }
 
 /// An operation's purpose in words.
@@ -268,36 +213,7 @@ fn describe_operation(operation: &freehold_store::Operation) -> wire::Operation 
         finished_at: operation.finished_at,
         failure: operation.failure.as_ref().map(refusal::failure),
         outputs: wire::nested(&operation.plan.outputs),
-    }
-}
-
-fn kind(kind: ResourceType) -> String {
-    let word = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
-    word.unwrap_or_default()
-}
-
-fn status(resource: &freehold_graph::Resource, state: &str, reason: Option<String>) -> ResourceStatus {
-    ResourceStatus {
-        id: resource.id.to_string(),
-        kind: kind(resource.kind),
-        identity: resource.identity.clone(),
-        state: state.to_owned(),
-        reason,
-    }
-}
-
-/// Of a stack that was verified once, and has a resource now that doesn't do what it is for.
-const DEGRADED: &str = "degraded";
-
-/// A stack's state as its operations have left it.
-fn stored_state(state: StackState) -> &'static str {
-    match state {
-        StackState::New => "new",
-        StackState::Deploying => "deploying",
-        StackState::Ready => "ready",
-        StackState::Failed => "failed",
-        StackState::Destroying => "destroying",
-        StackState::Suspended => "suspended",
+        waits: Vec::new(),
     }
 }
 
@@ -310,7 +226,7 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         app: stack.key.app.to_string(),
         kind: stack.key.kind,
         name: stack.key.name.to_string(),
-        state: stored_state(stack.state).to_owned(),
+        state: String::new(),
         generation: stack.generation,
         revision: stack.verified_revision,
         tier: request.and_then(|request| request.tier.as_ref().map(ToString::to_string)),
@@ -320,6 +236,7 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         updated_at: stack.changed_at,
         operation: stack.operation.map(|operation| operation.0),
         failed: None,
+        waits: Vec::new(),
         resources,
         serving: Vec::new(),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_engine::{Parts, Provider};
 use freehold_graph::expand::ClusterDatabases;
-use freehold_graph::{ProviderName, ResourceId, SecretText, StackId, Target};
+use freehold_graph::{ProviderName, SecretText, Target};
 use freehold_provider_kubernetes::{Access, KubernetesProvider};
 use freehold_provider_local::{ArtifactStore, LocalProvider};
 use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
@@ -55,17 +55,6 @@ pub(crate) struct Local {
     pub(crate) provider: Arc<LocalProvider>,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) router_port: u16,
-}
-
-impl TargetRuntime {
-    /// What is wrong with the last runs of a scheduled job of this machine, in words for people.
-    pub(crate) async fn schedule_trouble(&self, stack: StackId, id: &ResourceId) -> Option<String> {
-        let local = self.local.as_ref().filter(|_| id.word() == "schedule")?;
-        match local.provider.schedule_trouble(stack, id).await {
-            Ok(trouble) => trouble,
-            Err(error) => Some(error.to_string()),
-        }
-    }
 }
 
 /// What every target's runtime is made with.

@@ -63,6 +63,10 @@ impl Settings {
                 TargetSetting::RegistryCredentials => {}
             }
         }
+        // What was found for another Gateway says nothing about this one.
+        if request.gateway.is_some() && request.gateway != wanted.gateway {
+            (wanted.listener, wanted.port, wanted.data_plane_namespace) = (None, None, None);
+        }
         for (to, from) in [
             (&mut wanted.domain, &request.domain),
             (&mut wanted.gateway, &request.gateway),
@@ -75,10 +79,6 @@ impl Settings {
             take(to, from);
         }
         take(&mut wanted.port, &request.port);
-        // What was found for another Gateway says nothing about this one.
-        if request.gateway.is_some() && request.listener.is_none() {
-            wanted.listener = None;
-        }
         wanted.external_dns |= request.external_dns;
         if !request.insecure_registries.is_empty() {
             wanted.insecure_registries.clone_from(&request.insecure_registries);
@@ -268,7 +268,9 @@ mod tests {
     fn another_gateway_has_another_listener() {
         let first = Settings::default().with(&request());
         let other = TargetRequest { gateway: Some("infra/other".to_owned()), ..TargetRequest::default() };
-        assert_eq!(first.with(&other).wanted.listener, None);
+        assert_eq!(first.clone().with(&other).wanted.listener, None);
+        let same = TargetRequest { gateway: first.wanted.gateway.clone(), ..TargetRequest::default() };
+        assert_eq!(first.clone().with(&same), first, "said again, it is the same Gateway");
     }
 
     #[test]

@@ -103,11 +103,10 @@ impl Cluster<'_> {
         let certificate = self.put(certificate);
         // cert-manager makes it.
         self.take(ResourceType::ClusterSecret, &secret, format!("route.{name}"));
-        let (_, port) = self.facts.entrance();
         let listener = json!({
             "name": "https",
             "hostname": host,
-            "port": port,
+            "port": self.facts.own_listeners_port(),
             "protocol": "HTTPS",
             "tls": {"mode": "Terminate", "certificateRefs": [{"group": "", "kind": "Secret", "name": secret}]},
             "allowedRoutes": {"namespaces": {"from": "Same"}},

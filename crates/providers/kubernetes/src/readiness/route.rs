@@ -29,7 +29,9 @@ pub(super) async fn of_route(reader: &Reader<'_>, route: &Json, now: DateTime<Ut
         };
         let trouble = attached(status, route.number("/metadata/generation"), now);
         if let Some(trouble) = trouble {
-            return Ok(trouble.readiness(&[]));
+            let listener = entrance(reader, parent, namespace).await?;
+            let words = format!("{}{}", trouble.words, listener.map(|it| format!("; {it}")).unwrap_or_default());
+            return Ok(Trouble { words, ..trouble }.readiness(&[]));
         }
     }
     Ok(Readiness::Ready)
@@ -93,10 +95,64 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
     let waiting = ["Accepted", "Programmed"].into_iter().find_map(|kind| {
         found.condition(kind).filter(|condition| !condition.is_true()).map(|condition| (kind, condition.words()))
     });
-    Ok(Readiness::Waiting(match waiting {
+    let said = match waiting {
         Some((kind, words)) => format!("the {word} {namespace}/{name} is not {}: {words}", kind.to_lowercase()),
         None => format!("the controller of the {word} {namespace}/{name} has not looked at it yet; is it running?"),
-    }))
+    };
+    let listener = described(&found, parent.text("/sectionName"));
+    Ok(Readiness::Waiting(format!("{said}{}", listener.map(|it| format!("; {it}")).unwrap_or_default())))
+}
+
+/// The listener that a route is meant for, in words.
+async fn entrance(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<Option<String>, ClusterError> {
+    if !matches!(parent.text("/kind"), "" | "Gateway") {
+        return Ok(None);
+    }
+    let namespace = match parent.text("/namespace") {
+        "" => namespace,
+        other => other,
+    };
+    let gateway = reader.get(&Place::named(GATEWAY, Some(namespace), parent.text("/name"))).await?;
+    Ok(gateway.and_then(|gateway| described(&gateway, parent.text("/sectionName"))))
+}
+
+/// A gateway's listener: which hosts it is for, and which namespaces it lets in. `None` where no listener is named.
+fn described(gateway: &Json, listener: &str) -> Option<String> {
+    if listener.is_empty() || gateway.text("/kind") != GATEWAY.name {
+        return None;
+    }
+    let listeners = gateway.items("/spec/listeners");
+    let Some(found) = listeners.iter().find(|one| one.text("/name") == listener) else {
+        let names: Vec<&str> = listeners.iter().map(|one| one.text("/name")).collect();
+        return Some(format!("the gateway has no listener {listener} any more; it has: {}", names.join(", ")));
+    };
+    let hosts = match found.text("/hostname") {
+        "" => "all hosts".to_owned(),
+        hosts => hosts.to_owned(),
+    };
+    let allowed = found.pointer("/allowedRoutes/namespaces").unwrap_or(&Json::Null);
+    let lets_in = match allowed.text("/from") {
+        "All" => "routes of all namespaces".to_owned(),
+        "None" => "no routes".to_owned(),
+        "Selector" => {
+            format!("routes of namespaces with {}", labels(allowed.pointer("/selector").unwrap_or(&Json::Null)))
+        }
+        _ => format!("only routes of its own namespace {}", gateway.text("/metadata/namespace")),
+    };
+    Some(format!("listener {listener} is for {hosts} and lets {lets_in} in"))
+}
+
+/// A label selector in words: `team=web, tier in (a, b)`.
+fn labels(selector: &Json) -> String {
+    let equal = selector.entries("/matchLabels").into_iter();
+    let equal = equal.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let others = selector.items("/matchExpressions").iter().map(|one| {
+        let values: Vec<&str> = one.items("/values").iter().filter_map(Json::as_str).collect();
+        let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
+        format!("{} {}{values}", one.text("/key"), one.text("/operator"))
+    });
+    let all: Vec<String> = equal.chain(others).collect();
+    if all.is_empty() { "any labels".to_owned() } else { all.join(", ") }
 }
 
 pub(super) async fn of_listeners(
@@ -138,4 +194,28 @@ fn listeners(set: &Json) -> String {
         }
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_listener_is_told_with_its_hosts_and_what_it_lets_in() {
+        let gateway = |listener: Json| json!({"kind": "Gateway", "metadata": {"namespace": "infra"}, "spec": {"listeners": [listener]}});
+        let told = |listener: Json| described(&gateway(listener), "https").unwrap();
+        assert_eq!(
+            told(json!({"name": "https", "hostname": "*.example.org"})),
+            "listener https is for *.example.org and lets only routes of its own namespace infra in"
+        );
+        let selector = json!({"matchLabels": {"team": "web"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a"]}]});
+        let allowed = json!({"namespaces": {"from": "Selector", "selector": selector}});
+        assert_eq!(
+            told(json!({"name": "https", "allowedRoutes": allowed})),
+            "listener https is for all hosts and lets routes of namespaces with team=web, tier In (a) in"
+        );
+        assert_eq!(told(json!({"name": "http"})), "the gateway has no listener https any more; it has: http");
+        assert_eq!(described(&gateway(json!({"name": "http"})), ""), None);
+    }
 }

@@ -13,14 +13,14 @@ use crate::discovery::{Group, METRICS};
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::neighbour::{DEFINITION, GATEWAY, ISSUER, NODE, STORAGE_CLASS};
-use crate::object::{POD, Place};
+use crate::object::{NAMESPACE, POD, Place};
 use crate::reader::Reader;
+use crate::volume::DEFAULT_CLASS;
 
 /// The oldest minor version of Kubernetes 1: `preStop.sleep` and sidecars are there since.
 const OLDEST: u32 = 30;
 const GATEWAY_API: &str =
     "install the Gateway API's definitions (standard channel) and a gateway: https://gateway-api.sigs.k8s.io/guides/";
-const DEFAULT_CLASS: &str = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -83,6 +83,7 @@ impl Survey {
                 listener: Some(listener.name.clone()),
                 https: listener.https,
                 port: wanted.port.unwrap_or(listener.port),
+                listener_port: Some(listener.port),
                 data_plane_namespace,
                 retries: self.retries,
                 listener_sets: self.listener_sets,
@@ -189,12 +190,51 @@ impl Survey {
         }
     }
 
+    /// Where requests come from: what was given is taken as it is, and compared with what the gateway's Pods say.
     async fn data_plane(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
         let subject = "data plane";
-        if let Some(given) = &wanted.data_plane_namespace {
-            self.findings.push(Finding::ok(subject, format!("in namespace {given}")));
-            return;
-        }
+        let given = wanted.data_plane_namespace.as_deref();
+        self.data_plane_namespace = given.map(str::to_owned);
+        let places = match self.gateway_pods(reader, wanted).await {
+            Ok(places) => places,
+            Err(error) => return self.findings.push(Finding::of_error(subject, &error)),
+        };
+        // A label may not say whose Gateway: of several places, the one beside the Gateway.
+        let beside = places.iter().find(|place| **place == wanted.gateway.0);
+        self.findings.push(match (given, beside.or(places.first())) {
+            (Some(given), Some(_)) if places.contains(given) => {
+                Finding::ok(subject, format!("its pods are in namespace {given}, as was said"))
+            }
+            (Some(given), Some(found)) => {
+                let message = format!(
+                    "network policies let requests in from namespace {given}, as was said, but its pods are in {found}"
+                );
+                let fix = format!("`freehold target add {} --data-plane-namespace {found}`", wanted.name);
+                Finding::warning(subject, message, fix)
+            }
+            (Some(given), None) => match reader.get(&Place::named(NAMESPACE, None, given)).await {
+                Ok(Some(_)) => Finding::ok(subject, format!("in namespace {given}, as was said")),
+                Ok(None) => {
+                    let message = format!("network policies let requests in from namespace {given}, which is not there");
+                    Finding::warning(subject, message, "say where the gateway's pods are with --data-plane-namespace")
+                }
+                Err(error) => Finding::of_error(subject, &error),
+            },
+            (None, Some(found)) => {
+                self.data_plane_namespace = Some(found.clone());
+                Finding::ok(subject, format!("its pods are in namespace {found}"))
+            }
+            (None, None) => {
+                let own = &wanted.gateway.0;
+                let message = format!("no pods bear the gateway's labels; taken to be in its own namespace {own}");
+                let fix = "if requests come from pods elsewhere, say so with --data-plane-namespace: network policies let only these in";
+                Finding::warning(subject, message, fix)
+            }
+        });
+    }
+
+    /// The namespaces with Pods that bear the gateway's labels.
+    async fn gateway_pods(&self, reader: &Reader<'_>, wanted: &Wanted) -> Result<BTreeSet<String>, ClusterError> {
         let (namespace, name) = &wanted.gateway;
         let labels = [
             // Envoy Gateway; then the label of GEP-1762, which Istio, NGINX Gateway Fabric and others set.
@@ -204,21 +244,12 @@ impl Survey {
             format!("gateway.networking.k8s.io/gateway-name={name}"),
         ];
         for label in labels {
-            let pods = reader.list(POD, None, &label).await;
-            let Some(pods) = self.answered(subject, pods) else { return };
-            let places: BTreeSet<&str> = pods.iter().map(|pod| pod.text("/metadata/namespace")).collect();
-            // The second label doesn't say whose Gateway: of several, the one beside the Gateway.
-            let found =
-                if places.contains(namespace.as_str()) { Some(namespace.as_str()) } else { places.first().copied() };
-            if let Some(found) = found {
-                self.findings.push(Finding::ok(subject, format!("its pods are in namespace {found}")));
-                self.data_plane_namespace = Some(found.to_owned());
-                return;
+            let pods = reader.list(POD, None, &label).await?;
+            if !pods.is_empty() {
+                return Ok(pods.iter().map(|pod| pod.text("/metadata/namespace").to_owned()).collect());
             }
         }
-        let message = format!("no pods bear the gateway's labels; taken to be in its own namespace {namespace}");
-        let fix = "if requests come from pods elsewhere, say so with --data-plane-namespace: network policies let only these in";
-        self.findings.push(Finding::warning(subject, message, fix));
+        Ok(BTreeSet::new())
     }
 
     async fn nodes(&mut self, reader: &Reader<'_>) {

@@ -1,0 +1,60 @@
+//! What an operation waits for, and for how long already.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::cluster;
+use crate::layout::ago;
+
+/// What is waited for at the moment, by subject.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(BTreeMap<String, Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    reason: String,
+    /// How old it was when it was heard of, and when that was.
+    age: Duration,
+    heard: Duration,
+}
+
+impl Waits {
+    /// Something is waited for, and has been for `age` by `now`.
+    pub(crate) fn begin(&mut self, subject: &str, reason: &str, age: Duration, now: Duration) {
+        self.0.insert(subject.to_owned(), Wait { reason: reason.to_owned(), age, heard: now });
+    }
+
+    /// It isn't any more.
+    pub(crate) fn end(&mut self, subject: &str) {
+        self.0.remove(subject);
+    }
+
+    /// Whoever waited is gone.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A wait in words: `deployment web: its rollout is paused, for 12 s`.
+    pub(crate) fn told(&self, subject: &str, now: Duration) -> Option<String> {
+        self.0.get(subject).map(|wait| wait.words(subject, now))
+    }
+
+    /// All of them in words.
+    pub(crate) fn all(&self, now: Duration) -> Vec<String> {
+        self.0.iter().map(|(subject, wait)| wait.words(subject, now)).collect()
+    }
+}
+
+impl Wait {
+    fn words(&self, subject: &str, now: Duration) -> String {
+        let age = self.age.saturating_add(now.saturating_sub(self.heard)).as_secs();
+        format!("{}: {}, for {}", called(subject), self.reason, ago(i64::try_from(age).unwrap_or(i64::MAX)))
+    }
+}
+
+/// What people call a resource: `deployment web`, `route web`.
+pub(crate) fn called(subject: &str) -> String {
+    let (word, name) = subject.split_once('.').unwrap_or((subject, ""));
+    let name = name.split('@').next().unwrap_or_default();
+    format!("{} {name}", cluster::short(word)).trim_end().to_owned()
+}

@@ -1,0 +1,60 @@
+//! What an operation waits for: told once it lasts, as its reason changes, and when it is over.
+//!
+//! A wait is a record of the journal, so that everybody who watches sees the same, whichever process works and whichever one is asked.
+//! It says nothing about any step, and a process that takes the operation up begins to wait anew. There are only so many: what is
+//! short isn't told, a reason that changes all the time only now and then, and all together no more than [`MOST`].
+
+use std::time::Duration;
+
+use super::{Decision, Record, ResourceId, StepId, millis};
+use crate::operation::Wait;
+
+/// What is waited for no longer than this is not told.
+const LASTS: Duration = Duration::from_secs(3);
+/// How far two reasons of one subject are apart at least.
+const APART: Duration = Duration::from_secs(5);
+/// How many records of waits one process writes for an operation at the most.
+const MOST: usize = 200;
+
+impl Decision {
+    /// Something isn't as it should be yet. `begun` is when the waiting for it began.
+    pub(super) fn waits(&mut self, subject: &ResourceId, reason: &str, begun: Duration) {
+        let (now, all_told) = (self.now, self.state.waits_told >= MOST);
+        let wait = self.state.waits.entry(subject.clone()).or_insert_with(|| Wait {
+            begun,
+            reason: reason.to_owned(),
+            since: begun,
+            told: None,
+        });
+        if wait.reason != reason {
+            (wait.reason, wait.since) = (reason.to_owned(), now);
+        }
+        let is_news = match &wait.told {
+            None => now.saturating_sub(wait.begun) >= LASTS,
+            Some((told, at)) => told != reason && now.saturating_sub(*at) >= APART,
+        };
+        if !is_news || all_told || self.state.finishing {
+            return;
+        }
+        wait.told = Some((reason.to_owned(), now));
+        let milliseconds = millis(now.saturating_sub(wait.since));
+        self.state.waits_told = self.state.waits_told.saturating_add(1);
+        let (subject, reason) = (subject.clone(), Some(reason.to_owned()));
+        self.append(Record::Waiting { subject, reason, milliseconds });
+    }
+
+    /// A step has ended, and its record says so.
+    pub(super) fn end_of_wait(&mut self, step: &StepId) {
+        if let Some(step) = self.state.steps.get(step) {
+            self.state.waits.remove(&step.step.subject);
+        }
+    }
+
+    /// It is as it should be.
+    pub(super) fn waits_no_more(&mut self, subject: &ResourceId) {
+        let told = self.state.waits.remove(subject).is_some_and(|wait| wait.told.is_some());
+        if told && !self.state.finishing {
+            self.append(Record::Waiting { subject: subject.clone(), reason: None, milliseconds: 0 });
+        }
+    }
+}

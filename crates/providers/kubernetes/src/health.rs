@@ -1,0 +1,157 @@
+//! Whether objects of any stacks do what they are for now, of many at once.
+//!
+//! Readiness, and what hinders no deploy but is wrong all the same: a schedule whose last run failed. Many stacks' objects are listed kind by
+//! kind, so that a list of a hundred stacks asks the API server some dozens of times and not thousands; what isn't ready, or not found by
+//! its mark, is looked into one by one, with the same words as everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::Utc;
+use freehold_engine::{Lookup, ProviderError, Readiness};
+use freehold_graph::{ResourceType, StackId};
+use futures::future::join_all;
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::document::{Condition, Fields, is_owned_by};
+use crate::error::ClusterError;
+use crate::mark;
+use crate::object::{self, JOB, Place};
+use crate::reader::Reader;
+use crate::readiness;
+use crate::request::Request;
+
+/// How many objects are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// What was listed of one kind: by identity.
+type Listed = Result<BTreeMap<String, Json>, ClusterError>;
+
+/// The health of objects, in their order.
+pub(crate) async fn of(
+    cluster: &Cluster,
+    objects: &[(StackId, Lookup)],
+    deadline: Instant,
+) -> Vec<Result<Readiness, ProviderError>> {
+    let look = Look::new(cluster, objects, deadline).await;
+    let mut health = Vec::with_capacity(objects.len());
+    for some in objects.chunks(AT_ONCE) {
+        health.extend(join_all(some.iter().map(|(stack, lookup)| look.at(*stack, lookup))).await);
+    }
+    health
+}
+
+struct Look<'a> {
+    reader: Reader<'a>,
+    /// Empty where only one stack is looked at: then each object is asked for.
+    listed: BTreeMap<ResourceType, Listed>,
+}
+
+impl<'a> Look<'a> {
+    async fn new(cluster: &'a Cluster, objects: &[(StackId, Lookup)], deadline: Instant) -> Self {
+        let reader = Reader::new(cluster, deadline);
+        let stacks: BTreeSet<StackId> = objects.iter().map(|(stack, _)| *stack).collect();
+        if stacks.len() < 2 {
+            return Self { reader, listed: BTreeMap::new() };
+        }
+        let kinds: BTreeSet<ResourceType> = objects.iter().map(|(_, lookup)| lookup.kind).collect();
+        let lists = kinds.into_iter().map(|kind| async move { (kind, list(reader, kind).await) });
+        Self { reader, listed: join_all(lists).await.into_iter().collect() }
+    }
+
+    async fn at(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        let readiness = match self.listed.get(&lookup.kind) {
+            Some(Err(error)) => return Err(error.clone().into()),
+            Some(Ok(listed)) => match listed.get(&lookup.identity) {
+                Some(found) => {
+                    let place = object::of(lookup.kind).map(|kind| Place::of(kind, &lookup.identity));
+                    match place {
+                        Some(place) => {
+                            readiness::judge(&self.reader, stack, (lookup.kind, &place), found, None).await?
+                        }
+                        None => readiness::of(self.reader.cluster, stack, lookup, None).await?,
+                    }
+                }
+                None => readiness::of(self.reader.cluster, stack, lookup, None).await?,
+            },
+            None => readiness::of(self.reader.cluster, stack, lookup, None).await?,
+        };
+        match readiness {
+            Readiness::Ready if lookup.kind == ResourceType::CronJob => Ok(match self.schedule(lookup).await? {
+                Some(trouble) => Readiness::Failed(trouble),
+                None => Readiness::Ready,
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// What is wrong with the last run of a schedule that is over.
+    async fn schedule(&self, lookup: &Lookup) -> Result<Option<String>, ClusterError> {
+        let Some(kind) = object::of(lookup.kind) else { return Ok(None) };
+        let place = Place::of(kind, &lookup.identity);
+        let Some(schedule) = self.reader.get(&place).await? else { return Ok(None) };
+        let jobs = self.reader.list(JOB, place.namespace.as_deref(), "").await?;
+        Ok(last_failure(&schedule, &jobs))
+    }
+}
+
+/// All objects of a kind that bear a mark; of those that are what they are once they are stored, no more than the metadata.
+async fn list(reader: Reader<'_>, kind: ResourceType) -> Listed {
+    let Some(object) = object::of(kind) else { return Ok(BTreeMap::new()) };
+    let request = Request::list(&Place::all(object, None), &mark::selector(None));
+    let request = if readiness::depends_on_status(kind) { request } else { request.metadata() };
+    let found = reader.cluster.list(&request, reader.deadline).await?;
+    let identity = |one: &Json| match one.text("/metadata/namespace") {
+        "" => one.text("/metadata/name").to_owned(),
+        namespace => format!("{namespace}/{}", one.text("/metadata/name")),
+    };
+    Ok(found.into_iter().map(|one| (identity(&one), one)).collect())
+}
+
+/// Why the last of a schedule's runs that have ended failed, if it did.
+fn last_failure(schedule: &Json, jobs: &[Json]) -> Option<String> {
+    let own = jobs.iter().filter(|job| is_owned_by(job, schedule.text("/metadata/uid")));
+    let mut ended: Vec<(&Json, Condition<'_>)> = own
+        .filter_map(|job| {
+            let ends = ["Complete", "Failed"].into_iter().filter_map(|kind| job.condition(kind));
+            Some((job, ends.into_iter().find(|end| end.is_true())?))
+        })
+        .collect();
+    ended.sort_by_key(|(job, _)| job.time("/metadata/creationTimestamp"));
+    let failed = |job: &Json| job.condition("Failed").is_some_and(|end| end.is_true());
+    let in_a_row = ended.iter().rev().take_while(|(job, _)| failed(job)).count();
+    let (job, end) = ended.last().filter(|_| in_a_row > 0)?;
+    let runs = if in_a_row == 1 { "its last run".to_owned() } else { format!("its last {in_a_row} runs") };
+    let ago = job.time("/status/startTime").map(|at| Utc::now().signed_duration_since(at).num_minutes().max(0));
+    let ago = ago.map(|minutes| format!(", begun {minutes} min ago")).unwrap_or_default();
+    Some(format!("{runs} failed; {}{ago}: {}", job.text("/metadata/name"), end.words()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job(number: u32, owner: &str, end: &str) -> Json {
+        json!({
+            "metadata": {"name": format!("digest-{number}"), "creationTimestamp": format!("2026-03-02T10:0{number}:00Z"),
+                "ownerReferences": [{"uid": owner}]},
+            "status": {"conditions": [{"type": end, "status": "True", "reason": "BackoffLimitExceeded", "message": "exit code 3"}]},
+        })
+    }
+
+    #[test]
+    fn a_schedule_is_in_trouble_from_its_last_failed_run_until_one_succeeds() {
+        let schedule = json!({"metadata": {"uid": "u"}});
+        let mut jobs = vec![job(1, "u", "Complete"), job(2, "u", "Failed"), job(3, "other", "Complete")];
+        let told = last_failure(&schedule, &jobs).unwrap();
+        assert!(told.starts_with("its last run failed; digest-2") && told.contains("exit code 3"), "{told}");
+        jobs.push(job(4, "u", "Failed"));
+        assert!(last_failure(&schedule, &jobs).unwrap().starts_with("its last 2 runs failed; digest-4"));
+        jobs.push(job(5, "u", "Running"));
+        assert!(last_failure(&schedule, &jobs).is_some(), "one that goes on proves nothing yet");
+        jobs.push(job(6, "u", "Complete"));
+        assert_eq!(last_failure(&schedule, &jobs), None);
+    }
+}

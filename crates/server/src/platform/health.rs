@@ -1,0 +1,119 @@
+//! The health of stacks: what their parts are like now, and the one word that comes of it. Lists, `status`, `doctor`, exit codes and the
+//! API all take it from here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold::wire::ResourceStatus;
+use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
+use freehold_graph::{ProviderName, Resource, ResourceType, StackId};
+use freehold_spec::Name;
+use freehold_store::{Stack, StackState};
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use super::{Platform, store_refusal};
+use crate::refusal::Answer;
+
+/// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
+const LOOK: Duration = Duration::from_secs(15);
+/// Of a stack that was verified once, and has a part now that doesn't do what it is for.
+const DEGRADED: &str = "degraded";
+/// Of a stack that was verified once, and of which nobody knows whether all of its parts do what they are for.
+const UNKNOWN: &str = "unknown";
+
+/// The parts of stacks, each with its state.
+pub(super) type Health = BTreeMap<StackId, Vec<ResourceStatus>>;
+
+/// The objects that one provider of one target is asked about.
+type Group = Vec<(StackId, Resource)>;
+
+impl Platform {
+    /// What the parts of these stacks are like now, by id of the part.
+    pub(super) async fn health(&self, stacks: &[&Stack]) -> Answer<Health> {
+        let mut health = Health::new();
+        let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
+        for stack in stacks {
+            let tenant = self.tenant_of(stack).await?;
+            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+            let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+            health.insert(stack.id, Vec::with_capacity(resources.len()));
+            for stored in resources {
+                let place = (stack.key.target.clone(), stored.resource.kind.provider());
+                groups.entry(place).or_default().push((stack.id, stored.resource));
+            }
+        }
+        let mut looks = Vec::with_capacity(groups.len());
+        for ((target, provider), group) in groups {
+            let runtime = self.targets.find(&target).await.ok();
+            let provider = runtime.and_then(|runtime| runtime.providers.get(&provider).cloned());
+            looks.push(look(provider, group));
+        }
+        for (stack, status) in join_all(looks).await.into_iter().flatten() {
+            health.entry(stack).or_default().push(status);
+        }
+        for parts in health.values_mut() {
+            parts.sort_by(|one, other| one.id.cmp(&other.id));
+        }
+        Ok(health)
+    }
+}
+
+async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId, ResourceStatus)> {
+    let objects: Vec<(StackId, Lookup)> =
+        group.iter().map(|(stack, resource)| (*stack, Lookup::from(resource))).collect();
+    let unknown = |why: &str| objects.iter().map(|_| Err(ProviderError::retryable(why))).collect();
+    let answers: Vec<_> = match provider {
+        Some(provider) => {
+            let answer = timeout(LOOK, provider.health(&objects)).await;
+            answer.unwrap_or_else(|_| unknown("it could not be looked at in time"))
+        }
+        None => unknown("its target can't be used"),
+    };
+    let statuses = group.into_iter().zip(answers).map(|((stack, resource), answer)| (stack, status(&resource, answer)));
+    statuses.collect()
+}
+
+fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> ResourceStatus {
+    let (state, reason) = match answer {
+        Ok(Readiness::Ready) => ("ready", None),
+        Ok(Readiness::Settling { remaining }) => {
+            ("ready", Some(format!("it has to stay so for {:.1} s more", remaining.as_secs_f64())))
+        }
+        Ok(Readiness::Waiting(reason)) => ("waiting", Some(reason)),
+        Ok(Readiness::Failed(reason)) => ("failed", Some(reason)),
+        Err(error) => ("unknown", Some(error.to_string())),
+    };
+    ResourceStatus {
+        id: resource.id.to_string(),
+        kind: kind(resource.kind),
+        identity: resource.identity.clone(),
+        state: state.to_owned(),
+        reason,
+    }
+}
+
+fn kind(kind: ResourceType) -> String {
+    let word = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
+    word.unwrap_or_default()
+}
+
+/// A stack's state in one word: as its operations have left it, and where these say that all is well, as its parts are now.
+pub(super) fn state(stack: &Stack, parts: &[ResourceStatus]) -> &'static str {
+    match stack.state {
+        StackState::New => "new",
+        StackState::Deploying => "deploying",
+        StackState::Ready if parts.iter().any(ResourceStatus::is_unwell) => DEGRADED,
+        StackState::Ready if parts.iter().any(|part| part.state == "unknown") => UNKNOWN,
+        StackState::Ready => "ready",
+        StackState::Failed => "failed",
+        StackState::Destroying => "destroying",
+        StackState::Suspended => "suspended",
+    }
+}
+
+/// Whether a stack's state depends on what its parts are like now.
+pub(super) fn depends_on_parts(stack: &Stack) -> bool {
+    stack.state == StackState::Ready
+}

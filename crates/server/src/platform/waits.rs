@@ -1,0 +1,87 @@
+//! What an operation waits for at the moment, read from its journal.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use freehold::wire::Wait;
+use freehold_engine::{OperationId, Record, StepId};
+use freehold_store::TenantId;
+
+use super::{Platform, store_refusal};
+use crate::refusal::Answer;
+
+impl Platform {
+    /// What an operation waits for that is under way.
+    pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Answer<Vec<Wait>> {
+        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let records = tx.journal(operation, 0).await.map_err(store_refusal)?;
+        Ok(of(records.iter().map(|(_, at, record)| (*at, record))))
+    }
+}
+
+/// What is waited for behind these records.
+fn of<'a>(records: impl Iterator<Item = (DateTime<Utc>, &'a Record)>) -> Vec<Wait> {
+    let mut waits: BTreeMap<String, (String, DateTime<Utc>)> = BTreeMap::new();
+    for (at, record) in records {
+        match record {
+            // Another process begins to wait anew.
+            Record::Taken { .. } | Record::Finished { .. } => waits.clear(),
+            Record::Waiting { subject, reason: Some(reason), milliseconds } => {
+                let age = i64::try_from(*milliseconds).ok().and_then(TimeDelta::try_milliseconds).unwrap_or_default();
+                waits.insert(subject.to_string(), (reason.clone(), at - age));
+            }
+            Record::Waiting { subject, reason: None, .. } => drop(waits.remove(&subject.to_string())),
+            Record::StepUnknown { step, message } => {
+                let wait = waits.entry(subject(step)).or_insert_with(|| (String::new(), at));
+                let reason = format!("no answer: {message}");
+                if wait.0 != reason {
+                    *wait = (reason, at);
+                }
+            }
+            Record::StepDone { step, .. } | Record::StepFailed { step, .. } => drop(waits.remove(&subject(step))),
+            Record::StepStarted { .. } | Record::Ready | Record::CancelRequested => {}
+        }
+    }
+    waits.into_iter().map(|(subject, (reason, since))| Wait { subject, reason, since }).collect()
+}
+
+/// What a step is about.
+fn subject(step: &StepId) -> String {
+    step.0.split_once('/').map_or(step.0.as_str(), |(_, subject)| subject).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freehold_engine::StateChange;
+
+    #[test]
+    fn a_wait_lasts_until_another_reason_its_end_or_another_process() {
+        let at = |seconds: i64| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
+        let waiting = |subject: &str, reason: Option<&str>| Record::Waiting {
+            subject: freehold_graph::ResourceId(subject.to_owned()),
+            reason: reason.map(str::to_owned),
+            milliseconds: 3000,
+        };
+        let step = StepId("update/database.main".to_owned());
+        let records = [
+            waiting("deployment.web", Some("0 of 2 ready")),
+            waiting("deployment.web", Some("1 of 2 ready")),
+            waiting("httproute.web", Some("nobody has looked at it")),
+            Record::StepUnknown { step: step.clone(), message: "the server is away".to_owned() },
+            waiting("httproute.web", None),
+            Record::StepDone { step, state: StateChange::None, note: None },
+            Record::Taken { times: 2 },
+        ];
+        let seen = |records: &[Record]| {
+            let records = records.iter().enumerate();
+            let waits = of(records.map(|(number, record)| (at(10 * i64::try_from(number).unwrap()), record)));
+            waits.into_iter().map(|wait| (wait.subject, wait.reason, wait.since)).collect::<Vec<_>>()
+        };
+        let web = ("deployment.web".to_owned(), "1 of 2 ready".to_owned(), at(7));
+        assert_eq!(seen(&records[..1]), [("deployment.web".to_owned(), "0 of 2 ready".to_owned(), at(-3))]);
+        assert_eq!(seen(&records[..4]).len(), 3);
+        assert_eq!(seen(&records[..6]), [web]);
+        assert_eq!(seen(&records), []);
+    }
+}
