@@ -34,7 +34,8 @@ class Platform:
         self.environment.pop("CARGO_TARGET_DIR", None)
         self.log = open(f"{self.directory}/up.log", "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            [BINARY, "up", "--port", str(self.router)], env=self.environment, stdout=self.log, stderr=self.log
+            # Benchmarks have many tenants, whoever runs them.
+            [BINARY, "up", "--port", str(self.router), "--insecure-shared-user"], env=self.environment, stdout=self.log, stderr=self.log
         )
         announced = pathlib.Path(self.directory, "data", "server.json")
         deadline = time.monotonic() + 60

@@ -110,7 +110,6 @@ async def customers(port, host, seconds):
 def worst(report):
     """One tenant at its worst while another is served."""
     with Platform() as platform:
-        # Where the platform is run by an ordinary user it wants to be told that tenants aren't kept apart.
         for tenant in ("hostile", "served"):
             platform.run("deploy", TOP / "bench" / "hostile", "--tenant", tenant, "--yes", "--json")
         measure = lambda seconds: asyncio.run(customers(platform.router, "served.localhost", seconds))

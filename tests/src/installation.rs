@@ -26,6 +26,10 @@ pub struct Installation {
     arguments: Vec<String>,
     /// As whom it runs, where that isn't whoever runs the tests: user and group.
     user: Option<(u32, u32)>,
+    /// What starts the server, where that isn't the binary.
+    starter: Option<PathBuf>,
+    /// `--insecure-shared-user`, by which tests have many tenants whoever runs them.
+    shares_user: Option<&'static str>,
 }
 
 /// An account without rights that every machine has.
@@ -60,7 +64,26 @@ impl Installation {
             server: None,
             arguments: Vec::new(),
             user: None,
+            starter: None,
+            shares_user: Some("--insecure-shared-user"),
         })
+    }
+
+    /// Starts the server with other limits of descriptors: the shell's words for them, `ulimit -Sn 64`.
+    ///
+    /// # Errors
+    /// The script for it can't be written.
+    pub fn limit_descriptors(&mut self, limits: &str) -> Result<()> {
+        let script = self.path().join("limited");
+        fs::write(&script, format!("#!/bin/sh\n{limits}\nexec {} \"$@\"\n", self.binary.display()))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        self.starter = Some(script);
+        Ok(())
+    }
+
+    /// Starts the server with this word about several tenants under one user, or with none.
+    pub fn share_user(&mut self, word: Option<&'static str>) {
+        self.shares_user = word;
     }
 
     /// Makes the folder and starts the platform.
@@ -129,7 +152,11 @@ impl Installation {
     }
 
     fn call<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
-        let call = Call::new(&self.binary, &self.path().join("cache")).under(self.user, self.path());
+        self.call_of(&self.binary, arguments)
+    }
+
+    fn call_of<S: AsRef<OsStr>>(&self, program: &Path, arguments: impl IntoIterator<Item = S>) -> Call {
+        let call = Call::new(program, &self.path().join("cache")).under(self.user, self.path());
         call.env("FREEHOLD_DATA_DIR", self.data()).with(arguments)
     }
 
@@ -188,7 +215,8 @@ impl Installation {
 
     fn start_server(&mut self, arguments: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path().join("up.log"))?;
-        let call = self.call(["up"]).with(arguments).with(&self.arguments);
+        let program = self.starter.as_deref().unwrap_or(&self.binary);
+        let call = self.call_of(program, ["up"]).with(arguments).with(&self.arguments).with(self.shares_user);
         self.server = Some(call.start_into(log)?);
         Ok(())
     }

@@ -196,6 +196,7 @@ codes! {
     BadRequest            "FH1011" "the request can't be read"
     SecretValue           "FH1012" "a text that can't be a secret's value"
     SecretNotGenerated    "FH1013" "a secret that isn't generated can't be rotated"
+    TenantsNotApart       "FH1014" "a second tenant where tenants aren't kept apart"
     OutputNotWritten      "FH1019" "the output could not be written"
 
     // Clusters: reaching them, and their objects.

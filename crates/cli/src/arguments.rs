@@ -135,6 +135,9 @@ pub(crate) struct UpArguments {
     /// A proxy that says who its clients are, such as one that ends TLS: a CIDR, or `uid:33` for a user of this machine. Kept for later starts; `none` forgets all.
     #[arg(long, value_name = "CIDR")]
     pub trusted_proxy: Vec<TrustedProxy>,
+    /// Let several tenants in although the programs of all run as one user, as they do unless root runs this: they can harm each other. Kept for later starts; `=false` takes it back.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_shared_user: Option<bool>,
     /// The port of the API, on loopback only; 0 for any free one.
     #[arg(long, default_value_t = 0)]
     pub api_port: u16,

@@ -246,6 +246,7 @@ mod tests {
             waits: Vec::new(),
             resources: Vec::new(),
             serving: Vec::new(),
+            not_enforced: Vec::new(),
         }
     }
 

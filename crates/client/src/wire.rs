@@ -310,6 +310,9 @@ pub struct Stack {
     /// and where it can be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serving: Vec<Serving>,
+    /// What its machine can't keep apart between stacks, in words for people; only where one stack is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_enforced: Vec<String>,
 }
 
 /// How many copies of a service take requests.

@@ -71,6 +71,8 @@ pub const fn of(kind: ResourceType) -> Descriptor {
                 ("env", Effect::Restart),
                 ("health", Effect::Restart),
                 ("serves", Effect::Restart),
+                ("memory_bytes", Effect::Restart),
+                ("cpu_millis", Effect::Restart),
                 ("update", Effect::InPlace),
             ],
             keyed_lists: &[],

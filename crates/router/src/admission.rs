@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::process::{Resource, geteuid, getrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::owner::owner;
+use crate::socket::connected;
 
 /// Of a peer's connections one in so many is closed at once when room is needed, so that not each new one looks through all.
 const BATCH: usize = 16;
@@ -67,10 +67,10 @@ impl Peer {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let ours = SocketAddr::new(ours.ip().to_canonical(), ours.port());
         if (client.ip().is_loopback() || client.ip() == ours.ip())
-            && let Ok(Some(owner)) = owner(client, ours)
-            && owner.inode != 0
+            && let Ok(Some(socket)) = connected(client, ours)
+            && socket.inode != 0
         {
-            return Peer::User(owner.user);
+            return Peer::User(socket.user);
         }
         Peer::Address(match client.ip() {
             // A local client may take any of these.

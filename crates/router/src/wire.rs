@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+
+use crate::stream::{Ending, Stream};
 
 /// Whether a connection can carry another request.
 #[derive(Clone, Default)]
@@ -25,24 +27,34 @@ impl Spent {
 
 /// A stream whose writes never fail once the upstream takes nothing more: an upstream may answer and close in the middle of an upload,
 /// and then its answer is still there to be read. Without one, the end of the stream says that it broke off.
-pub(crate) struct UpstreamStream {
-    stream: TcpStream,
-    spent: Spent,
-}
+pub(crate) type UpstreamStream = Stream<Spent>;
 
 impl UpstreamStream {
     pub(crate) fn new(stream: TcpStream, spent: Spent) -> UpstreamStream {
-        UpstreamStream { stream, spent }
+        Stream::with(stream, spent)
     }
+}
 
-    /// `length` bytes were to be written.
-    fn forgive(&self, length: usize, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match written {
+impl Ending for Spent {
+    fn written(
+        &mut self,
+        _context: &mut Context<'_>,
+        length: usize,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match outcome {
             Poll::Ready(Err(error)) if is_closed(&error) => {
-                self.spent.set();
+                self.set();
                 Poll::Ready(Ok(length))
             }
-            written => written,
+            outcome => outcome,
+        }
+    }
+
+    fn shut(&mut self, context: &mut Context<'_>, stream: Pin<&mut TcpStream>) -> Poll<io::Result<()>> {
+        match stream.poll_shutdown(context) {
+            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(())),
+            closed => closed,
         }
     }
 }
@@ -50,45 +62,4 @@ impl UpstreamStream {
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
-}
-
-impl AsyncRead for UpstreamStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for UpstreamStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.forgive(bytes.len(), written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.forgive(slices.iter().map(|slice| slice.len()).sum(), written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_shutdown(context) {
-            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(())),
-            closed => closed,
-        }
-    }
 }

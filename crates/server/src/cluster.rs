@@ -73,6 +73,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let begin = Instant::now();
+    // Before anything is opened: the API keeps its limits by it.
+    freehold_provider_local::descriptors::raise();
     let token = token(&options.token_file)?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         StartError::new("FH0509", format!("the API can't listen on {}: {error}", options.listen))

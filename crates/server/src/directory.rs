@@ -54,6 +54,9 @@ pub(crate) struct Settings {
     /// How many days lines of the audit log are kept.
     #[serde(default)]
     pub(crate) audit_days: Option<u32>,
+    /// Several tenants are wanted even where nothing keeps them apart.
+    #[serde(default)]
+    pub(crate) insecure_shared_user: bool,
 }
 
 impl DataDirectory {

@@ -33,7 +33,7 @@ use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
 use crate::platform::runtime::{Local, Workshop};
-use crate::platform::{Facts, Platform, Targets};
+use crate::platform::{Facts, Platform, Targets, few_files};
 use crate::serving::{keep_house, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 
@@ -70,6 +70,8 @@ pub struct Options {
     pub trusted_proxies: Option<Vec<Proxy>>,
     /// How many days lines of the audit log are kept. `None`: as last, or [`freehold_store::audit::KEPT_DAYS`].
     pub audit_days: Option<u32>,
+    /// Whether several tenants are wanted even where nothing keeps them apart; `None`: as it was last, at first not.
+    pub insecure_shared_user: Option<bool>,
     /// The API's port on the loopback; 0: any.
     pub api_port: u16,
     /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
@@ -111,6 +113,9 @@ pub async fn run(
     let begin = Instant::now();
     // Before anything is opened: the router and the API keep their limits by it.
     freehold_provider_local::descriptors::raise();
+    if let Some(limit) = freehold_provider_local::descriptors::low() {
+        warn!("{}", few_files(limit));
+    }
     let directory = DataDirectory::open(&options.data_directory)?;
     let mut settings = directory.settings()?;
     if let Some(proxies) = &options.trusted_proxies {
@@ -119,6 +124,10 @@ pub async fn run(
     }
     if options.audit_days.is_some() {
         settings.audit_days = options.audit_days;
+        directory.keep_settings(&settings)?;
+    }
+    if let Some(shared) = options.insecure_shared_user {
+        settings.insecure_shared_user = shared;
         directory.keep_settings(&settings)?;
     }
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
@@ -180,7 +189,12 @@ async fn serve(
         dumps: directory.join("dumps"),
         binaries: postgres.binaries.clone(),
     };
-    let machine = Local { provider: Arc::clone(&local), artifacts, router_port: router.address().port() };
+    let machine = Local {
+        provider: Arc::clone(&local),
+        artifacts,
+        router_port: router.address().port(),
+        insecure_shared_user: settings.insecure_shared_user,
+    };
     let runtime = workshop.local(target(&reached, postgres)?, machine, databases);
     let platform = Arc::new(Platform {
         store: store.clone(),

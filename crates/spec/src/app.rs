@@ -234,9 +234,9 @@ pub struct Job {
     pub service: Spanned<Name>,
     /// Program and arguments.
     pub command: Spanned<Vec<String>>,
-    /// Processor time in a cluster. Default: its service's.
+    /// Processor time. Default: its service's.
     pub cpu: Option<Spanned<Range<Cpu>>>,
-    /// Memory in a cluster. Default: its service's.
+    /// Memory. Default: its service's.
     pub memory: Option<Spanned<Range<Memory>>>,
     /// When it is ended. Default 10 min.
     pub timeout: Spanned<Seconds>,

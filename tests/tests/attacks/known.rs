@@ -24,22 +24,18 @@ pub(crate) const OPEN: &[Open] = &[
         attacks: &["is too much for the platform"],
     },
     Open {
-        who: &[Who::Root],
-        why: "temporary folders other than /tmp are shared",
-        attacks: &["reads what others put into /var/tmp"],
-    },
-    Open {
         who: &[Who::User],
         why: "temporary folders are shared",
         attacks: &[
             "reads what others put into /tmp",
             "reads what others put into /var/tmp",
             "reads what others put into shared memory",
+            "takes its /tmp away to see the machine's",
         ],
     },
     Open {
-        who: &[Who::Root, Who::User],
-        why: "a service's limit of memory is a cluster's",
+        who: &[Who::User],
+        why: "limits of memory need control groups",
         attacks: &["takes more memory than its limit"],
     },
     Open {
@@ -51,9 +47,9 @@ pub(crate) const OPEN: &[Open] = &[
         ],
     },
     Open {
-        who: &[Who::Root, Who::User],
-        why: "squatters that listen are passed by and ended; those that only bind are not found",
-        attacks: &["holds all ports that instances get"],
+        who: &[Who::User],
+        why: "who holds ports can't be told from who may, as all are one user",
+        attacks: &["holds all ports that instances get", "binds all ports that instances get"],
     },
     Open {
         who: &[Who::User],
@@ -67,6 +63,7 @@ pub(crate) const OPEN: &[Open] = &[
             "offers another tenant to the memory killer",
             "makes thousands of processes and threads",
             "leaves a setuid program for the next tenant",
+            "finds others' shared memory of System V",
         ],
     },
 ];

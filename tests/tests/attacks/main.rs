@@ -9,6 +9,7 @@ mod attack;
 mod content;
 mod file;
 mod known;
+mod machine;
 mod output;
 mod port;
 mod process;
@@ -31,7 +32,7 @@ use crate::known::OPEN;
 use crate::stage::Stage;
 
 /// Those that end processes, or stop the platform, come last.
-const ALL: [&[Attack]; 9] = [
+const ALL: [&[Attack]; 10] = [
     sql::ATTACKS,
     file::ATTACKS,
     wire::ATTACKS,
@@ -40,6 +41,7 @@ const ALL: [&[Attack]; 9] = [
     process::ATTACKS,
     standing::ATTACKS,
     shared::ATTACKS,
+    machine::ATTACKS,
     port::ATTACKS,
 ];
 

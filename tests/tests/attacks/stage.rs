@@ -34,6 +34,7 @@ build   = { artifact = ["{name}.py"] }
 command = ["python3", "{name}.py"]
 port    = 8080
 health  = { ready = "/health" }
+memory  = "64Mi..512Mi"
 
 [service.web.env]
 DATABASE_URL = "${database.main.url}"

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use anyhow::Result;
 use freehold_end_to_end::{App, Installation, eventually};
+use serde_json::Value;
 
 #[test]
 fn a_stopped_platform_leaves_no_process_and_comes_back_as_it_was() -> Result<()> {
@@ -174,5 +175,79 @@ fn the_port_is_remembered_and_when_it_changes_addresses_follow_and_the_rest_is_t
     for finding in findings.as_array().into_iter().flatten() {
         assert!(!finding["message"].as_str().unwrap_or_default().trim().is_empty(), "{finding}");
     }
+    Ok(())
+}
+
+/// Workers that say how many descriptors they may have.
+const WORKERS: &str = r#"[app]
+name = "workers"
+
+[service.worker]
+build    = { artifact = ["version"] }
+command  = ["sh", "-c", "ulimit -Sn; exec sleep 600"]
+replicas = 40
+settle   = "0s"
+"#;
+
+#[test]
+fn more_services_run_than_the_soft_limit_of_descriptors_allows_and_each_gets_that_limit() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    freehold.limit_descriptors("ulimit -Sn 64")?;
+    freehold.up()?;
+    let app = App::with(WORKERS)?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let told = || -> Result<usize> {
+        let logs = freehold.run(["logs", "--tenant", "acme", "-n", "400", "--json"])?.succeeded()?.stdout;
+        let lines: Vec<Value> = logs.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok(lines.iter().filter(|line| line["line"] == "64").count())
+    };
+    eventually("all have said their limit", || (told().ok()? == 40).then_some(()));
+    Ok(())
+}
+
+#[test]
+fn a_low_hard_limit_of_descriptors_is_told_at_the_start_and_by_the_doctor() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    freehold.limit_descriptors("ulimit -n 1024")?;
+    freehold.up()?;
+    assert!(freehold.log().contains("no more than 1024 files"), "{}", freehold.log());
+    let found = freehold.run(["doctor", "--json"])?.stdout;
+    assert!(found.contains("no more than 1024 files") && found.contains("LimitNOFILE="), "{found}");
+    Ok(())
+}
+
+#[test]
+fn a_second_tenant_needs_a_flag_where_all_run_as_one_user_and_the_platform_remembers_it() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    freehold.as_ordinary_user()?;
+    freehold.share_user(None);
+    freehold.up()?;
+    let app = App::small()?;
+    fs::set_permissions(app.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let deploy = |freehold: &Installation, who: [&str; 2]| {
+        freehold.run(["deploy", &app.argument(), "--yes", "--json", who[0], who[1]])
+    };
+    deploy(&freehold, ["--tenant", "acme"])?.succeeded()?;
+    let status = freehold.run(["status", "--tenant", "acme"])?.succeeded()?.stdout;
+    assert!(status.contains("not enforced here: separation of stacks") && status.contains("as root"), "{status}");
+    // The operator's own may be beside one tenant.
+    deploy(&freehold, ["--stage", "dev"])?.succeeded()?;
+    let refused = deploy(&freehold, ["--tenant", "globex"])?.failed_with(1, "FH1014")?;
+    assert!(format!("{refused:?}").contains("--insecure-shared-user"), "{refused:?}");
+    freehold.down()?;
+    freehold.share_user(Some("--insecure-shared-user"));
+    freehold.up()?;
+    deploy(&freehold, ["--tenant", "globex"])?.succeeded()?;
+    freehold.down()?;
+    freehold.share_user(None);
+    freehold.up()?;
+    deploy(&freehold, ["--tenant", "initech"])?.succeeded()?;
+    freehold.down()?;
+    freehold.share_user(Some("--insecure-shared-user=false"));
+    freehold.up()?;
+    deploy(&freehold, ["--tenant", "umbrella"])?.failed_with(1, "FH1014")?;
+    // Those that are there stay.
+    app.version("2")?;
+    deploy(&freehold, ["--tenant", "globex"])?.succeeded()?;
     Ok(())
 }

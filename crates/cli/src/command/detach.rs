@@ -72,6 +72,9 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
     if let Some(days) = arguments.keep_audit {
         command.args(["--keep-audit", &days.to_string()]);
     }
+    if let Some(shared) = arguments.insecure_shared_user {
+        command.arg(format!("--insecure-shared-user={shared}"));
+    }
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }

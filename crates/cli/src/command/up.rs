@@ -63,6 +63,7 @@ fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
         audit_days: arguments.keep_audit,
         trusted_proxies: (!arguments.trusted_proxy.is_empty())
             .then(|| arguments.trusted_proxy.iter().filter_map(|proxy| proxy.0).collect()),
+        insecure_shared_user: arguments.insecure_shared_user,
         api_port: arguments.api_port,
         database_url: database_url(arguments)?,
         postgres_binaries: arguments.postgres_bin.clone(),

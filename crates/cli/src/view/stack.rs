@@ -85,6 +85,10 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
             count(folded, "object")
         ));
     }
+    if !stack.not_enforced.is_empty() {
+        let text = format!("not enforced here: {}", stack.not_enforced.join(", "));
+        lines.push(format!("  {} {}", paint(YELLOW, "~"), hanging(&text, 4, 4)));
+    }
     lines.join("\n")
 }
 
@@ -286,6 +290,7 @@ mod tests {
             waits: Vec::new(),
             resources,
             serving: Vec::new(),
+            not_enforced: Vec::new(),
         }
     }
 

@@ -10,18 +10,19 @@
 //!                    after a rotation: migrator_user app_user (names)
 //! postgres.logins    owner migrator app · open [name]: the logins that go on; only after a rotation
 //! postgres.database  name owner migrator app · extensions [name]
-//! local.service      artifact command [text] env {NAME: text|secret|template} replicas
+//! local.service      memory_bytes cpu_millis: limits, where they are written · stack {memory_bytes, cpu_millis}: of the whole stack
+//!                    artifact command [text] env {NAME: text|secret|template} replicas
 //!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
 //!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
-//! local.schedule     artifact command env · schedule · timeout_seconds
+//! local.schedule     memory_bytes cpu_millis stack · artifact command env · schedule · timeout_seconds
 //! local.route        host service ("service.web") · paths [{prefix, timeout_seconds, retries}]
-//! run                artifact command env · timeout_seconds · retry
+//! run                memory_bytes cpu_millis stack · artifact command env · timeout_seconds · retry
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::{Job, Route, Service, Update};
-use freehold_spec::{App, EnvName, Name, Spanned, Template};
+use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::expansion::{Expansion, retry};
 use super::{ExpandError, Graph, Request, Target, names};
@@ -52,6 +53,12 @@ pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Ve
     machine.expansion.outputs();
     machine.not_enforced();
     machine.expansion.finish()
+}
+
+/// The limits that a service's definition says. What it doesn't say has the place of its table.
+fn written(service: &Service) -> (Option<Memory>, Option<Cpu>) {
+    let memory = (service.memory.span != service.span).then_some(service.memory.limit);
+    (memory, (service.cpu.span != service.span).then_some(service.cpu.limit))
 }
 
 /// Whether a service has something that only a cluster has.
@@ -85,9 +92,28 @@ impl Machine<'_> {
         (body, needs)
     }
 
+    /// Adds what a program may use, where the definition says it: the limits that are made up for those who say nothing are a cluster's.
+    fn limits(&self, body: &mut BTreeMap<String, Value>, memory: Option<Memory>, cpu: Option<Cpu>) {
+        let fields = |memory: Option<Memory>, cpu: Option<Cpu>| {
+            let memory = memory.map(|memory| ("memory_bytes".to_owned(), Value::from(memory.0)));
+            memory.into_iter().chain(cpu.map(|cpu| ("cpu_millis".to_owned(), Value::from(cpu.0))))
+        };
+        body.extend(fields(memory, cpu));
+        if let Some(tier) = self.expansion.tier()
+            && (tier.memory.is_some() || tier.cpu.is_some())
+        {
+            let whole = fields(tier.memory.as_deref().copied(), tier.cpu.as_deref().copied());
+            body.insert("stack".to_owned(), Value::map(whole));
+        }
+    }
+
     fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
         let (mut body, depends_on) = self.program(&id, &job.service, &job.command, &job.env);
+        let service = self.expansion.resolver.app.services.get(&job.service.value).map(written).unwrap_or_default();
+        let memory = job.memory.as_ref().map(|range| range.limit).or(service.0);
+        let cpu = job.cpu.as_ref().map(|range| range.limit).or(service.1);
+        self.limits(&mut body, memory, cpu);
         body.insert("timeout_seconds".to_owned(), Value::from(job.timeout.0));
         if let Some(schedule) = &job.schedule {
             body.insert("schedule".to_owned(), Value::text(schedule.value.clone()));
@@ -104,6 +130,8 @@ impl Machine<'_> {
     fn service(&mut self, name: &Name, service: &Service) {
         let id = ResourceId::new("service", name);
         let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env);
+        let (memory, cpu) = written(service);
+        self.limits(&mut body, memory, cpu);
         let path = |path: &Option<Spanned<String>>| path.as_ref().map_or(Value::Null, |p| Value::text(p.value.clone()));
         let health = [("ready", path(&service.health.ready)), ("live", path(&service.health.live))];
         let update = match service.update {
@@ -161,9 +189,6 @@ impl Machine<'_> {
 
     fn not_enforced(&mut self) {
         let mut lines = vec!["network policy (one machine)".to_owned()];
-        if self.expansion.tier().is_some_and(|tier| tier.cpu.is_some() || tier.memory.is_some()) {
-            lines.push("the tier's cpu and memory (one machine)".to_owned());
-        }
         let only_in_clusters: [(&str, Has); 3] = [
             ("sidecars and init containers", |service| !service.sidecars.is_empty() || !service.init.is_empty()),
             ("volumes", |service| !service.volumes.is_empty()),

@@ -1,20 +1,22 @@
 //! Control groups: one for each stack, which limits it, and one in it for each instance, which no process can leave.
 //!
 //! ```text
-//!   <hierarchy>/freehold-<platform>/<stack>/             pids, memory, cpu: the limits of the whole stack
-//!                                          /<instance>/  in the hierarchy that is used to find processes
+//!   <hierarchy>/freehold-<platform>/<stack>/             what the tier gives the whole stack, and how many processes it may have
+//!                                          /<instance>/  what the service or job may use
 //! ```
 //!
-//! Where the kernel has one hierarchy (version 2), it does both. Where it has one for each controller (version 1), or both side by
+//! Where the kernel has one hierarchy (version 2), it does all of it. Where it has one for each controller (version 1), or both side by
 //! side, processes are found in the version 2 one if there is any, else in that of `pids`, and limits are set where their controllers
 //! are. Only as root; where nothing can be had, the provider goes on without, and says so.
+//!
+//! Swap is memory here: who could swap would slow the others down instead of keeping to the limit.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use freehold_graph::StackId;
+use freehold_graph::{StackId, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -25,23 +27,40 @@ pub(crate) const TASKS: u64 = 4096;
 /// The length of a period of cpu time, in microseconds, as the kernel has it by default.
 const PERIOD: u64 = 100_000;
 
+/// Version 1's file for the limit of memory and swap together, where swap is counted.
+const WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
+/// No limit in bytes is as high; what version 1 shows where there is none is.
+const UNLIMITED: u64 = 1 << 60;
+
 /// The controllers that limits are set with.
 const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 
-/// What a stack may use at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a stack, or an instance, may use at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
-    /// Processes and threads.
-    pub(crate) tasks: u64,
+    /// Processes and threads; `None`: no more than others.
+    pub(crate) tasks: Option<u64>,
     /// Bytes; `None`: all that there is.
     pub(crate) memory: Option<u64>,
     /// Thousandths of a processor; `None`: all that there are.
     pub(crate) cpu: Option<u64>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { tasks: TASKS, memory: None, cpu: None }
+impl Limits {
+    /// From a body, or the part of it that is about the whole stack.
+    pub(crate) fn read(body: &Value) -> Self {
+        let number =
+            |field: &str| body.get(field).and_then(Value::as_integer).and_then(|number| u64::try_from(number).ok());
+        Self { tasks: None, memory: number("memory_bytes"), cpu: number("cpu_millis") }
+    }
+
+    fn uses(&self, controller: &str) -> bool {
+        match controller {
+            "pids" => self.tasks.is_some(),
+            "memory" => self.memory.is_some(),
+            "cpu" => self.cpu.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -73,6 +92,9 @@ pub(crate) struct Cgroups {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Group {
     path: PathBuf,
+    /// The same in the hierarchies of version 1, whether it was needed there or not.
+    #[serde(default)]
+    limiting: Vec<PathBuf>,
 }
 
 impl Cgroups {
@@ -117,52 +139,41 @@ impl Cgroups {
         for one in self.all() {
             let folder = one.base.join(stack.to_string());
             make(&folder)?;
-            if one.controllers.contains("pids") {
-                fs::write(folder.join("pids.max"), limits.tasks.to_string())?;
+            if one.version == Version::Two {
+                delegate(&folder);
             }
-            if one.controllers.contains("memory") {
-                let (file, none) = match one.version {
-                    Version::One => ("memory.limit_in_bytes", "-1"),
-                    Version::Two => ("memory.max", "max"),
-                };
-                fs::write(folder.join(file), limits.memory.map_or(none.to_owned(), |bytes| bytes.to_string()))?;
-            }
-            if one.controllers.contains("cpu") {
-                let quota = limits.cpu.map(|cpu| (cpu * PERIOD / 1000).max(1000));
-                match one.version {
-                    Version::One => {
-                        fs::write(
-                            folder.join("cpu.cfs_quota_us"),
-                            quota.map_or("-1".to_owned(), |quota| quota.to_string()),
-                        )?;
-                    }
-                    Version::Two => {
-                        let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
-                        fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD}"))?;
-                    }
-                }
-            }
+            one.set(&folder, limits)?;
         }
         Ok(())
     }
 
-    /// Makes the group of an instance, after its stack's ([`Cgroups::limit`]). Returns the files that a process writes `0` to in order
-    /// to get into it, and into its stack's limits.
+    /// Makes the groups of an instance, after its stack's ([`Cgroups::limit`]). Returns the files that a process writes `0` to in order
+    /// to get into them.
     ///
     /// # Errors
-    /// The group can't be made.
-    pub(crate) fn enter(&self, stack: StackId, instance: &str) -> io::Result<Vec<PathBuf>> {
+    /// A group or a limit can't be written.
+    pub(crate) fn enter(&self, stack: StackId, instance: &str, limits: &Limits) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for one in &self.limiting {
+            let mut folder = one.base.join(stack.to_string());
+            if one.controllers.iter().any(|controller| limits.uses(controller)) {
+                folder = folder.join(instance);
+                make(&folder)?;
+                one.set(&folder, limits)?;
+            }
+            files.push(folder.join("cgroup.procs"));
+        }
         let group = self.group(stack, instance);
         make(&group.path)?;
-        let mut files: Vec<PathBuf> =
-            self.limiting.iter().map(|one| one.base.join(stack.to_string()).join("cgroup.procs")).collect();
+        self.finding.set(&group.path, limits)?;
         files.push(group.path.join("cgroup.procs"));
         Ok(files)
     }
 
     /// The group of an instance, whether there is one or not.
     pub(crate) fn group(&self, stack: StackId, instance: &str) -> Group {
-        Group { path: self.finding.base.join(stack.to_string()).join(instance) }
+        let within = |one: &Hierarchy| one.base.join(stack.to_string()).join(instance);
+        Group { path: within(&self.finding), limiting: self.limiting.iter().map(within).collect() }
     }
 
     /// All that runs of a stack.
@@ -176,6 +187,19 @@ impl Cgroups {
             found.extend(processes(&group)?);
         }
         Ok(found)
+    }
+
+    /// Removes this platform's groups, as far as nothing runs in them. What runs keeps its own.
+    pub(crate) fn close(&self) {
+        for one in self.all() {
+            let stacks = folders(&one.base).unwrap_or_default();
+            let instances = stacks.iter().flat_map(|stack| folders(stack).unwrap_or_default());
+            for group in instances.collect::<Vec<_>>().iter().chain(&stacks).chain([&one.base]) {
+                if let Err(error) = remove(group) {
+                    tracing::debug!(group = %group.display(), %error, "a control group is still in use");
+                }
+            }
+        }
     }
 
     /// Removes all groups of a stack of which nothing runs any more.
@@ -195,6 +219,49 @@ impl Cgroups {
 }
 
 impl Hierarchy {
+    /// Writes a group's limits, as far as their controllers are here. What isn't limited is set free.
+    fn set(&self, folder: &Path, limits: &Limits) -> io::Result<()> {
+        let write = |file: &str, value: String| {
+            let path = folder.join(file);
+            fs::write(&path, value)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        let has = |controller: &str| self.controllers.contains(controller);
+        let none = match self.version {
+            Version::One => "-1",
+            Version::Two => "max",
+        };
+        let or_none = |limit: Option<u64>| limit.map_or(none.to_owned(), |limit| limit.to_string());
+        if has("pids") {
+            write("pids.max", limits.tasks.map_or("max".to_owned(), |tasks| tasks.to_string()))?;
+        }
+        if has("memory") {
+            match self.version {
+                // With swap it may never be less than without: out of the way first.
+                Version::One if folder.join(WITH_SWAP).exists() => {
+                    write(WITH_SWAP, none.to_owned())?;
+                    write("memory.limit_in_bytes", or_none(limits.memory))?;
+                    write(WITH_SWAP, or_none(limits.memory))?;
+                }
+                Version::One => write("memory.limit_in_bytes", or_none(limits.memory))?,
+                Version::Two => {
+                    write("memory.max", or_none(limits.memory))?;
+                    if folder.join("memory.swap.max").exists() {
+                        write("memory.swap.max", if limits.memory.is_some() { "0" } else { none }.to_owned())?;
+                    }
+                }
+            }
+        }
+        if has("cpu") {
+            let quota = or_none(limits.cpu.map(|cpu| (cpu * PERIOD / 1000).max(1000)));
+            match self.version {
+                Version::One => write("cpu.cfs_quota_us", quota)?,
+                Version::Two => write("cpu.max", format!("{quota} {PERIOD}"))?,
+            }
+        }
+        Ok(())
+    }
+
     /// Makes our part, and gives it the controllers that it can have.
     fn prepare(&self) -> io::Result<()> {
         if self.version == Version::Two
@@ -224,12 +291,31 @@ impl Group {
         processes(&self.path)
     }
 
+    /// The limit of memory for which the kernel has killed processes in it, in bytes; `None` if it has killed none for the group's own.
+    pub(crate) fn exhausted(&self) -> Option<u64> {
+        std::iter::once(&self.path).chain(&self.limiting).find_map(|folder| exhausted(folder))
+    }
+
     /// Removes it, once nothing runs in it. What can't be removed now is removed with the stack.
     pub(crate) fn remove(&self) {
-        if let Err(error) = remove(&self.path) {
-            tracing::debug!(group = %self.path.display(), %error, "a control group is still in use");
+        for path in std::iter::once(&self.path).chain(&self.limiting) {
+            if let Err(error) = remove(path) {
+                tracing::debug!(group = %path.display(), %error, "a control group is still in use");
+            }
         }
     }
+}
+
+/// How often the kernel has killed in a group for want of memory, and the group's limit.
+fn exhausted(folder: &Path) -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+    let killed =
+        |text: &str| text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|number| number != "0"));
+    let (limit, _) = [("memory.max", "memory.events"), ("memory.limit_in_bytes", "memory.oom_control")]
+        .iter()
+        .find_map(|(limit, events)| Some((read(limit)?, read(events).filter(|text| killed(text))?)))?;
+    // Without a limit of its own it is a large figure here, and nobody's to name.
+    limit.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
 }
 
 /// Reads a line of `mountinfo`: `36 35 98:0 / /sys/fs/cgroup/pids rw … - cgroup cgroup rw,pids`.
@@ -320,5 +406,81 @@ mod tests {
             hierarchy("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate", "f").unwrap();
         assert_eq!((two.version, two.base), (Version::Two, PathBuf::from("/sys/fs/cgroup/f")));
         assert!(hierarchy("22 27 0:20 / /sys rw,nosuid - sysfs sysfs rw", "f").is_none());
+    }
+
+    fn of_version(version: Version, base: PathBuf) -> Hierarchy {
+        Hierarchy { version, base, controllers: CONTROLLERS.map(str::to_owned).into() }
+    }
+
+    #[test]
+    fn limits_are_written_as_either_version_has_them_and_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+        let limits = Limits { tasks: Some(10), memory: Some(64 << 20), cpu: Some(1500) };
+        let two = of_version(Version::Two, folder.path().to_owned());
+        fs::write(folder.path().join("memory.swap.max"), "max").unwrap();
+        two.set(folder.path(), &limits).unwrap();
+        assert_eq!((read("pids.max"), read("memory.max")), ("10".to_owned(), "67108864".to_owned()));
+        assert_eq!((read("memory.swap.max"), read("cpu.max")), ("0".to_owned(), "150000 100000".to_owned()));
+        two.set(folder.path(), &Limits::default()).unwrap();
+        assert_eq!((read("memory.max"), read("cpu.max")), ("max".to_owned(), "max 100000".to_owned()));
+        let one = of_version(Version::One, folder.path().to_owned());
+        fs::write(folder.path().join(WITH_SWAP), "-1").unwrap();
+        one.set(folder.path(), &limits).unwrap();
+        assert_eq!((read("memory.limit_in_bytes"), read(WITH_SWAP)), ("67108864".to_owned(), "67108864".to_owned()));
+        assert_eq!(read("cpu.cfs_quota_us"), "150000");
+        one.set(folder.path(), &Limits::default()).unwrap();
+        assert_eq!((read(WITH_SWAP), read("cpu.cfs_quota_us")), ("-1".to_owned(), "-1".to_owned()));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_read_from_either_versions_files() {
+        for (limit, events) in [("memory.max", "memory.events"), ("memory.limit_in_bytes", "memory.oom_control")] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(limit), "67108864\n").unwrap();
+            fs::write(folder.path().join(events), "low 0\noom_kill 0\n").unwrap();
+            assert_eq!(exhausted(folder.path()), None);
+            fs::write(folder.path().join(events), "low 0\noom_kill 2\n").unwrap();
+            assert_eq!(exhausted(folder.path()), Some(64 << 20));
+            // The kernel killed for want of memory of the whole machine.
+            fs::write(folder.path().join(limit), if limit == "memory.max" { "max" } else { "9223372036854771712" })
+                .unwrap();
+            assert_eq!(exhausted(folder.path()), None);
+        }
+    }
+
+    #[test]
+    fn the_groups_of_this_machine_hold_what_gets_into_them_and_leave_no_trace() {
+        let Some(groups) = Cgroups::open(Uuid::new_v4()) else {
+            return println!("no control groups here, or not root: not tried");
+        };
+        let stack = StackId(Uuid::new_v4());
+        groups.limit(stack, &Limits { tasks: Some(50), memory: Some(1 << 30), cpu: Some(1000) }).unwrap();
+        let files = groups.enter(stack, "one", &Limits { memory: Some(64 << 20), ..Limits::default() }).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        for file in &files {
+            fs::write(file, child.id().to_string()).unwrap();
+        }
+        let group = groups.group(stack, "one");
+        assert_eq!(group.processes().unwrap(), [i32::try_from(child.id()).unwrap()]);
+        assert_eq!(groups.of_stack(stack).unwrap(), group.processes().unwrap());
+        let inside = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+        for controller in CONTROLLERS.into_iter().filter(|controller| groups.limits(controller)) {
+            let line = inside.lines().find(|line| {
+                line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller))
+            });
+            let line = line.or_else(|| inside.lines().find(|line| line.starts_with("0::"))).unwrap();
+            assert!(line.contains(&stack.to_string()), "{controller}: {line}");
+            assert_eq!(
+                line.ends_with("/one"),
+                controller == "memory" || line.starts_with("0::"),
+                "{controller}: {line}"
+            );
+        }
+        assert_eq!(group.exhausted(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        groups.close();
+        assert!(!group.exists() && groups.all().all(|one| !one.base.exists()));
     }
 }

@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// With fewer, connections and services soon compete for them.
+const ENOUGH: u64 = 4096;
+
 static FORMER: OnceLock<Option<u64>> = OnceLock::new();
 
 /// Raises this process's limit as far as it may. Returns the limit now; `None` if there is none.
@@ -21,6 +24,16 @@ pub fn raise() -> Option<u64> {
             limit.current
         }
     }
+}
+
+/// The limit now; `None` if there is none.
+pub(crate) fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// The limit now, if it is low for a machine that serves many.
+pub fn low() -> Option<u64> {
+    limit().filter(|limit| *limit < ENOUGH)
 }
 
 /// The soft limit that this process was started with.

@@ -181,7 +181,7 @@ pub(crate) fn is_torn(error: &io::Error) -> bool {
 /// Removes a file or a whole directory; what is gone already is fine.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let gone = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => crate::removal::remove_all(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use freehold_engine::ProviderError;
 
-use crate::shortage::is_shortage;
+use crate::shortage::{self, is_shortage};
 
 pub(crate) const TOO_LONG: &str = "FH0114";
 pub(crate) const DIRECTORY_UNUSABLE: &str = "FH0505";
@@ -34,7 +34,7 @@ pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> ProviderError
     }
     if is_shortage(error) {
         // Ours, and it passes.
-        return ProviderError::retryable(format!("can't {doing} {} now: {error}", path.display()));
+        return ProviderError::retryable(format!("can't {doing} {} now: {}", path.display(), shortage::words(error)));
     }
     ProviderError::rejected(DIRECTORY_UNUSABLE, format!("can't {doing} {}: {error}", path.display()))
 }

@@ -16,6 +16,7 @@ use freehold_graph::StackId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::cgroup::Group;
 use crate::directory::{self, Durability};
 use crate::failure;
 use crate::launch::Launch;
@@ -25,6 +26,7 @@ use crate::membership::{Ended, Members};
 use crate::process::{Process, ProcessId};
 use crate::program::{Holding, Mark, Program};
 use crate::proof::Proof;
+use crate::shortage;
 
 /// What is kept of an instance while it exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,9 +105,10 @@ impl Instance {
         let program = Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?;
         let folder = machine.directory.logs_of(context.stack, &id.0);
         let records = machine.directory.instances(context.stack, id.name());
-        if let Err(error) = prune(&machine.directory, context.stack, &id.0, &machine.log_limits) {
+        if let Err(error) = prune(machine, context.stack, &id.0) {
             tracing::warn!(folder = %folder.display(), %error, "old logs could not be removed");
         }
+        let _starting = machine.starting.begin(&instance);
         let log = Log::begin(&folder, &instance);
         let file = log.open().map_err(|error| failure::file("write", log.path(), &error))?;
         let child = program.start(&machine.executable, &file).await;
@@ -115,8 +118,9 @@ impl Instance {
                 group.remove();
             }
         })?;
-        let process = Process::child(child).map_err(|error| {
-            ProviderError::retryable(format!("{} could not be watched: {error}", program.path().display()))
+        let process = Process::child(child).await.map_err(|error| {
+            let what = program.path().display();
+            ProviderError::retryable(format!("{what} could not be watched: {}", shortage::words(&error)))
         })?;
         let record = InstanceRecord {
             slot,
@@ -167,8 +171,13 @@ impl Instance {
         path: PathBuf,
     ) -> Self {
         let members = record.members(machine, stack);
-        let proof = Arc::new(Proof::new(record.process.clone(), members.clone()));
+        let proof = Arc::new(Proof::new(machine.clone(), record.process.clone(), members.clone()));
         Self { record, process, log, proof, members, path }
+    }
+
+    /// Its control group, if it has one.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.members.group.as_ref()
     }
 
     /// Where it takes requests.
@@ -214,11 +223,13 @@ impl Instance {
 }
 
 async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
-    let short = |error: std::io::Error| ProviderError::retryable(format!("no port can be tried now: {error}"));
+    let short = |error: std::io::Error| {
+        ProviderError::retryable(format!("no port can be tried now: {}", shortage::words(&error)))
+    };
     if let Some(port) = machine.ports.take().map_err(short)? {
         return Ok(port);
     }
-    let evicted = machine.evict(|address| machine.ports.is_spare(address.port())).await;
+    let evicted = machine.evict(|address, _| machine.ports.is_spare(address.port())).await;
     let evicted = evicted.map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
     let port = if evicted { machine.ports.take().map_err(short)? } else { None };
     port.ok_or_else(|| {

@@ -24,10 +24,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
+use rustix::fs::{CWD, Mode, OFlags, fstat, mkdirat, open, openat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, mount_remount,
+    move_mount, open_tree,
+};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, set_child_subreaper, setrlimit,
-    wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpgid, getppid, getrlimit, kill_process,
+    set_child_subreaper, setpgid, setrlimit, setsid, wait,
 };
 use rustix::thread::{UnshareFlags, set_no_new_privs};
 use serde::{Deserialize, Serialize};
@@ -37,10 +41,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::membership::{descendants, end_all};
 use crate::process::ProcessId;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{self, Sandbox};
 
 /// How long what a program left behind may take to end when nobody asked for the end.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// Where programs share memory by name.
+const MEMORY: &str = "/dev/shm";
 /// What a stack may keep in shared memory, for each process that Freehold starts.
 const SHARED_MEMORY: &std::ffi::CStr = c"mode=1777,size=256m";
 
@@ -107,6 +113,10 @@ pub(crate) struct NotStarted {
 /// The launcher's main program. Its exit code is the program's; 125 if nothing was started.
 pub fn main() -> ExitCode {
     let not_started = ExitCode::from(125);
+    // Else it would have the terminal that Freehold was started from: to write there, and on some kernels to type there.
+    if own_session().is_err() {
+        return not_started;
+    }
     let Ok(mut socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
         return not_started;
     };
@@ -153,6 +163,13 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Leaves the session of whoever started it. The leader of a group can't: for a moment it is in theirs.
+fn own_session() -> rustix::io::Result<()> {
+    let theirs = getpgid(getppid())?;
+    setpgid(None, Some(theirs))?;
+    setsid().map(drop)
+}
+
 fn command(order: &Order) -> Command {
     let mut command = Command::new(&order.program);
     command.args(&order.arguments).current_dir(&order.folder).env_clear().envs(&order.environment).stdin(Stdio::null());
@@ -180,6 +197,9 @@ fn confine(order: &Order) -> io::Result<()> {
         separate(private)?;
     }
     set_no_new_privs(true)?;
+    if order.user.is_some() {
+        sandbox::close_abstract_sockets();
+    }
     if let Some(sandbox) = &order.sandbox {
         sandbox.enter()?;
     }
@@ -191,30 +211,74 @@ fn within(doing: &str, path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Gives this process a view of the file system of its own, in which the shared folders for temporary files are the stack's, and
-/// nothing that it can write to has files that run with others' rights. What it shares with its children by System V's means (shared
-/// memory, semaphores, queues) is theirs alone, too, and ends with the last of them: else it would outlive the stack.
+/// nothing that it can write to has files that run with others' rights. A data directory in one of these folders goes on to be seen
+/// there, and nothing else of what is there for others.
+/// What it shares with its children by the means of System V (shared memory, semaphores, queues) is theirs alone, too, and ends with the
+/// last of them: else it would outlive the stack.
 fn separate(private: &Private) -> io::Result<()> {
     own_namespaces()?;
     let guarded = MountFlags::NOSUID | MountFlags::NODEV;
-    let bind = |from: &Path, to: &Path| -> io::Result<()> {
-        mount_bind(from, to).map_err(|error| within("mount", to, &error.into()))?;
-        mount_remount(to, MountFlags::BIND | guarded, c"").map_err(|error| within("mount", to, &error.into()))
+    for own in [&private.home, &private.temporary] {
+        mount_bind(own, own).map_err(|error| within("mount", own, &error.into()))?;
+        mount_remount(own, MountFlags::BIND | guarded, c"").map_err(|error| within("mount", own, &error.into()))?;
+    }
+    let queues = Path::new("/dev/mqueue");
+    if queues.is_dir() {
+        mount("mqueue", queues, "mqueue", guarded | MountFlags::NOEXEC, c"")
+            .map_err(|error| within("mount", queues, &error.into()))?;
+    }
+    // Memory that lies in a file system of the tenant's own making stops whoever looks at it: `/proc/<pid>/environ` would never end.
+    let fuse = Path::new("/dev/fuse");
+    if fuse.exists() {
+        mount_bind("/dev/null", fuse).map_err(|error| within("mount", fuse, &error.into()))?;
+    }
+    // Taken in hand before anything lies over them.
+    let take = |path: &Path, flags| {
+        open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | flags)
+            .map_err(|error| within("mount", path, &error.into()))
     };
-    bind(&private.home, &private.home)?;
-    bind(&private.temporary, &private.temporary)?;
-    for shared in ["/var/tmp", "/tmp"] {
-        let shared = Path::new(shared);
-        // A data directory in such a folder has to be seen.
-        if shared.is_dir() && !private.data.starts_with(shared) {
-            bind(&private.temporary, shared)?;
+    let mut covered = Vec::new();
+    for shared in ["/var/tmp", "/tmp", MEMORY].map(Path::new) {
+        if shared.is_dir() && shared != private.data {
+            let temporary = take(&private.temporary, OpenTreeFlags::empty())?;
+            let inner = private.data.strip_prefix(shared).ok();
+            let data =
+                inner.map(|inner| Ok::<_, io::Error>((take(&private.data, OpenTreeFlags::AT_RECURSIVE)?, inner)));
+            covered.push((shared, temporary, data.transpose()?));
         }
     }
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() && !private.data.starts_with(memory) {
-        mount("tmpfs", memory, "tmpfs", guarded, SHARED_MEMORY)
-            .map_err(|error| within("mount", memory, &error.into()))?;
+    for (shared, temporary, data) in covered {
+        if shared == Path::new(MEMORY) {
+            mount("tmpfs", shared, "tmpfs", guarded, SHARED_MEMORY)
+                .map_err(|error| within("mount", shared, &error.into()))?;
+        } else {
+            let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            move_mount(&temporary, "", CWD, shared, onto).map_err(|error| within("mount", shared, &error.into()))?;
+        }
+        if let Some((data, inner)) = data {
+            let place = place(shared, inner).map_err(|error| within("make", &private.data, &error))?;
+            let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(&data, "", &place, "", onto).map_err(|error| within("mount", &private.data, &error.into()))?;
+        }
     }
     Ok(())
+}
+
+/// A folder below one that a tenant can write to, made of folders of root that nobody else can move.
+fn place(root: &Path, inner: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder = open(root, flags, Mode::empty())?;
+    for part in inner {
+        match mkdirat(&folder, part, Mode::from_raw_mode(0o711)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        folder = openat(&folder, part, flags, Mode::empty())?;
+        if fstat(&folder)?.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other(format!("{} is in the way", part.display())));
+        }
+    }
+    Ok(folder)
 }
 
 /// Waits for the program's end, ends what it left behind, and ends as it did.
@@ -280,11 +344,15 @@ fn end_as(status: WaitStatus) -> ExitCode {
 pub(crate) fn can_be_private() -> bool {
     let tried = std::thread::spawn(|| {
         let own = own_namespaces();
-        own.and_then(|()| Ok(mount_bind("/tmp", "/tmp")?))
+        own.and_then(|()| Ok(mount_bind("/tmp", "/tmp")?))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        Ok::<_, io::Error>(open_tree(CWD, "/tmp", flags)?)
     });
     tried.join().is_ok_and(|tried| tried.is_ok())
 }
 
+/// A view of the file system of this process's own, and shared memory, semaphores and queues of System V and POSIX of its own: of these
+/// there are few on a machine, and PostgreSQL needs one.
 fn own_namespaces() -> io::Result<()> {
     #[expect(deprecated, reason = "its successor is unsafe because of shared descriptors, which aren't touched here")]
     rustix::thread::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)?;

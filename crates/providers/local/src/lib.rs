@@ -42,6 +42,7 @@ mod process;
 mod program;
 mod proof;
 mod provider;
+mod removal;
 mod restore;
 mod roster;
 mod route;

@@ -19,7 +19,7 @@ mod prune;
 mod reader;
 mod remark;
 
-pub(crate) use prune::prune;
+pub(crate) use prune::{Starting, prune};
 pub use reader::{LogLine, LogReader, Voice};
 
 use std::fs::{self, File, OpenOptions};

@@ -1,5 +1,6 @@
 //! What this machine offers to the stacks' programs: places on disk, users, ports, artifacts, the router.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_graph::StackId;
+use freehold_graph::{StackId, Value};
+use freehold_router::socket::{Socket, bound, listeners};
 use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -20,14 +22,17 @@ use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
 use crate::launcher::{self, Private};
-use crate::log::LogLimits;
+use crate::log::{LogLimits, Starting};
 use crate::mark::{self, Marked};
 use crate::membership::{descendants, end_all};
 use crate::options::LocalOptions;
 use crate::port::Ports;
 use crate::process::{self, ProcessId};
 use crate::sandbox::{Sandbox, Sandboxing};
-use crate::socket::{Listener, holds, listeners};
+use crate::socket::holds;
+
+/// Who holds this part of all ports by which connections go out has more than any program needs.
+const HOARD: usize = 16;
 
 /// What all services, jobs and schedules share.
 #[derive(Clone)]
@@ -38,6 +43,7 @@ pub(crate) struct Machine {
     pub(crate) accounts: std::sync::Arc<Accounts>,
     pub(crate) ports: std::sync::Arc<Ports>,
     pub(crate) log_limits: LogLimits,
+    pub(crate) starting: Starting,
     pub(crate) executable: PathBuf,
     pub(crate) platform: Uuid,
     /// How programs are kept apart.
@@ -91,18 +97,32 @@ impl Separation {
             if !limits("pids") {
                 missing.push("a limit on each stack's processes (no control groups here)");
             }
+            if !limits("memory") {
+                missing.push("limits of memory (no control groups for it here)");
+            }
+            if !limits("cpu") {
+                missing.push("limits of processor time (no control groups for it here)");
+            }
         } else {
             match self.sandboxing {
-                Sandboxing::None => missing.push("separation of stacks (all run as one user, without a sandbox)"),
-                Sandboxing::Files => {
-                    missing.push("separation of stacks in signals, /tmp and resources (all run as one user)")
+                Sandboxing::None => {
+                    missing.push("separation of stacks (all run as one user, without a sandbox: as root they don't)")
                 }
+                Sandboxing::Files => missing.push(
+                    "separation of stacks in signals, /tmp and resources (all run as one user: as root they don't)",
+                ),
                 Sandboxing::FilesAndSignals => {
-                    missing.push("separation of stacks in /tmp and resources (all run as one user)")
+                    missing.push("separation of stacks in /tmp and resources (all run as one user: as root they don't)")
                 }
             }
         }
         missing
+    }
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("platform", &self.platform).finish_non_exhaustive()
     }
 }
 
@@ -136,6 +156,7 @@ impl Machine {
             accounts: accounts.into(),
             ports: Ports::new(options.ports).into(),
             log_limits: options.log_limits,
+            starting: Starting::default(),
             executable: options.executable,
             platform,
             separation: Separation::detect(options.run_as, platform).into(),
@@ -151,23 +172,32 @@ impl Machine {
     }
 
     /// Makes the directories that a stack's programs may write to, and says as which user they run.
-    pub(crate) fn prepare(&self, stack: StackId) -> Result<Option<u32>, ProviderError> {
+    pub(crate) fn prepare(&self, stack: StackId, body: &Value) -> Result<Option<u32>, ProviderError> {
         let folder = self.directory.stack(stack);
         let prepared = || -> io::Result<Option<u32>> {
             let user = self.accounts.user(stack)?;
             directory::make(&folder, 0o711)?;
-            for own in [self.directory.home(stack), self.directory.temporary(stack)] {
-                directory::make(&own, 0o700)?;
-                if let Some(user) = user {
-                    give(&own, user)?;
-                }
-            }
-            if let Some(groups) = &self.separation.groups {
-                groups.limit(stack, &Limits { tasks: self.tasks, ..Limits::default() })?;
+            let (home, temporary) = (self.directory.home(stack), self.directory.temporary(stack));
+            directory::make(&home, 0o700)?;
+            directory::make(&temporary, 0o700)?;
+            if let Some(user) = user {
+                give(&home, user, user, 0o700)?;
+                // What root puts there to mount on nobody else can move away.
+                give(&temporary, rustix::process::geteuid().as_raw(), user, 0o1770)?;
             }
             Ok(user)
         };
-        prepared().map_err(|error| failure::file("prepare", &folder, &error))
+        let user = prepared().map_err(|error| failure::file("prepare", &folder, &error))?;
+        self.limit(stack, body)?;
+        Ok(user)
+    }
+
+    /// Sets what the whole stack may use, which each of its bodies says, where there are control groups.
+    pub(crate) fn limit(&self, stack: StackId, body: &Value) -> Result<(), ProviderError> {
+        let Some(groups) = &self.separation.groups else { return Ok(()) };
+        let given = body.get("stack").map(Limits::read).unwrap_or_default();
+        let limited = groups.limit(stack, &Limits { tasks: Some(self.tasks), ..given });
+        limited.map_err(|error| failure::file("limit a stack in", Path::new("/sys/fs/cgroup"), &error))
     }
 
     /// The control group of an instance, where there are any.
@@ -231,12 +261,14 @@ impl Machine {
         Ok(all.filter(|id| !supervised.contains(&id.pid) && !kept(id)).collect())
     }
 
-    /// Ends the tenants' processes that listen on reserved addresses which were not given to them: no tenant may use them up, or keep
-    /// another from its own. Says whether there were any. Only where stacks have users of their own.
-    pub(crate) async fn evict(&self, reserved: impl Fn(SocketAddr) -> bool) -> io::Result<bool> {
-        let squatting: Vec<Listener> = listeners()?
+    /// Ends the tenants' processes that hold reserved addresses which were not given to them, whether they listen there or are only
+    /// bound: no tenant may use them up, or keep another from its own. Says whether there were any. Only where stacks have users of
+    /// their own.
+    pub(crate) async fn evict(&self, reserved: impl Fn(SocketAddr, &Socket) -> bool) -> io::Result<bool> {
+        let squatting: Vec<Socket> = listeners()?
             .into_iter()
-            .filter(|(address, socket)| reserved(*address) && self.accounts.is_tenant(socket.user))
+            .chain(bound()?)
+            .filter(|(address, socket)| reserved(*address, socket) && self.accounts.is_tenant(socket.user))
             .map(|(_, socket)| socket)
             .collect();
         let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
@@ -253,6 +285,22 @@ impl Machine {
             tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
         }
         Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
+    }
+
+    /// Ends the tenants' processes that hold so many of the ports by which connections go out that none is left for others. Says
+    /// whether there were any.
+    pub(crate) async fn free_outgoing(&self) -> io::Result<bool> {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+        let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u16>().ok());
+        let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return Ok(false) };
+        let outgoing = |address: SocketAddr| (first..=last).contains(&address.port());
+        let mut held: BTreeMap<u32, usize> = BTreeMap::new();
+        for (_, socket) in listeners()?.into_iter().chain(bound()?).filter(|(address, _)| outgoing(*address)) {
+            *held.entry(socket.user).or_default() += 1;
+        }
+        let most = usize::from(last.saturating_sub(first)) / HOARD;
+        let hoards = |socket: &Socket| held.get(&socket.user).is_some_and(|ports| *ports > most);
+        self.evict(|address, socket| outgoing(address) && hoards(socket)).await
     }
 
     /// The folder of an artifact that a stack may run from: where it has a user of its own, a tree of its own. Blocks.
@@ -298,13 +346,17 @@ impl Machine {
     }
 }
 
-/// Gives a folder in a place of ours to a user. Never what a link leads to.
-fn give(folder: &Path, user: u32) -> io::Result<()> {
-    use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
+/// Gives a folder in a place of ours to a user and a group. Never what a link leads to.
+fn give(folder: &Path, user: u32, group: u32, mode: u32) -> io::Result<()> {
+    use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, open};
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = std::fs::File::from(open(folder, flags, Mode::empty())?);
-    if folder.metadata()?.uid() != user {
-        fchown(&folder, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
+    let found = folder.metadata()?;
+    if (found.uid(), found.gid()) != (user, group) {
+        fchown(&folder, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    if found.mode() & 0o7777 != mode {
+        fchmod(&folder, Mode::from_raw_mode(mode))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::time::Instant;
 
+use crate::cgroup::Group;
 use crate::membership::{Ended, Members, end_all};
 use crate::shortage;
 
@@ -26,6 +27,10 @@ use crate::shortage;
 pub(crate) const KILLED: Duration = Duration::from_secs(10);
 /// How long a launcher may take to notice that nothing is left of what it looked after.
 const LAUNCHER: Duration = Duration::from_millis(500);
+
+const KILL: i32 = 9;
+/// What a shell exits with whose program was killed.
+const KILLED_CODE: i32 = 128 + KILL;
 
 /// A process, and no other that has its pid before or after it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,6 +152,8 @@ impl ProcessId {
 pub(crate) enum Exit {
     Code(i32),
     Signal(i32),
+    /// The kernel killed it: it took more memory than this limit of its own, in bytes.
+    OutOfMemory(u64),
     /// It wasn't our child, so nobody told us.
     Unknown,
 }
@@ -167,7 +174,31 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::OutOfMemory(limit) => f.write_str(&out_of_memory(*limit)),
             Self::Unknown => f.write_str("unknown exit status"),
+        }
+    }
+}
+
+/// That the kernel has killed for want of memory, in words.
+pub(crate) fn out_of_memory(limit: u64) -> String {
+    format!("out of memory: killed by the kernel, as it took more than its limit (`memory`) of {}", bytes(limit))
+}
+
+/// As it is written in a definition.
+fn bytes(bytes: u64) -> String {
+    let units = [(30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
+impl Exit {
+    /// With its reason, where the control group of what has ended knows it.
+    pub(crate) fn explained(self, group: Option<&Group>) -> Self {
+        match (self, group.and_then(Group::exhausted)) {
+            // Of what a launcher looked after, or a former Freehold started, nobody says more.
+            (Self::Signal(KILL) | Self::Code(KILLED_CODE) | Self::Unknown, Some(limit)) => Self::OutOfMemory(limit),
+            (exit, _) => exit,
         }
     }
 }
@@ -186,12 +217,21 @@ enum Watch {
 }
 
 impl Process {
-    /// Our child. A child that is dead already still has its identity: nobody has waited for it yet.
-    pub(crate) fn child(child: Child) -> io::Result<Self> {
+    /// Our child. A child that is dead already still has its identity: nobody has waited for it yet. One whose identity can't be told
+    /// is ended: nobody would know of it afterwards.
+    pub(crate) async fn child(mut child: Child) -> io::Result<Self> {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
-        let start = stat(pid)?.map(|stat| stat.start).ok_or(io::ErrorKind::NotFound)?;
-        let id = ProcessId { pid, start, boot: boot()?.to_owned() };
-        Ok(Self { id, watch: Watch::Child(Box::new(child)) })
+        let look = || -> io::Result<ProcessId> {
+            let start = stat(pid)?.map(|stat| stat.start).ok_or(io::ErrorKind::NotFound)?;
+            Ok(ProcessId { pid, start, boot: boot()?.to_owned() })
+        };
+        match shortage::waited_out(KILLED, look).await {
+            Ok(id) => Ok(Self { id, watch: Watch::Child(Box::new(child)) }),
+            Err(error) => {
+                let _ = child.kill().await;
+                Err(error)
+            }
+        }
     }
 
     /// A process that somebody else started; `None` if it is gone.
@@ -214,11 +254,17 @@ impl Process {
         }
     }
 
+    async fn tell_group(&self, signal: Signal) {
+        if let Err(error) = shortage::waited_out(KILLED, || self.id.signal_group(signal)).await {
+            tracing::warn!(%error, pid = self.id.pid, "a process could not be signalled");
+        }
+    }
+
     /// Ends it and all that belong to it: SIGTERM, and SIGKILL for what is left after `patience`. Says how it ended, whether anything
     /// had to be killed, and whether all are gone.
     pub(crate) async fn end(&mut self, members: &Members, patience: Duration) -> (Exit, Ended) {
         let limit = Instant::now() + patience;
-        shortage::waited_out(KILLED, || self.id.signal_group(Signal::TERM)).await;
+        self.tell_group(Signal::TERM).await;
         let mut killed = false;
         let exit = match tokio::time::timeout_at(limit, self.exited()).await {
             Ok(exit) => exit,
@@ -231,7 +277,7 @@ impl Process {
                 match tokio::time::timeout(LAUNCHER, self.exited()).await {
                     Ok(exit) if members.has_ancestor() => exit,
                     _ => {
-                        shortage::waited_out(KILLED, || self.id.signal_group(Signal::KILL)).await;
+                        self.tell_group(Signal::KILL).await;
                         tokio::time::timeout(KILLED, self.exited()).await.unwrap_or(Exit::Unknown)
                     }
                 }
@@ -263,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_nobody_waited_for_counts_as_dead() {
         let child = tokio::process::Command::new("true").spawn().unwrap();
-        let mut process = Process::child(child).unwrap();
+        let mut process = Process::child(child).await.unwrap();
         let id = process.id.clone();
         assert_eq!(process.exited().await, Exit::Code(0));
         assert!(!id.is_alive().unwrap());

@@ -25,14 +25,16 @@ use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ResourceId, SecretText, StackId, Value};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::artifact::ArtifactHash;
+use crate::cgroup::Limits;
 use crate::failure;
 use crate::launcher::{self, NotStarted, Order, Stay};
 use crate::machine::Machine;
 use crate::mark;
-use crate::shortage::is_shortage;
+use crate::shortage::{self, is_shortage};
 
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -78,7 +80,7 @@ impl Program {
         port: Option<u16>,
         holding: Holding,
     ) -> Result<Self, ProviderError> {
-        let user = machine.prepare(context.stack)?;
+        let user = machine.prepare(context.stack, body)?;
         let mut environment = environment(machine, context, mark, body).await?;
         if let Some(port) = port {
             environment.insert("PORT".to_owned(), SecretText::new(port.to_string()));
@@ -104,7 +106,7 @@ impl Program {
         };
         let groups = match &machine.separation.groups {
             Some(groups) => groups
-                .enter(context.stack, mark.instance)
+                .enter(context.stack, mark.instance, &Limits::read(body))
                 .map_err(|error| failure::file("make a control group in", Path::new("/sys/fs/cgroup"), &error))?,
             None => Vec::new(),
         };
@@ -124,22 +126,32 @@ impl Program {
         Ok(Self { order })
     }
 
-    /// Starts it through a launcher, which is `executable`, as the leader of a process group of its own. What it prints goes to `log`.
+    /// Starts it through a launcher, which is `executable`, as the leader of a session of its own. What it prints goes to `log`.
     pub(crate) async fn start(&self, executable: &Path, log: &File) -> Result<Child, ProviderError> {
-        let now = |error: io::Error| {
-            ProviderError::retryable(format!("{} can't be started now: {error}", self.path().display()))
+        let (mut child, ours) = self.launch(executable, log).map_err(|error| self.not_now(&error))?;
+        let answer = match tokio::time::timeout(LAUNCH, self.hand_over(ours)).await {
+            Ok(Ok(None)) => return Ok(child),
+            Ok(Ok(Some(answer))) => answer,
+            // Nobody would look after it.
+            Ok(Err(error)) => return Err(self.given_up(child, &error).await),
+            Err(_elapsed) => return Err(self.given_up(child, &io::ErrorKind::TimedOut.into()).await),
         };
-        let started = tokio::time::timeout(LAUNCH, self.launch(executable, log)).await;
-        let (mut child, answer) = started.map_err(|_elapsed| now(io::ErrorKind::TimedOut.into()))?.map_err(now)?;
-        let Some(answer) = answer else { return Ok(child) };
         let _ = child.wait().await;
         let error = answer.errno.map_or_else(|| io::Error::other(answer.message.clone()), io::Error::from_raw_os_error);
         Err(self.not_started(&error, &answer))
     }
 
-    async fn launch(&self, executable: &Path, log: &File) -> io::Result<(Child, Option<NotStarted>)> {
-        let (mut ours, theirs) = launcher::channel()?;
-        let bytes = self.order.to_bytes()?;
+    fn not_now(&self, error: &io::Error) -> ProviderError {
+        ProviderError::retryable(format!("{} can't be started now: {}", self.path().display(), shortage::words(error)))
+    }
+
+    async fn given_up(&self, mut child: Child, error: &io::Error) -> ProviderError {
+        let _ = child.kill().await;
+        self.not_now(error)
+    }
+
+    fn launch(&self, executable: &Path, log: &File) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = launcher::channel()?;
         let mut command = Command::new(executable);
         command
             .args(["internal", "launch"])
@@ -149,16 +161,21 @@ impl Program {
             .stdin(Stdio::from(theirs))
             .stdout(log.try_clone()?)
             .stderr(log.try_clone()?)
+            // What ends Freehold from its terminal is not for those that it starts.
             .process_group(0);
-        let child = command.spawn()?;
-        // Its end of the socket is the launcher's alone from here on.
-        drop(command);
+        // Its end of the socket is the launcher's alone once this is dropped.
+        Ok((command.spawn()?, ours))
+    }
+
+    /// Gives a launcher its order; returns why it could not carry it out, if so.
+    async fn hand_over(&self, mut ours: UnixStream) -> io::Result<Option<NotStarted>> {
+        let bytes = self.order.to_bytes()?;
         // One that ends before it has read everything is told by its exit.
         let _ = ours.write_all(&bytes).await;
         let _ = ours.shutdown().await;
         let mut answer = Vec::new();
         let _ = (&mut ours).take(ANSWER).read_to_end(&mut answer).await;
-        Ok((child, serde_json::from_slice(&answer).ok()))
+        Ok(serde_json::from_slice(&answer).ok())
     }
 
     /// The launcher's own environment: the program's marks and nothing else of it, since that could make the launcher load its code.
@@ -181,7 +198,7 @@ impl Program {
     fn not_started(&self, error: &io::Error, answer: &NotStarted) -> ProviderError {
         let path = self.path().display();
         if is_shortage(error) || error.kind() == io::ErrorKind::ExecutableFileBusy {
-            return ProviderError::retryable(format!("{path} can't be started now: {error}"));
+            return self.not_now(error);
         }
         if !answer.program {
             return failure::refusal(

@@ -17,12 +17,14 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use freehold_router::socket::{Socket, listener, listeners};
 use freehold_router::{Connect, Connecting};
 use tokio::net::TcpStream;
 
+use crate::machine::Machine;
 use crate::membership::Members;
 use crate::process::ProcessId;
-use crate::socket::{self, Listener, holds, listener, listeners};
+use crate::socket::holds;
 
 /// How often is tried to catch a moment in which the listener stays the same.
 const ATTEMPTS: u32 = 5;
@@ -32,6 +34,7 @@ const NOT_OURS: io::ErrorKind = io::ErrorKind::ConnectionRefused;
 /// Makes connections to one instance, and to nobody else.
 #[derive(Debug)]
 pub(crate) struct Proof {
+    machine: Machine,
     /// The instance's first process.
     process: ProcessId,
     members: Members,
@@ -40,8 +43,8 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    pub(crate) fn new(process: ProcessId, members: Members) -> Self {
-        Self { process, members, proved: Mutex::default() }
+    pub(crate) fn new(machine: Machine, process: ProcessId, members: Members) -> Self {
+        Self { machine, process, members, proved: Mutex::default() }
     }
 
     async fn prove(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -50,7 +53,15 @@ impl Proof {
             if !self.is_ours(before).await? {
                 return Err(io::Error::new(NOT_OURS, format!("{}, which is not this service", holder(before))));
             }
-            let stream = TcpStream::connect(address).await?;
+            let stream = match TcpStream::connect(address).await {
+                // A tenant may hold all ports that the kernel chooses from for who connects.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrNotAvailable && self.machine.free_outgoing().await? =>
+                {
+                    continue;
+                }
+                other => other?,
+            };
             if listener(address)? == Some(before) {
                 return Ok(stream);
             }
@@ -58,7 +69,7 @@ impl Proof {
         Err(io::Error::new(NOT_OURS, "who listens there changes all the time"))
     }
 
-    async fn is_ours(&self, socket: Listener) -> io::Result<bool> {
+    async fn is_ours(&self, socket: Socket) -> io::Result<bool> {
         if let Some(user) = self.members.user {
             return Ok(socket.user == user);
         }
@@ -110,6 +121,6 @@ fn is_held(process: &ProcessId, members: &Members, inode: u64) -> io::Result<boo
     Ok(false)
 }
 
-fn holder(socket: socket::Listener) -> String {
+fn holder(socket: Socket) -> String {
     format!("the port is held by a process of user {}", socket.user)
 }

@@ -81,6 +81,11 @@ impl LocalProvider {
         artifacts.collect()
     }
 
+    /// Whether the programs of all stacks run as one user, so that tenants aren't kept apart.
+    pub fn shares_user(&self) -> bool {
+        !self.machine.separation.users
+    }
+
     /// What this machine can't enforce between stacks, in words for people: for plans, status and `doctor`.
     pub fn not_enforced(&self) -> Vec<&'static str> {
         self.machine.separation.missing()

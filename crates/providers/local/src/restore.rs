@@ -251,6 +251,9 @@ impl LocalProvider {
         if !end_all(unkept, Instant::now() + UNKEPT).await.all {
             tracing::warn!("it is not certain that all processes of the stacks have ended");
         }
+        if let Some(groups) = &self.machine.separation.groups {
+            groups.close();
+        }
     }
 
     /// The runs of jobs that are going on, as people know them: `3/migrate of stack 0198…`. They go on without Freehold. Told by the locks

@@ -33,7 +33,7 @@ use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::mark::{self, Marked, SUPERVISOR};
 use crate::membership::{Members, end_all};
-use crate::process::ProcessId;
+use crate::process::{ProcessId, out_of_memory};
 use crate::program::{Holding, Mark, Program};
 use crate::shortage::is_shortage;
 use crate::supervise::{Assignment, End, LOCK, Outcome, STARTED, STATUS, Started};
@@ -104,6 +104,7 @@ async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Per
         End::Exited(code) => format!("exit code {code} after {after}"),
         End::Signalled(signal) => format!("ended by signal {signal} after {after}"),
         End::TimedOut => format!("ended because it took longer than it may, after {after}"),
+        End::OutOfMemory(limit) => format!("{}, after {after}", out_of_memory(*limit)),
         End::Cancelled => {
             let message = format!("job {name} was ended on request after {after}");
             return Err(ProviderError::rejected(failure::CANCELLED, message));
@@ -195,7 +196,7 @@ impl RunOnce<'_> {
         let program = Program::prepare(self.machine, self.context, &mark, self.body, None, Holding::Starter).await?;
         let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
         let limits = &self.machine.log_limits;
-        if let Err(error) = prune(&self.machine.directory, self.context.stack, &self.id.0, limits) {
+        if let Err(error) = prune(self.machine, self.context.stack, &self.id.0) {
             tracing::warn!(folder = %logs.display(), %error, "old logs could not be removed");
         }
         let assignment = Assignment {

@@ -3,7 +3,8 @@
 //! A program in a sandbox
 //! - reads nothing in Freehold's data directory but its artifact and its stack's own folders: no keys, no tokens, no other stack;
 //! - writes nowhere but in its stack's own folders and the shared ones for temporary files;
-//! - can't look into processes outside of its sandbox (their environment, their memory), nor, on kernels from 6.12 on, signal them.
+//! - can't look into processes outside of its sandbox (their environment, their memory), nor, on kernels from 6.12 on, signal them or
+//!   connect to their abstract Unix sockets.
 //!
 //! Not kept apart: the folders for temporary files, what else the user may read, and ports ([`crate::proof`] has those).
 
@@ -76,6 +77,7 @@ impl Sandbox {
             Ruleset::default()
                 .handle_access(AccessFs::from_all(VERSION))?
                 .scope(Scope::Signal)?
+                .scope(Scope::AbstractUnixSocket)?
                 .create()?
                 .add_rules(path_beneath_rules(rest.iter().chain(&self.readable), reading))?
                 .add_rules(path_beneath_rules(shared.chain(self.own.iter().cloned()), writing))?
@@ -86,6 +88,16 @@ impl Sandbox {
             RulesetStatus::NotEnforced => Err(io::Error::other("this kernel has no sandbox (Landlock)")),
         }
     }
+}
+
+/// Keeps this process, and all that it starts, from Unix sockets without a file that others have made, where the kernel can (Linux
+/// 6.12): everybody on a machine may connect to one.
+pub(crate) fn close_abstract_sockets() {
+    let rules = || {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        rules.scope(Scope::AbstractUnixSocket)?.create()?.restrict_self()
+    };
+    let _older_kernel = rules();
 }
 
 /// Everything but what is in `closed`, as folders and files whose rights go for all that is in them.

@@ -30,6 +30,7 @@ use crate::failure;
 use crate::launch::seconds;
 use crate::log::Log;
 use crate::machine::Machine;
+use crate::process::out_of_memory;
 use crate::run::RunOnce;
 use crate::supervise::{End, Outcome, STARTED, STATUS};
 
@@ -290,6 +291,7 @@ fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec
             Some(End::Exited(code)) => (format!("exit code {code}"), Some(*code)),
             Some(End::Signalled(signal)) => (format!("signal {signal}"), None),
             Some(End::TimedOut) => ("it took longer than it may".to_owned(), None),
+            Some(End::OutOfMemory(limit)) => (out_of_memory(*limit), None),
             Some(End::Cancelled) => ("ended on request".to_owned(), None),
             Some(End::NotStarted(message)) => (format!("not started: {message}"), None),
             None => ("nobody knows how it ended".to_owned(), None),

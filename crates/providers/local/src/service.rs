@@ -28,6 +28,7 @@ use std::time::Duration;
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_router::RouterError;
+use freehold_router::socket::Socket;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -404,6 +405,8 @@ impl Keeper {
         let deadline = launch.context.deadline;
         let deadline = deadline.checked_sub(launch.body.stop_timeout + SLACK).unwrap_or(deadline);
         self.listen(&launch).await?;
+        // What the stack may use changes without a restart.
+        self.machine.limit(self.stack, &launch.resource.body)?;
         let same = self.launch.as_ref().is_some_and(|now| now.fingerprint == launch.fingerprint);
         if !same {
             // What still settles is what the next version follows.
@@ -435,7 +438,7 @@ impl Keeper {
         let mut listening = router.listen(endpoint, address).await;
         if let Err(RouterError::PortTaken { .. }) = listening {
             // Addresses of services are claimed in the store: a tenant's process has no business there.
-            let there = |other: SocketAddr| {
+            let there = |other: SocketAddr, _: &Socket| {
                 other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified())
             };
             if self.machine.evict(there).await.unwrap_or(false) {

@@ -20,22 +20,33 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// Tries something until it works, or fails for a reason that waiting doesn't help against, or `limit` is over. `None` in the latter
-/// two cases, with a warning.
-pub(crate) async fn waited_out<T>(limit: Duration, attempt: impl Fn() -> io::Result<T>) -> Option<T> {
+/// An error in words: of a shortage, what there is too little of and how there is more.
+pub(crate) fn words(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            let limit = crate::descriptors::limit().map_or(String::new(), |limit| format!(" than {limit}"));
+            format!(
+                "Freehold may not open more files{limit}: raise its hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`)"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Tries something until it works, or fails for a reason that waiting doesn't help against, or `limit` is over.
+///
+/// # Errors
+/// That of the last attempt.
+pub(crate) async fn waited_out<T>(limit: Duration, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let limit = Instant::now() + limit;
     let mut wait = FIRST_WAIT;
     loop {
         match attempt() {
-            Ok(done) => return Some(done),
             Err(error) if is_shortage(&error) && Instant::now() < limit => {
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
-            Err(error) => {
-                tracing::warn!(%error, "a process could not be signalled");
-                return None;
-            }
+            other => return other,
         }
     }
 }

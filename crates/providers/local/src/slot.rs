@@ -242,7 +242,7 @@ impl Keeper {
         };
         End::Trouble(match ended {
             Ok(trouble) => trouble,
-            Err(exit) => Trouble::Exited { exit, after: began.elapsed(), ready, log },
+            Err(exit) => Trouble::Exited { exit: exit.explained(instance.group()), after: began.elapsed(), ready, log },
         })
     }
 

@@ -36,7 +36,7 @@ use crate::directory::{self, Durability};
 use crate::launcher::Order;
 use crate::log::{Log, LogLimits};
 use crate::membership::{Members, descendants};
-use crate::process::{self, Exit, Process, ProcessId};
+use crate::process::{self, Exit, Process, ProcessId, out_of_memory};
 use crate::program::Program;
 
 /// How long a job may take to end after SIGTERM.
@@ -84,6 +84,8 @@ pub(crate) enum End {
     Exited(i32),
     Signalled(i32),
     TimedOut,
+    /// The kernel killed it: it took more memory than this limit of its own, in bytes.
+    OutOfMemory(u64),
     /// Somebody ended it.
     Cancelled,
     /// It could not be started.
@@ -97,6 +99,7 @@ impl End {
             Self::Exited(code) => format!("ended: exit code {code}"),
             Self::Signalled(signal) => format!("ended: signal {signal}"),
             Self::TimedOut => "ended, because it took longer than it may".to_owned(),
+            Self::OutOfMemory(limit) => out_of_memory(*limit),
             Self::Cancelled => "ended on request".to_owned(),
             Self::NotStarted(message) => format!("could not be started: {message}"),
         }
@@ -203,7 +206,7 @@ async fn attend(
     limits: &LogLimits,
     ended: &mut tokio::signal::unix::Signal,
 ) -> io::Result<End> {
-    let mut process = Process::child(child)?;
+    let mut process = Process::child(child).await?;
     let main = process.id.pid;
     let reaping = async {
         loop {
@@ -212,9 +215,10 @@ async fn attend(
         }
     };
     let end = tokio::select! {
-        exit = process.exited() => match exit {
+        exit = process.exited() => match exit.explained(members.group.as_ref()) {
             Exit::Code(code) => End::Exited(code),
             Exit::Signal(signal) => End::Signalled(signal),
+            Exit::OutOfMemory(limit) => End::OutOfMemory(limit),
             Exit::Unknown => End::Signalled(0),
         },
         () = tokio::time::sleep(timeout) => End::TimedOut,

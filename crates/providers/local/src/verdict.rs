@@ -17,8 +17,8 @@ const SHORTLY: Duration = Duration::from_millis(20);
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
 
-/// Waits until all are ready; says how often the slowest was looked at. Fails with the first trouble of any, or with `None` at the
-/// deadline.
+/// Waits until all are ready; says how often the slowest was looked at. Fails with the first trouble of any. At the deadline it fails
+/// with what we lacked ourselves to start one, which is no trouble of the service's, or with `None`.
 pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32, Option<Trouble>> {
     let each = slots.iter().map(|slot| {
         let mut status = slot.status.clone();
@@ -33,7 +33,13 @@ pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32
     });
     match tokio::time::timeout_at(deadline, futures::future::try_join_all(each)).await {
         Ok(looks) => looks.map(|looks| looks.into_iter().max().unwrap_or_default()),
-        Err(_elapsed) => Err(None),
+        Err(_elapsed) => Err(slots.iter().find_map(|slot| match &slot.status.borrow().trouble {
+            Some(Trouble::NotStarted(error)) => Some(Trouble::NotStarted(error.clone())),
+            Some(
+                Trouble::Exited { .. } | Trouble::NeverReady { .. } | Trouble::NotLive { .. } | Trouble::Interrupted,
+            )
+            | None => None,
+        })),
     }
 }
 

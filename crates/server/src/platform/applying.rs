@@ -179,7 +179,10 @@ impl Platform {
         let capacity = match plan.purpose {
             Purpose::Destroy { .. } => None,
             Purpose::Deploy | Purpose::Rollback { .. } => {
-                self.targets.find(&plan.key.target).await?.capacity_for(wanted).await?
+                let runtime = self.targets.find(&plan.key.target).await?;
+                // Another tenant may have come since the plan.
+                self.refuse_another_tenant(&runtime, &plan.key).await?;
+                runtime.capacity_for(wanted).await?
             }
         };
         let capacity = capacity.unwrap_or(Capacity { usable: 0, promised: BTreeMap::new() });

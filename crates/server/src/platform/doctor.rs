@@ -7,6 +7,7 @@ use freehold::wire::{Finding, ResourceStatus, Words};
 use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
+use freehold_provider_local::descriptors;
 use freehold_store::{Stack, StackState};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
@@ -69,6 +70,12 @@ impl Platform {
             }
             Err(error) => finding("error", subject, format!("can't be asked: {error}"), None),
         })
+    }
+
+    /// Whether there are enough descriptors; nothing where there are.
+    pub(super) fn files(&self) -> Option<Finding> {
+        let help = "raise its hard limit before it is started: `ulimit -Hn 65536`, systemd: `LimitNOFILE=65536`";
+        descriptors::low().map(|limit| finding("warning", "files", few_files(limit), Some(help)))
     }
 
     /// The server that a target's databases are on.
@@ -279,6 +286,13 @@ fn differences(plan: &Plan) -> String {
 /// What others have in the stack's objects that the definition doesn't.
 fn beside(plan: &Plan) -> Vec<String> {
     plan.changes.values().flat_map(Change::told_beside).collect()
+}
+
+/// That a limit of descriptors is low.
+pub(crate) fn few_files(limit: u64) -> String {
+    format!(
+        "Freehold may open no more than {limit} files: each service takes one, each connection through the router two, and 256 are kept"
+    )
 }
 
 fn finding(level: &str, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {

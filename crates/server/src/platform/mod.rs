@@ -28,6 +28,7 @@ mod restoring;
 pub(crate) mod runtime;
 mod secrets;
 mod settings;
+mod sharing;
 mod subject;
 mod target_changes;
 pub(crate) mod targets;
@@ -43,6 +44,7 @@ use freehold::wire;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use doctor::few_files;
 pub(crate) use failures::store as store_refusal;
 pub(crate) use secrets::generate_text;
 pub(crate) use targets::Targets;

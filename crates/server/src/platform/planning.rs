@@ -62,6 +62,7 @@ impl Platform {
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
                 self.check_request(&subject).await?;
+                self.refuse_another_tenant(&subject.runtime, &subject.request.key).await?;
                 self.plan_subject(subject, Purpose::Deploy).await
             };
             let answer = answer.await;

@@ -83,8 +83,9 @@ impl Platform {
             _ => None,
         };
         drop(tx);
-        let serving = match (self.targets.find(&stack.key.target).await.ok(), &verified) {
-            (Some(runtime), Some(verified)) => serving(&runtime, stack.id, verified, &resources).await,
+        let runtime = self.targets.find(&stack.key.target).await.ok();
+        let serving = match (&runtime, &verified) {
+            (Some(runtime), Some(verified)) => serving(runtime, stack.id, verified, &resources).await,
             _ => Vec::new(),
         };
         let waits = match stack.operation {
@@ -94,7 +95,10 @@ impl Platform {
         let parts = self.health(&[&stack]).await?.remove(&stack.id).unwrap_or_default();
         let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
         let state = health::state(&stack, &parts).to_owned();
-        Ok(wire::Stack { failed, state, waits, serving, ..describe(&stack, parts) })
+        let local = runtime.as_ref().and_then(|runtime| runtime.local.as_ref());
+        let not_enforced = local.map(|local| local.provider.not_enforced()).unwrap_or_default();
+        let not_enforced = not_enforced.into_iter().map(str::to_owned).collect();
+        Ok(wire::Stack { failed, state, waits, serving, not_enforced, ..describe(&stack, parts) })
     }
 
     /// The revisions of a stack, newest first.
@@ -239,5 +243,6 @@ fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
         waits: Vec::new(),
         resources,
         serving: Vec::new(),
+        not_enforced: Vec::new(),
     }
 }

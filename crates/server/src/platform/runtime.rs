@@ -55,6 +55,15 @@ pub(crate) struct Local {
     pub(crate) provider: Arc<LocalProvider>,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) router_port: u16,
+    /// Several tenants are wanted here even if nothing keeps them apart.
+    pub(crate) insecure_shared_user: bool,
+}
+
+impl Local {
+    /// Whether several tenants may run here.
+    pub(crate) fn may_share(&self) -> bool {
+        self.insecure_shared_user || !self.provider.shares_user()
+    }
 }
 
 /// What every target's runtime is made with.

@@ -185,6 +185,7 @@ impl Platform {
         let mut findings = Vec::new();
         if let Some(local) = &runtime.local {
             findings.extend(self.room());
+            findings.extend(self.files());
             findings.push(isolation(&local.provider.not_enforced()));
         }
         if let (Some(provider), Target::Kubernetes(facts)) = (&runtime.kubernetes, &runtime.target) {

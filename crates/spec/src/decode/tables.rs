@@ -250,9 +250,9 @@ table! {
         service: required At<Text<PartName>>;
         /// Program and arguments, as in a service.
         command: required At<Command>;
-        /// Processor time in a cluster, request..limit. Without it, its service's.
+        /// Processor time, request..limit. Without it, its service's.
         cpu: optional At<Text<Limits<Cpu>>>;
-        /// Memory in a cluster, request..limit. Without it, its service's.
+        /// Memory, request..limit. Without it, its service's.
         memory: optional At<Text<Limits<Memory>>>;
         /// When it is ended.
         timeout: default At<Text<Duration<1, 7>>> = "\"10m\"";

@@ -1,29 +1,66 @@
 //! Old logs are removed: of each service and job but for the last ones, and of a whole stack what is beyond its share of the disk.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use freehold_graph::StackId;
 
-use super::{LogLimits, instance_of, logs_in, remark, taken};
-use crate::directory::{self, Directory};
+use super::{instance_of, logs_in, remark, taken};
+use crate::directory;
+use crate::machine::Machine;
+
+/// The instances that are being started: each has a log, and nothing else by which it could be told from one that has ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Starting(Arc<Mutex<BTreeSet<String>>>);
+
+/// One of them, until this is dropped.
+pub(crate) struct Start {
+    all: Starting,
+    instance: String,
+}
+
+impl Starting {
+    /// From before its log is begun until its record is written.
+    pub(crate) fn begin(&self, instance: &str) -> Start {
+        self.lock().insert(instance.to_owned());
+        Start { all: self.clone(), instance: instance.to_owned() }
+    }
+
+    fn has(&self, instance: &str) -> bool {
+        self.lock().contains(instance)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.instance);
+    }
+}
 
 /// How long after its last line the log of a run may still be somebody's who is at work.
 const AT_WORK: Duration = Duration::from_secs(24 * 3600);
 
 /// Removes what is too old, or too much, of a stack's logs. `resource` is the one that is about to get another: `service.web`.
-pub(crate) fn prune(directory: &Directory, stack: StackId, resource: &str, limits: &LogLimits) -> io::Result<()> {
+pub(crate) fn prune(machine: &Machine, stack: StackId, resource: &str) -> io::Result<()> {
+    let (directory, limits) = (&machine.directory, &machine.log_limits);
     let own = logs_in(&directory.logs_of(stack, resource))?;
-    let ended: Vec<&PathBuf> = own.iter().filter(|path| !is_live(directory, stack, resource, path)).collect();
+    let ended: Vec<&PathBuf> = own.iter().filter(|path| !is_live(machine, stack, resource, path)).collect();
     for log in ended.iter().take(ended.len().saturating_sub(limits.ended)) {
         remove(log)?;
     }
-    bound_stack(directory, stack, limits)
+    bound_stack(machine, stack)
 }
 
 /// Removes the oldest logs of a stack until the rest has room, but none that somebody may still write to.
-fn bound_stack(directory: &Directory, stack: StackId, limits: &LogLimits) -> io::Result<()> {
+fn bound_stack(machine: &Machine, stack: StackId) -> io::Result<()> {
+    let (directory, limits) = (&machine.directory, &machine.log_limits);
     let mut total = 0;
     let mut ended: Vec<(SystemTime, PathBuf)> = Vec::new();
     for folder in directory::entries(&directory.logs(stack))? {
@@ -32,7 +69,7 @@ fn bound_stack(directory: &Directory, stack: StackId, limits: &LogLimits) -> io:
             total += taken(&log);
             let Ok(written) = std::fs::metadata(&log).and_then(|found| found.modified()) else { continue };
             let idle = SystemTime::now().duration_since(written).is_ok_and(|age| age > AT_WORK);
-            if !is_live(directory, stack, resource, &log) && (resource.starts_with("service.") || idle) {
+            if !is_live(machine, stack, resource, &log) && (resource.starts_with("service.") || idle) {
                 ended.push((written, log));
             }
         }
@@ -48,10 +85,12 @@ fn bound_stack(directory: &Directory, stack: StackId, limits: &LogLimits) -> io:
     Ok(())
 }
 
-/// Whether a service's instance is running. Of runs nothing is known here.
-fn is_live(directory: &Directory, stack: StackId, resource: &str, log: &Path) -> bool {
+/// Whether a service's instance is running, or about to. Of runs nothing is known here.
+fn is_live(machine: &Machine, stack: StackId, resource: &str, log: &Path) -> bool {
     let Some(name) = resource.strip_prefix("service.") else { return false };
-    directory.instances(stack, name).join(format!("{}.json", instance_of(log))).exists()
+    // In this order: once it isn't starting any more its record is there.
+    machine.starting.has(instance_of(log))
+        || machine.directory.instances(stack, name).join(format!("{}.json", instance_of(log))).exists()
 }
 
 fn remove(log: &Path) -> io::Result<()> {

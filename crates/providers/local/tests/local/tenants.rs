@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyhow::Context as _;
 use freehold_engine::Provider;
 use freehold_graph::{StackId, Value};
 use freehold_provider_local::{RunAs, Sandboxing};
@@ -197,8 +198,15 @@ async fn each_stack_has_a_tmp_of_its_own_and_nothing_setuid_in_what_it_can_write
     if !is_root() {
         return Ok(());
     }
-    // Not below /tmp, which would have to stay visible then.
-    let mut world = World::at(tempfile::tempdir_in("/var/lib")?, RunAs::Separate(first_user())).await?;
+    for place in ["/var/lib", "/tmp", "/var/tmp"] {
+        in_folders_of_its_own(place).await.with_context(|| place.to_owned())?;
+    }
+    Ok(())
+}
+
+/// With the data directory in this place, which goes on to be seen there.
+async fn in_folders_of_its_own(place: &str) -> anyhow::Result<()> {
+    let mut world = World::at(tempfile::tempdir_in(place)?, RunAs::Separate(first_user())).await?;
     if world.provider.not_enforced().iter().any(|line| line.contains("/tmp")) {
         println!("no mount namespaces here: not tried");
         return world.end().await;
@@ -207,14 +215,30 @@ async fn each_stack_has_a_tmp_of_its_own_and_nothing_setuid_in_what_it_can_write
     let one = world.stack;
     let write = format!("echo ours > /tmp/{name} && echo ours > /dev/shm/{name} && test -e /var/tmp/{name}");
     world.run(&world.job(&write, &[])).await?;
-    let control = Path::new("/tmp").join(format!("{name}-control"));
-    std::fs::write(&control, "seen by whoever has the machine's /tmp")?;
-    assert!(!Path::new("/tmp").join(&name).exists() && !Path::new("/dev/shm").join(&name).exists());
+    let shared = ["/tmp", "/var/tmp", "/dev/shm"].map(|folder| Path::new(folder).join(&name));
+    assert!(shared.iter().all(|path| !path.exists()), "nothing of it is seen by others");
+    let controls = shared.map(|path| path.with_extension("control"));
+    for control in &controls {
+        std::fs::write(control, "seen by whoever has the machine's folder")?;
+    }
     world.stack = StackId(Uuid::new_v4());
-    let look = format!("test ! -e /tmp/{name} && test ! -e {} && test ! -e /dev/shm/{name}", control.display());
-    world.run(&world.job(&look, &[("retry", Value::from("safe"))])).await?;
-    std::fs::remove_file(&control)?;
-    let nosuid = "for place in $HOME $TMPDIR /tmp /dev/shm; do grep -q \" $place [^ ]*nosuid\" /proc/self/mountinfo || exit 1; done";
+    let look = ["/tmp", "/var/tmp", "/dev/shm"]
+        .map(|folder| format!("test ! -e {folder}/{name} && test ! -e {folder}/{name}.control"));
+    let seen = world.run(&world.job(&look.join(" && "), &[("retry", Value::from("safe"))])).await;
+    for control in &controls {
+        std::fs::remove_file(control)?;
+    }
+    seen?;
+    // A service runs from its artifact in the data directory, wherever that is.
+    world.deploy(&world.web(&[], &[])).await?;
+    assert_eq!(world.get("/ready").await?.0, 200);
+    world.provider.forget_stack(world.stack).await?;
+    // What a tenant could make answer never, and others' shared memory, are out of reach.
+    let apart = "test \"$(stat -c %t:%T /dev/fuse 2>/dev/null)\" != a:e5 && test $(wc -l < /proc/sysvipc/shm) = 1";
+    world.stack = StackId(Uuid::new_v4());
+    world.run(&world.job(apart, &[])).await?;
+    world.provider.forget_stack(world.stack).await?;
+    let nosuid = "for place in $HOME $TMPDIR /tmp /var/tmp /dev/shm; do grep -q \" $place [^ ]*nosuid\" /proc/self/mountinfo || exit 1; done";
     world.stack = StackId(Uuid::new_v4());
     world.run(&world.job(nosuid, &[])).await?;
     world.provider.forget_stack(one).await?;
@@ -237,6 +261,41 @@ async fn a_stack_that_forks_without_end_is_held_at_its_limit() -> anyhow::Result
     world.stack = StackId(Uuid::new_v4());
     let failed = world.run(&world.job(many, &[])).await.unwrap_err();
     assert!(format!("{failed:?}").to_lowercase().contains("fork"), "{failed:?}");
+    world.end().await
+}
+
+/// Takes 200 MiB, and says so.
+const HUNGRY: &str = "python3 -c 'held = bytearray(200 << 20); print(len([held.__setitem__(at, 1) for at in range(0, len(held), 4096)]))'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_more_memory_than_its_limit_is_killed_and_told_by_the_limits_name() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let world = World::with(RunAs::Separate(first_user())).await?;
+    if world.provider.not_enforced().iter().any(|line| line.contains("memory")) {
+        println!("no control groups for memory here: not tried");
+        return world.end().await;
+    }
+    let limit = ("memory_bytes", Value::from(48_u64 << 20));
+    let exec = format!("exec {HUNGRY}");
+    // The control: without a limit it may.
+    world.run(&world.job(&exec, &[])).await?;
+    let mut job = world.job(&exec, std::slice::from_ref(&limit));
+    job.id = freehold_graph::ResourceId::new("job", "limited");
+    let failed = format!("{:?}", world.run(&job).await.unwrap_err());
+    assert!(failed.contains("out of memory") && failed.contains("(`memory`) of 48Mi"), "{failed}");
+    let mut service = script(&world, &exec);
+    if let Value::Map(body) = &mut service.body {
+        body.insert(limit.0.to_owned(), limit.1);
+    }
+    let failed = format!("{:?}", world.apply(&service).await.unwrap_err());
+    assert!(failed.contains("out of memory") && failed.contains("(`memory`) of 48Mi"), "{failed}");
+    // The whole stack's limit holds, too, for a program that has none of its own.
+    let tier = ("stack", Value::map([("memory_bytes", Value::from(48_u64 << 20))]));
+    let mut job = world.job(&exec, &[tier]);
+    job.id = freehold_graph::ResourceId::new("job", "tier");
+    world.run(&job).await.unwrap_err();
     world.end().await
 }
 
@@ -290,5 +349,185 @@ async fn a_rescale_that_cannot_be_recorded_leaves_no_process_behind() -> anyhow:
     std::fs::write(&record, kept)?;
     world.apply(&three).await?;
     assert_eq!(world.processes().await?.len(), 3);
+    world.end().await
+}
+
+/// A process of the stack's user, in none of its control groups and without a mark. Its environment and session are its own.
+fn intruder(user: u32) -> anyhow::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt as _;
+    Ok(std::process::Command::new("sleep").arg("600").env_clear().current_dir("/").uid(user).gid(user).spawn()?)
+}
+
+fn ended(child: &mut std::process::Child) -> bool {
+    child.try_wait().is_ok_and(|status| status.is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_stacks_user_ends_when_the_stack_is_destroyed_or_freehold_stops_or_starts() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let user = first_user();
+    let mut world = World::with(RunAs::Separate(user)).await?;
+    let web = world.web(&[], &[]);
+    let route = world.route();
+    world.deploy(&web).await?;
+    assert_eq!(world.json("/who").await?["uid"].as_u64(), Some(user.into()));
+    // The controls: nobody ends them while nothing happens, and one of another user is never touched.
+    let mut outsider = intruder(first_user())?;
+    let mut at_start = intruder(user)?;
+    assert_eq!(world.get("/ready").await?.0, 200);
+    assert!(!ended(&mut at_start));
+    world = world.killed(&[&web, &route]).await?;
+    until("the start to end it", async || ended(&mut at_start)).await;
+    let mut at_stop = intruder(user)?;
+    world.provider.shutdown().await;
+    assert!(ended(&mut at_stop));
+    world = world.killed(&[&web, &route]).await?;
+    let mut at_destroy = intruder(user)?;
+    world.provider.forget_stack(world.stack).await?;
+    assert!(ended(&mut at_destroy));
+    assert!(!ended(&mut outsider));
+    outsider.kill()?;
+    outsider.wait()?;
+    world.end().await
+}
+
+/// A port that the system gives to no outgoing connection, another one for each call.
+fn free_port() -> anyhow::Result<u16> {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let begin = 14_000 + u16::try_from(std::process::id() % 500)? * 10;
+    loop {
+        let port = begin + NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+}
+
+/// A service of a stack that takes all of these ports, once: it is started again when it was ended. `keeps` is what it does with each socket: `listen(5)` or nothing.
+fn squatter(
+    world: &World,
+    address: &str,
+    ports: std::ops::RangeInclusive<u16>,
+    keeps: &str,
+) -> freehold_graph::Resource {
+    let (first, last) = (ports.start(), ports.end());
+    let program = format!(
+        "import os, socket, time\nheld, done = [], os.path.exists(os.environ['HOME'] + '/holds')\nfor port in range({first}, {last} + 1 if not done else 0):\n    one = socket.socket()\n    \
+         try:\n        one.bind(('{address}', port))\n        {keeps}\n        held.append(one)\n    except OSError:\n        pass\nopen(os.environ['HOME'] + '/holds', 'w').close()\ntime.sleep(600)\n"
+    );
+    let command = Value::from(vec!["python3", "-c", &program]);
+    let health = Value::map([("ready", Value::Null), ("live", Value::Null)]);
+    world.web(&[], &[("serves", Value::Bool(false)), ("health", health), ("command", command)])
+}
+
+const HOLDS: [&str; 2] = ["one.listen(5)", "pass"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_all_ports_of_instances_is_ended_when_another_needs_one() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    for keeps in HOLDS {
+        let mut world = World::with(RunAs::Separate(first_user())).await?;
+        let free = free_port()?;
+        world.reopen(|options| options.ports = free..=free)?;
+        let squatter = squatter(&world, "127.0.0.1", free..=free, keeps);
+        world.apply(&squatter).await?;
+        let holds = world.home().join("holds");
+        until("the port to be held", async || holds.exists()).await;
+        // The control: it is not to be had by asking for it.
+        assert!(std::net::TcpListener::bind(("127.0.0.1", free)).is_err());
+        let mallory = std::mem::replace(&mut world.stack, StackId(Uuid::new_v4()));
+        let told = freehold_router::socket::bound()?.iter().any(|(address, _)| address.port() == free);
+        if keeps == "pass" && !told {
+            println!("this kernel doesn't tell of sockets that are only bound: not tried");
+        } else {
+            world.deploy(&world.web(&[], &[])).await.map_err(|error| error.context(keeps))?;
+            assert_eq!(world.json("/env").await?["PORT"], free.to_string());
+        }
+        world.provider.forget_stack(mallory).await?;
+        world.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_the_inner_address_of_anothers_service_is_ended_before_the_service_has_it() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    for (keeps, on) in HOLDS.into_iter().zip(["127.0.0.1", "0.0.0.0"]) {
+        let mut world = World::with(RunAs::Separate(first_user())).await?;
+        let free = free_port()?;
+        let squatter = squatter(&world, on, free..=free, keeps);
+        world.apply(&squatter).await?;
+        let holds = world.home().join("holds");
+        until("the address to be held", async || holds.exists()).await;
+        let inner = std::net::SocketAddr::from(([127, 0, 0, 1], free));
+        assert!(std::net::TcpListener::bind(inner).is_err(), "the control: it is held");
+        let mallory = std::mem::replace(&mut world.stack, StackId(Uuid::new_v4()));
+        let told = freehold_router::socket::bound()?.iter().any(|(address, _)| address.port() == free);
+        if keeps == "pass" && !told {
+            println!("this kernel doesn't tell of sockets that are only bound: not tried");
+        } else {
+            let web = world.web(&[("SECRET", "ours")], &[("endpoint", Value::text(inner.to_string()))]);
+            world.apply(&web).await.map_err(|error| anyhow::anyhow!("{keeps}: {error:?}"))?;
+            let (status, body) = request(inner, "/env").await?;
+            assert!(status == 200 && body.contains("ours"), "{keeps}: {status} {body}");
+        }
+        world.provider.forget_stack(mallory).await?;
+        world.end().await?;
+    }
+    Ok(())
+}
+
+/// Set where a test has a network to itself.
+const OWN_NETWORK: &str = "FREEHOLD_TEST_OWN_NETWORK";
+const OUTGOING: std::ops::RangeInclusive<u16> = 40_000..=40_099;
+
+/// In a network of its own: nobody else on this machine could connect to anything meanwhile.
+#[test]
+fn who_takes_all_ports_by_which_connections_go_out_is_ended_when_another_is_to_be_reached() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    if std::env::var_os(OWN_NETWORK).is_some() {
+        return tokio::runtime::Runtime::new()?.block_on(reached_all_the_same());
+    }
+    let name = "tenants::who_takes_all_ports_by_which_connections_go_out_is_ended_when_another_is_to_be_reached";
+    let (first, last) = (OUTGOING.start(), OUTGOING.end());
+    let prepare = format!("ip link set lo up && echo '{first} {last}' > /proc/sys/net/ipv4/ip_local_port_range");
+    let script = format!("{prepare} || exit 77; exec \"$0\" --exact {name} --nocapture");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--net", "sh", "-c", &script]).arg(std::env::current_exe()?).env(OWN_NETWORK, "1");
+    let output = command.output()?;
+    if output.status.code() == Some(77) || String::from_utf8_lossy(&output.stderr).contains("unshare failed") {
+        println!("no network of its own can be had here: not tried");
+        return Ok(());
+    }
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success() && told.contains("1 passed"), "{told}");
+    Ok(())
+}
+
+async fn reached_all_the_same() -> anyhow::Result<()> {
+    let mut world = World::with(RunAs::Separate(first_user())).await?;
+    let squatter = squatter(&world, "0.0.0.0", OUTGOING, "pass");
+    // One is taken by the router here; the rest is enough.
+    world.apply(&squatter).await?;
+    let holds = world.home().join("holds");
+    until("the ports to be held", async || holds.exists()).await;
+    let refused = request(world.router.address(), "/").await.unwrap_err();
+    assert!(format!("{refused:?}").contains("os error 99"), "the control: no connection is to be had: {refused:?}");
+    let mallory = std::mem::replace(&mut world.stack, StackId(Uuid::new_v4()));
+    if freehold_router::socket::bound()?.len() < 50 {
+        println!("this kernel doesn't tell of sockets that are only bound: not tried");
+    } else {
+        world.deploy(&world.web(&[], &[])).await?;
+        assert_eq!(world.get("/ready").await?.0, 200);
+    }
+    world.provider.forget_stack(mallory).await?;
     world.end().await
 }
