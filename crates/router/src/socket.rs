@@ -1,11 +1,14 @@
-//! Whose a TCP socket of this machine is, as the kernel says (`sock_diag(7)`): who is at the other end of a connection, who listens.
+//! Whose a socket of this machine is, as the kernel says (`sock_diag(7)`): who is at the other end of a connection, who listens.
 //!
 //! One exact question takes the same time however many sockets there are. Where the kernel has no such module, its table in `/proc` says
 //! the same, more slowly.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
@@ -21,6 +24,15 @@ const TCP: u8 = 6;
 /// `TCP_LISTEN` and `TCP_BOUND_INACTIVE` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
 const BOUND: u8 = 13;
+/// `TCP_ESTABLISHED`, of Unix sockets too.
+const ESTABLISHED: u8 = 1;
+/// `UDIAG_SHOW_NAME`, `UDIAG_SHOW_PEER`, `UDIAG_SHOW_UID`, and `UNIX_DIAG_NAME`, `UNIX_DIAG_PEER`, `UNIX_DIAG_UID` of linux/unix_diag.h.
+const SHOW: u32 = 0x45;
+const NAME: u16 = 0;
+const PEER: u16 = 2;
+const UID: u16 = 7;
+/// struct unix_diag_msg: family, type, state, padding, inode, cookie. Attributes follow.
+const UNIX: usize = 16;
 const HEADER: usize = 16;
 const NOT_FOUND: i32 = -2;
 
@@ -106,25 +118,65 @@ pub fn bound() -> io::Result<Vec<(SocketAddr, Socket)>> {
     let anything = |ip: IpAddr| SocketAddr::new(ip, 0);
     let mut found = Vec::new();
     for any in [anything(Ipv4Addr::UNSPECIFIED.into()), anything(Ipv6Addr::UNSPECIFIED.into())] {
-        let Some(socket) = open()? else { return Ok(found) };
-        send(&socket, &question(any, any, REQUEST | DUMP, 1 << BOUND))?;
-        let mut answer = vec![0_u8; 32 << 10];
-        'dump: loop {
-            let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
-            let mut rest = answer.get(..length).unwrap_or_default();
-            while let Some((message, behind)) = message(rest) {
-                match message.kind {
-                    DONE => break 'dump,
-                    ERROR if message.errno()? == NOT_FOUND => break 'dump,
-                    ERROR => return Err(io::Error::from_raw_os_error(-message.errno()?)),
-                    // Their state is told as closed.
-                    _ => found.extend(message.socket().map(|(at, _, socket)| (at, socket))),
-                }
-                rest = behind;
-            }
-        }
+        let each = |message: &Message<'_>| {
+            found.extend(message.socket().filter(|(_, state, _)| *state == BOUND).map(|(at, _, socket)| (at, socket)));
+        };
+        dump(&question(any, any, REQUEST | DUMP, 1 << BOUND), each)?;
     }
     Ok(found)
+}
+
+/// The sockets of this machine that are connected to a TCP port of 127.0.0.1. None without `tcp_diag`.
+///
+/// # Errors
+/// The kernel can't be asked.
+pub fn connected_to_port(port: u16) -> io::Result<Vec<Socket>> {
+    let (any, far) = (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    let mut found = Vec::new();
+    dump(&question(any, far, REQUEST | DUMP, 1 << ESTABLISHED), |message| {
+        found.extend(message.socket().filter(|(_, state, _)| *state == ESTABLISHED).map(|(_, _, socket)| socket));
+    })?;
+    Ok(found)
+}
+
+/// The sockets that are connected to the Unix socket of this path, those that wait to be accepted too. None without `unix_diag`, or on
+/// kernels before 5.3, which don't say whose they are.
+///
+/// # Errors
+/// The kernel can't be asked.
+pub fn connected_to_path(path: &Path) -> io::Result<Vec<Socket>> {
+    let mut users = HashMap::new();
+    let mut ends = Vec::new();
+    dump(&unix_question(), |message| {
+        let Some(inode) = message.number(4) else { return };
+        let peer = message.unix_number(PEER);
+        users.extend(message.unix_number(UID).map(|user| (inode, user)));
+        if message.unix_attribute(NAME) == Some(path.as_os_str().as_bytes()) {
+            ends.extend(peer);
+        }
+    })?;
+    let socket = |inode: u32| Some(Socket { user: *users.get(&inode)?, inode: inode.into() });
+    Ok(ends.into_iter().filter_map(socket).collect())
+}
+
+/// Asks for many sockets. Nothing comes where the kernel has no such module.
+fn dump(question: &[u8], mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let Some(socket) = open()? else { return Ok(()) };
+    send(&socket, question)?;
+    let mut answer = vec![0_u8; 32 << 10];
+    loop {
+        let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
+        let mut rest = answer.get(..length).unwrap_or_default();
+        while let Some((message, behind)) = message(rest) {
+            match message.kind {
+                DONE => return Ok(()),
+                ERROR if message.errno()? == NOT_FOUND => return Ok(()),
+                ERROR => return Err(io::Error::from_raw_os_error(-message.errno()?)),
+                _ => each(&message),
+            }
+            rest = behind;
+        }
+    }
 }
 
 fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<(u8, Socket)>> {
@@ -185,6 +237,23 @@ impl Message<'_> {
         self.number(0).map(u32::cast_signed).ok_or_else(cut)
     }
 
+    /// An attribute of a Unix socket: struct rtattr, length and kind, then the value. A path ends with a zero.
+    fn unix_attribute(&self, kind: u16) -> Option<&[u8]> {
+        let mut rest = self.bytes.get(UNIX..)?;
+        loop {
+            let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+            let value = rest.get(4..length)?;
+            if u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) == kind {
+                return Some(if kind == NAME { value.strip_suffix(&[0]).unwrap_or(value) } else { value });
+            }
+            rest = rest.get(length.next_multiple_of(4)..)?;
+        }
+    }
+
+    fn unix_number(&self, kind: u16) -> Option<u32> {
+        Some(u32::from_ne_bytes(self.unix_attribute(kind)?.try_into().ok()?))
+    }
+
     /// struct inet_diag_msg: family, state, timer, retrans, the id (48 bytes), expires, rqueue, wqueue, uid, inode. The id begins with
     /// both ports and both addresses.
     fn socket(&self) -> Option<(SocketAddr, u8, Socket)> {
@@ -215,6 +284,21 @@ fn question(local: SocketAddr, remote: SocketAddr, flags: u16, states: u32) -> V
     bytes.extend(sixteen(remote.ip()));
     // Any interface, any cookie.
     bytes.extend([0; 4]);
+    bytes.extend([0xff; 8]);
+    bytes
+}
+
+/// struct nlmsghdr and struct unix_diag_req, for all that are connected.
+fn unix_question() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(40);
+    bytes.extend(40_u32.to_ne_bytes());
+    bytes.extend(BY_FAMILY.to_ne_bytes());
+    bytes.extend((REQUEST | DUMP).to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([u8::try_from(AddressFamily::UNIX.as_raw()).unwrap_or_default(), 0, 0, 0]);
+    bytes.extend((1_u32 << ESTABLISHED).to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(SHOW.to_ne_bytes());
     bytes.extend([0xff; 8]);
     bytes
 }
@@ -345,6 +429,28 @@ mod tests {
             }
             _ => println!("Linux {release} doesn't tell of sockets that are only bound"),
         }
+    }
+
+    #[test]
+    fn those_who_are_connected_to_a_path_or_a_port_are_known_before_they_are_accepted() {
+        let path = std::env::temp_dir().join(format!("freehold-router-{}.socket", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let clients: Vec<_> = (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+        let accepted = listener.accept().unwrap();
+        let me = rustix::process::geteuid().as_raw();
+        let found = connected_to_path(&path).unwrap();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().all(|socket| socket.user == me && socket.inode != 0), "{found:?}");
+        drop((clients, accepted));
+        assert_eq!(connected_to_path(&path).unwrap(), []);
+        std::fs::remove_file(&path).unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(connected_to_port(port).unwrap(), []);
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(connected_to_port(port).unwrap().len(), 1);
+        drop(client);
     }
 
     #[test]

@@ -227,7 +227,9 @@ async fn serve(
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
-        tokio::spawn(crate::pressure::watch(postgres.admin.clone(), stop.clone()));
+        let socket = PathBuf::from(&postgres.host).join(format!(".s.PGSQL.{}", postgres.port));
+        let entrance = crate::pressure::Entrance { socket, port: postgres.port, places: POSTGRES_CONNECTIONS as usize };
+        tokio::spawn(crate::pressure::watch(postgres.admin.clone(), entrance, Arc::clone(&local), stop.clone()));
     }
     let http = serve_api(listener, &platform, stop.clone());
     let url = format!("http://{api}");

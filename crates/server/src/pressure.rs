@@ -2,14 +2,23 @@
 //!
 //! ```text
 //!   a session takes too much ──▶ it is ended ──▶ again, within a minute, and again: its database is closed
+//!   connections that don't log in ──▶ the stack that has most of them: its processes are killed
 //! ```
+//!
+//! A connection takes a place of the server's from the moment on at which it says who it wants to be, and a role's limit counts only those
+//! that have logged in. So a process that never says its password takes all places.
 //!
 //! A database that is closed keeps its data, and the next deploy of its stack opens it. Not kept: who took too much before; a
 //! restart begins anew.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use freehold_graph::StackId;
+use freehold_provider_local::LocalProvider;
 use freehold_provider_postgres::pressure::{Excess, Limits, Watch};
 use freehold_provider_postgres::usage;
 use sqlx::postgres::PgConnectOptions;
@@ -22,12 +31,28 @@ const LOOK: Duration = Duration::from_millis(500);
 const MEMORY: Duration = Duration::from_secs(60);
 /// How many of them close a database.
 const TOO_OFTEN: usize = 3;
+/// Where stacks' programs reach the server.
+pub(crate) struct Entrance {
+    /// The path of its Unix socket.
+    pub(crate) socket: PathBuf,
+    /// Its port on 127.0.0.1.
+    pub(crate) port: u16,
+    /// How many connections it takes.
+    pub(crate) places: usize,
+}
 
 /// Watches the sessions of a private server until `stop`.
-pub(crate) async fn watch(admin: PgConnectOptions, stop: CancellationToken) {
-    let mut guard = Guard { watch: Watch::new(admin.clone(), Limits::default()), admin, record: Record::default() };
+pub(crate) async fn watch(
+    admin: PgConnectOptions,
+    entrance: Entrance,
+    local: Arc<LocalProvider>,
+    stop: CancellationToken,
+) {
+    let watch = Watch::new(admin.clone(), Limits::default());
+    let mut guard = Guard { watch, admin, entrance: Arc::new(entrance), local, record: Record::default() };
     let mut answers = true;
     loop {
+        guard.turn_away().await;
         match guard.look().await {
             Ok(()) => answers = true,
             // Once, not twice a second for as long as the server is down.
@@ -44,10 +69,30 @@ pub(crate) async fn watch(admin: PgConnectOptions, stop: CancellationToken) {
 struct Guard {
     watch: Watch,
     admin: PgConnectOptions,
+    entrance: Arc<Entrance>,
+    local: Arc<LocalProvider>,
     record: Record,
 }
 
 impl Guard {
+    /// Kills whoever keeps so many connections without logging in that others might get none.
+    async fn turn_away(&self) {
+        let (local, entrance) = (Arc::clone(&self.local), Arc::clone(&self.entrance));
+        let count = tokio::task::spawn_blocking(move || local.connections_to(&entrance.socket, entrance.port));
+        let counts = match count.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(counts) => counts,
+            Err(failure) => return warn!("it can't be told who is connected to PostgreSQL: {failure}"),
+        };
+        let Some((stack, connections)) = intruder(&counts, self.watch.sessions(), self.entrance.places) else { return };
+        error!(
+            "all processes of the stack {stack} are killed: it has {connections} connections to PostgreSQL, of which most have not \
+             logged in, and others would get none"
+        );
+        if !self.local.kill(stack).await {
+            error!("the processes of the stack {stack} could not all be killed");
+        }
+    }
+
     async fn look(&mut self) -> Result<(), freehold_engine::ProviderError> {
         let found = self.watch.look().await?;
         for excess in &found {
@@ -81,6 +126,13 @@ impl Guard {
     }
 }
 
+/// The stack that has most connections, and how many, if those that haven't logged in take more than half of what the sessions leave.
+fn intruder(connections: &BTreeMap<StackId, usize>, sessions: usize, places: usize) -> Option<(StackId, usize)> {
+    let strangers = connections.values().sum::<usize>().saturating_sub(sessions);
+    let (stack, most) = connections.iter().max_by_key(|(_, connections)| **connections)?;
+    (strangers > places.saturating_sub(sessions) / 2).then_some((*stack, *most))
+}
+
 /// Who took too much, and when.
 #[derive(Debug, Default)]
 struct Record {
@@ -109,6 +161,18 @@ mod tests {
     use freehold_provider_postgres::pressure::Shared;
 
     use super::*;
+
+    #[test]
+    fn connections_that_log_in_are_nobodys_fault() {
+        let stack = |number| StackId(uuid::Uuid::from_u128(number));
+        let connections = BTreeMap::from([(stack(1), 2000), (stack(2), 1800)]);
+        assert_eq!(intruder(&connections, 3800, 4000), None);
+        assert_eq!(intruder(&connections, 3000, 4000), Some((stack(1), 2000)));
+        let connections = BTreeMap::from([(stack(1), 900), (stack(2), 1000)]);
+        assert_eq!(intruder(&connections, 0, 4000), None);
+        assert_eq!(intruder(&connections, 100, 2000), Some((stack(2), 1000)));
+        assert_eq!(intruder(&BTreeMap::new(), 0, 100), None);
+    }
 
     #[test]
     fn a_database_is_closed_after_three_excesses_within_a_minute() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{StackId, Value};
-use freehold_router::socket::{Socket, bound, listeners};
+use freehold_router::socket::{Socket, bound, connected_to_path, connected_to_port, listeners};
 use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -301,6 +301,27 @@ impl Machine {
         let most = usize::from(last.saturating_sub(first)) / HOARD;
         let hoards = |socket: &Socket| held.get(&socket.user).is_some_and(|ports| *ports > most);
         self.evict(|address, socket| outgoing(address) && hoards(socket)).await
+    }
+
+    /// How many connections each stack's programs have to a server of ours, by the path of its Unix socket or its port on 127.0.0.1.
+    /// None where stacks have no users of their own. Blocks for some milliseconds.
+    pub(crate) fn connections_to(&self, path: &Path, port: u16) -> io::Result<BTreeMap<StackId, usize>> {
+        let stacks: BTreeMap<u32, StackId> =
+            self.accounts.all().into_iter().map(|(stack, user)| (user, stack)).collect();
+        let mut counts = BTreeMap::new();
+        if !stacks.is_empty() {
+            for socket in connected_to_path(path)?.into_iter().chain(connected_to_port(port)?) {
+                if let Some(stack) = stacks.get(&socket.user) {
+                    *counts.entry(*stack).or_default() += 1;
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Kills all processes of a stack, whatever they are. Its services are started again as after any other end.
+    pub(crate) async fn kill(&self, stack: StackId) -> bool {
+        end_all(|| self.processes_of(stack), Instant::now()).await.all
     }
 
     /// The folder of an artifact that a stack may run from: where it has a user of its own, a tree of its own. Blocks.

@@ -1,6 +1,8 @@
 //! The provider as the engine sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +91,21 @@ impl LocalProvider {
     /// What this machine can't enforce between stacks, in words for people: for plans, status and `doctor`.
     pub fn not_enforced(&self) -> Vec<&'static str> {
         self.machine.separation.missing()
+    }
+
+    /// How many connections each stack's programs have to a server of the platform's, by the path of its Unix socket or its port on
+    /// 127.0.0.1, logged in or not. None where stacks have no users of their own. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// The kernel can't be asked.
+    pub fn connections_to(&self, path: &Path, port: u16) -> io::Result<BTreeMap<StackId, usize>> {
+        self.machine.connections_to(path, port)
+    }
+
+    /// Kills all processes of a stack that does harm to all. Its services are started again as after any other end: later each time.
+    /// Says whether none is left.
+    pub async fn kill(&self, stack: StackId) -> bool {
+        self.machine.kill(stack).await
     }
 
     /// The last runs of a scheduled job, oldest first.

@@ -85,6 +85,7 @@ pub struct Watch {
     admin: PgConnectOptions,
     limits: Limits,
     connected: Option<Connected>,
+    sessions: usize,
 }
 
 #[derive(Debug)]
@@ -113,7 +114,12 @@ impl Watch {
     /// # Parameters
     /// `admin` leads to the maintenance database, as the superuser.
     pub fn new(admin: PgConnectOptions, limits: Limits) -> Self {
-        Self { admin, limits, connected: None }
+        Self { admin, limits, connected: None, sessions: 0 }
+    }
+
+    /// How many sessions of stacks there were at the last look. A connection that hasn't logged in is none.
+    pub fn sessions(&self) -> usize {
+        self.sessions
     }
 
     /// Looks once, and ends the sessions that take too much.
@@ -126,6 +132,7 @@ impl Watch {
             None => Connected::open(&self.admin).await?,
         };
         let (sessions, queue) = connected.sessions().await?;
+        self.sessions = sessions.len();
         let found = too_much(&sessions, connected.room, queue, &self.limits);
         let mut ended = Vec::new();
         for (database, of, pids) in found {
