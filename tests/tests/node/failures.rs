@@ -86,7 +86,8 @@ fn an_image_that_does_not_exist_is_an_error_of_the_plan_and_one_that_vanished_is
     let foreign = format!("web={}", tenant.site.place.push("guestbook-foreign", "1", &foreign)?);
     tenant.fails("FH0608", &["s390x", "amd64"], &["--image", &foreign])?;
 
-    // There when the plan is made, gone when the node pulls it. Another repository: blobs are shared within one.
+    // There when the plan is made, gone when it is applied: refused before anything is touched. Another repository: blobs are shared
+    // within one.
     let image = guestbook::image()?.label("version", "2");
     let reference = registry.push("guestbook-vanishing", "2", &image)?;
     let plan = tenant.site.freehold.path().join("plan.json").display().to_string();
@@ -98,9 +99,9 @@ fn an_image_that_does_not_exist_is_an_error_of_the_plan_and_one_that_vanished_is
     registry.delete("guestbook-vanishing", digest)?;
     let begin = Instant::now();
     let run = tenant.site.freehold.run(["deploy", "--plan", &plan, "--yes", "--json"])?;
-    let run = run.failed_with(1, "FH0607")?;
+    let run = run.failed_with(2, "FH0607")?;
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
-    assert!(run.stdout.contains("not found") || run.stderr.contains("not found"), "{run:#?}");
+    assert!(run.stderr.contains("doesn't exist") && run.stdout.contains("\"operation\":null"), "{run:#?}");
     tenant.answers()?;
     tenant.site.destroy(&tenant.name)?.succeeded()?;
     Ok(())
