@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const MEMORY: Duration = Duration::from_secs(60);
 /// How many of them close a database.
 const TOO_OFTEN: usize = 3;
+
 /// Where stacks' programs reach the server.
 pub(crate) struct Entrance {
     /// The path of its Unix socket.
@@ -52,8 +53,9 @@ pub(crate) async fn watch(
     let mut guard = Guard { watch, admin, entrance: Arc::new(entrance), local, record: Record::default() };
     let mut answers = true;
     loop {
+        let looked = guard.look().await;
         guard.turn_away().await;
-        match guard.look().await {
+        match looked {
             Ok(()) => answers = true,
             // Once, not twice a second for as long as the server is down.
             Err(failure) if std::mem::take(&mut answers) => warn!("{failure}"),
@@ -77,13 +79,15 @@ struct Guard {
 impl Guard {
     /// Kills whoever keeps so many connections without logging in that others might get none.
     async fn turn_away(&self) {
+        // Where it isn't known who has logged in, nobody is to blame.
+        let Some(sessions) = self.watch.sessions() else { return };
         let (local, entrance) = (Arc::clone(&self.local), Arc::clone(&self.entrance));
         let count = tokio::task::spawn_blocking(move || local.connections_to(&entrance.socket, entrance.port));
         let counts = match count.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(counts) => counts,
             Err(failure) => return warn!("it can't be told who is connected to PostgreSQL: {failure}"),
         };
-        let Some((stack, connections)) = intruder(&counts, self.watch.sessions(), self.entrance.places) else { return };
+        let Some((stack, connections)) = intruder(&counts, sessions, self.entrance.places) else { return };
         error!(
             "all processes of the stack {stack} are killed: it has {connections} connections to PostgreSQL, of which most have not \
              logged in, and others would get none"

@@ -85,7 +85,7 @@ pub struct Watch {
     admin: PgConnectOptions,
     limits: Limits,
     connected: Option<Connected>,
-    sessions: usize,
+    sessions: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -114,11 +114,12 @@ impl Watch {
     /// # Parameters
     /// `admin` leads to the maintenance database, as the superuser.
     pub fn new(admin: PgConnectOptions, limits: Limits) -> Self {
-        Self { admin, limits, connected: None, sessions: 0 }
+        Self { admin, limits, connected: None, sessions: None }
     }
 
-    /// How many sessions of stacks there were at the last look. A connection that hasn't logged in is none.
-    pub fn sessions(&self) -> usize {
+    /// How many sessions of stacks there were at the last look; `None` if it failed, or there was none. A connection that hasn't logged in
+    /// is no session.
+    pub fn sessions(&self) -> Option<usize> {
         self.sessions
     }
 
@@ -127,12 +128,13 @@ impl Watch {
     /// # Errors
     /// The server doesn't answer; the next call connects anew.
     pub async fn look(&mut self) -> Result<Vec<Excess>, ProviderError> {
+        self.sessions = None;
         let mut connected = match self.connected.take() {
             Some(connected) => connected,
             None => Connected::open(&self.admin).await?,
         };
         let (sessions, queue) = connected.sessions().await?;
-        self.sessions = sessions.len();
+        self.sessions = Some(sessions.len());
         let found = too_much(&sessions, connected.room, queue, &self.limits);
         let mut ended = Vec::new();
         for (database, of, pids) in found {

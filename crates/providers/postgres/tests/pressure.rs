@@ -72,7 +72,9 @@ async fn a_session_that_takes_all_locks_is_ended_and_others_can_log_in_again() {
     let mut watch = Watch::new(own.admin.clone(), Limits::default());
     let (mut mallory, mut bystander) = (own.connect("mallory").await, own.connect("mallory").await);
     run(&mut bystander, "SELECT pg_advisory_lock(0)").await;
+    assert_eq!(watch.sessions(), None);
     assert_eq!(watch.look().await.unwrap(), []);
+    assert!(watch.sessions().is_some_and(|sessions| sessions >= 2));
     let all = sqlx::query("SELECT count(*) FROM (SELECT pg_advisory_lock(generate_series(1, 100000000))) l")
         .execute(&mut mallory);
     assert_eq!(code(&all.await.unwrap_err()), "53200");
