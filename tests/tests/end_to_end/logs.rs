@@ -1,7 +1,7 @@
 //! Logs as people read them: of noisy programs, of jobs that run by the clock, of programs that are up to no good.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 
 use anyhow::{Context as _, Result};
 use freehold_end_to_end::{App, Installation, eventually};
@@ -23,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
             noise()
         self.send_response(200); self.end_headers(); self.wfile.write(b"ok\n")
     def log_message(self, *a): pass
+print("the beginning", flush=True)
 HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
@@ -35,22 +36,17 @@ fn a_noisy_service_and_whoever_follows_it_slowly_cost_nobody_else_anything() -> 
     for tenant in ["noisy", "quiet"] {
         freehold.deploy(&app.argument(), &["--tenant", tenant])?;
     }
-    // It takes nothing of what it is sent: its pipe is full after 64 kB.
-    let mut follower = freehold.start_run(["logs", "--tenant", "noisy", "-f", "-n", "0"])?;
+    let mut follower = freehold.start_run(["logs", "--tenant", "noisy", "-f", "-n", "1"])?;
+    let mut output = follower.stdout.take().context("no output")?;
+    let mut seen = String::new();
+    read_until(&mut output, &mut seen, "│ the beginning\n")?;
+    // It follows, and takes nothing more of what it is sent: its pipe is full after 64 kB.
     assert_eq!(freehold.get("noisy.localhost", "/noise")?.0, 200);
     for _ in 0..20 {
         assert_eq!(freehold.get("quiet.localhost", "/")?.0, 200);
         freehold.run(["status", "--tenant", "quiet"])?.succeeded()?;
     }
-    let mut seen = String::new();
-    let mut output = follower.stdout.take().context("no output")?;
-    let mut buffer = vec![0; 1 << 16];
-    while !seen.contains("│ the end\n") {
-        let count = output.read(&mut buffer)?;
-        anyhow::ensure!(count > 0, "the following ended before the log did");
-        // A line that is cut in two may not be text at the cut.
-        seen.push_str(&String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()));
-    }
+    read_until(&mut output, &mut seen, "│ the end\n")?;
     follower.kill()?;
     follower.wait()?;
     assert!(seen.lines().any(|line| line.starts_with("· ") && line.contains("were not shown")), "the gap is told");
@@ -60,6 +56,18 @@ fn a_noisy_service_and_whoever_follows_it_slowly_cost_nobody_else_anything() -> 
     assert!(tail.contains("│ …....") && tail.contains("more in this line)"), "{}", tail.len());
     assert!(tail.len() < 100_000, "{}", tail.len());
     freehold.run(["destroy", "--tenant", "noisy", "--confirm", "noisy"])?.succeeded()?;
+    Ok(())
+}
+
+/// Adds what comes to what was seen, up to a line that has to come.
+fn read_until(output: &mut impl Read, seen: &mut String, line: &str) -> Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    while !seen.contains(line) {
+        let count = output.read(&mut buffer)?;
+        anyhow::ensure!(count > 0, "the following ended before {line:?} came: {seen}");
+        // A line that is cut in two may not be text at the cut.
+        seen.push_str(&String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()));
+    }
     Ok(())
 }
 
