@@ -53,6 +53,9 @@ pub(crate) async fn apply(
             return create(cluster, context, wanted, &place, &manifest).await;
         };
         may_change(&place, &live, context.stack, wanted)?;
+        if let Some(since) = mark::deletion(&live) {
+            return Err(preview::being_deleted(cluster, &place, (since, &live), context.deadline).await);
+        }
         let seen = body::comparable(resource.kind, &live, &resource.body);
         // Unless an earlier call of ours, thought to be lost, has arrived.
         if first.as_ref().is_some_and(|first| *first != seen) && seen != *desired {
@@ -165,10 +168,7 @@ fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -
     if wanted.object.is_some_and(|object| object != mark::uid(live)) {
         return Err(outdated(place, "is not the object any more that the plan was made for"));
     }
-    match mark::deletion(live) {
-        Some(since) => Err(preview::being_deleted(place, since, live)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn outdated(place: &Place, why: &str) -> ProviderError {

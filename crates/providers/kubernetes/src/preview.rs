@@ -19,6 +19,7 @@ use crate::body;
 use crate::cluster::Cluster;
 use crate::conflict::{self, Conflicts};
 use crate::error::{ClusterError, Reason, Refusal};
+use crate::holders;
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
@@ -141,7 +142,7 @@ impl<'a> Trial<'a> {
                 return Err(ProviderError::retryable(format!("{} changed while the plan was made", self.place)));
             };
             if let Some(since) = mark::deletion(&live) {
-                return Err(being_deleted(&self.place, since, &live));
+                return Err(being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
             }
             let manifest = apply::bound(&self.manifest(&self.unchanged(seen, &live))?, &live);
             match self.change_of(seen, &live, &manifest).await {
@@ -327,12 +328,17 @@ fn side_effects(webhook: &str) -> String {
     format!("the admission webhook {webhook} can't be asked without consequences")
 }
 
-pub(crate) fn being_deleted(place: &Place, since: &str, live: &Json) -> ProviderError {
-    let finalizers = mark::finalizers(live);
+/// With what holds it: what belongs to it, where its own finalizer only waits for that.
+pub(crate) async fn being_deleted(
+    cluster: &Cluster,
+    place: &Place,
+    (since, live): (&str, &Json),
+    deadline: Instant,
+) -> ProviderError {
     ProviderError::Rejected {
         code: "FH1209",
         message: format!("{place} is being deleted since {since}"),
-        detail: if finalizers.is_empty() { Vec::new() } else { vec![format!("held by {}", finalizers.join(", "))] },
+        detail: holders::of(cluster, place, live, deadline).await,
         help: Some("wait until it is gone, then run the same command again".to_owned()),
     }
 }

@@ -437,8 +437,10 @@ impl<'a> RunOnce<'a> {
             let after = self.timeout.as_secs();
             format!("ended because it took longer than it may, after {after} s{why}")
         } else {
-            let end = pod.and_then(|pod| pod::containers(pod).find(pod::Container::has_failed)?.end());
-            end.unwrap_or_else(|| failed.words())
+            // A node that ended the Pod has ended its containers as well: that is the cause.
+            let ended = pod.and_then(pod::ended).map(|trouble| trouble.words);
+            let end = || pod.and_then(|pod| pod::containers(pod).find(pod::Container::has_failed)?.end());
+            ended.or_else(end).unwrap_or_else(|| failed.words())
         };
         Ok(Some(Err(self.failed(trouble::JOB_FAILED, &how, lines))))
     }

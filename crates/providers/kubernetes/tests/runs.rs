@@ -255,6 +255,34 @@ async fn a_run_that_vanishes_while_it_is_waited_for_stops_and_asks() {
 }
 
 #[tokio::test]
+async fn a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason() {
+    let name = "a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason";
+    let Some(ground) = Ground::new(name).await else { return };
+    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
+    let evict = async {
+        let space = format!("--namespace={}", ground.namespace);
+        let mut pod = String::new();
+        while pod.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            pod = ground.control.kubectl(&["get", "pods", "--output=name", &space]).unwrap().trim().to_owned();
+        }
+        let status = json!({"status": {
+            "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
+            "containerStatuses": [{
+                "name": "migrate", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 137, "reason": "Error"}},
+            }],
+        }});
+        let arguments = ["patch", &pod, &space, "--subresource=status", "--type=merge", "--patch", &status.to_string()];
+        ground.control.kubectl(&arguments).unwrap();
+    };
+    let (result, ()) = tokio::join!(ground.perform(&run, 1), evict);
+    let (code, message, ..) = rejected(result);
+    assert_eq!(code, "FH0701");
+    assert!(message.contains("(Evicted): The node was low on resource: memory."), "{message}");
+}
+
+#[tokio::test]
 async fn an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later() {
     let name = "an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later";
     let Some(ground) = Ground::new(name).await else { return };

@@ -183,6 +183,12 @@ async fn what_holds_a_pod_of_a_deployment_is_told_while_it_is_deleted() {
     let told = stage.provider.perform(&context, &task).await.unwrap_err();
     let ProviderError::Retryable { message, .. } = &told else { panic!("it goes on: {told:?}") };
     assert!(message.contains("pod ") && message.contains("is held by its finalizer example.org/keep"), "{message}");
+    // Whoever plans meanwhile reads the same, and not that the Deployment waits for what belongs to it.
+    let plan = stage.try_plan(&web, false).await.err().expect("no plan for what goes away");
+    let (code, words) = rejected(&plan);
+    assert_eq!(code, "FH1209", "{words}");
+    assert!(words.contains("is held by its finalizer example.org/keep"), "{words}");
+    assert!(!words.contains("foregroundDeletion"), "{words}");
     hold("null");
     stage.provider.perform(&context, &task).await.unwrap();
     assert!(stage.observe(&web).await.is_none());

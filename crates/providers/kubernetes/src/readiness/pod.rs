@@ -62,7 +62,7 @@ pub(crate) fn is_unscheduled(pod: &Json) -> bool {
 }
 
 /// A Pod that was ended as a whole: evicted, or its node is gone.
-fn ended(pod: &Json) -> Option<Trouble> {
+pub(crate) fn ended(pod: &Json) -> Option<Trouble> {
     let (reason, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     (pod.text("/status/phase") == "Failed" && !reason.is_empty())
         .then(|| Trouble::waiting(format!("its pod was ended ({reason}): {message}")))
