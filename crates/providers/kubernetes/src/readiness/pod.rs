@@ -38,7 +38,8 @@ pub(crate) fn trouble(pod: &Json, moment: Moment) -> Option<Trouble> {
     }
     let of_containers = containers(pod).filter_map(|container| container.trouble(pod, moment));
     let worst = of_containers.max_by_key(Trouble::rank);
-    Some(worst.or_else(|| unscheduled(pod)).or_else(|| ended(pod)).unwrap_or_else(|| starting(pod, moment)))
+    // What has ended the Pod has ended its containers.
+    Some(ended(pod).or(worst).or_else(|| unscheduled(pod)).unwrap_or_else(|| starting(pod, moment)))
 }
 
 /// Whether it takes requests.
@@ -180,7 +181,11 @@ impl Container<'_> {
             return Some(Trouble::waiting(format!("{called} is still running")));
         }
         let restarts = self.status.number("/restartCount");
-        let again = if restarts > 0 { format!(", started again {}", times(restarts)) } else { String::new() };
+        let mut again = if restarts > 0 { format!(", started again {}", times(restarts)) } else { String::new() };
+        // The node starts it again at once, and it may be long before it waits, with this as the reason.
+        if let Some(before) = self.status.pointer("/lastState/terminated").filter(|_| restarts > 0) {
+            again += &format!("; the one before: {}", self.ended(before));
+        }
         let what = if self.status.flag("/started") { "is not ready" } else { "has not started up" };
         Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(More::Events))
     }
@@ -349,6 +354,22 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_was_started_again_at_once_is_told_with_the_end_of_the_one_before() {
+        let status = json!([{
+            "name": "web", "restartCount": 1, "started": false, "state": {"running": {}},
+            "lastState": {"terminated": {
+                "reason": "OOMKilled", "exitCode": 137,
+                "startedAt": "2026-03-01T10:00:00Z", "finishedAt": "2026-03-01T10:00:02Z",
+            }},
+        }]);
+        assert_eq!(
+            of(&json!([]), &status).words,
+            "container web runs and has not started up, started again once; the one before: it needed more memory than its limit and was \
+             killed (OOMKilled) after 2 s"
+        );
+    }
+
+    #[test]
     fn an_image_is_given_up_when_the_registry_has_answered_and_not_before() {
         let told = |reason: &str, message: &str| of(&json!([]), &json!([waiting("web", reason, message)]));
         let absent = "Back-off pulling image \"x\": ErrImagePull: rpc error: code = NotFound desc = x: not found";
@@ -381,6 +402,13 @@ mod tests {
         let now = Moment::new("2026-03-01T10:01:00Z".parse().unwrap());
         let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}});
         assert_eq!(trouble(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
+        let mut with_containers =
+            pod(&json!([]), &json!([{"name": "web", "state": {"terminated": {"exitCode": 137}}}]));
+        for field in ["phase", "reason", "message"] {
+            with_containers["status"][field] = evicted["status"][field].clone();
+        }
+        let told = trouble(&with_containers, now).unwrap();
+        assert_eq!(told.words, "its pod was ended (Evicted): low on memory", "and not by exit code 137");
         let gated = json!({
             "spec": {"readinessGates": [{"conditionType": "example.test/balanced"}]},
             "status": {"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"}]},
