@@ -1,5 +1,6 @@
 """Puts images into a registry, without an engine: one layer, made here."""
 
+import base64
 import hashlib
 import http.client
 import io
@@ -9,6 +10,8 @@ import tarfile
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+# `USER:PASSWORD` of the registries that ask for it, by their address.
+CREDENTIALS = {}
 
 
 def push(registry, name, tag, files, folders=("tmp",)):
@@ -59,7 +62,10 @@ def put_blob(registry, name, blob):
 def exchange(registry, method, path, body, kind, expected):
     """One request, which has to be answered with this status; the answer's headers."""
     connection = http.client.HTTPConnection(registry, timeout=60)
-    connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+    headers = {"Content-Type": kind} if kind else {}
+    if registry in CREDENTIALS:
+        headers["Authorization"] = "Basic " + base64.b64encode(CREDENTIALS[registry].encode()).decode()
+    connection.request(method, path, body, headers)
     answer = connection.getresponse()
     text = answer.read()
     if answer.status != expected:

@@ -42,6 +42,7 @@ def main():
     parser.add_argument("--only", help="only the figures of this part; of a cluster also several, with commas")
     parser.add_argument("--apps", type=int, default=1000, help="how many apps are put into a cluster")
     parser.add_argument("--repeat", type=int, default=20, help="how many tenants and rollouts there are in a cluster")
+    parser.add_argument("--interruptions", type=int, default=500, help="how often jobs of a cluster are interrupted")
     arguments = parser.parse_args()
     # Whoever ends this gets everything cleaned up that it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

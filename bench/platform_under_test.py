@@ -33,17 +33,26 @@ class Platform:
         }
         self.environment.pop("CARGO_TARGET_DIR", None)
         self.log = open(f"{self.directory}/up.log", "w", encoding="utf-8")
+        self.start()
+        return self
+
+    def start(self):
+        announced = pathlib.Path(self.directory, "data", "server.json")
+        # One that was killed leaves it.
+        before = announced.stat().st_mtime_ns if announced.exists() else None
         self.process = subprocess.Popen(
             # Benchmarks have many tenants, whoever runs them.
             [BINARY, "up", "--port", str(self.router), "--insecure-shared-user"], env=self.environment, stdout=self.log, stderr=self.log
         )
-        announced = pathlib.Path(self.directory, "data", "server.json")
         deadline = time.monotonic() + 60
-        while not announced.exists():
+        while not announced.exists() or announced.stat().st_mtime_ns == before:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(pathlib.Path(self.log.name).read_text(encoding="utf-8"))
             time.sleep(0.01)
-        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def __exit__(self, *_):
         self.process.terminate()

@@ -1,6 +1,7 @@
 """A Freehold with a cluster as its target, spoken to as a product's sign-up flow would: over HTTP, many at once."""
 
 import datetime
+import functools
 import http.client
 import json
 import os
@@ -36,7 +37,6 @@ class Site:
             announced = pathlib.Path(self.platform.directory, "data", "server.json").read_text(encoding="utf-8")
             self.api = Api(json.loads(announced))
             self.add_target()
-            self.image = self.push("1")
         except BaseException:
             self.__exit__()
             raise
@@ -56,6 +56,10 @@ class Site:
         environment = {"FREEHOLD_TARGET_DATABASE_URL": self.server.url()}
         self.platform.environment.update(environment)
         self.platform.run(*arguments)
+
+    @functools.cached_property
+    def image(self):
+        return self.push("1")
 
     def push(self, tag):
         """The guestbook's image under a tag of its own."""

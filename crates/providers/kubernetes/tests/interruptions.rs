@@ -1,6 +1,7 @@
 //! Runs whose platform, credentials or connection goes away at any request: none runs twice without asking.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_engine::{Performed, Provider, ProviderError, Task};
@@ -18,6 +19,8 @@ fn interruptions() -> u64 {
     std::env::var("FREEHOLD_RUN_INTERRUPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
+/// How many namespaces have their runs interrupted at the same time.
+const TOGETHER: u64 = 6;
 /// How many requests a run has, from the first look to the note of its end.
 const REQUESTS: u64 = 14;
 /// How long an interrupted attempt goes on.
@@ -26,30 +29,44 @@ const ATTEMPT: Duration = Duration::from_secs(6);
 /// What goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gone {
+    /// The process, in the middle of a request.
     Platform,
+    /// The token isn't known any more: 401.
     Credentials,
+    /// The account may nothing any more: 403.
+    Permissions,
+    /// Every connection is cut.
     Api,
+    /// The API server answers 500.
+    Etcd,
 }
 
-/// One attempt that is cut off at a request. `None` if the platform was killed in it.
+const GONE: [Gone; 5] = [Gone::Platform, Gone::Credentials, Gone::Permissions, Gone::Api, Gone::Etcd];
+
+/// One attempt that is cut off at a request, and whether it came to that. `None` if the platform was killed in it.
 async fn attempt(
     provider: &KubernetesProvider,
     proxy: &Proxy,
     (ground, revision): (&Ground, u64),
     (gone, at): (Gone, u64),
-) -> Option<Result<Performed, ProviderError>> {
-    let killed = Arc::new(Notify::new());
-    let (kill, mut requests) = (Arc::clone(&killed), 0);
+) -> (Option<Result<Performed, ProviderError>>, bool) {
+    let (killed, met) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (kill, meets, mut requests) = (Arc::clone(&killed), Arc::clone(&met), 0);
     proxy.rule(move |_, _| {
         requests += 1;
+        if requests <= at {
+            return Fate::Pass;
+        }
+        meets.store(true, Ordering::Relaxed);
         match gone {
-            _ if requests <= at => Fate::Pass,
             Gone::Platform => {
                 kill.notify_one();
                 Fate::LoseAnswer
             }
             Gone::Credentials => Fate::Withdrawn,
+            Gone::Permissions => Fate::Forbidden,
             Gone::Api => Fate::LoseAnswer,
+            Gone::Etcd => Fate::Fault("etcdserver: request timed out"),
         }
     });
     let context = ground.context(revision, ATTEMPT);
@@ -59,7 +76,7 @@ async fn attempt(
         () = killed.notified() => None,
     };
     proxy.rule(|_, _| Fate::Pass);
-    result
+    (result, met.load(Ordering::Relaxed))
 }
 
 /// How many of the Jobs of these revisions have run, or do.
@@ -83,39 +100,70 @@ async fn settled(ground: &Ground, run: &Run, revision: u64) -> Result<Performed,
     }
 }
 
-#[tokio::test]
-async fn a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked() {
-    let Some(ground) = Ground::new("a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked").await else {
-        return;
-    };
+/// What came of the interruptions.
+#[derive(Default)]
+struct Told {
+    /// Attempts that something went away in.
+    met: u64,
+    /// Attempts whose end was not seen.
+    unseen: u64,
+    /// Of those: where it was asked whether it may run again.
+    asked: u64,
+    /// Runs that were done twice, and nobody had said so.
+    twice: u64,
+}
+
+/// Interrupts so many runs, in a namespace of its own.
+async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
     let proxy = Proxy::start(ground.control.admin()).await;
     let provider = KubernetesProvider::new(proxy.access(), facts(&Cluster::connect(&proxy.access()).await.unwrap()));
     let run = ground.run("example.test/migrate:1", "ask", 60);
-    let (mut twice, mut unseen, mut asked) = (0, 0, 0);
-    for number in 0..interruptions() {
-        let gone = [Gone::Platform, Gone::Credentials, Gone::Api][usize::try_from(number % 3).unwrap()];
-        // Spread over the requests, in an order that mixes early and late.
-        let (revision, at) = (2 * number + 1, (number * 5) % REQUESTS);
-        let first = attempt(&provider, &proxy, (&ground, revision), (gone, at)).await;
+    let mut told = Told::default();
+    for number in first.. {
+        if told.met == count {
+            break;
+        }
+        let gone = GONE[usize::try_from(number % 5).unwrap()];
+        // Spread over the requests, in an order that mixes early and late. Some runs are done before it comes to that.
+        let (revision, at) = (2 * number + 1, (number * 3) % REQUESTS);
+        let (first, met) = attempt(&provider, &proxy, (ground, revision), (gone, at)).await;
+        told.met += u64::from(met);
         if matches!(first, Some(Ok(_))) {
             continue;
         }
-        unseen += 1;
+        told.unseen += 1;
         // A killed platform goes on with the same revision; after the others, somebody deploys again.
         let next = if gone == Gone::Platform { revision } else { revision + 1 };
-        match settled(&ground, &run, next).await {
+        match settled(ground, &run, next).await {
             Ok(_) => {}
-            Err(ProviderError::Rejected { code: "FH0705", .. }) => asked += 1,
+            Err(ProviderError::Rejected { code: "FH0705", .. }) => told.asked += 1,
             Err(error) => panic!("{gone:?} gone at request {at}: {error:?}"),
         }
-        if ran(&ground, [revision, revision + 1]) > 1 {
+        if ran(ground, [revision, revision + 1]) > 1 {
             println!("run twice: {gone:?} gone at request {at}");
-            twice += 1;
+            told.twice += 1;
         }
     }
+    told
+}
+
+#[tokio::test]
+async fn a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked() {
+    let name = "a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked";
+    let mut grounds = Vec::new();
+    for _ in 0..TOGETHER {
+        let Some(ground) = Ground::new(name).await else { return };
+        grounds.push(ground);
+    }
+    let all = interruptions();
+    let share = |of: u64| all / TOGETHER + u64::from(of < all % TOGETHER);
+    let each = grounds.iter().zip(0..).map(|(ground, of)| interrupt(ground, of, share(of)));
+    let told = futures::future::join_all(each).await;
+    let sum = |part: fn(&Told) -> u64| told.iter().map(part).sum::<u64>();
+    let (met, unseen) = (sum(|told| told.met), sum(|told| told.unseen));
+    let (asked, twice) = (sum(|told| told.asked), sum(|told| told.twice));
     println!(
-        "interruptions: {} of runs, {unseen} without a seen end, {asked} asked about, runs done twice unasked {twice}",
-        interruptions()
+        "interruptions: {met} of runs, {unseen} without a seen end, {asked} asked about, runs done twice unasked {twice}"
     );
     assert_eq!(twice, 0);
     assert_ne!(unseen, 0, "no interruption met a run");

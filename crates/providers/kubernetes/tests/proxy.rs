@@ -35,6 +35,8 @@ pub(crate) enum Fate {
     Busy,
     /// The server doesn't know the token any more.
     Withdrawn,
+    /// The server lets whoever has the token do nothing any more.
+    Forbidden,
     /// The server has a fault.
     Fault(&'static str),
     /// The server says that what is asked for is no longer kept.
@@ -115,6 +117,7 @@ async fn exchange(request: Request<Incoming>, (client, rule, seen): Parts) -> Re
     match &fate {
         Fate::Busy => return Ok(answer(429, "too many requests, please try again later")),
         Fate::Withdrawn => return Ok(answer(401, "Unauthorized")),
+        Fate::Forbidden => return Ok(answer(403, "forbidden: User \"u\" cannot do this")),
         Fate::Fault(message) => return Ok(answer(500, message)),
         Fate::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
         Fate::Pass | Fate::After(_) | Fate::LoseAnswer | Fate::Instead(_) => {}
