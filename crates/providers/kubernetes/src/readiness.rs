@@ -50,7 +50,8 @@ pub(crate) async fn of(
     let place = Place::of(kind, &lookup.identity);
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let Some(found) = reader.get(&place).await? else {
-        return Ok(Readiness::Failed("it does not exist".to_owned()));
+        let absent = || Readiness::Failed("it does not exist".to_owned());
+        return Ok(without_namespace(&reader, &place).await?.unwrap_or_else(absent));
     };
     Ok(judge(&reader, stack, (lookup.kind, &place), &found, changed).await?)
 }
@@ -75,7 +76,20 @@ pub(crate) async fn judge(
     }
     // By the cluster's clock, which the answer just now has told.
     let moment = Moment::new(reader.cluster.clock().now()).after(changed);
-    look(reader, kind, found, moment).await
+    let readiness = look(reader, kind, found, moment).await?;
+    // What it waits for doesn't come where nothing new gets in.
+    match &readiness {
+        Readiness::Waiting(_) => Ok(without_namespace(reader, place).await?.unwrap_or(readiness)),
+        Readiness::Ready | Readiness::Settling { .. } | Readiness::Failed(_) => Ok(readiness),
+    }
+}
+
+/// The namespace of an object that isn't there, or not ready, is a reason for it when it goes away.
+async fn without_namespace(reader: &Reader<'_>, place: &Place) -> Result<Option<Readiness>, ClusterError> {
+    let Some(namespace) = place.namespace.as_deref() else { return Ok(None) };
+    let found = reader.get(&Place::named(object::NAMESPACE, None, namespace)).await?;
+    let since = found.as_ref().and_then(mark::deletion);
+    Ok(since.map(|since| Readiness::Failed(format!("its namespace {namespace} is being deleted, since {since}"))))
 }
 
 /// Which versions of a Deployment take requests now.

@@ -5,7 +5,7 @@ use freehold_graph::ResourceType;
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
-use crate::ground::{Ground, is_failed, waits_with, words};
+use crate::ground::{Ground, SOON, is_failed, waits_with, words};
 
 /// Whether it is told as failed with this code and these words.
 fn fails_with<'a>(code: &'a str, text: &'a str) -> impl FnMut(&Readiness) -> bool + 'a {
@@ -194,6 +194,29 @@ async fn an_object_that_is_being_deleted_tells_since_when_and_what_holds_it() {
     };
     ground.until(ResourceType::Deployment, "web", held).await;
     hold(&pod, &Json::Null);
+}
+
+#[tokio::test]
+async fn what_waits_in_a_namespace_that_is_being_deleted_says_so_as_long_as_that_lasts() {
+    let name = "what_waits_in_a_namespace_that_is_being_deleted_says_so_as_long_as_that_lasts";
+    let Some(ground) = Ground::new(name).await else { return };
+    ground.put("v1", "ConfigMap", "held", &json!({"metadata": {"finalizers": ["example.org/keep"]}}));
+    ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
+    ground.until(ResourceType::Deployment, "web", waits_with("it runs and is not ready")).await;
+    ground.control.kubectl(&["delete", "namespace", &ground.namespace, "--wait=false"]).unwrap();
+    let said = format!("its namespace {} is being deleted, since 20", ground.namespace);
+    let is_said = |readiness: &Readiness| is_failed(readiness) && words(readiness).starts_with(&said);
+    ground.until(ResourceType::Deployment, "web", is_said).await;
+    let all = ["deployments", "--namespace", &ground.namespace];
+    let is_gone = || Ok(ground.control.get(&all)?["items"].as_array().is_some_and(Vec::is_empty));
+    ground.control.wait("the Deployment goes with its namespace", SOON, is_gone).unwrap();
+    let absent = ground.readiness(ResourceType::Deployment, "web").await;
+    assert!(is_said(&absent), "{absent:?}");
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    ground
+        .control
+        .kubectl(&["patch", "configmap", "held", "--namespace", &ground.namespace, "--type=merge", "--patch", free])
+        .unwrap();
 }
 
 #[tokio::test]

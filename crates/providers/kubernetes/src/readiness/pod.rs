@@ -80,6 +80,12 @@ fn starting(pod: &Json, moment: Moment) -> Trouble {
     }) {
         return Trouble::waiting(format!("its pod's readiness gate {gate} is not open"));
     }
+    // A node says first of all when it has begun.
+    let node = pod.text("/spec/nodeName");
+    let is_begun = node.is_empty() || pod.pointer("/status/startTime").is_some();
+    if !is_begun && lasted(pod, moment).is_some_and(|age| age > SLOW_START) {
+        return Trouble::waiting(format!("node {node} has not begun with its pod: does it answer?"));
+    }
     let trouble = Trouble::waiting("its pod is starting");
     if lasted(pod, moment).is_some_and(|age| age > SLOW_START) { trouble.with(More::Events) } else { trouble }
 }
@@ -398,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_pod_and_a_closed_gate_tell_why() {
+    fn an_evicted_pod_a_closed_gate_and_a_silent_node_tell_why() {
         let now = Moment::new("2026-03-01T10:01:00Z".parse().unwrap());
         let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}});
         assert_eq!(trouble(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
@@ -414,6 +420,13 @@ mod tests {
             "status": {"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"}]},
         });
         assert_eq!(trouble(&gated, now).unwrap().words, "its pod's readiness gate example.test/balanced is not open");
+        let mut lost = json!({
+            "metadata": {"creationTimestamp": "2026-03-01T10:00:50Z"}, "spec": {"nodeName": "node-1"},
+            "status": {"phase": "Pending"},
+        });
+        assert_eq!(trouble(&lost, now).unwrap().words, "node node-1 has not begun with its pod: does it answer?");
+        lost["metadata"]["creationTimestamp"] = json!("2026-03-01T10:00:58Z");
+        assert_eq!(trouble(&lost, now).unwrap().words, "its pod is starting", "it has had no time yet");
         let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(trouble(&ready, now), None);
     }
