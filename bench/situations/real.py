@@ -240,7 +240,7 @@ def a_route_whose_listener_fits_again(stack):
     stack.first()
     said = stack.start_deploy()
     set_listeners(stack, change)
-    time.sleep(8)
+    time.sleep(2)
     set_listeners(stack, listeners)
     return Judged(stack, said.wait(), True).judge()
 
@@ -315,7 +315,8 @@ def pull_credentials_that_are_no_longer_right_are_named_by_the_plan(stack):
 @situation("node")
 def real_memory_pressure_in_mid_rollout(stack):
     """The kubelet evicts for real: it is told that the node's memory is short much earlier than it would find."""
-    stack.changed = [TWO]
+    # Time enough for a node that is short of memory for a minute.
+    stack.changed = [TWO, ('start_timeout = "1s"', 'start_timeout = "60s"')]
     stack.first()
     file = stack.cluster.place / "kubelet.json"
     kept = file.read_text()
