@@ -30,6 +30,8 @@ SOON = 10
 TOGETHER = 8
 # From when on the time to a reason is taken.
 SINCE = {"shown": "where the cluster shows the cause", "made": "where the cause was made"}
+# How a process ends that was told to.
+ENDED = 143
 SITUATIONS = []
 
 
@@ -176,6 +178,8 @@ def tried(site, situation):
         if judged.faults or any((row[what] or 0) > SOON for what in SINCE):
             lines = [f"      {when - judged.said.begun:5.1f} {line}" for when, line in judged.said.lines[-40:]]
     except (SystemExit, Exception) as problem:  # noqa: BLE001: it must not end the others
+        if isinstance(problem, SystemExit) and problem.code == ENDED:
+            raise
         # The situation itself could not be made: that is a fault, too.
         row["faults"].append("not made")
         lines = [f"      {type(problem).__name__}: {problem}"]
