@@ -23,6 +23,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::closing;
+
 /// How often to look at the room. What one session can write in between has to fit into the reserve.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often to ask for sizes while there is room: a server with many databases has to look at many files.
@@ -149,14 +151,7 @@ impl Guard {
     }
 
     async fn close(&self, usage: &Usage, why: &str) {
-        let (database, megabytes) = (&usage.database, usage.bytes >> 20);
-        match usage::suspend(&self.admin, usage).await {
-            Ok(()) => error!(
-                "database {database} is closed: it has grown to {megabytes} MB, and {why}. Its data is kept; the next deploy of its \
-                 stack opens it"
-            ),
-            Err(failure) => error!("database {database} has grown to {megabytes} MB and can't be closed: {failure}"),
-        }
+        closing::close(&self.admin, usage, &format!("it has grown to {} MB, and {why}", usage.bytes >> 20)).await;
     }
 
     async fn ask(&mut self) -> Option<Vec<Usage>> {

@@ -1,5 +1,6 @@
 //! The platform: HTTP API, planner, executor, doctor, and the wiring of the parts.
 
+mod closing;
 pub mod cluster;
 mod directory;
 mod disk;

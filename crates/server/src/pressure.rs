@@ -25,6 +25,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::closing;
+
 /// How often to look. What a tenant takes of the locks in between, nobody has.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long an excess is remembered. Somebody whose migration was ended looks why before it is tried a third time.
@@ -114,16 +116,9 @@ impl Guard {
         let databases = usage::usage(&self.admin).await?;
         for (oid, word) in std::mem::take(&mut self.record.due) {
             let Some(usage) = databases.iter().find(|usage| usage.oid == oid) else { continue };
-            let database = &usage.database;
-            match usage::suspend(&self.admin, usage).await {
-                Ok(()) => error!(
-                    "database {database} is closed: again and again it took too many {word} of all databases. Its data is kept; the \
-                     next deploy of its stack opens it"
-                ),
-                Err(failure) => {
-                    self.record.due.insert(oid, word);
-                    error!("database {database} takes too many {word} of all databases and can't be closed: {failure}");
-                }
+            let why = format!("again and again it took too many {word} of all databases");
+            if !closing::close(&self.admin, usage, &why).await {
+                self.record.due.insert(oid, word);
             }
         }
         Ok(())

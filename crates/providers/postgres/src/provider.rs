@@ -23,7 +23,7 @@ use crate::mark::Mark;
 use crate::server::Binaries;
 use crate::session::{Session, Sessions, Turn, single};
 use crate::strangers::{self, Stranger};
-use crate::{database, fence, logins, obstacles, own_logins, roles};
+use crate::{database, fence, logins, obstacles, own_logins, roles, usage};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 const LOOK: Duration = Duration::from_secs(10);
@@ -190,7 +190,13 @@ impl PostgresProvider {
             Some(row) if row.connection_limit == 0 || row.is_half_dropped() => {
                 Readiness::Waiting(format!("database {} is not open yet", name.as_str()))
             }
-            Some(_) => Readiness::Ready,
+            Some(row) => match row.mark().as_ref().and_then(usage::closed) {
+                Some(why) => Readiness::Failed(format!(
+                    "database {} is closed: {why}. Its data is kept; the next deploy of its stack opens it",
+                    name.as_str()
+                )),
+                None => Readiness::Ready,
+            },
         })
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Asked of the catalogs as the superuser, in the maintenance database: no stack's database is entered. What is closed are
 //! the logins that programs and people come with; their data stays, Freehold's own logins go on, and a deploy opens them again
-//! (they show as drift until then).
+//! (they show as drift until then). Why it was closed stands in the mark of its owner, which the next deploy writes anew, so that everybody
+//! who looks at the database is told.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_graph::{ResourceId, StackId, Value};
+use freehold_graph::{StackId, Value};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
@@ -17,10 +18,13 @@ use crate::body;
 use crate::failure::Doing;
 use crate::logins;
 use crate::mark::{Mark, PREFIX};
+use crate::quote::Literal;
 use crate::session::single;
 
 /// The field of the owner's mark that says what its database may take: the owner can't change it.
 pub(crate) const LIMIT: &str = "max_bytes";
+/// The field of the owner's mark that says why its database was closed.
+const CLOSED: &str = "closed";
 /// How long the server may take to say.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -37,8 +41,9 @@ pub struct Usage {
     pub bytes: u64,
     /// What it may take, in bytes, where the definition says so.
     pub most: Option<u64>,
-    /// The resource that its roles are.
-    roles: ResourceId,
+    /// The role that owns it, and that role's mark.
+    owner: String,
+    mark: Mark,
     /// Whether any of its logins is open.
     pub open: bool,
 }
@@ -47,6 +52,7 @@ pub struct Usage {
 struct UsageRow {
     database: String,
     oid: i64,
+    owner: String,
     mark: String,
     /// Null of a database that was dropped meanwhile.
     bytes: Option<i64>,
@@ -63,12 +69,12 @@ pub async fn usage(admin: &PgConnectOptions) -> Result<Vec<Usage>, ProviderError
             SELECT a.datid, sum(t.size) AS bytes FROM pg_catalog.pg_ls_tmpdir() t
             JOIN pg_catalog.pg_stat_activity a ON pg_catalog.starts_with(t.name, 'pgsql_tmp' || a.pid || '.') GROUP BY 1
         ), marked AS (
-            SELECT r.oid, r.rolcanlogin, pg_catalog.shobj_description(r.oid, 'pg_authid') AS mark FROM pg_catalog.pg_roles r
+            SELECT r.oid, r.rolname, r.rolcanlogin, pg_catalog.shobj_description(r.oid, 'pg_authid') AS mark FROM pg_catalog.pg_roles r
         ), logins AS (
             SELECT pg_catalog.split_part(mark, ' v1 ', 1) AS whose, bool_or(rolcanlogin) AS open FROM marked
             WHERE pg_catalog.starts_with(mark, $1) AND mark LIKE '%\"password\"%' GROUP BY 1
         )
-        SELECT d.datname::pg_catalog.text AS database, d.oid::pg_catalog.int8 AS oid, o.mark,
+        SELECT d.datname::pg_catalog.text AS database, d.oid::pg_catalog.int8 AS oid, o.rolname::pg_catalog.text AS owner, o.mark,
             (pg_catalog.pg_database_size(d.oid) + COALESCE(t.bytes, 0))::pg_catalog.int8 AS bytes,
             COALESCE(l.open, false) AS open
         FROM pg_catalog.pg_database d JOIN marked o ON o.oid = d.datdba
@@ -92,21 +98,24 @@ fn of_row(row: UsageRow) -> Option<Usage> {
         oid: row.oid,
         bytes,
         most,
-        roles: mark.resource,
+        owner: row.owner,
+        mark,
         open: row.open,
     })
 }
 
-/// Closes a database to its programs and people, and ends their sessions.
+/// Closes a database to its programs and people, and ends their sessions. `why` is what everybody who looks at it is told, after its name.
 ///
 /// # Errors
 /// The server doesn't answer.
-pub async fn suspend(admin: &PgConnectOptions, usage: &Usage) -> Result<(), ProviderError> {
+pub async fn suspend(admin: &PgConnectOptions, usage: &Usage, why: &str) -> Result<(), ProviderError> {
     let doing = Doing::new("closing database", &usage.database);
     let deadline = Instant::now() + LOOK;
     let mut session = single(admin, &doing, deadline).await?;
-    let rows = logins::of_database(&mut session, usage.stack, &usage.roles, &doing).await?;
-    let mut sql = String::new();
+    let rows = logins::of_database(&mut session, usage.stack, &usage.mark.resource, &doing).await?;
+    let mark = usage.mark.clone().with(CLOSED, Some(&Value::text(why)));
+    let owner = body::identifier(&usage.owner)?;
+    let mut sql = format!("COMMENT ON ROLE {owner} IS {};\n", Literal(&mark.to_string()));
     for row in &rows {
         sql.push_str(&format!("ALTER ROLE {} NOLOGIN;\n", body::identifier(row.name())?));
     }
@@ -121,6 +130,11 @@ pub async fn suspend(admin: &PgConnectOptions, usage: &Usage) -> Result<(), Prov
     .map_err(|error| doing.failed(error))?;
     session.finish().await;
     Ok(())
+}
+
+/// Why a database was closed, by the mark of its owner, if it was.
+pub(crate) fn closed(mark: &Mark) -> Option<&str> {
+    mark.values.get(CLOSED).and_then(Value::as_text)
 }
 
 impl Usage {
@@ -140,6 +154,7 @@ pub fn culprit<'a>(before: &BTreeMap<String, u64>, now: &'a [Usage], least: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freehold_graph::ResourceId;
 
     fn usage(database: &str, bytes: u64, open: bool) -> Usage {
         let stack = StackId(uuid::Uuid::from_u128(1));
@@ -149,7 +164,8 @@ mod tests {
             oid: 1,
             bytes,
             most: None,
-            roles: ResourceId::new("roles", "main"),
+            owner: "owner".to_owned(),
+            mark: Mark::new(stack, &ResourceId::new("roles", "main")),
             open,
         }
     }

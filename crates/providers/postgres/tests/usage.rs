@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freehold_engine::{Lookup, Provider as _, Readiness};
 use freehold_provider_postgres::usage::{culprit, suspend, usage};
 use sqlx::ConnectOptions as _;
 
@@ -27,7 +28,8 @@ async fn a_database_that_fills_the_disk_is_closed_and_a_deploy_opens_it_again() 
     let found = culprit(&before, &now, 4 << 20).unwrap();
     assert_eq!((&found.database, found.stack), (&greedy.name, greedy.id));
 
-    suspend(&shared().admin, found).await.unwrap();
+    let why = "it has grown to 7 MB, and that is too much";
+    suspend(&shared().admin, found, why).await.unwrap();
     assert!(sqlx::query("SELECT 1").execute(&mut migrator).await.is_err(), "its session goes on");
     for role in ["app", "migrator"] {
         assert_eq!(code(&greedy.connect_options(role).connect().await.unwrap_err()), "28000");
@@ -36,9 +38,14 @@ async fn a_database_that_fills_the_disk_is_closed_and_a_deploy_opens_it_again() 
         !mine(usage(&shared().admin).await.unwrap()).iter().any(|usage| usage.database == greedy.name && usage.open)
     );
     quiet.connect("app").await;
+    let readiness =
+        async |stack: &Stack| stack.provider.readiness(stack.id, &Lookup::from(&stack.database())).await.unwrap();
+    assert!(matches!(readiness(&greedy).await, Readiness::Failed(reason) if reason.contains(why)));
+    assert_eq!(readiness(&quiet).await, Readiness::Ready);
 
     assert_eq!(greedy.drift(&greedy.roles()).await, ["app_login", "migrator_login"]);
     greedy.apply(greedy.roles()).await.unwrap();
+    assert_eq!(readiness(&greedy).await, Readiness::Ready);
     assert_eq!(count(&mut greedy.connect("app").await, "SELECT count(*) FROM t").await, 4000);
     greedy.destroy().await;
     quiet.destroy().await;
