@@ -297,7 +297,8 @@ pub struct Stack {
     /// The operation that works on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Uuid>,
-    /// The last operation, if the stack is `failed` because of it; only where one stack is asked for.
+    /// The last operation, if it failed or was cancelled; only where one stack is asked for. The stack is `failed` because of it, but for
+    /// a destroy that has deleted nothing, which leaves it as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Operation>>,
     /// What the operation that works on it waits for, and why; only where one stack is asked for.

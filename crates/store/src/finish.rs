@@ -196,8 +196,23 @@ impl TenantTx<'_> {
                     changed_at = clock_timestamp()
              WHERE tenant_id = $1 AND id = $2"
         } else {
-            "UPDATE stacks SET generation = generation + 1, state = 'failed', changed_at = clock_timestamp()
-             WHERE tenant_id = $1 AND id = $2 AND $3::uuid IS NOT NULL AND $4::json IS NOT NULL"
+            // A destroy that has deleted nothing, and has started again all that it had stopped, leaves a stack that was ready as it was.
+            "WITH since AS (
+                 SELECT o.created_at FROM stacks s
+                 JOIN revisions r ON r.tenant_id = s.tenant_id AND r.stack = s.id AND r.number = s.verified_revision
+                 JOIN operations o ON o.tenant_id = r.tenant_id AND o.id = r.operation
+                 WHERE s.tenant_id = $1 AND s.id = $2 AND s.verified_revision = s.revision
+             ), broken AS (
+                 SELECT 1 FROM operations o JOIN journal j ON j.tenant_id = o.tenant_id AND j.operation = o.id
+                 WHERE o.tenant_id = $1 AND o.stack = $2 AND o.purpose = 'destroy' AND o.created_at > (SELECT created_at FROM since)
+                 AND (j.record->>'record' = 'step-started' AND starts_with(j.record->>'step', 'delete/')
+                      OR o.id = $3 AND j.record->>'record' = 'step-failed' AND starts_with(j.record->>'step', 'lift/'))
+             )
+             UPDATE stacks SET generation = generation + 1, changed_at = clock_timestamp(),
+                    state = CASE WHEN EXISTS (SELECT 1 FROM operations WHERE tenant_id = $1 AND id = $3 AND purpose = 'destroy')
+                                      AND EXISTS (SELECT 1 FROM since) AND NOT EXISTS (SELECT 1 FROM broken)
+                                 THEN 'ready' ELSE 'failed' END
+             WHERE tenant_id = $1 AND id = $2 AND $4::json IS NOT NULL"
         };
         sqlx::query(statement)
             .bind(tenant)

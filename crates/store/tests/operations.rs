@@ -235,13 +235,24 @@ async fn a_destroy_leaves_the_operations_and_the_audit_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_destroy_that_failed_keeps_what_is_recorded() {
+async fn a_destroy_that_failed_keeps_what_is_recorded_and_the_state_until_it_has_deleted_something() {
     let fixture = Fixture::new().await;
-    let plan = fixture.deployed("acme").await;
-    let operation = fixture.enqueue(&next(&plan, Purpose::Destroy { dump: true }), &[]).await.unwrap();
-    finish(&fixture, operation, Outcome::Failed).await;
-    let now = stack(&fixture, &plan).await.unwrap();
-    assert_eq!((now.state, now.generation, now.verified_revision), (StackState::Failed, 4, Some(1)));
+    let engine = fixture.engine("server");
+    let mut plan = fixture.deployed("acme").await;
+    for (step, state) in [
+        ("dump/database.main", StackState::Ready),
+        ("delete/route.web", StackState::Failed),
+        ("fence/x", StackState::Failed),
+    ] {
+        plan = next(&plan, Purpose::Destroy { dump: true });
+        let operation = fixture.enqueue(&plan, &[]).await.unwrap();
+        let fence = engine.acquire(operation).await.unwrap().unwrap().fence;
+        let record = Record::StepStarted { step: StepId(step.to_owned()), attempt: 1, state: StateChange::None };
+        engine.append(operation, fence, &[record]).await.unwrap();
+        fixture::finish(&engine, operation, fence, &end(Outcome::Failed)).await.unwrap();
+        let now = stack(&fixture, &plan).await.unwrap();
+        assert_eq!((now.state, now.generation, now.verified_revision), (state, plan.generation + 2, Some(1)), "{step}");
+    }
 }
 
 #[tokio::test]

@@ -79,7 +79,12 @@ fn a_destroy_that_is_killed_and_stopped_while_it_dumps_goes_on_until_it_is_cance
         let status = freehold.run(["status", "--tenant", "acme"]).ok()?;
         status.stdout.contains("the destroy: cancelled").then_some(status.stdout)
     });
-    assert!(told.contains("nothing was deleted") && told.contains("web             ready"), "{told}");
+    assert!(
+        told.contains("ready · revision 1")
+            && told.contains("nothing was deleted")
+            && told.contains("web             ready"),
+        "{told}"
+    );
     let shut = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'acme%\\_app%' AND NOT rolcanlogin";
     assert_eq!(freehold.sql("postgres", shut)?, "0", "logins are open");
     assert_eq!(

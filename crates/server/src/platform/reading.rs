@@ -72,7 +72,8 @@ impl Platform {
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let last = match stack.state {
-            StackState::Failed => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
+            // Ready also where a destroy has ended before it deleted anything.
+            StackState::Failed | StackState::Ready => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
             _ => None,
         };
         let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
@@ -93,7 +94,8 @@ impl Platform {
             None => Vec::new(),
         };
         let parts = self.health(&[&stack]).await?.remove(&stack.id).unwrap_or_default();
-        let failed = last.filter(|last| last.state.is_finished()).map(|last| Box::new(describe_operation(&last)));
+        let failed = last.filter(|last| matches!(last.state, OperationState::Failed | OperationState::Cancelled));
+        let failed = failed.map(|last| Box::new(describe_operation(&last)));
         let state = health::state(&stack, &parts).to_owned();
         let local = runtime.as_ref().and_then(|runtime| runtime.local.as_ref());
         let not_enforced = local.map(|local| local.provider.not_enforced()).unwrap_or_default();
