@@ -69,13 +69,13 @@ impl Installation {
         })
     }
 
-    /// Starts the server with other limits of descriptors: the shell's words for them, `ulimit -Sn 64`.
+    /// Starts the server from a shell that has done this before, which it inherits: `ulimit -Sn 64`. After it was said as whom it runs.
     ///
     /// # Errors
     /// The script for it can't be written.
-    pub fn limit_descriptors(&mut self, limits: &str) -> Result<()> {
-        let script = self.path().join("limited");
-        fs::write(&script, format!("#!/bin/sh\n{limits}\nexec {} \"$@\"\n", self.binary.display()))?;
+    pub fn start_after(&mut self, commands: &str) -> Result<()> {
+        let script = self.path().join("starter");
+        fs::write(&script, format!("#!/bin/sh\n{commands}\nexec {} \"$@\"\n", self.binary.display()))?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         self.starter = Some(script);
         Ok(())

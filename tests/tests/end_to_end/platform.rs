@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use freehold_end_to_end::{App, Installation, eventually};
@@ -192,7 +193,7 @@ settle   = "0s"
 #[test]
 fn more_services_run_than_the_soft_limit_of_descriptors_allows_and_each_gets_that_limit() -> Result<()> {
     let mut freehold = Installation::new()?;
-    freehold.limit_descriptors("ulimit -Sn 64")?;
+    freehold.start_after("ulimit -Sn 64")?;
     freehold.up()?;
     let app = App::with(WORKERS)?;
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
@@ -208,11 +209,35 @@ fn more_services_run_than_the_soft_limit_of_descriptors_allows_and_each_gets_tha
 #[test]
 fn a_low_hard_limit_of_descriptors_is_told_at_the_start_and_by_the_doctor() -> Result<()> {
     let mut freehold = Installation::new()?;
-    freehold.limit_descriptors("ulimit -n 1024")?;
+    freehold.start_after("ulimit -n 1024")?;
     freehold.up()?;
     assert!(freehold.log().contains("no more than 1024 files"), "{}", freehold.log());
     let found = freehold.run(["doctor", "--json"])?.stdout;
     assert!(found.contains("no more than 1024 files") && found.contains("LimitNOFILE="), "{found}");
+    Ok(())
+}
+
+/// The processes that have a file open.
+fn holders(file: &Path) -> Result<Vec<PathBuf>> {
+    let mut holders = Vec::new();
+    for process in fs::read_dir("/proc")?.flatten() {
+        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let holds = descriptors.into_iter().any(|one| fs::read_link(one.path()).is_ok_and(|target| target == file));
+        holders.extend(holds.then(|| process.path()));
+    }
+    Ok(holders)
+}
+
+#[test]
+fn open_files_and_a_strict_mask_that_the_platform_was_started_with_reach_nothing_that_it_starts() -> Result<()> {
+    let mut freehold = Installation::new()?;
+    let file = freehold.path().join("held");
+    freehold.start_after(&format!("umask 077\nexec 9<>{}", file.display()))?;
+    freehold.up()?;
+    let app = App::small_and("[database.main]\n")?;
+    freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
+    let holders = holders(&file)?;
+    assert_eq!(holders.len(), 1, "PostgreSQL or the service has it, too: {holders:?}");
     Ok(())
 }
 

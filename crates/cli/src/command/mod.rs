@@ -27,12 +27,16 @@ mod version;
 use std::process::ExitCode;
 
 use crate::arguments::{Cli, Command};
+use crate::inherited;
 use crate::report::{Failure, Outcome};
 use crate::terminal::Terminal;
 
 /// Runs a command and shows its failure, if it has one.
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal { json: cli.json, verbose: cli.verbose };
+    if matches!(cli.command, Command::Up(_) | Command::Serve(_) | Command::Internal(_)) {
+        inherited::mask_as_usual();
+    }
     let answer = match cli.command {
         Command::Up(arguments) => up::run(terminal, &arguments),
         Command::Down(arguments) => down::run(terminal, &arguments),

@@ -39,6 +39,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::Instant;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::keyring;
 use crate::membership::{descendants, end_all};
 use crate::process::ProcessId;
 use crate::sandbox::{self, Sandbox};
@@ -49,6 +50,10 @@ const LEFT_BEHIND: Duration = Duration::from_secs(1);
 const MEMORY: &str = "/dev/shm";
 /// What a stack may keep in shared memory, for each process that Freehold starts.
 const SHARED_MEMORY: &std::ffi::CStr = c"mode=1777,size=256m";
+
+/// What the kernel adds to a program's share of memory, in thousandths of the machine's, where it looks for one to end: programs go before
+/// Freehold, PostgreSQL and what else the machine has.
+const KILLED_FIRST: i32 = 500;
 
 /// What to start, and how.
 #[derive(Serialize, Deserialize)]
@@ -196,12 +201,30 @@ fn confine(order: &Order) -> io::Result<()> {
     if let Some(private) = &order.private {
         separate(private)?;
     }
+    give_up_standing()?;
     set_no_new_privs(true)?;
+    if keyring::can_be_closed() {
+        keyring::close()?;
+    }
     if order.user.is_some() {
         sandbox::close_abstract_sockets();
     }
     if let Some(sandbox) = &order.sandbox {
         sandbox.enter()?;
+    }
+    Ok(())
+}
+
+/// Gives up what whoever started Freehold may have given to it alone: to be spared where memory runs out, and to have processors for
+/// itself.
+fn give_up_standing() -> io::Result<()> {
+    let file = Path::new("/proc/self/oom_score_adj");
+    let ours: i32 = fs::read_to_string(file)?.trim().parse().unwrap_or_default();
+    if ours < KILLED_FIRST {
+        fs::write(file, KILLED_FIRST.to_string()).map_err(|error| within("write", file, &error))?;
+    }
+    for resource in [Resource::Nice, Resource::Rtprio] {
+        setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) })?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ mod failure;
 mod fence;
 mod health;
 mod instance;
+mod keyring;
 mod launch;
 mod log;
 mod machine;

@@ -21,6 +21,7 @@ use crate::artifact::ArtifactStore;
 use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
+use crate::keyring;
 use crate::launcher::{self, Private};
 use crate::log::{LogLimits, Starting};
 use crate::mark::{self, Marked};
@@ -68,6 +69,8 @@ pub(crate) struct Separation {
     pub(crate) groups: Option<Cgroups>,
     /// Stacks have folders for temporary files of their own, with users only.
     pub(crate) private: bool,
+    /// Programs can be kept from the kernel's keys.
+    pub(crate) keyrings: bool,
     /// What is to be had where all run as one user.
     pub(crate) sandboxing: Sandboxing,
 }
@@ -82,6 +85,7 @@ impl Separation {
             users,
             groups: users.then(|| Cgroups::open(platform)).flatten(),
             private: users && launcher::can_be_private(),
+            keyrings: keyring::can_be_closed(),
             sandboxing: if users { Sandboxing::None } else { Sandboxing::detect() },
         }
     }
@@ -89,6 +93,9 @@ impl Separation {
     /// What isn't enforced here, in words for people; none if all is.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let mut missing = Vec::new();
+        if !self.keyrings {
+            missing.push("keyrings (this kernel has no filters of system calls)");
+        }
         if self.users {
             if !self.private {
                 missing.push("a /tmp of each stack's own (no mount namespaces here)");

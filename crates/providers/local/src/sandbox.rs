@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 /// The newest version whose rights are asked for; an older kernel gives those that it has.
 const VERSION: ABI = ABI::V6;
-/// Where every program may write, beside its stack's own folders.
-const SHARED: [&str; 5] = ["/dev", "/proc", "/tmp", "/var/tmp", "/run"];
+/// Where every program may write, beside its stack's own folders. Not to `/proc`: there it could offer others to the memory killer.
+const SHARED: [&str; 4] = ["/dev", "/tmp", "/var/tmp", "/run"];
 
 /// What this kernel can keep apart between processes of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
