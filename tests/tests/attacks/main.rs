@@ -8,6 +8,7 @@
 mod attack;
 mod content;
 mod file;
+mod inherited;
 mod known;
 mod machine;
 mod output;
@@ -28,17 +29,18 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::attack::{Attack, Who};
-use crate::known::OPEN;
+use crate::known::{Gets, OPEN, Open};
 use crate::stage::Stage;
 
 /// Those that end processes, or stop the platform, come last.
-const ALL: [&[Attack]; 10] = [
+const ALL: [&[Attack]; 11] = [
     sql::ATTACKS,
     file::ATTACKS,
     wire::ATTACKS,
     output::ATTACKS,
     content::ATTACKS,
     process::ATTACKS,
+    inherited::ATTACKS,
     standing::ATTACKS,
     shared::ATTACKS,
     machine::ATTACKS,
@@ -59,7 +61,8 @@ fn run(who: Who) -> Result<()> {
     let (mut faults, mut open) = (Vec::new(), Vec::new());
     for attack in ALL.into_iter().flatten().filter(|attack| part.split(',').any(|part| attack.name.contains(part))) {
         let begin = std::time::Instant::now();
-        match attack.control(&mut stage) {
+        let proved = attack.control(&mut stage);
+        match &proved {
             Ok(true) => {}
             Ok(false) => faults.push(format!("{}: its control doesn't get through", attack.name)),
             Err(error) => faults.push(format!("{}: its control: {error:#}", attack.name)),
@@ -71,20 +74,23 @@ fn run(who: Who) -> Result<()> {
                 false
             }
         };
-        let known = known::why(who, attack.name);
+        let known = known::known(who, attack.name);
         let count = counts.entry(attack.boundary).or_default();
         count.0 += 1;
         count.1 += usize::from(held);
         match (held, known) {
             (true, None) => {}
-            (true, Some(_)) => println!("attack: {} is held now, and is still among the known ones", attack.name),
-            (false, Some(why)) => open.push(format!("{}: {why}", attack.name)),
+            (true, Some(Open { gets: Gets::Always, .. })) => {
+                faults.push(format!("{}: held now, and still among those that are known to be open", attack.name));
+            }
+            (true, Some(Open { gets: Gets::Sometimes, .. })) => {}
+            (false, Some(known)) => open.push(format!("{}: {}", attack.name, known.why)),
             (false, None) => faults.push(format!("{}: not held", attack.name)),
         }
         if let Some(report) = &mut report {
             let line = json!({
-                "name": attack.name, "boundary": attack.boundary.word(), "who": who.words(), "held": held, "known": known,
-                "seconds": begin.elapsed().as_secs_f64(),
+                "name": attack.name, "boundary": attack.boundary.word(), "who": who.words(), "held": held,
+                "known": known.map(|known| known.why), "proved": proved.is_ok_and(|proved| proved), "seconds": begin.elapsed().as_secs_f64(),
             });
             writeln!(report, "{line}")?;
         }

@@ -13,6 +13,7 @@ use freehold_end_to_end::{App, Installation, eventually};
 use serde_json::{Map, Value, json};
 
 use crate::attack::Who;
+use crate::inherited;
 
 /// The program of both tenants.
 const PROGRAM: &str = include_str!("tenant.py");
@@ -81,6 +82,10 @@ impl Stage {
         if who == Who::User {
             freehold.as_ordinary_user()?;
         }
+        let inherited = freehold.path().join("inherited");
+        fs::write(&inherited, "of whoever started it")?;
+        freehold.give(&inherited)?;
+        freehold.start_after(&format!("{}{}", inherited::BEFORE, inherited.display()))?;
         freehold.up()?;
         let (mallory, victim) = (app(MALLORY, "MAY_RUN = \"1\"")?, app(VICTIM, "MAY_RUN = \"1\"")?);
         for (name, app) in [(VICTIM, &victim), (MALLORY, &mallory)] {
@@ -124,6 +129,7 @@ impl Stage {
             "token": token,
             "binary": self.freehold.binary(),
             "private": private,
+            "inherited": self.freehold.path().join("inherited"),
             "setuid": setuid,
             "setuid_owner": setuid_owner,
             "password_file": self.freehold.password_file(),
