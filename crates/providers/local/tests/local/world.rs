@@ -242,11 +242,19 @@ impl World {
         self.killed_with(remembered).await
     }
 
+    /// Leaves the processes to somebody else: this provider looks after none any more.
+    pub(crate) fn release(&mut self) -> anyhow::Result<()> {
+        let idle = LocalProvider::new(self.options.clone())?;
+        std::mem::replace(&mut self.provider, idle).release();
+        Ok(())
+    }
+
     pub(crate) async fn killed_with(mut self, remembered: Vec<Restored>) -> anyhow::Result<Self> {
         let router = Router::bind("127.0.0.1:0".parse()?, Options::default()).await?;
         self.options.router = router.clone();
-        let successor = LocalProvider::new(self.options.clone())?;
-        std::mem::replace(&mut self.provider, successor).release();
+        self.release()?;
+        // It takes what began after it for its own, so the former one must be gone by now.
+        self.provider = LocalProvider::new(self.options.clone())?;
         std::mem::replace(&mut self.router, router).shutdown(Duration::ZERO).await;
         for outcome in self.provider.restore(remembered, Arc::new(Known)).await? {
             outcome.result.with_context(|| outcome.id.to_string())?;
