@@ -5,22 +5,30 @@ use std::time::Duration;
 use freehold_engine::{Performed, ProviderError};
 use freehold_graph::SecretText;
 use freehold_provider_postgres::{Fault, PostgresOptions, PostgresProvider, ensure_provisioner};
+use futures::future::join_all;
 use sqlx::ConnectOptions as _;
 
 use crate::setting::{LOGIN_KEY, PATIENCE, Stack, admin, run, shared};
 
-/// Breaks `work` at each of its statements in turn, until it has no more. Returns how many there were.
-async fn each_break<W, F>(lose_answer: bool, mut work: W) -> usize
+/// How many breaks are tried at the same time.
+const TOGETHER: usize = 4;
+
+/// Breaks `work` at each of its statements, until it has no more. Returns how many there were.
+async fn each_break<W, F>(lose_answer: bool, work: W) -> usize
 where
-    W: FnMut(Fault, usize) -> F,
+    W: Fn(Fault, usize) -> F,
     F: Future<Output = ()>,
 {
-    for at in 0..100 {
-        let fault = Fault::default();
-        fault.arm(at, lose_answer);
-        work(fault.clone(), at).await;
-        if fault.disarm() {
-            return at;
+    let work = &work;
+    for first in (0..100).step_by(TOGETHER) {
+        let broken = join_all((first..first + TOGETHER).map(|at| async move {
+            let fault = Fault::default();
+            fault.arm(at, lose_answer);
+            work(fault.clone(), at).await;
+            !fault.disarm()
+        }));
+        if let Some(whole) = broken.await.iter().position(|broken| !broken) {
+            return first + whole;
         }
     }
     panic!("it never ends");
