@@ -45,6 +45,24 @@ pub struct Socket {
     pub inode: u64,
 }
 
+/// A connection to a server of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The user id of the process that connected.
+    pub user: u32,
+    /// What the server knows it by.
+    pub way: Way,
+}
+
+/// What tells a connection from all others of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// The TCP port of the one who connected.
+    Port(u16),
+    /// The inode of the server's end of a Unix socket; 0 as long as no process has taken it.
+    Inode(u64),
+}
+
 /// The connected socket with this local and remote address. `None`: this machine has none.
 ///
 /// # Errors
@@ -120,32 +138,35 @@ pub fn bound() -> io::Result<Vec<(SocketAddr, Socket)>> {
     for any in [anything(Ipv4Addr::UNSPECIFIED.into()), anything(Ipv6Addr::UNSPECIFIED.into())] {
         let each = |message: &Message<'_>| {
             // Their state is told as closed.
-            found.extend(message.socket().map(|(at, _, socket)| (at, socket)));
+            found.extend(message.ends().map(|(at, _, _, socket)| (at, socket)));
         };
         dump(&question(any, any, REQUEST | DUMP, 1 << BOUND), each)?;
     }
     Ok(found)
 }
 
-/// The sockets of this machine that are connected to a TCP port of 127.0.0.1. None without `tcp_diag`.
+/// Who of this machine is connected to a TCP port of its loopback address. Nobody without `tcp_diag`.
 ///
 /// # Errors
 /// The kernel can't be asked.
-pub fn connected_to_port(port: u16) -> io::Result<Vec<Socket>> {
+pub fn connected_to_port(port: u16) -> io::Result<Vec<Connection>> {
     let (any, far) = (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
     let mut found = Vec::new();
     dump(&question(any, far, REQUEST | DUMP, 1 << ESTABLISHED), |message| {
-        found.extend(message.socket().filter(|(_, state, _)| *state == ESTABLISHED).map(|(_, _, socket)| socket));
+        let Some((near, far, state, socket)) = message.ends() else { return };
+        if state == ESTABLISHED && far.ip().is_loopback() {
+            found.push(Connection { user: socket.user, way: Way::Port(near.port()) });
+        }
     })?;
     Ok(found)
 }
 
-/// The sockets that are connected to the Unix socket of this path; those that wait to be accepted aren't known yet. None without
-/// `unix_diag`, or on kernels before 5.3, which don't say whose they are.
+/// Who is connected to the Unix socket of this path; those that wait to be accepted aren't known yet. Nobody without `unix_diag`, or on
+/// kernels before 5.3, which don't say whose a socket is.
 ///
 /// # Errors
 /// The kernel can't be asked.
-pub fn connected_to_path(path: &Path) -> io::Result<Vec<Socket>> {
+pub fn connected_to_path(path: &Path) -> io::Result<Vec<Connection>> {
     let mut users = HashMap::new();
     let mut ends = Vec::new();
     dump(&unix_question(), |message| {
@@ -153,11 +174,12 @@ pub fn connected_to_path(path: &Path) -> io::Result<Vec<Socket>> {
         let peer = message.unix_number(PEER);
         users.extend(message.unix_number(UID).map(|user| (inode, user)));
         if message.unix_attribute(NAME) == Some(path.as_os_str().as_bytes()) {
-            ends.extend(peer);
+            ends.extend(peer.map(|peer| (peer, inode)));
         }
     })?;
-    let socket = |inode: u32| Some(Socket { user: *users.get(&inode)?, inode: inode.into() });
-    Ok(ends.into_iter().filter_map(socket).collect())
+    let connection =
+        |(peer, inode): (u32, u32)| Some(Connection { user: *users.get(&peer)?, way: Way::Inode(inode.into()) });
+    Ok(ends.into_iter().filter_map(connection).collect())
 }
 
 /// Asks for many sockets. Nothing comes where the kernel has no such module.
@@ -192,7 +214,7 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<(u8, Socket)>
             error => Err(io::Error::from_raw_os_error(-error)),
         };
     }
-    let (_, state, socket) = message.socket().ok_or_else(cut)?;
+    let (_, _, state, socket) = message.ends().ok_or_else(cut)?;
     Ok(Some((state, socket)))
 }
 
@@ -255,17 +277,21 @@ impl Message<'_> {
         Some(u32::from_ne_bytes(self.unix_attribute(kind)?.try_into().ok()?))
     }
 
-    /// struct inet_diag_msg: family, state, timer, retrans, the id (48 bytes), expires, rqueue, wqueue, uid, inode. The id begins with
-    /// both ports and both addresses.
-    fn socket(&self) -> Option<(SocketAddr, u8, Socket)> {
-        let state = *self.bytes.get(1)?;
-        let port = u16::from_be_bytes(self.bytes.get(4..6)?.try_into().ok()?);
-        let ip = match u16::from(*self.bytes.first()?) == AddressFamily::INET.as_raw() {
-            true => IpAddr::from(<[u8; 4]>::try_from(self.bytes.get(8..12)?).ok()?),
-            false => IpAddr::from(<[u8; 16]>::try_from(self.bytes.get(8..24)?).ok()?).to_canonical(),
+    /// The socket's own address, the one it is connected to, and its state. struct inet_diag_msg: family, state, timer, retrans, the id
+    /// (48 bytes), expires, rqueue, wqueue, uid, inode. The id begins with both ports and both addresses.
+    fn ends(&self) -> Option<(SocketAddr, SocketAddr, u8, Socket)> {
+        let is_v4 = u16::from(*self.bytes.first()?) == AddressFamily::INET.as_raw();
+        let end = |port: usize, address: usize| {
+            let ip = match is_v4 {
+                true => IpAddr::from(<[u8; 4]>::try_from(self.bytes.get(address..address + 4)?).ok()?),
+                false => {
+                    IpAddr::from(<[u8; 16]>::try_from(self.bytes.get(address..address + 16)?).ok()?).to_canonical()
+                }
+            };
+            Some(SocketAddr::new(ip, u16::from_be_bytes(self.bytes.get(port..port + 2)?.try_into().ok()?)))
         };
         let socket = Socket { user: self.number(64)?, inode: self.number(68)?.into() };
-        Some((SocketAddr::new(ip, port), state, socket))
+        Some((end(4, 8)?, end(6, 24)?, *self.bytes.get(1)?, socket))
     }
 }
 
@@ -441,7 +467,8 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         let found = connected_to_path(&path).unwrap();
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found.iter().all(|socket| socket.user == me && socket.inode != 0), "{found:?}");
+        let known = |one: &Connection| one.user == me && matches!(one.way, Way::Inode(inode) if inode != 0);
+        assert!(found.iter().all(known), "{found:?}");
         drop((clients, accepted));
         assert_eq!(connected_to_path(&path).unwrap(), []);
         std::fs::remove_file(&path).unwrap();
@@ -450,8 +477,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert_eq!(connected_to_port(port).unwrap(), []);
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        assert_eq!(connected_to_port(port).unwrap().len(), 1);
-        drop(client);
+        let near = client.local_addr().unwrap().port();
+        assert_eq!(connected_to_port(port).unwrap(), [Connection { user: me, way: Way::Port(near) }]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What sessions take of what all databases of the private server share, kept from running out.
 //!
 //! ```text
-//!   a session takes too much ──▶ it is ended ──▶ again, within a minute, and again: its database is closed
-//!   connections that don't log in ──▶ the stack that has most of them: its processes are killed
+//!   a session takes too much ──▶ it is ended ──▶ others of its database, within a minute, twice: the database is closed
+//!   connections that don't log in ──▶ the stack that keeps having most of them: its processes are killed
 //! ```
 //!
 //! A connection takes a place of the server's from the moment on at which it says who it wants to be, and a role's limit counts only those
@@ -11,7 +11,7 @@
 //! A database that is closed keeps its data, and the next deploy of its stack opens it. Not kept: who took too much before; a
 //! restart begins anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use freehold_graph::StackId;
 use freehold_provider_local::LocalProvider;
-use freehold_provider_postgres::pressure::{Excess, Limits, Watch};
+use freehold_provider_postgres::pressure::{Excess, Limits, LoggedIn, Watch};
 use freehold_provider_postgres::usage;
+use freehold_router::socket::Way;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -33,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const MEMORY: Duration = Duration::from_secs(60);
 /// How many of them close a database.
 const TOO_OFTEN: usize = 3;
+/// How many looks in a row have to find a stack's connections not logged in: when all log in again after the server was restarted, most of
+/// them are through before that.
+const PATIENCE: u32 = 6;
 
 /// Where stacks' programs reach the server.
 pub(crate) struct Entrance {
@@ -52,7 +56,8 @@ pub(crate) async fn watch(
     stop: CancellationToken,
 ) {
     let watch = Watch::new(admin.clone(), Limits::default());
-    let mut guard = Guard { watch, admin, entrance: Arc::new(entrance), local, record: Record::default() };
+    let mut guard =
+        Guard { watch, admin, entrance: Arc::new(entrance), local, record: Record::default(), suspect: None };
     let mut answers = true;
     loop {
         let looked = guard.look().await;
@@ -76,23 +81,34 @@ struct Guard {
     entrance: Arc<Entrance>,
     local: Arc<LocalProvider>,
     record: Record,
+    /// The stack that had most of the connections that had not logged in, and at how many looks in a row.
+    suspect: Option<(StackId, u32)>,
 }
 
 impl Guard {
     /// Kills whoever keeps so many connections without logging in that others might get none.
-    async fn turn_away(&self) {
+    async fn turn_away(&mut self) {
         // Where it isn't known who has logged in, nobody is to blame.
-        let Some(sessions) = self.watch.sessions() else { return };
+        let Some(sessions) = self.watch.sessions().map(<[_]>::to_vec) else { return };
         let (local, entrance) = (Arc::clone(&self.local), Arc::clone(&self.entrance));
-        let count = tokio::task::spawn_blocking(move || local.connections_to(&entrance.socket, entrance.port));
-        let counts = match count.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(counts) => counts,
+        let look =
+            move || strangers(&local.connections_to(&entrance.socket, entrance.port)?, &sessions, entrance.places);
+        let found = match tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(found) => found,
             Err(failure) => return warn!("it can't be told who is connected to PostgreSQL: {failure}"),
         };
-        let Some((stack, connections)) = intruder(&counts, sessions, self.entrance.places) else { return };
+        self.suspect = found.map(|(stack, _)| match self.suspect {
+            Some((earlier, looks)) if earlier == stack => (stack, looks + 1),
+            _ => (stack, 1),
+        });
+        let Some((stack, connections)) = found.filter(|_| self.suspect.is_some_and(|(_, looks)| looks >= PATIENCE))
+        else {
+            return;
+        };
+        self.suspect = None;
         error!(
-            "all processes of the stack {stack} are killed: it has {connections} connections to PostgreSQL, of which most have not \
-             logged in, and others would get none"
+            "all processes of the stack {stack} are killed: it keeps {connections} connections to PostgreSQL that have not logged in, \
+             and others would get none"
         );
         if !self.local.kill(stack).await {
             error!("the processes of the stack {stack} could not all be killed");
@@ -125,11 +141,51 @@ impl Guard {
     }
 }
 
-/// The stack that has most connections, and how many, if those that haven't logged in take more than half of what the sessions leave.
-fn intruder(connections: &BTreeMap<StackId, usize>, sessions: usize, places: usize) -> Option<(StackId, usize)> {
-    let strangers = connections.values().sum::<usize>().saturating_sub(sessions);
-    let (stack, most) = connections.iter().max_by_key(|(_, connections)| **connections)?;
-    (strangers > places.saturating_sub(sessions) / 2).then_some((*stack, *most))
+/// The stack that has most connections which haven't logged in, and how many, if all such connections take more than half of what the
+/// sessions leave. Blocks.
+fn strangers(
+    connections: &[(StackId, Way)],
+    sessions: &[LoggedIn],
+    places: usize,
+) -> io::Result<Option<(StackId, usize)>> {
+    if !is_tight(connections.len().saturating_sub(sessions.len()), sessions.len(), places) {
+        return Ok(None);
+    }
+    let mut ways = BTreeSet::new();
+    for session in sessions {
+        match session.port {
+            Some(port) => drop(ways.insert(Way::Port(port))),
+            None => ways.extend(sockets_of(session.pid)?),
+        }
+    }
+    Ok(intruder(connections, &ways, places))
+}
+
+fn is_tight(strangers: usize, sessions: usize, places: usize) -> bool {
+    strangers > places.saturating_sub(sessions) / 2
+}
+
+fn intruder(connections: &[(StackId, Way)], logged_in: &BTreeSet<Way>, places: usize) -> Option<(StackId, usize)> {
+    let mut counts: BTreeMap<StackId, usize> = BTreeMap::new();
+    for (stack, way) in connections {
+        if !logged_in.contains(way) {
+            *counts.entry(*stack).or_default() += 1;
+        }
+    }
+    let all: usize = counts.values().sum();
+    let most = counts.into_iter().max_by_key(|(_, strangers)| *strangers)?;
+    is_tight(all, connections.len() - all, places).then_some(most)
+}
+
+/// The sockets that a process has; none of one that has ended.
+fn sockets_of(pid: i32) -> io::Result<Vec<Way>> {
+    let entries = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(links.filter_map(inode).map(Way::Inode).collect())
 }
 
 /// Who took too much, and when.
@@ -162,15 +218,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_that_log_in_are_nobodys_fault() {
+    fn who_has_most_connections_without_a_login_is_to_blame_however_many_others_have_with_one() {
         let stack = |number| StackId(uuid::Uuid::from_u128(number));
-        let connections = BTreeMap::from([(stack(1), 2000), (stack(2), 1800)]);
-        assert_eq!(intruder(&connections, 3800, 4000), None);
-        assert_eq!(intruder(&connections, 3000, 4000), Some((stack(1), 2000)));
-        let connections = BTreeMap::from([(stack(1), 900), (stack(2), 1000)]);
-        assert_eq!(intruder(&connections, 0, 4000), None);
-        assert_eq!(intruder(&connections, 100, 2000), Some((stack(2), 1000)));
-        assert_eq!(intruder(&BTreeMap::new(), 0, 100), None);
+        let of =
+            |number: u128, inodes: std::ops::Range<u64>| inodes.map(move |inode| (stack(number), Way::Inode(inode)));
+        let connections: Vec<_> = of(1, 0..1500).chain(of(2, 1500..2800)).collect();
+        let logged_in = |inodes: std::ops::Range<u64>| inodes.map(Way::Inode).collect::<BTreeSet<_>>();
+        assert_eq!(intruder(&connections, &logged_in(0..1500), 4000), Some((stack(2), 1300)));
+        assert_eq!(intruder(&connections, &logged_in(0..2800), 4000), None);
+        assert_eq!(intruder(&connections, &logged_in(500..2800), 4000), None, "there is room enough");
+        assert_eq!(intruder(&[], &logged_in(0..1), 100), None);
+    }
+
+    #[test]
+    fn the_sockets_of_a_process_are_found_and_none_of_one_that_has_ended() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let inode = rustix::fs::fstat(&one).unwrap().st_ino;
+        assert!(sockets_of(std::process::id().cast_signed()).unwrap().contains(&Way::Inode(inode)));
+        assert_eq!(sockets_of(i32::MAX).unwrap(), []);
     }
 
     #[test]

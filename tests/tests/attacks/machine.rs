@@ -31,20 +31,17 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 /// Listens on an abstract Unix socket for some seconds.
 const WAITS: &str = r#"
-if os.fork() == 0:
-    os.setsid()
-    for descriptor in (0, 1, 2):
-        os.close(descriptor)
+def listen(begun):
     one = socket.socket(socket.AF_UNIX)
     one.bind("\0victim-@@")
     one.listen(5)
-    one.settimeout(8)
+    one.settimeout(30)
+    begun()
     try:
         one.accept()
     except OSError:
         pass
-    os._exit(0)
-time.sleep(0.5)
+background(listen)
 "#;
 const ASKS: &str = "one = socket.socket(socket.AF_UNIX)\none.connect('\\0victim-@@')\nbroken()";
 

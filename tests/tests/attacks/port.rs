@@ -107,7 +107,7 @@ fn listens(stage: &mut Stage, crash: bool) -> Result<bool> {
 fn bait(stage: &mut Stage) -> Result<bool> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let script = format!(
-        "{BAIT}\nimport threading\nthreading.Thread(target=bait, args=({port}, 3), daemon=True).start()\ntime.sleep(0.3)\nb'STOLEN' in get('/', port={port}) and broken()\n"
+        "{BAIT}\nimport threading\nthreading.Thread(target=bait, args=({port}, 20), daemon=True).start()\nuntil(lambda: b'STOLEN' in get('/', port={port}), 15) and broken()\n"
     );
     Ok(got_through(&stage.outside(&script)?))
 }
@@ -132,9 +132,9 @@ const GRAB: &str = r#"
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 held = []
-for begin in range(10000, 12000, 500):
-    if os.fork() == 0:
-        for port in range(begin, begin + 500):
+for first in range(10000, 12000, 500):
+    def grab(begun):
+        for port in range(first, first + 500):
             one = socket.socket()
             try:
                 one.bind(("127.0.0.1", port))
@@ -142,12 +142,9 @@ for begin in range(10000, 12000, 500):
                 held.append(one)
             except OSError:
                 one.close()
-        os.setsid()
-        for descriptor in (0, 1, 2):
-            os.close(descriptor)
-        time.sleep(12)
-        os._exit(0)
-time.sleep(0.5)
+        begun()
+        time.sleep(30)
+    background(grab)
 "#;
 
 /// The same without listening: no table of listeners has them.
@@ -160,7 +157,7 @@ fn all_ports(stage: &mut Stage, grab: &str) -> Result<bool> {
     stage.inside(grab)?;
     let _ = stage.freehold.get("victim.localhost", "/crash");
     let mut back = false;
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(25);
     while Instant::now() < end && !back {
         back = stage.victim_answers().is_ok_and(|name| name == VICTIM);
         std::thread::sleep(Duration::from_millis(50));
@@ -172,7 +169,7 @@ fn all_ports(stage: &mut Stage, grab: &str) -> Result<bool> {
 
 /// Whether the same takes the ports of this machine, where somebody else wants them.
 fn held_ports(stage: &mut Stage) -> Result<bool> {
-    stage.outside(&GRAB.replace("time.sleep(12)", "time.sleep(2)"))?;
+    stage.outside(&GRAB.replace("time.sleep(30)", "time.sleep(2)"))?;
     let refused = (10_000..12_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()).count();
     std::thread::sleep(Duration::from_secs(2));
     Ok(refused > 1500)
@@ -180,16 +177,14 @@ fn held_ports(stage: &mut Stage) -> Result<bool> {
 
 /// A process in a session of its own, without the mark in its environment, that ignores what it can.
 const DAEMON: &str = r#"
-if os.fork() == 0:
-    os.setsid()
+def leave(begun):
     if os.fork() == 0:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         for descriptor in (0, 1, 2):
             os.close(descriptor)
-        os.execve(sys.executable, ["python3", "-c", "import time; time.sleep(25)", "outlives-@@"], {})
-    os._exit(0)
-time.sleep(0.5)
+        os.execve(sys.executable, ["python3", "-c", "import time; time.sleep(60)", "outlives-@@"], {})
+background(leave)
 "#;
 
 fn lives(mark: &str) -> bool {
@@ -213,6 +208,6 @@ fn outlives(stage: &mut Stage) -> Result<bool> {
 
 fn outlives_bare(stage: &mut Stage) -> Result<bool> {
     let mark = format!("outlives-bare-{}", std::process::id());
-    stage.outside(&DAEMON.replace("outlives-@@", &mark).replace("time.sleep(25)", "time.sleep(2)"))?;
+    stage.outside(&DAEMON.replace("outlives-@@", &mark).replace("time.sleep(60)", "time.sleep(10)"))?;
     Ok(lives(&mark))
 }

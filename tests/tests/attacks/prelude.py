@@ -52,6 +52,32 @@ def processes(part):
     return found
 
 
+def background(work):
+    """Does it in a process of its own, in a session of its own, and returns once that has begun: called begun(), run another program, or ended."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+
+        def begun():
+            for descriptor in (0, 1, 2, writing):
+                os.close(descriptor)
+        work(begun)
+        os._exit(0)
+    os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
+
+
+def until(holds, seconds=30):
+    """Whether it came to hold within that time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def victims():
     return [pid for pid in processes("victim.py") if b"python3" in open(f"/proc/{pid}/cmdline", "rb").read()]
 

@@ -323,16 +323,21 @@ fn next_user(stage: &mut Stage) -> Result<bool> {
     Ok(got_through(&output))
 }
 
+/// From when on somebody waited for the attacker, who holds what he has for a minute.
+const LATE: Duration = Duration::from_secs(45);
+/// Waits until the table is locked.
+const LOCKED: &str = "until(lambda: int(sql(MIGRATOR, \"SELECT count(*) FROM pg_locks WHERE relation = 'public.notes'::regclass AND mode = 'AccessExclusiveLock' AND granted\")))";
+
 /// Whether a command doesn't come to its end while the attacker holds a table.
 fn blocks(stage: &mut Stage, command: &str, tenant: &str) -> Result<bool> {
-    let script = "subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(20)'], \
-                  start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\ntime.sleep(0.5)";
-    stage.inside(script)?;
+    let script = "subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)'], \
+                  start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n";
+    stage.inside(&format!("{script}{LOCKED}"))?;
     let app = if tenant == VICTIM { stage.victim.argument() } else { stage.mallory.argument() };
     let arguments = if tenant.is_empty() { vec![command] } else { vec![command, &app, "--tenant", tenant] };
     let begin = Instant::now();
     let run: Run = stage.freehold.run(arguments)?;
-    let late = begin.elapsed() > Duration::from_secs(15);
+    let late = begin.elapsed() > LATE;
     stage.inside("for pid in processes('LOCK TABLE'): os.kill(pid, signal.SIGKILL)\nsql(MIGRATOR, \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LOCK TABLE public.notes%' AND pid <> pg_backend_pid()\")")?;
     drop(run);
     Ok(late)
@@ -340,11 +345,11 @@ fn blocks(stage: &mut Stage, command: &str, tenant: &str) -> Result<bool> {
 
 /// Whoever reads the table waits.
 fn waits(stage: &mut Stage) -> Result<bool> {
-    let output = stage.outside(
-        "hold = subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(3)'], \
-         stdout=subprocess.DEVNULL)\ntime.sleep(0.5)\nbegin = time.monotonic()\nsql(MIGRATOR, 'SELECT count(*) FROM public.notes')\n\
+    let output = stage.outside(&format!(
+        "hold = subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(5)'], \
+         stdout=subprocess.DEVNULL)\n{LOCKED}\nbegin = time.monotonic()\nsql(MIGRATOR, 'SELECT count(*) FROM public.notes')\n\
          time.monotonic() - begin > 1 and broken()",
-    )?;
+    ))?;
     Ok(got_through(&output))
 }
 
@@ -357,15 +362,16 @@ fn advisory(stage: &mut Stage) -> Result<bool> {
     )?;
     let held = if keys.is_empty() { "1" } else { &keys };
     stage.inside(&format!(
-        "subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', \"SET lock_timeout = '1s'; SELECT {held}; SELECT pg_advisory_lock(n) FROM generate_series(1, 500) n; SELECT pg_sleep(20)\"], \
-         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\ntime.sleep(0.5)"
+        "hold = subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', \"SET lock_timeout = '1s'; SELECT {held}; SELECT pg_advisory_lock(n) FROM generate_series(1, 500) n; SELECT pg_sleep(60)\"], \
+         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n\
+         until(lambda: hold.poll() is not None or int(sql(MIGRATOR, \"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted\")) >= 500)"
     ))?;
     stage.victim.version("2")?;
     let begin = Instant::now();
     let victim = stage.victim.argument();
     let run = stage.freehold.run(["plan", &victim, "--tenant", VICTIM])?;
     let doctor = stage.freehold.run(["doctor"])?;
-    let late = begin.elapsed() > Duration::from_secs(15);
+    let late = begin.elapsed() > LATE;
     stage.inside("for pid in processes('pg_advisory_lock'): os.kill(pid, signal.SIGKILL)")?;
     drop(doctor);
     Ok(late || run.code != 0)
@@ -373,8 +379,8 @@ fn advisory(stage: &mut Stage) -> Result<bool> {
 
 fn advisory_bare(stage: &mut Stage) -> Result<bool> {
     let output = stage.outside(
-        "hold = subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'SELECT pg_advisory_lock(77); SELECT pg_sleep(3)'], stdout=subprocess.DEVNULL)\n\
-         time.sleep(0.5)\nbegin = time.monotonic()\nsql(MIGRATOR, 'SELECT pg_advisory_lock(77)')\ntime.monotonic() - begin > 1 and broken()",
+        "hold = subprocess.Popen(['psql', '-Xqw', MIGRATOR, '-c', 'SELECT pg_advisory_lock(77); SELECT pg_sleep(5)'], stdout=subprocess.DEVNULL)\n\
+         until(lambda: int(sql(MIGRATOR, \"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND granted\")))\nbegin = time.monotonic()\nsql(MIGRATOR, 'SELECT pg_advisory_lock(77)')\ntime.monotonic() - begin > 1 and broken()",
     )?;
     Ok(got_through(&output))
 }
@@ -420,7 +426,7 @@ fn idle(stage: &mut Stage, port: u16, words: &[u8]) -> Result<bool> {
     let served = stage.victim_answers().is_ok_and(|name| name == VICTIM);
     let listed = stage.freehold.run(["list"])?;
     drop(held);
-    Ok(!served || listed.code != 0 || begin.elapsed() > Duration::from_secs(10))
+    Ok(!served || listed.code != 0 || begin.elapsed() > LATE)
 }
 
 fn open_many(port: u16, words: &[u8]) -> Vec<TcpStream> {
@@ -444,7 +450,7 @@ fn idle_bare(_: &mut Stage) -> Result<bool> {
     let output = child.stdout.take().context("no output")?;
     std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
     let held = open_many(line.trim().parse()?, b"");
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(30);
     let mut ended = false;
     while !ended && Instant::now() < end {
         ended = child.try_wait()?.is_some();

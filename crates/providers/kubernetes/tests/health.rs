@@ -24,6 +24,7 @@ async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last
     let unready = json!({"env": [{"name": "FREEHOLD_TEST_FAIL", "value": "not-ready"}]});
     second.control.apply(&second.deployment(&unready).to_string()).unwrap();
     let pod = json!({"restartPolicy": "Never", "containers": [{"name": "digest", "image": "example.test/fail-job-failed:1"}]});
+    second.until(ResourceType::Deployment, "web", |told| words(told).contains("0 of 1 ready")).await;
     let template = json!({"spec": {"backoffLimit": 0, "template": {"spec": pod}}});
     let schedule = json!({"spec": {"schedule": "0 0 1 1 *", "jobTemplate": template}});
     second.put("batch/v1", "CronJob", "digest", &schedule);

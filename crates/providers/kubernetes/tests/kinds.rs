@@ -219,7 +219,7 @@ async fn every_kind_is_made_changed_and_deleted_as_the_plan_says() {
     }
     for (resource, _) in made.iter().rev() {
         let uid = stage.observe(resource).await.unwrap().object;
-        stage.delete(resource, Some(&uid)).await.unwrap();
+        stage.remove(resource, &uid).await;
         assert!(stage.observe(resource).await.is_none(), "{} is gone", resource.id);
     }
     assert_eq!(stage.owned().await, ["namespace NS"]);

@@ -186,7 +186,7 @@ async fn what_cannot_be_changed_is_a_replacement_with_its_fields() {
     assert_eq!(plan.preview.immutable, ["spec.selector"]);
     assert_eq!(plan.leaf("/spec/selector/matchLabels/more"), "x");
     assert!(plan.fields().contains(&"spec.selector.matchLabels.more"), "{:?}", plan.fields());
-    stage.delete(&other, Some(plan.uid())).await.unwrap();
+    stage.remove(&other, plan.uid()).await;
     stage.deploy(&other).await;
 
     let claim = |size: &str, mode: &str| {

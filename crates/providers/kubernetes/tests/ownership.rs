@@ -155,9 +155,9 @@ async fn a_stack_is_deleted_object_by_object_and_nothing_is_left() {
     }
     for resource in [running, config, stage.namespace_resource()] {
         let uid = stage.observe(&resource).await.unwrap().object;
-        stage.delete(&resource, Some(&uid)).await.unwrap();
+        stage.remove(&resource, &uid).await;
         assert!(stage.observe(&resource).await.is_none(), "{} is gone", resource.id);
-        stage.delete(&resource, Some(&uid)).await.unwrap();
+        stage.remove(&resource, &uid).await;
     }
     assert_eq!(stage.owned().await, Vec::<String>::new());
 }
@@ -223,7 +223,7 @@ async fn a_namespace_that_a_finalizer_holds_says_which_object_and_which_finalize
     assert_eq!(code, "FH1209", "{words}");
 
     stage.kubectl(&["patch", "configmap", "held", "--type=merge", "--patch", r#"{"metadata":{"finalizers":null}}"#]);
-    stage.delete(&namespace, Some(&uid)).await.unwrap();
+    stage.remove(&namespace, &uid).await;
     assert!(stage.observe(&namespace).await.is_none());
 }
 
@@ -286,7 +286,7 @@ async fn a_namespace_with_somebody_elses_objects_stays_and_they_are_named() {
         assert!(stage.kubectl(&["get", kind, name, "-o", "name"]).trim().ends_with(name), "{object} is still there");
         stage.kubectl(&["delete", kind, name, "--wait=false"]);
     }
-    stage.delete(&namespace, Some(&uid)).await.unwrap();
+    stage.remove(&namespace, &uid).await;
     assert!(stage.observe(&namespace).await.is_none());
 }
 
@@ -309,7 +309,7 @@ async fn a_namespace_that_is_already_going_is_waited_for_whatever_is_in_it() {
     let waited = freehold_engine::Provider::perform(&stage.provider, &context, &task).await.unwrap_err();
     assert_eq!(rejected(&waited).0, "FH1210", "it is waited for, and not refused");
     stage.kubectl(&["patch", "configmap", "theirs", "--type=merge", "--patch", release]);
-    stage.delete(&namespace, Some(&uid)).await.unwrap();
+    stage.remove(&namespace, &uid).await;
     assert!(stage.observe(&namespace).await.is_none());
 }
 

@@ -173,7 +173,7 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     assert_eq!(notes, [named]);
     for resource in [web(&stage, Some(3)), namespace] {
         let uid = stage.observe(&resource).await.unwrap().object;
-        stage.delete(&resource, Some(&uid)).await.unwrap();
+        stage.remove(&resource, &uid).await;
     }
 }
 

@@ -255,6 +255,15 @@ impl Stage {
         self.perform(Task::Delete { lookup: resource.into(), object: uid.map(str::to_owned) }).await
     }
 
+    /// Deletes it as the engine does: again, for as long as that may help.
+    pub(crate) async fn remove(&self, resource: &Resource, uid: &str) {
+        let deadline = Instant::now() + STEP;
+        while let Err(error) = self.delete(resource, Some(uid)).await {
+            let again = matches!(error, ProviderError::Retryable { .. }) && Instant::now() < deadline;
+            assert!(again, "{error:?}");
+        }
+    }
+
     /// The object as it is, for the administrator.
     pub(crate) fn live(&self, resource: &Resource) -> Json {
         let kind = resource.body.get("kind").and_then(Value::as_text).unwrap();

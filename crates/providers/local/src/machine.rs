@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{StackId, Value};
-use freehold_router::socket::{Socket, bound, connected_to_path, connected_to_port, listeners};
+use freehold_router::socket::{Socket, Way, bound, connected_to_path, connected_to_port, listeners};
 use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -310,20 +310,16 @@ impl Machine {
         self.evict(|address, socket| outgoing(address) && hoards(socket)).await
     }
 
-    /// How many connections each stack's programs have to a server of ours, by the path of its Unix socket or its port on 127.0.0.1.
+    /// The connections that stacks' programs have to a server of ours, by the path of its Unix socket or its port on 127.0.0.1.
     /// None where stacks have no users of their own. Blocks for some milliseconds.
-    pub(crate) fn connections_to(&self, path: &Path, port: u16) -> io::Result<BTreeMap<StackId, usize>> {
+    pub(crate) fn connections_to(&self, path: &Path, port: u16) -> io::Result<Vec<(StackId, Way)>> {
         let stacks: BTreeMap<u32, StackId> =
             self.accounts.all().into_iter().map(|(stack, user)| (user, stack)).collect();
-        let mut counts = BTreeMap::new();
-        if !stacks.is_empty() {
-            for socket in connected_to_path(path)?.into_iter().chain(connected_to_port(port)?) {
-                if let Some(stack) = stacks.get(&socket.user) {
-                    *counts.entry(*stack).or_default() += 1;
-                }
-            }
+        if stacks.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(counts)
+        let all = connected_to_path(path)?.into_iter().chain(connected_to_port(port)?);
+        Ok(all.filter_map(|one| Some((*stacks.get(&one.user)?, one.way))).collect())
     }
 
     /// Kills all processes of a stack, whatever they are. Its services are started again as after any other end.

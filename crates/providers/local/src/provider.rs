@@ -11,6 +11,7 @@ use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, Provide
 use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_router::socket::Way;
 use tokio::time::Instant;
 
 use crate::artifact::ArtifactHash;
@@ -93,12 +94,12 @@ impl LocalProvider {
         self.machine.separation.missing()
     }
 
-    /// How many connections each stack's programs have to a server of the platform's, by the path of its Unix socket or its port on
+    /// The connections that stacks' programs have to a server of the platform's, by the path of its Unix socket or its port on
     /// 127.0.0.1, logged in or not. None where stacks have no users of their own. Blocks for some milliseconds.
     ///
     /// # Errors
     /// The kernel can't be asked.
-    pub fn connections_to(&self, path: &Path, port: u16) -> io::Result<BTreeMap<StackId, usize>> {
+    pub fn connections_to(&self, path: &Path, port: u16) -> io::Result<Vec<(StackId, Way)>> {
         self.machine.connections_to(path, port)
     }
 

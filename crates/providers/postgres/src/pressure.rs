@@ -9,7 +9,7 @@
 //! may be no other connection to be had, and no lock. For the same reason sessions are ended by the signal that
 //! `pg_terminate_backend` sends, not by that function, which looks into a catalog first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -25,6 +25,12 @@ use crate::session::single;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How full the queue of notifications may be, 0 to 1, before it doesn't matter any more who filled it.
+const NEARLY_FULL: f64 = 0.5;
+/// By how much the queue has to shrink, as a share, for those who were ended to be the ones that filled it.
+const RELIEF: f64 = 0.1;
+/// How long a database isn't suspected again whose transactions were ended for the queue in vain.
+const CLEARED: Duration = Duration::from_secs(3600);
 
 /// Something that all databases of a server share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +91,38 @@ pub struct Watch {
     admin: PgConnectOptions,
     limits: Limits,
     connected: Option<Connected>,
-    sessions: Option<usize>,
+    sessions: Option<Vec<LoggedIn>>,
+    /// Those that were told to end at the last look.
+    told: BTreeSet<i32>,
+    queue: Queue,
+}
+
+/// A database whose transactions were told to end.
+#[derive(Debug, PartialEq)]
+struct Suspect {
+    database: i64,
+    /// The processes of their sessions.
+    pids: Vec<i32>,
+    /// How full the queue was then.
+    full: f64,
+}
+
+/// A session of a stack's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The process that serves it.
+    pub pid: i32,
+    /// The TCP port that it comes from; `None` if it comes through a Unix socket.
+    pub port: Option<u16>,
+}
+
+/// What is known of those who keep the queue of notifications full. Only who listens does, and the server doesn't say who that is: so the
+/// long transactions of one database after the other are ended, until that helps.
+#[derive(Debug, Default)]
+struct Queue {
+    suspect: Option<Suspect>,
+    /// Since when databases are known not to be it.
+    cleared: BTreeMap<i64, Instant>,
 }
 
 #[derive(Debug)]
@@ -102,6 +139,8 @@ struct Connected {
 #[derive(Debug, Clone, FromRow)]
 struct SessionRow {
     pid: i32,
+    /// -1: it comes through a Unix socket.
+    client_port: i32,
     database: i64,
     locks: i64,
     /// Transactions that began since the oldest that it needs.
@@ -114,13 +153,12 @@ impl Watch {
     /// # Parameters
     /// `admin` leads to the maintenance database, as the superuser.
     pub fn new(admin: PgConnectOptions, limits: Limits) -> Self {
-        Self { admin, limits, connected: None, sessions: None }
+        Self { admin, limits, connected: None, sessions: None, told: BTreeSet::new(), queue: Queue::default() }
     }
 
-    /// How many sessions of stacks there were at the last look; `None` if it failed, or there was none. A connection that hasn't logged in
-    /// is no session.
-    pub fn sessions(&self) -> Option<usize> {
-        self.sessions
+    /// The sessions of stacks at the last look; `None` if it failed, or there was none. A connection that hasn't logged in is no session.
+    pub fn sessions(&self) -> Option<&[LoggedIn]> {
+        self.sessions.as_deref()
     }
 
     /// Looks once, and ends the sessions that take too much.
@@ -134,15 +172,67 @@ impl Watch {
             None => Connected::open(&self.admin).await?,
         };
         let (sessions, queue) = connected.sessions().await?;
-        self.sessions = Some(sessions.len());
-        let found = too_much(&sessions, connected.room, queue, &self.limits);
-        let mut ended = Vec::new();
-        for (database, of, pids) in found {
-            let sessions = pids.iter().filter(|pid| end(**pid, connected.postmaster)).count();
-            ended.push(Excess { database, of, sessions });
+        self.sessions = Some(sessions.iter().map(SessionRow::logged_in).collect());
+        let mut ended: Vec<Excess> = self.queue.guilty(&sessions, queue).into_iter().collect();
+        let mut told = BTreeSet::new();
+        // Whoever takes some time to end has taken too much once.
+        let mut end_new = |pids: &[i32]| {
+            let known = &self.told;
+            let signalled = pids.iter().filter(|pid| end(**pid, connected.postmaster));
+            signalled.filter(|pid| told.insert(**pid) && !known.contains(pid)).count()
+        };
+        for (database, of, pids) in too_much(&sessions, connected.room, &self.limits) {
+            let sessions = end_new(&pids);
+            ended.extend((sessions > 0).then_some(Excess { database, of, sessions }));
         }
+        for (database, pids) in self.queue.suspects(&sessions, queue, &self.limits) {
+            end_new(&pids);
+            if queue <= NEARLY_FULL {
+                self.queue.suspect = Some(Suspect { database, pids, full: queue });
+            }
+        }
+        self.told = told;
         self.connected = Some(connected);
         Ok(ended)
+    }
+}
+
+impl SessionRow {
+    fn logged_in(&self) -> LoggedIn {
+        LoggedIn { pid: self.pid, port: u16::try_from(self.client_port).ok() }
+    }
+}
+
+impl Queue {
+    /// What the queue says of those who were told to end, once they have.
+    fn guilty(&mut self, sessions: &[SessionRow], full: f64) -> Option<Excess> {
+        self.cleared.retain(|_, since| since.elapsed() < CLEARED);
+        let suspect =
+            self.suspect.take_if(|suspect| sessions.iter().all(|session| !suspect.pids.contains(&session.pid)))?;
+        if full > suspect.full * (1.0 - RELIEF) {
+            self.cleared.insert(suspect.database, Instant::now());
+            return None;
+        }
+        Some(Excess { database: suspect.database, of: Shared::Notifications, sessions: suspect.pids.len() })
+    }
+
+    /// Whose transactions are ended next, by database: those of the database that has the oldest one, or all once there is hardly any room.
+    fn suspects(&self, sessions: &[SessionRow], full: f64, limits: &Limits) -> BTreeMap<i64, Vec<i32>> {
+        let mut suspects: BTreeMap<i64, Vec<i32>> = BTreeMap::new();
+        if full <= limits.notifications || self.suspect.is_some() && full <= NEARLY_FULL {
+            return suspects;
+        }
+        let long = |session: &&SessionRow| session.seconds.is_some_and(|seconds| seconds >= limits.listening_seconds);
+        let suspected = |session: &&SessionRow| full > NEARLY_FULL || !self.cleared.contains_key(&session.database);
+        let mut long: Vec<&SessionRow> = sessions.iter().filter(long).filter(suspected).collect();
+        long.sort_by(|one, other| other.seconds.partial_cmp(&one.seconds).unwrap_or(std::cmp::Ordering::Equal));
+        let first = long.first().map(|session| session.database);
+        for session in long {
+            if full > NEARLY_FULL || Some(session.database) == first {
+                suspects.entry(session.database).or_default().push(session.pid);
+            }
+        }
+        suspects
     }
 }
 
@@ -179,7 +269,7 @@ impl Connected {
     /// The sessions of stacks, and how full the queue of notifications is: 0 to 1.
     async fn sessions(&mut self) -> Result<(Vec<SessionRow>, f64), ProviderError> {
         const SESSIONS: &str = "
-            SELECT a.pid, a.datid::pg_catalog.int8 AS database, COALESCE(l.locks, 0) AS locks,
+            SELECT a.pid, COALESCE(a.client_port, -1) AS client_port, a.datid::pg_catalog.int8 AS database, COALESCE(l.locks, 0) AS locks,
                 GREATEST(pg_catalog.age(a.backend_xid), pg_catalog.age(a.backend_xmin)) AS age,
                 EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.float8 AS seconds
             FROM pg_catalog.pg_stat_get_activity(NULL) a LEFT JOIN (
@@ -203,18 +293,13 @@ fn doing() -> Doing {
     Doing("looking at what sessions take of the server".to_owned())
 }
 
-/// Which sessions are ended, by database.
-fn too_much(sessions: &[SessionRow], room: i64, queue: f64, limits: &Limits) -> Vec<(i64, Shared, Vec<i32>)> {
+/// Which sessions are ended for what they take of the locks and of the transaction ids, by database.
+fn too_much(sessions: &[SessionRow], room: i64, limits: &Limits) -> Vec<(i64, Shared, Vec<i32>)> {
     let mut found: BTreeMap<(i64, Shared), Vec<i32>> = BTreeMap::new();
     if let Some((database, pids)) = greediest(sessions, room, limits.locks) {
         found.insert((database, Shared::Locks), pids);
     }
     for session in sessions {
-        let listens =
-            queue > limits.notifications && session.seconds.is_some_and(|seconds| seconds >= limits.listening_seconds);
-        if listens {
-            found.entry((session.database, Shared::Notifications)).or_default().push(session.pid);
-        }
         if session.age.is_some_and(|age| i64::from(age) > limits.transactions) {
             found.entry((session.database, Shared::TransactionIds)).or_default().push(session.pid);
         }
@@ -263,32 +348,52 @@ mod tests {
     use super::*;
 
     fn session(pid: i32, database: i64, locks: i64) -> SessionRow {
-        SessionRow { pid, database, locks, age: None, seconds: None }
+        SessionRow { pid, client_port: -1, database, locks, age: None, seconds: None }
     }
 
     #[test]
     fn nobody_is_ended_while_there_are_locks_for_all() {
         let sessions = [session(1, 7, 400), session(2, 8, 90)];
-        assert_eq!(too_much(&sessions, 1000, 0.9, &Limits::default()), []);
+        assert_eq!(too_much(&sessions, 1000, &Limits::default()), []);
     }
 
     #[test]
     fn the_greedy_sessions_of_the_greediest_database_are_ended_and_no_others() {
         let sessions = [session(1, 7, 300), session(2, 7, 5), session(3, 8, 200), session(4, 7, 20)];
-        assert_eq!(too_much(&sessions, 1000, 0.0, &Limits::default()), [(7, Shared::Locks, vec![1, 4])]);
+        assert_eq!(too_much(&sessions, 1000, &Limits::default()), [(7, Shared::Locks, vec![1, 4])]);
         // Many with little each.
         let sessions: Vec<SessionRow> = (1..=60).map(|pid| session(pid, 7, 10)).collect();
-        assert_eq!(too_much(&sessions, 1000, 0.0, &Limits::default()), [(7, Shared::Locks, vec![1])]);
+        assert_eq!(too_much(&sessions, 1000, &Limits::default()), [(7, Shared::Locks, vec![1])]);
     }
 
     #[test]
-    fn a_transaction_that_holds_notifications_or_old_ids_is_ended() {
+    fn a_transaction_that_holds_old_ids_is_ended() {
+        let old = SessionRow { age: Some(600_000_000), ..session(1, 7, 0) };
+        let young = SessionRow { age: Some(5), ..session(2, 7, 0) };
+        assert_eq!(too_much(&[old, young], 1000, &Limits::default()), [(7, Shared::TransactionIds, vec![1])]);
+    }
+
+    #[test]
+    fn for_a_full_queue_one_database_after_the_other_is_suspected_until_ending_its_transactions_helps() {
         let limits = Limits::default();
-        let old = SessionRow { seconds: Some(11.0), age: Some(600_000_000), ..session(1, 7, 0) };
-        assert_eq!(too_much(std::slice::from_ref(&old), 1000, 0.0, &limits), [(7, Shared::TransactionIds, vec![1])]);
-        let young = SessionRow { seconds: Some(1.0), ..session(2, 7, 0) };
-        let found = too_much(&[SessionRow { age: Some(5), ..old }, young], 1000, 0.02, &limits);
-        assert_eq!(found, [(7, Shared::Notifications, vec![1])]);
+        let long = |pid, database, seconds| SessionRow { seconds: Some(seconds), ..session(pid, database, 0) };
+        let sessions = [long(1, 7, 60.0), long(2, 8, 30.0), long(3, 8, 20.0), long(4, 8, 1.0), long(5, 7, 11.0)];
+        let mut queue = Queue::default();
+        assert_eq!(queue.suspects(&sessions, 0.005, &limits), BTreeMap::new());
+        assert_eq!(queue.suspects(&sessions, 0.02, &limits), BTreeMap::from([(7, vec![1, 5])]));
+        // It was of no use.
+        let told = |database, pids: &[i32]| Some(Suspect { database, pids: pids.to_vec(), full: 0.02 });
+        queue.suspect = told(7, &[1, 5]);
+        assert_eq!(queue.guilty(&sessions, 0.02), None);
+        assert_eq!(queue.suspects(&sessions, 0.02, &limits), BTreeMap::new(), "they have not ended yet");
+        assert_eq!(queue.guilty(&sessions[1..4], 0.02), None);
+        assert_eq!(queue.suspects(&sessions, 0.02, &limits), BTreeMap::from([(8, vec![2, 3])]));
+        queue.suspect = told(8, &[2, 3]);
+        let excess = Excess { database: 8, of: Shared::Notifications, sessions: 2 };
+        assert_eq!(queue.guilty(&[], 0.001), Some(excess));
+        assert_eq!(queue.guilty(&[], 0.001), None, "once");
+        // Where there is hardly any room left, everybody's.
+        assert_eq!(queue.suspects(&sessions, 0.6, &limits), BTreeMap::from([(7, vec![1, 5]), (8, vec![2, 3])]));
     }
 
     #[test]

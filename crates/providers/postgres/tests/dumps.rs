@@ -46,8 +46,9 @@ fn owners_of(program: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let ours = |path: &std::path::PathBuf| {
         let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
-        let parent = format!("({program}) S {} ", std::process::id());
-        stat.contains(&parent)
+        let state = stat.split_once(&format!("({program}) ")).map_or("", |(_, state)| state);
+        !state.starts_with('Z')
+            && state.get(1..).is_some_and(|rest| rest.starts_with(&format!(" {} ", std::process::id())))
     };
     processes.filter(ours).filter_map(|path| Some(std::fs::metadata(path).ok()?.uid())).collect()
 }

@@ -183,8 +183,9 @@ async fn a_login_that_had_begun_when_the_fence_was_raised_is_turned_away_before_
     };
     let turned_away = async {
         let mut admin = admin("postgres").await;
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%l.virtualtransaction%' AND pid <> pg_backend_pid()";
-        while !done.load(Ordering::SeqCst) && count(&mut admin, waits).await == 0 {
+        let app = stack.role("app");
+        let shut = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{app}' AND NOT rolcanlogin");
+        while !done.load(Ordering::SeqCst) && count(&mut admin, &shut).await == 0 {
             tokio::task::yield_now().await;
         }
         assert!(!done.load(Ordering::SeqCst), "somebody is still being let in");

@@ -93,7 +93,8 @@ async fn a_service_that_dies_is_started_again() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loop_is_reported_with_the_log_and_ends_by_itself() -> anyhow::Result<()> {
     let mut world = World::new().await?;
-    world.reopen(|options| options.steady = Duration::from_secs(3))?;
+    // Longer than a program that crashes takes for that on a busy machine.
+    world.reopen(|options| options.steady = Duration::from_secs(10))?;
     let web = world.web(&[], &[]);
     world.deploy(&web).await?;
     world.get("/break").await?;

@@ -48,12 +48,13 @@ async fn a_service_that_starts_can_be_looked_at_and_deleted() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_somebody_gave_up_is_seen_to_its_end() -> anyhow::Result<()> {
     let world = World::new().await?;
-    let web = world.web(&[("VERSION", "one")], &[]);
+    let web = world.web(&[("MODE", "late")], &[]);
     tokio::select! {
         biased;
         applied = world.apply(&web) => anyhow::bail!("it was to be given up: {applied:?}"),
-        () = until_started(&world) => {}
+        () = until("the program", async || world.home().join("port").exists()) => {}
     }
+    std::fs::write(world.home().join("go"), "")?;
     let seen = world.provider.observe(world.stack, &Lookup::from(&web)).await?;
     assert_eq!(
         seen.map(|seen| seen.body),
