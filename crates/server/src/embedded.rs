@@ -137,6 +137,10 @@ pub async fn run(
         Ok(Stopped { runs, .. }) => {
             warn!("PostgreSQL goes on, for these jobs still run: {}; the next start takes both over", runs.join(", "));
         }
+        // A start that fails leaves what it found.
+        Err(_) if postgres.private.as_ref().is_some_and(PrivateServer::was_running) => {
+            warn!("PostgreSQL goes on: it ran before this start, and jobs may be at work on it");
+        }
         Err(_) => postgres.stop(Instant::now() + STOP).await,
     }
     directory.retract();

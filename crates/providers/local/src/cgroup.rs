@@ -223,8 +223,14 @@ impl Hierarchy {
     fn set(&self, folder: &Path, limits: &Limits) -> io::Result<()> {
         let write = |file: &str, value: String| {
             let path = folder.join(file);
-            fs::write(&path, value)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            match fs::write(&path, value) {
+                // What runs there has more than that, and the first version takes nothing away from it.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    tracing::warn!(group = %path.display(), "the limit can't be lowered now; the next start tries it again");
+                    Ok(())
+                }
+                other => other.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            }
         };
         let has = |controller: &str| self.controllers.contains(controller);
         let none = match self.version {
@@ -306,14 +312,34 @@ impl Group {
     }
 }
 
-/// How often the kernel has killed in a group for want of memory, and the group's limit.
+/// The most that the kernel takes from a group's limit at once, and that may be missing when it is reached, in bytes.
+const CHARGE: u64 = 1 << 20;
+
+/// The limit of a group in which the kernel has killed, if it was this limit that was reached: a process in it may as well die of the
+/// stack's limit, or of the machine's.
 fn exhausted(folder: &Path) -> Option<u64> {
     let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
-    let killed =
-        |text: &str| text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|number| number != "0"));
-    let (limit, _) = [("memory.max", "memory.events"), ("memory.limit_in_bytes", "memory.oom_control")]
-        .iter()
-        .find_map(|(limit, events)| Some((read(limit)?, read(events).filter(|text| killed(text))?)))?;
+    let counts = |text: String, event: &str| {
+        text.lines().any(|line| line.strip_prefix(event).is_some_and(|number| number.trim() != "0"))
+    };
+    let (limit, killed, reached) = match read("memory.max") {
+        // Before Linux 5.2 the events of the groups below are counted in.
+        Some(limit) => {
+            let own = read("memory.events.local").or_else(|| read("memory.events"))?;
+            (limit, counts(read("memory.events")?, "oom_kill "), counts(own, "oom "))
+        }
+        None => {
+            let killed = counts(read("memory.oom_control")?, "oom_kill ");
+            // The counts of failures don't count where swap is limited, too.
+            let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+            let reached =
+                number("memory.max_usage_in_bytes")?.saturating_add(CHARGE) >= number("memory.limit_in_bytes")?;
+            (read("memory.limit_in_bytes")?, killed, reached)
+        }
+    };
+    if !(killed && reached) {
+        return None;
+    }
     // Without a limit of its own it is a large figure here, and nobody's to name.
     limit.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
 }
@@ -435,16 +461,30 @@ mod tests {
 
     #[test]
     fn a_kill_for_want_of_memory_is_read_from_either_versions_files() {
-        for (limit, events) in [("memory.max", "memory.events"), ("memory.limit_in_bytes", "memory.oom_control")] {
+        let versions = [
+            ("memory.max", "memory.events", "memory.events.local", ["oom 3", "oom 0"], "max"),
+            (
+                "memory.limit_in_bytes",
+                "memory.oom_control",
+                "memory.max_usage_in_bytes",
+                ["67100000", "50000000"],
+                "9223372036854771712",
+            ),
+        ];
+        for (limit, events, file, [reached, not_reached], none) in versions {
             let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(limit), "67108864\n").unwrap();
-            fs::write(folder.path().join(events), "low 0\noom_kill 0\n").unwrap();
+            let write = |file: &str, text: String| fs::write(folder.path().join(file), text).unwrap();
+            write(limit, "67108864\n".to_owned());
+            write(events, "low 0\noom 0\noom_kill 0\n".to_owned());
+            write(file, format!("{reached}\n"));
             assert_eq!(exhausted(folder.path()), None);
-            fs::write(folder.path().join(events), "low 0\noom_kill 2\n").unwrap();
+            write(events, "low 0\noom 0\noom_kill 2\n".to_owned());
             assert_eq!(exhausted(folder.path()), Some(64 << 20));
-            // The kernel killed for want of memory of the whole machine.
-            fs::write(folder.path().join(limit), if limit == "memory.max" { "max" } else { "9223372036854771712" })
-                .unwrap();
+            // The stack's limit was reached, or the machine had no more.
+            write(file, format!("{not_reached}\n"));
+            assert_eq!(exhausted(folder.path()), None);
+            write(file, format!("{reached}\n"));
+            write(limit, none.to_owned());
             assert_eq!(exhausted(folder.path()), None);
         }
     }

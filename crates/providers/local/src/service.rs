@@ -645,14 +645,12 @@ impl Keeper {
         self.check_identity(object)?;
         self.recover(context).await?;
         self.fenced = true;
-        self.stop_all(LAST_DRAIN, Some(context.deadline)).await;
+        self.stop_for_good(context).await?;
         Ok(Performed::default())
     }
 
-    async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
-        self.check_identity(object)?;
-        self.recover(&context).await?;
-        self.machine.router.remove_endpoint(self.roster.endpoint());
+    /// Stops everything, and makes sure that nothing is left of it.
+    async fn stop_for_good(&mut self, context: &Context) -> Result<(), ProviderError> {
         self.stop_all(LAST_DRAIN, Some(context.deadline)).await;
         let (stack, id, machine) = (self.stack, &self.id.0, &self.machine);
         let ours = |mark: &Marked| mark.stack == stack && mark.is_of(id) && mark.platform == Some(machine.platform);
@@ -660,6 +658,14 @@ impl Keeper {
         if !end_all(left, Instant::now()).await.all || !self.are_all_ended().await {
             return Err(failure::still_running(id));
         }
+        Ok(())
+    }
+
+    async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
+        self.check_identity(object)?;
+        self.recover(&context).await?;
+        self.machine.router.remove_endpoint(self.roster.endpoint());
+        self.stop_for_good(&context).await?;
         let folder = self.machine.directory.service(self.stack, self.id.name());
         directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;
         self.record = None;

@@ -295,7 +295,8 @@ async fn who_takes_more_memory_than_its_limit_is_killed_and_told_by_the_limits_n
     let tier = ("stack", Value::map([("memory_bytes", Value::from(48_u64 << 20))]));
     let mut job = world.job(&exec, &[tier]);
     job.id = freehold_graph::ResourceId::new("job", "tier");
-    world.run(&job).await.unwrap_err();
+    let failed = format!("{:?}", world.run(&job).await.unwrap_err());
+    assert!(failed.contains("ended by signal 9"), "{failed}");
     world.end().await
 }
 

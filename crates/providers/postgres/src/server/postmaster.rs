@@ -80,9 +80,10 @@ impl PidFile {
     }
 }
 
-/// Starts a program with a limit for the memory of each of its processes, in kB: the first argument. A limit of its own every process may
-/// lower; that of another user's process, root only with a capability that it doesn't have in every container.
-const LIMITED: &str = r#"ulimit -d "$0" && exec "$@""#;
+/// Starts a program with a limit for the memory of each of its processes, in kB: the first argument, unless there is a stricter one. A limit
+/// of its own every process may lower; that of another user's process, root only with a capability that it doesn't have in every container.
+const LIMITED: &str =
+    r#"hard=$(ulimit -Hd); [ "$hard" != unlimited ] && [ "$hard" -le "$0" ] || ulimit -d "$0"; exec "$@""#;
 
 /// What a session may take of the memory, in kB. A role may set its own `work_mem` to whatever it likes, and a process that is
 /// killed for want of memory takes all sessions of the server with it, where an allocation that fails ends one statement.
@@ -141,6 +142,11 @@ impl Postmaster {
 
     pub(super) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Whether it was found running.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.child.is_none()
     }
 
     /// Whether it runs.

@@ -96,6 +96,11 @@ impl PrivateServer {
         self.on_loopback
     }
 
+    /// Whether it ran already when it was to be started: a killed predecessor left it, and jobs that it started may be at work on it.
+    pub fn was_running(&self) -> bool {
+        self.postmaster.is_adopted()
+    }
+
     /// The postmaster's process id.
     pub fn pid(&self) -> i32 {
         self.postmaster.pid()
