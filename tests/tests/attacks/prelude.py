@@ -71,11 +71,14 @@ def background(work):
 def until(holds, seconds=30):
     """Whether it came to hold within that time."""
     end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
+    while time.monotonic() < end:
+        try:
+            if holds():
+                return True
+        except OSError:
+            pass
         time.sleep(0.02)
-    return True
+    return False
 
 
 def victims():
