@@ -5,7 +5,7 @@
 //! went into it are taken back, and the step stops.
 
 use freehold_engine::{Context, Performed, ProviderError, Revealed};
-use freehold_graph::{Resource, StackId, Value};
+use freehold_graph::{Resource, ResourceType, StackId, Value};
 use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
 use serde_json::{Value as Json, json};
@@ -14,6 +14,7 @@ use crate::body;
 use crate::cluster::Cluster;
 use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
+use crate::hosts;
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
@@ -49,7 +50,12 @@ pub(crate) async fn apply(
     let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
     let mut first: Option<Value> = None;
     for _ in 0..LOOKS {
-        let Some(live) = cluster.last_look(&place, context.deadline).await? else {
+        let live = cluster.last_look(&place, context.deadline).await?;
+        if resource.kind == ResourceType::HttpRoute {
+            // Somebody may have been quicker than this plan.
+            hosts::foresee(cluster, context.stack, &place, live.as_ref(), &manifest, context.deadline).await?;
+        }
+        let Some(live) = live else {
             return create(cluster, context, wanted, &place, &manifest).await;
         };
         may_change(&place, &live, context.stack, wanted)?;

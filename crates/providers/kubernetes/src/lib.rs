@@ -29,6 +29,7 @@ mod document;
 mod error;
 mod health;
 mod holders;
+mod hosts;
 mod limit;
 mod logs;
 mod looks;

@@ -20,6 +20,7 @@ use crate::cluster::Cluster;
 use crate::conflict::{self, Conflicts};
 use crate::error::{ClusterError, Reason, Refusal};
 use crate::holders;
+use crate::hosts;
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
@@ -99,11 +100,17 @@ impl<'a> Trial<'a> {
             ResourceType::PersistentVolumeClaim => {
                 volume::foresee(self.cluster, &self.place, &manifest, self.deadline).await?
             }
+            ResourceType::HttpRoute => self.hosts(None, &manifest).await?,
             _ => None,
         };
         let mut preview = self.created(manifest).await?;
         preview.notes.extend(note);
         Ok(preview)
+    }
+
+    /// What is to be known about those who serve the same hosts.
+    async fn hosts(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
+        hosts::foresee(self.cluster, self.stack, &self.place, live, manifest, self.deadline).await
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
@@ -145,11 +152,18 @@ impl<'a> Trial<'a> {
                 return Err(being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
             }
             let manifest = apply::bound(&self.manifest(&self.unchanged(seen, &live))?, &live);
+            let note = match self.proposal.resource.kind {
+                ResourceType::HttpRoute => self.hosts(Some(&live), &manifest).await?,
+                _ => None,
+            };
             match self.change_of(seen, &live, &manifest).await {
                 Err(Stop::Cluster(error)) if error.reason() == Some(Reason::Changed) => {}
                 Err(Stop::Cluster(error)) => return Err((*error).into()),
                 Err(Stop::Provider(error)) => return Err(error),
-                Ok(preview) => return Ok(preview),
+                Ok(mut preview) => {
+                    preview.notes.extend(note);
+                    return Ok(preview);
+                }
             }
         }
         Err(ProviderError::retryable(format!("{} is being written to by others all the time", self.place)))

@@ -1,6 +1,7 @@
 //! What isn't ours is left alone; what is named is adopted and not made anew; what is deleted is that very object.
 
 use freehold_engine::ProviderError;
+use freehold_graph::ResourceType;
 use freehold_plan::observation::Ownership;
 use serde_json::{Value as Json, json};
 
@@ -317,4 +318,36 @@ async fn a_namespace_that_is_already_going_is_waited_for_whatever_is_in_it() {
 fn mark_of_deletion(stage: &Stage) -> String {
     let namespace = ["get", "namespace", &stage.namespace, "-o", "jsonpath={.metadata.deletionTimestamp}"];
     stage.control.kubectl(&namespace).unwrap()
+}
+
+#[tokio::test]
+async fn a_host_that_another_platforms_stack_serves_is_refused_and_one_that_people_serve_is_told() {
+    let test = "a_host_that_another_platforms_stack_serves_is_refused";
+    let (Some(ours), Some(theirs)) = (Stage::settled(test).await, Stage::settled(test).await) else { return };
+    let host = format!("{}.example.org", ours.namespace);
+    let route = |stage: &Stage, gateway: &str, hosts: &[&str]| {
+        let api = ("gateway.networking.k8s.io/v1", "HTTPRoute");
+        let parents = json!([{"name": gateway, "namespace": "gateways"}]);
+        let rest = json!({"spec": {"parentRefs": parents, "hostnames": hosts}});
+        stage.resource(ResourceType::HttpRoute, api, "web", &rest)
+    };
+    theirs.deploy(&route(&theirs, "main", &[&host])).await;
+    let refused = ours.try_plan(&route(&ours, "main", &[&host]), false).await.err().unwrap();
+    let (code, words) = rejected(&refused);
+    assert_eq!(code, "FH0802", "{words}");
+    assert!(words.contains(&format!("{host} is taken by httproute {}/web", theirs.namespace)), "{words}");
+    // Whoever serves a host is not kept from changing its route, and another gateway is another address.
+    theirs.deploy(&route(&theirs, "main", &[&host, &format!("www.{host}")])).await;
+    assert_eq!(ours.plan(&route(&ours, "other", &[&host])).await.preview.notes, [] as [&str; 0]);
+    // A plan that was made before the others came is too late.
+    let own = format!("own.{host}");
+    let plan = ours.plan(&route(&ours, "main", &[&own])).await;
+    theirs.deploy(&route(&theirs, "main", &[&host, &own])).await;
+    let refused = ours.apply(&route(&ours, "main", &[&own]), &plan).await.unwrap_err();
+    assert_eq!(rejected(&refused).0, "FH0802");
+
+    theirs.kubectl(&["label", "httproute", "web", "freehold.dev/stack-"]);
+    let plan = ours.plan(&route(&ours, "main", &[&host])).await;
+    let told = format!("{host} is also served by httproute {}/web", theirs.namespace);
+    assert!(plan.preview.notes[0].starts_with(&told), "{:?}", plan.preview.notes);
 }
