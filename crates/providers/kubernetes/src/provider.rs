@@ -1,7 +1,7 @@
 //! The provider itself: which call goes where.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,15 +40,45 @@ const STEPS: usize = 64;
 /// The objects of one cluster.
 #[derive(Debug)]
 pub struct KubernetesProvider {
-    access: Access,
     facts: KubernetesTarget,
+    way: RwLock<Arc<Way>>,
+    /// The one before, of the same target, while operations still work with it.
+    former: RwLock<Weak<Self>>,
+}
+
+/// How the cluster is reached, and the connection once it is.
+#[derive(Debug)]
+struct Way {
+    access: Access,
     cluster: OnceCell<Arc<Cluster>>,
 }
 
 impl KubernetesProvider {
     /// Doesn't connect yet, so that a platform starts while a cluster is away.
     pub fn new(access: Access, facts: KubernetesTarget) -> Self {
-        Self { access, facts, cluster: OnceCell::new() }
+        let way = Arc::new(Way { access, cluster: OnceCell::new() });
+        Self { facts, way: RwLock::new(way), former: RwLock::default() }
+    }
+
+    /// Takes the place of the one before: operations that still work with that one reach the cluster with these credentials from now on, for
+    /// theirs may have been withdrawn. Nothing, where this is another cluster.
+    pub fn succeed(&self, former: &Arc<Self>) {
+        if former.facts.cluster == self.facts.cluster {
+            *self.former.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(former);
+            former.reach_by(&self.way());
+        }
+    }
+
+    fn way(&self) -> Arc<Way> {
+        Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reach_by(&self, way: &Arc<Way>) {
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(way);
+        let former = self.former.read().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(former) = former {
+            former.reach_by(way);
+        }
     }
 
     /// The cluster. It is the target's own: any other is refused.
@@ -56,12 +86,13 @@ impl KubernetesProvider {
     /// # Errors
     /// It doesn't answer, doesn't let us in, or is another one.
     pub async fn cluster(&self) -> Result<Arc<Cluster>, ProviderError> {
+        let way = self.way();
         let connect = async {
-            let cluster = Cluster::connect(&self.access).await?;
+            let cluster = Cluster::connect(&way.access).await?;
             cluster.is_still(&self.facts.cluster, Instant::now() + LOOK).await?;
             Ok::<_, ClusterError>(Arc::new(cluster))
         };
-        Ok(Arc::clone(self.cluster.get_or_try_init(|| connect).await?))
+        Ok(Arc::clone(way.cluster.get_or_try_init(|| connect).await?))
     }
 
     /// What the containers of a service or job print.

@@ -32,7 +32,8 @@ const OPERATIONS: usize = 64;
 /// Steps at once on a target's database server.
 const DATABASE_STEPS: usize = 4;
 
-/// A target, with its providers. Made anew when the target changes; operations that run go on with the one that they began with.
+/// A target, with its providers. Made anew when the target changes; operations that run go on with the one that they began with, but for
+/// the credentials of its cluster, which are always the newest.
 pub(crate) struct TargetRuntime {
     pub(crate) target: Target,
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,

@@ -127,7 +127,11 @@ impl Targets {
         match clusters.get(&stored.name).filter(|known| known.changed_at > runtime.changed_at) {
             Some(newer) => Ok(Arc::clone(newer)),
             None => {
-                clusters.insert(stored.name.clone(), Arc::clone(&runtime));
+                let former = clusters.insert(stored.name.clone(), Arc::clone(&runtime));
+                let former = former.and_then(|former| former.kubernetes.clone());
+                if let (Some(former), Some(now)) = (former, &runtime.kubernetes) {
+                    now.succeed(&former);
+                }
                 Ok(runtime)
             }
         }
