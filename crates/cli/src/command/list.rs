@@ -1,5 +1,7 @@
 //! `freehold list`: the stacks.
 
+use chrono::Utc;
+
 use crate::arguments::ListArguments;
 use crate::platform::{self, Platform};
 use crate::report::{Answer, Outcome};
@@ -8,7 +10,10 @@ use crate::view;
 
 pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> Answer {
     let platform = Platform::connect(&arguments.platform)?;
-    let query: Vec<(&str, &str)> = arguments.app.iter().map(|app| ("app", app.as_str())).collect();
+    // Only what is asked for is looked at: another target that is away keeps nobody waiting.
+    let app = arguments.app.iter().map(|app| ("app", app.as_str()));
+    let query: Vec<(&str, &str)> =
+        app.chain(arguments.target.iter().map(|target| ("target", target.as_str()))).collect();
     let mut stacks = platform::run(async {
         if let Some(target) = &arguments.target {
             platform.target(target).await?;
@@ -19,7 +24,7 @@ pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> Answer {
     match (terminal.json, stacks.is_empty()) {
         (true, _) => terminal.print_json(&stacks),
         (false, true) => terminal.say(&none(arguments)),
-        (false, false) => terminal.print(view::stack::list(&stacks)),
+        (false, false) => terminal.print(view::stack::list(&stacks, Utc::now())),
     }
     Ok(Outcome::Done)
 }

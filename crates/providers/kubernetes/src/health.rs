@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use freehold_engine::{Lookup, ProviderError, Readiness};
 use freehold_graph::{ResourceType, StackId};
 use futures::future::join_all;
@@ -17,7 +17,8 @@ use crate::cluster::Cluster;
 use crate::document::{Condition, Fields, is_owned_by};
 use crate::error::ClusterError;
 use crate::mark;
-use crate::object::{self, JOB, Place};
+use crate::neighbour::ENDPOINT_SLICE;
+use crate::object::{self, JOB, Kind, Place};
 use crate::reader::Reader;
 use crate::readiness;
 use crate::request::Request;
@@ -46,6 +47,10 @@ struct Look<'a> {
     reader: Reader<'a>,
     /// Empty where only one stack is looked at: then each object is asked for.
     listed: BTreeMap<ResourceType, Listed>,
+    /// The Services, by identity, behind which a Pod answers for certain.
+    answering: BTreeSet<String>,
+    /// All runs of all stacks' jobs; `None` where they are to be asked for schedule by schedule.
+    jobs: Option<Vec<Json>>,
 }
 
 impl<'a> Look<'a> {
@@ -53,14 +58,29 @@ impl<'a> Look<'a> {
         let reader = Reader::new(cluster, deadline);
         let stacks: BTreeSet<StackId> = objects.iter().map(|(stack, _)| *stack).collect();
         if stacks.len() < 2 {
-            return Self { reader, listed: BTreeMap::new() };
+            return Self { reader, listed: BTreeMap::new(), answering: BTreeSet::new(), jobs: None };
         }
         let kinds: BTreeSet<ResourceType> = objects.iter().map(|(_, lookup)| lookup.kind).collect();
-        let lists = kinds.into_iter().map(|kind| async move { (kind, list(reader, kind).await) });
-        Self { reader, listed: join_all(lists).await.into_iter().collect() }
+        let has = |kind: ResourceType| kinds.contains(&kind);
+        let lists = join_all(kinds.iter().map(|kind| async move { (*kind, list(reader, *kind).await) }));
+        let answering = async {
+            let slices = marked(reader, ENDPOINT_SLICE, has(ResourceType::ClusterService)).await;
+            slices.unwrap_or_default().iter().filter_map(answers).collect()
+        };
+        let jobs = marked(reader, JOB, has(ResourceType::CronJob));
+        let (listed, answering, jobs) = futures::join!(lists, answering, jobs);
+        Self { reader, listed: listed.into_iter().collect(), answering, jobs }
     }
 
     async fn at(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        let found = self.listed.get(&lookup.kind).and_then(|listed| listed.as_ref().ok()?.get(&lookup.identity));
+        let is_well = |found: &Json| mark::stack(found) == Some(stack) && mark::deletion(found).is_none();
+        if self.answering.contains(&lookup.identity)
+            && lookup.kind == ResourceType::ClusterService
+            && found.is_some_and(is_well)
+        {
+            return Ok(Readiness::Ready);
+        }
         let readiness = match self.listed.get(&lookup.kind) {
             Some(Err(error)) => return Err(error.clone().into()),
             Some(Ok(listed)) => match listed.get(&lookup.identity) {
@@ -78,21 +98,26 @@ impl<'a> Look<'a> {
             None => readiness::of(self.reader.cluster, stack, lookup, None).await?,
         };
         match readiness {
-            Readiness::Ready if lookup.kind == ResourceType::CronJob => Ok(match self.schedule(lookup).await? {
-                Some(trouble) => Readiness::Failed(trouble),
-                None => Readiness::Ready,
-            }),
+            Readiness::Ready if lookup.kind == ResourceType::CronJob => {
+                Ok(match self.schedule(lookup, found).await? {
+                    Some(trouble) => Readiness::Failed(trouble),
+                    None => Readiness::Ready,
+                })
+            }
             other => Ok(other),
         }
     }
 
     /// What is wrong with the last run of a schedule that is over.
-    async fn schedule(&self, lookup: &Lookup) -> Result<Option<String>, ClusterError> {
+    async fn schedule(&self, lookup: &Lookup, found: Option<&Json>) -> Result<Option<String>, ClusterError> {
+        if let (Some(schedule), Some(jobs)) = (found, &self.jobs) {
+            return Ok(last_failure(schedule, jobs, self.reader.cluster.clock().now()));
+        }
         let Some(kind) = object::of(lookup.kind) else { return Ok(None) };
         let place = Place::of(kind, &lookup.identity);
         let Some(schedule) = self.reader.get(&place).await? else { return Ok(None) };
         let jobs = self.reader.list(JOB, place.namespace.as_deref(), "").await?;
-        Ok(last_failure(&schedule, &jobs))
+        Ok(last_failure(&schedule, &jobs, self.reader.cluster.clock().now()))
     }
 }
 
@@ -109,8 +134,24 @@ async fn list(reader: Reader<'_>, kind: ResourceType) -> Listed {
     Ok(found.into_iter().map(|one| (identity(&one), one)).collect())
 }
 
+/// All objects of a kind that bear a mark, if they are wanted and can be had.
+async fn marked(reader: Reader<'_>, kind: Kind, wanted: bool) -> Option<Vec<Json>> {
+    if !wanted {
+        return None;
+    }
+    reader.list(kind, None, &mark::selector(None)).await.ok()
+}
+
+/// The Service whose endpoints these are, if one of them takes requests.
+fn answers(slice: &Json) -> Option<String> {
+    let name = slice.pointer("/metadata/labels")?.get("kubernetes.io/service-name")?.as_str()?;
+    let ready = |endpoint: &Json| endpoint.pointer("/conditions/ready").and_then(Json::as_bool).unwrap_or(true);
+    let any = slice.items("/endpoints").iter().any(ready);
+    any.then(|| format!("{}/{name}", slice.text("/metadata/namespace")))
+}
+
 /// Why the last of a schedule's runs that have ended failed, if it did.
-fn last_failure(schedule: &Json, jobs: &[Json]) -> Option<String> {
+fn last_failure(schedule: &Json, jobs: &[Json], now: DateTime<Utc>) -> Option<String> {
     let own = jobs.iter().filter(|job| is_owned_by(job, schedule.text("/metadata/uid")));
     let mut ended: Vec<(&Json, Condition<'_>)> = own
         .filter_map(|job| {
@@ -123,7 +164,7 @@ fn last_failure(schedule: &Json, jobs: &[Json]) -> Option<String> {
     let in_a_row = ended.iter().rev().take_while(|(job, _)| failed(job)).count();
     let (job, end) = ended.last().filter(|_| in_a_row > 0)?;
     let runs = if in_a_row == 1 { "its last run".to_owned() } else { format!("its last {in_a_row} runs") };
-    let ago = job.time("/status/startTime").map(|at| Utc::now().signed_duration_since(at).num_minutes().max(0));
+    let ago = job.time("/status/startTime").map(|at| now.signed_duration_since(at).num_minutes().max(0));
     let ago = ago.map(|minutes| format!(", begun {minutes} min ago")).unwrap_or_default();
     Some(format!("{runs} failed; {}{ago}: {}", job.text("/metadata/name"), end.words()))
 }
@@ -145,13 +186,17 @@ mod tests {
     fn a_schedule_is_in_trouble_from_its_last_failed_run_until_one_succeeds() {
         let schedule = json!({"metadata": {"uid": "u"}});
         let mut jobs = vec![job(1, "u", "Complete"), job(2, "u", "Failed"), job(3, "other", "Complete")];
-        let told = last_failure(&schedule, &jobs).unwrap();
+        let told = last_failure(&schedule, &jobs, DateTime::UNIX_EPOCH).unwrap();
         assert!(told.starts_with("its last run failed; digest-2") && told.contains("exit code 3"), "{told}");
         jobs.push(job(4, "u", "Failed"));
-        assert!(last_failure(&schedule, &jobs).unwrap().starts_with("its last 2 runs failed; digest-4"));
+        assert!(
+            last_failure(&schedule, &jobs, DateTime::UNIX_EPOCH)
+                .unwrap()
+                .starts_with("its last 2 runs failed; digest-4")
+        );
         jobs.push(job(5, "u", "Running"));
-        assert!(last_failure(&schedule, &jobs).is_some(), "one that goes on proves nothing yet");
+        assert!(last_failure(&schedule, &jobs, DateTime::UNIX_EPOCH).is_some(), "one that goes on proves nothing yet");
         jobs.push(job(6, "u", "Complete"));
-        assert_eq!(last_failure(&schedule, &jobs), None);
+        assert_eq!(last_failure(&schedule, &jobs, DateTime::UNIX_EPOCH), None);
     }
 }

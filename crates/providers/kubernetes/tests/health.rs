@@ -25,7 +25,8 @@ async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last
     second.control.apply(&second.deployment(&unready).to_string()).unwrap();
     let pod = json!({"restartPolicy": "Never", "containers": [{"name": "digest", "image": "example.test/fail-job-failed:1"}]});
     second.until(ResourceType::Deployment, "web", |told| words(told).contains("0 of 1 ready")).await;
-    let template = json!({"spec": {"backoffLimit": 0, "template": {"spec": pod}}});
+    let labels = second.labels("digest", "job");
+    let template = json!({"metadata": {"labels": labels}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}});
     let schedule = json!({"spec": {"schedule": "0 0 1 1 *", "jobTemplate": template}});
     second.put("batch/v1", "CronJob", "digest", &schedule);
     let ask = async || {

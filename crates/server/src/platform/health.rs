@@ -17,7 +17,7 @@ use super::{Platform, store_refusal};
 use crate::refusal::Answer;
 
 /// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(10);
 /// Of a stack that was verified once, and has a part now that doesn't do what it is for.
 const DEGRADED: &str = "degraded";
 /// Of a stack that was verified once, and of which nobody knows whether all of its parts do what they are for.
