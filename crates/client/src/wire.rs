@@ -301,7 +301,7 @@ pub struct Stack {
     /// a destroy that has deleted nothing, which leaves it as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Operation>>,
-    /// What the operation that works on it waits for, and why; only where one stack is asked for.
+    /// What the operation that works on it waits for, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
     /// Its resources and whether they do what they are for; in lists only those that aren't ready.

@@ -57,6 +57,8 @@ pub enum Happening {
     Appended(Vec<Record>),
     /// A call was answered.
     Answered(CallId, Answer),
+    /// A call that is out says what it waits for; or that it doesn't any more.
+    Waits(CallId, Option<String>),
     /// Time has passed.
     Woke,
     /// Somebody asks to stop.
@@ -152,6 +154,7 @@ impl Decision {
             Happening::Begun => self.begun(),
             Happening::Appended(records) => self.appended(&records),
             Happening::Answered(call, answer) => self.answered(call, answer),
+            Happening::Waits(call, reason) => self.call_waits(call, reason.as_deref()),
             Happening::Woke => {}
             Happening::CancelRequested => self.cancel(),
             Happening::LeaseLapsed => self.lapsed(),
@@ -393,9 +396,10 @@ impl Decision {
             step.phase = Phase::Resting { until };
             let subject = step.step.subject.clone();
             let begun = step.began.unwrap_or(self.now);
-            // What was sent and not answered is in the journal already.
-            if !look_again {
-                self.waits(&subject, &reason, begun);
+            let words = if look_again { format!("no answer: {reason}") } else { reason.clone() };
+            self.waits(&subject, &words, begun);
+            if look_again {
+                self.told_otherwise(&subject, words);
             }
             self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });
         } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {

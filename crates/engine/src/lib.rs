@@ -22,7 +22,8 @@ pub use journal::{Failure, Fence, Journal, JournalError, Lease, Leases, Operatio
 pub use operation::{CallId, InvalidTransition, Limits, OperationState, Status};
 pub use progress::{Events, Progress};
 pub use provider::{
-    Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Serving, Task,
+    CallWaits, Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Serving,
+    Task,
 };
 pub use shell::{Parts, RunError, run};
 pub use step::{Step, StepId, Verb, steps};

@@ -154,6 +154,34 @@ pub struct Context {
     pub deadline: Instant,
     /// Where secrets are revealed.
     pub secrets: Arc<dyn Secrets>,
+    /// Where the call says what it waits for.
+    pub waits: CallWaits,
+}
+
+/// Where a call that takes long says what it waits for, while it goes on. A reason is repeated for as long as it holds: one that is told
+/// once is taken for one that has passed.
+#[derive(Clone, Default)]
+pub struct CallWaits(Option<Arc<dyn Fn(Option<String>) + Send + Sync>>);
+
+impl CallWaits {
+    /// Passes what is said on. It must not block.
+    pub fn new(listener: impl Fn(Option<String>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+
+    /// The call waits, and this is why.
+    pub fn tell(&self, reason: impl Into<String>) {
+        if let Self(Some(listener)) = self {
+            listener(Some(reason.into()));
+        }
+    }
+
+    /// It doesn't wait any more: it goes on.
+    pub fn are_over(&self) {
+        if let Self(Some(listener)) = self {
+            listener(None);
+        }
+    }
 }
 
 /// What to do.

@@ -26,7 +26,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
 use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome};
 use crate::operation::{CallId, InvalidTransition, Limits, OperationState, Status};
 use crate::progress::Events;
-use crate::provider::{Context, Provider, ProviderError, Secrets, Task};
+use crate::provider::{CallWaits, Context, Provider, ProviderError, Secrets, Task};
 use crate::step::Verb;
 
 mod lease;
@@ -190,6 +190,27 @@ struct Shell<'a> {
     calls: FuturesUnordered<BoxFuture<'static, (CallId, Answer)>>,
     /// The steps whose calls are out.
     under_way: BTreeMap<CallId, (ProviderName, Task)>,
+    /// What calls that are out wait for.
+    waits: Waits,
+}
+
+/// Both ends of what calls say while they are out.
+struct Waits {
+    sender: mpsc::UnboundedSender<(CallId, Option<String>)>,
+    receiver: mpsc::UnboundedReceiver<(CallId, Option<String>)>,
+}
+
+impl Waits {
+    fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver }
+    }
+
+    fn of(&self, call: CallId) -> CallWaits {
+        let sender = self.sender.clone();
+        // Nobody listens any more only when nobody calls either.
+        CallWaits::new(move |reason| drop(sender.send((call, reason))))
+    }
 }
 
 impl<'a> Shell<'a> {
@@ -205,6 +226,7 @@ impl<'a> Shell<'a> {
             recorder,
             calls: FuturesUnordered::new(),
             under_way: BTreeMap::new(),
+            waits: Waits::new(),
         }
     }
 
@@ -242,6 +264,7 @@ impl<'a> Shell<'a> {
                     Err(JournalError::Fenced) => Happening::LeaseLost,
                     Err(error) => return Err(error.into()),
                 },
+                Some((call, reason)) = self.waits.receiver.recv() => Happening::Waits(call, reason),
                 Some((call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
                     self.under_way.remove(&call);
                     Happening::Answered(call, answer)
@@ -313,13 +336,13 @@ impl<'a> Shell<'a> {
         };
         let stack = self.plan.stack;
         let (key, revision, operation) = (self.plan.key.clone(), self.plan.revision, self.operation);
-        let secrets = Arc::clone(&self.parts.secrets);
+        let (secrets, waits) = (Arc::clone(&self.parts.secrets), self.waits.of(call));
         Box::pin(async move {
             let within = Within { name: provider.name(), slots, deadline };
             let answer = match request {
                 Request::Observe(lookup) => Answer::Observed(within.ask(provider.observe(stack, &lookup)).await),
                 Request::Perform(step, task) => {
-                    let context = Context { stack, key, operation, step, revision, deadline, secrets };
+                    let context = Context { stack, key, operation, step, revision, deadline, secrets, waits };
                     let perform = async { provider.perform(&context, &settled(&context, task).await?).await };
                     Answer::Performed(within.ask(perform).await)
                 }

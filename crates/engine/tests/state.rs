@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use freehold_engine::testing::World;
 use freehold_engine::{
-    Action, Answer, CallId, Event, Failure, Happening, Limits, OperationState, Outcome, Record, Request, StateChange,
-    StepId, decide,
+    Action, Answer, CallId, Event, Failure, Happening, Limits, OperationState, Outcome, Performed, Record, Request,
+    StateChange, StepId, decide,
 };
 use freehold_plan::Purpose;
 
@@ -142,4 +142,41 @@ fn after_the_lease_is_lost_nothing_is_decided() {
     ] {
         assert!(feed(state.clone(), what).1.is_empty());
     }
+}
+
+#[test]
+fn what_a_call_says_that_it_waits_for_is_written_down_as_it_changes_and_nothing_of_one_that_has_ended() {
+    let (state, actions) = begun_and_compared();
+    let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
+    let (state, actions) = feed(state, Happening::Answered(look, Answer::Observed(Ok(None))));
+    let [Action::Append(records)] = &actions[..] else { panic!("{actions:?}") };
+    let written = [vec![Record::Taken { times: 1 }], records.clone()].concat();
+    let (state, actions) = feed(state, Happening::Appended(written));
+    let [(call, Request::Perform(..))] = calls(&actions)[..] else { panic!("{actions:?}") };
+
+    let said = |state: OperationState, at: u64, reason: Option<&str>| {
+        let what = Happening::Waits(call, reason.map(str::to_owned));
+        let (state, actions) = decide(state, Event { at: Duration::from_secs(at), what });
+        let told = actions.into_iter().find_map(|action| match action {
+            Action::Append(records) => records.into_iter().find_map(|record| match record {
+                Record::Waiting { reason, milliseconds, .. } => Some((reason, milliseconds)),
+                _ => None,
+            }),
+            _ => None,
+        });
+        (state, told)
+    };
+    let (state, told) = said(state, 1, Some("no room"));
+    assert_eq!(told, None, "it may be over in a moment");
+    let (state, told) = said(state, 5, Some("no room"));
+    assert_eq!(told, Some((Some("no room".to_owned()), 4000)));
+    let (state, told) = said(state, 8, Some("no room"));
+    assert_eq!(told, None, "everybody knows");
+    let (state, told) = said(state, 11, Some("no image"));
+    assert_eq!(told, Some((Some("no image".to_owned()), 0)));
+    let (state, told) = said(state, 12, None);
+    assert_eq!(told, Some((None, 0)), "it goes on");
+    let (state, _) = feed(state, Happening::Answered(call, Answer::Performed(Ok(Performed::default()))));
+    let (state, _) = said(state, 20, Some("late"));
+    assert_eq!(said(state, 30, Some("late")).1, None);
 }

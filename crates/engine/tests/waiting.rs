@@ -51,3 +51,20 @@ async fn a_step_that_is_tried_again_and_again_is_told_once_with_why() {
     assert_eq!(told.len(), 1, "one reason, and the record of the step says that it is over: {told:?}");
     assert!(told[0].0 == "database.main" && told[0].1.is_some() && told[0].2 >= Duration::from_secs(3), "{told:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_before_a_call_without_an_answer_is_told_again_behind_it() {
+    let mut site = Site::new();
+    for fault in
+        [[Fault::RetryableBefore; 7].as_slice(), &[Fault::UnknownBefore], &[Fault::RetryableBefore; 2]].concat()
+    {
+        site.faults.plan(step("create/database.main"), fault);
+    }
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    let records = site.store.journal(crate::fixture::operation(1));
+    let told = waits(&records);
+    assert_eq!(told[0].1.as_deref(), Some("it was made to fail"));
+    let unknown = records.iter().position(|record| matches!(record, Record::StepUnknown { .. })).unwrap();
+    let behind = waits(&records[unknown..]);
+    assert_eq!(told[0].1, behind.last().unwrap().1, "{told:?}");
+}

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use freehold_end_to_end::site::namespace;
-use freehold_end_to_end::{Place, Simulated, Site, eventually, guestbook};
+use freehold_end_to_end::site::{TARGET, namespace};
+use freehold_end_to_end::{Place, Run, Simulated, Site, eventually, guestbook};
 use freehold_testkit::kubernetes::ControlPlane;
+use serde_json::{Value, json};
 
 #[test]
 fn a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum() -> Result<()> {
@@ -76,6 +77,63 @@ fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -
     assert!(run.stdout.contains("cpu") || run.stderr.contains("cpu"), "{run:#?}");
     assert!(begin.elapsed() < Duration::from_secs(300), "long before an operation's own limit: {:?}", begin.elapsed());
     site.destroy(&tenant)?.succeeded()?;
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}
+
+/// A webhook that has to be asked before something is done in a namespace, and never answers: nobody is where it is said to be.
+pub(crate) fn dead_webhook(namespace: &str, (operation, resource): (&str, &str), client: &Value) -> String {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [{
+            "name": "policy.example.org",
+            "clientConfig": client,
+            "rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": [operation], "resources": [resource]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 2,
+        }],
+    })
+    .to_string()
+}
+
+#[test]
+fn a_webhook_that_holds_a_deletion_is_named_everywhere_while_it_does() -> Result<()> {
+    let name = "a_webhook_that_holds_a_deletion_is_named_everywhere_while_it_does";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let tenant = ControlPlane::unique("acme");
+    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    site.deploy(&tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
+    let service = json!({"service": {"name": "nobody", "namespace": namespace}});
+    site.cluster().apply(&dead_webhook(&namespace, ("DELETE", "*"), &service))?;
+
+    // The platform reaches the cluster as before, and so does everybody else: only deletions wait.
+    let destroying = site.freehold.start_run(["destroy", "--tenant", &tenant, "--confirm", &tenant])?;
+    let said = |command: &[&str], words: &str| {
+        let run = site.freehold.run(command).ok()?;
+        let text = format!("{}{}", run.stdout, run.stderr);
+        // Lines are broken where they are too long.
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        (text.contains("policy.example.org") && text.contains(words)).then_some(())
+    };
+    let status = ["status", "--tenant", &tenant, "--target", TARGET];
+    eventually("the status says why", || said(&status, "service \"nobody\" not found"));
+    eventually("the list says why", || said(&["list", "--target", TARGET], "it waits for"));
+    eventually("the doctor says why", || said(&["doctor"], "an operation works on it, and waits for"));
+    let elsewhere = json!({"url": "https://127.0.0.1:9/policy"});
+    site.cluster().apply(&dead_webhook(&namespace, ("DELETE", "*"), &elsewhere))?;
+    eventually("the status says why it is now", || said(&status, "127.0.0.1:9"));
+
+    site.cluster().kubectl(&["delete", "validatingwebhookconfiguration", &namespace])?;
+    let run = Run::from(destroying.wait_with_output()?).succeeded()?;
+    let told = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for why in ["service \"nobody\" not found", "127.0.0.1:9", "policy.example.org", ", for "] {
+        assert!(told.contains(why), "{run:#?}");
+    }
     assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
     Ok(())
 }

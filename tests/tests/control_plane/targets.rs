@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freehold_end_to_end::site::{DOMAIN, TARGET, namespace};
-use freehold_end_to_end::{Place, Proxy, Simulated, Site, eventually, guestbook};
+use freehold_end_to_end::{Place, Proxy, Run, Simulated, Site, eventually, guestbook};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value, json};
+
+use crate::limits::dead_webhook;
 
 const TOKEN: &str = "the-same-token-on-both";
 
@@ -89,6 +91,12 @@ fn two_targets_hold_stacks_of_the_same_name_and_another_cluster_behind_an_addres
             assert_ne!(run.code, 0, "{run:#?}");
             (run.stderr.contains(identity) || run.stdout.contains(identity)).then_some(())
         });
+    }
+    // Nothing of the stack is taken for gone.
+    for command in [&["status", "--tenant", tenant, "--target", TARGET][..], &["list", "--target", TARGET]] {
+        let run = site.freehold.run(command)?;
+        let told = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("this is another cluster than the target's"), "{run:#?}");
     }
     let after = other.cluster().get(&["deployment", "web", "-n", &namespace(tenant)])?;
     assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"], "nothing was touched");
@@ -181,5 +189,43 @@ fn a_cluster_without_the_definitions_that_are_needed_is_not_taken_and_it_says_wh
     let marked =
         cluster.kubectl(&["get", "namespaces", "-l", "app.kubernetes.io/managed-by=freehold", "-o", "name"])?;
     assert_eq!(marked, "", "nothing was made there");
+    Ok(())
+}
+
+#[test]
+fn a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_is_withdrawn() -> Result<()> {
+    let name = "a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_is_withdrawn";
+    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
+    let site = Site::start(Place::Simulated(simulated))?;
+    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    app.redefine("retry   = \"safe\"", "retry   = \"ask\"")?;
+    let nobody = json!({"url": "https://127.0.0.1:9/policy"});
+    site.cluster().apply(&dead_webhook(&namespace, ("CREATE", "pods"), &nobody))?;
+    let folder = app.argument();
+    let deploy =
+        ["deploy", &folder, "--tenant", &tenant, "--tier", "free", "--target", TARGET, "--image", &image, "--yes"];
+    let deploying = site.freehold.start_run(deploy)?;
+    let says = |words: &str| {
+        let run = site.freehold.run(["status", "--tenant", &tenant, "--target", TARGET]).ok()?;
+        let told = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        told.contains(words).then_some(())
+    };
+    eventually("the status says why the migration doesn't start", || says("it waits for job migrate: no pod can be"));
+
+    let (account, space) = site.account()?;
+    site.cluster().kubectl(&["delete", "serviceaccount", &account, "-n", &space])?;
+    eventually("it says that it can't see the run any more", || says("how the run goes can't be seen"));
+    site.add_target(TARGET, &site.kubeconfig()?)?.succeeded()?;
+    eventually("it is looked at with the new token", || says("it waits for job migrate: no pod can be"));
+    site.cluster().kubectl(&["delete", "validatingwebhookconfiguration", &namespace])?;
+    let run = Run::from(deploying.wait_with_output()?).succeeded()?;
+    let told = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for why in ["policy.example.org", "how the run goes can't be seen"] {
+        assert!(told.contains(why), "{run:#?}");
+    }
+    let jobs = site.cluster().get(&["jobs", "-n", &namespace, "-l", "app.kubernetes.io/name=migrate"])?;
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(1), "it ran once: {jobs}");
+    site.destroy(&tenant)?.succeeded()?;
     Ok(())
 }

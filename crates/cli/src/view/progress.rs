@@ -23,6 +23,8 @@ struct Running {
     label: String,
     since: Duration,
     retrying: Option<String>,
+    /// The last reason for another attempt that was told.
+    told: Option<String>,
     folds: bool,
 }
 
@@ -127,16 +129,25 @@ impl Progress {
             }
             EventKind::StepStarted { step, verb, subject, .. } => {
                 let label = self.label(verb, subject);
-                let since = self.running.get(step).map_or(now, |running| running.since);
-                self.running.insert(step.clone(), Running { label, since, retrying: None, folds: self.folds(subject) });
+                let before = self.running.remove(step);
+                let since = before.as_ref().map_or(now, |running| running.since);
+                let told = before.and_then(|running| running.told);
+                let folds = self.folds(subject);
+                self.running.insert(step.clone(), Running { label, since, retrying: None, told, folds });
                 Vec::new()
             }
             EventKind::StepRetrying { step, reason, after_milliseconds } => {
-                let text = format!("{reason}; again in {}", seconds(*after_milliseconds));
                 let Some(running) = self.running.get_mut(step) else { return Vec::new() };
+                // Once for each reason; for how long it has been so, the waits tell.
+                let is_known = running.told.replace(reason.clone()).is_some_and(|before| before == *reason);
+                let again = match after_milliseconds {
+                    0 => "it is tried again".to_owned(),
+                    after => format!("again in {}", seconds(*after)),
+                };
+                let text = format!("{reason}; {again}");
                 running.retrying = Some(text.clone());
                 let line = format!("  {} {}: {}", paint(YELLOW, "↻"), running.label, hanging(&text, 30, 4));
-                if self.watched { Vec::new() } else { vec![line] }
+                if self.watched || is_known { Vec::new() } else { vec![line] }
             }
             EventKind::StepDone { step, verb, subject, note, milliseconds } => {
                 let running = self.running.remove(step);

@@ -32,11 +32,8 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     lines.extend(outputs::urls(&stack.outputs).iter().map(|url| format!("  {url}")));
     if let Some(operation) = stack.operation {
         lines.push(format!("  operation {} is at work on it", short_id(operation)));
-        for wait in &stack.waits {
-            let age = ago((now - wait.since).num_seconds());
-            let text = format!("it waits for {}: {}, for {age}", waits::called(&wait.subject), wait.reason);
-            lines.push(format!("    {}", hanging(&text, 4, 6)));
-        }
+        let waits = stack.waits.iter().map(|wait| waits::line(wait, now));
+        lines.extend(waits.map(|text| format!("    {}", hanging(&text, 4, 6))));
     }
     lines.extend(stack.failed.iter().flat_map(|operation| failed(stack, operation, now)));
     if !stack.resources.is_empty() {
@@ -167,8 +164,8 @@ fn standing(stack: &Stack) -> String {
     std::iter::once(stack.state.clone()).chain(failing).collect::<Vec<_>>().join(", ")
 }
 
-/// A line for each stack.
-pub(crate) fn list(stacks: &[Stack]) -> String {
+/// A line for each stack, and below it what its operation waits for.
+pub(crate) fn list(stacks: &[Stack], now: DateTime<Utc>) -> String {
     let headings = ["APP", "STACK", "STATE", "REV", "TIER", "URL"];
     let rows = |url: fn(String) -> String| -> Vec<Vec<String>> {
         let row = |stack: &Stack| {
@@ -183,12 +180,36 @@ pub(crate) fn list(stacks: &[Stack]) -> String {
         };
         stacks.iter().map(row).collect()
     };
-    let whole = table(&headings, &rows(|url| url));
-    match anstream::adapter::strip_str(&whole).to_string().lines().all(|line| columns(line) <= WIDTH) {
+    let whole = rows_of(&headings, &rows(|url| url));
+    let fits = |row: &String| anstream::adapter::strip_str(row).to_string().lines().all(|line| columns(line) <= WIDTH);
+    let mut lines = match whole.iter().all(fits) {
         true => whole,
         // Without the scheme most of them fit.
-        false => table(&headings, &rows(|url| url.trim_start_matches("http://").to_owned())),
+        false => rows_of(&headings, &rows(|url| url.trim_start_matches("http://").to_owned())),
+    };
+    // From the last one up, so that what is put in moves none that is still to come.
+    for (at, stack) in stacks.iter().enumerate().rev() {
+        let told = stack.waits.first().map(|wait| {
+            let more = stack.waits.len().saturating_sub(1);
+            let more =
+                if more == 0 { String::new() } else { format!(" (and {more} more: `freehold status` has them)") };
+            format!("  {}", hanging(&format!("{}{more}", waits::line(wait, now)), 2, 4))
+        });
+        lines.splice(at + 2..at + 2, told);
     }
+    // Once for all stacks of a cluster that is away.
+    let mut unseen: BTreeMap<&str, usize> = BTreeMap::new();
+    for stack in stacks.iter().filter(|stack| stack.state == "unknown") {
+        let part = stack.resources.iter().find(|part| part.state == "unknown");
+        if let Some(reason) = part.and_then(|part| part.reason.as_deref()) {
+            *unseen.entry(why(reason)).or_default() += 1;
+        }
+    }
+    lines.extend(unseen.into_iter().map(|(reason, stacks)| {
+        let text = format!("{} unknown: {reason}", count(stacks, "stack"));
+        format!("  {} {}", mark("unknown"), hanging(&text, 4, 4))
+    }));
+    lines.join("\n")
 }
 
 /// A line for each revision.
@@ -453,11 +474,42 @@ mod tests {
 
     #[test]
     fn a_list_keeps_its_addresses_whole() {
-        let one = shown(&list(&[stack("acme", Vec::new())]));
+        let one = shown(&list(&[stack("acme", Vec::new())], DateTime::UNIX_EPOCH));
         assert!(one.ends_with("http://acme.localhost:7080"), "{one}");
-        let long = list(&[stack("a-tenant-with-quite-long-name", Vec::new())]);
+        let long = list(&[stack("a-tenant-with-quite-long-name", Vec::new())], DateTime::UNIX_EPOCH);
         let long = anstream::adapter::strip_str(&long).to_string();
         assert!(long.ends_with(" a-tenant-with-quite-long-name.localhost:7080"), "{long}");
+    }
+
+    #[test]
+    fn a_list_says_once_why_it_could_not_look() {
+        let why = "looking at acme--guestbook/web: the API server at https://10.0.0.1:6443 gives no answer: timed out";
+        let away = |name: &str| Stack {
+            state: "unknown".to_owned(),
+            ..stack(name, vec![resource("deployment.web", "web", "unknown", Some(why))])
+        };
+        let told = shown(&list(&[away("acme"), away("beta"), stack("ready", Vec::new())], DateTime::UNIX_EPOCH));
+        let last = told.split_once("  … ").map(|(_, last)| last.split_whitespace().collect::<Vec<_>>().join(" "));
+        let expected = "2 stacks unknown: the API server at https://10.0.0.1:6443 gives no answer: timed out";
+        assert_eq!(last.as_deref(), Some(expected), "{told}");
+    }
+
+    #[test]
+    fn below_a_stack_in_a_list_stands_what_its_operation_waits_for() {
+        let wait = freehold::wire::Wait {
+            subject: "deployment.web".to_owned(),
+            reason: "the admission webhook policy.example.org can't be asked".to_owned(),
+            since: DateTime::UNIX_EPOCH,
+        };
+        let busy = Stack { state: "destroying".to_owned(), waits: vec![wait], ..stack("acme", Vec::new()) };
+        let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(12);
+        insta::assert_snapshot!(shown(&list(&[busy, stack("beta", Vec::new())], now)), @"
+        APP        STACK        STATE       REV  TIER  URL
+        guestbook  tenant/acme  destroying  3    pro   http://acme.localhost:7080
+          it waits for deployment web: the admission webhook policy.example.org can't be
+            asked, for 12 s
+        guestbook  tenant/beta  failed      3    pro   http://beta.localhost:7080
+        ");
     }
 
     #[test]

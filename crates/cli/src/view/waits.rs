@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::cluster;
 use crate::layout::ago;
 
@@ -50,6 +52,12 @@ impl Wait {
         let age = self.age.saturating_add(now.saturating_sub(self.heard)).as_secs();
         format!("{}: {}, for {}", called(subject), self.reason, ago(i64::try_from(age).unwrap_or(i64::MAX)))
     }
+}
+
+/// A wait of an operation that somebody else watches: `it waits for deployment web: its rollout is paused, for 12 s`.
+pub(crate) fn line(wait: &freehold::wire::Wait, now: DateTime<Utc>) -> String {
+    let age = ago((now - wait.since).num_seconds());
+    format!("it waits for {}: {}, for {age}", called(&wait.subject), wait.reason)
 }
 
 /// What people call a resource: `deployment web`, `route web`.

@@ -318,6 +318,9 @@ impl Decision {
             Ok(objects) => {
                 self.state.left.extend(objects);
                 self.set_check(&subject, Check::Answered, None);
+                if let Some(stack) = self.verified_stack() {
+                    self.waits_no_more(&stack);
+                }
             }
             Err(error) => self.no_answer(&subject, error),
         }
@@ -330,10 +333,24 @@ impl Decision {
             return self.fail_verification(failure);
         }
         let reason = error.to_string();
-        if let (Subject::Resource(id), true) = (subject, self.state.checks.contains_key(subject)) {
-            self.waits(id, &reason, self.now);
+        if self.state.checks.contains_key(subject) {
+            match subject {
+                Subject::Resource(id) => self.waits(id, &reason, self.now),
+                Subject::Provider(_) => {
+                    if let Some(stack) = self.verified_stack() {
+                        self.waits(&stack, &reason, self.now);
+                    }
+                }
+                // Its readiness is asked for, too.
+                Subject::Unchanged(_) | Subject::Planned(_) => {}
+            }
         }
         self.ask_later(subject, reason);
+    }
+
+    /// What the verification is of: the stack as a whole.
+    fn verified_stack(&self) -> Option<ResourceId> {
+        Some(self.state.steps.get(&self.verifying()?)?.step.subject.clone())
     }
 
     pub(super) fn ask_later(&mut self, subject: &Subject, reason: String) {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Decision, Record, ResourceId, StepId, millis};
-use crate::operation::Wait;
+use crate::operation::{Asked, CallId, Wait};
 
 /// What is waited for no longer than this is not told.
 const LASTS: Duration = Duration::from_secs(3);
@@ -41,6 +41,25 @@ impl Decision {
         self.state.waits_told = self.state.waits_told.saturating_add(1);
         let (subject, reason) = (subject.clone(), Some(reason.to_owned()));
         self.append(Record::Waiting { subject, reason, milliseconds });
+    }
+
+    /// Another record says this of a subject: what was told before is news when it is so again.
+    pub(super) fn told_otherwise(&mut self, subject: &ResourceId, reason: String) {
+        let now = self.now;
+        let told = self.state.waits.get_mut(subject).and_then(|wait| wait.told.as_mut());
+        if let Some(told) = told.filter(|(told, _)| *told != reason) {
+            *told = (reason, now);
+        }
+    }
+
+    /// A call of a step says what it waits for, or that it doesn't any more.
+    pub(super) fn call_waits(&mut self, call: CallId, reason: Option<&str>) {
+        let Some(Asked::Step(step)) = self.state.out.get(&call) else { return };
+        let Some(subject) = self.state.steps.get(step).map(|step| step.step.subject.clone()) else { return };
+        match reason {
+            Some(reason) => self.waits(&subject, reason, self.now),
+            None => self.waits_no_more(&subject),
+        }
     }
 
     /// A step has ended, and its record says so.

@@ -28,11 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Before the deadline: the time to find out and say what holds the object.
 const LAST_WORDS: Duration = Duration::from_secs(4);
-/// How long a deletion goes on before it is said what it waits for, and after how long again.
+/// How long a deletion goes on before it is looked for what holds it, and after how long again.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
 const NEXT_WORDS: Duration = Duration::from_secs(8);
-/// Before the deadline: no more interruptions, so that this look at the object is the last one, and says what holds it.
-const TO_THE_END: Duration = Duration::from_secs(45);
 
 /// Deletes.
 pub(crate) async fn delete(
@@ -62,7 +60,7 @@ pub(crate) async fn delete(
             Err(error) => return Err(error.into()),
         }
     }
-    wait(cluster, &place, uid, context.deadline).await
+    wait(cluster, context, &place, uid).await
 }
 
 /// What runs Pods goes when they are gone.
@@ -120,9 +118,10 @@ pub(crate) async fn preview(
     Ok(adopted.into_iter().chain(along).collect())
 }
 
-/// Waits until the object is gone. From time to time it gives up, to say what holds it; the next attempt goes on waiting.
-async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) -> Result<Performed, ProviderError> {
-    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+/// Waits until the object is gone, and says meanwhile what holds it.
+async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) -> Result<Performed, ProviderError> {
+    let (deadline, mut pause) = (context.deadline, FIRST_PAUSE);
+    let (mut words, mut next_words) = (format!("{place} is being deleted"), Instant::now() + FIRST_WORDS);
     loop {
         let live = match cluster.look_for(place, deadline).await {
             Ok(live) => live.filter(|live| mark::uid(live) == uid),
@@ -144,20 +143,19 @@ async fn wait(cluster: &Cluster, place: &Place, uid: &str, deadline: Instant) ->
                 ),
             });
         }
-        if begun.elapsed() >= patience(&live, cluster.clock().now()) && Instant::now() + TO_THE_END < deadline {
+        if Instant::now() >= next_words || is_late(&live, cluster.clock().now()) && pause == FIRST_PAUSE {
             let holders = holders::of(cluster, place, &live, deadline).await;
-            if !holders.is_empty() {
-                return Err(ProviderError::retryable(format!("{place} is being deleted: {}", holders.join("; "))));
-            }
+            let held = if holders.is_empty() { String::new() } else { format!(": {}", holders.join("; ")) };
+            (words, next_words) = (format!("{place} is being deleted{held}"), Instant::now() + NEXT_WORDS);
         }
+        context.waits.tell(words.as_str());
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// How long to wait before it is said what holds an object: soon for one whose deletion has just begun.
-fn patience(live: &Json, now: DateTime<Utc>) -> Duration {
+/// Whether its deletion has lasted long enough to be held by something.
+fn is_late(live: &Json, now: DateTime<Utc>) -> bool {
     let deleted = live.time("/metadata/deletionTimestamp").map(|since| now.signed_duration_since(since));
-    let is_new = deleted.and_then(|age| age.to_std().ok()).is_none_or(|age| age < 2 * FIRST_WORDS);
-    if is_new { FIRST_WORDS } else { NEXT_WORDS }
+    deleted.and_then(|age| age.to_std().ok()).is_some_and(|age| age >= FIRST_WORDS)
 }

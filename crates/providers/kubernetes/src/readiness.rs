@@ -13,7 +13,7 @@ mod autoscaler;
 mod certificate;
 pub(crate) mod deployment;
 pub(crate) mod pod;
-mod quota;
+pub(crate) mod quota;
 mod route;
 mod service;
 mod storage;

@@ -39,7 +39,7 @@ use crate::mark::{self, MARK};
 use crate::moment::Moment;
 use crate::object::{JOB, NAMESPACE, POD, Place};
 use crate::reader::Reader;
-use crate::readiness::{deployment::refused, pod};
+use crate::readiness::{deployment::refused, pod, quota};
 use crate::request::Request;
 use crate::trouble::{self, SHOWN_LINES, Trouble};
 
@@ -191,10 +191,11 @@ impl<'a> RunOnce<'a> {
 
     /// A failure that may pass, if there is no time left to wait for another run.
     fn patience(&self, other: &Json) -> Result<(), ProviderError> {
+        let other = other.text("/metadata/name");
         if Instant::now() + LAST_LOOK < self.reader.deadline {
+            self.context.waits.tell(format!("an earlier run of it, {other}, is still going on"));
             return Ok(());
         }
-        let other = other.text("/metadata/name");
         let message = format!("job {} waits for an earlier run of it, {other}, which is still going on", self.job);
         Err(ProviderError::retryable(message))
     }
@@ -343,19 +344,27 @@ impl<'a> RunOnce<'a> {
     async fn wait(&self, job: Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
         let uid = job.text("/metadata/uid").to_owned();
         let mut job = job;
-        let mut last_words = None;
+        let mut last: Option<Trouble> = None;
         loop {
-            if let Some(ended) = self.ended(&job).await? {
+            if let Some(ended) = self.ended(&job, last.as_ref()).await? {
                 return Ok(Some(ended));
             }
             match self.hindrance(&job).await? {
                 Some((trouble, lines)) if trouble.fatal => {
                     return Ok(Some(Err(self.give_up(&job, &trouble, lines).await?)));
                 }
-                other => last_words = other.map(|(trouble, _)| trouble.words).or(last_words),
+                Some((trouble, _)) => {
+                    self.context.waits.tell(trouble.words.as_str());
+                    last = Some(trouble);
+                }
+                None if job.number("/status/ready") > 0 => {
+                    self.context.waits.are_over();
+                    last = None;
+                }
+                None => {}
             }
             if Instant::now() + LAST_LOOK >= self.reader.deadline {
-                let why = last_words.map(|words| format!(": {words}")).unwrap_or_default();
+                let why = last.map(|trouble| format!(": {}", trouble.words)).unwrap_or_default();
                 return Err(ProviderError::Unknown { message: format!("job {} is still running{why}", self.job) });
             }
             self.change(&job).await;
@@ -408,8 +417,13 @@ impl<'a> RunOnce<'a> {
         }
     }
 
-    /// What came of it, if it has ended.
-    async fn ended(&self, job: &Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
+    /// What came of it, if it has ended. `hindrance` is what kept it from starting when that was last looked at: at its deadline the
+    /// cluster takes its Pods away, and what these say with them.
+    async fn ended(
+        &self,
+        job: &Json,
+        hindrance: Option<&Trouble>,
+    ) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
         if let Some(reason) = given_up_for(job) {
             let (code, words) = given_up(reason);
             return Ok(Some(Err(self.failed(code, words, Vec::new()))));
@@ -432,7 +446,10 @@ impl<'a> RunOnce<'a> {
             _ => Vec::new(),
         };
         let how = if failed.reason() == "DeadlineExceeded" {
-            let why = pod.and_then(|pod| pod::trouble(pod, self.moment())).filter(|_| name.is_none());
+            let found = pod.and_then(|pod| pod::trouble(pod, self.moment()));
+            // That it was starting when it was last looked at, or is ending now, is no reason.
+            let is_reason = |trouble: &&Trouble| trouble.code.is_some();
+            let why = found.as_ref().filter(is_reason).or(hindrance.filter(is_reason)).filter(|_| name.is_none());
             let why = why.map(|trouble| format!("; {}", trouble.words)).unwrap_or_default();
             let after = self.timeout.as_secs();
             format!("ended because it took longer than it may, after {after} s{why}")
@@ -469,8 +486,8 @@ impl<'a> RunOnce<'a> {
         }
         let pods = self.pods(job).await?;
         let Some(pod) = pods.first() else {
-            let said = trouble::warning(&self.reader, job).await?;
-            return Ok(said.map(|said| (refused(&said), Vec::new())));
+            let Some(said) = trouble::warning(&self.reader, job).await? else { return Ok(None) };
+            return Ok(Some((self.refusal(&said, age).await?, Vec::new())));
         };
         let moment = self.moment();
         let Some(found) = pod::trouble(pod, moment) else { return Ok(None) };
@@ -480,6 +497,21 @@ impl<'a> RunOnce<'a> {
             found.fatal = true;
         }
         Ok(Some((found, lines)))
+    }
+
+    /// The cluster doesn't let its Pod be made, and tries again by itself. It is given up when that has had its time.
+    async fn refusal(&self, said: &str, age: Duration) -> Result<Trouble, ProviderError> {
+        let trouble = refused(said);
+        let namespace = self.place.namespace.as_deref().unwrap_or_default();
+        let may_pass = match trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+            true => quota::room(&self.reader, namespace, said).await?.words(),
+            false => None,
+        };
+        if let Some(words) = may_pass {
+            return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
+        }
+        let late = chrono::Duration::from_std(age).is_ok_and(|age| age > pod::GRACE);
+        Ok(Trouble { fatal: trouble.fatal && late, ..trouble })
     }
 
     /// Suspends it, with the reason: nothing of it may start later.

@@ -60,9 +60,18 @@ pub(crate) enum More {
         container: String,
         /// The one before.
         previous: bool,
+        /// When it began, if that is known: a probe that failed before says nothing of it.
+        begun: Option<DateTime<Utc>>,
     },
     /// The Pod's events.
     Events,
+    /// The same, where a container was started again: first of all, whether the kubelet has ended the one before.
+    Ended {
+        /// Which container.
+        container: String,
+        /// When the one before began.
+        begun: Option<DateTime<Utc>>,
+    },
 }
 
 impl Trouble {
@@ -114,16 +123,19 @@ impl Trouble {
         }
         match &self.more {
             More::Nothing => {}
-            More::Log { container, previous } => {
+            More::Log { container, previous, begun } => {
+                if let Some(probe) = probe(reader, pod, container, *begun).await {
+                    self.words = format!("{}; the kubelet ended it: {probe}", self.words);
+                }
                 lines = match logs::last_lines(reader, pod, container, *previous, SHOWN_LINES).await {
                     Ok(lines) => lines,
                     Err(error) => vec![format!("(its log can't be read: {})", logs::words(&error))],
                 };
             }
-            More::Events => match warning(reader, pod).await {
-                Ok(Some(event)) => self.words = format!("{}: {event}", self.words),
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "events can't be read"),
+            More::Events => self.words += &last_words(reader, pod).await,
+            More::Ended { container, begun } => match probe(reader, pod, container, *begun).await {
+                Some(probe) => self.words = format!("{}; the kubelet ended it: {probe}", self.words),
+                None => self.words += &last_words(reader, pod).await,
             },
         }
         self.more = More::Nothing;
@@ -160,6 +172,59 @@ pub(crate) async fn last_warning(reader: &Reader<'_>, object: &Json) -> Result<O
     Ok(events.into_iter().filter(telling).max_by_key(time_of))
 }
 
+/// The last warning about a Pod, behind what is said of it; nothing where it can't be read.
+async fn last_words(reader: &Reader<'_>, pod: &Json) -> String {
+    match warning(reader, pod).await {
+        Ok(event) => event.map(|event| format!(": {event}")).unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!(%error, "events can't be read");
+            String::new()
+        }
+    }
+}
+
+/// The probe for which the kubelet has ended a container of a Pod, if it has.
+async fn probe(reader: &Reader<'_>, pod: &Json, container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
+    match events(reader, pod).await {
+        Ok(events) => failed_probe(&events, container, begun),
+        Err(error) => {
+            tracing::debug!(%error, "events can't be read");
+            None
+        }
+    }
+}
+
+/// All events of an object.
+async fn events(reader: &Reader<'_>, object: &Json) -> Result<Vec<Json>, ClusterError> {
+    let (namespace, uid) = (object.text("/metadata/namespace"), object.text("/metadata/uid"));
+    let events = Request::list(&Place::all(EVENT, Some(namespace)), "");
+    let events = events.with("fieldSelector", &format!("involvedObject.uid={uid}"));
+    reader.cluster.list(&events, reader.deadline).await
+}
+
+/// The probe for which the kubelet has ended a container since `begun`, with what it answered: the exit code of such an end, 137 or 143,
+/// is not the container's doing.
+fn failed_probe(events: &[Json], container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
+    let field = format!("{{{container}}}");
+    let of_it = |event: &&Json| {
+        event.text("/involvedObject/fieldPath").ends_with(&field)
+            && begun.is_none_or(|begun| time_of(event).is_some_and(|time| time >= begun))
+    };
+    let last = |reason: &str, says: &str| {
+        let found = events.iter().filter(of_it).filter(|event| event.text("/reason") == reason);
+        found.filter(|event| event.text("/message").contains(says)).max_by_key(|event| time_of(event))
+    };
+    ["liveness", "startup"].into_iter().find_map(|probe| {
+        // `Container web failed liveness probe, will be restarted`
+        last("Killing", &format!("failed {probe} probe"))?;
+        let (first, rest) = probe.split_at(1);
+        let failed = format!("{}{rest} probe failed", first.to_uppercase());
+        let why = last("Unhealthy", &failed).map(|event| event.text("/message").trim());
+        let why = why.and_then(|why| why.strip_prefix(&format!("{failed}: ")));
+        Some(why.map_or_else(|| format!("its {probe} probe failed"), |why| format!("its {probe} probe failed: {why}")))
+    })
+}
+
 /// When an event happened last.
 pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
@@ -169,4 +234,35 @@ pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
 /// A rejection with a way on.
 pub(crate) fn refusal(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
     ProviderError::Rejected { code, message: message.into(), detail: Vec::new(), help: Some(help.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(reason: &str, container: &str, message: &str, minute: u32) -> Json {
+        json!({
+            "reason": reason, "message": message, "lastTimestamp": format!("2026-03-02T10:{minute:02}:00Z"),
+            "involvedObject": {"fieldPath": format!("spec.containers{{{container}}}")},
+        })
+    }
+
+    #[test]
+    fn a_container_that_a_probe_has_ended_is_told_with_the_probe() {
+        let refused = "Liveness probe failed: HTTP probe failed with statuscode: 503";
+        let events = [
+            event("Unhealthy", "web", refused, 3),
+            event("Unhealthy", "web", "Readiness probe failed: connection refused", 4),
+            event("Killing", "web", "Container web failed liveness probe, will be restarted", 4),
+        ];
+        let begun = |minute: u32| format!("2026-03-02T10:{minute:02}:00Z").parse().ok();
+        let told = failed_probe(&events, "web", begun(1));
+        assert_eq!(told.as_deref(), Some("its liveness probe failed: HTTP probe failed with statuscode: 503"));
+        assert_eq!(failed_probe(&events, "web", begun(5)), None, "it was one before");
+        assert_eq!(failed_probe(&events, "other", None), None);
+        assert_eq!(failed_probe(&events[..2], "web", None), None, "it failed, and nobody was ended for it");
+        let slow = [event("Killing", "web", "Container web failed startup probe, will be restarted", 4)];
+        assert_eq!(failed_probe(&slow, "web", None).as_deref(), Some("its startup probe failed"));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{
-    Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
+    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
 };
 use freehold_graph::{
     ProviderName, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
@@ -177,6 +177,7 @@ impl Ground {
             revision,
             deadline: Instant::now() + time,
             secrets: Arc::new(NoSecrets),
+            waits: CallWaits::default(),
         }
     }
 

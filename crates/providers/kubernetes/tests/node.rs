@@ -112,6 +112,13 @@ async fn logs_and_reasons_of_real_containers() {
     ground
         .until(ResourceType::Deployment, "web", |told| words(told).contains("is not ready: Readiness probe failed"))
         .await;
+
+    // One for which the kubelet ends the container: its exit code would say nothing of it.
+    let mut container = script(&image, "while true; do /sleep 1; done");
+    container["livenessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1});
+    node.cluster().apply(&ground.deployment(&container).to_string()).unwrap();
+    let ended = "the kubelet ended it: its liveness probe failed: dial tcp";
+    ground.until(ResourceType::Deployment, "web", |told| words(told).contains(ended)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
-use freehold_engine::{Context, Lookup, OperationId, Performed, Provider, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{
+    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Secrets, StepId, Task,
+};
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, Value};
@@ -215,6 +217,7 @@ impl Stage {
             revision: 1,
             deadline: Instant::now() + STEP,
             secrets: Arc::clone(&self.secrets) as Arc<dyn Secrets>,
+            waits: CallWaits::default(),
         }
     }
 

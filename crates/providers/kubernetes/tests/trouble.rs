@@ -1,8 +1,9 @@
 //! Bad luck and other people's rules: each is told with what, where, why and what to do next.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold_engine::{Provider, ProviderError, Task};
+use freehold_engine::{CallWaits, Context, Provider, ProviderError, Task};
 use freehold_graph::ResourceType;
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
@@ -137,6 +138,14 @@ async fn what_a_policy_adds_is_foretold() {
     remove(&stage, &["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"]);
 }
 
+/// Where what a call waits for can be read.
+fn listened(context: &mut Context) -> Arc<Mutex<Option<String>>> {
+    let told = Arc::new(Mutex::new(None));
+    let heard = Arc::clone(&told);
+    context.waits = CallWaits::new(move |reason| *heard.lock().unwrap() = reason);
+    told
+}
+
 #[tokio::test]
 async fn what_holds_a_namespace_is_told_within_seconds() {
     let Some(stage) = Stage::settled("what_holds_a_namespace_is_told_within_seconds").await else { return };
@@ -149,15 +158,19 @@ async fn what_holds_a_namespace_is_told_within_seconds() {
     let mut context = stage.context();
     // The time that a namespace has.
     context.deadline = Instant::now() + Duration::from_secs(300);
-    let (begun, task) = (Instant::now(), Task::Delete { lookup: (&namespace).into(), object: None });
-    let waiting = stage.provider.perform(&context, &task).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(120), "long before the time is over");
-    let ProviderError::Retryable { message, .. } = &waiting else { panic!("it goes on: {waiting:?}") };
-    assert!(message.starts_with(&format!("namespace {} is being deleted: ", stage.namespace)), "{message}");
-    assert!(message.contains("/held is held by its finalizer example.org/keep"), "{message}");
-
-    stage.kubectl(&["patch", "configmap", "held", "--type=merge", "--patch", r#"{"metadata":{"finalizers":null}}"#]);
-    stage.provider.perform(&context, &task).await.unwrap();
+    let task = Task::Delete { lookup: (&namespace).into(), object: None };
+    let told = listened(&mut context);
+    let begun = Instant::now();
+    let free = async {
+        let held = "/held is held by its finalizer example.org/keep";
+        let words = until(async || told.lock().unwrap().clone().filter(|words| words.contains(held))).await;
+        assert!(begun.elapsed() < Duration::from_secs(120), "long before the time is over");
+        assert!(words.starts_with(&format!("namespace {} is being deleted: ", stage.namespace)), "{words}");
+        let free = r#"{"metadata":{"finalizers":null}}"#;
+        stage.kubectl(&["patch", "configmap", "held", "--type=merge", "--patch", free]);
+    };
+    let (done, ()) = tokio::join!(stage.provider.perform(&context, &task), free);
+    done.unwrap();
     assert!(stage.observe(&namespace).await.is_none());
 }
 
@@ -180,17 +193,20 @@ async fn what_holds_a_pod_of_a_deployment_is_told_while_it_is_deleted() {
     let mut context = stage.context();
     context.deadline = Instant::now() + Duration::from_secs(300);
     let task = Task::Delete { lookup: (&web).into(), object: None };
-    let told = stage.provider.perform(&context, &task).await.unwrap_err();
-    let ProviderError::Retryable { message, .. } = &told else { panic!("it goes on: {told:?}") };
-    assert!(message.contains("pod ") && message.contains("is held by its finalizer example.org/keep"), "{message}");
-    // Whoever plans meanwhile reads the same, and not that the Deployment waits for what belongs to it.
-    let plan = stage.try_plan(&web, false).await.err().expect("no plan for what goes away");
-    let (code, words) = rejected(&plan);
-    assert_eq!(code, "FH1209", "{words}");
-    assert!(words.contains("is held by its finalizer example.org/keep"), "{words}");
-    assert!(!words.contains("foregroundDeletion"), "{words}");
-    hold("null");
-    stage.provider.perform(&context, &task).await.unwrap();
+    let told = listened(&mut context);
+    let free = async {
+        let says = |words: &String| words.contains("pod ") && words.contains("held by its finalizer example.org/keep");
+        until(async || told.lock().unwrap().clone().filter(says)).await;
+        // Whoever plans meanwhile reads the same, and not that the Deployment waits for what belongs to it.
+        let plan = stage.try_plan(&web, false).await.err().expect("no plan for what goes away");
+        let (code, words) = rejected(&plan);
+        assert_eq!(code, "FH1209", "{words}");
+        assert!(words.contains("is held by its finalizer example.org/keep"), "{words}");
+        assert!(!words.contains("foregroundDeletion"), "{words}");
+        hold("null");
+    };
+    let (done, ()) = tokio::join!(stage.provider.perform(&context, &task), free);
+    done.unwrap();
     assert!(stage.observe(&web).await.is_none());
 }
 

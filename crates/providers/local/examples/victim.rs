@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use freehold_engine::{Context, OperationId, Provider, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{CallWaits, Context, OperationId, Provider, ProviderError, Secrets, StepId, Task};
 use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
@@ -81,6 +81,7 @@ async fn main() -> anyhow::Result<()> {
             revision: version,
             deadline: Instant::now() + Duration::from_secs(60),
             secrets: Arc::new(NoSecrets),
+            waits: CallWaits::default(),
         };
         provider.perform(&context, &Task::Run { run: job(version) }).await?;
         let resource = service(&artifact, version);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_engine::{Context, OperationId, ProviderError, Secrets, StepId};
+use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
 use freehold_graph::{Resource, ResourceId, ResourceType, StackId, StackKey, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -297,5 +297,6 @@ fn context(restored: &Restored, secrets: &Arc<dyn Secrets>, time: Duration) -> C
         revision: 0,
         deadline: Instant::now() + time,
         secrets: Arc::clone(secrets),
+        waits: CallWaits::default(),
     }
 }

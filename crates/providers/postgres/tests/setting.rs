@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_engine::{Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{
+    CallWaits, Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets, StepId, Task,
+};
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
 use freehold_graph::{Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind, Value};
@@ -280,6 +282,7 @@ impl Stack {
             revision: 1,
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
+            waits: CallWaits::default(),
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold::wire::{Finding, ResourceStatus, Words};
+use chrono::Utc;
+use freehold::wire::{Finding, ResourceStatus, Wait, Words};
 use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
@@ -190,13 +191,33 @@ impl Platform {
         (others.into_values().flatten().collect(), told)
     }
 
+    /// What an operation that works on a stack waits for.
+    async fn under_way(&self, stack: &Stack, subject: &str) -> Finding {
+        let working = "an operation works on it";
+        let waits = match self.waits_of(std::slice::from_ref(stack)).await {
+            Ok(waits) => waits.into_values().flatten().collect(),
+            Err(_) => Vec::new(),
+        };
+        if waits.is_empty() {
+            return finding("ok", subject, working, None);
+        }
+        let now = Utc::now();
+        let told = waits.iter().map(|wait: &Wait| {
+            let seconds = now.signed_duration_since(wait.since).num_seconds().max(0);
+            format!("{}: {}, for {seconds} s", wait.subject, wait.reason)
+        });
+        let message = format!("{working}, and waits for {}", told.collect::<Vec<_>>().join("; "));
+        let help = format!("`freehold status {}` says more", stack.key.option());
+        finding("warning", subject, message, Some(&help))
+    }
+
     async fn drift(&self, stack: &Stack) -> Finding {
         let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
             true => format!("drift {}", stack.key),
             false => format!("{} drift {}", stack.key.target, stack.key),
         };
         if stack.operation.is_some() {
-            return finding("ok", &subject, "an operation works on it".to_owned(), None);
+            return self.under_way(stack, &subject).await;
         }
         match self.plan_repair(stack.clone()).await {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {

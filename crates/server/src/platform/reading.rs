@@ -56,14 +56,16 @@ impl Platform {
         let next = fitting.last().filter(|_| more).map(place);
         let open: Vec<&Stack> = fitting.iter().filter(|stack| health::depends_on_parts(stack)).collect();
         let mut health = self.health(&open).await?;
-        let describe = |stack: Stack| {
+        let mut waits = self.waits_of(&fitting).await?;
+        let mut describe = |stack: Stack| {
             let parts = health.remove(&stack.id).unwrap_or_default();
             let state = health::state(&stack, &parts).to_owned();
             // What isn't as it should be; all of them are there where one stack is asked for.
             let parts = parts.into_iter().filter(|part| part.state != "ready").collect();
-            wire::Stack { state, ..describe(&stack, parts) }
+            let waits = waits.remove(&stack.id).unwrap_or_default();
+            wire::Stack { state, waits, ..self::describe(&stack, parts) }
         };
-        Ok(Page { items: fitting.into_iter().map(describe).collect(), next })
+        Ok(Page { items: fitting.into_iter().map(&mut describe).collect(), next })
     }
 
     /// One stack, with the state of its resources.

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use freehold::wire::Wait;
 use freehold_engine::{OperationId, Record, StepId};
-use freehold_store::TenantId;
+use freehold_graph::StackId;
+use freehold_store::{Stack, TenantId};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::{Platform, store_refusal};
-use crate::refusal::Answer;
+use crate::refusal::{Answer, Refusal};
+
+/// How many journals are read at once.
+const AT_ONCE: usize = 8;
 
 impl Platform {
     /// What an operation waits for that is under way.
@@ -16,6 +21,17 @@ impl Platform {
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let records = tx.journal(operation, 0).await.map_err(store_refusal)?;
         Ok(of(records.iter().map(|(_, at, record)| (*at, record))))
+    }
+
+    /// The same of each of these stacks that an operation works on.
+    pub(super) async fn waits_of(&self, stacks: &[Stack]) -> Answer<BTreeMap<StackId, Vec<Wait>>> {
+        let busy = stacks.iter().filter_map(|stack| Some((stack, stack.operation?)));
+        let looks = busy.map(|(stack, operation)| async move {
+            let tenant = self.tenant_of(stack).await?;
+            Ok::<_, Refusal>((stack.id, self.waits(tenant, operation).await?))
+        });
+        let looks: Vec<_> = looks.map(FutureExt::boxed).collect();
+        stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
     }
 }
 

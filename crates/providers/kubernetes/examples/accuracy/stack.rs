@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
-use freehold_engine::{Context, Lookup, OperationId, Provider, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, ProviderError, Secrets, StepId, Task};
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
@@ -206,6 +206,7 @@ impl Stack {
             revision: 1,
             deadline: Instant::now() + STEP,
             secrets: Arc::new(NoSecrets),
+            waits: CallWaits::default(),
         };
         self.provider.perform(&context, &task).await.map(|_| ()).map_err(Into::into)
     }

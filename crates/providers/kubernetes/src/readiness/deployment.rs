@@ -163,13 +163,11 @@ async fn refusal(
     if trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
         // What the quota said then isn't what it says now.
         let words = match quota::room(reader, namespace, condition.message()).await? {
-            Room::Now => "a quota let no pod in, and has room now: the cluster tries again by itself",
-            Room::Soon => "the namespace's quota lets no pod in until those that are ending have ended",
             // It may be full of the very Pod that was refused before.
-            Room::None if is_complete(reader, deployment).await? => "its pods are starting",
-            Room::None => "",
+            Room::None if is_complete(reader, deployment).await? => Some("its pods are starting"),
+            room => room.words(),
         };
-        if !words.is_empty() {
+        if let Some(words) = words {
             return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
         }
     }

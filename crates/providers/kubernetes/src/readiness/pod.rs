@@ -19,6 +19,7 @@ use chrono::Duration;
 use serde_json::Value as Json;
 
 use crate::document::{Condition, Fields};
+use crate::mark;
 use crate::moment::Moment;
 use crate::trouble::{self, More, Trouble};
 
@@ -36,10 +37,14 @@ pub(crate) fn trouble(pod: &Json, moment: Moment) -> Option<Trouble> {
     if is_ready(pod) || pod.text("/status/phase") == "Succeeded" {
         return None;
     }
+    // What has ended the Pod, or ends it, ends its containers: how they do says nothing about the next one.
+    let whole = ended(pod).or_else(|| mark::deletion(pod).map(|_| Trouble::waiting("its pod is ending")));
+    if whole.is_some() {
+        return whole;
+    }
     let of_containers = containers(pod).filter_map(|container| container.trouble(pod, moment));
     let worst = of_containers.max_by_key(Trouble::rank);
-    // What has ended the Pod has ended its containers.
-    Some(ended(pod).or(worst).or_else(|| unscheduled(pod)).unwrap_or_else(|| starting(pod, moment)))
+    Some(worst.or_else(|| unscheduled(pod)).unwrap_or_else(|| starting(pod, moment)))
 }
 
 /// Whether it takes requests.
@@ -71,9 +76,6 @@ pub(crate) fn ended(pod: &Json) -> Option<Trouble> {
 
 /// Nothing is wrong that its status tells of.
 fn starting(pod: &Json, moment: Moment) -> Trouble {
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return Trouble::waiting("its pod is ending");
-    }
     if let Some(gate) = pod.items("/spec/readinessGates").iter().map(|gate| gate.text("/conditionType")).find(|gate| {
         !pod.condition(gate).is_some_and(Condition::is_true)
             && pod.condition("ContainersReady").is_some_and(Condition::is_true)
@@ -189,11 +191,13 @@ impl Container<'_> {
         let restarts = self.status.number("/restartCount");
         let mut again = if restarts > 0 { format!(", started again {}", times(restarts)) } else { String::new() };
         // The node starts it again at once, and it may be long before it waits, with this as the reason.
+        let mut more = More::Events;
         if let Some(before) = self.status.pointer("/lastState/terminated").filter(|_| restarts > 0) {
             again += &format!("; the one before: {}", self.ended(before));
+            more = More::Ended { container: self.name.to_owned(), begun: before.time("/startedAt") };
         }
         let what = if self.status.flag("/started") { "is not ready" } else { "has not started up" };
-        Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(More::Events))
+        Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(more))
     }
 
     fn waiting(&self, waiting: &Json, pod: &Json, moment: Moment) -> Option<Trouble> {
@@ -261,7 +265,8 @@ impl Container<'_> {
     fn crashed(&self, terminated: &Json, waits: bool, pod: &Json, moment: Moment) -> Trouble {
         let restarts = self.status.number("/restartCount");
         let (called, how) = (self.called(), self.ended(terminated));
-        let log = More::Log { container: self.name.to_owned(), previous: waits };
+        let begun = terminated.time("/startedAt");
+        let log = More::Log { container: self.name.to_owned(), previous: waits, begun };
         let message = terminated.text("/message");
         let is_evidence = !moment.is_older(pod) || moment.is_evidence(terminated.time("/finishedAt"));
         if is_no_command(message) && is_evidence {

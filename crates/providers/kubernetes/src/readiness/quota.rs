@@ -15,7 +15,7 @@ use crate::reader::Reader;
 
 /// Whether a Pod would be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(crate) enum Room {
     /// Now, or the quotas aren't counted up to date.
     Now,
     /// When Pods have ended that are ending, or do so by themselves.
@@ -24,8 +24,19 @@ pub(super) enum Room {
     None,
 }
 
+impl Room {
+    /// Why a Pod that was refused may be let in without a change; `None` if it may not.
+    pub(crate) const fn words(self) -> Option<&'static str> {
+        match self {
+            Self::Now => Some("a quota let no pod in, and has room now: the cluster tries again by itself"),
+            Self::Soon => Some("the namespace's quota lets no pod in until those that are ending have ended"),
+            Self::None => None,
+        }
+    }
+}
+
 /// Whether there is room in a namespace for what was refused with this message.
-pub(super) async fn room(reader: &Reader<'_>, namespace: &str, refusal: &str) -> Result<Room, ClusterError> {
+pub(crate) async fn room(reader: &Reader<'_>, namespace: &str, refusal: &str) -> Result<Room, ClusterError> {
     let Some(requested) = requested(refusal) else { return Ok(Room::None) };
     let quotas = reader.list(QUOTA, Some(namespace), "");
     let pods = reader.list(POD, Some(namespace), "");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use freehold_engine::{
-    Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
+    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
 };
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
@@ -132,6 +132,7 @@ impl World {
             revision: 1,
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
+            waits: CallWaits::default(),
         }
     }
 
