@@ -28,8 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Before the deadline: the time to find out and say what holds the object.
 const LAST_WORDS: Duration = Duration::from_secs(4);
-/// How long a deletion goes on before it is looked for what holds it, and after how long again.
-const FIRST_WORDS: Duration = Duration::from_secs(5);
+/// How long a deletion goes on before it is looked for what holds it, and after how long again. The first is before anybody is told that
+/// it is waited for, so that the first words have the cause.
+const FIRST_WORDS: Duration = Duration::from_secs(2);
 const NEXT_WORDS: Duration = Duration::from_secs(8);
 
 /// Deletes.
