@@ -16,7 +16,7 @@ use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
 use freehold_provider_local::artifact::pack;
-use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, Restored, RunAs};
+use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RestoreOutcome, Restored, RunAs};
 use freehold_router::{Options, Router};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -250,17 +250,24 @@ impl World {
         Ok(())
     }
 
-    pub(crate) async fn killed_with(mut self, remembered: Vec<Restored>) -> anyhow::Result<Self> {
+    pub(crate) async fn killed_with(self, remembered: Vec<Restored>) -> anyhow::Result<Self> {
+        let (world, outcomes) = self.succeeded(remembered).await?;
+        for outcome in outcomes {
+            outcome.result.with_context(|| outcome.id.to_string())?;
+        }
+        Ok(world)
+    }
+
+    /// As [`World::killed_with`], whatever came of each resource so far.
+    pub(crate) async fn succeeded(mut self, remembered: Vec<Restored>) -> anyhow::Result<(Self, Vec<RestoreOutcome>)> {
         let router = Router::bind("127.0.0.1:0".parse()?, Options::default()).await?;
         self.options.router = router.clone();
         self.release()?;
         // It takes what began after it for its own, so the former one must be gone by now.
         self.provider = LocalProvider::new(self.options.clone())?;
         std::mem::replace(&mut self.router, router).shutdown(Duration::ZERO).await;
-        for outcome in self.provider.restore(remembered, Arc::new(Known)).await? {
-            outcome.result.with_context(|| outcome.id.to_string())?;
-        }
-        Ok(self)
+        let outcomes = self.provider.restore(remembered, Arc::new(Known)).await?;
+        Ok((self, outcomes))
     }
 
     /// The status and body of an answer through the router.
