@@ -14,6 +14,7 @@ use crate::claims::Claim;
 use crate::connections::WantedConnections;
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
+use crate::sharing::Sharing;
 use crate::signals::Topic;
 use crate::store::Store;
 use crate::tenants::TenantId;
@@ -34,6 +35,8 @@ pub struct NewOperation<'a> {
     pub claims: &'a BTreeSet<Claim>,
     /// The connections of the target's database server that it needs.
     pub connections: WantedConnections<'a>,
+    /// Whether the target may have several tenants.
+    pub sharing: Sharing,
     /// Who asks.
     pub requested_by: &'a str,
     /// The key that the request came with.
@@ -45,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::AnotherRunning`], [`StoreError::PlanOutdated`], [`StoreError::ClaimTaken`],
-    /// [`StoreError::ConnectionsTaken`]; the store doesn't answer.
+    /// [`StoreError::ConnectionsTaken`], [`StoreError::SecondTenant`]; the store doesn't answer.
     pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<(), StoreError> {
         let mut tx = self.begin(tenant).await?;
         tx.enqueue(new).await?;
@@ -68,8 +71,12 @@ impl TenantTx<'_> {
         if stack != plan.stack || generation != plan.generation {
             return Err(StoreError::PlanOutdated { subject });
         }
+        let takes_place = !matches!(plan.purpose, Purpose::Destroy { .. });
+        if takes_place {
+            self.take_place(&plan.key, new.sharing).await?;
+        }
         self.write_operation(new, &subject).await?;
-        if !matches!(plan.purpose, Purpose::Destroy { .. }) {
+        if takes_place {
             self.write_revision(new).await?;
             self.promise_connections(&plan.key.target, stack, &subject, new.connections).await?;
             self.claim(&plan.key.target, stack, plan.revision, new.claims).await?;

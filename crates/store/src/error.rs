@@ -122,6 +122,16 @@ pub enum StoreError {
         /// What it has.
         has: u32,
     },
+    /// A second tenant, on a target that may have one only.
+    #[error(
+        "{subject} would be a second tenant beside {beside}, and tenants aren't kept apart here: the programs of all run as one user"
+    )]
+    SecondTenant {
+        /// The stack's name.
+        subject: String,
+        /// The tenant that is there.
+        beside: String,
+    },
     /// The lease has passed to another process.
     #[error("another process has taken over this operation")]
     Fenced,
@@ -167,6 +177,7 @@ impl StoreError {
             Self::PlanOutdated { .. } => "FH0901",
             Self::AnotherRunning { .. } => "FH0902",
             Self::ConnectionsTaken { .. } => "FH1010",
+            Self::SecondTenant { .. } => "FH1014",
             Self::Fenced => "FH0905",
             Self::Name(_) => "FH1001",
             Self::NotFound { .. } => "FH1003",
@@ -201,6 +212,10 @@ impl StoreError {
             Self::ConnectionsTaken { .. } => {
                 Some("lower `connections` in the definition, or raise max_connections of the server")
             }
+            Self::SecondTenant { .. } => Some(
+                "run the platform as root, or accept that tenants can harm each other: `freehold down`, then `freehold up \
+                 --insecure-shared-user`, which it remembers",
+            ),
             Self::Migration(_) => Some(
                 "mend what the message names, mostly a right of the role that owns the tables; a store that a newer release has \
                  changed needs that release",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Journal, Leases, Record};
-use freehold_graph::StackId;
+use freehold_graph::{StackId, StackKind};
 use freehold_plan::{Plan, Purpose};
 use freehold_store::plans::KEPT_REVISIONS;
 use freehold_store::{StoreError, WantedConnections};
@@ -36,6 +36,49 @@ async fn connections_are_promised_once_however_many_ask_at_once() {
     for refused in answers.into_iter().filter_map(Result::err) {
         assert!(matches!(refused, StoreError::ConnectionsTaken { wanted: 20, left: 10, has: 0, .. }), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn of_many_first_tenants_at_once_where_there_may_be_one_only_one_gets_in() {
+    let fixture = Fixture::new().await;
+    let apart: Vec<Plan> = (0..24).map(|number| deploy(&format!("t{number}"), 0)).collect();
+    let answers = futures::future::join_all(apart.iter().map(|plan| fixture.enqueue_alone(plan))).await;
+    let (let_in, refused): (Vec<_>, Vec<_>) = apart.iter().zip(answers).partition(|(_, answer)| answer.is_ok());
+    let [(first, _)] = let_in.as_slice() else { panic!("{let_in:?}") };
+    for (_, answer) in refused {
+        let StoreError::SecondTenant { beside, .. } = answer.unwrap_err() else { panic!("not refused as a second") };
+        assert_eq!(beside, first.key.name.as_str());
+    }
+    // The one that is there goes on, with other apps too; the operator's own don't count; and its place is free when it has gone.
+    let engine = fixture.engine("server");
+    let end_of = async |plan: &Plan| {
+        let operation = engine.running_of(plan.stack).await.unwrap().unwrap();
+        let lease = engine.acquire(operation).await.unwrap().unwrap();
+        finish(&engine, operation, lease.fence, &end(Outcome::Succeeded)).await.unwrap();
+    };
+    end_of(first).await;
+    let again = next(first, Purpose::Deploy);
+    fixture.enqueue_alone(&again).await.unwrap();
+    end_of(&again).await;
+    let mut beside = deploy(first.key.name.as_str(), 0);
+    beside.key.app = "another".parse().unwrap();
+    fixture.enqueue_alone(&beside).await.unwrap();
+    end_of(&beside).await;
+    let mut stage = deploy("dev", 0);
+    stage.key.kind = StackKind::Stage;
+    fixture.enqueue_alone(&stage).await.unwrap();
+    let other = deploy("globex", 0);
+    let mut gone = next(&beside, Purpose::Destroy { dump: false });
+    gone.key.app = beside.key.app.clone();
+    fixture.enqueue_alone(&gone).await.unwrap();
+    let refused = fixture.enqueue_alone(&other).await;
+    assert!(matches!(refused, Err(StoreError::SecondTenant { .. })), "{refused:?}");
+    end_of(&beside).await;
+    let refused = fixture.enqueue_alone(&other).await;
+    assert!(matches!(refused, Err(StoreError::SecondTenant { .. })), "{refused:?}");
+    fixture.enqueue_alone(&next(&again, Purpose::Destroy { dump: false })).await.unwrap();
+    end_of(&again).await;
+    fixture.enqueue_alone(&other).await.unwrap();
 }
 
 #[tokio::test]
@@ -186,6 +229,15 @@ async fn old_lines_of_audit_are_collected_and_newer_ones_stay() {
     superuser.execute(old).await.unwrap();
     let engine = fixture.engine("server");
     assert_eq!(engine.collect_audit(32).await.unwrap(), 0);
+    // The clock was put ahead, or back: it is believed after a day, and not before.
+    for jump in ["- interval '10 days'", "+ interval '10 days'"] {
+        let seen = format!("UPDATE settings SET value = (clock_timestamp() {jump})::text WHERE name = 'clock-seen'");
+        superuser.execute(sqlx::AssertSqlSafe(seen)).await.unwrap();
+        assert_eq!(engine.collect_audit(30).await.unwrap(), 0, "{jump}");
+        assert_eq!(engine.collect_audit(30).await.unwrap(), 0, "{jump}");
+    }
+    let day = "UPDATE settings SET value = (value::timestamptz - interval '1 day')::text WHERE name = 'clock-believed'";
+    superuser.execute(day).await.unwrap();
     let removed = engine.collect_audit(30).await.unwrap();
     assert_eq!((removed, lines().await), (1500 * fresh as u64, fresh));
     // Nobody else takes one out.

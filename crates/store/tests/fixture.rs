@@ -7,7 +7,7 @@ use freehold_engine::{Fence, Journal, Leases, OperationId, Record};
 use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceType, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
 use freehold_store::{
-    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Store, StoreError, StoreNames, TenantId,
+    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames, TenantId,
     WantedConnections, bootstrap,
 };
 use freehold_testkit::postgres::TestServer;
@@ -82,7 +82,7 @@ impl Fixture {
     /// Puts an operation on a tenant's stack into the queue.
     pub(crate) async fn enqueue(&self, plan: &Plan, claims: &[(&str, &str)]) -> Result<OperationId, StoreError> {
         let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
-        self.enqueue_with(plan, claims, none).await
+        self.enqueue_where(plan, claims, none, Sharing::Tenants).await
     }
 
     /// The same, with connections of the database server.
@@ -91,6 +91,22 @@ impl Fixture {
         plan: &Plan,
         claims: &[(&str, &str)],
         connections: WantedConnections<'_>,
+    ) -> Result<OperationId, StoreError> {
+        self.enqueue_where(plan, claims, connections, Sharing::Tenants).await
+    }
+
+    /// The same on a target that may have one tenant only.
+    pub(crate) async fn enqueue_alone(&self, plan: &Plan) -> Result<OperationId, StoreError> {
+        let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
+        self.enqueue_where(plan, &[], none, Sharing::OneTenant).await
+    }
+
+    async fn enqueue_where(
+        &self,
+        plan: &Plan,
+        claims: &[(&str, &str)],
+        connections: WantedConnections<'_>,
+        sharing: Sharing,
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
@@ -106,6 +122,7 @@ impl Fixture {
             secrets: &BTreeMap::new(),
             claims: &claims,
             connections,
+            sharing,
             requested_by: "a test",
             idempotency_key: None,
         };

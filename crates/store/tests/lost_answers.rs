@@ -198,6 +198,7 @@ async fn after_a_lost_answer_one_can_see_whether_the_operation_is_in_the_queue()
             usable: 0,
             limits: &std::collections::BTreeMap::new(),
         },
+        sharing: freehold_store::Sharing::Tenants,
         requested_by: "a test",
         idempotency_key: None,
     };

@@ -9,7 +9,7 @@ use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
 use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
-use freehold_store::{NewOperation, PLATFORM, StoreError, WantedConnections};
+use freehold_store::{NewOperation, PLATFORM, Sharing, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -176,13 +176,11 @@ impl Platform {
             _ => self.digests(&plan.request).await?.stored().clone(),
         };
         let wanted = wanted_connections(graph);
-        let capacity = match plan.purpose {
-            Purpose::Destroy { .. } => None,
+        let (capacity, sharing) = match plan.purpose {
+            Purpose::Destroy { .. } => (None, Sharing::Tenants),
             Purpose::Deploy | Purpose::Rollback { .. } => {
                 let runtime = self.targets.find(&plan.key.target).await?;
-                // Another tenant may have come since the plan.
-                self.refuse_another_tenant(&runtime, &plan.key).await?;
-                runtime.capacity_for(wanted).await?
+                (runtime.capacity_for(wanted).await?, runtime.sharing())
             }
         };
         let capacity = capacity.unwrap_or(Capacity { usable: 0, promised: BTreeMap::new() });
@@ -198,6 +196,7 @@ impl Platform {
             secrets: &secrets,
             claims: &claims,
             connections,
+            sharing,
             requested_by: OPERATOR,
             idempotency_key: key,
         };

@@ -32,8 +32,11 @@ pub(crate) fn store(error: StoreError) -> Refusal {
         StoreError::NotFound { .. } => Refusal::unknown("FH1003", message),
         StoreError::Unavailable { .. } => Refusal::unavailable("FH0504", message).help("try again in a moment"),
         other => {
-            let passes = matches!(other, StoreError::NoConnections(_) | StoreError::DiskFull(_));
-            let status = if passes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let status = match other {
+                StoreError::NoConnections(_) | StoreError::DiskFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+                StoreError::SecondTenant { .. } => StatusCode::CONFLICT,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
             let refusal = Refusal::new(status, other.code(), message);
             match other.help() {
                 Some(help) => refusal.help(help),

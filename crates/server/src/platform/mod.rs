@@ -28,7 +28,6 @@ mod restoring;
 pub(crate) mod runtime;
 mod secrets;
 mod settings;
-mod sharing;
 mod subject;
 mod target_changes;
 pub(crate) mod targets;

@@ -62,7 +62,9 @@ impl Platform {
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
                 self.check_request(&subject).await?;
-                self.refuse_another_tenant(&subject.runtime, &subject.request.key).await?;
+                let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+                tx.check_sharing(&subject.request.key, subject.runtime.sharing()).await.map_err(store_refusal)?;
+                drop(tx);
                 self.plan_subject(subject, Purpose::Deploy).await
             };
             let answer = answer.await;

@@ -13,7 +13,7 @@ use freehold_provider_kubernetes::{Access, KubernetesProvider};
 use freehold_provider_local::{ArtifactStore, LocalProvider};
 use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
 use freehold_registry::{Credentials, Registry};
-use freehold_store::{Credential, EngineStore, Store, StoredTarget};
+use freehold_store::{Credential, EngineStore, Sharing, Store, StoredTarget};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
 
@@ -58,13 +58,6 @@ pub(crate) struct Local {
     pub(crate) router_port: u16,
     /// Several tenants are wanted here even if nothing keeps them apart.
     pub(crate) insecure_shared_user: bool,
-}
-
-impl Local {
-    /// Whether several tenants may run here.
-    pub(crate) fn may_share(&self) -> bool {
-        self.insecure_shared_user || !self.provider.shares_user()
-    }
 }
 
 /// What every target's runtime is made with.
@@ -188,6 +181,14 @@ impl Workshop {
 }
 
 impl TargetRuntime {
+    /// Whether several tenants may run here.
+    pub(crate) fn sharing(&self) -> Sharing {
+        match &self.local {
+            Some(local) if local.provider.shares_user() && !local.insecure_shared_user => Sharing::OneTenant,
+            Some(_) | None => Sharing::Tenants,
+        }
+    }
+
     /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
     pub(crate) fn words(&self) -> String {
         let mut words = vec![self.target.name().to_string()];
