@@ -173,8 +173,12 @@ impl ControlPlane {
         api_server.extend(flags);
         processes.start(API_SERVER, &parts.program(API_SERVER), &api_server)?;
         let authority = folder.join("certificates/apiserver.crt");
-        let authority =
-            processes.wait("the API server has a certificate", START, || Ok(fs::read_to_string(&authority)?))?;
+        let authority = processes.wait("the API server has a certificate", START, || {
+            let text = fs::read_to_string(&authority)?;
+            // It is made before it is written.
+            ensure!(text.trim_end().ends_with("-----END CERTIFICATE-----"), "it is being written");
+            Ok(text)
+        })?;
 
         let admin = Access { server: format!("https://{}:{}", listen.address, listen.port), authority, token };
         let kubeconfig = folder.join("kubeconfig");
