@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use freehold_provider_postgres::{PrivateServer, ServerError};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
 use sqlx::ConnectOptions as _;
 
 use crate::setting::{PATIENCE, admin, code, count, open_directory, run, server_options, shared, tie_to_this_process};
@@ -48,8 +49,8 @@ async fn it_never_runs_as_root_and_has_a_process_group_of_its_own() {
     use std::os::unix::fs::MetadataExt as _;
     let process = PathBuf::from(format!("/proc/{}", shared().pid));
     assert_ne!(process.metadata().unwrap().uid(), 0);
-    let pid = rustix::process::Pid::from_raw(shared().pid).unwrap();
-    assert_eq!(rustix::process::getpgid(Some(pid)).unwrap(), pid);
+    let pid = Pid::from_raw(shared().pid).unwrap();
+    assert_eq!(getpgid(Some(pid)).unwrap(), pid);
 }
 
 #[tokio::test]
@@ -77,7 +78,7 @@ async fn its_death_is_noticed_and_it_starts_again_on_the_same_port() {
     let (pid, port) = (server.pid(), server.port());
     let mut connection = server.admin_options().connect().await.unwrap();
     run(&mut connection, "CREATE TABLE kept (x int); INSERT INTO kept VALUES (1)").await;
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     tokio::time::timeout(PATIENCE, server.wait_exit()).await.unwrap();
     server.restart().await.unwrap();
     assert_eq!(server.port(), port);
@@ -85,6 +86,26 @@ async fn its_death_is_noticed_and_it_starts_again_on_the_same_port() {
     let mut connection = server.admin_options().connect().await.unwrap();
     assert_eq!(count(&mut connection, "SELECT count(*) FROM kept").await, 1);
     server.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_outlives_a_killed_server_is_waited_for() {
+    let options = server_options(&home("outlived"));
+    let mut server = PrivateServer::start(options.clone()).await.unwrap();
+    let mut connection = server.admin_options().connect().await.unwrap();
+    let session: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+    let signal = |pid: i32, signal: Signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    signal(session, Signal::STOP);
+    signal(server.pid(), Signal::KILL);
+    tokio::time::timeout(PATIENCE, server.wait_exit()).await.unwrap();
+    let again = tokio::spawn(async move { server.restart().await.map(|()| server) });
+    let refused =
+        || std::fs::read_to_string(options.home.join("start.log")).is_ok_and(|log| log.contains("shared memory"));
+    while !refused() && !again.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    signal(session, Signal::KILL);
+    again.await.unwrap().unwrap().stop(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]

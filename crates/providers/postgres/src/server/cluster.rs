@@ -112,11 +112,20 @@ impl Layout {
 
     /// The end of what the server said when it was started, and of its own log.
     pub(super) fn last_words(&self, bytes: u64) -> Vec<String> {
-        let started = Foreign::open(&self.home).and_then(|home| home.read(START_LOG, bytes));
         let own = Foreign::open(&self.log()).and_then(|log| log.read(log.files().last()?, bytes));
-        let texts = started.into_iter().chain(own);
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        let mut words = self.start_words(bytes);
+        words.extend(lines(own));
+        words
     }
+
+    /// The end of what the server said when it was started last, before its own log was open.
+    pub(super) fn start_words(&self, bytes: u64) -> Vec<String> {
+        lines(Foreign::open(&self.home).and_then(|home| home.read(START_LOG, bytes)))
+    }
+}
+
+fn lines(text: Option<String>) -> Vec<String> {
+    text.unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// The directory of the server's own log.

@@ -97,6 +97,12 @@ pub enum ServerError {
         /// What happened when it was asked.
         reason: String,
     },
+    /// A server has crashed, and its sessions still use the memory that they shared.
+    #[error("sessions of a server that crashed are still ending in {}", .cluster.display())]
+    Ending {
+        /// The cluster.
+        cluster: PathBuf,
+    },
     /// A program of PostgreSQL failed.
     #[error("{program} failed{}", lines(.detail))]
     Program {
@@ -156,6 +162,7 @@ impl ServerError {
             Self::TooOld { .. } => "FH0502",
             Self::NoAccount { .. }
             | Self::Held { .. }
+            | Self::Ending { .. }
             | Self::Program { .. }
             | Self::NotStarted { .. }
             | Self::NotStopped { .. } => "FH0503",
@@ -193,6 +200,9 @@ impl ServerError {
             Self::PortTaken { .. } => "end that program, or choose another port".to_owned(),
             Self::DiskFull { .. } => "free some space and try again; nothing was lost".to_owned(),
             Self::PasswordMissing { .. } => "restore the file from a backup, or choose another `--data-dir`".to_owned(),
+            Self::Ending { .. } => {
+                "wait until they have ended (`ps -C postgres`), or end them, and try again".to_owned()
+            }
             Self::Held { pid, .. } => format!("see what process {pid} is, end it, and try again"),
             _ => return None,
         };

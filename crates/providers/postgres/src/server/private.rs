@@ -22,6 +22,8 @@ const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 /// How long a server that another release started may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait before it is tried again where sessions of a server that crashed are still ending.
+const ENDING_WAIT: Duration = Duration::from_millis(100);
 /// How much is read of what the server wrote before it ended.
 const LAST_WORDS: u64 = 16 << 10;
 /// What one session may use of the disk for sorting and hashing, in kB. The databases share the disk with the store.
@@ -162,6 +164,16 @@ impl PrivateServer {
 
     async fn launch(&mut self) -> Result<(), ServerError> {
         let deadline = Instant::now() + START;
+        loop {
+            match self.try_launch(deadline).await {
+                // They end by themselves, once they notice that their postmaster is gone.
+                Err(ServerError::Ending { .. }) if Instant::now() < deadline => sleep(ENDING_WAIT).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_launch(&mut self, deadline: Instant) -> Result<(), ServerError> {
         if self.take_over(deadline).await? {
             return Ok(());
         }
@@ -206,8 +218,7 @@ impl PrivateServer {
         if file.holds(&cluster, &self.account) == Some(false) {
             // The number went to another process. PostgreSQL would refuse to start because of it.
             if file.memory_in_use() {
-                let reason = "sessions of a server that crashed are still ending".to_owned();
-                return Err(ServerError::Held { pid: file.pid, cluster, reason });
+                return Err(ServerError::Ending { cluster });
             }
             let removed = Foreign::open(&cluster).map_or(Ok(()), |cluster| cluster.remove(POSTMASTER_PID));
             removed.map_err(ServerError::io("removing a stale file", &cluster.join(POSTMASTER_PID)))?;
@@ -279,6 +290,9 @@ impl PrivateServer {
         let said = |words: &str| detail.iter().any(|line| line.contains(words));
         if said("Address already in use") {
             return ServerError::PortTaken { port: self.port };
+        }
+        if self.layout.start_words(LAST_WORDS).iter().any(|line| line.contains("pre-existing shared memory block")) {
+            return ServerError::Ending { cluster: self.layout.cluster() };
         }
         if said("No space left on device") {
             return ServerError::DiskFull { doing: "starting PostgreSQL", path: self.layout.home.clone() };
