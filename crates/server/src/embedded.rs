@@ -19,7 +19,7 @@ use chrono::Utc;
 use freehold::Connection;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
-use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, USERS};
+use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
 };
@@ -56,6 +56,8 @@ const RUNS_PATIENCE: Duration = Duration::from_secs(45);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long PostgreSQL may take to end its sessions, at the least and at the most.
 const POSTGRES_PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
+/// How long PostgreSQL's last helpers may take to end after it.
+const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long requests under way may take when the platform stops.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -289,6 +291,8 @@ struct Postgres {
     port: u16,
     binaries: Option<Binaries>,
     private: Option<PrivateServer>,
+    /// The control group of a private server.
+    group: Option<ServerGroup>,
     version: Option<u32>,
 }
 
@@ -308,7 +312,7 @@ impl Postgres {
         let admin = server_at(url)?;
         let binaries = Binaries::find_client(options.postgres_binaries.as_deref()).ok();
         let (host, port) = (admin.get_host().to_owned(), admin.get_port());
-        Ok(Self { admin, host, port, binaries, private: None, version: None })
+        Ok(Self { admin, host, port, binaries, private: None, group: None, version: None })
     }
 
     async fn private(
@@ -328,6 +332,10 @@ impl Postgres {
             run_as: None,
         });
         let server = server.await.map_err(not_started)?;
+        let group = settings.platform.map(ServerGroup::open);
+        if let Some(group) = &group {
+            group.enter(server.pid());
+        }
         if settings.postgres_port != Some(server.port()) {
             settings.postgres_port = Some(server.port());
             directory.keep_settings(settings)?;
@@ -344,6 +352,7 @@ impl Postgres {
             port: server.port(),
             binaries: Some(server.binaries().clone()),
             private: Some(server),
+            group,
             version: Some(version),
         })
     }
@@ -374,6 +383,9 @@ impl Postgres {
                     () = tokio::time::sleep(Duration::from_secs(2)) => {}
                 }
             }
+            if let Some(group) = &self.group {
+                group.enter(server.pid());
+            }
             info!("PostgreSQL is back");
         }
     }
@@ -385,6 +397,9 @@ impl Postgres {
             && let Err(failure) = server.stop(patience).await
         {
             error!("PostgreSQL does not stop: {failure}");
+        }
+        if let Some(group) = &self.group {
+            group.close(GROUP_PATIENCE).await;
         }
     }
 }

@@ -16,6 +16,7 @@ fn a_stopped_platform_leaves_no_process_and_comes_back_as_it_was() -> Result<()>
     freehold.down()?;
     assert_eq!(freehold.processes(), [] as [u32; 0]);
     assert!(!freehold.data().join("postgres/cluster/postmaster.pid").exists());
+    assert_eq!(control_groups(&freehold)?, [] as [PathBuf; 0]);
     freehold.up()?;
     eventually("acme answers again", || (freehold.get("acme.localhost", "/").ok()?.0 == 200).then_some(()));
     assert_eq!(freehold.deploy(&app.argument(), &["--tenant", "acme"])?["state"], "unchanged");
@@ -99,12 +100,39 @@ fn a_missing_or_wrong_master_key_is_an_error_never_a_new_key() -> Result<()> {
 fn postgresql_that_dies_is_started_again() -> Result<()> {
     let freehold = Installation::start()?;
     let app = App::small_and("[database.main]\n")?;
-    let pid = fs::read_to_string(freehold.data().join("postgres/cluster/postmaster.pid"))?;
-    let pid = pid.lines().next().unwrap_or_default().to_owned();
+    let pid = postmaster(&freehold)?;
+    assert!(weighs_alone(&freehold, &pid)?);
     std::process::Command::new("kill").args(["-9", &pid]).status()?;
     eventually("a deploy works again", || freehold.deploy(&app.argument(), &["--tenant", "acme"]).ok());
     assert_eq!(freehold.get("acme.localhost", "/")?.0, 200);
+    let anew = postmaster(&freehold)?;
+    assert_ne!(anew, pid);
+    eventually("it has its share again", || weighs_alone(&freehold, &anew).ok()?.then_some(()));
     Ok(())
+}
+
+fn postmaster(freehold: &Installation) -> Result<String> {
+    let file = fs::read_to_string(freehold.data().join("postgres/cluster/postmaster.pid"))?;
+    Ok(file.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The platform's control groups, in all hierarchies.
+fn control_groups(freehold: &Installation) -> Result<Vec<PathBuf>> {
+    let settings: Value = serde_json::from_str(&fs::read_to_string(freehold.data().join("settings.json"))?)?;
+    let name =
+        format!("freehold-{}", settings.get("platform").and_then(Value::as_str).unwrap_or_default().replace('-', ""));
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let hierarchies = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let groups = hierarchies.filter_map(|line| Some(Path::new(line.split(' ').nth(4)?).join(&name)));
+    Ok(groups.filter(|group| group.exists()).collect())
+}
+
+/// Whether a process is in the group for the server, wherever the platform has groups that share out processor time.
+fn weighs_alone(freehold: &Installation, pid: &str) -> Result<bool> {
+    let groups = control_groups(freehold)?;
+    let weighing = groups.iter().filter(|group| group.join("cpu.shares").exists() || group.join("cpu.weight").exists());
+    let listed = |group: &PathBuf| fs::read_to_string(group.join("postgres/cgroup.procs")).unwrap_or_default();
+    Ok(weighing.map(listed).all(|listed| listed.lines().any(|line| line == pid)))
 }
 
 #[test]

@@ -58,6 +58,7 @@ mod verdict;
 
 pub use account::{FIRST_USER, RunAs, USERS};
 pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
+pub use cgroup::ServerGroup;
 pub use log::{LogLimits, LogLine, LogReader, Voice};
 pub use options::LocalOptions;
 pub use port::PORTS;
