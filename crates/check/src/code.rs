@@ -215,6 +215,7 @@ codes! {
     ClusterAnswer         "FH1212" "an API server's answer that can't be used"
     ClusterInTrouble      "FH1213" "the cluster is in trouble"
     NamespaceShared       "FH1214" "the namespace holds somebody else's objects"
+    ObjectTooLarge        "FH1215" "an object that is larger than a cluster takes"
 
     // Clusters: what is meant to run there.
     PodRefused            "FH1220" "the cluster refuses to make a pod"

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! source ──► decoding.rs (FH00) ──► rules/ (FH01 … FH06) ──► Vec<Diagnostic> ──► render/ (people, JSON, SARIF, GitHub)
-//!               request ──► request.rs (FH02, FH10) ──────┘
+//!               request ──► request.rs (FH02, FH10) ──────┤
+//!                 graph ──► sizes.rs (FH01, FH12) ────────┘
 //! ```
 //!
 //! Pure: the same input gives the same diagnostics, in the same order; no more than a hundred of them, and a line for the others.
@@ -15,6 +16,7 @@ pub mod render;
 mod request;
 mod rules;
 mod scope;
+mod sizes;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +26,7 @@ pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use request::request;
 pub use rules::EXTENSIONS;
+pub use sizes::sizes;
 
 use found::Found;
 use scope::Scope;

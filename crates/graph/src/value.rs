@@ -136,6 +136,21 @@ impl Value {
         }
     }
 
+    /// How many bytes the text has that it comes to; `of` says it of a secret. What isn't text has none.
+    pub fn text_length(&self, of: &dyn Fn(&SecretRef) -> usize) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Special(Special::Secret(secret)) => of(secret),
+            Self::Special(Special::Template(parts)) => parts.iter().map(|part| part.text_length(of)).sum(),
+            Self::Special(Special::Checksum(_) | Special::Digest(_) | Special::Unknown(()))
+            | Self::Null
+            | Self::Bool(_)
+            | Self::Integer(_)
+            | Self::List(_)
+            | Self::Map(_) => 0,
+        }
+    }
+
     /// Whether something in it is known only after apply.
     pub fn has_unknown(&self) -> bool {
         match self {

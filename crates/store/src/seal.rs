@@ -26,6 +26,12 @@ use crate::tenants::TenantId;
 const VERSION: u8 = 1;
 const NONCE: usize = 12;
 const HEADER: usize = 1 + 4 + NONCE;
+const TAG: usize = 16;
+
+/// How many bytes a text has that was sealed as so many.
+pub(crate) const fn opened_length(sealed: usize) -> usize {
+    sealed.saturating_sub(HEADER + TAG)
+}
 
 /// 256 bits that seal and open. Wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::row::{self, plain, read};
-use crate::seal::DataKey;
+use crate::seal::{self, DataKey};
 use crate::store::Store;
 use crate::targets::Credential;
 use crate::tenants::TenantId;
@@ -33,6 +33,8 @@ pub struct SecretSummary {
     pub version: u32,
     /// The digest of its present value.
     pub digest: Digest,
+    /// How many bytes its present value has.
+    pub length: usize,
     /// Whether Freehold made the value.
     pub generated: bool,
     /// When it was set.
@@ -167,7 +169,9 @@ impl TenantTx<'_> {
     pub async fn secrets(&mut self, stack: StackId) -> Result<Vec<SecretSummary>, StoreError> {
         let tenant = self.tenant().0;
         let rows = sqlx::query(
-            "SELECT DISTINCT ON (name) name, identity, version, digest, generated, set_at, set_by FROM secrets
+            "SELECT DISTINCT ON (name) name, identity, version, digest, octet_length(sealed) AS sealed_length, generated, set_at,
+                    set_by
+             FROM secrets
              WHERE tenant_id = $1 AND stack = $2 ORDER BY name, version DESC",
         )
         .bind(tenant)
@@ -185,7 +189,9 @@ impl TenantTx<'_> {
     pub async fn secret(&mut self, stack: StackId, name: &str) -> Result<Option<SecretSummary>, StoreError> {
         let tenant = self.tenant().0;
         let row = sqlx::query(
-            "SELECT name, identity, version, digest, generated, set_at, set_by FROM secrets
+            "SELECT name, identity, version, digest, octet_length(sealed) AS sealed_length, generated, set_at,
+                    set_by
+             FROM secrets
              WHERE tenant_id = $1 AND stack = $2 AND name = $3 ORDER BY version DESC LIMIT 1",
         )
         .bind(tenant)
@@ -240,27 +246,38 @@ impl TenantTx<'_> {
 
 fn summary(row: &sqlx::postgres::PgRow) -> Result<SecretSummary, StoreError> {
     let version: i32 = read(row, "version")?;
+    let sealed: i32 = read(row, "sealed_length")?;
     Ok(SecretSummary {
         name: read(row, "name")?,
         identity: read(row, "identity")?,
         version: version.unsigned_abs(),
         digest: Digest(read(row, "digest")?),
+        length: seal::opened_length(usize::try_from(sealed).unwrap_or_default()),
         generated: read(row, "generated")?,
         set_at: read(row, "set_at")?,
         set_by: read(row, "set_by")?,
     })
 }
 
-/// The digests of a stack's secrets, as they were when it was made.
+/// The digests of a stack's secrets, and how long they are, as they were when it was made.
 #[derive(Debug, Clone)]
 pub struct SecretDigests {
     key: Arc<DataKey>,
     stack: StackId,
     stored: BTreeMap<String, Digest>,
     target: BTreeMap<String, Digest>,
+    lengths: BTreeMap<SecretRef, usize>,
 }
 
 impl SecretDigests {
+    /// How many bytes a secret's present value has: none where it has no value yet.
+    pub fn length(&self, secret: &SecretRef) -> usize {
+        match secret {
+            SecretRef::Derived { purpose, rotation } => self.key.derive(self.stack, purpose, *rotation).reveal().len(),
+            SecretRef::Stored(_) | SecretRef::Target(_) => self.lengths.get(secret).copied().unwrap_or_default(),
+        }
+    }
+
     /// The digests of the stored secrets, by name: what a revision keeps.
     pub fn stored(&self) -> &BTreeMap<String, Digest> {
         &self.stored
@@ -296,10 +313,14 @@ impl Store {
             "local" => None,
             _ => self.credential_for_stacks(target, name).await?,
         };
-        let target = registry.map(|text| (name.to_owned(), key.digest(text.reveal()))).into_iter().collect();
         let secrets = self.begin(tenant).await?.secrets(stack).await?;
+        let lengths = secrets.iter().map(|secret| (SecretRef::Stored(secret.name.clone()), secret.length));
+        let lengths = lengths
+            .chain(registry.iter().map(|text| (SecretRef::Target(name.to_owned()), text.reveal().len())))
+            .collect();
+        let target = registry.map(|text| (name.to_owned(), key.digest(text.reveal()))).into_iter().collect();
         let stored = secrets.into_iter().map(|secret| (secret.name, secret.digest)).collect();
-        Ok(SecretDigests { key, stack, stored, target })
+        Ok(SecretDigests { key, stack, stored, target, lengths })
     }
 
     /// The text of a secret; `None` for a stored one that has no value.

@@ -13,11 +13,18 @@ fn app() -> Result<App> {
 }
 
 #[test]
-fn a_required_secret_that_is_not_set_is_an_error_of_the_plan() -> Result<()> {
+fn a_required_secret_that_is_not_set_or_makes_a_variable_too_long_is_an_error_of_the_plan() -> Result<()> {
     let freehold = Installation::start()?;
     let app = app()?;
     let run = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.failed_with(1, "FH1004")?;
     assert!(run.stderr.contains("freehold secret set api-key"), "{}", run.stderr);
+
+    // Twice the longest value is more than a variable holds: no process could be started with it.
+    app.redefine("${secret.api-key}", "${secret.api-key}${secret.api-key}")?;
+    let set = ["secret", "set", "api-key", "--tenant", "acme", "--app", "probe"];
+    freehold.run_with_input(set, &"a".repeat(65_536))?.succeeded()?;
+    let run = freehold.run(["plan", &app.argument(), "--tenant", "acme"])?.failed_with(2, "FH0114")?;
+    assert!(run.stderr.contains("KEY of service web has 131072 bytes"), "{}", run.stderr);
     assert_eq!(freehold.processes(), [] as [u32; 0]);
     Ok(())
 }

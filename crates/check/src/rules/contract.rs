@@ -27,7 +27,7 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 
 /// Linux takes no argument (with its NUL) or variable (`NAME=value` and a NUL) of more bytes: `MAX_ARG_STRLEN`, 32 pages. All of them
 /// together may have 2 MiB, which is more than a definition can say.
-const LONGEST: usize = 128 << 10;
+pub(crate) const LONGEST: usize = 128 << 10;
 
 /// Arguments and variables that no process can be started with. References count as nothing: what they come to is known later.
 fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {

@@ -13,6 +13,7 @@ mod tiers;
 
 use crate::scope::Scope;
 
+pub(crate) use contract::LONGEST as LONGEST_VARIABLE;
 pub use data::EXTENSIONS;
 pub(crate) use quota::with_databases;
 pub(crate) use routes::{UUID, too_long};

@@ -15,6 +15,8 @@ mod rendering;
 mod requests;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod sizes;
 
 /// The definition that the documentation shows.
 const GUESTBOOK: &str = include_str!("../../../spec/tests/fixtures/guestbook.toml");

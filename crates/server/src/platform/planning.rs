@@ -14,7 +14,7 @@ use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
 use super::computing::compute;
-use super::definition::{Definition, never_deployed};
+use super::definition::{Definition, invalid_definition, never_deployed};
 use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
@@ -220,6 +220,10 @@ impl Platform {
         }
         self.refuse_taken_names(tenant, request, graph).await?;
         runtime.refuse_too_many_connections(request, graph).await?;
+        match purpose {
+            Purpose::Deploy | Purpose::Rollback { .. } => refuse_what_is_too_large(graph, &digests)?,
+            Purpose::Destroy { .. } => {}
+        }
         let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
         let make = || {
             let inputs = Inputs {
@@ -367,6 +371,14 @@ pub(super) fn wanted_connections(graph: &Graph) -> u32 {
     limits
         .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS))
         .fold(0, u32::saturating_add)
+}
+
+/// How long secrets are together is known here first.
+fn refuse_what_is_too_large(graph: &Graph, digests: &SecretDigests) -> Answer<()> {
+    match freehold_check::sizes(graph, &|secret| digests.length(secret)) {
+        diagnostics if diagnostics.is_empty() => Ok(()),
+        diagnostics => Err(invalid_definition(&diagnostics)),
+    }
 }
 
 fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed) -> Answer<()> {
