@@ -320,3 +320,21 @@ fn a_variable_or_an_argument_that_no_process_can_be_started_with_is_an_error() {
         only(Code::TooLongForProcess, &place(&text(fits + 1)));
     }
 }
+
+#[test]
+fn a_prefix_that_no_request_s_path_has_is_an_error() {
+    let prefix = |prefix: &str| and(&format!("paths = [{{ prefix = \"{prefix}\" }}]"));
+    let fits = format!("/{}", "a".repeat(1023));
+    for good in ["/", "/events", "/caf%C3%A9", "/a:b@c/~d", "/a.b/(c)", &fits] {
+        fine(&prefix(good));
+    }
+    for bad in ["/café", "/a[b]", "/a%2Fb", "/a%2fb", "/a%zz", "/a%4", "/a//b", "//a", "/a|b", &format!("{fits}a")] {
+        only(Code::BadPath, &prefix(bad));
+    }
+}
+
+#[test]
+fn a_variable_with_a_name_that_no_key_of_a_cluster_can_have_is_an_error() {
+    fine(&env(&format!("{} = \"1\"", "A".repeat(253))));
+    only(Code::BadName, &env(&format!("{} = \"1\"", "A".repeat(254))));
+}
