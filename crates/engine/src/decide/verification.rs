@@ -169,8 +169,8 @@ impl Decision {
         }
     }
 
-    /// What isn't as it should be, the causes first. What only waits for one of them is named in a line of its own, and so is what has
-    /// not answered, where nothing else tells why.
+    /// What isn't as it should be, the causes first. What only waits for one of them is named in a line of its own, and so is what isn't
+    /// ready yet beside something that won't be, and what has not answered, where nothing else tells why.
     pub(super) fn reasons(&self) -> Vec<String> {
         let mut open: BTreeMap<String, Open<'_>> = BTreeMap::new();
         for (subject, state) in self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered) {
@@ -183,14 +183,18 @@ impl Decision {
         let told: BTreeSet<&ResourceId> =
             open.values().filter(|open| open.reason.is_some()).filter_map(|open| open.id).collect();
         let (silent, telling): (Vec<_>, Vec<_>) = open.values().partition(|open| open.reason.is_none());
-        let (mut causes, consequences): (Vec<_>, Vec<_>) =
+        let (causes, consequences): (Vec<_>, Vec<_>) =
             telling.into_iter().partition(|open| open.failed || !open.id.is_some_and(|id| self.waits_for(id, &told)));
-        causes.sort_by_key(|open| !open.failed);
         let is_known = causes.iter().any(|open| open.failed);
+        // What is on its way, and may yet arrive, is no cause where one is known.
+        let (causes, on_the_way): (Vec<_>, Vec<_>) = causes.into_iter().partition(|open| open.failed || !is_known);
         let names = |open: Vec<&Open<'_>>| open.iter().map(|open| open.name.as_str()).collect::<Vec<_>>().join(", ");
         let mut lines: Vec<String> = causes.into_iter().map(Open::line).collect();
         if !consequences.is_empty() {
             lines.push(format!("waiting for these: {}", names(consequences)));
+        }
+        if !on_the_way.is_empty() {
+            lines.push(format!("not ready yet either: {}", names(on_the_way)));
         }
         if !silent.is_empty() && !is_known {
             lines.push(format!("no answer yet: {}", names(silent)));
