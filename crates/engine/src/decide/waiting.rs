@@ -2,7 +2,8 @@
 //!
 //! A wait is a record of the journal, so that everybody who watches sees the same, whichever process works and whichever one is asked.
 //! It says nothing about any step, and a process that takes the operation up begins to wait anew. There are only so many: what is
-//! short isn't told, a reason that changes all the time only now and then, and all together no more than [`MOST`].
+//! short isn't told, a reason that changes all the time only now and then, and the more rarely the more was told ([`pace`]). So the last
+//! reason is never old for good, and a day of changes is some hundreds of records.
 
 use std::time::Duration;
 
@@ -13,13 +14,18 @@ use crate::operation::{Asked, CallId, Wait};
 const LASTS: Duration = Duration::from_secs(3);
 /// How far two reasons of one subject are apart at least.
 const APART: Duration = Duration::from_secs(5);
-/// How many records of waits one process writes for an operation at the most.
-const MOST: usize = 200;
+/// After how many records of waits of one process all that takes twice as long.
+const TWICE: usize = 100;
+
+/// How many times as long it takes until something is told, after so many records.
+fn pace(told: usize) -> u32 {
+    1_u32.checked_shl(u32::try_from(told / TWICE).unwrap_or(u32::MAX)).unwrap_or(u32::MAX)
+}
 
 impl Decision {
     /// Something isn't as it should be yet. `begun` is when the waiting for it began.
     pub(super) fn waits(&mut self, subject: &ResourceId, reason: &str, begun: Duration) {
-        let (now, all_told) = (self.now, self.state.waits_told >= MOST);
+        let (now, pace) = (self.now, pace(self.state.waits_told));
         let wait = self.state.waits.entry(subject.clone()).or_insert_with(|| Wait {
             begun,
             reason: reason.to_owned(),
@@ -30,10 +36,10 @@ impl Decision {
             (wait.reason, wait.since) = (reason.to_owned(), now);
         }
         let is_news = match &wait.told {
-            None => now.saturating_sub(wait.begun) >= LASTS,
-            Some((told, at)) => told != reason && now.saturating_sub(*at) >= APART,
+            None => now.saturating_sub(wait.begun) >= LASTS.saturating_mul(pace),
+            Some((told, at)) => told != reason && now.saturating_sub(*at) >= APART.saturating_mul(pace),
         };
-        if !is_news || all_told || self.state.finishing {
+        if !is_news || self.state.finishing {
             return;
         }
         wait.told = Some((reason.to_owned(), now));
@@ -75,5 +81,22 @@ impl Decision {
         if told && !self.state.finishing {
             self.append(Record::Waiting { subject: subject.clone(), reason: None, milliseconds: 0 });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_change_all_the_time_are_told_ever_more_rarely_and_never_fall_silent() {
+        let (mut told, mut now) = (0, Duration::ZERO);
+        let day = Duration::from_secs(86_400);
+        while now < day {
+            now += APART.saturating_mul(pace(told));
+            told += 1;
+        }
+        assert!((500..2000).contains(&told), "{told} records in a day");
+        assert!(pace(usize::MAX) == u32::MAX && pace(0) == 1);
     }
 }
