@@ -1,12 +1,13 @@
 //! `freehold deploy`: plan, ask, apply, follow, and say what exists.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
 use freehold::ClientError;
 use freehold::wire::{ApplyRequest, PlanAnswer, ResourceStatus, nested};
 use freehold_check::Code;
-use freehold_graph::StackKind;
+use freehold_graph::{ResourceId, ResourceType, StackKind};
 use freehold_plan::{Action, Purpose};
 use uuid::Uuid;
 
@@ -213,16 +214,55 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
         return Ok(());
     }
     let unwell: Vec<&ResourceStatus> = stack.resources.iter().filter(|resource| resource.is_unwell()).collect();
-    // A schedule is unwell where its job's last run failed.
-    let code = match unwell.iter().all(|resource| resource.id.starts_with("schedule.")) {
-        true => Code::JobFailed,
-        false => Code::CrashLoop,
-    };
+    let kind = |resource: &ResourceStatus| Some(answer.plan.changes.get(&ResourceId(resource.id.clone()))?.kind);
+    let code = fallen(unwell.iter().map(|resource| (kind(resource), resource.state == "failed")));
     let line =
         |resource: &ResourceStatus| format!("{}: {}", resource.id, resource.reason.as_ref().unwrap_or(&resource.state));
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
     let help = format!("mend it and deploy again; `freehold status {}` says more", answer.plan.key.option());
     Err(Failure::work(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
+}
+
+/// What it is called that such parts of a stack don't do what they are for any more, and whether it is known that they won't: by the
+/// worst of them.
+fn fallen(parts: impl Iterator<Item = (Option<ResourceType>, bool)>) -> Code {
+    use ResourceType as Type;
+    let code = |(kind, failed)| match kind {
+        Some(Type::LocalService | Type::Deployment) if failed => Code::CrashLoop,
+        // Its job's last run failed.
+        Some(Type::LocalSchedule | Type::CronJob) if failed => Code::JobFailed,
+        None
+        | Some(
+            Type::LocalService
+            | Type::Deployment
+            | Type::LocalSchedule
+            | Type::CronJob
+            | Type::StoreSecret
+            | Type::PostgresRoles
+            | Type::PostgresLogins
+            | Type::PostgresDatabase
+            | Type::LocalRoute
+            | Type::Namespace
+            | Type::ResourceQuota
+            | Type::LimitRange
+            | Type::NetworkPolicy
+            | Type::ServiceAccount
+            | Type::ClusterSecret
+            | Type::ConfigMap
+            | Type::PersistentVolumeClaim
+            | Type::ClusterService
+            | Type::PodDisruptionBudget
+            | Type::HorizontalPodAutoscaler
+            | Type::HttpRoute
+            | Type::ListenerSet
+            | Type::Certificate
+            | Type::CloudNativePg,
+        ) => Code::FellWhileSettling,
+    };
+    let codes: BTreeSet<Code> = parts.map(code).collect();
+    let worst =
+        [Code::CrashLoop, Code::FellWhileSettling, Code::JobFailed].into_iter().find(|code| codes.contains(code));
+    worst.unwrap_or(Code::FellWhileSettling)
 }
 
 /// The operation that is at work on the stack already, if it is for the same purpose.
