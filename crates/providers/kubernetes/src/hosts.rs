@@ -44,9 +44,10 @@ pub(crate) async fn foresee(
         Err(error) => return Err(error.into()),
     };
     let gateways = gateways(manifest, route.namespace.as_deref().unwrap_or_default());
-    let meet = |other: &Json| match (&gateways, self::gateways(other, other.text("/metadata/namespace"))) {
-        (Some(ours), Some(theirs)) => !theirs.is_disjoint(ours),
-        _ => true,
+    // Whoever doesn't say may be at any gateway.
+    let meet = |other: &Json| {
+        let theirs = self::gateways(other, other.text("/metadata/namespace"));
+        gateways.as_ref().is_none_or(|ours| theirs.is_none_or(|theirs| !theirs.is_disjoint(ours)))
     };
     let others = routes
         .iter()

@@ -96,21 +96,45 @@ impl<'a> Trial<'a> {
 
     async fn creation(&self) -> Result<Preview, ProviderError> {
         let manifest = self.manifest(&Map::new())?;
-        let note = match self.proposal.resource.kind {
-            ResourceType::PersistentVolumeClaim => {
-                volume::foresee(self.cluster, &self.place, &manifest, self.deadline).await?
-            }
-            ResourceType::HttpRoute => self.hosts(None, &manifest).await?,
-            _ => None,
-        };
+        let note = self.foresee(None, &manifest).await?;
         let mut preview = self.created(manifest).await?;
         preview.notes.extend(note);
         Ok(preview)
     }
 
-    /// What is to be known about those who serve the same hosts.
-    async fn hosts(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
-        hosts::foresee(self.cluster, self.stack, &self.place, live, manifest, self.deadline).await
+    /// What else has to be known of such an object, which a dry run doesn't tell.
+    async fn foresee(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
+        let (cluster, place, deadline) = (self.cluster, &self.place, self.deadline);
+        match (self.proposal.resource.kind, live) {
+            (ResourceType::HttpRoute, _) => hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await,
+            (ResourceType::PersistentVolumeClaim, None) => volume::foresee(cluster, place, manifest, deadline).await,
+            (
+                ResourceType::PersistentVolumeClaim
+                | ResourceType::StoreSecret
+                | ResourceType::PostgresRoles
+                | ResourceType::PostgresLogins
+                | ResourceType::PostgresDatabase
+                | ResourceType::LocalService
+                | ResourceType::LocalSchedule
+                | ResourceType::LocalRoute
+                | ResourceType::Namespace
+                | ResourceType::ResourceQuota
+                | ResourceType::LimitRange
+                | ResourceType::NetworkPolicy
+                | ResourceType::ServiceAccount
+                | ResourceType::ClusterSecret
+                | ResourceType::ConfigMap
+                | ResourceType::Deployment
+                | ResourceType::CronJob
+                | ResourceType::ClusterService
+                | ResourceType::PodDisruptionBudget
+                | ResourceType::HorizontalPodAutoscaler
+                | ResourceType::ListenerSet
+                | ResourceType::Certificate
+                | ResourceType::CloudNativePg,
+                _,
+            ) => Ok(None),
+        }
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
@@ -152,10 +176,7 @@ impl<'a> Trial<'a> {
                 return Err(being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
             }
             let manifest = apply::bound(&self.manifest(&self.unchanged(seen, &live))?, &live);
-            let note = match self.proposal.resource.kind {
-                ResourceType::HttpRoute => self.hosts(Some(&live), &manifest).await?,
-                _ => None,
-            };
+            let note = self.foresee(Some(&live), &manifest).await?;
             match self.change_of(seen, &live, &manifest).await {
                 Err(Stop::Cluster(error)) if error.reason() == Some(Reason::Changed) => {}
                 Err(Stop::Cluster(error)) => return Err((*error).into()),

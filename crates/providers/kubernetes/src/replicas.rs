@@ -15,6 +15,7 @@
 //! number, from which the next one goes on. On the way back nothing foreign is taken: the controller manager scales for autoscalers,
 //! and only as long as all that name the Deployment are the stack's own.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use freehold_graph::StackId;
 use kube::core::response::StatusCause;
 use serde_json::{Value as Json, json};
@@ -105,8 +106,35 @@ pub(crate) async fn foreign_autoscaler(
     Ok(autoscalers.iter().find(of).map(|one| one.text("/metadata/name").to_owned()))
 }
 
+/// Within this time the cluster has looked at an autoscaler for sure: it does so every 15 s.
+const LOOKED_AT: TimeDelta = TimeDelta::minutes(1);
+
+/// Whether what an autoscaler scales may have been there at any time: it keeps the number of Pods that it saw. A new one has seen none yet.
+pub(crate) fn may_have_scaled(autoscaler: &Json, now: DateTime<Utc>) -> bool {
+    let made = autoscaler.time("/metadata/creationTimestamp");
+    let is_new = made.is_none_or(|made| now.signed_duration_since(made) < LOOKED_AT);
+    is_new || autoscaler.number("/status/currentReplicas") != 0
+}
+
 /// The Deployment that an autoscaler scales: its name.
 pub(crate) fn scales(autoscaler: &Json) -> Option<&str> {
     let target = |field: &str| autoscaler.pointer("/spec/scaleTargetRef")?.get(field)?.as_str();
     target("name").filter(|_| target("kind") == Some(DEPLOYMENT.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_autoscaler_that_has_never_seen_what_it_scales_says_so_after_a_while() {
+        let autoscaler =
+            |status: Json| json!({"metadata": {"creationTimestamp": "2026-03-01T10:00:00Z"}, "status": status});
+        let at = |time: &str| format!("2026-03-01T{time}Z").parse().unwrap();
+        let never =
+            autoscaler(json!({"conditions": [{"type": "AbleToScale", "status": "False", "reason": "FailedGetScale"}]}));
+        assert!(may_have_scaled(&never, at("10:00:30")), "nobody has looked yet");
+        assert!(!may_have_scaled(&never, at("10:02:00")));
+        assert!(may_have_scaled(&autoscaler(json!({"currentReplicas": 2})), at("10:02:00")));
+    }
 }

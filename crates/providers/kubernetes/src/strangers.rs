@@ -114,7 +114,7 @@ fn known_kinds() -> impl Iterator<Item = Kind> {
 
 impl Look<'_> {
     /// Takes from what was found the autoscalers that scale nothing but the stack's own Deployments: without these they do nothing, so
-    /// nobody has to solve a conflict with them first. What they scale may be gone by now.
+    /// nobody has to solve a conflict with them first. What they scale may be gone by now; then they say themselves that it was there.
     async fn attached(&self, found: &mut Vec<Stranger>) -> Result<Vec<String>, ProviderError> {
         if found.is_empty() {
             return Ok(Vec::new());
@@ -122,13 +122,16 @@ impl Look<'_> {
         let reader = Reader::new(self.cluster, self.deadline);
         let autoscalers = reader.list(AUTOSCALER, Some(self.namespace), "").await?;
         let deployments = reader.list(DEPLOYMENT, Some(self.namespace), "").await?;
-        let is_foreign = |name: &str| {
+        let is_ours = |autoscaler: &Json, name: &str| {
             let named = |one: &&Json| one.text("/metadata/name") == name;
-            deployments.iter().find(named).is_some_and(|one| mark::stack(one) != Some(self.stack))
+            match deployments.iter().find(named) {
+                Some(deployment) => mark::stack(deployment) == Some(self.stack),
+                None => replicas::may_have_scaled(autoscaler, self.cluster.clock().now()),
+            }
         };
         let mut attached = Vec::new();
         for autoscaler in &autoscalers {
-            let scaled = replicas::scales(autoscaler).filter(|name| !is_foreign(name));
+            let scaled = replicas::scales(autoscaler).filter(|name| is_ours(autoscaler, name));
             let (Some(scaled), Some(at)) = (scaled, found.iter().position(|(uid, _)| uid == mark::uid(autoscaler)))
             else {
                 continue;

@@ -31,6 +31,8 @@ pub(crate) const ROUTE_REFUSED: &str = "FH1223";
 pub(crate) const NO_CERTIFICATE: &str = "FH1224";
 pub(crate) const NO_METRICS: &str = "FH1226";
 
+/// The type of an event that tells of trouble.
+const WARNING: &str = "Warning";
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
 
@@ -132,11 +134,14 @@ impl Trouble {
                     Err(error) => vec![format!("(its log can't be read: {})", logs::words(&error))],
                 };
             }
-            More::Events => self.words += &last_words(reader, pod).await,
-            More::Ended { container, begun } => match probe(reader, pod, container, *begun).await {
-                Some(probe) => self.words = format!("{}; the kubelet ended it: {probe}", self.words),
-                None => self.words += &last_words(reader, pod).await,
-            },
+            More::Events => self.words += &behind(last_of(readable_events(reader, pod, Only::Warnings).await)),
+            More::Ended { container, begun } => {
+                let events = readable_events(reader, pod, Only::All).await;
+                match failed_probe(&events, container, *begun) {
+                    Some(probe) => self.words = format!("{}; the kubelet ended it: {probe}", self.words),
+                    None => self.words += &behind(last_of(events)),
+                }
+            }
         }
         self.more = More::Nothing;
         (self, lines)
@@ -156,50 +161,59 @@ impl Trouble {
     }
 }
 
+/// Which events of an object.
+#[derive(Debug, Clone, Copy)]
+enum Only {
+    All,
+    Warnings,
+}
+
 /// The message of the last warning about an object.
 pub(crate) async fn warning(reader: &Reader<'_>, object: &Json) -> Result<Option<String>, ClusterError> {
-    let last = last_warning(reader, object).await?;
-    Ok(last.map(|event| event.text("/message").trim().to_owned()).filter(|message| !message.is_empty()))
+    Ok(last_warning(reader, object).await?.and_then(|event| message(&event)))
 }
 
 /// The last warning about an object that tells of an attempt.
 pub(crate) async fn last_warning(reader: &Reader<'_>, object: &Json) -> Result<Option<Json>, ClusterError> {
-    let (namespace, uid) = (object.text("/metadata/namespace"), object.text("/metadata/uid"));
-    let fields = format!("involvedObject.uid={uid},type=Warning");
-    let events = Request::list(&Place::all(EVENT, Some(namespace)), "").with("fieldSelector", &fields);
-    let events = reader.cluster.list(&events, reader.deadline).await?;
-    let telling = |event: &Json| !matches!(event.text("/reason"), "BackOff");
-    Ok(events.into_iter().filter(telling).max_by_key(time_of))
+    Ok(last_of(events(reader, object, Only::Warnings).await?))
 }
 
-/// The last warning about a Pod, behind what is said of it; nothing where it can't be read.
-async fn last_words(reader: &Reader<'_>, pod: &Json) -> String {
-    match warning(reader, pod).await {
-        Ok(event) => event.map(|event| format!(": {event}")).unwrap_or_default(),
-        Err(error) => {
-            tracing::debug!(%error, "events can't be read");
-            String::new()
-        }
-    }
+/// The last warning of these that tells of an attempt.
+fn last_of(events: Vec<Json>) -> Option<Json> {
+    let telling = |event: &Json| event.text("/type") == WARNING && event.text("/reason") != "BackOff";
+    events.into_iter().filter(telling).max_by_key(time_of)
+}
+
+fn message(event: &Json) -> Option<String> {
+    Some(event.text("/message").trim().to_owned()).filter(|message| !message.is_empty())
+}
+
+/// What a warning says, behind what is said of a Pod.
+fn behind(warning: Option<Json>) -> String {
+    warning.and_then(|event| message(&event)).map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 /// The probe for which the kubelet has ended a container of a Pod, if it has.
 async fn probe(reader: &Reader<'_>, pod: &Json, container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
-    match events(reader, pod).await {
-        Ok(events) => failed_probe(&events, container, begun),
-        Err(error) => {
-            tracing::debug!(%error, "events can't be read");
-            None
-        }
-    }
+    failed_probe(&readable_events(reader, pod, Only::All).await, container, begun)
 }
 
-/// All events of an object.
-async fn events(reader: &Reader<'_>, object: &Json) -> Result<Vec<Json>, ClusterError> {
+async fn events(reader: &Reader<'_>, object: &Json, only: Only) -> Result<Vec<Json>, ClusterError> {
     let (namespace, uid) = (object.text("/metadata/namespace"), object.text("/metadata/uid"));
-    let events = Request::list(&Place::all(EVENT, Some(namespace)), "");
-    let events = events.with("fieldSelector", &format!("involvedObject.uid={uid}"));
+    let fields = match only {
+        Only::All => format!("involvedObject.uid={uid}"),
+        Only::Warnings => format!("involvedObject.uid={uid},type={WARNING}"),
+    };
+    let events = Request::list(&Place::all(EVENT, Some(namespace)), "").with("fieldSelector", &fields);
     reader.cluster.list(&events, reader.deadline).await
+}
+
+/// None where they can't be read.
+async fn readable_events(reader: &Reader<'_>, object: &Json, only: Only) -> Vec<Json> {
+    events(reader, object, only).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "events can't be read");
+        Vec::new()
+    })
 }
 
 /// The probe for which the kubelet has ended a container since `begun`, with what it answered: the exit code of such an end, 137 or 143,
