@@ -23,13 +23,18 @@ impl Clock {
         self.0.store(ahead.num_milliseconds(), Ordering::Relaxed);
     }
 
+    /// How far it is ahead of this machine's; less than nothing where it is behind.
+    pub(crate) fn ahead(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.0.load(Ordering::Relaxed))
+    }
+
     /// What time it is there.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.at(Utc::now())
     }
 
     fn at(&self, here: DateTime<Utc>) -> DateTime<Utc> {
-        here + TimeDelta::milliseconds(self.0.load(Ordering::Relaxed))
+        here + self.ahead()
     }
 }
 

@@ -12,6 +12,7 @@ mod survey;
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use freehold_graph::expand::ClusterDatabases;
 use freehold_graph::expand::KubernetesTarget;
 use freehold_spec::Name;
@@ -106,11 +107,25 @@ pub async fn check(cluster: &Cluster, facts: &KubernetesTarget) -> Vec<Finding> 
     if let Ok(found) = survey.facts(&wanted) {
         findings.extend(changed(facts, &found));
     }
+    findings.extend(clock(cluster.clock().ahead()));
     findings.extend(survey.findings);
     findings.push(scratch::check(&reader, facts).await);
     findings.extend(permission::check(&reader, facts).await);
     findings.push(confinement::check(&reader).await);
     findings
+}
+
+/// A cluster's clock that is off by more is told.
+const OFF: TimeDelta = TimeDelta::minutes(1);
+
+/// That one of two clocks is wrong, if so.
+fn clock(ahead: TimeDelta) -> Option<Finding> {
+    let (off, word) = if ahead < TimeDelta::zero() { (-ahead, "behind") } else { (ahead, "ahead of") };
+    let minutes = (off + TimeDelta::seconds(30)).num_minutes();
+    let message = format!("the cluster's is {minutes} min {word} this machine's");
+    let fix = "let both have their time from NTP: the age of what is in the cluster is told by its own clock, but each side judges \
+               certificates and tokens by its own";
+    (off >= OFF).then(|| Finding::warning("clock", message, fix))
 }
 
 /// What is remembered of a target and isn't so any more.
@@ -134,4 +149,17 @@ fn changed(facts: &KubernetesTarget, found: &KubernetesTarget) -> Vec<Finding> {
     }
     let fix = format!("`freehold target add {}` again takes in what is there now", facts.name);
     vec![Finding::warning("facts", differences.join("; "), fix)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_minutes_off_is_told_with_the_direction() {
+        let told = |seconds| clock(TimeDelta::seconds(seconds)).map(|finding| finding.message);
+        assert_eq!((told(0), told(59), told(-59)), (None, None, None));
+        assert_eq!(told(599).as_deref(), Some("the cluster's is 10 min ahead of this machine's"));
+        assert_eq!(told(-600).as_deref(), Some("the cluster's is 10 min behind this machine's"));
+    }
 }
