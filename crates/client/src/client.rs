@@ -275,7 +275,8 @@ impl Client {
         let mut stacks = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let mut query = query.to_vec();
+            // What is behind the stacks is looked at page by page.
+            let mut query = [query, &[("limit", "1000")]].concat();
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }

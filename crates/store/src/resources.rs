@@ -3,10 +3,11 @@
 use freehold_graph::{Resource, ResourceId, StackId};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::row::{document, read, word};
-use crate::transaction::TenantTx;
+use crate::transaction::{OperatorTx, TenantTx};
 
 /// How far a resource has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,25 @@ impl TenantTx<'_> {
         .await
         .map_err(StoreError::from_sqlx("read a stack's resources"))?;
         rows.iter().map(resource).collect()
+    }
+}
+
+impl OperatorTx<'_> {
+    /// The resources of these stacks, by stack and id.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn resources(&mut self, stacks: &[StackId]) -> Result<Vec<(StackId, StoredResource)>, StoreError> {
+        let stacks: Vec<Uuid> = stacks.iter().map(|stack| stack.0).collect();
+        let rows = sqlx::query(
+            "SELECT stack, id, type, identity, object, body::text, depends_on::text, state FROM resources
+             WHERE (tenant_id, stack) IN (SELECT tenant_id, id FROM stacks WHERE id = ANY ($1)) ORDER BY stack, id",
+        )
+        .bind(stacks)
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read the resources of stacks"))?;
+        rows.iter().map(|row| Ok((StackId(read(row, "stack")?), resource(row)?))).collect()
     }
 }
 

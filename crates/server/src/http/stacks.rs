@@ -66,7 +66,7 @@ pub(crate) struct ListQuery {
     pub(crate) name: Option<String>,
     /// Where the page before ended.
     pub(crate) cursor: Option<String>,
-    /// How many at the most: 1 to 200, 100 unless told.
+    /// How many at the most: 1 to 1000, 100 unless told.
     pub(crate) limit: Option<usize>,
 }
 

@@ -32,17 +32,18 @@ type Group = Vec<(StackId, Resource)>;
 impl Platform {
     /// What the parts of these stacks are like now, by id of the part.
     pub(super) async fn health(&self, stacks: &[&Stack]) -> Answer<Health> {
-        let mut health = Health::new();
+        let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
+        let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
+        // One question for all of them, however many there are.
+        let ids: Vec<StackId> = targets.keys().copied().collect();
+        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
+        let resources = tx.resources(&ids).await.map_err(store_refusal)?;
+        drop(tx);
         let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
-        for stack in stacks {
-            let tenant = self.tenant_of(stack).await?;
-            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-            let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
-            health.insert(stack.id, Vec::with_capacity(resources.len()));
-            for stored in resources {
-                let place = (stack.key.target.clone(), stored.resource.kind.provider());
-                groups.entry(place).or_default().push((stack.id, stored.resource));
-            }
+        for (stack, stored) in resources {
+            let Some(target) = targets.get(&stack) else { continue };
+            let place = ((*target).clone(), stored.resource.kind.provider());
+            groups.entry(place).or_default().push((stack, stored.resource));
         }
         let mut looks = Vec::with_capacity(groups.len());
         for ((target, provider), group) in groups {

@@ -15,6 +15,9 @@ use super::{OPERATOR, Platform, health, store_refusal};
 use crate::http::ListQuery;
 use crate::refusal::{self, Answer, Refusal};
 
+/// How many stacks a page may have. A look at their parts asks a cluster the same few things however many they are.
+const MOST_STACKS: usize = 1000;
+
 impl Platform {
     /// A stack by its identity.
     pub(crate) async fn find_stack(&self, id: StackId) -> Answer<Stack> {
@@ -37,7 +40,7 @@ impl Platform {
     /// A page of stacks.
     pub(crate) async fn stacks(&self, query: &ListQuery) -> Answer<Page<wire::Stack>> {
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
-        let limit = query.limit.unwrap_or(100).clamp(1, 200);
+        let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
         let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
         let stacks = tx.stacks().await.map_err(store_refusal)?;
         let fits = |text: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == text);
