@@ -91,3 +91,16 @@ async fn former_logins_are_closed_only_when_the_version_before_will_not_take_ove
     assert_eq!(hurried(false).await, 9);
     assert_eq!(hurried(true).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ready_yet_beside_what_failed_is_named_behind_it_without_a_reason() {
+    let mut site = Site::new();
+    let plan = two_services(&site, u32::MAX);
+    let starting = || Readiness::Waiting("it is starting".to_owned());
+    let fails = Readiness::Failed("FH0706: it fails again and again".to_owned());
+    says(&site, "api", [starting(), starting(), starting(), fails]);
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    let expected = ["service.api: FH0706: it fails again and again", "not ready yet either: service.web"];
+    assert_eq!(site.failure(operation).detail, expected);
+}
