@@ -13,6 +13,8 @@ use super::node::{HTTP_PORT, HTTPS_PORT, Node};
 const REGISTRY: &str = "registry.invalid";
 /// What hosts below the gateway end with.
 const DOMAIN: &str = "test.localhost";
+/// On a machine that builds beside it, it takes minutes.
+const PATIENCE: &str = "--timeout=900s";
 
 /// Installs it and waits until the Gateway is programmed.
 pub(super) fn install(node: &Node) -> anyhow::Result<()> {
@@ -33,9 +35,9 @@ pub(super) fn install(node: &Node) -> anyhow::Result<()> {
     cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
     let namespace = format!("--namespace={}", Node::GATEWAY_NAMESPACE);
     let gateway = format!("gateways.gateway.networking.k8s.io/{}", Node::GATEWAY);
-    cluster.kubectl(&["wait", "--for=condition=Programmed", &gateway, &namespace, "--timeout=300s"])?;
+    cluster.kubectl(&["wait", "--for=condition=Programmed", &gateway, &namespace, PATIENCE])?;
     let namespace = format!("--namespace={}", Node::DATA_PLANE_NAMESPACE);
-    cluster.kubectl(&["wait", "--for=condition=Available", "deployments", "--all", &namespace, "--timeout=300s"])?;
+    cluster.kubectl(&["wait", "--for=condition=Available", "deployments", "--all", &namespace, PATIENCE])?;
     Ok(())
 }
 
