@@ -38,6 +38,8 @@ mod waiting;
 
 /// The longest that looking at an object may take.
 const LOOK: Duration = Duration::from_secs(15);
+/// At how many attempts of a step it is written down that there was no answer. What runs for hours may go without one for as long.
+const MOST_UNKNOWN: u32 = 20;
 
 /// Something that happened, and when (since this process took the operation up).
 #[derive(Debug, Clone)]
@@ -331,7 +333,7 @@ impl Decision {
         let (verb, acted, open) = (step.step.verb, step.status != Status::Planned, step.open);
         let seen = match result {
             Ok(seen) => seen,
-            Err(error) => return self.not_done(id, error),
+            Err(error) => return self.not_done(id, error, false),
         };
         // A provider that is asked later sees what became of an earlier call.
         step.unsettled = false;
@@ -363,18 +365,22 @@ impl Decision {
             }
             Err(error) => {
                 step.open = false;
+                let mut recorded = false;
                 if let ProviderError::Unknown { message } = &error {
-                    let message = message.clone();
                     step.unsettled = true;
-                    self.append(Record::StepUnknown { step: id.clone(), message });
+                    recorded = step.attempts <= MOST_UNKNOWN;
+                    if recorded {
+                        let message = message.clone();
+                        self.append(Record::StepUnknown { step: id.clone(), message });
+                    }
                 }
-                self.not_done(id, error);
+                self.not_done(id, error, recorded);
             }
         }
     }
 
-    /// It didn't work: fail, or rest and try again.
-    fn not_done(&mut self, id: &StepId, error: ProviderError) {
+    /// It didn't work: fail, or rest and try again. `recorded`: the journal says that it wasn't answered.
+    fn not_done(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
         let (reason, after, look_again) = match error {
             ProviderError::Rejected { .. } => {
                 let Some(step) = self.state.steps.get(id) else { return };
@@ -398,7 +404,7 @@ impl Decision {
             let begun = step.began.unwrap_or(self.now);
             let words = if look_again { format!("no answer: {reason}") } else { reason.clone() };
             self.waits(&subject, &words, begun);
-            if look_again {
+            if recorded {
                 self.told_otherwise(&subject, words);
             }
             self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });

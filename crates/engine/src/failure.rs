@@ -75,27 +75,36 @@ pub fn say_what_was_done(failure: &mut Failure, effects: &[&StepId]) {
     failure.help = Some(format!("{done}; {}", failure.help.as_deref().unwrap_or(PLAN_AGAIN)));
 }
 
-/// Completes the help of a destroy's dump that failed: what became of the rest, and the way without a dump.
+/// Completes the help of a destroy's dump that failed: what became of the rest, and the way without a dump. What was stopped for the dump
+/// is started again after this; what becomes of that is said by [`told`].
 pub fn without_a_dump(failure: &mut Failure, deleted: bool, key: &StackKey) {
-    let state = if deleted {
-        "what was deleted before stays so"
-    } else {
-        "nothing was deleted, and what was stopped for the dump is started again"
-    };
+    let state = if deleted { "what was deleted before stays so" } else { "nothing was deleted" };
     let more = failure.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
     let without = format!("if the data isn't needed, `freehold destroy {} --no-dump` goes on without it", key.option());
     failure.help = Some(format!("{state}; {more}{without}"));
 }
 
-/// The failure of an operation that people are told: the first, and with it what could not be started again after it.
+/// The failure of an operation that people are told: the first, and with it what became of that which was stopped for a dump.
 pub fn told(records: &[Record]) -> Option<Failure> {
-    let mut failures = records.iter().filter_map(|record| match record {
-        Record::StepFailed { step, failure } => Some((step, failure)),
+    let mut told = records.iter().find_map(|record| match record {
+        Record::StepFailed { failure, .. } => Some(failure.clone()),
+        _ => None,
+    })?;
+    let ends = records.iter().filter_map(|record| match record {
+        Record::StepDone { step, .. } => Some((step, None)),
+        Record::StepFailed { step, failure } => Some((step, Some(failure))),
         _ => None,
     });
-    let mut told = failures.next()?.1.clone();
-    for (step, failure) in failures.filter(|(step, _)| step.0.starts_with(Verb::Lift.as_str())) {
-        told.detail.push(format!("{step} has failed, so this is still stopped: {}", failure.message));
+    let lifts: Vec<_> = ends.filter(|(step, _)| step.0.starts_with(Verb::Lift.as_str())).collect();
+    for (step, failure) in &lifts {
+        // It may have been started without having become ready.
+        let words =
+            |failure: &&Failure| format!("{step} has failed, so this doesn't work again yet: {}", failure.message);
+        told.detail.extend(failure.as_ref().map(words));
+    }
+    if !lifts.is_empty() && lifts.iter().all(|(_, failure)| failure.is_none()) {
+        let help = told.help.take().map(|help| format!("; {help}")).unwrap_or_default();
+        told.help = Some(format!("what was stopped for the dump is started again{help}"));
     }
     Some(told)
 }

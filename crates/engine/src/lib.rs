@@ -27,3 +27,4 @@ pub use provider::{
 };
 pub use shell::{Parts, RunError, run};
 pub use step::{Step, StepId, Verb, steps};
+pub use tokio_util::sync::CancellationToken;

@@ -17,6 +17,7 @@ use freehold_plan::{Conflict, Observation, Preview};
 use futures::future::join_all;
 use thiserror::Error;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::journal::OperationId;
 use crate::step::StepId;
@@ -156,6 +157,8 @@ pub struct Context {
     pub secrets: Arc<dyn Secrets>,
     /// Where the call says what it waits for.
     pub waits: CallWaits,
+    /// Cancelled once somebody asks the operation to stop, even before the call has begun.
+    pub cancel: CancellationToken,
 }
 
 /// Where a call that takes long says what it waits for, while it goes on. A reason is repeated for as long as it holds: one that is told

@@ -170,7 +170,7 @@ pub async fn run(
                 (Err(broken), _) => Err(RunError::from(broken)),
                 (Ok(()), Some(outcome)) => Ok(outcome),
                 (Ok(()), None) => {
-                    return Shell::new(operation, plan, parts, keeper).work(state, cancel).await;
+                    return Shell::new(operation, plan, parts, keeper, cancel).work(state).await;
                 }
             }
         }
@@ -192,6 +192,8 @@ struct Shell<'a> {
     under_way: BTreeMap<CallId, (ProviderName, Task)>,
     /// What calls that are out wait for.
     waits: Waits,
+    /// Cancelled once somebody asks to stop.
+    cancel: &'a CancellationToken,
 }
 
 /// Both ends of what calls say while they are out.
@@ -214,7 +216,13 @@ impl Waits {
 }
 
 impl<'a> Shell<'a> {
-    fn new(operation: OperationId, plan: &'a Plan, parts: &'a Parts, keeper: Keeper) -> Self {
+    fn new(
+        operation: OperationId,
+        plan: &'a Plan,
+        parts: &'a Parts,
+        keeper: Keeper,
+        cancel: &'a CancellationToken,
+    ) -> Self {
         let journal = Arc::clone(&parts.journal);
         let recorder = Recorder::new(journal, operation, keeper.fence(), parts.patience);
         Self {
@@ -227,10 +235,12 @@ impl<'a> Shell<'a> {
             calls: FuturesUnordered::new(),
             under_way: BTreeMap::new(),
             waits: Waits::new(),
+            cancel,
         }
     }
 
-    async fn work(mut self, mut state: OperationState, cancel: &CancellationToken) -> Result<Outcome, RunError> {
+    async fn work(mut self, mut state: OperationState) -> Result<Outcome, RunError> {
+        let cancel = self.cancel;
         let mut cancelled = false;
         let mut what = Happening::Begun;
         loop {
@@ -337,12 +347,13 @@ impl<'a> Shell<'a> {
         let stack = self.plan.stack;
         let (key, revision, operation) = (self.plan.key.clone(), self.plan.revision, self.operation);
         let (secrets, waits) = (Arc::clone(&self.parts.secrets), self.waits.of(call));
+        let cancel = self.cancel.clone();
         Box::pin(async move {
             let within = Within { name: provider.name(), slots, deadline };
             let answer = match request {
                 Request::Observe(lookup) => Answer::Observed(within.ask(provider.observe(stack, &lookup)).await),
                 Request::Perform(step, task) => {
-                    let context = Context { stack, key, operation, step, revision, deadline, secrets, waits };
+                    let context = Context { stack, key, operation, step, revision, deadline, secrets, waits, cancel };
                     let perform = async { provider.perform(&context, &settled(&context, task).await?).await };
                     Answer::Performed(within.ask(perform).await)
                 }

@@ -429,6 +429,40 @@ async fn a_destroy_whose_dump_fails_deletes_nothing_starts_everything_again_and_
     let help = site.failure(operation).help.unwrap();
     assert!(help.starts_with("nothing was deleted"), "{help}");
     assert!(help.contains("--no-dump"), "{help}");
+    let told = freehold_engine::failure::told(&site.store.journal(operation)).unwrap();
+    assert!(told.help.unwrap().starts_with("what was stopped for the dump is started again; nothing was deleted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_started_again_after_a_failed_dump_is_told_and_not_said_to_run() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    site.faults.plan(step("dump/database.main"), Fault::RejectedBefore);
+    // It is running again, but doesn't get ready.
+    site.faults.plan(step("lift/service.web"), Fault::RejectedAfter);
+    let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    let told = freehold_engine::failure::told(&site.store.journal(operation)).unwrap();
+    let words = format!("{} {}", told.detail.join(" "), told.help.unwrap());
+    assert!(words.contains("lift/service.web has failed, so this doesn't work again yet"), "{words}");
+    assert!(!words.contains("still stopped") && !words.contains("is started again"), "{words}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_not_answered_for_an_hour_does_not_fill_the_journal() {
+    let mut site = Site::new();
+    site.deploy(&Shape::guestbook(1)).await;
+    for _ in 0..100 {
+        site.faults.plan(step("dump/database.main"), Fault::UnknownBefore);
+    }
+    let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
+    let operation = site.next_operation();
+    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    let journal = site.store.journal(operation);
+    let unknown = journal.iter().filter(|record| matches!(record, Record::StepUnknown { .. })).count();
+    assert_eq!(unknown, 20);
+    site.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]

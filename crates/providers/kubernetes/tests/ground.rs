@@ -178,6 +178,7 @@ impl Ground {
             deadline: Instant::now() + time,
             secrets: Arc::new(NoSecrets),
             waits: CallWaits::default(),
+            cancel: Default::default(),
         }
     }
 

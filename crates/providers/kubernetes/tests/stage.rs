@@ -218,6 +218,7 @@ impl Stage {
             deadline: Instant::now() + STEP,
             secrets: Arc::clone(&self.secrets) as Arc<dyn Secrets>,
             waits: CallWaits::default(),
+            cancel: Default::default(),
         }
     }
 

@@ -82,6 +82,7 @@ async fn main() -> anyhow::Result<()> {
             deadline: Instant::now() + Duration::from_secs(60),
             secrets: Arc::new(NoSecrets),
             waits: CallWaits::default(),
+            cancel: Default::default(),
         };
         provider.perform(&context, &Task::Run { run: job(version) }).await?;
         let resource = service(&artifact, version);

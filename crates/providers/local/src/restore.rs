@@ -298,5 +298,6 @@ fn context(restored: &Restored, secrets: &Arc<dyn Secrets>, time: Duration) -> C
         deadline: Instant::now() + time,
         secrets: Arc::clone(secrets),
         waits: CallWaits::default(),
+        cancel: Default::default(),
     }
 }

@@ -50,8 +50,10 @@ impl RoleRow {
                 shobj_description(r.oid, 'pg_authid') AS comment,
                 ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
                       WHERE m.member = r.oid ORDER BY 1) AS memberships,
-                COALESCE((SELECT s.setconfig FROM pg_db_role_setting s
-                          WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
+                -- A role makes its own, as many and as long as it likes.
+                COALESCE((SELECT ARRAY(SELECT left(c, 200) FROM unnest(s.setconfig) c
+                              ORDER BY split_part(c, '=', 1) <> ALL ('{role,statement_timeout,lock_timeout}') LIMIT 50)
+                          FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
                 -- Up to 15, CREATEROLE is enough.
                 pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') OR (
                     current_setting('server_version_num')::int < 160000 AND me.rolcreaterole) AS usable

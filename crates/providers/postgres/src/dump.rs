@@ -22,9 +22,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::{ResourceId, StackId};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
-use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{self, RoleNames};
@@ -39,32 +38,12 @@ use crate::{database, inside, obstacles, own_logins, scratch};
 
 /// Somebody asked to stop.
 const CANCELLED: &str = "FH0903";
+/// How much is kept of what a program says, in bytes.
+const SAID: u64 = 64 << 10;
+/// How much of one line of it, in characters.
+const LINE: usize = 1000;
 /// What is left of the time to clean up in.
 const CLEANING: Duration = Duration::from_secs(2);
-
-/// Which dumps somebody doesn't want any more.
-pub(crate) type Unwanted = broadcast::Sender<(StackId, ResourceId)>;
-
-/// What one dump hears of that.
-struct Wish {
-    unwanted: broadcast::Receiver<(StackId, ResourceId)>,
-    dump: (StackId, ResourceId),
-}
-
-impl Wish {
-    /// Returns when this dump isn't wanted any more.
-    async fn withdrawn(&mut self) {
-        loop {
-            match self.unwanted.recv().await {
-                Ok(dump) if dump == self.dump => return,
-                Ok(_) => {}
-                // Ours may have been among those that were missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => return,
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    }
-}
 
 /// Begins a transaction that sees the same all the time.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
@@ -73,11 +52,9 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 pub(crate) async fn write(
     sessions: &Sessions,
     options: &PostgresOptions,
-    unwanted: &Unwanted,
     context: &Context,
     lookup: &Lookup,
 ) -> Result<Performed, ProviderError> {
-    let mut wish = Wish { unwanted: unwanted.subscribe(), dump: (context.stack, lookup.id.clone()) };
     let name = body::identifier(&lookup.identity)?;
     let doing = Doing::new("dumping database", name.as_str());
     let mut session = sessions.own(Turn::Dump(&name), &doing, context.deadline).await?;
@@ -103,17 +80,18 @@ pub(crate) async fn write(
         scratch: scratch::name(&object)?,
         name,
         doing,
+        context,
         deadline: context.deadline.checked_sub(CLEANING).unwrap_or(context.deadline),
     };
     let discard = async |session: &mut Session| {
-        let Dump { scratch, names, doing, .. } = &work;
+        let Dump { scratch, names, doing, context, .. } = &work;
         scratch::discard(session, scratch, names, context.stack, doing, context.deadline).await
     };
     discard(&mut session).await?;
     let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
-    let outcome = work.write_and_prove(&mut session, &mut file, &mut wish).await;
+    let outcome = work.write_and_prove(&mut session, &mut file).await;
     let cleaned = discard(&mut session).await;
-    let renewed = work.renew(&mut session, context).await;
+    let renewed = work.renew(&mut session).await;
     if let Err(failure) = outcome {
         return Err(file.keep_unproved(failure));
     }
@@ -185,17 +163,13 @@ struct Dump<'a> {
     names: RoleNames,
     scratch: Identifier,
     doing: Doing,
+    context: &'a Context,
     deadline: Instant,
 }
 
 impl Dump<'_> {
-    async fn write_and_prove(
-        &self,
-        session: &mut Session,
-        file: &mut Partial,
-        wish: &mut Wish,
-    ) -> Result<(), ProviderError> {
-        let dumped = self.dump(file, wish).await?;
+    async fn write_and_prove(&self, session: &mut Session, file: &mut Partial) -> Result<(), ProviderError> {
+        let dumped = self.dump(file).await?;
         file.whole = true;
         if let Some(fault) = &self.options.fault {
             fault.corrupt(&file.path);
@@ -204,7 +178,7 @@ impl Dump<'_> {
         let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
         command.args(["--exit-on-error", "--no-owner", "--role", self.names.owner.as_str()]);
         command.args(["--dbname", self.scratch.as_str()]).stdin(file.input()?);
-        self.finish("pg_restore", command, wish).await?;
+        self.finish("pg_restore", command).await?;
         let dumper = Entry::look(&self.names.dumper);
         let mut there = self.sessions.inside(&self.scratch, dumper, &self.doing, self.deadline).await?;
         there.run(&self.doing, self.deadline, SNAPSHOT.to_owned()).await?;
@@ -224,7 +198,7 @@ impl Dump<'_> {
     }
 
     /// Writes the file, and counts what has to be in it.
-    async fn dump(&self, file: &Partial, wish: &mut Wish) -> Result<Census, ProviderError> {
+    async fn dump(&self, file: &Partial) -> Result<Census, ProviderError> {
         // With `row_security = off`, rows that we may not see are an error instead of missing.
         let dumper = Entry::look(&self.names.dumper);
         let mut source = self.sessions.inside(&self.name, dumper, &self.doing, self.deadline).await?;
@@ -242,15 +216,15 @@ impl Dump<'_> {
         let tables = Tables::hold(&mut source, &self.doing, self.deadline).await?;
         let mut command = self.command("pg_dump", &self.names.dumper, self.name.as_str());
         command.args(["--format=custom", "--lock-wait-timeout=10s", "--snapshot", &snapshot]).stdout(file.output()?);
-        self.finish("pg_dump", command, wish).await?;
+        self.finish("pg_dump", command).await?;
         let census = Census::take(&mut source, &tables, &self.doing).await?;
         source.finish().await;
         Ok(census)
     }
 
     /// After the restore: what ran in there may have kept a session, or changed a password.
-    async fn renew(&self, session: &mut Session, context: &Context) -> Result<(), ProviderError> {
-        let Dump { names, doing, .. } = self;
+    async fn renew(&self, session: &mut Session) -> Result<(), ProviderError> {
+        let Dump { names, doing, context, .. } = self;
         own_logins::renew(self.sessions, session, names, context.stack, doing, context.deadline).await?;
         let logins = [&names.keeper, &names.dumper];
         session.assume(&names.owner, &logins, doing, context.deadline).await?;
@@ -294,28 +268,31 @@ impl Dump<'_> {
         command
     }
 
-    /// Runs it to its end, or until nobody wants the dump any more. Of what it says only the errors are kept: other lines may quote rows.
-    async fn finish(&self, program: &str, mut command: Command, wish: &mut Wish) -> Result<(), ProviderError> {
-        let child = command.stderr(Stdio::piped()).spawn();
-        let child = child.map_err(|error| rejected("FH0806", format!("{}: {program}: {error}", self.doing.0)))?;
+    /// Runs it to its end, or until nobody wants the dump any more. Of what it says only errors are kept, since other lines may quote
+    /// rows, and of those the beginning: an error of the tenant's code that runs in a restore may be as long as it likes.
+    async fn finish(&self, program: &str, mut command: Command) -> Result<(), ProviderError> {
+        let failed = |error: std::io::Error| rejected("FH0806", format!("{}: {program}: {error}", self.doing.0));
+        let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let said = child.stderr.take();
+        let output = async { tokio::try_join!(first_of(said), child.wait()) };
         let output = tokio::select! {
-            output = timeout_at(self.deadline, child.wait_with_output()) => output,
+            output = timeout_at(self.deadline, output) => output,
             // The program is killed with its handle.
-            () = wish.withdrawn() => {
+            () = self.context.cancel.cancelled() => {
                 return Err(rejected(CANCELLED, format!("{}: {program} was ended on request", self.doing.0)));
             }
         };
-        let output = match output {
-            Ok(output) => output.map_err(|error| rejected("FH0806", format!("{}: {error}", self.doing.0)))?,
+        let (said, status) = match output {
+            Ok(output) => output.map_err(failed)?,
             Err(_) => {
                 let message = format!("{}: {program} was not done within its time", self.doing.0);
                 return Err(rejected("FH0904", message));
             }
         };
-        if output.status.success() {
+        if status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&said);
         if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
             return Err(full(&self.doing, &self.options.dump_directory));
         }
@@ -323,10 +300,20 @@ impl Dump<'_> {
         Err(ProviderError::Rejected {
             code: "FH0806",
             message: format!("{}: {program} failed", self.doing.0),
-            detail: errors.take(4).map(str::to_owned).collect(),
+            detail: errors.take(4).map(|line| line.chars().take(LINE).collect()).collect(),
             help: None,
         })
     }
+}
+
+/// The beginning of what comes through a pipe; the rest is read, too, so that nobody waits for room in it.
+async fn first_of(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    if let Some(mut pipe) = pipe {
+        (&mut pipe).take(SAID).read_to_end(&mut said).await?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    }
+    Ok(said)
 }
 
 /// A dump that isn't proved yet. Removed when dropped, unless [`Partial::keep`] gave it its name.

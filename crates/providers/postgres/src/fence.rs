@@ -3,7 +3,8 @@
 //!
 //! It covers all roles that bear the mark of the database's roles, those of rotations too, but for Freehold's own logins. The transaction
 //! that shuts a login says so in its mark. So only what this fence shut is opened again: a login that was closed before, after a
-//! rotation or because the database filled the disk, stays closed.
+//! rotation or because the database filled the disk, stays closed. Whoever closes a database ([`crate::usage::suspend`]) waits for nobody,
+//! not for a fence either: what its owner's mark says after the logins were opened decides.
 
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use freehold_graph::{Resource, Value};
 use tokio::time::Instant;
 
 use crate::body;
+use crate::catalog::RoleRows;
 use crate::failure::Doing;
 use crate::logins::{self, LoginRow};
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
 use crate::roles::{Held, hold};
 use crate::session::{Session, Sessions};
+use crate::usage;
 
 /// The field of a login's mark that says that a fence shut it.
 const FENCED: &str = "fenced";
@@ -95,7 +98,7 @@ async fn await_arrivals(session: &mut Session, doing: &Doing, deadline: Instant)
     }
 }
 
-/// Opens the logins that a fence shut, however far it got.
+/// Opens the logins that a fence shut, however far it got; those of a database that was closed stay shut.
 pub(crate) async fn lift(
     sessions: &Sessions,
     context: &Context,
@@ -103,20 +106,43 @@ pub(crate) async fn lift(
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
     let what = "opening the logins of";
-    let Held { mut session, rows, doing, .. } =
+    let Held { mut session, names, rows, doing } =
         hold(sessions, context, what, (&resource.body, &resource.identity), object).await?;
+    let deadline = context.deadline;
     let logins = logins::of_database(&mut session, context.stack, &resource.id, &doing).await?;
+    let word = if closed(&rows).is_some() { "NOLOGIN" } else { "LOGIN" };
     let mut sql = String::new();
     for (row, mut mark) in logins.iter().filter_map(marked) {
         if mark.values.remove(FENCED).is_some() {
-            sql.push_str(&switch(row, "LOGIN", &mark)?);
+            sql.push_str(&switch(row, word, &mark)?);
         }
     }
     if !sql.is_empty() {
-        session.run(&doing, context.deadline, sql).await?;
+        session.run(&doing, deadline, sql).await?;
+    }
+    let rows = RoleRows::read(&mut session, &names, &doing).await?;
+    let mut note = None;
+    if let Some(why) = closed(&rows) {
+        let logins = logins::of_database(&mut session, context.stack, &resource.id, &doing).await?;
+        let open: Vec<&LoginRow> = logins.iter().filter(|row| row.can_log_in).collect();
+        let open_names: Vec<Identifier> =
+            open.iter().map(|row| body::identifier(row.name())).collect::<Result<_, _>>()?;
+        if !open.is_empty() {
+            let shut = open_names.iter().map(|role| format!("ALTER ROLE {role} NOLOGIN;\n")).collect();
+            session.run(&doing, deadline, shut).await?;
+            let oids: Vec<i64> = open.iter().map(|row| row.oid()).collect();
+            logins::end_sessions(&mut session, &names.owner, &open_names, &oids, &doing, deadline).await?;
+        }
+        note = Some(format!("the database was closed, so its logins stay shut: {why}"));
     }
     session.finish().await;
-    Ok(Performed { object: Some(rows.object()), note: None })
+    Ok(Performed { object: Some(rows.object()), note })
+}
+
+/// Why the database was closed to its programs and people, if it was.
+fn closed(rows: &RoleRows) -> Option<String> {
+    let mark = rows.owner.as_ref()?.mark()?;
+    usage::closed(&mark).map(str::to_owned)
 }
 
 fn marked(row: &LoginRow) -> Option<(&LoginRow, Mark)> {

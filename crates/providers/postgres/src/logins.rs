@@ -130,8 +130,9 @@ pub(crate) async fn of_database(
             r.rolcanlogin AS can_log_in, pg_catalog.shobj_description(r.oid, 'pg_authid') AS comment,
             ARRAY(SELECT DISTINCT g.rolname::pg_catalog.text FROM pg_catalog.pg_auth_members m
                   JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS memberships,
-            COALESCE((SELECT s.setconfig FROM pg_catalog.pg_db_role_setting s
-                      WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings
+            COALESCE((SELECT ARRAY(SELECT pg_catalog.left(c, 200) FROM pg_catalog.unnest(s.setconfig) c
+                          ORDER BY pg_catalog.split_part(c, '=', 1) <> ALL ('{role,statement_timeout,lock_timeout}') LIMIT 50)
+                      FROM pg_catalog.pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings
         FROM pg_catalog.pg_roles r
         WHERE pg_catalog.starts_with(pg_catalog.shobj_description(r.oid, 'pg_authid'), $1) ORDER BY 2";
     let mark = Mark::new(stack, roles).to_string();

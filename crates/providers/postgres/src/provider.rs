@@ -10,7 +10,6 @@ use freehold_graph::{ProviderName, ResourceType, SecretText, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use crate::body;
@@ -83,7 +82,6 @@ impl Capacity {
 pub struct PostgresProvider {
     sessions: Sessions,
     options: PostgresOptions,
-    unwanted_dumps: dump::Unwanted,
 }
 
 impl PostgresProvider {
@@ -100,7 +98,7 @@ impl PostgresProvider {
     pub fn new(options: PostgresOptions) -> Self {
         let sessions = Sessions::new(options.provisioner.clone(), Key::new(options.login_key.clone()), POOL)
             .with_fault(options.fault.clone());
-        Self { sessions, options, unwanted_dumps: broadcast::channel(64).0 }
+        Self { sessions, options }
     }
 
     /// What the server's connections are promised to.
@@ -259,9 +257,7 @@ impl Provider for PostgresProvider {
                 }
                 Task::Fence { lookup, .. } => Err(not_mine(&lookup.id)),
                 Task::Lift { resource, .. } => Err(not_mine(&resource.id)),
-                Task::Dump { lookup } => {
-                    dump::write(&self.sessions, &self.options, &self.unwanted_dumps, context, lookup).await
-                }
+                Task::Dump { lookup } => dump::write(&self.sessions, &self.options, context, lookup).await,
                 Task::Run { run } => Err(not_mine(&run.id)),
             }
         };
@@ -270,15 +266,6 @@ impl Provider for PostgresProvider {
             Err(_) => {
                 Err(ProviderError::Unknown { message: "the PostgreSQL server did not answer in time".to_owned() })
             }
-        }
-    }
-
-    async fn interrupt(&self, stack: StackId, task: &Task) {
-        match task {
-            // Nobody listens if it has ended meanwhile.
-            Task::Dump { lookup } => drop(self.unwanted_dumps.send((stack, lookup.id.clone()))),
-            // Short ones.
-            Task::Apply { .. } | Task::Delete { .. } | Task::Run { .. } | Task::Fence { .. } | Task::Lift { .. } => {}
         }
     }
 

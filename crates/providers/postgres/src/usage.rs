@@ -113,7 +113,9 @@ pub async fn suspend(admin: &PgConnectOptions, usage: &Usage, why: &str) -> Resu
     let deadline = Instant::now() + LOOK;
     let mut session = single(admin, &doing, deadline).await?;
     let rows = logins::of_database(&mut session, usage.stack, &usage.mark.resource, &doing).await?;
-    let mark = usage.mark.clone().with(CLOSED, Some(&Value::text(why)));
+    // As it is now: a deploy may have changed it since the look.
+    let mark = rows.iter().find(|row| row.name() == usage.owner).and_then(logins::LoginRow::mark);
+    let mark = mark.unwrap_or_else(|| usage.mark.clone()).with(CLOSED, Some(&Value::text(why)));
     let owner = body::identifier(&usage.owner)?;
     let mut sql = format!("COMMENT ON ROLE {owner} IS {};\n", Literal(&mark.to_string()));
     for row in &rows {

@@ -1,6 +1,6 @@
 //! Dumps and their proof.
 
-use freehold_engine::{Lookup, Provider as _, ProviderError, Task};
+use freehold_engine::{CancellationToken, ProviderError};
 use freehold_provider_postgres::Fault;
 
 use crate::setting::{Stack, admin, count, rejection, run};
@@ -58,6 +58,7 @@ async fn a_dump_that_nobody_wants_any_more_is_given_up_and_leaves_nothing() {
     let stack = Stack::new();
     stack.deploy().await;
     run(&mut stack.connect("migrator").await, ENDLESS).await;
+    let cancel = CancellationToken::new();
     let given_up = async {
         let mut admin = admin("postgres").await;
         let restoring = format!(
@@ -71,13 +72,29 @@ async fn a_dump_that_nobody_wants_any_more_is_given_up_and_leaves_nothing() {
             let owners = owners_of("pg_restore");
             assert!(!owners.is_empty() && !owners.contains(&0), "it doesn't run as root: {owners:?}");
         }
-        stack.provider.interrupt(stack.id, &Task::Dump { lookup: Lookup::from(&stack.database()) }).await;
+        cancel.cancel();
     };
-    let (dumped, ()) = tokio::join!(stack.dump(), given_up);
+    let (dumped, ()) = tokio::join!(stack.dump_until(&cancel), given_up);
     let (code, why) = rejection(dumped);
     assert!(code == "FH0903" && why.contains("pg_restore was ended on request"), "{code}: {why}");
     assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
     assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
+    // The wish may be there before the dump is.
+    let (code, why) = rejection(stack.dump_until(&cancel).await);
+    assert!(code == "FH0903" && why.contains("pg_dump was ended on request"), "{code}: {why}");
+    assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
+    stack.destroy().await;
+}
+
+#[tokio::test]
+async fn of_an_error_that_a_tenant_s_code_makes_as_long_as_it_likes_little_is_kept() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let endless = ENDLESS.replace("PERFORM pg_catalog.pg_sleep(100000)", "RAISE EXCEPTION '%', repeat('x', 20000000)");
+    run(&mut stack.connect("migrator").await, &endless).await;
+    let Err(ProviderError::Rejected { code: "FH0806", detail, .. }) = stack.dump().await else { panic!("it passes") };
+    let length: usize = detail.iter().map(String::len).sum();
+    assert!(detail.join("").contains("xxxx") && length < 10_000, "{length} bytes");
     stack.destroy().await;
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use freehold_engine::{Lookup, Task};
+use freehold_engine::{Lookup, Provider as _, ProviderError, Readiness, Task};
+use freehold_provider_postgres::usage::{suspend, usage};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,25 +124,44 @@ async fn a_fence_shuts_the_logins_of_all_rotations_and_opens_only_those_that_it_
 }
 
 #[tokio::test]
-async fn a_database_that_was_closed_for_filling_the_disk_stays_closed_when_a_fence_is_lifted() {
+async fn a_database_that_is_closed_before_behind_or_beside_a_fence_stays_closed_when_that_is_lifted() {
     let stack = Stack::new();
     stack.deploy().await;
+    let close = async || {
+        let all = usage(&shared().admin).await.unwrap();
+        let found = all.into_iter().find(|usage| usage.database == stack.name).unwrap();
+        suspend(&shared().admin, &found, "it fills the disk").await
+    };
     let mut admin = admin("postgres").await;
-    // As `usage::suspend` leaves it.
-    for role in ["app", "migrator"] {
-        run(&mut admin, &format!("ALTER ROLE {} NOLOGIN", stack.role(role))).await;
-    }
-    stack.perform(raise(&stack)).await.unwrap();
-    stack.perform(lift(&stack)).await.unwrap();
     let open = format!(
         "SELECT count(*) FROM pg_roles WHERE rolname IN ('{}', '{}') AND rolcanlogin",
         stack.role("app"),
         stack.role("migrator")
     );
-    assert_eq!(count(&mut admin, &open).await, 0);
-    // A deploy opens it again, as always.
-    stack.apply(stack.roles()).await.unwrap();
-    assert_eq!(count(&mut admin, &open).await, 2);
+    for when in ["before", "behind", "beside"] {
+        if when == "before" {
+            close().await.unwrap();
+        }
+        stack.perform(raise(&stack)).await.unwrap();
+        if when == "behind" {
+            close().await.unwrap();
+        }
+        if when == "beside" {
+            // One of the two may be turned away, and is done again.
+            let (lifted, closed) = tokio::join!(stack.perform(lift(&stack)), close());
+            if closed.is_err() {
+                close().await.unwrap();
+            }
+            assert!(matches!(lifted, Ok(_) | Err(ProviderError::Retryable { .. })), "{lifted:?}");
+        }
+        stack.perform(lift(&stack)).await.unwrap();
+        assert_eq!(count(&mut admin, &open).await, 0, "closed {when}");
+        let readiness = stack.provider.readiness(stack.id, &Lookup::from(&stack.database())).await.unwrap();
+        assert!(matches!(&readiness, Readiness::Failed(why) if why.contains("it fills the disk")), "{readiness:?}");
+        // A deploy opens it again, as always.
+        stack.apply(stack.roles()).await.unwrap();
+        assert_eq!(count(&mut admin, &open).await, 2, "closed {when}");
+    }
     stack.destroy().await;
 }
 

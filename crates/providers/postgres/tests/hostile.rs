@@ -538,3 +538,27 @@ async fn a_thousand_steps_beside_each_other_all_succeed() {
     let owned = shared.provider.owned(None).await.unwrap();
     assert!(!owned.iter().any(|object| object.name.starts_with("many_")), "{owned:?}");
 }
+
+#[tokio::test]
+async fn settings_that_a_role_makes_as_long_as_it_likes_are_read_in_part() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let long =
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE %I SET search_path = %L', current_user, repeat('x,', 500000)); END $$";
+    run(&mut stack.connect("app").await, long).await;
+    let length = format!(
+        "SELECT length(array_to_string(setconfig, '')) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole
+         WHERE rolname = '{}'",
+        stack.role("app")
+    );
+    let length = format!("SELECT ({length})::int8");
+    assert!(count(&mut admin("postgres").await, &length).await > 1_000_000, "the control: it is there");
+    assert_eq!(stack.drift(&stack.roles()).await, Vec::<String>::new(), "its timeout is read all the same");
+    // Freehold's own logins have none; code of the tenant's may have made it in a restore.
+    let keeper = long.replace("current_user", &format!("'{}'", stack.role("keeper")));
+    run(&mut admin("postgres").await, &keeper).await;
+    let seen = stack.observe(&stack.roles()).await.unwrap().body;
+    let settings = seen.get("keeper_settings").unwrap().to_string();
+    assert!(settings.contains("search_path=") && settings.len() < 300, "{} bytes", settings.len());
+    stack.destroy().await;
+}

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{
-    CallWaits, Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets, StepId, Task,
+    CallWaits, CancellationToken, Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets,
+    StepId, Task,
 };
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
@@ -283,6 +284,7 @@ impl Stack {
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
             waits: CallWaits::default(),
+            cancel: Default::default(),
         }
     }
 
@@ -306,6 +308,12 @@ impl Stack {
 
     pub(crate) async fn dump(&self) -> Result<Performed, ProviderError> {
         self.perform(Task::Dump { lookup: (&self.database()).into() }).await
+    }
+
+    /// The same, as long as nobody asks to stop.
+    pub(crate) async fn dump_until(&self, cancel: &CancellationToken) -> Result<Performed, ProviderError> {
+        let context = Context { cancel: cancel.clone(), ..self.context() };
+        self.provider.perform(&context, &Task::Dump { lookup: (&self.database()).into() }).await
     }
 
     pub(crate) async fn observe(&self, resource: &Resource) -> Option<Observation> {

@@ -207,6 +207,7 @@ impl Stack {
             deadline: Instant::now() + STEP,
             secrets: Arc::new(NoSecrets),
             waits: CallWaits::default(),
+            cancel: Default::default(),
         };
         self.provider.perform(&context, &task).await.map(|_| ()).map_err(Into::into)
     }

@@ -133,6 +133,7 @@ impl World {
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),
             waits: CallWaits::default(),
+            cancel: Default::default(),
         }
     }
 
