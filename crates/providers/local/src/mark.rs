@@ -7,7 +7,7 @@
 //! ([`crate::membership`]).
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 
 use freehold_graph::StackId;
@@ -31,6 +31,9 @@ pub(crate) const PLATFORM: &str = "FREEHOLD_PLATFORM";
 /// What the resource has in front of its name in the mark of a supervisor of runs, and of a launcher.
 pub(crate) const SUPERVISOR: &str = "supervisor.";
 pub(crate) const LAUNCHER: &str = "launcher.";
+
+/// What arguments and variables may have together, in bytes, with a margin: the kernel takes three quarters of 8 MiB.
+const MOST: u64 = 8 << 20;
 
 /// A process that bears a stack's mark.
 #[derive(Debug, Clone)]
@@ -70,9 +73,8 @@ pub(crate) fn marked(believe: impl Fn(u32, StackId) -> bool) -> io::Result<Vec<M
 
 /// The mark of one process. One that may not be looked at has none: ours run as this user, or we are root.
 fn mark(pid: i32) -> io::Result<Option<Marked>> {
-    // It contains the secrets of our services.
-    let environment = match fs::read(format!("/proc/{pid}/environ")) {
-        Ok(environment) => Zeroizing::new(environment),
+    let environment = match environment(pid) {
+        Ok(environment) => environment,
         Err(error) if is_shortage(&error) => return Err(error),
         Err(_) => return Ok(None),
     };
@@ -94,13 +96,18 @@ fn mark(pid: i32) -> io::Result<Option<Marked>> {
     }))
 }
 
+/// As far as a process can have been started with it. What the kernel takes for it is where the process says (`PR_SET_MM_MAP`), so there
+/// may be no end to it.
+fn environment(pid: i32) -> io::Result<Zeroizing<Vec<u8>>> {
+    // It contains the secrets of our services.
+    let mut environment = Zeroizing::new(Vec::new());
+    fs::File::open(format!("/proc/{pid}/environ"))?.take(MOST).read_to_end(&mut environment)?;
+    Ok(environment)
+}
+
 /// The real user of a process; `None` if it is gone.
 fn user(pid: i32) -> io::Result<Option<u32>> {
-    let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
-        Ok(status) => status,
-        Err(error) if process::gone(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(status) = process::told(pid, "status")? else { return Ok(None) };
     let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
     Ok(real.and_then(|real| real.parse().ok()))
 }

@@ -49,13 +49,19 @@ pub(crate) struct Stat {
     pub(crate) start: u64,
 }
 
+/// What the kernel says of a process in one of its files; `None` if there is none. Among it is the process's name, which it chooses
+/// itself: any bytes.
+pub(crate) fn told(pid: i32, file: &str) -> io::Result<Option<String>> {
+    match fs::read(format!("/proc/{pid}/{file}")) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What the kernel says of a process; `None` if there is none.
 pub(crate) fn stat(pid: i32) -> io::Result<Option<Stat>> {
-    let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
-        Err(error) if gone(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(text) = told(pid, "stat")? else { return Ok(None) };
     // The name in parentheses may contain anything, parentheses too.
     let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
@@ -304,6 +310,18 @@ mod tests {
         assert!(!former.signal_group(Signal::KILL).unwrap());
         let other_boot = ProcessId { boot: "00000000-0000-0000-0000-000000000000".to_owned(), ..me };
         assert!(!other_boot.signal(Signal::KILL).unwrap());
+    }
+
+    #[test]
+    fn a_process_whose_name_is_no_text_is_found_like_any_other() {
+        std::thread::spawn(|| {
+            rustix::thread::set_name(c"\xff\xfe) Z 1 1").unwrap();
+            let own = rustix::thread::gettid().as_raw_pid();
+            assert!(ProcessId::of(own).unwrap().is_some());
+            assert!(told(own, "status").unwrap().unwrap().contains("Uid:"));
+        })
+        .join()
+        .unwrap();
     }
 
     #[tokio::test]

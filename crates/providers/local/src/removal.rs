@@ -13,30 +13,36 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fchmod, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmod, fchmod, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use uuid::Uuid;
 
 /// How many entries are read before they are removed: a folder that changes while it is read may leave some out.
 const BATCH: usize = 4096;
+/// How often a folder is tried to be moved. Its new name is one that nobody can have foreseen.
+const TRIES: usize = 3;
+/// How long it may take: while something goes on adding to the folder, there is no end to it.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// Removes the folder. Nothing may run any more that adds to it.
 ///
 /// # Errors
-/// Something can't be removed; the rest may be gone.
+/// Something can't be removed, or it takes too long; the rest may be gone.
 pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
     let top = folder(CWD, path)?;
-    let mut moved = 0_u64;
+    let until = Instant::now() + LONGEST;
     loop {
-        let entries = entries(&top)?;
+        let entries = entries(&top, until)?;
         if entries.is_empty() {
             break;
         }
         for name in entries {
             if !removed(top.as_fd(), &name)? {
-                empty(&top, &name, &mut moved)?;
+                empty(&top, &name, until)?;
             }
         }
     }
@@ -44,26 +50,32 @@ pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
 }
 
 /// Empties a folder in `top` and removes it; the folders in it that aren't empty go to `top`.
-fn empty(top: &OwnedFd, name: &CStr, moved: &mut u64) -> io::Result<()> {
+fn empty(top: &OwnedFd, name: &CStr, until: Instant) -> io::Result<()> {
     let inner = folder(top, name)?;
     loop {
-        let entries = entries(&inner)?;
+        let entries = entries(&inner, until)?;
         if entries.is_empty() {
             return Ok(unlinkat(top, name, AtFlags::REMOVEDIR)?);
         }
         for entry in entries {
-            while !removed(inner.as_fd(), &entry)? {
-                *moved += 1;
-                // A folder of this name may be there, empty or not; in the latter case the next number is tried.
-                match renameat(&inner, &entry, top, format!("({moved})")) {
-                    Ok(()) => break,
-                    Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
-                    Err(Errno::ACCESS) => open_to_us(&inner, &entry)?,
-                    Err(error) => return Err(error.into()),
-                }
+            if !removed(inner.as_fd(), &entry)? {
+                move_up(&inner, &entry, top)?;
             }
         }
     }
+}
+
+fn move_up(inner: &OwnedFd, entry: &CStr, top: &OwnedFd) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for _ in 0..TRIES {
+        outcome = renameat(inner, entry, top, format!("({})", Uuid::new_v4()));
+        match outcome {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ACCESS) => open_to_us(inner, entry)?,
+            Err(_) => break,
+        }
+    }
+    Ok(outcome?)
 }
 
 /// Removes a file, or a folder if it is empty. Says whether it is gone.
@@ -100,12 +112,18 @@ fn folder<P: rustix::path::Arg + Copy>(at: impl AsFd + Copy, name: P) -> io::Res
     Ok(opened)
 }
 
-/// Only a folder of this very user is without these rights, and only to this user it can be given them.
+/// Only a folder of this very user is without these rights, and only to this user it can be given them. What is changed is what was found
+/// to be a folder, whatever has its name by now.
 fn open_to_us<P: rustix::path::Arg>(at: impl AsFd, name: P) -> io::Result<()> {
-    Ok(chmodat(at, name, Mode::RWXU, AtFlags::empty())?)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = openat(at, name, flags, Mode::empty())?;
+    Ok(chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::RWXU)?)
 }
 
-fn entries(folder: &OwnedFd) -> io::Result<Vec<std::ffi::CString>> {
+fn entries(folder: &OwnedFd, until: Instant) -> io::Result<Vec<std::ffi::CString>> {
+    if Instant::now() > until {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "something goes on adding to it"));
+    }
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -149,6 +167,39 @@ mod tests {
         drop(at);
         remove_all(&folder).unwrap();
         assert!(!folder.exists() && outside.path().join("kept").exists());
+    }
+
+    #[test]
+    fn nothing_is_reached_through_a_link_that_takes_a_folder_s_place_while_it_is_removed() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir(outside.path().join("closed")).unwrap();
+        fs::write(outside.path().join("closed/kept"), "").unwrap();
+        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let (folder, link) = (place.path().join("folder"), place.path().join("link"));
+        symlink(outside.path(), &link).unwrap();
+        // By its name alone, as when it is taken for a folder that is closed to us.
+        open_to_us(CWD, link.as_path()).unwrap_err();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let (inner, aside) = (folder.join("a/b"), folder.join("a/aside"));
+                    let _ = fs::create_dir_all(inner.join("c/d"));
+                    let _ = fs::set_permissions(inner.join("c"), fs::Permissions::from_mode(0o000));
+                    let _ = fs::rename(&inner, &aside);
+                    let _ = symlink(outside.path(), &inner);
+                }
+            });
+            for _ in 0..100 {
+                let _ = remove_all(&folder);
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(outside.path().join("closed/kept").exists());
+        assert_eq!(fs::metadata(outside.path()).unwrap().permissions().mode() & 0o777, 0o555);
+        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let _ = remove_all(&folder);
     }
 
     #[test]

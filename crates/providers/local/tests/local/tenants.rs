@@ -97,6 +97,54 @@ async fn a_daemon_that_sheds_its_mark_ends_with_its_service() -> anyhow::Result<
     Ok(())
 }
 
+/// A program whose name is no text, and whose environment is where the kernel finds a terabyte.
+const UNREADABLE: &str = r#"
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+libc.prctl(15, b"\xff\xfe) Z 1 1", 0, 0, 0)
+libc.mmap.restype = libc.sbrk.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+at = libc.mmap(None, 1 << 40, 1, 0x4022, -1, 0)
+stat = open("/proc/self/stat", "rb").read().rsplit(b")", 1)[1].split()
+field = lambda number: int(stat[number - 3])
+plan = [field(26), field(27), field(45), field(46), field(47), libc.sbrk(0), field(28), field(48), field(49), at, at + (1 << 40), 0]
+moved = libc.prctl(35, 14, (ctypes.c_uint64 * 13)(*plan, 0xFFFFFFFF << 32), 104, 0)
+home = os.environ["HOME"]
+with open(home + "/told", "w") as file:
+    file.write(f"{os.getpid()} {moved}")
+os.rename(home + "/told", home + "/moved")
+time.sleep(600)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_cannot_be_read_to_its_end_is_found_and_ended_like_any_other() -> anyhow::Result<()> {
+    for mode in modes() {
+        let world = World::with(mode).await?;
+        let health = Value::map([("ready", Value::Null), ("live", Value::Null)]);
+        let command = Value::from(vec!["python3", "-c", UNREADABLE]);
+        let web = world.web(&[], &[("serves", Value::Bool(false)), ("health", health), ("command", command)]);
+        world.apply(&web).await?;
+        let file = world.home().join("moved");
+        until("its environment to be moved", async || file.exists()).await;
+        let told = std::fs::read_to_string(&file)?;
+        let (pid, moved) = told.split_once(' ').unwrap();
+        let pid: i64 = pid.parse()?;
+        if moved == "0" {
+            // The control: there is more of it than any program can be started with.
+            let environment = std::fs::File::open(format!("/proc/{pid}/environ"))?;
+            let mut environment = std::io::Read::take(environment, 16 << 20);
+            assert_eq!(std::io::copy(&mut environment, &mut std::io::sink())?, 16 << 20);
+        } else {
+            println!("this kernel doesn't let a program move its environment: not tried");
+        }
+        assert!(!world.provider.owned(Some(world.stack)).await?.is_empty());
+        world.delete(&web).await?;
+        assert!(!is_alive(pid), "{mode:?}");
+        world.end().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_of_a_service_that_died_while_freehold_was_away_is_ended_at_its_return() -> anyhow::Result<()> {
     if !is_root() {
