@@ -11,7 +11,7 @@ pub struct App {
     directory: TempDir,
 }
 
-/// Answers `/health/ready`, `/version` (the text of the file `version`), `/env/NAME`, and anything else with its version.
+/// Answers `/health/ready`, `/version` (the text of the file `version`), `/env/NAME`, `/env/PID` (its own), and anything else with its version.
 const PROGRAM: &str = r#"
 import http.server, os, signal, sys, threading, time
 
@@ -27,6 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status, body = 200, version
         if self.path == "/health/ready" and fault == "never-ready":
             status, body = 503, "not ready"
+        elif self.path == "/env/PID":
+            body = str(os.getpid())
         elif self.path.startswith("/env/"):
             body = os.environ.get(self.path[5:], "(unset)")
         elif self.path == "/environment":

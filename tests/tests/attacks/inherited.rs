@@ -6,8 +6,10 @@ use crate::attack::{
     inside,
 };
 
-/// The shell's commands before the platform is started: a file that it has open, and what it makes might be for all to write to.
-pub(crate) const BEFORE: &str = "umask 0\nexec 9<>";
+/// The shell's commands before the platform is started: what it makes might be for all to write to, it is deaf to signals, comes before
+/// others as far as it may, and is kept to one processor; and a file that it has open.
+pub(crate) const BEFORE: &str = "umask 0\ntrap '' HUP INT USR1\nrenice -n -5 $$ >/dev/null 2>&1\n\
+    taskset -pc 0 $$ >/dev/null 2>&1\nexec 9<>";
 
 pub(crate) const ATTACKS: &[Attack] = &[
     inside(
@@ -70,6 +72,29 @@ for keyring in (-3, -4, -5):
         r#"
 standing = lambda pid: int(open(f"/proc/{pid}/oom_score_adj").read())
 any(standing("self") <= standing(pid) for pid in processes(P["up"])) and broken()
+"#,
+    ),
+    inside(
+        "is deaf to the signals that the platform was started to ignore",
+        Process,
+        r#"
+read = "exec cat /proc/self/status"
+status = subprocess.run(["sh", "-c", read if INSIDE else "trap '' HUP INT USR1; " + read], capture_output=True, text=True).stdout
+int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16) & (1 << 0 | 1 << 1 | 1 << 9) and broken(status)
+"#,
+    ),
+    inside(
+        "runs before others as the platform does",
+        Resource,
+        "INSIDE or os.nice(-5); os.getpriority(os.PRIO_PROCESS, 0) < 0 and broken()",
+    ),
+    inside(
+        "is kept to the processors of the platform",
+        Resource,
+        r#"
+INSIDE or os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+# The first process has all that there are.
+(os.sched_getaffinity(0) < os.sched_getaffinity(1) or not INSIDE and os.cpu_count() == 1) and broken()
 "#,
     ),
     inside(

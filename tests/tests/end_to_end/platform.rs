@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use freehold_end_to_end::{App, Installation, eventually};
 use serde_json::Value;
 
@@ -257,15 +257,36 @@ fn holders(file: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[test]
-fn open_files_and_a_strict_mask_that_the_platform_was_started_with_reach_nothing_that_it_starts() -> Result<()> {
+fn what_the_platform_was_started_with_reaches_nothing_that_it_starts() -> Result<()> {
     let mut freehold = Installation::new()?;
     let file = freehold.path().join("held");
-    freehold.start_after(&format!("umask 077\nexec 9<>{}", file.display()))?;
+    // Open files, a strict mask, ignored signals, and as far as they are to be had one processor and a higher priority.
+    freehold.start_after(&format!(
+        "umask 077\ntrap '' HUP INT USR1\ntaskset -pc 0 $$ >/dev/null\nrenice -n -5 $$ >/dev/null\nexec 9<>{}",
+        file.display()
+    ))?;
     freehold.up()?;
     let app = App::small_and("[database.main]\n")?;
     freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
     let holders = holders(&file)?;
     assert_eq!(holders.len(), 1, "PostgreSQL or the service has it, too: {holders:?}");
+    let told = |process: &Path, field: &str| -> Result<String> {
+        let status = fs::read_to_string(process.join("status"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(value.context("the kernel doesn't say so")?.trim().to_owned())
+    };
+    let ignored =
+        |process: &Path| -> Result<u64> { Ok(u64::from_str_radix(&told(process, "SigIgn")?, 16)? & 0b10_0000_0011) };
+    let priority = |process: &Path| -> Result<i32> {
+        let stat = fs::read_to_string(process.join("stat"))?;
+        Ok(stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)).context("no priority")?.parse()?)
+    };
+    let service = freehold.get("acme.localhost", "/env/PID")?.1;
+    let service = Path::new("/proc").join(service);
+    assert_eq!(ignored(&service)?, 0);
+    assert!(priority(&service)? >= 0);
+    let several = std::thread::available_parallelism()?.get() > 1;
+    assert!(!several || told(&service, "Cpus_allowed_list")? != "0");
     Ok(())
 }
 

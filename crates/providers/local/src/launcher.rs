@@ -30,10 +30,10 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpgid, getppid, getrlimit, kill_process,
-    set_child_subreaper, setpgid, setrlimit, setsid, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpgid, getppid, getpriority_process, getrlimit,
+    kill_process, set_child_subreaper, setpgid, setpriority_process, setrlimit, setsid, wait,
 };
-use rustix::thread::{UnshareFlags, set_no_new_privs};
+use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::Instant;
@@ -54,6 +54,9 @@ const SHARED_MEMORY: &std::ffi::CStr = c"mode=1777,size=256m";
 /// What the kernel adds to a program's share of memory, in thousandths of the machine's, where it looks for one to end: programs go before
 /// Freehold, PostgreSQL and what else the machine has.
 const KILLED_FIRST: i32 = 500;
+
+/// The user of whom nobody has logged in, for the kernel's audit.
+const NO_LOGIN: &str = "4294967295";
 
 /// What to start, and how.
 #[derive(Serialize, Deserialize)]
@@ -215,13 +218,25 @@ fn confine(order: &Order) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up what whoever started Freehold may have given to it alone: to be spared where memory runs out, and to have processors for
-/// itself.
+/// Gives up what whoever started Freehold may have given to it alone: to be spared where memory runs out, to run before others, to have
+/// processors for itself or be kept to some of them, and to be taken for that person by the kernel's audit.
 fn give_up_standing() -> io::Result<()> {
     let file = Path::new("/proc/self/oom_score_adj");
     let ours: i32 = fs::read_to_string(file)?.trim().parse().unwrap_or_default();
     if ours < KILLED_FIRST {
         fs::write(file, KILLED_FIRST.to_string()).map_err(|error| within("write", file, &error))?;
+    }
+    if getpriority_process(None)? < 0 {
+        setpriority_process(None, 0)?;
+    }
+    let mut processors = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|number| processors.set(number));
+    // The kernel leaves out those that there aren't, or that a control group doesn't allow.
+    let _ = sched_setaffinity(None, &processors);
+    // Only root can, and not where the audit forbids it to all.
+    let login = Path::new("/proc/self/loginuid");
+    if fs::read_to_string(login).is_ok_and(|user| user.trim() != NO_LOGIN) {
+        let _ = fs::write(login, NO_LOGIN);
     }
     for resource in [Resource::Nice, Resource::Rtprio] {
         setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) })?;
