@@ -49,10 +49,20 @@ pub(crate) const OPTIONS: [(&str, &str); 10] = [
     ("client_min_messages", "error"),
 ];
 
-/// The same for programs of PostgreSQL's, in `PGOPTIONS`. A server notices by itself when one of them was ended.
+/// What programs of PostgreSQL's begin with besides. They set limits of their own, with statements that a database's setting of one
+/// millisecond could end. A server notices by itself when one of them was ended.
+const PROGRAM_OPTIONS: [(&str, &str); 5] = [
+    ("role", "none"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("client_connection_check_interval", "1000"),
+];
+
+/// The same for programs of PostgreSQL's, in `PGOPTIONS`.
 pub(crate) fn program_options() -> String {
     let mut text = String::new();
-    for (name, value) in OPTIONS.into_iter().chain([("role", "none"), ("client_connection_check_interval", "1000")]) {
+    for (name, value) in OPTIONS.into_iter().chain(PROGRAM_OPTIONS) {
         text.push_str(&format!("-c {name}={} ", value.replace('\\', "\\\\").replace(' ', "\\ ")));
     }
     text
