@@ -3,12 +3,15 @@
 //! Each connection has a place among all of the same entrance. Places are counted for each peer: on this machine the user whose socket
 //! it is, else the address. Nobody has more than their share; when all places are taken, whoever has the most gives some up to
 //! whoever has fewer, idle ones first. So nobody's idle or slow connections keep others out.
+//!
+//! Taking up a connection costs more than making one. So that who makes many at once isn't ahead of everybody else, those of a peer
+//! that has many on which nothing was asked yet are taken up one after another, at a pace.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, geteuid, getrlimit};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,12 @@ use crate::socket::connected;
 
 /// Of a peer's connections one in so many is closed at once when room is needed, so that not each new one looks through all.
 const BATCH: usize = 16;
+/// So many connections of a peer on which nothing was asked yet are taken up at once.
+const CROWD: usize = 64;
+/// How long each further one waits behind the one before. It takes some 50 µs to take one up.
+const PACE: Duration = Duration::from_millis(1);
+/// The longest wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Descriptors that connections never take: files, logs, databases, processes.
 const RESERVE: u64 = 256;
 
@@ -92,7 +101,15 @@ pub(crate) struct Admission {
 struct Books {
     next: u64,
     places: HashMap<u64, Arc<Place>>,
-    counts: HashMap<Peer, usize>,
+    counts: HashMap<Peer, Count>,
+}
+
+/// The connections of a peer.
+#[derive(Default)]
+struct Count {
+    open: usize,
+    /// Those of them on which nothing was asked yet.
+    silent: Arc<AtomicUsize>,
 }
 
 /// The place of one open connection.
@@ -103,6 +120,12 @@ pub(crate) struct Place {
     /// Since when nothing is under way, in milliseconds since the entrance was opened.
     idle_since: AtomicU64,
     started: Instant,
+    /// Something was asked on it, or it is gone: it isn't counted as silent any more.
+    heard: AtomicBool,
+    /// How many connections of its peer are silent.
+    silent: Arc<AtomicUsize>,
+    /// How long it is to wait before it is taken up.
+    pause: Duration,
     /// Left HTTP: what comes is no longer ours to read.
     tunnel: AtomicBool,
     closed: CancellationToken,
@@ -133,18 +156,24 @@ impl Admission {
         if books.places.len() >= self.limits.connections && !books.make_room_for(peer) {
             return None;
         }
+        let count = books.counts.entry(peer).or_default();
+        count.open += 1;
+        let silent = Arc::clone(&count.silent);
+        let before = silent.fetch_add(1, Ordering::AcqRel);
         let place = Arc::new(Place {
             peer,
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(millis(self.started)),
             started: self.started,
+            heard: AtomicBool::new(false),
+            silent,
+            pause: if unlimited { Duration::ZERO } else { pause(before) },
             tunnel: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
         let number = books.next;
         books.next += 1;
         books.places.insert(number, Arc::clone(&place));
-        *books.counts.entry(peer).or_default() += 1;
         Some(Taken { place, number, admission: Arc::clone(self) })
     }
 
@@ -163,13 +192,13 @@ impl Admission {
 
 impl Books {
     fn count(&self, peer: Peer) -> usize {
-        self.counts.get(&peer).copied().unwrap_or_default()
+        self.counts.get(&peer).map_or(0, |count| count.open)
     }
 
     /// Who has the most places. Freehold's own user, where it is root, is nobody's attacker.
     fn heaviest(&self) -> Option<Peer> {
         let ours = |peer: &Peer| geteuid().is_root() && *peer == Peer::User(0);
-        let others = self.counts.iter().filter(|(peer, _)| !ours(peer)).max_by_key(|(_, count)| **count);
+        let others = self.counts.iter().filter(|(peer, _)| !ours(peer)).max_by_key(|(_, count)| count.open);
         others.or_else(|| self.counts.iter().next()).map(|(peer, _)| *peer)
     }
 
@@ -202,9 +231,10 @@ impl Books {
     fn leave(&mut self, number: u64) {
         let Some(place) = self.places.remove(&number) else { return };
         place.closed.cancel();
+        place.hear();
         if let Some(count) = self.counts.get_mut(&place.peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+            count.open = count.open.saturating_sub(1);
+            if count.open == 0 {
                 self.counts.remove(&place.peer);
             }
         }
@@ -214,7 +244,19 @@ impl Books {
 impl Place {
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::AcqRel);
+        self.hear();
         Busy(Arc::clone(self))
+    }
+
+    fn hear(&self) {
+        if !self.heard.swap(true, Ordering::AcqRel) {
+            self.silent.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// How long to wait before it is taken up.
+    pub(crate) fn pause(&self) -> Duration {
+        self.pause
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -252,6 +294,12 @@ impl Drop for Busy {
         self.0.idle_since.store(millis(self.0.started), Ordering::Relaxed);
         self.0.busy.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// How long a connection waits whose peer has so many silent ones.
+fn pause(silent: usize) -> Duration {
+    let ahead = u32::try_from(silent.saturating_sub(CROWD)).unwrap_or(u32::MAX);
+    PACE.saturating_mul(ahead).min(LONGEST_PAUSE)
 }
 
 fn millis(since: Instant) -> u64 {
@@ -309,6 +357,23 @@ mod tests {
         assert_eq!(admission.books().count(ONE), 2);
         drop(_kept);
         assert!(admission.books().counts.is_empty() && admission.books().places.is_empty());
+    }
+
+    #[test]
+    fn who_has_many_connections_and_asks_nothing_is_taken_up_at_a_pace_and_nobody_else() {
+        let admission = admission(1000, 1000);
+        let crowd: Vec<Taken> = (0..CROWD + 3).map(|_| admission.enter(ONE, false).unwrap()).collect();
+        let pauses: Vec<Duration> = crowd.iter().map(|taken| taken.place().pause()).collect();
+        assert!(pauses.iter().take(CROWD + 1).all(Duration::is_zero));
+        assert_eq!(pauses.last(), Some(&(2 * PACE)));
+        assert!(admission.enter(OTHER, false).unwrap().place().pause().is_zero());
+        assert!(admission.enter(ONE, true).unwrap().place().pause().is_zero(), "a proxy that is trusted");
+        // What has asked is no part of it, also while it is idle, nor is what has left.
+        crowd.iter().take(2).for_each(|taken| drop(taken.place().busy()));
+        assert_eq!(admission.enter(ONE, false).unwrap().place().pause(), PACE);
+        drop(crowd);
+        assert!(admission.enter(ONE, false).unwrap().place().pause().is_zero());
+        assert_eq!(pause(usize::MAX), LONGEST_PAUSE);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Busy, Limits, Peer, Place};
@@ -239,7 +240,7 @@ impl<S: Service> Acceptor<S> {
                         tracing::warn!(%error, unsaid, "no connection can be taken for the moment");
                     }
                     self.admission.relieve();
-                    tokio::time::sleep(EXHAUSTED_WAIT).await;
+                    sleep(EXHAUSTED_WAIT).await;
                 }
                 // The client went away while it waited to be taken.
                 Err(error) => tracing::debug!(%error, "a connection was lost before it was taken"),
@@ -261,17 +262,24 @@ impl<S: Service> Acceptor<S> {
             return;
         };
         let place = Arc::clone(taken.place());
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         // Held while the task is spawned, so that it cannot end before it is entered.
         let mut connections = self.open.connections();
         let number = connections.next;
         connections.next += 1;
         let entered = Entered { open: Arc::clone(&self.open), number };
         let stream = ClientStream::new(stream, taken, self.terms.write_timeout);
-        let connection =
-            self.protocol.serve_connection(TokioIo::new(stream), self.serving(client, &place)).with_upgrades();
+        let (protocol, serving) = (self.protocol.clone(), self.serving(client, &place));
         let task = self.tracker.spawn(async move {
             let _entered = entered;
+            if !place.pause().is_zero() {
+                tokio::select! {
+                    () = sleep(place.pause()) => {}
+                    () = place.closed() => return,
+                    _ = &mut stopped => return,
+                }
+            }
+            let connection = protocol.serve_connection(TokioIo::new(stream), serving).with_upgrades();
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
