@@ -258,6 +258,27 @@ async fn a_deletion_ends_sessions_and_names_what_it_cannot_end() {
 }
 
 #[tokio::test]
+async fn a_deletion_waits_for_a_superusers_session_that_leaves() {
+    let stack = Stack::new();
+    stack.deploy().await;
+    let (mut beside, agent) = (admin("postgres").await, admin(&stack.name).await);
+    let refused = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE IF EXISTS \"{}\"%' AND state <> 'active'",
+        stack.name
+    );
+    let leaves = async {
+        while count(&mut beside, &refused).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::Connection::close(agent).await.unwrap();
+    };
+    let database = stack.database();
+    let both = async { tokio::join!(stack.delete(&database, None), leaves).0 };
+    tokio::time::timeout(PATIENCE, both).await.expect("nobody leaves").unwrap();
+    stack.delete(&stack.roles(), None).await.unwrap();
+}
+
+#[tokio::test]
 async fn roles_that_own_something_elsewhere_are_not_dropped_with_it() {
     let (stack, other) = (Stack::new(), Stack::new());
     stack.deploy().await;
@@ -304,14 +325,6 @@ async fn a_database_of_a_plain_role_is_adopted_with_what_is_in_it() {
     let mut migrator = stack.connect("migrator").await;
     run(&mut migrator, "ALTER TABLE kept ADD COLUMN y int").await;
     sqlx::Connection::close(inside).await.unwrap();
-    // Its process ends a moment later, and only a superuser may end a superuser's.
-    let session = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'postgres'");
-    let gone = async {
-        while count(&mut superuser, &session).await > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the session goes on");
     stack.destroy().await;
     run(&mut superuser, &format!("DROP ROLE {former}")).await;
 }
