@@ -130,6 +130,37 @@ def noop(report, site, arguments):
     report.add(f"resident memory, {apps} stacks", site.platform.resident(), "MB", 128 if apps <= 1000 else None)
 
 
+# What lists may ask of the API server, however many stacks there are: a page of each kind of object, and the same again for what
+# isn't ready. And how long one may take for a person who waits.
+ASKED, PATIENCE = 60, 2.0
+LOOKS = 5
+
+
+def lists(report, site, arguments):
+    """What people look at all day, with many stacks there."""
+    filled(site, arguments)
+    stack, count = ["--tenant", site.apps[0], "--app", "flux", "--target", TARGET], len(site.apps)
+    for name, command in (("list", ["list", "--target", TARGET]), ("status", ["status", *stack]), ("doctor", ["doctor"])):
+        seconds, requests = [], []
+        for _ in range(1 if name == "doctor" else LOOKS):
+            before, begin = site.cluster.requests(), time.monotonic()
+            site.platform.run(*command, check=False)
+            seconds.append(time.monotonic() - begin)
+            requests.append(reads(before, site.cluster.requests()))
+        is_list = name != "doctor"
+        report.add(f"{name} with {count} stacks", sorted(seconds)[len(seconds) // 2], "s", PATIENCE if is_list else None)
+        report.add(f"{name} with {count} stacks: reads of objects", int(min(requests)), "", ASKED if is_list else None)
+
+
+def reads(before, after):
+    """Of everybody, in that time."""
+    return sum(
+        count - before.get((verb, resource, dry_run), 0)
+        for (verb, resource, dry_run), count in after.items()
+        if verb in ("GET", "LIST") and resource in RESOURCES | LOOKED_INTO
+    )
+
+
 def dry_runs(before, after):
     return sum(count - before.get(key, 0) for key, count in after.items() if key[2])
 
@@ -138,6 +169,8 @@ def dry_runs(before, after):
 RESOURCES = {
     "namespaces", "limitranges", "serviceaccounts", "networkpolicies", "configmaps", "deployments", "services",
 }
+# What is looked at besides, where one of these isn't ready.
+LOOKED_INTO = {"endpointslices", "replicasets", "pods", "events"}
 
 
 def destroy(report, site, arguments):

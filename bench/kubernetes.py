@@ -10,7 +10,7 @@ import rollouts
 import tenants
 from target import Site
 
-SIMULATED = {"apps": apps.deploy, "noop": apps.noop, "destroy": apps.destroy, "tenant": tenants.simulated}
+SIMULATED = {"apps": apps.deploy, "noop": apps.noop, "lists": apps.lists, "destroy": apps.destroy, "tenant": tenants.simulated}
 
 
 def run(report, arguments):

@@ -22,6 +22,10 @@ def free_port():
 
 
 class Platform:
+    def __init__(self, **environment):
+        """`environment`: what it and its commands run with besides."""
+        self.more = environment
+
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="freehold-bench-", dir="/var/tmp")
         os.chmod(self.directory, 0o711)
@@ -30,6 +34,7 @@ class Platform:
             **os.environ,
             "FREEHOLD_DATA_DIR": f"{self.directory}/data",
             "XDG_CACHE_HOME": f"{self.directory}/cache",
+            **self.more,
         }
         self.environment.pop("CARGO_TARGET_DIR", None)
         self.log = open(f"{self.directory}/up.log", "w", encoding="utf-8")
@@ -68,9 +73,9 @@ class Platform:
     def command(self, *arguments):
         return [BINARY, *map(str, arguments)]
 
-    def run(self, *arguments, check=True):
+    def run(self, *arguments, check=True, stdin=None):
         result = subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, check=False
+            self.command(*arguments), env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
         if check and result.returncode != 0:
             raise SystemExit(f"{arguments}: exit code {result.returncode}\n{result.stdout}\n{result.stderr}")

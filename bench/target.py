@@ -24,10 +24,10 @@ TOGETHER = 48
 class Site:
     """The platform, its API, a PostgreSQL server for the stacks, the target, and the guestbook's image."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, **environment):
         self.cluster = cluster
         self.server = database.Server(cluster.address)
-        self.platform = Platform()
+        self.platform = Platform(**environment)
         self.apps = []
 
     def __enter__(self):

@@ -1,5 +1,6 @@
 """On a real node: what a simulated one only pretends."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -248,6 +249,49 @@ def a_route_whose_listener_fits_again(stack):
 def set_listeners(stack, listeners):
     change = json.dumps({"spec": {"listeners": listeners}})
     stack.cluster.kubectl("patch", *GATEWAY, "--type=merge", "--patch", change)
+
+
+PATHS = """
+paths   = [
+    { prefix = "/retried", retries = 3 }, { prefix = "/brief", timeout = "1s" },
+    { prefix = "/brief/retried", timeout = "1s", retries = 2 }, { prefix = "/" },
+]
+"""
+
+
+def asked(stack, method, path):
+    """What the gateway answers: status and text."""
+    connection = http.client.HTTPConnection(stack.cluster.address, stack.cluster.port, timeout=30)
+    connection.request(method, path, headers={"Host": f"{stack.name}.test.localhost"})
+    answer = connection.getresponse()
+    status, text = answer.status, answer.read().decode()
+    connection.close()
+    return status, text
+
+
+@situation("node")
+def each_path_has_its_timeout_and_is_tried_again_only_where_that_is_harmless(stack):
+    stack.changed = [('host    = "${stack.name}.${target.domain}"', 'host    = "${stack.name}.${target.domain}"' + PATHS)]
+    stack.first()
+    stack.release = 1
+    judged = Judged(stack, stack.deploy(), True, (r"[Nn]othing to change|unchanged",)).judge()
+    wait(lambda: asked(stack, "GET", "/")[0] == 200)
+    expected = {
+        # The third try is answered.
+        ("GET", "/retried/flaky"): (200, "3"),
+        # Nobody knows what a POST has done.
+        ("POST", "/retried/post/flaky"): (503, "1"),
+        ("GET", "/flaky"): (503, "1"),
+        ("GET", "/brief/slow"): 504,
+        ("GET", "/slow"): (200, "1"),
+        # All tries together have the path's time.
+        ("GET", "/brief/retried/slow"): 504,
+        ("GET", "/brief/retried/flaky"): (200, "3"),
+    }
+    for (method, path), answer in expected.items():
+        status, text = asked(stack, method, path)
+        judged.fault(f"{method} {path}: {status} {text}", answer not in (status, (status, text)))
+    return judged
 
 
 # Pull credentials.
