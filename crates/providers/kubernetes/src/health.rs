@@ -47,8 +47,8 @@ struct Look<'a> {
     reader: Reader<'a>,
     /// Empty where only one stack is looked at: then each object is asked for.
     listed: BTreeMap<ResourceType, Listed>,
-    /// The Services, by identity, behind which a Pod answers for certain.
-    answering: BTreeSet<String>,
+    /// The Services, by identity, behind which a Pod answers for certain, or none is meant to.
+    well: BTreeSet<String>,
     /// All runs of all stacks' jobs; `None` where they are to be asked for schedule by schedule.
     jobs: Option<Vec<Json>>,
 }
@@ -58,24 +58,27 @@ impl<'a> Look<'a> {
         let reader = Reader::new(cluster, deadline);
         let stacks: BTreeSet<StackId> = objects.iter().map(|(stack, _)| *stack).collect();
         if stacks.len() < 2 {
-            return Self { reader, listed: BTreeMap::new(), answering: BTreeSet::new(), jobs: None };
+            return Self { reader, listed: BTreeMap::new(), well: BTreeSet::new(), jobs: None };
         }
         let kinds: BTreeSet<ResourceType> = objects.iter().map(|(_, lookup)| lookup.kind).collect();
         let has = |kind: ResourceType| kinds.contains(&kind);
         let lists = join_all(kinds.iter().map(|kind| async move { (*kind, list(reader, *kind).await) }));
-        let answering = async {
-            let slices = marked(reader, ENDPOINT_SLICE, has(ResourceType::ClusterService)).await;
-            slices.unwrap_or_default().iter().filter_map(answers).collect()
-        };
+        let slices = marked(reader, ENDPOINT_SLICE, has(ResourceType::ClusterService));
         let jobs = marked(reader, JOB, has(ResourceType::CronJob));
-        let (listed, answering, jobs) = futures::join!(lists, answering, jobs);
-        Self { reader, listed: listed.into_iter().collect(), answering, jobs }
+        let (listed, slices, jobs) = futures::join!(lists, slices, jobs);
+        let listed: BTreeMap<ResourceType, Listed> = listed.into_iter().collect();
+        let mut well: BTreeSet<String> = slices.iter().flatten().filter_map(answers).collect();
+        let of = |kind: ResourceType| listed.get(&kind)?.as_ref().ok();
+        if let Some((services, deployments)) = of(ResourceType::ClusterService).zip(of(ResourceType::Deployment)) {
+            well.extend(idle(services, deployments));
+        }
+        Self { reader, listed, well, jobs }
     }
 
     async fn at(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         let found = self.listed.get(&lookup.kind).and_then(|listed| listed.as_ref().ok()?.get(&lookup.identity));
         let is_well = |found: &Json| mark::stack(found) == Some(stack) && mark::deletion(found).is_none();
-        if self.answering.contains(&lookup.identity)
+        if self.well.contains(&lookup.identity)
             && lookup.kind == ResourceType::ClusterService
             && found.is_some_and(is_well)
         {
@@ -150,6 +153,25 @@ fn answers(slice: &Json) -> Option<String> {
     any.then(|| format!("{}/{name}", slice.text("/metadata/namespace")))
 }
 
+/// The Services behind which no Pod is meant to be: no Deployment that they choose has copies. They have to choose by the mark, or one that
+/// isn't listed could be meant.
+fn idle(services: &BTreeMap<String, Json>, deployments: &BTreeMap<String, Json>) -> Vec<String> {
+    let mut meant: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
+    for deployment in deployments.values().filter(|deployment| deployment.number("/spec/replicas") != 0) {
+        meant.entry(deployment.text("/metadata/namespace")).or_default().push(deployment);
+    }
+    let is_idle = |service: &Json| {
+        let labels = service.entries("/spec/selector");
+        let chooses = |deployment: &&Json| {
+            let own = deployment.pointer("/metadata/labels");
+            labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
+        };
+        let mut here = meant.get(service.text("/metadata/namespace")).into_iter().flatten();
+        labels.iter().any(|(key, _)| *key == mark::MARK) && !here.any(chooses)
+    };
+    services.iter().filter(|(_, service)| is_idle(service)).map(|(identity, _)| identity.clone()).collect()
+}
+
 /// Why the last of a schedule's runs that have ended failed, if it did.
 fn last_failure(schedule: &Json, jobs: &[Json], now: DateTime<Utc>) -> Option<String> {
     let own = jobs.iter().filter(|job| is_owned_by(job, schedule.text("/metadata/uid")));
@@ -180,6 +202,26 @@ mod tests {
                 "ownerReferences": [{"uid": owner}]},
             "status": {"conditions": [{"type": end, "status": "True", "reason": "BackoffLimitExceeded", "message": "exit code 3"}]},
         })
+    }
+
+    #[test]
+    fn a_service_is_idle_where_all_that_it_chooses_by_the_mark_has_no_copies() {
+        let service = |selector: Json| json!({"metadata": {"namespace": "acme"}, "spec": {"selector": selector}});
+        let web = json!({mark::MARK: "s", "app.kubernetes.io/name": "web"});
+        let services = BTreeMap::from([
+            ("acme/any".to_owned(), service(json!({"app.kubernetes.io/name": "web"}))),
+            ("acme/none".to_owned(), service(json!({}))),
+            ("acme/web".to_owned(), service(web.clone())),
+        ]);
+        let with_copies = |namespace: &str, labels: &Json, copies: u32| {
+            let deployment =
+                json!({"metadata": {"namespace": namespace, "labels": labels}, "spec": {"replicas": copies}});
+            idle(&services, &BTreeMap::from([(format!("{namespace}/web"), deployment)]))
+        };
+        assert_eq!(with_copies("acme", &web, 0), ["acme/web"]);
+        assert!(with_copies("acme", &web, 1).is_empty());
+        assert_eq!(with_copies("other", &web, 1), ["acme/web"]);
+        assert_eq!(with_copies("acme", &json!({mark::MARK: "s", "app.kubernetes.io/name": "api"}), 1), ["acme/web"]);
     }
 
     #[test]
