@@ -1,10 +1,10 @@
 //! What belongs to others: left alone, unless it is named.
 
 use anyhow::Result;
-use freehold_end_to_end::site::namespace;
-use freehold_end_to_end::{Place, Simulated, Site, guestbook};
-use freehold_testkit::kubernetes::ControlPlane;
+use freehold_end_to_end::guestbook;
 use serde_json::{Value, json};
+
+use crate::Setting;
 
 fn deployment(namespace: &str) -> Value {
     let labels = json!({"app": "theirs"});
@@ -18,10 +18,7 @@ fn deployment(namespace: &str) -> Value {
 #[test]
 fn a_foreign_namespace_and_what_is_in_it_is_left_alone_until_it_is_adopted_by_name() -> Result<()> {
     let name = "a_foreign_namespace_and_what_is_in_it_is_left_alone_until_it_is_adopted_by_name";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let tenant = ControlPlane::unique("acme");
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
     let theirs =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"team": "them"}}});
     site.cluster().apply(&theirs.to_string())?;
@@ -71,10 +68,7 @@ fn a_foreign_namespace_and_what_is_in_it_is_left_alone_until_it_is_adopted_by_na
 #[test]
 fn a_foreign_deployment_with_another_selector_is_never_recreated_silently() -> Result<()> {
     let name = "a_foreign_deployment_with_another_selector_is_never_recreated_silently";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let tenant = ControlPlane::unique("acme");
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
     site.cluster().kubectl(&["create", "namespace", &namespace])?;
     site.cluster().kubectl(&["label", "namespace", &namespace, "freehold.dev/adoptable=true"])?;
     site.cluster().apply(&deployment(&namespace).to_string())?;
@@ -95,11 +89,10 @@ fn a_foreign_deployment_with_another_selector_is_never_recreated_silently() -> R
 #[test]
 fn a_field_that_another_manager_has_taken_is_a_conflict_by_its_name() -> Result<()> {
     let name = "a_field_that_another_manager_has_taken_is_a_conflict_by_its_name";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
-    let (namespace, folder) = (namespace(&tenant), app.argument());
-    site.deploy_folder(&folder, &tenant, &["--tier", "free", "--image", &site.place.guestbook()?])?.succeeded()?;
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
+    let folder = app.argument();
+    site.deploy_folder(&folder, &tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": namespace},
         "data": {"LOG_LEVEL": "error"}});
     let file = site.write("theirs.json", &theirs.to_string())?.display().to_string();

@@ -1,17 +1,16 @@
 //! A tenant's life in a cluster.
 
 use anyhow::Result;
-use freehold_end_to_end::site::{TARGET, namespace};
-use freehold_end_to_end::{Place, Simulated, Site, guestbook};
-use freehold_testkit::kubernetes::ControlPlane;
+use freehold_end_to_end::guestbook;
+use freehold_end_to_end::site::TARGET;
+
+use crate::Setting;
 
 #[test]
 fn a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed() -> Result<()> {
     let name = "a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
     let folder = app.argument();
 
     let plan = ["plan", &folder, "--tenant", &tenant, "--tier", "pro", "--target", TARGET, "--image", &image];
@@ -51,11 +50,8 @@ fn a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed() -> R
 #[test]
 fn a_namespace_of_a_stack_is_as_hard_as_it_can_be() -> Result<()> {
     let name = "a_namespace_of_a_stack_is_as_hard_as_it_can_be";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let tenant = ControlPlane::unique("acme");
-    let namespace = namespace(&tenant);
-    site.deploy(&tenant, &["--tier", "free", "--image", &site.place.guestbook()?])?.succeeded()?;
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
+    site.deploy(&tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
 
     let found = site.cluster().get(&["namespace", &namespace])?;
     assert_eq!(found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");

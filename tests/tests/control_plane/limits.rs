@@ -3,19 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use freehold_end_to_end::site::{TARGET, namespace};
-use freehold_end_to_end::{Place, Run, Simulated, Site, eventually, guestbook};
-use freehold_testkit::kubernetes::ControlPlane;
+use freehold_end_to_end::site::TARGET;
+use freehold_end_to_end::{Run, Site, eventually, guestbook};
 use serde_json::{Value, json};
+
+use crate::Setting;
 
 #[test]
 fn a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum() -> Result<()> {
     let name = "a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
     app.redefine("pods   = 8", "pods   = 1")?;
-    let image = site.place.guestbook()?;
     let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
     let run = run.failed_with(2, "FH0202").or_else(|_| {
         site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?.failed_with(1, "FH0202")
@@ -28,10 +27,7 @@ fn a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum() -> Result<()
 #[test]
 fn nothing_is_deployed_into_a_namespace_that_goes_away_and_a_destroy_waits_for_what_holds_it() -> Result<()> {
     let name = "nothing_is_deployed_into_a_namespace_that_goes_away_and_a_destroy_waits_for_what_holds_it";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let tenant = ControlPlane::unique("acme");
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
     site.deploy(&tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
     let held = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  namespace: {namespace}\n  finalizers: [example.test/hold]\n"
@@ -62,15 +58,13 @@ fn nothing_is_deployed_into_a_namespace_that_goes_away_and_a_destroy_waits_for_w
 #[test]
 fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -> Result<()> {
     let name = "a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
     app.redefine("cpu     = \"100m..500m\"", "cpu     = \"100..100\"")?;
     app.redefine("cpu    = \"2\"", "cpu    = \"1000\"")?;
     app.redefine("cpu      = \"4\"", "cpu      = \"1000\"")?;
     // Its migration already doesn't fit. A node may be added at any time, so the job's own time is waited for.
     app.redefine("timeout = \"10m\"", "timeout = \"10s\"")?;
-    let image = site.place.guestbook()?;
     let begin = Instant::now();
     let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
     let run = run.failed_with(1, "FH1222")?;
@@ -81,35 +75,56 @@ fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -
     Ok(())
 }
 
-/// A webhook that has to be asked before something is done in a namespace, and never answers: nobody is where it is said to be.
-pub(crate) fn dead_webhook(namespace: &str, (operation, resource): (&str, &str), client: &Value) -> String {
-    json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": namespace},
-        "webhooks": [{
-            "name": "policy.example.org",
-            "clientConfig": client,
-            "rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": [operation], "resources": [resource]}],
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
-            "timeoutSeconds": 2,
-        }],
-    })
-    .to_string()
+/// A webhook that has to be asked before something is done in namespaces, and never answers: nobody is where it is said to be.
+pub(crate) struct DeadWebhook<'a> {
+    /// The first gives it its name.
+    pub(crate) namespaces: &'a [&'a str],
+    pub(crate) operation: &'a str,
+    pub(crate) resource: &'a str,
+}
+
+impl DeadWebhook<'_> {
+    /// With the address where nobody is.
+    pub(crate) fn manifest(&self, client: &Value) -> String {
+        let here = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": self.namespaces});
+        let (operation, resource) = (self.operation, self.resource);
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": self.namespaces.first()},
+            "webhooks": [{
+                "name": "policy.example.org",
+                "clientConfig": client,
+                "rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": [operation], "resources": [resource]}],
+                "namespaceSelector": {"matchExpressions": [here]},
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+                "timeoutSeconds": 2,
+            }],
+        })
+        .to_string()
+    }
+
+    /// Makes it, and waits until the API server asks it: until then it lets everything through. `trial` is what it has to hinder, as a
+    /// dry run.
+    pub(crate) fn reaches(&self, site: &Site<'_>, client: &Value, trial: &[&str]) -> Result<()> {
+        site.cluster().apply(&self.manifest(client))?;
+        eventually("the webhook is asked", || {
+            let refused = site.cluster().kubectl(trial).err()?;
+            format!("{refused:#}").contains("policy.example.org").then_some(())
+        });
+        Ok(())
+    }
 }
 
 #[test]
 fn a_webhook_that_holds_a_deletion_is_named_everywhere_while_it_does() -> Result<()> {
     let name = "a_webhook_that_holds_a_deletion_is_named_everywhere_while_it_does";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let tenant = ControlPlane::unique("acme");
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
     site.deploy(&tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
     let service = json!({"service": {"name": "nobody", "namespace": namespace}});
-    site.cluster().apply(&dead_webhook(&namespace, ("DELETE", "*"), &service))?;
+    let webhook = DeadWebhook { namespaces: &[&namespace], operation: "DELETE", resource: "*" };
+    webhook.reaches(&site, &service, &["delete", "configmap", "web", "-n", &namespace, "--dry-run=server"])?;
 
     // The platform reaches the cluster as before, and so does everybody else: only deletions wait.
     let destroying = site.freehold.start_run(["destroy", "--tenant", &tenant, "--confirm", &tenant])?;
@@ -125,7 +140,7 @@ fn a_webhook_that_holds_a_deletion_is_named_everywhere_while_it_does() -> Result
     eventually("the list says why", || said(&["list", "--target", TARGET], "it waits for"));
     eventually("the doctor says why", || said(&["doctor"], "an operation works on it, and waits for"));
     let elsewhere = json!({"url": "https://127.0.0.1:9/policy"});
-    site.cluster().apply(&dead_webhook(&namespace, ("DELETE", "*"), &elsewhere))?;
+    site.cluster().apply(&webhook.manifest(&elsewhere))?;
     eventually("the status says why it is now", || said(&status, "127.0.0.1:9"));
 
     site.cluster().kubectl(&["delete", "validatingwebhookconfiguration", &namespace])?;

@@ -10,7 +10,8 @@ use freehold_end_to_end::{Place, Proxy, Run, Simulated, Site, eventually, guestb
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value, json};
 
-use crate::limits::dead_webhook;
+use crate::Setting;
+use crate::limits::DeadWebhook;
 
 const TOKEN: &str = "the-same-token-on-both";
 
@@ -117,11 +118,10 @@ fn two_targets_hold_stacks_of_the_same_name_and_another_cluster_behind_an_addres
 #[test]
 fn a_token_that_is_not_good_any_more_is_told_and_a_new_one_goes_on() -> Result<()> {
     let name = "a_token_that_is_not_good_any_more_is_told_and_a_new_one_goes_on";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
+    let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
     let folder = app.argument();
-    site.deploy_folder(&folder, &tenant, &["--tier", "free", "--image", &site.place.guestbook()?])?.succeeded()?;
+    site.deploy_folder(&folder, &tenant, &["--tier", "free", "--image", &image])?.succeeded()?;
     // A token ends with its service account.
     let (account, space) = site.account()?;
     site.cluster().kubectl(&["delete", "serviceaccount", &account, "-n", &space])?;
@@ -143,8 +143,7 @@ fn a_token_that_is_not_good_any_more_is_told_and_a_new_one_goes_on() -> Result<(
 #[test]
 fn a_permission_that_is_missing_is_named_with_its_verb_and_resource() -> Result<()> {
     let name = "a_permission_that_is_missing_is_named_with_its_verb_and_resource";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
+    let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
     let (account, _) = site.account()?;
     let mut role = site.cluster().get(&["clusterrole", &account])?;
     let rules = role["rules"].as_array_mut().context("a role without rules")?;
@@ -161,8 +160,7 @@ fn a_permission_that_is_missing_is_named_with_its_verb_and_resource() -> Result<
     let said = format!("{bad:?}");
     assert!(said.contains("create") && said.contains("networkpolicies"), "{said}");
 
-    let tenant = ControlPlane::unique("acme");
-    let run = site.deploy(&tenant, &["--tier", "free", "--image", &site.place.guestbook()?])?;
+    let run = site.deploy(&tenant, &["--tier", "free", "--image", &image])?;
     assert_ne!(run.code, 0, "{run:#?}");
     let said = format!("{}{}", run.stdout, run.stderr);
     assert!(said.contains("networkpolicies"), "{said}");
@@ -192,16 +190,36 @@ fn a_cluster_without_the_definitions_that_are_needed_is_not_taken_and_it_says_wh
     Ok(())
 }
 
+/// The steps of all operations of a site.
+#[derive(PartialEq)]
+struct Steps {
+    under_way: i64,
+    begun: i64,
+}
+
+fn steps(site: &Site<'_>) -> Result<Steps> {
+    let of = |records: &str| {
+        let count =
+            format!("SELECT count(DISTINCT record->>'step') FROM journal WHERE record->>'record' IN ({records})");
+        Ok::<i64, anyhow::Error>(site.freehold.sql("freehold", &count)?.parse()?)
+    };
+    let begun = of("'step-started'")?;
+    Ok(Steps { under_way: begun - of("'step-done', 'step-failed'")?, begun })
+}
+
 #[test]
 fn a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_is_withdrawn() -> Result<()> {
     let name = "a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_is_withdrawn";
-    let Some(simulated) = Simulated::for_test(name) else { return Ok(()) };
-    let site = Site::start(Place::Simulated(simulated))?;
-    let (tenant, app) = (ControlPlane::unique("acme"), guestbook::copy()?);
-    let (namespace, image) = (namespace(&tenant), site.place.guestbook()?);
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
     app.redefine("retry   = \"safe\"", "retry   = \"ask\"")?;
+    // The tenant's namespace isn't there yet: that the webhook is asked is seen in another one.
+    let probe = ControlPlane::unique("probe");
+    site.cluster().kubectl(&["create", "namespace", &probe])?;
+    let webhook = DeadWebhook { namespaces: &[&namespace, &probe], operation: "CREATE", resource: "pods" };
     let nobody = json!({"url": "https://127.0.0.1:9/policy"});
-    site.cluster().apply(&dead_webhook(&namespace, ("CREATE", "pods"), &nobody))?;
+    webhook.reaches(&site, &nobody, &["run", "probe", "--image=probe", "-n", &probe, "--dry-run=server"])?;
+    site.cluster().kubectl(&["delete", "namespace", &probe, "--wait=false"])?;
     let folder = app.argument();
     let deploy =
         ["deploy", &folder, "--tenant", &tenant, "--tier", "free", "--target", TARGET, "--image", &image, "--yes"];
@@ -212,6 +230,12 @@ fn a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_i
         told.contains(words).then_some(())
     };
     eventually("the status says why the migration doesn't start", || says("it waits for job migrate: no pod can be"));
+    // Every other step that is under way would fail with the token.
+    let mut looks = Vec::new();
+    eventually("nothing else is under way", || {
+        looks.push(steps(&site).ok()?);
+        looks.iter().rev().take_while(|look| Some(*look) == looks.last() && look.under_way == 1).nth(4).map(|_| ())
+    });
 
     let (account, space) = site.account()?;
     site.cluster().kubectl(&["delete", "serviceaccount", &account, "-n", &space])?;
