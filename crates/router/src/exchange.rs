@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -163,6 +163,10 @@ impl Exchange {
         let (mut head, incoming) = response.into_parts();
         let ends_anywhere =
             head.headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        // Of an answer with both the coding counts (RFC 9112, 6.3); it would be cut off, or never be whole, at the length.
+        if head.headers.contains_key(TRANSFER_ENCODING) {
+            head.headers.remove(CONTENT_LENGTH);
+        }
         header::remove_hop_by_hop(&mut head.headers);
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();

@@ -254,3 +254,22 @@ async fn no_spelling_of_a_request_becomes_two_for_the_service() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_with_a_length_and_a_coding_comes_whole_and_ends_where_the_coding_says() {
+    let address = crate::stage::raw_app(|mut stream, _| async move {
+        if crate::stage::read_head(&mut stream).await.is_none() {
+            return;
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let body = "5\r\nwhole\r\n0\r\n\r\n";
+        let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
+    let router = router_to(&[address], 0).await;
+    for _ in 0..2 {
+        let reply = crate::stage::get(&router, "/").await;
+        assert_eq!((reply.status.as_u16(), reply.body.as_str(), reply.header("content-length")), (200, "whole", ""));
+    }
+}

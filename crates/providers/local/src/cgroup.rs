@@ -263,6 +263,8 @@ mod tests {
             return println!("no control groups here, or not root: not tried");
         };
         let stack = StackId(Uuid::new_v4());
+        // More than there ever is is no limit, and no error.
+        groups.limit(stack, &Limits { cpu: Some(u64::MAX), ..Limits::default() }).unwrap();
         groups.limit(stack, &Limits { tasks: Some(50), memory: Some(1 << 30), cpu: Some(1000) }).unwrap();
         let files = groups.enter(stack, "one", &Limits { memory: Some(64 << 20), ..Limits::default() }).unwrap();
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();

@@ -12,6 +12,8 @@ use crate::process;
 
 /// The length of a period of cpu time, in microseconds, as the kernel has it by default.
 const PERIOD: u64 = 100_000;
+/// The most of it that is asked for, in microseconds: of ten million processors. The kernel refuses what is some times more.
+const MOST: u64 = 1_000_000_000_000;
 
 /// Version 1's file for the limit of memory and swap together, where swap is counted.
 const WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
@@ -131,7 +133,7 @@ impl Hierarchy {
             }
         }
         if has("cpu") {
-            let quota = or_none(limits.cpu.map(|cpu| (cpu * PERIOD / 1000).max(1000)));
+            let quota = or_none(limits.cpu.map(|cpu| (cpu.saturating_mul(PERIOD) / 1000).clamp(1000, MOST)));
             match self.version {
                 Version::One => write("cpu.cfs_quota_us", quota)?,
                 Version::Two => write("cpu.max", format!("{quota} {PERIOD}"))?,
