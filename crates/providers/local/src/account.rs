@@ -106,6 +106,12 @@ impl Accounts {
         user >= first && user < self.table.lock().unwrap_or_else(PoisonError::into_inner).next
     }
 
+    /// Whether a mark in the environment of a process of `user` may count at all.
+    pub(crate) fn may_bear(&self, user: u32) -> bool {
+        let known = || self.table.lock().unwrap_or_else(PoisonError::into_inner).users.values().any(|it| *it == user);
+        user == rustix::process::geteuid().as_raw() || self.is_tenant(user) || known()
+    }
+
     /// Whether a mark in the environment of a process of `user` may name this stack. Anybody can write a mark; it counts only where
     /// the user proves it: the stack's own, or the one that Freehold itself runs as.
     pub(crate) fn may_mark(&self, user: u32, stack: StackId) -> bool {

@@ -232,7 +232,7 @@ impl Machine {
 
     /// All living processes that bear a mark that is believed.
     pub(crate) fn marked(&self) -> io::Result<Vec<Marked>> {
-        mark::marked(|user, stack| self.accounts.may_mark(user, stack))
+        mark::marked(|user| self.accounts.may_bear(user), |user, stack| self.accounts.may_mark(user, stack))
     }
 
     /// All living processes of a stack, by their marks, their user and their control groups.

@@ -6,6 +6,7 @@
 //! ([`Accounts::may_mark`](crate::account::Accounts::may_mark)), and what belongs to an instance is found by more than its mark
 //! ([`crate::membership`]).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
@@ -35,6 +36,10 @@ pub(crate) const LAUNCHER: &str = "launcher.";
 /// What arguments and variables may have together, in bytes, with a margin: the kernel takes three quarters of 8 MiB.
 const MOST: u64 = 8 << 20;
 
+/// What is read in one look of the environments of one tenant's processes, all together, in bytes: 16 KiB for each of the most that a stack
+/// may have. What lies beyond counts as shed.
+const ROOM: u64 = 64 << 20;
+
 /// A process that bears a stack's mark.
 #[derive(Debug, Clone)]
 pub(crate) struct Marked {
@@ -59,25 +64,44 @@ impl Marked {
     }
 }
 
-/// All living processes that bear a mark which is believed. `believe` gets the process's user and the stack that its mark names.
+/// All living processes that bear a mark which is believed. `bears` says of which users they may be, `believe` gets the process's user and
+/// the stack that its mark names.
+///
+/// Each of a tenant's processes can have as large an environment as the kernel takes, at no cost to it: all of them would keep whoever looks
+/// busy for a minute. So of each tenant only so much is read; processes beyond it are found by their user and control group.
 ///
 /// # Errors
 /// They can't be listed, or we lack what it takes to look at one: nothing is known then.
-pub(crate) fn marked(believe: impl Fn(u32, StackId) -> bool) -> io::Result<Vec<Marked>> {
+pub(crate) fn marked(bears: impl Fn(u32) -> bool, believe: impl Fn(u32, StackId) -> bool) -> io::Result<Vec<Marked>> {
+    marked_within(ROOM, bears, believe)
+}
+
+fn marked_within(
+    room: u64,
+    bears: impl Fn(u32) -> bool,
+    believe: impl Fn(u32, StackId) -> bool,
+) -> io::Result<Vec<Marked>> {
+    let own = rustix::process::geteuid().as_raw();
+    let mut left: BTreeMap<u32, u64> = BTreeMap::new();
     let mut found = Vec::new();
     for pid in process::pids()? {
-        found.extend(mark(pid)?.filter(|mark| believe(mark.user, mark.stack)));
+        let Some(user) = user_among(pid, &bears)? else { continue };
+        // What is ours is bounded by ourselves.
+        let room = left.entry(user).or_insert(if user == own { u64::MAX } else { room });
+        found.extend(mark(pid, room)?.filter(|mark| believe(mark.user, mark.stack)));
     }
     Ok(found)
 }
 
-/// The mark of one process. One that may not be looked at has none: ours run as this user, or we are root.
-fn mark(pid: i32) -> io::Result<Option<Marked>> {
-    let environment = match environment(pid) {
+/// The mark of one process. One that may not be looked at has none: ours run as this user, or we are root. `room` is what may be read of
+/// its environment, and what is left of that afterwards.
+fn mark(pid: i32, room: &mut u64) -> io::Result<Option<Marked>> {
+    let environment = match environment(pid, MOST.min(*room)) {
         Ok(environment) => environment,
         Err(error) if is_shortage(&error) => return Err(error),
         Err(_) => return Ok(None),
     };
+    *room = room.saturating_sub(u64::try_from(environment.len()).unwrap_or(u64::MAX));
     let variable = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|pair| {
             let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
@@ -85,6 +109,7 @@ fn mark(pid: i32) -> io::Result<Option<Marked>> {
         })
     };
     let Some(stack) = variable(STACK).and_then(|stack| stack.parse().ok()).map(StackId) else { return Ok(None) };
+    // As it is by now: it may be a launcher that has just become a tenant's.
     let (Some(id), Some(user)) = (ProcessId::of(pid)?, user(pid)?) else { return Ok(None) };
     Ok(Some(Marked {
         id,
@@ -98,10 +123,10 @@ fn mark(pid: i32) -> io::Result<Option<Marked>> {
 
 /// As far as a process can have been started with it. What the kernel takes for it is where the process says (`PR_SET_MM_MAP`), so there
 /// may be no end to it.
-fn environment(pid: i32) -> io::Result<Zeroizing<Vec<u8>>> {
+fn environment(pid: i32, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     // It contains the secrets of our services.
     let mut environment = Zeroizing::new(Vec::new());
-    fs::File::open(format!("/proc/{pid}/environ"))?.take(MOST).read_to_end(&mut environment)?;
+    fs::File::open(format!("/proc/{pid}/environ"))?.take(most).read_to_end(&mut environment)?;
     Ok(environment)
 }
 
@@ -119,15 +144,61 @@ fn user(pid: i32) -> io::Result<Option<u32>> {
 pub(crate) fn of_users(which: impl Fn(u32) -> bool) -> io::Result<Vec<(u32, ProcessId)>> {
     let mut found = Vec::new();
     for pid in process::pids()? {
-        // The folder's owner is the effective user, or root where the process may not be dumped. Ours never run as two users at once.
-        match fs::metadata(format!("/proc/{pid}")).map(|folder| folder.uid()) {
-            Ok(owner) if owner != 0 && !which(owner) => continue,
-            Err(error) if is_shortage(&error) => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        if let Some(user) = user(pid)?.filter(|user| which(*user)) {
+        if let Some(user) = user_among(pid, &which)? {
             found.extend(ProcessId::of(pid)?.map(|id| (user, id)));
         }
     }
     Ok(found)
+}
+
+/// The real user of a process, if it is one of those.
+fn user_among(pid: i32, which: &impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
+    // The folder's owner is the effective user, or root where the process may not be dumped. Ours never run as two users at once.
+    match fs::metadata(format!("/proc/{pid}")).map(|folder| folder.uid()) {
+        Ok(owner) if owner != 0 && !which(owner) => return Ok(None),
+        Err(error) if is_shortage(&error) => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    Ok(user(pid)?.filter(|user| which(*user)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    /// A process of a user with a mark behind so much else.
+    fn bearing(user: u32, stack: StackId, bytes: usize) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("60").env_clear().env("A", "x".repeat(bytes)).env(STACK, stack.to_string());
+        command.uid(user).gid(user).spawn().unwrap()
+    }
+
+    #[test]
+    fn what_one_tenant_puts_into_its_environments_keeps_nobody_from_finding_those_of_others() {
+        if !rustix::process::geteuid().is_root() {
+            println!(
+                "skipped: what_one_tenant_puts_into_its_environments_keeps_nobody_from_finding_those_of_others: this is not root"
+            );
+            return;
+        }
+        let (greedy, other, stack) = (1_234_567_001, 1_234_567_002, StackId(Uuid::new_v4()));
+        let room = 100_000;
+        let mut children: Vec<Child> = (0..4).map(|_| bearing(greedy, stack, 40_000)).collect();
+        children.push(bearing(other, stack, 40_000));
+        // Of ours all is read.
+        children.extend((0..4).map(|_| bearing(0, stack, 40_000)));
+        let found = marked_within(room, |_| true, |_, named| named == stack);
+        let all = marked(|user| user == greedy, |_, named| named == stack);
+        children.iter_mut().for_each(|child| {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        });
+        let of = |found: &[Marked], user| found.iter().filter(|mark| mark.user == user).count();
+        let found = found.unwrap();
+        assert_eq!((of(&found, greedy), of(&found, other), of(&found, 0)), (2, 1, 4));
+        assert_eq!(of(&all.unwrap(), greedy), 4);
+    }
 }
