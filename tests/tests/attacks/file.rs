@@ -29,6 +29,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         File,
         "os.close(os.open(P['own_artifact'] + '/mallory.py', os.O_WRONLY)); broken()",
     ),
+    inside(
+        "changes who may enter the data directory",
+        File,
+        "os.chmod(P['data'], os.stat(P['data']).st_mode & 0o7777); broken()",
+    ),
+    inside("changes who may read the master key", File, "os.chmod(P['data'] + '/master.key', 0o600); broken()"),
     inside("makes its own artifact writable", File, "os.chmod(P['own_artifact'] + '/mallory.py', 0o555); broken()"),
     inside(
         "puts a file into its own artifact",

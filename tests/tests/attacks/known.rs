@@ -77,6 +77,8 @@ pub(crate) const OPEN: &[Open] = &[
         gets: Gets::Always,
         attacks: &[
             "makes its own artifact writable",
+            "changes who may enter the data directory",
+            "changes who may read the master key",
             "lists another tenant's open files",
             "lists the platform's open files",
             "takes another tenant's processor time",

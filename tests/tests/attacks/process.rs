@@ -71,6 +71,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "for pid in victims(): os.sched_setaffinity(pid, os.sched_getaffinity(pid)); broken()",
     ),
     inside(
+        "sets the limits of others' processes, which ends them",
+        Process,
+        r#"
+import resource
+for pid in victims() + processes(P["up"]):
+    try:
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        broken()
+    except PermissionError:
+        pass
+"#,
+    ),
+    inside(
         "offers another tenant to the memory killer",
         Process,
         "for pid in victims(): open(f'/proc/{pid}/oom_score_adj', 'w').close(); broken()",

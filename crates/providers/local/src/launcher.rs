@@ -39,7 +39,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::Instant;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::keyring;
+use crate::calls;
 use crate::membership::{descendants, end_all};
 use crate::process::ProcessId;
 use crate::sandbox::{self, Sandbox};
@@ -206,8 +206,8 @@ fn confine(order: &Order) -> io::Result<()> {
     }
     give_up_standing()?;
     set_no_new_privs(true)?;
-    if keyring::can_be_closed() {
-        keyring::close()?;
+    if calls::can_be_closed() {
+        calls::close(order.sandbox.is_some())?;
     }
     if order.user.is_some() {
         sandbox::close_abstract_sockets();

@@ -25,13 +25,13 @@ pub mod launcher;
 pub mod supervise;
 
 mod account;
+mod calls;
 mod cgroup;
 mod directory;
 mod failure;
 mod fence;
 mod health;
 mod instance;
-mod keyring;
 mod launch;
 mod log;
 mod machine;

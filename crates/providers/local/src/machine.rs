@@ -18,10 +18,10 @@ use uuid::Uuid;
 
 use crate::account::{Accounts, RunAs};
 use crate::artifact::ArtifactStore;
+use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
-use crate::keyring;
 use crate::launcher::{self, Private};
 use crate::log::{LogLimits, Starting};
 use crate::mark::{self, Marked};
@@ -85,7 +85,7 @@ impl Separation {
             users,
             groups: users.then(|| Cgroups::open(platform)).flatten(),
             private: users && launcher::can_be_private(),
-            keyrings: keyring::can_be_closed(),
+            keyrings: calls::can_be_closed(),
             sandboxing: if users { Sandboxing::None } else { Sandboxing::detect() },
         }
     }
