@@ -7,8 +7,6 @@
 //! had been killed. Killed, it leaves PostgreSQL and the services running; the next start takes them over. A job that is running goes on, and
 //! keeps its database: PostgreSQL is left running as well. The file that says where the API is goes last.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,14 +22,14 @@ use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
 };
 pub use freehold_router::Proxy;
-use freehold_router::{Options as RouterOptions, Router, RouterError};
+use freehold_router::Router;
 use freehold_store::{MasterKey, Store, StoreNames};
 use sqlx::postgres::PgConnectOptions;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
+use crate::loopback::{self, Kept};
 use crate::platform::runtime::{Local, Workshop};
 use crate::platform::{Facts, Platform, Targets, few_files};
 use crate::serving::{keep_house, serve_api, start_executor};
@@ -167,9 +165,13 @@ async fn serve(
     stop: &CancellationToken,
     begin: Instant,
 ) -> Result<Stopped, StartError> {
-    let listener = listen(options.api_port).await?;
+    let port = options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT);
+    let users = users_of(settings, RunAs::detect());
+    let (listener, _beside_api) =
+        loopback::freed(users, options.api_port, async || loopback::listen(options.api_port).await).await?;
     let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
-    let router = start_router(options.router_port.or(settings.router_port).unwrap_or(ROUTER_PORT), settings).await?;
+    let (router, _beside_router) =
+        loopback::freed(users, port, async || loopback::start_router(port, settings).await).await?;
     let reached = reached(options, &router, settings);
     let (store, provisioner, login_key) = open_store(directory, &postgres.admin).await?;
     let engine = store.engine(holder(settings));
@@ -188,6 +190,8 @@ async fn serve(
         concurrency: 4,
         fault: None,
     }));
+    // For people: what stacks are given leads elsewhere. So it is no reason not to start.
+    let _beside_postgres = postgres.private.as_ref().map(|_| Kept::new(postgres.port));
     let words = postgres.words(&databases).await?;
     let workshop = Workshop {
         store: store.clone(),
@@ -455,32 +459,6 @@ fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError>
             version: postgres.version.unwrap_or_default(),
         },
     }))
-}
-
-async fn listen(port: u16) -> Result<TcpListener, StartError> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.map_err(|error| port_taken("API", address, &error))
-}
-
-async fn start_router(port: u16, settings: &Settings) -> Result<Router, StartError> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // As many as there are processors: the system shares them out between what serves and what works.
-    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
-    let trusted_proxies = settings.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
-    let options = RouterOptions { threads, trusted_proxies, ..RouterOptions::default() };
-    Router::bind(address, options).await.map_err(|error| match error {
-        RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
-            port_taken("router", addr, &source)
-        }
-        RouterError::Threads(source) => StartError::new("FH0599", format!("the router gets no threads: {source}"))
-            .help("raise the limit of processes (`ulimit -u`)"),
-    })
-}
-
-fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> StartError {
-    let option = if what == "API" { "--api-port" } else { "--port" };
-    StartError::new("FH0509", format!("the {what} can't listen on {address}: {error}"))
-        .help(format!("stop the program that uses port {}, or choose another one with {option}", address.port()))
 }
 
 fn not_started(error: ServerError) -> StartError {

@@ -7,6 +7,7 @@ mod disk;
 pub mod embedded;
 mod executor;
 mod http;
+mod loopback;
 mod platform;
 mod pressure;
 mod refusal;

@@ -73,6 +73,12 @@ pub(crate) const OPEN: &[Open] = &[
     },
     Open {
         who: &[Who::User],
+        why: "who holds a port can't be told from who may, as all are one user",
+        gets: Gets::Sometimes,
+        attacks: &["keeps the platform from starting again by its port"],
+    },
+    Open {
+        who: &[Who::User],
         why: "all stacks and the platform are one user",
         gets: Gets::Always,
         attacks: &[

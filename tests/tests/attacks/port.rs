@@ -1,9 +1,11 @@
 //! What a tenant tries with ports: others' requests and passwords go to whoever answers there.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use freehold_end_to_end::eventually;
 
 use crate::attack::{
     Attack,
@@ -40,7 +42,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     steps("listens beside another tenant on its port", Port, |stage| listens(stage, false), bait),
     steps("takes another tenant's port while it is started anew", Port, |stage| listens(stage, true), bait),
-    steps("listens beside the router", Port, beside_router, bait),
+    steps("listens beside the router", Port, |stage| beside(stage, stage.freehold.router_port()), bait),
+    steps("listens beside the API", Port, |stage| beside(stage, u16::try_from(stage.number("api_port"))?), bait),
+    steps("keeps the platform from starting again by its port", Port, while_away, bait),
     steps("holds all ports that instances get", Port, |stage| all_ports(stage, GRAB), held_ports),
     // On kernels from 6.8 on they are found.
     steps("binds all ports that instances get", Port, |stage| all_ports(stage, &only_bound()), held_ports),
@@ -112,19 +116,61 @@ fn bait(stage: &mut Stage) -> Result<bool> {
     Ok(got_through(&stage.outside(&script)?))
 }
 
-fn beside_router(stage: &mut Stage) -> Result<bool> {
-    let port = stage.freehold.router_port();
+/// On both addresses that `localhost`, and names below it, lead to.
+fn beside(stage: &mut Stage, port: u16) -> Result<bool> {
     let script = format!("{BAIT}\nbait({port}, 2)\n");
     Ok(std::thread::scope(|scope| {
         let attacker = scope.spawn(|| stage.inside(&script));
         let end = Instant::now() + Duration::from_secs(2);
         let mut stolen = false;
         while Instant::now() < end {
-            stolen |= stage.freehold.get("victim.localhost", "/").is_ok_and(|(_, body)| body.contains("STOLEN"));
+            stolen |= ["127.0.0.1", "::1"].iter().any(|address| is_bait(address, port));
         }
         let _ = attacker.join();
         stolen
     }))
+}
+
+fn is_bait(address: &str, port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut client = TcpStream::connect((address, port))?;
+        client.set_read_timeout(Some(Duration::from_secs(1)))?;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: victim.localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("STOLEN"))
+}
+
+/// Waits for a port, takes it, and keeps it for some seconds.
+const WAITING: &str = r#"
+def take(begun):
+    begun()
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def taken():
+        one.bind(("127.0.0.1", @@))
+        one.listen(512)
+        return True
+    until(taken, 20) and time.sleep(20)
+background(take)
+"#;
+
+/// Whether the platform, killed, doesn't start again, because a tenant's program has its port.
+fn while_away(stage: &mut Stage) -> Result<bool> {
+    let port = stage.freehold.router_port();
+    stage.inside(&WAITING.replace("@@", &port.to_string()))?;
+    stage.freehold.kill()?;
+    eventually("the port is taken", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let kept_away = stage.freehold.up().is_err();
+    if kept_away {
+        eventually("the port is free", || TcpListener::bind(("127.0.0.1", port)).ok());
+        stage.freehold.up()?;
+    }
+    stage.settle();
+    stage.relearn()?;
+    Ok(kept_away)
 }
 
 /// Takes as many of the ports as it gets, and keeps them in processes of its own for some seconds.

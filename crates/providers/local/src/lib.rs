@@ -60,6 +60,7 @@ pub use account::{FIRST_USER, RunAs, USERS};
 pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
 pub use cgroup::ServerGroup;
 pub use log::{LogLimits, LogLine, LogReader, Voice};
+pub use machine::free_port;
 pub use options::LocalOptions;
 pub use port::PORTS;
 pub use provider::LocalProvider;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::account::{Accounts, RunAs};
+use crate::account::{Accounts, RunAs, USERS};
 use crate::artifact::ArtifactStore;
 use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
@@ -272,26 +272,7 @@ impl Machine {
     /// bound: no tenant may use them up, or keep another from its own. Says whether there were any. Only where stacks have users of
     /// their own.
     pub(crate) async fn evict(&self, reserved: impl Fn(SocketAddr, &Socket) -> bool) -> io::Result<bool> {
-        let squatting: Vec<Socket> = listeners()?
-            .into_iter()
-            .chain(bound()?)
-            .filter(|(address, socket)| reserved(*address, socket) && self.accounts.is_tenant(socket.user))
-            .map(|(_, socket)| socket)
-            .collect();
-        let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
-        let holders = || -> io::Result<Vec<ProcessId>> {
-            let mut found = Vec::new();
-            for (_, id) in mark::of_users(|user| squatting.iter().any(|socket| socket.user == user))? {
-                if holds(id.pid, &inodes)? {
-                    found.push(id);
-                }
-            }
-            Ok(found)
-        };
-        for id in if squatting.is_empty() { Vec::new() } else { holders()? } {
-            tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
-        }
-        Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
+        evict(|user| self.accounts.is_tenant(user), reserved).await
     }
 
     /// Ends the tenants' processes that hold so many of the ports by which connections go out that none is left for others. Says
@@ -394,4 +375,38 @@ pub(crate) fn endpoint(stack: StackId, resource: &str) -> EndpointKey {
 pub(crate) fn parse_endpoint(key: &EndpointKey) -> Option<(StackId, &str)> {
     let (stack, resource) = key.0.split_once('/')?;
     Some((StackId(stack.parse().ok()?), resource))
+}
+
+/// Ends the processes of stacks' users that hold this port, on whatever address: for one of Freehold's own, which anybody can have taken
+/// while it wasn't running. Says whether there were any. Only where stacks have users of their own.
+///
+/// # Errors
+/// It can't be told who holds them.
+pub async fn free_port(run_as: RunAs, port: u16) -> io::Result<bool> {
+    let RunAs::Separate(first) = run_as else { return Ok(false) };
+    let users = first..first.saturating_add(USERS);
+    evict(|user| users.contains(&user), |address, _| address.port() == port).await
+}
+
+async fn evict(is_tenant: impl Fn(u32) -> bool, reserved: impl Fn(SocketAddr, &Socket) -> bool) -> io::Result<bool> {
+    let squatting: Vec<Socket> = listeners()?
+        .into_iter()
+        .chain(bound()?)
+        .filter(|(address, socket)| reserved(*address, socket) && is_tenant(socket.user))
+        .map(|(_, socket)| socket)
+        .collect();
+    let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
+    let holders = || -> io::Result<Vec<ProcessId>> {
+        let mut found = Vec::new();
+        for (_, id) in mark::of_users(|user| squatting.iter().any(|socket| socket.user == user))? {
+            if holds(id.pid, &inodes)? {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    };
+    for id in if squatting.is_empty() { Vec::new() } else { holders()? } {
+        tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
+    }
+    Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
 }
