@@ -1,8 +1,8 @@
 //! The decoder's mistakes as diagnostics.
 
+use freehold_problem::Code;
 use freehold_spec::{DecodeError, DecodeErrorKind};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 
 /// The code of a kind of mistake.

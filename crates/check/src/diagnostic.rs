@@ -3,7 +3,7 @@
 use freehold_spec::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::code::Code;
+use freehold_problem::Code;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What was found, in a bounded number: a definition may have a mistake every few bytes, and nobody reads ten thousand.
 
-use crate::code::Code;
+use freehold_problem::Code;
+
 use crate::diagnostic::{Diagnostic, Severity};
 
 /// How many errors are kept while rules are applied, and how many warnings.

@@ -8,10 +8,10 @@
 //!
 //! Pure: the same input gives the same diagnostics, in the same order; no more than a hundred of them, and a line for the others.
 
-pub mod code;
-mod decoding;
+pub mod decoding;
 pub mod diagnostic;
 mod found;
+mod pages;
 pub mod render;
 mod request;
 mod rules;
@@ -22,8 +22,8 @@ use std::collections::BTreeSet;
 
 use freehold_spec::App;
 
-pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use pages::page;
 pub use request::request;
 pub use rules::EXTENSIONS;
 pub use sizes::sizes;

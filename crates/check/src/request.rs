@@ -1,9 +1,9 @@
 //! The rules that need a request: which stack, of which tier, where.
 
 use freehold_graph::{Request, StackKind, Target};
+use freehold_problem::Code;
 use freehold_spec::{App, Reference};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::rules::{UUID, too_long, with_databases};
 use crate::scope::{listed, suggestion};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use freehold_graph::{Graph, Resource, ResourceType, SecretRef, Value};
+use freehold_problem::Code;
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::rules::LONGEST_VARIABLE;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::report::{Answer, Failure};
 
@@ -14,7 +14,7 @@ pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
     let url = match file {
         Some(file) => std::fs::read_to_string(file).map_err(|error| {
             let detail = format!("the database's URL can't be read from {}: {error}", file.display());
-            Failure::misuse(Code::BadRequest, detail)
+            Failure::new(Code::BadRequest, detail)
                 .help("the file holds one line: postgresql://user:password@host:5432/postgres")
         })?,
         None => std::env::var(VARIABLE).unwrap_or_default(),
@@ -22,7 +22,7 @@ pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
     let url = url.trim();
     match file.filter(|_| url.is_empty()) {
         Some(file) => {
-            Err(Failure::misuse(Code::BadRequest, format!("{} is empty, not the database's URL", file.display())))
+            Err(Failure::new(Code::BadRequest, format!("{} is empty, not the database's URL", file.display())))
         }
         None => Ok(Some(url.to_owned()).filter(|url| !url.is_empty())),
     }

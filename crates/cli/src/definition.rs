@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use freehold_check::{Code, Diagnostic};
+use freehold_check::Diagnostic;
+use freehold_problem::Code;
 use freehold_spec::App;
 
 use crate::report::{Answer, Failure};
@@ -83,7 +84,7 @@ impl Definition {
             }
             _ => {
                 let detail = format!("{file} can't be deployed as it is");
-                Err(Failure::misuse(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
+                Err(Failure::new(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
             }
         }
     }
@@ -101,14 +102,13 @@ fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
             true => format!("there is no {FILE} in {}", given.display()),
             false => format!("there is no folder {}", given.display()),
         };
-        return Failure::misuse(Code::NoDefinition, detail)
-            .help("name the folder of an app, or write its freehold.toml");
+        return Failure::new(Code::NoDefinition, detail).help("name the folder of an app, or write its freehold.toml");
     }
     let why = match error.kind() {
         std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     };
     let file = file.strip_prefix(".").unwrap_or(file);
-    Failure::misuse(Code::NoDefinition, format!("{} can't be read: {why}", file.display()))
+    Failure::new(Code::NoDefinition, format!("{} can't be read: {why}", file.display()))
         .help("it has to be a text file that this user may read")
 }

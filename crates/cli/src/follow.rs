@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use freehold::wire::{Event, EventKind, Operation, Problem};
 use freehold::{ClientError, EventStream};
-use freehold_check::Code;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -279,7 +279,7 @@ impl Follower {
             return Ok(None);
         }
         let signal = signal(SignalKind::interrupt());
-        signal.map(Some).map_err(|error| Failure::work(Code::Internal, format!("can't listen for Ctrl-C: {error}")))
+        signal.map(Some).map_err(|error| Failure::new(Code::Internal, format!("can't listen for Ctrl-C: {error}")))
     }
 
     fn tick(&mut self) {
@@ -371,8 +371,8 @@ impl Finished {
         let cancelled = self.state == "cancelled";
         let mut failure = match self.failure {
             Some(problem) => Box::<Failure>::from(problem),
-            None if cancelled => Failure::work(Code::Cancelled, "stopped as asked: not everything was done"),
-            None => Failure::work(Code::StepFailed, format!("the operation ended as {}", self.state)),
+            None if cancelled => Failure::new(Code::Cancelled, "stopped as asked: not everything was done"),
+            None => Failure::new(Code::StepFailed, format!("the operation ended as {}", self.state)),
         };
         // The request was good enough to begin with.
         failure.outcome = crate::report::Outcome::Failed;

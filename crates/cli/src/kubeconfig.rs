@@ -7,7 +7,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freehold_check::Code;
+use freehold_problem::Code;
 use kube::config::{Kubeconfig, KubeconfigError};
 use serde_json::{Map, Value as Json, json};
 
@@ -119,7 +119,7 @@ fn runs_nothing(user: &Map<String, Json>, whose: &str) -> Answer<()> {
 }
 
 fn unusable(detail: String) -> Box<Failure> {
-    Failure::misuse(Code::KubeconfigUnreadable, detail)
+    Failure::new(Code::KubeconfigUnreadable, detail)
 }
 
 fn unreadable(error: &KubeconfigError) -> Box<Failure> {
@@ -137,7 +137,7 @@ fn unreadable(error: &KubeconfigError) -> Box<Failure> {
 }
 
 fn no_context(detail: &str, wanted: Option<&str>, known: &[String]) -> Box<Failure> {
-    let failure = Failure::misuse(Code::UnknownContext, detail);
+    let failure = Failure::new(Code::UnknownContext, detail);
     if known.is_empty() {
         return failure.fact("it has none at all");
     }

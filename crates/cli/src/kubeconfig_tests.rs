@@ -90,7 +90,7 @@ fn without_a_current_context_one_has_to_be_named() {
     let folder = folder();
     std::fs::write(folder.path().join("config"), TWO.replace("current-context: kind-dev", "")).unwrap();
     let failure = read(&folder, None).unwrap_err();
-    assert_eq!(failure.problem.code, "FH1251");
+    assert_eq!(failure.problem.code, Code::UnknownContext);
     assert_eq!(failure.problem.help.as_deref(), Some("say which with --context NAME"));
 }
 
@@ -121,6 +121,6 @@ fn a_file_that_cannot_be_read_is_not_repeated() {
     let folder = folder();
     std::fs::write(folder.path().join("config"), "users:\n- name: x\n  user: {token: [hush-hush}\n").unwrap();
     let failure = read(&folder, None).unwrap_err();
-    assert_eq!(failure.problem.code, "FH1250");
+    assert_eq!(failure.problem.code, Code::KubeconfigUnreadable);
     assert!(!shown(&failure).contains("hush"), "{}", shown(&failure));
 }

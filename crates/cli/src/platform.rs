@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use freehold::wire::{Stack, Target};
 use freehold::{Client, Connection, ConnectionError, default_data_directory};
-use freehold_check::Code;
 use freehold_graph::StackKind;
+use freehold_problem::Code;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::arguments::{OneStack, PlatformArguments};
@@ -32,7 +32,7 @@ pub(crate) struct Platform {
 /// Runs a command's asynchronous part: one thread is enough for a client.
 pub(crate) fn run<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::work(Code::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(work);
     // A thread that reads stdin can't be ended; nobody waits for it.
     runtime.shutdown_background();
@@ -147,7 +147,7 @@ impl Platform {
     /// The stack that is meant; an error that names near ones if there is none, or the apps or targets if there are several.
     pub(crate) async fn find(&self, selection: &OneStack) -> Answer<Stack> {
         let Some((kind, name)) = selection.which.selected() else {
-            return Err(Failure::misuse(Code::BadRequest, "no stack was named"));
+            return Err(Failure::new(Code::BadRequest, "no stack was named"));
         };
         let (app, target) = (selection.app.as_deref(), selection.target.as_deref());
         let mut query = vec![("kind", kind.as_str()), ("name", name)];
@@ -178,18 +178,18 @@ fn one(kind: StackKind, name: &str, mut stacks: Vec<Stack>, here: Option<String>
         (1, Some(stack)) => Ok(stack),
         _ if apps.len() > 1 => {
             let detail = format!("several apps have a {kind} {name}: {}", list(apps));
-            Err(Failure::misuse(Code::BadRequest, detail).help("say which with --app NAME"))
+            Err(Failure::new(Code::BadRequest, detail).help("say which with --app NAME"))
         }
         _ => {
             let detail = format!("the {kind} {name} is on several targets: {}", list(targets));
-            Err(Failure::misuse(Code::BadRequest, detail).help("say which with --target NAME"))
+            Err(Failure::new(Code::BadRequest, detail).help("say which with --target NAME"))
         }
     }
 }
 
 /// There is no such target; perhaps another one was meant.
 fn unknown_target(name: &str, targets: &[Target]) -> Box<Failure> {
-    let failure = Failure::work(Code::UnknownTarget, format!("there is no target {name}"));
+    let failure = Failure::new(Code::UnknownTarget, format!("there is no target {name}"));
     match freehold_spec::nearest(name, targets.iter().map(|target| target.name.as_str())) {
         Some(near) => failure.help(format!("did you mean {near}?")),
         None => failure.help("`freehold target list` shows what there is, `freehold target add` adds a cluster"),
@@ -206,7 +206,7 @@ pub(crate) fn app_at_hand() -> Option<String> {
 fn unknown(kind: StackKind, name: &str, app: Option<&str>, target: Option<&str>, stacks: &[Stack]) -> Box<Failure> {
     let of = app.map(|app| format!(" of {app}")).unwrap_or_default();
     let on = target.map(|target| format!(" on {target}")).unwrap_or_default();
-    let failure = Failure::work(Code::UnknownStack, format!("there is no {kind} {name}{of}{on}"));
+    let failure = Failure::new(Code::NotFound, format!("there is no {kind} {name}{of}{on}"));
     let elsewhere = stacks.iter().find(|stack| stack.kind == kind && stack.name == name);
     if let Some(stack) = elsewhere.filter(|stack| target.is_some_and(|target| stack.target != target)) {
         return failure.help(format!("there is one on {0}: --target {0}", stack.target));

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use freehold::ClientError;
 use freehold::wire::{DeployRequest, PlanAnswer};
-use freehold_check::{Code, Diagnostic};
+use freehold_check::Diagnostic;
 use freehold_graph::StackKind;
+use freehold_problem::Code;
 use freehold_spec::App;
 
 use crate::arguments::RequestArguments;
@@ -87,7 +88,7 @@ impl Proposal {
     pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> Answer<PlanAnswer> {
         let request = self.request(kind, name);
         let answer = match platform.client.plan(&request).await {
-            Err(ClientError::Problem(problem)) if problem.code == Code::ArtifactUnknown.as_str() => {
+            Err(ClientError::Problem(problem)) if problem.code == Code::ArtifactUnknown => {
                 // It was there once, and the platform has lost it or is another one by now.
                 match &self.artifacts {
                     Some(artifacts) => artifacts.send(platform, true).await?,

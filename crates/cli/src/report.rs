@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use freehold::wire::Problem;
 use freehold::{ClientError, ConnectionError};
-use freehold_check::{Code, Diagnostic};
+use freehold_check::Diagnostic;
+use freehold_problem::{Code, Exit};
 
 use crate::layout::{BOLD, DIM, RED, WIDTH, columns, hanging, paint, wrap};
 use crate::terminal::Terminal;
@@ -18,6 +19,15 @@ pub(crate) enum Outcome {
     Failed,
     /// Wrong use, or an invalid definition.
     Misused,
+}
+
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Failure => Self::Failed,
+            Exit::Usage => Self::Misused,
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
@@ -51,15 +61,16 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(outcome: Outcome, code: Code, detail: impl Into<String>) -> Box<Self> {
+    /// With a code, which says the exit code, and what happened.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Box<Self> {
         Box::new(Self {
-            outcome,
+            outcome: code.exit().into(),
             problem: Problem {
                 kind: format!("urn:freehold:{code}"),
                 title: code.title().to_owned(),
-                status: 0,
+                status: code.status().http(),
                 detail: detail.into(),
-                code: code.to_string(),
+                code,
                 help: None,
                 lines: Vec::new(),
                 diagnostics: Vec::new(),
@@ -70,16 +81,6 @@ impl Failure {
             source: None,
             told: false,
         })
-    }
-
-    /// The work failed: exit code 1.
-    pub(crate) fn work(code: Code, detail: impl Into<String>) -> Box<Self> {
-        Self::new(Outcome::Failed, code, detail)
-    }
-
-    /// Wrong use or an invalid definition: exit code 2.
-    pub(crate) fn misuse(code: Code, detail: impl Into<String>) -> Box<Self> {
-        Self::new(Outcome::Misused, code, detail)
     }
 
     /// With what to do next.
@@ -117,7 +118,8 @@ impl Failure {
             let code = first.code;
             self.problem.kind = format!("urn:freehold:{code}");
             self.problem.title = code.title().to_owned();
-            self.problem.code = code.to_string();
+            self.problem.status = code.status().http();
+            self.problem.code = code;
         }
         self.problem.diagnostics = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
         self.source = Some((file.to_owned(), text.to_owned()));
@@ -212,8 +214,8 @@ pub(crate) fn to_do(when: &str, help: &str) -> Vec<String> {
 /// A diagnostic whose source isn't at hand.
 fn bare_diagnostic(diagnostic: &serde_json::Value) -> String {
     let text = |field: &str| diagnostic.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
-    let mut failure = Failure::misuse(Code::parse(text("code")).unwrap_or(Code::BadRequest), text("message"));
-    failure.problem.code = text("code").to_owned();
+    let code = diagnostic.get("code").and_then(|code| serde_json::from_value(code.clone()).ok());
+    let mut failure = Failure::new(code.unwrap_or(Code::BadRequest), text("message"));
     if let Some(help) = diagnostic.get("help").and_then(serde_json::Value::as_str) {
         failure = failure.help(help);
     }
@@ -222,9 +224,12 @@ fn bare_diagnostic(diagnostic: &serde_json::Value) -> String {
 
 impl From<Problem> for Box<Failure> {
     fn from(problem: Problem) -> Self {
-        let invalid = matches!(problem.status, 400 | 422) || !problem.diagnostics.is_empty();
-        let outcome = if invalid { Outcome::Misused } else { Outcome::Failed };
-        let mut failure = Failure::new(outcome, Code::Internal, "");
+        let mut failure = Failure::new(problem.code, "");
+        // What a later release's code means, it says by its status.
+        let newer = matches!(problem.code, Code::Newer(_)) && matches!(problem.status, 400 | 422);
+        if newer || !problem.diagnostics.is_empty() {
+            failure.outcome = Outcome::Misused;
+        }
         failure.problem = problem;
         failure
     }
@@ -235,27 +240,27 @@ impl From<ClientError> for Box<Failure> {
         match &error {
             ClientError::Problem(problem) => {
                 let mut failure = Box::<Failure>::from((**problem).clone());
-                if problem.code == Code::Unauthorised.as_str() && std::env::var_os("FREEHOLD_TOKEN").is_some() {
+                if problem.code == Code::Unauthorised && std::env::var_os("FREEHOLD_TOKEN").is_some() {
                     failure = failure.help("FREEHOLD_TOKEN has to be the token of the platform at FREEHOLD_URL");
                 }
                 failure
             }
             ClientError::Connection(ConnectionError::NotRunning(directory)) => not_running(directory),
             ClientError::Connection(error @ ConnectionError::NoUrl(_)) => {
-                Failure::misuse(Code::NotUp, error.to_string())
+                Failure::new(Code::ConnectionSettings, error.to_string())
                     .help("set it to the platform's address, or unset it to use the platform on this machine")
             }
             ClientError::Connection(error @ ConnectionError::NoToken) => {
-                Failure::misuse(Code::NotUp, error.to_string()).help(
+                Failure::new(Code::ConnectionSettings, error.to_string()).help(
                     "set FREEHOLD_TOKEN to the platform's token, or unset FREEHOLD_URL to use the one on this machine",
                 )
             }
-            ClientError::Connection(error) => Failure::work(Code::NotUp, error.to_string())
+            ClientError::Connection(error) => Failure::new(Code::NotUp, error.to_string())
                 .help("choose a data directory with --data-dir or FREEHOLD_DATA_DIR"),
-            ClientError::Unreachable { url, .. } => Failure::work(Code::NotUp, error.to_string()).help(help_for(url)),
-            ClientError::Broken(_) => Failure::work(Code::NotUp, error.to_string())
+            ClientError::Unreachable { url, .. } => Failure::new(Code::NotUp, error.to_string()).help(help_for(url)),
+            ClientError::Broken(_) => Failure::new(Code::NotUp, error.to_string())
                 .help("what was begun goes on as soon as the platform runs; run the same command again to follow it"),
-            ClientError::Answer(_) => Failure::work(Code::Internal, error.to_string())
+            ClientError::Answer(_) => Failure::new(Code::Internal, error.to_string())
                 .help("use the same version of Freehold for the command line and the platform"),
         }
     }
@@ -273,14 +278,14 @@ fn help_for(url: &str) -> &'static str {
 
 /// What the command found out could not be written. What it did is done all the same.
 pub(crate) fn unwritten(error: &std::io::Error) -> Box<Failure> {
-    Failure::work(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
+    Failure::new(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
         .fact("what the command was to do is done, as far as nothing else is said here")
         .help("make room or choose another place for the output, and run it again if you need it")
 }
 
 /// No platform runs on a data directory.
 pub(crate) fn not_running(directory: &std::path::Path) -> Box<Failure> {
-    Failure::work(Code::NotUp, format!("no platform is running on {}", directory.display()))
+    Failure::new(Code::NotUp, format!("no platform is running on {}", directory.display()))
         .help("start it with `freehold up`")
 }
 
@@ -294,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_why_and_what_to_do_next() {
-        let failure = Failure::work(Code::JobFailed, "the migration failed, so the new version was not started")
+        let failure = Failure::new(Code::JobFailed, "the migration failed, so the new version was not started")
             .fact("job migrate · exit code 1 after 0.4 s")
             .standing("revision 3 is still serving http://acme.localhost:7080")
             .lines(vec!["error: column \"author\" of relation \"entries\" already exists".to_owned()])
@@ -321,14 +326,17 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_eighty_columns() {
-        let failure = Failure::work(Code::NotOurs, "namespace ".repeat(20)).fact("managed by helm ".repeat(12));
+        let failure = Failure::new(Code::NotOwned, "namespace ".repeat(20)).fact("managed by helm ".repeat(12));
         assert!(plain(&failure).lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]
     fn an_invalid_request_is_wrong_use_and_failed_work_is_not() {
-        let problem = |status| Problem { status, ..Failure::work(Code::PlanOutdated, "x").problem };
-        assert_eq!(Box::<Failure>::from(problem(422)).outcome, Outcome::Misused);
-        assert_eq!(Box::<Failure>::from(problem(409)).outcome, Outcome::Failed);
+        let outcome =
+            |code, status| Box::<Failure>::from(Problem { status, ..Failure::new(code, "x").problem }).outcome;
+        assert_eq!(outcome(Code::RequestName, 422), Outcome::Misused);
+        assert_eq!(outcome(Code::PlanOutdated, 409), Outcome::Failed);
+        assert_eq!(outcome(Code::Newer(1099), 422), Outcome::Misused);
+        assert_eq!(outcome(Code::Newer(1099), 409), Outcome::Failed);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use freehold_graph::StackKind;
 use freehold_plan::Plan;
+use freehold_problem::Code;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::ToSchema;
@@ -23,7 +24,8 @@ pub struct Problem {
     /// What happened, to what, why.
     pub detail: String,
     /// The diagnostic's code; `freehold explain` tells more.
-    pub code: String,
+    #[schema(value_type = String)]
+    pub code: Code,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,

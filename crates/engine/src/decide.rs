@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Change, Observation, Purpose};
+use freehold_problem::Code;
 
 use crate::backoff;
 use crate::failure;
@@ -454,7 +455,7 @@ impl Decision {
     }
 
     fn fail(&mut self, id: &StepId, mut failure: Failure) {
-        if failure.code == failure::OUTDATED {
+        if failure.code == Code::PlanOutdated {
             failure::say_what_was_done(&mut failure, &self.effects());
         }
         let destroys = matches!(self.state.plan.purpose, Purpose::Destroy { .. });
@@ -462,7 +463,7 @@ impl Decision {
             failure::without_a_dump(&mut failure, self.has_deleted(), &self.state.plan.key);
         }
         if let Some(step) = self.state.steps.get_mut(id) {
-            step.interrupted = failure.code == failure::CANCELLED;
+            step.interrupted = failure.code == Code::Cancelled;
         }
         self.append(Record::StepFailed { step: id.clone(), failure });
         self.set_phase(id, Phase::Closing { done: false });

@@ -2,29 +2,11 @@
 
 use freehold_graph::{StackKey, Value, descriptor};
 use freehold_plan::{Change, Observation, Ownership, diff};
+use freehold_problem::Code;
 
 use crate::journal::{Failure, Record};
 use crate::provider::{OwnedObject, ProviderError};
 use crate::step::{Step, StepId, Verb};
-
-/// An object doesn't bear the stack's mark, or not any more.
-pub const NOT_OURS: &str = "FH0801";
-/// An object bears the stack's mark and is another one than was meant.
-pub const ANOTHER: &str = "FH0804";
-/// Something is left after a destroy.
-pub const LEFT_OVER: &str = "FH0805";
-/// What is there is not what the plan rests on.
-pub const OUTDATED: &str = "FH0901";
-/// A resource won't get ready.
-pub const NEVER_READY: &str = "FH0703";
-/// Nobody knows how a job ended.
-pub const OUTCOME_UNKNOWN: &str = "FH0705";
-/// A resource was ready and did not stay so.
-pub const FELL: &str = "FH0707";
-/// Somebody asked to stop.
-pub const CANCELLED: &str = "FH0903";
-/// A step, or the whole operation, took too long.
-pub const DEADLINE: &str = "FH0904";
 
 const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on what is there now";
 const GO_ON: &str = "run the same command again: it goes on from what exists now";
@@ -47,7 +29,7 @@ pub fn outdated(change: &Change, seen: Option<&Observation>) -> Failure {
         (Some(_), true) => format!("the plan is outdated: {name} was changed after the plan was made"),
     };
     let detail = seen.map(|seen| differences(change, seen)).unwrap_or_default();
-    Failure { code: OUTDATED.to_owned(), message, detail, help: Some(PLAN_AGAIN.to_owned()) }
+    Failure { code: Code::PlanOutdated, message, detail, help: Some(PLAN_AGAIN.to_owned()) }
 }
 
 /// Several lines of a plan that don't hold any more, as one failure.
@@ -112,7 +94,7 @@ pub fn told(records: &[Record]) -> Option<Failure> {
 /// What is there could not be compared with what the plan rests on.
 pub fn not_compared(seconds: u64, reasons: Vec<String>) -> Failure {
     Failure {
-        code: DEADLINE.to_owned(),
+        code: Code::DeadlinePassed,
         message: format!("what is there could not be compared with the plan within {seconds} s, so nothing was done"),
         detail: reasons,
         help: Some(GO_ON.to_owned()),
@@ -134,7 +116,7 @@ fn differences(change: &Change, seen: &Observation) -> Vec<String> {
 /// An object with the right name that we may not touch.
 pub fn not_ours(change: &Change, seen: &Observation) -> Failure {
     let owner = owner(&seen.ownership);
-    let code = if seen.ownership == Ownership::Ours { ANOTHER } else { NOT_OURS };
+    let code = if seen.ownership == Ownership::Ours { Code::ChangedExternally } else { Code::NotOwned };
     Failure {
         code: code.to_owned(),
         message: format!("{} is left alone: {owner}", name(change)),
@@ -150,7 +132,7 @@ fn object(change: &Change) -> String {
 /// Something bears the stack's mark after a destroy.
 pub fn left_over(left: &[OwnedObject]) -> Failure {
     Failure {
-        code: LEFT_OVER.to_owned(),
+        code: Code::DestroyLeftSomething,
         message: format!("{} of the stack's objects are left after everything in the plan was deleted", left.len()),
         detail: left.iter().map(|object| format!("{} {}", object.kind, object.name)).collect(),
         help: Some("run `freehold destroy` again; `freehold doctor` shows what bears the stack's mark".to_owned()),
@@ -161,7 +143,7 @@ pub fn left_over(left: &[OwnedObject]) -> Failure {
 pub fn step_deadline(step: &Step, reason: Option<&str>) -> Failure {
     let seconds = step.deadline.as_secs();
     Failure {
-        code: DEADLINE.to_owned(),
+        code: Code::DeadlinePassed,
         message: format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
         detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
         help: Some(GO_ON.to_owned()),
@@ -171,7 +153,7 @@ pub fn step_deadline(step: &Step, reason: Option<&str>) -> Failure {
 /// A job was started, and nobody could see how it ended before its time was over.
 pub fn unknown_run(step: &Step, reason: Option<&str>) -> Failure {
     Failure {
-        code: OUTCOME_UNKNOWN.to_owned(),
+        code: Code::RunOutcomeUnknown,
         message: format!("job {} was started, and how it ended is not known", step.subject.name()),
         detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
         help: Some(
@@ -184,7 +166,7 @@ pub fn unknown_run(step: &Step, reason: Option<&str>) -> Failure {
 /// The operation took too long.
 pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Failure {
     Failure {
-        code: DEADLINE.to_owned(),
+        code: Code::DeadlinePassed,
         message: format!("the operation's time is over; {} {} is not done", step.verb.as_str(), step.subject),
         detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
         help: Some(GO_ON.to_owned()),
@@ -205,9 +187,9 @@ pub enum NotReady {
 /// Some resources aren't ready: each with the reason.
 pub fn not_ready(waiting: Vec<String>, how: NotReady) -> Failure {
     let (code, message) = match how {
-        NotReady::Never => (NEVER_READY, "everything was applied, but not everything gets ready"),
-        NotReady::NotInTime => (DEADLINE, "everything was applied, but not everything got ready in time"),
-        NotReady::NotForLong => (FELL, "everything was ready, but not everything has stayed so"),
+        NotReady::Never => (Code::NeverReady, "everything was applied, but not everything gets ready"),
+        NotReady::NotInTime => (Code::DeadlinePassed, "everything was applied, but not everything got ready in time"),
+        NotReady::NotForLong => (Code::FailedWhileSettling, "everything was ready, but not everything has stayed so"),
     };
     Failure {
         code: code.to_owned(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_graph::{Resource, ResourceId};
+use freehold_problem::Code;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -113,7 +114,7 @@ pub enum StateChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The diagnostic's code: `FH0701`.
-    pub code: String,
+    pub code: Code,
     /// What happened, to what, why.
     pub message: String,
     /// Lines to show below.

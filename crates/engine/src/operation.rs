@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::Plan;
+use freehold_problem::Code;
 use thiserror::Error;
 
-use crate::failure::CANCELLED;
 use crate::journal::{Failure, OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
 use crate::step::{Step, StepId, Verb, operation_deadline, steps};
@@ -344,7 +344,7 @@ impl OperationState {
             Record::StepFailed { step, failure } => {
                 self.fold_step(step, record, Status::Failed, 0)?;
                 if let Some(state) = self.steps.get_mut(step) {
-                    state.interrupted = failure.code == CANCELLED;
+                    state.interrupted = failure.code == Code::Cancelled;
                 }
             }
             Record::Taken { .. } | Record::Finished { .. } => {

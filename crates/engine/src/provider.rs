@@ -14,6 +14,7 @@ use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
 };
 use freehold_plan::{Conflict, Observation, Preview};
+use freehold_problem::Code;
 use futures::future::join_all;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -303,7 +304,7 @@ pub enum ProviderError {
     #[error("{message}")]
     Rejected {
         /// The diagnostic's code: `FH0701`.
-        code: &'static str,
+        code: Code,
         /// What happened, to what, why.
         message: String,
         /// Lines to show below: the end of a log, the server's own words.
@@ -321,7 +322,7 @@ pub enum ProviderError {
 
 impl ProviderError {
     /// A failure that trying again doesn't mend.
-    pub fn rejected(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn rejected(code: Code, message: impl Into<String>) -> Self {
         Self::Rejected { code, message: message.into(), detail: Vec::new(), help: None }
     }
 
@@ -333,7 +334,7 @@ impl ProviderError {
 
 impl From<NotText> for ProviderError {
     fn from(error: NotText) -> Self {
-        Self::rejected("FH0906", error.to_string())
+        Self::rejected(Code::StepFailed, error.to_string())
     }
 }
 
@@ -374,7 +375,7 @@ impl Revealed {
     pub fn text(&self, value: &Value) -> Result<SecretText, ProviderError> {
         value.reveal(&mut |secret| {
             let text = self.0.get(secret).cloned();
-            text.ok_or_else(|| ProviderError::rejected("FH0906", format!("{secret} was not revealed")))
+            text.ok_or_else(|| ProviderError::rejected(Code::StepFailed, format!("{secret} was not revealed")))
         })
     }
 }

@@ -10,6 +10,7 @@ use freehold_engine::{
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
+use freehold_problem::Code;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -165,7 +166,7 @@ async fn a_failed_job_stops_its_dependants_and_the_old_version_stays() {
     let operation = site.next_operation();
     let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
     assert_eq!(outcome, Ok(Outcome::Failed));
-    assert_eq!(site.failure(operation).code, "FH0701");
+    assert_eq!(site.failure(operation).code, Code::JobFailed);
     let journal = site.store.journal(operation);
     let started =
         |id: &str| journal.iter().any(|record| matches!(record, Record::StepStarted { step, .. } if step.0 == id));
@@ -184,7 +185,7 @@ async fn what_changed_after_the_plan_is_not_touched() {
     let effects = site.world.lock().unwrap().effects.len();
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
-    assert_eq!(site.failure(operation).code, "FH0901");
+    assert_eq!(site.failure(operation).code, Code::PlanOutdated);
     assert_eq!(site.world.lock().unwrap().effects[effects..], []);
 }
 
@@ -207,7 +208,7 @@ async fn a_call_that_never_returns_fails_its_step_at_the_deadline() {
     let operation = site.next_operation();
     let before = Instant::now();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
-    assert_eq!(site.failure(operation).code, "FH0904");
+    assert_eq!(site.failure(operation).code, Code::DeadlinePassed);
     assert!(before.elapsed() < Duration::from_secs(150), "{:?}", before.elapsed());
 }
 
@@ -341,7 +342,7 @@ async fn what_is_not_ready_in_time_is_named_with_its_reason() {
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let failure = site.failure(operation);
-    assert_eq!((failure.code.as_str(), failure.detail), ("FH0904", vec!["service.web: it is starting".to_owned()]));
+    assert_eq!((failure.code, failure.detail), (Code::DeadlinePassed, vec!["service.web: it is starting".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,7 +383,7 @@ async fn a_plan_that_is_outdated_in_one_line_does_nothing_at_all_and_says_so() {
         let world = site.world.lock().unwrap();
         assert_eq!(world.effects[effects..], [], "{purpose:?}");
         let failure = site.failure(operation);
-        assert_eq!(failure.code, "FH0901");
+        assert_eq!(failure.code, Code::PlanOutdated);
         assert!(failure.message.contains("web1.localhost"), "{}", failure.message);
         assert!(failure.help.unwrap().starts_with("nothing was done;"));
     }
@@ -546,7 +547,7 @@ impl Provider for Endless {
             return self.inner.perform(context, task).await;
         }
         self.stopped.notified().await;
-        Err(ProviderError::rejected("FH0903", "job migrate was ended on request"))
+        Err(ProviderError::rejected(Code::Cancelled, "job migrate was ended on request"))
     }
 
     async fn interrupt(&self, _: freehold_graph::StackId, task: &Task) {

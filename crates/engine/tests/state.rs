@@ -10,6 +10,7 @@ use freehold_engine::{
     StateChange, StepId, decide,
 };
 use freehold_plan::Purpose;
+use freehold_problem::Code;
 
 use crate::fixture::{Known, Shape, operation, plan};
 
@@ -29,7 +30,7 @@ fn done(step: &str) -> Record {
 }
 
 fn failed(step: &str) -> Record {
-    let failure = Failure { code: "FH0999".to_owned(), message: String::new(), detail: Vec::new(), help: None };
+    let failure = Failure { code: Code::Newer(999), message: String::new(), detail: Vec::new(), help: None };
     Record::StepFailed { step: StepId(step.to_owned()), failure }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freehold_graph::SecretText;
+use freehold_problem::Code;
 use serde::Deserialize;
 
 use crate::ImageReference;
@@ -61,8 +62,8 @@ pub enum CredentialsError {
 
 impl CredentialsError {
     /// The diagnostic's code.
-    pub fn code(&self) -> &'static str {
-        "FH0614"
+    pub fn code(&self) -> Code {
+        Code::PullCredentials
     }
 
     /// What to do next.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use freehold_problem::Code;
+
 use crate::exchange::{BODY_LIMIT, DEADLINE};
 use crate::{CredentialsError, Digest, ImageReference, Platform, ReferenceError};
 
@@ -140,16 +142,18 @@ pub enum LinkFault {
 
 impl RegistryError {
     /// The diagnostic's code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::NoRepository(_) | Self::NoTag { .. } | Self::NoDigest(_) => "FH0607",
-            Self::NotForPlatform { .. } => "FH0608",
-            Self::Unauthorised { .. } => "FH0609",
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failing { .. } | Self::Tls(_) => "FH0610",
-            Self::TooManyRequests { .. } => "FH0611",
-            Self::Reference(_) => "FH0612",
-            Self::WrongDigest { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => "FH0613",
-            Self::Credentials(_) | Self::Authorities(_) => "FH0614",
+            Self::NoRepository(_) | Self::NoTag { .. } | Self::NoDigest(_) => Code::ImageMissing,
+            Self::NotForPlatform { .. } => Code::ImageNotForPlatform,
+            Self::Unauthorised { .. } => Code::RegistryRefused,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failing { .. } | Self::Tls(_) => {
+                Code::RegistryUnreachable
+            }
+            Self::TooManyRequests { .. } => Code::RegistryBusy,
+            Self::Reference(_) => Code::BadImageReference,
+            Self::WrongDigest { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => Code::RegistryAnswer,
+            Self::Credentials(_) | Self::Authorities(_) => Code::PullCredentials,
         }
     }
 

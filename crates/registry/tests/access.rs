@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use freehold_problem::Code;
 use freehold_registry::{LinkFault, RegistryError};
 use rcgen::{CertifiedKey, KeyPair};
 use ring::rand::SystemRandom;
@@ -46,7 +47,7 @@ async fn a_wrong_password_is_an_error_that_names_the_user_and_not_the_password()
     let server = with_passwords(&storage);
     let registry = as_user(&server.host, "octo", "geheim-99");
     let error = registry.resolve(&server.reference("acme/web:1.4"), &linux(&["amd64"])).await.unwrap_err();
-    assert_eq!(error.code(), "FH0609");
+    assert_eq!(error.code(), Code::RegistryRefused);
     let text = format!("{error}\n{}\n{error:?}\n{registry:?}", error.help());
     assert!(text.contains(&format!("{} doesn't let us pull acme/web: it was asked as octo", server.host)), "{text}");
     assert!(!text.contains("geheim-99") && !text.contains(&STANDARD.encode("octo:geheim-99")), "{text}");
@@ -135,7 +136,7 @@ async fn a_token_service_that_refuses_the_login_is_reported_with_what_it_says() 
         .resolve(&server.reference("acme/web:1.4"), &linux(&["amd64"]))
         .await
         .unwrap_err();
-    assert_eq!(error.code(), "FH0609");
+    assert_eq!(error.code(), Code::RegistryRefused);
     assert!(error.to_string().ends_with("it was asked as octo (it says: no such account)"), "{error}");
 }
 
@@ -207,7 +208,7 @@ async fn a_certificate_that_is_not_trusted_ends_it() {
     for (registry, server) in [(as_nobody(), server), (as_nobody().trusting(&authority).unwrap(), elsewhere)] {
         let error = registry.resolve(&server.reference("acme/web:1.4"), &linux(&["amd64"])).await.unwrap_err();
         assert!(matches!(error, RegistryError::Unreachable { fault: LinkFault::Certificate, .. }), "{error:?}");
-        assert_eq!(error.code(), "FH0610");
+        assert_eq!(error.code(), Code::RegistryUnreachable);
         assert!(error.to_string().contains("certificate"), "{error}");
     }
 }
@@ -215,5 +216,5 @@ async fn a_certificate_that_is_not_trusted_ends_it() {
 #[test]
 fn certificates_that_can_not_be_read_are_an_error() {
     let broken = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
-    assert_eq!(as_nobody().trusting(broken).unwrap_err().code(), "FH0614");
+    assert_eq!(as_nobody().trusting(broken).unwrap_err().code(), Code::PullCredentials);
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use freehold_problem::Code;
 use freehold_registry::{BODY_LIMIT, ImageReference, LinkFault, RegistryError};
 use tokio::net::TcpListener;
 
@@ -29,7 +30,7 @@ async fn a_host_that_says_nothing_is_given_up() {
     let host = listener.local_addr().unwrap().to_string();
     let error = resolve(&at(&host)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("{host} didn't answer within 10 s"));
-    assert_eq!(error.code(), "FH0610");
+    assert_eq!(error.code(), Code::RegistryUnreachable);
 }
 
 #[tokio::test]
@@ -41,7 +42,7 @@ async fn a_registry_that_asks_to_wait_is_reported_with_how_long() {
         matches!(&error, RegistryError::TooManyRequests { retry_after: Some(wait), .. } if *wait == Duration::from_secs(77)),
         "{error:?}"
     );
-    assert_eq!(error.code(), "FH0611");
+    assert_eq!(error.code(), Code::RegistryBusy);
     let expected =
         format!("{host} lets nothing more through for now, and asks to wait 77 s (it says: pull limit reached)");
     assert_eq!((error.to_string(), error.help()), (expected, "try again in 77 s".to_owned()));
@@ -51,7 +52,10 @@ async fn a_registry_that_asks_to_wait_is_reported_with_how_long() {
 async fn a_registry_with_a_fault_of_its_own_is_not_a_missing_image() {
     let host = answering(|_| http("503 Service Unavailable", &[], "<html>")).await;
     let error = resolve(&at(&host)).await.unwrap_err();
-    assert_eq!((error.to_string(), error.code()), (format!("{host} answers with status 503"), "FH0610"));
+    assert_eq!(
+        (error.to_string(), error.code()),
+        (format!("{host} answers with status 503"), Code::RegistryUnreachable)
+    );
 }
 
 #[tokio::test]

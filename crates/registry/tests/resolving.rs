@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use freehold_problem::Code;
 use freehold_registry::{Digest, RegistryError};
 use serde_json::json;
 
@@ -73,7 +74,7 @@ async fn a_digest_is_kept_if_it_exists_whatever_the_tag_beside_it_says() {
     let gone = server.reference(&format!("acme/web:1.4@{}", Digest::of(b"never pushed")));
     let error = resolve(&gone).await.unwrap_err();
     assert!(matches!(error, RegistryError::NoDigest(_)), "{error:?}");
-    assert_eq!(error.code(), "FH0607");
+    assert_eq!(error.code(), Code::ImageMissing);
 }
 
 #[tokio::test]
@@ -84,7 +85,7 @@ async fn a_tag_that_does_not_exist_is_an_error_that_names_the_nearest() {
         server.push_image("acme/web", Some(tag), "amd64").await;
     }
     let error = resolve(&server.reference("acme/web:1.4")).await.unwrap_err();
-    assert_eq!(error.code(), "FH0607");
+    assert_eq!(error.code(), Code::ImageMissing);
     let host = &server.host;
     assert_eq!(
         error.to_string(),
@@ -115,7 +116,7 @@ async fn an_image_for_other_machines_is_an_error_that_says_what_it_has() {
         let all = [&["amd64"], has.as_slice()].concat().iter().map(|one| format!("linux/{one}")).collect::<Vec<_>>();
         let reference = server.reference(&format!("acme/web:{tag}"));
         let error = as_nobody().resolve(&reference, &linux(&["amd64", "arm64"])).await.unwrap_err();
-        assert_eq!(error.code(), "FH0608");
+        assert_eq!(error.code(), Code::ImageNotForPlatform);
         assert!(error.to_string().contains("isn't made for linux/amd64: it has linux/arm64"), "{error}");
         let build = format!("--platform {} --push", all.join(","));
         assert!(error.help().contains(&build), "what it has stays: {}", error.help());
@@ -137,7 +138,7 @@ async fn what_is_no_image_is_refused() {
     });
     server.push_manifest("acme/chart", Some("1.0.0"), OCI_MANIFEST, &chart).await;
     let error = resolve(&server.reference("acme/chart:1.0.0")).await.unwrap_err();
-    assert_eq!(error.code(), "FH0613");
+    assert_eq!(error.code(), Code::RegistryAnswer);
     assert!(error.to_string().contains("it is no image: its config is of the type"), "{error}");
 }
 
@@ -155,7 +156,7 @@ async fn bytes_that_were_changed_in_the_registry_are_found_out() {
         fs::write(&file, other).unwrap();
         let error = resolve(&server.reference(&format!("acme/web@{digest}"))).await.unwrap_err();
         let RegistryError::WrongDigest { announced, .. } = &error else { panic!("{error:?}") };
-        assert_eq!((*announced, error.code()), (changed, "FH0613"));
+        assert_eq!((*announced, error.code()), (changed, Code::RegistryAnswer));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_check::Code;
+use freehold_problem::Code;
 use freehold_registry::{Credentials, ImageReference, RegistryError};
 
 #[test]
@@ -20,10 +20,9 @@ fn every_code_has_a_page() {
         RegistryError::WrongDigest { registry: text(), what: text(), announced: digest, found: digest },
         RegistryError::from(Credentials::from_docker_config("").unwrap_err()),
     ];
-    let codes: BTreeSet<&str> = errors.iter().map(RegistryError::code).collect();
+    let codes: BTreeSet<Code> = errors.iter().map(RegistryError::code).collect();
     assert_eq!(codes.len(), errors.len());
     for error in &errors {
-        assert!(Code::parse(error.code()).is_some(), "{error:?}");
         assert!(!error.help().is_empty() && !error.to_string().is_empty());
     }
 }

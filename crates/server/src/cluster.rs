@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use freehold_problem::Code;
 use freehold_provider_postgres::Binaries;
 use freehold_store::{MasterKey, Store};
 use tokio::net::TcpListener;
@@ -77,10 +78,10 @@ pub async fn run(
     freehold_provider_local::descriptors::raise();
     let token = token(&options.token_file)?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
-        StartError::new("FH0509", format!("the API can't listen on {}: {error}", options.listen))
+        StartError::new(Code::PortTaken, format!("the API can't listen on {}: {error}", options.listen))
             .help("choose another address with --listen")
     })?;
-    let address = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
+    let address = listener.local_addr().map_err(|error| StartError::new(Code::PortTaken, error.to_string()))?;
     let admin = server_at(&options.database_url)?;
     let (connections, master) = prepare_store(&admin, |check| MasterKey::load(&options.master_key_file, check)).await?;
     let store = Store::open(&connections, master).await.map_err(store_failed)?;
@@ -126,7 +127,7 @@ pub async fn run(
 
 fn token(file: &Path) -> Result<String, StartError> {
     let unusable = |why: String| {
-        StartError::new("FH0505", format!("the token file {}: {why}", file.display())).help(format!(
+        StartError::new(Code::DataNotWritable, format!("the token file {}: {why}", file.display())).help(format!(
             "it holds one line of at least {SHORTEST_TOKEN} characters, such as `openssl rand -hex 32` gives"
         ))
     };

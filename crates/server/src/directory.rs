@@ -19,6 +19,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use freehold::{CONNECTION_FILE, Connection};
+use freehold_problem::Code;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +106,7 @@ impl DataDirectory {
                 pid => format!("process {pid}"),
             };
             return Err(StartError::new(
-                "FH0507",
+                Code::AlreadyUp,
                 format!("a platform is running on {} already: {holder}", self.path.display()),
             )
             .help("use it as it is, stop it with `freehold down`, or choose another --data-dir"));
@@ -122,7 +123,7 @@ impl DataDirectory {
         match fs::read_to_string(&file) {
             Ok(version) if version.trim() == VERSION => Ok(()),
             Ok(version) => Err(StartError::new(
-                "FH0506",
+                Code::DataOfOtherVersion,
                 format!(
                     "{} was made by another version of Freehold: its layout is {}, this program knows {VERSION}",
                     self.path.display(),
@@ -157,7 +158,7 @@ impl DataDirectory {
         let path = self.join("settings.json");
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                StartError::new("FH0505", format!("{} can't be read: {error}", path.display()))
+                StartError::new(Code::DataNotWritable, format!("{} can't be read: {error}", path.display()))
                     .help("restore the file from a backup; it holds the ports that the stacks were deployed with")
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Settings::default()),
@@ -185,10 +186,10 @@ impl DataDirectory {
 
 fn unusable(path: &Path, error: &io::Error) -> StartError {
     if error.kind() == io::ErrorKind::StorageFull {
-        return StartError::new("FH0512", format!("the disk is full: can't write {}", path.display()))
+        return StartError::new(Code::DiskFull, format!("the disk is full: can't write {}", path.display()))
             .help("free some room and start again; nothing was lost");
     }
-    StartError::new("FH0505", format!("the data directory can't be used: {}: {error}", path.display()))
+    StartError::new(Code::DataNotWritable, format!("the data directory can't be used: {}: {error}", path.display()))
         .help("make it writable for this user, or choose another one with --data-dir")
 }
 
@@ -207,7 +208,7 @@ fn check_ours(path: &Path) -> Result<(), StartError> {
             owner => format!("it belongs to user {owner}"),
         };
         let message = format!("root's files can't be kept in {}: {why}", directory.display());
-        return Err(StartError::new("FH0505", message).help(
+        return Err(StartError::new(Code::DataNotWritable, message).help(
             "choose a data directory that is root's, with all above it (the default is /var/lib/freehold), or run Freehold as that user",
         ));
     }
@@ -223,7 +224,7 @@ fn check_reachable(path: &Path) -> Result<(), StartError> {
         let open = fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o001 != 0);
         if !open {
             return Err(StartError::new(
-                "FH0505",
+                Code::DataNotWritable,
                 format!("other users can't enter {}, and PostgreSQL does not run as root", directory.display()),
             )
             .help(format!(
@@ -256,10 +257,10 @@ mod tests {
         let refused = |path: &Path| DataDirectory::open(path).err().map(|error| (error.code, error.message));
         for (path, why) in [(&theirs, "belongs to user 65534"), (&theirs.join("below"), "belongs to user 65534")] {
             let (code, message) = refused(path).unwrap();
-            assert!(code == "FH0505" && message.contains(why), "{message}");
+            assert!(code == Code::DataNotWritable && message.contains(why), "{message}");
         }
         let (code, message) = refused(&open.join("below")).unwrap();
-        assert!(code == "FH0505" && message.contains("may write"), "{message}");
+        assert!(code == Code::DataNotWritable && message.contains("may write"), "{message}");
         assert_eq!(refused(&scratch.join("ours")), None);
         fs::remove_dir_all(&scratch).unwrap();
     }

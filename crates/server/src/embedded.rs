@@ -17,6 +17,7 @@ use chrono::Utc;
 use freehold::Connection;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
+use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
     Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
@@ -169,13 +170,16 @@ async fn serve(
     let users = users_of(settings, RunAs::detect());
     let (listener, _beside_api) =
         loopback::freed(users, options.api_port, async || loopback::listen(options.api_port).await).await?;
-    let api = listener.local_addr().map_err(|error| StartError::new("FH0509", error.to_string()))?;
+    let api = listener.local_addr().map_err(|error| StartError::new(Code::PortTaken, error.to_string()))?;
     let (router, _beside_router) =
         loopback::freed(users, port, async || loopback::start_router(port, settings).await).await?;
     let reached = reached(options, &router, settings);
     let (store, provisioner, login_key) = open_store(directory, &postgres.admin).await?;
     let engine = store.engine(holder(settings));
-    engine.take_over_predecessors().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
+    engine
+        .take_over_predecessors()
+        .await
+        .map_err(|error| StartError::new(Code::PostgresUnreachable, error.to_string()))?;
     let artifacts = ArtifactStore::open(&directory.join("artifacts")).map_err(unusable)?;
     let mut local = LocalOptions::new(directory.path(), router.clone(), artifacts.clone(), options.executable.clone());
     local.run_as = users_of(settings, local.run_as);
@@ -363,7 +367,10 @@ impl Postgres {
 
     /// In words: `PostgreSQL 15.18, private, port 54329`. Also learns the version of a given server.
     async fn words(&mut self, databases: &PostgresProvider) -> Result<String, StartError> {
-        let version = databases.server_version().await.map_err(|error| StartError::new("FH0504", error.to_string()))?;
+        let version = databases
+            .server_version()
+            .await
+            .map_err(|error| StartError::new(Code::PostgresUnreachable, error.to_string()))?;
         if self.version.is_none() {
             self.version = version.split('.').next().and_then(|major| major.parse().ok());
         }
@@ -448,7 +455,7 @@ fn reached(options: &Options, router: &Router, settings: &Settings) -> Settings 
 }
 
 fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError> {
-    let name = "local".parse().map_err(|_| StartError::new("FH1001", "the target has no name"))?;
+    let name = "local".parse().map_err(|_| StartError::new(Code::RequestName, "the target has no name"))?;
     Ok(Target::Local(LocalTarget {
         name,
         domain: reached.domain.clone().unwrap_or_default(),
@@ -468,14 +475,14 @@ fn not_started(error: ServerError) -> StartError {
 }
 
 fn unusable(error: impl std::fmt::Display) -> StartError {
-    StartError::new("FH0505", error.to_string()).help("make the data directory writable for this user")
+    StartError::new(Code::DataNotWritable, error.to_string()).help("make the data directory writable for this user")
 }
 
 /// A new one for each start: who had the last one has to read the file again.
 fn new_token() -> Result<String, StartError> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes)
-        .map_err(|error| StartError::new("FH0520", format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| StartError::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

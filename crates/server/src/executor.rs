@@ -10,6 +10,7 @@ use freehold_engine::progress::{Events, Progress};
 use freehold_engine::shell::{RunError, run};
 use freehold_engine::{Leases as _, OperationId, failure};
 use freehold_graph::StackKey;
+use freehold_problem::Code;
 use freehold_store::{End, EngineStore, Operation, Signal, Topic, Waiting};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -204,7 +205,7 @@ async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -
 fn cancelled(key: &StackKey) -> Failure {
     let option = key.option();
     Failure {
-        code: "FH0903".to_owned(),
+        code: Code::Cancelled,
         message: "the operation was cancelled".to_owned(),
         detail: Vec::new(),
         help: Some(format!("`freehold deploy {option}` again goes on, `freehold destroy {option}` cleans up")),
@@ -214,7 +215,7 @@ fn cancelled(key: &StackKey) -> Failure {
 fn unexplained(key: &StackKey) -> Failure {
     let option = key.option();
     Failure {
-        code: "FH0904".to_owned(),
+        code: Code::DeadlinePassed,
         message: "the operation did not end in its time".to_owned(),
         detail: Vec::new(),
         help: Some(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on")),
@@ -228,7 +229,7 @@ impl Events for Log {
     fn emit(&self, operation: OperationId, progress: Progress) {
         match progress {
             Progress::Failed { step, failure, .. } => {
-                warn!(%operation, %step, code = failure.code, "failed: {}", failure.message);
+                warn!(%operation, %step, code = %failure.code, "failed: {}", failure.message);
             }
             Progress::Retrying { step, reason, after_ms, .. } => {
                 info!(%operation, %step, after_ms, "tried again later: {reason}");

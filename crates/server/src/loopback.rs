@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 
 use freehold_provider_local::{RunAs, free_port};
+use freehold_problem::Code;
 use freehold_router::{Options as RouterOptions, Router, RouterError};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
@@ -61,7 +62,7 @@ pub(crate) async fn freed<T>(
     let mut taken = take().await;
     for _ in 0..TRIES {
         match &taken {
-            Err(error) if port != 0 && error.code == "FH0509" => {}
+            Err(error) if port != 0 && error.code == Code::PortTaken => {}
             Ok(_) | Err(_) => break,
         }
         if !free_port(users, port).await.unwrap_or_default() {
@@ -110,7 +111,7 @@ pub(crate) async fn start_router(port: u16, settings: &Settings) -> Result<(Rout
         RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
             port_taken("router", addr, &source)
         }
-        RouterError::Threads(source) => StartError::new("FH0599", format!("the router gets no threads: {source}"))
+        RouterError::Threads(source) => StartError::new(Code::Internal, format!("the router gets no threads: {source}"))
             .help("raise the limit of processes (`ulimit -u`)"),
     })?;
     let kept = kept.map_or_else(|| keep_beside("router", router.address().port()), Ok)?;
@@ -119,7 +120,7 @@ pub(crate) async fn start_router(port: u16, settings: &Settings) -> Result<(Rout
 
 fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> StartError {
     let option = if what == "API" { "--api-port" } else { "--port" };
-    StartError::new("FH0509", format!("the {what} can't listen on {address}: {error}"))
+    StartError::new(Code::PortTaken, format!("the {what} can't listen on {address}: {error}"))
         .help(format!("stop the program that uses port {}, or choose another one with {option}", address.port()))
 }
 

@@ -6,6 +6,7 @@ use freehold::wire::Problem;
 use freehold_engine::ProviderError;
 use freehold_engine::journal::Failure;
 use freehold_graph::ProviderName;
+use freehold_problem::Code;
 use freehold_provider_kubernetes::ClusterError;
 use uuid::Uuid;
 
@@ -17,14 +18,14 @@ pub(crate) struct Refusal(Box<Problem>);
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
-    /// With a status, a code and what happened.
-    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    /// With a code, which says the status, and what happened.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem {
             kind: format!("urn:freehold:{code}"),
-            title: title(code).to_owned(),
-            status: status.as_u16(),
+            title: code.title().to_owned(),
+            status: code.status().http(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code,
             help: None,
             lines: Vec::new(),
             diagnostics: Vec::new(),
@@ -32,29 +33,16 @@ impl Refusal {
         }))
     }
 
-    /// The request itself is wrong: 422.
-    pub(crate) fn invalid(code: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    /// Of a request that the HTTP library refused, with the status that it gave: there are more of them than there are codes.
+    pub(crate) fn transport(status: StatusCode, detail: impl Into<String>) -> Self {
+        let mut refusal = Self::new(Code::BadRequest, detail);
+        refusal.0.status = status.as_u16();
+        refusal
     }
 
-    /// It is in conflict with what is there: 409.
-    pub(crate) fn conflict(code: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code, detail)
-    }
-
-    /// There is no such thing: 404.
-    pub(crate) fn unknown(code: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, detail)
-    }
-
-    /// Something that the platform needs doesn't answer: 503.
-    pub(crate) fn unavailable(code: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-    }
-
-    /// Its code, `FH0901`.
-    pub(crate) fn code(&self) -> &str {
-        &self.0.code
+    /// What kind of problem it is.
+    pub(crate) fn code(&self) -> Code {
+        self.0.code
     }
 
     /// With what to do next.
@@ -91,25 +79,16 @@ impl Refusal {
     }
 }
 
-/// The title of a code's page.
-fn title(code: &str) -> &'static str {
-    freehold_check::Code::parse(code).map_or("", |code| code.title())
-}
-
 /// A failed step, as the document that people get.
 pub(crate) fn failure(failure: &Failure) -> Problem {
-    let mut problem = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, &failure.code, failure.message.clone())
-        .lines(failure.detail.clone());
+    let mut problem = Refusal::new(failure.code, failure.message.clone()).lines(failure.detail.clone());
     problem.0.help.clone_from(&failure.help);
     problem.into_problem()
 }
 
 impl From<ClusterError> for Refusal {
     fn from(error: ClusterError) -> Self {
-        let refusal = match &error {
-            ClusterError::Unreachable { .. } => Self::unavailable(error.code(), error.to_string()),
-            _ => Self::conflict(error.code(), error.to_string()),
-        };
+        let refusal = Self::new(error.code(), error.to_string());
         match error.help() {
             Some(help) => refusal.help(help),
             None => refusal,
@@ -124,7 +103,8 @@ impl Refusal {
             (
                 ProviderName::Kubernetes,
                 ProviderError::Retryable { message, .. } | ProviderError::Unknown { message },
-            ) => Self::unavailable("FH1200", message).help("`freehold target check` says more; try again in a moment"),
+            ) => Self::new(Code::ClusterUnreachable, message)
+                .help("`freehold target check` says more; try again in a moment"),
             (_, error) => Self::from(error),
         }
     }
@@ -141,20 +121,20 @@ impl From<ProviderError> for Refusal {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::Rejected { code, message, detail, help } => {
-                let mut refusal = Self::conflict(code, message).lines(detail);
+                let mut refusal = Self::new(code, message).lines(detail);
                 refusal.0.help = help;
                 refusal
             }
             // The server answers, if only to say this.
             ProviderError::Retryable { message, .. } if message.contains("out of connections") => {
-                Self::unavailable("FH0514", message)
+                Self::new(Code::NoConnectionsLeft, message)
                     .help("raise max_connections, or close connections that nobody needs")
             }
             ProviderError::Retryable { message, .. } => {
-                Self::unavailable("FH0504", message).help("try again in a moment")
+                Self::new(Code::PostgresUnreachable, message).help("try again in a moment")
             }
             ProviderError::Unknown { message } => {
-                Self::unavailable("FH0504", format!("no answer: {message}")).help("try again in a moment")
+                Self::new(Code::PostgresUnreachable, format!("no answer: {message}")).help("try again in a moment")
             }
         }
     }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::{ProviderName, Resource, StackId};
 use freehold_plan::{Observation, Ownership};
+use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
 use freehold_store::{Store, StoreError};
 
@@ -23,7 +24,7 @@ impl SealedSecrets {
     async fn generate(&self, context: &Context, resource: &Resource) -> Result<Performed, ProviderError> {
         let Some(generate) = generate(resource) else {
             let message = format!("secret {} has no value, and is not generated", resource.identity);
-            return Err(ProviderError::rejected("FH1004", message));
+            return Err(ProviderError::rejected(Code::SecretNotSet, message));
         };
         let text =
             generate_text(generate).map_err(|refusal| ProviderError::retryable(refusal.into_problem().detail))?;
@@ -79,7 +80,7 @@ impl Provider for SealedSecrets {
             Task::Apply { resource, .. } => self.generate(context, resource).await,
             Task::Delete { lookup, .. } => self.remove(context, lookup).await,
             Task::Run { .. } | Task::Dump { .. } | Task::Fence { .. } | Task::Lift { .. } => {
-                Err(ProviderError::rejected("FH0906", "a secret can't be run, dumped or stopped"))
+                Err(ProviderError::rejected(Code::StepFailed, "a secret can't be run, dumped or stopped"))
             }
         }
     }
@@ -110,6 +111,6 @@ fn generate(resource: &Resource) -> Option<Generate> {
 fn failed(error: StoreError) -> ProviderError {
     match error {
         StoreError::Unavailable { .. } => ProviderError::retryable(error.to_string()),
-        other => ProviderError::rejected("FH0906", other.to_string()),
+        other => ProviderError::rejected(Code::StepFailed, other.to_string()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use freehold_problem::Code;
 use freehold_store::{Connections, KeyCheck, MasterKey, StoreError, StoreNames, bootstrap, key_check};
 use sqlx::postgres::PgConnectOptions;
 
@@ -11,7 +12,7 @@ use crate::refusal::Refusal;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError {
     /// The diagnostic's code: `FH0507`.
-    pub code: &'static str,
+    pub code: Code,
     /// What happened, to what, why.
     pub message: String,
     /// Lines to show below: the end of a log.
@@ -22,7 +23,7 @@ pub struct StartError {
 
 impl StartError {
     /// With a code and what happened.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), detail: Vec::new(), help: None }
     }
 
@@ -44,7 +45,7 @@ impl StartError {
 /// A PostgreSQL server that is there. The URL isn't repeated in the error: it may hold a password.
 pub(crate) fn server_at(url: &str) -> Result<PgConnectOptions, StartError> {
     url.trim().parse().map_err(|_| {
-        StartError::new("FH0504", "the database URL can't be read")
+        StartError::new(Code::DatabaseUrl, "the database URL can't be read")
             .help("it looks like postgresql://user:password@host:5432/postgres")
     })
 }
@@ -72,8 +73,7 @@ pub(crate) fn store_failed(error: StoreError) -> StartError {
 impl From<Refusal> for StartError {
     fn from(refusal: Refusal) -> Self {
         let problem = refusal.into_problem();
-        let code = freehold_check::Code::parse(&problem.code).map_or("FH0504", |code| code.as_str());
-        Self { code, message: problem.detail, detail: problem.lines, help: problem.help }
+        Self { code: problem.code, message: problem.detail, detail: problem.lines, help: problem.help }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use freehold::wire::{ApplyRequest, EventKind, Operation, StackPlanRequest, TargetRequest, TargetSetting};
 use freehold::{Client, ClientError};
+use freehold_problem::Code;
 use freehold_testkit::kubernetes::{ControlPlane, Image};
 use serde_json::json;
 use tokio::time::timeout;
@@ -78,7 +79,7 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     assert_eq!((access.host.as_str(), access.port), ("127.0.0.1", setting.postgres.port()));
 
     let refused = problem(second.client.remove_target("prod").await);
-    assert_eq!(refused.code, "FH1241");
+    assert_eq!(refused.code, Code::TargetInUse);
     assert!(refused.detail.contains(&format!("{app}/tenant/acme")), "{}", refused.detail);
     let listed = first.client.stacks(&[("target", "prod")]).await.unwrap();
     assert_eq!(listed.len(), 1);
@@ -146,14 +147,14 @@ async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_othe
     let definition = ground.definition(&ControlPlane::unique("images"));
     let plan = async |definition: &str, image| problem(replica.client.plan(&tenant("acme", definition, image)).await);
     let refused = plan(&definition, None).await;
-    assert_eq!(refused.code, "FH1245", "{refused:?}");
+    assert_eq!(refused.code, Code::NoImage, "{refused:?}");
     assert!(refused.help.unwrap().contains("--image web=:TAG"));
     let refused = plan(&definition, Some(":3")).await;
-    assert_eq!(refused.code, "FH0607", "{refused:?}");
+    assert_eq!(refused.code, Code::ImageMissing, "{refused:?}");
     let refused = plan(&definition, Some(":arm")).await;
-    assert_eq!(refused.code, "FH0608", "{refused:?}");
+    assert_eq!(refused.code, Code::ImageNotForPlatform, "{refused:?}");
     let refused = plan(&definition, Some(":no:tag")).await;
-    assert_eq!(refused.code, "FH0612", "{refused:?}");
+    assert_eq!(refused.code, Code::BadImageReference, "{refused:?}");
     // A sidecar's image is looked for as well, and told together with the service's.
     let sidecar = format!(
         "{definition}\n[service.web.sidecar.proxy]\nimage = \"{}/nothing:1\"\n[service.web.init.wait]\nimage = \"{}/guestbook:1\"\n",
@@ -166,7 +167,7 @@ async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_othe
     // What was built for this machine is of no use there.
     let mut request = tenant("acme", &definition, None);
     request.artifacts.insert("web".to_owned(), format!("sha256:{}", "a".repeat(64)));
-    assert_eq!(problem(replica.client.plan(&request).await).code, "FH1244");
+    assert_eq!(problem(replica.client.plan(&request).await).code, Code::OtherKindOfTarget);
     let mut request = tenant("acme", &definition, None);
     request.images.insert("worker".to_owned(), ":1".to_owned());
     assert!(problem(replica.client.plan(&request).await).detail.contains("no service worker"));
@@ -190,7 +191,11 @@ async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluste
     assert_eq!((second.domain.as_str(), &second.facts["gateway"]), ("apps.example.net", &first.facts["gateway"]));
     assert_eq!(second.facts["databases"], first.facts["databases"]);
     let here = TargetRequest { in_cluster: true, ..TargetRequest::default() };
-    assert_eq!(problem(client.put_target("prod", &here).await).code, "FH1203", "this platform is no Pod");
+    assert_eq!(
+        problem(client.put_target("prod", &here).await).code,
+        Code::KubeconfigUnusable,
+        "this platform is no Pod"
+    );
     let dns = async |external_dns, unset: &[TargetSetting]| {
         let unset = unset.iter().copied().collect();
         client.put_target("prod", &TargetRequest { external_dns, unset, ..TargetRequest::default() }).await
@@ -210,7 +215,7 @@ async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluste
     let mut connection = sqlx::ConnectOptions::connect(&store).await.unwrap();
     sqlx::query(sql).bind(identity).execute(&mut connection).await.unwrap();
     let refused = problem(client.put_target("prod", &change).await);
-    assert_eq!(refused.code, "FH1204", "{refused:?}");
+    assert_eq!(refused.code, Code::WrongCluster, "{refused:?}");
     assert!(refused.help.unwrap().contains("--replace-cluster"));
     let taken = client.put_target("prod", &TargetRequest { replace_cluster: true, ..change }).await.unwrap();
     assert_eq!(taken.facts["cluster"], second.facts["cluster"]);
@@ -249,7 +254,7 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
     assert!(findings.iter().any(|finding| finding.level == "error"), "{findings:?}");
     let definition = ground.definition(&ControlPlane::unique("which"));
     let refused = problem(replica.client.plan(&tenant("acme", &definition, Some(":1"))).await);
-    assert_eq!(refused.code, "FH1240", "{refused:?}");
+    assert_eq!(refused.code, Code::UnknownTarget, "{refused:?}");
     assert!(refused.detail.contains("away, prod") && refused.help.unwrap().contains("--target"), "{}", refused.detail);
     replica.stopped().await;
 }
@@ -279,7 +284,7 @@ async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_names
     inside(&["create", "configmap", "settings"]).unwrap();
     let destroy = StackPlanRequest::Destroy { dump: false };
     let refused = problem(ours.client.plan_for(stack, &destroy).await);
-    assert_eq!((refused.code.as_str(), refused.lines), ("FH1214", vec!["configmap settings".to_owned()]));
+    assert_eq!((refused.code, refused.lines), (Code::NamespaceShared, vec!["configmap settings".to_owned()]));
     inside(&["get", "deployment", "web"]).unwrap();
     inside(&["delete", "configmap", "settings"]).unwrap();
     let plan = ours.client.plan_for(stack, &destroy).await.unwrap().plan;

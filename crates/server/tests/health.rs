@@ -1,6 +1,7 @@
 //! The state of a stack in a cluster: one word, the same wherever one asks.
 
 use freehold::wire::{ApplyRequest, EventKind, StackPlanRequest};
+use freehold_problem::Code;
 use freehold_testkit::kubernetes::{ControlPlane, Image};
 use serde_json::json;
 use tokio::time::timeout;
@@ -117,7 +118,7 @@ async fn a_kept_plan_and_a_rollback_are_refused_once_their_image_has_gone_before
     ground.registry.delete("guestbook", digest).unwrap();
     for plan in [kept.id, back.id] {
         let refused = problem(client.apply(&ApplyRequest::Plan { plan }).await);
-        assert_eq!(refused.code, "FH0607", "{refused:?}");
+        assert_eq!(refused.code, Code::ImageMissing, "{refused:?}");
         assert!(refused.detail.contains("service web"), "{}", refused.detail);
     }
     assert!(ground.control.kubectl(&["get", "namespace", &format!("globex--{app}")]).is_err(), "nothing was made");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use freehold::wire::{StackPlanRequest, TargetRequest};
 use freehold::{Client, Connection};
+use freehold_problem::Code;
 use freehold_server::cluster;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -41,19 +42,19 @@ async fn without_a_target_nothing_is_deployed_and_the_answer_says_what_to_do() {
     let replica = setting.replica().await;
     let client = &replica.client;
     let refused = problem(client.plan(&tenant("acme", DEFINITION, Some(":1"))).await);
-    assert_eq!((refused.code.as_str(), refused.status), ("FH1240", 422), "{refused:?}");
+    assert_eq!((refused.code, refused.status), (Code::TargetNotChosen, 422), "{refused:?}");
     assert!(refused.help.unwrap().contains("target add"));
     let mut request = tenant("acme", DEFINITION, None);
     request.target = Some("prod".to_owned());
     let refused = problem(client.plan(&request).await);
-    assert_eq!((refused.code.as_str(), refused.status), ("FH1240", 404), "{refused:?}");
-    assert_eq!(problem(client.check_target("prod").await).code, "FH1240");
-    assert_eq!(problem(client.remove_target("prod").await).code, "FH1240");
-    assert_eq!(problem(client.remove_target("local").await).code, "FH1244");
+    assert_eq!((refused.code, refused.status), (Code::UnknownTarget, 404), "{refused:?}");
+    assert_eq!(problem(client.check_target("prod").await).code, Code::UnknownTarget);
+    assert_eq!(problem(client.remove_target("prod").await).code, Code::UnknownTarget);
+    assert_eq!(problem(client.remove_target("local").await).code, Code::OtherKindOfTarget);
     let artifact = format!("sha256:{}", "a".repeat(64));
     assert!(!client.has_artifact(&artifact).await.unwrap());
-    assert_eq!(problem(client.send_artifact(&artifact, "x").await).code, "FH1244");
-    assert_eq!(problem(client.plan_for(Uuid::new_v4(), &StackPlanRequest::Repair).await).code, "FH1003");
+    assert_eq!(problem(client.send_artifact(&artifact, "x").await).code, Code::OtherKindOfTarget);
+    assert_eq!(problem(client.plan_for(Uuid::new_v4(), &StackPlanRequest::Repair).await).code, Code::NotFound);
     replica.stopped().await;
 }
 
@@ -63,7 +64,7 @@ async fn a_target_that_can_t_be_used_is_refused_with_all_reasons_and_nothing_of_
     let replica = setting.replica().await;
     let client = &replica.client;
     let refused = problem(client.put_target("prod", &TargetRequest::default()).await);
-    assert_eq!(refused.code, "FH1242");
+    assert_eq!(refused.code, Code::TargetSettings);
     for part in ["domain", "Gateway", "databases"] {
         assert!(refused.detail.contains(part), "{}", refused.detail);
     }
@@ -75,14 +76,14 @@ async fn a_target_that_can_t_be_used_is_refused_with_all_reasons_and_nothing_of_
         ..TargetRequest::default()
     };
     let refused = problem(client.put_target("prod", &complete).await);
-    assert_eq!(refused.code, "FH1203", "{refused:?}");
+    assert_eq!(refused.code, Code::KubeconfigUnusable, "{refused:?}");
     assert!(!format!("{refused:?}").contains("hunter2"));
     // Read last by the server, so nothing but this is wrong.
     let registry = TargetRequest { registry_credentials: Some("no json".to_owned()), ..complete.clone() };
-    assert_eq!(problem(client.put_target("prod", &registry).await).code, "FH0614");
+    assert_eq!(problem(client.put_target("prod", &registry).await).code, Code::PullCredentials);
     let in_cluster = TargetRequest { kubeconfig: None, ..complete };
     let refused = problem(client.put_target("prod", &in_cluster).await);
-    assert_eq!(refused.code, "FH1203", "this is no Pod: {refused:?}");
+    assert_eq!(refused.code, Code::KubeconfigUnusable, "this is no Pod: {refused:?}");
     assert!(client.targets().await.unwrap().is_empty());
     replica.stopped().await;
 }
@@ -116,14 +117,14 @@ async fn a_replica_with_another_master_key_or_without_a_token_does_not_start() {
     std::fs::write(&other, [8; 32]).unwrap();
     std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     let error = start(cluster::Options { master_key_file: other, ..setting.options() }).await;
-    assert_eq!(error.code, "FH0511", "{error}");
+    assert_eq!(error.code, Code::MasterKeyWrong, "{error}");
     let none = setting.path().join("none");
     let error = start(cluster::Options { token_file: none.clone(), ..setting.options() }).await;
     assert!(error.message.contains("token"), "{error}");
     let error = start(cluster::Options { master_key_file: none, ..setting.options() }).await;
-    assert_eq!(error.code, "FH0518", "{error}");
+    assert_eq!(error.code, Code::MasterKeyUnreadable, "{error}");
     let url = "postgresql://ada:hunter2@127.0.0.1:1/postgres".to_owned();
     let error = start(cluster::Options { database_url: url, ..setting.options() }).await;
-    assert_eq!(error.code, "FH0504", "{error}");
+    assert_eq!(error.code, Code::PostgresUnreachable, "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use freehold_engine::OperationId;
 use freehold_graph::StackId;
+use freehold_problem::Code;
 use thiserror::Error;
 
 /// Why the store didn't do what it was asked to. [`StoreError::code`] is the diagnostic's code.
@@ -158,31 +159,31 @@ pub enum StoreError {
 
 impl StoreError {
     /// The diagnostic's code.
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::TooOld { .. } => "FH0502",
-            Self::Unavailable(_) => "FH0504",
-            Self::MasterKeyMissing { .. } => "FH0510",
-            Self::MasterKeyWrong => "FH0511",
-            Self::DiskFull(_) => "FH0512",
-            Self::RoleTooPowerful { .. } => "FH0513",
-            Self::NoConnections(_) => "FH0514",
-            Self::Migration(_) => "FH0515",
-            Self::Unreadable { .. } => "FH0516",
-            Self::Tampered { .. } => "FH0517",
-            Self::MasterKeyFile { .. } => "FH0518",
-            Self::Refused { .. } => "FH0519",
-            Self::Random(_) => "FH0520",
-            Self::ClaimTaken { .. } => "FH0802",
-            Self::PlanOutdated { .. } => "FH0901",
-            Self::AnotherRunning { .. } => "FH0902",
-            Self::ConnectionsTaken { .. } => "FH1010",
-            Self::SecondTenant { .. } => "FH1014",
-            Self::Fenced => "FH0905",
-            Self::Name(_) => "FH1001",
-            Self::NotFound { .. } => "FH1003",
-            Self::UnknownTarget(_) => "FH1240",
-            Self::TargetInUse { .. } => "FH1241",
+            Self::TooOld { .. } => Code::PostgresTooOld,
+            Self::Unavailable(_) => Code::PostgresUnreachable,
+            Self::MasterKeyMissing { .. } => Code::MasterKeyMissing,
+            Self::MasterKeyWrong => Code::MasterKeyWrong,
+            Self::DiskFull(_) => Code::DiskFull,
+            Self::RoleTooPowerful { .. } => Code::RoleTooPowerful,
+            Self::NoConnections(_) => Code::NoConnectionsLeft,
+            Self::Migration(_) => Code::StoreNotMigrated,
+            Self::Unreadable { .. } => Code::StoreUnreadable,
+            Self::Tampered { .. } => Code::SealBroken,
+            Self::MasterKeyFile { .. } => Code::MasterKeyUnreadable,
+            Self::Refused { .. } => Code::StoreRefused,
+            Self::Random(_) => Code::NoRandomness,
+            Self::ClaimTaken { .. } => Code::NameClaimed,
+            Self::PlanOutdated { .. } => Code::PlanOutdated,
+            Self::AnotherRunning { .. } => Code::OperationRunning,
+            Self::ConnectionsTaken { .. } => Code::ConnectionsExceeded,
+            Self::SecondTenant { .. } => Code::TenantsNotIsolated,
+            Self::Fenced => Code::LeaseLost,
+            Self::Name(_) => Code::RequestName,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::UnknownTarget(_) => Code::UnknownTarget,
+            Self::TargetInUse { .. } => Code::TargetInUse,
         }
     }
 

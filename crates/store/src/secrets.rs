@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{ProviderError, Secrets};
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, SecretRef, SecretText, StackId, Value};
+use freehold_problem::Code;
 use freehold_spec::Name;
 use serde_json::json;
 use uuid::Uuid;
@@ -347,7 +348,7 @@ impl Secrets for Store {
         match self.reveal_secret(stack, secret).await {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(ProviderError::Rejected {
-                code: "FH1004",
+                code: Code::SecretNotSet,
                 message: format!("{secret} has no value"),
                 detail: Vec::new(),
                 help: Some(match secret {

@@ -1,5 +1,6 @@
 //! Preparing a server, opening the store, and refusing what can't be trusted.
 
+use freehold_problem::Code;
 use freehold_store::{MasterKey, Store, StoreError, bootstrap, key_check};
 use freehold_testkit::postgres::TestServer;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
@@ -71,7 +72,7 @@ async fn a_role_that_could_pass_by_row_level_security_is_refused() {
     ] {
         superuser.execute(AssertSqlSafe(grant)).await.unwrap();
         let error = Store::open(&fixture.connections, fixture.master.clone()).await.unwrap_err();
-        assert_eq!(error.code(), "FH0513", "{error}");
+        assert_eq!(error.code(), Code::RoleTooPowerful, "{error}");
         assert!(error.to_string().contains(why), "{error}");
         superuser.execute(AssertSqlSafe(revoke)).await.unwrap();
         Store::open(&fixture.connections, fixture.master.clone()).await.unwrap();

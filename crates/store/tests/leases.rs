@@ -2,6 +2,7 @@
 
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal, JournalError, Leases, Record};
+use freehold_problem::Code;
 use sqlx::Executor;
 
 use crate::fixture::{Fixture, deploy, end, waiting};
@@ -46,7 +47,7 @@ async fn a_successor_has_a_higher_fence_and_the_old_one_is_refused_everywhere() 
     let record = [Record::Taken { times: 2 }];
     assert_eq!(old.append(operation, fence, &record).await, Err(JournalError::Fenced));
     assert_eq!(old.renew(operation, fence).await, Err(JournalError::Fenced));
-    assert_eq!(old.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap_err().code(), "FH0905");
+    assert_eq!(old.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap_err().code(), Code::LeaseLost);
     // To give back what one doesn't have any more takes nothing from who has it.
     old.release(operation, fence).await.unwrap();
     new.renew(operation, taken.fence).await.unwrap();

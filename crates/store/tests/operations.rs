@@ -6,6 +6,7 @@ use freehold_engine::journal::{Failure, Outcome};
 use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId};
 use freehold_graph::SecretText;
 use freehold_plan::{Plan, Purpose};
+use freehold_problem::Code;
 use freehold_store::{Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
 use sqlx::Row;
 
@@ -66,7 +67,7 @@ async fn a_failure_is_told_and_leaves_the_verified_revision() {
     let operation = fixture.enqueue(&second, &[]).await.unwrap();
     let lease = engine.acquire(operation).await.unwrap().unwrap();
     let failure = Failure {
-        code: "FH0701".to_owned(),
+        code: Code::JobFailed.to_owned(),
         message: "the migration failed".to_owned(),
         detail: vec!["with a NUL: \0".to_owned()],
         help: None,

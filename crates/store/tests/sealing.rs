@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use freehold_problem::Code;
 use freehold_store::{MasterKey, StoreError, bootstrap, key_check};
 use freehold_testkit::postgres::TestServer;
 
@@ -25,7 +26,7 @@ fn a_missing_key_beside_sealed_data_is_an_error_and_makes_no_new_one() {
     let path = folder.path().join("master.key");
     let check = MasterKey::from_bytes([1; 32]).check();
     let error = MasterKey::load_or_create(&path, Some(&check)).unwrap_err();
-    assert_eq!(error.code(), "FH0510");
+    assert_eq!(error.code(), Code::MasterKeyMissing);
     assert!(error.to_string().contains("master.key"), "{error}");
     assert!(!path.exists());
 }
@@ -36,9 +37,9 @@ fn another_key_or_none_at_all_is_refused() {
     let path = folder.path().join("master.key");
     MasterKey::load_or_create(&path, None).unwrap();
     let other = MasterKey::from_bytes([1; 32]).check();
-    assert_eq!(MasterKey::load_or_create(&path, Some(&other)).unwrap_err().code(), "FH0511");
+    assert_eq!(MasterKey::load_or_create(&path, Some(&other)).unwrap_err().code(), Code::MasterKeyWrong);
     std::fs::write(&path, "too short").unwrap();
-    assert_eq!(MasterKey::load_or_create(&path, None).unwrap_err().code(), "FH0518");
+    assert_eq!(MasterKey::load_or_create(&path, None).unwrap_err().code(), Code::MasterKeyUnreadable);
     std::fs::write(&path, [0; 32]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let error = MasterKey::load_or_create(&path, None).unwrap_err();

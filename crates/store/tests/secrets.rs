@@ -3,6 +3,7 @@
 use freehold_engine::{ProviderError, Secrets};
 use freehold_graph::value::Digests;
 use freehold_graph::{SecretRef, SecretText, StackId};
+use freehold_problem::Code;
 use freehold_store::{PLATFORM, Store, TenantId};
 use freehold_testkit::postgres::TestServer;
 use sqlx::{AssertSqlSafe, Executor, Row};
@@ -89,7 +90,7 @@ async fn a_sealed_value_opens_in_its_own_row_only() {
         superuser.execute(AssertSqlSafe(tamper.clone())).await.unwrap();
         let name = if tamper.contains("other") { SecretRef::Stored("other".to_owned()) } else { stored() };
         let error = fixture.store.reveal_secret(first, &name).await.unwrap_err();
-        assert_eq!(error.code(), "FH0517", "{tamper}: {error}");
+        assert_eq!(error.code(), Code::SealBroken, "{tamper}: {error}");
         superuser.execute("DELETE FROM secrets").await.unwrap();
         superuser.execute("INSERT INTO secrets TABLE kept").await.unwrap();
         superuser.execute("DROP TABLE kept").await.unwrap();
@@ -106,7 +107,7 @@ async fn a_data_key_opens_for_its_own_tenant_only() {
          WHERE tenant_id = '{globex}'"
     );
     fixture.superuser().await.execute(AssertSqlSafe(steal)).await.unwrap();
-    assert_eq!(fixture.store.data_key(globex).await.unwrap_err().code(), "FH0517");
+    assert_eq!(fixture.store.data_key(globex).await.unwrap_err().code(), Code::SealBroken);
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use freehold_problem::Code;
 use serde_json::{Value as Json, json};
 
 use super::lines::Lines;
-use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Label, Severity};
+use crate::page;
 
 /// A SARIF log with one run. Columns count characters.
 pub fn sarif(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
@@ -30,7 +31,7 @@ fn rule(code: Code) -> Json {
     json!({
         "id": code,
         "shortDescription": { "text": code.title() },
-        "help": { "text": code.page(), "markdown": code.page() },
+        "help": { "text": page(code), "markdown": page(code) },
     })
 }
 

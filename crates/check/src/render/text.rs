@@ -64,7 +64,7 @@ fn report(diagnostic: &Diagnostic, lines: &Lines<'_>) -> Report<()> {
         Severity::Warning => (Level::Warning, "warning"),
     };
     // What the library writes before a message, and before each line of a note: the margin, ` = `.
-    let before_message = word.len() + diagnostic.code.as_str().len() + "[]: ".len();
+    let before_message = word.len() + diagnostic.code.to_string().len() + "[]: ".len();
     let last_line = diagnostic.labels.iter().map(|label| lines.ends(label.span).1.line).max();
     let before_note = last_line.map_or(0, |line| line.to_string().len()) + " = ".len();
     let fold = |text: &str, hang: usize| {

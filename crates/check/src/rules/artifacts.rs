@@ -1,6 +1,7 @@
 //! Where the files of services come from.
 
-use crate::code::Code;
+use freehold_problem::Code;
+
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 

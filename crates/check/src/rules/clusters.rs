@@ -1,9 +1,9 @@
 //! What no cluster can do, whichever it is, so that nothing of it is left for a plan to find.
 
 use freehold_graph::expand::{ExpandError, kubernetes};
+use freehold_problem::Code;
 use freehold_spec::{App, Span};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use freehold_problem::Code;
 use freehold_spec::app::Read;
 use freehold_spec::template::Part;
 use freehold_spec::{EnvName, Spanned, nearest};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Program, Scope};
 

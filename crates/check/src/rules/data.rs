@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use freehold_problem::Code;
 use freehold_spec::{Name, Reference, nearest};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_page_lists_the_same_extensions_as_the_rule() {
-        let page = crate::Code::ExtensionNotAllowed.page();
+        let page = crate::page(freehold_problem::Code::ExtensionNotAllowed);
         for extension in EXTENSIONS {
             assert!(page.contains(&format!("`{extension}`")), "{extension}");
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use freehold_problem::Code;
 use freehold_spec::app::{Service, Update};
 use freehold_spec::{Name, Span};
 
 use super::tiers;
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 

@@ -15,10 +15,10 @@
 //! the job that makes the database, and is ended before it is started anew.
 
 use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
+use freehold_problem::Code;
 use freehold_spec::app::{Job, Service, Tier, Update};
 use freehold_spec::{App, Cpu, Memory, Name, Spanned};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use freehold_problem::Code;
 use freehold_spec::template::DatabaseField;
 use freehold_spec::{Name, Reference, Span, Spanned};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Scope, listed, suggestion};
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freehold_problem::Code;
 use freehold_spec::app::{PathRule, Route};
 use freehold_spec::template::{DatabaseField, Part};
 use freehold_spec::{Name, Reference, Template};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use freehold_problem::Code;
 use freehold_spec::template::{DatabaseField, Part};
 use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 
@@ -104,7 +104,7 @@ fn in_the_open(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<
         return None;
     };
     let diagnostic =
-        Diagnostic::warning(Code::SecretInTheOpen, format!("{name} stands in the definition for all to read"))
+        Diagnostic::warning(Code::PlaintextSecret, format!("{name} stands in the definition for all to read"))
             .at(value.span, why)
             .note("the definition is kept in Git, in the store, and is shown in plans");
     Some(diagnostic.help(format!("use a secret: `[secret.{0}]`, then {name} = \"${{secret.{0}}}\"", secret_name(name))))

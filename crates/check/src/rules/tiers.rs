@@ -1,9 +1,9 @@
 //! Tiers and stages: what they name, and how many copies they ask for. Whether the app fits into a tier: `quota`.
 
+use freehold_problem::Code;
 use freehold_spec::app::{Service, Stage, Tier};
 use freehold_spec::{App, Name, Span, Spanned};
 
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Scope, listed, suggestion};
 
@@ -78,7 +78,7 @@ fn scaled_from_nothing(scope: &mut Scope<'_>) {
         let Some(autoscale) = &service.autoscale else { continue };
         for (who, count) in copies(app, name, service).into_iter().filter(|(_, count)| count.value == 0) {
             let message = format!("{who} has no copy of {name}, which its autoscaler is to make more of");
-            let diagnostic = Diagnostic::error(Code::ScaledFromNothing, message)
+            let diagnostic = Diagnostic::error(Code::ScaleFromZero, message)
                 .at(count.span, "none")
                 .at(autoscale.span, "scaled by the load of its copies");
             scope.report(diagnostic.help("have one copy at least, or leave `autoscale` out"));

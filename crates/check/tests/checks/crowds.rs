@@ -1,6 +1,7 @@
 //! Definitions that were written to keep whoever reads them busy.
 
-use freehold_check::{Code, Diagnostic, render};
+use freehold_check::{Diagnostic, render};
+use freehold_problem::Code;
 use freehold_spec::LARGEST;
 
 /// Repeats a piece up to the largest size, with the number of each.

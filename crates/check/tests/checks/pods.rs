@@ -1,6 +1,7 @@
 //! What a service's pods are made of.
 
-use freehold_check::{Code, source};
+use freehold_check::source;
+use freehold_problem::Code;
 
 use super::rules::{GOOD, and, codes, fine, only, web};
 
@@ -80,7 +81,7 @@ fn what_runs_beside_a_service_is_checked_like_a_service() {
         let with = |variable: &str| and(&format!("[service.web.{table}.extra]\nimage = \"x\"\nenv = {{ {variable} }}"));
         only(Code::Dangling, &with("A = \"${secret.other}\""));
         only(Code::PlaceholderSecret, &with("A = \"changeme\""));
-        only(Code::SecretInTheOpen, &with("API_TOKEN = \"d41d8cd98f00b204\""));
+        only(Code::PlaintextSecret, &with("API_TOKEN = \"d41d8cd98f00b204\""));
         only(Code::ReservedVariable, &with("FREEHOLD_STACK = \"x\""));
         only(Code::MigratorInService, &with("A = \"${database.main.migration_url}\""));
         // Freehold gives ports to services only.
@@ -124,9 +125,9 @@ fn a_schedule_means_the_same_on_every_target() {
 
 #[test]
 fn an_autoscaler_starts_from_something() {
-    only(Code::ScaledFromNothing, &web("replicas = 0\nautoscale = { max = 3 }"));
+    only(Code::ScaleFromZero, &web("replicas = 0\nautoscale = { max = 3 }"));
     let stage = "[stage.dev]\nreplicas = { web = 0 }";
-    only(Code::ScaledFromNothing, &(web("autoscale = { max = 3 }") + stage));
+    only(Code::ScaleFromZero, &(web("autoscale = { max = 3 }") + stage));
     fine(&web("replicas = 0"));
     fine(&and(stage));
 }

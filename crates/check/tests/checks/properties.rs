@@ -19,7 +19,7 @@ fn examine(source: &str) {
     }
     let text = render::plain(&diagnostics, "freehold.toml", source);
     for diagnostic in &diagnostics {
-        assert!(text.contains(diagnostic.code.as_str()));
+        assert!(text.contains(&diagnostic.code.to_string()));
     }
     for rendered in [render::json(&diagnostics, "a", source), render::sarif(&diagnostics, "a", source)] {
         assert!(serde_json::from_str::<serde_json::Value>(&rendered).is_ok());

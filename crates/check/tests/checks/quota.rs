@@ -1,6 +1,7 @@
 //! The arithmetic of quotas, as a cluster would count.
 
-use freehold_check::{Code, Diagnostic, render, source};
+use freehold_check::{Diagnostic, render, source};
+use freehold_problem::Code;
 
 use super::CROWDED;
 use super::rules::{and, fine, only, web};

@@ -1,6 +1,7 @@
 //! How diagnostics look.
 
-use freehold_check::{Code, Diagnostic, render, source};
+use freehold_check::{Diagnostic, render, source};
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use super::{FAULTY, GUESTBOOK};

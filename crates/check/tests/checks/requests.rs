@@ -1,8 +1,9 @@
 //! The rules that need a request.
 
-use freehold_check::{Code, request};
+use freehold_check::request;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget, LocalTarget, PostgresServer};
 use freehold_graph::{Request, StackId, StackKey, StackKind, Target};
+use freehold_problem::Code;
 
 const TIERS: &str = "[tier.free]\n[tier.pro]\n[stage.dev]\n[stage.production]\n";
 

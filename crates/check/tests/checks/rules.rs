@@ -1,6 +1,7 @@
 //! Each rule: a definition at which it fires, and one beside it at which it doesn't.
 
-use freehold_check::{Code, source};
+use freehold_check::source;
+use freehold_problem::Code;
 
 /// A good app; `{…}` is what a test adds.
 pub(crate) const GOOD: &str = r#"[app]
@@ -155,8 +156,8 @@ fn placeholders_are_refused() {
 
 #[test]
 fn secrets_in_the_open_are_pointed_out() {
-    only(Code::SecretInTheOpen, &env("STRIPE_SECRET_KEY = \"sk_live_1234\""));
-    only(Code::SecretInTheOpen, &env("CACHE = \"redis://shop:hunter2@cache:6379/0\""));
+    only(Code::PlaintextSecret, &env("STRIPE_SECRET_KEY = \"sk_live_1234\""));
+    only(Code::PlaintextSecret, &env("CACHE = \"redis://shop:hunter2@cache:6379/0\""));
     fine(&env("STRIPE_PUBLIC_KEY = \"pk_live_1234\""));
     fine(&env("CACHE = \"redis://shop@cache:6379/0?q=a:b@c\""));
     fine(&env("STRIPE_SECRET_KEY = \"${secret.key}\""));

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use freehold_check::{Code, sizes};
+use freehold_check::sizes;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget, LocalTarget, PostgresServer, expand};
 use freehold_graph::{Request, SecretRef, StackId, StackKey, StackKind, Target};
+use freehold_problem::Code;
 
 /// What a service and a job of so many secrets come to, each of them so long.
 fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Code, String)> {

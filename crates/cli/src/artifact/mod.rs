@@ -12,7 +12,7 @@ mod transfer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use freehold_check::Code;
+use freehold_problem::Code;
 use freehold_provider_local::artifact::{self as format, ArtifactError};
 use freehold_spec::app::Build;
 
@@ -99,7 +99,7 @@ fn make(terminal: Terminal, root: &Path, service: &str, build: &Build, memory: &
     }
     if let Some(missing) = survey.missing.first() {
         let after = if build.command.is_some() { " after the build" } else { "" };
-        return Err(Failure::misuse(
+        return Err(Failure::new(
             Code::ArtifactFileMissing,
             format!("service {service}: {missing} is not there{after}"),
         )
@@ -131,7 +131,7 @@ impl Artifacts {
             if !platform.client.has_artifact(&artifact.digest).await? {
                 let packed = format::pack(&self.root, &artifact.entries).map_err(|error| unreadable(&error))?;
                 if packed.hash.to_string() != artifact.digest {
-                    return Err(Failure::work(Code::BuildFailed, "the artifact's files changed while they were sent")
+                    return Err(Failure::new(Code::BuildFailed, "the artifact's files changed while they were sent")
                         .help("run the command again when nothing writes to them"));
                 }
                 platform.client.send_artifact(&artifact.digest, transfer::body(packed)).await?;
@@ -150,22 +150,19 @@ impl Artifacts {
 fn unfit(service: &str, error: &ArtifactError) -> Box<Failure> {
     match error {
         ArtifactError::File { .. } | ArtifactError::Stream(_) => unreadable(error),
-        ArtifactError::Unfit { .. } => Failure::misuse(Code::ArtifactUnfit, format!("service {service}: {error}"))
-            .help(
-                error
-                    .help()
-                    .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
-            ),
+        ArtifactError::Unfit { .. } => Failure::new(Code::ArtifactUnfit, format!("service {service}: {error}")).help(
+            error
+                .help()
+                .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
+        ),
         ArtifactError::Missing { .. }
         | ArtifactError::SameName { .. }
         | ArtifactError::OtherContent { .. }
-        | ArtifactError::NotAHash(_) => {
-            Failure::misuse(Code::ArtifactFileMissing, format!("service {service}: {error}"))
-                .help(format!("correct `artifact` in [service.{service}.build]"))
-        }
+        | ArtifactError::NotAHash(_) => Failure::new(Code::ArtifactFileMissing, format!("service {service}: {error}"))
+            .help(format!("correct `artifact` in [service.{service}.build]")),
     }
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Box<Failure> {
-    Failure::work(Code::ArtifactFileMissing, format!("the artifact's files can't be read: {error}"))
+    Failure::new(Code::ArtifactFileMissing, format!("the artifact's files can't be read: {error}"))
 }

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::{DbCommand, ShellArguments};
 use crate::platform::{self, Platform};
@@ -38,7 +38,7 @@ fn shell(terminal: Terminal, arguments: &ShellArguments) -> Answer {
         // Whoever answers must prove that it knows the password, and isn't told it. psql before 16 doesn't know the variable.
         .env("PGREQUIREAUTH", "scram-sha-256,none")
         .exec();
-    Err(Failure::work(Code::PostgresNotFound, format!("psql can't be started: {error}"))
+    Err(Failure::new(Code::PostgresNotFound, format!("psql can't be started: {error}"))
         .help("install PostgreSQL's client programs"))
 }
 

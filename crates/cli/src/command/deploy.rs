@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use freehold::ClientError;
 use freehold::wire::{ApplyRequest, PlanAnswer, ResourceStatus, nested};
-use freehold_check::Code;
 use freehold_graph::{ResourceId, ResourceType, StackKind};
 use freehold_plan::{Action, Purpose};
+use freehold_problem::Code;
 use uuid::Uuid;
 
 use crate::arguments::DeployArguments;
@@ -49,14 +49,14 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
                 deploy.propose(&mut proposal, (kind, name), arguments.yes).await
             })
         }
-        (None, None) => Err(Failure::misuse(Code::BadRequest, "no stack was named")),
+        (None, None) => Err(Failure::new(Code::BadRequest, "no stack was named")),
     }
 }
 
 /// A plan that was kept in a file.
 fn kept(file: &Path) -> Answer<PlanAnswer> {
     let unusable = |reason: String| {
-        Failure::misuse(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
+        Failure::new(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
             .help("make one with `freehold plan --out FILE`")
     };
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
@@ -117,7 +117,7 @@ impl Deploy<'_> {
         };
         // Somebody else was faster. If that is, or was, the same deploy, it is as good as ours.
         if let (ClientError::Problem(problem), Some((proposal, (kind, name)))) = (&error, proposal)
-            && [Code::OperationRunning, Code::PlanOutdated].iter().any(|code| problem.code == code.as_str())
+            && [Code::OperationRunning, Code::PlanOutdated, Code::PlanUnknown].contains(&problem.code)
             && let Ok(answer) = proposal.plan(self.platform, kind, name).await
         {
             if let Some(operation) = under_way(self.platform, &answer).await? {
@@ -146,7 +146,7 @@ impl Deploy<'_> {
             return Ok(self.ready(&finished));
         }
         let detail = "another deploy was under way and has ended; what you asked for differs and is still to be done";
-        let mut failure = Failure::work(Code::OperationRunning, detail).help("run the same command again");
+        let mut failure = Failure::new(Code::OperationRunning, detail).help("run the same command again");
         failure.problem.operation = Some(operation);
         Err(failure)
     }
@@ -220,7 +220,7 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
         |resource: &ResourceStatus| format!("{}: {}", resource.id, resource.reason.as_ref().unwrap_or(&resource.state));
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
     let help = format!("mend it and deploy again; `freehold status {}` says more", answer.plan.key.option());
-    Err(Failure::work(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
+    Err(Failure::new(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
 }
 
 /// What it is called that such parts of a stack don't do what they are for any more, and whether it is known that they won't: by the
@@ -257,12 +257,12 @@ fn fallen(parts: impl Iterator<Item = (Option<ResourceType>, bool)>) -> Code {
             | Type::ListenerSet
             | Type::Certificate
             | Type::CloudNativePg,
-        ) => Code::FellWhileSettling,
+        ) => Code::FailedWhileSettling,
     };
     let codes: BTreeSet<Code> = parts.map(code).collect();
     let worst =
-        [Code::CrashLoop, Code::FellWhileSettling, Code::JobFailed].into_iter().find(|code| codes.contains(code));
-    worst.unwrap_or(Code::FellWhileSettling)
+        [Code::CrashLoop, Code::FailedWhileSettling, Code::JobFailed].into_iter().find(|code| codes.contains(code));
+    worst.unwrap_or(Code::FailedWhileSettling)
 }
 
 /// The operation that is at work on the stack already, if it is for the same purpose.
@@ -283,7 +283,7 @@ pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &st
         return Ok(true);
     }
     if terminal.json || !terminal.can_ask() {
-        return Err(Failure::misuse(Code::NotConfirmed, "nobody can be asked here, and nothing was changed")
+        return Err(Failure::new(Code::NotConfirmed, "nobody can be asked here, and nothing was changed")
             .help(format!("look at the plan and run the command again with {flag}")));
     }
     Ok(terminal.confirm(question))

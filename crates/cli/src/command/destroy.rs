@@ -1,7 +1,7 @@
 //! `freehold destroy`: shows what is lost, asks for the name, proves the end.
 
 use freehold::wire::{PlanAnswer, StackPlanRequest};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::DestroyArguments;
 use crate::follow::{Ended, Follower};
@@ -63,7 +63,7 @@ fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answ
     let typed = match &arguments.confirm {
         Some(typed) => Some(typed.clone()),
         None if terminal.json || !terminal.can_ask() => {
-            return Err(Failure::misuse(Code::NotConfirmed, "nobody can be asked here, and nothing was deleted")
+            return Err(Failure::new(Code::NotConfirmed, "nobody can be asked here, and nothing was deleted")
                 .help(format!("run the command again with --confirm {name}")));
         }
         None => terminal.ask("Type the stack's name to go on: "),
@@ -72,8 +72,8 @@ fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answ
         Some(typed) if typed == name => Ok(()),
         Some(typed) => {
             let detail = format!("{typed:?} is not the stack's name, and nothing was deleted");
-            Err(Failure::misuse(Code::NotConfirmed, detail).help(format!("its name is {name}")))
+            Err(Failure::new(Code::NotConfirmed, detail).help(format!("its name is {name}")))
         }
-        None => Err(Failure::misuse(Code::NotConfirmed, "no name was typed, and nothing was deleted")),
+        None => Err(Failure::new(Code::NotConfirmed, "no name was typed, and nothing was deleted")),
     }
 }

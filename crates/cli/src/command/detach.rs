@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use freehold::wire::Problem;
 use freehold::{Client, Connection};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::{LogFormat, UpArguments};
 use crate::database_url::VARIABLE;
@@ -26,7 +26,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
     let begin = Instant::now();
     let path = directory.join(platform_log::FILE);
     let unusable = |error: std::io::Error| {
-        Failure::work(Code::DataNotWritable, format!("the data directory can't be used: {}: {error}", path.display()))
+        Failure::new(Code::DataNotWritable, format!("the data directory can't be used: {}: {error}", path.display()))
             .help("make it writable for this user, or choose another one with --data-dir")
     };
     fs::create_dir_all(directory).map_err(unusable)?;
@@ -35,7 +35,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
     let url = up::database_url(arguments)?;
     up::warn_of_password(terminal, arguments);
     let mut child = start(arguments, url.as_deref(), directory, log)
-        .map_err(|error| Failure::work(Code::Internal, format!("the platform can't be started: {error}")))?;
+        .map_err(|error| Failure::new(Code::Internal, format!("the platform can't be started: {error}")))?;
     let pid = child.id();
     loop {
         if let Ok(Some(status)) = child.try_wait() {
@@ -49,7 +49,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path)
         }
         if begin.elapsed() > PATIENCE {
             let detail = format!("the platform is not ready after {} s (process {pid})", PATIENCE.as_secs());
-            return Err(Failure::work(Code::NotUp, detail).help(format!("see {}", path.display())));
+            return Err(Failure::new(Code::NotUp, detail).help(format!("see {}", path.display())));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -122,7 +122,7 @@ fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
     };
     if let Some(problem) = text.lines().rev().find_map(refusal) {
         let mut failure = Box::<Failure>::from(problem);
-        if failure.problem.code != Code::AlreadyUp.as_str() {
+        if failure.problem.code != Code::AlreadyUp {
             failure = failure.standing(told);
         }
         failure.outcome = Outcome::Failed;
@@ -130,5 +130,5 @@ fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
     }
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let end = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().to_vec();
-    Failure::work(Code::Internal, format!("the platform did not start ({status})")).lines(end).standing(told)
+    Failure::new(Code::Internal, format!("the platform did not start ({status})")).lines(end).standing(told)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use freehold::Client;
-use freehold_check::Code;
+use freehold_problem::Code;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::arguments::PlatformArguments;
@@ -27,10 +27,10 @@ pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
     })?;
     if platform.pid != pid {
         let detail = format!("process {pid} is not the platform on {}", directory.display());
-        return Err(Failure::work(Code::NotUp, detail));
+        return Err(Failure::new(Code::NotUp, detail));
     }
     let begin = Instant::now();
-    let failed = |reason: String| Failure::work(Code::NotUp, format!("process {pid} can't be stopped: {reason}"));
+    let failed = |reason: String| Failure::new(Code::NotUp, format!("process {pid} can't be stopped: {reason}"));
     let target = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| failed("no such process".to_owned()))?;
     kill_process(target, Signal::TERM).map_err(|error| failed(error.to_string()))?;
     if !terminal.json {

@@ -1,6 +1,7 @@
 //! `freehold explain FH0203`: the page of a code.
 
-use freehold_check::Code;
+use freehold_check::page;
+use freehold_problem::Code;
 
 use crate::arguments::ExplainArguments;
 use crate::layout::{WIDTH, wrap};
@@ -10,12 +11,12 @@ use crate::terminal::Terminal;
 pub(super) fn run(terminal: Terminal, arguments: &ExplainArguments) -> Answer {
     let code = Code::parse(&arguments.code).or_else(|| Code::parse(&format!("FH{}", arguments.code)));
     let Some(code) = code else {
-        let failure = Failure::misuse(Code::BadRequest, format!("there is no code {}", arguments.code));
+        let failure = Failure::new(Code::BadRequest, format!("there is no code {}", arguments.code));
         return Err(failure.help("codes look like FH0203; errors and warnings begin with theirs"));
     };
     match terminal.json {
-        true => terminal.print_json(&serde_json::json!({ "code": code, "title": code.title(), "page": code.page() })),
-        false => terminal.print(fold(code.page())),
+        true => terminal.print_json(&serde_json::json!({ "code": code, "title": code.title(), "page": page(code) })),
+        false => terminal.print(fold(page(code))),
     }
     Ok(Outcome::Done)
 }
@@ -76,13 +77,13 @@ mod tests {
     #[test]
     fn pages_fit_a_terminal_and_lose_no_word() {
         for code in Code::ALL {
-            let folded = fold(code.page());
-            assert!(folded.split_whitespace().eq(code.page().split_whitespace()), "{code}");
+            let folded = fold(page(*code));
+            assert!(folded.split_whitespace().eq(page(*code).split_whitespace()), "{code}");
             // A table, or a command, which stays whole.
             let is_copied = |line: &str| line.trim().starts_with('`') && wrap(line.trim(), WIDTH).len() == 1;
             let is_wide = |line: &&str| line.chars().count() > WIDTH && !is_copied(line);
             let wide = folded.lines().find(is_wide);
-            assert!(wide.is_none() || code.page().contains(wide.unwrap_or_default()), "{code}: {wide:?}");
+            assert!(wide.is_none() || page(*code).contains(wide.unwrap_or_default()), "{code}: {wide:?}");
         }
     }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use freehold::wire::{ApplyRequest, Stack};
-use freehold_check::Code;
 use freehold_graph::StackKind;
+use freehold_problem::Code;
 use futures::StreamExt;
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ struct Fate {
     revision: Option<u64>,
     milliseconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
+    code: Option<Code>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -53,20 +53,20 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
     let mut proposal = Proposal::gather(&arguments.request)?;
     platform::run(async {
         let Some(app) = proposal.app() else {
-            return Err(Failure::misuse(Code::BadRequest, "it is not said which app's tenants are meant")
+            return Err(Failure::new(Code::BadRequest, "it is not said which app's tenants are meant")
                 .help("name the app's folder, or the app with --app NAME"));
         };
         let mut tenants = platform.client.stacks(&[("app", &app), ("kind", StackKind::Tenant.as_str())]).await?;
         tenants.retain(|tenant| proposal.target().is_none_or(|target| tenant.target == target));
         if tenants.is_empty() {
             let on = proposal.target().map(|target| format!(" on {target}")).unwrap_or_default();
-            return Err(Failure::work(Code::UnknownStack, format!("{app} has no tenants{on}"))
+            return Err(Failure::new(Code::NotFound, format!("{app} has no tenants{on}"))
                 .help("the first one is made with `freehold deploy --tenant NAME`"));
         }
         let targets: BTreeSet<&str> = tenants.iter().map(|tenant| tenant.target.as_str()).collect();
         if targets.len() > 1 {
             let list = targets.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Failure::misuse(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
+            return Err(Failure::new(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
                 .help("say which are meant with --target NAME"));
         }
         let size = arguments.wave.map_or(tenants.len(), |wave: Wave| wave.of(tenants.len()));
@@ -203,7 +203,7 @@ async fn deploy(
     match attempt(terminal, place, proposal, tenant).await {
         Ok((state, revision)) => (fate.state, fate.revision) = (state, Some(revision)),
         Err(failure) => {
-            fate.code = Some(failure.problem.code.clone());
+            fate.code = Some(failure.problem.code);
             fate.reason = Some(failure.problem.detail.lines().next().unwrap_or_default().to_owned());
         }
     }
@@ -236,13 +236,13 @@ async fn attempt(
             let now = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
             match now.noop {
                 true => Ok(("deployed", finished.revision)),
-                false => Err(Failure::work(
+                false => Err(Failure::new(
                     Code::OperationRunning,
                     "another deploy was under way, and what was asked for here is still to be done",
                 )),
             }
         }
         Ended::Finished(finished) => Err(finished.failure(&platform, "the same command").await),
-        Ended::Detached => Err(Failure::work(Code::Cancelled, "it was left to the platform")),
+        Ended::Detached => Err(Failure::new(Code::Cancelled, "it was left to the platform")),
     }
 }

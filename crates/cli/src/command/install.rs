@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::InstallArguments;
 use crate::database_url;
@@ -19,7 +19,7 @@ const USER: u32 = 65532;
 
 pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
     if !arguments.dry_run {
-        return Err(Failure::misuse(Code::BadRequest, "`freehold install` only prints manifests so far")
+        return Err(Failure::new(Code::BadRequest, "`freehold install` only prints manifests so far")
             .help("look at them with --dry-run, and apply them: `freehold install --dry-run … | kubectl apply -f -`"));
     }
     for name in [&arguments.namespace].into_iter().chain(&arguments.existing_secret) {
@@ -45,14 +45,14 @@ pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
 
 fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<String> {
     let missing = || {
-        Failure::misuse(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named").help(
+        Failure::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named").help(
             "give its URL on stdin with --database-url-stdin, or name a Secret that has it with --existing-secret",
         )
     };
     let url = match arguments.database_url_stdin {
         true => terminal
             .read_secret("URL of Freehold's own PostgreSQL: ")
-            .map_err(|error| Failure::misuse(Code::BadRequest, format!("the URL can't be read: {error}")))?,
+            .map_err(|error| Failure::new(Code::BadRequest, format!("the URL can't be read: {error}")))?,
         false => std::env::var(database_url::VARIABLE).unwrap_or_default(),
     };
     if url.trim().is_empty() {
@@ -65,12 +65,12 @@ fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<Stri
 fn checked(url: &str) -> Answer<String> {
     let url = url.trim();
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(Failure::misuse(Code::PostgresUnreachable, "what was given is no URL of a PostgreSQL server")
+        return Err(Failure::new(Code::DatabaseUrl, "what was given is no URL of a PostgreSQL server")
             .help("it looks like postgresql://user:password@host:5432/postgres"));
     }
     if let Some(host) = database_url::loopback(url) {
         let detail = format!("Pods don't reach PostgreSQL at {host}: for each of them that is the Pod itself");
-        return Err(Failure::misuse(Code::PostgresUnreachable, detail)
+        return Err(Failure::new(Code::DatabaseUrl, detail)
             .help("give the URL with the address at which the cluster reaches the server"));
     }
     Ok(url.to_owned())
@@ -84,7 +84,7 @@ pub(super) fn is_name(name: &str) -> Answer<()> {
         return Ok(());
     }
     let detail = format!("{name:?} can't be the name of an object");
-    Err(Failure::misuse(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
+    Err(Failure::new(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
 }
 
 /// The values of a new Secret.
@@ -99,7 +99,7 @@ impl Generated {
         let random = || {
             let mut bytes = [0; 32];
             let filled = getrandom::fill(&mut bytes);
-            filled.map(|()| bytes).map_err(|error| Failure::work(Code::NoRandomness, error.to_string()))
+            filled.map(|()| bytes).map_err(|error| Failure::new(Code::NoRandomness, error.to_string()))
         };
         Ok(Self { master_key: random()?, token: random()?, database_url })
     }
@@ -140,7 +140,7 @@ fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> Answer
     if let (Some(host), Some(gateway)) = (&arguments.host, &arguments.gateway) {
         let Some((gateway_namespace, gateway)) = gateway.split_once('/') else {
             let detail = format!("{gateway:?} names no Gateway");
-            return Err(Failure::misuse(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
+            return Err(Failure::new(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
         };
         is_name(gateway_namespace)?;
         is_name(gateway)?;
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_database_that_no_pod_reaches_is_refused() {
         let refused = |url: &str| checked(url).unwrap_err().problem;
-        assert_eq!(refused("postgresql://ada:love@localhost:5432/freehold").code, "FH0504");
+        assert_eq!(refused("postgresql://ada:love@localhost:5432/freehold").code, Code::DatabaseUrl);
         let unread = refused("ada:love@db");
         assert!(!unread.detail.contains("love"), "{unread:?}");
         assert!(checked("postgresql://ada:love@db.example.org/freehold\n").is_ok());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anstyle::Style;
 use freehold::wire::{LogLine, Stack, Voice};
-use freehold_check::Code;
+use freehold_problem::Code;
 use futures::StreamExt;
 
 use crate::arguments::LogsArguments;
@@ -65,7 +65,7 @@ fn services(stack: &Stack) -> Answer<Vec<String>> {
     let services: BTreeSet<String> = services.map(|(_, name)| format!("service.{name}")).collect();
     if services.is_empty() {
         let detail = format!("{} has no service yet", crate::view::stack::key(stack));
-        return Err(Failure::work(Code::UnknownStack, detail).help("see a job's log with --job NAME"));
+        return Err(Failure::new(Code::NotFound, detail).help("see a job's log with --job NAME"));
     }
     Ok(services.into_iter().collect())
 }
@@ -79,7 +79,7 @@ fn one_of(services: &[String], name: &str, stack: &Stack) -> Answer<String> {
             Some(near) => format!("did you mean {near}?"),
             None => format!("it has {}", known.join(", ")),
         };
-        Failure::work(Code::UnknownStack, detail).help(help)
+        Failure::new(Code::NotFound, detail).help(help)
     })
 }
 

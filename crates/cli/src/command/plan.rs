@@ -1,7 +1,7 @@
 //! `freehold plan`: what a deploy would change.
 
 use freehold::wire::PlanAnswer;
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::PlanArguments;
 use crate::layout::paint;
@@ -13,7 +13,7 @@ use crate::view;
 
 pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> Answer {
     let Some((kind, name)) = arguments.which.selected() else {
-        return Err(Failure::misuse(Code::BadRequest, "no stack was named"));
+        return Err(Failure::new(Code::BadRequest, "no stack was named"));
     };
     let mut proposal = Proposal::gather(&arguments.request)?;
     let platform = Platform::connect(&arguments.request.platform)?;
@@ -25,7 +25,7 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> Answer {
     if let Some(file) = &arguments.out {
         let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
         std::fs::write(file, text).map_err(|error| {
-            Failure::work(Code::BadRequest, format!("the plan can't be written to {}: {error}", file.display()))
+            Failure::new(Code::OutputNotWritten, format!("the plan can't be written to {}: {error}", file.display()))
         })?;
     }
     match terminal.json {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold::wire::{SecretStatus, SecretValue, Stack};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::{OneStack, SecretCommand, SecretName, SetSecret};
 use crate::definition;
@@ -24,14 +24,14 @@ pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> Answer {
 fn set(terminal: Terminal, arguments: &SetSecret) -> Answer {
     let secret = &arguments.secret;
     let Some((kind, stack)) = secret.stack.which.selected() else {
-        return Err(Failure::misuse(Code::BadRequest, "no stack was named"));
+        return Err(Failure::new(Code::BadRequest, "no stack was named"));
     };
     let platform = Platform::connect(&secret.stack.platform)?;
     let value = terminal
         .read_secret(&format!("Value of {}: ", secret.name))
-        .map_err(|error| Failure::misuse(Code::BadRequest, format!("the value can't be read: {error}")))?;
+        .map_err(|error| Failure::new(Code::BadRequest, format!("the value can't be read: {error}")))?;
     if value.is_empty() {
-        return Err(Failure::misuse(Code::BadRequest, "the value is empty, and nothing was changed")
+        return Err(Failure::new(Code::BadRequest, "the value is empty, and nothing was changed")
             .help(format!("give it on stdin: `freehold secret set {} … < FILE`", secret.name)));
     }
     let status = platform::run(async {
@@ -54,7 +54,7 @@ async fn app(platform: &Platform, selection: &OneStack) -> Answer<String> {
     }
     match platform.find(selection).await {
         Ok(stack) => Ok(stack.app),
-        Err(failure) if failure.problem.code == Code::UnknownStack.as_str() => {
+        Err(failure) if failure.problem.code == Code::NotFound => {
             Err(failure.help("if it is still to be made, say of which app with --app NAME"))
         }
         Err(failure) => Err(failure),
@@ -75,7 +75,7 @@ async fn refuse_undefined(platform: &Platform, app: &str, secret: &SecretName) -
         Some(near) => format!("did you mean {near}? {force}"),
         None => force.to_owned(),
     };
-    Err(Failure::misuse(Code::UnknownStack, detail).help(help))
+    Err(Failure::new(Code::NotFound, detail).help(help))
 }
 
 /// The secrets of an app: by its definition in this folder, else as the platform knows it; `None` if neither does.

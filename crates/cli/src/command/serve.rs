@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use freehold_check::Code;
+use freehold_problem::Code;
 use freehold_server::cluster::{self, Options, Ready};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
         linger: Duration::from_secs(arguments.linger),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::work(Code::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(serve(terminal, options));
     runtime.shutdown_background();
     answer
@@ -39,14 +39,14 @@ pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
 
 fn database_url(file: Option<&Path>) -> Answer<String> {
     database_url::given(file)?.ok_or_else(|| {
-        Failure::misuse(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named")
+        Failure::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named")
             .help("name the file that holds its URL with --database-url-file, or set FREEHOLD_DATABASE_URL")
     })
 }
 
 /// Runs until it is told to stop; told twice, it leaves at once: what it had begun is carried on by the other replicas.
 async fn serve(terminal: Terminal, options: Options) -> Answer {
-    let unheard = |error| Failure::work(Code::Internal, format!("can't listen for signals: {error}"));
+    let unheard = |error| Failure::new(Code::Internal, format!("can't listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let stop = CancellationToken::new();

@@ -1,7 +1,7 @@
 //! `freehold target`: the clusters that stacks are deployed to.
 
 use freehold::wire::{Target, TargetRequest};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::arguments::{AddTarget, Existing, PlatformArguments, RbacArguments, RemoveTarget, TargetCommand};
 use crate::kubeconfig::Context;
@@ -74,15 +74,14 @@ fn complete(arguments: &AddTarget) -> Answer<()> {
         return Ok(());
     }
     let detail = format!("the new target {} needs {}", arguments.name, missing.join(" and "));
-    Err(Failure::misuse(Code::TargetSettings, detail)
+    Err(Failure::new(Code::TargetSettings, detail)
         .help("such as `--domain example.org --gateway NAMESPACE/NAME`; `kubectl get gateways -A` lists what there is"))
 }
 
 fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) -> Answer<TargetRequest> {
     let registry_credentials = arguments.registry_config.as_ref().map(|file| {
-        std::fs::read_to_string(file).map_err(|error| {
-            Failure::misuse(Code::PullCredentials, format!("{} can't be read: {error}", file.display()))
-        })
+        std::fs::read_to_string(file)
+            .map_err(|error| Failure::new(Code::PullCredentials, format!("{} can't be read: {error}", file.display())))
     });
     Ok(TargetRequest {
         kubeconfig: context.map(|context| context.text),
@@ -114,9 +113,9 @@ fn database_url(terminal: Terminal, arguments: &AddTarget) -> Answer<Option<Stri
     }
     let url = terminal
         .read_secret("URL of the PostgreSQL server: ")
-        .map_err(|error| Failure::misuse(Code::BadRequest, format!("the URL can't be read: {error}")))?;
+        .map_err(|error| Failure::new(Code::BadRequest, format!("the URL can't be read: {error}")))?;
     match url.trim() {
-        "" => Err(Failure::misuse(Code::BadRequest, "there is no URL on stdin, and nothing was changed")
+        "" => Err(Failure::new(Code::BadRequest, "there is no URL on stdin, and nothing was changed")
             .help("it looks like postgresql://user:password@host:5432/postgres")),
         url => Ok(Some(url.to_owned())),
     }
@@ -170,7 +169,7 @@ fn refuse_own(target: &Target) -> Answer<()> {
         return Ok(());
     }
     let detail = format!("{} is the machine that the platform runs on, and can't be removed", target.name);
-    Err(Failure::misuse(Code::OtherKindOfTarget, detail).help("`freehold target list` shows which targets can"))
+    Err(Failure::new(Code::OtherKindOfTarget, detail).help("`freehold target list` shows which targets can"))
 }
 
 fn refuse_used(target: &Target) -> Answer<()> {
@@ -178,7 +177,7 @@ fn refuse_used(target: &Target) -> Answer<()> {
         return Ok(());
     }
     let detail = format!("{} has {}, and nothing was changed", target.name, count(target.stacks, "stack"));
-    Err(Failure::work(Code::TargetInUse, detail)
+    Err(Failure::new(Code::TargetInUse, detail)
         .help(format!("`freehold list --target {}` shows what has to be destroyed first", target.name)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use freehold_check::Code;
+use freehold_problem::Code;
 use freehold_server::StartError;
 use freehold_server::embedded::{self, Options, Ready};
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,7 +43,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
         foreground: !arguments.background,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::work(Code::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(serve(terminal, options, facts));
     // Whatever still runs is not waited for: services outlive the platform and are taken over by the next one.
     runtime.shutdown_background();
@@ -57,7 +57,7 @@ pub(super) fn run(terminal: Terminal, arguments: &UpArguments) -> Answer {
 
 fn options(arguments: &UpArguments, directory: &Path) -> Answer<Options> {
     let executable = std::env::current_exe()
-        .map_err(|error| Failure::work(Code::Internal, format!("it is not known where this program is: {error}")))?;
+        .map_err(|error| Failure::new(Code::Internal, format!("it is not known where this program is: {error}")))?;
     Ok(Options {
         data_directory: directory.to_owned(),
         router_port: arguments.port,
@@ -94,7 +94,7 @@ pub(super) fn warn_of_password(terminal: Terminal, arguments: &UpArguments) {
 /// Runs the platform until it is told to stop; false if it was told twice and didn't end cleanly.
 async fn serve(terminal: Terminal, options: Options, facts: Facts) -> Answer<bool> {
     inherited::hear_ignored_signals();
-    let unheard = |error| Failure::work(Code::Internal, format!("can't listen for signals: {error}"));
+    let unheard = |error| Failure::new(Code::Internal, format!("can't listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let stop = CancellationToken::new();
@@ -123,8 +123,7 @@ async fn serve(terminal: Terminal, options: Options, facts: Facts) -> Answer<boo
 
 /// A platform that can't start.
 pub(super) fn refused(error: StartError) -> Box<Failure> {
-    let mut failure =
-        Failure::work(Code::parse(error.code).unwrap_or(Code::Internal), error.message).lines(error.detail);
+    let mut failure = Failure::new(error.code, error.message).lines(error.detail);
     failure.problem.help = error.help;
     failure
 }

@@ -289,6 +289,7 @@ mod tests {
     use chrono::TimeDelta;
     use freehold::wire::Problem;
     use freehold_graph::StackKind;
+    use freehold_problem::Code;
 
     fn stack(name: &str, resources: Vec<ResourceStatus>) -> Stack {
         let now = DateTime::UNIX_EPOCH;
@@ -397,7 +398,7 @@ mod tests {
             title: "a job failed".to_owned(),
             status: 500,
             detail: detail.to_owned(),
-            code: "FH0701".to_owned(),
+            code: Code::JobFailed,
             help: help.map(str::to_owned),
             lines: vec!["error: relation \"entries\" already exists".to_owned()],
             diagnostics: Vec::new(),

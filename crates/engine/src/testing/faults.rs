@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
+use freehold_problem::Code;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -131,7 +132,7 @@ impl Provider for Faulty {
         let planned = self.faults.take(&context.step);
         let fault = planned.unwrap_or(Fault::None);
         match fault {
-            Fault::RejectedBefore => return Err(ProviderError::rejected("FH0999", "it was made to fail")),
+            Fault::RejectedBefore => return Err(ProviderError::rejected(Code::Newer(999), "it was made to fail")),
             Fault::RetryableBefore => return Err(ProviderError::retryable("it was made to fail")),
             Fault::UnknownBefore => return Err(unknown()),
             Fault::HangsBefore => self.faults.hang().await,
@@ -148,7 +149,7 @@ impl Provider for Faulty {
         }
         let performed = self.act(context, task, planned).await?;
         match fault {
-            Fault::RejectedAfter => Err(ProviderError::rejected("FH0999", "it was made to fail afterwards")),
+            Fault::RejectedAfter => Err(ProviderError::rejected(Code::Newer(999), "it was made to fail afterwards")),
             Fault::RetryableAfter => Err(ProviderError::retryable("it was made to fail afterwards")),
             Fault::UnknownAfter => Err(unknown()),
             Fault::HangsAfter => self.faults.hang().await,

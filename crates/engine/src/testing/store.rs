@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_graph::{ResourceId, SecretRef, SecretText, StackId};
 use freehold_plan::Recorded;
+use freehold_problem::Code;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -209,7 +210,7 @@ pub struct NoSecrets;
 #[async_trait]
 impl Secrets for NoSecrets {
     async fn reveal(&self, _: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
-        Err(ProviderError::rejected("FH0906", format!("{secret} is not known here")))
+        Err(ProviderError::rejected(Code::StepFailed, format!("{secret} is not known here")))
     }
 }
 

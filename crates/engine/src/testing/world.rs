@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use freehold_graph::{ProviderName, ResourceId, ResourceType, StackId, Value, descriptor};
 use freehold_plan::{Observation, Ownership};
+use freehold_problem::Code;
 
 use crate::journal::OperationId;
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
@@ -227,7 +228,7 @@ impl World {
             let ours = object.mark == Some(sent.stack);
             let free = adopt && object.mark.is_none();
             if !(ours || careless || free) {
-                return Err(ProviderError::rejected("FH0801", format!("{kind:?} {identity} is not ours")));
+                return Err(ProviderError::rejected(Code::NotOwned, format!("{kind:?} {identity} is not ours")));
             }
             if !ours && !adopt {
                 self.violations.push(format!("{} took over {kind:?} {identity}", sent.step));
@@ -238,7 +239,7 @@ impl World {
             return Ok(Performed { object: Some(object.id.clone()), note: None });
         }
         if objects.iter().any(|object| object.mark != Some(sent.stack)) {
-            return Err(ProviderError::rejected("FH0801", format!("{kind:?} {identity} is not ours")));
+            return Err(ProviderError::rejected(Code::NotOwned, format!("{kind:?} {identity} is not ours")));
         }
         if !objects.is_empty() {
             self.duplicates += 1;
@@ -257,7 +258,7 @@ impl World {
         let is_it = |found: &Object| found.mark == Some(sent.stack) && object.is_none_or(|object| object == found.id);
         if let Some(other) = objects.iter().find(|found| !is_it(found)) {
             if !self.careless {
-                let code = if other.mark == Some(sent.stack) { "FH0804" } else { "FH0801" };
+                let code = if other.mark == Some(sent.stack) { Code::ChangedExternally } else { Code::NotOwned };
                 return Err(ProviderError::rejected(
                     code,
                     format!("{} is not the one that was meant", lookup.identity),
@@ -291,16 +292,18 @@ impl World {
         }
         match last {
             JobEnd::Succeeds => Ok(Performed::default()),
-            JobEnd::Fails => Err(ProviderError::rejected("FH0701", format!("{job} failed: exit code 1"))),
+            JobEnd::Fails => Err(ProviderError::rejected(Code::JobFailed, format!("{job} failed: exit code 1"))),
             JobEnd::Unknown if safe => Err(ProviderError::Unknown { message: format!("{job} was lost") }),
-            JobEnd::Unknown => Err(ProviderError::rejected("FH0702", format!("nobody knows how {job} ended"))),
+            JobEnd::Unknown => {
+                Err(ProviderError::rejected(Code::ExitedAtOnce, format!("nobody knows how {job} ended")))
+            }
         }
     }
 
     fn fence(&mut self, sent: &Sent, lookup: &Lookup, object: Option<&str>) -> Result<Performed, ProviderError> {
         let Some(found) = self.place(lookup.kind, &lookup.identity) else { return Ok(Performed::default()) };
         if found.mark != Some(sent.stack) || object.is_some_and(|object| object != found.id) {
-            let code = if found.mark == Some(sent.stack) { "FH0804" } else { "FH0801" };
+            let code = if found.mark == Some(sent.stack) { Code::ChangedExternally } else { Code::NotOwned };
             return Err(ProviderError::rejected(code, format!("{} is not the one that was meant", lookup.identity)));
         }
         if self.fenced.insert((lookup.kind, lookup.identity.clone())) {
@@ -324,7 +327,10 @@ impl World {
 
     fn dump(&mut self, lookup: &Lookup) -> Result<Performed, ProviderError> {
         let Some(data) = self.place(lookup.kind, &lookup.identity).map(|object| object.data) else {
-            return Err(ProviderError::rejected("FH0803", format!("{} does not exist", lookup.identity)));
+            return Err(ProviderError::rejected(
+                Code::DataWouldBeDeleted,
+                format!("{} does not exist", lookup.identity),
+            ));
         };
         self.dumps.insert(data);
         let rows = self.rows.entry(data).or_default();

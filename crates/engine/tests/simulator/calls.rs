@@ -6,6 +6,7 @@ use freehold_engine::testing::{Effect, Sent, World};
 use freehold_engine::{Answer, CallId, Happening, Performed, ProviderError, Record, Request, Task};
 use freehold_graph::{ProviderName, descriptor};
 use freehold_plan::{Observation, Ownership, Plan, Purpose};
+use freehold_problem::Code;
 
 use super::machine::{Machine, Mutant};
 use super::process::{Flight, Stage};
@@ -90,7 +91,7 @@ impl Machine {
             0 => retryable(),
             1 => unknown(),
             2 => return Stage::Lost(false),
-            3 if self.chance.per_mille(300) => Err(ProviderError::rejected("FH0999", "very bad luck")),
+            3 if self.chance.per_mille(300) => Err(ProviderError::rejected(Code::Newer(999), "very bad luck")),
             _ => {
                 let result = self.land(plan, sent);
                 match fault {

@@ -8,6 +8,7 @@ use freehold_engine::{Context, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, ResourceType, StackId, Value};
 use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use serde_json::{Value as Json, json};
 
 use crate::body;
@@ -22,7 +23,6 @@ use crate::preview;
 use crate::render::{self, Texts};
 use crate::replicas;
 use crate::request::{MANAGER, RUNS, Request};
-use crate::trouble;
 
 /// Controllers write to objects all the time: how often a look is repeated when one was quicker.
 pub(crate) const LOOKS: u32 = 20;
@@ -136,7 +136,7 @@ async fn create(
         Err(error) => vec![format!("our fields could not be taken back: {error}")],
     };
     let help = Some("find out who made it; then rename or remove it, and run the same command again".to_owned());
-    Err(ProviderError::Rejected { code: "FH1208", message, detail, help })
+    Err(ProviderError::Rejected { code: Code::AppearedMeanwhile, message, detail, help })
 }
 
 /// Gives up all fields that are only ours. None was taken from anybody, so the object is as it was.
@@ -160,7 +160,7 @@ fn others(object: &Json) -> Vec<String> {
 /// Whether what is there may be changed.
 fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -> Result<(), ProviderError> {
     let not_ours = |owner: String| ProviderError::Rejected {
-        code: trouble::NOT_OURS,
+        code: Code::NotOwned,
         message: format!("{place} is left alone: {owner}"),
         detail: Vec::new(),
         help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
@@ -179,7 +179,7 @@ fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -
 
 fn outdated(place: &Place, why: &str) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH0901",
+        code: Code::PlanOutdated,
         message: format!("the plan is outdated: {place} {why}"),
         detail: Vec::new(),
         help: Some(PLAN_AGAIN.to_owned()),
@@ -195,10 +195,14 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
         return Ok(());
     }
     let (code, message, help) = if wanted.adopt {
-        ("FH0901", format!("the plan is outdated: it does not take these fields of {place} from others"), PLAN_AGAIN)
+        (
+            Code::PlanOutdated,
+            format!("the plan is outdated: it does not take these fields of {place} from others"),
+            PLAN_AGAIN,
+        )
     } else {
         let help = "give these fields up there, or take them with `--adopt`";
-        ("FH0807", format!("{place} is left alone: others manage fields that would change"), help)
+        (Code::FieldConflict, format!("{place} is left alone: others manage fields that would change"), help)
     };
     Err(ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) })
 }

@@ -304,6 +304,8 @@ fn is_loopback(server: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use freehold_problem::Code;
+
     use super::*;
 
     #[tokio::test]
@@ -316,7 +318,7 @@ mod tests {
             secret.to_owned(),
         ] {
             let error = config(&Access::Kubeconfig(SecretText::new(text))).await.map(|_| ()).unwrap_err();
-            assert_eq!(error.code(), "FH1203");
+            assert_eq!(error.code(), Code::KubeconfigUnusable);
             assert!(!format!("{error} {error:?}").contains(secret), "{error}");
         }
     }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{ResourceType, StackId};
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +23,6 @@ use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::request::Request;
 use crate::strangers;
-use crate::trouble;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ pub(crate) async fn delete(
             Err(error) if error.reason() == Some(Reason::Absent) => return Ok(Performed::default()),
             // Another object has that name by now.
             Err(error) if error.reason() == Some(Reason::Changed) => {
-                return Err(not_that(trouble::ANOTHER, &place, &error.to_string()));
+                return Err(not_that(Code::ChangedExternally, &place, &error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -75,21 +75,21 @@ const fn propagation(kind: ResourceType) -> &'static str {
 fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str>) -> Result<(), ProviderError> {
     match mark::ownership(live, context.stack) {
         Ownership::Ours => {}
-        Ownership::Foreign(owner) => return Err(not_that(trouble::NOT_OURS, place, &owner)),
+        Ownership::Foreign(owner) => return Err(not_that(Code::NotOwned, place, &owner)),
         Ownership::OtherStack(other) => {
-            return Err(not_that(trouble::NOT_OURS, place, &format!("it belongs to stack {other}")));
+            return Err(not_that(Code::NotOwned, place, &format!("it belongs to stack {other}")));
         }
     }
     let uid = mark::uid(live);
     match object {
         Some(object) if object != uid => {
-            Err(not_that(trouble::ANOTHER, place, &format!("it is {uid}, and the plan means {object}")))
+            Err(not_that(Code::ChangedExternally, place, &format!("it is {uid}, and the plan means {object}")))
         }
         _ => Ok(()),
     }
 }
 
-fn not_that(code: &'static str, place: &Place, why: &str) -> ProviderError {
+fn not_that(code: Code, place: &Place, why: &str) -> ProviderError {
     ProviderError::Rejected {
         code,
         message: format!("{place} is left alone: {why}"),
@@ -135,7 +135,7 @@ async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) ->
         let Some(live) = live else { return Ok(Performed::default()) };
         if Instant::now() + pause + LAST_WORDS >= deadline {
             return Err(ProviderError::Rejected {
-                code: "FH1210",
+                code: Code::DeletionHeld,
                 message: format!("{place} is being deleted and does not go away"),
                 detail: holders::of(cluster, place, &live, deadline).await,
                 help: Some(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use kube::core::Status;
 use kube::core::response::StatusCause;
 use thiserror::Error;
@@ -293,27 +294,27 @@ impl ClusterError {
     }
 
     /// The code that explains it: `FH1200`.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Kubeconfig { .. } => "FH1203",
-            Self::Unreachable { .. } => "FH1200",
-            Self::Answer { .. } => "FH1212",
-            Self::WrongCluster { .. } => "FH1204",
-            Self::Unfit { .. } => "FH1225",
+            Self::Kubeconfig { .. } => Code::KubeconfigUnusable,
+            Self::Unreachable { .. } => Code::ClusterUnreachable,
+            Self::Answer { .. } => Code::ClusterAnswer,
+            Self::WrongCluster { .. } => Code::WrongCluster,
+            Self::Unfit { .. } => Code::ClusterUnfit,
             Self::Refused { refusal, .. } => match refusal.reason() {
-                Reason::Unauthenticated => "FH1201",
-                Reason::NotPermitted(_) => "FH1202",
-                Reason::KindUnknown => "FH1205",
-                Reason::Denied(_) | Reason::NoDryRun(_) => "FH1206",
-                Reason::Invalid => "FH1207",
-                Reason::NamespaceTerminating => "FH1209",
-                Reason::Quota => "FH1211",
-                Reason::FieldConflict => "FH0807",
-                Reason::Changed | Reason::Exists => "FH0901",
+                Reason::Unauthenticated => Code::ClusterCredentials,
+                Reason::NotPermitted(_) => Code::NotPermitted,
+                Reason::KindUnknown => Code::KindUnknown,
+                Reason::Denied(_) | Reason::NoDryRun(_) => Code::AdmissionRefused,
+                Reason::Invalid => Code::ObjectInvalid,
+                Reason::NamespaceTerminating => Code::BeingDeleted,
+                Reason::Quota => Code::QuotaUsedUp,
+                Reason::FieldConflict => Code::FieldConflict,
+                Reason::Changed | Reason::Exists => Code::PlanOutdated,
                 Reason::Busy | Reason::TimedOut | Reason::Fault | Reason::WebhookDown(_) | Reason::QuotaUncounted => {
-                    "FH1213"
+                    Code::ClusterFault
                 }
-                Reason::Absent | Reason::NamespaceAbsent | Reason::Other => "FH1212",
+                Reason::Absent | Reason::NamespaceAbsent | Reason::Other => Code::ClusterAnswer,
             },
         }
     }

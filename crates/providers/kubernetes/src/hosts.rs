@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -88,7 +89,7 @@ fn name(route: &Json) -> String {
 fn taken(host: &str, other: &Json) -> ProviderError {
     let stack = mark::stack(other).map(|stack| format!(" of stack {stack}")).unwrap_or_default();
     ProviderError::Rejected {
-        code: "FH0802",
+        code: Code::NameClaimed,
         message: format!(
             "host {host} is taken by {}{stack}, which is another platform's or another target's",
             name(other)

@@ -3,6 +3,7 @@
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{ResourceId, ResourceType, StackId};
 use freehold_plan::Observation;
+use freehold_problem::Code;
 use tokio::time::Instant;
 
 use crate::beside;
@@ -13,7 +14,7 @@ use crate::object::{self, NAMESPACE, Place};
 
 /// Where a resource's object is.
 pub(crate) fn place(id: &ResourceId, kind: ResourceType, identity: &str) -> Result<Place, ProviderError> {
-    let not_mine = || ProviderError::rejected("FH0906", format!("{id} is not a thing of a cluster"));
+    let not_mine = || ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of a cluster"));
     Ok(Place::of(object::of(kind).ok_or_else(not_mine)?, identity))
 }
 

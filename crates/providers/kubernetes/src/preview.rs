@@ -11,6 +11,7 @@ use freehold_graph::{Effect, ResourceType, StackId, Value, descriptor};
 use freehold_plan::change::FieldChange;
 use freehold_plan::observation::Ownership;
 use freehold_plan::{Conflict, Observation, Preview, diff};
+use freehold_problem::Code;
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -371,7 +372,7 @@ pub(crate) async fn being_deleted(
     deadline: Instant,
 ) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH1209",
+        code: Code::BeingDeleted,
         message: format!("{place} is being deleted since {since}"),
         detail: holders::of(cluster, place, live, deadline).await,
         help: Some("wait until it is gone, then run the same command again".to_owned()),

@@ -10,6 +10,7 @@ use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, Provide
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
+use freehold_problem::Code;
 use futures::Stream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
@@ -157,15 +158,15 @@ impl KubernetesProvider {
             Task::Delete { lookup, object } => delete::delete(&cluster, context, lookup, object.as_deref()).await,
             Task::Run { run } => run::perform(&cluster, context, run).await,
             Task::Fence { lookup, .. } => Err(ProviderError::rejected(
-                "FH0906",
+                Code::StepFailed,
                 format!("{} is not stopped by itself: the shut logins are the fence", lookup.id),
             )),
             Task::Lift { resource, .. } => Err(ProviderError::rejected(
-                "FH0906",
+                Code::StepFailed,
                 format!("{} was not stopped, and so can't be started again", resource.id),
             )),
             Task::Dump { lookup } => Err(ProviderError::rejected(
-                "FH0906",
+                Code::StepFailed,
                 format!("{} can't be dumped through the cluster's API", lookup.id),
             )),
         }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::{ResourceType, StackId};
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ pub(crate) async fn of(
     changed: Option<Duration>,
 ) -> Result<Readiness, ProviderError> {
     let Some(kind) = object::of(lookup.kind) else {
-        return Err(ProviderError::rejected(crate::trouble::STEP_FAILED, format!("{} is not in a cluster", lookup.id)));
+        return Err(ProviderError::rejected(Code::StepFailed, format!("{} is not in a cluster", lookup.id)));
     };
     let place = Place::of(kind, &lookup.identity);
     let reader = Reader::new(cluster, Instant::now() + LOOK);

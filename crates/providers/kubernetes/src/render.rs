@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use freehold_engine::{ProviderError, Revealed};
 use freehold_graph::value::Special;
 use freehold_graph::{ResourceType, Value};
+use freehold_problem::Code;
 use serde_json::{Map, Value as Json, json};
 
 /// On a Secret: key → keyed digest of what was written.
@@ -47,7 +48,7 @@ pub(crate) fn manifest(
 }
 
 fn no_manifest() -> ProviderError {
-    ProviderError::rejected("FH0906", "a resource's body is no manifest")
+    ProviderError::rejected(Code::StepFailed, "a resource's body is no manifest")
 }
 
 /// Sets an annotation.
@@ -115,14 +116,22 @@ fn json(body: &Value, comparable: Option<&Value>, texts: &Texts<'_>) -> Result<J
         Value::Special(Special::Checksum(_)) => match (comparable, texts) {
             (Some(Value::Special(Special::Digest(digest))), _) => digest.0.clone().into(),
             (_, Texts::Kept(_)) => PLACEHOLDER.into(),
-            _ => return Err(ProviderError::rejected("FH0906", "a checksum without a digest: a secret has no value")),
+            _ => {
+                return Err(ProviderError::rejected(
+                    Code::StepFailed,
+                    "a checksum without a digest: a secret has no value",
+                ));
+            }
         },
         Value::Special(Special::Secret(_) | Special::Template(_)) => match texts {
             Texts::Revealed(revealed) => revealed.text(body)?.reveal().into(),
             Texts::Kept(_) => PLACEHOLDER.into(),
         },
         Value::Special(Special::Digest(_) | Special::Unknown(())) => {
-            return Err(ProviderError::rejected("FH0906", "a body to apply has a digest in the place of a secret"));
+            return Err(ProviderError::rejected(
+                Code::StepFailed,
+                "a body to apply has a digest in the place of a secret",
+            ));
         }
     })
 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Run, Value};
+use freehold_problem::Code;
 use futures::TryStreamExt;
 use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
 use kube::core::ApiResource;
@@ -96,7 +97,7 @@ enum Look {
 impl<'a> RunOnce<'a> {
     fn of(cluster: &'a Cluster, context: &'a Context, run: &'a Run) -> Result<Self, ProviderError> {
         let job = run.id.name();
-        let unusable = |why: &str| ProviderError::rejected(trouble::STEP_FAILED, format!("job {job}: {why}"));
+        let unusable = |why: &str| ProviderError::rejected(Code::StepFailed, format!("job {job}: {why}"));
         let text = |field: &str| run.body.get(field).and_then(Value::as_text);
         let namespace = text("namespace").ok_or_else(|| unusable("its body names no namespace"))?;
         let manifest = run.body.get("manifest").ok_or_else(|| unusable("its body has no manifest"))?;
@@ -250,7 +251,7 @@ impl<'a> RunOnce<'a> {
         let Some(found) = self.reader.get(&place).await? else {
             let help = "run the same command again: it makes the namespace first";
             let message = format!("job {} can't run: its {place} is gone", self.job);
-            return Err(trouble::refusal(trouble::STEP_FAILED, message, help));
+            return Err(trouble::refusal(Code::StepFailed, message, help));
         };
         self.check_mark(&found, &place.to_string())?;
         Ok(found)
@@ -261,7 +262,7 @@ impl<'a> RunOnce<'a> {
             return Ok(());
         }
         let message = format!("job {} does not run: {what} does not bear this stack's mark", self.job);
-        Err(trouble::refusal(trouble::NOT_OURS, message, "find out who made it; then rename or remove it"))
+        Err(trouble::refusal(Code::NotOwned, message, "find out who made it; then rename or remove it"))
     }
 
     /// Waits until no run of another revision is going on: after a deploy that was cancelled, two migrations at once would meet.
@@ -459,7 +460,7 @@ impl<'a> RunOnce<'a> {
             let end = || pod.and_then(|pod| pod::containers(pod).find(pod::Container::has_failed)?.end());
             ended.or_else(end).unwrap_or_else(|| failed.words())
         };
-        Ok(Some(Err(self.failed(trouble::JOB_FAILED, &how, lines))))
+        Ok(Some(Err(self.failed(Code::JobFailed, &how, lines))))
     }
 
     /// Its Pods are made for it, so nothing that they say is from before.
@@ -503,7 +504,7 @@ impl<'a> RunOnce<'a> {
     async fn refusal(&self, said: &str, age: Duration) -> Result<Trouble, ProviderError> {
         let trouble = refused(said);
         let namespace = self.place.namespace.as_deref().unwrap_or_default();
-        let may_pass = match trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+        let may_pass = match trouble.code == Some(Code::QuotaTooSmall) {
             true => quota::room(&self.reader, namespace, said).await?.words(),
             false => None,
         };
@@ -516,7 +517,7 @@ impl<'a> RunOnce<'a> {
 
     /// Suspends it, with the reason: nothing of it may start later.
     async fn give_up(&self, job: &Json, trouble: &Trouble, lines: Vec<String>) -> Result<ProviderError, ProviderError> {
-        let code = trouble.code.unwrap_or(trouble::JOB_FAILED);
+        let code = trouble.code.unwrap_or(Code::JobFailed);
         let reason = format!("{code} {}", trouble.words);
         let change = json!({
             "metadata": {"uid": mark::uid(job), "annotations": {GIVEN_UP: reason}},
@@ -527,7 +528,7 @@ impl<'a> RunOnce<'a> {
         Ok(self.failed(code, &trouble.words, lines))
     }
 
-    fn failed(&self, code: &'static str, how: &str, detail: Vec<String>) -> ProviderError {
+    fn failed(&self, code: Code, how: &str, detail: Vec<String>) -> ProviderError {
         let key = self.context.key.option();
         ProviderError::Rejected {
             code,
@@ -541,7 +542,7 @@ impl<'a> RunOnce<'a> {
         let (job, key) = (self.job, self.context.key.option());
         let place = Place::named(JOB, self.place.namespace.as_deref(), run);
         ProviderError::Rejected {
-            code: trouble::OUTCOME_UNKNOWN,
+            code: Code::RunOutcomeUnknown,
             message: format!("job {job} was started, and nobody knows how it ended: {place} is gone"),
             detail: Vec::new(),
             help: Some(format!(
@@ -554,9 +555,11 @@ impl<'a> RunOnce<'a> {
 /// A failure that says nothing about a run: nobody may look, or nobody answers. It is looked at again.
 pub(crate) fn not_seen(error: ProviderError) -> ProviderError {
     match error {
-        ProviderError::Rejected { code: "FH1200" | "FH1201" | "FH1202" | "FH1212", message, .. } => {
-            ProviderError::Unknown { message: format!("how the run goes can't be seen: {message}") }
-        }
+        ProviderError::Rejected {
+            code: Code::ClusterUnreachable | Code::ClusterCredentials | Code::NotPermitted | Code::ClusterAnswer,
+            message,
+            ..
+        } => ProviderError::Unknown { message: format!("how the run goes can't be seen: {message}") },
         error => error,
     }
 }
@@ -599,19 +602,9 @@ fn duration(job: &Json, until: &str) -> String {
 }
 
 /// The code and the words of a reason that was written on a Job.
-fn given_up(reason: &str) -> (&'static str, &str) {
-    let codes = [
-        trouble::QUOTA_TOO_SMALL,
-        trouble::IMAGE_MISSING,
-        trouble::REGISTRY_REFUSED,
-        trouble::COMMAND_NOT_FOUND,
-        trouble::CRASH_LOOP,
-        trouble::POD_REFUSED,
-        trouble::NOT_STARTABLE,
-        trouble::UNSCHEDULABLE,
-    ];
-    let known = codes.into_iter().find_map(|code| Some((code, reason.strip_prefix(code)?.trim_start())));
-    known.unwrap_or((trouble::JOB_FAILED, reason))
+fn given_up(reason: &str) -> (Code, &str) {
+    let coded = reason.split_once(' ').and_then(|(code, words)| Some((Code::parse(code)?, words)));
+    coded.unwrap_or((Code::JobFailed, reason))
 }
 
 #[cfg(test)]
@@ -627,7 +620,7 @@ mod tests {
 
     #[test]
     fn a_reason_that_was_written_down_is_read_again() {
-        assert_eq!(given_up("FH0607 the image is gone"), (trouble::IMAGE_MISSING, "the image is gone"));
-        assert_eq!(given_up("words"), (trouble::JOB_FAILED, "words"));
+        assert_eq!(given_up("FH0607 the image is gone"), (Code::ImageMissing, "the image is gone"));
+        assert_eq!(given_up("words"), (Code::JobFailed, "words"));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_graph::expand::names;
+use freehold_problem::Code;
 use futures::future::{try_join, try_join_all};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
@@ -68,7 +69,7 @@ pub(crate) async fn none(
     found.truncate(NAMED);
     let of_them = if count > NAMED { format!(", the first {NAMED} of {count}") } else { String::new() };
     Err(ProviderError::Rejected {
-        code: "FH1214",
+        code: Code::NamespaceShared,
         message: format!(
             "{namespace} is not deleted: objects in it that aren't this stack's would go with it{of_them}"
         ),

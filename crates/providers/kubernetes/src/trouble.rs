@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{ProviderError, Readiness};
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use crate::document::Fields;
@@ -12,24 +13,6 @@ use crate::neighbour::EVENT;
 use crate::object::Place;
 use crate::reader::Reader;
 use crate::request::Request;
-
-pub(crate) const QUOTA_TOO_SMALL: &str = "FH0202";
-pub(crate) const IMAGE_MISSING: &str = "FH0607";
-pub(crate) const REGISTRY_REFUSED: &str = "FH0609";
-pub(crate) const JOB_FAILED: &str = "FH0701";
-pub(crate) const NEVER_READY: &str = "FH0703";
-pub(crate) const COMMAND_NOT_FOUND: &str = "FH0704";
-pub(crate) const OUTCOME_UNKNOWN: &str = "FH0705";
-pub(crate) const CRASH_LOOP: &str = "FH0706";
-pub(crate) const NOT_OURS: &str = "FH0801";
-pub(crate) const ANOTHER: &str = "FH0804";
-pub(crate) const STEP_FAILED: &str = "FH0906";
-pub(crate) const POD_REFUSED: &str = "FH1220";
-pub(crate) const NOT_STARTABLE: &str = "FH1221";
-pub(crate) const UNSCHEDULABLE: &str = "FH1222";
-pub(crate) const ROUTE_REFUSED: &str = "FH1223";
-pub(crate) const NO_CERTIFICATE: &str = "FH1224";
-pub(crate) const NO_METRICS: &str = "FH1226";
 
 /// The type of an event that tells of trouble.
 const WARNING: &str = "Warning";
@@ -42,7 +25,7 @@ pub(crate) struct Trouble {
     /// Without a change it won't get better.
     pub(crate) fatal: bool,
     /// The diagnostic's code, where there is one.
-    pub(crate) code: Option<&'static str>,
+    pub(crate) code: Option<Code>,
     /// In words for people.
     pub(crate) words: String,
     /// What would tell more.
@@ -81,7 +64,7 @@ impl Trouble {
         Self { fatal: false, code: None, words: words.into(), more: More::Nothing, unproven: false }
     }
 
-    pub(crate) fn failed(code: &'static str, words: impl Into<String>) -> Self {
+    pub(crate) fn failed(code: Code, words: impl Into<String>) -> Self {
         Self { fatal: true, code: Some(code), words: words.into(), more: More::Nothing, unproven: false }
     }
 
@@ -91,7 +74,7 @@ impl Trouble {
     }
 
     #[must_use]
-    pub(crate) fn coded(self, code: &'static str) -> Self {
+    pub(crate) fn coded(self, code: Code) -> Self {
         Self { code: Some(code), ..self }
     }
 
@@ -155,7 +138,7 @@ impl Trouble {
             words.push_str(line);
         }
         match (self.fatal, self.code) {
-            (true, code) => Readiness::Failed(format!("{}: {words}", code.unwrap_or(NEVER_READY))),
+            (true, code) => Readiness::Failed(format!("{}: {words}", code.unwrap_or(Code::NeverReady))),
             (false, _) => Readiness::Waiting(words),
         }
     }
@@ -246,7 +229,7 @@ pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
 }
 
 /// A rejection with a way on.
-pub(crate) fn refusal(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
+pub(crate) fn refusal(code: Code, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
     ProviderError::Rejected { code, message: message.into(), detail: Vec::new(), help: Some(help.into()) }
 }
 

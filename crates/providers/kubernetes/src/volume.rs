@@ -1,6 +1,7 @@
 //! Volumes: whether anything would make one, and whether one was ever made.
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -40,7 +41,7 @@ pub(crate) async fn foresee(
 
 fn missing(claim: &Place, class: &str) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH1225",
+        code: Code::ClusterUnfit,
         message: format!("{claim} would never get a volume: the cluster has no storage class {class}"),
         detail: Vec::new(),
         help: Some(

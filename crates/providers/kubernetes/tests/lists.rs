@@ -1,6 +1,7 @@
 //! Lists of several pages, pages that come too late, and kinds that aren't there.
 
 use freehold_engine::Provider as _;
+use freehold_problem::Code;
 use serde_json::json;
 
 use crate::proxy::{Fate, Proxy};
@@ -60,5 +61,5 @@ async fn nothing_is_of_a_kind_that_is_not_installed_and_kubernetes_own_have_to_b
 
     proxy.rule(|_, path| Fate::Instead(path.replace("/configmaps", "/absent")));
     let error = through.provider.owned(Some(through.stack)).await.unwrap_err();
-    assert_eq!(rejected(&error).0, "FH1205", "{error:?}");
+    assert_eq!(rejected(&error).0, Code::KindUnknown, "{error:?}");
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use serde_json::json;
 
 use crate::proxy::{Fate, Proxy};
@@ -106,7 +107,7 @@ async fn our_fields_are_taken_back_from_an_object_that_appeared_in_the_last_mome
     });
     let error = through.apply(&config, &plan).await.unwrap_err();
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1208", "{words}");
+    assert_eq!(code, Code::AppearedMeanwhile, "{words}");
     assert!(words.contains("kubectl-create") && words.contains("taken back"), "{words}");
     let live = stage.live(&config);
     assert_eq!(live["data"], json!({"Z": "theirs"}));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{ResourceId, ResourceType};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{LogLine, LogQuery};
 use freehold_testkit::kubernetes::{Image, Node};
 use futures::StreamExt;
@@ -62,7 +63,7 @@ async fn logs_and_reasons_of_real_containers() {
     let ProviderError::Rejected { code, message, detail, .. } = &failed else { panic!("{failed:?}") };
     assert_eq!(
         (*code, detail.as_slice()),
-        ("FH0701", ["migrating", "error: column exists"].map(str::to_owned).as_slice())
+        (Code::JobFailed, ["migrating", "error: column exists"].map(str::to_owned).as_slice())
     );
     assert!(message.contains("exit code 3 after "), "{message}");
     ground.perform(&job(&ground, &image, "echo well done", 60), 2).await.unwrap();
@@ -73,7 +74,7 @@ async fn logs_and_reasons_of_real_containers() {
     // One that takes too long.
     let late = ground.perform(&job(&ground, &image, "echo begun; /sleep 100", 3), 3).await.unwrap_err();
     let ProviderError::Rejected { code, message, .. } = &late else { panic!("{late:?}") };
-    assert_eq!(*code, "FH0701");
+    assert_eq!(*code, Code::JobFailed);
     assert!(message.contains("ended because it took longer than it may, after 3 s"), "{message}");
 
     // A service that crashes, with what it said.

@@ -2,6 +2,7 @@
 
 use freehold_graph::ResourceType;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use serde_json::json;
 
 use crate::stage::{Stage, json};
@@ -155,7 +156,7 @@ async fn what_others_change_beside_our_fields_is_no_drift_and_in_them_it_is() {
     // Only where it was named, it is taken back.
     let refused = stage.apply(&deployment, &plan).await.unwrap_err();
     let (code, words) = crate::stage::rejected(&refused);
-    assert_eq!(code, "FH0807", "{words}");
+    assert_eq!(code, Code::FieldConflict, "{words}");
     assert!(words.contains("spec.replicas is managed by kubectl"), "{words}");
     stage.deploy_as(&deployment, true).await;
     assert_eq!(stage.live(&deployment)["spec"]["replicas"], 0);

@@ -3,6 +3,7 @@
 use freehold_engine::ProviderError;
 use freehold_graph::ResourceType;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use serde_json::{Value as Json, json};
 
 use crate::stage::{Stage, rejected};
@@ -18,9 +19,9 @@ async fn a_foreign_object_is_left_alone_and_its_owner_is_named() {
     assert!(owner.starts_with("managed by kubectl-create, there since 20"), "{owner}");
     let refused = stage.apply(&config, &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH0801", "{words}");
+    assert_eq!(code, Code::NotOwned, "{words}");
     let deleted = stage.delete(&config, Some(plan.uid())).await.unwrap_err();
-    assert_eq!(rejected(&deleted).0, "FH0801");
+    assert_eq!(rejected(&deleted).0, Code::NotOwned);
     assert_eq!(stage.live(&config), before, "not a field of it has changed");
 
     stage.kubectl(&[
@@ -70,7 +71,7 @@ async fn an_adoption_takes_only_the_fields_that_the_plan_showed() {
     assert_eq!(seen.fingerprint(), plan.observed.as_ref().unwrap().fingerprint());
     let refused = stage.apply(&config, &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH0901", "{words}");
+    assert_eq!(code, Code::PlanOutdated, "{words}");
     assert!(words.contains("data.A is managed by testkit"), "{words}");
     assert!(!words.contains("kubectl-patch"), "that one was in the plan: {words}");
     assert_eq!(stage.live(&config)["data"]["A"], "theirs");
@@ -115,9 +116,9 @@ async fn an_object_with_another_uid_is_neither_changed_nor_deleted() {
     stage.control.apply(&copy.to_string()).unwrap();
     let refused = stage.apply(&changed, &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH0901", "{words}");
+    assert_eq!(code, Code::PlanOutdated, "{words}");
     let refused = stage.delete(&changed, Some(plan.uid())).await.unwrap_err();
-    assert_eq!(rejected(&refused).0, "FH0804");
+    assert_eq!(rejected(&refused).0, Code::ChangedExternally);
     assert_eq!(stage.live(&config)["data"]["A"], "1");
 }
 
@@ -130,7 +131,7 @@ async fn an_object_that_vanished_or_appeared_after_the_plan_stops_the_step() {
     // The engine looks before each step.
     assert!(stage.observe(&config).await.is_some());
     let refused = stage.apply(&config, &new).await.unwrap_err();
-    assert_eq!(rejected(&refused).0, "FH0801");
+    assert_eq!(rejected(&refused).0, Code::NotOwned);
     assert_eq!(stage.live(&config)["data"], json!({"Z": "theirs"}), "nothing was merged into it");
 
     stage.kubectl(&["delete", "configmap", "web"]);
@@ -139,7 +140,7 @@ async fn an_object_that_vanished_or_appeared_after_the_plan_stops_the_step() {
     let plan = stage.plan(&changed).await;
     stage.kubectl(&["delete", "configmap", "web"]);
     let refused = stage.apply(&changed, &plan).await.unwrap_err();
-    assert_eq!(rejected(&refused).0, "FH0901");
+    assert_eq!(rejected(&refused).0, Code::PlanOutdated);
     assert!(stage.observe(&config).await.is_none(), "it was not made again");
 }
 
@@ -207,7 +208,7 @@ async fn a_namespace_that_a_finalizer_holds_says_which_object_and_which_finalize
     }
     let refused = refused.unwrap();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH1210", "{words}");
+    assert_eq!(code, Code::DeletionHeld, "{words}");
     assert!(
         words.contains("configmaps") && words.contains("/held is held by its finalizer example.org/keep"),
         "{words}"
@@ -221,7 +222,7 @@ async fn a_namespace_that_a_finalizer_holds_says_which_object_and_which_finalize
     let plan = stage.try_plan(&stage.config_map("web", &json!({})), false).await;
     let error: ProviderError = plan.err().expect("no plan for a namespace that goes away");
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1209", "{words}");
+    assert_eq!(code, Code::BeingDeleted, "{words}");
 
     stage.kubectl(&["patch", "configmap", "held", "--type=merge", "--patch", r#"{"metadata":{"finalizers":null}}"#]);
     stage.remove(&namespace, &uid).await;
@@ -266,7 +267,7 @@ async fn a_namespace_with_somebody_elses_objects_stays_and_they_are_named() {
 
     let refused = stage.delete(&namespace, Some(&uid)).await.unwrap_err();
     let ProviderError::Rejected { code, message, detail, .. } = &refused else { panic!("{refused:?}") };
-    assert_eq!(*code, "FH1214");
+    assert_eq!(*code, Code::NamespaceShared);
     assert!(message.contains(&stage.namespace), "{message}");
     let expected = [
         "configmap neighbours",
@@ -308,7 +309,7 @@ async fn a_namespace_that_is_already_going_is_waited_for_whatever_is_in_it() {
     context.deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(8);
     let task = freehold_engine::Task::Delete { lookup: (&namespace).into(), object: Some(uid.clone()) };
     let waited = freehold_engine::Provider::perform(&stage.provider, &context, &task).await.unwrap_err();
-    assert_eq!(rejected(&waited).0, "FH1210", "it is waited for, and not refused");
+    assert_eq!(rejected(&waited).0, Code::DeletionHeld, "it is waited for, and not refused");
     stage.kubectl(&["patch", "configmap", "theirs", "--type=merge", "--patch", release]);
     stage.remove(&namespace, &uid).await;
     assert!(stage.observe(&namespace).await.is_none());
@@ -334,7 +335,7 @@ async fn a_host_that_another_platforms_stack_serves_is_refused_and_one_that_peop
     theirs.deploy(&route(&theirs, "main", &[&host])).await;
     let refused = ours.try_plan(&route(&ours, "main", &[&host]), false).await.err().unwrap();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH0802", "{words}");
+    assert_eq!(code, Code::NameClaimed, "{words}");
     assert!(words.contains(&format!("{host} is taken by httproute {}/web", theirs.namespace)), "{words}");
     // Whoever serves a host is not kept from changing its route, and another gateway is another address.
     theirs.deploy(&route(&theirs, "main", &[&host, &format!("www.{host}")])).await;
@@ -344,7 +345,7 @@ async fn a_host_that_another_platforms_stack_serves_is_refused_and_one_that_peop
     let plan = ours.plan(&route(&ours, "main", &[&own])).await;
     theirs.deploy(&route(&theirs, "main", &[&host, &own])).await;
     let refused = ours.apply(&route(&ours, "main", &[&own]), &plan).await.unwrap_err();
-    assert_eq!(rejected(&refused).0, "FH0802");
+    assert_eq!(rejected(&refused).0, Code::NameClaimed);
 
     theirs.kubectl(&["label", "httproute", "web", "freehold.dev/stack-"]);
     let plan = ours.plan(&route(&ours, "main", &[&host])).await;

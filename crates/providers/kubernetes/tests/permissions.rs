@@ -2,6 +2,7 @@
 
 use freehold_engine::{Lookup, Provider, ProviderError};
 use freehold_graph::{Resource, ResourceType};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -112,7 +113,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     let ProviderError::Rejected { code, detail, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!(
         (*code, detail.join(", ").as_str()),
-        ("FH1214", "issuer.cert-manager.io theirs, lease.coordination.k8s.io theirs")
+        (Code::NamespaceShared, "issuer.cert-manager.io theirs, lease.coordination.k8s.io theirs")
     );
     let uid = stage.observe(&stage.namespace_resource()).await.unwrap().object;
     let kept = stage.delete(&stage.namespace_resource(), Some(&uid)).await.unwrap_err();
@@ -126,7 +127,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     stage.kubectl(&["create", "configmap", "settings"]);
     let refused = limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
     assert!(
-        matches!(&refused, ProviderError::Rejected { code: "FH1214", detail, .. } if *detail == ["configmap settings"]),
+        matches!(&refused, ProviderError::Rejected { code: Code::NamespaceShared, detail, .. } if *detail == ["configmap settings"]),
         "{refused:?}"
     );
     stage.control.kubectl(&["delete", "namespace", &stage.namespace, &name, "--wait=false"]).unwrap();

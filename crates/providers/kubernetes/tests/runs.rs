@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use freehold_engine::{Performed, Provider, ProviderError, Task};
 use freehold_graph::Run;
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
 use crate::ground::{Ground, SOON, access, facts};
 
-fn rejected(result: Result<Performed, ProviderError>) -> (&'static str, String, Vec<String>, String) {
+fn rejected(result: Result<Performed, ProviderError>) -> (Code, String, Vec<String>, String) {
     match result {
         Err(ProviderError::Rejected { code, message, detail, help }) => {
             (code, message, detail, help.unwrap_or_default())
@@ -47,7 +48,7 @@ async fn a_failed_run_is_told_with_its_exit_code_and_stays_failed() {
     let run = ground.run("example.test/fail-job-failed:1", "ask", 60);
     for _ in 0..2 {
         let (code, message, detail, help) = rejected(ground.perform(&run, 1).await);
-        assert_eq!(code, "FH0701");
+        assert_eq!(code, Code::JobFailed);
         let (first, second) = message.split_once('\n').unwrap();
         assert_eq!(first, "job migrate failed, so the new version was not started");
         assert!(second.starts_with("exit code 1 after "), "{message}");
@@ -112,7 +113,7 @@ async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
     ground.perform(&run, 3).await.unwrap();
     ground.control.kubectl(&["delete", "job", "migrate-r3", "--namespace", &ground.namespace]).unwrap();
     let (code, message, _, help) = rejected(ground.perform(&run, 3).await);
-    assert_eq!(code, "FH0705");
+    assert_eq!(code, Code::RunOutcomeUnknown);
     assert!(message.contains("nobody knows how it ended") && message.contains("migrate-r3 is gone"), "{message}");
     assert!(help.contains("retry = \"safe\""), "{help}");
     assert!(ground.jobs().is_empty());
@@ -185,7 +186,7 @@ async fn a_run_that_vanished_out_of_sight_is_asked_about_once_and_not_repeated_b
     ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
     let run = ground.run("example.test/migrate:1", "ask", 60);
     let (code, message, ..) = rejected(ground.perform(&run, 2).await);
-    assert!(code == "FH0705" && message.contains("migrate-r1 is gone"), "{code}: {message}");
+    assert!(code == Code::RunOutcomeUnknown && message.contains("migrate-r1 is gone"), "{code}: {message}");
     assert!(ground.jobs().is_empty());
     ground.perform(&run, 3).await.unwrap();
     assert_eq!(ground.jobs(), ["migrate-r3"]);
@@ -201,7 +202,7 @@ async fn begin(ground: &Ground, run: &Run, revision: u64) -> Json {
     let dying = KubernetesProvider::new(access.clone(), facts(&Cluster::connect(&access).await.unwrap()));
     let task = Task::Run { run: run.clone() };
     let (code, message, ..) = rejected(dying.perform(&ground.context(revision, SOON), &task).await);
-    assert!(code == "FH1202" && message.contains("patch namespaces"), "{code}: {message}");
+    assert!(code == Code::NotPermitted && message.contains("patch namespaces"), "{code}: {message}");
     ground.control.get(&["job", &format!("migrate-r{revision}"), "--namespace", &ground.namespace]).unwrap()
 }
 
@@ -234,7 +235,7 @@ async fn a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it() {
     copy["spec"]["suspend"] = json!(true);
     ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
     ground.control.apply(&copy.to_string()).unwrap();
-    assert_eq!(rejected(ground.perform(&run, 1).await).0, "FH0705");
+    assert_eq!(rejected(ground.perform(&run, 1).await).0, Code::RunOutcomeUnknown);
     let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
     assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)), "it was not let go");
 }
@@ -251,7 +252,7 @@ async fn a_run_that_vanishes_while_it_is_waited_for_stops_and_asks() {
         ground.control.kubectl(&arguments).unwrap();
     };
     let (result, ()) = tokio::join!(ground.perform(&run, 1), delete);
-    assert_eq!(rejected(result).0, "FH0705");
+    assert_eq!(rejected(result).0, Code::RunOutcomeUnknown);
 }
 
 #[tokio::test]
@@ -278,7 +279,7 @@ async fn a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason() {
     };
     let (result, ()) = tokio::join!(ground.perform(&run, 1), evict);
     let (code, message, ..) = rejected(result);
-    assert_eq!(code, "FH0701");
+    assert_eq!(code, Code::JobFailed);
     assert!(message.contains("(Evicted): The node was low on resource: memory."), "{message}");
 }
 
@@ -289,7 +290,7 @@ async fn an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing
     let run = ground.run("example.test/fail-image-pull:1", "ask", 600);
     for _ in 0..2 {
         let (code, message, ..) = rejected(ground.perform(&run, 1).await);
-        assert_eq!(code, "FH0607");
+        assert_eq!(code, Code::ImageMissing);
         assert!(message.contains("the image can't be pulled: example.test/fail-image-pull:1"), "{message}");
     }
     let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
@@ -303,7 +304,7 @@ async fn a_run_for_which_no_node_has_room_tells_so() {
     manifest["spec"]["template"]["spec"]["containers"][0]["resources"] =
         json!({"requests": {"cpu": (NODE_CPUS + 1).to_string()}});
     let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 8), 1).await);
-    assert_eq!(code, "FH1222");
+    assert_eq!(code, Code::NoRoom);
     assert!(message.contains("no node takes its pod: 0/3 nodes are available"), "{message}");
 }
 
@@ -317,7 +318,7 @@ async fn a_quota_that_lets_the_runs_pod_not_in_is_told() {
     };
     ground.control.wait("the quota is counted", SOON, counted).unwrap();
     let (code, message, ..) = rejected(ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await);
-    assert_eq!(code, "FH0202");
+    assert_eq!(code, Code::QuotaTooSmall);
     assert!(message.contains("exceeded quota: freehold, requested: pods=1"), "{message}");
 }
 
@@ -326,7 +327,7 @@ async fn a_run_that_takes_longer_than_it_may_is_told_so() {
     let Some(ground) = Ground::new("a_run_that_takes_longer_than_it_may_is_told_so").await else { return };
     let run = ground.run("example.test/fail-stuck:1", "ask", 3);
     let (code, message, ..) = rejected(ground.perform(&run, 1).await);
-    assert_eq!(code, "FH0701");
+    assert_eq!(code, Code::JobFailed);
     assert!(message.contains("ended because it took longer than it may, after 3 s"), "{message}");
 }
 
@@ -342,7 +343,7 @@ async fn a_manifest_that_would_show_a_secret_is_refused() {
     manifest["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": "KEY", "value": {"$secret": {"stored": "key"}}}]);
     let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 60), 1).await);
-    assert_eq!(code, "FH0906");
+    assert_eq!(code, Code::StepFailed);
     assert!(message.contains("would show a secret"), "{message}");
     assert!(ground.jobs().is_empty());
 }
@@ -359,11 +360,11 @@ async fn nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours() {
     foreign["spec"]["template"]["metadata"] = json!({});
     ground.control.apply(&foreign.to_string()).unwrap();
     let (code, message, ..) = rejected(ground.perform(&run, 1).await);
-    assert_eq!(code, "FH0801", "{message}");
+    assert_eq!(code, Code::NotOwned, "{message}");
 
     ground.control.kubectl(&["label", "namespace", &ground.namespace, "freehold.dev/stack-"]).unwrap();
     let (code, message, ..) = rejected(ground.perform(&run, 2).await);
-    assert_eq!(code, "FH0801", "{message}");
+    assert_eq!(code, Code::NotOwned, "{message}");
     assert_eq!(ground.jobs(), ["migrate-r1"]);
     let label = format!("freehold.dev/stack={}", ground.stack);
     ground.control.kubectl(&["label", "namespace", &ground.namespace, &label]).unwrap();

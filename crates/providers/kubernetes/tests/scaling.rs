@@ -2,6 +2,7 @@
 
 use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::Resource;
+use freehold_problem::Code;
 use serde_json::{Value as Json, json};
 
 use crate::proxy::{Fate, Proxy};
@@ -162,7 +163,7 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     assert_eq!(plan.preview.scaled_by.as_deref(), Some("web"), "the plan names it");
     let refused = stage.apply(&web(&stage, Some(3)), &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
-    assert_eq!(code, "FH0807", "{words}");
+    assert_eq!(code, Code::FieldConflict, "{words}");
     assert!(words.contains("spec.replicas is managed by kube-controller-manager"), "{words}");
     assert_eq!(stage.live(&web(&stage, None))["spec"]["replicas"], 6);
 
@@ -187,7 +188,7 @@ async fn an_autoscaler_of_somebody_elses_deployment_keeps_the_namespace() {
     let namespace = Lookup::from(&stage.namespace_resource());
     let refused = stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
     let (code, words) = rejected(&refused);
-    assert!(code == "FH1214" && words.contains("horizontalpodautoscaler theirs"), "{words}");
+    assert!(code == Code::NamespaceShared && words.contains("horizontalpodautoscaler theirs"), "{words}");
 }
 
 #[tokio::test]

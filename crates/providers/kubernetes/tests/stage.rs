@@ -13,6 +13,7 @@ use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, Value};
 use freehold_plan::{Observation, Preview};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -42,8 +43,9 @@ impl Known {
 #[async_trait]
 impl Secrets for Known {
     async fn reveal(&self, _: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
-        let text =
-            self.text(secret).ok_or_else(|| ProviderError::rejected("FH1004", format!("{secret} is not set")))?;
+        let text = self
+            .text(secret)
+            .ok_or_else(|| ProviderError::rejected(Code::SecretNotSet, format!("{secret} is not set")))?;
         Ok(SecretText::new(text))
     }
 }
@@ -296,10 +298,10 @@ impl Drop for Stage {
 }
 
 /// The code and all the words of a refusal.
-pub(crate) fn rejected(error: &ProviderError) -> (&str, String) {
+pub(crate) fn rejected(error: &ProviderError) -> (Code, String) {
     match error {
         ProviderError::Rejected { code, message, detail, help } => {
-            (code, format!("{message}\n{}\n{}", detail.join("\n"), help.clone().unwrap_or_default()))
+            (*code, format!("{message}\n{}\n{}", detail.join("\n"), help.clone().unwrap_or_default()))
         }
         other => panic!("not rejected: {other:?}"),
     }

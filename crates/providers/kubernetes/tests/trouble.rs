@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, Provider, ProviderError, Task};
 use freehold_graph::ResourceType;
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
@@ -98,10 +99,10 @@ async fn a_policy_that_says_no_is_named_with_its_words() {
     policy(&stage, "ValidatingAdmissionPolicy", &spec).await;
     let error = until(async || stage.try_plan(&config, false).await.err()).await;
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1206", "{words}");
+    assert_eq!(code, Code::AdmissionRefused, "{words}");
     assert!(words.contains(&stage.namespace) && words.contains("no more of these, please"), "{words}");
     let error = stage.apply(&config, &planned).await.unwrap_err();
-    assert_eq!(rejected(&error).0, "FH1206");
+    assert_eq!(rejected(&error).0, Code::AdmissionRefused);
     remove(&stage, &["validatingadmissionpolicybinding", "validatingadmissionpolicy"]);
 }
 
@@ -200,7 +201,7 @@ async fn what_holds_a_pod_of_a_deployment_is_told_while_it_is_deleted() {
         // Whoever plans meanwhile reads the same, and not that the Deployment waits for what belongs to it.
         let plan = stage.try_plan(&web, false).await.err().expect("no plan for what goes away");
         let (code, words) = rejected(&plan);
-        assert_eq!(code, "FH1209", "{words}");
+        assert_eq!(code, Code::BeingDeleted, "{words}");
         assert!(words.contains("is held by its finalizer example.org/keep"), "{words}");
         assert!(!words.contains("foregroundDeletion"), "{words}");
         hold("null");
@@ -225,14 +226,14 @@ async fn a_missing_permission_names_verb_resource_namespace_and_user() {
 
     let error = limited.apply(&config, &plan).await.unwrap_err();
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1202", "{words}");
+    assert_eq!(code, Code::NotPermitted, "{words}");
     let expected = format!("not permitted: patch configmaps in namespace {}, for {user}", stage.namespace);
     assert!(words.contains(&expected) && words.contains("freehold target rbac"), "{words}");
     let error = limited.try_plan(&stage.deployment("web", |_| {}), false).await.err().expect("not even a look");
     assert!(rejected(&error).1.contains("not permitted: get deployments.apps in namespace"), "{error:?}");
 
     let error = limited.provider.owned(Some(stage.stack)).await.unwrap_err();
-    assert_eq!(rejected(&error).0, "FH1202", "a scan that may not look has found nothing out");
+    assert_eq!(rejected(&error).0, Code::NotPermitted, "a scan that may not look has found nothing out");
 }
 
 #[tokio::test]
@@ -241,7 +242,7 @@ async fn an_expired_token_is_told() {
     let expired = stage.as_user(&access(&stage.control.admin().with_token("expired")));
     let error = expired.try_plan(&expired.namespace_resource(), false).await.err().expect("not let in");
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1201", "{words}");
+    assert_eq!(code, Code::ClusterCredentials, "{words}");
     assert!(words.contains("expired"), "{words}");
 }
 
@@ -255,7 +256,7 @@ async fn another_cluster_behind_the_same_address_is_refused() {
     let plan = stage.plan(&namespace).await;
     let error = elsewhere.apply(&namespace, &plan).await.unwrap_err();
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1204", "{words}");
+    assert_eq!(code, Code::WrongCluster, "{words}");
     assert!(words.contains(&stage.facts.cluster), "{words}");
     assert!(stage.observe(&namespace).await.is_none(), "nothing was done");
 }
@@ -269,7 +270,7 @@ async fn an_invalid_object_is_no_plan_and_the_servers_words_are_kept() {
     });
     let error = stage.try_plan(&bad, false).await.err().expect("no plan");
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1207", "{words}");
+    assert_eq!(code, Code::ObjectInvalid, "{words}");
     assert!(words.contains("spec.replicas") && words.contains("spec.template.spec.containers[0].name"), "{words}");
 }
 
@@ -292,7 +293,7 @@ async fn a_quota_that_is_used_up_is_no_fault_of_the_plan_and_stops_the_step() {
     })
     .await;
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1211", "{words}");
+    assert_eq!(code, Code::QuotaUsedUp, "{words}");
     assert!(words.contains("count/configmaps"), "{words}");
 }
 
@@ -314,7 +315,7 @@ async fn a_kind_that_is_not_installed_is_said_and_owns_nothing() {
     );
     let error = stage.try_plan(&route, false).await.err().expect("not \"there is none\"");
     let (code, words) = rejected(&error);
-    assert_eq!(code, "FH1205", "{words}");
+    assert_eq!(code, Code::KindUnknown, "{words}");
     assert!(words.contains("httproutes.gateway.networking.k8s.io") && words.contains("install"), "{words}");
     assert_eq!(stage.owned().await, Vec::<String>::new());
     // What was there once is gone with its definition, and there is nothing left to delete.

@@ -2,6 +2,7 @@
 
 use freehold_engine::Lookup;
 use freehold_graph::{Resource, ResourceType};
+use freehold_problem::Code;
 use serde_json::json;
 
 use crate::stage::{Stage, rejected};
@@ -18,7 +19,7 @@ async fn a_volume_that_nothing_would_make_is_told_by_the_plan() {
     let Some(stage) = Stage::settled("a_volume_that_nothing_would_make_is_told_by_the_plan").await else { return };
     let refused = stage.try_plan(&claim(&stage, Some("nothing-of-that-name")), false).await.err().unwrap();
     let (code, words) = rejected(&refused);
-    assert!(code == "FH1225" && words.contains("no storage class nothing-of-that-name"), "{words}");
+    assert!(code == Code::ClusterUnfit && words.contains("no storage class nothing-of-that-name"), "{words}");
     assert!(words.contains("--storage-class"), "{words}");
     let plan = stage.plan(&claim(&stage, None)).await;
     let [note] = plan.preview.notes.as_slice() else { panic!("{:?}", plan.preview.notes) };

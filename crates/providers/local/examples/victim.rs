@@ -13,6 +13,7 @@ use freehold_engine::{CallWaits, Context, OperationId, Provider, ProviderError, 
 use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
+use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs};
 use freehold_router::{Options, Router};
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ struct NoSecrets;
 #[async_trait]
 impl Secrets for NoSecrets {
     async fn reveal(&self, _stack: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
-        Err(ProviderError::rejected("FH0906", format!("there is no {secret}")))
+        Err(ProviderError::rejected(Code::StepFailed, format!("there is no {secret}")))
     }
 }
 

@@ -25,6 +25,8 @@ pub use store::{ArtifactStore, Hidden};
 use std::io;
 use std::path::PathBuf;
 
+use freehold_problem::Code;
+
 /// Why an artifact couldn't be made or taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
@@ -79,12 +81,12 @@ pub enum ArtifactError {
 impl ArtifactError {
     /// The diagnostic's code: `FH0512` if the disk is full, `FH0615` for what an artifact can't contain, else `FH0505` for files and
     /// `FH0906` for what was sent.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Unfit { .. } => "FH0615",
-            Self::File { source, .. } if crate::failure::is_disk_full(source) => crate::failure::DISK_FULL,
-            Self::File { .. } => crate::failure::DIRECTORY_UNUSABLE,
-            _ => crate::failure::STEP_FAILED,
+            Self::Unfit { .. } => Code::ArtifactUnfit,
+            Self::File { source, .. } if crate::failure::is_disk_full(source) => Code::DiskFull,
+            Self::File { .. } => Code::DataNotWritable,
+            _ => Code::StepFailed,
         }
     }
 

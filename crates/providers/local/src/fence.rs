@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Task};
 use freehold_graph::{Resource, ResourceType, StackId, Value};
+use freehold_problem::Code;
 use tokio::time::Instant;
 
-use crate::failure;
 use crate::provider::LocalProvider;
 
 impl LocalProvider {
@@ -80,5 +80,5 @@ impl LocalProvider {
 const ENDING: Duration = Duration::from_secs(30);
 
 fn not_stopped(kind: ResourceType) -> ProviderError {
-    ProviderError::rejected(failure::STEP_FAILED, format!("a {} is not stopped by itself", kind.word()))
+    ProviderError::rejected(Code::StepFailed, format!("a {} is not stopped by itself", kind.word()))
 }

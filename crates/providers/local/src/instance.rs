@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
+use freehold_problem::Code;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -234,7 +235,7 @@ async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
     let port = if evicted { machine.ports.take().map_err(short)? } else { None };
     port.ok_or_else(|| {
         failure::refusal(
-            failure::PORT_TAKEN,
+            Code::PortTaken,
             "no port is free for another instance",
             "remove stacks that aren't needed, or stop what else uses the ports from 10000 to 11999",
         )

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError};
 use freehold_graph::{Effect, Resource, Value, descriptor};
-
-use crate::failure;
+use freehold_problem::Code;
 
 /// A service's body, as far as it isn't the program itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl ServiceBody {
         let endpoint = match body.get("endpoint").and_then(Value::as_text) {
             None => None,
             Some(address) => Some(address.parse().map_err(|_| {
-                ProviderError::rejected(failure::STEP_FAILED, format!("{address:?} is no address and port"))
+                ProviderError::rejected(Code::StepFailed, format!("{address:?} is no address and port"))
             })?),
         };
         let replicas = body.get("replicas").and_then(Value::as_integer).unwrap_or(1);

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ResourceId, SecretText, StackId, Value};
+use freehold_problem::Code;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -94,7 +95,7 @@ impl Program {
             .filter_map(Value::as_text)
             .collect();
         let (name, arguments) = command.split_first().ok_or_else(|| {
-            ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("{} has no command", mark.resource))
+            ProviderError::rejected(Code::CommandNotFound, format!("{} has no command", mark.resource))
         })?;
         let search = environment.get("PATH").map_or(SEARCH_PATH, SecretText::reveal);
         let program = find(name, artifact.as_deref(), search)?;
@@ -202,7 +203,7 @@ impl Program {
         }
         if !answer.program {
             return failure::refusal(
-                failure::STEP_FAILED,
+                Code::StepFailed,
                 format!("{path} can't be started apart from the others: {}", answer.message),
                 "nothing was started; `freehold doctor` says what this machine can enforce",
             );
@@ -210,12 +211,12 @@ impl Program {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
                 failure::refusal(
-                    failure::COMMAND_NOT_FOUND,
+                    Code::CommandNotFound,
                     format!("{path} can't be started: {error}"),
                     "if it is a script, check its first line; else see that it was built for this machine",
                 )
             }
-            _ => ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("{path} can't be started: {error}")),
+            _ => ProviderError::rejected(Code::CommandNotFound, format!("{path} can't be started: {error}")),
         }
     }
 }
@@ -243,7 +244,7 @@ fn check_lengths(order: &Order) -> Result<(), ProviderError> {
         _ => return Ok(()),
     };
     Err(failure::refusal(
-        failure::TOO_LONG,
+        Code::TooLongForProcess,
         format!("{} can't be started: {what}", order.program.display()),
         "put what is that long into a file of the artifact or into the database, then deploy again",
     ))
@@ -285,7 +286,7 @@ async fn artifact(
 ) -> Result<Option<PathBuf>, ProviderError> {
     let Some(text) = body.get("artifact").and_then(Value::as_text) else { return Ok(None) };
     let hash: ArtifactHash =
-        text.parse().map_err(|error| ProviderError::rejected(failure::STEP_FAILED, format!("{error}")))?;
+        text.parse().map_err(|error| ProviderError::rejected(Code::StepFailed, format!("{error}")))?;
     match machine.artifacts.path(&hash) {
         Some(path) => {
             let machine = machine.clone();
@@ -294,7 +295,7 @@ async fn artifact(
             shared.map(Some).map_err(|error| failure::file("lay out", Path::new(hash.digits()), &error))
         }
         None => Err(failure::refusal(
-            failure::STEP_FAILED,
+            Code::StepFailed,
             format!("the artifact {hash} is not on this machine"),
             "deploy from the sources again, which builds and sends it",
         )),
@@ -318,7 +319,7 @@ fn find(name: &str, artifact: Option<&Path>, search: &str) -> Result<PathBuf, Pr
     }
     if let Some(path) = candidates.iter().find(is_file) {
         return Err(failure::refusal(
-            failure::COMMAND_NOT_FOUND,
+            Code::CommandNotFound,
             format!("the command {name} can't be executed: {} has no execute permission", path.display()),
             "make it executable (`chmod +x`) and deploy again",
         ));
@@ -328,7 +329,7 @@ fn find(name: &str, artifact: Option<&Path>, search: &str) -> Result<PathBuf, Pr
         None => format!("looked for {}", path.display()),
     };
     Err(ProviderError::Rejected {
-        code: failure::COMMAND_NOT_FOUND,
+        code: Code::CommandNotFound,
         message: format!("the command {name} was not found"),
         detail: candidates.iter().map(in_artifact).collect(),
         help: Some("add it to `artifact` of the service's build, or correct `command`".to_owned()),

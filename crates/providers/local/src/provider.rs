@@ -11,6 +11,7 @@ use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, Provide
 use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use freehold_router::socket::Way;
 use tokio::time::Instant;
 
@@ -332,7 +333,7 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
 }
 
 fn not_here(kind: ResourceType) -> ProviderError {
-    ProviderError::rejected(failure::STEP_FAILED, format!("this machine's provider has no {}", kind.word()))
+    ProviderError::rejected(Code::StepFailed, format!("this machine's provider has no {}", kind.word()))
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError, Readiness};
 use freehold_graph::{Resource, StackId, StackKey, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use freehold_router::{Route, Rule};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(crate) fn apply(machine: &Machine, context: &Context, resource: &Resource) -
         && owner != context.stack
     {
         return Err(failure::refusal(
-            failure::NOT_OURS,
+            Code::NotOwned,
             format!("the host name {host} is in use by {}", route.label),
             "choose another host name for one of them",
         ));
@@ -121,7 +122,7 @@ pub(crate) fn delete(
     if let Some(found) = found {
         if found.ownership != Ownership::Ours || object.is_some_and(|object| object != found.object) {
             return Err(ProviderError::rejected(
-                failure::CHANGED_BEHIND_OUR_BACK,
+                Code::ChangedExternally,
                 format!("the route {} is not the one that was deployed", lookup.identity),
             ));
         }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{ResourceId, Run, StackId, StackKey, Value};
+use freehold_problem::Code;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
@@ -107,14 +108,14 @@ async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Per
         End::OutOfMemory(limit) => format!("{}, after {after}", out_of_memory(*limit)),
         End::Cancelled => {
             let message = format!("job {name} was ended on request after {after}");
-            return Err(ProviderError::rejected(failure::CANCELLED, message));
+            return Err(ProviderError::rejected(Code::Cancelled, message));
         }
         End::NotStarted(message) => {
-            return Err(ProviderError::rejected(failure::COMMAND_NOT_FOUND, format!("job {name}: {message}")));
+            return Err(ProviderError::rejected(Code::CommandNotFound, format!("job {name}: {message}")));
         }
     };
     Err(ProviderError::Rejected {
-        code: failure::JOB_FAILED,
+        code: Code::JobFailed,
         message: format!("job {name} failed, so the new version was not started\n{how}"),
         detail: Log::at(outcome.log.clone()).last(SHOWN_LINES).await,
         help: Some(format!("fix it and deploy again; its log: `freehold logs {} --job {name}`", key.option())),
@@ -210,7 +211,7 @@ impl RunOnce<'_> {
         directory::make(&self.folder, 0o700).map_err(|error| failure::file("make", &self.folder, &error))?;
         let mut child = self.spawn(&instance)?;
         let bytes = assignment.to_bytes();
-        let bytes = bytes.map_err(|error| ProviderError::rejected(failure::STEP_FAILED, error.to_string()))?;
+        let bytes = bytes.map_err(|error| ProviderError::rejected(Code::StepFailed, error.to_string()))?;
         if let Some(mut pipe) = child.stdin.take() {
             // A supervisor that is gone already shows below.
             let _ = pipe.write_all(&bytes).await;
@@ -275,7 +276,7 @@ impl RunOnce<'_> {
     async fn unknown(&self, started: &Started) -> ProviderError {
         let name = self.id.name();
         ProviderError::Rejected {
-            code: failure::OUTCOME_UNKNOWN,
+            code: Code::RunOutcomeUnknown,
             message: format!(
                 "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
             ),

@@ -19,6 +19,7 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError, Readiness};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use freehold_spec::Schedule;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -163,7 +164,7 @@ impl Schedules {
     fn begin(&self, context: Context, record: ScheduleRecord) -> Result<(), ProviderError> {
         let text = record.resource.body.get("schedule").and_then(Value::as_text).unwrap_or_default();
         let schedule = Schedule::parse(text).map_err(|error| {
-            ProviderError::rejected(failure::STEP_FAILED, format!("{}: {text:?}: {error}", record.resource.id))
+            ProviderError::rejected(Code::StepFailed, format!("{}: {text:?}: {error}", record.resource.id))
         })?;
         let (stack, id) = (context.stack, record.resource.id.clone());
         let path = self.path(stack, &id);
@@ -244,10 +245,9 @@ impl Schedules {
 
     fn check_identity(&self, stack: StackId, id: &ResourceId, object: Option<&str>) -> Result<(), ProviderError> {
         match (self.record(stack, id)?, object) {
-            (Some(record), Some(object)) if record.object != object => Err(ProviderError::rejected(
-                failure::CHANGED_BEHIND_OUR_BACK,
-                format!("{id} is not the one that was deployed"),
-            )),
+            (Some(record), Some(object)) if record.object != object => {
+                Err(ProviderError::rejected(Code::ChangedExternally, format!("{id} is not the one that was deployed")))
+            }
             _ => Ok(()),
         }
     }

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
+use freehold_problem::Code;
 use freehold_router::RouterError;
 use freehold_router::socket::Socket;
 use serde::{Deserialize, Serialize};
@@ -447,7 +448,7 @@ impl Keeper {
         }
         listening.map_err(|error| {
             failure::refusal(
-                failure::PORT_TAKEN,
+                Code::PortTaken,
                 format!("{} can't have its address {address}: {error}", self.id),
                 "stop what listens there, then deploy again",
             )
@@ -633,7 +634,7 @@ impl Keeper {
     fn check_identity(&self, object: Option<&str>) -> Result<(), ProviderError> {
         match (&self.record, object) {
             (Some(record), Some(object)) if record.object != object => Err(ProviderError::rejected(
-                failure::CHANGED_BEHIND_OUR_BACK,
+                Code::ChangedExternally,
                 format!("{} is not the one that was deployed: it was made anew meanwhile", self.id),
             )),
             _ => Ok(()),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use freehold_engine::{ProviderError, Readiness};
 use freehold_graph::{ResourceId, StackKey};
+use freehold_problem::Code;
 use tokio::time::Instant;
 
-use crate::failure;
 use crate::log::Log;
 use crate::service::Seen;
 use crate::service::settling::Fallen;
@@ -62,15 +62,15 @@ pub(crate) async fn refusal(
         }
         Some(Trouble::Exited { exit, after, log, .. }) => {
             let message = format!("{name} exited before it was ready: {exit} after {}", seconds(after));
-            (failure::EXITED_AT_ONCE, message, Some(log))
+            (Code::ExitedAtOnce, message, Some(log))
         }
         Some(Trouble::NeverReady { after, seen, log }) => {
-            (failure::NEVER_READY, format!("{name} was not ready within {}: {seen}", seconds(after)), Some(log))
+            (Code::NeverReady, format!("{name} was not ready within {}: {seen}", seconds(after)), Some(log))
         }
         Some(Trouble::NotLive { seen, log }) => {
-            (failure::NEVER_READY, format!("{name} was ready and then no longer alive: {seen}"), Some(log))
+            (Code::NeverReady, format!("{name} was ready and then no longer alive: {seen}"), Some(log))
         }
-        None => (failure::NEVER_READY, format!("{name} was not ready when the step's time was over"), None),
+        None => (Code::NeverReady, format!("{name} was not ready when the step's time was over"), None),
     };
     let detail = match log {
         Some(log) => log.last(SHOWN_LINES).await,
@@ -132,7 +132,7 @@ async fn fell(id: &ResourceId, fallen: &Fallen) -> String {
         false => "it is started again and again",
     };
     let (what, log) = told(&fallen.trouble);
-    let message = format!("{}: {name} was ready, but then {what}; {after}", failure::FELL);
+    let message = format!("{}: {name} was ready, but then {what}; {after}", Code::FailedWhileSettling);
     with_end_of(log, message).await
 }
 
@@ -152,7 +152,7 @@ async fn crash_loop(id: &ResourceId, status: &Status) -> String {
     let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
     let name = id.name();
     let message =
-        format!("{}: {name} fails again and again, {} times so far: {what}", failure::CRASH_LOOP, status.troubles);
+        format!("{}: {name} fails again and again, {} times so far: {what}", Code::CrashLoop, status.troubles);
     with_end_of(log, message).await
 }
 

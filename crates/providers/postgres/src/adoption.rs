@@ -8,6 +8,7 @@
 //! is refused with what stands in the way. The former owner keeps no rights in the database.
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -100,7 +101,7 @@ fn check(name: &Identifier, owner: &str, former: &Former) -> Result<(), Provider
         _ => return Ok(()),
     };
     Err(ProviderError::Rejected {
-        code: "FH0811",
+        code: Code::NotAdoptableAsIs,
         message: format!("database {} can't be adopted: {why}", name.as_str()),
         detail: Vec::new(),
         help: Some(help),

@@ -2,6 +2,7 @@
 
 use freehold_engine::ProviderError;
 use freehold_graph::Value;
+use freehold_problem::Code;
 
 use crate::inside;
 use crate::quote::Identifier;
@@ -57,9 +58,9 @@ fn name(body: &Value, field: &str) -> Result<Identifier, ProviderError> {
 
 /// A name that comes from a body or from the server.
 pub(crate) fn identifier(text: &str) -> Result<Identifier, ProviderError> {
-    Identifier::new(text).map_err(|error| ProviderError::rejected("FH0906", error.to_string()))
+    Identifier::new(text).map_err(|error| ProviderError::rejected(Code::StepFailed, error.to_string()))
 }
 
 fn missing(field: &str) -> ProviderError {
-    ProviderError::rejected("FH0906", format!("the body of a resource lacks its field {field}"))
+    ProviderError::rejected(Code::StepFailed, format!("the body of a resource lacks its field {field}"))
 }

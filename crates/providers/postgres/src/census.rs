@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use tokio::time::Instant;
@@ -98,7 +99,7 @@ impl Tables {
 /// Locks keep tables from being read.
 pub(crate) fn held(doing: &Doing, holders: Vec<String>) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH0806",
+        code: Code::DumpNotProved,
         message: format!("{}: tables are locked by others", doing.0),
         detail: holders,
         help: Some("end these sessions or wait for them, then try again".to_owned()),

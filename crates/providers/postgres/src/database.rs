@@ -21,6 +21,7 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
@@ -160,7 +161,7 @@ pub(crate) async fn remove(
     let blockers = crate::blockers::of(session, row.oid, name, doing).await?;
     if !blockers.is_empty() {
         return Err(ProviderError::Rejected {
-            code: "FH0810",
+            code: Code::UsedByOthers,
             message: format!("database {} can't be dropped while it is in use by others", name.as_str()),
             detail: blockers,
             help: Some("end these first, then try again".to_owned()),
@@ -258,7 +259,7 @@ async fn check_owner(
     }
     let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
     Err(ProviderError::Rejected {
-        code: "FH0804",
+        code: Code::ChangedExternally,
         message,
         detail: Vec::new(),
         help: Some("deploy again: the plan will show what happened to them".to_owned()),
@@ -369,7 +370,7 @@ fn comparable(
 fn allowed(name: &Identifier, wanted: Vec<&str>) -> Result<Vec<Identifier>, ProviderError> {
     if let Some(refused) = wanted.iter().find(|extension| !EXTENSIONS.contains(extension)) {
         return Err(ProviderError::Rejected {
-            code: "FH0301",
+            code: Code::ExtensionNotAllowed,
             message: format!("extension {refused} of database {} is not on the list", name.as_str()),
             detail: Vec::new(),
             help: Some(format!("allowed are {}", EXTENSIONS.join(", "))),
@@ -393,7 +394,7 @@ pub(crate) fn check_ours(name: &Identifier, row: &DatabaseRow, stack: StackId) -
 fn check_identity(name: &Identifier, row: &DatabaseRow, object: Option<&str>) -> Result<(), ProviderError> {
     match object {
         Some(recorded) if recorded != row.oid.to_string() => Err(ProviderError::Rejected {
-            code: "FH0804",
+            code: Code::ChangedExternally,
             message: format!(
                 "database {} was made anew by somebody else: it had the oid {recorded}, and has {}",
                 name.as_str(),
@@ -409,7 +410,7 @@ fn check_identity(name: &Identifier, row: &DatabaseRow, object: Option<&str>) ->
 fn not_ours(name: &Identifier, who: &str, adoptable: bool) -> ProviderError {
     let adopt = format!("adopt it with `freehold deploy --adopt database/{}`, or choose another name", name.as_str());
     ProviderError::Rejected {
-        code: "FH0801",
+        code: Code::NotOwned,
         message: format!("database {} is not ours: {who}", name.as_str()),
         detail: Vec::new(),
         help: Some(if adoptable { adopt } else { "choose another name".to_owned() }),

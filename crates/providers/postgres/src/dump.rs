@@ -22,6 +22,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
+use freehold_problem::Code;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout_at};
@@ -36,8 +37,6 @@ use crate::server::Binaries;
 use crate::session::{Entry, Session, Sessions, Turn};
 use crate::{database, inside, obstacles, own_logins, scratch};
 
-/// Somebody asked to stop.
-const CANCELLED: &str = "FH0903";
 /// How much is kept of what a program says, in bytes.
 const SAID: u64 = 64 << 10;
 /// How much of one line of it, in characters.
@@ -129,7 +128,10 @@ pub(crate) async fn programs<'a>(
     doing: &Doing,
 ) -> Result<&'a Binaries, ProviderError> {
     let Some(binaries) = &options.binaries else {
-        return Err(without(rejected("FH0501", format!("{}: there is no pg_dump on this machine", doing.0))));
+        return Err(without(rejected(
+            Code::PostgresNotFound,
+            format!("{}: there is no pg_dump on this machine", doing.0),
+        )));
     };
     let number: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
         .fetch_one(session.connection())
@@ -138,7 +140,7 @@ pub(crate) async fn programs<'a>(
     let (server, version) = (u32::try_from(number / 10_000).unwrap_or_default(), binaries.version());
     if server > version.major {
         let message = format!("{}: the server is PostgreSQL {server}, and pg_dump is only {version}", doing.0);
-        return Err(without(rejected("FH0502", message)));
+        return Err(without(rejected(Code::PostgresTooOld, message)));
     }
     Ok(binaries)
 }
@@ -190,7 +192,7 @@ impl Dump<'_> {
             return Ok(());
         }
         Err(ProviderError::Rejected {
-            code: "FH0806",
+            code: Code::DumpNotProved,
             message: format!("{}: what was restored from the dump is not what was dumped", self.doing.0),
             detail: differences,
             help: Some("see what is special about these tables".to_owned()),
@@ -271,7 +273,8 @@ impl Dump<'_> {
     /// Runs it to its end, or until nobody wants the dump any more. Of what it says only errors are kept, since other lines may quote
     /// rows, and of those the beginning: an error of the tenant's code that runs in a restore may be as long as it likes.
     async fn finish(&self, program: &str, mut command: Command) -> Result<(), ProviderError> {
-        let failed = |error: std::io::Error| rejected("FH0806", format!("{}: {program}: {error}", self.doing.0));
+        let failed =
+            |error: std::io::Error| rejected(Code::DumpNotProved, format!("{}: {program}: {error}", self.doing.0));
         let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
         let said = child.stderr.take();
         let output = async { tokio::try_join!(first_of(said), child.wait()) };
@@ -279,14 +282,14 @@ impl Dump<'_> {
             output = timeout_at(self.deadline, output) => output,
             // The program is killed with its handle.
             () = self.context.cancel.cancelled() => {
-                return Err(rejected(CANCELLED, format!("{}: {program} was ended on request", self.doing.0)));
+                return Err(rejected(Code::Cancelled, format!("{}: {program} was ended on request", self.doing.0)));
             }
         };
         let (said, status) = match output {
             Ok(output) => output.map_err(failed)?,
             Err(_) => {
                 let message = format!("{}: {program} was not done within its time", self.doing.0);
-                return Err(rejected("FH0904", message));
+                return Err(rejected(Code::DeadlinePassed, message));
             }
         };
         if status.success() {
@@ -298,7 +301,7 @@ impl Dump<'_> {
         }
         let errors = said.lines().filter(|line| line.contains("error: ") || line.starts_with("HINT:"));
         Err(ProviderError::Rejected {
-            code: "FH0806",
+            code: Code::DumpNotProved,
             message: format!("{}: {program} failed", self.doing.0),
             detail: errors.take(4).map(|line| line.chars().take(LINE).collect()).collect(),
             help: None,
@@ -372,7 +375,9 @@ impl Partial {
     /// Keeps it although the proof has failed, and says where. A failure that passes by itself, and a wish to stop, leave nothing.
     fn keep_unproved(&mut self, failure: ProviderError) -> ProviderError {
         let ProviderError::Rejected { code, message, detail, help } = failure else { return failure };
-        let keeps = self.whole && matches!(code, "FH0806" | "FH0904") && fs::rename(&self.path, &self.unproved).is_ok();
+        let keeps = self.whole
+            && matches!(code, Code::DumpNotProved | Code::DeadlinePassed)
+            && fs::rename(&self.path, &self.unproved).is_ok();
         self.kept |= keeps;
         let told =
             keeps.then(|| format!("what was dumped is kept all the same, unproved: {}", self.unproved.display()));
@@ -393,20 +398,20 @@ fn failed_io(path: &Path, error: std::io::Error) -> ProviderError {
     let doing = Doing("writing a dump".to_owned());
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full(&doing, path),
-        _ => rejected("FH0505", format!("{}: {}: {error}", doing.0, path.display())),
+        _ => rejected(Code::DataNotWritable, format!("{}: {}: {error}", doing.0, path.display())),
     }
 }
 
 fn full(doing: &Doing, path: &Path) -> ProviderError {
     ProviderError::Rejected {
-        code: "FH0512",
+        code: Code::DiskFull,
         message: format!("{}: the disk is full: {}", doing.0, path.display()),
         detail: Vec::new(),
         help: Some("free some space and try again".to_owned()),
     }
 }
 
-fn rejected(code: &'static str, message: String) -> ProviderError {
+fn rejected(code: Code, message: String) -> ProviderError {
     ProviderError::rejected(code, message)
 }
 

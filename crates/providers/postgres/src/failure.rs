@@ -5,6 +5,7 @@
 //! none contains a statement, because statements may contain password verifiers.
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use sqlx::postgres::PgDatabaseError;
 
 /// What was being done to which object: `making database acme__guestbook`.
@@ -31,13 +32,13 @@ impl Doing {
         match error {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
                 Some(error) => self.refused(error),
-                None => self.rejected("FH0906", error.message(), None, None),
+                None => self.rejected(Code::StepFailed, error.message(), None, None),
             },
             // Neither says whether the server did what it was asked to.
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
                 ProviderError::Unknown { message: format!("{}: {error}", self.0) }
             }
-            other => self.rejected("FH0906", &other.to_string(), None, None),
+            other => self.rejected(Code::StepFailed, &other.to_string(), None, None),
         }
     }
 
@@ -57,22 +58,27 @@ impl Doing {
             // The session was ended while it worked.
             code if code.starts_with("57P") => ProviderError::Unknown { message: format!("{}: {words}", self.0) },
             code if is_full(code, words) => self.rejected(
-                "FH0512",
+                Code::DiskFull,
                 "the disk of the PostgreSQL server is full",
                 Some(words),
                 Some("free some space"),
             ),
             code if code.starts_with("28") => {
                 let help = "see that the server's address, the role and its password are right";
-                self.rejected("FH0504", "the PostgreSQL server doesn't let Freehold in", Some(words), Some(help))
+                self.rejected(
+                    Code::PostgresUnreachable,
+                    "the PostgreSQL server doesn't let Freehold in",
+                    Some(words),
+                    Some(help),
+                )
             }
             "42501" => {
                 let help = "grant Freehold's role what is missing, or let it be done by a superuser";
-                self.rejected("FH0906", "Freehold's role lacks a right", Some(words), Some(help))
+                self.rejected(Code::StepFailed, "Freehold's role lacks a right", Some(words), Some(help))
             }
             code => {
                 // Others hold what belongs to it, or gave it rights that only they can take back.
-                let code = if code == "2BP01" { "FH0810" } else { "FH0906" };
+                let code = if code == "2BP01" { Code::UsedByOthers } else { Code::StepFailed };
                 let mut rejected = self.rejected(code, words, None, error.hint());
                 if let ProviderError::Rejected { detail, .. } = &mut rejected {
                     detail.extend(error.detail().into_iter().flat_map(str::lines).map(str::to_owned));
@@ -82,13 +88,7 @@ impl Doing {
         }
     }
 
-    pub(crate) fn rejected(
-        &self,
-        code: &'static str,
-        why: &str,
-        detail: Option<&str>,
-        help: Option<&str>,
-    ) -> ProviderError {
+    pub(crate) fn rejected(&self, code: Code, why: &str, detail: Option<&str>, help: Option<&str>) -> ProviderError {
         ProviderError::Rejected {
             code,
             message: format!("{}: {why}", self.0),

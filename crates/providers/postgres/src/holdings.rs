@@ -3,6 +3,7 @@
 //! Any tenant can give another one's roles rights in their own database. They are taken back there by that database's keeper.
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ pub(crate) async fn release(
     let owning: Vec<String> = holdings.iter().filter(|holding| holding.owned > 0).map(Holding::owned).collect();
     if !owning.is_empty() {
         return Err(ProviderError::Rejected {
-            code: "FH0810",
+            code: Code::UsedByOthers,
             message: format!("{}: they still own something that is not Freehold's to drop", doing.0),
             detail: owning,
             help: Some("give it to another role (`REASSIGN OWNED`) or drop it, then try again".to_owned()),

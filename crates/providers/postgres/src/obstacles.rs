@@ -6,6 +6,7 @@
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -118,7 +119,7 @@ impl Unseen {
             return Ok(());
         };
         Err(ProviderError::Rejected {
-            code: "FH0806",
+            code: Code::DumpNotProved,
             message: format!("database {} can't be dumped: {why}", database.as_str()),
             detail: tables.iter().take(NAMED).map(|table| format!("table {table}")).collect(),
             help: Some(format!("{help}; or, if the data isn't needed: --no-dump")),

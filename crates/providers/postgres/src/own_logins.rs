@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{SecretText, StackId, Value};
+use freehold_problem::Code;
 use tokio::time::Instant;
 
 use crate::body::RoleNames;
@@ -82,7 +83,7 @@ pub(crate) async fn renew(
     check_ownership(&rows, stack, false)?;
     let Some(mark) = rows.owner.as_ref().and_then(RoleRow::mark) else {
         let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
-        return Err(ProviderError::rejected("FH0804", message));
+        return Err(ProviderError::rejected(Code::ChangedExternally, message));
     };
     let bypass = Bypass::read(session, doing).await?;
     let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));

@@ -14,6 +14,7 @@ use std::fs;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_problem::Code;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{FromRow, PgConnection};
@@ -259,7 +260,7 @@ impl Connected {
         .map_err(|error| doing.failed(error))?;
         let (own, room) = setting;
         let postmaster =
-            parent(own).ok_or_else(|| doing.rejected("FH0906", "its process can't be seen", None, None))?;
+            parent(own).ok_or_else(|| doing.rejected(Code::StepFailed, "its process can't be seen", None, None))?;
         let mut opened = Self { connection: session.into_connection(), postmaster, exempt, room };
         // What the statements need is in the session's memory from here on.
         opened.sessions().await?;

@@ -9,6 +9,7 @@ use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, Provide
 use freehold_graph::{ProviderName, ResourceType, SecretText, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
@@ -319,7 +320,7 @@ async fn version(session: &mut Session, doing: &Doing) -> Result<String, Provide
 }
 
 fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {
-    ProviderError::rejected("FH0906", format!("{id} is not a thing of PostgreSQL's"))
+    ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of PostgreSQL's"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use freehold_engine::{Provider as _, ProviderError, Readiness};
 use freehold_plan::Ownership;
+use freehold_problem::Code;
 
 use crate::setting::{PATIENCE, PROVISIONER, Stack, admin, count, refused, rejection, run, shared};
 
@@ -67,20 +68,20 @@ async fn a_foreign_database_and_foreign_roles_are_left_alone() {
     let observation = stack.observe(&stack.roles()).await.unwrap();
     let Ownership::Foreign(who) = observation.ownership else { panic!("{:?}", observation.ownership) };
     assert!(who.contains(&stack.role("app")) && who.contains("no mark of Freehold"), "{who}");
-    assert_eq!(rejection(stack.apply(stack.roles()).await).0, "FH0801");
-    assert_eq!(rejection(stack.delete(&stack.roles(), None).await).0, "FH0801");
+    assert_eq!(rejection(stack.apply(stack.roles()).await).0, Code::NotOwned);
+    assert_eq!(rejection(stack.delete(&stack.roles(), None).await).0, Code::NotOwned);
     run(&mut admin, &format!("DROP ROLE \"{}\"", stack.role("app"))).await;
 
     stack.apply(stack.roles()).await.unwrap();
     run(&mut admin, &format!("CREATE DATABASE \"{}\"", stack.name)).await;
     let observation = stack.observe(&stack.database()).await.unwrap();
     assert_eq!(observation.ownership, Ownership::Foreign("owned by role postgres, no mark of Freehold".to_owned()));
-    assert_eq!(rejection(stack.apply(stack.database()).await).0, "FH0801");
-    assert_eq!(rejection(stack.delete(&stack.database(), None).await).0, "FH0801");
-    assert_eq!(rejection(stack.dump().await).0, "FH0801");
+    assert_eq!(rejection(stack.apply(stack.database()).await).0, Code::NotOwned);
+    assert_eq!(rejection(stack.delete(&stack.database(), None).await).0, Code::NotOwned);
+    assert_eq!(rejection(stack.dump().await).0, Code::NotOwned);
     // Not even an adoption takes what a superuser owns.
     let (code, why) = rejection(stack.adopt(stack.database()).await);
-    assert!(code == "FH0811" && why.contains("superuser"), "{why}");
+    assert!(code == Code::NotAdoptableAsIs && why.contains("superuser"), "{why}");
     run(&mut admin, &format!("DROP DATABASE \"{}\"", stack.name)).await;
     stack.destroy().await;
 }
@@ -92,15 +93,15 @@ async fn another_stacks_database_is_never_taken() {
     other.name.clone_from(&one.name);
     for resource in [other.roles(), other.database()] {
         assert_eq!(other.observe(&resource).await.unwrap().ownership, Ownership::OtherStack(one.id));
-        assert_eq!(rejection(other.adopt(resource.clone()).await).0, "FH0801");
-        assert_eq!(rejection(other.delete(&resource, None).await).0, "FH0801");
+        assert_eq!(rejection(other.adopt(resource.clone()).await).0, Code::NotOwned);
+        assert_eq!(rejection(other.delete(&resource, None).await).0, Code::NotOwned);
     }
     // Its owner may change the database's comment, but not whose it is.
     let mut migrator = one.connect("migrator").await;
     let forged = format!("freehold stack={} resource=database.main v1 {{}}", other.id);
     run(&mut migrator, &format!("COMMENT ON DATABASE \"{}\" IS '{forged}'", one.name)).await;
     assert_eq!(other.owned().await, Vec::<String>::new());
-    assert_eq!(rejection(other.delete(&other.database(), None).await).0, "FH0801");
+    assert_eq!(rejection(other.delete(&other.database(), None).await).0, Code::NotOwned);
     drop(migrator);
     one.destroy().await;
 }
@@ -114,7 +115,7 @@ async fn an_object_made_anew_by_somebody_else_is_not_deleted() {
     run(&mut admin, &format!("DROP DATABASE \"{}\"", stack.name)).await;
     run(&mut admin, &format!("CREATE DATABASE \"{}\" OWNER \"{}\"", stack.name, stack.role("owner"))).await;
     let (code, why) = rejection(stack.delete(&stack.database(), Some(&first)).await);
-    assert!(code == "FH0804" && why.contains(&first), "{why}");
+    assert!(code == Code::ChangedExternally && why.contains(&first), "{why}");
     stack.destroy().await;
 }
 
@@ -184,7 +185,7 @@ async fn a_membership_that_somebody_gave_a_role_is_taken_back_or_said() {
         stack.apply(stack.roles()).await.unwrap();
     } else {
         let (code, why) = rejection(stack.apply(stack.roles()).await);
-        assert!(code == "FH0804" && why.contains(&stack.role("app")), "{why}");
+        assert!(code == Code::ChangedExternally && why.contains(&stack.role("app")), "{why}");
         run(&mut admin, &format!("REVOKE {} FROM {}", stack.role("owner"), stack.role("app"))).await;
     }
     assert_eq!(stack.drift(&stack.roles()).await, Vec::<String>::new());
@@ -203,7 +204,7 @@ async fn a_missing_role_is_made_again_and_a_superuser_made_of_one_is_said() {
     run(&mut admin, &format!("ALTER ROLE {} SUPERUSER", stack.role("app"))).await;
     assert_eq!(stack.drift(&stack.roles()).await, ["app_attributes"]);
     let (code, why) = rejection(stack.apply(stack.roles()).await);
-    assert!(code == "FH0906" && why.contains("lacks a right"), "{why}");
+    assert!(code == Code::StepFailed && why.contains("lacks a right"), "{why}");
     run(&mut admin, &format!("ALTER ROLE {} NOSUPERUSER", stack.role("app"))).await;
     stack.destroy().await;
 }
@@ -231,7 +232,7 @@ async fn an_extension_that_is_not_on_the_list_is_refused_and_one_that_is_no_long
     stack.apply(stack.roles()).await.unwrap();
     stack.extensions = vec!["dblink".to_owned()];
     let (code, why) = rejection(stack.apply(stack.database()).await);
-    assert!(code == "FH0301" && why.contains("dblink"), "{why}");
+    assert!(code == Code::ExtensionNotAllowed && why.contains("dblink"), "{why}");
     assert!(stack.observe(&stack.database()).await.is_none());
     stack.extensions = vec!["citext".to_owned(), "uuid-ossp".to_owned()];
     stack.apply(stack.database()).await.unwrap();
@@ -288,12 +289,12 @@ async fn roles_that_own_something_elsewhere_are_not_dropped_with_it() {
     run(&mut inside, &sql).await;
     stack.delete(&stack.database(), None).await.unwrap();
     let (code, why) = rejection(stack.delete(&stack.roles(), None).await);
-    assert!(code == "FH0810" && why.contains(&other.name), "{why}");
+    assert!(code == Code::UsedByOthers && why.contains(&other.name), "{why}");
     // A right that a superuser gave can't be taken back by us; it is said where it is.
     let app = stack.role("app");
     run(&mut inside, &format!("ALTER TABLE theirs OWNER TO postgres; GRANT SELECT ON theirs TO {app}")).await;
     let (code, why) = rejection(stack.delete(&stack.roles(), None).await);
-    assert!(code == "FH0810" && why.contains(&other.name), "{why}");
+    assert!(code == Code::UsedByOthers && why.contains(&other.name), "{why}");
     // One that another owner of ours gave is taken back.
     run(&mut inside, &format!("ALTER TABLE theirs OWNER TO {}", other.role("owner"))).await;
     run(&mut inside, &format!("GRANT CONNECT ON DATABASE {} TO {app}", other.name)).await;

@@ -1,6 +1,7 @@
 //! Dumps and their proof.
 
 use freehold_engine::{CancellationToken, ProviderError};
+use freehold_problem::Code;
 use freehold_provider_postgres::Fault;
 
 use crate::setting::{Stack, admin, count, rejection, run};
@@ -76,12 +77,12 @@ async fn a_dump_that_nobody_wants_any_more_is_given_up_and_leaves_nothing() {
     };
     let (dumped, ()) = tokio::join!(stack.dump_until(&cancel), given_up);
     let (code, why) = rejection(dumped);
-    assert!(code == "FH0903" && why.contains("pg_restore was ended on request"), "{code}: {why}");
+    assert!(code == Code::Cancelled && why.contains("pg_restore was ended on request"), "{code}: {why}");
     assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
     assert_eq!(stack.owned().await.len(), 6, "the second database is gone");
     // The wish may be there before the dump is.
     let (code, why) = rejection(stack.dump_until(&cancel).await);
-    assert!(code == "FH0903" && why.contains("pg_dump was ended on request"), "{code}: {why}");
+    assert!(code == Code::Cancelled && why.contains("pg_dump was ended on request"), "{code}: {why}");
     assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
     stack.destroy().await;
 }
@@ -92,7 +93,9 @@ async fn of_an_error_that_a_tenant_s_code_makes_as_long_as_it_likes_little_is_ke
     stack.deploy().await;
     let endless = ENDLESS.replace("PERFORM pg_catalog.pg_sleep(100000)", "RAISE EXCEPTION '%', repeat('x', 20000000)");
     run(&mut stack.connect("migrator").await, &endless).await;
-    let Err(ProviderError::Rejected { code: "FH0806", detail, .. }) = stack.dump().await else { panic!("it passes") };
+    let Err(ProviderError::Rejected { code: Code::DumpNotProved, detail, .. }) = stack.dump().await else {
+        panic!("it passes")
+    };
     let length: usize = detail.iter().map(String::len).sum();
     assert!(detail.join("").contains("xxxx") && length < 10_000, "{length} bytes");
     stack.destroy().await;
@@ -106,7 +109,9 @@ async fn a_damaged_dump_is_noticed_and_kept_only_under_a_name_that_says_so() {
     stack.deploy().await;
     run(&mut stack.connect("migrator").await, TABLES).await;
     for _ in 0..2 {
-        let Err(ProviderError::Rejected { code: "FH0806", help, .. }) = stack.dump().await else { panic!("it passes") };
+        let Err(ProviderError::Rejected { code: Code::DumpNotProved, help, .. }) = stack.dump().await else {
+            panic!("it passes")
+        };
         let unproved = format!("{}.unproved", stack.name);
         assert!(help.is_some_and(|help| help.contains(&unproved)));
         let kept: Vec<_> = std::fs::read_dir(&stack.dumps).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -122,7 +127,7 @@ async fn what_cannot_be_dumped_is_said_and_nothing_is_left() {
     stack.deploy().await;
     run(&mut admin(&stack.name).await, "CREATE TABLE theirs (x int)").await;
     let (code, why) = rejection(stack.dump().await);
-    assert!(code == "FH0806" && why.contains("theirs"), "{why}");
+    assert!(code == Code::DumpNotProved && why.contains("theirs"), "{why}");
     assert_eq!(std::fs::read_dir(&stack.dumps).unwrap().count(), 0);
     stack.destroy().await;
 }
@@ -142,7 +147,7 @@ async fn a_dump_that_does_not_fit_is_said_and_its_beginning_removed() {
         let left = std::fs::read_dir(&stack.dumps).unwrap().count();
         std::process::Command::new("umount").arg(&stack.dumps).status().unwrap();
         let (code, why) = rejection(outcome);
-        assert_eq!((code, left), ("FH0512", 0), "{why}");
+        assert_eq!((code, left), (Code::DiskFull, 0), "{why}");
     } else {
         eprintln!("not tested: this process may not mount a small file system");
     }

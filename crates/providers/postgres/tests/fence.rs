@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use freehold_engine::{Lookup, Provider as _, ProviderError, Readiness, Task};
+use freehold_problem::Code;
 use freehold_provider_postgres::usage::{suspend, usage};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -84,7 +85,7 @@ async fn roles_of_somebody_else_are_not_shut() {
     let (ours, theirs) = (Stack::named("fenced"), Stack::named("fenced"));
     theirs.deploy().await;
     let (code, why) = rejection(ours.perform(raise(&theirs)).await);
-    assert_eq!(code, "FH0801", "{why}");
+    assert_eq!(code, Code::NotOwned, "{why}");
     run(&mut theirs.connect("app").await, "SELECT 1").await;
     theirs.destroy().await;
 }

@@ -4,6 +4,7 @@
 use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::SecretText;
 use freehold_plan::Ownership;
+use freehold_problem::Code;
 use freehold_provider_postgres::{PostgresOptions, PostgresProvider};
 use sha2::{Digest as _, Sha256};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -290,7 +291,7 @@ async fn a_mark_that_an_owner_can_write_says_nothing() {
     resource.identity.clone_from(&foreign);
     let observed = stack.observe(&resource).await.unwrap();
     assert!(matches!(observed.ownership, Ownership::Foreign(_)), "{:?}", observed.ownership);
-    assert_eq!(rejection(stack.delete(&resource, None).await).0, "FH0801");
+    assert_eq!(rejection(stack.delete(&resource, None).await).0, Code::NotOwned);
     // On roles, whose marks count, a tenant can't write.
     let mut migrator = stack.connect("migrator").await;
     for who in ["owner", "migrator", "app"] {
@@ -408,7 +409,7 @@ async fn a_server_that_gives_no_dump_of_hidden_rows_says_so_before_anything_is_d
     run(&mut migrator, sql).await;
     let error = stack.provider.check_dump(stack.id, &lookup).await.unwrap_err();
     let ProviderError::Rejected { code, detail, help, .. } = error else { panic!("{error:?}") };
-    assert_eq!((code, detail), ("FH0806", vec!["table public.hidden".to_owned()]));
+    assert_eq!((code, detail), (Code::DumpNotProved, vec!["table public.hidden".to_owned()]));
     let help = help.unwrap();
     assert!(help.contains("BYPASSRLS") && help.contains("--no-dump"), "{help}");
     run(&mut superuser, &format!("ALTER ROLE {}__dumper BYPASSRLS", stack.name)).await;
@@ -432,7 +433,7 @@ async fn who_holds_a_lock_that_keeps_a_database_from_being_dumped_is_named() {
     for outcome in [checked.map(|()| freehold_engine::Performed::default()), stack.dump().await] {
         let (code, why) = rejection(outcome);
         let expected = format!("table public.busy is locked by session {pid} of role {}", stack.role("migrator"));
-        assert!(code == "FH0806" && why.contains(&expected), "{why}");
+        assert!(code == Code::DumpNotProved && why.contains(&expected), "{why}");
     }
     run(&mut migrator, "ROLLBACK").await;
     stack.provider.check_dump(stack.id, &Lookup::from(&stack.database())).await.unwrap();

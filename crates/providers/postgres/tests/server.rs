@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use freehold_problem::Code;
 use freehold_provider_postgres::{PrivateServer, ServerError};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use sqlx::ConnectOptions as _;
@@ -121,7 +122,7 @@ async fn other_data_and_an_unfinished_cluster_are_told_apart() {
     let version = std::fs::read(options.home.join("cluster/PG_VERSION")).unwrap();
     std::fs::write(options.home.join("cluster/PG_VERSION"), "12\n").unwrap();
     let error = PrivateServer::start(options.clone()).await.unwrap_err();
-    assert_eq!(error.code(), "FH0506");
+    assert_eq!(error.code(), Code::DataOfOtherVersion);
     assert!(error.to_string().contains("made by PostgreSQL 12"), "{error}");
     std::fs::write(options.home.join("cluster/PG_VERSION"), version).unwrap();
     std::fs::remove_file(options.home.join("password")).unwrap();
@@ -153,7 +154,7 @@ async fn a_directory_out_of_reach_of_the_servers_account_is_named() {
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
     let error = PrivateServer::start(server_options(&closed.join("postgres"))).await.unwrap_err();
     std::fs::remove_dir_all(&closed).unwrap();
-    assert_eq!(error.code(), "FH0505");
+    assert_eq!(error.code(), Code::DataNotWritable);
     assert!(error.to_string().contains(&closed.display().to_string()), "{error}");
     assert!(error.help().unwrap().contains("--data-dir"));
 }
@@ -267,6 +268,6 @@ async fn a_full_disk_is_said_and_what_was_begun_is_removed() {
     let left: Vec<String> = left.filter(|name| name.starts_with("cluster")).collect();
     std::process::Command::new("umount").arg(&small).status().unwrap();
     std::fs::remove_dir_all(&small).unwrap();
-    assert_eq!(error.code(), "FH0512", "{error}");
+    assert_eq!(error.code(), Code::DiskFull, "{error}");
     assert_eq!(left, Vec::<String>::new());
 }

@@ -9,7 +9,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use freehold_check::Code;
+use freehold_problem::Code;
 
 use crate::refusal::Refusal;
 
@@ -25,7 +25,7 @@ pub(super) async fn own_names(State(platform): State<super::Shared>, request: Re
     if !platform.loopback_only() || is_at_home(request.headers(), request.uri()) {
         return next.run(request).await;
     }
-    Refusal::new(StatusCode::FORBIDDEN, Code::Unauthorised.as_str(), "the API answers to the loopback's names only")
+    Refusal::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
         .help("use http://127.0.0.1:PORT, as server.json in the data directory says")
         .into_response()
 }
@@ -49,9 +49,7 @@ pub(super) async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", PATIENCE.as_secs());
-            Refusal::unavailable(Code::PostgresUnreachable.as_str(), detail)
-                .help("try again in a moment")
-                .into_response()
+            Refusal::new(Code::PostgresUnreachable, detail).help("try again in a moment").into_response()
         }
     }
 }
@@ -75,7 +73,7 @@ pub(super) async fn problems(request: Request, next: Next) -> Response {
         (_, "") => format!("{method} {path} can't be answered"),
         (_, text) => text.to_owned(),
     };
-    let refusal = Refusal::new(status, Code::BadRequest.as_str(), detail);
+    let refusal = Refusal::transport(status, detail);
     let mut response = refusal.help("GET /api/v1/openapi.json says what is expected").into_response();
     if let Some(allow) = parts.headers.get(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, allow.clone());

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use freehold_problem::Code;
 use subtle::ConstantTimeEq;
 use utoipa::OpenApi;
 
@@ -105,7 +106,7 @@ pub(crate) fn router(platform: Shared) -> Router {
 }
 
 async fn unknown_path(request: Request) -> Refusal {
-    Refusal::unknown("FH1003", format!("there is nothing at {} {}", request.method(), request.uri().path()))
+    Refusal::new(Code::NotFound, format!("there is nothing at {} {}", request.method(), request.uri().path()))
         .help("GET /api/v1/openapi.json lists what there is")
 }
 
@@ -120,7 +121,7 @@ async fn authenticate(State(platform): State<Shared>, request: Request, next: Ne
     if bool::from(given.as_bytes().ct_eq(platform.token().as_bytes())) {
         return next.run(request).await;
     }
-    Refusal::new(StatusCode::UNAUTHORIZED, "FH1009", "the token is missing or wrong")
+    Refusal::new(Code::Unauthorised, "the token is missing or wrong")
         .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory")
         .into_response()
 }

@@ -9,6 +9,7 @@ use freehold::wire::{
     ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
     StackPlanRequest,
 };
+use freehold_problem::Code;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -39,9 +40,9 @@ pub(super) async fn apply(
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
     let work = tokio::spawn(async move { platform.apply(&request, key.as_deref()).await });
-    let operation = work.await.map_err(|error| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "FH0599", format!("the request was not carried out: {error}"))
-    })??;
+    let operation = work
+        .await
+        .map_err(|error| Refusal::new(Code::Internal, format!("the request was not carried out: {error}")))??;
     let status = if operation.is_finished() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(operation)))
 }
@@ -49,7 +50,7 @@ pub(super) async fn apply(
 fn idempotency_key(value: &HeaderValue) -> Answer<String> {
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(key.to_owned()),
-        _ => Err(Refusal::invalid("FH1011", "an Idempotency-Key is 1 to 255 visible ASCII characters")),
+        _ => Err(Refusal::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters")),
     }
 }
 
@@ -110,7 +111,7 @@ pub(super) async fn destroy(
         let generation = platform.stack(stack).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
             let message = format!("the stack has changed: its generation is {generation}");
-            return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "FH0901", message));
+            return Err(Refusal::new(Code::PreconditionFailed, message));
         }
     }
     Ok((StatusCode::ACCEPTED, Json(platform.destroy(stack, &request).await?)))

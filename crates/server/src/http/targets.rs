@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
+use freehold_problem::Code;
 
 use super::Shared;
 use crate::refusal::{Answer, Refusal};
@@ -52,5 +53,5 @@ pub(super) async fn check(State(platform): State<Shared>, Path(name): Path<Strin
 }
 
 fn unfinished(error: &tokio::task::JoinError) -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "FH0599", format!("the request was not carried out: {error}"))
+    Refusal::new(Code::Internal, format!("the request was not carried out: {error}"))
 }

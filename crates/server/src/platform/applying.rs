@@ -7,6 +7,7 @@ use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, Pla
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
+use freehold_problem::Code;
 use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
 use freehold_store::{NewOperation, PLATFORM, Sharing, StoreError, WantedConnections};
@@ -36,7 +37,10 @@ impl Platform {
     pub(crate) async fn apply(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
         let Some(key) = key else { return self.apply_once(request, None).await };
         let Some(_held) = self.hold(key) else {
-            return Err(Refusal::conflict("FH1008", "a request with this Idempotency-Key is being carried out"));
+            return Err(Refusal::new(
+                Code::RequestInProgress,
+                "a request with this Idempotency-Key is being carried out",
+            ));
         };
         let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
         let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
@@ -48,7 +52,7 @@ impl Platform {
             Seen::Answered { response, .. } => {
                 let operation = serde_json::from_value(response).ok();
                 return operation
-                    .ok_or_else(|| Refusal::conflict("FH1008", "the earlier answer can't be read any more"));
+                    .ok_or_else(|| Refusal::new(Code::StoreUnreadable, "the earlier answer can't be read any more"));
             }
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
@@ -61,8 +65,11 @@ impl Platform {
                 }
             }
             Seen::Other => {
-                return Err(Refusal::invalid("FH1008", "this Idempotency-Key was used for another request")
-                    .help("use a new key for each request"));
+                return Err(Refusal::new(
+                    Code::IdempotencyKeyReused,
+                    "this Idempotency-Key was used for another request",
+                )
+                .help("use a new key for each request"));
             }
         }
         let answer = self.apply_once(request, Some(key)).await;
@@ -91,7 +98,7 @@ impl Platform {
             ApplyRequest::Plan { plan } => {
                 let plan = self.kept_plan(*plan).await?;
                 if matches!(plan.purpose, Purpose::Destroy { .. }) {
-                    return Err(Refusal::invalid("FH1006", "a plan to destroy is not applied like this")
+                    return Err(Refusal::new(Code::NotConfirmed, "a plan to destroy is not applied like this")
                         .help("DELETE the stack, and confirm with its name"));
                 }
                 let graph = self.graph_of(&plan).await?;
@@ -100,7 +107,9 @@ impl Platform {
             }
             // Whoever deploys the same at the same time may be faster; then theirs is the answer.
             ApplyRequest::Deploy(request) => match self.deploy_once(request, key).await {
-                Err(refusal) if matches!(refusal.code(), "FH0901" | "FH0902") => self.deploy_once(request, key).await,
+                Err(refusal) if matches!(refusal.code(), Code::PlanOutdated | Code::OperationRunning) => {
+                    self.deploy_once(request, key).await
+                }
                 answer => answer,
             },
         }
@@ -122,8 +131,8 @@ impl Platform {
         let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
         let plan = tx.plan(id).await.map_err(store_refusal)?;
         plan.ok_or_else(|| {
-            Refusal::unknown(
-                "FH0901",
+            Refusal::new(
+                Code::PlanUnknown,
                 format!("there is no plan {id}: plans are kept for a day, and until they are carried out"),
             )
             .help("plan again")
@@ -147,7 +156,7 @@ impl Platform {
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let revision = tx.revision(plan.stack, plan.revision).await.map_err(store_refusal)?;
         drop(tx);
-        let revision = revision.ok_or_else(|| Refusal::conflict("FH0901", "the stack has changed meanwhile"))?;
+        let revision = revision.ok_or_else(|| Refusal::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
         self.operation(revision.operation.0).await
     }
 
@@ -157,14 +166,17 @@ impl Platform {
         if request.confirm != found.key.name.as_str() {
             let message =
                 format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
-            return Err(Refusal::invalid("FH1006", message).help("give the stack's own name to confirm"));
+            return Err(Refusal::new(Code::NotConfirmed, message).help("give the stack's own name to confirm"));
         }
         let plan = match request.plan {
             Some(plan) => self.kept_plan(plan).await?,
             None => self.plan_for(stack, &StackPlanRequest::Destroy { dump: request.dump }).await?.plan,
         };
         if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
-            return Err(Refusal::invalid("FH1006", format!("plan {} is not one to destroy {}", plan.id, found.key)));
+            return Err(Refusal::new(
+                Code::NotConfirmed,
+                format!("plan {} is not one to destroy {}", plan.id, found.key),
+            ));
         }
         self.enqueue(&plan, &Graph::default(), None).await
     }

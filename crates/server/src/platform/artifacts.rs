@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use chrono::{DateTime, Utc};
+use freehold_problem::Code;
 use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
 use freehold_store::{EngineStore, PLATFORM, Store, StoreError};
 use futures::TryStreamExt;
@@ -50,16 +51,16 @@ impl Platform {
 
     /// Takes an artifact in; its content has to be what its name says.
     pub(crate) async fn receive_artifact(&self, artifact: &str, body: BodyDataStream) -> Answer<()> {
-        let hash: ArtifactHash = artifact
-            .parse()
-            .map_err(|_| Refusal::invalid("FH0603", format!("{artifact:?} is no artifact: it looks like sha256:…")))?;
+        let hash: ArtifactHash = artifact.parse().map_err(|_| {
+            Refusal::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
+        })?;
         let machine = self.machine().ok_or_else(no_machine)?;
         let stream = StreamReader::new(body.map_err(io::Error::other));
         machine.artifacts.receive(&hash, stream).await.map_err(artifact_refusal)?;
         // Files that a crash has left without a record are found by the next collection.
         match self.has_artifact(artifact).await? {
             true => Ok(()),
-            false => Err(Refusal::unavailable("FH0603", format!("{artifact} was removed while it was taken in"))),
+            false => Err(Refusal::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
         }
     }
 
@@ -160,12 +161,12 @@ async fn on_a_thread_that_may_wait(
 }
 
 pub(super) fn no_machine() -> Refusal {
-    Refusal::conflict("FH1244", "this platform runs on no machine of its own: artifacts are of no use to it")
+    Refusal::new(Code::OtherKindOfTarget, "this platform runs on no machine of its own: artifacts are of no use to it")
         .help("push an image, and deploy it with --image to a cluster")
 }
 
 fn artifact_refusal(error: ArtifactError) -> Refusal {
-    Refusal::invalid(error.code(), error.to_string())
+    Refusal::new(error.code(), error.to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Definitions as the platform works with them.
 
 use freehold_check::Diagnostic;
+use freehold_problem::Code;
 use freehold_spec::App;
 use freehold_store::{Stack, TenantId};
 use sha2::{Digest as _, Sha256};
@@ -37,8 +38,8 @@ impl Definition {
 pub(super) fn invalid_definition(diagnostics: &[Diagnostic]) -> Refusal {
     let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
     let (code, message) =
-        first.map_or(("FH0001", "the definition is invalid"), |first| (first.code.as_str(), first.message.as_str()));
-    let mut refusal = Refusal::invalid(code, message).diagnostics(diagnostics);
+        first.map_or((Code::Syntax, "the definition is invalid"), |first| (first.code, first.message.as_str()));
+    let mut refusal = Refusal::new(code, message).diagnostics(diagnostics);
     if let Some(help) = first.and_then(|first| first.help.clone()) {
         refusal = refusal.help(help);
     }
@@ -56,5 +57,6 @@ impl Platform {
 }
 
 pub(super) fn never_deployed(stack: &Stack) -> Refusal {
-    Refusal::conflict("FH1003", format!("{} was never deployed", stack.key)).help("deploy it from the app's folder")
+    Refusal::new(Code::NeverDeployed, format!("{} was never deployed", stack.key))
+        .help("deploy it from the app's folder")
 }

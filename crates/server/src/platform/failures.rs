@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::StatusCode;
 use freehold_graph::{ResourceId, StackKey};
 use freehold_plan::{Change, PlanError, Purpose};
+use freehold_problem::Code;
 use freehold_store::StoreError;
 
 use crate::refusal::Refusal;
@@ -14,30 +14,27 @@ pub(crate) fn store(error: StoreError) -> Refusal {
     let message = error.to_string();
     match error {
         StoreError::PlanOutdated { .. } => {
-            Refusal::conflict("FH0901", message).help("plan again and look at what is different now")
+            Refusal::new(Code::PlanOutdated, message).help("plan again and look at what is different now")
         }
-        StoreError::AnotherRunning { operation, .. } => {
-            Refusal::conflict("FH0902", message).operation(operation.0).help("wait until it has ended, or cancel it")
-        }
+        StoreError::AnotherRunning { operation, .. } => Refusal::new(Code::OperationRunning, message)
+            .operation(operation.0)
+            .help("wait until it has ended, or cancel it"),
         StoreError::ClaimTaken { scope, name, by, .. } => {
-            Refusal::conflict("FH0802", format!("{scope} {name} is taken by {by}"))
+            Refusal::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}"))
                 .help(format!("choose another {scope} in the definition, another name for the stack, or destroy {by}"))
         }
-        StoreError::ConnectionsTaken { .. } => Refusal::conflict("FH1010", message)
+        StoreError::ConnectionsTaken { .. } => Refusal::new(Code::ConnectionsExceeded, message)
             .help("lower `connections` in the definition, or raise max_connections of the server"),
-        StoreError::TargetInUse { .. } => Refusal::conflict("FH1241", message).help("destroy these stacks first"),
+        StoreError::TargetInUse { .. } => Refusal::new(Code::TargetInUse, message).help("destroy these stacks first"),
         StoreError::UnknownTarget(_) => {
-            Refusal::unknown("FH1240", message).help("`freehold target list` shows those there are")
+            Refusal::new(Code::UnknownTarget, message).help("`freehold target list` shows those there are")
         }
-        StoreError::NotFound { .. } => Refusal::unknown("FH1003", message),
-        StoreError::Unavailable { .. } => Refusal::unavailable("FH0504", message).help("try again in a moment"),
+        StoreError::NotFound { .. } => Refusal::new(Code::NotFound, message),
+        StoreError::Unavailable { .. } => {
+            Refusal::new(Code::PostgresUnreachable, message).help("try again in a moment")
+        }
         other => {
-            let status = match other {
-                StoreError::NoConnections(_) | StoreError::DiskFull(_) => StatusCode::SERVICE_UNAVAILABLE,
-                StoreError::SecondTenant { .. } => StatusCode::CONFLICT,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            let refusal = Refusal::new(status, other.code(), message);
+            let refusal = Refusal::new(other.code(), message);
             match other.help() {
                 Some(help) => refusal.help(help),
                 None => refusal,
@@ -166,27 +163,24 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
     }
     match errors.first() {
         Some(PlanError::NotOurs { owner, .. }) if owner.starts_with("it belongs to stack") => {
-            let refusal = Refusal::conflict("FH0801", message);
+            let refusal = Refusal::new(Code::NotOwned, message);
             refusal.help(
                 "that stack may be another platform's: choose another name; nothing that serves a stack can be adopted",
             )
         }
-        Some(PlanError::NotOurs { .. }) => Refusal::conflict("FH0801", message).help(adopt(command, &errors)),
-        Some(PlanError::Conflicts { .. }) => Refusal::conflict("FH0807", message).help(take(refused, &errors)),
+        Some(PlanError::NotOurs { .. }) => Refusal::new(Code::NotOwned, message).help(adopt(command, &errors)),
+        Some(PlanError::Conflicts { .. }) => Refusal::new(Code::FieldConflict, message).help(take(refused, &errors)),
         Some(PlanError::Scaled { id, identity, autoscaler }) => {
-            Refusal::conflict("FH0807", message).help(scaling(refused, id, identity, autoscaler))
+            Refusal::new(Code::FieldConflict, message).help(scaling(refused, id, identity, autoscaler))
         }
-        Some(PlanError::NotAdoptable { .. }) => Refusal::conflict("FH0808", message)
+        Some(PlanError::NotAdoptable { .. }) => Refusal::new(Code::NotAdoptable, message)
             .help("nothing is deleted that isn't ours: take it away yourself, or give it what the definition asks for"),
-        Some(PlanError::LosesData { id, .. }) => Refusal::conflict("FH0803", message).help(format!(
+        Some(PlanError::LosesData { id, .. }) => Refusal::new(Code::DataWouldBeDeleted, message).help(format!(
             "if its data may be lost, say so with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
         )),
-        None => Refusal::conflict("FH0906", "there is no plan, for no known reason"),
+        None => Refusal::new(Code::Internal, "there is no plan, for no known reason"),
     }
 }
-
-/// The code of a permission that is missing in a cluster.
-pub(crate) const NOT_PERMITTED: &str = "FH1202";
 
 /// What the caller is told if several things are not permitted in a cluster: a line for each resource with all verbs that are missing.
 pub(crate) fn not_permitted(messages: &BTreeSet<&str>) -> Refusal {
@@ -205,7 +199,7 @@ pub(crate) fn not_permitted(messages: &BTreeSet<&str>) -> Refusal {
         .into_iter()
         .map(|(resource, verbs)| format!("{} {resource}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
         .collect();
-    Refusal::conflict(NOT_PERMITTED, format!("the cluster doesn't permit {user} what this takes:"))
+    Refusal::new(Code::NotPermitted, format!("the cluster doesn't permit {user} what this takes:"))
         .lines(lines)
         .help(granting(user))
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use freehold_check::{Code, Diagnostic};
+use freehold_check::Diagnostic;
 use freehold_graph::{Graph, Resource, ResourceType, StackKey, descriptor};
+use freehold_problem::Code;
 
 use crate::refusal::{Answer, Refusal};
 
@@ -25,7 +26,7 @@ pub(super) fn check(
             None => "it is written like database/acme__guestbook or deployment/acme--guestbook/web; a plan names what is in the way"
                 .to_owned(),
         };
-        return Err(Refusal::invalid(Code::UnknownStack.as_str(), message).help(help));
+        return Err(Refusal::new(Code::UnknownHandle, message).help(help));
     }
     let all = || graph.resources.values().chain(recorded);
     let with_data = all().filter(|resource| descriptor::of(resource.kind).data_bearing);
@@ -35,7 +36,7 @@ pub(super) fn check(
     let unknown = delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
     let warnings = unknown.map(|name| {
         let message = format!("--delete-data {name} fits no data of {key}");
-        let warning = Diagnostic::warning(Code::UnknownStack, message);
+        let warning = Diagnostic::warning(Code::UnknownHandle, message);
         match freehold_spec::nearest(name, with_data.iter().copied()) {
             Some(near) => warning.help(format!("did you mean {near}?")),
             None => warning,
@@ -71,7 +72,7 @@ mod tests {
     fn an_object_to_adopt_that_nobody_asks_for_is_refused_with_the_nearest_name() {
         assert_eq!(checked("database/acme_main", "").unwrap(), []);
         let refused = checked("database/acme_mian", "").unwrap_err().into_problem();
-        assert_eq!(refused.code, "FH1003");
+        assert_eq!(refused.code, Code::UnknownHandle);
         assert_eq!(refused.help.as_deref(), Some("did you mean database/acme_main?"));
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use freehold::wire::DeployRequest;
 use freehold_graph::{Request, Target};
+use freehold_problem::Code;
 use freehold_registry::{ImageReference, Platform as Machine, Registry, RegistryError};
 use freehold_spec::app::Service;
 use freehold_spec::{App, Name};
@@ -23,9 +24,6 @@ use crate::refusal::{Answer, Refusal};
 const LOOKUPS: usize = 8;
 /// How long an image at its digest is taken to be where it was seen.
 const SEEN: Duration = Duration::from_secs(60);
-
-/// The code of an image that is certainly not in its registry.
-const MISSING: &str = "FH0607";
 
 /// The registries of a target, and for which machines images have to be.
 pub(crate) struct Images {
@@ -139,7 +137,7 @@ pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) 
         .iter()
         .zip(&answers)
         .filter_map(|((what, _), answer)| Some((what.as_str(), answer.as_ref().err()?)))
-        .filter(|(_, error)| error.code() == MISSING)
+        .filter(|(_, error)| error.code() == Code::ImageMissing)
         .collect();
     if vanished.is_empty() { Ok(()) } else { Err(refusal(&vanished)) }
 }
@@ -173,7 +171,7 @@ fn chosen(wanted: &Wanted<'_>, request: &Request) -> Answer<BTreeMap<Name, Choic
         if !wanted.app.services.contains_key(service.as_str()) {
             let known: Vec<&str> = wanted.app.services.keys().map(Name::as_str).collect();
             let message = format!("{} has no service {service}; it has {}", wanted.app.name.value, known.join(", "));
-            return Err(Refusal::invalid("FH1001", message));
+            return Err(Refusal::new(Code::RequestName, message));
         }
     }
     let mut choices = BTreeMap::new();
@@ -218,7 +216,7 @@ fn complete(name: &Name, service: &Service, image: &str) -> Answer<String> {
     }
     let Some(repository) = &service.image else {
         let message = format!("{image} of which repository? the definition gives service {name} no image");
-        return Err(Refusal::invalid("FH1245", message)
+        return Err(Refusal::new(Code::NoImage, message)
             .help(format!("give it whole: --image {name}=registry/repository{image}")));
     };
     Ok(format!("{}{image}", reference(&repository.value)?.name()))
@@ -227,7 +225,7 @@ fn complete(name: &Name, service: &Service, image: &str) -> Answer<String> {
 fn reference(text: &str) -> Answer<ImageReference> {
     text.parse::<ImageReference>().map_err(|error| {
         let error = RegistryError::from(error);
-        Refusal::invalid(error.code(), error.to_string()).help(error.help())
+        Refusal::new(error.code(), error.to_string()).help(error.help())
     })
 }
 
@@ -248,14 +246,16 @@ fn no_image(missing: &[(&Name, &Service)]) -> Refusal {
             "push one and give it: --image {first}=registry/repository:TAG; or write `image` into [service.{first}]"
         ),
     };
-    Refusal::invalid("FH1245", words.join("; ")).help(help)
+    Refusal::new(Code::NoImage, words.join("; ")).help(help)
 }
 
 /// All that is wrong with images, together.
 fn refusal(failures: &[(&str, &RegistryError)]) -> Refusal {
-    let Some((what, first)) = failures.first() else { return Refusal::invalid(MISSING, "an image is missing") };
+    let Some((what, first)) = failures.first() else {
+        return Refusal::new(Code::ImageMissing, "an image is missing");
+    };
     let words: Vec<String> = failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
-    let mut refusal = Refusal::invalid(first.code(), words.join("; ")).help(first.help());
+    let mut refusal = Refusal::new(first.code(), words.join("; ")).help(first.help());
     if failures.len() > 1 {
         let others = failures.iter().skip(1).map(|(what, error)| format!("{what}: {}", error.help()));
         refusal = refusal.lines(std::iter::once(format!("{what}: {}", first.help())).chain(others).collect());
@@ -270,14 +270,15 @@ pub(crate) fn refuse_wrong_kind(target: &Target, request: &DeployRequest) -> Ans
         Target::Local(_) => match request.images.iter().next() {
             Some((service, image)) => {
                 let message = format!("{name} runs no images: `--image {service}={image}` is for clusters");
-                Err(Refusal::invalid("FH1244", message).help("leave it out, or name a cluster with --target"))
+                Err(Refusal::new(Code::OtherKindOfTarget, message)
+                    .help("leave it out, or name a cluster with --target"))
             }
             None => Ok(()),
         },
         Target::Kubernetes(_) => match request.artifacts.iter().next() {
             Some((service, artifact)) => {
                 let message = format!("{name} runs images, not the artifact {artifact} of service {service}");
-                Err(Refusal::invalid("FH1244", message)
+                Err(Refusal::new(Code::OtherKindOfTarget, message)
                     .help(format!("give an image: --image {service}=registry/repository:TAG")))
             }
             None => Ok(()),

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use freehold::wire;
 use freehold_graph::{ResourceId, ResourceType, StackId};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{KubernetesProvider, LogQuery as PodLogs};
 use freehold_provider_local::{LogLine, Voice};
 use freehold_spec::Name;
@@ -31,7 +32,7 @@ impl Platform {
         let (word, name) = query.of.split_once('.').unwrap_or_default();
         if !matches!(word, "service" | "job" | "schedule") {
             return Err(
-                Refusal::invalid("FH1003", format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
+                Refusal::new(Code::BadRequest, format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
             );
         }
         let scheduled = self.refuse_without_log(&stack, word, name).await?;
@@ -50,8 +51,9 @@ impl Platform {
             return Ok(lines.take_until(self.stopping.clone().cancelled_owned()).boxed());
         }
         let found = tokio::task::spawn_blocking(move || reader.tail(stack.id, &of, lines)).await;
-        let found = found.map_err(|error| Refusal::unavailable("FH0505", error.to_string()))?;
-        let found = found.map_err(|error| Refusal::unavailable("FH0505", format!("the log can't be read: {error}")))?;
+        let found = found.map_err(|error| Refusal::new(Code::DataNotWritable, error.to_string()))?;
+        let found =
+            found.map_err(|error| Refusal::new(Code::DataNotWritable, format!("the log can't be read: {error}")))?;
         let pieces: Vec<io::Result<Bytes>> = found.chunks(PIECE).map(|lines| Ok(written(lines))).collect();
         Ok(stream::iter(pieces).boxed())
     }

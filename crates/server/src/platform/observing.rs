@@ -6,6 +6,7 @@ use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
+use freehold_problem::Code;
 use freehold_store::{SecretDigests, Stack, TenantId};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -41,7 +42,7 @@ impl TargetRuntime {
 
     fn no_provider(&self, id: &ResourceId) -> Refusal {
         let message = format!("{id} is on a server that target {} doesn't have any more", self.target.name());
-        Refusal::unavailable("FH0906", message).help("`freehold target check` says what is missing")
+        Refusal::new(Code::TargetIncomplete, message).help("`freehold target check` says what is missing")
     }
 
     /// Asks what would come of the desired resources, where a provider knows better than that they come out as they are desired.
@@ -137,7 +138,7 @@ fn together(failures: Failures) -> Refusal {
     let mut failures: Vec<(ProviderName, ProviderError)> = failures.into_values().collect();
     failures.sort_by_key(|(_, error)| !matches!(error, ProviderError::Rejected { .. }));
     let Some((provider, first)) = failures.into_iter().next() else {
-        return Refusal::unavailable("FH0906", "nothing was seen, for no known reason");
+        return Refusal::new(Code::Internal, "nothing was seen, for no known reason");
     };
     let told = first.to_string();
     words.remove(&told);
@@ -147,7 +148,7 @@ fn together(failures: Failures) -> Refusal {
 /// What the cluster doesn't permit, if that is why it failed.
 fn denial(error: &ProviderError) -> Option<&str> {
     match error {
-        ProviderError::Rejected { code, message, .. } if *code == failures::NOT_PERMITTED => Some(message),
+        ProviderError::Rejected { code, message, .. } if *code == Code::NotPermitted => Some(message),
         _ => None,
     }
 }

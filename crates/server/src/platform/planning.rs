@@ -8,6 +8,7 @@ use freehold_engine::{Lookup, OperationId};
 use freehold_graph::expand::ExpandError;
 use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
+use freehold_problem::Code;
 use freehold_provider_postgres::{Capacity, PostgresProvider};
 use freehold_spec::{App, Name};
 use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
@@ -120,7 +121,7 @@ impl Platform {
                 Some(number) => format!("{} has no revision {number}", stack.key),
                 None => format!("{} has no earlier verified revision", stack.key),
             };
-            return Err(Refusal::unknown("FH1007", message)
+            return Err(Refusal::new(Code::UnknownRevision, message)
                 .help(format!("`freehold history {}` lists the revisions", stack.key.option())));
         };
         let number = wanted.number;
@@ -311,13 +312,13 @@ impl TargetRuntime {
             let has = |kind: fn(&ExpandError) -> bool| errors.iter().any(kind);
             if has(|error| matches!(error, ExpandError::NoDatabaseAddress { .. })) {
                 let target = self.target.name();
-                return Refusal::invalid("FH1243", message).help(format!(
+                return Refusal::new(Code::TargetDatabase, message).help(format!(
                     "`freehold target add {target}` with the database's URL again looks the address up; \
                      --database-address HOST:PORT gives it"
                 ));
             }
             let meet = has(|error| matches!(error, ExpandError::SameName { .. }));
-            Refusal::invalid(if meet { "FH0019" } else { "FH0101" }, message)
+            Refusal::new(if meet { Code::SameObject } else { Code::Dangling }, message)
         })
     }
 
@@ -349,7 +350,7 @@ impl TargetRuntime {
                 PostgresProvider::MIGRATOR_CONNECTIONS,
                 self.target.name()
             );
-            return Err(Refusal::conflict("FH1010", message)
+            return Err(Refusal::new(Code::ConnectionsExceeded, message)
                 .help("lower `connections` in the definition, or raise max_connections of the server"));
         }
         Ok(())
@@ -393,7 +394,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
     let Some(first) = missing.first() else { return Ok(()) };
     let key = &request.key;
     let message = format!("{key} has no value for {}", missing.join(", "));
-    Err(Refusal::conflict("FH1004", message).help(format!(
+    Err(Refusal::new(Code::SecretNotSet, message).help(format!(
         "set it with `freehold secret set {first} {} --app {}`, value on standard input",
         key.option(),
         key.app
@@ -414,7 +415,8 @@ pub(crate) fn claims(graph: &Graph) -> BTreeSet<Claim> {
 
 /// A name that came with a request.
 pub(crate) fn parse_name(what: &str, text: &str) -> Answer<Name> {
-    text.parse().map_err(|error| Refusal::invalid("FH1001", format!("{text:?} can't be the name of a {what}: {error}")))
+    text.parse()
+        .map_err(|error| Refusal::new(Code::RequestName, format!("{text:?} can't be the name of a {what}: {error}")))
 }
 
 /// The kind of a stack from its word.
@@ -424,7 +426,8 @@ pub(crate) fn parse_kind(text: &str) -> Answer<StackKind> {
         "preview" => Ok(StackKind::Preview),
         "stage" => Ok(StackKind::Stage),
         other => {
-            Err(Refusal::invalid("FH1001", format!("{other:?} is no kind of stack")).help("tenant, preview or stage"))
+            Err(Refusal::new(Code::RequestName, format!("{other:?} is no kind of stack"))
+                .help("tenant, preview or stage"))
         }
     }
 }
@@ -436,6 +439,9 @@ fn refuse_what_has_no_dump(plan: &Plan) -> Answer<()> {
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Refusal::conflict("FH0809", format!("{} can't be dumped, and would be lost without a copy", lost.join(", ")))
-        .help("copy what you want to keep, then run the same command with --no-dump"))
+    Err(Refusal::new(
+        Code::NoDumpOfIt,
+        format!("{} can't be dumped, and would be lost without a copy", lost.join(", ")),
+    )
+    .help("copy what you want to keep, then run the same command with --no-dump"))
 }

@@ -6,6 +6,7 @@ use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId};
 use freehold_plan::Purpose;
+use freehold_problem::Code;
 use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ impl Platform {
     /// A stack by its identity.
     pub(crate) async fn find_stack(&self, id: StackId) -> Answer<Stack> {
         let unknown =
-            || Refusal::unknown("FH1003", format!("there is no stack {id}")).help("`freehold list` shows them");
+            || Refusal::new(Code::NotFound, format!("there is no stack {id}")).help("`freehold list` shows them");
         let tenant = match self.store.tenant_of_stack(id).await {
             Ok(tenant) => tenant,
             Err(freehold_store::StoreError::NotFound { .. }) => return Err(unknown()),
@@ -146,7 +147,7 @@ impl Platform {
     pub(crate) async fn find_operation(&self, id: Uuid) -> Answer<freehold_store::Operation> {
         let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
         let operation = tx.operation(OperationId(id)).await.map_err(store_refusal)?;
-        operation.ok_or_else(|| Refusal::unknown("FH1003", format!("there is no operation {id}")))
+        operation.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no operation {id}")))
     }
 
     /// An operation.

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{Parts, Provider};
 use freehold_graph::expand::ClusterDatabases;
 use freehold_graph::{ProviderName, SecretText, Target};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{Access, KubernetesProvider};
 use freehold_provider_local::{ArtifactStore, LocalProvider};
 use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
@@ -108,7 +109,10 @@ impl Workshop {
     /// A cluster, as it is kept. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
     pub(crate) async fn cluster(&self, stored: &StoredTarget) -> Answer<TargetRuntime> {
         let Target::Kubernetes(facts) = &stored.facts else {
-            return Err(Refusal::conflict("FH0516", format!("target {} in the store is no cluster", stored.name)));
+            return Err(Refusal::new(
+                Code::StoreUnreadable,
+                format!("target {} in the store is no cluster", stored.name),
+            ));
         };
         let settings = Settings::read(stored)?;
         let credential =
@@ -212,11 +216,11 @@ pub(crate) fn access(kubeconfig: Option<SecretText>) -> Access {
 pub(crate) fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Answer<Registry> {
     let credentials = match config {
         Some(config) => Credentials::from_docker_config(config.reveal())
-            .map_err(|error| Refusal::invalid(error.code(), error.to_string()).help(error.help()))?,
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).help(error.help()))?,
         None => Credentials::none(),
     };
     Registry::new(credentials, insecure)
-        .map_err(|error| Refusal::conflict(error.code(), error.to_string()).help(error.help()))
+        .map_err(|error| Refusal::new(error.code(), error.to_string()).help(error.help()))
 }
 
 /// Reads a database server's URL. It isn't repeated, for it may hold a password.
@@ -224,7 +228,7 @@ pub(crate) fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
     let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
     let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
     options.ok_or_else(|| {
-        Refusal::invalid("FH1243", "the database URL can't be read")
+        Refusal::new(Code::TargetDatabase, "the database URL can't be read")
             .help("it looks like postgresql://user:password@host:5432/postgres")
     })
 }
@@ -238,7 +242,7 @@ mod tests {
         assert!(database_url(&SecretText::new("postgresql://ada:x@127.0.0.1:5432/postgres")).is_ok());
         for text in ["", "ada", "mysql://ada:x@h/d", "https://h"] {
             let refusal = database_url(&SecretText::new(text)).unwrap_err().into_problem();
-            assert_eq!(refusal.code, "FH1243", "{text}");
+            assert_eq!(refusal.code, Code::TargetDatabase, "{text}");
             assert!(text.is_empty() || !refusal.detail.contains(text));
         }
     }

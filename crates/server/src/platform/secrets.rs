@@ -8,6 +8,7 @@ use freehold::wire::{DatabaseAccess, SecretStatus, SecretValue};
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
 use freehold_graph::{ResourceType, SecretRef, SecretText, StackId, StackKey};
+use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
 use freehold_spec::template::DatabaseField;
 use freehold_spec::{App, Name, Reference, StackName};
@@ -58,10 +59,10 @@ impl Platform {
             let message = format!(
                 "the value of {secret} can't be used: it has {length} bytes, and may have 1 to {LONGEST}, without NUL"
             );
-            return Err(Refusal::invalid("FH1012", message).help("keep what is longer in a file of the artifact"));
+            return Err(Refusal::new(Code::SecretValue, message).help("keep what is longer in a file of the artifact"));
         }
         let stack_name: StackName = query.name.parse().map_err(|error| {
-            Refusal::invalid("FH1001", format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
+            Refusal::new(Code::RequestName, format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
         })?;
         let key = StackKey {
             target: self.targets.choose(query.target.as_deref()).await?.target.name().clone(),
@@ -113,8 +114,8 @@ impl Platform {
             return Err(none_such(&stack, "secret", name, &known));
         };
         let Some(generate) = definition.generate else {
-            return Err(Refusal::invalid(
-                "FH1013",
+            return Err(Refusal::new(
+                Code::SecretNotGenerated,
                 format!("secret {name} is not generated, so its next value has to come from you"),
             )
             .help(format!(
@@ -130,10 +131,7 @@ impl Platform {
         if !app.databases.contains_key(database) {
             return Err(no_database(stack, app, database));
         }
-        let mut request = stack
-            .request
-            .clone()
-            .ok_or_else(|| Refusal::conflict("FH1003", format!("{} was never deployed", stack.key)))?;
+        let mut request = stack.request.clone().ok_or_else(|| super::definition::never_deployed(stack))?;
         let mut version = 0;
         for role in ["app", "migrator"] {
             let rotation = request.rotations.entry(format!("postgres/{database}/{role}")).or_default();
@@ -163,7 +161,7 @@ impl Platform {
     pub(crate) async fn database_access(&self, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
         if !matches!(role, "app" | "migrator") {
             return Err(
-                Refusal::invalid("FH1001", format!("{role:?} is no role of a database")).help("app or migrator")
+                Refusal::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
             );
         }
         let stack = self.find_stack(StackId(id)).await?;
@@ -188,7 +186,7 @@ impl Platform {
         let password = self.store.reveal(stack.id, &secret).await?;
         let (host, port) = self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
             let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
-            Refusal::conflict("FH1244", message).help("`kubectl port-forward` leads to them")
+            Refusal::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
         })?;
         let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
         let subject = format!("{} database.{database}", stack.key);
@@ -207,7 +205,7 @@ impl Platform {
 
 /// A stack has nothing of that name; perhaps another one was meant.
 pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -> Refusal {
-    let refusal = Refusal::unknown("FH1003", format!("{} has no {what} {name}", stack.key));
+    let refusal = Refusal::new(Code::NotFound, format!("{} has no {what} {name}", stack.key));
     match (freehold_spec::nearest(name, known.iter().copied()), known) {
         (Some(near), _) => refusal.help(format!("did you mean {near}?")),
         (None, []) => refusal.help(format!("its definition has no {what}")),
@@ -234,7 +232,7 @@ fn is_for(secret: &SecretRef, wanted: &str) -> bool {
 pub(crate) fn generate_text(generate: Generate) -> Answer<SecretText> {
     let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Refusal::unavailable("FH0520", format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| Refusal::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
     Ok(SecretText::new(match generate.encoding {
         Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
         Encoding::Hex => hex::encode(&bytes),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use freehold::wire::{TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
 use freehold_graph::{SecretText, StackId};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::Wanted;
 use freehold_spec::Name;
 use freehold_store::{PLATFORM, Store, StoredTarget};
@@ -37,7 +38,8 @@ impl Settings {
     pub(crate) fn read(stored: &StoredTarget) -> Answer<Self> {
         serde_json::from_value(stored.settings.clone()).map_err(|error| {
             let message = format!("the settings of target {} can't be read: {error}", stored.name);
-            Refusal::conflict("FH0516", message).help("a newer release may have written them; add the target again")
+            Refusal::new(Code::StoreUnreadable, message)
+                .help("a newer release may have written them; add the target again")
         })
     }
 
@@ -116,7 +118,8 @@ impl Settings {
             return Ok(());
         }
         let message = format!("target {name} has {}", faults.join("; "));
-        Err(Refusal::invalid("FH1242", message).help("give what is missing; what is left out later stays as it was"))
+        Err(Refusal::new(Code::TargetSettings, message)
+            .help("give what is missing; what is left out later stays as it was"))
     }
 
     /// What is to be found out of the cluster. After [`Self::check`].
@@ -147,7 +150,7 @@ impl Settings {
         let given = self.wanted.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
-            Refusal::invalid("FH1243", message).help("say how Pods reach it: --database-address HOST:PORT")
+            Refusal::new(Code::TargetDatabase, message).help("say how Pods reach it: --database-address HOST:PORT")
         };
         if host.starts_with('/') || host == "localhost" {
             return Err(refused(format!("Pods can't reach a database server at {host}")));
@@ -286,7 +289,7 @@ mod tests {
     fn all_that_is_missing_is_told_at_once() {
         let wrong = TargetRequest { database_address: Some("db".to_owned()), ..TargetRequest::default() };
         let problem = Settings::default().with(&wrong).check(&name(), false).unwrap_err().into_problem();
-        assert_eq!(problem.code, "FH1242");
+        assert_eq!(problem.code, Code::TargetSettings);
         for part in ["domain", "Gateway", "databases", "HOST:PORT"] {
             assert!(problem.detail.contains(part), "{}", problem.detail);
         }
@@ -298,7 +301,7 @@ mod tests {
         let plain = Settings::default();
         for host in ["127.0.0.1", "localhost", "/run/postgresql", "::1"] {
             let refused = plain.server((host.to_owned(), 5432), 15).await.unwrap_err().into_problem();
-            assert_eq!(refused.code, "FH1243", "{host}");
+            assert_eq!(refused.code, Code::TargetDatabase, "{host}");
         }
         let elsewhere = plain.with(&request()).server(("127.0.0.1".to_owned(), 5432), 15).await.unwrap();
         let ClusterDatabases::Server { server, addresses } = elsewhere else { panic!("{elsewhere:?}") };

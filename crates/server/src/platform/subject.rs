@@ -6,6 +6,7 @@ use std::sync::Arc;
 use freehold::wire::DeployRequest;
 use freehold_check::Diagnostic;
 use freehold_graph::{Request, StackId, StackKey};
+use freehold_problem::Code;
 use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
@@ -46,8 +47,11 @@ impl Platform {
     /// Finds target, definition, stack and settings for a request.
     pub(super) async fn subject(&self, request: &DeployRequest) -> Answer<Subject> {
         let name: StackName = request.name.parse().map_err(|error| {
-            Refusal::invalid("FH1001", format!("{:?} can't be the name of a {}: {error}", request.name, request.kind))
-                .help("choose a name like acme-corp; the customer's own name belongs into your product")
+            Refusal::new(
+                Code::RequestName,
+                format!("{:?} can't be the name of a {}: {error}", request.name, request.kind),
+            )
+            .help("choose a name like acme-corp; the customer's own name belongs into your product")
         })?;
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;
@@ -58,7 +62,7 @@ impl Platform {
         let app = match (&given, &request.app) {
             (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
                 let message = format!("the definition is of app {}, not of {app}", definition.app.name.value);
-                return Err(Refusal::invalid("FH1001", message));
+                return Err(Refusal::new(Code::RequestName, message));
             }
             (Some(definition), _) => definition.app.name.value.clone(),
             (None, Some(app)) => parse_name("app", app)?,
@@ -85,7 +89,7 @@ impl Platform {
             (None, None, Some(latest)) => (self.definition_of(self.tenant_of(latest).await?, latest).await?, None),
             (None, None, None) => {
                 let message = format!("the platform does not know app {}", settled.key.app);
-                return Err(Refusal::unknown("FH1003", message).help("give its definition: `freehold deploy DIR`"));
+                return Err(Refusal::new(Code::NotFound, message).help("give its definition: `freehold deploy DIR`"));
             }
         };
         let app = &definition.app;
@@ -138,9 +142,9 @@ impl Platform {
         let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
         match (apps.first(), apps.len()) {
             (Some(app), 1) => Ok(app.clone()),
-            (None, _) => Err(Refusal::unknown("FH1003", "the platform does not know any app yet")
+            (None, _) => Err(Refusal::new(Code::NotFound, "the platform does not know any app yet")
                 .help("give a definition: `freehold deploy DIR`")),
-            _ => Err(Refusal::invalid("FH1003", format!("which app? the platform knows {}", known.join(", ")))
+            _ => Err(Refusal::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
                 .help("say it with --app")),
         }
     }
@@ -166,12 +170,12 @@ impl Platform {
                 Some(artifact) if !self.has_artifact(artifact).await? => {
                     let message = format!("the artifact of service {name} is not here: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
-                    return Err(Refusal::invalid("FH0603", message).help(help));
+                    return Err(Refusal::new(Code::ArtifactUnknown, message).help(help));
                 }
                 None if service.build.is_some() => {
                     let message = format!("service {name} has no artifact yet");
                     let help = "deploy from the app's folder, which builds it";
-                    return Err(Refusal::invalid("FH0604", message).help(help));
+                    return Err(Refusal::new(Code::NoArtifact, message).help(help));
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use freehold::wire::{self, Finding, TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
 use freehold_provider_postgres::{ensure_provisioner, version_of};
 use freehold_spec::Name;
@@ -84,8 +85,11 @@ impl Platform {
         if name.as_str() != "local" {
             return Ok(());
         }
-        Err(Refusal::invalid("FH1244", "local is the machine that a platform runs on, and can't be added or removed")
-            .help("give the cluster another name"))
+        Err(Refusal::new(
+            Code::OtherKindOfTarget,
+            "local is the machine that a platform runs on, and can't be added or removed",
+        )
+        .help("give the cluster another name"))
     }
 
     /// All credentials of a target: those that were given, and those that it has and that are still meant.
@@ -98,7 +102,7 @@ impl Platform {
     ) -> Answer<BTreeMap<Credential, SecretText>> {
         if request.in_cluster && request.kubeconfig.is_some() {
             let message = format!("target {name} can't have a kubeconfig and the platform's own service account");
-            return Err(Refusal::invalid("FH1242", message).help("give one of them"));
+            return Err(Refusal::new(Code::TargetSettings, message).help("give one of them"));
         }
         let given = [
             (Credential::Kubeconfig, &request.kubeconfig, !request.in_cluster),
@@ -137,7 +141,8 @@ impl Platform {
         let unusable = |error: freehold_engine::ProviderError| {
             let message =
                 format!("the database server at {}:{} can't be used: {error}", admin.get_host(), admin.get_port());
-            Refusal::invalid("FH1243", message).help("check the URL, and that its role may make roles and databases")
+            Refusal::new(Code::TargetDatabase, message)
+                .help("check the URL, and that its role may make roles and databases")
         };
         // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
         let version = version(&admin).await.map_err(unusable)?;
@@ -155,7 +160,7 @@ impl Platform {
             let message = format!(
                 "the database server has PostgreSQL {version}, and {OLDEST_POSTGRES} is the oldest that will do"
             );
-            return Err(Refusal::invalid("FH1243", message));
+            return Err(Refusal::new(Code::TargetDatabase, message));
         }
         settings.server(reached, version).await
     }
@@ -171,7 +176,7 @@ impl Platform {
             return Ok(());
         }
         let message = format!("the {stacks} stacks on {} would lose their databases: they are elsewhere", stored.name);
-        Err(Refusal::conflict("FH1241", message).help("add another target, or destroy these stacks first"))
+        Err(Refusal::new(Code::TargetInUse, message).help("add another target, or destroy these stacks first"))
     }
 
     /// Looks whether a target has what deploys need.
@@ -220,7 +225,7 @@ impl Platform {
         let Some(removed) = self.store.remove_target(&name, OPERATOR).await.map_err(store_refusal)? else {
             return Err(runtime
                 .err()
-                .unwrap_or_else(|| Refusal::unknown("FH1240", format!("there is no target {name}"))));
+                .unwrap_or_else(|| Refusal::new(Code::UnknownTarget, format!("there is no target {name}"))));
         };
         self.targets.forget(&name);
         // What is left of a cluster that is away holds nothing: it doesn't hinder forgetting it.

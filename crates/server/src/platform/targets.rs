@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use freehold_problem::Code;
 use freehold_spec::Name;
 use freehold_store::{Store, StoredTarget};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +81,7 @@ impl Targets {
     pub(crate) async fn choose(&self, name: Option<&str>) -> Answer<Arc<TargetRuntime>> {
         if let Some(name) = name {
             let parsed: Name = name.parse().map_err(|error| {
-                Refusal::invalid("FH1001", format!("{name:?} can't be the name of a target: {error}"))
+                Refusal::new(Code::RequestName, format!("{name:?} can't be the name of a target: {error}"))
             })?;
             return self.find(&parsed).await;
         }
@@ -90,11 +91,12 @@ impl Targets {
         let stored = self.stored().await?;
         match stored.as_slice() {
             [only] => self.find(&only.name).await,
-            [] => Err(Refusal::invalid("FH1240", "there is no target yet").help("add one with `freehold target add`")),
+            [] => Err(Refusal::new(Code::TargetNotChosen, "there is no target yet")
+                .help("add one with `freehold target add`")),
             [..] => {
                 let names: Vec<&str> = stored.iter().map(|stored| stored.name.as_str()).collect();
                 let message = format!("which target? there are {}", names.join(", "));
-                Err(Refusal::invalid("FH1240", message).help("say it with --target"))
+                Err(Refusal::new(Code::TargetNotChosen, message).help("say it with --target"))
             }
         }
     }
@@ -103,7 +105,7 @@ impl Targets {
         let all = self.all();
         let names: Vec<&str> = all.iter().map(|runtime| runtime.target.name().as_str()).collect();
         let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        Refusal::unknown("FH1240", format!("there is no target {name}; there are: {known}"))
+        Refusal::new(Code::UnknownTarget, format!("there is no target {name}; there are: {known}"))
             .help("`freehold target list` shows them, `freehold target add` adds one")
     }
 

@@ -10,6 +10,7 @@ use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, Provide
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
+use freehold_problem::Code;
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -29,7 +30,7 @@ struct NoSecrets;
 #[async_trait]
 impl Secrets for NoSecrets {
     async fn reveal(&self, _: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
-        Err(ProviderError::rejected("FH1004", format!("{secret} is not set")))
+        Err(ProviderError::rejected(Code::SecretNotSet, format!("{secret} is not set")))
     }
 }
 

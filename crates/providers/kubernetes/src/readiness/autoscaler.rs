@@ -2,6 +2,7 @@
 
 use chrono::Duration;
 use freehold_engine::Readiness;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use crate::discovery::{Group, METRICS};
@@ -9,7 +10,7 @@ use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::moment::Moment;
 use crate::reader::Reader;
-use crate::trouble::{NO_METRICS, Trouble};
+use crate::trouble::Trouble;
 
 const NO_API: &str = "it can't scale, because the cluster has no metrics API (metrics-server)";
 /// How long an autoscaler may have no figures: those of a new Pod come after a minute.
@@ -32,7 +33,7 @@ pub(super) async fn readiness(
     Ok(match kinds.group(METRICS) {
         Group::There | Group::Hidden => told,
         Group::Silent => Readiness::Waiting("it can't scale: the server of the metrics API does not answer".to_owned()),
-        Group::None => Trouble::failed(NO_METRICS, NO_API).readiness(&[]),
+        Group::None => Trouble::failed(Code::NoMetrics, NO_API).readiness(&[]),
     })
 }
 
@@ -44,7 +45,7 @@ fn told(autoscaler: &Json, moment: Moment) -> Readiness {
         return Readiness::Ready;
     };
     if has_no_api(active.message()) {
-        return Trouble::failed(NO_METRICS, format!("{NO_API}: {}", active.words())).readiness(&[]);
+        return Trouble::failed(Code::NoMetrics, format!("{NO_API}: {}", active.words())).readiness(&[]);
     }
     // Without Pods there is nothing to scale.
     let is_new = active.since().is_some_and(|since| moment.now.signed_duration_since(since) < FIRST_FIGURES);
@@ -83,7 +84,7 @@ mod tests {
         let Readiness::Failed(words) = of(&json!([active("FailedGetResourceMetric", none, "10:09:55")])) else {
             panic!("it never will")
         };
-        assert!(words.starts_with(NO_METRICS) && words.contains("no metrics API (metrics-server)"), "{words}");
+        assert!(words.starts_with("FH1226") && words.contains("no metrics API (metrics-server)"), "{words}");
         let late = "no metrics returned from resource metrics API";
         assert_eq!(of(&json!([active("FailedGetResourceMetric", late, "10:09:00")])), Readiness::Ready);
         let limited =

@@ -1,13 +1,14 @@
 //! Whether cert-manager has issued a certificate.
 
 use freehold_engine::Readiness;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::neighbour::CHALLENGE;
 use crate::reader::Reader;
-use crate::trouble::{NO_CERTIFICATE, Trouble};
+use crate::trouble::Trouble;
 
 /// Ready when it is issued; a failed attempt counts as failed, since the next one is an hour away.
 pub(super) async fn readiness(reader: &Reader<'_>, certificate: &Json) -> Result<Readiness, ClusterError> {
@@ -19,7 +20,9 @@ pub(super) async fn readiness(reader: &Reader<'_>, certificate: &Json) -> Result
     let issuing = certificate.condition("Issuing");
     let failed = issuing.filter(|issuing| issuing.is_false() && issuing.reason() == "Failed");
     if let Some(issuing) = failed {
-        return Ok(Trouble::failed(NO_CERTIFICATE, format!("it was not issued: {}", issuing.message())).readiness(&[]));
+        return Ok(
+            Trouble::failed(Code::NoCertificate, format!("it was not issued: {}", issuing.message())).readiness(&[])
+        );
     }
     if let Some(challenge) = challenge(reader, certificate).await? {
         return Ok(Readiness::Waiting(format!("the issuer's challenge is not solved: {challenge}")));

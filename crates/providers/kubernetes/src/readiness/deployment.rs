@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{Readiness, Serving};
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use super::pod::{self, GRACE};
@@ -36,10 +37,10 @@ pub(super) async fn readiness(
     let (trouble, lines) = hindrance(reader, deployment, &rollout, moment).await?;
     let trouble = Trouble { words: format!("{}: {}", rollout.words(), trouble.words), ..trouble };
     // Where there is room by now, the cluster only hasn't tried again.
-    if overdue && !trouble.fatal && trouble.code != Some(trouble::QUOTA_TOO_SMALL) {
+    if overdue && !trouble.fatal && trouble.code != Some(Code::QuotaTooSmall) {
         let seconds = deployment.number("/spec/progressDeadlineSeconds");
         let words = format!("not ready after {seconds} s, which is all the time it has; {}", trouble.words);
-        return Ok(Trouble::failed(trouble.code.unwrap_or(trouble::NEVER_READY), words).readiness(&lines));
+        return Ok(Trouble::failed(trouble.code.unwrap_or(Code::NeverReady), words).readiness(&lines));
     }
     Ok(trouble.readiness(&lines))
 }
@@ -160,7 +161,7 @@ async fn refusal(
 ) -> Result<Trouble, ClusterError> {
     let trouble = refused(condition.message());
     let namespace = deployment.text("/metadata/namespace");
-    if trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+    if trouble.code == Some(Code::QuotaTooSmall) {
         // What the quota said then isn't what it says now.
         let words = match quota::room(reader, namespace, condition.message()).await? {
             // It may be full of the very Pod that was refused before.
@@ -173,7 +174,7 @@ async fn refusal(
     }
     let since = condition.since();
     let late = since.is_none_or(|since| moment.lasted(since) > GRACE);
-    if !(trouble.fatal && late) || trouble.code == Some(trouble::QUOTA_TOO_SMALL) {
+    if !(trouble.fatal && late) || trouble.code == Some(Code::QuotaTooSmall) {
         return Ok(Trouble { fatal: trouble.fatal && late, ..trouble });
     }
     // The condition has the time of the first refusal.
@@ -200,11 +201,11 @@ async fn last_refusal(reader: &Reader<'_>, deployment: &Json) -> Result<Option<D
 pub(crate) fn refused(message: &str) -> Trouble {
     let words = message.split_once(" is forbidden: ").map_or(message, |(_, rest)| rest);
     if words.contains("exceeded quota") || words.contains("failed quota") {
-        return Trouble::failed(trouble::QUOTA_TOO_SMALL, format!("the namespace's quota lets no pod in: {words}"));
+        return Trouble::failed(Code::QuotaTooSmall, format!("the namespace's quota lets no pod in: {words}"));
     }
     let passing = ["failed calling webhook", "timeout", "connection refused", "error looking up service account"];
     if passing.iter().any(|hint| words.contains(hint)) {
-        return Trouble::waiting(format!("no pod can be made: {words}")).coded(trouble::POD_REFUSED);
+        return Trouble::waiting(format!("no pod can be made: {words}")).coded(Code::PodRefused);
     }
-    Trouble::failed(trouble::POD_REFUSED, format!("the cluster refuses its pods: {words}"))
+    Trouble::failed(Code::PodRefused, format!("the cluster refuses its pods: {words}"))
 }

@@ -16,12 +16,13 @@
 //! count when an event, or a container that ended, is newer than the change.
 
 use chrono::Duration;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use crate::document::{Condition, Fields};
 use crate::mark;
 use crate::moment::Moment;
-use crate::trouble::{self, More, Trouble};
+use crate::trouble::{More, Trouble};
 
 /// How often a container is started again before it is given up.
 const CRASH_LOOP: i64 = 3;
@@ -59,7 +60,7 @@ fn unscheduled(pod: &Json) -> Option<Trouble> {
         "SchedulingGated" => "it is held back by a scheduling gate",
         _ => "no node takes its pod",
     };
-    Some(Trouble::waiting(format!("{what}: {}", condition.message())).coded(trouble::UNSCHEDULABLE))
+    Some(Trouble::waiting(format!("{what}: {}", condition.message())).coded(Code::NoRoom))
 }
 
 /// Whether no node takes the Pod.
@@ -219,11 +220,11 @@ impl Container<'_> {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => {
                 let words = format!("{called} can't be started: {}", plain(message));
                 if is_no_command(message) {
-                    return Some(Trouble::failed(trouble::COMMAND_NOT_FOUND, words));
+                    return Some(Trouble::failed(Code::CommandNotFound, words));
                 }
                 let patience = if moment.is_older(pod) { NODE_LOOKS_AGAIN } else { GRACE };
                 let late = lasted(pod, moment).is_none_or(|lasted| lasted > patience);
-                Some(Trouble { fatal: late, ..Trouble::failed(trouble::NOT_STARTABLE, words) })
+                Some(Trouble { fatal: late, ..Trouble::failed(Code::ContainerNotMade, words) })
             }
             _ => Some(Trouble::waiting(format!("{called} waits ({reason}): {}", plain(message)))),
         }
@@ -241,23 +242,23 @@ impl Container<'_> {
         let lower = message.to_lowercase();
         let says = |hints: &[&str]| hints.iter().any(|hint| lower.contains(hint));
         if reason == "InvalidImageName" {
-            return Trouble::failed(trouble::IMAGE_MISSING, words);
+            return Trouble::failed(Code::ImageMissing, words);
         }
         let missing = ["not found", "manifest unknown", "name unknown", "does not exist", "no match for platform"];
         let refused = ["unauthorized", "denied", "forbidden", "no basic auth", "401 ", "403 "];
         // The kubelet has tried at least once before it backs off.
         let tried = reason != "ErrImagePull";
         let told = match reason {
-            "ErrImageNeverPull" => Some(trouble::IMAGE_MISSING),
-            _ if tried && says(&missing) => Some(trouble::IMAGE_MISSING),
-            _ if tried && says(&refused) => Some(trouble::REGISTRY_REFUSED),
+            "ErrImageNeverPull" => Some(Code::ImageMissing),
+            _ if tried && says(&missing) => Some(Code::ImageMissing),
+            _ if tried && says(&refused) => Some(Code::RegistryRefused),
             _ => None,
         };
         if let Some(code) = told {
             let trouble = Trouble { fatal: is_late(pod, moment), ..Trouble::failed(code, words) };
             return if moment.is_older(pod) { trouble.unproven() } else { trouble };
         }
-        let trouble = Trouble::waiting(words).coded(trouble::IMAGE_MISSING);
+        let trouble = Trouble::waiting(words).coded(Code::ImageMissing);
         // Older kubelets say only that they back off; the reason is in an event.
         if why.is_empty() || !message.contains(": ") { trouble.with(More::Events) } else { trouble }
     }
@@ -271,15 +272,15 @@ impl Container<'_> {
         let is_evidence = !moment.is_older(pod) || moment.is_evidence(terminated.time("/finishedAt"));
         if is_no_command(message) && is_evidence {
             let words = format!("{called} can't be started: {}", plain(message));
-            return Trouble::failed(trouble::COMMAND_NOT_FOUND, words);
+            return Trouble::failed(Code::CommandNotFound, words);
         }
         if restarts >= CRASH_LOOP {
             let words = format!("{called} fails again and again, started again {} so far: {how}", times(restarts));
-            let trouble = Trouble::failed(trouble::CRASH_LOOP, words).with(log);
+            let trouble = Trouble::failed(Code::CrashLoop, words).with(log);
             return if is_evidence { trouble } else { trouble.outdated() };
         }
         let again = if restarts > 0 { format!(", started again {} so far", times(restarts)) } else { String::new() };
-        Trouble::waiting(format!("{called} ended: {how}{again}")).coded(trouble::CRASH_LOOP).with(log)
+        Trouble::waiting(format!("{called} ended: {how}{again}")).coded(Code::CrashLoop).with(log)
     }
 
     fn ended(&self, terminated: &Json) -> String {
@@ -385,11 +386,11 @@ mod tests {
         let told = |reason: &str, message: &str| of(&json!([]), &json!([waiting("web", reason, message)]));
         let absent = "Back-off pulling image \"x\": ErrImagePull: rpc error: code = NotFound desc = x: not found";
         let given_up = told("ImagePullBackOff", absent);
-        assert_eq!((given_up.fatal, given_up.code), (true, Some(trouble::IMAGE_MISSING)));
+        assert_eq!((given_up.fatal, given_up.code), (true, Some(Code::ImageMissing)));
         assert_eq!(given_up.words, "the image of container web can't be pulled: example.test/web:1: x: not found");
         assert!(!told("ErrImagePull", "rpc error: code = NotFound desc = x: not found").fatal, "the first attempt");
         let refused = told("ImagePullBackOff", "Back-off pulling: ErrImagePull: 401 Unauthorized: pull access denied");
-        assert_eq!((refused.fatal, refused.code), (true, Some(trouble::REGISTRY_REFUSED)));
+        assert_eq!((refused.fatal, refused.code), (true, Some(Code::RegistryRefused)));
         let away = told("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: dial tcp: i/o timeout");
         assert!(!away.fatal, "{away:?}");
         assert!(told("InvalidImageName", "couldn't parse image name").fatal);
@@ -405,7 +406,7 @@ mod tests {
         assert!(at("2026-03-01T10:00:15Z").fatal);
         let command = "exec: \"/nothing\": stat /nothing: no such file or directory: unknown";
         let command = of(&json!([]), &json!([waiting("web", "RunContainerError", command)]));
-        assert_eq!((command.fatal, command.code), (true, Some(trouble::COMMAND_NOT_FOUND)));
+        assert_eq!((command.fatal, command.code), (true, Some(Code::CommandNotFound)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Duration, Utc};
 use freehold_engine::Readiness;
 use freehold_graph::ResourceType;
+use freehold_problem::Code;
 use serde_json::Value as Json;
 
 use crate::document::{Condition, Fields};
@@ -12,7 +13,7 @@ use crate::error::ClusterError;
 use crate::neighbour::GATEWAY;
 use crate::object::{self, Place};
 use crate::reader::Reader;
-use crate::trouble::{ROUTE_REFUSED, Trouble};
+use crate::trouble::Trouble;
 
 /// For a controller that hasn't seen a new namespace yet when it looks at the route in it.
 const GRACE: Duration = Duration::seconds(5);
@@ -56,7 +57,7 @@ fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<Troubl
         // A Service comes into being without the route being looked at again at once.
         let passing = matches!(condition.reason(), "Pending" | "BackendNotFound" | "");
         let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
-        let trouble = Trouble::failed(ROUTE_REFUSED, words);
+        let trouble = Trouble::failed(Code::RouteRefused, words);
         return Some(Trouble { fatal: late && !passing && condition.is_false(), ..trouble });
     }
     None
@@ -90,7 +91,7 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
     };
     let Some(found) = reader.get(&Place::named(kind, Some(namespace), name)).await? else {
         let words = format!("the {word} {namespace}/{name} does not exist, so nobody takes it");
-        return Ok(Trouble::failed(ROUTE_REFUSED, words).readiness(&[]));
+        return Ok(Trouble::failed(Code::RouteRefused, words).readiness(&[]));
     };
     let waiting = ["Accepted", "Programmed"].into_iter().find_map(|kind| {
         found.condition(kind).filter(|condition| !condition.is_true()).map(|condition| (kind, condition.words()))
@@ -170,7 +171,7 @@ pub(super) async fn of_listeners(
                 // Its certificate may be on the way.
                 let fatal =
                     kind == "Accepted" && condition.is_false() && late && condition.reason() != "ListenersNotValid";
-                return Ok(Trouble { fatal, ..Trouble::failed(ROUTE_REFUSED, words) }.readiness(&[]));
+                return Ok(Trouble { fatal, ..Trouble::failed(Code::RouteRefused, words) }.readiness(&[]));
             }
             _ => {
                 let parent = set.pointer("/spec/parentRef").unwrap_or(&Json::Null);

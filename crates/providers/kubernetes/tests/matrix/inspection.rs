@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use freehold_engine::Outcome;
 use freehold_graph::{Graph, ProviderName};
 use freehold_plan::{Action, Plan, Purpose};
+use freehold_problem::Code;
 use http::Method;
 use serde_json::{Value as Json, json};
 
@@ -168,7 +169,7 @@ pub(super) async fn destroy(site: &mut Site, foreign: &Foreign) -> Result<()> {
     if namespace_is_ours && !left.is_empty() {
         let plan = site.plan(Purpose::Destroy { dump: false }, NOTHING, false).await?;
         let (outcome, failures) = site.work(&plan, NOTHING, None).await?;
-        let refused = failures.iter().map(|failure| failure.code.as_str()).collect::<Vec<_>>() == ["FH1214"];
+        let refused = failures.iter().map(|failure| failure.code).collect::<Vec<_>>() == [Code::NamespaceShared];
         ensure!(outcome == Outcome::Failed && refused, "with others' objects in it: {outcome:?}, {failures:#?}");
         let now = site.bed.api.objects(&site.namespace).await?;
         foreign.are_untouched(&left, &now)?;

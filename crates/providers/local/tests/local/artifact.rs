@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use freehold_problem::Code;
 use freehold_provider_local::artifact::pack;
 use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
 use tempfile::TempDir;
@@ -276,7 +277,7 @@ fn a_full_disk_is_told_as_such_and_nothing_is_left_on_it() -> anyhow::Result<()>
     std::fs::write(fixture.source().join("static/large"), vec![1u8; 3 << 20])?;
     let (hash, stream) = fixture.packed();
     let error = store.take_in(&hash, stream.as_slice()).unwrap_err();
-    assert_eq!(error.code(), "FH0512", "{error}");
+    assert_eq!(error.code(), Code::DiskFull, "{error}");
     assert_eq!(std::fs::read_dir(place.join("artifacts"))?.count(), 0);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Provider, ProviderError, Task};
 use freehold_graph::{Run, Value};
+use freehold_problem::Code;
 use freehold_provider_local::LogLine;
 use serde_json::json;
 
@@ -59,7 +60,7 @@ async fn a_job_that_fails_is_refused_with_its_last_words_and_stays_so() -> anyho
     let job = world.job(&counting("echo 'column exists already' >&2; exit 4"), &[]);
     for _ in 0..2 {
         let error = world.run(&job).await.unwrap_err();
-        assert_eq!(code(&error), "FH0701");
+        assert_eq!(code(&error), Code::JobFailed);
         assert!(error.to_string().contains("exit code 4 after "), "{error}");
         assert_eq!(detail(&error), "column exists already");
     }
@@ -71,7 +72,7 @@ async fn a_job_that_fails_is_refused_with_its_last_words_and_stays_so() -> anyho
 async fn a_job_whose_command_is_missing_is_refused() -> anyhow::Result<()> {
     let world = World::new().await?;
     let error = world.run(&world.job("", &[("command", Value::from(vec!["gestbook", "migrate"]))])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0704");
+    assert_eq!(code(&error), Code::CommandNotFound);
     world.end().await
 }
 
@@ -81,7 +82,7 @@ async fn a_job_whose_arguments_are_too_long_together_is_refused_with_their_lengt
     let long = "x".repeat(100 << 10);
     let arguments: Vec<&str> = ["true"].into_iter().chain([long.as_str(); 30]).collect();
     let error = world.run(&world.job("", &[("command", Value::from(arguments))])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0114");
+    assert_eq!(code(&error), Code::TooLongForProcess);
     assert!(error.to_string().contains("its arguments and variables are 30"), "{error}");
     assert!(error.to_string().contains(" KiB together, more than the kernel takes"), "{error}");
     world.end().await
@@ -92,7 +93,7 @@ async fn a_job_that_takes_too_long_is_ended_with_all_that_it_started() -> anyhow
     let world = World::new().await?;
     let job = world.job("sleep 600 & setsid sleep 600 & sleep 600", &[("timeout_seconds", Value::from(1u32))]);
     let error = world.run(&job).await.unwrap_err();
-    assert_eq!(code(&error), "FH0701");
+    assert_eq!(code(&error), Code::JobFailed);
     assert!(error.to_string().contains("longer than it may"), "{error}");
     assert_eq!(world.processes().await?, Vec::<String>::new());
     world.end().await
@@ -140,7 +141,7 @@ async fn a_run_whose_supervisor_was_killed_is_unknown_and_is_not_repeated() -> a
         let error = world.run(&job).await.unwrap_err();
         // The job itself went on, and was waited for.
         assert!(!is_alive(orphan));
-        assert_eq!(code(&error), "FH0705");
+        assert_eq!(code(&error), Code::RunOutcomeUnknown);
         assert_eq!(detail(&error), "half way");
     };
     let released = async {
@@ -219,7 +220,7 @@ async fn the_reason_of_a_failure_is_shown_even_before_a_line_that_never_ends() -
     let world = World::new().await?;
     let script = "echo 'ERROR: the reason'; printf 'nul\\000byte\\n'; head -c 1100000 /dev/zero | tr '\\0' B; exit 3";
     let error = world.run(&world.job(script, &[])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0701");
+    assert_eq!(code(&error), Code::JobFailed);
     let ProviderError::Rejected { detail, .. } = &error else { panic!("{error:?}") };
     assert_eq!(detail.first().map(String::as_str), Some("ERROR: the reason"));
     // No database takes a NUL.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use freehold_engine::{Lookup, Provider, Readiness};
 use freehold_graph::Value;
+use freehold_problem::Code;
 
 use crate::world::{World, code, detail, is_alive, kill, until};
 
@@ -40,7 +41,7 @@ async fn a_service_answers_through_the_router_and_leaves_nothing_when_it_is_dele
 async fn a_service_that_exits_at_once_is_refused_with_the_end_of_its_log() -> anyhow::Result<()> {
     let world = World::new().await?;
     let error = world.apply(&world.web(&[("MODE", "exit")], &[])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0702");
+    assert_eq!(code(&error), Code::ExitedAtOnce);
     assert!(error.to_string().contains("exit code 3"), "{error}");
     assert_eq!(detail(&error), "the table is missing");
     assert_eq!(world.processes().await?, Vec::<String>::new());
@@ -52,7 +53,7 @@ async fn a_service_that_never_gets_ready_is_refused_with_its_last_answer() -> an
     let world = World::new().await?;
     let web = world.web(&[("MODE", "never-ready")], &[("start_timeout_seconds", Value::from(1u32))]);
     let error = world.apply(&web).await.unwrap_err();
-    assert_eq!(code(&error), "FH0703");
+    assert_eq!(code(&error), Code::NeverReady);
     assert!(error.to_string().contains("answered 503: {\"status\":\"unhealthy\"}"), "{error}");
     assert_eq!(world.processes().await?, Vec::<String>::new());
     world.end().await
@@ -62,7 +63,7 @@ async fn a_service_that_never_gets_ready_is_refused_with_its_last_answer() -> an
 async fn a_command_that_is_not_there_is_refused_and_the_places_are_named() -> anyhow::Result<()> {
     let world = World::new().await?;
     let error = world.apply(&world.web(&[], &[("command", Value::from(vec!["guestbok"]))])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0704");
+    assert_eq!(code(&error), Code::CommandNotFound);
     assert!(detail(&error).contains("looked for guestbok in the artifact"), "{error:?}");
     assert!(detail(&error).contains("looked for /usr/bin/guestbok"), "{error:?}");
     world.end().await
@@ -72,7 +73,7 @@ async fn a_command_that_is_not_there_is_refused_and_the_places_are_named() -> an
 async fn a_variable_that_is_too_long_for_a_process_is_named() -> anyhow::Result<()> {
     let world = World::new().await?;
     let error = world.apply(&world.web(&[("RULES", &"x".repeat(200 << 10))], &[])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0114");
+    assert_eq!(code(&error), Code::TooLongForProcess);
     assert!(error.to_string().contains("RULES is 200 KiB long with what its references come to"), "{error}");
     world.end().await
 }

@@ -2,6 +2,7 @@
 
 use freehold_engine::{Lookup, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::{Resource, Value};
+use freehold_problem::Code;
 
 use crate::world::{Known, World, until};
 
@@ -143,7 +144,7 @@ async fn a_job_is_ended_when_somebody_asks_to_stop_and_says_that_it_was() -> any
     });
     assert_eq!(world.provider.runs_under_way()?, Vec::<String>::new());
     let error = ran.unwrap_err();
-    assert_eq!(crate::world::code(&error), "FH0903", "{error}");
+    assert_eq!(crate::world::code(&error), Code::Cancelled, "{error}");
     assert_eq!(world.processes().await?, Vec::<String>::new());
     world.end().await
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use freehold_engine::{Lookup, Provider, Readiness};
 use freehold_graph::Value;
+use freehold_problem::Code;
 
 use crate::world::{World, code, is_alive, request, until};
 
@@ -51,12 +52,12 @@ async fn a_version_that_fails_leaves_the_old_one_serving() -> anyhow::Result<()>
     world.deploy(&old).await?;
     let pid = world.pid().await?;
     let error = world.apply(&world.web(&[("MODE", "exit")], &[])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0702");
+    assert_eq!(code(&error), Code::ExitedAtOnce);
     assert_eq!(world.pid().await?, pid);
     assert_eq!(world.provider.observe(world.stack, &Lookup::from(&old)).await?.unwrap().body, old.body);
     // With "recreate" the old one had to go; it is started again.
     let error = world.apply(&world.web(&[("MODE", "exit")], &[("update", Value::from("recreate"))])).await.unwrap_err();
-    assert_eq!(code(&error), "FH0702");
+    assert_eq!(code(&error), Code::ExitedAtOnce);
     until("the old version", async || world.get("/").await.is_ok_and(|answer| answer == (200, "old".to_owned()))).await;
     world.end().await
 }

@@ -3,6 +3,7 @@
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 
 use super::{expected_memberships, roles};
 use crate::body::{self, RoleNames};
@@ -19,7 +20,7 @@ pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> R
     };
     let names: Vec<&str> = rows.existing().map(|row| row.rolname.as_str()).collect();
     Err(ProviderError::Rejected {
-        code: "FH0801",
+        code: Code::NotOwned,
         message: format!("the roles {} are not ours: {who}", names.join(", ")),
         detail: Vec::new(),
         help: Some("choose another name, or have a superuser rename or drop them".to_owned()),
@@ -32,7 +33,7 @@ fn check_harmless(rows: &RoleRows) -> Result<(), ProviderError> {
     match rows.existing().find(|row| row.rolbypassrls || !row.powers.is_empty()) {
         None => Ok(()),
         Some(row) => Err(ProviderError::Rejected {
-            code: "FH0811",
+            code: Code::NotAdoptableAsIs,
             message: format!(
                 "role {} can't be adopted: it is {}",
                 row.rolname,
@@ -53,7 +54,7 @@ pub(super) fn check_memberships(names: &RoleNames, rows: &RoleRows) -> Result<()
         let expected = expected_memberships(word, names);
         if let Some(group) = row.memberships.iter().find(|group| !expected.contains(group)) {
             return Err(ProviderError::Rejected {
-                code: "FH0804",
+                code: Code::ChangedExternally,
                 message: format!("role {} is a member of {group}, and Freehold can't change that", name.as_str()),
                 detail: Vec::new(),
                 help: Some(format!("let a superuser run: REVOKE {} FROM {name}", body::identifier(group)?)),
@@ -71,7 +72,7 @@ pub(super) fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<()
     let differs = recorded.split('/').zip(now.split('/')).any(|(then, now)| then != now && then != "0" && now != "0");
     if differs {
         return Err(ProviderError::Rejected {
-            code: "FH0804",
+            code: Code::ChangedExternally,
             message: format!("the roles were made anew by somebody else: they had the oids {recorded}, and have {now}"),
             detail: Vec::new(),
             help: Some("deploy again to see what is there now, then destroy".to_owned()),

@@ -164,6 +164,8 @@ fn places() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use freehold_problem::Code;
+
     use super::*;
 
     #[test]
@@ -178,7 +180,7 @@ mod tests {
     fn an_empty_directory_is_named_in_the_error_together_with_what_to_install() {
         let empty = tempfile::tempdir().unwrap();
         let error = Binaries::find(Some(empty.path())).unwrap_err();
-        assert_eq!(error.code(), "FH0501");
+        assert_eq!(error.code(), Code::PostgresNotFound);
         assert!(error.to_string().contains(&empty.path().display().to_string()), "{error}");
         assert!(error.help().unwrap().contains("apt install postgresql"));
     }
@@ -193,7 +195,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let error = Binaries::find(Some(directory.path())).unwrap_err();
-        assert_eq!(error.code(), "FH0502");
+        assert_eq!(error.code(), Code::PostgresTooOld);
         assert!(error.to_string().contains("13.9"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use freehold_problem::Code;
 use thiserror::Error;
 
 use super::binaries::{LEAST_MAJOR, Version};
@@ -156,26 +157,26 @@ impl ServerError {
     }
 
     /// The diagnostic's code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => "FH0501",
-            Self::TooOld { .. } => "FH0502",
+            Self::NotFound { .. } => Code::PostgresNotFound,
+            Self::TooOld { .. } => Code::PostgresTooOld,
             Self::NoAccount { .. }
             | Self::Held { .. }
             | Self::Ending { .. }
             | Self::Program { .. }
             | Self::NotStarted { .. }
-            | Self::NotStopped { .. } => "FH0503",
-            Self::Sql(_) => "FH0504",
+            | Self::NotStopped { .. } => Code::PostgresDidNotStart,
+            Self::Sql(_) => Code::PostgresUnreachable,
             Self::OutOfReach { .. }
             | Self::NotOurs { .. }
             | Self::SocketPath { .. }
             | Self::PasswordMissing { .. }
-            | Self::Io { .. } => "FH0505",
-            Self::DataVersion { .. } => "FH0506",
-            Self::PortTaken { .. } => "FH0509",
-            Self::DiskFull { .. } => "FH0512",
-            Self::Random(_) => "FH0520",
+            | Self::Io { .. } => Code::DataNotWritable,
+            Self::DataVersion { .. } => Code::DataOfOtherVersion,
+            Self::PortTaken { .. } => Code::PortTaken,
+            Self::DiskFull { .. } => Code::DiskFull,
+            Self::Random(_) => Code::NoRandomness,
         }
     }
 
