@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Change, Observation, Purpose};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
 use crate::backoff;
 use crate::failure;
-use crate::journal::{Failure, Outcome, Record, StateChange};
+use crate::journal::{Outcome, Record, StateChange};
 use crate::operation::{
     Asked, CallId, CheckState, Comparison, InvalidTransition, OperationState, Phase, Status, StepState, Subject,
 };
@@ -294,7 +294,7 @@ impl Decision {
         self.perform(id, part);
     }
 
-    fn closed(&mut self, id: &StepId, result: Result<Option<String>, Failure>) {
+    fn closed(&mut self, id: &StepId, result: Result<Option<String>, Problem>) {
         let now = self.now;
         let Some(state) = self.state.steps.get_mut(id) else { return };
         if !matches!(state.phase, Phase::Closing { .. }) {
@@ -367,7 +367,7 @@ impl Decision {
             Err(error) => {
                 step.open = false;
                 let mut recorded = false;
-                if let ProviderError::Unknown { message } = &error {
+                if let ProviderError::Unknown(Problem { message, .. }) = &error {
                     step.unsettled = true;
                     recorded = step.attempts <= MOST_UNKNOWN;
                     if recorded {
@@ -383,13 +383,13 @@ impl Decision {
     /// It didn't work: fail, or rest and try again. `recorded`: the journal says that it wasn't answered.
     fn not_done(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
         let (reason, after, look_again) = match error {
-            ProviderError::Rejected { .. } => {
+            ProviderError::Rejected(_) => {
                 let Some(step) = self.state.steps.get(id) else { return };
                 let failure = failure::of_provider(&step.step, &error);
                 return self.fail(id, failure);
             }
-            ProviderError::Retryable { message, after } => (message, after, false),
-            ProviderError::Unknown { message } => (message, None, true),
+            ProviderError::Retryable { problem: Problem { message, .. }, after } => (message, after, false),
+            ProviderError::Unknown(Problem { message, .. }) => (message, None, true),
         };
         let (deadline, operation) = (self.deadline(id), self.state.operation);
         let Some(step) = self.state.steps.get_mut(id) else { return };
@@ -454,7 +454,7 @@ impl Decision {
         self.state.release(id);
     }
 
-    fn fail(&mut self, id: &StepId, mut failure: Failure) {
+    fn fail(&mut self, id: &StepId, mut failure: Problem) {
         if failure.code == Code::PlanOutdated {
             failure::say_what_was_done(&mut failure, &self.effects());
         }

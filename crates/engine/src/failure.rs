@@ -2,9 +2,9 @@
 
 use freehold_graph::{StackKey, Value, descriptor};
 use freehold_plan::{Change, Observation, Ownership, diff};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
-use crate::journal::{Failure, Record};
+use crate::journal::Record;
 use crate::provider::{OwnedObject, ProviderError};
 use crate::step::{Step, StepId, Verb};
 
@@ -12,7 +12,7 @@ const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on
 const GO_ON: &str = "run the same command again: it goes on from what exists now";
 
 /// What is there is not what the plan rests on.
-pub fn outdated(change: &Change, seen: Option<&Observation>) -> Failure {
+pub fn outdated(change: &Change, seen: Option<&Observation>) -> Problem {
     let name = name(change);
     let message = match (seen, change.fingerprint.is_some()) {
         (None, _) => format!("the plan is outdated: {name} existed when the plan was made and is gone now"),
@@ -29,24 +29,24 @@ pub fn outdated(change: &Change, seen: Option<&Observation>) -> Failure {
         (Some(_), true) => format!("the plan is outdated: {name} was changed after the plan was made"),
     };
     let detail = seen.map(|seen| differences(change, seen)).unwrap_or_default();
-    Failure { code: Code::PlanOutdated, message, detail, help: Some(PLAN_AGAIN.to_owned()) }
+    Problem::new(Code::PlanOutdated, message).lines(detail).help(PLAN_AGAIN)
 }
 
 /// Several lines of a plan that don't hold any more, as one failure.
-pub fn all_outdated(mut failures: Vec<Failure>) -> Option<Failure> {
+pub fn all_outdated(mut failures: Vec<Problem>) -> Option<Problem> {
     if failures.is_empty() {
         return None;
     }
     let mut first = failures.remove(0);
     for other in failures {
-        first.detail.push(other.message);
-        first.detail.extend(other.detail);
+        first.lines.push(other.message);
+        first.lines.extend(other.lines);
     }
     Some(first)
 }
 
 /// Completes the help of an outdated plan's failure: what the operation has done until now.
-pub fn say_what_was_done(failure: &mut Failure, effects: &[&StepId]) {
+pub fn say_what_was_done(failure: &mut Problem, effects: &[&StepId]) {
     let done = match effects {
         [] => "nothing was done".to_owned(),
         effects => {
@@ -59,7 +59,7 @@ pub fn say_what_was_done(failure: &mut Failure, effects: &[&StepId]) {
 
 /// Completes the help of a destroy's dump that failed: what became of the rest, and the way without a dump. What was stopped for the dump
 /// is started again after this; what becomes of that is said by [`told`].
-pub fn without_a_dump(failure: &mut Failure, deleted: bool, key: &StackKey) {
+pub fn without_a_dump(failure: &mut Problem, deleted: bool, key: &StackKey) {
     let state = if deleted { "what was deleted before stays so" } else { "nothing was deleted" };
     let more = failure.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
     let without = format!("if the data isn't needed, `freehold destroy {} --no-dump` goes on without it", key.option());
@@ -67,7 +67,7 @@ pub fn without_a_dump(failure: &mut Failure, deleted: bool, key: &StackKey) {
 }
 
 /// The failure of an operation that people are told: the first, and with it what became of that which was stopped for a dump.
-pub fn told(records: &[Record]) -> Option<Failure> {
+pub fn told(records: &[Record]) -> Option<Problem> {
     let mut told = records.iter().find_map(|record| match record {
         Record::StepFailed { failure, .. } => Some(failure.clone()),
         _ => None,
@@ -81,8 +81,8 @@ pub fn told(records: &[Record]) -> Option<Failure> {
     for (step, failure) in &lifts {
         // It may have been started without having become ready.
         let words =
-            |failure: &&Failure| format!("{step} has failed, so this doesn't work again yet: {}", failure.message);
-        told.detail.extend(failure.as_ref().map(words));
+            |failure: &&Problem| format!("{step} has failed, so this doesn't work again yet: {}", failure.message);
+        told.lines.extend(failure.as_ref().map(words));
     }
     if !lifts.is_empty() && lifts.iter().all(|(_, failure)| failure.is_none()) {
         let help = told.help.take().map(|help| format!("; {help}")).unwrap_or_default();
@@ -92,13 +92,13 @@ pub fn told(records: &[Record]) -> Option<Failure> {
 }
 
 /// What is there could not be compared with what the plan rests on.
-pub fn not_compared(seconds: u64, reasons: Vec<String>) -> Failure {
-    Failure {
-        code: Code::DeadlinePassed,
-        message: format!("what is there could not be compared with the plan within {seconds} s, so nothing was done"),
-        detail: reasons,
-        help: Some(GO_ON.to_owned()),
-    }
+pub fn not_compared(seconds: u64, reasons: Vec<String>) -> Problem {
+    Problem::new(
+        Code::DeadlinePassed,
+        format!("what is there could not be compared with the plan within {seconds} s, so nothing was done"),
+    )
+    .lines(reasons)
+    .help(GO_ON)
 }
 
 /// The fields in which an object differs from what the plan saw. Bodies hold digests in the place of secrets.
@@ -114,15 +114,12 @@ fn differences(change: &Change, seen: &Observation) -> Vec<String> {
 }
 
 /// An object with the right name that we may not touch.
-pub fn not_ours(change: &Change, seen: &Observation) -> Failure {
+pub fn not_ours(change: &Change, seen: &Observation) -> Problem {
     let owner = owner(&seen.ownership);
     let code = if seen.ownership == Ownership::Ours { Code::ChangedExternally } else { Code::NotOwned };
-    Failure {
-        code: code.to_owned(),
-        message: format!("{} is left alone: {owner}", name(change)),
-        detail: vec![format!("the object there is {}, the plan means {}", seen.object, object(change))],
-        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
-    }
+    Problem::new(code, format!("{} is left alone: {owner}", name(change)))
+        .lines(vec![format!("the object there is {}, the plan means {}", seen.object, object(change))])
+        .help("find out who made it; then rename or remove it, and run the same command again")
 }
 
 fn object(change: &Change) -> String {
@@ -130,47 +127,39 @@ fn object(change: &Change) -> String {
 }
 
 /// Something bears the stack's mark after a destroy.
-pub fn left_over(left: &[OwnedObject]) -> Failure {
-    Failure {
-        code: Code::DestroyLeftSomething,
-        message: format!("{} of the stack's objects are left after everything in the plan was deleted", left.len()),
-        detail: left.iter().map(|object| format!("{} {}", object.kind, object.name)).collect(),
-        help: Some("run `freehold destroy` again; `freehold doctor` shows what bears the stack's mark".to_owned()),
-    }
+pub fn left_over(left: &[OwnedObject]) -> Problem {
+    Problem::new(
+        Code::DestroyLeftSomething,
+        format!("{} of the stack's objects are left after everything in the plan was deleted", left.len()),
+    )
+    .lines(left.iter().map(|object| format!("{} {}", object.kind, object.name)).collect())
+    .help("run `freehold destroy` again; `freehold doctor` shows what bears the stack's mark")
 }
 
 /// A step took too long.
-pub fn step_deadline(step: &Step, reason: Option<&str>) -> Failure {
+pub fn step_deadline(step: &Step, reason: Option<&str>) -> Problem {
     let seconds = step.deadline.as_secs();
-    Failure {
-        code: Code::DeadlinePassed,
-        message: format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
-        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
-        help: Some(GO_ON.to_owned()),
-    }
+    Problem::new(
+        Code::DeadlinePassed,
+        format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
+    )
+    .lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect())
+    .help(GO_ON)
 }
 
 /// A job was started, and nobody could see how it ended before its time was over.
-pub fn unknown_run(step: &Step, reason: Option<&str>) -> Failure {
-    Failure {
-        code: Code::RunOutcomeUnknown,
-        message: format!("job {} was started, and how it ended is not known", step.subject.name()),
-        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
-        help: Some(
-            "mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has ended well, and asks before the job runs a second time"
-                .to_owned(),
-        ),
-    }
+pub fn unknown_run(step: &Step, reason: Option<&str>) -> Problem {
+    Problem::new(Code::RunOutcomeUnknown, format!("job {} was started, and how it ended is not known", step.subject.name())).lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect()).help("mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has ended well, and asks before the job runs a second time")
 }
 
 /// The operation took too long.
-pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Failure {
-    Failure {
-        code: Code::DeadlinePassed,
-        message: format!("the operation's time is over; {} {} is not done", step.verb.as_str(), step.subject),
-        detail: reason.map(|reason| format!("last: {reason}")).into_iter().collect(),
-        help: Some(GO_ON.to_owned()),
-    }
+pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Problem {
+    Problem::new(
+        Code::DeadlinePassed,
+        format!("the operation's time is over; {} {} is not done", step.verb.as_str(), step.subject),
+    )
+    .lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect())
+    .help(GO_ON)
 }
 
 /// How a verification failed.
@@ -185,31 +174,24 @@ pub enum NotReady {
 }
 
 /// Some resources aren't ready: each with the reason.
-pub fn not_ready(waiting: Vec<String>, how: NotReady) -> Failure {
+pub fn not_ready(waiting: Vec<String>, how: NotReady) -> Problem {
     let (code, message) = match how {
         NotReady::Never => (Code::NeverReady, "everything was applied, but not everything gets ready"),
         NotReady::NotInTime => (Code::DeadlinePassed, "everything was applied, but not everything got ready in time"),
         NotReady::NotForLong => (Code::FailedWhileSettling, "everything was ready, but not everything has stayed so"),
     };
-    Failure {
-        code: code.to_owned(),
-        message: message.to_owned(),
-        detail: waiting,
-        help: Some("look at `freehold status` and `freehold logs`".to_owned()),
-    }
+    Problem::new(code, message).lines(waiting).help("look at `freehold status` and `freehold logs`")
 }
 
 /// What a provider said.
-pub fn of_provider(step: &Step, error: &ProviderError) -> Failure {
+pub fn of_provider(step: &Step, error: &ProviderError) -> Problem {
     match error {
-        ProviderError::Rejected { code, message, detail, help } => Failure {
-            code: (*code).to_owned(),
-            message: message.clone(),
-            detail: detail.clone(),
-            help: help.clone().or_else(|| Some(GO_ON.to_owned())),
+        ProviderError::Rejected(problem) => match problem.help {
+            Some(_) => problem.clone(),
+            None => problem.clone().help(GO_ON),
         },
-        ProviderError::Retryable { message, .. } | ProviderError::Unknown { message } => {
-            step_deadline(step, Some(message))
+        ProviderError::Retryable { problem, .. } | ProviderError::Unknown(problem) => {
+            step_deadline(step, Some(&problem.message))
         }
     }
 }
@@ -220,8 +202,7 @@ fn name(change: &Change) -> String {
 
 fn owner(ownership: &Ownership) -> String {
     match ownership {
-        Ownership::Ours => "it bears this stack's mark".to_owned(),
-        Ownership::OtherStack(stack) => format!("it belongs to stack {stack}"),
         Ownership::Foreign(who) => format!("it is not ours ({who})"),
+        Ownership::Ours | Ownership::OtherStack(_) => ownership.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_graph::{Resource, ResourceId};
-use freehold_problem::Code;
+use freehold_problem::Problem;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -62,7 +62,7 @@ pub enum Record {
         /// Which.
         step: StepId,
         /// Why.
-        failure: Failure,
+        failure: Problem,
     },
     /// A step was sent and not answered.
     StepUnknown {
@@ -108,19 +108,6 @@ pub enum StateChange {
     },
     /// The resource is gone.
     Gone(ResourceId),
-}
-
-/// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The diagnostic's code: `FH0701`.
-    pub code: Code,
-    /// What happened, to what, why.
-    pub message: String,
-    /// Lines to show below.
-    pub detail: Vec<String>,
-    /// What to do next.
-    pub help: Option<String>,
 }
 
 /// How an operation ended.

@@ -18,7 +18,7 @@ pub mod testing;
 pub mod verdict;
 
 pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
-pub use journal::{Failure, Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
+pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
 pub use operation::{CallId, InvalidTransition, Limits, OperationState, Status};
 pub use progress::{Events, Progress};
 pub use provider::{

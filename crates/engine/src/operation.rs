@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::Plan;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use thiserror::Error;
 
-use crate::journal::{Failure, OperationId, Outcome, Record};
+use crate::journal::{OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
 use crate::step::{Step, StepId, Verb, operation_deadline, steps};
 use crate::verdict::Part;
@@ -125,7 +125,7 @@ pub(crate) enum Comparison {
     /// Not looked at yet.
     Due,
     /// Being looked at until then at the latest; what differs so far.
-    Under { until: Duration, differs: BTreeMap<ResourceId, Failure> },
+    Under { until: Duration, differs: BTreeMap<ResourceId, Problem> },
     /// It is, or it was when an earlier process looked.
     Stands,
     /// It isn't: nothing may be done.

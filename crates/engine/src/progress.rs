@@ -4,8 +4,9 @@
 use freehold_graph::ResourceId;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Failure, OperationId, Outcome};
+use crate::journal::{OperationId, Outcome};
 use crate::step::{StepId, Verb};
+use freehold_problem::Problem;
 
 /// Something that happened in an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +79,7 @@ pub enum Progress {
         /// How long it took in this process, in milliseconds.
         millis: u64,
         /// Why.
-        failure: Failure,
+        failure: Problem,
     },
     /// Nothing new is begun from now on, because somebody asked to stop.
     Cancelling,

@@ -14,7 +14,7 @@ use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
 };
 use freehold_plan::{Conflict, Observation, Preview};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use futures::future::join_all;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -289,46 +289,60 @@ pub struct OwnedObject {
     pub name: String,
 }
 
-/// Why a provider didn't do what it was asked to.
+/// Why a provider didn't do what it was asked to, and what that says about trying again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProviderError {
     /// It may work later: the server is starting, too many connections. Nothing was done, or what was done can be repeated.
-    #[error("{message}")]
+    #[error("{problem}")]
     Retryable {
-        /// What happened, to what, why.
-        message: String,
+        /// What happened.
+        problem: Problem,
         /// The server asked to wait this long.
         after: Option<Duration>,
     },
     /// It won't work, however often it is tried.
-    #[error("{message}")]
-    Rejected {
-        /// The diagnostic's code: `FH0701`.
-        code: Code,
-        /// What happened, to what, why.
-        message: String,
-        /// Lines to show below: the end of a log, the server's own words.
-        detail: Vec<String>,
-        /// What to do next.
-        help: Option<String>,
-    },
+    #[error("{0}")]
+    Rejected(Problem),
     /// Sent, and no answer. It may or may not have happened: look again before anything else.
-    #[error("no answer: {message}")]
-    Unknown {
-        /// What was sent to whom.
-        message: String,
-    },
+    #[error("no answer: {0}")]
+    Unknown(Problem),
 }
 
 impl ProviderError {
     /// A failure that trying again doesn't mend.
     pub fn rejected(code: Code, message: impl Into<String>) -> Self {
-        Self::Rejected { code, message: message.into(), detail: Vec::new(), help: None }
+        Problem::new(code, message).into()
     }
 
     /// A failure that may pass.
-    pub fn retryable(message: impl Into<String>) -> Self {
-        Self::Retryable { message: message.into(), after: None }
+    pub fn retryable(code: Code, message: impl Into<String>) -> Self {
+        Self::Retryable { problem: Problem::new(code, message), after: None }
+    }
+
+    /// What was sent to whom without an answer.
+    pub fn unknown(code: Code, message: impl Into<String>) -> Self {
+        Self::Unknown(Problem::new(code, message))
+    }
+
+    /// What happened, whatever it says about trying again.
+    pub fn problem(&self) -> &Problem {
+        match self {
+            Self::Retryable { problem, .. } | Self::Rejected(problem) | Self::Unknown(problem) => problem,
+        }
+    }
+
+    /// The same, and nothing else of it.
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::Retryable { problem, .. } | Self::Rejected(problem) | Self::Unknown(problem) => problem,
+        }
+    }
+}
+
+/// A failure that trying again doesn't mend.
+impl From<Problem> for ProviderError {
+    fn from(problem: Problem) -> Self {
+        Self::Rejected(problem)
     }
 }
 

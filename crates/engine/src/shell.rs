@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use freehold_graph::ProviderName;
 use freehold_plan::Plan;
+use freehold_problem::Code;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -396,9 +397,9 @@ impl Within {
     async fn ask<T>(self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
         let name = self.name.as_str();
         let Ok(Ok(_slot)) = timeout_at(self.deadline, self.slots.acquire_owned()).await else {
-            return Err(ProviderError::retryable(format!("{name} is busy with other operations")));
+            return Err(ProviderError::retryable(Code::NotNow, format!("{name} is busy with other operations")));
         };
-        let no_answer = || ProviderError::Unknown { message: format!("{name} did not answer in time") };
+        let no_answer = || ProviderError::unknown(Code::NotNow, format!("{name} did not answer in time"));
         timeout_at(self.deadline, call).await.unwrap_or_else(|_| Err(no_answer()))
     }
 }

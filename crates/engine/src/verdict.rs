@@ -8,8 +8,8 @@ use freehold_graph::descriptor;
 use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::failure;
-use crate::journal::Failure;
 use crate::step::Verb;
+use freehold_problem::Problem;
 
 /// One call of a step. All verbs but [`Verb::Replace`] have exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Verdict {
         object: Option<String>,
     },
     /// It may not act.
-    Stop(Failure),
+    Stop(Problem),
 }
 
 /// Why an operation may not begin, as far as one line of its plan goes: what is there is not what the line rests on. `verbs` are those of
@@ -48,7 +48,7 @@ pub fn contradiction<'a>(
     change: &Change,
     verbs: impl IntoIterator<Item = &'a Verb>,
     seen: Option<&Observation>,
-) -> Option<Failure> {
+) -> Option<Problem> {
     let mut verbs = verbs.into_iter().peekable();
     if verbs.peek().is_none() {
         let stands = seen.is_some_and(|seen| is_as_desired(change, seen));

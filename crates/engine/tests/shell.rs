@@ -108,7 +108,7 @@ impl Site {
         self.assert_is(&Shape::default());
     }
 
-    pub(crate) fn failure(&self, operation: OperationId) -> freehold_engine::Failure {
+    pub(crate) fn failure(&self, operation: OperationId) -> freehold_problem::Problem {
         let failed = self.store.journal(operation).into_iter().find_map(|record| match record {
             Record::StepFailed { failure, .. } => Some(failure),
             _ => None,
@@ -342,7 +342,7 @@ async fn what_is_not_ready_in_time_is_named_with_its_reason() {
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let failure = site.failure(operation);
-    assert_eq!((failure.code, failure.detail), (Code::DeadlinePassed, vec!["service.web: it is starting".to_owned()]));
+    assert_eq!((failure.code, failure.lines), (Code::DeadlinePassed, vec!["service.web: it is starting".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,7 +355,7 @@ async fn what_only_waits_for_a_cause_is_folded_below_it_and_named_once() {
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let expected = ["service.web: it is starting", "waiting for these: route.web"];
-    assert_eq!(site.failure(operation).detail, expected);
+    assert_eq!(site.failure(operation).lines, expected);
 }
 
 /// The guestbook is changed, and somebody changes its last line (the route) after the plan was made.
@@ -445,7 +445,7 @@ async fn what_could_not_be_started_again_after_a_failed_dump_is_told_and_not_sai
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let told = freehold_engine::failure::told(&site.store.journal(operation)).unwrap();
-    let words = format!("{} {}", told.detail.join(" "), told.help.unwrap());
+    let words = format!("{} {}", told.lines.join(" "), told.help.unwrap());
     assert!(words.contains("lift/service.web has failed, so this doesn't work again yet"), "{words}");
     assert!(!words.contains("still stopped") && !words.contains("is started again"), "{words}");
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use freehold_engine::testing::World;
 use freehold_engine::{
-    Action, Answer, CallId, Event, Failure, Happening, Limits, OperationState, Outcome, Performed, Record, Request,
-    StateChange, StepId, decide,
+    Action, Answer, CallId, Event, Happening, Limits, OperationState, Outcome, Performed, Record, Request, StateChange,
+    StepId, decide,
 };
 use freehold_plan::Purpose;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
 use crate::fixture::{Known, Shape, operation, plan};
 
@@ -30,7 +30,7 @@ fn done(step: &str) -> Record {
 }
 
 fn failed(step: &str) -> Record {
-    let failure = Failure { code: Code::Newer(999), message: String::new(), detail: Vec::new(), help: None };
+    let failure = Problem::new(Code::Newer(999), String::new());
     Record::StepFailed { step: StepId(step.to_owned()), failure }
 }
 

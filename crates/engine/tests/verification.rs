@@ -38,7 +38,7 @@ async fn what_was_ready_and_fell_while_others_were_waited_for_is_no_success() {
     says(&site, "api", [Readiness::Ready, Readiness::Failed("it exited".to_owned())]);
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
-    assert_eq!(site.failure(operation).detail, ["service.api: it exited"]);
+    assert_eq!(site.failure(operation).lines, ["service.api: it exited"]);
     assert!(!was_told_ready(&site));
 }
 
@@ -102,5 +102,5 @@ async fn what_is_not_ready_yet_beside_what_failed_is_named_behind_it_without_a_r
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let expected = ["service.api: FH0706: it fails again and again", "not ready yet either: service.web"];
-    assert_eq!(site.failure(operation).detail, expected);
+    assert_eq!(site.failure(operation).lines, expected);
 }

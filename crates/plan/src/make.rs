@@ -216,12 +216,8 @@ impl Maker<'_> {
         let adopted = match &observation.ownership {
             Ownership::Ours => false,
             Ownership::Foreign(_) if self.inputs.adopt.contains(&handle(resource)) => true,
-            Ownership::Foreign(owner) => {
+            owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => {
                 self.errors.push(not_ours(resource, owner.clone()));
-                return None;
-            }
-            Ownership::OtherStack(stack) => {
-                self.errors.push(not_ours(resource, format!("it belongs to stack {stack}")));
                 return None;
             }
         };
@@ -421,7 +417,7 @@ fn handle(resource: &Resource) -> String {
     format!("{}/{}", resource.kind.word(), resource.identity)
 }
 
-fn not_ours(resource: &Resource, owner: String) -> PlanError {
+fn not_ours(resource: &Resource, owner: Ownership) -> PlanError {
     PlanError::NotOurs { id: resource.id.clone(), identity: resource.identity.clone(), owner, handle: handle(resource) }
 }
 

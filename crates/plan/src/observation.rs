@@ -1,5 +1,7 @@
 //! What a provider saw when it looked at one resource.
 
+use std::fmt;
+
 use freehold_graph::{StackId, Value};
 use serde::{Deserialize, Serialize};
 
@@ -42,4 +44,14 @@ pub enum Ownership {
     OtherStack(StackId),
     /// It bears no mark of ours; what is known of its owner, in words for people ("owned by role app1, no mark of Freehold").
     Foreign(String),
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours => f.write_str("it bears this stack's mark"),
+            Self::OtherStack(stack) => write!(f, "it belongs to stack {stack}"),
+            Self::Foreign(who) => f.write_str(who),
+        }
+    }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::change::{Action, Change};
+use crate::observation::Ownership;
 use crate::preview::Conflict;
 
 /// What an operation is for.
@@ -100,8 +101,8 @@ pub enum PlanError {
         id: ResourceId,
         /// Its outside name.
         identity: String,
-        /// What is known of its owner.
-        owner: String,
+        /// Whose it is.
+        owner: Ownership,
         /// How it is named to adopt it: `namespace/acme--guestbook`.
         handle: String,
     },

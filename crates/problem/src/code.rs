@@ -155,6 +155,7 @@ macro_rules! codes {
             StepFailed            "FH0906" Conflict           "a step failed"
             PlanUnknown           "FH0907" NotFound           "there is no such plan"
             PreconditionFailed    "FH0908" PreconditionFailed "the stack is not at the revision that the request names"
+            NotNow                "FH0909" Unavailable        "what it takes isn't available just now"
 
             // Requests.
             RequestName           "FH1001" Invalid            "a name that can't be one"

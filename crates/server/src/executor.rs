@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freehold_engine::journal::{Failure, Outcome};
+use freehold_engine::journal::Outcome;
 use freehold_engine::progress::{Events, Progress};
 use freehold_engine::shell::{RunError, run};
 use freehold_engine::{Leases as _, OperationId, failure};
 use freehold_graph::StackKey;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_store::{End, EngineStore, Operation, Signal, Topic, Waiting};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -202,24 +202,16 @@ async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -
     Ok(())
 }
 
-fn cancelled(key: &StackKey) -> Failure {
+fn cancelled(key: &StackKey) -> Problem {
     let option = key.option();
-    Failure {
-        code: Code::Cancelled,
-        message: "the operation was cancelled".to_owned(),
-        detail: Vec::new(),
-        help: Some(format!("`freehold deploy {option}` again goes on, `freehold destroy {option}` cleans up")),
-    }
+    Problem::new(Code::Cancelled, "the operation was cancelled")
+        .help(format!("`freehold deploy {option}` again goes on, `freehold destroy {option}` cleans up"))
 }
 
-fn unexplained(key: &StackKey) -> Failure {
+fn unexplained(key: &StackKey) -> Problem {
     let option = key.option();
-    Failure {
-        code: Code::DeadlinePassed,
-        message: "the operation did not end in its time".to_owned(),
-        detail: Vec::new(),
-        help: Some(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on")),
-    }
+    Problem::new(Code::DeadlinePassed, "the operation did not end in its time")
+        .help(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on"))
 }
 
 /// What happens is in the journal, where event streams read it; here it only goes to the log.

@@ -4,8 +4,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use freehold::wire::Problem;
 use freehold_engine::ProviderError;
-use freehold_engine::journal::Failure;
-use freehold_graph::ProviderName;
 use freehold_problem::Code;
 use freehold_provider_kubernetes::ClusterError;
 use uuid::Uuid;
@@ -80,10 +78,8 @@ impl Refusal {
 }
 
 /// A failed step, as the document that people get.
-pub(crate) fn failure(failure: &Failure) -> Problem {
-    let mut problem = Refusal::new(failure.code, failure.message.clone()).lines(failure.detail.clone());
-    problem.0.help.clone_from(&failure.help);
-    problem.into_problem()
+pub(crate) fn failure(failure: &freehold_problem::Problem) -> Problem {
+    Refusal::from(failure.clone()).into_problem()
 }
 
 impl From<ClusterError> for Refusal {
@@ -97,18 +93,6 @@ impl From<ClusterError> for Refusal {
 }
 
 impl Refusal {
-    /// A provider's failure; what may pass by itself is explained by the system that it came from.
-    pub(crate) fn of_provider(provider: ProviderName, error: ProviderError) -> Self {
-        match (provider, error) {
-            (
-                ProviderName::Kubernetes,
-                ProviderError::Retryable { message, .. } | ProviderError::Unknown { message },
-            ) => Self::new(Code::ClusterUnreachable, message)
-                .help("`freehold target check` says more; try again in a moment"),
-            (_, error) => Self::from(error),
-        }
-    }
-
     /// With other things that are wrong, too.
     #[must_use]
     pub(crate) fn more(mut self, others: Vec<String>) -> Self {
@@ -117,26 +101,21 @@ impl Refusal {
     }
 }
 
+impl From<freehold_problem::Problem> for Refusal {
+    fn from(problem: freehold_problem::Problem) -> Self {
+        let mut refusal = Self::new(problem.code, problem.message).lines(problem.lines);
+        refusal.0.help = problem.help;
+        refusal
+    }
+}
+
+/// A provider's failure. What may pass by itself says so.
 impl From<ProviderError> for Refusal {
     fn from(error: ProviderError) -> Self {
-        match error {
-            ProviderError::Rejected { code, message, detail, help } => {
-                let mut refusal = Self::new(code, message).lines(detail);
-                refusal.0.help = help;
-                refusal
-            }
-            // The server answers, if only to say this.
-            ProviderError::Retryable { message, .. } if message.contains("out of connections") => {
-                Self::new(Code::NoConnectionsLeft, message)
-                    .help("raise max_connections, or close connections that nobody needs")
-            }
-            ProviderError::Retryable { message, .. } => {
-                Self::new(Code::PostgresUnreachable, message).help("try again in a moment")
-            }
-            ProviderError::Unknown { message } => {
-                Self::new(Code::PostgresUnreachable, format!("no answer: {message}")).help("try again in a moment")
-            }
-        }
+        let (message, passes) = (error.to_string(), !matches!(error, ProviderError::Rejected(_)));
+        let problem = error.into_problem();
+        let help = problem.help.clone().or_else(|| passes.then(|| "try again in a moment".to_owned()));
+        Self::from(freehold_problem::Problem { message, help, ..problem })
     }
 }
 

@@ -26,8 +26,8 @@ impl SealedSecrets {
             let message = format!("secret {} has no value, and is not generated", resource.identity);
             return Err(ProviderError::rejected(Code::SecretNotSet, message));
         };
-        let text =
-            generate_text(generate).map_err(|refusal| ProviderError::retryable(refusal.into_problem().detail))?;
+        let text = generate_text(generate)
+            .map_err(|refusal| ProviderError::retryable(Code::NotNow, refusal.into_problem().detail))?;
         let tenant = self.store.tenant_of(&context.key).await.map_err(failed)?;
         let key = self.store.data_key(tenant).await.map_err(failed)?;
         let mut tx = self.store.begin(tenant).await.map_err(failed)?;
@@ -110,7 +110,7 @@ fn generate(resource: &Resource) -> Option<Generate> {
 
 fn failed(error: StoreError) -> ProviderError {
     match error {
-        StoreError::Unavailable { .. } => ProviderError::retryable(error.to_string()),
+        StoreError::Unavailable { .. } => ProviderError::retryable(Code::NotNow, error.to_string()),
         other => ProviderError::rejected(Code::StepFailed, other.to_string()),
     }
 }

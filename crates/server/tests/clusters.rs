@@ -254,7 +254,7 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
     assert!(findings.iter().any(|finding| finding.level == "error"), "{findings:?}");
     let definition = ground.definition(&ControlPlane::unique("which"));
     let refused = problem(replica.client.plan(&tenant("acme", &definition, Some(":1"))).await);
-    assert_eq!(refused.code, Code::UnknownTarget, "{refused:?}");
+    assert_eq!(refused.code, Code::TargetNotChosen, "{refused:?}");
     assert!(refused.detail.contains("away, prod") && refused.help.unwrap().contains("--target"), "{}", refused.detail);
     replica.stopped().await;
 }

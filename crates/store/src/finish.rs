@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use freehold_engine::journal::{Failure, Outcome};
+use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, OperationId, Record};
 use freehold_graph::StackId;
+use freehold_problem::Problem;
 use serde_json::json;
 
 use crate::error::StoreError;
@@ -25,7 +26,7 @@ pub struct End {
     /// How long each part took.
     pub timings: serde_json::Value,
     /// Why it failed.
-    pub failure: Option<Failure>,
+    pub failure: Option<Problem>,
 }
 
 impl EngineStore {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use freehold_engine::journal::Failure;
 use freehold_engine::{OperationId, Record};
 use freehold_graph::StackId;
 use freehold_plan::Plan;
+use freehold_problem::Problem;
 use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
@@ -74,7 +74,7 @@ pub struct Operation {
     /// How long each part took, as the server keeps it.
     pub timings: serde_json::Value,
     /// Why it failed.
-    pub failure: Option<Failure>,
+    pub failure: Option<Problem>,
 }
 
 /// An operation that waits for somebody to take it up.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{ProviderError, Secrets};
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, SecretRef, SecretText, StackId, Value};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 use serde_json::json;
 use uuid::Uuid;
@@ -347,15 +347,12 @@ impl Secrets for Store {
     async fn reveal(&self, stack: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
         match self.reveal_secret(stack, secret).await {
             Ok(Some(text)) => Ok(text),
-            Ok(None) => Err(ProviderError::Rejected {
-                code: Code::SecretNotSet,
-                message: format!("{secret} has no value"),
-                detail: Vec::new(),
-                help: Some(match secret {
+            Ok(None) => Err(ProviderError::from(
+                Problem::new(Code::SecretNotSet, format!("{secret} has no value")).help(match secret {
                     SecretRef::Target(_) => "give it with `freehold target add`".to_owned(),
                     _ => "set it with `freehold secret set`".to_owned(),
                 }),
-            }),
+            )),
             Err(error) => Err(provider_error(&error)),
         }
     }
@@ -376,13 +373,10 @@ impl Secrets for Store {
 pub(crate) fn provider_error(error: &StoreError) -> ProviderError {
     match error {
         StoreError::Unavailable(_) | StoreError::NoConnections(_) | StoreError::DiskFull(_) => {
-            ProviderError::retryable(error.to_string())
+            ProviderError::retryable(error.code(), error.to_string())
         }
-        other => ProviderError::Rejected {
-            code: other.code(),
-            message: other.to_string(),
-            detail: Vec::new(),
-            help: other.help().map(str::to_owned),
-        },
+        other => ProviderError::from(
+            Problem::new(other.code(), other.to_string()).maybe_help(other.help().map(str::to_owned)),
+        ),
     }
 }

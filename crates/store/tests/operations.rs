@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use freehold_engine::journal::{Failure, Outcome};
+use freehold_engine::journal::Outcome;
 use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId};
 use freehold_graph::SecretText;
 use freehold_plan::{Plan, Purpose};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_store::{Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
 use sqlx::Row;
 
@@ -66,12 +66,7 @@ async fn a_failure_is_told_and_leaves_the_verified_revision() {
     let engine = fixture.engine("server");
     let operation = fixture.enqueue(&second, &[]).await.unwrap();
     let lease = engine.acquire(operation).await.unwrap().unwrap();
-    let failure = Failure {
-        code: Code::JobFailed.to_owned(),
-        message: "the migration failed".to_owned(),
-        detail: vec!["with a NUL: \0".to_owned()],
-        help: None,
-    };
+    let failure = Problem::new(Code::JobFailed, "the migration failed").lines(vec!["with a NUL: \0".to_owned()]);
     let failed = freehold_store::End { failure: Some(failure.clone()), ..end(Outcome::Failed) };
     fixture::finish(&engine, operation, lease.fence, &failed).await.unwrap();
     let now = stack(&fixture, &second).await.unwrap();

@@ -3,7 +3,7 @@
 use freehold_engine::{ProviderError, Secrets};
 use freehold_graph::value::Digests;
 use freehold_graph::{SecretRef, SecretText, StackId};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_store::{PLATFORM, Store, TenantId};
 use freehold_testkit::postgres::TestServer;
 use sqlx::{AssertSqlSafe, Executor, Row};
@@ -186,7 +186,7 @@ async fn a_secret_without_a_value_is_refused_with_the_way_out() {
     let fixture = Fixture::new().await;
     let stack = fixture.deployed("acme").await.stack;
     let error = fixture.store.reveal(stack, &stored()).await.unwrap_err();
-    let ProviderError::Rejected { message, help, .. } = error else { panic!("{error}") };
+    let ProviderError::Rejected(Problem { message, help, .. }) = error else { panic!("{error}") };
     assert_eq!(message, "secret session-key has no value");
     assert!(help.unwrap().contains("freehold secret set"));
 }

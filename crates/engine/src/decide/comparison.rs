@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freehold_plan::Observation;
+use freehold_problem::Problem;
 
 use super::{CheckState, Decision, Progress, ProviderError, ResourceId, Status, Subject, Verb, failure};
 use crate::operation::{Check, Comparison, StepState};
@@ -76,7 +77,7 @@ impl Decision {
     }
 
     /// Nothing is done. The failure is that of the first line that doesn't hold; a line without a step fails with the verification.
-    fn refuse(&mut self, line: Option<&ResourceId>, failure: super::Failure) {
+    fn refuse(&mut self, line: Option<&ResourceId>, failure: Problem) {
         self.state.checks.clear();
         self.state.comparison = Comparison::Outdated;
         let steps = || self.state.steps.values();
@@ -93,7 +94,7 @@ impl Decision {
         }
         let seen = match result {
             Ok(seen) => seen,
-            Err(error @ ProviderError::Rejected { .. }) => return self.cannot_compare(&id, &error),
+            Err(error @ ProviderError::Rejected(_)) => return self.cannot_compare(&id, &error),
             Err(error) => {
                 let reason = error.to_string();
                 self.waits(&id, &reason, self.now);

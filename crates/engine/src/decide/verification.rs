@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use freehold_graph::ResourceType;
 use freehold_plan::{Action as Planned, Purpose};
+use freehold_problem::Problem;
 
 use super::{
-    Asked, CheckState, Decision, Failure, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError,
-    ProviderName, Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
+    Asked, CheckState, Decision, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError, ProviderName,
+    Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
 };
 use crate::failure::NotReady;
 use crate::operation::{Check, Confirmed};
@@ -309,7 +310,7 @@ impl Decision {
         }
     }
 
-    fn fail_verification(&mut self, failure: Failure) {
+    fn fail_verification(&mut self, failure: Problem) {
         if let Some(id) = self.verifying() {
             self.fail(&id, failure);
             self.state.checks.clear();
@@ -331,7 +332,7 @@ impl Decision {
     }
 
     fn no_answer(&mut self, subject: &Subject, error: ProviderError) {
-        if let (ProviderError::Rejected { .. }, Some(id)) = (&error, self.verifying()) {
+        if let (ProviderError::Rejected(_), Some(id)) = (&error, self.verifying()) {
             let Some(step) = self.state.steps.get(&id) else { return };
             let failure = failure::of_provider(&step.step, &error);
             return self.fail_verification(failure);

@@ -128,12 +128,12 @@ impl Provider for Faulty {
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
-        let unknown = || ProviderError::Unknown { message: format!("{} sent, connection lost", context.step) };
+        let unknown = || ProviderError::unknown(Code::NotNow, format!("{} sent, connection lost", context.step));
         let planned = self.faults.take(&context.step);
         let fault = planned.unwrap_or(Fault::None);
         match fault {
             Fault::RejectedBefore => return Err(ProviderError::rejected(Code::Newer(999), "it was made to fail")),
-            Fault::RetryableBefore => return Err(ProviderError::retryable("it was made to fail")),
+            Fault::RetryableBefore => return Err(ProviderError::retryable(Code::NotNow, "it was made to fail")),
             Fault::UnknownBefore => return Err(unknown()),
             Fault::HangsBefore => self.faults.hang().await,
             // Dropped in the middle, or done and not told.
@@ -150,7 +150,7 @@ impl Provider for Faulty {
         let performed = self.act(context, task, planned).await?;
         match fault {
             Fault::RejectedAfter => Err(ProviderError::rejected(Code::Newer(999), "it was made to fail afterwards")),
-            Fault::RetryableAfter => Err(ProviderError::retryable("it was made to fail afterwards")),
+            Fault::RetryableAfter => Err(ProviderError::retryable(Code::NotNow, "it was made to fail afterwards")),
             Fault::UnknownAfter => Err(unknown()),
             Fault::HangsAfter => self.faults.hang().await,
             Fault::Repeated => self.provider.perform(context, task).await,

@@ -293,7 +293,7 @@ impl World {
         match last {
             JobEnd::Succeeds => Ok(Performed::default()),
             JobEnd::Fails => Err(ProviderError::rejected(Code::JobFailed, format!("{job} failed: exit code 1"))),
-            JobEnd::Unknown if safe => Err(ProviderError::Unknown { message: format!("{job} was lost") }),
+            JobEnd::Unknown if safe => Err(ProviderError::unknown(Code::NotNow, format!("{job} was lost"))),
             JobEnd::Unknown => {
                 Err(ProviderError::rejected(Code::ExitedAtOnce, format!("nobody knows how {job} ended")))
             }

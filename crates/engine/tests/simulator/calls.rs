@@ -85,8 +85,8 @@ impl Machine {
         let Some(sent) = &flight.sent else { return Stage::Lost(false) };
         let luck = self.luck.calls;
         let fault = if self.unlucky(luck) { self.chance.below(9) } else { 9 };
-        let retryable = || Err(ProviderError::retryable("bad luck"));
-        let unknown = || Err(ProviderError::Unknown { message: "bad luck".to_owned() });
+        let retryable = || Err(ProviderError::retryable(Code::NotNow, "bad luck"));
+        let unknown = || Err(ProviderError::unknown(Code::NotNow, "bad luck"));
         let result = match fault {
             0 => retryable(),
             1 => unknown(),
@@ -109,9 +109,7 @@ impl Machine {
             }
         };
         let result = match result {
-            Err(ProviderError::Unknown { .. }) if self.mutant == Mutant::TakesNoAnswerForDone => {
-                Ok(Performed::default())
-            }
+            Err(ProviderError::Unknown(_)) if self.mutant == Mutant::TakesNoAnswerForDone => Ok(Performed::default()),
             result => result,
         };
         Stage::Back(Answer::Performed(result))
@@ -146,13 +144,12 @@ impl Machine {
     fn look(&mut self, index: usize, flight: &Flight) -> Stage {
         let luck = self.luck.calls;
         if self.unlucky(luck) {
-            let message = "bad luck".to_owned();
-            let error = ProviderError::Unknown { message };
+            let error = ProviderError::unknown(Code::NotNow, "bad luck");
             return match (&flight.request, self.chance.below(3)) {
                 (_, 0) => Stage::Lost(false),
                 (Request::Observe(_), _) => Stage::Back(Answer::Observed(Err(error))),
                 (Request::Readiness(..), _) => {
-                    Stage::Back(Answer::Readiness(Err(ProviderError::retryable("bad luck"))))
+                    Stage::Back(Answer::Readiness(Err(ProviderError::retryable(Code::NotNow, "bad luck"))))
                 }
                 _ => Stage::Back(Answer::Owned(Err(error))),
             };
@@ -185,8 +182,7 @@ impl Machine {
 }
 
 fn no_answer(request: &Request) -> Answer {
-    let message = "no answer".to_owned();
-    let unknown = ProviderError::Unknown { message };
+    let unknown = ProviderError::unknown(Code::NotNow, "no answer");
     match request {
         Request::Observe(_) => Answer::Observed(Err(unknown)),
         Request::Perform(..) => Answer::Performed(Err(unknown)),

@@ -8,7 +8,7 @@ use freehold_engine::{Context, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, ResourceType, StackId, Value};
 use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::{Value as Json, json};
 
 use crate::body;
@@ -89,7 +89,10 @@ pub(crate) async fn apply(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ProviderError::retryable(format!("{place} is being written to by others all the time")))
+    Err(ProviderError::retryable(
+        Code::ClusterUnreachable,
+        format!("{place} is being written to by others all the time"),
+    ))
 }
 
 /// To this very object, as it was seen.
@@ -117,7 +120,10 @@ async fn create(
         Ok(answer) => answer,
         // Two requests at once: whoever asks looks again.
         Err(error) if matches!(error.reason(), Some(Reason::Changed | Reason::Exists)) => {
-            return Err(ProviderError::retryable(format!("{place} appeared while it was being made")));
+            return Err(ProviderError::retryable(
+                Code::ClusterUnreachable,
+                format!("{place} appeared while it was being made"),
+            ));
         }
         Err(error) => return Err(error.into()),
     };
@@ -127,7 +133,10 @@ async fn create(
     let others = others(&answer.body);
     if others.is_empty() {
         // An earlier call of ours, thought to be lost, has arrived.
-        return Err(ProviderError::retryable(format!("{place} appeared while it was being made")));
+        return Err(ProviderError::retryable(
+            Code::ClusterUnreachable,
+            format!("{place} appeared while it was being made"),
+        ));
     }
     let message = format!("{place} was made by {} at the same moment", others.join(", "));
     let withdrawn = withdraw(cluster, context, place, &answer.body).await;
@@ -136,7 +145,7 @@ async fn create(
         Err(error) => vec![format!("our fields could not be taken back: {error}")],
     };
     let help = Some("find out who made it; then rename or remove it, and run the same command again".to_owned());
-    Err(ProviderError::Rejected { code: Code::AppearedMeanwhile, message, detail, help })
+    Err(ProviderError::from(Problem::new(Code::AppearedMeanwhile, message).lines(detail).maybe_help(help)))
 }
 
 /// Gives up all fields that are only ours. None was taken from anybody, so the object is as it was.
@@ -159,17 +168,16 @@ fn others(object: &Json) -> Vec<String> {
 
 /// Whether what is there may be changed.
 fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -> Result<(), ProviderError> {
-    let not_ours = |owner: String| ProviderError::Rejected {
-        code: Code::NotOwned,
-        message: format!("{place} is left alone: {owner}"),
-        detail: Vec::new(),
-        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
+    let not_ours = |owner: &Ownership| {
+        ProviderError::from(
+            Problem::new(Code::NotOwned, format!("{place} is left alone: {owner}"))
+                .help("find out who made it; then rename or remove it, and run the same command again"),
+        )
     };
     match mark::ownership(live, stack) {
         Ownership::Ours => {}
         Ownership::Foreign(_) if wanted.adopt => {}
-        Ownership::Foreign(owner) => return Err(not_ours(owner)),
-        Ownership::OtherStack(other) => return Err(not_ours(format!("it belongs to stack {other}"))),
+        owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => return Err(not_ours(&owner)),
     }
     if wanted.object.is_some_and(|object| object != mark::uid(live)) {
         return Err(outdated(place, "is not the object any more that the plan was made for"));
@@ -178,12 +186,9 @@ fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -
 }
 
 fn outdated(place: &Place, why: &str) -> ProviderError {
-    ProviderError::Rejected {
-        code: Code::PlanOutdated,
-        message: format!("the plan is outdated: {place} {why}"),
-        detail: Vec::new(),
-        help: Some(PLAN_AGAIN.to_owned()),
-    }
+    ProviderError::from(
+        Problem::new(Code::PlanOutdated, format!("the plan is outdated: {place} {why}")).help(PLAN_AGAIN),
+    )
 }
 
 /// Whether these are fields that the plan takes. Each that it doesn't is named.
@@ -204,7 +209,7 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
         let help = "give these fields up there, or take them with `--adopt`";
         (Code::FieldConflict, format!("{place} is left alone: others manage fields that would change"), help)
     };
-    Err(ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) })
+    Err(ProviderError::from(Problem::new(code, message).lines(detail).help(help)))
 }
 
 fn performed(object: &Json) -> Performed {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{ResourceType, StackId};
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 
@@ -75,9 +75,8 @@ const fn propagation(kind: ResourceType) -> &'static str {
 fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str>) -> Result<(), ProviderError> {
     match mark::ownership(live, context.stack) {
         Ownership::Ours => {}
-        Ownership::Foreign(owner) => return Err(not_that(Code::NotOwned, place, &owner)),
-        Ownership::OtherStack(other) => {
-            return Err(not_that(Code::NotOwned, place, &format!("it belongs to stack {other}")));
+        owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => {
+            return Err(not_that(Code::NotOwned, place, &owner.to_string()));
         }
     }
     let uid = mark::uid(live);
@@ -90,12 +89,10 @@ fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str
 }
 
 fn not_that(code: Code, place: &Place, why: &str) -> ProviderError {
-    ProviderError::Rejected {
-        code,
-        message: format!("{place} is left alone: {why}"),
-        detail: Vec::new(),
-        help: Some("find out who made it; then rename or remove it, and run the same command again".to_owned()),
-    }
+    ProviderError::from(
+        Problem::new(code, format!("{place} is left alone: {why}"))
+            .help("find out who made it; then rename or remove it, and run the same command again"),
+    )
 }
 
 /// Finds out what deleting an object would come to. The answer is what people have to know beside it.
@@ -128,21 +125,16 @@ async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) ->
             Ok(live) => live.filter(|live| mark::uid(live) == uid),
             // It was sent and accepted; whether it is gone can be seen later.
             Err(error @ ClusterError::Unreachable { .. }) => {
-                return Err(ProviderError::retryable(format!("waiting for {place} to be gone: {error}")));
+                return Err(ProviderError::retryable(
+                    Code::ClusterUnreachable,
+                    format!("waiting for {place} to be gone: {error}"),
+                ));
             }
             Err(error) => return Err(error.into()),
         };
         let Some(live) = live else { return Ok(Performed::default()) };
         if Instant::now() + pause + LAST_WORDS >= deadline {
-            return Err(ProviderError::Rejected {
-                code: Code::DeletionHeld,
-                message: format!("{place} is being deleted and does not go away"),
-                detail: holders::of(cluster, place, &live, deadline).await,
-                help: Some(
-                    "see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself"
-                        .to_owned(),
-                ),
-            });
+            return Err(ProviderError::from(Problem::new(Code::DeletionHeld, format!("{place} is being deleted and does not go away")).lines(holders::of(cluster, place, &live, deadline).await).help("see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself")));
         }
         if Instant::now() >= next_words || is_late(&live, cluster.clock().now()) && pause == FIRST_PAUSE {
             let holders = holders::of(cluster, place, &live, deadline).await;

@@ -1,9 +1,10 @@
 //! What can go wrong between us and an API server, in words for people, and what it means for a step.
 
+use std::fmt;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{About, Code, Problem};
 use kube::core::Status;
 use kube::core::response::StatusCause;
 use thiserror::Error;
@@ -94,7 +95,7 @@ pub(crate) enum Reason {
     /// 401.
     Unauthenticated,
     /// 403 by the cluster's permissions: which verb on which resource.
-    NotPermitted(String),
+    NotPermitted(Permission),
     /// The namespace is being deleted.
     NamespaceTerminating,
     /// A quota.
@@ -200,7 +201,7 @@ impl Refusal {
         }
         match code {
             403 if message.contains(" cannot ") && message.contains(" resource ") => {
-                Reason::NotPermitted(permission(message).unwrap_or_else(|| message.clone()))
+                Reason::NotPermitted(permission(message).unwrap_or_else(|| Permission::told(message)))
             }
             403 if message.contains("status unknown for quota") => Reason::QuotaUncounted,
             403 if message.contains("exceeded quota") || message.contains("failed quota") => Reason::Quota,
@@ -232,8 +233,34 @@ impl Refusal {
     }
 }
 
-/// `patch deployments.apps in namespace acme--guestbook, for system:serviceaccount:freehold:freehold`
-fn permission(message: &str) -> Option<String> {
+/// What the cluster's permissions don't allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Permission {
+    /// `patch`; empty if the server's words can't be read.
+    verb: String,
+    /// `deployments.apps in namespace acme--guestbook`
+    object: String,
+    /// `system:serviceaccount:freehold:freehold`
+    user: Option<String>,
+}
+
+impl Permission {
+    /// In the server's own words.
+    fn told(message: &str) -> Self {
+        Self { verb: String::new(), object: message.to_owned(), user: None }
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{} {}", self.verb, self.object);
+        f.write_str(text.trim_start())?;
+        self.user.iter().try_for_each(|user| write!(f, ", for {user}"))
+    }
+}
+
+/// Reads the message of a refusal: `User "u" cannot patch resource "deployments" in API group "apps" in the namespace "a"`.
+fn permission(message: &str) -> Option<Permission> {
     let (_, rest) = message.split_once(" cannot ")?;
     let verb = rest.split_whitespace().next()?;
     let resource = quoted(rest, "resource \"")?;
@@ -243,8 +270,8 @@ fn permission(message: &str) -> Option<String> {
         Some(namespace) => format!("in namespace {namespace}"),
         None => "in the whole cluster".to_owned(),
     };
-    let user = quoted(message, "User \"").map(|user| format!(", for {user}")).unwrap_or_default();
-    Some(format!("{verb} {resource}{group} {place}{user}"))
+    let user = quoted(message, "User \"");
+    Some(Permission { verb: verb.to_owned(), object: format!("{resource}{group} {place}"), user })
 }
 
 /// The built-in plugins don't say their names.
@@ -362,27 +389,37 @@ impl ClusterError {
 
 impl From<ClusterError> for ProviderError {
     fn from(error: ClusterError) -> Self {
-        let message = error.to_string();
+        let passing = || {
+            let help = "`freehold target check` says more; try again in a moment";
+            Problem::new(Code::ClusterUnreachable, error.to_string()).help(help)
+        };
         match &error {
-            ClusterError::Unreachable { uncertain: true, .. } => return Self::Unknown { message },
-            ClusterError::Unreachable { .. } => return Self::retryable(message),
+            ClusterError::Unreachable { uncertain: true, .. } => return Self::Unknown(passing()),
+            ClusterError::Unreachable { .. } => return Self::Retryable { problem: passing(), after: None },
             ClusterError::Refused { refusal, .. } => match refusal.reason() {
                 // It may go on in the background.
-                Reason::TimedOut if refusal.changes => return Self::Unknown { message },
+                Reason::TimedOut if refusal.changes => return Self::Unknown(passing()),
                 // A namespace that was just made isn't known to each of several API servers at once.
-                Reason::NamespaceAbsent => return Self::retryable(message),
+                Reason::NamespaceAbsent => return Self::Retryable { problem: passing(), after: None },
                 Reason::Busy | Reason::TimedOut | Reason::Fault | Reason::WebhookDown(_) | Reason::QuotaUncounted => {
-                    return Self::Retryable { message, after: refusal.after };
+                    return Self::Retryable { problem: passing(), after: refusal.after };
                 }
                 _ => {}
             },
             _ => {}
         }
+        let message = error.to_string();
         let detail = match &error {
             ClusterError::Refused { refusal, .. } => causes(refusal),
             _ => Vec::new(),
         };
-        Self::Rejected { code: error.code(), message, detail, help: error.help() }
+        let problem = Problem::new(error.code(), message).lines(detail).maybe_help(error.help());
+        Self::from(match error.reason() {
+            Some(Reason::NotPermitted(Permission { verb, object, user })) => {
+                problem.about(About::Permission { verb, object, user })
+            }
+            _ => problem,
+        })
     }
 }
 
@@ -419,15 +456,20 @@ mod tests {
 
     #[test]
     fn a_permission_is_told_as_rbac_knows_it() {
+        let of_u = |verb: &str, object: &str| Permission {
+            verb: verb.to_owned(),
+            object: object.to_owned(),
+            user: Some("u".to_owned()),
+        };
         let message = "deployments.apps \"web\" is forbidden: User \"u\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"a\"";
         assert_eq!(
             reason(403, "Forbidden", message),
-            Reason::NotPermitted("patch deployments.apps in namespace a, for u".to_owned())
+            Reason::NotPermitted(of_u("patch", "deployments.apps in namespace a"))
         );
         let message = "namespaces is forbidden: User \"u\" cannot list resource \"namespaces\" in API group \"\" at the cluster scope";
         assert_eq!(
             reason(403, "Forbidden", message),
-            Reason::NotPermitted("list namespaces in the whole cluster, for u".to_owned())
+            Reason::NotPermitted(of_u("list", "namespaces in the whole cluster"))
         );
     }
 
@@ -452,7 +494,9 @@ mod tests {
         let status = Status::failure(full, "").with_code(500);
         let refusal = Refusal { status, after: None, place: Place::of(DEPLOYMENT, "a/web"), changes: true };
         let error = ClusterError::Refused { doing: "applying deployment a/web".to_owned(), refusal: Box::new(refusal) };
-        let ProviderError::Retryable { message, .. } = error.into() else { panic!("it may pass") };
+        let ProviderError::Retryable { problem: Problem { message, .. }, .. } = error.into() else {
+            panic!("it may pass")
+        };
         assert!(
             message.starts_with("applying deployment a/web: the cluster's database (etcd) is out of space"),
             "{message}"

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -88,16 +88,8 @@ fn name(route: &Json) -> String {
 
 fn taken(host: &str, other: &Json) -> ProviderError {
     let stack = mark::stack(other).map(|stack| format!(" of stack {stack}")).unwrap_or_default();
-    ProviderError::Rejected {
-        code: Code::NameClaimed,
-        message: format!(
+    ProviderError::from(Problem::new(Code::NameClaimed, format!(
             "host {host} is taken by {}{stack}, which is another platform's or another target's",
             name(other)
-        ),
-        detail: Vec::new(),
-        help: Some(
-            "choose another host or another name for the stack, or give each platform on the cluster a domain of its own"
-                .to_owned(),
-        ),
-    }
+        )).help("choose another host or another name for the stack, or give each platform on the cluster a domain of its own"))
 }

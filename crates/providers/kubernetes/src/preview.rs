@@ -11,7 +11,7 @@ use freehold_graph::{Effect, ResourceType, StackId, Value, descriptor};
 use freehold_plan::change::FieldChange;
 use freehold_plan::observation::Ownership;
 use freehold_plan::{Conflict, Observation, Preview, diff};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -145,7 +145,12 @@ impl<'a> Trial<'a> {
             let asked = Instant::now();
             match self.cluster.send(&request, self.deadline).await {
                 Ok(answer) if answer.is_created() => return Ok(self.made(&answer.body)),
-                Ok(_) => return Err(ProviderError::retryable(format!("{} was made while the plan was", self.place))),
+                Ok(_) => {
+                    return Err(ProviderError::retryable(
+                        Code::ClusterUnreachable,
+                        format!("{} was made while the plan was", self.place),
+                    ));
+                }
                 Err(error) => match error.reason() {
                     Some(Reason::NamespaceAbsent) => {
                         if let Some(namespace) = &self.place.namespace {
@@ -171,7 +176,10 @@ impl<'a> Trial<'a> {
         for _ in 0..LOOKS {
             let live = self.cluster.last_look(&self.place, self.deadline).await?;
             let Some(live) = live.filter(|live| mark::uid(live) == seen.object) else {
-                return Err(ProviderError::retryable(format!("{} changed while the plan was made", self.place)));
+                return Err(ProviderError::retryable(
+                    Code::ClusterUnreachable,
+                    format!("{} changed while the plan was made", self.place),
+                ));
             };
             if let Some(since) = mark::deletion(&live) {
                 return Err(being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
@@ -188,7 +196,10 @@ impl<'a> Trial<'a> {
                 }
             }
         }
-        Err(ProviderError::retryable(format!("{} is being written to by others all the time", self.place)))
+        Err(ProviderError::retryable(
+            Code::ClusterUnreachable,
+            format!("{} is being written to by others all the time", self.place),
+        ))
     }
 
     async fn change_of(&self, seen: &Observation, live: &Json, manifest: &Json) -> Result<Preview, Stop> {
@@ -371,12 +382,11 @@ pub(crate) async fn being_deleted(
     (since, live): (&str, &Json),
     deadline: Instant,
 ) -> ProviderError {
-    ProviderError::Rejected {
-        code: Code::BeingDeleted,
-        message: format!("{place} is being deleted since {since}"),
-        detail: holders::of(cluster, place, live, deadline).await,
-        help: Some("wait until it is gone, then run the same command again".to_owned()),
-    }
+    ProviderError::from(
+        Problem::new(Code::BeingDeleted, format!("{place} is being deleted since {since}"))
+            .lines(holders::of(cluster, place, live, deadline).await)
+            .help("wait until it is gone, then run the same command again"),
+    )
 }
 
 fn move_to(object: &mut Json, namespace: &str, name: &str) {

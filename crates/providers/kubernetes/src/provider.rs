@@ -205,7 +205,7 @@ impl Provider for KubernetesProvider {
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
-        let late = |_| ProviderError::Unknown { message: "the cluster did not answer in time".to_owned() };
+        let late = |_| ProviderError::unknown(Code::ClusterUnreachable, "the cluster did not answer in time");
         timeout_at(context.deadline, self.change(context, task)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
@@ -251,6 +251,9 @@ async fn in_time<T>(
 ) -> Result<T, ProviderError> {
     match timeout_at(Instant::now() + limit, look).await {
         Ok(answer) => answer,
-        Err(_) => Err(ProviderError::retryable(format!("looking at {what}: the cluster did not answer in time"))),
+        Err(_) => Err(ProviderError::retryable(
+            Code::ClusterUnreachable,
+            format!("looking at {what}: the cluster did not answer in time"),
+        )),
     }
 }

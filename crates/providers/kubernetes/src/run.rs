@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{Run, Value};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use futures::TryStreamExt;
 use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
 use kube::core::ApiResource;
@@ -179,7 +179,10 @@ impl<'a> RunOnce<'a> {
                         format!("exit code 0{how}, in the run for revision {}, whose end was not noted", note.revision);
                     return Ok(Some(Performed { object: Some(note.uid.to_owned()), note: Some(told) }));
                 }
-                return Err(ProviderError::retryable(format!("job {}: its namespace was changed meanwhile", self.job)));
+                return Err(ProviderError::retryable(
+                    Code::ClusterUnreachable,
+                    format!("job {}: its namespace was changed meanwhile", self.job),
+                ));
             }
             let never_ran = job.flag("/spec/suspend") && job.number("/status/active") == 0;
             if is("Complete") || is("Failed") || never_ran {
@@ -198,14 +201,17 @@ impl<'a> RunOnce<'a> {
             return Ok(());
         }
         let message = format!("job {} waits for an earlier run of it, {other}, which is still going on", self.job);
-        Err(ProviderError::retryable(message))
+        Err(ProviderError::retryable(Code::ClusterUnreachable, message))
     }
 
     /// Asks, and notes that it was asked: whoever deploys again after that has answered.
     async fn ask(&self, namespace: &Json, note: Note<'_>) -> Result<ProviderError, ProviderError> {
         let asked = Note { state: note::ASKED, ..note };
         if note.is_open() && !self.write_note(namespace, &asked).await? {
-            return Err(ProviderError::retryable(format!("job {}: its namespace was changed meanwhile", self.job)));
+            return Err(ProviderError::retryable(
+                Code::ClusterUnreachable,
+                format!("job {}: its namespace was changed meanwhile", self.job),
+            ));
         }
         Ok(self.unknown(&name(self.job, note.revision)))
     }
@@ -366,7 +372,10 @@ impl<'a> RunOnce<'a> {
             }
             if Instant::now() + LAST_LOOK >= self.reader.deadline {
                 let why = last.map(|trouble| format!(": {}", trouble.words)).unwrap_or_default();
-                return Err(ProviderError::Unknown { message: format!("job {} is still running{why}", self.job) });
+                return Err(ProviderError::unknown(
+                    Code::ClusterUnreachable,
+                    format!("job {} is still running{why}", self.job),
+                ));
             }
             self.change(&job).await;
             match self.look(&uid).await? {
@@ -530,36 +539,36 @@ impl<'a> RunOnce<'a> {
 
     fn failed(&self, code: Code, how: &str, detail: Vec<String>) -> ProviderError {
         let key = self.context.key.option();
-        ProviderError::Rejected {
-            code,
-            message: format!("job {} failed, so the new version was not started\n{how}", self.job),
-            detail,
-            help: Some(format!("fix it and deploy again; its log: `freehold logs {key} --job {}`", self.job)),
-        }
+        ProviderError::from(
+            Problem::new(code, format!("job {} failed, so the new version was not started\n{how}", self.job))
+                .lines(detail)
+                .help(format!("fix it and deploy again; its log: `freehold logs {key} --job {}`", self.job)),
+        )
     }
 
     fn unknown(&self, run: &str) -> ProviderError {
         let (job, key) = (self.job, self.context.key.option());
         let place = Place::named(JOB, self.place.namespace.as_deref(), run);
-        ProviderError::Rejected {
-            code: Code::RunOutcomeUnknown,
-            message: format!("job {job} was started, and nobody knows how it ended: {place} is gone"),
-            detail: Vec::new(),
-            help: Some(format!(
+        ProviderError::from(
+            Problem::new(
+                Code::RunOutcomeUnknown,
+                format!("job {job} was started, and nobody knows how it ended: {place} is gone"),
+            )
+            .help(format!(
                 "see what it did; if it may run again, deploy again ({key}), or say `retry = \"safe\"` in [job.{job}]"
             )),
-        }
+        )
     }
 }
 
 /// A failure that says nothing about a run: nobody may look, or nobody answers. It is looked at again.
 pub(crate) fn not_seen(error: ProviderError) -> ProviderError {
     match error {
-        ProviderError::Rejected {
+        ProviderError::Rejected(Problem {
             code: Code::ClusterUnreachable | Code::ClusterCredentials | Code::NotPermitted | Code::ClusterAnswer,
             message,
             ..
-        } => ProviderError::Unknown { message: format!("how the run goes can't be seen: {message}") },
+        }) => ProviderError::unknown(Code::ClusterUnreachable, format!("how the run goes can't be seen: {message}")),
         error => error,
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_graph::expand::names;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use futures::future::{try_join, try_join_all};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
@@ -68,14 +68,14 @@ pub(crate) async fn none(
     let count = found.len();
     found.truncate(NAMED);
     let of_them = if count > NAMED { format!(", the first {NAMED} of {count}") } else { String::new() };
-    Err(ProviderError::Rejected {
-        code: Code::NamespaceShared,
-        message: format!(
-            "{namespace} is not deleted: objects in it that aren't this stack's would go with it{of_them}"
-        ),
-        detail: found,
-        help: Some("remove or move them, then run the same command again".to_owned()),
-    })
+    Err(ProviderError::from(
+        Problem::new(
+            Code::NamespaceShared,
+            format!("{namespace} is not deleted: objects in it that aren't this stack's would go with it{of_them}"),
+        )
+        .lines(found)
+        .help("remove or move them, then run the same command again"),
+    ))
 }
 
 impl Along {
@@ -206,9 +206,10 @@ impl Look<'_> {
     /// Kubernetes itself doesn't finish the deletion of a namespace before each API group has answered.
     fn untold(&self, why: &str) -> ProviderError {
         let namespace = self.namespace;
-        ProviderError::retryable(format!(
-            "namespace {namespace} can't be deleted: nobody can tell what is in it: {why}"
-        ))
+        ProviderError::retryable(
+            Code::ClusterUnreachable,
+            format!("namespace {namespace} can't be deleted: nobody can tell what is in it: {why}"),
+        )
     }
 }
 

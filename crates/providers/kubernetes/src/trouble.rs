@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{ProviderError, Readiness};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
 
 use crate::document::Fields;
@@ -230,7 +230,7 @@ pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
 
 /// A rejection with a way on.
 pub(crate) fn refusal(code: Code, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
-    ProviderError::Rejected { code, message: message.into(), detail: Vec::new(), help: Some(help.into()) }
+    ProviderError::from(Problem::new(code, message.into()).help(help))
 }
 
 #[cfg(test)]

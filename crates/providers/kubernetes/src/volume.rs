@@ -1,7 +1,7 @@
 //! Volumes: whether anything would make one, and whether one was ever made.
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -40,15 +40,13 @@ pub(crate) async fn foresee(
 }
 
 fn missing(claim: &Place, class: &str) -> ProviderError {
-    ProviderError::Rejected {
-        code: Code::ClusterUnfit,
-        message: format!("{claim} would never get a volume: the cluster has no storage class {class}"),
-        detail: Vec::new(),
-        help: Some(
-            "make that storage class, or give the target another one with `freehold target add --storage-class`"
-                .to_owned(),
-        ),
-    }
+    ProviderError::from(
+        Problem::new(
+            Code::ClusterUnfit,
+            format!("{claim} would never get a volume: the cluster has no storage class {class}"),
+        )
+        .help("make that storage class, or give the target another one with `freehold target add --storage-class`"),
+    )
 }
 
 /// Whether no volume was ever bound to a claim, so that there is nothing in it.

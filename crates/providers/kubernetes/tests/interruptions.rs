@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_engine::{Performed, Provider, ProviderError, Task};
 use freehold_graph::Run;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Cluster, KubernetesProvider};
 use serde_json::Value as Json;
 use tokio::sync::Notify;
@@ -137,7 +137,7 @@ async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
         let next = if gone == Gone::Platform { revision } else { revision + 1 };
         match settled(ground, &run, next).await {
             Ok(_) => {}
-            Err(ProviderError::Rejected { code: Code::RunOutcomeUnknown, .. }) => told.asked += 1,
+            Err(ProviderError::Rejected(Problem { code: Code::RunOutcomeUnknown, .. })) => told.asked += 1,
             Err(error) => panic!("{gone:?} gone at request {at}: {error:?}"),
         }
         if ran(ground, [revision, revision + 1]) > 1 {

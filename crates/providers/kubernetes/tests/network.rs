@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::json;
 
 use crate::proxy::{Fate, Proxy};
@@ -27,7 +27,7 @@ async fn a_lost_answer_is_an_unknown_outcome_and_is_never_sent_twice() {
     let plan = through.plan(&config).await;
     proxy.rule(|method, _| if method == "PATCH" { Fate::LoseAnswer } else { Fate::Pass });
     let error = through.apply(&config, &plan).await.unwrap_err();
-    assert!(matches!(error, ProviderError::Unknown { .. }), "{error:?}");
+    assert!(matches!(error, ProviderError::Unknown(_)), "{error:?}");
     assert_eq!(proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count(), 1, "{:?}", proxy.seen());
 
     // It did happen: looking again shows it, and the step that is repeated does no harm.
@@ -38,7 +38,7 @@ async fn a_lost_answer_is_an_unknown_outcome_and_is_never_sent_twice() {
 
     proxy.rule(|method, _| if method == "DELETE" { Fate::LoseAnswer } else { Fate::Pass });
     let error = through.delete(&config, Some(&uid)).await.unwrap_err();
-    assert!(matches!(error, ProviderError::Unknown { .. }), "{error:?}");
+    assert!(matches!(error, ProviderError::Unknown(_)), "{error:?}");
     through.delete(&config, Some(&uid)).await.unwrap();
 }
 
@@ -67,7 +67,7 @@ async fn a_busy_server_is_given_the_time_that_it_asks_for() {
     proxy.rule(|_, _| Fate::Busy);
     let lookup = (&config).into();
     let error = freehold_engine::Provider::observe(&through.provider, through.stack, &lookup).await.unwrap_err();
-    let ProviderError::Retryable { message, after } = &error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, after } = &error else { panic!("{error:?}") };
     assert!(message.contains("too much to do"), "{message}");
     assert_eq!(*after, Some(Duration::from_secs(1)));
 }
@@ -83,7 +83,7 @@ async fn a_full_database_is_told_and_may_pass() {
     };
     proxy.rule(full);
     let error = through.apply(&config, &plan).await.unwrap_err();
-    let ProviderError::Retryable { message, .. } = &error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = &error else { panic!("{error:?}") };
     assert!(message.contains("(etcd) is out of space") && message.contains("configmap"), "{message}");
     assert!(stage.observe(&config).await.is_none());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{ResourceId, ResourceType};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{LogLine, LogQuery};
 use freehold_testkit::kubernetes::{Image, Node};
 use futures::StreamExt;
@@ -60,7 +60,7 @@ async fn logs_and_reasons_of_real_containers() {
     // keeps no order, so both are one here.
     let run = job(&ground, &image, "exec 2>&1; echo migrating; echo 'error: column exists' >&2; exit 3", 60);
     let failed = ground.perform(&run, 1).await.unwrap_err();
-    let ProviderError::Rejected { code, message, detail, .. } = &failed else { panic!("{failed:?}") };
+    let ProviderError::Rejected(Problem { code, message, lines: detail, .. }) = &failed else { panic!("{failed:?}") };
     assert_eq!(
         (*code, detail.as_slice()),
         (Code::JobFailed, ["migrating", "error: column exists"].map(str::to_owned).as_slice())
@@ -73,7 +73,7 @@ async fn logs_and_reasons_of_real_containers() {
 
     // One that takes too long.
     let late = ground.perform(&job(&ground, &image, "echo begun; /sleep 100", 3), 3).await.unwrap_err();
-    let ProviderError::Rejected { code, message, .. } = &late else { panic!("{late:?}") };
+    let ProviderError::Rejected(Problem { code, message, .. }) = &late else { panic!("{late:?}") };
     assert_eq!(*code, Code::JobFailed);
     assert!(message.contains("ended because it took longer than it may, after 3 s"), "{message}");
 

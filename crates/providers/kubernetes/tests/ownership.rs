@@ -3,7 +3,7 @@
 use freehold_engine::ProviderError;
 use freehold_graph::ResourceType;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use serde_json::{Value as Json, json};
 
 use crate::stage::{Stage, rejected};
@@ -266,7 +266,7 @@ async fn a_namespace_with_somebody_elses_objects_stays_and_they_are_named() {
     }
 
     let refused = stage.delete(&namespace, Some(&uid)).await.unwrap_err();
-    let ProviderError::Rejected { code, message, detail, .. } = &refused else { panic!("{refused:?}") };
+    let ProviderError::Rejected(Problem { code, message, lines: detail, .. }) = &refused else { panic!("{refused:?}") };
     assert_eq!(*code, Code::NamespaceShared);
     assert!(message.contains(&stage.namespace), "{message}");
     let expected = [

@@ -2,7 +2,7 @@
 
 use freehold_engine::{Lookup, Provider, ProviderError};
 use freehold_graph::{Resource, ResourceType};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -110,7 +110,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
         stage.control.apply(&theirs.to_string()).unwrap();
     }
     let refused = stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
-    let ProviderError::Rejected { code, detail, .. } = &refused else { panic!("{refused:?}") };
+    let ProviderError::Rejected(Problem { code, lines: detail, .. }) = &refused else { panic!("{refused:?}") };
     assert_eq!(
         (*code, detail.join(", ").as_str()),
         (Code::NamespaceShared, "issuer.cert-manager.io theirs, lease.coordination.k8s.io theirs")
@@ -127,7 +127,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     stage.kubectl(&["create", "configmap", "settings"]);
     let refused = limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap_err();
     assert!(
-        matches!(&refused, ProviderError::Rejected { code: Code::NamespaceShared, detail, .. } if *detail == ["configmap settings"]),
+        matches!(&refused, ProviderError::Rejected(Problem { code: Code::NamespaceShared, lines: detail, .. }) if *detail == ["configmap settings"]),
         "{refused:?}"
     );
     stage.control.kubectl(&["delete", "namespace", &stage.namespace, &name, "--wait=false"]).unwrap();

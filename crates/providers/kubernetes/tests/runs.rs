@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freehold_engine::{Performed, Provider, ProviderError, Task};
 use freehold_graph::Run;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
@@ -13,7 +13,7 @@ use crate::ground::{Ground, SOON, access, facts};
 
 fn rejected(result: Result<Performed, ProviderError>) -> (Code, String, Vec<String>, String) {
     match result {
-        Err(ProviderError::Rejected { code, message, detail, help }) => {
+        Err(ProviderError::Rejected(Problem { code, message, lines: detail, help, .. })) => {
             (code, message, detail, help.unwrap_or_default())
         }
         other => panic!("not rejected: {other:?}"),
@@ -86,7 +86,7 @@ async fn a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet() {
     let context = ground.context(1, Duration::from_secs(3));
     let result = ground.provider.perform(&context, &Task::Run { run }).await;
     assert!(
-        matches!(&result, Err(ProviderError::Unknown { message }) if message.contains("still running")),
+        matches!(&result, Err(ProviderError::Unknown(Problem { message, .. })) if message.contains("still running")),
         "{result:?}"
     );
 }
@@ -150,11 +150,13 @@ async fn lost_from_sight(ground: &Ground, run: &Run, revision: u64) {
     };
     let context = ground.context(revision, SOON);
     let (result, ()) = tokio::join!(provider.perform(&context, &task), begun);
-    let Err(ProviderError::Unknown { message }) = &result else { panic!("no outcome was seen: {result:?}") };
+    let Err(ProviderError::Unknown(Problem { message, .. })) = &result else {
+        panic!("no outcome was seen: {result:?}")
+    };
     assert!(message.contains("how the run goes can't be seen"), "{message}");
     // Asked again, it is still not known.
     let again = provider.perform(&context, &task).await;
-    assert!(matches!(again, Err(ProviderError::Unknown { .. })), "{again:?}");
+    assert!(matches!(again, Err(ProviderError::Unknown(_))), "{again:?}");
 }
 
 #[tokio::test]

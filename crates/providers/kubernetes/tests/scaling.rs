@@ -130,7 +130,7 @@ async fn dying_in_the_middle_of_a_handover_loses_no_pod() {
             _ => Fate::Pass,
         });
         let died = cut.apply(&autoscaled, &plan).await.unwrap_err();
-        assert!(matches!(died, ProviderError::Unknown { .. }), "{died:?}");
+        assert!(matches!(died, ProviderError::Unknown(_)), "{died:?}");
         assert_eq!(proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count(), 1);
         if managers(&stage).len() == 2 {
             break;

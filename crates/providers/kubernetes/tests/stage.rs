@@ -13,7 +13,7 @@ use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, Value};
 use freehold_plan::{Observation, Preview};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -300,7 +300,7 @@ impl Drop for Stage {
 /// The code and all the words of a refusal.
 pub(crate) fn rejected(error: &ProviderError) -> (Code, String) {
     match error {
-        ProviderError::Rejected { code, message, detail, help } => {
+        ProviderError::Rejected(Problem { code, message, lines: detail, help, .. }) => {
             (*code, format!("{message}\n{}\n{}", detail.join("\n"), help.clone().unwrap_or_default()))
         }
         other => panic!("not rejected: {other:?}"),

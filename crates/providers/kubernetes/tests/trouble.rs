@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, Provider, ProviderError, Task};
 use freehold_graph::ResourceType;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
@@ -79,11 +79,11 @@ async fn a_webhook_that_is_down_is_named_and_waited_for() {
     let plan = stage.plan(&config).await;
     stage.control.apply(&webhook(&stage).to_string()).unwrap();
     let error = until(async || stage.try_plan(&config, false).await.err()).await;
-    let ProviderError::Retryable { message, .. } = &error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = &error else { panic!("{error:?}") };
     assert!(message.contains("policy.example.org") && message.contains("configmap"), "{message}");
     let error = stage.apply(&config, &plan).await.unwrap_err();
     assert!(
-        matches!(&error, ProviderError::Retryable { message, .. } if message.contains("policy.example.org")),
+        matches!(&error, ProviderError::Retryable { problem: Problem { message, .. }, .. } if message.contains("policy.example.org")),
         "{error:?}"
     );
     assert!(stage.observe(&config).await.is_none());
@@ -338,12 +338,14 @@ async fn survives_a_restart(stage: &Stage) {
     let mut context = stage.context();
     context.deadline = Instant::now() + Duration::from_secs(3);
     let frozen = stage.provider.perform(&context, &stage.task(&config, &plan)).await.unwrap_err();
-    assert!(matches!(frozen, ProviderError::Retryable { .. } | ProviderError::Unknown { .. }), "{frozen:?}");
+    assert!(matches!(frozen, ProviderError::Retryable { .. } | ProviderError::Unknown(_)), "{frozen:?}");
     control.thaw_api_server().unwrap();
     tokio::task::spawn_blocking(|| control.kill_api_server()).await.unwrap().unwrap();
     context.deadline = Instant::now() + Duration::from_secs(3);
     let away = stage.provider.perform(&context, &stage.task(&config, &plan)).await.unwrap_err();
-    let ProviderError::Retryable { message, .. } = &away else { panic!("nothing was sent: {away:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = &away else {
+        panic!("nothing was sent: {away:?}")
+    };
     assert!(message.contains(control.server()), "{message}");
     let seen = stage.provider.observe(stage.stack, &(&config).into()).await;
     assert!(matches!(seen, Err(ProviderError::Retryable { .. })), "no answer is never \"there is none\": {seen:?}");
@@ -353,7 +355,7 @@ async fn survives_a_restart(stage: &Stage) {
     let limit = Instant::now() + Duration::from_secs(60);
     while let Err(error) = stage.apply(&config, &plan).await {
         assert!(Instant::now() < limit, "{error:?}");
-        assert!(!matches!(error, ProviderError::Rejected { .. }), "{error:?}");
+        assert!(!matches!(error, ProviderError::Rejected(_)), "{error:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     restart.await.unwrap().unwrap();
@@ -396,7 +398,7 @@ async fn a_cluster_that_is_away_is_told_with_its_address_and_may_come_back() {
     let provider = KubernetesProvider::new(access(&nowhere), stage.facts.clone());
     let config = stage.config_map("web", &json!({}));
     let error = provider.observe(stage.stack, &(&config).into()).await.unwrap_err();
-    let ProviderError::Retryable { message, .. } = &error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = &error else { panic!("{error:?}") };
     assert!(message.contains("https://127.0.0.1:9"), "{message}");
     let task = Task::Delete { lookup: (&config).into(), object: None };
     let error = provider.perform(&stage.context(), &task).await.unwrap_err();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
 use crate::shortage::{self, is_shortage};
 
@@ -19,7 +19,10 @@ pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> ProviderError
     }
     if is_shortage(error) {
         // Ours, and it passes.
-        return ProviderError::retryable(format!("can't {doing} {} now: {}", path.display(), shortage::words(error)));
+        return ProviderError::retryable(
+            Code::NotNow,
+            format!("can't {doing} {} now: {}", path.display(), shortage::words(error)),
+        );
     }
     ProviderError::rejected(Code::DataNotWritable, format!("can't {doing} {}: {error}", path.display()))
 }
@@ -31,15 +34,15 @@ pub(crate) fn is_disk_full(error: &io::Error) -> bool {
 
 /// A rejection with a way on.
 pub(crate) fn refusal(code: Code, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
-    ProviderError::Rejected { code, message: message.into(), detail: Vec::new(), help: Some(help.into()) }
+    ProviderError::from(Problem::new(code, message.into()).help(help))
 }
 
 /// A fault of Freehold's own: a task that ended before it answered.
 pub(crate) fn stopped(what: &str) -> ProviderError {
-    ProviderError::Unknown { message: format!("{what} stopped before it answered") }
+    ProviderError::unknown(Code::NotNow, format!("{what} stopped before it answered"))
 }
 
 /// Processes that are still there after they were ended, or of which it can't be told.
 pub(crate) fn still_running(whose: &str) -> ProviderError {
-    ProviderError::retryable(format!("it is not certain that all processes of {whose} have ended"))
+    ProviderError::retryable(Code::NotNow, format!("it is not certain that all processes of {whose} have ended"))
 }

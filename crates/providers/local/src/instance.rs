@@ -121,7 +121,7 @@ impl Instance {
         })?;
         let process = Process::child(child).await.map_err(|error| {
             let what = program.path().display();
-            ProviderError::retryable(format!("{what} could not be watched: {}", shortage::words(&error)))
+            ProviderError::retryable(Code::NotNow, format!("{what} could not be watched: {}", shortage::words(&error)))
         })?;
         let record = InstanceRecord {
             slot,
@@ -225,7 +225,7 @@ impl Instance {
 
 async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
     let short = |error: std::io::Error| {
-        ProviderError::retryable(format!("no port can be tried now: {}", shortage::words(&error)))
+        ProviderError::retryable(Code::NotNow, format!("no port can be tried now: {}", shortage::words(&error)))
     };
     if let Some(port) = machine.ports.take().map_err(short)? {
         return Ok(port);

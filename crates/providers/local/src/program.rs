@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ResourceId, SecretText, StackId, Value};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -143,7 +143,10 @@ impl Program {
     }
 
     fn not_now(&self, error: &io::Error) -> ProviderError {
-        ProviderError::retryable(format!("{} can't be started now: {}", self.path().display(), shortage::words(error)))
+        ProviderError::retryable(
+            Code::NotNow,
+            format!("{} can't be started now: {}", self.path().display(), shortage::words(error)),
+        )
     }
 
     async fn given_up(&self, mut child: Child, error: &io::Error) -> ProviderError {
@@ -328,10 +331,9 @@ fn find(name: &str, artifact: Option<&Path>, search: &str) -> Result<PathBuf, Pr
         Some(inner) => format!("looked for {} in the artifact", inner.display()),
         None => format!("looked for {}", path.display()),
     };
-    Err(ProviderError::Rejected {
-        code: Code::CommandNotFound,
-        message: format!("the command {name} was not found"),
-        detail: candidates.iter().map(in_artifact).collect(),
-        help: Some("add it to `artifact` of the service's build, or correct `command`".to_owned()),
-    })
+    Err(ProviderError::from(
+        Problem::new(Code::CommandNotFound, format!("the command {name} was not found"))
+            .lines(candidates.iter().map(in_artifact).collect())
+            .help("add it to `artifact` of the service's build, or correct `command`"),
+    ))
 }

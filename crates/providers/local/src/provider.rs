@@ -271,7 +271,10 @@ impl LocalProvider {
         let seen = service.caller().look().await?;
         let Some(record) = seen.record else { return Ok(None) };
         if !seen.recovered && !self.machine.is_restored() {
-            return Err(ProviderError::retryable(format!("{} is being taken over from a former Freehold", lookup.id)));
+            return Err(ProviderError::retryable(
+                Code::NotNow,
+                format!("{} is being taken over from a former Freehold", lookup.id),
+            ));
         }
         let replicas = u32::try_from(seen.replicas.len()).unwrap_or(u32::MAX);
         let wanted = record.desired.get("replicas").and_then(Value::as_integer).unwrap_or(1);

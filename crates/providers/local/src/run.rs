@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{ResourceId, Run, StackId, StackKey, Value};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
@@ -114,12 +114,11 @@ async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Per
             return Err(ProviderError::rejected(Code::CommandNotFound, format!("job {name}: {message}")));
         }
     };
-    Err(ProviderError::Rejected {
-        code: Code::JobFailed,
-        message: format!("job {name} failed, so the new version was not started\n{how}"),
-        detail: Log::at(outcome.log.clone()).last(SHOWN_LINES).await,
-        help: Some(format!("fix it and deploy again; its log: `freehold logs {} --job {name}`", key.option())),
-    })
+    Err(ProviderError::from(
+        Problem::new(Code::JobFailed, format!("job {name} failed, so the new version was not started\n{how}"))
+            .lines(Log::at(outcome.log.clone()).last(SHOWN_LINES).await)
+            .help(format!("fix it and deploy again; its log: `freehold logs {} --job {name}`", key.option())),
+    ))
 }
 
 impl RunOnce<'_> {
@@ -149,7 +148,12 @@ impl RunOnce<'_> {
                         attempts += 1;
                         supervisor = Some(self.start().await?);
                     }
-                    None => return Err(ProviderError::retryable(format!("{} could not be started", self.id))),
+                    None => {
+                        return Err(ProviderError::retryable(
+                            Code::NotNow,
+                            format!("{} could not be started", self.id),
+                        ));
+                    }
                     // It was written under the lock, after we had looked: look again.
                     Some(_) if self.is_decided()? => {}
                     Some(started) if !self.wait_for_orphans(&started).await? => {}
@@ -173,7 +177,7 @@ impl RunOnce<'_> {
     async fn wait(&self, supervisor: Option<&mut Child>, pause: Duration) -> Result<(), ProviderError> {
         let left = self.context.deadline.saturating_duration_since(Instant::now()).saturating_sub(SLACK);
         if left.is_zero() {
-            return Err(ProviderError::Unknown { message: format!("{} is still running", self.id) });
+            return Err(ProviderError::unknown(Code::NotNow, format!("{} is still running", self.id)));
         }
         match supervisor {
             Some(child) => drop(tokio::time::timeout(left, child.wait()).await),
@@ -239,7 +243,10 @@ impl RunOnce<'_> {
             .process_group(0)
             .spawn()
             .map_err(|error| {
-                ProviderError::retryable(format!("{} can't be started: {error}", self.machine.executable.display()))
+                ProviderError::retryable(
+                    Code::NotNow,
+                    format!("{} can't be started: {error}", self.machine.executable.display()),
+                )
             })
     }
 
@@ -275,17 +282,12 @@ impl RunOnce<'_> {
 
     async fn unknown(&self, started: &Started) -> ProviderError {
         let name = self.id.name();
-        ProviderError::Rejected {
-            code: Code::RunOutcomeUnknown,
-            message: format!(
+        ProviderError::from(Problem::new(Code::RunOutcomeUnknown, format!(
                 "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
-            ),
-            detail: Log::at(started.log.clone()).last(SHOWN_LINES).await,
-            help: Some(format!(
+            )).lines(Log::at(started.log.clone()).last(SHOWN_LINES).await).help(format!(
                 "see what it did (`freehold logs {} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in [job.{name}]",
                 self.context.key.option()
-            )),
-        }
+            )))
     }
 }
 

@@ -198,7 +198,10 @@ impl Schedules {
         let kept = self.tasks().contains_key(&(stack, lookup.id.clone()));
         let Some(record) = self.record(stack, &lookup.id)? else { return Ok(None) };
         if !kept && !self.machine.is_restored() {
-            return Err(ProviderError::retryable(format!("{} is being taken over from a former Freehold", lookup.id)));
+            return Err(ProviderError::retryable(
+                Code::NotNow,
+                format!("{} is being taken over from a former Freehold", lookup.id),
+            ));
         }
         let observation =
             Observation { object: record.object, ownership: Ownership::Ours, body: record.desired, beside: Vec::new() };
@@ -240,7 +243,9 @@ impl Schedules {
         let asleep = AbortOnDropHandle::new(tokio::spawn(std::future::pending::<()>()));
         self.tasks().insert((context.stack, id.clone()), asleep);
         let ended = crate::run::end_runs_of(&self.machine, context.stack, id, context.deadline).await;
-        ended.map_err(|error| ProviderError::retryable(format!("the runs of {id} could not be ended: {error}")))
+        ended.map_err(|error| {
+            ProviderError::retryable(Code::NotNow, format!("the runs of {id} could not be ended: {error}"))
+        })
     }
 
     fn check_identity(&self, stack: StackId, id: &ResourceId, object: Option<&str>) -> Result<(), ProviderError> {
@@ -409,7 +414,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(stack = %context.stack, schedule = %id, due, %error, "a scheduled job did not run to its end");
-                matches!(error, ProviderError::Rejected { .. })
+                matches!(error, ProviderError::Rejected(_))
             }
         };
         self.prune(folder);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_problem::{Code, Problem};
 use freehold_router::Connect;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -173,11 +174,11 @@ impl Keeper {
                 None => Instance::start(&self.duty.machine, &self.duty.launch, self.duty.number).await,
             };
             let trouble = match started {
-                Err(ProviderError::Retryable { message, .. }) => {
+                Err(ProviderError::Retryable { problem: Problem { message, .. }, .. }) => {
                     // We lack something; the program is not to blame.
                     tracing::warn!(service = %self.duty.launch.resource.identity, message, "a replica can't be started now");
                     self.report.send_modify(|status| {
-                        status.trouble = Some(Trouble::NotStarted(ProviderError::retryable(message)))
+                        status.trouble = Some(Trouble::NotStarted(ProviderError::retryable(Code::NotNow, message)))
                     });
                     tokio::select! {
                         _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),

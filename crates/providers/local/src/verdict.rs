@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freehold_engine::{ProviderError, Readiness};
 use freehold_graph::{ResourceId, StackKey};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
 
 use crate::log::Log;
@@ -56,9 +56,10 @@ pub(crate) async fn refusal(
     let (code, message, log) = match trouble {
         Some(Trouble::NotStarted(error)) => return error,
         Some(Trouble::Interrupted) => {
-            return ProviderError::retryable(format!(
-                "{name} was no longer waited for: something else is wanted of it{still}"
-            ));
+            return ProviderError::retryable(
+                Code::NotNow,
+                format!("{name} was no longer waited for: something else is wanted of it{still}"),
+            );
         }
         Some(Trouble::Exited { exit, after, log, .. }) => {
             let message = format!("{name} exited before it was ready: {exit} after {}", seconds(after));
@@ -76,7 +77,7 @@ pub(crate) async fn refusal(
         Some(log) => log.last(SHOWN_LINES).await,
         None => Vec::new(),
     };
-    ProviderError::Rejected { code, message: message + &still, detail, help: Some(help) }
+    ProviderError::from(Problem::new(code, message + &still).lines(detail).help(help))
 }
 
 /// How a running service is, before anybody reads its log.

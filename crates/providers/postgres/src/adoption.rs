@@ -8,7 +8,7 @@
 //! is refused with what stands in the way. The former owner keeps no rights in the database.
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -100,10 +100,7 @@ fn check(name: &Identifier, owner: &str, former: &Former) -> Result<(), Provider
         }
         _ => return Ok(()),
     };
-    Err(ProviderError::Rejected {
-        code: Code::NotAdoptableAsIs,
-        message: format!("database {} can't be adopted: {why}", name.as_str()),
-        detail: Vec::new(),
-        help: Some(help),
-    })
+    Err(ProviderError::from(
+        Problem::new(Code::NotAdoptableAsIs, format!("database {} can't be adopted: {why}", name.as_str())).help(help),
+    ))
 }

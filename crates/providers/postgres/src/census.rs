@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::{AssertSqlSafe, FromRow};
 
 use tokio::time::Instant;
@@ -78,7 +78,12 @@ impl Tables {
                     return Err(held(doing, blockers::holders(session, doing).await?));
                 }
                 Err(Some(error)) => return Err(doing.failed(error)),
-                Err(None) => return Err(ProviderError::retryable(format!("{}: no answer within its time", doing.0))),
+                Err(None) => {
+                    return Err(ProviderError::retryable(
+                        Code::PostgresUnreachable,
+                        format!("{}: no answer within its time", doing.0),
+                    ));
+                }
             }
             let oids: Vec<i64> = batch.iter().map(|table| table.oid).collect();
             let moved: Option<String> = sqlx::query_scalar(MOVED)
@@ -89,7 +94,7 @@ impl Tables {
                 .map_err(failed)?;
             if let Some(moved) = moved {
                 let message = format!("{}: {moved} was put in another table's place meanwhile", doing.0);
-                return Err(ProviderError::retryable(message));
+                return Err(ProviderError::retryable(Code::PostgresUnreachable, message));
             }
         }
         Ok(Self(tables))
@@ -98,12 +103,11 @@ impl Tables {
 
 /// Locks keep tables from being read.
 pub(crate) fn held(doing: &Doing, holders: Vec<String>) -> ProviderError {
-    ProviderError::Rejected {
-        code: Code::DumpNotProved,
-        message: format!("{}: tables are locked by others", doing.0),
-        detail: holders,
-        help: Some("end these sessions or wait for them, then try again".to_owned()),
-    }
+    ProviderError::from(
+        Problem::new(Code::DumpNotProved, format!("{}: tables are locked by others", doing.0))
+            .lines(holders)
+            .help("end these sessions or wait for them, then try again"),
+    )
 }
 
 /// The rows of each table, and the extensions.

@@ -21,7 +21,7 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
@@ -97,9 +97,7 @@ pub(crate) async fn apply(
                 crate::adoption::take(&mut session, sessions, &name, found, &names, &doing, context.deadline).await?;
             }
             Ownership::Foreign(who) => return Err(not_ours(&name, &who, true)),
-            Ownership::OtherStack(stack) => {
-                return Err(not_ours(&name, &format!("it belongs to stack {stack}"), false));
-            }
+            other @ Ownership::OtherStack(_) => return Err(not_ours(&name, &other.to_string(), false)),
         }
     }
     check_owner(&mut session, &names, context.stack, &doing).await?;
@@ -118,7 +116,10 @@ pub(crate) async fn apply(
     if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
         own_logins::renew(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;
         if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
-            return Err(ProviderError::retryable(format!("{}: {} is not let in", doing.0, names.keeper.as_str())));
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: {} is not let in", doing.0, names.keeper.as_str()),
+            ));
         }
     }
     session.finish().await;
@@ -160,12 +161,14 @@ pub(crate) async fn remove(
 ) -> Result<(), ProviderError> {
     let blockers = crate::blockers::of(session, row.oid, name, doing).await?;
     if !blockers.is_empty() {
-        return Err(ProviderError::Rejected {
-            code: Code::UsedByOthers,
-            message: format!("database {} can't be dropped while it is in use by others", name.as_str()),
-            detail: blockers,
-            help: Some("end these first, then try again".to_owned()),
-        });
+        return Err(ProviderError::from(
+            Problem::new(
+                Code::UsedByOthers,
+                format!("database {} can't be dropped while it is in use by others", name.as_str()),
+            )
+            .lines(blockers)
+            .help("end these first, then try again"),
+        ));
     }
     // The owner's to drop it, and those of all whose sessions end with it.
     let owner = body::identifier(&row.owner)?;
@@ -192,7 +195,10 @@ async fn drop_when_left(
         let error = match session.attempt(deadline, drop_statement(name)).await {
             Ok(()) => return Ok(()),
             Err(None) => {
-                return Err(ProviderError::Unknown { message: format!("{}: no answer within its time", doing.0) });
+                return Err(ProviderError::unknown(
+                    Code::PostgresUnreachable,
+                    format!("{}: no answer within its time", doing.0),
+                ));
             }
             Err(Some(error)) => error,
         };
@@ -205,11 +211,14 @@ async fn drop_when_left(
         }
         let sessions = crate::blockers::sessions(session, oid, doing).await?;
         if sessions.is_empty() {
-            return Err(ProviderError::retryable(format!("{}: the server's own worker is busy in it", doing.0)));
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: the server's own worker is busy in it", doing.0),
+            ));
         }
         let mut rejected = doing.failed(error);
-        if let ProviderError::Rejected { detail, .. } = &mut rejected {
-            detail.extend(sessions);
+        if let ProviderError::Rejected(Problem { lines, .. }) = &mut rejected {
+            lines.extend(sessions);
         }
         return Err(rejected);
     }
@@ -239,7 +248,10 @@ async fn settle(
             return Ok(());
         }
         if Instant::now() >= patience {
-            return Err(ProviderError::retryable(format!("{}: an earlier call about it is still at work", doing.0)));
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: an earlier call about it is still at work", doing.0),
+            ));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -258,12 +270,9 @@ async fn check_owner(
         return Ok(());
     }
     let message = format!("{}: its owner {} is gone", doing.0, names.owner.as_str());
-    Err(ProviderError::Rejected {
-        code: Code::ChangedExternally,
-        message,
-        detail: Vec::new(),
-        help: Some("deploy again: the plan will show what happened to them".to_owned()),
-    })
+    Err(ProviderError::from(
+        Problem::new(Code::ChangedExternally, message).help("deploy again: the plan will show what happened to them"),
+    ))
 }
 
 fn create_statement(name: &Identifier, owner: &Identifier) -> String {
@@ -369,12 +378,13 @@ fn comparable(
 /// One that isn't on the allow-list. The check of the definition says so before; this is the last line.
 fn allowed(name: &Identifier, wanted: Vec<&str>) -> Result<Vec<Identifier>, ProviderError> {
     if let Some(refused) = wanted.iter().find(|extension| !EXTENSIONS.contains(extension)) {
-        return Err(ProviderError::Rejected {
-            code: Code::ExtensionNotAllowed,
-            message: format!("extension {refused} of database {} is not on the list", name.as_str()),
-            detail: Vec::new(),
-            help: Some(format!("allowed are {}", EXTENSIONS.join(", "))),
-        });
+        return Err(ProviderError::from(
+            Problem::new(
+                Code::ExtensionNotAllowed,
+                format!("extension {refused} of database {} is not on the list", name.as_str()),
+            )
+            .help(format!("allowed are {}", EXTENSIONS.join(", "))),
+        ));
     }
     wanted.into_iter().map(body::identifier).collect()
 }
@@ -384,8 +394,7 @@ fn allowed(name: &Identifier, wanted: Vec<&str>) -> Result<Vec<Identifier>, Prov
 pub(crate) fn check_ours(name: &Identifier, row: &DatabaseRow, stack: StackId) -> Result<(), ProviderError> {
     match row.ownership(stack) {
         Ownership::Ours => Ok(()),
-        Ownership::Foreign(who) => Err(not_ours(name, &who, false)),
-        Ownership::OtherStack(other) => Err(not_ours(name, &format!("it belongs to stack {other}"), false)),
+        owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => Err(not_ours(name, &owner.to_string(), false)),
     }
 }
 
@@ -393,26 +402,28 @@ pub(crate) fn check_ours(name: &Identifier, row: &DatabaseRow, stack: StackId) -
 /// It is another one than was recorded.
 fn check_identity(name: &Identifier, row: &DatabaseRow, object: Option<&str>) -> Result<(), ProviderError> {
     match object {
-        Some(recorded) if recorded != row.oid.to_string() => Err(ProviderError::Rejected {
-            code: Code::ChangedExternally,
-            message: format!(
-                "database {} was made anew by somebody else: it had the oid {recorded}, and has {}",
-                name.as_str(),
-                row.oid
-            ),
-            detail: Vec::new(),
-            help: Some("deploy again to see what is there now, then destroy".to_owned()),
-        }),
+        Some(recorded) if recorded != row.oid.to_string() => Err(ProviderError::from(
+            Problem::new(
+                Code::ChangedExternally,
+                format!(
+                    "database {} was made anew by somebody else: it had the oid {recorded}, and has {}",
+                    name.as_str(),
+                    row.oid
+                ),
+            )
+            .help("deploy again to see what is there now, then destroy"),
+        )),
         _ => Ok(()),
     }
 }
 
 fn not_ours(name: &Identifier, who: &str, adoptable: bool) -> ProviderError {
     let adopt = format!("adopt it with `freehold deploy --adopt database/{}`, or choose another name", name.as_str());
-    ProviderError::Rejected {
-        code: Code::NotOwned,
-        message: format!("database {} is not ours: {who}", name.as_str()),
-        detail: Vec::new(),
-        help: Some(if adoptable { adopt } else { "choose another name".to_owned() }),
-    }
+    ProviderError::from(
+        Problem::new(Code::NotOwned, format!("database {} is not ours: {who}", name.as_str())).help(if adoptable {
+            adopt
+        } else {
+            "choose another name".to_owned()
+        }),
+    )
 }

@@ -22,7 +22,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout_at};
@@ -148,9 +148,9 @@ pub(crate) async fn programs<'a>(
 /// There is a way without dumps, if somebody wants it.
 fn without(error: ProviderError) -> ProviderError {
     match error {
-        ProviderError::Rejected { code, message, detail, .. } => {
+        ProviderError::Rejected(problem) => {
             let help = "install PostgreSQL's programs where Freehold runs; or, if the data isn't needed: --no-dump";
-            ProviderError::Rejected { code, message, detail, help: Some(help.to_owned()) }
+            problem.help(help).into()
         }
         other => other,
     }
@@ -191,12 +191,14 @@ impl Dump<'_> {
         if differences.is_empty() {
             return Ok(());
         }
-        Err(ProviderError::Rejected {
-            code: Code::DumpNotProved,
-            message: format!("{}: what was restored from the dump is not what was dumped", self.doing.0),
-            detail: differences,
-            help: Some("see what is special about these tables".to_owned()),
-        })
+        Err(ProviderError::from(
+            Problem::new(
+                Code::DumpNotProved,
+                format!("{}: what was restored from the dump is not what was dumped", self.doing.0),
+            )
+            .lines(differences)
+            .help("see what is special about these tables"),
+        ))
     }
 
     /// Writes the file, and counts what has to be in it.
@@ -300,12 +302,10 @@ impl Dump<'_> {
             return Err(full(&self.doing, &self.options.dump_directory));
         }
         let errors = said.lines().filter(|line| line.contains("error: ") || line.starts_with("HINT:"));
-        Err(ProviderError::Rejected {
-            code: Code::DumpNotProved,
-            message: format!("{}: {program} failed", self.doing.0),
-            detail: errors.take(4).map(|line| line.chars().take(LINE).collect()).collect(),
-            help: None,
-        })
+        Err(ProviderError::from(
+            Problem::new(Code::DumpNotProved, format!("{}: {program} failed", self.doing.0))
+                .lines(errors.take(4).map(|line| line.chars().take(LINE).collect()).collect()),
+        ))
     }
 }
 
@@ -374,15 +374,15 @@ impl Partial {
 
     /// Keeps it although the proof has failed, and says where. A failure that passes by itself, and a wish to stop, leave nothing.
     fn keep_unproved(&mut self, failure: ProviderError) -> ProviderError {
-        let ProviderError::Rejected { code, message, detail, help } = failure else { return failure };
+        let ProviderError::Rejected(problem) = failure else { return failure };
         let keeps = self.whole
-            && matches!(code, Code::DumpNotProved | Code::DeadlinePassed)
+            && matches!(problem.code, Code::DumpNotProved | Code::DeadlinePassed)
             && fs::rename(&self.path, &self.unproved).is_ok();
         self.kept |= keeps;
         let told =
             keeps.then(|| format!("what was dumped is kept all the same, unproved: {}", self.unproved.display()));
-        let help: Vec<String> = help.into_iter().chain(told).collect();
-        ProviderError::Rejected { code, message, detail, help: (!help.is_empty()).then(|| help.join("; ")) }
+        let help: Vec<String> = problem.help.clone().into_iter().chain(told).collect();
+        problem.maybe_help((!help.is_empty()).then(|| help.join("; "))).into()
     }
 }
 
@@ -403,12 +403,10 @@ fn failed_io(path: &Path, error: std::io::Error) -> ProviderError {
 }
 
 fn full(doing: &Doing, path: &Path) -> ProviderError {
-    ProviderError::Rejected {
-        code: Code::DiskFull,
-        message: format!("{}: the disk is full: {}", doing.0, path.display()),
-        detail: Vec::new(),
-        help: Some("free some space and try again".to_owned()),
-    }
+    ProviderError::from(
+        Problem::new(Code::DiskFull, format!("{}: the disk is full: {}", doing.0, path.display()))
+            .help("free some space and try again"),
+    )
 }
 
 fn rejected(code: Code, message: String) -> ProviderError {

@@ -5,7 +5,7 @@
 //! none contains a statement, because statements may contain password verifiers.
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::postgres::PgDatabaseError;
 
 /// What was being done to which object: `making database acme__guestbook`.
@@ -20,9 +20,10 @@ impl Doing {
     /// Judges an error while connecting: nothing was asked of the server yet.
     pub(crate) fn connecting(&self, error: sqlx::Error) -> ProviderError {
         match self.failed(error) {
-            ProviderError::Unknown { message } => {
-                ProviderError::retryable(format!("the PostgreSQL server can't be reached: {message}"))
-            }
+            ProviderError::Unknown(Problem { message, .. }) => ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("the PostgreSQL server can't be reached: {message}"),
+            ),
             other => other,
         }
     }
@@ -36,7 +37,7 @@ impl Doing {
             },
             // Neither says whether the server did what it was asked to.
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
-                ProviderError::Unknown { message: format!("{}: {error}", self.0) }
+                ProviderError::unknown(Code::PostgresUnreachable, format!("{}: {error}", self.0))
             }
             other => self.rejected(Code::StepFailed, &other.to_string(), None, None),
         }
@@ -44,11 +45,19 @@ impl Doing {
 
     fn refused(&self, error: &PgDatabaseError) -> ProviderError {
         let words = error.message();
-        let retry = |why: &str| ProviderError::retryable(format!("{}: {why} ({words})", self.0));
+        let retry_later = |code, why: &str| ProviderError::retryable(code, format!("{}: {why} ({words})", self.0));
+        let retry = |why: &str| retry_later(Code::NotNow, why);
         match error.code() {
-            "53300" => retry("the PostgreSQL server is out of connections"),
-            "57P03" => retry("the PostgreSQL server is starting or stopping"),
-            "53200" => retry("the PostgreSQL server is out of memory"),
+            "53300" => {
+                let problem = Problem::new(
+                    Code::NoConnectionsLeft,
+                    format!("{}: the PostgreSQL server is out of connections ({words})", self.0),
+                );
+                let help = "raise max_connections, or close connections that nobody needs";
+                ProviderError::Retryable { problem: problem.help(help), after: None }
+            }
+            "57P03" => retry_later(Code::PostgresUnreachable, "the PostgreSQL server is starting or stopping"),
+            "53200" => retry_later(Code::PostgresUnreachable, "the PostgreSQL server is out of memory"),
             "55P03" | "57014" => retry("it took too long and was given up"),
             "55006" => retry("the object is in use"),
             "40001" | "40P01" => retry("another session was faster"),
@@ -56,7 +65,9 @@ impl Doing {
             "23505" | "42710" | "42P04" | "3D000" => retry("it changed in the meantime"),
             "XX000" if words.contains("concurrently updated") => retry("another session was faster"),
             // The session was ended while it worked.
-            code if code.starts_with("57P") => ProviderError::Unknown { message: format!("{}: {words}", self.0) },
+            code if code.starts_with("57P") => {
+                ProviderError::unknown(Code::PostgresUnreachable, format!("{}: {words}", self.0))
+            }
             code if is_full(code, words) => self.rejected(
                 Code::DiskFull,
                 "the disk of the PostgreSQL server is full",
@@ -80,8 +91,8 @@ impl Doing {
                 // Others hold what belongs to it, or gave it rights that only they can take back.
                 let code = if code == "2BP01" { Code::UsedByOthers } else { Code::StepFailed };
                 let mut rejected = self.rejected(code, words, None, error.hint());
-                if let ProviderError::Rejected { detail, .. } = &mut rejected {
-                    detail.extend(error.detail().into_iter().flat_map(str::lines).map(str::to_owned));
+                if let ProviderError::Rejected(Problem { lines, .. }) = &mut rejected {
+                    lines.extend(error.detail().into_iter().flat_map(str::lines).map(str::to_owned));
                 }
                 rejected
             }
@@ -89,12 +100,8 @@ impl Doing {
     }
 
     pub(crate) fn rejected(&self, code: Code, why: &str, detail: Option<&str>, help: Option<&str>) -> ProviderError {
-        ProviderError::Rejected {
-            code,
-            message: format!("{}: {why}", self.0),
-            detail: detail.into_iter().map(str::to_owned).collect(),
-            help: help.map(str::to_owned),
-        }
+        let lines = detail.into_iter().map(str::to_owned).collect();
+        Problem::new(code, format!("{}: {why}", self.0)).lines(lines).maybe_help(help).into()
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, Value};
+use freehold_problem::Code;
 use tokio::time::Instant;
 
 use crate::body;
@@ -71,7 +72,10 @@ pub(crate) async fn raise(
     .map_err(|error| doing.failed(error))?;
     session.finish().await;
     if left > 0 {
-        return Err(ProviderError::retryable(format!("{}: {left} sessions have not ended yet", doing.0)));
+        return Err(ProviderError::retryable(
+            Code::PostgresUnreachable,
+            format!("{}: {left} sessions have not ended yet", doing.0),
+        ));
     }
     Ok(Performed::default())
 }
@@ -91,7 +95,10 @@ async fn await_arrivals(session: &mut Session, doing: &Doing, deadline: Instant)
         }
         if Instant::now() >= deadline {
             let left = arriving.len();
-            return Err(ProviderError::retryable(format!("{}: {left} sessions are still being let in", doing.0)));
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: {left} sessions are still being let in", doing.0),
+            ));
         }
         earlier = Some(arriving);
         tokio::time::sleep(LOOK).await;

@@ -3,7 +3,7 @@
 //! Any tenant can give another one's roles rights in their own database. They are taken back there by that database's keeper.
 
 use freehold_engine::ProviderError;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -47,12 +47,14 @@ pub(crate) async fn release(
         sqlx::query_as(SQL).bind(oids).fetch_all(session.connection()).await.map_err(|error| doing.failed(error))?;
     let owning: Vec<String> = holdings.iter().filter(|holding| holding.owned > 0).map(Holding::owned).collect();
     if !owning.is_empty() {
-        return Err(ProviderError::Rejected {
-            code: Code::UsedByOthers,
-            message: format!("{}: they still own something that is not Freehold's to drop", doing.0),
-            detail: owning,
-            help: Some("give it to another role (`REASSIGN OWNED`) or drop it, then try again".to_owned()),
-        });
+        return Err(ProviderError::from(
+            Problem::new(
+                Code::UsedByOthers,
+                format!("{}: they still own something that is not Freehold's to drop", doing.0),
+            )
+            .lines(owning)
+            .help("give it to another role (`REASSIGN OWNED`) or drop it, then try again"),
+        ));
     }
     let held = holdings.iter().filter(|holding| holding.rights > 0);
     let roles = rows.iter().map(|row| body::identifier(&row.rolname)).collect::<Result<Vec<_>, _>>()?;

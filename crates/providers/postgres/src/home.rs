@@ -5,6 +5,7 @@
 
 use freehold_engine::ProviderError;
 use freehold_graph::expand::names::POSTGRES_LIMIT;
+use freehold_problem::Code;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -41,7 +42,12 @@ pub(crate) async fn make(
         // There already, or made by another process in this moment.
         Err(Some(error)) if matches!(failure::sqlstate(&error).as_deref(), Some("42P04" | "23505")) => {}
         Err(Some(error)) => return Err(doing.failed(error)),
-        Err(None) => return Err(ProviderError::retryable(format!("{}: no answer within its time", doing.0))),
+        Err(None) => {
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: no answer within its time", doing.0),
+            ));
+        }
     }
     let close = format!("REVOKE ALL ON DATABASE {home} FROM PUBLIC; ALTER DATABASE {home} CONNECTION LIMIT -1");
     session.run(doing, deadline, close).await

@@ -16,6 +16,7 @@ use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_problem::Code;
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -348,7 +349,12 @@ async fn drop_logins(
         let sql = format!("DROP ROLE {}", body::identifier(&row.name)?);
         match session.attempt(deadline, sql).await {
             Ok(()) => {}
-            Err(None) => return Err(ProviderError::Unknown { message: format!("{}: no answer in time", doing.0) }),
+            Err(None) => {
+                return Err(ProviderError::unknown(
+                    Code::PostgresUnreachable,
+                    format!("{}: no answer in time", doing.0),
+                ));
+            }
             Err(Some(error)) if crate::failure::sqlstate(&error).as_deref() == Some("2BP01") => {}
             Err(Some(error)) => return Err(doing.failed(error)),
         }

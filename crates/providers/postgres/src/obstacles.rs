@@ -6,7 +6,7 @@
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::FromRow;
 use tokio::time::Instant;
 
@@ -118,11 +118,10 @@ impl Unseen {
         } else {
             return Ok(());
         };
-        Err(ProviderError::Rejected {
-            code: Code::DumpNotProved,
-            message: format!("database {} can't be dumped: {why}", database.as_str()),
-            detail: tables.iter().take(NAMED).map(|table| format!("table {table}")).collect(),
-            help: Some(format!("{help}; or, if the data isn't needed: --no-dump")),
-        })
+        Err(ProviderError::from(
+            Problem::new(Code::DumpNotProved, format!("database {} can't be dumped: {why}", database.as_str()))
+                .lines(tables.iter().take(NAMED).map(|table| format!("table {table}")).collect())
+                .help(format!("{help}; or, if the data isn't needed: --no-dump")),
+        ))
     }
 }

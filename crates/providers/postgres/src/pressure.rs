@@ -285,7 +285,10 @@ impl Connected {
         };
         match timeout(ANSWER, ask).await {
             Ok(answer) => answer.map_err(|error| doing().failed(error)),
-            Err(_) => Err(ProviderError::retryable(format!("{}: no answer within its time", doing().0))),
+            Err(_) => Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: no answer within its time", doing().0),
+            )),
         }
     }
 }

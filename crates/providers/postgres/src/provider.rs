@@ -9,7 +9,7 @@ use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, Provide
 use freehold_graph::{ProviderName, ResourceType, SecretText, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
@@ -145,9 +145,11 @@ impl PostgresProvider {
         let deadline = Instant::now() + LOOK;
         let look = obstacles::check(&self.sessions, &self.options, stack, lookup, deadline);
         match tokio::time::timeout_at(deadline, look).await {
-            Ok(Err(ProviderError::Unknown { message })) => Err(ProviderError::retryable(message)),
+            Ok(Err(ProviderError::Unknown(Problem { message, .. }))) => {
+                Err(ProviderError::retryable(Code::PostgresUnreachable, message))
+            }
             Ok(answer) => answer,
-            Err(_) => Err(ProviderError::retryable("the PostgreSQL server does not answer")),
+            Err(_) => Err(ProviderError::retryable(Code::PostgresUnreachable, "the PostgreSQL server does not answer")),
         }
     }
 
@@ -222,9 +224,11 @@ impl Provider for PostgresProvider {
         };
         // Nothing was changed, so no answer is no more than that.
         match tokio::time::timeout_at(deadline, look).await {
-            Ok(Err(ProviderError::Unknown { message })) => Err(ProviderError::retryable(message)),
+            Ok(Err(ProviderError::Unknown(Problem { message, .. }))) => {
+                Err(ProviderError::retryable(Code::PostgresUnreachable, message))
+            }
             Ok(answer) => answer,
-            Err(_) => Err(ProviderError::retryable("the PostgreSQL server does not answer")),
+            Err(_) => Err(ProviderError::retryable(Code::PostgresUnreachable, "the PostgreSQL server does not answer")),
         }
     }
 
@@ -264,9 +268,10 @@ impl Provider for PostgresProvider {
         };
         match tokio::time::timeout_at(context.deadline, work).await {
             Ok(answer) => answer,
-            Err(_) => {
-                Err(ProviderError::Unknown { message: "the PostgreSQL server did not answer in time".to_owned() })
-            }
+            Err(_) => Err(ProviderError::unknown(
+                Code::PostgresUnreachable,
+                "the PostgreSQL server did not answer in time".to_owned(),
+            )),
         }
     }
 

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, SecretText, StackId, Value};
 use freehold_plan::Observation;
+use freehold_problem::Code;
 use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
@@ -287,7 +288,9 @@ impl Verifiers {
         let field = |field: &str| Ok::<_, ProviderError>(hash(revealed.text(body.get(field).unwrap_or(&Value::Null))?));
         let (migrator, app) = (field("migrator_password")?, field("app_password")?);
         let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
-        let lost = |error: tokio::task::JoinError| ProviderError::retryable(format!("hashing a password: {error}"));
+        let lost = |error: tokio::task::JoinError| {
+            ProviderError::retryable(Code::PostgresUnreachable, format!("hashing a password: {error}"))
+        };
         Ok(Self {
             migrator: migrator.await.map_err(lost)?,
             app: app.await.map_err(lost)?,

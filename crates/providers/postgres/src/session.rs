@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::SecretText;
+use freehold_problem::Code;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
@@ -159,7 +160,10 @@ impl Sessions {
     async fn unlocked(&self, doing: &Doing, deadline: Instant) -> Result<Session, ProviderError> {
         let permit = timeout_at(deadline, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            return Err(ProviderError::retryable(format!("{}: all connections were busy", doing.0)));
+            return Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: all connections were busy", doing.0),
+            ));
         };
         loop {
             let kept = self.idle.lock().map(|mut idle| idle.pop()).unwrap_or_default();
@@ -235,7 +239,10 @@ impl Sessions {
         match timeout_at(deadline, options.connect()).await {
             Ok(Ok(connection)) => Ok(Ok(Session { connection, home: None, locked: false, fault: self.fault.clone() })),
             Ok(Err(error)) => Ok(Err(error)),
-            Err(_) => Err(ProviderError::retryable(format!("{}: the PostgreSQL server does not answer", doing.0))),
+            Err(_) => Err(ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: the PostgreSQL server does not answer", doing.0),
+            )),
         }
     }
 }
@@ -258,7 +265,10 @@ pub(crate) async fn single(
     match timeout_at(deadline, ours(options.clone()).options(limits(deadline)).connect()).await {
         Ok(Ok(connection)) => Ok(Session { connection, home: None, locked: false, fault: None }),
         Ok(Err(error)) => Err(doing.connecting(error)),
-        Err(_) => Err(ProviderError::retryable(format!("{}: the PostgreSQL server does not answer", doing.0))),
+        Err(_) => Err(ProviderError::retryable(
+            Code::PostgresUnreachable,
+            format!("{}: the PostgreSQL server does not answer", doing.0),
+        )),
     }
 }
 
@@ -297,7 +307,9 @@ impl Session {
     pub(crate) async fn run(&mut self, doing: &Doing, deadline: Instant, sql: String) -> Result<(), ProviderError> {
         self.attempt(deadline, sql).await.map_err(|error| match error {
             Some(error) => doing.failed(error),
-            None => ProviderError::Unknown { message: format!("{}: no answer within its time", doing.0) },
+            None => {
+                ProviderError::unknown(Code::PostgresUnreachable, format!("{}: no answer within its time", doing.0))
+            }
         })
     }
 
@@ -325,12 +337,13 @@ impl Session {
         let Some(sql) = turn.statement() else { return Ok(()) };
         self.locked = true;
         self.send(deadline, sql).await.map_err(|error| match error.map(|error| doing.failed(error)) {
-            Some(ProviderError::Rejected { .. }) | None => {
-                ProviderError::retryable(format!("{}: no answer within its time", doing.0))
+            Some(ProviderError::Rejected(_)) | None => {
+                ProviderError::retryable(Code::PostgresUnreachable, format!("{}: no answer within its time", doing.0))
             }
-            Some(ProviderError::Retryable { .. }) => {
-                ProviderError::retryable(format!("{}: an earlier call about it is still at work", doing.0))
-            }
+            Some(ProviderError::Retryable { .. }) => ProviderError::retryable(
+                Code::PostgresUnreachable,
+                format!("{}: an earlier call about it is still at work", doing.0),
+            ),
             Some(unknown) => unknown,
         })
     }

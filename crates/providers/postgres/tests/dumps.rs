@@ -1,7 +1,7 @@
 //! Dumps and their proof.
 
 use freehold_engine::{CancellationToken, ProviderError};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::Fault;
 
 use crate::setting::{Stack, admin, count, rejection, run};
@@ -93,7 +93,8 @@ async fn of_an_error_that_a_tenant_s_code_makes_as_long_as_it_likes_little_is_ke
     stack.deploy().await;
     let endless = ENDLESS.replace("PERFORM pg_catalog.pg_sleep(100000)", "RAISE EXCEPTION '%', repeat('x', 20000000)");
     run(&mut stack.connect("migrator").await, &endless).await;
-    let Err(ProviderError::Rejected { code: Code::DumpNotProved, detail, .. }) = stack.dump().await else {
+    let Err(ProviderError::Rejected(Problem { code: Code::DumpNotProved, lines: detail, .. })) = stack.dump().await
+    else {
         panic!("it passes")
     };
     let length: usize = detail.iter().map(String::len).sum();
@@ -109,7 +110,7 @@ async fn a_damaged_dump_is_noticed_and_kept_only_under_a_name_that_says_so() {
     stack.deploy().await;
     run(&mut stack.connect("migrator").await, TABLES).await;
     for _ in 0..2 {
-        let Err(ProviderError::Rejected { code: Code::DumpNotProved, help, .. }) = stack.dump().await else {
+        let Err(ProviderError::Rejected(Problem { code: Code::DumpNotProved, help, .. })) = stack.dump().await else {
             panic!("it passes")
         };
         let unproved = format!("{}.unproved", stack.name);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use freehold_engine::{Performed, ProviderError};
 use freehold_graph::SecretText;
+use freehold_problem::Problem;
 use freehold_provider_postgres::{Fault, PostgresOptions, PostgresProvider, ensure_provisioner};
 use futures::future::join_all;
 use sqlx::ConnectOptions as _;
@@ -37,7 +38,7 @@ where
 fn broken(outcome: &Result<Performed, ProviderError>) -> bool {
     match outcome {
         Ok(_) => false,
-        Err(ProviderError::Unknown { .. } | ProviderError::Retryable { .. }) => true,
+        Err(ProviderError::Unknown(_) | ProviderError::Retryable { .. }) => true,
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -247,7 +248,7 @@ async fn a_server_out_of_connections_is_tried_again_later() {
     let held = options.connect().await.unwrap();
     stack.provider = provider(&stack, &role);
     let error = stack.apply(stack.roles()).await.unwrap_err();
-    let ProviderError::Retryable { message, .. } = error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = error else { panic!("{error:?}") };
     assert!(message.contains("out of connections"), "{message}");
     sqlx::Connection::close(held).await.unwrap();
     // The slot is free as soon as the backend has noticed.

@@ -4,7 +4,7 @@
 use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::SecretText;
 use freehold_plan::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::{PostgresOptions, PostgresProvider};
 use sha2::{Digest as _, Sha256};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -224,7 +224,7 @@ async fn a_view_in_the_place_of_a_table_is_not_counted() {
     };
     let (outcome, ()) = tokio::join!(stack.dump(), finish);
     let error = outcome.unwrap_err();
-    let ProviderError::Retryable { message, .. } = &error else { panic!("{error:?}") };
+    let ProviderError::Retryable { problem: Problem { message, .. }, .. } = &error else { panic!("{error:?}") };
     assert!(message.contains("entries"), "{message}");
     assert_eq!(caught(&stack).await, Vec::<String>::new());
 
@@ -408,7 +408,7 @@ async fn a_server_that_gives_no_dump_of_hidden_rows_says_so_before_anything_is_d
         ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY";
     run(&mut migrator, sql).await;
     let error = stack.provider.check_dump(stack.id, &lookup).await.unwrap_err();
-    let ProviderError::Rejected { code, detail, help, .. } = error else { panic!("{error:?}") };
+    let ProviderError::Rejected(Problem { code, lines: detail, help, .. }) = error else { panic!("{error:?}") };
     assert_eq!((code, detail), (Code::DumpNotProved, vec!["table public.hidden".to_owned()]));
     let help = help.unwrap();
     assert!(help.contains("BYPASSRLS") && help.contains("--no-dump"), "{help}");

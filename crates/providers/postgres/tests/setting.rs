@@ -15,7 +15,7 @@ use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
 use freehold_graph::{Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Observation, diff};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::{
     Binaries, Fault, PostgresOptions, PostgresProvider, PrivateServer, ServerOptions, ensure_provisioner,
 };
@@ -397,7 +397,7 @@ pub(crate) async fn count(connection: &mut PgConnection, sql: &str) -> i64 {
 /// The code and message of a refusal.
 pub(crate) fn rejection(outcome: Result<Performed, ProviderError>) -> (Code, String) {
     match outcome {
-        Err(ProviderError::Rejected { code, message, detail, .. }) => {
+        Err(ProviderError::Rejected(Problem { code, message, lines: detail, .. })) => {
             (code, format!("{message} {}", detail.join("; ")))
         }
         other => panic!("expected a refusal, got {other:?}"),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold::wire::{self, Event, EventKind};
-use freehold_engine::journal::Failure;
 use freehold_engine::{Record, StepId};
+use freehold_problem::Problem;
 use freehold_store::{Operation, Topic};
 use futures::Stream;
 use tokio::sync::{broadcast, mpsc};
@@ -178,7 +178,7 @@ impl Telling {
         let operation = &self.operation;
         let total = operation.finished_at.map_or(0, |end| (end - operation.created_at).num_milliseconds());
         let total = u64::try_from(total).unwrap_or_default();
-        let failure: Option<&Failure> = operation.failure.as_ref();
+        let failure: Option<&Problem> = operation.failure.as_ref();
         let succeeded = operation.state == freehold_store::OperationState::Succeeded;
         let planned = freehold_engine::step::steps(&operation.plan).into_keys();
         let missing = planned.filter(|step| !self.done.contains(step) && parts(step).0 != "verify");

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{ResourceId, StackKey};
-use freehold_plan::{Change, PlanError, Purpose};
-use freehold_problem::Code;
+use freehold_plan::{Change, Ownership, PlanError, Purpose};
+use freehold_problem::{About, Code};
 use freehold_store::StoreError;
 
 use crate::refusal::Refusal;
@@ -162,7 +162,7 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
         message.push_str(&format!("; and {} more like these", errors.len() - TOLD));
     }
     match errors.first() {
-        Some(PlanError::NotOurs { owner, .. }) if owner.starts_with("it belongs to stack") => {
+        Some(PlanError::NotOurs { owner: Ownership::OtherStack(_), .. }) => {
             let refusal = Refusal::new(Code::NotOwned, message);
             refusal.help(
                 "that stack may be another platform's: choose another name; nothing that serves a stack can be adopted",
@@ -183,21 +183,17 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
 }
 
 /// What the caller is told if several things are not permitted in a cluster: a line for each resource with all verbs that are missing.
-pub(crate) fn not_permitted(messages: &BTreeSet<&str>) -> Refusal {
+pub(crate) fn not_permitted(missing: &BTreeSet<&About>) -> Refusal {
     let mut verbs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut users = BTreeSet::new();
-    // `looking at …: not permitted: get deployments.apps in namespace acme, for ada`
-    for message in messages {
-        let what = message.split_once("not permitted: ").map_or(*message, |(_, what)| what);
-        let (what, user) = what.rsplit_once(", for ").map_or((what, None), |(what, user)| (what, Some(user)));
-        let (verb, resource) = what.split_once(' ').unwrap_or(("", what));
-        verbs.entry(resource).or_default().insert(verb);
-        users.extend(user);
+    for About::Permission { verb, object, user } in missing {
+        verbs.entry(object).or_default().insert(verb);
+        users.extend(user.as_deref());
     }
     let user = users.first().copied().unwrap_or("the platform");
     let lines: Vec<String> = verbs
         .into_iter()
-        .map(|(resource, verbs)| format!("{} {resource}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
+        .map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
         .collect();
     Refusal::new(Code::NotPermitted, format!("the cluster doesn't permit {user} what this takes:"))
         .lines(lines)
@@ -269,7 +265,7 @@ mod tests {
 
     fn in_the_way(id: &str, identity: &str) -> PlanError {
         let handle = format!("{}/{identity}", resource(id).word());
-        let (identity, owner) = (identity.to_owned(), "managed by helm".to_owned());
+        let (identity, owner) = (identity.to_owned(), Ownership::Foreign("managed by helm".to_owned()));
         PlanError::NotOurs { id: resource(id), identity, owner, handle }
     }
 
@@ -294,15 +290,18 @@ mod tests {
 
     #[test]
     fn missing_permissions_are_a_line_for_each_resource_and_the_command_that_grants_them() {
-        let message =
-            |doing: &str, what: &str| format!("{doing}: not permitted: {what}, for system:serviceaccount:ops:deployer");
-        let messages = [
-            message("looking at deployment a/web", "get deployments.apps in namespace a"),
-            message("trying deployment a/web out", "patch deployments.apps in namespace a"),
-            message("looking at deployment a/api", "get deployments.apps in namespace a"),
-            message("looking at namespace a", "get namespaces in the whole cluster"),
+        let missing = |verb: &str, object: &str| About::Permission {
+            verb: verb.to_owned(),
+            object: object.to_owned(),
+            user: Some("system:serviceaccount:ops:deployer".to_owned()),
+        };
+        let missing = [
+            missing("get", "deployments.apps in namespace a"),
+            missing("patch", "deployments.apps in namespace a"),
+            missing("get", "deployments.apps in namespace a"),
+            missing("get", "namespaces in the whole cluster"),
         ];
-        let problem = not_permitted(&messages.iter().map(String::as_str).collect()).into_problem();
+        let problem = not_permitted(&missing.iter().collect()).into_problem();
         assert_eq!(problem.detail, "the cluster doesn't permit system:serviceaccount:ops:deployer what this takes:");
         assert_eq!(
             problem.lines,

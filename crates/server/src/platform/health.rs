@@ -8,6 +8,7 @@ use std::time::Duration;
 use freehold::wire::ResourceStatus;
 use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
 use freehold_graph::{ProviderName, Resource, ResourceType, StackId};
+use freehold_problem::Code;
 use freehold_spec::Name;
 use freehold_store::{Stack, StackState};
 use futures::future::join_all;
@@ -64,7 +65,7 @@ impl Platform {
 async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId, ResourceStatus)> {
     let objects: Vec<(StackId, Lookup)> =
         group.iter().map(|(stack, resource)| (*stack, Lookup::from(resource))).collect();
-    let unknown = |why: &str| objects.iter().map(|_| Err(ProviderError::retryable(why))).collect();
+    let unknown = |why: &str| objects.iter().map(|_| Err(ProviderError::retryable(Code::NotNow, why))).collect();
     let answers: Vec<_> = match provider {
         Some(provider) => {
             let answer = timeout(LOOK, provider.health(&objects)).await;

@@ -6,7 +6,7 @@ use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
-use freehold_problem::Code;
+use freehold_problem::{About, Code};
 use freehold_store::{SecretDigests, Stack, TenantId};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -19,7 +19,7 @@ use crate::refusal::{Answer, Refusal};
 const OBSERVATIONS: usize = 16;
 
 /// A look at a resource through its provider.
-type Look<'a, T> = BoxFuture<'a, (ResourceId, ProviderName, Result<T, ProviderError>)>;
+type Look<'a, T> = BoxFuture<'a, (ResourceId, Result<T, ProviderError>)>;
 
 /// What was seen of each resource.
 pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
@@ -34,7 +34,7 @@ impl TargetRuntime {
             let provider = self.providers.get(&name);
             let provider = provider.ok_or_else(|| self.no_provider(id))?;
             let lookup = Lookup::from(resource);
-            let look = async move { (id.clone(), name, provider.observe(stack, &lookup).await) }.boxed();
+            let look = async move { (id.clone(), provider.observe(stack, &lookup).await) }.boxed();
             if resource.kind == ResourceType::Namespace { spaces.push(look) } else { others.push(look) }
         }
         seen([spaces, others]).await
@@ -70,7 +70,7 @@ impl TargetRuntime {
         let trials = wanted.iter().map(|(resource, observed, desired, adopt)| {
             async move {
                 let proposal = Proposal { resource, desired, observed: *observed, adopt: *adopt };
-                (resource.id.clone(), ProviderName::Kubernetes, provider.preview(stack, &proposal).await)
+                (resource.id.clone(), provider.preview(stack, &proposal).await)
             }
             .boxed()
         });
@@ -89,7 +89,7 @@ impl TargetRuntime {
             let name = change.kind.provider();
             let provider = self.providers.get(&name).ok_or_else(|| self.no_provider(&change.id))?;
             let lookup = Lookup::from(&change.resource);
-            let look = async move { (change.id.clone(), name, provider.preview_deletion(plan.stack, &lookup).await) };
+            let look = async move { (change.id.clone(), provider.preview_deletion(plan.stack, &lookup).await) };
             looks.push(look.boxed());
         }
         Ok(seen([looks]).await?.into_values().flatten().collect())
@@ -103,16 +103,16 @@ async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Ans
     if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
 }
 
-type Failures = BTreeMap<ResourceId, (ProviderName, ProviderError)>;
+type Failures = BTreeMap<ResourceId, ProviderError>;
 
 async fn looked<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> (BTreeMap<ResourceId, T>, Failures) {
     let (mut seen, mut failures) = (BTreeMap::new(), BTreeMap::new());
     for looks in groups {
         let mut answers = stream::iter(looks).buffer_unordered(OBSERVATIONS);
-        while let Some((id, provider, answer)) = answers.next().await {
+        while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(found) => drop(seen.insert(id, found)),
-                Err(error) => drop(failures.insert(id, (provider, error))),
+                Err(error) => drop(failures.insert(id, error)),
             }
         }
     }
@@ -130,27 +130,24 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
 fn together(failures: Failures) -> Refusal {
-    let denied: BTreeSet<&str> = failures.values().filter_map(|(_, error)| denial(error)).collect();
+    let denied: BTreeSet<&About> = failures.values().filter_map(denial).collect();
     if denied.len() > 1 {
         return failures::not_permitted(&denied);
     }
-    let mut words: BTreeSet<String> = failures.values().map(|(_, error)| error.to_string()).collect();
-    let mut failures: Vec<(ProviderName, ProviderError)> = failures.into_values().collect();
-    failures.sort_by_key(|(_, error)| !matches!(error, ProviderError::Rejected { .. }));
-    let Some((provider, first)) = failures.into_iter().next() else {
+    let mut words: BTreeSet<String> = failures.values().map(ToString::to_string).collect();
+    let mut failures: Vec<ProviderError> = failures.into_values().collect();
+    failures.sort_by_key(|error| !matches!(error, ProviderError::Rejected(_)));
+    let Some(first) = failures.into_iter().next() else {
         return Refusal::new(Code::Internal, "nothing was seen, for no known reason");
     };
     let told = first.to_string();
     words.remove(&told);
-    Refusal::of_provider(provider, first).more(words.into_iter().collect())
+    Refusal::from(first).more(words.into_iter().collect())
 }
 
 /// What the cluster doesn't permit, if that is why it failed.
-fn denial(error: &ProviderError) -> Option<&str> {
-    match error {
-        ProviderError::Rejected { code, message, .. } if *code == Code::NotPermitted => Some(message),
-        _ => None,
-    }
+fn denial(error: &ProviderError) -> Option<&About> {
+    error.problem().about.as_deref().filter(|about| matches!(about, About::Permission { .. }))
 }
 
 impl Platform {

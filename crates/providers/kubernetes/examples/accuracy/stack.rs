@@ -10,7 +10,7 @@ use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, Provide
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
@@ -169,7 +169,9 @@ impl Stack {
         let desired = resource.body.comparable(&NoSecrets);
         let proposal = Proposal { resource, desired: &desired, observed: observed.as_ref(), adopt: false };
         let preview = match self.provider.preview(self.id, &proposal).await {
-            Err(ProviderError::Rejected { message, detail, .. }) => bail!("{message}: {}", detail.join("; ")),
+            Err(ProviderError::Rejected(Problem { message, lines: detail, .. })) => {
+                bail!("{message}: {}", detail.join("; "))
+            }
             preview => preview?,
         };
         Ok(Planned { resource: resource.clone(), observed, preview })

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 use freehold_engine::provider::Proposal;
 use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, Recorder, World};
-use freehold_engine::{Failure, Lookup, OperationId, Outcome, Parts, Provider, Record, StepId, run};
+use freehold_engine::{Lookup, OperationId, Outcome, Parts, Provider, Record, StepId, run};
 use freehold_graph::expand::{KubernetesTarget, names};
 use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, StackId, StackKey, StackKind};
 use freehold_plan::{Inputs, Observation, Ownership, Plan, Preview, Previous, Purpose, Recorded};
+use freehold_problem::Problem;
 use freehold_provider_kubernetes::{Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use futures::future::try_join_all;
@@ -207,7 +208,7 @@ impl Site {
         plan: &Plan,
         shape: Shape,
         trouble: Option<(&StepId, Trouble, usize)>,
-    ) -> Result<(Outcome, Vec<Failure>)> {
+    ) -> Result<(Outcome, Vec<Problem>)> {
         let operation = OperationId(Uuid::now_v7());
         if let Some((step, trouble, call)) = trouble {
             trouble.prepare(&self.faults, &self.store, step, call);
@@ -228,7 +229,7 @@ impl Site {
             self.process += 1;
             self.store.forget_leases();
         };
-        let failures: Vec<Failure> = self.store.journal(operation).into_iter().filter_map(failure).collect();
+        let failures: Vec<Problem> = self.store.journal(operation).into_iter().filter_map(failure).collect();
         let happened = self.faults.are_over() && !self.store.will_stop() && deaths == u32::from(dies);
         ensure!(happened, "what should go wrong did not: {outcome:?}, {failures:#?}");
         self.settle(plan, shape, outcome)?;
@@ -249,7 +250,7 @@ impl Site {
     }
 }
 
-fn failure(record: Record) -> Option<Failure> {
+fn failure(record: Record) -> Option<Problem> {
     match record {
         Record::StepFailed { failure, .. } => Some(failure),
         _ => None,

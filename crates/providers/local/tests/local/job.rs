@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_engine::{Context, Provider, ProviderError, Task};
 use freehold_graph::{Run, Value};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_local::LogLine;
 use serde_json::json;
 
@@ -121,7 +121,7 @@ async fn a_deadline_before_the_end_says_that_it_is_unknown_and_ends_nothing() ->
     // Enough to begin, on a busy machine as well.
     context.deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     let error = world.provider.perform(&context, &Task::Run { run: job.clone() }).await.unwrap_err();
-    assert!(matches!(error, ProviderError::Unknown { .. }), "{error:?}");
+    assert!(matches!(error, ProviderError::Unknown(_)), "{error:?}");
     std::fs::write(world.home().join("go"), "")?;
     world.run(&job).await?;
     assert_eq!(count(&world), 1);
@@ -221,7 +221,7 @@ async fn the_reason_of_a_failure_is_shown_even_before_a_line_that_never_ends() -
     let script = "echo 'ERROR: the reason'; printf 'nul\\000byte\\n'; head -c 1100000 /dev/zero | tr '\\0' B; exit 3";
     let error = world.run(&world.job(script, &[])).await.unwrap_err();
     assert_eq!(code(&error), Code::JobFailed);
-    let ProviderError::Rejected { detail, .. } = &error else { panic!("{error:?}") };
+    let ProviderError::Rejected(Problem { lines: detail, .. }) = &error else { panic!("{error:?}") };
     assert_eq!(detail.first().map(String::as_str), Some("ERROR: the reason"));
     // No database takes a NUL.
     assert_eq!(detail.get(1).map(String::as_str), Some("nul\u{2400}byte"));

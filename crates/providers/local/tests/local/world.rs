@@ -15,7 +15,7 @@ use freehold_graph::value::Digests;
 use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_local::artifact::pack;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RestoreOutcome, Restored, RunAs};
 use freehold_router::{Options, Router};
@@ -350,14 +350,14 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 pub(crate) fn code(error: &ProviderError) -> Code {
     match error {
-        ProviderError::Rejected { code, .. } => *code,
+        ProviderError::Rejected(Problem { code, .. }) => *code,
         other => panic!("not a rejection: {other:?}"),
     }
 }
 
 pub(crate) fn detail(error: &ProviderError) -> String {
     match error {
-        ProviderError::Rejected { detail, .. } => detail.join("\n"),
+        ProviderError::Rejected(Problem { lines: detail, .. }) => detail.join("\n"),
         other => panic!("not a rejection: {other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
 use super::{expected_memberships, roles};
 use crate::body::{self, RoleNames};
@@ -15,16 +15,13 @@ pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> R
     let who = match rows.ownership(stack) {
         Ownership::Ours => return Ok(()),
         Ownership::Foreign(_) if adopt => return check_harmless(rows),
-        Ownership::Foreign(who) => who,
-        Ownership::OtherStack(other) => format!("it belongs to stack {other}"),
+        owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => owner,
     };
     let names: Vec<&str> = rows.existing().map(|row| row.rolname.as_str()).collect();
-    Err(ProviderError::Rejected {
-        code: Code::NotOwned,
-        message: format!("the roles {} are not ours: {who}", names.join(", ")),
-        detail: Vec::new(),
-        help: Some("choose another name, or have a superuser rename or drop them".to_owned()),
-    })
+    Err(ProviderError::from(
+        Problem::new(Code::NotOwned, format!("the roles {} are not ours: {who}", names.join(", ")))
+            .help("choose another name, or have a superuser rename or drop them"),
+    ))
 }
 
 /// # Errors
@@ -32,16 +29,17 @@ pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> R
 fn check_harmless(rows: &RoleRows) -> Result<(), ProviderError> {
     match rows.existing().find(|row| row.rolbypassrls || !row.powers.is_empty()) {
         None => Ok(()),
-        Some(row) => Err(ProviderError::Rejected {
-            code: Code::NotAdoptableAsIs,
-            message: format!(
-                "role {} can't be adopted: it is {}",
-                row.rolname,
-                row.powers.first().map_or("bypassrls", String::as_str)
-            ),
-            detail: Vec::new(),
-            help: Some("take these attributes from it first".to_owned()),
-        }),
+        Some(row) => Err(ProviderError::from(
+            Problem::new(
+                Code::NotAdoptableAsIs,
+                format!(
+                    "role {} can't be adopted: it is {}",
+                    row.rolname,
+                    row.powers.first().map_or("bypassrls", String::as_str)
+                ),
+            )
+            .help("take these attributes from it first"),
+        )),
     }
 }
 
@@ -53,12 +51,13 @@ pub(super) fn check_memberships(names: &RoleNames, rows: &RoleRows) -> Result<()
         let Some(row) = row else { continue };
         let expected = expected_memberships(word, names);
         if let Some(group) = row.memberships.iter().find(|group| !expected.contains(group)) {
-            return Err(ProviderError::Rejected {
-                code: Code::ChangedExternally,
-                message: format!("role {} is a member of {group}, and Freehold can't change that", name.as_str()),
-                detail: Vec::new(),
-                help: Some(format!("let a superuser run: REVOKE {} FROM {name}", body::identifier(group)?)),
-            });
+            return Err(ProviderError::from(
+                Problem::new(
+                    Code::ChangedExternally,
+                    format!("role {} is a member of {group}, and Freehold can't change that", name.as_str()),
+                )
+                .help(format!("let a superuser run: REVOKE {} FROM {name}", body::identifier(group)?)),
+            ));
         }
     }
     Ok(())
@@ -71,12 +70,13 @@ pub(super) fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<()
     let now = rows.object();
     let differs = recorded.split('/').zip(now.split('/')).any(|(then, now)| then != now && then != "0" && now != "0");
     if differs {
-        return Err(ProviderError::Rejected {
-            code: Code::ChangedExternally,
-            message: format!("the roles were made anew by somebody else: they had the oids {recorded}, and have {now}"),
-            detail: Vec::new(),
-            help: Some("deploy again to see what is there now, then destroy".to_owned()),
-        });
+        return Err(ProviderError::from(
+            Problem::new(
+                Code::ChangedExternally,
+                format!("the roles were made anew by somebody else: they had the oids {recorded}, and have {now}"),
+            )
+            .help("deploy again to see what is there now, then destroy"),
+        ));
     }
     Ok(())
 }

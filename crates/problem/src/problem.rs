@@ -1,0 +1,89 @@
+//! What went wrong, as it goes from where it is found to whoever is told.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::Code;
+
+/// Something that went wrong: of which kind, what happened to what and why, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of problem it is.
+    pub code: Code,
+    /// What happened, to what, why. One sentence; further lines are facts.
+    pub message: String,
+    /// Lines to show below: the end of a log, another system's own words.
+    #[serde(rename = "detail")]
+    pub lines: Vec<String>,
+    /// What to do next.
+    pub help: Option<String>,
+    /// What programs want to know of it: nobody has to read that out of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Box<About>>,
+}
+
+/// What a problem is about, where something depends on that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum About {
+    /// A permission that is missing in a cluster.
+    Permission {
+        /// What is to be done: `get`.
+        verb: String,
+        /// To what and where: `deployments.apps in namespace acme`.
+        object: String,
+        /// By whom, as the cluster calls it.
+        user: Option<String>,
+    },
+}
+
+impl Problem {
+    /// Of a kind, with what happened.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), lines: Vec::new(), help: None, about: None }
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// With what to do next, if there is something to say.
+    #[must_use]
+    pub fn maybe_help(self, help: Option<impl Into<String>>) -> Self {
+        Self { help: help.map(Into::into), ..self }
+    }
+
+    /// With what it is about.
+    #[must_use]
+    pub fn about(self, about: About) -> Self {
+        Self { about: Some(Box::new(about)), ..self }
+    }
+
+    /// With lines to show below.
+    #[must_use]
+    pub fn lines(self, lines: Vec<String>) -> Self {
+        Self { lines, ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_an_earlier_release_wrote_into_its_journal_is_read() {
+        let written = r#"{"code":"FH0701","message":"job migrate failed","detail":["exit code 1"],"help":null}"#;
+        let read: Problem = serde_json::from_str(written).unwrap();
+        assert_eq!(read, Problem::new(Code::JobFailed, "job migrate failed").lines(vec!["exit code 1".to_owned()]));
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
+}
