@@ -11,8 +11,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 
-use freehold_provider_local::{RunAs, free_port};
 use freehold_problem::Code;
+use freehold_provider_local::{RunAs, free_port};
 use freehold_router::{Options as RouterOptions, Router, RouterError};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
@@ -111,8 +111,10 @@ pub(crate) async fn start_router(port: u16, settings: &Settings) -> Result<(Rout
         RouterError::PortTaken { addr, source } | RouterError::Listen { addr, source } => {
             port_taken("router", addr, &source)
         }
-        RouterError::Threads(source) => StartError::new(Code::Internal, format!("the router gets no threads: {source}"))
-            .help("raise the limit of processes (`ulimit -u`)"),
+        RouterError::Threads(source) => {
+            StartError::new(Code::Internal, format!("the router gets no threads: {source}"))
+                .help("raise the limit of processes (`ulimit -u`)")
+        }
     })?;
     let kept = kept.map_or_else(|| keep_beside("router", router.address().port()), Ok)?;
     Ok((router, kept))
