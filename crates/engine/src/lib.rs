@@ -1,6 +1,6 @@
 //! The engine: carries out plans so that they survive a crash at any instruction.
 //!
-//! It is in two halves. [`decide`] is pure: from an operation's state and an event to actions. The shell around it
+//! It is in two halves. [`decide()`] is pure: from an operation's state and an event to actions. The shell around it
 //! carries out the actions and feeds back what happened. Providers do the work in the outside world behind
 //! [`Provider`]; what is written down goes through [`Journal`].
 

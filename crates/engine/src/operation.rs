@@ -2,7 +2,7 @@
 //!
 //! The first half is a fold over the journal ([`OperationState::fold`], one total function): after a crash it is all there is.
 //! The second half lives as long as the process: which calls are out, which steps rest before their next attempt.
-//! Only [`crate::decide`] touches that one.
+//! Only [`crate::decide()`] touches that one.
 //!
 //! ```text
 //!              ┌───────────────────────────────┐

@@ -1,6 +1,6 @@
 //! Canonical values: the bodies of resources.
 //!
-//! A **desired** body is JSON whose leaves may also be a secret, or a text with secrets in it ([`Value::Template`]).
+//! A **desired** body is JSON whose leaves may also be a secret, or a text with secrets in it ([`Special::Template`]).
 //! A **comparable** body has a keyed digest in the place of each of these, so that it can be stored, diffed and
 //! shown; providers observe in this form. [`Value::comparable`] makes one from the other.
 

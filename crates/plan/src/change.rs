@@ -100,8 +100,8 @@ impl Change {
         })
     }
 
-    /// What others have in the object that the definition doesn't, a line for each of them: "deployment acme--guestbook/web: kubectl-set
-    /// manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have".
+    /// What others have in the object that the definition doesn't, a line for each of them:
+    /// `deployment acme--guestbook/web: kubectl-set manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have`.
     pub fn told_beside(&self) -> Vec<String> {
         let mut managers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for field in &self.beside {

@@ -24,7 +24,7 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// What the router's own threads have as their nice value: some nine times the processor time of one that has 0, as far as they want it.
 const NICE: i32 = -10;
 
-/// Names a service of a stack: "<stack uuid>/service.web".
+/// Names a service of a stack: `STACK_UUID/service.web`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub String);
 

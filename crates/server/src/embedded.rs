@@ -3,7 +3,7 @@
 //! ```text
 //!   data directory (locked) → PostgreSQL → master key → store → router → providers → what ran before → executor → HTTP API
 //! ```
-//! It stops in the opposite order, all of it before one deadline ([`STOP`]); what isn't through by then is left to the next start, as if it
+//! It stops in the opposite order, all of it before one deadline (`STOP`); what isn't through by then is left to the next start, as if it
 //! had been killed. Killed, it leaves PostgreSQL and the services running; the next start takes them over. A job that is running goes on, and
 //! keeps its database: PostgreSQL is left running as well. The file that says where the API is goes last.
 
@@ -65,7 +65,7 @@ const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where everything is kept.
     pub data_directory: PathBuf,
-    /// The router's port on the loopback; 0: any. `None`: the one that it had last, or [`ROUTER_PORT`].
+    /// The router's port on the loopback; 0: any. `None`: the one that it had last, or `ROUTER_PORT`.
     pub router_port: Option<u16>,
     /// Proxies whose word about the client is believed; `None`: those that were named last.
     pub trusted_proxies: Option<Vec<Proxy>>,

@@ -14,7 +14,7 @@
 //! a secret (sealed under a data key of its tenant, [`seal`]), the master key (a file), artifacts themselves (files).
 //!
 //! Always: a tenant's rows are reached only through [`TenantTx`], which names the tenant for the length of one transaction;
-//! nothing that a person wrote is spliced into SQL (identifiers go through [`quote`]).
+//! nothing that a person wrote is spliced into SQL (identifiers go through `quote`).
 
 pub mod artifacts;
 pub mod audit;

@@ -40,7 +40,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store that [`crate::bootstrap`] has prepared. Connections are made when they are needed and closed when idle.
+    /// Opens the store that [`crate::bootstrap()`] has prepared. Connections are made when they are needed and closed when idle.
     ///
     /// # Errors
     /// [`StoreError::RoleTooPowerful`] if a pool's role could pass by row-level security, or a table doesn't force it;

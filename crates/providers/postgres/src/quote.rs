@@ -1,7 +1,7 @@
 //! The only way for names and texts into SQL where parameters aren't possible.
 //!
 //! Statements are built with `format!` from literals of this crate, [`Identifier`]s, [`Literal`]s and numbers, and from
-//! nothing else. Sessions run with `standard_conforming_strings = on`, which [`crate::session`] sets.
+//! nothing else. Sessions run with `standard_conforming_strings = on`, which `crate::session` sets.
 
 use std::fmt;
 

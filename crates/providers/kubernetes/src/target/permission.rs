@@ -1,4 +1,4 @@
-//! Whether we may do what we need to do: asked for each verb of [`crate::rbac`], so that what is missing is known before it is needed.
+//! Whether we may do what we need to do: asked for each verb of [`crate::rbac()`], so that what is missing is known before it is needed.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,7 @@
 //!
 //! As root no file is written in a folder that isn't root's, and no link followed (`folder`).
 //!
-//! Not kept here: which port it has (the caller persists it) and the roles in it (see [`crate::provisioner`]).
+//! Not kept here: which port it has (the caller persists it) and the roles in it (see `crate::provisioner`).
 
 mod account;
 mod binaries;
