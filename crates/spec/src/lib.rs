@@ -3,6 +3,22 @@
 //! Everything here is parsed once, at the edge, and can't be wrong afterwards: a [`Name`] is a valid name, a
 //! [`Cpu`] is a number of millicores. Each value that a diagnostic may point at keeps its place in the source
 //! ([`Spanned`]). The crate is pure: no clock, no randomness, no I/O.
+//!
+//! ```
+//! let definition = r#"
+//!     [app]
+//!     name = "guestbook"
+//!
+//!     [service.web]
+//!     command = ["guestbook"]
+//!     port    = 8080
+//! "#;
+//! let app = freehold_spec::decode(definition).expect("nothing in it is wrong");
+//! assert_eq!(app.name.value.as_str(), "guestbook");
+//!
+//! let errors = freehold_spec::decode("[app]\nname = \"Guest book\"\nsize = 3\n").expect_err("two things in it are");
+//! assert_eq!(errors.len(), 2);
+//! ```
 
 pub mod app;
 pub mod decode;

@@ -6,6 +6,14 @@
 //!
 //! A field is `*`, a figure, a range `a-b`, a step `*/n`, `a-b/n` or `a/n` (from a on), or several of them with commas.
 //! As in Vixie's cron, a day has to fit both day fields if one of them begins with `*`, and either of them if none does.
+//!
+//! ```
+//! # use freehold_spec::schedule::{Schedule, ScheduleError};
+//! let hourly = Schedule::parse("30 * * * *")?;
+//! assert_eq!(hourly.next_after(0), Some(30 * 60));
+//! assert_eq!(hourly.next_after(30 * 60), Some(90 * 60));
+//! # Ok::<(), ScheduleError>(())
+//! ```
 
 use thiserror::Error;
 

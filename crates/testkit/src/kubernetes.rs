@@ -10,7 +10,8 @@
 //! The programs are built and kept by `scripts/kubernetes`; [`ControlPlane::missing`] says why they aren't there. A test
 //! that needs them begins with
 //!
-//! ```ignore
+//! ```no_run
+//! # use freehold_testkit::kubernetes::ControlPlane;
 //! let Some(cluster) = ControlPlane::for_test("a_deployment_becomes_ready") else { return };
 //! ```
 //!
