@@ -24,11 +24,11 @@ use crate::backoff;
 use crate::failure;
 use crate::journal::{Outcome, Record, StateChange};
 use crate::operation::{
-    Asked, CallId, CheckState, Comparison, InvalidTransition, OperationState, Phase, Status, StepState, Subject,
+    Asked, CallId, Cancel, CheckState, Contradiction, Hold, OperationState, Phase, Stage, Status, StepState, Subject,
 };
 use crate::progress::Progress;
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
-use crate::step::{StepId, Verb};
+use crate::step::{Assessed, StepId, Verb, Work};
 use crate::verdict::{Part, Verdict, judge, judge_fenced};
 
 mod comparison;
@@ -129,13 +129,13 @@ pub enum End {
     Finished(Outcome),
     /// Somebody else works on it now.
     LeaseLost,
-    /// The journal contradicts itself.
-    Broken(InvalidTransition),
+    /// The journal, or what was heard, contradicts itself.
+    Broken(Contradiction),
 }
 
 /// Decides what follows from an event. After it, ask [`OperationState::next_wake`] when to come back at the latest.
 pub fn decide(mut state: OperationState, event: Event) -> (OperationState, Vec<Action>) {
-    if state.over {
+    if state.stage == Stage::Over {
         return (state, Vec::new());
     }
     state.now = state.now.max(event.at);
@@ -162,7 +162,7 @@ impl Decision {
             Happening::CancelRequested => self.cancel(),
             Happening::LeaseLapsed => self.lapsed(),
             Happening::LeaseRestored => {
-                if std::mem::take(&mut self.state.lapsed) {
+                if std::mem::replace(&mut self.state.hold, Hold::Held) == Hold::Lapsed {
                     self.tell(Progress::StoreBack);
                 }
             }
@@ -182,49 +182,56 @@ impl Decision {
     }
 
     fn end(&mut self, end: End) {
-        self.state.over = true;
+        self.state.stage = Stage::Over;
         self.actions.push(Action::End(end));
     }
 
     fn begun(&mut self) {
-        if self.state.begun {
+        if self.state.stage != Stage::New {
             return;
         }
         if let Some(outcome) = self.state.outcome {
             return self.end(End::Finished(outcome));
         }
-        self.state.begun = true;
         self.state.began = self.now;
         self.state.deadline = self.state.deadline.saturating_add(self.now);
-        self.state.cancelling = self.state.cancel_requested;
         let times = self.state.taken.saturating_add(1);
         let steps = || self.state.steps.values().filter(|step| step.step.verb != Verb::Lift);
         let (all, done) = (steps().count(), steps().filter(|step| step.status == Status::Done).count());
-        self.state.comparison = self.compared_before();
+        self.state.stage = self.first_stage();
         self.append(Record::Taken { times });
         self.tell(Progress::Taken { times, steps: all, done });
     }
 
     fn cancel(&mut self) {
-        if self.state.cancelling || self.state.finishing {
+        if self.state.cancel != Cancel::No || self.state.stage == Stage::Finishing {
             return;
         }
-        self.state.cancelling = true;
-        if !self.state.cancel_requested {
-            self.append(Record::CancelRequested);
-        }
+        self.state.cancel = Cancel::Asked;
+        self.append(Record::CancelRequested);
         self.tell(Progress::Cancelling);
         self.stop_comparison();
         self.stop_verification();
     }
 
-    fn stopping(&self) -> bool {
-        self.state.cancelling || self.state.expired || self.state.comparison == Comparison::Outdated
+    /// Something doesn't fit: the operation ends as broken.
+    fn contradict(&mut self, what: String) {
+        if self.state.stage != Stage::Over {
+            self.end(End::Broken(Contradiction::Event { operation: self.state.operation, what }));
+        }
+    }
+
+    /// A step that has to be there. Where it isn't, the operation is broken.
+    fn step(&mut self, id: &StepId) -> Option<&mut StepState> {
+        if !self.state.steps.contains_key(id) {
+            self.contradict(format!("there is no step {id}"));
+        }
+        self.state.steps.get_mut(id)
     }
 
     /// The calls are gone, and what they did nobody knows.
     fn lapsed(&mut self) {
-        if std::mem::replace(&mut self.state.lapsed, true) {
+        if std::mem::replace(&mut self.state.hold, Hold::Lapsed) == Hold::Lapsed {
             return;
         }
         self.state.out.clear();
@@ -277,9 +284,9 @@ impl Decision {
 
     /// The journal has it: the effect may happen.
     fn opened(&mut self, id: &StepId, attempt: u32) {
-        let stopping = self.stopping();
-        let lapsed = self.state.lapsed;
-        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let (stopping, lapsed) = (self.state.is_stopping(), self.state.hold == Hold::Lapsed);
+        let Some(step) = self.step(id) else { return };
+        // Of an earlier attempt, or of a process before this one.
         let Phase::Opening { part, attempt: awaited } = step.phase else { return };
         if attempt != awaited {
             return;
@@ -296,7 +303,7 @@ impl Decision {
 
     fn closed(&mut self, id: &StepId, result: Result<Option<String>, Problem>) {
         let now = self.now;
-        let Some(state) = self.state.steps.get_mut(id) else { return };
+        let Some(state) = self.step(id) else { return };
         if !matches!(state.phase, Phase::Closing { .. }) {
             return;
         }
@@ -310,27 +317,25 @@ impl Decision {
     }
 
     fn answered(&mut self, call: CallId, answer: Answer) {
-        match (self.state.out.remove(&call), answer) {
-            (Some(Asked::Step(step)), Answer::Observed(result)) => self.observed(&step, result),
-            (Some(Asked::Step(step)), Answer::Performed(result)) => self.performed(&step, result),
-            (Some(Asked::Check(Subject::Resource(resource))), Answer::Readiness(result)) => {
-                self.readiness(resource, result);
-            }
-            (Some(Asked::Check(Subject::Unchanged(resource))), Answer::Observed(result)) => {
-                self.unchanged(resource, result);
-            }
-            (Some(Asked::Check(Subject::Planned(resource))), Answer::Observed(result)) => {
-                self.compared(resource, result);
-            }
-            (Some(Asked::Check(Subject::Provider(provider))), Answer::Owned(result)) => self.owned(provider, result),
-            // It came twice, or too late, or to somebody who has asked something else.
-            _ => {}
+        // It came twice, or too late.
+        let Some(asked) = self.state.out.remove(&call) else { return };
+        match (asked, answer) {
+            (Asked::Step(step), Answer::Observed(result)) => self.observed(&step, result),
+            (Asked::Step(step), Answer::Performed(result)) => self.performed(&step, result),
+            (Asked::Check(Subject::Resource(resource)), Answer::Readiness(result)) => self.readiness(resource, result),
+            (Asked::Check(Subject::Unchanged(resource)), Answer::Observed(result)) => self.unchanged(resource, result),
+            (Asked::Check(Subject::Planned(resource)), Answer::Observed(result)) => self.compared(resource, result),
+            (Asked::Check(Subject::Provider(provider)), Answer::Owned(result)) => self.owned(provider, result),
+            (asked, answer) => self.contradict(format!("{asked:?} was answered with {answer:?}")),
         }
     }
 
     fn observed(&mut self, id: &StepId, result: Result<Option<Observation>, ProviderError>) {
-        let Some(step) = self.state.steps.get_mut(id) else { return };
-        let Phase::Observing { last } = step.phase else { return };
+        let Some(step) = self.step(id) else { return };
+        let phase = step.phase;
+        let Phase::Observing { last } = phase else {
+            return self.contradict(format!("{id} was looked at while it was {phase:?}"));
+        };
         let (verb, acted, open) = (step.step.verb, step.status != Status::Planned, step.open);
         let seen = match result {
             Ok(seen) => seen,
@@ -338,10 +343,13 @@ impl Decision {
         };
         // A provider that is asked later sees what became of an earlier call.
         step.unsettled = false;
-        let Some(change) = self.change(id) else { return };
-        let verdict = match verb {
-            Verb::Delete if !acted && self.is_fenced(change) => judge_fenced(change, seen.as_ref()),
-            _ => judge(verb, change, acted, seen.as_ref()),
+        let Some(change) = self.change(id) else { return self.contradict(format!("the plan has no line for {id}")) };
+        let verdict = match verb.work() {
+            Work::Assessed(Assessed::Delete) if !acted && self.is_fenced(change) => judge_fenced(change, seen.as_ref()),
+            Work::Assessed(verb) => judge(verb, change, acted, seen.as_ref()),
+            Work::Run | Work::Lift | Work::Verify => {
+                return self.contradict(format!("{id} was looked at, and looks at nothing by itself"));
+            }
         };
         match verdict {
             Verdict::Content { object } => self.content(id, object, acted),
@@ -349,14 +357,17 @@ impl Decision {
             Verdict::Act(_) if last => self.out_of_time(id),
             // Half of a replacement is done: the other half belongs to it, even if somebody asks to stop.
             Verdict::Act(part) if open => self.perform(id, part),
-            Verdict::Act(_) if self.stopping() => self.set_phase(id, Phase::Idle),
+            Verdict::Act(_) if self.state.is_stopping() => self.set_phase(id, Phase::Idle),
             Verdict::Act(part) => self.open(id, part),
         }
     }
 
     fn performed(&mut self, id: &StepId, result: Result<Performed, ProviderError>) {
-        let Some(step) = self.state.steps.get_mut(id) else { return };
-        let Phase::Performing { part } = step.phase else { return };
+        let Some(step) = self.step(id) else { return };
+        let phase = step.phase;
+        let Phase::Performing { part } = phase else {
+            return self.contradict(format!("{id} was answered while it was {phase:?}"));
+        };
         match result {
             Ok(_) if step.step.verb == Verb::Replace && part == Part::Delete => self.observe(id, false),
             Ok(performed) => {
@@ -384,25 +395,25 @@ impl Decision {
     fn not_done(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
         let (reason, after, look_again) = match error {
             ProviderError::Rejected(_) => {
-                let Some(step) = self.state.steps.get(id) else { return };
+                let Some(step) = self.step(id) else { return };
                 let failure = failure::of_provider(&step.step, &error);
                 return self.fail(id, failure);
             }
             ProviderError::Retryable { problem: Problem { message, .. }, after } => (message, after, false),
             ProviderError::Unknown(Problem { message, .. }) => (message, None, true),
         };
-        let (deadline, operation) = (self.deadline(id), self.state.operation);
-        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let (deadline, operation, now) = (self.deadline(id), self.state.operation, self.now);
+        let Some(step) = self.step(id) else { return };
         let was_last = matches!(step.phase, Phase::Observing { last: true });
         let performed = matches!(step.phase, Phase::Performing { .. });
         step.failures = step.failures.saturating_add(1);
         step.reason = Some(reason.clone());
         let delay = backoff::delay((operation, id), step.failures).max(after.unwrap_or_default());
-        let until = self.now.saturating_add(delay);
+        let until = now.saturating_add(delay);
         if until < deadline {
             step.phase = Phase::Resting { until };
             let subject = step.step.subject.clone();
-            let begun = step.began.unwrap_or(self.now);
+            let begun = step.began.unwrap_or(now);
             let words = if look_again { format!("no answer: {reason}") } else { reason.clone() };
             self.waits(&subject, &words, begun);
             if recorded {
@@ -418,7 +429,7 @@ impl Decision {
 
     fn out_of_time(&mut self, id: &StepId) {
         let expired = self.now >= self.state.deadline;
-        let Some(step) = self.state.steps.get(id) else { return };
+        let Some(step) = self.step(id) else { return };
         let reason = step.reason.as_deref();
         let failure = if step.step.verb == Verb::Run && step.unsettled {
             failure::unknown_run(&step.step, reason)
@@ -477,7 +488,7 @@ impl Decision {
     }
 
     fn set_phase(&mut self, id: &StepId, phase: Phase) {
-        if let Some(step) = self.state.steps.get_mut(id) {
+        if let Some(step) = self.step(id) {
             step.phase = phase;
         }
     }
@@ -494,7 +505,7 @@ impl Decision {
     }
 
     fn observe(&mut self, id: &StepId, last: bool) {
-        let Some(change) = self.change(id) else { return };
+        let Some(change) = self.change(id) else { return self.contradict(format!("the plan has no line for {id}")) };
         let (provider, lookup) = (change.kind.provider(), Lookup::from(&change.resource));
         self.set_phase(id, Phase::Observing { last });
         let deadline = self.now.saturating_add(LOOK);
@@ -504,9 +515,10 @@ impl Decision {
     /// Writes down that the effect may happen from now on.
     fn open(&mut self, id: &StepId, part: Part) {
         let pending = |change: &Change| StateChange::Pending(Box::new(change.resource.clone()));
-        let Some(step) = self.state.steps.get(id) else { return };
+        let Some(step) = self.step(id) else { return };
         let attempt = step.attempts.saturating_add(1);
-        let state = match step.step.verb.applies() {
+        let applies = step.step.verb.applies();
+        let state = match applies {
             true => self.change(id).map_or(StateChange::None, pending),
             false => StateChange::None,
         };
@@ -516,7 +528,9 @@ impl Decision {
 
     fn perform(&mut self, id: &StepId, part: Part) {
         let deadline = self.deadline(id);
-        let Some((provider, task)) = self.task(id, part) else { return };
+        let Some((provider, task)) = self.task(id, part) else {
+            return self.contradict(format!("the plan does not say what {id} does"));
+        };
         self.set_phase(id, Phase::Performing { part });
         self.call(provider, Asked::Step(id.clone()), deadline, Request::Perform(id.clone(), task));
     }

@@ -19,7 +19,7 @@ pub mod verdict;
 
 pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
 pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
-pub use operation::{CallId, InvalidTransition, Limits, OperationState, Status};
+pub use operation::{CallId, Contradiction, Limits, OperationState, Status};
 pub use progress::{Events, Progress};
 pub use provider::{
     CallWaits, Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Serving,

@@ -50,16 +50,27 @@ pub enum Status {
     Failed,
 }
 
-/// A record that can't follow the ones before it.
+/// Something that can't be. The operation ends here, rather than going on from a state that nobody has thought of, or waiting for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the journal of operation {operation} is damaged: {record} can't follow {state}")]
-pub struct InvalidTransition {
-    /// Whose journal.
-    pub operation: OperationId,
-    /// The record.
-    pub record: String,
-    /// The state before it.
-    pub state: String,
+pub enum Contradiction {
+    /// A record that can't follow the ones before it.
+    #[error("the journal of operation {operation} is damaged: {record} can't follow {state}")]
+    Journal {
+        /// Whose journal.
+        operation: OperationId,
+        /// The record.
+        record: String,
+        /// The state before it.
+        state: String,
+    },
+    /// An event that fits nothing that was asked for, or a state that lacks what it is about.
+    #[error("operation {operation} contradicts itself: {what}")]
+    Event {
+        /// Which operation.
+        operation: OperationId,
+        /// What doesn't fit what.
+        what: String,
+    },
 }
 
 /// Tells the answers to calls apart, so that one that comes twice or late is not taken for another.
@@ -119,17 +130,54 @@ pub(crate) enum Subject {
     Provider(ProviderName),
 }
 
-/// Whether all of the world is what the plan rests on. Nothing is done before that is known.
+/// How far an operation has come in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    /// Not looked at yet.
-    Due,
-    /// Being looked at until then at the latest; what differs so far.
-    Under { until: Duration, differs: BTreeMap<ResourceId, Problem> },
-    /// It is, or it was when an earlier process looked.
-    Stands,
-    /// It isn't: nothing may be done.
+pub(crate) enum Stage {
+    /// Its journal is being folded.
+    New,
+    /// Whether all of the world is what the plan rests on is to be looked at. Nothing is done before that is known.
+    ToCompare,
+    /// It is being looked at, until then at the latest; what differs so far.
+    Comparing { until: Duration, differs: BTreeMap<ResourceId, Problem> },
+    /// The steps run: the plan holds, or it did when an earlier process looked.
+    Working,
+    /// The plan doesn't hold: nothing may be done.
     Outdated,
+    /// The last record is on its way.
+    Finishing,
+    /// Nothing is decided any more.
+    Over,
+}
+
+/// Whether the operation is to stop before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// Nobody has asked.
+    No,
+    /// Somebody has, and the record of it is on its way.
+    Asked,
+    /// The journal says so.
+    Recorded,
+}
+
+/// Whether this process may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The lease is ours.
+    Held,
+    /// It couldn't be renewed in time.
+    Lapsed,
+}
+
+/// Whether everything was ready once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadyMark {
+    /// Not yet.
+    No,
+    /// It was, and the record of it is on its way.
+    OnItsWay,
+    /// The journal says so.
+    Written,
 }
 
 /// How far a look has come.
@@ -192,30 +240,18 @@ pub struct OperationState {
     pub(crate) limits: Limits,
     pub(crate) steps: BTreeMap<StepId, StepState>,
     pub(crate) taken: u32,
-    /// Everything was ready once.
-    pub(crate) ready: bool,
-    pub(crate) cancel_requested: bool,
+    pub(crate) ready: ReadyMark,
+    pub(crate) cancel: Cancel,
     pub(crate) outcome: Option<Outcome>,
 
-    pub(crate) begun: bool,
+    pub(crate) stage: Stage,
+    pub(crate) hold: Hold,
     pub(crate) began: Duration,
     pub(crate) deadline: Duration,
     pub(crate) now: Duration,
     pub(crate) calls: u64,
     /// The calls that are out.
     pub(crate) out: BTreeMap<CallId, Asked>,
-    pub(crate) cancelling: bool,
-    pub(crate) lapsed: bool,
-    pub(crate) expired: bool,
-    /// The record that everything is ready is on its way, or written.
-    pub(crate) told_ready: bool,
-    /// The operation is given up before it has deleted anything: its fences are lifted.
-    pub(crate) lifting: bool,
-    /// The last record is on its way.
-    pub(crate) finishing: bool,
-    /// Nothing is decided any more.
-    pub(crate) over: bool,
-    pub(crate) comparison: Comparison,
     pub(crate) checks: BTreeMap<Subject, CheckState>,
     /// What was found ready before the last one was has been looked at once more: before it is told that all is ready, and before the end.
     pub(crate) confirmed: Confirmed,
@@ -251,23 +287,16 @@ impl OperationState {
             limits,
             steps: steps.into_iter().map(|(id, step)| (id, state(step))).collect(),
             taken: 0,
-            ready: false,
-            cancel_requested: false,
+            ready: ReadyMark::No,
+            cancel: Cancel::No,
             outcome: None,
-            begun: false,
+            stage: Stage::New,
+            hold: Hold::Held,
             began: Duration::ZERO,
             deadline,
             now: Duration::ZERO,
             calls: 0,
             out: BTreeMap::new(),
-            cancelling: false,
-            lapsed: false,
-            expired: false,
-            told_ready: false,
-            lifting: false,
-            finishing: false,
-            over: false,
-            comparison: Comparison::Due,
             checks: BTreeMap::new(),
             confirmed: Confirmed::default(),
             waits: BTreeMap::new(),
@@ -292,9 +321,28 @@ impl OperationState {
         self.steps.values().all(|state| !state.unsettled)
     }
 
+    /// Whether something can be begun or ended.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.hold == Hold::Held
+            && match self.stage {
+                Stage::ToCompare | Stage::Comparing { .. } | Stage::Working | Stage::Outdated => true,
+                Stage::New | Stage::Finishing | Stage::Over => false,
+            }
+    }
+
+    /// Whether it isn't known yet whether the plan holds.
+    pub(crate) fn is_comparing(&self) -> bool {
+        matches!(self.stage, Stage::ToCompare | Stage::Comparing { .. })
+    }
+
+    /// Whether nothing new may begin: somebody has asked to stop, its time is over, or the plan doesn't hold.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.cancel != Cancel::No || self.now >= self.deadline || self.stage == Stage::Outdated
+    }
+
     /// When something is to be decided again even if nothing happens until then.
     pub fn next_wake(&self) -> Option<Duration> {
-        if self.over || self.finishing || self.lapsed || !self.begun {
+        if !self.is_at_work() {
             return None;
         }
         let resting = self.steps.values().filter_map(|state| match state.phase {
@@ -306,13 +354,12 @@ impl OperationState {
             Check::Due { from } => Some(from),
             _ => None,
         });
-        let comparison = match self.comparison {
-            Comparison::Under { until, .. } => Some(until),
-            Comparison::Due | Comparison::Stands | Comparison::Outdated => None,
+        let comparison = match self.stage {
+            Stage::Comparing { until, .. } => Some(until),
+            Stage::New | Stage::ToCompare | Stage::Working | Stage::Outdated | Stage::Finishing | Stage::Over => None,
         };
-        let deadline = (!self.expired).then_some(self.deadline);
         // What was due before waits for a free slot, and so for another event.
-        resting.chain(checks).chain(comparison).chain(deadline).filter(|wake| *wake > self.now).min()
+        resting.chain(checks).chain(comparison).chain([self.deadline]).filter(|wake| *wake > self.now).min()
     }
 
     /// Takes in one record of the journal. One that repeats an earlier one changes nothing: the store may have kept a record that
@@ -320,7 +367,7 @@ impl OperationState {
     ///
     /// # Errors
     /// A transition that isn't listed here.
-    pub fn fold(&mut self, record: &Record) -> Result<(), InvalidTransition> {
+    pub fn fold(&mut self, record: &Record) -> Result<(), Contradiction> {
         if self.repeats(record) {
             return Ok(());
         }
@@ -329,9 +376,9 @@ impl OperationState {
         }
         match record {
             Record::Taken { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
-            Record::Ready => self.ready = true,
+            Record::Ready => self.ready = ReadyMark::Written,
             Record::Waiting { .. } => {}
-            Record::CancelRequested => self.cancel_requested = true,
+            Record::CancelRequested => self.cancel = Cancel::Recorded,
             Record::Finished { outcome } if *outcome != Outcome::Succeeded || self.all_done() => {
                 self.outcome = Some(*outcome);
             }
@@ -354,7 +401,7 @@ impl OperationState {
         Ok(())
     }
 
-    fn fold_step(&mut self, id: &StepId, record: &Record, next: Status, attempt: u32) -> Result<(), InvalidTransition> {
+    fn fold_step(&mut self, id: &StepId, record: &Record, next: Status, attempt: u32) -> Result<(), Contradiction> {
         let Some(state) = self.steps.get_mut(id) else {
             return Err(self.invalid(record, "a plan without that step".to_owned()));
         };
@@ -383,10 +430,10 @@ impl OperationState {
         let step = |id: &StepId| self.steps.get(id);
         match record {
             Record::Taken { times } => *times <= self.taken,
-            Record::Ready => self.ready,
+            Record::Ready => self.ready == ReadyMark::Written,
             // It changes nothing.
             Record::Waiting { .. } => true,
-            Record::CancelRequested => self.cancel_requested,
+            Record::CancelRequested => self.cancel == Cancel::Recorded,
             Record::Finished { outcome } => self.outcome == Some(*outcome),
             Record::StepStarted { step: id, attempt, .. } => step(id).is_some_and(|state| *attempt <= state.attempts),
             Record::StepUnknown { step: id, .. } => {
@@ -408,7 +455,7 @@ impl OperationState {
         self.steps.values().all(|state| state.status == Status::Done || state.step.verb == Verb::Lift)
     }
 
-    fn invalid(&self, record: &Record, state: String) -> InvalidTransition {
-        InvalidTransition { operation: self.operation, record: format!("{record:?}"), state }
+    fn invalid(&self, record: &Record, state: String) -> Contradiction {
+        Contradiction::Journal { operation: self.operation, record: format!("{record:?}"), state }
     }
 }

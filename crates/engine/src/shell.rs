@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
 use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome};
-use crate::operation::{CallId, InvalidTransition, Limits, OperationState, Status};
+use crate::operation::{CallId, Contradiction, Limits, OperationState, Status};
 use crate::progress::Events;
 use crate::provider::{CallWaits, Context, Provider, ProviderError, Secrets, Task};
 use crate::step::Verb;
@@ -128,7 +128,7 @@ pub enum RunError {
     Unreadable(String),
     /// The journal contradicts itself or the plan.
     #[error(transparent)]
-    Broken(#[from] InvalidTransition),
+    Broken(#[from] Contradiction),
     /// The plan needs a provider that isn't there.
     #[error("there is no provider for {}", .0.as_str())]
     MissingProvider(ProviderName),
@@ -342,8 +342,16 @@ impl<'a> Shell<'a> {
         request: Request,
     ) -> BoxFuture<'static, (CallId, Answer)> {
         let Some(Slots { provider, slots }) = self.parts.providers.get(&provider).cloned() else {
-            // `run` has made sure that there is one for each step.
-            return Box::pin(std::future::pending());
+            let missing = || {
+                ProviderError::rejected(Code::TargetIncomplete, format!("there is no provider {}", provider.as_str()))
+            };
+            let answer = match request {
+                Request::Observe(_) => Answer::Observed(Err(missing())),
+                Request::Perform(..) => Answer::Performed(Err(missing())),
+                Request::Readiness(..) => Answer::Readiness(Err(missing())),
+                Request::Owned => Answer::Owned(Err(missing())),
+            };
+            return Box::pin(std::future::ready((call, answer)));
         };
         let stack = self.plan.stack;
         let (key, revision, operation) = (self.plan.key.clone(), self.plan.revision, self.operation);

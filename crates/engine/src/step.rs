@@ -63,6 +63,38 @@ pub enum Verb {
     Verify,
 }
 
+/// How a step of a verb goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It looks at its object first, and what it sees decides whether it acts.
+    Assessed(Assessed),
+    /// It runs a job: what became of an earlier run, its provider knows.
+    Run,
+    /// It undoes a fence, whether or how far that got.
+    Lift,
+    /// It asks until all is as it should be.
+    Verify,
+}
+
+/// A verb whose object is looked at before it acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assessed {
+    /// [`Verb::Create`]
+    Create,
+    /// [`Verb::Update`]
+    Update,
+    /// [`Verb::Replace`]
+    Replace,
+    /// [`Verb::Adopt`]
+    Adopt,
+    /// [`Verb::Fence`]
+    Fence,
+    /// [`Verb::Dump`]
+    Dump,
+    /// [`Verb::Delete`]
+    Delete,
+}
+
 /// A step's identity within its operation: `create/database.main`. Together with the operation's id it makes a step
 /// idempotent: providers may use both as a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,6 +138,22 @@ impl Verb {
             Self::Dump => "dump",
             Self::Delete => "delete",
             Self::Verify => "verify",
+        }
+    }
+
+    /// How its steps go about it.
+    pub const fn work(self) -> Work {
+        match self {
+            Self::Create => Work::Assessed(Assessed::Create),
+            Self::Update => Work::Assessed(Assessed::Update),
+            Self::Replace => Work::Assessed(Assessed::Replace),
+            Self::Adopt => Work::Assessed(Assessed::Adopt),
+            Self::Fence => Work::Assessed(Assessed::Fence),
+            Self::Dump => Work::Assessed(Assessed::Dump),
+            Self::Delete => Work::Assessed(Assessed::Delete),
+            Self::Run => Work::Run,
+            Self::Lift => Work::Lift,
+            Self::Verify => Work::Verify,
         }
     }
 

@@ -8,7 +8,7 @@ use freehold_graph::descriptor;
 use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::failure;
-use crate::step::Verb;
+use crate::step::{Assessed, Verb, Work};
 use freehold_problem::Problem;
 
 /// One call of a step. All verbs but [`Verb::Replace`] have exactly one.
@@ -42,6 +42,16 @@ pub enum Verdict {
     Stop(Problem),
 }
 
+impl Verdict {
+    /// Why it may not act.
+    fn refusal(self) -> Option<Problem> {
+        match self {
+            Self::Stop(problem) => Some(problem),
+            Self::Act(_) | Self::Content { .. } => None,
+        }
+    }
+}
+
 /// Why an operation may not begin, as far as one line of its plan goes: what is there is not what the line rests on. `verbs` are those of
 /// the line's steps; a line without one changes nothing, and has to be as it should be.
 pub fn contradiction<'a>(
@@ -54,21 +64,19 @@ pub fn contradiction<'a>(
         let stands = seen.is_some_and(|seen| is_as_desired(change, seen));
         return (!stands).then(|| failure::outdated(change, seen));
     }
-    verbs.find_map(|verb| match judge(*verb, change, false, seen) {
-        Verdict::Stop(failure) => Some(failure),
-        Verdict::Act(_) | Verdict::Content { .. } => None,
+    verbs.find_map(|verb| match verb.work() {
+        Work::Assessed(verb) => judge(verb, change, false, seen).refusal(),
+        Work::Run | Work::Lift | Work::Verify => None,
     })
 }
 
 /// Judges what was seen of a change's object. `acted`: the step's effect may have happened before, wholly or in part.
-pub fn judge(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+pub fn judge(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
     match verb {
-        Verb::Create | Verb::Update | Verb::Replace | Verb::Adopt => apply(verb, change, acted, seen),
-        Verb::Delete => delete(change, acted, seen),
-        Verb::Dump => dump(change, acted, seen),
-        Verb::Fence => fence(change, acted, seen),
-        Verb::Lift => Verdict::Act(Part::Lift),
-        Verb::Run | Verb::Verify => Verdict::Act(Part::Run),
+        Assessed::Create | Assessed::Update | Assessed::Replace | Assessed::Adopt => apply(verb, change, acted, seen),
+        Assessed::Delete => delete(change, acted, seen),
+        Assessed::Dump => dump(change, acted, seen),
+        Assessed::Fence => fence(change, acted, seen),
     }
 }
 
@@ -89,7 +97,7 @@ fn is_that_object(change: &Change, seen: &Observation) -> bool {
     change.object.as_ref() == Some(&seen.object)
 }
 
-fn apply(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
     if let Some(seen) = seen.filter(|seen| is_as_desired(change, seen)) {
         return Verdict::Content { object: Some(seen.object.clone()) };
     }
@@ -99,15 +107,17 @@ fn apply(verb: Verb, change: &Change, acted: bool, seen: Option<&Observation>) -
     }
     let Some(seen) = seen else {
         // Neither an update nor an adoption lets an object vanish: somebody else did.
-        return if matches!(verb, Verb::Update | Verb::Adopt) { outdated() } else { Verdict::Act(Part::Apply) };
+        return if matches!(verb, Assessed::Update | Assessed::Adopt) { outdated() } else { Verdict::Act(Part::Apply) };
     };
     let ours = seen.ownership == Ownership::Ours;
     match verb {
-        Verb::Adopt if is_as_planned(change, Some(seen)) => Verdict::Act(Part::Apply),
+        Assessed::Adopt if is_as_planned(change, Some(seen)) => Verdict::Act(Part::Apply),
         _ if !ours => Verdict::Stop(failure::not_ours(change, seen)),
-        Verb::Replace if is_that_object(change, seen) => Verdict::Act(Part::Delete),
+        Assessed::Replace if is_that_object(change, seen) => Verdict::Act(Part::Delete),
         // Data-bearing objects keep their identity when they are updated.
-        Verb::Update | Verb::Adopt if descriptor::of(change.kind).data_bearing && !is_that_object(change, seen) => {
+        Assessed::Update | Assessed::Adopt
+            if descriptor::of(change.kind).data_bearing && !is_that_object(change, seen) =>
+        {
             outdated()
         }
         _ => Verdict::Act(Part::Apply),

@@ -128,6 +128,26 @@ fn nothing_acts_before_its_record_is_acknowledged_and_no_answer_counts_twice() {
     assert_eq!(calls(&again), []);
 }
 
+/// The words with which an operation ended as broken.
+fn broken(actions: &[Action]) -> String {
+    let [.., Action::End(freehold_engine::End::Broken(contradiction))] = actions else { panic!("{actions:?}") };
+    contradiction.to_string()
+}
+
+#[test]
+fn an_answer_to_something_else_and_a_record_of_no_step_end_the_operation_as_broken() {
+    let (state, actions) = begun_and_compared();
+    let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
+    for wrong in [Answer::Performed(Ok(Performed::default())), Answer::Owned(Ok(Vec::new()))] {
+        let (broken_state, actions) = feed(state.clone(), Happening::Answered(look, wrong));
+        assert!(broken(&actions).contains("contradicts itself"), "{}", broken(&actions));
+        assert_eq!(broken_state.next_wake(), None);
+        assert!(feed(broken_state, Happening::Woke).1.is_empty(), "nothing is decided any more");
+    }
+    let (_, actions) = feed(state, Happening::Appended(vec![started("create/nothing", 1)]));
+    assert!(broken(&actions).contains("is damaged"), "{}", broken(&actions));
+}
+
 #[test]
 fn after_the_lease_is_lost_nothing_is_decided() {
     let (state, actions) = begun_and_compared();

@@ -11,51 +11,46 @@ use freehold_plan::Observation;
 use freehold_problem::Problem;
 
 use super::{CheckState, Decision, Progress, ProviderError, ResourceId, Status, Subject, Verb, failure};
-use crate::operation::{Check, Comparison, StepState};
+use crate::operation::{Check, Stage, StepState};
 use crate::verdict::contradiction;
 
 /// How long the comparison may take: a server may be busy or starting.
 const COMPARISON_DEADLINE: Duration = Duration::from_secs(120);
 
 impl Decision {
-    /// What the journal says about the comparison: effects come after it.
-    pub(super) fn compared_before(&self) -> Comparison {
+    /// Where this process begins, as the journal says: effects come after the comparison.
+    pub(super) fn first_stage(&self) -> Stage {
         let steps = || self.state.steps.values();
         if steps().any(|step: &StepState| step.attempts > 0 || step.status == Status::Done) {
-            Comparison::Stands
+            Stage::Working
         } else if steps().any(|step| step.status == Status::Failed) {
-            Comparison::Outdated
+            Stage::Outdated
         } else {
-            Comparison::Due
+            Stage::ToCompare
         }
-    }
-
-    /// Whether it isn't known yet whether the plan holds.
-    pub(super) fn is_comparing(&self) -> bool {
-        matches!(self.state.comparison, Comparison::Due | Comparison::Under { .. })
     }
 
     /// Stops without a result.
     pub(super) fn stop_comparison(&mut self) {
-        if self.is_comparing() {
+        if self.state.is_comparing() {
             self.state.checks.clear();
-            self.state.comparison = Comparison::Due;
+            self.state.stage = Stage::ToCompare;
         }
     }
 
     /// Asks what is due, and lets the steps begin once all lines hold.
     pub(super) fn comparison(&mut self) {
-        if !self.is_comparing() || self.stopping() {
+        if !self.state.is_comparing() || self.state.is_stopping() {
             return;
         }
-        if self.state.comparison == Comparison::Due {
+        if self.state.stage == Stage::ToCompare {
             let due = CheckState::due(self.now);
             let lines = self.state.plan.changes.keys();
             self.state.checks = lines.map(|id| (Subject::Planned(id.clone()), due.clone())).collect();
             let until = self.now.saturating_add(COMPARISON_DEADLINE).min(self.state.deadline);
-            self.state.comparison = Comparison::Under { until, differs: BTreeMap::new() };
+            self.state.stage = Stage::Comparing { until, differs: BTreeMap::new() };
         }
-        let Comparison::Under { until, .. } = self.state.comparison else { return };
+        let Stage::Comparing { until, .. } = self.state.stage else { return };
         if self.state.checks.values().all(|state| state.check == Check::Answered) {
             self.judge_all();
         } else if self.now >= until {
@@ -67,9 +62,9 @@ impl Decision {
     }
 
     fn judge_all(&mut self) {
-        let under = std::mem::replace(&mut self.state.comparison, Comparison::Stands);
+        let compared = std::mem::replace(&mut self.state.stage, Stage::Working);
         self.state.checks.clear();
-        let Comparison::Under { differs, .. } = under else { return };
+        let Stage::Comparing { differs, .. } = compared else { return };
         let first = differs.keys().next().cloned();
         if let Some(failure) = failure::all_outdated(differs.into_values().collect()) {
             self.refuse(first.as_ref(), failure);
@@ -79,17 +74,19 @@ impl Decision {
     /// Nothing is done. The failure is that of the first line that doesn't hold; a line without a step fails with the verification.
     fn refuse(&mut self, line: Option<&ResourceId>, failure: Problem) {
         self.state.checks.clear();
-        self.state.comparison = Comparison::Outdated;
+        self.state.stage = Stage::Outdated;
         let steps = || self.state.steps.values();
         let of_line = line.and_then(|line| steps().find(|step| step.step.subject == *line));
         let step = of_line.or_else(|| steps().find(|step| step.step.verb == Verb::Verify));
-        if let Some(id) = step.map(|step| step.step.id.clone()) {
-            self.fail(&id, failure);
+        match step.map(|step| step.step.id.clone()) {
+            Some(id) => self.fail(&id, failure),
+            None => self.contradict("the plan has no verification".to_owned()),
         }
     }
 
     pub(super) fn compared(&mut self, id: ResourceId, result: Result<Option<Observation>, ProviderError>) {
-        if !matches!(self.state.comparison, Comparison::Under { .. }) {
+        // Nobody waits for it any more.
+        if !matches!(self.state.stage, Stage::Comparing { .. }) {
             return;
         }
         let seen = match result {
@@ -103,10 +100,12 @@ impl Decision {
             }
         };
         self.waits_no_more(&id);
-        let Some(change) = self.state.plan.changes.get(&id) else { return };
+        let Some(change) = self.state.plan.changes.get(&id) else {
+            return self.contradict(format!("the plan has no line for {id}"));
+        };
         let verbs = self.state.steps.values().filter(|step| step.step.subject == id).map(|step| &step.step.verb);
         let found = contradiction(change, verbs, seen.as_ref());
-        if let (Some(failure), Comparison::Under { differs, .. }) = (found, &mut self.state.comparison) {
+        if let (Some(failure), Stage::Comparing { differs, .. }) = (found, &mut self.state.stage) {
             differs.insert(id.clone(), failure);
         }
         self.set_check(&Subject::Planned(id), Check::Answered, None);
@@ -115,7 +114,9 @@ impl Decision {
     fn cannot_compare(&mut self, id: &ResourceId, error: &ProviderError) {
         let mut steps = self.state.steps.values();
         let step: Option<&StepState> = steps.find(|step| step.step.verb == Verb::Verify);
-        let Some(failure) = step.map(|step| failure::of_provider(&step.step, error)) else { return };
+        let Some(failure) = step.map(|step| failure::of_provider(&step.step, error)) else {
+            return self.contradict("the plan has no verification".to_owned());
+        };
         self.refuse(Some(id), failure);
     }
 }

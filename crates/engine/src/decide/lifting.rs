@@ -33,7 +33,6 @@ impl Decision {
         if open.is_empty() {
             return false;
         }
-        self.state.lifting = true;
         // Logins before those who log in.
         let last = self.open_lifts().filter_map(|step| self.rank(step)).max();
         for id in open {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Decision, Outcome, Part, Phase, ProviderName, Record, Status, StepId, StepState, Verb};
+use super::{
+    Cancel, Decision, Outcome, Part, Phase, ProviderName, Record, Stage, Status, StepId, StepState, Verb, Work,
+};
 
 impl Decision {
     /// Begins whatever can be begun now.
     pub(super) fn proceed(&mut self) {
-        let state = &self.state;
-        if state.over || state.lapsed || state.finishing || !state.begun {
+        if !self.state.is_at_work() {
             return;
         }
         self.expire();
@@ -38,7 +39,6 @@ impl Decision {
         if self.now < self.state.deadline {
             return;
         }
-        self.state.expired = true;
         let begun = |step: &&StepState| match step.phase {
             Phase::Resting { .. } | Phase::Verifying => true,
             Phase::Idle => step.began.is_some() && !is_final(step.status),
@@ -55,7 +55,7 @@ impl Decision {
     }
 
     fn begin_steps(&mut self) {
-        if self.stopping() || self.is_comparing() {
+        if self.state.is_stopping() || self.state.is_comparing() {
             return;
         }
         let ready: Vec<StepId> =
@@ -86,24 +86,23 @@ impl Decision {
 
     pub(super) fn begin(&mut self, id: &StepId) {
         let now = self.now;
-        let Some(step) = self.state.steps.get_mut(id) else { return };
+        let Some(step) = self.step(id) else { return };
         step.began.get_or_insert(now);
         let verb = step.step.verb;
         let late = now >= self.deadline(id);
-        match verb {
-            Verb::Verify => self.begin_verification(id),
-            Verb::Run if late => self.out_of_time(id),
-            Verb::Run => self.open(id, Part::Run),
-            Verb::Lift if late => self.out_of_time(id),
-            Verb::Lift => self.open(id, Part::Lift),
-            _ => self.observe(id, late),
+        match verb.work() {
+            Work::Verify => self.begin_verification(id),
+            Work::Run | Work::Lift if late => self.out_of_time(id),
+            Work::Run => self.open(id, Part::Run),
+            Work::Lift => self.open(id, Part::Lift),
+            Work::Assessed(_) => self.observe(id, late),
         }
     }
 
     /// Finishes the operation once nothing is under way and nothing can begin.
     fn conclude(&mut self) {
-        let stopping = self.stopping();
-        if self.is_comparing() && !stopping {
+        let stopping = self.state.is_stopping();
+        if self.state.is_comparing() && !stopping {
             return;
         }
         let active = |step: &StepState| match step.phase {
@@ -119,7 +118,7 @@ impl Decision {
             step.status == Status::Done || step.phase == Phase::Closing { done: true } || step.step.verb == Verb::Lift
         };
         // What was ended because somebody asked to stop has not failed by itself.
-        let cancelling = self.state.cancelling;
+        let cancelling = self.state.cancel != Cancel::No;
         let has_failed = |step: &StepState| {
             (step.status == Status::Failed || step.phase == Phase::Closing { done: false })
                 && !(cancelling && step.interrupted)
@@ -129,7 +128,7 @@ impl Decision {
             Outcome::Succeeded
         } else if steps.values().any(has_failed) {
             Outcome::Failed
-        } else if self.state.cancelling {
+        } else if cancelling {
             Outcome::Cancelled
         } else {
             // The time was over before the next step could begin.
@@ -142,7 +141,7 @@ impl Decision {
             return;
         }
         self.append(Record::Finished { outcome });
-        self.state.finishing = true;
+        self.state.stage = Stage::Finishing;
     }
 }
 

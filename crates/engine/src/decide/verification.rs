@@ -18,7 +18,7 @@ use super::{
     Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
 };
 use crate::failure::NotReady;
-use crate::operation::{Check, Confirmed};
+use crate::operation::{Check, Confirmed, ReadyMark};
 use crate::verdict::is_as_desired;
 
 /// Something that isn't ready is looked at again after this at the latest.
@@ -130,7 +130,7 @@ impl Decision {
 
     /// Has what was ready long before the last be looked at once more, since it may have fallen meanwhile. Says whether there is such.
     fn confirm(&mut self) -> bool {
-        let told = self.state.ready || self.state.told_ready;
+        let told = self.state.ready != ReadyMark::No;
         let Confirmed { ready, verified } = self.state.confirmed;
         if !verified && self.all(|state| state.check == Check::Answered) {
             self.state.confirmed = Confirmed { ready: true, verified: true };
@@ -150,8 +150,8 @@ impl Decision {
 
     /// Writes down once that everything is ready, where that isn't the end yet.
     fn tell_ready(&mut self) {
-        if !self.state.ready && !self.state.told_ready && self.all(is_ready) {
-            self.state.told_ready = true;
+        if self.state.ready == ReadyMark::No && self.all(is_ready) {
+            self.state.ready = ReadyMark::OnItsWay;
             self.append(Record::Ready);
         }
     }
@@ -231,11 +231,15 @@ impl Decision {
         let request = match subject {
             Subject::Provider(_) => Request::Owned,
             Subject::Resource(id) => {
-                let Some(change) = self.state.plan.changes.get(id) else { return };
+                let Some(change) = self.state.plan.changes.get(id) else {
+                    return self.contradict(format!("the plan has no line for {id}"));
+                };
                 Request::Readiness(Lookup::from(&change.resource), self.verifying_for())
             }
             Subject::Unchanged(id) | Subject::Planned(id) => {
-                let Some(change) = self.state.plan.changes.get(id) else { return };
+                let Some(change) = self.state.plan.changes.get(id) else {
+                    return self.contradict(format!("the plan has no line for {id}"));
+                };
                 Request::Observe(Lookup::from(&change.resource))
             }
         };
@@ -289,7 +293,7 @@ impl Decision {
             Ok(Readiness::Failed(reason)) => {
                 let check = Check::Due { from: Duration::MAX };
                 self.set_check(&subject, check, Some(reason));
-                let how = if self.state.told_ready { NotReady::NotForLong } else { NotReady::Never };
+                let how = if self.state.ready == ReadyMark::No { NotReady::Never } else { NotReady::NotForLong };
                 self.fail_verification(failure::not_ready(self.reasons(), how));
             }
             Err(error) => self.no_answer(&subject, error),
@@ -297,7 +301,9 @@ impl Decision {
     }
 
     pub(super) fn unchanged(&mut self, id: ResourceId, result: Result<Option<Observation>, ProviderError>) {
-        let Some(change) = self.state.plan.changes.get(&id) else { return };
+        let Some(change) = self.state.plan.changes.get(&id) else {
+            return self.contradict(format!("the plan has no line for {id}"));
+        };
         match result {
             Ok(Some(seen)) if is_as_desired(change, &seen) => {
                 self.set_check(&Subject::Unchanged(id), Check::Answered, None)

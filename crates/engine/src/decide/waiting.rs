@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Decision, Record, ResourceId, StepId, millis};
+use super::{Decision, Record, ResourceId, Stage, StepId, millis};
 use crate::operation::{Asked, CallId, Wait};
 
 /// What is waited for no longer than this is not told.
@@ -39,7 +39,7 @@ impl Decision {
             None => now.saturating_sub(wait.begun) >= LASTS.saturating_mul(pace),
             Some((told, at)) => told != reason && now.saturating_sub(*at) >= APART.saturating_mul(pace),
         };
-        if !is_news || self.state.finishing {
+        if !is_news || self.state.stage == Stage::Finishing {
             return;
         }
         wait.told = Some((reason.to_owned(), now));
@@ -78,7 +78,7 @@ impl Decision {
     /// It is as it should be.
     pub(super) fn waits_no_more(&mut self, subject: &ResourceId) {
         let told = self.state.waits.remove(subject).is_some_and(|wait| wait.told.is_some());
-        if told && !self.state.finishing {
+        if told && self.state.stage != Stage::Finishing {
             self.append(Record::Waiting { subject: subject.clone(), reason: None, milliseconds: 0 });
         }
     }
