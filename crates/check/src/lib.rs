@@ -15,7 +15,7 @@
 //! assert!(diagnostics.iter().any(|found| found.code.title() == "a service that isn't defined"));
 //! ```
 
-pub mod decoding;
+mod decoding;
 pub mod diagnostic;
 mod found;
 mod pages;

@@ -104,7 +104,7 @@ macro_rules! codes {
             MasterKeyUnreadable   "FH0518" Internal           "the master key can't be read"
             StoreRefused          "FH0519" Internal           "the store refused a statement"
             NoRandomness          "FH0520" Unavailable        "the system gives no random numbers"
-            DatabaseUrl           "FH0521" Invalid            "a database URL that can't be read"
+            DatabaseUrl           "FH0521" Invalid            "a database URL that can't be used"
             Internal              "FH0599" Internal           "a fault of Freehold's own"
 
             // Artifacts.
@@ -154,7 +154,7 @@ macro_rules! codes {
             LeaseLost             "FH0905" Conflict           "another process has taken the operation over"
             StepFailed            "FH0906" Conflict           "a step failed"
             PlanUnknown           "FH0907" NotFound           "there is no such plan"
-            PreconditionFailed    "FH0908" PreconditionFailed "the stack is not at the revision that the request names"
+            PreconditionFailed    "FH0908" PreconditionFailed "the stack is not at the generation that the request names"
             NotNow                "FH0909" Unavailable        "what it takes isn't available just now"
 
             // Requests.
@@ -195,7 +195,7 @@ macro_rules! codes {
             ClusterAnswer         "FH1212" Conflict           "an API server's answer that can't be used"
             ClusterFault          "FH1213" Conflict           "the cluster is in trouble"
             NamespaceShared       "FH1214" Conflict           "the namespace holds somebody else's objects"
-            ObjectTooLarge        "FH1215" Conflict           "an object that is larger than a cluster takes"
+            ObjectTooLarge        "FH1215" Invalid            "an object that is larger than a cluster takes"
 
             // Clusters: what is meant to run there.
             PodRefused            "FH1220" Conflict           "the cluster refuses to make a pod"

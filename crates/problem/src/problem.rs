@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::code::Code;
 
@@ -19,8 +20,22 @@ pub struct Problem {
     /// What to do next.
     pub help: Option<String>,
     /// What programs want to know of it: nobody has to read that out of the message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub about: Option<Box<About>>,
+}
+
+/// What this release knows to be about; what a later one wrote is nothing that it can act on.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<About>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Known(Box<About>),
+        Newer(IgnoredAny),
+    }
+    Ok(match Option::<Read>::deserialize(deserializer)? {
+        Some(Read::Known(about)) => Some(about),
+        Some(Read::Newer(_)) | None => None,
+    })
 }
 
 /// What a problem is about, where something depends on that.
@@ -85,5 +100,16 @@ mod tests {
         let read: Problem = serde_json::from_str(written).unwrap();
         assert_eq!(read, Problem::new(Code::JobFailed, "job migrate failed").lines(vec!["exit code 1".to_owned()]));
         assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
+
+    #[test]
+    fn what_it_is_about_is_kept_and_what_a_later_release_says_it_is_about_does_no_harm() {
+        let about = About::Permission { verb: "get".to_owned(), object: "pods".to_owned(), user: None };
+        let problem = Problem::new(Code::NotPermitted, "no").about(about);
+        let written = serde_json::to_string(&problem).unwrap();
+        assert_eq!(serde_json::from_str::<Problem>(&written).unwrap(), problem);
+        let newer = written.replace("permission", "something-new");
+        let read: Problem = serde_json::from_str(&newer).unwrap();
+        assert_eq!(read, Problem { about: None, ..problem });
     }
 }

@@ -3,8 +3,6 @@
 /// The kind of answer that a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// The request can't be read.
-    Malformed,
     /// The caller doesn't say who it is, or not truly.
     Unauthenticated,
     /// The caller may not do this.
@@ -27,7 +25,6 @@ impl Status {
     /// The number in HTTP (RFC 9110, section 15).
     pub const fn http(self) -> u16 {
         match self {
-            Self::Malformed => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
@@ -42,7 +39,7 @@ impl Status {
     /// What a command exits with. What is wrong with the request itself is wrong use.
     pub const fn exit(self) -> Exit {
         match self {
-            Self::Malformed | Self::Invalid => Exit::Usage,
+            Self::Invalid => Exit::Usage,
             Self::Unauthenticated
             | Self::Forbidden
             | Self::NotFound
@@ -61,14 +58,4 @@ pub enum Exit {
     Failure,
     /// The command was used wrongly, or a definition is invalid.
     Usage,
-}
-
-impl Exit {
-    /// The number: 1 and 2, as in most programs.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Failure => 1,
-            Self::Usage => 2,
-        }
-    }
 }

@@ -98,6 +98,15 @@ pub fn listeners() -> io::Result<Vec<(SocketAddr, Socket)>> {
     Ok(table()?.filter(|row| row.state == LISTEN).map(|row| (row.local, row.socket)).collect())
 }
 
+/// All sockets with this local port that listen, are connected or are being closed. What is left of a connection after all have closed it
+/// is nobody's any more (inode 0), and keeps the port for a minute at the longest (`TCP_TIMEWAIT_LEN` of include/net/tcp.h).
+///
+/// # Errors
+/// They can't be listed.
+pub fn at_port(port: u16) -> io::Result<Vec<(SocketAddr, Socket)>> {
+    Ok(table()?.filter(|row| row.local.port() == port).map(|row| (row.local, row.socket)).collect())
+}
+
 /// Asks the kernel, or reads its table where it has no `tcp_diag`.
 fn look(
     local: SocketAddr,

@@ -10,18 +10,24 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
+use std::time::Duration;
 
 use freehold_problem::Code;
 use freehold_provider_local::{RunAs, free_port};
 use freehold_router::{Options as RouterOptions, Router, RouterError};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 
 use crate::directory::Settings;
 use crate::start::StartError;
 
-/// How often it is tried to get a port on both addresses of the loopback.
+/// How often it is tried to get any port on both addresses of the loopback.
 const TRIES: u32 = 20;
+/// For how long a port is waited for that nobody holds any more: what is left of connections keeps it for 60 s.
+const REMAINS: Duration = Duration::from_secs(70);
+/// How often it is tried meanwhile.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A port of `::1` that nobody else gets as long as this lives. Nothing where the machine has no such address.
 #[derive(Debug)]
@@ -50,7 +56,8 @@ fn beside(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::LOCALHOST, port))
 }
 
-/// Takes a port of ours, and tries again once those of stacks' programs are ended that took it while the platform wasn't running.
+/// Takes a port of ours, and tries again once those of stacks' programs are ended that took it while the platform wasn't running, and
+/// nothing is left of their connections.
 ///
 /// # Errors
 /// Somebody else has it.
@@ -59,18 +66,19 @@ pub(crate) async fn freed<T>(
     port: u16,
     take: impl AsyncFn() -> Result<T, StartError>,
 ) -> Result<T, StartError> {
-    let mut taken = take().await;
-    for _ in 0..TRIES {
+    let until = Instant::now() + REMAINS;
+    loop {
+        let taken = take().await;
         match &taken {
-            Err(error) if port != 0 && error.code == Code::PortTaken => {}
-            Ok(_) | Err(_) => break,
+            Err(error) if port != 0 && error.code == Code::PortTaken && Instant::now() < until => {}
+            Ok(_) | Err(_) => return taken,
         }
         if !free_port(users, port).await.unwrap_or_default() {
-            break;
+            return taken;
         }
-        taken = take().await;
+        tracing::info!(port, "waits for what is left of connections to this port, which takes a minute at the longest");
+        tokio::time::sleep(AGAIN).await;
     }
-    taken
 }
 
 /// The API's port; 0: any free one.

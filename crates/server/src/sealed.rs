@@ -27,22 +27,21 @@ impl SealedSecrets {
             return Err(ProviderError::rejected(Code::SecretNotSet, message));
         };
         let text = generate_text(generate)
-            .map_err(|refusal| ProviderError::retryable(Code::NotNow, refusal.into_problem().detail))?;
-        let tenant = self.store.tenant_of(&context.key).await.map_err(failed)?;
-        let key = self.store.data_key(tenant).await.map_err(failed)?;
-        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
-        let made =
-            tx.generate_secret(&key, context.stack, &resource.identity, &text, "freehold").await.map_err(failed)?;
+            .map_err(|refusal| ProviderError::retryable(refusal.code(), refusal.into_problem().detail))?;
+        let tenant = self.store.tenant_of(&context.key).await?;
+        let key = self.store.data_key(tenant).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        let made = tx.generate_secret(&key, context.stack, &resource.identity, &text, "freehold").await?;
         // Whoever reads it starts behind a record that waits for the disk, and what was committed before is on disk then, too.
-        tx.commit_without_waiting().await.map_err(failed)?;
+        tx.commit_without_waiting().await?;
         Ok(Performed { object: Some(made.identity.to_string()), note: None })
     }
 
     async fn remove(&self, context: &Context, lookup: &Lookup) -> Result<Performed, ProviderError> {
-        let tenant = self.store.tenant_of(&context.key).await.map_err(failed)?;
-        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
-        tx.remove_secret(context.stack, &lookup.identity).await.map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        let tenant = self.store.tenant_of(&context.key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        tx.remove_secret(context.stack, &lookup.identity).await?;
+        tx.commit().await?;
         Ok(Performed::default())
     }
 }
@@ -62,10 +61,10 @@ impl Provider for SealedSecrets {
             Ok(tenant) => tenant,
             // A stack that isn't in the store yet has no secrets.
             Err(StoreError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error.into()),
         };
-        let mut tx = self.store.begin(tenant).await.map_err(failed)?;
-        let found = tx.secret(stack, &lookup.identity).await.map_err(failed)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let found = tx.secret(stack, &lookup.identity).await?;
         Ok(found.map(|secret| Observation {
             object: secret.identity.to_string(),
             ownership: Ownership::Ours,
@@ -106,11 +105,4 @@ fn generate(resource: &Resource) -> Option<Generate> {
         _ => Encoding::Base64Url,
     };
     Some(Generate { bytes, encoding })
-}
-
-fn failed(error: StoreError) -> ProviderError {
-    match error {
-        StoreError::Unavailable { .. } => ProviderError::retryable(Code::NotNow, error.to_string()),
-        other => ProviderError::rejected(Code::StepFailed, other.to_string()),
-    }
 }

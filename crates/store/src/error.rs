@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use freehold_engine::OperationId;
+use freehold_engine::{OperationId, ProviderError};
 use freehold_graph::StackId;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use thiserror::Error;
 
 /// Why the store didn't do what it was asked to. [`StoreError::code`] is the diagnostic's code.
@@ -245,6 +245,19 @@ impl StoreError {
                 }
                 _ => Self::Refused { doing, message: error.to_string() },
             }
+        }
+    }
+}
+
+/// As a provider tells it.
+impl From<StoreError> for ProviderError {
+    fn from(error: StoreError) -> Self {
+        let problem = Problem::new(error.code(), error.to_string()).maybe_help(error.help());
+        match error {
+            StoreError::Unavailable(_) | StoreError::NoConnections(_) | StoreError::DiskFull(_) => {
+                Self::Retryable { problem, after: None }
+            }
+            _ => Self::Rejected(problem),
         }
     }
 }

@@ -353,7 +353,7 @@ impl Secrets for Store {
                     _ => "set it with `freehold secret set`".to_owned(),
                 }),
             )),
-            Err(error) => Err(provider_error(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -364,19 +364,7 @@ impl Secrets for Store {
             let target = target.ok_or_else(|| StoreError::NotFound { what: "stack", name: stack.to_string() })?;
             self.digests(tenant, stack, &target).await
         };
-        let digests = digests.await.map_err(|error| provider_error(&error))?;
+        let digests = digests.await?;
         Ok(Some(body.comparable(&digests)))
-    }
-}
-
-/// An error of the store as a provider tells it.
-pub(crate) fn provider_error(error: &StoreError) -> ProviderError {
-    match error {
-        StoreError::Unavailable(_) | StoreError::NoConnections(_) | StoreError::DiskFull(_) => {
-            ProviderError::retryable(error.code(), error.to_string())
-        }
-        other => ProviderError::from(
-            Problem::new(other.code(), other.to_string()).maybe_help(other.help().map(str::to_owned)),
-        ),
     }
 }

@@ -75,7 +75,10 @@ pub(crate) const OPEN: &[Open] = &[
         who: &[Who::User],
         why: "who holds a port can't be told from who may, as all are one user",
         gets: Gets::Sometimes,
-        attacks: &["keeps the platform from starting again by its port"],
+        attacks: &[
+            "keeps the platform from starting again by its port",
+            "keeps the platform from starting again by a connection at its port",
+        ],
     },
     Open {
         who: &[Who::User],

@@ -44,7 +44,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
     steps("takes another tenant's port while it is started anew", Port, |stage| listens(stage, true), bait),
     steps("listens beside the router", Port, |stage| beside(stage, stage.freehold.router_port()), bait),
     steps("listens beside the API", Port, |stage| beside(stage, u16::try_from(stage.number("api_port"))?), bait),
-    steps("keeps the platform from starting again by its port", Port, while_away, bait),
+    steps("keeps the platform from starting again by its port", Port, |stage| while_away(stage, ""), bait),
+    steps(
+        "keeps the platform from starting again by a connection at its port",
+        Port,
+        |stage| while_away(stage, CONNECTED),
+        bait,
+    ),
     steps("holds all ports that instances get", Port, |stage| all_ports(stage, GRAB), held_ports),
     // On kernels from 6.8 on they are found.
     steps("binds all ports that instances get", Port, |stage| all_ports(stage, &only_bound()), held_ports),
@@ -153,16 +159,25 @@ def take(begun):
         one.bind(("127.0.0.1", @@))
         one.listen(512)
         return True
-    until(taken, 20) and time.sleep(20)
+    until(taken, 20)
+    #more
+    time.sleep(20)
 background(take)
+"#;
+/// Keeps it without listening, by a connection to itself, so that nobody may share it.
+const CONNECTED: &str = r#"
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    client = socket.create_connection(("127.0.0.1", @@))
+    accepted = one.accept()[0]
+    one.close()
 "#;
 
 /// Whether the platform, killed, doesn't start again, because a tenant's program has its port.
-fn while_away(stage: &mut Stage) -> Result<bool> {
+fn while_away(stage: &mut Stage, more: &str) -> Result<bool> {
     let port = stage.freehold.router_port();
-    stage.inside(&WAITING.replace("@@", &port.to_string()))?;
+    stage.inside(&WAITING.replace("    #more", more).replace("@@", &port.to_string()))?;
     stage.freehold.kill()?;
-    eventually("the port is taken", || TcpStream::connect(("127.0.0.1", port)).ok());
+    eventually("the port is taken", || TcpListener::bind(("127.0.0.1", port)).err());
     let kept_away = stage.freehold.up().is_err();
     if kept_away {
         eventually("the port is free", || TcpListener::bind(("127.0.0.1", port)).ok());

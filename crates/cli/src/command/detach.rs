@@ -125,7 +125,6 @@ fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
         if failure.problem.code != Code::AlreadyUp {
             failure = failure.standing(told);
         }
-        failure.outcome = Outcome::Failed;
         return failure;
     }
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();

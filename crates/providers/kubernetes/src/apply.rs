@@ -89,10 +89,7 @@ pub(crate) async fn apply(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ProviderError::retryable(
-        Code::ClusterUnreachable,
-        format!("{place} is being written to by others all the time"),
-    ))
+    Err(ProviderError::retryable(Code::NotNow, format!("{place} is being written to by others all the time")))
 }
 
 /// To this very object, as it was seen.
@@ -120,10 +117,7 @@ async fn create(
         Ok(answer) => answer,
         // Two requests at once: whoever asks looks again.
         Err(error) if matches!(error.reason(), Some(Reason::Changed | Reason::Exists)) => {
-            return Err(ProviderError::retryable(
-                Code::ClusterUnreachable,
-                format!("{place} appeared while it was being made"),
-            ));
+            return Err(ProviderError::retryable(Code::NotNow, format!("{place} appeared while it was being made")));
         }
         Err(error) => return Err(error.into()),
     };
@@ -133,10 +127,7 @@ async fn create(
     let others = others(&answer.body);
     if others.is_empty() {
         // An earlier call of ours, thought to be lost, has arrived.
-        return Err(ProviderError::retryable(
-            Code::ClusterUnreachable,
-            format!("{place} appeared while it was being made"),
-        ));
+        return Err(ProviderError::retryable(Code::NotNow, format!("{place} appeared while it was being made")));
     }
     let message = format!("{place} was made by {} at the same moment", others.join(", "));
     let withdrawn = withdraw(cluster, context, place, &answer.body).await;

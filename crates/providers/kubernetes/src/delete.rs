@@ -125,10 +125,7 @@ async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) ->
             Ok(live) => live.filter(|live| mark::uid(live) == uid),
             // It was sent and accepted; whether it is gone can be seen later.
             Err(error @ ClusterError::Unreachable { .. }) => {
-                return Err(ProviderError::retryable(
-                    Code::ClusterUnreachable,
-                    format!("waiting for {place} to be gone: {error}"),
-                ));
+                return Err(ProviderError::retryable(Code::NotNow, format!("waiting for {place} to be gone: {error}")));
             }
             Err(error) => return Err(error.into()),
         };

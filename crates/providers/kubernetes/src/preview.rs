@@ -147,7 +147,7 @@ impl<'a> Trial<'a> {
                 Ok(answer) if answer.is_created() => return Ok(self.made(&answer.body)),
                 Ok(_) => {
                     return Err(ProviderError::retryable(
-                        Code::ClusterUnreachable,
+                        Code::NotNow,
                         format!("{} was made while the plan was", self.place),
                     ));
                 }
@@ -177,7 +177,7 @@ impl<'a> Trial<'a> {
             let live = self.cluster.last_look(&self.place, self.deadline).await?;
             let Some(live) = live.filter(|live| mark::uid(live) == seen.object) else {
                 return Err(ProviderError::retryable(
-                    Code::ClusterUnreachable,
+                    Code::NotNow,
                     format!("{} changed while the plan was made", self.place),
                 ));
             };
@@ -197,7 +197,7 @@ impl<'a> Trial<'a> {
             }
         }
         Err(ProviderError::retryable(
-            Code::ClusterUnreachable,
+            Code::NotNow,
             format!("{} is being written to by others all the time", self.place),
         ))
     }

@@ -180,7 +180,7 @@ impl<'a> RunOnce<'a> {
                     return Ok(Some(Performed { object: Some(note.uid.to_owned()), note: Some(told) }));
                 }
                 return Err(ProviderError::retryable(
-                    Code::ClusterUnreachable,
+                    Code::NotNow,
                     format!("job {}: its namespace was changed meanwhile", self.job),
                 ));
             }
@@ -209,7 +209,7 @@ impl<'a> RunOnce<'a> {
         let asked = Note { state: note::ASKED, ..note };
         if note.is_open() && !self.write_note(namespace, &asked).await? {
             return Err(ProviderError::retryable(
-                Code::ClusterUnreachable,
+                Code::NotNow,
                 format!("job {}: its namespace was changed meanwhile", self.job),
             ));
         }

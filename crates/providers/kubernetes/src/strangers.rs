@@ -207,7 +207,7 @@ impl Look<'_> {
     fn untold(&self, why: &str) -> ProviderError {
         let namespace = self.namespace;
         ProviderError::retryable(
-            Code::ClusterUnreachable,
+            Code::NotNow,
             format!("namespace {namespace} can't be deleted: nobody can tell what is in it: {why}"),
         )
     }

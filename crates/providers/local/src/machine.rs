@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{StackId, Value};
-use freehold_router::socket::{Socket, Way, bound, connected_to_path, connected_to_port, listeners};
+use freehold_router::socket::{Socket, Way, at_port, bound, connected_to_path, connected_to_port, listeners};
 use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -377,24 +377,39 @@ pub(crate) fn parse_endpoint(key: &EndpointKey) -> Option<(StackId, &str)> {
     Some((StackId(stack.parse().ok()?), resource))
 }
 
-/// Ends the processes of stacks' users that hold this port, on whatever address: for one of Freehold's own, which anybody can have taken
-/// while it wasn't running. Says whether there were any. Only where stacks have users of their own.
+/// Ends the processes of stacks' users that hold this port, on whatever address and be it by a connection: for one of Freehold's own,
+/// which anybody can have taken while it wasn't running. Only where stacks have users of their own. Says whether the port is free now or
+/// will be by itself: connections that were closed keep it for a minute at the longest.
 ///
 /// # Errors
-/// It can't be told who holds them.
+/// It can't be told who holds it.
 pub async fn free_port(run_as: RunAs, port: u16) -> io::Result<bool> {
-    let RunAs::Separate(first) = run_as else { return Ok(false) };
-    let users = first..first.saturating_add(USERS);
-    evict(|user| users.contains(&user), |address, _| address.port() == port).await
+    let holding = || -> io::Result<Vec<(SocketAddr, Socket)>> {
+        let bound = bound()?.into_iter().filter(|(address, _)| address.port() == port);
+        Ok(at_port(port)?.into_iter().chain(bound).collect())
+    };
+    if let RunAs::Separate(first) = run_as {
+        let users = first..first.saturating_add(USERS);
+        end_holders(
+            holding()?.into_iter().map(|(_, socket)| socket).filter(|socket| users.contains(&socket.user)).collect(),
+        )
+        .await?;
+    }
+    Ok(holding()?.iter().all(|(_, socket)| socket.inode == 0))
 }
 
 async fn evict(is_tenant: impl Fn(u32) -> bool, reserved: impl Fn(SocketAddr, &Socket) -> bool) -> io::Result<bool> {
-    let squatting: Vec<Socket> = listeners()?
+    let squatting = listeners()?
         .into_iter()
         .chain(bound()?)
         .filter(|(address, socket)| reserved(*address, socket) && is_tenant(socket.user))
         .map(|(_, socket)| socket)
         .collect();
+    end_holders(squatting).await
+}
+
+/// Ends the processes that hold these sockets. Says whether there were any, and all have ended.
+async fn end_holders(squatting: Vec<Socket>) -> io::Result<bool> {
     let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
     let holders = || -> io::Result<Vec<ProcessId>> {
         let mut found = Vec::new();

@@ -117,7 +117,7 @@ pub(crate) async fn apply(
         own_logins::renew(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;
         if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
             return Err(ProviderError::retryable(
-                Code::PostgresUnreachable,
+                Code::NotNow,
                 format!("{}: {} is not let in", doing.0, names.keeper.as_str()),
             ));
         }
@@ -212,7 +212,7 @@ async fn drop_when_left(
         let sessions = crate::blockers::sessions(session, oid, doing).await?;
         if sessions.is_empty() {
             return Err(ProviderError::retryable(
-                Code::PostgresUnreachable,
+                Code::NotNow,
                 format!("{}: the server's own worker is busy in it", doing.0),
             ));
         }
@@ -249,7 +249,7 @@ async fn settle(
         }
         if Instant::now() >= patience {
             return Err(ProviderError::retryable(
-                Code::PostgresUnreachable,
+                Code::NotNow,
                 format!("{}: an earlier call about it is still at work", doing.0),
             ));
         }

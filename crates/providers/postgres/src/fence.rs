@@ -72,10 +72,7 @@ pub(crate) async fn raise(
     .map_err(|error| doing.failed(error))?;
     session.finish().await;
     if left > 0 {
-        return Err(ProviderError::retryable(
-            Code::PostgresUnreachable,
-            format!("{}: {left} sessions have not ended yet", doing.0),
-        ));
+        return Err(ProviderError::retryable(Code::NotNow, format!("{}: {left} sessions have not ended yet", doing.0)));
     }
     Ok(Performed::default())
 }
@@ -96,7 +93,7 @@ async fn await_arrivals(session: &mut Session, doing: &Doing, deadline: Instant)
         if Instant::now() >= deadline {
             let left = arriving.len();
             return Err(ProviderError::retryable(
-                Code::PostgresUnreachable,
+                Code::NotNow,
                 format!("{}: {left} sessions are still being let in", doing.0),
             ));
         }

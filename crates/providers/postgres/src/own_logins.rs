@@ -86,9 +86,8 @@ pub(crate) async fn renew(
         return Err(ProviderError::rejected(Code::ChangedExternally, message));
     };
     let bypass = Bypass::read(session, doing).await?;
-    let lost = |error: tokio::task::JoinError| {
-        ProviderError::retryable(Code::PostgresUnreachable, format!("hashing a password: {error}"))
-    };
+    let lost =
+        |error: tokio::task::JoinError| ProviderError::retryable(Code::NotNow, format!("hashing a password: {error}"));
     let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
     let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
     let verifiers = [keeper.await.map_err(lost)?, dumper.await.map_err(lost)?];

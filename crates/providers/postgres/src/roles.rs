@@ -289,7 +289,7 @@ impl Verifiers {
         let (migrator, app) = (field("migrator_password")?, field("app_password")?);
         let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
         let lost = |error: tokio::task::JoinError| {
-            ProviderError::retryable(Code::PostgresUnreachable, format!("hashing a password: {error}"))
+            ProviderError::retryable(Code::NotNow, format!("hashing a password: {error}"))
         };
         Ok(Self {
             migrator: migrator.await.map_err(lost)?,

@@ -160,10 +160,7 @@ impl Sessions {
     async fn unlocked(&self, doing: &Doing, deadline: Instant) -> Result<Session, ProviderError> {
         let permit = timeout_at(deadline, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            return Err(ProviderError::retryable(
-                Code::PostgresUnreachable,
-                format!("{}: all connections were busy", doing.0),
-            ));
+            return Err(ProviderError::retryable(Code::NotNow, format!("{}: all connections were busy", doing.0)));
         };
         loop {
             let kept = self.idle.lock().map(|mut idle| idle.pop()).unwrap_or_default();
@@ -341,7 +338,7 @@ impl Session {
                 ProviderError::retryable(Code::PostgresUnreachable, format!("{}: no answer within its time", doing.0))
             }
             Some(ProviderError::Retryable { .. }) => ProviderError::retryable(
-                Code::PostgresUnreachable,
+                Code::NotNow,
                 format!("{}: an earlier call about it is still at work", doing.0),
             ),
             Some(unknown) => unknown,

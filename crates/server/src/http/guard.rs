@@ -49,7 +49,7 @@ pub(super) async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", PATIENCE.as_secs());
-            Refusal::new(Code::PostgresUnreachable, detail).help("try again in a moment").into_response()
+            Refusal::new(Code::NotNow, detail).help("try again in a moment").into_response()
         }
     }
 }

@@ -131,7 +131,7 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
 fn together(failures: Failures) -> Refusal {
     let denied: BTreeSet<&About> = failures.values().filter_map(denial).collect();
-    if denied.len() > 1 {
+    if failures.values().filter_map(denial).count() > 1 {
         return failures::not_permitted(&denied);
     }
     let mut words: BTreeSet<String> = failures.values().map(ToString::to_string).collect();
