@@ -6,6 +6,7 @@ use freehold::wire::Problem;
 use freehold_engine::ProviderError;
 use freehold_problem::Code;
 use freehold_provider_kubernetes::ClusterError;
+use freehold_store::StoreError;
 use uuid::Uuid;
 
 /// A request that isn't carried out.
@@ -116,6 +117,43 @@ impl From<ProviderError> for Refusal {
         let problem = error.into_problem();
         let help = problem.help.clone().or_else(|| passes.then(|| "try again in a moment".to_owned()));
         Self::from(freehold_problem::Problem { message, help, ..problem })
+    }
+}
+
+/// What the caller is told about a failure of the store.
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::PlanOutdated { .. } => {
+                Self::new(Code::PlanOutdated, message).help("plan again and look at what is different now")
+            }
+            StoreError::AnotherRunning { operation, .. } => Self::new(Code::OperationRunning, message)
+                .operation(operation.0)
+                .help("wait until it has ended, or cancel it"),
+            StoreError::ClaimTaken { scope, name, by, .. } => {
+                Self::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}")).help(format!(
+                    "choose another {scope} in the definition, another name for the stack, or destroy {by}"
+                ))
+            }
+            StoreError::ConnectionsTaken { .. } => Self::new(Code::ConnectionsExceeded, message)
+                .help("lower `connections` in the definition, or raise max_connections of the server"),
+            StoreError::TargetInUse { .. } => Self::new(Code::TargetInUse, message).help("destroy these stacks first"),
+            StoreError::UnknownTarget(_) => {
+                Self::new(Code::UnknownTarget, message).help("`freehold target list` shows those there are")
+            }
+            StoreError::NotFound { .. } => Self::new(Code::NotFound, message),
+            StoreError::Unavailable { .. } => {
+                Self::new(Code::PostgresUnreachable, message).help("try again in a moment")
+            }
+            other => {
+                let refusal = Self::new(other.code(), message);
+                match other.help() {
+                    Some(help) => refusal.help(help),
+                    None => refusal,
+                }
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::planning::{claims, wanted_connections};
-use super::{OPERATOR, Platform, images, store_refusal};
+use super::{OPERATOR, Platform, images};
 use crate::refusal::{Answer, Refusal};
 
 /// An idempotency key under which a request is being carried out.
@@ -43,9 +43,9 @@ impl Platform {
             ));
         };
         let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
-        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
-        let seen = tx.take_key(key, &fingerprint).await.map_err(store_refusal)?;
-        tx.commit_without_waiting().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(PLATFORM).await?;
+        let seen = tx.take_key(key, &fingerprint).await?;
+        tx.commit_without_waiting().await?;
         let ours = matches!(seen, Seen::New);
         match seen {
             Seen::New => {}
@@ -57,8 +57,8 @@ impl Platform {
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
             Seen::InProgress => {
-                let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-                let begun = tx.operation_of_key(key).await.map_err(store_refusal)?;
+                let mut tx = self.store.begin_operator().await?;
+                let begun = tx.operation_of_key(key).await?;
                 drop(tx);
                 if let Some(begun) = begun {
                     return self.operation(begun.0).await;
@@ -73,17 +73,17 @@ impl Platform {
             }
         }
         let answer = self.apply_once(request, Some(key)).await;
-        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(PLATFORM).await?;
         match &answer {
             Ok(operation) => {
                 let response = serde_json::to_value(operation).unwrap_or_default();
-                tx.answer_key(key, 202, &response).await.map_err(store_refusal)?;
+                tx.answer_key(key, 202, &response).await?;
             }
             // Nothing was begun: the same request may be made again.
-            Err(_) if ours => tx.drop_key(key).await.map_err(store_refusal)?,
+            Err(_) if ours => tx.drop_key(key).await?,
             Err(_) => {}
         }
-        tx.commit_without_waiting().await.map_err(store_refusal)?;
+        tx.commit_without_waiting().await?;
         answer
     }
 
@@ -128,8 +128,8 @@ impl Platform {
     }
 
     async fn kept_plan(&self, id: Uuid) -> Answer<Plan> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let plan = tx.plan(id).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let plan = tx.plan(id).await?;
         plan.ok_or_else(|| {
             Refusal::new(
                 Code::PlanUnknown,
@@ -141,9 +141,9 @@ impl Platform {
 
     /// The graph that a kept plan leads to. Expanding is pure, so the same definition and request give the same again.
     async fn graph_of(&self, plan: &Plan) -> Answer<Graph> {
-        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let source = tx.definition(&plan.definition).await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(&plan.key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        let source = tx.definition(&plan.definition).await?;
         let definition = Definition::read(&source.unwrap_or_default()).await?;
         let runtime = self.targets.find(&plan.key.target).await?;
         super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await
@@ -152,9 +152,9 @@ impl Platform {
     /// The operation that made a stack what it is.
     async fn last_success(&self, answer: &PlanAnswer) -> Answer<Operation> {
         let plan = &answer.plan;
-        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let revision = tx.revision(plan.stack, plan.revision).await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(&plan.key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        let revision = tx.revision(plan.stack, plan.revision).await?;
         drop(tx);
         let revision = revision.ok_or_else(|| Refusal::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
         self.operation(revision.operation.0).await
@@ -182,7 +182,7 @@ impl Platform {
     }
 
     async fn enqueue(&self, plan: &Plan, graph: &Graph, key: Option<&str>) -> Answer<Operation> {
-        let tenant = self.store.tenant_of(&plan.key).await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(&plan.key).await?;
         let secrets = match plan.purpose {
             Purpose::Destroy { .. } => BTreeMap::new(),
             _ => self.digests(&plan.request).await?.stored().clone(),
@@ -216,7 +216,7 @@ impl Platform {
             Ok(()) => self.operation(id.0).await,
             // The answer may have been lost behind the commit: the operation's own id tells.
             Err(StoreError::Unavailable { .. }) if self.operation(id.0).await.is_ok() => self.operation(id.0).await,
-            Err(error) => Err(store_refusal(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }

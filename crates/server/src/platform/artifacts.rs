@@ -24,8 +24,8 @@ use futures::TryStreamExt;
 use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
+use super::Platform;
 use super::runtime::Local;
-use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// How long an artifact is kept that nothing refers to: longer than a plan that it was made for.
@@ -84,9 +84,9 @@ impl Shelf<'_> {
             return Ok(false);
         }
         // Waits for a collection that is about to forget it.
-        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
-        tx.keep_artifact(&hash.to_string(), 0).await.map_err(store_refusal)?;
-        tx.commit().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(PLATFORM).await?;
+        tx.keep_artifact(&hash.to_string(), 0).await?;
+        tx.commit().await?;
         Ok(self.files.has(hash))
     }
 
@@ -134,13 +134,13 @@ impl Shelf<'_> {
 
     /// Records the artifacts whose files are here without a record, as if they had been wanted just now: they are collected in their time.
     async fn note_unrecorded(&self) -> Answer<()> {
-        let mut tx = self.store.begin(PLATFORM).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(PLATFORM).await?;
         for hash in self.files.all().map_err(artifact_refusal)? {
-            if tx.artifact(&hash.to_string()).await.map_err(store_refusal)?.is_none() {
-                tx.keep_artifact(&hash.to_string(), 0).await.map_err(store_refusal)?;
+            if tx.artifact(&hash.to_string()).await?.is_none() {
+                tx.keep_artifact(&hash.to_string(), 0).await?;
             }
         }
-        tx.commit().await.map_err(store_refusal)
+        Ok(tx.commit().await?)
     }
 }
 

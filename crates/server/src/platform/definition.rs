@@ -6,8 +6,8 @@ use freehold_spec::App;
 use freehold_store::{Stack, TenantId};
 use sha2::{Digest as _, Sha256};
 
+use super::Platform;
 use super::computing::compute;
-use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// A definition as it is kept: by the hash of its source.
@@ -50,8 +50,8 @@ impl Platform {
     /// The definition that a stack was last deployed with.
     pub(crate) async fn definition_of(&self, tenant: TenantId, stack: &Stack) -> Answer<Definition> {
         let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let source = tx.definition(hash).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let source = tx.definition(hash).await?;
         Definition::read(&source.ok_or_else(|| never_deployed(stack))?).await
     }
 }

@@ -13,9 +13,9 @@ use freehold_store::{Stack, StackState};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
+use super::Platform;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
-use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// How many stacks, and how many resources of one, are looked at at once.
@@ -29,8 +29,8 @@ impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
     /// in every API group.
     pub(crate) async fn doctor(&self, all_groups: bool) -> Answer<Vec<Finding>> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         drop(tx);
         let mut findings = Vec::new();
         for runtime in self.targets.all() {

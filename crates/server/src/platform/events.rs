@@ -16,8 +16,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
+use super::Platform;
 use super::reading::state_word;
-use super::{Platform, store_refusal};
 use crate::refusal::{self, Answer};
 
 /// A signal may be lost; the journal never is. So it is looked at this often anyway.
@@ -57,7 +57,7 @@ impl Platform {
         // Before the journal: where it has finished by now, the journal is complete.
         let Ok(operation) = self.find_operation(told.operation.id.0).await else { return Ok(false) };
         let Ok(mut tx) = self.store.begin(told.operation.tenant).await else { return Ok(false) };
-        let Ok(records) = tx.journal(told.operation.id, told.seen).await.map_err(store_refusal) else {
+        let Ok(records) = tx.journal(told.operation.id, told.seen).await else {
             return Ok(false);
         };
         drop(tx);

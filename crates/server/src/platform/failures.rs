@@ -1,47 +1,12 @@
-//! The store's and the plan's failures, as refusals with a code and a way on.
+//! Why there can be no plan, as a refusal with a code and a way on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{ResourceId, StackKey};
 use freehold_plan::{Change, Ownership, PlanError, Purpose};
 use freehold_problem::{About, Code};
-use freehold_store::StoreError;
 
 use crate::refusal::Refusal;
-
-/// What the caller is told about a failure of the store.
-pub(crate) fn store(error: StoreError) -> Refusal {
-    let message = error.to_string();
-    match error {
-        StoreError::PlanOutdated { .. } => {
-            Refusal::new(Code::PlanOutdated, message).help("plan again and look at what is different now")
-        }
-        StoreError::AnotherRunning { operation, .. } => Refusal::new(Code::OperationRunning, message)
-            .operation(operation.0)
-            .help("wait until it has ended, or cancel it"),
-        StoreError::ClaimTaken { scope, name, by, .. } => {
-            Refusal::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}"))
-                .help(format!("choose another {scope} in the definition, another name for the stack, or destroy {by}"))
-        }
-        StoreError::ConnectionsTaken { .. } => Refusal::new(Code::ConnectionsExceeded, message)
-            .help("lower `connections` in the definition, or raise max_connections of the server"),
-        StoreError::TargetInUse { .. } => Refusal::new(Code::TargetInUse, message).help("destroy these stacks first"),
-        StoreError::UnknownTarget(_) => {
-            Refusal::new(Code::UnknownTarget, message).help("`freehold target list` shows those there are")
-        }
-        StoreError::NotFound { .. } => Refusal::new(Code::NotFound, message),
-        StoreError::Unavailable { .. } => {
-            Refusal::new(Code::PostgresUnreachable, message).help("try again in a moment")
-        }
-        other => {
-            let refusal = Refusal::new(other.code(), message);
-            match other.help() {
-                Some(help) => refusal.help(help),
-                None => refusal,
-            }
-        }
-    }
-}
 
 /// How many reasons are told in full. Who is in somebody else's namespace meets two dozen objects of theirs.
 const TOLD: usize = 4;

@@ -14,7 +14,7 @@ use freehold_store::{Stack, StackState};
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{Platform, store_refusal};
+use super::Platform;
 use crate::refusal::Answer;
 
 /// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
@@ -37,8 +37,8 @@ impl Platform {
         let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
         // One question for all of them, however many there are.
         let ids: Vec<StackId> = targets.keys().copied().collect();
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let resources = tx.resources(&ids).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let resources = tx.resources(&ids).await?;
         drop(tx);
         let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
         for (stack, stored) in resources {

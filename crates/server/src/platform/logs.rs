@@ -14,9 +14,9 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
+use super::Platform;
 use super::artifacts::no_machine;
 use super::secrets::none_such;
-use super::{Platform, store_refusal};
 use crate::http::LogQuery;
 use crate::refusal::{Answer, Refusal};
 
@@ -83,8 +83,8 @@ impl Platform {
         follow: bool,
     ) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
         let tenant = self.tenant_of(stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let resources = tx.resources(stack.id).await?;
         drop(tx);
         let namespace = resources.into_iter().find(|stored| stored.resource.kind == ResourceType::Namespace);
         // Before its namespace is made a stack has printed nothing.

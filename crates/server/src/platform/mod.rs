@@ -44,7 +44,6 @@ use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use doctor::few_files;
-pub(crate) use failures::store as store_refusal;
 pub(crate) use secrets::generate_text;
 pub(crate) use targets::Targets;
 

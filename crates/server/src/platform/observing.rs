@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use super::runtime::TargetRuntime;
-use super::{Platform, failures, store_refusal};
+use super::{Platform, failures};
 use crate::refusal::{Answer, Refusal};
 
 /// How many observations are made at once for one plan.
@@ -157,12 +157,12 @@ impl Platform {
         tenant: TenantId,
         stack: &Stack,
     ) -> Answer<(BTreeMap<ResourceId, Recorded>, Option<Previous>)> {
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let resources = tx.resources(stack.id).await?;
         // Only a revision that is also the last one: after a failure the next deploy is a new revision.
         let serving = stack.verified_revision.filter(|verified| *verified == stack.revision);
         let previous = match serving {
-            Some(number) => tx.revision(stack.id, number).await.map_err(store_refusal)?,
+            Some(number) => tx.revision(stack.id, number).await?,
             None => None,
         };
         let recorded = resources

@@ -20,7 +20,7 @@ use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
 use super::subject::{Choices, Subject, empty_request};
-use super::{Platform, failures, store_refusal};
+use super::{Platform, failures};
 use crate::refusal::{Answer, Refusal};
 
 /// How often a deploy is planned while others keep changing the stack. Then what was made last is the answer; applied, it is refused
@@ -63,16 +63,16 @@ impl Platform {
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
                 self.check_request(&subject).await?;
-                let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-                tx.check_sharing(&subject.request.key, subject.runtime.sharing()).await.map_err(store_refusal)?;
+                let mut tx = self.store.begin(tenant).await?;
+                tx.check_sharing(&subject.request.key, subject.runtime.sharing()).await?;
                 drop(tx);
                 self.plan_subject(subject, Purpose::Deploy).await
             };
             let answer = answer.await;
             // Made from a stack that another deploy has changed or first made meanwhile, the plan, or the reason why there is none,
             // may be about things that this stack didn't own yet.
-            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-            let after = tx.stack(&key).await.map_err(store_refusal)?;
+            let mut tx = self.store.begin(tenant).await?;
+            let after = tx.stack(&key).await?;
             if tries == PLANNING_TRIES || before == after.as_ref().map(standing) {
                 return answer;
             }
@@ -105,8 +105,8 @@ impl Platform {
 
     async fn plan_rollback(&self, stack: Stack, to: Option<u64>, choices: Choices) -> Answer<PlanAnswer> {
         let tenant = self.tenant_of(&stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let revisions = tx.revisions(stack.id, 1000).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let revisions = tx.revisions(stack.id, 1000).await?;
         let current = stack.verified_revision;
         let wanted = match to {
             Some(number) => revisions.iter().find(|revision| revision.number == number),
@@ -130,7 +130,7 @@ impl Platform {
         if let Some(present) = &stack.request {
             request.rotations.clone_from(&present.rotations);
         }
-        let source = tx.definition(&wanted.definition).await.map_err(store_refusal)?;
+        let source = tx.definition(&wanted.definition).await?;
         drop(tx);
         let mut definition = Definition::read(&source.unwrap_or_default()).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
@@ -195,14 +195,12 @@ impl Platform {
         let mut plan = self.make_plan(&draft).await?;
         plan.settle = subject.choices.settle;
         if !is_settled(&plan, stack) {
-            let mut tx = self.store.begin(subject.tenant).await.map_err(store_refusal)?;
+            let mut tx = self.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
-            tx.keep_definition(&subject.definition.hash, app.as_str(), &subject.definition.source)
-                .await
-                .map_err(store_refusal)?;
-            tx.keep_plan(&plan).await.map_err(store_refusal)?;
+            tx.keep_definition(&subject.definition.hash, app.as_str(), &subject.definition.source).await?;
+            tx.keep_plan(&plan).await?;
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
-            tx.commit_without_waiting().await.map_err(store_refusal)?;
+            tx.commit_without_waiting().await?;
         }
         Ok((self.answer(&subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
     }
@@ -254,21 +252,21 @@ impl Platform {
     }
 
     async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Answer<()> {
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        tx.keep_plan(plan).await.map_err(store_refusal)?;
-        tx.commit().await.map_err(store_refusal)
+        let mut tx = self.store.begin(tenant).await?;
+        tx.keep_plan(plan).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The digests of the stack's secrets.
     pub(crate) async fn digests(&self, request: &Request) -> Answer<SecretDigests> {
-        let tenant = self.store.tenant_of(&request.key).await.map_err(store_refusal)?;
-        self.store.digests(tenant, request.id, &request.key.target).await.map_err(store_refusal)
+        let tenant = self.store.tenant_of(&request.key).await?;
+        Ok(self.store.digests(tenant, request.id, &request.key.target).await?)
     }
 
     async fn refuse_taken_names(&self, tenant: TenantId, request: &Request, graph: &Graph) -> Answer<()> {
         let claims = claims(graph);
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        tx.check_claims(&request.key.target, request.id, &claims).await.map_err(store_refusal)
+        let mut tx = self.store.begin(tenant).await?;
+        Ok(tx.check_claims(&request.key.target, request.id, &claims).await?)
     }
 
     async fn answer(

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
-use super::{OPERATOR, Platform, health, store_refusal};
+use super::{OPERATOR, Platform, health};
 use crate::http::ListQuery;
 use crate::refusal::{self, Answer, Refusal};
 
@@ -27,23 +27,23 @@ impl Platform {
         let tenant = match self.store.tenant_of_stack(id).await {
             Ok(tenant) => tenant,
             Err(freehold_store::StoreError::NotFound { .. }) => return Err(unknown()),
-            Err(error) => return Err(store_refusal(error)),
+            Err(error) => return Err(error.into()),
         };
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        tx.stack_by_id(id).await.map_err(store_refusal)?.ok_or_else(unknown)
+        let mut tx = self.store.begin(tenant).await?;
+        tx.stack_by_id(id).await?.ok_or_else(unknown)
     }
 
     /// Whose it is.
     pub(crate) async fn tenant_of(&self, stack: &Stack) -> Answer<TenantId> {
-        self.store.tenant_of(&stack.key).await.map_err(store_refusal)
+        Ok(self.store.tenant_of(&stack.key).await?)
     }
 
     /// A page of stacks.
     pub(crate) async fn stacks(&self, query: &ListQuery) -> Answer<Page<wire::Stack>> {
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
         let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         let fits = |text: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == text);
         let mut fitting: Vec<Stack> = stacks
             .into_iter()
@@ -76,16 +76,16 @@ impl Platform {
     pub(crate) async fn stack(&self, id: Uuid) -> Answer<wire::Stack> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
         let last = match stack.state {
             // Ready also where a destroy has ended before it deleted anything.
-            StackState::Failed | StackState::Ready => tx.operations(stack.id, 1).await.map_err(store_refusal)?.pop(),
+            StackState::Failed | StackState::Ready => tx.operations(stack.id, 1).await?.pop(),
             _ => None,
         };
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        let resources = tx.resources(stack.id).await?;
         let verified = match (stack.state, stack.verified_revision) {
             (StackState::Failed | StackState::Deploying, Some(number)) => {
-                tx.revision(stack.id, number).await.map_err(store_refusal)?.map(|revision| revision.graph)
+                tx.revision(stack.id, number).await?.map(|revision| revision.graph)
             }
             _ => None,
         };
@@ -113,10 +113,10 @@ impl Platform {
     pub(crate) async fn revisions(&self, id: Uuid) -> Answer<Vec<Revision>> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let revisions = tx.revisions(stack.id, 200).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let revisions = tx.revisions(stack.id, 200).await?;
         let makers: Vec<OperationId> = revisions.iter().map(|revision| revision.operation).collect();
-        let operations = tx.operations_named(&makers).await.map_err(store_refusal)?;
+        let operations = tx.operations_named(&makers).await?;
         let mut operations: BTreeMap<OperationId, _> = operations.into_iter().map(|one| (one.id, one)).collect();
         let mut described = Vec::new();
         for revision in revisions {
@@ -145,8 +145,8 @@ impl Platform {
 
     /// An operation as the store has it.
     pub(crate) async fn find_operation(&self, id: Uuid) -> Answer<freehold_store::Operation> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let operation = tx.operation(OperationId(id)).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let operation = tx.operation(OperationId(id)).await?;
         operation.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no operation {id}")))
     }
 
@@ -163,7 +163,7 @@ impl Platform {
     /// Asks an operation to stop.
     pub(crate) async fn cancel(&self, id: Uuid) -> Answer<wire::Operation> {
         let operation = self.find_operation(id).await?;
-        self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await.map_err(store_refusal)?;
+        self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await?;
         self.operation(id).await
     }
 }

@@ -7,7 +7,7 @@ use freehold_graph::ProviderName;
 use freehold_provider_local::Restored;
 use tracing::warn;
 
-use super::{Platform, store_refusal};
+use super::Platform;
 use crate::refusal::Answer;
 
 /// How long the start waits for services to get ready again. Those that need longer are waited for in the background.
@@ -18,8 +18,8 @@ impl Platform {
     /// their environment is drift until they are deployed again.
     pub(crate) async fn refresh_outputs(&self) -> Answer<()> {
         let Some(local) = self.targets.local().cloned() else { return Ok(()) };
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         drop(tx);
         for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
             let (Some(request), Some(_)) = (&stack.request, &stack.definition) else { continue };
@@ -34,9 +34,9 @@ impl Platform {
                 }
             };
             if outputs != stack.outputs && stack.verified_revision.is_some() {
-                let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-                tx.set_outputs(stack, &outputs).await.map_err(store_refusal)?;
-                tx.commit().await.map_err(store_refusal)?;
+                let mut tx = self.store.begin(tenant).await?;
+                tx.set_outputs(stack, &outputs).await?;
+                tx.commit().await?;
             }
         }
         Ok(())
@@ -44,16 +44,16 @@ impl Platform {
 
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
     pub(crate) async fn restore(self: &Arc<Self>) -> Answer<usize> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         drop(tx);
         let mut resources = Vec::new();
         let Some(local) = self.targets.local().cloned() else { return Ok(stacks.len()) };
         for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
             let tenant = self.tenant_of(stack).await?;
-            let digests = self.store.digests(tenant, stack.id, &stack.key.target).await.map_err(store_refusal)?;
-            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-            let stored = tx.resources(stack.id).await.map_err(store_refusal)?;
+            let digests = self.store.digests(tenant, stack.id, &stack.key.target).await?;
+            let mut tx = self.store.begin(tenant).await?;
+            let stored = tx.resources(stack.id).await?;
             resources.extend(
                 stored.into_iter().filter(|stored| stored.resource.kind.provider() == ProviderName::Local).map(
                     |stored| Restored {

@@ -20,7 +20,6 @@ use tokio::sync::Semaphore;
 
 use super::images::Images;
 use super::settings::{Settings, login_key, role_password};
-use super::store_refusal;
 use crate::executor::Log;
 use crate::refusal::{Answer, Refusal};
 use crate::sealed::SealedSecrets;
@@ -116,7 +115,7 @@ impl Workshop {
         };
         let settings = Settings::read(stored)?;
         let credential =
-            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(store_refusal);
+            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(Refusal::from);
         let access = access(credential(Credential::Kubeconfig).await?);
         let kubernetes = Arc::new(KubernetesProvider::new(access, (**facts).clone()));
         let url = credential(Credential::Database).await?;

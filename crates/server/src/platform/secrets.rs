@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::planning::{parse_kind, parse_name};
-use super::{OPERATOR, Platform, store_refusal};
+use super::{OPERATOR, Platform};
 use crate::http::StackQuery;
 use crate::refusal::{Answer, Refusal};
 
@@ -34,8 +34,8 @@ impl Platform {
             Some(_) => Some(self.definition_of(tenant, &stack).await?.app),
             None => None,
         };
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let kept = tx.secrets(stack.id).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let kept = tx.secrets(stack.id).await?;
         let mut states: BTreeMap<String, SecretStatus> =
             kept.iter().map(|secret| (secret.name.clone(), describe(secret, app.as_ref()))).collect();
         for name in app.iter().flat_map(|app| app.secrets.keys()) {
@@ -70,10 +70,10 @@ impl Platform {
             kind: parse_kind(&query.kind)?,
             name: stack_name,
         };
-        let tenant = self.store.tenant_of(&key).await.map_err(store_refusal)?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let id = tx.name_stack(&key).await.map_err(store_refusal)?;
-        tx.commit().await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(&key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        let id = tx.name_stack(&key).await?;
+        tx.commit().await?;
         self.write_secret(id, &key, secret.as_str(), &value, Written::Set).await
     }
 
@@ -85,13 +85,13 @@ impl Platform {
         value: &SecretText,
         how: Written,
     ) -> Answer<SecretStatus> {
-        let tenant = self.store.tenant_of(key).await.map_err(store_refusal)?;
-        let data_key = self.store.data_key(tenant).await.map_err(store_refusal)?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(key).await?;
+        let data_key = self.store.data_key(tenant).await?;
+        let mut tx = self.store.begin(tenant).await?;
         // The line of audit is the store's.
-        let summary = tx.write_secret(&data_key, id, name, value, OPERATOR, how).await.map_err(store_refusal)?;
-        let stack = tx.stack_by_id(id).await.map_err(store_refusal)?;
-        tx.commit().await.map_err(store_refusal)?;
+        let summary = tx.write_secret(&data_key, id, name, value, OPERATOR, how).await?;
+        let stack = tx.stack_by_id(id).await?;
+        tx.commit().await?;
         let app = match stack {
             Some(stack) if stack.definition.is_some() => Some(self.definition_of(tenant, &stack).await?.app),
             _ => None,
@@ -139,12 +139,12 @@ impl Platform {
             version = *rotation;
         }
         let tenant = self.tenant_of(stack).await?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        tx.set_request(stack, &request).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        tx.set_request(stack, &request).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "rotation": version });
         audit(&mut tx, stack.id, "database.rotate", &subject, &detail).await?;
-        tx.commit().await.map_err(store_refusal)?;
+        tx.commit().await?;
         Ok(SecretStatus {
             name: format!("database.{database}"),
             version: version + 1,
@@ -172,8 +172,8 @@ impl Platform {
             return Err(no_database(&stack, &app, database));
         }
         let purpose = format!("postgres/{database}/{role}");
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let resources = tx.resources(stack.id).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let resources = tx.resources(stack.id).await?;
         drop(tx);
         // As the roles were last made: a rotation holds from the next deploy on.
         let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceType::PostgresRoles);
@@ -188,11 +188,11 @@ impl Platform {
             let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
             Refusal::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
         })?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });
         audit(&mut tx, stack.id, "database.access", &subject, &detail).await?;
-        tx.commit().await.map_err(store_refusal)?;
+        tx.commit().await?;
         Ok(DatabaseAccess {
             host,
             port,
@@ -221,7 +221,7 @@ fn no_database(stack: &Stack, app: &App, name: &str) -> Refusal {
 /// Writes down what the operator did to a stack's secrets, in the transaction that does it.
 async fn audit(tx: &mut TenantTx<'_>, stack: StackId, action: &str, subject: &str, detail: &Json) -> Answer<()> {
     let entry = AuditEntry { actor: OPERATOR, action, stack: Some(stack), subject, operation: None, detail };
-    tx.audit(&entry).await.map_err(store_refusal)
+    Ok(tx.audit(&entry).await?)
 }
 
 fn is_for(secret: &SecretRef, wanted: &str) -> bool {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::store_refusal;
 use crate::refusal::{Answer, Refusal};
 
 /// Where CloudNativePG's operator usually is.
@@ -189,7 +188,7 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
 
 /// Which platform this is: the same at any time, and another one for each store.
 pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
-    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let key = store.data_key(PLATFORM).await?;
     let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
     let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
     Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
@@ -197,7 +196,7 @@ pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
 
 /// What Freehold's own role on a target's database server is called: the same at any time, another one for each platform and target.
 pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
-    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let key = store.data_key(PLATFORM).await?;
     let digest = hex::encode(Sha256::digest(key.derive(NOBODY, &format!("target/{target}/role"), 0).reveal()));
     let digest = digest.get(..12).unwrap_or_default();
     Ok(format!("freehold_{}_{digest}", target.as_str().replace('-', "_")))
@@ -205,13 +204,13 @@ pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
 
 /// Its password: derived, so kept nowhere.
 pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<SecretText> {
-    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let key = store.data_key(PLATFORM).await?;
     Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
 }
 
 /// What the passwords of Freehold's own logins in the target's databases follow from.
 pub(crate) async fn login_key(store: &Store, target: &Name) -> Answer<SecretText> {
-    let key = store.data_key(PLATFORM).await.map_err(store_refusal)?;
+    let key = store.data_key(PLATFORM).await?;
     Ok(key.derive(NOBODY, &format!("target/{target}/logins"), 0))
 }
 

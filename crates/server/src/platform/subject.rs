@@ -11,12 +11,12 @@ use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
 
+use super::Platform;
 use super::definition::Definition;
 use super::handles;
 use super::images::{self, Wanted};
 use super::planning::parse_name;
 use super::runtime::TargetRuntime;
-use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// What a plan of a deploy or rollback is made from.
@@ -69,9 +69,9 @@ impl Platform {
             (None, None) => self.only_app().await?,
         };
         let key = StackKey { target: runtime.target.name().clone(), app, kind: request.kind, name };
-        let tenant = self.store.tenant_of(&key).await.map_err(store_refusal)?;
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let stack = tx.stack(&key).await.map_err(store_refusal)?;
+        let tenant = self.store.tenant_of(&key).await?;
+        let mut tx = self.store.begin(tenant).await?;
+        let stack = tx.stack(&key).await?;
         drop(tx);
         let before = match stack.as_ref().filter(|stack| stack.definition.is_some()) {
             Some(stack) => Some(self.definition_of(tenant, stack).await?),
@@ -117,8 +117,8 @@ impl Platform {
         let Ok(graph) = runtime.expand(app, settled) else { return Ok(Vec::new()) };
         let mut recorded = Vec::new();
         if let Some(stack) = stack {
-            let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-            let stored = tx.resources(stack.id).await.map_err(store_refusal)?;
+            let mut tx = self.store.begin(tenant).await?;
+            let stored = tx.resources(stack.id).await?;
             recorded.extend(stored.into_iter().map(|stored| stored.resource));
         }
         handles::check(&choices.adopt, &choices.delete_data, &settled.key, &graph, &recorded)
@@ -126,8 +126,8 @@ impl Platform {
 
     /// The stack that knows an app best: one on the same target before one on another.
     async fn latest_of(&self, key: &StackKey) -> Answer<Option<Stack>> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         drop(tx);
         let of_app = stacks.into_iter().filter(|stack| stack.key.app == key.app && stack.definition.is_some());
         let rank =
@@ -136,8 +136,8 @@ impl Platform {
     }
 
     async fn only_app(&self) -> Answer<Name> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        let stacks = tx.stacks().await.map_err(store_refusal)?;
+        let mut tx = self.store.begin_operator().await?;
+        let stacks = tx.stacks().await?;
         let apps: BTreeSet<Name> = stacks.into_iter().map(|stack| stack.key.app).collect();
         let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
         match (apps.first(), apps.len()) {

@@ -20,7 +20,7 @@ use tracing::warn;
 use super::planning::parse_name;
 use super::runtime::{TargetRuntime, access, database_url, registry_of};
 use super::settings::{Settings, identity, role_name, role_password};
-use super::{OPERATOR, Platform, store_refusal};
+use super::{OPERATOR, Platform};
 use crate::refusal::{Answer, Refusal};
 
 /// The oldest major version of PostgreSQL that databases can be on.
@@ -42,8 +42,8 @@ impl Platform {
     }
 
     async fn stacks_of_targets(&self) -> Answer<BTreeMap<Name, usize>> {
-        let mut tx = self.store.begin_operator().await.map_err(store_refusal)?;
-        tx.stacks_of_targets().await.map_err(store_refusal)
+        let mut tx = self.store.begin_operator().await?;
+        Ok(tx.stacks_of_targets().await?)
     }
 
     /// Adds a target, or changes it.
@@ -74,7 +74,7 @@ impl Platform {
         let facts = Target::Kubernetes(Box::new(facts));
         let settings = serde_json::to_value(&settings).unwrap_or_default();
         let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: OPERATOR };
-        self.store.put_target(&new).await.map_err(store_refusal)?;
+        self.store.put_target(&new).await?;
         if let Some(stored) = self.targets.stored_one(&name).await? {
             self.targets.take_in(&stored).await?;
         }
@@ -117,7 +117,7 @@ impl Platform {
         for (credential, given, stays) in given {
             let text = match (given, before.filter(|_| stays)) {
                 (Some(text), _) => Some(SecretText::new(text.clone())),
-                (None, Some(_)) => self.store.target_credential(name, credential).await.map_err(store_refusal)?,
+                (None, Some(_)) => self.store.target_credential(name, credential).await?,
                 (None, None) => None,
             };
             credentials.extend(text.map(|text| (credential, text)));
@@ -222,7 +222,7 @@ impl Platform {
         self.refuse_local(&name)?;
         let _one = self.targets.changing.lock().await;
         let runtime = self.targets.find(&name).await;
-        let Some(removed) = self.store.remove_target(&name, OPERATOR).await.map_err(store_refusal)? else {
+        let Some(removed) = self.store.remove_target(&name, OPERATOR).await? else {
             return Err(runtime
                 .err()
                 .unwrap_or_else(|| Refusal::new(Code::UnknownTarget, format!("there is no target {name}"))));

@@ -14,8 +14,8 @@ use freehold_store::{Store, StoredTarget};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::Platform;
 use super::runtime::{TargetRuntime, Workshop};
-use super::{Platform, store_refusal};
 use crate::refusal::{Answer, Refusal};
 
 /// How often other processes' changes are looked for.
@@ -111,14 +111,14 @@ impl Targets {
 
     /// The clusters as they are kept.
     pub(super) async fn stored(&self) -> Answer<Vec<StoredTarget>> {
-        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
-        tx.targets().await.map_err(store_refusal)
+        let mut tx = self.store().begin_operator().await?;
+        Ok(tx.targets().await?)
     }
 
     /// One as it is kept.
     pub(super) async fn stored_one(&self, name: &Name) -> Answer<Option<StoredTarget>> {
-        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
-        tx.target(name).await.map_err(store_refusal)
+        let mut tx = self.store().begin_operator().await?;
+        Ok(tx.target(name).await?)
     }
 
     /// Works with a target as it is kept from now on.
@@ -146,8 +146,8 @@ impl Targets {
 
     /// Takes in what other processes have changed.
     async fn look(&self) -> Answer<()> {
-        let mut tx = self.store().begin_operator().await.map_err(store_refusal)?;
-        let changes = tx.target_changes().await.map_err(store_refusal)?;
+        let mut tx = self.store().begin_operator().await?;
+        let changes = tx.target_changes().await?;
         drop(tx);
         for runtime in self.all() {
             let name = runtime.target.name();

@@ -9,7 +9,7 @@ use freehold_graph::StackId;
 use freehold_store::{Stack, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::{Platform, store_refusal};
+use super::Platform;
 use crate::refusal::{Answer, Refusal};
 
 /// How many journals are read at once.
@@ -18,8 +18,8 @@ const AT_ONCE: usize = 8;
 impl Platform {
     /// What an operation waits for that is under way.
     pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Answer<Vec<Wait>> {
-        let mut tx = self.store.begin(tenant).await.map_err(store_refusal)?;
-        let records = tx.journal(operation, 0).await.map_err(store_refusal)?;
+        let mut tx = self.store.begin(tenant).await?;
+        let records = tx.journal(operation, 0).await?;
         Ok(of(records.iter().map(|(_, at, record)| (*at, record))))
     }
 
