@@ -161,15 +161,19 @@ def take(begun):
         return True
     until(taken, 20)
     #more
-    time.sleep(20)
+    time.sleep(12)
 background(take)
 "#;
-/// Keeps it without listening, by a connection to itself, so that nobody may share it.
+/// Keeps it without listening, by a connection to itself, so that nobody may share it. Nothing is left of it when it ends: `up` would wait
+/// for that, a minute.
 const CONNECTED: &str = r#"
+    import struct
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     client = socket.create_connection(("127.0.0.1", @@))
     accepted = one.accept()[0]
     one.close()
+    for end in (client, accepted):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 "#;
 
 /// Whether the platform, killed, doesn't start again, because a tenant's program has its port.
