@@ -1,8 +1,6 @@
 """Something that was missing is put back: the old Pod is no evidence against the deploy that follows."""
 
-import time
-
-from situations.making import run
+from situations.making import mended
 from truth import Judged, situation
 
 
@@ -12,14 +10,7 @@ def repair(way):
     def function(stack):
         stack.way = way
         assert stack.deploy().code != 0, "the first version has to fail"
-        # Whoever mends it takes longer than that.
-        time.sleep(12)
-        stack.pods = 19
-        said = stack.start_deploy()
-        time.sleep(12)
-        for pod in stack.pods_of():
-            run(stack, pod)
-        return Judged(stack, said.wait(), True).judge()
+        return Judged(stack, mended(stack), True).judge()
 
     function.__name__ = f"what_was_missing_is_put_back_after_{way.replace('-', '_')}"
     return function
