@@ -149,7 +149,11 @@ pub fn step_deadline(step: &Step, reason: Option<&str>) -> Problem {
 
 /// A job was started, and nobody could see how it ended before its time was over.
 pub fn unknown_run(step: &Step, reason: Option<&str>) -> Problem {
-    Problem::new(Code::RunOutcomeUnknown, format!("job {} was started, and how it ended is not known", step.subject.name())).lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect()).help("mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has ended well, and asks before the job runs a second time")
+    let message = format!("job {} was started, and how it ended is not known", step.subject.name());
+    let help = "mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has \
+                ended well, and asks before the job runs a second time";
+    let lines = reason.map(|reason| format!("last: {reason}")).into_iter().collect();
+    Problem::new(Code::RunOutcomeUnknown, message).lines(lines).help(help)
 }
 
 /// The operation took too long.

@@ -56,17 +56,17 @@ pub enum Contradiction {
     /// A record that can't follow the ones before it.
     #[error("the journal of operation {operation} is damaged: {record} can't follow {state}")]
     Journal {
-        /// Whose journal.
+        /// The operation that the journal is of.
         operation: OperationId,
-        /// The record.
+        /// The record, as the program writes values for its developers.
         record: String,
-        /// The state before it.
+        /// What it can't follow, in the same way.
         state: String,
     },
     /// An event that fits nothing that was asked for, or a state that lacks what it is about.
     #[error("operation {operation} contradicts itself: {what}")]
     Event {
-        /// Which operation.
+        /// The operation that ends by it.
         operation: OperationId,
         /// What doesn't fit what.
         what: String,
@@ -172,7 +172,7 @@ pub(crate) enum Hold {
 /// Whether everything was ready once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadyMark {
-    /// Not yet.
+    /// It never was, as far as this process and the journal know.
     No,
     /// It was, and the record of it is on its way.
     OnItsWay,

@@ -295,7 +295,7 @@ pub enum ProviderError {
     /// It may work later: the server is starting, too many connections. Nothing was done, or what was done can be repeated.
     #[error("{problem}")]
     Retryable {
-        /// What happened.
+        /// What happened, and what to do if it doesn't pass.
         problem: Problem,
         /// The server asked to wait this long.
         after: Option<Duration>,

@@ -230,7 +230,7 @@ pub(crate) fn time_of(event: &Json) -> Option<DateTime<Utc>> {
 
 /// A rejection with a way on.
 pub(crate) fn refusal(code: Code, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
-    ProviderError::from(Problem::new(code, message.into()).help(help))
+    ProviderError::from(Problem::new(code, message).help(help))
 }
 
 #[cfg(test)]

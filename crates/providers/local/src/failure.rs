@@ -34,7 +34,7 @@ pub(crate) fn is_disk_full(error: &io::Error) -> bool {
 
 /// A rejection with a way on.
 pub(crate) fn refusal(code: Code, message: impl Into<String>, help: impl Into<String>) -> ProviderError {
-    ProviderError::from(Problem::new(code, message.into()).help(help))
+    ProviderError::from(Problem::new(code, message).help(help))
 }
 
 /// A fault of Freehold's own: a task that ended before it answered.

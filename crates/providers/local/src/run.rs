@@ -281,13 +281,16 @@ impl RunOnce<'_> {
     }
 
     async fn unknown(&self, started: &Started) -> ProviderError {
-        let name = self.id.name();
-        ProviderError::from(Problem::new(Code::RunOutcomeUnknown, format!(
-                "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
-            )).lines(Log::at(started.log.clone()).last(SHOWN_LINES).await).help(format!(
-                "see what it did (`freehold logs {} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in [job.{name}]",
-                self.context.key.option()
-            )))
+        let (name, key) = (self.id.name(), self.context.key.option());
+        let message = format!(
+            "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
+        );
+        let help = format!(
+            "see what it did (`freehold logs {key} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in \
+             [job.{name}]"
+        );
+        let lines = Log::at(started.log.clone()).last(SHOWN_LINES).await;
+        Problem::new(Code::RunOutcomeUnknown, message).lines(lines).help(help).into()
     }
 }
 
