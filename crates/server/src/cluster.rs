@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use freehold_platform::runtime::Workshop;
+use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_postgres::Binaries;
 use freehold_store::{MasterKey, Store};
@@ -22,8 +24,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::platform::runtime::Workshop;
-use crate::platform::{Facts, Platform, Targets};
 use crate::serving::{keep_house, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 

@@ -17,6 +17,8 @@ use chrono::Utc;
 use freehold::Connection;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
+use freehold_platform::runtime::{Local, Workshop};
+use freehold_platform::{Facts, Platform, Targets, few_files};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
@@ -31,8 +33,6 @@ use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
 use crate::loopback::{self, Kept};
-use crate::platform::runtime::{Local, Workshop};
-use crate::platform::{Facts, Platform, Targets, few_files};
 use crate::serving::{keep_house, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 

@@ -5,13 +5,9 @@ pub mod cluster;
 mod directory;
 mod disk;
 pub mod embedded;
-mod executor;
 mod http;
 mod loopback;
-mod platform;
 mod pressure;
-mod refusal;
-mod sealed;
 mod serving;
 mod start;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use freehold_platform::{Executor, Platform};
 use freehold_router::{Client, Door, Limits, Service, Terms};
 use freehold_store::EngineStore;
 use http::{Request, Response};
@@ -13,9 +14,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{error, info, warn};
-
-use crate::executor::Executor;
-use crate::platform::Platform;
 
 /// How long answers under way may take when the API ends.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+use freehold_platform::Refusal;
 use freehold_problem::Code;
 use freehold_store::{Connections, KeyCheck, MasterKey, StoreError, StoreNames, bootstrap, key_check};
 use sqlx::postgres::PgConnectOptions;
-
-use crate::refusal::Refusal;
 
 /// Why the platform didn't start. Shown to people: what happened, to what, why, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]

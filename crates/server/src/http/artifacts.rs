@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use freehold::wire::Problem;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Shared;
-use crate::refusal::Answer;
+use super::reply::Answer;
 
 /// How long the next piece of an artifact may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +37,6 @@ pub(super) async fn put(
         let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap_or_else(late);
         piece.map(|piece| (piece, pieces))
     });
-    platform.receive_artifact(&artifact, Body::from_stream(pieces).into_data_stream()).await?;
+    platform.receive_artifact(&artifact, pieces.map_err(io::Error::other).boxed()).await?;
     Ok(StatusCode::CREATED)
 }

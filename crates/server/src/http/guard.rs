@@ -9,9 +9,10 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use freehold_platform::Refusal;
 use freehold_problem::Code;
 
-use crate::refusal::Refusal;
+use super::reply::Refused;
 
 /// How long an answer may take to begin. Streams and uploads may go on for longer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,9 +26,11 @@ pub(super) async fn own_names(State(platform): State<super::Shared>, request: Re
     if !platform.loopback_only() || is_at_home(request.headers(), request.uri()) {
         return next.run(request).await;
     }
-    Refusal::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
-        .help("use http://127.0.0.1:PORT, as server.json in the data directory says")
-        .into_response()
+    Refused::from(
+        Refusal::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
+            .help("use http://127.0.0.1:PORT, as server.json in the data directory says"),
+    )
+    .into_response()
 }
 
 fn is_at_home(headers: &HeaderMap, uri: &Uri) -> bool {
@@ -49,7 +52,7 @@ pub(super) async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", PATIENCE.as_secs());
-            Refusal::new(Code::NotNow, detail).help("try again in a moment").into_response()
+            Refused::from(Refusal::new(Code::NotNow, detail).help("try again in a moment")).into_response()
         }
     }
 }
@@ -73,7 +76,7 @@ pub(super) async fn problems(request: Request, next: Next) -> Response {
         (_, "") => format!("{method} {path} can't be answered"),
         (_, text) => text.to_owned(),
     };
-    let refusal = Refusal::transport(status, detail);
+    let refusal = Refused::transport(status, detail);
     let mut response = refusal.help("GET /api/v1/openapi.json says what is expected").into_response();
     if let Some(allow) = parts.headers.get(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, allow.clone());

@@ -10,11 +10,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{SecondsFormat, Utc};
 use freehold_graph::Target;
+use freehold_platform::runtime::TargetRuntime;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::Shared;
-use crate::platform::runtime::TargetRuntime;
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

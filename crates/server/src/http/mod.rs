@@ -5,6 +5,7 @@ mod guard;
 mod health;
 mod operations;
 mod platform;
+mod reply;
 mod secrets;
 mod stacks;
 mod targets;
@@ -17,17 +18,15 @@ use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use freehold_platform::{Platform, Refusal};
 use freehold_problem::Code;
 use subtle::ConstantTimeEq;
 use utoipa::OpenApi;
 
-use crate::platform::Platform;
-use crate::refusal::Refusal;
+use reply::Refused;
 
 /// What handlers share.
 pub(crate) type Shared = Arc<Platform>;
-pub(crate) use secrets::StackQuery;
-pub(crate) use stacks::{ListQuery, LogQuery};
 
 /// The OpenAPI 3.1 document, made from the handlers and the wire types.
 #[derive(OpenApi)]
@@ -105,9 +104,9 @@ pub(crate) fn router(platform: Shared) -> Router {
         .with_state(platform)
 }
 
-async fn unknown_path(request: Request) -> Refusal {
-    Refusal::new(Code::NotFound, format!("there is nothing at {} {}", request.method(), request.uri().path()))
-        .help("GET /api/v1/openapi.json lists what there is")
+async fn unknown_path(request: Request) -> Refused {
+    let message = format!("there is nothing at {} {}", request.method(), request.uri().path());
+    Refusal::new(Code::NotFound, message).help("GET /api/v1/openapi.json lists what there is").into()
 }
 
 /// Lets in whoever has the token. Names that a browser might have been tricked into are refused before ([`guard::own_names`]).
@@ -121,7 +120,7 @@ async fn authenticate(State(platform): State<Shared>, request: Request, next: Ne
     if bool::from(given.as_bytes().ct_eq(platform.token().as_bytes())) {
         return next.run(request).await;
     }
-    Refusal::new(Code::Unauthorised, "the token is missing or wrong")
-        .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory")
-        .into_response()
+    let refusal = Refusal::new(Code::Unauthorised, "the token is missing or wrong")
+        .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory");
+    Refused::from(refusal).into_response()
 }

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use uuid::Uuid;
 
 use super::Shared;
-use crate::refusal::Answer;
+use super::reply::Answer;
 
 /// An operation.
 #[utoipa::path(get, path = "/api/v1/operations/{operation}", params(("operation" = Uuid, Path)),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use crate::refusal::Answer;
+use super::reply::Answer;
 
 /// What runs here.
 #[utoipa::path(get, path = "/api/v1/platform", responses((status = 200, body = Description)))]

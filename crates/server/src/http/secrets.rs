@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
+use freehold_platform::StackSelector;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::Shared;
-use crate::refusal::Answer;
+use super::reply::Answer;
 
 /// The secrets of a stack, without their values.
 #[utoipa::path(get, path = "/api/v1/stacks/{stack}/secrets", params(("stack" = Uuid, Path)),
@@ -19,15 +20,22 @@ pub(super) async fn list(State(platform): State<Shared>, Path(stack): Path<Uuid>
 
 /// Which stack; it need not exist yet.
 #[derive(Debug, Deserialize, IntoParams)]
-pub(crate) struct StackQuery {
+pub(super) struct StackQuery {
     /// Its target; left out, the one that a deploy would go to.
-    pub(crate) target: Option<String>,
+    target: Option<String>,
     /// Its app.
-    pub(crate) app: String,
+    app: String,
     /// Its kind.
-    pub(crate) kind: String,
+    kind: String,
     /// Its name.
-    pub(crate) name: String,
+    name: String,
+}
+
+impl From<StackQuery> for StackSelector {
+    fn from(query: StackQuery) -> Self {
+        let StackQuery { target, app, kind, name } = query;
+        Self { target, app, kind, name }
+    }
 }
 
 /// Sets a secret of a stack, which need not exist yet.
@@ -39,7 +47,7 @@ pub(super) async fn set(
     Query(stack): Query<StackQuery>,
     Json(value): Json<SecretValue>,
 ) -> Answer<Json<SecretStatus>> {
-    Ok(Json(platform.set_secret(&stack, &name, value).await?))
+    Ok(Json(platform.set_secret(&stack.into(), &name, value).await?))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
@@ -57,7 +65,7 @@ pub(super) async fn rotate(
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessRequest {
     /// `app` or `migrator`.
-    pub(crate) role: String,
+    role: String,
 }
 
 /// Credentials for a session on a stack's database. Audited.

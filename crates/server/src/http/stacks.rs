@@ -9,13 +9,14 @@ use freehold::wire::{
     ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
     StackPlanRequest,
 };
+use freehold_platform::{Refusal, StackFilter};
 use freehold_problem::Code;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::Shared;
-use crate::refusal::{Answer, Refusal};
+use super::reply::Answer;
 
 /// Makes a plan. Nothing changes.
 #[utoipa::path(post, path = "/api/v1/plans", request_body = DeployRequest,
@@ -50,31 +51,38 @@ pub(super) async fn apply(
 fn idempotency_key(value: &HeaderValue) -> Answer<String> {
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(key.to_owned()),
-        _ => Err(Refusal::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters")),
+        _ => Err(Refusal::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters").into()),
     }
 }
 
 /// Which stacks, and from where on.
 #[derive(Debug, Default, Deserialize, IntoParams)]
-pub(crate) struct ListQuery {
+pub(super) struct ListQuery {
     /// On this target.
-    pub(crate) target: Option<String>,
+    target: Option<String>,
     /// Of this app.
-    pub(crate) app: Option<String>,
+    app: Option<String>,
     /// Of this kind.
-    pub(crate) kind: Option<String>,
+    kind: Option<String>,
     /// Of this name.
-    pub(crate) name: Option<String>,
+    name: Option<String>,
     /// Where the page before ended.
-    pub(crate) cursor: Option<String>,
+    cursor: Option<String>,
     /// How many at the most: 1 to 1000, 100 unless told.
-    pub(crate) limit: Option<usize>,
+    limit: Option<usize>,
+}
+
+impl From<ListQuery> for StackFilter {
+    fn from(query: ListQuery) -> Self {
+        let ListQuery { target, app, kind, name, cursor, limit } = query;
+        Self { target, app, kind, name, cursor, limit }
+    }
 }
 
 /// Lists stacks, by app, kind and name.
 #[utoipa::path(get, path = "/api/v1/stacks", params(ListQuery), responses((status = 200, body = Page<Stack>)))]
 pub(super) async fn list(State(platform): State<Shared>, Query(query): Query<ListQuery>) -> Answer<Json<Page<Stack>>> {
-    Ok(Json(platform.stacks(&query).await?))
+    Ok(Json(platform.stacks(&query.into()).await?))
 }
 
 /// One stack, with the state of its resources. The `ETag` is its generation.
@@ -111,7 +119,7 @@ pub(super) async fn destroy(
         let generation = platform.stack(stack).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
             let message = format!("the stack has changed: its generation is {generation}");
-            return Err(Refusal::new(Code::PreconditionFailed, message));
+            return Err(Refusal::new(Code::PreconditionFailed, message).into());
         }
     }
     Ok((StatusCode::ACCEPTED, Json(platform.destroy(stack, &request).await?)))
@@ -126,14 +134,21 @@ pub(super) async fn revisions(State(platform): State<Shared>, Path(stack): Path<
 
 /// Which log, and how much of it.
 #[derive(Debug, Deserialize, IntoParams)]
-pub(crate) struct LogQuery {
+pub(super) struct LogQuery {
     /// `service.web`, `job.migrate`.
-    pub(crate) of: String,
+    of: String,
     /// How many of the last lines. 100 unless told.
-    pub(crate) lines: Option<usize>,
+    lines: Option<usize>,
     /// Go on with what is written from now on.
     #[serde(default)]
-    pub(crate) follow: bool,
+    follow: bool,
+}
+
+impl From<LogQuery> for freehold_platform::LogQuery {
+    fn from(query: LogQuery) -> Self {
+        let LogQuery { of, lines, follow } = query;
+        Self { of, lines, follow }
+    }
 }
 
 /// The log of a service or a job: a JSON object for each line.
@@ -144,6 +159,6 @@ pub(super) async fn logs(
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
 ) -> Answer<Response> {
-    let lines = platform.logs(stack, &query).await?;
+    let lines = platform.logs(stack, &query.into()).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
+use freehold_platform::Refusal;
 use freehold_problem::Code;
 
 use super::Shared;
-use crate::refusal::{Answer, Refusal};
+use super::reply::Answer;
 
 /// The targets.
 #[utoipa::path(get, path = "/api/v1/targets", responses((status = 200, body = Page<Target>)))]
@@ -33,7 +34,7 @@ pub(super) async fn put(
 ) -> Answer<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
     let work = tokio::spawn(async move { platform.put_target(&name, &request).await });
-    work.await.map_err(|error| unfinished(&error))?.map(Json)
+    Ok(Json(work.await.map_err(|error| unfinished(&error))??))
 }
 
 /// Forgets a target that has no stacks. Audited. What the platform made there for itself is removed.

@@ -15,12 +15,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use axum::body::BodyDataStream;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
 use freehold_store::{EngineStore, PLATFORM, Store, StoreError};
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
@@ -43,19 +43,19 @@ impl Platform {
     }
 
     /// Whether an artifact is here. Whoever is told so may rely on it for [`GRACE`].
-    pub(crate) async fn has_artifact(&self, artifact: &str) -> Answer<bool> {
+    pub async fn has_artifact(&self, artifact: &str) -> Answer<bool> {
         let Some(machine) = self.machine() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
         self.shelf(machine).has(&hash).await
     }
 
     /// Takes an artifact in; its content has to be what its name says.
-    pub(crate) async fn receive_artifact(&self, artifact: &str, body: BodyDataStream) -> Answer<()> {
+    pub async fn receive_artifact(&self, artifact: &str, body: BoxStream<'static, io::Result<Bytes>>) -> Answer<()> {
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
             Refusal::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
         })?;
         let machine = self.machine().ok_or_else(no_machine)?;
-        let stream = StreamReader::new(body.map_err(io::Error::other));
+        let stream = StreamReader::new(body);
         machine.artifacts.receive(&hash, stream).await.map_err(artifact_refusal)?;
         // Files that a crash has left without a record are found by the next collection.
         match self.has_artifact(artifact).await? {
@@ -65,7 +65,7 @@ impl Platform {
     }
 
     /// Removes the artifacts that no revision that can still be gone back to and no process refers to any more.
-    pub(crate) async fn collect_artifacts(&self, engine: &EngineStore) {
+    pub async fn collect_artifacts(&self, engine: &EngineStore) {
         let Some(machine) = self.machine() else { return };
         let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
         self.shelf(machine).collect(engine, before, &machine.provider.artifacts_in_use()).await;

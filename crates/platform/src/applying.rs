@@ -34,7 +34,7 @@ impl Drop for HeldKey<'_> {
 impl Platform {
     /// Deploys: applies a plan, or plans and applies. If there is nothing to change, the operation that made things as they are
     /// is the answer.
-    pub(crate) async fn apply(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+    pub async fn apply(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
         let Some(key) = key else { return self.apply_once(request, None).await };
         let Some(_held) = self.hold(key) else {
             return Err(Refusal::new(
@@ -161,7 +161,7 @@ impl Platform {
     }
 
     /// Destroys a stack whose name was typed again.
-    pub(crate) async fn destroy(&self, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
+    pub async fn destroy(&self, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
         let found = self.find_stack(StackId(stack)).await?;
         if request.confirm != found.key.name.as_str() {
             let message =

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Platform {
     /// The events of an operation from behind `after` on, until it has finished.
-    pub(crate) async fn events(
+    pub async fn events(
         self: &std::sync::Arc<Self>,
         operation: Uuid,
         after: u64,

@@ -1,7 +1,5 @@
 //! Refusals: whatever goes wrong in a request, as the problem document that the caller gets.
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use freehold::wire::Problem;
 use freehold_engine::ProviderError;
 use freehold_problem::Code;
@@ -11,14 +9,14 @@ use uuid::Uuid;
 
 /// A request that isn't carried out.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refusal(Box<Problem>);
+pub struct Refusal(Box<Problem>);
 
 /// The result of a request.
-pub(crate) type Answer<T> = Result<T, Refusal>;
+pub type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
     /// With a code, which says the status, and what happened.
-    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem {
             kind: format!("urn:freehold:{code}"),
             title: code.title().to_owned(),
@@ -32,48 +30,41 @@ impl Refusal {
         }))
     }
 
-    /// Of a request that the HTTP library refused, with the status that it gave: there are more of them than there are codes.
-    pub(crate) fn transport(status: StatusCode, detail: impl Into<String>) -> Self {
-        let mut refusal = Self::new(Code::BadRequest, detail);
-        refusal.0.status = status.as_u16();
-        refusal
-    }
-
     /// What kind of problem it is.
-    pub(crate) fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         self.0.code
     }
 
     /// With what to do next.
     #[must_use]
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
     }
 
     /// With lines to show below.
     #[must_use]
-    pub(crate) fn lines(mut self, lines: Vec<String>) -> Self {
+    pub fn lines(mut self, lines: Vec<String>) -> Self {
         self.0.lines = lines;
         self
     }
 
     /// With what is wrong with the definition.
     #[must_use]
-    pub(crate) fn diagnostics(mut self, diagnostics: &[freehold_check::Diagnostic]) -> Self {
+    pub fn diagnostics(mut self, diagnostics: &[freehold_check::Diagnostic]) -> Self {
         self.0.diagnostics = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
         self
     }
 
     /// With the operation that is in the way.
     #[must_use]
-    pub(crate) fn operation(mut self, operation: Uuid) -> Self {
+    pub fn operation(mut self, operation: Uuid) -> Self {
         self.0.operation = Some(operation);
         self
     }
 
     /// The document.
-    pub(crate) fn into_problem(self) -> Problem {
+    pub fn into_problem(self) -> Problem {
         *self.0
     }
 }
@@ -96,7 +87,7 @@ impl From<ClusterError> for Refusal {
 impl Refusal {
     /// With other things that are wrong, too.
     #[must_use]
-    pub(crate) fn more(mut self, others: Vec<String>) -> Self {
+    pub fn more(mut self, others: Vec<String>) -> Self {
         self.0.lines.extend(others);
         self
     }
@@ -154,13 +145,5 @@ impl From<StoreError> for Refusal {
                 }
             }
         }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
 }

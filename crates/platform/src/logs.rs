@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Platform;
 use super::artifacts::no_machine;
 use super::secrets::none_such;
-use crate::http::LogQuery;
+use crate::queries::LogQuery;
 use crate::refusal::{Answer, Refusal};
 
 /// How many lines, unless told.
@@ -27,7 +27,7 @@ const PIECE: usize = 512;
 
 impl Platform {
     /// The last lines of a log, and with `follow` those that are written from now on.
-    pub(crate) async fn logs(&self, stack: Uuid, query: &LogQuery) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
+    pub async fn logs(&self, stack: Uuid, query: &LogQuery) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
         let stack = self.find_stack(StackId(stack)).await?;
         let (word, name) = query.of.split_once('.').unwrap_or_default();
         if !matches!(word, "service" | "job" | "schedule") {

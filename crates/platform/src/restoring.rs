@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Platform {
     /// What people are told of where stacks answer, as it is now: this machine's port or domain has changed. What services were told in
     /// their environment is drift until they are deployed again.
-    pub(crate) async fn refresh_outputs(&self) -> Answer<()> {
+    pub async fn refresh_outputs(&self) -> Answer<()> {
         let Some(local) = self.targets.local().cloned() else { return Ok(()) };
         let mut tx = self.store.begin_operator().await?;
         let stacks = tx.stacks().await?;
@@ -43,7 +43,7 @@ impl Platform {
     }
 
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
-    pub(crate) async fn restore(self: &Arc<Self>) -> Answer<usize> {
+    pub async fn restore(self: &Arc<Self>) -> Answer<usize> {
         let mut tx = self.store.begin_operator().await?;
         let stacks = tx.stacks().await?;
         drop(tx);

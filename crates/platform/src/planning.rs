@@ -48,7 +48,7 @@ struct Draft<'a> {
 
 impl Platform {
     /// The plan of a deploy. A plan that has anything to do is kept, so that it can be applied as it was shown.
-    pub(crate) async fn plan_deploy(&self, request: &DeployRequest) -> Answer<PlanAnswer> {
+    pub async fn plan_deploy(&self, request: &DeployRequest) -> Answer<PlanAnswer> {
         let (answer, _) = self.deploy_plan(request).await?;
         Ok(answer)
     }
@@ -80,7 +80,7 @@ impl Platform {
     }
 
     /// The plan of a rollback, a repair or a destroy.
-    pub(crate) async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
+    pub async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
         let stack = self.find_stack(StackId(stack)).await?;
         match request {
             StackPlanRequest::Destroy { dump } => self.plan_destroy(stack, *dump).await,

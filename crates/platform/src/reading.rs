@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
 use super::{OPERATOR, Platform, health};
-use crate::http::ListQuery;
+use crate::queries::StackFilter;
 use crate::refusal::{self, Answer, Refusal};
 
 /// How many stacks a page may have. A look at their parts asks a cluster the same few things however many they are.
@@ -39,7 +39,7 @@ impl Platform {
     }
 
     /// A page of stacks.
-    pub(crate) async fn stacks(&self, query: &ListQuery) -> Answer<Page<wire::Stack>> {
+    pub async fn stacks(&self, query: &StackFilter) -> Answer<Page<wire::Stack>> {
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
         let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
         let mut tx = self.store.begin_operator().await?;
@@ -73,7 +73,7 @@ impl Platform {
     }
 
     /// One stack, with the state of its resources.
-    pub(crate) async fn stack(&self, id: Uuid) -> Answer<wire::Stack> {
+    pub async fn stack(&self, id: Uuid) -> Answer<wire::Stack> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
@@ -110,7 +110,7 @@ impl Platform {
     }
 
     /// The revisions of a stack, newest first.
-    pub(crate) async fn revisions(&self, id: Uuid) -> Answer<Vec<Revision>> {
+    pub async fn revisions(&self, id: Uuid) -> Answer<Vec<Revision>> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
@@ -151,7 +151,7 @@ impl Platform {
     }
 
     /// An operation.
-    pub(crate) async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
+    pub async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
         let operation = self.find_operation(id).await?;
         let waits = match operation.state.is_finished() {
             true => Vec::new(),
@@ -161,7 +161,7 @@ impl Platform {
     }
 
     /// Asks an operation to stop.
-    pub(crate) async fn cancel(&self, id: Uuid) -> Answer<wire::Operation> {
+    pub async fn cancel(&self, id: Uuid) -> Answer<wire::Operation> {
         let operation = self.find_operation(id).await?;
         self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await?;
         self.operation(id).await

@@ -28,7 +28,7 @@ const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo i
 impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
     /// in every API group.
-    pub(crate) async fn doctor(&self, all_groups: bool) -> Answer<Vec<Finding>> {
+    pub async fn doctor(&self, all_groups: bool) -> Answer<Vec<Finding>> {
         let mut tx = self.store.begin_operator().await?;
         let stacks = tx.stacks().await?;
         drop(tx);
@@ -310,7 +310,7 @@ fn beside(plan: &Plan) -> Vec<String> {
 }
 
 /// That a limit of descriptors is low.
-pub(crate) fn few_files(limit: u64) -> String {
+pub fn few_files(limit: u64) -> String {
     format!(
         "Freehold may open no more than {limit} files: each service takes one, each connection through the router two, and 256 are kept"
     )

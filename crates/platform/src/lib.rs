@@ -1,7 +1,8 @@
-//! The platform: what the HTTP API calls. One file for each part of its work.
+//! The platform: what everything that lets callers in calls, as the HTTP API does. One file for each part of its work. It knows of no
+//! transport.
 //!
 //! ```text
-//!   http ──► Platform ──► planning   request → plan         reads the store, observes through the providers
+//!  calls ──► Platform ──► planning   request → plan         reads the store, observes through the providers
 //!                    ├──► applying   plan → queue           one transaction
 //!                    ├──► reading    stacks, operations, logs
 //!                    ├──► secrets    set, rotate, lend
@@ -16,6 +17,7 @@ mod computing;
 mod definition;
 mod doctor;
 mod events;
+mod executor;
 mod failures;
 mod handles;
 mod health;
@@ -23,14 +25,17 @@ mod images;
 mod logs;
 mod observing;
 mod planning;
+mod queries;
 mod reading;
+mod refusal;
 mod restoring;
-pub(crate) mod runtime;
+pub mod runtime;
+mod sealed;
 mod secrets;
 mod settings;
 mod subject;
 mod target_changes;
-pub(crate) mod targets;
+mod targets;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -43,59 +48,69 @@ use freehold::wire;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use doctor::few_files;
+pub use doctor::few_files;
+pub use executor::Executor;
+pub use queries::{LogQuery, StackFilter, StackSelector};
+pub use refusal::{Answer, Refusal};
 pub(crate) use secrets::generate_text;
-pub(crate) use targets::Targets;
+pub use targets::Targets;
 
 /// Who is named in the audit log where the embedded platform's one token was used.
-pub(crate) const OPERATOR: &str = "operator";
+pub const OPERATOR: &str = "operator";
 
 /// Everything that requests are answered with. Shared by all of them.
-pub(crate) struct Platform {
-    pub(crate) store: Store,
-    pub(crate) targets: Targets,
-    pub(crate) facts: Facts,
+pub struct Platform {
+    /// What the platform knows.
+    pub store: Store,
+    /// Where it deploys to.
+    pub targets: Targets,
+    /// About the installation.
+    pub facts: Facts,
     /// Told when the platform is to stop: streams end, and nothing is begun any more.
-    pub(crate) stopping: CancellationToken,
+    pub stopping: CancellationToken,
     /// The idempotency keys of the requests that are being carried out.
-    pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub keys: Mutex<BTreeSet<String>>,
 }
 
 /// What is known about the installation and doesn't change while it runs.
-pub(crate) struct Facts {
-    pub(crate) token: String,
+pub struct Facts {
+    /// What callers have to show.
+    pub token: String,
     /// Where this machine keeps everything; a platform in a cluster has no such place.
-    pub(crate) data_directory: Option<PathBuf>,
-    pub(crate) postgres: String,
-    pub(crate) started_at: DateTime<Utc>,
-    pub(crate) started: Instant,
+    pub data_directory: Option<PathBuf>,
+    /// Its PostgreSQL server, for people.
+    pub postgres: String,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// The same, to measure from.
+    pub started: Instant,
     /// The API answers to the names of the loopback only.
-    pub(crate) loopback_only: bool,
+    pub loopback_only: bool,
 }
 
 impl Platform {
     /// What callers have to show.
-    pub(crate) fn token(&self) -> &str {
+    pub fn token(&self) -> &str {
         &self.facts.token
     }
 
     /// Whether the API answers to the names of the loopback only.
-    pub(crate) fn loopback_only(&self) -> bool {
+    pub fn loopback_only(&self) -> bool {
         self.facts.loopback_only
     }
 
     /// How long it has run.
-    pub(crate) fn uptime(&self) -> Duration {
+    pub fn uptime(&self) -> Duration {
         self.facts.started.elapsed()
     }
 
     /// Whether the store answers.
-    pub(crate) async fn ping_store(&self) -> bool {
+    pub async fn ping_store(&self) -> bool {
         self.store.ping().await.is_ok()
     }
 
     /// What runs here, for people.
-    pub(crate) fn describe(&self) -> wire::Platform {
+    pub fn describe(&self) -> wire::Platform {
         let local = self.targets.local();
         wire::Platform {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::planning::{parse_kind, parse_name};
 use super::{OPERATOR, Platform};
-use crate::http::StackQuery;
+use crate::queries::StackSelector;
 use crate::refusal::{Answer, Refusal};
 
 /// The longest value, in bytes: what fits into an environment variable with room to spare.
@@ -27,7 +27,7 @@ const LONGEST: usize = 64 << 10;
 
 impl Platform {
     /// The secrets of a stack, defined or kept, without their values.
-    pub(crate) async fn secrets(&self, id: Uuid) -> Answer<Vec<SecretStatus>> {
+    pub async fn secrets(&self, id: Uuid) -> Answer<Vec<SecretStatus>> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = match &stack.definition {
@@ -51,7 +51,7 @@ impl Platform {
     }
 
     /// Sets a secret; the stack need not exist yet.
-    pub(crate) async fn set_secret(&self, query: &StackQuery, name: &str, value: SecretValue) -> Answer<SecretStatus> {
+    pub async fn set_secret(&self, query: &StackSelector, name: &str, value: SecretValue) -> Answer<SecretStatus> {
         let value = SecretText::new(value.value);
         let secret = parse_name("secret", name)?;
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
@@ -100,7 +100,7 @@ impl Platform {
     }
 
     /// Gives a generated secret, or a database's credentials, a new value.
-    pub(crate) async fn rotate_secret(&self, id: Uuid, name: &str) -> Answer<SecretStatus> {
+    pub async fn rotate_secret(&self, id: Uuid, name: &str) -> Answer<SecretStatus> {
         let stack = self.find_stack(StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = self.definition_of(tenant, &stack).await?.app;
@@ -158,7 +158,7 @@ impl Platform {
     }
 
     /// Credentials for a session on a stack's database.
-    pub(crate) async fn database_access(&self, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
+    pub async fn database_access(&self, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
         if !matches!(role, "app" | "migrator") {
             return Err(
                 Refusal::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")

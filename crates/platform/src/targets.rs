@@ -22,7 +22,7 @@ use crate::refusal::{Answer, Refusal};
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The targets at work.
-pub(crate) struct Targets {
+pub struct Targets {
     workshop: Workshop,
     local: Option<Arc<TargetRuntime>>,
     clusters: RwLock<BTreeMap<Name, Arc<TargetRuntime>>>,
@@ -32,7 +32,7 @@ pub(crate) struct Targets {
 
 impl Targets {
     /// All that are kept. One that can't be used hinders neither the start nor the others.
-    pub(crate) async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Answer<Self> {
+    pub async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Answer<Self> {
         let local = local.map(Arc::new);
         let targets = Self { workshop, local, clusters: RwLock::default(), changing: tokio::sync::Mutex::default() };
         for stored in targets.stored().await? {
@@ -48,18 +48,18 @@ impl Targets {
     }
 
     /// This machine, where the platform runs on one.
-    pub(crate) fn local(&self) -> Option<&Arc<TargetRuntime>> {
+    pub fn local(&self) -> Option<&Arc<TargetRuntime>> {
         self.local.as_ref()
     }
 
     /// Those that are known by now, this machine first.
-    pub(crate) fn all(&self) -> Vec<Arc<TargetRuntime>> {
+    pub fn all(&self) -> Vec<Arc<TargetRuntime>> {
         let clusters = self.clusters.read().unwrap_or_else(PoisonError::into_inner);
         self.local.iter().chain(clusters.values()).cloned().collect()
     }
 
     /// One that is known by now.
-    pub(crate) fn known(&self, name: &Name) -> Option<Arc<TargetRuntime>> {
+    pub fn known(&self, name: &Name) -> Option<Arc<TargetRuntime>> {
         if let Some(local) = self.local.as_ref().filter(|local| local.target.name() == name) {
             return Some(Arc::clone(local));
         }
@@ -67,7 +67,7 @@ impl Targets {
     }
 
     /// One by its name.
-    pub(crate) async fn find(&self, name: &Name) -> Answer<Arc<TargetRuntime>> {
+    pub async fn find(&self, name: &Name) -> Answer<Arc<TargetRuntime>> {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
@@ -78,7 +78,7 @@ impl Targets {
     }
 
     /// The one that a request means: the one it names, else this machine, else the only one.
-    pub(crate) async fn choose(&self, name: Option<&str>) -> Answer<Arc<TargetRuntime>> {
+    pub async fn choose(&self, name: Option<&str>) -> Answer<Arc<TargetRuntime>> {
         if let Some(name) = name {
             let parsed: Name = name.parse().map_err(|error| {
                 Refusal::new(Code::RequestName, format!("{name:?} can't be the name of a target: {error}"))
@@ -171,7 +171,7 @@ impl Targets {
 
 impl Platform {
     /// Keeps the targets up to date until `stop`. For a platform that isn't the only process on its store.
-    pub(crate) async fn follow_targets(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn follow_targets(self: Arc<Self>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

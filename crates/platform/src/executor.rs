@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::platform::Platform;
-use crate::platform::runtime::TargetRuntime;
+use crate::Platform;
 use crate::refusal::Refusal;
+use crate::runtime::TargetRuntime;
 
 /// A signal may be lost; the queue never is. So it is looked at this often anyway.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -31,19 +31,20 @@ const PARTING: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_secs(15);
 
 /// Runs operations until it is told to stop. What is under way then goes on at the next start.
-pub(crate) struct Executor {
+pub struct Executor {
     engine: EngineStore,
     platform: Arc<Platform>,
     active: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
 }
 
 impl Executor {
-    pub(crate) fn new(engine: EngineStore, platform: Arc<Platform>) -> Self {
+    /// Of a platform, with the queue and the leases of its store.
+    pub fn new(engine: EngineStore, platform: Arc<Platform>) -> Self {
         Self { engine, platform, active: Arc::default() }
     }
 
     /// Works until `stop`.
-    pub(crate) async fn work(self, mut signals: broadcast::Receiver<Signal>, stop: CancellationToken) {
+    pub async fn work(self, mut signals: broadcast::Receiver<Signal>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         loop {
             match self.engine.waiting().await {

@@ -34,13 +34,17 @@ const DATABASE_STEPS: usize = 4;
 
 /// A target, with its providers. Made anew when the target changes; operations that run go on with the one that they began with, but for
 /// the credentials of its cluster, which are always the newest.
-pub(crate) struct TargetRuntime {
-    pub(crate) target: Target,
+pub struct TargetRuntime {
+    /// Its facts.
+    pub target: Target,
+    /// All of them, by name.
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// That of its database server.
     pub(crate) postgres: Option<Arc<PostgresProvider>>,
-    pub(crate) kubernetes: Option<Arc<KubernetesProvider>>,
+    /// That of a cluster.
+    pub kubernetes: Option<Arc<KubernetesProvider>>,
     /// Only of the machine that the platform runs on.
-    pub(crate) local: Option<Local>,
+    pub local: Option<Local>,
     /// Only of a cluster.
     pub(crate) images: Option<Images>,
     /// Where the database server is for the platform and its users. Pods may have to call it something else.
@@ -52,22 +56,27 @@ pub(crate) struct TargetRuntime {
 }
 
 /// What only this machine has.
-pub(crate) struct Local {
-    pub(crate) provider: Arc<LocalProvider>,
-    pub(crate) artifacts: ArtifactStore,
-    pub(crate) router_port: u16,
+pub struct Local {
+    /// What runs services and jobs.
+    pub provider: Arc<LocalProvider>,
+    /// What they run from.
+    pub artifacts: ArtifactStore,
+    /// Where the router listens, on all host names of stacks.
+    pub router_port: u16,
     /// Several tenants are wanted here even if nothing keeps them apart.
-    pub(crate) insecure_shared_user: bool,
+    pub insecure_shared_user: bool,
 }
 
 /// What every target's runtime is made with.
-pub(crate) struct Workshop {
-    pub(crate) store: Store,
-    pub(crate) engine: EngineStore,
+pub struct Workshop {
+    /// What the platform knows.
+    pub store: Store,
+    /// The store as the engine uses it.
+    pub engine: EngineStore,
     /// Where final dumps go.
-    pub(crate) dumps: PathBuf,
+    pub dumps: PathBuf,
     /// PostgreSQL's programs; without them there are no dumps.
-    pub(crate) binaries: Option<Binaries>,
+    pub binaries: Option<Binaries>,
 }
 
 impl Workshop {
@@ -88,7 +97,7 @@ impl Workshop {
     }
 
     /// This machine.
-    pub(crate) fn local(&self, target: Target, local: Local, postgres: Arc<PostgresProvider>) -> TargetRuntime {
+    pub fn local(&self, target: Target, local: Local, postgres: Arc<PostgresProvider>) -> TargetRuntime {
         let providers = self
             .providers(vec![Arc::<PostgresProvider>::clone(&postgres), Arc::<LocalProvider>::clone(&local.provider)]);
         TargetRuntime {
@@ -106,7 +115,7 @@ impl Workshop {
     }
 
     /// A cluster, as it is kept. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
-    pub(crate) async fn cluster(&self, stored: &StoredTarget) -> Answer<TargetRuntime> {
+    pub async fn cluster(&self, stored: &StoredTarget) -> Answer<TargetRuntime> {
         let Target::Kubernetes(facts) = &stored.facts else {
             return Err(Refusal::new(
                 Code::StoreUnreadable,
@@ -168,7 +177,7 @@ impl Workshop {
     }
 
     /// A provider on a server.
-    pub(crate) fn postgres(&self, provisioner: PgConnectOptions, login_key: SecretText) -> PostgresProvider {
+    pub fn postgres(&self, provisioner: PgConnectOptions, login_key: SecretText) -> PostgresProvider {
         let steps = u32::try_from(DATABASE_STEPS).unwrap_or_default();
         PostgresProvider::new(PostgresOptions {
             provisioner,
@@ -185,7 +194,7 @@ impl Workshop {
 
 impl TargetRuntime {
     /// Whether several tenants may run here.
-    pub(crate) fn sharing(&self) -> Sharing {
+    pub fn sharing(&self) -> Sharing {
         match &self.local {
             Some(local) if local.provider.shares_user() && !local.insecure_shared_user => Sharing::OneTenant,
             Some(_) | None => Sharing::Tenants,
@@ -193,7 +202,7 @@ impl TargetRuntime {
     }
 
     /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
-    pub(crate) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         let mut words = vec![self.target.name().to_string()];
         if let Target::Kubernetes(facts) = &self.target {
             words.push(format!("Kubernetes {}", facts.version));
@@ -207,12 +216,12 @@ impl TargetRuntime {
 }
 
 /// How a cluster is reached: with its kubeconfig, else as a Pod of it.
-pub(crate) fn access(kubeconfig: Option<SecretText>) -> Access {
+pub fn access(kubeconfig: Option<SecretText>) -> Access {
     kubeconfig.map_or(Access::InCluster, Access::Kubeconfig)
 }
 
 /// The registries as a target's credentials let us see them.
-pub(crate) fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Answer<Registry> {
+pub fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Answer<Registry> {
     let credentials = match config {
         Some(config) => Credentials::from_docker_config(config.reveal())
             .map_err(|error| Refusal::new(error.code(), error.to_string()).help(error.help()))?,
@@ -223,7 +232,7 @@ pub(crate) fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String
 }
 
 /// Reads a database server's URL. It isn't repeated, for it may hold a password.
-pub(crate) fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
+pub fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
     let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
     let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
     options.ok_or_else(|| {

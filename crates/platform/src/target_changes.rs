@@ -28,7 +28,7 @@ const OLDEST_POSTGRES: u32 = 15;
 
 impl Platform {
     /// All targets, this machine first.
-    pub(crate) async fn target_list(&self) -> Answer<Vec<wire::Target>> {
+    pub async fn target_list(&self) -> Answer<Vec<wire::Target>> {
         let stacks = self.stacks_of_targets().await?;
         let local = self.targets.local().map(|local| local.target.clone());
         let stored = self.targets.stored().await?.into_iter().map(|stored| stored.facts);
@@ -36,7 +36,7 @@ impl Platform {
     }
 
     /// One target.
-    pub(crate) async fn target(&self, name: &str) -> Answer<wire::Target> {
+    pub async fn target(&self, name: &str) -> Answer<wire::Target> {
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
         Ok(describe(&runtime.target, &self.stacks_of_targets().await?))
     }
@@ -47,7 +47,7 @@ impl Platform {
     }
 
     /// Adds a target, or changes it.
-    pub(crate) async fn put_target(&self, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
+    pub async fn put_target(&self, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
         let _one = self.targets.changing.lock().await;
@@ -180,7 +180,7 @@ impl Platform {
     }
 
     /// Looks whether a target has what deploys need.
-    pub(crate) async fn check_target(&self, name: &str) -> Answer<Vec<Finding>> {
+    pub async fn check_target(&self, name: &str) -> Answer<Vec<Finding>> {
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
         Ok(self.look_at(&runtime).await)
     }
@@ -217,7 +217,7 @@ impl Platform {
     }
 
     /// Forgets a target that has no stacks, and removes what was made there for the platform itself.
-    pub(crate) async fn remove_target(&self, name: &str) -> Answer<()> {
+    pub async fn remove_target(&self, name: &str) -> Answer<()> {
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
         let _one = self.targets.changing.lock().await;
