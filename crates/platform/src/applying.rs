@@ -10,13 +10,14 @@ use freehold_plan::{Plan, Purpose};
 use freehold_problem::Code;
 use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
-use freehold_store::{NewOperation, PLATFORM, Sharing, StoreError, WantedConnections};
+use freehold_store::{NewOperation, Sharing, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::definition::Definition;
 use super::planning::{claims, wanted_connections};
-use super::{OPERATOR, Platform, images};
+use super::{Platform, images};
+use crate::actor::{Actor, Scope};
 use crate::refusal::{Answer, Refusal};
 
 /// An idempotency key under which a request is being carried out.
@@ -34,8 +35,10 @@ impl Drop for HeldKey<'_> {
 impl Platform {
     /// Deploys: applies a plan, or plans and applies. If there is nothing to change, the operation that made things as they are
     /// is the answer.
-    pub async fn apply(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
-        let Some(key) = key else { return self.apply_once(request, None).await };
+    pub async fn apply(&self, actor: &Actor, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+        actor.require(Scope::Deploy)?;
+        let Some(key) = key else { return self.apply_once(actor, request, None).await };
+        let key = &*actor.key(key);
         let Some(_held) = self.hold(key) else {
             return Err(Refusal::new(
                 Code::RequestInProgress,
@@ -43,7 +46,7 @@ impl Platform {
             ));
         };
         let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
-        let mut tx = self.store.begin(PLATFORM).await?;
+        let mut tx = self.store.begin(actor.key_space()).await?;
         let seen = tx.take_key(key, &fingerprint).await?;
         tx.commit_without_waiting().await?;
         let ours = matches!(seen, Seen::New);
@@ -57,11 +60,11 @@ impl Platform {
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
             Seen::InProgress => {
-                let mut tx = self.store.begin_operator().await?;
+                let mut tx = self.store.look(actor.access()).await?;
                 let begun = tx.operation_of_key(key).await?;
                 drop(tx);
                 if let Some(begun) = begun {
-                    return self.operation(begun.0).await;
+                    return self.operation(actor, begun.0).await;
                 }
             }
             Seen::Other => {
@@ -72,8 +75,8 @@ impl Platform {
                 .help("use a new key for each request"));
             }
         }
-        let answer = self.apply_once(request, Some(key)).await;
-        let mut tx = self.store.begin(PLATFORM).await?;
+        let answer = self.apply_once(actor, request, Some(key)).await;
+        let mut tx = self.store.begin(actor.key_space()).await?;
         match &answer {
             Ok(operation) => {
                 let response = serde_json::to_value(operation).unwrap_or_default();
@@ -93,42 +96,42 @@ impl Platform {
         keys.insert(key.to_owned()).then(|| HeldKey { keys: &self.keys, key: key.to_owned() })
     }
 
-    async fn apply_once(&self, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+    async fn apply_once(&self, actor: &Actor, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
         match request {
             ApplyRequest::Plan { plan } => {
-                let plan = self.kept_plan(*plan).await?;
+                let plan = self.kept_plan(actor, *plan).await?;
                 if matches!(plan.purpose, Purpose::Destroy { .. }) {
                     return Err(Refusal::new(Code::NotConfirmed, "a plan to destroy is not applied like this")
                         .help("DELETE the stack, and confirm with its name"));
                 }
                 let graph = self.graph_of(&plan).await?;
                 images::refuse_vanished(&*self.targets.find(&plan.key.target).await?, &plan.request).await?;
-                self.enqueue(&plan, &graph, key).await
+                self.enqueue(actor, &plan, &graph, key).await
             }
             // Whoever deploys the same at the same time may be faster; then theirs is the answer.
-            ApplyRequest::Deploy(request) => match self.deploy_once(request, key).await {
+            ApplyRequest::Deploy(request) => match self.deploy_once(actor, request, key).await {
                 Err(refusal) if matches!(refusal.code(), Code::PlanOutdated | Code::OperationRunning) => {
-                    self.deploy_once(request, key).await
+                    self.deploy_once(actor, request, key).await
                 }
                 answer => answer,
             },
         }
     }
 
-    async fn deploy_once(&self, request: &DeployRequest, key: Option<&str>) -> Answer<Operation> {
-        let (answer, graph) = self.deploy_plan(request).await?;
+    async fn deploy_once(&self, actor: &Actor, request: &DeployRequest, key: Option<&str>) -> Answer<Operation> {
+        let (answer, graph) = self.deploy_plan(actor, request).await?;
         if let Some(same) = answer.running {
-            return self.operation(same).await;
+            return self.operation(actor, same).await;
         }
         if answer.noop {
             let outputs = nested(&answer.plan.outputs);
-            return Ok(Operation { outputs, ..self.last_success(&answer).await? });
+            return Ok(Operation { outputs, ..self.last_success(actor, &answer).await? });
         }
-        self.enqueue(&answer.plan, &graph, key).await
+        self.enqueue(actor, &answer.plan, &graph, key).await
     }
 
-    async fn kept_plan(&self, id: Uuid) -> Answer<Plan> {
-        let mut tx = self.store.begin_operator().await?;
+    async fn kept_plan(&self, actor: &Actor, id: Uuid) -> Answer<Plan> {
+        let mut tx = self.store.look(actor.access()).await?;
         let plan = tx.plan(id).await?;
         plan.ok_or_else(|| {
             Refusal::new(
@@ -150,27 +153,28 @@ impl Platform {
     }
 
     /// The operation that made a stack what it is.
-    async fn last_success(&self, answer: &PlanAnswer) -> Answer<Operation> {
+    async fn last_success(&self, actor: &Actor, answer: &PlanAnswer) -> Answer<Operation> {
         let plan = &answer.plan;
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revision = tx.revision(plan.stack, plan.revision).await?;
         drop(tx);
         let revision = revision.ok_or_else(|| Refusal::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
-        self.operation(revision.operation.0).await
+        self.operation(actor, revision.operation.0).await
     }
 
     /// Destroys a stack whose name was typed again.
-    pub async fn destroy(&self, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
-        let found = self.find_stack(StackId(stack)).await?;
+    pub async fn destroy(&self, actor: &Actor, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
+        actor.require(Scope::Deploy)?;
+        let found = self.find_stack(actor, StackId(stack)).await?;
         if request.confirm != found.key.name.as_str() {
             let message =
                 format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
             return Err(Refusal::new(Code::NotConfirmed, message).help("give the stack's own name to confirm"));
         }
         let plan = match request.plan {
-            Some(plan) => self.kept_plan(plan).await?,
-            None => self.plan_for(stack, &StackPlanRequest::Destroy { dump: request.dump }).await?.plan,
+            Some(plan) => self.kept_plan(actor, plan).await?,
+            None => self.plan_for(actor, stack, &StackPlanRequest::Destroy { dump: request.dump }).await?.plan,
         };
         if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
             return Err(Refusal::new(
@@ -178,10 +182,10 @@ impl Platform {
                 format!("plan {} is not one to destroy {}", plan.id, found.key),
             ));
         }
-        self.enqueue(&plan, &Graph::default(), None).await
+        self.enqueue(actor, &plan, &Graph::default(), None).await
     }
 
-    async fn enqueue(&self, plan: &Plan, graph: &Graph, key: Option<&str>) -> Answer<Operation> {
+    async fn enqueue(&self, actor: &Actor, plan: &Plan, graph: &Graph, key: Option<&str>) -> Answer<Operation> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let secrets = match plan.purpose {
             Purpose::Destroy { .. } => BTreeMap::new(),
@@ -209,13 +213,15 @@ impl Platform {
             claims: &claims,
             connections,
             sharing,
-            requested_by: OPERATOR,
+            requested_by: &actor.audited(),
             idempotency_key: key,
         };
         match self.store.enqueue(tenant, &new).await {
-            Ok(()) => self.operation(id.0).await,
+            Ok(()) => self.operation(actor, id.0).await,
             // The answer may have been lost behind the commit: the operation's own id tells.
-            Err(StoreError::Unavailable { .. }) if self.operation(id.0).await.is_ok() => self.operation(id.0).await,
+            Err(StoreError::Unavailable { .. }) if self.operation(actor, id.0).await.is_ok() => {
+                self.operation(actor, id.0).await
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use super::Platform;
 use super::runtime::Local;
+use crate::actor::{Actor, Scope};
 use crate::refusal::{Answer, Refusal};
 
 /// How long an artifact is kept that nothing refers to: longer than a plan that it was made for.
@@ -43,14 +44,26 @@ impl Platform {
     }
 
     /// Whether an artifact is here. Whoever is told so may rely on it for [`GRACE`].
-    pub async fn has_artifact(&self, artifact: &str) -> Answer<bool> {
+    pub async fn has_artifact(&self, actor: &Actor, artifact: &str) -> Answer<bool> {
+        actor.require(Scope::Deploy)?;
+        self.holds_artifact(artifact).await
+    }
+
+    /// The same, for a request that was let in.
+    pub(crate) async fn holds_artifact(&self, artifact: &str) -> Answer<bool> {
         let Some(machine) = self.machine() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
         self.shelf(machine).has(&hash).await
     }
 
     /// Takes an artifact in; its content has to be what its name says.
-    pub async fn receive_artifact(&self, artifact: &str, body: BoxStream<'static, io::Result<Bytes>>) -> Answer<()> {
+    pub async fn receive_artifact(
+        &self,
+        actor: &Actor,
+        artifact: &str,
+        body: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Answer<()> {
+        actor.require(Scope::Deploy)?;
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
             Refusal::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
         })?;
@@ -58,7 +71,7 @@ impl Platform {
         let stream = StreamReader::new(body);
         machine.artifacts.receive(&hash, stream).await.map_err(artifact_refusal)?;
         // Files that a crash has left without a record are found by the next collection.
-        match self.has_artifact(artifact).await? {
+        match self.holds_artifact(artifact).await? {
             true => Ok(()),
             false => Err(Refusal::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
         }

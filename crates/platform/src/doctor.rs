@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::Platform;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
+use crate::actor::{Actor, Scope};
 use crate::refusal::{Answer, Refusal};
 
 /// How many stacks, and how many resources of one, are looked at at once.
@@ -28,8 +29,9 @@ const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo i
 impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
     /// in every API group.
-    pub async fn doctor(&self, all_groups: bool) -> Answer<Vec<Finding>> {
-        let mut tx = self.store.begin_operator().await?;
+    pub async fn doctor(&self, actor: &Actor, all_groups: bool) -> Answer<Vec<Finding>> {
+        actor.require(Scope::Targets)?;
+        let mut tx = self.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         let mut findings = Vec::new();
@@ -39,8 +41,9 @@ impl Platform {
         findings.extend(self.orphans(&stacks, all_groups).await);
         // While an operation works on a stack, what its parts are like is that one's business.
         let at_rest: Vec<&Stack> = stacks.iter().filter(|stack| stack.operation.is_none()).collect();
-        let health = self.health(&at_rest).await?;
-        let looks: Vec<_> = stacks.iter().map(|stack| self.examine(stack, health.get(&stack.id)).boxed()).collect();
+        let health = self.health(actor, &at_rest).await?;
+        let looks: Vec<_> =
+            stacks.iter().map(|stack| self.examine(actor, stack, health.get(&stack.id)).boxed()).collect();
         // In the order of the stacks, whichever is done first.
         let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(AT_ONCE).collect().await;
         findings.extend(found.into_iter().flatten());
@@ -48,10 +51,10 @@ impl Platform {
     }
 
     /// One stack: what of it doesn't do what it is for, and what has drifted.
-    async fn examine(&self, stack: &Stack, parts: Option<&Vec<ResourceStatus>>) -> Vec<Finding> {
+    async fn examine(&self, actor: &Actor, stack: &Stack, parts: Option<&Vec<ResourceStatus>>) -> Vec<Finding> {
         let unwell = parts.into_iter().flatten().filter(|part| part.is_unwell());
         let mut findings: Vec<Finding> = unwell.map(|part| of_part(stack, part)).collect();
-        findings.push(self.drift(stack).await);
+        findings.push(self.drift(actor, stack).await);
         findings
     }
 
@@ -211,7 +214,7 @@ impl Platform {
         finding("warning", subject, message, Some(&help))
     }
 
-    async fn drift(&self, stack: &Stack) -> Finding {
+    async fn drift(&self, actor: &Actor, stack: &Stack) -> Finding {
         let subject = match self.targets.local().is_some_and(|local| *local.target.name() == stack.key.target) {
             true => format!("drift {}", stack.key),
             false => format!("{} drift {}", stack.key.target, stack.key),
@@ -219,7 +222,7 @@ impl Platform {
         if stack.operation.is_some() {
             return self.under_way(stack, &subject).await;
         }
-        match self.plan_repair(stack.clone()).await {
+        match self.plan_repair(actor, stack.clone()).await {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::Platform;
 use super::reading::state_word;
+use crate::actor::{Actor, Scope};
 use crate::refusal::{self, Answer};
 
 /// A signal may be lost; the journal never is. So it is looked at this often anyway.
@@ -27,17 +28,19 @@ impl Platform {
     /// The events of an operation from behind `after` on, until it has finished.
     pub async fn events(
         self: &std::sync::Arc<Self>,
+        actor: &Actor,
         operation: Uuid,
         after: u64,
     ) -> Answer<impl Stream<Item = Event> + use<>> {
+        actor.require(Scope::Read)?;
         let mut signals = self.store.signals_from_now();
-        let found = self.find_operation(operation).await?;
+        let found = self.find_operation(actor, operation).await?;
         let (sender, receiver) = mpsc::channel(64);
-        let platform = std::sync::Arc::clone(self);
+        let (platform, actor) = (std::sync::Arc::clone(self), actor.clone());
         tokio::spawn(async move {
             let mut told = Telling::new(found, after);
             loop {
-                match platform.tell(&mut told, &sender).await {
+                match platform.tell(&actor, &mut told, &sender).await {
                     Ok(false) => {}
                     Ok(true) | Err(Gone) => return,
                 }
@@ -53,9 +56,9 @@ impl Platform {
     }
 
     /// Sends what is new; whether that was all there will ever be.
-    async fn tell(&self, told: &mut Telling, sender: &mpsc::Sender<Event>) -> Result<bool, Gone> {
+    async fn tell(&self, actor: &Actor, told: &mut Telling, sender: &mpsc::Sender<Event>) -> Result<bool, Gone> {
         // Before the journal: where it has finished by now, the journal is complete.
-        let Ok(operation) = self.find_operation(told.operation.id.0).await else { return Ok(false) };
+        let Ok(operation) = self.find_operation(actor, told.operation.id.0).await else { return Ok(false) };
         let Ok(mut tx) = self.store.begin(told.operation.tenant).await else { return Ok(false) };
         let Ok(records) = tx.journal(told.operation.id, told.seen).await else {
             return Ok(false);

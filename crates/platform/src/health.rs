@@ -15,6 +15,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::Platform;
+use crate::actor::Actor;
 use crate::refusal::Answer;
 
 /// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
@@ -32,12 +33,12 @@ type Group = Vec<(StackId, Resource)>;
 
 impl Platform {
     /// What the parts of these stacks are like now, by id of the part.
-    pub(super) async fn health(&self, stacks: &[&Stack]) -> Answer<Health> {
+    pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Answer<Health> {
         let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
         let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
         // One question for all of them, however many there are.
         let ids: Vec<StackId> = targets.keys().copied().collect();
-        let mut tx = self.store.begin_operator().await?;
+        let mut tx = self.store.look(actor.access()).await?;
         let resources = tx.resources(&ids).await?;
         drop(tx);
         let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();

@@ -11,6 +11,7 @@
 //!   executor ◄── queue               runs operations through the engine
 //! ```
 
+mod actor;
 mod applying;
 mod artifacts;
 mod computing;
@@ -48,15 +49,13 @@ use freehold::wire;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
+pub use actor::{Actor, Scope, Who};
 pub use doctor::few_files;
 pub use executor::Executor;
 pub use queries::{LogQuery, StackFilter, StackSelector};
 pub use refusal::{Answer, Refusal};
 pub(crate) use secrets::generate_text;
 pub use targets::Targets;
-
-/// Who is named in the audit log where the embedded platform's one token was used.
-pub const OPERATOR: &str = "operator";
 
 /// Everything that requests are answered with. Shared by all of them.
 pub struct Platform {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::Platform;
 use super::artifacts::no_machine;
 use super::secrets::none_such;
+use crate::actor::{Actor, Scope};
 use crate::queries::LogQuery;
 use crate::refusal::{Answer, Refusal};
 
@@ -27,8 +28,14 @@ const PIECE: usize = 512;
 
 impl Platform {
     /// The last lines of a log, and with `follow` those that are written from now on.
-    pub async fn logs(&self, stack: Uuid, query: &LogQuery) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
-        let stack = self.find_stack(StackId(stack)).await?;
+    pub async fn logs(
+        &self,
+        actor: &Actor,
+        stack: Uuid,
+        query: &LogQuery,
+    ) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
+        actor.require(Scope::Read)?;
+        let stack = self.find_stack(actor, StackId(stack)).await?;
         let (word, name) = query.of.split_once('.').unwrap_or_default();
         if !matches!(word, "service" | "job" | "schedule") {
             return Err(

@@ -21,6 +21,7 @@ use super::observing::Observed;
 use super::runtime::TargetRuntime;
 use super::subject::{Choices, Subject, empty_request};
 use super::{Platform, failures};
+use crate::actor::{Actor, Scope};
 use crate::refusal::{Answer, Refusal};
 
 /// How often a deploy is planned while others keep changing the stack. Then what was made last is the answer; applied, it is refused
@@ -48,17 +49,18 @@ struct Draft<'a> {
 
 impl Platform {
     /// The plan of a deploy. A plan that has anything to do is kept, so that it can be applied as it was shown.
-    pub async fn plan_deploy(&self, request: &DeployRequest) -> Answer<PlanAnswer> {
-        let (answer, _) = self.deploy_plan(request).await?;
+    pub async fn plan_deploy(&self, actor: &Actor, request: &DeployRequest) -> Answer<PlanAnswer> {
+        actor.require(Scope::Deploy)?;
+        let (answer, _) = self.deploy_plan(actor, request).await?;
         Ok(answer)
     }
 
     /// The same, with the graph that it leads to.
-    pub(crate) async fn deploy_plan(&self, request: &DeployRequest) -> Answer<(PlanAnswer, Graph)> {
+    pub(crate) async fn deploy_plan(&self, actor: &Actor, request: &DeployRequest) -> Answer<(PlanAnswer, Graph)> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let subject = self.subject(request).await?;
+            let subject = self.subject(actor, request).await?;
             let (tenant, key) = (subject.tenant, subject.request.key.clone());
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
@@ -66,7 +68,7 @@ impl Platform {
                 let mut tx = self.store.begin(tenant).await?;
                 tx.check_sharing(&subject.request.key, subject.runtime.sharing()).await?;
                 drop(tx);
-                self.plan_subject(subject, Purpose::Deploy).await
+                self.plan_subject(actor, subject, Purpose::Deploy).await
             };
             let answer = answer.await;
             // Made from a stack that another deploy has changed or first made meanwhile, the plan, or the reason why there is none,
@@ -80,30 +82,37 @@ impl Platform {
     }
 
     /// The plan of a rollback, a repair or a destroy.
-    pub async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
-        let stack = self.find_stack(StackId(stack)).await?;
+    pub async fn plan_for(&self, actor: &Actor, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
+        actor.require(Scope::Deploy)?;
+        let stack = self.find_stack(actor, StackId(stack)).await?;
         match request {
-            StackPlanRequest::Destroy { dump } => self.plan_destroy(stack, *dump).await,
+            StackPlanRequest::Destroy { dump } => self.plan_destroy(actor, stack, *dump).await,
             StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {
                 let choices = Choices { adopt: adopt.clone(), delete_data: delete_data.clone(), settle: *settle };
-                self.plan_rollback(stack, *to, choices).await
+                self.plan_rollback(actor, stack, *to, choices).await
             }
-            StackPlanRequest::Repair => self.plan_repair(stack).await,
+            StackPlanRequest::Repair => self.plan_repair(actor, stack).await,
         }
     }
 
     /// The present definition and settings again.
-    pub(crate) async fn plan_repair(&self, stack: Stack) -> Answer<PlanAnswer> {
+    pub(crate) async fn plan_repair(&self, actor: &Actor, stack: Stack) -> Answer<PlanAnswer> {
         let tenant = self.tenant_of(&stack).await?;
         let definition = self.definition_of(tenant, &stack).await?;
         let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let choices = Choices::default();
         let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
-        Ok(self.plan_subject(subject, Purpose::Deploy).await?.0)
+        Ok(self.plan_subject(actor, subject, Purpose::Deploy).await?.0)
     }
 
-    async fn plan_rollback(&self, stack: Stack, to: Option<u64>, choices: Choices) -> Answer<PlanAnswer> {
+    async fn plan_rollback(
+        &self,
+        actor: &Actor,
+        stack: Stack,
+        to: Option<u64>,
+        choices: Choices,
+    ) -> Answer<PlanAnswer> {
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 1000).await?;
@@ -142,10 +151,10 @@ impl Platform {
         if subject.runtime.local.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
-        Ok(self.plan_subject(subject, Purpose::Rollback { to: number }).await?.0)
+        Ok(self.plan_subject(actor, subject, Purpose::Rollback { to: number }).await?.0)
     }
 
-    async fn plan_destroy(&self, stack: Stack, dump: bool) -> Answer<PlanAnswer> {
+    async fn plan_destroy(&self, actor: &Actor, stack: Stack, dump: bool) -> Answer<PlanAnswer> {
         let tenant = self.tenant_of(&stack).await?;
         let request = stack.request.clone().unwrap_or_else(|| empty_request(stack.id, stack.key.clone()));
         let definition = stack.definition.clone().unwrap_or_default();
@@ -175,10 +184,10 @@ impl Platform {
             }
         }
         self.keep_plan(tenant, &plan).await?;
-        self.answer(&runtime, plan, Some(&stack), &[]).await
+        self.answer(actor, &runtime, plan, Some(&stack), &[]).await
     }
 
-    async fn plan_subject(&self, subject: Subject, purpose: Purpose) -> Answer<(PlanAnswer, Graph)> {
+    async fn plan_subject(&self, actor: &Actor, subject: Subject, purpose: Purpose) -> Answer<(PlanAnswer, Graph)> {
         let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
         let stack = subject.stack.as_ref();
         let draft = Draft {
@@ -202,7 +211,7 @@ impl Platform {
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
             tx.commit_without_waiting().await?;
         }
-        Ok((self.answer(&subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
+        Ok((self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
     }
 
     async fn make_plan(&self, draft: &Draft<'_>) -> Answer<Plan> {
@@ -271,6 +280,7 @@ impl Platform {
 
     async fn answer(
         &self,
+        actor: &Actor,
         runtime: &TargetRuntime,
         plan: Plan,
         stack: Option<&Stack>,
@@ -281,15 +291,15 @@ impl Platform {
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
             diagnostics: warnings.iter().filter_map(|warning| serde_json::to_value(warning).ok()).collect(),
             target: runtime.words(),
-            running: self.same_under_way(&plan, stack).await?,
+            running: self.same_under_way(actor, &plan, stack).await?,
             plan,
         })
     }
 
     /// The operation that works on the stack, if it is for the very same.
-    async fn same_under_way(&self, plan: &Plan, stack: Option<&Stack>) -> Answer<Option<Uuid>> {
+    async fn same_under_way(&self, actor: &Actor, plan: &Plan, stack: Option<&Stack>) -> Answer<Option<Uuid>> {
         let Some(operation) = stack.and_then(|stack| stack.operation) else { return Ok(None) };
-        let operation = self.find_operation(operation.0).await?;
+        let operation = self.find_operation(actor, operation.0).await?;
         let theirs = &operation.plan;
         let same =
             theirs.purpose == plan.purpose && theirs.definition == plan.definition && theirs.request == plan.request;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId};
-use freehold_graph::{Graph, StackId};
+use freehold_graph::{Graph, StackId, StackKey};
 use freehold_plan::Purpose;
 use freehold_problem::Code;
 use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
-use super::{OPERATOR, Platform, health};
+use super::{Platform, health};
+use crate::actor::{Actor, Scope};
 use crate::queries::StackFilter;
 use crate::refusal::{self, Answer, Refusal};
 
@@ -21,16 +22,27 @@ const MOST_STACKS: usize = 1000;
 
 impl Platform {
     /// A stack by its identity.
-    pub(crate) async fn find_stack(&self, id: StackId) -> Answer<Stack> {
+    pub(crate) async fn find_stack(&self, actor: &Actor, id: StackId) -> Answer<Stack> {
         let unknown =
             || Refusal::new(Code::NotFound, format!("there is no stack {id}")).help("`freehold list` shows them");
         let tenant = match self.store.tenant_of_stack(id).await {
-            Ok(tenant) => tenant,
+            Ok(tenant) if actor.knows_of(tenant) => tenant,
+            Ok(_) => return Err(unknown()),
             Err(freehold_store::StoreError::NotFound { .. }) => return Err(unknown()),
             Err(error) => return Err(error.into()),
         };
         let mut tx = self.store.begin(tenant).await?;
         tx.stack_by_id(id).await?.ok_or_else(unknown)
+    }
+
+    /// The tenant of a stack that need not exist yet; for an operator it is made where there is none.
+    pub(crate) async fn enter(&self, actor: &Actor, key: &StackKey) -> Answer<TenantId> {
+        let found = self.store.find_tenant(key).await?;
+        match found.filter(|tenant| actor.knows_of(*tenant)) {
+            Some(tenant) => Ok(tenant),
+            None if actor.may_make_tenants() => Ok(self.store.tenant_of(key).await?),
+            None => Err(Refusal::new(Code::NotFound, format!("there is no {key}"))),
+        }
     }
 
     /// Whose it is.
@@ -39,10 +51,11 @@ impl Platform {
     }
 
     /// A page of stacks.
-    pub async fn stacks(&self, query: &StackFilter) -> Answer<Page<wire::Stack>> {
+    pub async fn stacks(&self, actor: &Actor, query: &StackFilter) -> Answer<Page<wire::Stack>> {
+        actor.require(Scope::Read)?;
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
         let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
-        let mut tx = self.store.begin_operator().await?;
+        let mut tx = self.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
         let fits = |text: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == text);
         let mut fitting: Vec<Stack> = stacks
@@ -59,7 +72,7 @@ impl Platform {
         fitting.truncate(limit);
         let next = fitting.last().filter(|_| more).map(place);
         let open: Vec<&Stack> = fitting.iter().filter(|stack| health::depends_on_parts(stack)).collect();
-        let mut health = self.health(&open).await?;
+        let mut health = self.health(actor, &open).await?;
         let mut waits = self.waits_of(&fitting).await?;
         let mut describe = |stack: Stack| {
             let parts = health.remove(&stack.id).unwrap_or_default();
@@ -73,8 +86,9 @@ impl Platform {
     }
 
     /// One stack, with the state of its resources.
-    pub async fn stack(&self, id: Uuid) -> Answer<wire::Stack> {
-        let stack = self.find_stack(StackId(id)).await?;
+    pub async fn stack(&self, actor: &Actor, id: Uuid) -> Answer<wire::Stack> {
+        actor.require(Scope::Read)?;
+        let stack = self.find_stack(actor, StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let last = match stack.state {
@@ -99,7 +113,7 @@ impl Platform {
             Some(operation) => self.waits(tenant, operation).await?,
             None => Vec::new(),
         };
-        let parts = self.health(&[&stack]).await?.remove(&stack.id).unwrap_or_default();
+        let parts = self.health(actor, &[&stack]).await?.remove(&stack.id).unwrap_or_default();
         let failed = last.filter(|last| matches!(last.state, OperationState::Failed | OperationState::Cancelled));
         let failed = failed.map(|last| Box::new(describe_operation(&last)));
         let state = health::state(&stack, &parts).to_owned();
@@ -110,8 +124,9 @@ impl Platform {
     }
 
     /// The revisions of a stack, newest first.
-    pub async fn revisions(&self, id: Uuid) -> Answer<Vec<Revision>> {
-        let stack = self.find_stack(StackId(id)).await?;
+    pub async fn revisions(&self, actor: &Actor, id: Uuid) -> Answer<Vec<Revision>> {
+        actor.require(Scope::Read)?;
+        let stack = self.find_stack(actor, StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 200).await?;
@@ -144,15 +159,15 @@ impl Platform {
     }
 
     /// An operation as the store has it.
-    pub(crate) async fn find_operation(&self, id: Uuid) -> Answer<freehold_store::Operation> {
-        let mut tx = self.store.begin_operator().await?;
+    pub(crate) async fn find_operation(&self, actor: &Actor, id: Uuid) -> Answer<freehold_store::Operation> {
+        let mut tx = self.store.look(actor.access()).await?;
         let operation = tx.operation(OperationId(id)).await?;
         operation.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no operation {id}")))
     }
 
     /// An operation.
-    pub async fn operation(&self, id: Uuid) -> Answer<wire::Operation> {
-        let operation = self.find_operation(id).await?;
+    pub async fn operation(&self, actor: &Actor, id: Uuid) -> Answer<wire::Operation> {
+        let operation = self.find_operation(actor, id).await?;
         let waits = match operation.state.is_finished() {
             true => Vec::new(),
             false => self.waits(operation.tenant, operation.id).await?,
@@ -161,10 +176,11 @@ impl Platform {
     }
 
     /// Asks an operation to stop.
-    pub async fn cancel(&self, id: Uuid) -> Answer<wire::Operation> {
-        let operation = self.find_operation(id).await?;
-        self.store.request_cancel(operation.tenant, operation.id, OPERATOR).await?;
-        self.operation(id).await
+    pub async fn cancel(&self, actor: &Actor, id: Uuid) -> Answer<wire::Operation> {
+        actor.require(Scope::Deploy)?;
+        let operation = self.find_operation(actor, id).await?;
+        self.store.request_cancel(operation.tenant, operation.id, &actor.audited()).await?;
+        self.operation(actor, id).await
     }
 }
 

@@ -8,6 +8,7 @@ use freehold_provider_local::Restored;
 use tracing::warn;
 
 use super::Platform;
+use crate::actor::Actor;
 use crate::refusal::Answer;
 
 /// How long the start waits for services to get ready again. Those that need longer are waited for in the background.
@@ -18,7 +19,7 @@ impl Platform {
     /// their environment is drift until they are deployed again.
     pub async fn refresh_outputs(&self) -> Answer<()> {
         let Some(local) = self.targets.local().cloned() else { return Ok(()) };
-        let mut tx = self.store.begin_operator().await?;
+        let mut tx = self.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
@@ -44,7 +45,7 @@ impl Platform {
 
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
     pub async fn restore(self: &Arc<Self>) -> Answer<usize> {
-        let mut tx = self.store.begin_operator().await?;
+        let mut tx = self.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         let mut resources = Vec::new();

@@ -17,8 +17,9 @@ use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
+use super::Platform;
 use super::planning::{parse_kind, parse_name};
-use super::{OPERATOR, Platform};
+use crate::actor::{Actor, Scope};
 use crate::queries::StackSelector;
 use crate::refusal::{Answer, Refusal};
 
@@ -27,8 +28,9 @@ const LONGEST: usize = 64 << 10;
 
 impl Platform {
     /// The secrets of a stack, defined or kept, without their values.
-    pub async fn secrets(&self, id: Uuid) -> Answer<Vec<SecretStatus>> {
-        let stack = self.find_stack(StackId(id)).await?;
+    pub async fn secrets(&self, actor: &Actor, id: Uuid) -> Answer<Vec<SecretStatus>> {
+        actor.require(Scope::Read)?;
+        let stack = self.find_stack(actor, StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = match &stack.definition {
             Some(_) => Some(self.definition_of(tenant, &stack).await?.app),
@@ -51,7 +53,14 @@ impl Platform {
     }
 
     /// Sets a secret; the stack need not exist yet.
-    pub async fn set_secret(&self, query: &StackSelector, name: &str, value: SecretValue) -> Answer<SecretStatus> {
+    pub async fn set_secret(
+        &self,
+        actor: &Actor,
+        query: &StackSelector,
+        name: &str,
+        value: SecretValue,
+    ) -> Answer<SecretStatus> {
+        actor.require(Scope::Secrets)?;
         let value = SecretText::new(value.value);
         let secret = parse_name("secret", name)?;
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
@@ -70,15 +79,16 @@ impl Platform {
             kind: parse_kind(&query.kind)?,
             name: stack_name,
         };
-        let tenant = self.store.tenant_of(&key).await?;
+        let tenant = self.enter(actor, &key).await?;
         let mut tx = self.store.begin(tenant).await?;
         let id = tx.name_stack(&key).await?;
         tx.commit().await?;
-        self.write_secret(id, &key, secret.as_str(), &value, Written::Set).await
+        self.write_secret(actor, id, &key, secret.as_str(), &value, Written::Set).await
     }
 
     async fn write_secret(
         &self,
+        actor: &Actor,
         id: StackId,
         key: &StackKey,
         name: &str,
@@ -89,7 +99,7 @@ impl Platform {
         let data_key = self.store.data_key(tenant).await?;
         let mut tx = self.store.begin(tenant).await?;
         // The line of audit is the store's.
-        let summary = tx.write_secret(&data_key, id, name, value, OPERATOR, how).await?;
+        let summary = tx.write_secret(&data_key, id, name, value, &actor.audited(), how).await?;
         let stack = tx.stack_by_id(id).await?;
         tx.commit().await?;
         let app = match stack {
@@ -100,12 +110,13 @@ impl Platform {
     }
 
     /// Gives a generated secret, or a database's credentials, a new value.
-    pub async fn rotate_secret(&self, id: Uuid, name: &str) -> Answer<SecretStatus> {
-        let stack = self.find_stack(StackId(id)).await?;
+    pub async fn rotate_secret(&self, actor: &Actor, id: Uuid, name: &str) -> Answer<SecretStatus> {
+        actor.require(Scope::Secrets)?;
+        let stack = self.find_stack(actor, StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = self.definition_of(tenant, &stack).await?.app;
         if let Some(database) = name.strip_prefix("database.") {
-            return self.rotate_credentials(&stack, &app, database).await;
+            return self.rotate_credentials(actor, &stack, &app, database).await;
         }
         let Some(definition) = app.secrets.get(name) else {
             let databases = app.databases.keys().map(|database| format!("database.{database}"));
@@ -123,11 +134,17 @@ impl Platform {
                 stack.key.option()
             )));
         };
-        self.write_secret(stack.id, &stack.key, name, &generate_text(generate)?, Written::Rotated).await
+        self.write_secret(actor, stack.id, &stack.key, name, &generate_text(generate)?, Written::Rotated).await
     }
 
     /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
-    async fn rotate_credentials(&self, stack: &Stack, app: &App, database: &str) -> Answer<SecretStatus> {
+    async fn rotate_credentials(
+        &self,
+        actor: &Actor,
+        stack: &Stack,
+        app: &App,
+        database: &str,
+    ) -> Answer<SecretStatus> {
         if !app.databases.contains_key(database) {
             return Err(no_database(stack, app, database));
         }
@@ -143,7 +160,7 @@ impl Platform {
         tx.set_request(stack, &request).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "rotation": version });
-        audit(&mut tx, stack.id, "database.rotate", &subject, &detail).await?;
+        audit(actor, &mut tx, stack.id, "database.rotate", &subject, &detail).await?;
         tx.commit().await?;
         Ok(SecretStatus {
             name: format!("database.{database}"),
@@ -158,13 +175,14 @@ impl Platform {
     }
 
     /// Credentials for a session on a stack's database.
-    pub async fn database_access(&self, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
+    pub async fn database_access(&self, actor: &Actor, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
+        actor.require(Scope::Secrets)?;
         if !matches!(role, "app" | "migrator") {
             return Err(
                 Refusal::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
             );
         }
-        let stack = self.find_stack(StackId(id)).await?;
+        let stack = self.find_stack(actor, StackId(id)).await?;
         let tenant = self.tenant_of(&stack).await?;
         let name = parse_name("database", database)?;
         let app = self.definition_of(tenant, &stack).await?.app;
@@ -191,7 +209,7 @@ impl Platform {
         let mut tx = self.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });
-        audit(&mut tx, stack.id, "database.access", &subject, &detail).await?;
+        audit(actor, &mut tx, stack.id, "database.access", &subject, &detail).await?;
         tx.commit().await?;
         Ok(DatabaseAccess {
             host,
@@ -219,8 +237,15 @@ fn no_database(stack: &Stack, app: &App, name: &str) -> Refusal {
 }
 
 /// Writes down what the operator did to a stack's secrets, in the transaction that does it.
-async fn audit(tx: &mut TenantTx<'_>, stack: StackId, action: &str, subject: &str, detail: &Json) -> Answer<()> {
-    let entry = AuditEntry { actor: OPERATOR, action, stack: Some(stack), subject, operation: None, detail };
+async fn audit(
+    actor: &Actor,
+    tx: &mut TenantTx<'_>,
+    stack: StackId,
+    action: &str,
+    subject: &str,
+    detail: &Json,
+) -> Answer<()> {
+    let entry = AuditEntry { actor: &actor.audited(), action, stack: Some(stack), subject, operation: None, detail };
     Ok(tx.audit(&entry).await?)
 }
 

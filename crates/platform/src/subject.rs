@@ -17,6 +17,7 @@ use super::handles;
 use super::images::{self, Wanted};
 use super::planning::parse_name;
 use super::runtime::TargetRuntime;
+use crate::actor::Actor;
 use crate::refusal::{Answer, Refusal};
 
 /// What a plan of a deploy or rollback is made from.
@@ -45,7 +46,7 @@ impl Default for Choices {
 
 impl Platform {
     /// Finds target, definition, stack and settings for a request.
-    pub(super) async fn subject(&self, request: &DeployRequest) -> Answer<Subject> {
+    pub(super) async fn subject(&self, actor: &Actor, request: &DeployRequest) -> Answer<Subject> {
         let name: StackName = request.name.parse().map_err(|error| {
             Refusal::new(
                 Code::RequestName,
@@ -66,10 +67,10 @@ impl Platform {
             }
             (Some(definition), _) => definition.app.name.value.clone(),
             (None, Some(app)) => parse_name("app", app)?,
-            (None, None) => self.only_app().await?,
+            (None, None) => self.only_app(actor).await?,
         };
         let key = StackKey { target: runtime.target.name().clone(), app, kind: request.kind, name };
-        let tenant = self.store.tenant_of(&key).await?;
+        let tenant = self.enter(actor, &key).await?;
         let mut tx = self.store.begin(tenant).await?;
         let stack = tx.stack(&key).await?;
         drop(tx);
@@ -79,7 +80,7 @@ impl Platform {
         };
         // In a cluster an app's new stack runs the images of its latest one, also where the definition is given with the deploy.
         let latest = match (&before, &given, runtime.images.is_some()) {
-            (None, None, _) | (None, Some(_), true) => self.latest_of(&key).await?,
+            (None, None, _) | (None, Some(_), true) => self.latest_of(actor, &key).await?,
             _ => None,
         };
         let mut settled = complete(request, stack.as_ref(), key, latest.as_ref())?;
@@ -125,8 +126,8 @@ impl Platform {
     }
 
     /// The stack that knows an app best: one on the same target before one on another.
-    async fn latest_of(&self, key: &StackKey) -> Answer<Option<Stack>> {
-        let mut tx = self.store.begin_operator().await?;
+    async fn latest_of(&self, actor: &Actor, key: &StackKey) -> Answer<Option<Stack>> {
+        let mut tx = self.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         let of_app = stacks.into_iter().filter(|stack| stack.key.app == key.app && stack.definition.is_some());
@@ -135,8 +136,8 @@ impl Platform {
         Ok(of_app.max_by_key(rank))
     }
 
-    async fn only_app(&self) -> Answer<Name> {
-        let mut tx = self.store.begin_operator().await?;
+    async fn only_app(&self, actor: &Actor) -> Answer<Name> {
+        let mut tx = self.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
         let apps: BTreeSet<Name> = stacks.into_iter().map(|stack| stack.key.app).collect();
         let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
@@ -167,7 +168,7 @@ impl Platform {
     pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Answer<()> {
         for (name, service) in &app.services {
             match request.artifacts.get(name) {
-                Some(artifact) if !self.has_artifact(artifact).await? => {
+                Some(artifact) if !self.holds_artifact(artifact).await? => {
                     let message = format!("the artifact of service {name} is not here: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
                     return Err(Refusal::new(Code::ArtifactUnknown, message).help(help));

@@ -17,10 +17,11 @@ use serde_json::Value as Json;
 use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
+use super::Platform;
 use super::planning::parse_name;
 use super::runtime::{TargetRuntime, access, database_url, registry_of};
 use super::settings::{Settings, identity, role_name, role_password};
-use super::{OPERATOR, Platform};
+use crate::actor::{Actor, Scope};
 use crate::refusal::{Answer, Refusal};
 
 /// The oldest major version of PostgreSQL that databases can be on.
@@ -28,26 +29,29 @@ const OLDEST_POSTGRES: u32 = 15;
 
 impl Platform {
     /// All targets, this machine first.
-    pub async fn target_list(&self) -> Answer<Vec<wire::Target>> {
-        let stacks = self.stacks_of_targets().await?;
+    pub async fn target_list(&self, actor: &Actor) -> Answer<Vec<wire::Target>> {
+        actor.require(Scope::Targets)?;
+        let stacks = self.stacks_of_targets(actor).await?;
         let local = self.targets.local().map(|local| local.target.clone());
         let stored = self.targets.stored().await?.into_iter().map(|stored| stored.facts);
         Ok(local.into_iter().chain(stored).map(|target| describe(&target, &stacks)).collect())
     }
 
     /// One target.
-    pub async fn target(&self, name: &str) -> Answer<wire::Target> {
+    pub async fn target(&self, actor: &Actor, name: &str) -> Answer<wire::Target> {
+        actor.require(Scope::Targets)?;
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
-        Ok(describe(&runtime.target, &self.stacks_of_targets().await?))
+        Ok(describe(&runtime.target, &self.stacks_of_targets(actor).await?))
     }
 
-    async fn stacks_of_targets(&self) -> Answer<BTreeMap<Name, usize>> {
-        let mut tx = self.store.begin_operator().await?;
+    async fn stacks_of_targets(&self, actor: &Actor) -> Answer<BTreeMap<Name, usize>> {
+        let mut tx = self.store.look(actor.access()).await?;
         Ok(tx.stacks_of_targets().await?)
     }
 
     /// Adds a target, or changes it.
-    pub async fn put_target(&self, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
+    pub async fn put_target(&self, actor: &Actor, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
+        actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
         let _one = self.targets.changing.lock().await;
@@ -66,19 +70,19 @@ impl Platform {
             return Err(error.help("if it was made anew on purpose, take it with --replace-cluster"));
         }
         let databases = self.databases(&name, &mut settings, credentials.get(&Credential::Database)).await?;
-        self.refuse_other_databases(before.as_ref(), &databases).await?;
+        self.refuse_other_databases(actor, before.as_ref(), &databases).await?;
         let wanted = settings.wanted(&name, databases, credentials.contains_key(&Credential::Registry));
         let mut facts = kubernetes::discover(&cluster, &wanted).await?;
         facts.platform = Some(identity(&self.store).await?);
         kubernetes::prepare(&cluster, &mut facts).await?;
         let facts = Target::Kubernetes(Box::new(facts));
         let settings = serde_json::to_value(&settings).unwrap_or_default();
-        let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: OPERATOR };
+        let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: &actor.audited() };
         self.store.put_target(&new).await?;
         if let Some(stored) = self.targets.stored_one(&name).await? {
             self.targets.take_in(&stored).await?;
         }
-        Ok(describe(&facts, &self.stacks_of_targets().await?))
+        Ok(describe(&facts, &self.stacks_of_targets(actor).await?))
     }
 
     fn refuse_local(&self, name: &Name) -> Answer<()> {
@@ -166,12 +170,17 @@ impl Platform {
     }
 
     /// Stacks whose databases are on a server can't suddenly have them in the cluster, nor the other way round.
-    async fn refuse_other_databases(&self, before: Option<&StoredTarget>, databases: &ClusterDatabases) -> Answer<()> {
+    async fn refuse_other_databases(
+        &self,
+        actor: &Actor,
+        before: Option<&StoredTarget>,
+        databases: &ClusterDatabases,
+    ) -> Answer<()> {
         let Some((stored, facts)) = before.and_then(|stored| Some((stored, cluster_of(stored)?))) else {
             return Ok(());
         };
         let on_server = |databases: &ClusterDatabases| matches!(databases, ClusterDatabases::Server { .. });
-        let stacks = self.stacks_of_targets().await?.get(&stored.name).copied().unwrap_or_default();
+        let stacks = self.stacks_of_targets(actor).await?.get(&stored.name).copied().unwrap_or_default();
         if stacks == 0 || on_server(&facts.databases) == on_server(databases) {
             return Ok(());
         }
@@ -180,7 +189,8 @@ impl Platform {
     }
 
     /// Looks whether a target has what deploys need.
-    pub async fn check_target(&self, name: &str) -> Answer<Vec<Finding>> {
+    pub async fn check_target(&self, actor: &Actor, name: &str) -> Answer<Vec<Finding>> {
+        actor.require(Scope::Targets)?;
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
         Ok(self.look_at(&runtime).await)
     }
@@ -217,12 +227,13 @@ impl Platform {
     }
 
     /// Forgets a target that has no stacks, and removes what was made there for the platform itself.
-    pub async fn remove_target(&self, name: &str) -> Answer<()> {
+    pub async fn remove_target(&self, actor: &Actor, name: &str) -> Answer<()> {
+        actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
         let _one = self.targets.changing.lock().await;
         let runtime = self.targets.find(&name).await;
-        let Some(removed) = self.store.remove_target(&name, OPERATOR).await? else {
+        let Some(removed) = self.store.remove_target(&name, &actor.audited()).await? else {
             return Err(runtime
                 .err()
                 .unwrap_or_else(|| Refusal::new(Code::UnknownTarget, format!("there is no target {name}"))));

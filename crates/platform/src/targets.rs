@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use super::Platform;
 use super::runtime::{TargetRuntime, Workshop};
+use crate::actor::Actor;
 use crate::refusal::{Answer, Refusal};
 
 /// How often other processes' changes are looked for.
@@ -111,13 +112,13 @@ impl Targets {
 
     /// The clusters as they are kept.
     pub(super) async fn stored(&self) -> Answer<Vec<StoredTarget>> {
-        let mut tx = self.store().begin_operator().await?;
+        let mut tx = self.store().look(Actor::system("targets").access()).await?;
         Ok(tx.targets().await?)
     }
 
     /// One as it is kept.
     pub(super) async fn stored_one(&self, name: &Name) -> Answer<Option<StoredTarget>> {
-        let mut tx = self.store().begin_operator().await?;
+        let mut tx = self.store().look(Actor::system("targets").access()).await?;
         Ok(tx.target(name).await?)
     }
 
@@ -146,7 +147,7 @@ impl Targets {
 
     /// Takes in what other processes have changed.
     async fn look(&self) -> Answer<()> {
-        let mut tx = self.store().begin_operator().await?;
+        let mut tx = self.store().look(Actor::system("targets").access()).await?;
         let changes = tx.target_changes().await?;
         drop(tx);
         for runtime in self.all() {

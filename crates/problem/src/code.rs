@@ -178,6 +178,7 @@ macro_rules! codes {
             RequestInProgress     "FH1018" Conflict           "a request with this idempotency key is still under way"
             OutputNotWritten      "FH1019" Internal           "the output could not be written"
             HostNotAllowed        "FH1020" Forbidden          "a host name that the API does not answer to"
+            Forbidden             "FH1021" Forbidden          "not permitted to do that"
 
             // Clusters: reaching them, and their objects.
             ClusterUnreachable    "FH1200" Unavailable        "the cluster gives no answer"

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::journal::EngineStore;
 use crate::row::{bigint, document, json, number, plain, read};
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 /// What is to be written down.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// The lines of all tenants before the line `before`, newest first.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request work            an operator's listing      the engine
-//!   TenantTx                OperatorTx                 EngineStore
+//!   TenantTx                ReadTx                 EngineStore
 //!   one tenant, read/write  all tenants, read only     queue, leases, journal, resources
 //!        └───── role freehold_tenant ─────┘            role freehold_engine
 //!               forced row-level security              explicit policies
@@ -69,4 +69,4 @@ pub use stacks::{Stack, StackState};
 pub use store::Store;
 pub use targets::{Credential, NewTarget, StoredTarget};
 pub use tenants::{PLATFORM, TenantId};
-pub use transaction::{OperatorTx, TenantTx};
+pub use transaction::{Access, ReadTx, TenantTx};

@@ -17,7 +17,7 @@ use crate::row::{document, read, word};
 use crate::signals::Topic;
 use crate::store::Store;
 use crate::tenants::TenantId;
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 /// How far an operation has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,7 +180,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// The last operations over all stacks, newest first.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl OperatorTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// The operation that a request under this idempotency key has begun, for as long as keys are kept.
     ///
     /// # Errors

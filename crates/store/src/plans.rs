@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::journal::EngineStore;
 use crate::row::{document, json, read};
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 impl TenantTx<'_> {
     /// Keeps a plan.
@@ -46,7 +46,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// A plan of any tenant that was kept and hasn't expired.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::row::{document, read, word};
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 /// How far a resource has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// The resources of these stacks, by stack and id.
     ///
     /// # Errors

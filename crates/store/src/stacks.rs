@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, document, number, read, word};
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 /// What a stack is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -206,7 +206,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// All stacks that were ever deployed, by name.
     ///
     /// # Errors

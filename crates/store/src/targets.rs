@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::row::{self, document, read, word};
 use crate::store::Store;
 use crate::tenants::{PLATFORM, TenantId};
-use crate::transaction::{OperatorTx, TenantTx};
+use crate::transaction::{ReadTx, TenantTx};
 
 /// What a credential of a target is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,7 +215,7 @@ impl TenantTx<'_> {
     }
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     /// All targets but this machine, by name.
     ///
     /// # Errors

@@ -33,24 +33,36 @@ impl Store {
     /// # Errors
     /// The store doesn't answer.
     pub async fn tenant_of(&self, key: &StackKey) -> Result<TenantId, StoreError> {
+        if let Some(tenant) = self.find_tenant(key).await? {
+            return Ok(tenant);
+        }
+        let name = key.name.as_str();
+        let tenant = self.make_tenant(name).await?;
+        self.known().remember_tenant(name, tenant);
+        Ok(tenant)
+    }
+
+    /// The same, if there is one; none is made.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn find_tenant(&self, key: &StackKey) -> Result<Option<TenantId>, StoreError> {
         if key.kind != StackKind::Tenant {
-            return Ok(PLATFORM);
+            return Ok(Some(PLATFORM));
         }
         let name = key.name.as_str();
         if let Some(tenant) = self.known().tenant_named(name) {
-            return Ok(tenant);
+            return Ok(Some(tenant));
         }
-        let failed = "look up a tenant";
         let found: Option<Uuid> = sqlx::query_scalar("SELECT tenant_named($1)")
             .bind(name)
             .fetch_one(self.tenant_pool())
             .await
-            .map_err(StoreError::from_sqlx(failed))?;
-        let tenant = match found {
-            Some(id) => TenantId(id),
-            None => self.make_tenant(name).await?,
-        };
-        self.known().remember_tenant(name, tenant);
+            .map_err(StoreError::from_sqlx("look up a tenant"))?;
+        let tenant = found.map(TenantId);
+        if let Some(tenant) = tenant {
+            self.known().remember_tenant(name, tenant);
+        }
         Ok(tenant)
     }
 

@@ -1,4 +1,4 @@
-//! The doors to the tenants' tables: [`TenantTx`] for request work, [`OperatorTx`] for listings over all tenants.
+//! The doors to the tenants' tables: [`TenantTx`] for request work, [`ReadTx`] for looks, at one tenant's rows or at all.
 //!
 //! Both set a variable for the length of their transaction only, which the policies of row-level security look at. What a
 //! pooled connection carries over to the next user is therefore nothing.
@@ -48,13 +48,21 @@ impl TenantTx<'_> {
     }
 }
 
-/// A transaction that sees the rows of all tenants and changes none: for an operator's listings, who may see them by the
-/// server's authorization.
-pub struct OperatorTx<'a> {
+/// Whose rows a look sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody's: for an operator, who may see them by the platform's authorization.
+    AllTenants,
+    /// One tenant's, and no others exist.
+    Tenant(TenantId),
+}
+
+/// A transaction that sees rows as far as its [`Access`] goes, and changes none.
+pub struct ReadTx<'a> {
     transaction: Transaction<'a, Postgres>,
 }
 
-impl OperatorTx<'_> {
+impl ReadTx<'_> {
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
     }
@@ -75,20 +83,26 @@ impl Store {
         Ok(TenantTx { transaction, tenant })
     }
 
-    /// Begins a look at the rows of all tenants.
+    /// Begins a look.
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn begin_operator(&self) -> Result<OperatorTx<'static>, StoreError> {
+    pub async fn look(&self, access: Access) -> Result<ReadTx<'static>, StoreError> {
         let mut transaction = self
             .tenant_pool()
             .begin_with("BEGIN READ ONLY")
             .await
             .map_err(StoreError::from_sqlx("begin a transaction"))?;
-        sqlx::query("SELECT set_config('freehold.operator', 'on', true)")
+        let (variable, value) = match access {
+            Access::AllTenants => ("freehold.operator", "on".to_owned()),
+            Access::Tenant(tenant) => ("freehold.tenant_id", tenant.to_string()),
+        };
+        sqlx::query("SELECT set_config($1, $2, true)")
+            .bind(variable)
+            .bind(value)
             .execute(&mut *transaction)
             .await
-            .map_err(StoreError::from_sqlx("name the operator"))?;
-        Ok(OperatorTx { transaction })
+            .map_err(StoreError::from_sqlx("say who looks"))?;
+        Ok(ReadTx { transaction })
     }
 }

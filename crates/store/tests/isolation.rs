@@ -3,7 +3,7 @@
 
 use freehold_engine::{Journal, Record, StateChange, StepId};
 use freehold_graph::SecretText;
-use freehold_store::{PLATFORM, TenantId};
+use freehold_store::{Access, PLATFORM, TenantId};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
@@ -156,7 +156,7 @@ async fn the_engine_sees_queue_leases_journal_and_resources_only() {
 #[tokio::test]
 async fn an_operator_sees_all_stacks_but_no_secrets_and_changes_nothing() {
     let (fixture, ..) = filled().await;
-    let mut tx = fixture.store.begin_operator().await.unwrap();
+    let mut tx = fixture.store.look(Access::AllTenants).await.unwrap();
     assert_eq!(tx.stacks().await.unwrap().len(), 2);
     assert_eq!(tx.operations(10).await.unwrap().len(), 2);
     assert!(tx.audit_log(None, 10).await.unwrap().len() >= 2);

@@ -7,7 +7,7 @@ use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId}
 use freehold_graph::SecretText;
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_store::{Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
+use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
 use sqlx::Row;
 
 use crate::fixture::{self, Fixture, deploy, end, key, next, resource, waiting};
@@ -259,7 +259,7 @@ async fn a_stack_can_be_named_before_its_first_deploy_and_keeps_its_identity() {
     let named = tx.name_stack(&key("acme")).await.unwrap();
     assert_eq!(tx.name_stack(&key("acme")).await.unwrap(), named);
     tx.commit().await.unwrap();
-    assert_eq!(fixture.store.begin_operator().await.unwrap().stacks().await.unwrap(), []);
+    assert_eq!(fixture.store.look(Access::AllTenants).await.unwrap().stacks().await.unwrap(), []);
     let stranger = deploy("acme", 0);
     assert!(matches!(fixture.enqueue(&stranger, &[]).await, Err(StoreError::PlanOutdated { .. })));
     let mut plan = deploy("acme", 0);

@@ -8,7 +8,7 @@ use freehold_graph::value::Digests;
 use freehold_graph::{SecretRef, SecretText, Target};
 use freehold_plan::Plan;
 use freehold_spec::Name;
-use freehold_store::{Credential, NewTarget, PLATFORM, StoreError};
+use freehold_store::{Access, Credential, NewTarget, PLATFORM, StoreError};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
@@ -62,12 +62,12 @@ async fn a_target_is_kept_with_its_credentials_and_changed_as_a_whole() {
     let fixture = Fixture::new().await;
     let both = [(Credential::Kubeconfig, KUBECONFIG), (Credential::Registry, REGISTRY)];
     assert!(put(&fixture, "example.org", &both).await);
-    let kept = fixture.store.begin_operator().await.unwrap().target(&prod()).await.unwrap().unwrap();
+    let kept = fixture.store.look(Access::AllTenants).await.unwrap().target(&prod()).await.unwrap().unwrap();
     assert_eq!((kept.facts, kept.settings), (facts("example.org"), json!({ "domain": "example.org" })));
     let text = fixture.store.target_credential(&prod(), Credential::Kubeconfig).await.unwrap();
     assert_eq!(text.unwrap().reveal(), KUBECONFIG);
     assert!(!put(&fixture, "example.net", &[(Credential::Kubeconfig, "other")]).await);
-    let targets = fixture.store.begin_operator().await.unwrap().targets().await.unwrap();
+    let targets = fixture.store.look(Access::AllTenants).await.unwrap().targets().await.unwrap();
     assert_eq!(targets.len(), 1);
     assert_eq!(targets[0].facts.domain(), "example.net");
     assert!(targets[0].changed_at > kept.changed_at && targets[0].created_at == kept.created_at);
@@ -137,7 +137,7 @@ async fn a_target_with_stacks_is_not_removed_and_one_without_is_with_all_that_be
         }
         other => panic!("{other:?}"),
     }
-    let count = fixture.store.begin_operator().await.unwrap().stacks_of_targets().await.unwrap();
+    let count = fixture.store.look(Access::AllTenants).await.unwrap().stacks_of_targets().await.unwrap();
     assert_eq!(count, BTreeMap::from([(prod(), 1), ("local".parse().unwrap(), 1)]));
 
     let fixture = Fixture::new().await;

@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use freehold::wire::Problem;
+use freehold_platform::Actor;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Shared;
@@ -18,8 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Whether the server has an artifact.
 #[utoipa::path(head, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
     responses((status = 200), (status = 404)))]
-pub(super) async fn head(State(platform): State<Shared>, Path(artifact): Path<String>) -> Answer<StatusCode> {
-    Ok(if platform.has_artifact(&artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
+pub(super) async fn head(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(artifact): Path<String>,
+) -> Answer<StatusCode> {
+    Ok(if platform.has_artifact(&actor, &artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// Takes an artifact as a tar stream, and checks that its content is what its name says.
@@ -28,6 +34,7 @@ pub(super) async fn head(State(platform): State<Shared>, Path(artifact): Path<St
     responses((status = 201), (status = 422, body = Problem)))]
 pub(super) async fn put(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(artifact): Path<String>,
     body: Body,
 ) -> Answer<StatusCode> {
@@ -37,6 +44,6 @@ pub(super) async fn put(
         let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap_or_else(late);
         piece.map(|piece| (piece, pieces))
     });
-    platform.receive_artifact(&artifact, pieces.map_err(io::Error::other).boxed()).await?;
+    platform.receive_artifact(&actor, &artifact, pieces.map_err(io::Error::other).boxed()).await?;
     Ok(StatusCode::CREATED)
 }

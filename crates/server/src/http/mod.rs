@@ -18,7 +18,7 @@ use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use freehold_platform::{Platform, Refusal};
+use freehold_platform::{Actor, Platform, Refusal};
 use freehold_problem::Code;
 use subtle::ConstantTimeEq;
 use utoipa::OpenApi;
@@ -110,7 +110,7 @@ async fn unknown_path(request: Request) -> Refused {
 }
 
 /// Lets in whoever has the token. Names that a browser might have been tricked into are refused before ([`guard::own_names`]).
-async fn authenticate(State(platform): State<Shared>, request: Request, next: Next) -> Response {
+async fn authenticate(State(platform): State<Shared>, mut request: Request, next: Next) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -118,6 +118,7 @@ async fn authenticate(State(platform): State<Shared>, request: Request, next: Ne
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default();
     if bool::from(given.as_bytes().ct_eq(platform.token().as_bytes())) {
+        request.extensions_mut().insert(Actor::operator());
         return next.run(request).await;
     }
     let refusal = Refusal::new(Code::Unauthorised, "the token is missing or wrong")

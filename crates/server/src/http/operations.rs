@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
+use axum::{Extension, Json};
 use freehold::wire::{Event, Operation, Problem};
+use freehold_platform::Actor;
 use futures::{Stream, StreamExt};
 use uuid::Uuid;
 
@@ -17,8 +18,12 @@ use super::reply::Answer;
 /// An operation.
 #[utoipa::path(get, path = "/api/v1/operations/{operation}", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Operation), (status = 404, body = Problem)))]
-pub(super) async fn get(State(platform): State<Shared>, Path(operation): Path<Uuid>) -> Answer<Json<Operation>> {
-    Ok(Json(platform.operation(operation).await?))
+pub(super) async fn get(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(operation): Path<Uuid>,
+) -> Answer<Json<Operation>> {
+    Ok(Json(platform.operation(&actor, operation).await?))
 }
 
 /// The events of an operation as a stream (SSE), from behind `Last-Event-ID` on; it ends when the operation has.
@@ -26,11 +31,12 @@ pub(super) async fn get(State(platform): State<Shared>, Path(operation): Path<Uu
     responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 404, body = Problem)))]
 pub(super) async fn events(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let after = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-    let events = platform.events(operation, after.unwrap_or_default()).await?.map(|event| {
+    let events = platform.events(&actor, operation, after.unwrap_or_default()).await?.map(|event| {
         let data = serde_json::to_string(&event).unwrap_or_default();
         Ok(sse::Event::default().id(event.sequence.to_string()).data(data))
     });
@@ -40,6 +46,10 @@ pub(super) async fn events(
 /// Asks an operation to stop: running steps are finished, nothing new is begun.
 #[utoipa::path(post, path = "/api/v1/operations/{operation}/cancel", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Operation), (status = 404, body = Problem)))]
-pub(super) async fn cancel(State(platform): State<Shared>, Path(operation): Path<Uuid>) -> Answer<Json<Operation>> {
-    Ok(Json(platform.cancel(operation).await?))
+pub(super) async fn cancel(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(operation): Path<Uuid>,
+) -> Answer<Json<Operation>> {
+    Ok(Json(platform.cancel(&actor, operation).await?))
 }

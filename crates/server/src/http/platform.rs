@@ -1,8 +1,9 @@
 //! The platform itself.
 
-use axum::Json;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use freehold::wire::{Finding, Page, Platform as Description};
+use freehold_platform::Actor;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -27,7 +28,8 @@ pub(crate) struct DoctorQuery {
 #[utoipa::path(get, path = "/api/v1/doctor", params(DoctorQuery), responses((status = 200, body = Page<Finding>)))]
 pub(super) async fn doctor(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Query(query): Query<DoctorQuery>,
 ) -> Answer<Json<Page<Finding>>> {
-    Ok(Json(Page { items: platform.doctor(query.all_groups).await?, next: None }))
+    Ok(Json(Page { items: platform.doctor(&actor, query.all_groups).await?, next: None }))
 }

@@ -1,9 +1,9 @@
 //! Secrets and credentials. Values come in and, but for `db shell`, never go out.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
-use freehold_platform::StackSelector;
+use freehold_platform::{Actor, StackSelector};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -14,8 +14,12 @@ use super::reply::Answer;
 /// The secrets of a stack, without their values.
 #[utoipa::path(get, path = "/api/v1/stacks/{stack}/secrets", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Page<SecretStatus>), (status = 404, body = Problem)))]
-pub(super) async fn list(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Json<Page<SecretStatus>>> {
-    Ok(Json(Page { items: platform.secrets(stack).await?, next: None }))
+pub(super) async fn list(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(stack): Path<Uuid>,
+) -> Answer<Json<Page<SecretStatus>>> {
+    Ok(Json(Page { items: platform.secrets(&actor, stack).await?, next: None }))
 }
 
 /// Which stack; it need not exist yet.
@@ -43,11 +47,12 @@ impl From<StackQuery> for StackSelector {
     responses((status = 200, body = SecretStatus), (status = 422, body = Problem)))]
 pub(super) async fn set(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
     Query(stack): Query<StackQuery>,
     Json(value): Json<SecretValue>,
 ) -> Answer<Json<SecretStatus>> {
-    Ok(Json(platform.set_secret(&stack.into(), &name, value).await?))
+    Ok(Json(platform.set_secret(&actor, &stack.into(), &name, value).await?))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
@@ -55,9 +60,10 @@ pub(super) async fn set(
     responses((status = 200, body = SecretStatus), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn rotate(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path((stack, name)): Path<(Uuid, String)>,
 ) -> Answer<Json<SecretStatus>> {
-    Ok(Json(platform.rotate_secret(stack, &name).await?))
+    Ok(Json(platform.rotate_secret(&actor, stack, &name).await?))
 }
 
 /// As which role.
@@ -74,8 +80,9 @@ pub(crate) struct AccessRequest {
     responses((status = 200, body = DatabaseAccess), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn access(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path((stack, database)): Path<(Uuid, String)>,
     Json(request): Json<AccessRequest>,
 ) -> Answer<Json<DatabaseAccess>> {
-    Ok(Json(platform.database_access(stack, &database, &request.role).await?))
+    Ok(Json(platform.database_access(&actor, stack, &database, &request.role).await?))
 }

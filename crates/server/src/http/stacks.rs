@@ -1,15 +1,15 @@
 //! Plans and stacks.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use freehold::wire::{
     ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
     StackPlanRequest,
 };
-use freehold_platform::{Refusal, StackFilter};
+use freehold_platform::{Actor, Refusal, StackFilter};
 use freehold_problem::Code;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -23,9 +23,10 @@ use super::reply::Answer;
     responses((status = 201, body = PlanAnswer), (status = 422, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn plan(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Json(request): Json<DeployRequest>,
 ) -> Answer<(StatusCode, Json<PlanAnswer>)> {
-    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&request).await?)))
+    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&actor, &request).await?)))
 }
 
 /// Deploys: applies a plan that was shown, or plans and applies in one. The same `Idempotency-Key` starts it once.
@@ -35,12 +36,13 @@ pub(super) async fn plan(
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn apply(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     headers: HeaderMap,
     Json(request): Json<ApplyRequest>,
 ) -> Answer<(StatusCode, Json<Operation>)> {
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
-    let work = tokio::spawn(async move { platform.apply(&request, key.as_deref()).await });
+    let work = tokio::spawn(async move { platform.apply(&actor, &request, key.as_deref()).await });
     let operation = work
         .await
         .map_err(|error| Refusal::new(Code::Internal, format!("the request was not carried out: {error}")))??;
@@ -81,15 +83,23 @@ impl From<ListQuery> for StackFilter {
 
 /// Lists stacks, by app, kind and name.
 #[utoipa::path(get, path = "/api/v1/stacks", params(ListQuery), responses((status = 200, body = Page<Stack>)))]
-pub(super) async fn list(State(platform): State<Shared>, Query(query): Query<ListQuery>) -> Answer<Json<Page<Stack>>> {
-    Ok(Json(platform.stacks(&query.into()).await?))
+pub(super) async fn list(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Json<Page<Stack>>> {
+    Ok(Json(platform.stacks(&actor, &query.into()).await?))
 }
 
 /// One stack, with the state of its resources. The `ETag` is its generation.
 #[utoipa::path(get, path = "/api/v1/stacks/{stack}", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Stack), (status = 404, body = Problem)))]
-pub(super) async fn get(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Response> {
-    let stack = platform.stack(stack).await?;
+pub(super) async fn get(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(stack): Path<Uuid>,
+) -> Answer<Response> {
+    let stack = platform.stack(&actor, stack).await?;
     Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack)).into_response())
 }
 
@@ -98,10 +108,11 @@ pub(super) async fn get(State(platform): State<Shared>, Path(stack): Path<Uuid>)
     responses((status = 201, body = PlanAnswer), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn plan_for(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Json(request): Json<StackPlanRequest>,
 ) -> Answer<(StatusCode, Json<PlanAnswer>)> {
-    Ok((StatusCode::CREATED, Json(platform.plan_for(stack, &request).await?)))
+    Ok((StatusCode::CREATED, Json(platform.plan_for(&actor, stack, &request).await?)))
 }
 
 /// Destroys a stack. Its name has to be given again; dumps of its databases are written and proved first. With `If-Match`, only
@@ -111,25 +122,30 @@ pub(super) async fn plan_for(
     responses((status = 202, body = Operation), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(super) async fn destroy(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Query(request): Query<DestroyRequest>,
     headers: HeaderMap,
 ) -> Answer<(StatusCode, Json<Operation>)> {
     if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
-        let generation = platform.stack(stack).await?.generation;
+        let generation = platform.stack(&actor, stack).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
             let message = format!("the stack has changed: its generation is {generation}");
             return Err(Refusal::new(Code::PreconditionFailed, message).into());
         }
     }
-    Ok((StatusCode::ACCEPTED, Json(platform.destroy(stack, &request).await?)))
+    Ok((StatusCode::ACCEPTED, Json(platform.destroy(&actor, stack, &request).await?)))
 }
 
 /// The revisions of a stack, newest first.
 #[utoipa::path(get, path = "/api/v1/stacks/{stack}/revisions", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Page<Revision>), (status = 404, body = Problem)))]
-pub(super) async fn revisions(State(platform): State<Shared>, Path(stack): Path<Uuid>) -> Answer<Json<Page<Revision>>> {
-    Ok(Json(Page { items: platform.revisions(stack).await?, next: None }))
+pub(super) async fn revisions(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(stack): Path<Uuid>,
+) -> Answer<Json<Page<Revision>>> {
+    Ok(Json(Page { items: platform.revisions(&actor, stack).await?, next: None }))
 }
 
 /// Which log, and how much of it.
@@ -156,9 +172,10 @@ impl From<LogQuery> for freehold_platform::LogQuery {
     responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = 404, body = Problem)))]
 pub(super) async fn logs(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
 ) -> Answer<Response> {
-    let lines = platform.logs(stack, &query.into()).await?;
+    let lines = platform.logs(&actor, stack, &query.into()).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -1,10 +1,10 @@
 //! Targets: the clusters that stacks are deployed to, and this machine.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
-use freehold_platform::Refusal;
+use freehold_platform::{Actor, Refusal};
 use freehold_problem::Code;
 
 use super::Shared;
@@ -12,15 +12,22 @@ use super::reply::Answer;
 
 /// The targets.
 #[utoipa::path(get, path = "/api/v1/targets", responses((status = 200, body = Page<Target>)))]
-pub(super) async fn list(State(platform): State<Shared>) -> Answer<Json<Page<Target>>> {
-    Ok(Json(Page { items: platform.target_list().await?, next: None }))
+pub(super) async fn list(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+) -> Answer<Json<Page<Target>>> {
+    Ok(Json(Page { items: platform.target_list(&actor).await?, next: None }))
 }
 
 /// One target.
 #[utoipa::path(get, path = "/api/v1/targets/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Target), (status = 404, body = Problem)))]
-pub(super) async fn get(State(platform): State<Shared>, Path(name): Path<String>) -> Answer<Json<Target>> {
-    Ok(Json(platform.target(&name).await?))
+pub(super) async fn get(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Answer<Json<Target>> {
+    Ok(Json(platform.target(&actor, &name).await?))
 }
 
 /// Adds a cluster as a target, or changes one: what is left out is found out, or stays as it was. Audited; credentials are sealed
@@ -29,19 +36,24 @@ pub(super) async fn get(State(platform): State<Shared>, Path(name): Path<String>
     responses((status = 200, body = Target), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn put(
     State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
     Json(request): Json<TargetRequest>,
 ) -> Answer<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
-    let work = tokio::spawn(async move { platform.put_target(&name, &request).await });
+    let work = tokio::spawn(async move { platform.put_target(&actor, &name, &request).await });
     Ok(Json(work.await.map_err(|error| unfinished(&error))??))
 }
 
 /// Forgets a target that has no stacks. Audited. What the platform made there for itself is removed.
 #[utoipa::path(delete, path = "/api/v1/targets/{name}", params(("name" = String, Path)),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn remove(State(platform): State<Shared>, Path(name): Path<String>) -> Answer<StatusCode> {
-    let work = tokio::spawn(async move { platform.remove_target(&name).await });
+pub(super) async fn remove(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let work = tokio::spawn(async move { platform.remove_target(&actor, &name).await });
     work.await.map_err(|error| unfinished(&error))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -49,8 +61,12 @@ pub(super) async fn remove(State(platform): State<Shared>, Path(name): Path<Stri
 /// Looks whether a target has what deploys need: each finding with its fix. Changes nothing.
 #[utoipa::path(post, path = "/api/v1/targets/{name}/check", params(("name" = String, Path)),
     responses((status = 200, body = Page<Finding>), (status = 404, body = Problem)))]
-pub(super) async fn check(State(platform): State<Shared>, Path(name): Path<String>) -> Answer<Json<Page<Finding>>> {
-    Ok(Json(Page { items: platform.check_target(&name).await?, next: None }))
+pub(super) async fn check(
+    State(platform): State<Shared>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Answer<Json<Page<Finding>>> {
+    Ok(Json(Page { items: platform.check_target(&actor, &name).await?, next: None }))
 }
 
 fn unfinished(error: &tokio::task::JoinError) -> Refusal {

@@ -1,0 +1,171 @@
+//! Who asks. The first argument of everything that callers can ask for: it decides whose rows are seen and what may be done, and the audit
+//! log is told of it. Ways in make it from what a caller shows; nothing in here makes one for a caller.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use freehold_problem::Code;
+use freehold_store::{Access, PLATFORM, TenantId};
+use uuid::Uuid;
+
+use crate::refusal::{Answer, Refusal};
+
+/// Who asks, what they may do, for whom, and in which request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    who: Who,
+    scopes: BTreeSet<Scope>,
+    request: Uuid,
+    on_behalf_of: Option<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever holds the installation's token.
+    Operator,
+    /// Somebody who may know of one tenant's stacks.
+    Tenant {
+        /// Whose.
+        tenant: TenantId,
+        /// The key that was shown, by its name.
+        key: String,
+    },
+    /// A part of the platform itself.
+    System(&'static str),
+}
+
+/// What may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Look at stacks, operations and logs.
+    Read,
+    /// Plan, apply, destroy, cancel.
+    Deploy,
+    /// Set and rotate secrets, and be lent a database.
+    Secrets,
+    /// Add, change and remove targets, and look over the whole platform.
+    Targets,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Deploy, Self::Secrets, Self::Targets];
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Deploy => "deploy",
+            Self::Secrets => "secrets",
+            Self::Targets => "targets",
+        })
+    }
+}
+
+impl Actor {
+    fn new(who: Who, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        Self { who, scopes: scopes.into_iter().collect(), request: Uuid::new_v4(), on_behalf_of: None }
+    }
+
+    /// Whoever holds the installation's token: may do everything.
+    pub fn operator() -> Self {
+        Self::new(Who::Operator, Scope::ALL)
+    }
+
+    /// Somebody with a key to one tenant's stacks.
+    pub fn tenant(tenant: TenantId, key: impl Into<String>, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        Self::new(Who::Tenant { tenant, key: key.into() }, scopes)
+    }
+
+    /// A part of the platform, where nobody has asked.
+    pub(crate) fn system(part: &'static str) -> Self {
+        Self::new(Who::System(part), Scope::ALL)
+    }
+
+    /// For somebody else: a person, by whatever name the one who asks knows them.
+    #[must_use]
+    pub fn on_behalf_of(self, whom: impl Into<String>) -> Self {
+        Self { on_behalf_of: Some(whom.into()), ..self }
+    }
+
+    /// In which request, for logs.
+    pub fn request(&self) -> Uuid {
+        self.request
+    }
+
+    /// Whose rows are seen.
+    pub(crate) fn access(&self) -> Access {
+        match &self.who {
+            Who::Operator | Who::System(_) => Access::AllTenants,
+            Who::Tenant { tenant, .. } => Access::Tenant(*tenant),
+        }
+    }
+
+    /// Whether this tenant's things exist for whoever asks.
+    pub(crate) fn knows_of(&self, tenant: TenantId) -> bool {
+        match &self.who {
+            Who::Operator | Who::System(_) => true,
+            Who::Tenant { tenant: own, .. } => *own == tenant,
+        }
+    }
+
+    /// Whether a tenant comes into being where one is named that there isn't yet.
+    pub(crate) fn may_make_tenants(&self) -> bool {
+        matches!(self.who, Who::Operator)
+    }
+
+    /// Whose idempotency keys: two tenants' keys of the same text are two keys.
+    pub(crate) fn key_space(&self) -> TenantId {
+        match &self.who {
+            Who::Operator | Who::System(_) => PLATFORM,
+            Who::Tenant { tenant, .. } => *tenant,
+        }
+    }
+
+    /// An idempotency key as it is kept with an operation: nobody's key is another's, though their texts be the same.
+    pub(crate) fn key(&self, given: &str) -> String {
+        match &self.who {
+            Who::Operator | Who::System(_) => given.to_owned(),
+            Who::Tenant { tenant, .. } => format!("tenant:{tenant}:{given}"),
+        }
+    }
+
+    /// What the audit log is told: `operator`, `tenant 3f…/ci for ada`.
+    pub(crate) fn audited(&self) -> String {
+        let who = match &self.who {
+            Who::Operator => "operator".to_owned(),
+            Who::Tenant { tenant, key } => format!("tenant {tenant}/{key}"),
+            Who::System(part) => format!("platform/{part}"),
+        };
+        self.on_behalf_of.iter().fold(who, |who, whom| format!("{who} for {whom}"))
+    }
+
+    /// # Errors
+    /// FH1021: this may not be done.
+    pub(crate) fn require(&self, scope: Scope) -> Answer<()> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::Forbidden, format!("{} lacks the scope {scope}", self.audited())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_may_do_everything_and_a_key_what_it_was_given_for_one_tenant() {
+        let (own, other) = (TenantId(Uuid::new_v4()), TenantId(Uuid::new_v4()));
+        let operator = Actor::operator();
+        assert!(Scope::ALL.iter().all(|scope| operator.require(*scope).is_ok()));
+        assert!(operator.knows_of(own) && operator.knows_of(other));
+        let key = Actor::tenant(own, "ci", [Scope::Read]).on_behalf_of("ada");
+        assert!(key.require(Scope::Read).is_ok() && key.knows_of(own) && !key.knows_of(other));
+        assert_eq!(key.require(Scope::Deploy).unwrap_err().code(), Code::Forbidden);
+        assert_eq!(key.audited(), format!("tenant {own}/ci for ada"));
+        assert_eq!((key.key_space(), operator.key_space()), (own, PLATFORM));
+    }
+}

@@ -1,0 +1,100 @@
+//! The use cases called in process: what there is for whom.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use chrono::Utc;
+use freehold::wire::SecretValue;
+use freehold_graph::{StackId, StackKey, StackKind};
+use freehold_platform::runtime::Workshop;
+use freehold_platform::{Actor, Facts, Platform, Scope, StackFilter, StackSelector, Targets};
+use freehold_problem::Code;
+use freehold_store::{MasterKey, Store, StoreNames, TenantId, bootstrap};
+use freehold_testkit::postgres::TestServer;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A platform on a store of its own, with nowhere to deploy to.
+async fn platform() -> Platform {
+    let names = StoreNames::with_suffix(&TestServer::unique("actors")).unwrap();
+    let master = || MasterKey::from_bytes([7; 32]);
+    let connections = bootstrap(&TestServer::shared().superuser(), &names, &master()).await.unwrap();
+    let store = Store::open(&connections, master()).await.unwrap();
+    let engine = store.engine("a test");
+    let workshop = Workshop { store: store.clone(), engine, dumps: std::env::temp_dir(), binaries: None };
+    let facts = Facts {
+        token: String::new(),
+        data_directory: None,
+        postgres: String::new(),
+        started_at: Utc::now(),
+        started: Instant::now(),
+        loopback_only: true,
+    };
+    let targets = Targets::load(workshop, None).await.unwrap();
+    Platform { store, targets, facts, stopping: CancellationToken::new(), keys: Mutex::new(BTreeSet::new()) }
+}
+
+fn key(tenant: &str) -> StackKey {
+    StackKey {
+        target: "local".parse().unwrap(),
+        app: "guestbook".parse().unwrap(),
+        kind: StackKind::Tenant,
+        name: tenant.parse().unwrap(),
+    }
+}
+
+async fn stack_of(platform: &Platform, tenant: &str) -> (TenantId, StackId) {
+    let owner = platform.store.tenant_of(&key(tenant)).await.unwrap();
+    let mut tx = platform.store.begin(owner).await.unwrap();
+    let id = tx.name_stack(&key(tenant)).await.unwrap();
+    tx.commit().await.unwrap();
+    (owner, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_stack_does_not_exist_for_a_key_and_neither_does_an_operation_or_a_plan() {
+    let platform = platform().await;
+    let ((acme, own), (_, others)) = (stack_of(&platform, "acme").await, stack_of(&platform, "globex").await);
+    let actor = Actor::tenant(acme, "ci", Scope::ALL);
+    assert_eq!(platform.secrets(&actor, own.0).await.unwrap(), []);
+    let absent = platform.secrets(&actor, Uuid::new_v4()).await.unwrap_err();
+    let hidden = platform.secrets(&actor, others.0).await.unwrap_err();
+    assert_eq!((absent.code(), hidden.code()), (Code::NotFound, Code::NotFound));
+    let words = |refusal: freehold_platform::Refusal, id: Uuid| {
+        let problem = refusal.into_problem();
+        (problem.detail.replace(&id.to_string(), "ID"), problem.help)
+    };
+    let unknown = platform.secrets(&actor, Uuid::nil()).await.unwrap_err();
+    assert_eq!(words(hidden, others.0), words(unknown, Uuid::nil()), "nobody can tell the two apart");
+    assert_eq!(platform.secrets(&Actor::operator(), others.0).await.unwrap(), []);
+    for refused in [
+        platform.operation(&actor, Uuid::new_v4()).await.map(drop),
+        platform.stack(&actor, others.0).await.map(drop),
+        platform.revisions(&actor, others.0).await.map(drop),
+        platform.cancel(&actor, Uuid::new_v4()).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    }
+    assert_eq!(platform.stacks(&actor, &StackFilter::default()).await.unwrap().items, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_does_what_its_scopes_say_and_makes_no_tenant() {
+    let platform = platform().await;
+    let (acme, own) = stack_of(&platform, "acme").await;
+    let reader = Actor::tenant(acme, "dashboard", [Scope::Read]);
+    assert_eq!(platform.secrets(&reader, own.0).await.unwrap(), []);
+    let selector = |tenant: &str| StackSelector {
+        target: None,
+        app: "guestbook".to_owned(),
+        kind: "tenant".to_owned(),
+        name: tenant.to_owned(),
+    };
+    let value = || SecretValue { value: "x".to_owned() };
+    let refused = platform.set_secret(&reader, &selector("acme"), "api-key", value()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Forbidden);
+    let refused = platform.doctor(&reader, false).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Forbidden);
+    assert_eq!(platform.store.find_tenant(&key("initech")).await.unwrap(), None);
+}

@@ -1,0 +1,4 @@
+//! What callers can ask for, called in process.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod actors;
