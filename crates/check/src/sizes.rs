@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_graph::{Graph, Resource, ResourceType, SecretRef, Value};
+use freehold_graph::{Graph, Resource, ResourceKind, SecretRef, Value};
 use freehold_problem::Code;
 
 use crate::diagnostic::Diagnostic;
@@ -29,16 +29,16 @@ fn of_resource(resource: &Resource, length: &dyn Fn(&SecretRef) -> usize) -> Vec
     let map = |field: &str| resource.body.get(field).and_then(Value::as_map);
     let name = resource.identity.rsplit('/').next().unwrap_or_default();
     match resource.kind {
-        ResourceType::LocalService => {
+        ResourceKind::LocalService => {
             map("env").map(|env| too_long(&format!("service {name}"), &lengths(env, length))).unwrap_or_default()
         }
-        ResourceType::LocalSchedule => {
+        ResourceKind::LocalSchedule => {
             map("env").map(|env| too_long(&format!("job {name}"), &lengths(env, length))).unwrap_or_default()
         }
-        ResourceType::ClusterSecret | ResourceType::ConfigMap => {
+        ResourceKind::ClusterSecret | ResourceKind::ConfigMap => {
             let Some(data) = map("data") else { return Vec::new() };
             let lengths = lengths(data, length);
-            let secret = resource.kind == ResourceType::ClusterSecret;
+            let secret = resource.kind == ResourceKind::ClusterSecret;
             let word = if secret { "Secret" } else { "ConfigMap" };
             let large = too_large(&format!("{word} {}", resource.identity), &lengths);
             let is_variables = !secret || resource.body.get("type").and_then(Value::as_text) == Some(VARIABLES);
@@ -46,26 +46,26 @@ fn of_resource(resource: &Resource, length: &dyn Fn(&SecretRef) -> usize) -> Vec
                 if is_variables { too_long(&format!("{word} {}", resource.identity), &lengths) } else { Vec::new() };
             large.into_iter().chain(long).collect()
         }
-        ResourceType::StoreSecret
-        | ResourceType::PostgresRoles
-        | ResourceType::PostgresLogins
-        | ResourceType::PostgresDatabase
-        | ResourceType::LocalRoute
-        | ResourceType::Namespace
-        | ResourceType::ResourceQuota
-        | ResourceType::LimitRange
-        | ResourceType::NetworkPolicy
-        | ResourceType::ServiceAccount
-        | ResourceType::PersistentVolumeClaim
-        | ResourceType::Deployment
-        | ResourceType::CronJob
-        | ResourceType::ClusterService
-        | ResourceType::PodDisruptionBudget
-        | ResourceType::HorizontalPodAutoscaler
-        | ResourceType::HttpRoute
-        | ResourceType::ListenerSet
-        | ResourceType::Certificate
-        | ResourceType::CloudNativePg => Vec::new(),
+        ResourceKind::StoreSecret
+        | ResourceKind::PostgresRoles
+        | ResourceKind::PostgresLogins
+        | ResourceKind::PostgresDatabase
+        | ResourceKind::LocalRoute
+        | ResourceKind::Namespace
+        | ResourceKind::ResourceQuota
+        | ResourceKind::LimitRange
+        | ResourceKind::NetworkPolicy
+        | ResourceKind::ServiceAccount
+        | ResourceKind::PersistentVolumeClaim
+        | ResourceKind::Deployment
+        | ResourceKind::CronJob
+        | ResourceKind::ClusterService
+        | ResourceKind::PodDisruptionBudget
+        | ResourceKind::HorizontalPodAutoscaler
+        | ResourceKind::HttpRoute
+        | ResourceKind::ListenerSet
+        | ResourceKind::Certificate
+        | ResourceKind::CloudNativePg => Vec::new(),
     }
 }
 

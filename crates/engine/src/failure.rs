@@ -1,6 +1,6 @@
 //! The failures that the engine itself finds, in words for people. Those of providers come with their own.
 
-use freehold_graph::{StackKey, Value, descriptor};
+use freehold_graph::{StackKey, Value};
 use freehold_plan::{Change, Observation, Ownership, diff};
 use freehold_problem::{Code, Problem};
 
@@ -104,7 +104,7 @@ pub fn not_compared(seconds: u64, reasons: Vec<String>) -> Problem {
 /// The fields in which an object differs from what the plan saw. Bodies hold digests in the place of secrets.
 fn differences(change: &Change, seen: &Observation) -> Vec<String> {
     let Some(before) = &change.observed else { return Vec::new() };
-    let fields = diff::fields(&descriptor::of(change.kind), before, &seen.body);
+    let fields = diff::fields(change.kind.row(), before, &seen.body);
     let text = |value: &Option<Value>| match value {
         None => "nothing".to_owned(),
         Some(Value::Special(_)) => "•••".to_owned(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_graph::value::NotText;
 use freehold_graph::{
-    ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, Value,
+    ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, Value,
 };
 use freehold_plan::{Conflict, Observation, Preview};
 use freehold_problem::{Code, Problem};
@@ -108,7 +108,7 @@ pub struct Lookup {
     /// The resource's name within its stack.
     pub id: ResourceId,
     /// Its type.
-    pub kind: ResourceType,
+    pub kind: ResourceKind,
     /// Its outside name.
     pub identity: String,
     /// The last body that is known (desired, or as last applied), for providers that need a field of it to look (names of roles).

@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, Value};
+use freehold_graph::kind::Fence;
+use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +28,6 @@ use serde::{Deserialize, Serialize};
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(600);
 /// How long a dump may take, the proof that it restores included.
 const DUMP_DEADLINE: Duration = Duration::from_secs(3600);
-/// How long a step may take on a server that is busy or starting.
-const SERVER_DEADLINE: Duration = Duration::from_secs(120);
-/// How long what is deleted in a cluster may take to be gone: finalizers, and Pods that use their grace period.
-const CLUSTER_DELETE_DEADLINE: Duration = Duration::from_secs(300);
 /// How long a step may take that only writes a file or a row.
 const QUICK_DEADLINE: Duration = Duration::from_secs(30);
 /// What is added to times that the definition gives, for starting and for telling the outcome.
@@ -306,9 +303,11 @@ impl<'a> Steps<'a> {
             return;
         }
         let mut before = BTreeSet::new();
-        for rank in 0..FENCE_RANKS {
+        for rank in 0..Fence::RANKS {
             let fenced = self.plan.changes.values().filter(|change| {
-                change.action == Action::Delete && change.observed.is_some() && fence_rank(change.kind) == Some(rank)
+                change.action == Action::Delete
+                    && change.observed.is_some()
+                    && change.kind.row().fence.rank() == Some(rank)
             });
             let mut added = BTreeSet::new();
             for change in fenced {
@@ -421,8 +420,8 @@ impl<'a> Steps<'a> {
 
     /// The step that changes what an autoscaler scales.
     fn scaled(&self, change: &Change) -> Option<StepId> {
-        let of = change.depends_on.iter().filter(|_| change.kind == ResourceType::HorizontalPodAutoscaler);
-        let mut scaled = of.filter_map(|id| self.plan.changes.get(id)).filter(|of| of.kind == ResourceType::Deployment);
+        let of = change.depends_on.iter().filter(|_| change.kind == ResourceKind::HorizontalPodAutoscaler);
+        let mut scaled = of.filter_map(|id| self.plan.changes.get(id)).filter(|of| of.kind == ResourceKind::Deployment);
         scaled.find_map(applying_step).map(|(_, step)| step)
     }
 
@@ -449,51 +448,17 @@ impl<'a> Steps<'a> {
 
 /// Whether something takes away what the version before needs.
 fn comes_afterwards(change: &Change) -> bool {
-    change.kind == ResourceType::PostgresLogins
+    change.kind == ResourceKind::PostgresLogins
 }
 
 /// How steps are made from a plan ([`Plan::layout`]): since this one a destroy stops everybody and dumps before it deletes anything.
 const FENCED_LAYOUT: u16 = 1;
-/// How many ranks of fences there are.
-const FENCE_RANKS: u8 = 2;
-
-/// When something is stopped before the dumps, if at all: first what works with the data, then the logins, which also end the sessions of
-/// whatever goes on. A route to a stopped service answers 503 by itself.
-pub(crate) fn fence_rank(kind: ResourceType) -> Option<u8> {
-    match kind {
-        ResourceType::LocalService | ResourceType::LocalSchedule => Some(0),
-        ResourceType::PostgresRoles => Some(1),
-        // Their roles' fence shuts them, too: see `fenced_with`.
-        ResourceType::PostgresLogins => None,
-        // What holds the data, and what only leads to those who write it.
-        ResourceType::StoreSecret | ResourceType::PostgresDatabase | ResourceType::LocalRoute => None,
-        // In a cluster the shut logins are the fence.
-        ResourceType::Namespace
-        | ResourceType::ResourceQuota
-        | ResourceType::LimitRange
-        | ResourceType::NetworkPolicy
-        | ResourceType::ServiceAccount
-        | ResourceType::ClusterSecret
-        | ResourceType::ConfigMap
-        | ResourceType::PersistentVolumeClaim
-        | ResourceType::Deployment
-        | ResourceType::CronJob
-        | ResourceType::ClusterService
-        | ResourceType::PodDisruptionBudget
-        | ResourceType::HorizontalPodAutoscaler
-        | ResourceType::HttpRoute
-        | ResourceType::ListenerSet
-        | ResourceType::Certificate
-        | ResourceType::CloudNativePg => None,
-    }
-}
-
-/// Whose fence also stops a resource: that of a database's roles shuts all of its logins, else its own.
+/// Whose fence also stops a resource: mostly its own.
 pub(crate) fn fenced_with(change: &Change) -> ResourceId {
-    if change.kind == ResourceType::PostgresLogins {
-        return ResourceId::new(ResourceType::PostgresRoles.word(), change.id.name());
+    match change.kind.row().fence {
+        Fence::With(kind) => ResourceId::new(kind.row().id_word, change.id.name()),
+        Fence::None | Fence::Workers | Fence::Logins => change.id.clone(),
     }
-    change.id.clone()
 }
 
 /// What took the place of `route.web@old.localhost`: `route.web`.
@@ -506,46 +471,15 @@ fn applying_step(change: &Change) -> Option<(Verb, StepId)> {
     Some((verb, StepId::new(verb, &change.id)))
 }
 
-fn seconds(resource: &Resource, field: &str) -> Duration {
-    let seconds = resource.body.get(field).and_then(Value::as_integer).unwrap_or_default();
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-}
-
 /// How long a resource may take to get ready after it was applied.
 fn start_time(resource: &Resource) -> Duration {
-    match resource.kind {
-        // The same time that the cluster itself gives a rollout, and a little more to be told of its failure.
-        ResourceType::Deployment => {
-            let spec = resource.body.get("spec");
-            let given = spec.and_then(|spec| spec.get("progressDeadlineSeconds")).and_then(Value::as_integer);
-            Duration::from_secs(given.map_or(600, i64::unsigned_abs)).saturating_add(SLACK)
-        }
-        ResourceType::CloudNativePg | ResourceType::Certificate => CLUSTER_DELETE_DEADLINE,
-        _ => seconds(resource, "start_timeout_seconds").saturating_add(seconds(resource, "settle_seconds")),
-    }
+    resource.kind.row().times.start.of(&resource.body)
 }
 
 fn apply_deadline(resource: &Resource) -> Duration {
-    match resource.kind {
-        ResourceType::StoreSecret | ResourceType::LocalSchedule | ResourceType::LocalRoute => QUICK_DEADLINE,
-        ResourceType::PostgresRoles | ResourceType::PostgresLogins | ResourceType::PostgresDatabase => SERVER_DEADLINE,
-        ResourceType::LocalService => {
-            seconds(resource, "start_timeout_seconds").saturating_add(delete_deadline(resource))
-        }
-        // Applying only writes the object; whether it gets ready is for the verification to see.
-        _ => SERVER_DEADLINE,
-    }
+    resource.kind.row().times.apply.of(&resource.body)
 }
 
 fn delete_deadline(resource: &Resource) -> Duration {
-    match resource.kind {
-        ResourceType::LocalService => {
-            let stop = seconds(resource, "stop_timeout_seconds");
-            SLACK.saturating_add(seconds(resource, "drain_seconds")).saturating_add(stop)
-        }
-        ResourceType::LocalSchedule => SLACK,
-        // Everything in it has to end, volumes have to be given back.
-        ResourceType::Namespace | ResourceType::Deployment => CLUSTER_DELETE_DEADLINE,
-        _ => apply_deadline(resource),
-    }
+    resource.kind.row().times.delete.of(&resource.body)
 }

@@ -4,7 +4,6 @@
 //! acted, what is seen may also be any state that the step itself passes through. In both cases a state that is
 //! already as desired needs nothing, and what isn't ours isn't touched.
 
-use freehold_graph::descriptor;
 use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::failure;
@@ -90,7 +89,7 @@ pub(crate) fn is_as_desired(change: &Change, seen: &Observation) -> bool {
         && change
             .desired
             .as_ref()
-            .is_some_and(|desired| diff::fields(&descriptor::of(change.kind), &seen.body, desired).is_empty())
+            .is_some_and(|desired| diff::fields(change.kind.row(), &seen.body, desired).is_empty())
 }
 
 fn is_that_object(change: &Change, seen: &Observation) -> bool {
@@ -115,11 +114,7 @@ fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation
         _ if !ours => Verdict::Stop(failure::not_ours(change, seen)),
         Assessed::Replace if is_that_object(change, seen) => Verdict::Act(Part::Delete),
         // Data-bearing objects keep their identity when they are updated.
-        Assessed::Update | Assessed::Adopt
-            if descriptor::of(change.kind).data_bearing && !is_that_object(change, seen) =>
-        {
-            outdated()
-        }
+        Assessed::Update | Assessed::Adopt if change.kind.holds_data() && !is_that_object(change, seen) => outdated(),
         _ => Verdict::Act(Part::Apply),
     }
 }

@@ -7,7 +7,7 @@ use freehold_engine::testing::World;
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::value::Digests;
 use freehold_graph::{
-    Digest, Graph, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
+    Digest, Graph, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
 use freehold_plan::{Inputs, Plan, PlanError, Previous, Purpose, Recorded, make, subjects};
 use uuid::Uuid;
@@ -74,35 +74,35 @@ impl Shape {
         let mut ground = Vec::new();
         for (name, number) in &self.secrets {
             let body = Value::map([version(*number)]);
-            ground.push(add("secret", name, ResourceType::StoreSecret, (*name).to_owned(), body, &[]));
+            ground.push(add("secret", name, ResourceKind::StoreSecret, (*name).to_owned(), body, &[]));
         }
         for (name, (number, owner)) in &self.databases {
             let identity = format!("acme__{name}");
             let body = Value::map([version(*number), ("owner", Value::text(format!("owner-{owner}")))]);
-            let kind = ResourceType::PostgresRoles;
+            let kind = ResourceKind::PostgresRoles;
             let roles = add("roles", name, kind, identity.clone(), body.clone(), &[]);
-            ground.push(add("database", name, ResourceType::PostgresDatabase, identity, body, &[roles]));
+            ground.push(add("database", name, ResourceKind::PostgresDatabase, identity, body, &[roles]));
         }
         for (name, number) in &self.services {
             let env = Value::map([("VERSION", Value::from(*number))]);
             let body = Value::map([("env", env), ("start_timeout_seconds", Value::from(30_u32))]);
-            add("service", name, ResourceType::LocalService, format!("acme/{name}"), body, &ground);
+            add("service", name, ResourceKind::LocalService, format!("acme/{name}"), body, &ground);
         }
         for (name, number) in &self.schedules {
             let body = Value::map([version(*number)]);
-            add("schedule", name, ResourceType::LocalSchedule, (*name).to_owned(), body, &ground);
+            add("schedule", name, ResourceKind::LocalSchedule, (*name).to_owned(), body, &ground);
         }
         for (name, rotation) in &self.logins {
             let users = self.services.keys().map(|service| ResourceId::new("service", service));
             let needs: Vec<ResourceId> = users.chain([ResourceId::new("roles", name)]).collect();
             let body = Value::map([("open", Value::from(*rotation))]);
-            add("logins", name, ResourceType::PostgresLogins, format!("acme__{name}"), body, &needs);
+            add("logins", name, ResourceKind::PostgresLogins, format!("acme__{name}"), body, &needs);
         }
         for (name, (number, host)) in &self.routes {
             let service = ResourceId::new("service", name);
             let host = format!("{name}{host}.localhost");
             let body = Value::map([version(*number), ("host", Value::text(host.clone()))]);
-            add("route", name, ResourceType::LocalRoute, host, body, &[service]);
+            add("route", name, ResourceKind::LocalRoute, host, body, &[service]);
         }
         let services: BTreeSet<ResourceId> =
             self.services.keys().map(|name| ResourceId::new("service", name)).collect();

@@ -3,7 +3,7 @@
 
 use freehold_engine::testing::Fault;
 use freehold_engine::{Outcome, Status, Step, StepId, Verb, run, steps};
-use freehold_graph::{ResourceType, Value};
+use freehold_graph::{ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,7 @@ async fn site(kind: &Kind) -> Site {
         assert_eq!(site.deploy(shape).await, Outcome::Succeeded);
     }
     if kind.foreign_database {
-        site.world.lock().unwrap().intrude(ResourceType::PostgresDatabase, "acme__main", Value::text("theirs"));
+        site.world.lock().unwrap().intrude(ResourceKind::PostgresDatabase, "acme__main", Value::text("theirs"));
     }
     site
 }
@@ -160,7 +160,7 @@ async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: 
         let foreign_is_left =
             kind.foreign_database
                 && !site.known.recorded.values().any(|recorded| {
-                    recorded.object.is_some() && recorded.resource.kind == ResourceType::PostgresDatabase
+                    recorded.object.is_some() && recorded.resource.kind == ResourceKind::PostgresDatabase
                 });
         let operation = site.next_operation();
         assert_eq!(

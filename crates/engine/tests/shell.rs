@@ -365,7 +365,7 @@ async fn outdated_in_its_last_line(purpose: Purpose, shape: &Shape) -> (Site, us
     let plan = site.plan(purpose, shape);
     let effects = {
         let mut world = site.world.lock().unwrap();
-        let route = (freehold_graph::ResourceType::LocalRoute, "web1.localhost".to_owned());
+        let route = (freehold_graph::ResourceKind::LocalRoute, "web1.localhost".to_owned());
         world.objects.get_mut(&route).unwrap()[0].body = freehold_graph::Value::text("changed");
         world.effects.len()
     };
@@ -402,7 +402,7 @@ async fn what_was_done_before_a_line_was_found_outdated_is_named() {
         while !site.store.journal(operation).iter().any(|record| matches!(record, Record::StepUnknown { .. })) {
             sleep(Duration::from_millis(1)).await;
         }
-        let service = (freehold_graph::ResourceType::LocalService, "acme/web".to_owned());
+        let service = (freehold_graph::ResourceKind::LocalService, "acme/web".to_owned());
         world.lock().unwrap().objects.get_mut(&service).unwrap()[0].body = freehold_graph::Value::text("changed");
     };
     let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), meddle);
@@ -472,7 +472,7 @@ async fn a_deploy_whose_dump_fails_keeps_the_database_and_does_not_say_that_noth
     let mut shape = Shape::guestbook(1);
     shape.services.insert("old", 1);
     site.deploy(&shape).await;
-    let database = (freehold_graph::ResourceType::PostgresDatabase, "acme__main".to_owned());
+    let database = (freehold_graph::ResourceKind::PostgresDatabase, "acme__main".to_owned());
     let before = site.world.lock().unwrap().objects[&database].clone();
     site.faults.plan(step("dump/database.main"), Fault::RejectedBefore);
     shape.databases.clear();
@@ -482,7 +482,7 @@ async fn a_deploy_whose_dump_fails_keeps_the_database_and_does_not_say_that_noth
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let world = site.world.lock().unwrap();
     assert_eq!(world.objects[&database], before);
-    assert!(!world.objects.contains_key(&(freehold_graph::ResourceType::LocalService, "acme/old".to_owned())));
+    assert!(!world.objects.contains_key(&(freehold_graph::ResourceKind::LocalService, "acme/old".to_owned())));
     let failure = site.failure(operation);
     assert!(!format!("{failure:?}").contains("nothing was deleted"), "{failure:?}");
 }

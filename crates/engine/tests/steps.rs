@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::testing::World;
 use freehold_engine::{Lookup, Step, StepId, Verb, steps};
-use freehold_graph::{Resource, ResourceId, ResourceType, Run, Value};
+use freehold_graph::{Resource, ResourceId, ResourceKind, Run, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 use proptest::prelude::*;
 
@@ -13,13 +13,13 @@ use crate::fixture::{Known, STACK, Shape, plan};
 /// A plan of any changes with any dependencies (on those before them), and a job for each service.
 fn any_plan() -> impl Strategy<Value = Plan> {
     let kinds = prop::sample::select(vec![
-        ResourceType::StoreSecret,
-        ResourceType::PostgresRoles,
-        ResourceType::PostgresDatabase,
-        ResourceType::LocalService,
-        ResourceType::LocalRoute,
-        ResourceType::Deployment,
-        ResourceType::HorizontalPodAutoscaler,
+        ResourceKind::StoreSecret,
+        ResourceKind::PostgresRoles,
+        ResourceKind::PostgresDatabase,
+        ResourceKind::LocalService,
+        ResourceKind::LocalRoute,
+        ResourceKind::Deployment,
+        ResourceKind::HorizontalPodAutoscaler,
     ]);
     let actions = prop::sample::select(vec![
         Action::Create,
@@ -72,8 +72,8 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-fn change(id: &ResourceId, kind: ResourceType, action: Action, depends_on: BTreeSet<ResourceId>) -> Change {
-    let loses_data = kind == ResourceType::PostgresDatabase && matches!(action, Action::Delete | Action::Replace);
+fn change(id: &ResourceId, kind: ResourceKind, action: Action, depends_on: BTreeSet<ResourceId>) -> Change {
+    let loses_data = kind == ResourceKind::PostgresDatabase && matches!(action, Action::Delete | Action::Replace);
     let resource =
         Resource { id: id.clone(), kind, identity: id.0.clone(), body: Value::Null, depends_on: depends_on.clone() };
     Change {
@@ -207,8 +207,8 @@ fn an_autoscaler_goes_before_the_deployment_is_changed_and_after_the_jobs() {
         plan(&World::default(), &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
     let (web, scaler) = (ResourceId::new("deployment", "web"), ResourceId::new("horizontalpodautoscaler", "web"));
     let database = [ResourceId::new("database", "main")].into();
-    plan.changes.insert(web.clone(), change(&web, ResourceType::Deployment, Action::Update, database));
-    let kind = ResourceType::HorizontalPodAutoscaler;
+    plan.changes.insert(web.clone(), change(&web, ResourceKind::Deployment, Action::Update, database));
+    let kind = ResourceKind::HorizontalPodAutoscaler;
     plan.changes.insert(scaler.clone(), change(&scaler, kind, Action::Delete, [web.clone()].into()));
     for run in plan.runs.values_mut() {
         run.before.insert(web.clone());
@@ -240,7 +240,7 @@ fn a_former_self_is_found_behind_the_name_that_it_shares() {
     ] {
         let id = ResourceId::new("secret", name);
         let needs = needs.iter().map(|name| ResourceId::new("secret", name)).collect();
-        plan.changes.insert(id.clone(), change(&id, ResourceType::StoreSecret, action, needs));
+        plan.changes.insert(id.clone(), change(&id, ResourceKind::StoreSecret, action, needs));
     }
     assert!(order(&steps(&plan)).is_some());
 }
@@ -282,10 +282,10 @@ fn former_logins_are_closed_after_the_verification_and_with_a_stack_they_go_befo
     let mut plan = plan(&world, &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
     let logins = ResourceId::new("logins", "main");
     let needs: std::collections::BTreeSet<_> = [ResourceId::new("service", "web")].into();
-    let line = |action| change(&logins, ResourceType::PostgresLogins, action, needs.clone());
+    let line = |action| change(&logins, ResourceKind::PostgresLogins, action, needs.clone());
     plan.changes.insert(logins.clone(), line(Action::Update));
     let gone = ResourceId::new("service", "gone");
-    plan.changes.insert(gone.clone(), change(&gone, ResourceType::LocalService, Action::Delete, [].into()));
+    plan.changes.insert(gone.clone(), change(&gone, ResourceKind::LocalService, Action::Delete, [].into()));
     let found = steps(&plan);
     assert!(order(&found).is_some());
     let close = StepId::new(Verb::Update, &logins);

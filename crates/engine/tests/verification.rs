@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use freehold_engine::{Outcome, Progress, Readiness, run};
-use freehold_graph::{Resource, ResourceId, ResourceType, Value};
+use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,7 @@ async fn hurried(logins: bool) -> usize {
     if logins {
         let id = ResourceId::new("logins", "main");
         let (kind, identity, body) =
-            (ResourceType::PostgresLogins, "acme__main".to_owned(), Value::map([("open", Value::from(1_u32))]));
+            (ResourceKind::PostgresLogins, "acme__main".to_owned(), Value::map([("open", Value::from(1_u32))]));
         graph.resources.insert(id.clone(), Resource { id, kind, identity, body, depends_on: [].into() });
     }
     let plan = plan(&site.world.lock().unwrap(), &site.known, Purpose::Deploy, &graph, false).unwrap();

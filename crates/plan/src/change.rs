@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_graph::{Effect, Resource, ResourceId, ResourceType, Value};
+use freehold_graph::{Effect, Resource, ResourceId, ResourceKind, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::preview::Conflict;
@@ -46,7 +46,7 @@ pub struct Change {
     pub id: ResourceId,
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: ResourceType,
+    pub kind: ResourceKind,
     /// Its outside name.
     pub identity: String,
     /// What is to be done.

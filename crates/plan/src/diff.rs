@@ -1,23 +1,23 @@
 //! The diff of two comparable bodies, field by field.
 //!
-//! An absent field and null are the same. Maps are compared by key, lists by the key field that the descriptor names,
+//! An absent field and null are the same. Maps are compared by key, lists by the key field that the kind's row names,
 //! other lists as a whole.
 
 use std::collections::BTreeSet;
 
-use freehold_graph::{Descriptor, Value};
+use freehold_graph::{Row, Value};
 
 use crate::change::FieldChange;
 
 /// The fields in which `desired` differs from `observed`, sorted by path.
-pub fn fields(descriptor: &Descriptor, observed: &Value, desired: &Value) -> Vec<FieldChange> {
-    let mut diff = Diff { descriptor, changes: Vec::new() };
+pub fn fields(row: &Row, observed: &Value, desired: &Value) -> Vec<FieldChange> {
+    let mut diff = Diff { row, changes: Vec::new() };
     diff.value("", Some(observed), Some(desired));
     diff.changes
 }
 
 struct Diff<'a> {
-    descriptor: &'a Descriptor,
+    row: &'a Row,
     changes: Vec<FieldChange>,
 }
 
@@ -34,7 +34,7 @@ impl Diff<'_> {
                     self.value(&path, old.get(key), new.get(key));
                 }
             }
-            (Some(Value::List(old)), Some(Value::List(new))) => match self.descriptor.list_key(path) {
+            (Some(Value::List(old)), Some(Value::List(new))) => match self.row.list_key(path) {
                 Some(key) => self.keyed_list(path, key, old, new),
                 None => self.push(path, before, after),
             },
@@ -57,7 +57,7 @@ impl Diff<'_> {
             path: path.to_owned(),
             before: before.cloned(),
             after: after.cloned(),
-            effect: self.descriptor.effect(path),
+            effect: self.row.effect(path),
         });
     }
 }
@@ -65,7 +65,7 @@ impl Diff<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freehold_graph::{Effect, ResourceType, descriptor};
+    use freehold_graph::{Effect, ResourceKind};
 
     #[test]
     fn keyed_lists_are_compared_by_their_key_whatever_the_order() {
@@ -74,7 +74,7 @@ mod tests {
         };
         let old = Value::map([("paths", Value::List(vec![rule("/", 30), rule("/events", 60)]))]);
         let new = Value::map([("paths", Value::List(vec![rule("/events", 90), rule("/", 30)]))]);
-        let changes = fields(&descriptor::of(ResourceType::LocalRoute), &old, &new);
+        let changes = fields(ResourceKind::LocalRoute.row(), &old, &new);
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].path, "paths[/events].timeout_seconds");
     }
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn an_absent_field_and_null_are_the_same() {
         let old = Value::map([("endpoint", Value::Null)]);
-        assert_eq!(fields(&descriptor::of(ResourceType::LocalService), &old, &Value::map::<&str>([])), []);
+        assert_eq!(fields(ResourceKind::LocalService.row(), &old, &Value::map::<&str>([])), []);
     }
 
     #[test]
     fn a_variable_that_was_removed_is_a_change_that_restarts() {
         let env =
             |names: &[&str]| Value::map([("env", Value::map(names.iter().map(|name| (*name, Value::from("x")))))]);
-        let changes = fields(&descriptor::of(ResourceType::LocalService), &env(&["A", "B"]), &env(&["A"]));
+        let changes = fields(ResourceKind::LocalService.row(), &env(&["A", "B"]), &env(&["A"]));
         assert_eq!(changes.len(), 1);
         assert_eq!((changes[0].path.as_str(), changes[0].effect), ("env.B", Effect::Restart));
         assert_eq!(changes[0].after, None);

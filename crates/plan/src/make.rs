@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::value::Digests;
-use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, ResourceType, Value, descriptor};
+use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, ResourceKind, Value};
 use uuid::Uuid;
 
 use crate::change::{Action, Change, FieldChange};
@@ -87,8 +87,8 @@ fn going_back(changes: &BTreeMap<ResourceId, Change>) -> String {
         let changed = changes.values().filter(|change| change.action != Action::NoOp && what(change));
         changed.map(|change| change.id.0.as_str()).collect()
     };
-    let data = changed(|change| descriptor::of(change.kind).data_bearing && change.kind != ResourceType::StoreSecret);
-    let secrets = changed(|change| change.kind == ResourceType::StoreSecret);
+    let data = changed(|change| change.kind.holds_data() && change.kind != ResourceKind::StoreSecret);
+    let secrets = changed(|change| change.kind == ResourceKind::StoreSecret);
     let data = match data[..] {
         [] => "runs no job and touches no data".to_owned(),
         _ => format!("runs no job; of what holds data it changes {}", data.join(", ")),
@@ -114,8 +114,7 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
         return Err(maker.errors);
     }
     // A database that is made anew is empty: without the jobs, the services would find no tables in it.
-    let emptied =
-        changes.values().any(|change| change.action == Action::Create && descriptor::of(change.kind).data_bearing);
+    let emptied = changes.values().any(|change| change.action == Action::Create && change.kind.holds_data());
     let same = !emptied && inputs.previous.is_some_and(|previous| maker.is_same(&previous.graph));
     let idle = changes.values().all(|change| change.action == Action::NoOp);
     let (revision, runs) = match (inputs.previous, inputs.purpose) {
@@ -245,7 +244,7 @@ impl Maker<'_> {
             _ => Action::Update,
         };
         let mut change = line(resource, action);
-        change.loses_data = action == Action::Replace && descriptor::of(resource.kind).data_bearing;
+        change.loses_data = action == Action::Replace && resource.kind.holds_data();
         change.reasons = self.reasons(resource, &fields);
         change
             .reasons
@@ -275,8 +274,8 @@ impl Maker<'_> {
         let recorded = self.inputs.recorded;
         let unwanted = recorded.iter().filter(|(id, _)| !self.inputs.graph.resources.contains_key(*id));
         let stays = |resource: &Resource| match resource.kind {
-            ResourceType::StoreSecret => !self.inputs.delete_data.contains(&resource.id.0),
-            kind => rollback && descriptor::of(kind).data_bearing && !self.is_named(&resource.id),
+            ResourceKind::StoreSecret => !self.inputs.delete_data.contains(&resource.id.0),
+            kind => rollback && kind.holds_data() && !self.is_named(&resource.id),
         };
         let mut open: Vec<&ResourceId> = unwanted.filter(|(_, old)| stays(&old.resource)).map(|(id, _)| id).collect();
         let named: Vec<String> = open.iter().map(|id| id.to_string()).collect();
@@ -310,7 +309,7 @@ impl Maker<'_> {
             change.fingerprint = Some(observation.fingerprint());
             change.observed = Some(observation.body.clone());
             change.object = Some(observation.object.clone());
-            change.loses_data = descriptor::of(resource.kind).data_bearing;
+            change.loses_data = resource.kind.holds_data();
         }
         self.guard_data(&change);
         if !matches!(self.inputs.purpose, Purpose::Destroy { .. }) {
@@ -342,7 +341,7 @@ impl Maker<'_> {
             return Vec::new();
         }
         let mut reasons = vec!["drift: it is gone, and Freehold did not remove it".to_owned()];
-        if descriptor::of(resource.kind).data_bearing {
+        if resource.kind.holds_data() {
             reasons.push("its data is gone with it: the new one will be empty".to_owned());
         }
         reasons
@@ -371,7 +370,7 @@ impl Maker<'_> {
 
 /// The fields that would change. One that can't be changed makes the whole a replacement.
 fn changes(resource: &Resource, observation: &Observation, preview: &Preview) -> Vec<FieldChange> {
-    let compare = || diff::fields(&descriptor::of(resource.kind), &observation.body, &preview.body);
+    let compare = || diff::fields(resource.kind.row(), &observation.body, &preview.body);
     let mut fields = preview.fields.clone().unwrap_or_else(compare);
     for field in &mut fields {
         let below = |path: &String| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::value::Digests;
 use freehold_graph::{
-    Digest, Graph, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
+    Digest, Graph, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
 use freehold_plan::{
     Action, Change, Conflict, Inputs, Observation, Ownership, Plan, PlanError, Preview, Previous, Purpose, Recorded,
@@ -144,13 +144,13 @@ impl World {
     }
 }
 
-fn resource(id: &str, kind: ResourceType, body: Value) -> Resource {
+fn resource(id: &str, kind: ResourceKind, body: Value) -> Resource {
     let id = ResourceId(id.to_owned());
     Resource { identity: format!("acme {}", id.name()), id, kind, body, depends_on: BTreeSet::new() }
 }
 
 fn database() -> Resource {
-    resource("database.main", ResourceType::PostgresDatabase, Value::map([("owner", Value::from("o"))]))
+    resource("database.main", ResourceKind::PostgresDatabase, Value::map([("owner", Value::from("o"))]))
 }
 
 fn service(level: &str) -> Resource {
@@ -158,7 +158,7 @@ fn service(level: &str) -> Resource {
         ("LOG_LEVEL", Value::from(level)),
         ("SESSION_KEY", Value::secret(SecretRef::Stored("session-key".to_owned()))),
     ]);
-    resource("service.web", ResourceType::LocalService, Value::map([("env", env), ("replicas", Value::from(1_u32))]))
+    resource("service.web", ResourceKind::LocalService, Value::map([("env", env), ("replicas", Value::from(1_u32))]))
 }
 
 fn action(plan: &Plan, id: &str) -> Action {
@@ -327,7 +327,7 @@ fn data_is_deleted_or_replaced_only_where_it_was_named() {
 
 #[test]
 fn a_secret_that_is_not_wanted_any_more_is_kept_until_it_is_named_or_the_stack_is_destroyed() {
-    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let secret = resource("secret.key", ResourceKind::StoreSecret, Value::Null);
     let mut world = World::empty().wants(secret.clone()).wants(service("info")).applied().forget("secret.key");
     for purpose in [Purpose::Deploy, Purpose::Rollback { to: 1 }] {
         world.purpose = purpose;
@@ -351,7 +351,7 @@ fn a_secret_that_is_not_wanted_any_more_is_kept_until_it_is_named_or_the_stack_i
 
 #[test]
 fn a_rollback_keeps_data_that_the_older_revision_does_not_have_and_what_it_needs() {
-    let roles = resource("roles.main", ResourceType::PostgresRoles, Value::Null);
+    let roles = resource("roles.main", ResourceKind::PostgresRoles, Value::Null);
     let database = Resource { depends_on: BTreeSet::from([roles.id.clone()]), ..database() };
     let mut world = World::empty().wants(roles).wants(database).wants(service("info")).applied();
     world = world.forget("database.main").forget("roles.main");
@@ -366,7 +366,7 @@ fn a_rollback_keeps_data_that_the_older_revision_does_not_have_and_what_it_needs
 
 #[test]
 fn what_was_kept_and_is_wanted_again_makes_a_revision_although_nothing_changes() {
-    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let secret = resource("secret.key", ResourceKind::StoreSecret, Value::Null);
     let world = World::empty().wants(secret.clone()).wants(service("info")).applied();
     assert!(world.plan().unwrap().same, "nothing to do");
     // The next revision does without it, and the one after has it again.
@@ -384,7 +384,7 @@ fn what_was_kept_and_is_wanted_again_makes_a_revision_although_nothing_changes()
 
 #[test]
 fn a_rollback_says_what_it_does_to_data_and_secrets() {
-    let secret = resource("secret.key", ResourceType::StoreSecret, Value::Null);
+    let secret = resource("secret.key", ResourceKind::StoreSecret, Value::Null);
     let all = World::empty().wants(secret).wants(database()).wants(service("info")).applied();
     let mut world = all.wants(service("debug")).forget("secret.key").forget("database.main");
     world.purpose = Purpose::Rollback { to: 1 };
@@ -407,7 +407,7 @@ fn a_rollback_says_what_it_does_to_data_and_secrets() {
 #[test]
 fn where_there_can_be_no_plan_the_rest_of_it_is_told_all_the_same() {
     let conflict = |path: &str, manager: &str| Conflict { path: path.to_owned(), manager: manager.to_owned() };
-    let web = resource("deployment.web", ResourceType::Deployment, Value::map([("x", Value::from("a"))]));
+    let web = resource("deployment.web", ResourceKind::Deployment, Value::map([("x", Value::from("a"))]));
     let world = World::empty().wants(web.clone()).wants(service("info")).applied();
     let mut world = world.wants(service("debug")).sees("deployment.web", |seen| {
         seen.beside = vec![conflict("env[DEBUG]", "kubectl-set")];
@@ -439,7 +439,7 @@ fn a_destroy_deletes_all_that_is_ours_and_nothing_else() {
 fn a_changed_outside_name_deletes_the_old_object_and_creates_the_new_one() {
     let route = |host: &str| Resource {
         identity: host.to_owned(),
-        ..resource("route.web", ResourceType::LocalRoute, Value::map([("host", Value::from(host))]))
+        ..resource("route.web", ResourceKind::LocalRoute, Value::map([("host", Value::from(host))]))
     };
     let mut world = World::empty().wants(route("old.localhost")).applied().wants(route("new.localhost"));
     let old = world.observed.remove(&ResourceId("route.web".to_owned())).unwrap();
@@ -470,14 +470,14 @@ proptest! {
     #[test]
     fn a_plan_of_what_was_just_applied_changes_nothing(bodies in proptest::collection::vec(value(), 1..6)) {
         let world = bodies.into_iter().enumerate().fold(World::empty(), |world, (number, body)| {
-            world.wants(resource(&format!("service.s{number}"), ResourceType::LocalService, body))
+            world.wants(resource(&format!("service.s{number}"), ResourceKind::LocalService, body))
         });
         prop_assert!(world.applied().plan().unwrap().is_noop());
     }
 
     #[test]
     fn a_plan_survives_being_stored(body in value()) {
-        let plan = World::empty().wants(resource("service.web", ResourceType::LocalService, body)).plan().unwrap();
+        let plan = World::empty().wants(resource("service.web", ResourceKind::LocalService, body)).plan().unwrap();
         let text = serde_json::to_string(&plan).unwrap();
         prop_assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
     }
@@ -485,8 +485,8 @@ proptest! {
     #[test]
     fn any_difference_of_a_body_is_seen(before in value(), after in value()) {
         prop_assume!(before != after && before != Value::Null && after != Value::Null);
-        let world = World::empty().wants(resource("service.web", ResourceType::LocalService, Value::map([("x", before)])));
-        let world = world.applied().wants(resource("service.web", ResourceType::LocalService, Value::map([("x", after)])));
+        let world = World::empty().wants(resource("service.web", ResourceKind::LocalService, Value::map([("x", before)])));
+        let world = world.applied().wants(resource("service.web", ResourceKind::LocalService, Value::map([("x", after)])));
         prop_assert!(!world.plan().unwrap().is_noop());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_check::Diagnostic;
-use freehold_graph::{Graph, Resource, ResourceType, StackKey, descriptor};
+use freehold_graph::{Graph, Resource, ResourceKind, StackKey};
 use freehold_problem::Code;
 
 use crate::refusal::{Answer, Refusal};
@@ -29,9 +29,9 @@ pub(super) fn check(
         return Err(Refusal::new(Code::UnknownHandle, message).help(help));
     }
     let all = || graph.resources.values().chain(recorded);
-    let with_data = all().filter(|resource| descriptor::of(resource.kind).data_bearing);
+    let with_data = all().filter(|resource| resource.kind.holds_data());
     let with_data = with_data.flat_map(|resource| [resource.id.0.as_str(), resource.id.name()]);
-    let secrets = all().filter(|resource| resource.kind == ResourceType::StoreSecret);
+    let secrets = all().filter(|resource| resource.kind == ResourceKind::StoreSecret);
     let with_data: Vec<&str> = with_data.chain(secrets.map(|secret| secret.id.0.as_str())).collect();
     let unknown = delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
     let warnings = unknown.map(|name| {
@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    fn resource(name: &str, kind: ResourceType) -> Resource {
+    fn resource(name: &str, kind: ResourceKind) -> Resource {
         let id = ResourceId::new(kind.word(), name);
         Resource { id, kind, identity: format!("acme_{name}"), body: Value::Null, depends_on: BTreeSet::new() }
     }
@@ -61,10 +61,10 @@ mod tests {
         let names = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         let [target, app] = ["local", "guestbook"].map(|name| name.parse().unwrap());
         let key = StackKey { target, app, kind: StackKind::Tenant, name: "acme".parse().unwrap() };
-        let main = resource("main", ResourceType::PostgresDatabase);
+        let main = resource("main", ResourceKind::PostgresDatabase);
         let mut graph = Graph::default();
         graph.resources.insert(main.id.clone(), main);
-        let recorded = [resource("old", ResourceType::PostgresDatabase), resource("key", ResourceType::StoreSecret)];
+        let recorded = [resource("old", ResourceKind::PostgresDatabase), resource("key", ResourceKind::StoreSecret)];
         check(&names(adopt), &names(delete_data), &key, &graph, &recorded)
     }
 

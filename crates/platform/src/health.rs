@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use freehold::wire::ResourceStatus;
 use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
-use freehold_graph::{ProviderName, Resource, ResourceType, StackId};
+use freehold_graph::{ProviderName, Resource, ResourceKind, StackId};
 use freehold_problem::Code;
 use freehold_spec::Name;
 use freehold_store::{Stack, StackState};
@@ -97,7 +97,7 @@ fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> Reso
     }
 }
 
-fn kind(kind: ResourceType) -> String {
+fn kind(kind: ResourceKind) -> String {
     let word = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
     word.unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use freehold::wire;
-use freehold_graph::{ResourceId, ResourceType, StackId};
+use freehold_graph::{ResourceId, ResourceKind, StackId};
 use freehold_problem::Code;
 use freehold_provider_kubernetes::{KubernetesProvider, LogQuery as PodLogs};
 use freehold_provider_local::{LogLine, Voice};
@@ -93,7 +93,7 @@ impl Platform {
         let mut tx = self.store.begin(tenant).await?;
         let resources = tx.resources(stack.id).await?;
         drop(tx);
-        let namespace = resources.into_iter().find(|stored| stored.resource.kind == ResourceType::Namespace);
+        let namespace = resources.into_iter().find(|stored| stored.resource.kind == ResourceKind::Namespace);
         // Before its namespace is made a stack has printed nothing.
         let Some(namespace) = namespace else { return Ok(stream::empty().boxed()) };
         let namespace = namespace.resource.identity;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
-use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
+use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
 use freehold_problem::{About, Code};
 use freehold_store::{SecretDigests, Stack, TenantId};
@@ -35,7 +35,7 @@ impl TargetRuntime {
             let provider = provider.ok_or_else(|| self.no_provider(id))?;
             let lookup = Lookup::from(resource);
             let look = async move { (id.clone(), provider.observe(stack, &lookup).await) }.boxed();
-            if resource.kind == ResourceType::Namespace { spaces.push(look) } else { others.push(look) }
+            if resource.kind == ResourceKind::Namespace { spaces.push(look) } else { others.push(look) }
         }
         seen([spaces, others]).await
     }

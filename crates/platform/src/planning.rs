@@ -6,7 +6,7 @@ use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
 use freehold_check::Diagnostic;
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::expand::ExpandError;
-use freehold_graph::{Graph, Request, ResourceType, StackId, StackKind, expand};
+use freehold_graph::{Graph, Request, ResourceKind, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::Code;
 use freehold_provider_postgres::{Capacity, PostgresProvider};
@@ -176,7 +176,7 @@ impl Platform {
         if dump {
             refuse_what_has_no_dump(&plan)?;
             let lost = plan.changes.values().filter(|change| change.loses_data);
-            for change in lost.filter(|change| change.kind == ResourceType::PostgresDatabase) {
+            for change in lost.filter(|change| change.kind == ResourceKind::PostgresDatabase) {
                 // Found out in the middle of the operation, the services would be gone already.
                 if let Some(postgres) = &runtime.postgres {
                     postgres.check_dump(stack.id, &Lookup::from(&change.resource)).await?;
@@ -335,7 +335,7 @@ impl TargetRuntime {
         let Some(kubernetes) = &self.kubernetes else { return Ok(()) };
         for change in plan.changes.values_mut() {
             if change.loses_data
-                && change.kind == ResourceType::PersistentVolumeClaim
+                && change.kind == ResourceKind::PersistentVolumeClaim
                 && kubernetes.volume_was_never_made(&Lookup::from(&change.resource)).await?
             {
                 change.loses_data = false;
@@ -375,7 +375,7 @@ impl TargetRuntime {
 
 /// How many connections of its database server a stack needs.
 pub(super) fn wanted_connections(graph: &Graph) -> u32 {
-    let roles = graph.resources.values().filter(|resource| resource.kind == ResourceType::PostgresRoles);
+    let roles = graph.resources.values().filter(|resource| resource.kind == ResourceKind::PostgresRoles);
     let limits = roles.filter_map(|resource| resource.body.get("connections")?.as_integer());
     limits
         .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS))
@@ -394,7 +394,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
     let missing: Vec<&str> = graph
         .resources
         .values()
-        .filter(|resource| resource.kind == ResourceType::StoreSecret)
+        .filter(|resource| resource.kind == ResourceKind::StoreSecret)
         .filter(|resource| resource.body.get("required").is_some())
         .filter(|resource| !matches!(observed.get(&resource.id), Some(Some(_))))
         .map(|resource| resource.identity.as_str())

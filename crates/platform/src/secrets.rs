@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freehold::wire::{DatabaseAccess, SecretStatus, SecretValue};
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
-use freehold_graph::{ResourceType, SecretRef, SecretText, StackId, StackKey};
+use freehold_graph::{ResourceKind, SecretRef, SecretText, StackId, StackKey};
 use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
 use freehold_spec::template::DatabaseField;
@@ -194,7 +194,7 @@ impl Platform {
         let resources = tx.resources(stack.id).await?;
         drop(tx);
         // As the roles were last made: a rotation holds from the next deploy on.
-        let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceType::PostgresRoles);
+        let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceKind::PostgresRoles);
         let secret = roles.flat_map(|stored| stored.resource.body.secrets()).find(|secret| is_for(secret, &purpose));
         let secret = secret.cloned().unwrap_or(SecretRef::Derived { purpose, rotation: 0 });
         let rotation = match &secret {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal, Leases, OperationId, Record};
-use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceType, StackId, StackKey, StackKind, Value};
+use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
 use freehold_store::{
     Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames, TenantId,
@@ -225,7 +225,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
 pub(crate) fn resource(name: &str) -> Resource {
     Resource {
         id: ResourceId::new("database", name),
-        kind: ResourceType::PostgresDatabase,
+        kind: ResourceKind::PostgresDatabase,
         identity: format!("guestbook__{name}"),
         body: Value::map([("name", Value::text(name))]),
         depends_on: BTreeSet::from([ResourceId::new("roles", name)]),

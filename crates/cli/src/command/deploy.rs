@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use freehold::ClientError;
 use freehold::wire::{ApplyRequest, PlanAnswer, ResourceStatus, nested};
-use freehold_graph::{ResourceId, ResourceType, StackKind};
+use freehold_graph::{ResourceId, ResourceKind, StackKind};
 use freehold_plan::{Action, Purpose};
 use freehold_problem::Code;
 use uuid::Uuid;
@@ -225,8 +225,8 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
 
 /// What it is called that such parts of a stack don't do what they are for any more, and whether it is known that they won't: by the
 /// worst of them.
-fn fallen(parts: impl Iterator<Item = (Option<ResourceType>, bool)>) -> Code {
-    use ResourceType as Type;
+fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
+    use ResourceKind as Type;
     let code = |(kind, failed)| match kind {
         Some(Type::LocalService | Type::Deployment) if failed => Code::CrashLoop,
         // Its job's last run failed.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_graph::{ProviderName, ResourceId, ResourceType, Value};
+use freehold_graph::{ProviderName, ResourceId, ResourceKind, Row, Value};
 use freehold_plan::{Action, Change, Plan};
 
 use super::field;
@@ -50,26 +50,18 @@ impl Folding {
 }
 
 /// Whether it is an object of a cluster.
-fn is_object(kind: ResourceType) -> bool {
+fn is_object(kind: ResourceKind) -> bool {
     kind.provider() == ProviderName::Kubernetes
+}
+
+/// The kind of resources whose ids begin with this; `None` for jobs, and for what a later release knows.
+fn known(word: &str) -> Option<&'static Row> {
+    ResourceKind::ALL.iter().map(|kind| kind.row()).find(|row| row.id_word == word)
 }
 
 /// Whether people hardly think of it: by the first part of its id.
 pub(super) fn is_plumbing(word: &str) -> bool {
-    const WORDS: [&str; 11] = [
-        "namespace",
-        "resourcequota",
-        "limitrange",
-        "serviceaccount",
-        "networkpolicy",
-        "configmap",
-        "credentials",
-        "poddisruptionbudget",
-        "horizontalpodautoscaler",
-        "certificate",
-        "listenerset",
-    ];
-    WORDS.contains(&word)
+    known(word).is_some_and(|row| row.plumbing)
 }
 
 /// Whose line says it, too.
@@ -80,39 +72,39 @@ fn leader(change: &Change, plan: &Plan) -> Option<ResourceId> {
         (is_new || plan.runs.contains_key(&id)).then_some(id)
     };
     match change.kind {
-        ResourceType::ResourceQuota
-        | ResourceType::LimitRange
-        | ResourceType::ServiceAccount
-        | ResourceType::NetworkPolicy => made(ResourceId::new("namespace", "main")),
-        ResourceType::ClusterSecret if name == "registry" => made(ResourceId::new("namespace", "main")),
-        ResourceType::ConfigMap
-        | ResourceType::ClusterSecret
-        | ResourceType::ClusterService
-        | ResourceType::PodDisruptionBudget
-        | ResourceType::HorizontalPodAutoscaler => {
+        ResourceKind::ResourceQuota
+        | ResourceKind::LimitRange
+        | ResourceKind::ServiceAccount
+        | ResourceKind::NetworkPolicy => made(ResourceId::new("namespace", "main")),
+        ResourceKind::ClusterSecret if name == "registry" => made(ResourceId::new("namespace", "main")),
+        ResourceKind::ConfigMap
+        | ResourceKind::ClusterSecret
+        | ResourceKind::ClusterService
+        | ResourceKind::PodDisruptionBudget
+        | ResourceKind::HorizontalPodAutoscaler => {
             let job = name.strip_prefix("job-").unwrap_or(name);
             let words = [("deployment", name), ("job", job), ("cronjob", job)];
             words.into_iter().find_map(|(word, name)| made(ResourceId::new(word, name)))
         }
-        ResourceType::Certificate | ResourceType::ListenerSet => made(ResourceId::new("httproute", name)),
+        ResourceKind::Certificate | ResourceKind::ListenerSet => made(ResourceId::new("httproute", name)),
         _ => None,
     }
 }
 
 /// All that is folded into one line, in words.
 fn together(changes: &[&Change]) -> Vec<String> {
-    const ORDER: [ResourceType; 11] = [
-        ResourceType::ResourceQuota,
-        ResourceType::LimitRange,
-        ResourceType::NetworkPolicy,
-        ResourceType::ServiceAccount,
-        ResourceType::ConfigMap,
-        ResourceType::ClusterSecret,
-        ResourceType::ClusterService,
-        ResourceType::PodDisruptionBudget,
-        ResourceType::HorizontalPodAutoscaler,
-        ResourceType::ListenerSet,
-        ResourceType::Certificate,
+    const ORDER: [ResourceKind; 11] = [
+        ResourceKind::ResourceQuota,
+        ResourceKind::LimitRange,
+        ResourceKind::NetworkPolicy,
+        ResourceKind::ServiceAccount,
+        ResourceKind::ConfigMap,
+        ResourceKind::ClusterSecret,
+        ResourceKind::ClusterService,
+        ResourceKind::PodDisruptionBudget,
+        ResourceKind::HorizontalPodAutoscaler,
+        ResourceKind::ListenerSet,
+        ResourceKind::Certificate,
     ];
     let mut words = Vec::new();
     for kind in ORDER {
@@ -120,55 +112,37 @@ fn together(changes: &[&Change]) -> Vec<String> {
         let number = all.clone().count();
         let Some(first) = all.peek() else { continue };
         words.push(match kind {
-            ResourceType::ResourceQuota => format!("quota {}", description(first)),
-            ResourceType::LimitRange => "limits".to_owned(),
-            ResourceType::NetworkPolicy if number == 1 => "1 network policy".to_owned(),
-            ResourceType::NetworkPolicy => format!("{number} network policies"),
-            ResourceType::ServiceAccount => "account".to_owned(),
-            ResourceType::ClusterService => "service".to_owned(),
-            ResourceType::PodDisruptionBudget => "disruption budget".to_owned(),
-            ResourceType::HorizontalPodAutoscaler => description(first),
-            ResourceType::Certificate => "certificate".to_owned(),
-            ResourceType::ListenerSet => "listener".to_owned(),
+            ResourceKind::ResourceQuota => format!("quota {}", description(first)),
+            ResourceKind::LimitRange => "limits".to_owned(),
+            ResourceKind::NetworkPolicy if number == 1 => "1 network policy".to_owned(),
+            ResourceKind::NetworkPolicy => format!("{number} network policies"),
+            ResourceKind::ServiceAccount => "account".to_owned(),
+            ResourceKind::ClusterService => "service".to_owned(),
+            ResourceKind::PodDisruptionBudget => "disruption budget".to_owned(),
+            ResourceKind::HorizontalPodAutoscaler => description(first),
+            ResourceKind::Certificate => "certificate".to_owned(),
+            ResourceKind::ListenerSet => "listener".to_owned(),
             _ => description(first),
         });
     }
     words
 }
 
-/// The word that stands for an object's kind: as short as `kubectl` has them, where its own is long.
-pub(super) fn label(kind: ResourceType) -> &'static str {
-    match kind {
-        ResourceType::ClusterSecret => short("credentials"),
-        ResourceType::CloudNativePg => "postgres",
-        other => short(other.word()),
-    }
+/// The word that stands for a kind: as short as `kubectl` has it, where its own is long.
+pub(super) fn label(kind: ResourceKind) -> &'static str {
+    kind.row().label
 }
 
 /// The same for the first part of an id.
 pub(super) fn short(word: &str) -> &str {
-    match word {
-        "resourcequota" => "quota",
-        "limitrange" => "limits",
-        "networkpolicy" => "netpolicy",
-        "serviceaccount" => "account",
-        "credentials" => "secret env",
-        "configmap" => "config",
-        "persistentvolumeclaim" => "volume",
-        "poddisruptionbudget" => "budget",
-        "horizontalpodautoscaler" => "autoscaler",
-        "httproute" => "route",
-        "listenerset" => "listener",
-        "certificate" => "cert",
-        other => other,
-    }
+    known(word).map_or(word, |row| row.label)
 }
 
 /// What an object is called in a plan: a route by its hosts, others by their names in the namespace.
 pub(super) fn name(change: &Change) -> String {
     let hosts = at(&change.resource.body, &["spec", "hostnames"]).and_then(Value::as_list).unwrap_or_default();
     match change.kind {
-        ResourceType::HttpRoute if !hosts.is_empty() => {
+        ResourceKind::HttpRoute if !hosts.is_empty() => {
             hosts.iter().filter_map(Value::as_text).collect::<Vec<_>>().join(", ")
         }
         _ => change.identity.rsplit('/').next().unwrap_or_default().to_owned(),
@@ -182,52 +156,52 @@ pub(super) fn description(change: &Change) -> String {
     let size = |path: &[&str]| at(body, path).and_then(Value::as_map).map_or(0, BTreeMap::len);
     let items = |path: &[&str]| at(body, path).and_then(Value::as_list).map_or(0, <[Value]>::len);
     match change.kind {
-        ResourceType::Namespace => {
+        ResourceKind::Namespace => {
             let level = text(&["metadata", "labels", "pod-security.kubernetes.io/enforce"]);
             level.map(|level| format!("Pod Security {level}")).unwrap_or_default()
         }
-        ResourceType::ResourceQuota => quota(body),
-        ResourceType::LimitRange => "for containers that don't say".to_owned(),
-        ResourceType::NetworkPolicy => {
+        ResourceKind::ResourceQuota => quota(body),
+        ResourceKind::LimitRange => "for containers that don't say".to_owned(),
+        ResourceKind::NetworkPolicy => {
             format!("{} in, {} out", rules(items(&["spec", "ingress"])), rules(items(&["spec", "egress"])))
         }
-        ResourceType::ServiceAccount => "without a token".to_owned(),
-        ResourceType::ClusterSecret if change.id.name() == "registry" => "pull secret".to_owned(),
-        ResourceType::ClusterSecret => count(size(&["data"]), "secret variable"),
-        ResourceType::ConfigMap => count(size(&["data"]), "variable"),
-        ResourceType::PersistentVolumeClaim => {
+        ResourceKind::ServiceAccount => "without a token".to_owned(),
+        ResourceKind::ClusterSecret if change.id.name() == "registry" => "pull secret".to_owned(),
+        ResourceKind::ClusterSecret => count(size(&["data"]), "secret variable"),
+        ResourceKind::ConfigMap => count(size(&["data"]), "variable"),
+        ResourceKind::PersistentVolumeClaim => {
             let class = text(&["spec", "storageClassName"]).map(|class| format!(", class {class}"));
             let size = text(&["spec", "resources", "requests", "storage"]);
             format!("{}{}", size.unwrap_or_default(), class.unwrap_or_default())
         }
-        ResourceType::Deployment => deployment(body),
-        ResourceType::CronJob => {
+        ResourceKind::Deployment => deployment(body),
+        ResourceKind::CronJob => {
             let pod = at(body, &["spec", "jobTemplate", "spec", "template", "spec"]);
             let schedule = text(&["spec", "schedule"]).unwrap_or_default();
             let zone = text(&["spec", "timeZone"]).unwrap_or_else(|| "UTC".to_owned());
             format!("{}, at {schedule} {}", pod.map(command).unwrap_or_default(), zone.trim_start_matches("Etc/"))
         }
-        ResourceType::ClusterService => {
+        ResourceKind::ClusterService => {
             let ports = at(body, &["spec", "ports"]).and_then(Value::as_list).unwrap_or_default();
             let ports: Vec<String> = ports.iter().filter_map(|port| port.get("port")).map(plain).collect();
             format!("port {}", ports.join(", "))
         }
-        ResourceType::PodDisruptionBudget => {
+        ResourceKind::PodDisruptionBudget => {
             let least = text(&["spec", "minAvailable"]).map(|least| format!("at least {least} stay"));
             let most = text(&["spec", "maxUnavailable"]).map(|most| format!("at most {most} away"));
             least.or(most).unwrap_or_default()
         }
-        ResourceType::HorizontalPodAutoscaler => {
+        ResourceKind::HorizontalPodAutoscaler => {
             let least = text(&["spec", "minReplicas"]).unwrap_or_else(|| "1".to_owned());
             format!("{least} to {} by load", text(&["spec", "maxReplicas"]).unwrap_or_default())
         }
-        ResourceType::HttpRoute => route(body),
-        ResourceType::ListenerSet => "a listener of its own".to_owned(),
-        ResourceType::Certificate => {
+        ResourceKind::HttpRoute => route(body),
+        ResourceKind::ListenerSet => "a listener of its own".to_owned(),
+        ResourceKind::Certificate => {
             let issuer = text(&["spec", "issuerRef", "name"]).unwrap_or_default();
             format!("from {issuer}")
         }
-        ResourceType::CloudNativePg => {
+        ResourceKind::CloudNativePg => {
             let instances = at(body, &["spec", "instances"]).and_then(Value::as_integer).unwrap_or(1);
             let size = text(&["spec", "storage", "size"]).unwrap_or_default();
             format!("CloudNativePG, {}, {size}", count(usize::try_from(instances).unwrap_or(1), "instance"))
@@ -294,7 +268,7 @@ fn deployment(body: &Value) -> String {
 
 /// The images that a new Deployment runs, each with the name of its container where there are several.
 pub(super) fn images(change: &Change) -> Vec<(String, String)> {
-    if change.kind != ResourceType::Deployment {
+    if change.kind != ResourceKind::Deployment {
         return Vec::new();
     }
     let pod = at(&change.resource.body, &["spec", "template", "spec"]);

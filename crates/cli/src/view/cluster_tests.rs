@@ -32,50 +32,50 @@ fn guestbook(action: Action) -> Vec<Change> {
     let objects = [
         (
             "namespace.main",
-            ResourceType::Namespace,
+            ResourceKind::Namespace,
             json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } }),
         ),
         (
             "resourcequota.main",
-            ResourceType::ResourceQuota,
+            ResourceKind::ResourceQuota,
             json!({ "spec": { "hard": { "limits.cpu": "4", "limits.memory": "8Gi", "pods": 20 } } }),
         ),
-        ("limitrange.main", ResourceType::LimitRange, json!({})),
-        ("serviceaccount.main", ResourceType::ServiceAccount, json!({})),
-        ("networkpolicy.deny-all", ResourceType::NetworkPolicy, json!({ "spec": {} })),
-        ("networkpolicy.allow-dns", ResourceType::NetworkPolicy, json!({ "spec": { "egress": [{}] } })),
-        ("networkpolicy.web", ResourceType::NetworkPolicy, json!({ "spec": { "ingress": [{}], "egress": [{}] } })),
-        ("networkpolicy.job-migrate", ResourceType::NetworkPolicy, json!({ "spec": { "egress": [{}] } })),
-        ("configmap.web", ResourceType::ConfigMap, json!({ "data": { "LOG_LEVEL": "info", "HOST": "acme" } })),
+        ("limitrange.main", ResourceKind::LimitRange, json!({})),
+        ("serviceaccount.main", ResourceKind::ServiceAccount, json!({})),
+        ("networkpolicy.deny-all", ResourceKind::NetworkPolicy, json!({ "spec": {} })),
+        ("networkpolicy.allow-dns", ResourceKind::NetworkPolicy, json!({ "spec": { "egress": [{}] } })),
+        ("networkpolicy.web", ResourceKind::NetworkPolicy, json!({ "spec": { "ingress": [{}], "egress": [{}] } })),
+        ("networkpolicy.job-migrate", ResourceKind::NetworkPolicy, json!({ "spec": { "egress": [{}] } })),
+        ("configmap.web", ResourceKind::ConfigMap, json!({ "data": { "LOG_LEVEL": "info", "HOST": "acme" } })),
         (
             "credentials.web",
-            ResourceType::ClusterSecret,
+            ResourceKind::ClusterSecret,
             json!({ "data": { "DATABASE_URL": { "$unknown": null }, "SESSION_KEY": { "$unknown": null } } }),
         ),
-        ("configmap.job-migrate", ResourceType::ConfigMap, json!({ "data": { "LOG_LEVEL": "info" } })),
+        ("configmap.job-migrate", ResourceKind::ConfigMap, json!({ "data": { "LOG_LEVEL": "info" } })),
         (
             "credentials.job-migrate",
-            ResourceType::ClusterSecret,
+            ResourceKind::ClusterSecret,
             json!({ "data": { "DATABASE_URL": { "$unknown": null } } }),
         ),
-        ("credentials.registry", ResourceType::ClusterSecret, json!({ "data": {} })),
+        ("credentials.registry", ResourceKind::ClusterSecret, json!({ "data": {} })),
         (
             "deployment.web",
-            ResourceType::Deployment,
+            ResourceKind::Deployment,
             json!({ "spec": { "replicas": 2, "template": { "spec": pod(&["guestbook", "serve"]) } } }),
         ),
-        ("service.web", ResourceType::ClusterService, json!({ "spec": { "ports": [{ "port": 80 }] } })),
-        ("poddisruptionbudget.web", ResourceType::PodDisruptionBudget, json!({ "spec": { "maxUnavailable": 1 } })),
+        ("service.web", ResourceKind::ClusterService, json!({ "spec": { "ports": [{ "port": 80 }] } })),
+        ("poddisruptionbudget.web", ResourceKind::PodDisruptionBudget, json!({ "spec": { "maxUnavailable": 1 } })),
         (
             "cronjob.digest",
-            ResourceType::CronJob,
+            ResourceKind::CronJob,
             json!({ "spec": { "schedule": "0 6 * * *", "timeZone": "Etc/UTC", "jobTemplate": { "spec": { "template": {
                 "spec": pod(&["guestbook", "digest"])
             } } } } }),
         ),
         (
             "httproute.web",
-            ResourceType::HttpRoute,
+            ResourceKind::HttpRoute,
             json!({ "spec": { "hostnames": ["acme.example.org"], "rules": [
                 { "matches": [{ "path": { "value": "/events" } }], "timeouts": { "request": "6h" } },
                 { "matches": [
@@ -94,7 +94,7 @@ fn guestbook(action: Action) -> Vec<Change> {
                 name => name,
             };
             let identity = match kind {
-                ResourceType::Namespace => namespace.to_owned(),
+                ResourceKind::Namespace => namespace.to_owned(),
                 _ => format!("{namespace}/{name}"),
             };
             let mut change = change(id, kind, &identity, action);
@@ -103,9 +103,9 @@ fn guestbook(action: Action) -> Vec<Change> {
             change
         })
         .collect();
-    changes.push(change("database.main", ResourceType::PostgresDatabase, "acme__guestbook", action));
-    changes.push(change("roles.main", ResourceType::PostgresRoles, "acme__guestbook", action));
-    changes.push(change("secret.session-key", ResourceType::StoreSecret, "session-key", action));
+    changes.push(change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action));
+    changes.push(change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action));
+    changes.push(change("secret.session-key", ResourceKind::StoreSecret, "session-key", action));
     changes
 }
 
@@ -203,7 +203,7 @@ fn what_several_objects_have_in_common_is_said_once_with_their_names() {
     let mut changes = guestbook(Action::Create);
     let note = "not tried out: webhook policy.example.org declares side effects";
     for change in changes.iter_mut().filter(|change| {
-        matches!(change.kind, ResourceType::NetworkPolicy | ResourceType::Deployment | ResourceType::HttpRoute)
+        matches!(change.kind, ResourceKind::NetworkPolicy | ResourceKind::Deployment | ResourceKind::HttpRoute)
     }) {
         change.reasons.push(note.to_owned());
     }

@@ -4,7 +4,7 @@
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
 use freehold::wire::PlanAnswer;
-use freehold_graph::{Effect, ProviderName, ResourceId, ResourceType, Run, Value};
+use freehold_graph::{Effect, ProviderName, ResourceId, ResourceKind, Run, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 
 use super::cluster::{self, Folding};
@@ -121,7 +121,7 @@ struct Context<'a> {
 
 /// One line of the plan, with what belongs below it.
 struct Row {
-    rank: (bool, usize),
+    rank: (bool, u8),
     symbol: String,
     word: String,
     name: String,
@@ -182,41 +182,25 @@ impl Row {
     }
 }
 
+/// The place of jobs among the kinds: before what they are run for.
+const JOB: u8 = 12;
+
 /// The order in which people think of the parts: by the first part of an id.
-pub(super) fn rank(word: &str) -> usize {
-    const ORDER: [&str; 24] = [
-        "namespace",
-        "resourcequota",
-        "limitrange",
-        "serviceaccount",
-        "networkpolicy",
-        "cluster",
-        "database",
-        "roles",
-        "secret",
-        "persistentvolumeclaim",
-        "configmap",
-        "credentials",
-        "job",
-        "deployment",
-        "service",
-        "poddisruptionbudget",
-        "horizontalpodautoscaler",
-        "schedule",
-        "cronjob",
-        "logins",
-        "certificate",
-        "listenerset",
-        "route",
-        "httproute",
-    ];
-    ORDER.iter().position(|known| *known == word).unwrap_or(ORDER.len())
+pub(super) fn rank(word: &str) -> u8 {
+    match word {
+        "job" => JOB,
+        word => ResourceKind::ALL
+            .iter()
+            .map(|kind| kind.row())
+            .find(|row| row.id_word == word)
+            .map_or(u8::MAX, |row| row.rank),
+    }
 }
 
 fn name(change: &Change) -> String {
     match change.kind {
-        ResourceType::PostgresRoles => ROLES.to_owned(),
-        ResourceType::LocalService => change.id.name().to_owned(),
+        ResourceKind::PostgresRoles => ROLES.to_owned(),
+        ResourceKind::LocalService => change.id.name().to_owned(),
         kind if kind.provider() == ProviderName::Kubernetes => cluster::name(change),
         _ => change.identity.clone(),
     }
@@ -279,20 +263,20 @@ fn description(change: &Change, context: &Context<'_>) -> String {
     let (answer, body) = (context.answer, &change.resource.body);
     let integer = |field: &str| body.get(field).and_then(Value::as_integer);
     match change.kind {
-        ResourceType::PostgresDatabase => database(change, answer),
-        ResourceType::PostgresRoles => "SCRAM, app reads and writes only".to_owned(),
-        ResourceType::PostgresLogins => "former ones are closed once their users have gone".to_owned(),
-        ResourceType::StoreSecret => match body.get("generate").and_then(|generate| generate.get("bytes")) {
+        ResourceKind::PostgresDatabase => database(change, answer),
+        ResourceKind::PostgresRoles => "SCRAM, app reads and writes only".to_owned(),
+        ResourceKind::PostgresLogins => "former ones are closed once their users have gone".to_owned(),
+        ResourceKind::StoreSecret => match body.get("generate").and_then(|generate| generate.get("bytes")) {
             Some(bytes) => format!("generated, {} bytes", field::of("bytes", bytes)),
             None => "set by hand".to_owned(),
         },
-        ResourceType::LocalService => service(body, integer("replicas").unwrap_or(1)),
-        ResourceType::LocalSchedule => {
+        ResourceKind::LocalService => service(body, integer("replicas").unwrap_or(1)),
+        ResourceKind::LocalSchedule => {
             let schedule = body.get("schedule").map(|schedule| field::of("", schedule)).unwrap_or_default();
             let command = body.get("command").map(|command| field::of("command", command)).unwrap_or_default();
             format!("{command}, at {schedule} UTC")
         }
-        ResourceType::LocalRoute => route(body),
+        ResourceKind::LocalRoute => route(body),
         _ => {
             let more = context.folding.words.get(&change.id).into_iter().flatten().cloned();
             let words = [cluster::description(change)].into_iter().chain(more).filter(|words| !words.is_empty());

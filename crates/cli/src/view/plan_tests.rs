@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold::wire::PlanAnswer;
 use freehold_graph::value::Special;
 use freehold_graph::{
-    Digest, Request, Resource, ResourceId, ResourceType, Run, SecretRef, StackId, StackKey, StackKind, Value,
+    Digest, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
 use freehold_plan::{Action, Change, Conflict, FieldChange, Plan, Purpose};
 use uuid::Uuid;
@@ -16,21 +16,21 @@ fn secret() -> Value {
     Value::Special(Special::Digest(Digest("ab".repeat(16))))
 }
 
-fn body(kind: ResourceType) -> Value {
+fn body(kind: ResourceKind) -> Value {
     let text = |text: &str| Value::from(text);
     match kind {
-        ResourceType::PostgresDatabase => Value::map([("extensions", Value::from(vec!["pgcrypto"]))]),
-        ResourceType::PostgresRoles => Value::map([("connections", Value::from(20u32))]),
-        ResourceType::StoreSecret => Value::map([("generate", Value::map([("bytes", Value::from(32u32))]))]),
-        ResourceType::LocalService => Value::map([
+        ResourceKind::PostgresDatabase => Value::map([("extensions", Value::from(vec!["pgcrypto"]))]),
+        ResourceKind::PostgresRoles => Value::map([("connections", Value::from(20u32))]),
+        ResourceKind::StoreSecret => Value::map([("generate", Value::map([("bytes", Value::from(32u32))]))]),
+        ResourceKind::LocalService => Value::map([
             ("command", Value::from(vec!["guestbook", "serve"])),
             ("replicas", Value::from(1u32)),
             ("health", Value::map([("ready", text("/health/ready"))])),
         ]),
-        ResourceType::LocalSchedule => {
+        ResourceKind::LocalSchedule => {
             Value::map([("command", Value::from(vec!["guestbook", "digest"])), ("schedule", text("0 6 * * *"))])
         }
-        ResourceType::LocalRoute => {
+        ResourceKind::LocalRoute => {
             let rule = |prefix: &str, timeout: u32, retries: u32| {
                 Value::map([
                     ("prefix", text(prefix)),
@@ -44,7 +44,7 @@ fn body(kind: ResourceType) -> Value {
     }
 }
 
-pub(in crate::view) fn change(id: &str, kind: ResourceType, identity: &str, action: Action) -> Change {
+pub(in crate::view) fn change(id: &str, kind: ResourceKind, identity: &str, action: Action) -> Change {
     let id = ResourceId(id.to_owned());
     let resource =
         Resource { id: id.clone(), kind, identity: identity.to_owned(), body: body(kind), depends_on: BTreeSet::new() };
@@ -74,11 +74,11 @@ pub(in crate::view) fn field(path: &str, before: Option<Value>, after: Option<Va
 /// All of the guestbook with one action.
 fn guestbook(action: Action) -> Vec<Change> {
     vec![
-        change("database.main", ResourceType::PostgresDatabase, "acme__guestbook", action),
-        change("roles.main", ResourceType::PostgresRoles, "acme__guestbook", action),
-        change("secret.session-key", ResourceType::StoreSecret, "session-key", action),
-        change("service.web", ResourceType::LocalService, "acme/web", action),
-        change("route.web", ResourceType::LocalRoute, "acme.localhost", action),
+        change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action),
+        change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action),
+        change("secret.session-key", ResourceKind::StoreSecret, "session-key", action),
+        change("service.web", ResourceKind::LocalService, "acme/web", action),
+        change("route.web", ResourceKind::LocalRoute, "acme.localhost", action),
     ]
 }
 
@@ -214,11 +214,11 @@ fn a_replacement_says_which_field_forces_it_and_that_data_is_lost() {
 #[test]
 fn a_deletion_with_data_stands_last_and_says_so() {
     let mut changes = guestbook(Action::NoOp);
-    let mut gone = change("database.audit", ResourceType::PostgresDatabase, "acme__guestbook__audit", Action::Delete);
+    let mut gone = change("database.audit", ResourceKind::PostgresDatabase, "acme__guestbook__audit", Action::Delete);
     gone.loses_data = true;
     gone.reasons = vec!["not in the definition any more".to_owned()];
     changes.push(gone);
-    changes.push(change("schedule.digest", ResourceType::LocalSchedule, "digest", Action::Create));
+    changes.push(change("schedule.digest", ResourceKind::LocalSchedule, "digest", Action::Create));
     insta::assert_snapshot!(shown(&render(&answer(Purpose::Deploy, 4, changes, &["migrate"]), false)));
 }
 
@@ -303,8 +303,8 @@ fn a_destruction_names_the_data_and_what_becomes_of_it() {
 fn the_longest_names_stay_whole() {
     let long = "a".repeat(63);
     let mut changes = vec![
-        change("database.main", ResourceType::PostgresDatabase, &long, Action::Create),
-        change("route.web", ResourceType::LocalRoute, &format!("{long}.{long}.localhost"), Action::Update),
+        change("database.main", ResourceKind::PostgresDatabase, &long, Action::Create),
+        change("route.web", ResourceKind::LocalRoute, &format!("{long}.{long}.localhost"), Action::Update),
     ];
     changes[1].fields =
         vec![field(&format!("env.{}", "B".repeat(90)), Some(Value::from("x".repeat(200))), None, Effect::Replace)];

@@ -1,7 +1,7 @@
 //! Why the Pods of a service are made anew, in the words of the definition. In a cluster a changed variable reaches them as a
 //! checksum in an annotation: true, and of no help to a reader.
 
-use freehold_graph::{ResourceId, ResourceType};
+use freehold_graph::{ResourceId, ResourceKind};
 use freehold_plan::{Change, Plan};
 
 const RESTARTS: &str = "restarts: ";
@@ -13,7 +13,7 @@ const POD: &str = "spec.template.spec.";
 /// A reason of a plan as people read it.
 pub(super) fn reason(change: &Change, reason: &str, plan: &Plan) -> String {
     let causes = match change.kind {
-        ResourceType::Deployment | ResourceType::CronJob => reason.strip_prefix(RESTARTS),
+        ResourceKind::Deployment | ResourceKind::CronJob => reason.strip_prefix(RESTARTS),
         _ => None,
     };
     let Some(causes) = causes else { return reason.to_owned() };

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::scheduling::is_final;
 use super::{Change, Decision, Phase, ResourceId, StepId, Verb};
 use crate::operation::StepState;
-use crate::step::{fence_rank, fenced_with};
+use crate::step::fenced_with;
 
 impl Decision {
     /// Whether this operation has fenced it, or begun to.
@@ -46,7 +46,7 @@ impl Decision {
     }
 
     fn rank(&self, step: &StepState) -> Option<u8> {
-        fence_rank(self.state.plan.changes.get(&step.step.subject)?.kind)
+        self.state.plan.changes.get(&step.step.subject)?.kind.row().fence.rank()
     }
 
     /// The lifts of what was fenced that haven't ended.

@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use freehold_graph::ResourceType;
 use freehold_plan::{Action as Planned, Purpose};
 use freehold_problem::Problem;
 
@@ -206,10 +205,8 @@ impl Decision {
     /// Whether a resource can't be ready before one of these.
     fn waits_for(&self, id: &ResourceId, these: &BTreeSet<&ResourceId>) -> bool {
         let of = |id: &ResourceId| self.state.plan.changes.get(id);
-        // A Service has no other reason than that its Pods aren't ready.
-        let behind = of(id)
-            .filter(|change| change.kind == ResourceType::ClusterService)
-            .map(|_| ResourceId::new(ResourceType::Deployment.word(), id.name()));
+        let behind = of(id).and_then(|change| change.kind.row().behind);
+        let behind = behind.map(|kind| ResourceId::new(kind.row().id_word, id.name()));
         let mut seen = BTreeSet::new();
         let mut needs: Vec<&ResourceId> = of(id).into_iter().flat_map(|change| &change.depends_on).collect();
         needs.extend(behind.as_ref());

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use freehold_graph::{ProviderName, ResourceId, ResourceType, StackId, Value, descriptor};
+use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::{Observation, Ownership};
 use freehold_problem::Code;
 
@@ -42,19 +42,19 @@ pub enum JobEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// An object was made.
-    Created(ResourceType, String),
+    Created(ResourceKind, String),
     /// An object was changed.
-    Updated(ResourceType, String),
+    Updated(ResourceKind, String),
     /// An object was deleted, with this data.
-    Deleted(ResourceType, String, u64),
+    Deleted(ResourceKind, String, u64),
     /// A job was run.
     Ran(ResourceId),
     /// A dump was written of this data.
     Dumped(String, u64),
     /// Something was stopped.
-    Fenced(ResourceType, String),
+    Fenced(ResourceKind, String),
     /// It was started again.
-    Lifted(ResourceType, String),
+    Lifted(ResourceKind, String),
 }
 
 /// A call that has left the caller.
@@ -70,7 +70,7 @@ pub struct Sent {
     saw_run: u32,
 }
 
-type Place = (ResourceType, String);
+type Place = (ResourceKind, String);
 
 /// The fake outside world.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +112,7 @@ impl World {
         self.next
     }
 
-    fn place(&self, kind: ResourceType, identity: &str) -> Option<&Object> {
+    fn place(&self, kind: ResourceKind, identity: &str) -> Option<&Object> {
         self.objects.get(&(kind, identity.to_owned())).and_then(|objects| objects.first())
     }
 
@@ -126,7 +126,7 @@ impl World {
         };
         // A fence around roles shuts their logins.
         let kind = match lookup.kind {
-            ResourceType::PostgresLogins => ResourceType::PostgresRoles,
+            ResourceKind::PostgresLogins => ResourceKind::PostgresRoles,
             kind => kind,
         };
         let fenced = self.fenced.contains(&(kind, lookup.identity.clone()));
@@ -137,7 +137,7 @@ impl World {
     /// Whether an object does what it is for.
     pub fn readiness(&mut self, lookup: &Lookup) -> Readiness {
         // Former ones are closed after the verification.
-        if lookup.kind == ResourceType::PostgresLogins {
+        if lookup.kind == ResourceKind::PostgresLogins {
             return Readiness::Ready;
         }
         if let Some(said) = self.sayings.get_mut(&lookup.identity).and_then(VecDeque::pop_front) {
@@ -210,7 +210,7 @@ impl World {
     fn apply(
         &mut self,
         sent: &Sent,
-        kind: ResourceType,
+        kind: ResourceKind,
         identity: &str,
         body: Value,
         adopt: bool,
@@ -222,7 +222,7 @@ impl World {
         let careless = self.careless;
         let objects = self.objects.entry(place).or_default();
         // Starting a process is not unique by itself: who saw none starts one.
-        let unique = kind != ResourceType::LocalService;
+        let unique = kind != ResourceKind::LocalService;
         let target = objects.iter_mut().find(|object| unique || sent.saw.contains(&object.id));
         if let Some(object) = target {
             let ours = object.mark == Some(sent.stack);
@@ -315,9 +315,9 @@ impl World {
     /// A row is written to every database whose logins are ours and not shut, and acknowledged.
     pub fn write_rows(&mut self) {
         for ((kind, name), objects) in &self.objects {
-            let roles = (ResourceType::PostgresRoles, name.clone());
+            let roles = (ResourceKind::PostgresRoles, name.clone());
             let ours = self.objects.get(&roles).is_some_and(|roles| roles.iter().any(|roles| roles.mark.is_some()));
-            if *kind == ResourceType::PostgresDatabase && ours && !self.fenced.contains(&roles) {
+            if *kind == ResourceKind::PostgresDatabase && ours && !self.fenced.contains(&roles) {
                 for object in objects {
                     self.rows.entry(object.data).or_default().0 += 1;
                 }
@@ -340,14 +340,14 @@ impl World {
     }
 
     /// Somebody who isn't Freehold makes an object.
-    pub fn intrude(&mut self, kind: ResourceType, identity: &str, body: Value) {
+    pub fn intrude(&mut self, kind: ResourceKind, identity: &str, body: Value) {
         let (id, data) = (format!("foreign-{}", self.fresh()), self.fresh());
         self.objects.insert((kind, identity.to_owned()), vec![Object { id, mark: None, body, data }]);
     }
 
     /// The data of all data-bearing objects.
     pub fn data(&self) -> BTreeSet<u64> {
-        let bearing = self.objects.iter().filter(|((kind, _), _)| descriptor::of(*kind).data_bearing);
+        let bearing = self.objects.iter().filter(|((kind, _), _)| kind.holds_data());
         bearing.flat_map(|(_, objects)| objects.iter().map(|object| object.data)).collect()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use freehold_engine::testing::{Effect, Sent, World};
 use freehold_engine::{Answer, CallId, Happening, Performed, ProviderError, Record, Request, Task};
-use freehold_graph::{ProviderName, descriptor};
+use freehold_graph::ProviderName;
 use freehold_plan::{Observation, Ownership, Plan, Purpose};
 use freehold_problem::Code;
 
@@ -126,10 +126,10 @@ impl Machine {
         for effect in &self.world.effects[before..] {
             let Effect::Deleted(kind, identity, data) = effect else { continue };
             let named = plan.changes.values().any(|change| change.identity == *identity && change.loses_data);
-            if descriptor::of(*kind).data_bearing && !named {
+            if kind.holds_data() && !named {
                 wrong.push(format!("{step} lost the data of {identity}, which no plan names"));
             }
-            if descriptor::of(*kind).data_bearing && dumped && !self.world.dumps.contains(data) {
+            if kind.holds_data() && dumped && !self.world.dumps.contains(data) {
                 wrong.push(format!("{step} lost the data of {identity} without a dump"));
             }
         }

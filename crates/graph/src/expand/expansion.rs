@@ -7,7 +7,8 @@ use freehold_spec::{App, Name};
 
 use super::references::Resolver;
 use super::{ExpandError, Graph, Request, Target, names};
-use crate::resource::{Resource, ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::{Resource, ResourceId};
 use crate::stack::StackKind;
 use crate::value::Value;
 
@@ -31,7 +32,7 @@ impl<'a> Expansion<'a> {
     pub(super) fn add(
         &mut self,
         id: ResourceId,
-        kind: ResourceType,
+        kind: ResourceKind,
         identity: String,
         body: Value,
         depends_on: BTreeSet<ResourceId>,
@@ -42,7 +43,7 @@ impl<'a> Expansion<'a> {
     pub(super) fn secrets(&mut self) {
         for (name, secret) in &self.resolver.app.secrets {
             let id = ResourceId::new("secret", name);
-            self.add(id, ResourceType::StoreSecret, name.to_string(), stored(secret), BTreeSet::new());
+            self.add(id, ResourceKind::StoreSecret, name.to_string(), stored(secret), BTreeSet::new());
         }
     }
 
@@ -71,7 +72,7 @@ impl<'a> Expansion<'a> {
             fields.push(("max_bytes", Value::Integer(i64::try_from(size.value.0).unwrap_or(i64::MAX))));
         }
         let body = Value::map(fields);
-        self.add(roles.clone(), ResourceType::PostgresRoles, identity.clone(), body, BTreeSet::new());
+        self.add(roles.clone(), ResourceKind::PostgresRoles, identity.clone(), body, BTreeSet::new());
         let extensions: BTreeSet<&str> = database.extensions.iter().map(|e| e.value.as_str()).collect();
         let body = Value::map([
             ("name", Value::text(identity.clone())),
@@ -82,13 +83,13 @@ impl<'a> Expansion<'a> {
         ]);
         self.graph.claims.insert(("database".to_owned(), identity.clone()));
         let id = ResourceId::new("database", name);
-        self.add(id, ResourceType::PostgresDatabase, identity, body, BTreeSet::from([roles]));
+        self.add(id, ResourceKind::PostgresDatabase, identity, body, BTreeSet::from([roles]));
     }
 
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
     pub(super) fn logins(&mut self) {
         let users =
-            [ResourceType::LocalService, ResourceType::LocalSchedule, ResourceType::Deployment, ResourceType::CronJob];
+            [ResourceKind::LocalService, ResourceKind::LocalSchedule, ResourceKind::Deployment, ResourceKind::CronJob];
         let resources = self.graph.resources.values().filter(|resource| users.contains(&resource.kind));
         let users: BTreeSet<ResourceId> = resources.map(|resource| resource.id.clone()).collect();
         for name in self.resolver.app.databases.keys() {
@@ -109,7 +110,7 @@ impl<'a> Expansion<'a> {
             ]);
             let identity = names::database(key, name);
             let needs = users.iter().cloned().chain([roles]).collect();
-            self.add(ResourceId::new("logins", name), ResourceType::PostgresLogins, identity, body, needs);
+            self.add(ResourceId::new("logins", name), ResourceKind::PostgresLogins, identity, body, needs);
         }
     }
 

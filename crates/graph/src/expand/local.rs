@@ -26,7 +26,8 @@ use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::expansion::{Expansion, retry};
 use super::{ExpandError, Graph, Request, Target, names};
-use crate::resource::{ProviderName, ResourceId, ResourceType, Run};
+use crate::kind::ResourceKind;
+use crate::resource::{ProviderName, ResourceId, Run};
 use crate::value::Value;
 
 /// Expands an app for this machine.
@@ -118,7 +119,7 @@ impl Machine<'_> {
         if let Some(schedule) = &job.schedule {
             body.insert("schedule".to_owned(), Value::text(schedule.value.clone()));
             let id = ResourceId::new("schedule", name);
-            return self.expansion.add(id, ResourceType::LocalSchedule, name.to_string(), Value::Map(body), depends_on);
+            return self.expansion.add(id, ResourceKind::LocalSchedule, name.to_string(), Value::Map(body), depends_on);
         }
         body.insert("retry".to_owned(), retry(job.retry));
         let before =
@@ -151,7 +152,7 @@ impl Machine<'_> {
         ]);
         let key = &self.expansion.resolver.request.key;
         let identity = format!("{}/{name}", key.name);
-        self.expansion.add(id, ResourceType::LocalService, identity, Value::Map(body), depends_on);
+        self.expansion.add(id, ResourceKind::LocalService, identity, Value::Map(body), depends_on);
     }
 
     fn route(&mut self, name: &Name, route: &Route) {
@@ -171,7 +172,7 @@ impl Machine<'_> {
             ("service", Value::text(service.0)),
             ("paths", Value::List(paths.collect())),
         ]);
-        self.expansion.add(id, ResourceType::LocalRoute, host, body, depends_on);
+        self.expansion.add(id, ResourceKind::LocalRoute, host, body, depends_on);
     }
 
     /// Gives the services that others refer to the address that the references were resolved to.

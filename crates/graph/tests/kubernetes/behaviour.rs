@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use freehold_graph::expand::{
     ClusterDatabases, ExpandError, KubernetesTarget, LocalTarget, PostgresServer, expand, names,
 };
-use freehold_graph::{Effect, Graph, ResourceId, ResourceType, StackKind, Target, Value, descriptor};
+use freehold_graph::{Effect, Graph, ResourceId, ResourceKind, StackKind, Target, Value};
 
 use crate::fixture::{
     EVERYTHING, GUESTBOOK, NOTICEBOARD, app, at, bare, containers, expanded, pods, resource, rich, tenant,
@@ -101,7 +101,7 @@ fn a_changed_variable_restarts_the_service_and_nothing_else() {
     let changed: Vec<_> = before.resources.keys().filter(changed).map(|id| id.0.as_str()).collect();
     assert_eq!(changed, ["credentials.web", "deployment.web"]);
     let path = "spec.template.metadata.annotations.freehold.dev/credentials";
-    assert_eq!(descriptor::of(before.resources[&id("deployment.web")].kind).effect(path), Effect::Restart);
+    assert_eq!(before.resources[&id("deployment.web")].kind.row().effect(path), Effect::Restart);
 }
 
 fn this_machine() -> Target {
@@ -242,7 +242,7 @@ fn every_rule_of_a_policy_names_its_peers() {
         for source in [GUESTBOOK, NOTICEBOARD, EVERYTHING] {
             let app = app(source);
             let graph = expanded(&app, &tenant(&app, "acme", None), target.clone());
-            for policy in graph.resources.values().filter(|one| one.kind == ResourceType::NetworkPolicy) {
+            for policy in graph.resources.values().filter(|one| one.kind == ResourceKind::NetworkPolicy) {
                 for (rules, peers) in [("spec/ingress", "from"), ("spec/egress", "to")] {
                     for rule in at(&policy.body, rules).and_then(Value::as_list).unwrap_or_default() {
                         let named = at(rule, peers).and_then(Value::as_list).is_some_and(|peers| !peers.is_empty());
@@ -518,9 +518,9 @@ fn a_change_of_an_operators_extensions_is_a_new_database_for_the_operator_would_
     let graph = everything(with_operator(rich()));
     let cluster = resource(&graph, "cluster.main");
     assert!(at(&cluster.body, &path.replace('.', "/")).unwrap().to_string().contains("pgcrypto"));
-    let descriptor = descriptor::of(cluster.kind);
-    assert!(descriptor.data_bearing);
-    assert_eq!((descriptor.effect(path), descriptor.effect("spec.storage.size")), (Effect::Replace, Effect::InPlace));
+    let row = cluster.kind.row();
+    assert!(cluster.kind.holds_data());
+    assert_eq!((row.effect(path), row.effect("spec.storage.size")), (Effect::Replace, Effect::InPlace));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use freehold_graph::expand::{KubernetesTarget, expand};
 use freehold_graph::value::Special;
-use freehold_graph::{Graph, ResourceId, ResourceType, SecretRef, Target, Value, descriptor};
+use freehold_graph::{Graph, ResourceId, ResourceKind, SecretRef, Target, Value};
 use proptest::prelude::*;
 
 use crate::fixture::{app, at, bare, containers, expanded, pods, resource, rich, tenant, with_operator};
@@ -152,8 +152,8 @@ fn expansion() -> impl Strategy<Value = (Graph, String)> {
     })
 }
 
-fn in_cluster(kind: ResourceType) -> bool {
-    ResourceType::KUBERNETES.contains(&kind)
+fn in_cluster(kind: ResourceKind) -> bool {
+    ResourceKind::KUBERNETES.contains(&kind)
 }
 
 fn is_label(name: &str) -> bool {
@@ -180,14 +180,14 @@ fn told_apart(labels: &Value) -> BTreeMap<String, Value> {
 }
 
 /// The keyed lists of a type that a body has, with the number of items that have no key or one that another item has, too.
-fn badly_keyed(value: &Value, path: &str, kind: ResourceType, found: &mut Vec<String>) {
+fn badly_keyed(value: &Value, path: &str, kind: ResourceKind, found: &mut Vec<String>) {
     match value {
         Value::Map(fields) => fields.iter().for_each(|(name, field)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             badly_keyed(field, &path, kind, found);
         }),
         Value::List(items) => {
-            let key = descriptor::of(kind).list_key(path);
+            let key = kind.row().list_key(path);
             let mut seen = BTreeSet::new();
             for item in items {
                 let name = key.map(|key| item.get(key).map(Value::to_string));
@@ -298,9 +298,9 @@ fn secret(graph: &Graph) -> Checked {
             let checksum = leaf == "/spec/template/metadata/annotations/freehold.dev/credentials";
             prop_assert!(
                 if checksum {
-                    resource.kind == ResourceType::Deployment
+                    resource.kind == ResourceKind::Deployment
                 } else {
-                    resource.kind == ResourceType::ClusterSecret && leaf.starts_with("/data/")
+                    resource.kind == ResourceKind::ClusterSecret && leaf.starts_with("/data/")
                 },
                 "{} has a secret at {leaf}",
                 resource.id
@@ -313,7 +313,7 @@ fn secret(graph: &Graph) -> Checked {
         prop_assert!(leaves.is_empty(), "{} has a secret at {leaves:?}", run.id);
     }
     // And each text that a Secret has is secret: what is plain is in a ConfigMap.
-    for resource in graph.resources.values().filter(|resource| resource.kind == ResourceType::ClusterSecret) {
+    for resource in graph.resources.values().filter(|resource| resource.kind == ResourceKind::ClusterSecret) {
         for (name, value) in at(&resource.body, "data").and_then(Value::as_map).unwrap() {
             prop_assert!(matches!(value, Value::Special(Special::Secret(_) | Special::Template(_))), "{name} is plain");
         }
@@ -361,9 +361,9 @@ fn named(graph: &Graph) -> Checked {
         let name = at(&resource.body, "metadata/name").and_then(Value::as_text).unwrap();
         prop_assert!(is_label(name), "{name}");
         // What a CronJob makes gets 11 characters more.
-        prop_assert!(resource.kind != ResourceType::CronJob || name.len() <= 52, "{name}");
+        prop_assert!(resource.kind != ResourceKind::CronJob || name.len() <= 52, "{name}");
         prop_assert!(names.insert((resource.kind, name.to_owned())), "{} is there twice", resource.identity);
-        let alone = resource.kind == ResourceType::Namespace;
+        let alone = resource.kind == ResourceKind::Namespace;
         let identity = if alone { name.to_owned() } else { format!("{namespace}/{name}") };
         prop_assert_eq!(&resource.identity, &identity);
         let within = at(&resource.body, "metadata/namespace").and_then(Value::as_text);
@@ -418,11 +418,11 @@ fn selected(graph: &Graph) -> Checked {
     prop_assert_eq!(different.len(), templates.len(), "two parts have Pods with the same labels");
     for (id, resource) in &graph.resources {
         let (path, owner) = match resource.kind {
-            ResourceType::Deployment | ResourceType::PodDisruptionBudget => {
+            ResourceKind::Deployment | ResourceKind::PodDisruptionBudget => {
                 ("spec/selector/matchLabels", format!("deployment.{}", id.name()))
             }
-            ResourceType::ClusterService => ("spec/selector", format!("deployment.{}", id.name())),
-            ResourceType::NetworkPolicy if templates.contains_key(&format!("deployment.{}", id.name())) => {
+            ResourceKind::ClusterService => ("spec/selector", format!("deployment.{}", id.name())),
+            ResourceKind::NetworkPolicy if templates.contains_key(&format!("deployment.{}", id.name())) => {
                 ("spec/podSelector/matchLabels", format!("deployment.{}", id.name()))
             }
             _ => continue,

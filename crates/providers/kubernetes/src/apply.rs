@@ -5,7 +5,7 @@
 //! went into it are taken back, and the step stops.
 
 use freehold_engine::{Context, Performed, ProviderError, Revealed};
-use freehold_graph::{Resource, ResourceType, StackId, Value};
+use freehold_graph::{Resource, ResourceKind, StackId, Value};
 use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
@@ -51,7 +51,7 @@ pub(crate) async fn apply(
     let mut first: Option<Value> = None;
     for _ in 0..LOOKS {
         let live = cluster.last_look(&place, context.deadline).await?;
-        if resource.kind == ResourceType::HttpRoute {
+        if resource.kind == ResourceKind::HttpRoute {
             // Somebody may have been quicker than this plan.
             hosts::foresee(cluster, context.stack, &place, live.as_ref(), &manifest, context.deadline).await?;
         }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_graph::{ResourceType, Value};
+use freehold_graph::{ResourceKind, Value};
 use freehold_plan::Conflict;
 use serde_json::Value as Json;
 
@@ -32,7 +32,7 @@ const UNTOLD: [&str; 10] = [
 const RESERVED: [&str; 2] = ["kubernetes.io", "k8s.io"];
 
 /// The fields of others in an object, and who manages each.
-pub(crate) fn of(kind: ResourceType, object: &Json, desired: &Value) -> Vec<Conflict> {
+pub(crate) fn of(kind: ResourceKind, object: &Json, desired: &Value) -> Vec<Conflict> {
     let ours = Projection::of(object);
     let mut found = BTreeSet::new();
     for entry in object.items(projection::MANAGERS) {
@@ -83,11 +83,11 @@ fn added(path: &str, theirs: &Json, ours: Option<&Json>, desired: Option<&Value>
     }
 }
 
-fn is_told(kind: ResourceType, path: &str) -> bool {
+fn is_told(kind: ResourceKind, path: &str) -> bool {
     let annotation = path.split_once("metadata.annotations.");
     let of_object = path.starts_with("metadata.");
     match annotation {
-        Some(("", _)) if kind == ResourceType::Namespace => false,
+        Some(("", _)) if kind == ResourceKind::Namespace => false,
         Some((_, name)) => !is_reserved(name),
         None if of_object => path.starts_with("metadata.labels."),
         None => !path.starts_with("status"),
@@ -113,7 +113,7 @@ mod tests {
         json!({"metadata": {"managedFields": managers.iter().map(entry).collect::<Vec<_>>()}})
     }
 
-    fn told(kind: ResourceType, object: &Json, desired: Json) -> Vec<String> {
+    fn told(kind: ResourceKind, object: &Json, desired: Json) -> Vec<String> {
         let desired = serde_json::from_value(desired).unwrap();
         of(kind, object, &desired).into_iter().map(|field| format!("{}: {}", field.manager, field.path)).collect()
     }
@@ -141,7 +141,7 @@ mod tests {
             "kubectl-edit: spec.limits.cpu",
             "kubectl-edit: spec.paused",
         ];
-        assert_eq!(told(ResourceType::Deployment, &object, desired), expected);
+        assert_eq!(told(ResourceKind::Deployment, &object, desired), expected);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
             ("rancher", "", annotation("field.cattle.io/projectId")),
         ]);
         let kept = "rancher: metadata.annotations.field.cattle.io/projectId";
-        assert_eq!(told(ResourceType::Deployment, &object, json!({})), [kept]);
-        assert_eq!(told(ResourceType::Namespace, &object, json!({})), [""; 0]);
+        assert_eq!(told(ResourceKind::Deployment, &object, json!({})), [kept]);
+        assert_eq!(told(ResourceKind::Namespace, &object, json!({})), [""; 0]);
     }
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use freehold_graph::value::Special;
-use freehold_graph::{Digest, ResourceType, Value};
+use freehold_graph::{Digest, ResourceKind, Value};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ const KEPT_BY_SERVER: [&str; 6] =
     ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"];
 
 /// What is compared of an object: see [`Projection`].
-pub(crate) fn comparable(kind: ResourceType, object: &Json, desired: &Value) -> Value {
+pub(crate) fn comparable(kind: ResourceKind, object: &Json, desired: &Value) -> Value {
     let projection = Projection::of(object);
     let mut kept = projection.project(object, desired);
     // It isn't managed by anybody, and matters to everybody.
@@ -31,7 +31,7 @@ pub(crate) fn comparable(kind: ResourceType, object: &Json, desired: &Value) -> 
     if !annotated {
         remove_empty_annotations(&mut body);
     }
-    if kind == ResourceType::ClusterSecret {
+    if kind == ResourceKind::ClusterSecret {
         let data = kept.get("data").and_then(Json::as_object);
         let leaves = data.map(|data| leaves(data, object, desired, &projection));
         if let Value::Map(fields) = &mut body {

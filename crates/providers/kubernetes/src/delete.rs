@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::{ResourceKind, StackId};
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
@@ -65,9 +65,9 @@ pub(crate) async fn delete(
 }
 
 /// What runs Pods goes when they are gone.
-const fn propagation(kind: ResourceType) -> &'static str {
+const fn propagation(kind: ResourceKind) -> &'static str {
     match kind {
-        ResourceType::Deployment | ResourceType::CronJob | ResourceType::CloudNativePg => "Foreground",
+        ResourceKind::Deployment | ResourceKind::CronJob | ResourceKind::CloudNativePg => "Foreground",
         _ => "Background",
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{Lookup, ProviderError, Readiness};
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::{ResourceKind, StackId};
 use futures::future::join_all;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ pub(crate) async fn of(
 struct Look<'a> {
     reader: Reader<'a>,
     /// Empty where only one stack is looked at: then each object is asked for.
-    listed: BTreeMap<ResourceType, Listed>,
+    listed: BTreeMap<ResourceKind, Listed>,
     /// The Services, by identity, behind which a Pod answers for certain, or none is meant to.
     well: BTreeSet<String>,
     /// All runs of all stacks' jobs; `None` where they are to be asked for schedule by schedule.
@@ -60,16 +60,16 @@ impl<'a> Look<'a> {
         if stacks.len() < 2 {
             return Self { reader, listed: BTreeMap::new(), well: BTreeSet::new(), jobs: None };
         }
-        let kinds: BTreeSet<ResourceType> = objects.iter().map(|(_, lookup)| lookup.kind).collect();
-        let has = |kind: ResourceType| kinds.contains(&kind);
+        let kinds: BTreeSet<ResourceKind> = objects.iter().map(|(_, lookup)| lookup.kind).collect();
+        let has = |kind: ResourceKind| kinds.contains(&kind);
         let lists = join_all(kinds.iter().map(|kind| async move { (*kind, list(reader, *kind).await) }));
-        let slices = marked(reader, ENDPOINT_SLICE, has(ResourceType::ClusterService));
-        let jobs = marked(reader, JOB, has(ResourceType::CronJob));
+        let slices = marked(reader, ENDPOINT_SLICE, has(ResourceKind::ClusterService));
+        let jobs = marked(reader, JOB, has(ResourceKind::CronJob));
         let (listed, slices, jobs) = futures::join!(lists, slices, jobs);
-        let listed: BTreeMap<ResourceType, Listed> = listed.into_iter().collect();
+        let listed: BTreeMap<ResourceKind, Listed> = listed.into_iter().collect();
         let mut well: BTreeSet<String> = slices.iter().flatten().filter_map(answers).collect();
-        let of = |kind: ResourceType| listed.get(&kind)?.as_ref().ok();
-        if let Some((services, deployments)) = of(ResourceType::ClusterService).zip(of(ResourceType::Deployment)) {
+        let of = |kind: ResourceKind| listed.get(&kind)?.as_ref().ok();
+        if let Some((services, deployments)) = of(ResourceKind::ClusterService).zip(of(ResourceKind::Deployment)) {
             well.extend(idle(services, deployments));
         }
         Self { reader, listed, well, jobs }
@@ -79,7 +79,7 @@ impl<'a> Look<'a> {
         let found = self.listed.get(&lookup.kind).and_then(|listed| listed.as_ref().ok()?.get(&lookup.identity));
         let is_well = |found: &Json| mark::stack(found) == Some(stack) && mark::deletion(found).is_none();
         if self.well.contains(&lookup.identity)
-            && lookup.kind == ResourceType::ClusterService
+            && lookup.kind == ResourceKind::ClusterService
             && found.is_some_and(is_well)
         {
             return Ok(Readiness::Ready);
@@ -101,7 +101,7 @@ impl<'a> Look<'a> {
             None => readiness::of(self.reader.cluster, stack, lookup, None).await?,
         };
         match readiness {
-            Readiness::Ready if lookup.kind == ResourceType::CronJob => {
+            Readiness::Ready if lookup.kind == ResourceKind::CronJob => {
                 Ok(match self.schedule(lookup, found).await? {
                     Some(trouble) => Readiness::Failed(trouble),
                     None => Readiness::Ready,
@@ -125,7 +125,7 @@ impl<'a> Look<'a> {
 }
 
 /// All objects of a kind that bear a mark; of those that are what they are once they are stored, no more than the metadata.
-async fn list(reader: Reader<'_>, kind: ResourceType) -> Listed {
+async fn list(reader: Reader<'_>, kind: ResourceKind) -> Listed {
     let Some(object) = object::of(kind) else { return Ok(BTreeMap::new()) };
     let request = Request::list(&Place::all(object, None), &mark::selector(None));
     let request = if readiness::depends_on_status(kind) { request } else { request.metadata() };

@@ -1,6 +1,7 @@
 //! The kinds of objects that a stack can consist of, and where the API server has them.
 
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
+use freehold_graph::kind::Api;
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,48 +21,35 @@ pub(crate) const fn kind(group: &'static str, version: &'static str, name: &'sta
     Kind { group, version, name, plural, namespaced: true }
 }
 
-pub(crate) const NAMESPACE: Kind = Kind { namespaced: false, ..kind("", "v1", "Namespace", "namespaces") };
-pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
-pub(crate) const QUOTA: Kind = kind("", "v1", "ResourceQuota", "resourcequotas");
-pub(crate) const CLAIM: Kind = kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims");
-pub(crate) const POSTGRES: Kind = kind("postgresql.cnpg.io", "v1", "Cluster", "clusters");
-pub(crate) const SERVICE: Kind = kind("", "v1", "Service", "services");
-pub(crate) const DEPLOYMENT: Kind = kind("apps", "v1", "Deployment", "deployments");
-pub(crate) const CRON_JOB: Kind = kind("batch", "v1", "CronJob", "cronjobs");
-pub(crate) const AUTOSCALER: Kind = kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
+pub(crate) const NAMESPACE: Kind = object(ResourceKind::Namespace);
+pub(crate) const SECRET: Kind = object(ResourceKind::ClusterSecret);
+pub(crate) const QUOTA: Kind = object(ResourceKind::ResourceQuota);
+pub(crate) const CLAIM: Kind = object(ResourceKind::PersistentVolumeClaim);
+pub(crate) const POSTGRES: Kind = object(ResourceKind::CloudNativePg);
+pub(crate) const DEPLOYMENT: Kind = object(ResourceKind::Deployment);
+pub(crate) const CRON_JOB: Kind = object(ResourceKind::CronJob);
+pub(crate) const AUTOSCALER: Kind = object(ResourceKind::HorizontalPodAutoscaler);
 /// Not a resource: runs leave them behind.
 pub(crate) const JOB: Kind = kind("batch", "v1", "Job", "jobs");
 /// Not a resource: Deployments and Jobs make them.
 pub(crate) const POD: Kind = kind("", "v1", "Pod", "pods");
 
 /// The kind of a resource's object; `None` for what isn't in a cluster.
-pub(crate) const fn of(resource: ResourceType) -> Option<Kind> {
-    Some(match resource {
-        ResourceType::Namespace => NAMESPACE,
-        ResourceType::ResourceQuota => QUOTA,
-        ResourceType::LimitRange => kind("", "v1", "LimitRange", "limitranges"),
-        ResourceType::NetworkPolicy => kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-        ResourceType::ServiceAccount => kind("", "v1", "ServiceAccount", "serviceaccounts"),
-        ResourceType::ClusterSecret => SECRET,
-        ResourceType::ConfigMap => kind("", "v1", "ConfigMap", "configmaps"),
-        ResourceType::PersistentVolumeClaim => CLAIM,
-        ResourceType::Deployment => DEPLOYMENT,
-        ResourceType::CronJob => CRON_JOB,
-        ResourceType::ClusterService => SERVICE,
-        ResourceType::PodDisruptionBudget => kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-        ResourceType::HorizontalPodAutoscaler => AUTOSCALER,
-        ResourceType::HttpRoute => kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
-        ResourceType::ListenerSet => kind("gateway.networking.k8s.io", "v1", "ListenerSet", "listenersets"),
-        ResourceType::Certificate => kind("cert-manager.io", "v1", "Certificate", "certificates"),
-        ResourceType::CloudNativePg => POSTGRES,
-        ResourceType::StoreSecret
-        | ResourceType::PostgresRoles
-        | ResourceType::PostgresLogins
-        | ResourceType::PostgresDatabase
-        | ResourceType::LocalService
-        | ResourceType::LocalSchedule
-        | ResourceType::LocalRoute => return None,
-    })
+pub(crate) const fn of(resource: ResourceKind) -> Option<Kind> {
+    match resource.row().api {
+        Some(Api { group, version, kind, plural, namespaced }) => {
+            Some(Kind { group, version, name: kind, plural, namespaced })
+        }
+        None => None,
+    }
+}
+
+/// The same of one that is in a cluster.
+const fn object(resource: ResourceKind) -> Kind {
+    match of(resource) {
+        Some(kind) => kind,
+        None => panic!("it is in no cluster"),
+    }
 }
 
 impl Kind {
@@ -165,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_type_of_a_cluster_has_a_kind_whose_word_people_read() {
-        for resource in ResourceType::KUBERNETES {
+        for resource in ResourceKind::KUBERNETES {
             assert_eq!(of(resource).map(|kind| kind.word()).as_deref(), Some(resource.word()));
         }
     }

@@ -1,7 +1,7 @@
 //! Looking at one object.
 
 use freehold_engine::{Lookup, ProviderError};
-use freehold_graph::{ResourceId, ResourceType, StackId};
+use freehold_graph::{ResourceId, ResourceKind, StackId};
 use freehold_plan::Observation;
 use freehold_problem::Code;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use crate::mark;
 use crate::object::{self, NAMESPACE, Place};
 
 /// Where a resource's object is.
-pub(crate) fn place(id: &ResourceId, kind: ResourceType, identity: &str) -> Result<Place, ProviderError> {
+pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str) -> Result<Place, ProviderError> {
     let not_mine = || ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of a cluster"));
     Ok(Place::of(object::of(kind).ok_or_else(not_mine)?, identity))
 }

@@ -7,7 +7,7 @@
 use freehold_engine::ProviderError;
 use freehold_engine::provider::Proposal;
 use freehold_graph::value::Special;
-use freehold_graph::{Effect, ResourceType, StackId, Value, descriptor};
+use freehold_graph::{Effect, ResourceKind, StackId, Value};
 use freehold_plan::change::FieldChange;
 use freehold_plan::observation::Ownership;
 use freehold_plan::{Conflict, Observation, Preview, diff};
@@ -107,32 +107,32 @@ impl<'a> Trial<'a> {
     async fn foresee(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
         let (cluster, place, deadline) = (self.cluster, &self.place, self.deadline);
         match (self.proposal.resource.kind, live) {
-            (ResourceType::HttpRoute, _) => hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await,
-            (ResourceType::PersistentVolumeClaim, None) => volume::foresee(cluster, place, manifest, deadline).await,
+            (ResourceKind::HttpRoute, _) => hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await,
+            (ResourceKind::PersistentVolumeClaim, None) => volume::foresee(cluster, place, manifest, deadline).await,
             (
-                ResourceType::PersistentVolumeClaim
-                | ResourceType::StoreSecret
-                | ResourceType::PostgresRoles
-                | ResourceType::PostgresLogins
-                | ResourceType::PostgresDatabase
-                | ResourceType::LocalService
-                | ResourceType::LocalSchedule
-                | ResourceType::LocalRoute
-                | ResourceType::Namespace
-                | ResourceType::ResourceQuota
-                | ResourceType::LimitRange
-                | ResourceType::NetworkPolicy
-                | ResourceType::ServiceAccount
-                | ResourceType::ClusterSecret
-                | ResourceType::ConfigMap
-                | ResourceType::Deployment
-                | ResourceType::CronJob
-                | ResourceType::ClusterService
-                | ResourceType::PodDisruptionBudget
-                | ResourceType::HorizontalPodAutoscaler
-                | ResourceType::ListenerSet
-                | ResourceType::Certificate
-                | ResourceType::CloudNativePg,
+                ResourceKind::PersistentVolumeClaim
+                | ResourceKind::StoreSecret
+                | ResourceKind::PostgresRoles
+                | ResourceKind::PostgresLogins
+                | ResourceKind::PostgresDatabase
+                | ResourceKind::LocalService
+                | ResourceKind::LocalSchedule
+                | ResourceKind::LocalRoute
+                | ResourceKind::Namespace
+                | ResourceKind::ResourceQuota
+                | ResourceKind::LimitRange
+                | ResourceKind::NetworkPolicy
+                | ResourceKind::ServiceAccount
+                | ResourceKind::ClusterSecret
+                | ResourceKind::ConfigMap
+                | ResourceKind::Deployment
+                | ResourceKind::CronJob
+                | ResourceKind::ClusterService
+                | ResourceKind::PodDisruptionBudget
+                | ResourceKind::HorizontalPodAutoscaler
+                | ResourceKind::ListenerSet
+                | ResourceKind::Certificate
+                | ResourceKind::CloudNativePg,
                 _,
             ) => Ok(None),
         }
@@ -320,11 +320,11 @@ impl<'a> Trial<'a> {
     fn changed(&self, seen: &Observation, live: &Json, object: &Json) -> Preview {
         let kind = self.proposal.resource.kind;
         let (before, mut after) = match kind {
-            ResourceType::ClusterSecret => self.secrets(seen, live, object),
+            ResourceKind::ClusterSecret => self.secrets(seen, live, object),
             _ => (body::whole(live), body::whole(object)),
         };
         fill(&mut after, self.proposal.desired);
-        let fields = diff::fields(&descriptor::of(kind), &before, &after);
+        let fields = diff::fields(kind.row(), &before, &after);
         Preview { body: self.body(object), fields: Some(fields), ..Preview::default() }
     }
 
@@ -355,7 +355,7 @@ impl<'a> Trial<'a> {
             Tried::Not(why) => (self.proposal.desired.clone(), vec![format!("not tried out: {why}")]),
             Tried::Immutable(_) => (self.proposal.desired.clone(), Vec::new()),
         };
-        let mut fields = diff::fields(&descriptor::of(self.proposal.resource.kind), &seen.body, &body);
+        let mut fields = diff::fields(self.proposal.resource.kind.row(), &seen.body, &body);
         for path in &immutable {
             if !fields.iter().any(|field| is_below(&field.path, path)) {
                 let (path, effect) = (path.clone(), Effect::Replace);

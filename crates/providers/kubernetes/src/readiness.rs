@@ -21,7 +21,7 @@ mod storage;
 use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::{ResourceKind, StackId};
 use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -61,7 +61,7 @@ pub(crate) async fn of(
 pub(crate) async fn judge(
     reader: &Reader<'_>,
     stack: StackId,
-    (kind, place): (ResourceType, &Place),
+    (kind, place): (ResourceKind, &Place),
     found: &Json,
     changed: Option<Duration>,
 ) -> Result<Readiness, ClusterError> {
@@ -99,7 +99,7 @@ pub(crate) async fn serving(
     stack: StackId,
     lookup: &Lookup,
 ) -> Result<Option<Serving>, ProviderError> {
-    if lookup.kind != ResourceType::Deployment {
+    if lookup.kind != ResourceKind::Deployment {
         return Ok(None);
     }
     let reader = Reader::new(cluster, Instant::now() + LOOK);
@@ -112,69 +112,69 @@ pub(crate) async fn serving(
 
 async fn look(
     reader: &Reader<'_>,
-    kind: ResourceType,
+    kind: ResourceKind,
     found: &Json,
     moment: Moment,
 ) -> Result<Readiness, ClusterError> {
     match kind {
-        ResourceType::Deployment => deployment::readiness(reader, found, moment).await,
-        ResourceType::ClusterService => service::readiness(reader, found).await,
-        ResourceType::PersistentVolumeClaim => storage::claim(reader, found).await,
-        ResourceType::CloudNativePg => Ok(storage::postgres(found)),
-        ResourceType::HttpRoute => route::of_route(reader, found, moment.now).await,
-        ResourceType::ListenerSet => route::of_listeners(reader, found, moment.now).await,
-        ResourceType::Certificate => certificate::readiness(reader, found).await,
-        ResourceType::Namespace => Ok(match found.text("/status/phase") {
+        ResourceKind::Deployment => deployment::readiness(reader, found, moment).await,
+        ResourceKind::ClusterService => service::readiness(reader, found).await,
+        ResourceKind::PersistentVolumeClaim => storage::claim(reader, found).await,
+        ResourceKind::CloudNativePg => Ok(storage::postgres(found)),
+        ResourceKind::HttpRoute => route::of_route(reader, found, moment.now).await,
+        ResourceKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
+        ResourceKind::Certificate => certificate::readiness(reader, found).await,
+        ResourceKind::Namespace => Ok(match found.text("/status/phase") {
             "Active" => Readiness::Ready,
             phase => Readiness::Waiting(format!("it is {phase}")),
         }),
-        ResourceType::PodDisruptionBudget => Ok(budget(found)),
-        ResourceType::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
+        ResourceKind::PodDisruptionBudget => Ok(budget(found)),
+        ResourceKind::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
         // They are what they are as soon as they are stored.
-        ResourceType::ResourceQuota
-        | ResourceType::LimitRange
-        | ResourceType::NetworkPolicy
-        | ResourceType::ServiceAccount
-        | ResourceType::ClusterSecret
-        | ResourceType::ConfigMap
-        | ResourceType::CronJob
-        | ResourceType::StoreSecret
-        | ResourceType::PostgresRoles
-        | ResourceType::PostgresLogins
-        | ResourceType::PostgresDatabase
-        | ResourceType::LocalService
-        | ResourceType::LocalSchedule
-        | ResourceType::LocalRoute => Ok(Readiness::Ready),
+        ResourceKind::ResourceQuota
+        | ResourceKind::LimitRange
+        | ResourceKind::NetworkPolicy
+        | ResourceKind::ServiceAccount
+        | ResourceKind::ClusterSecret
+        | ResourceKind::ConfigMap
+        | ResourceKind::CronJob
+        | ResourceKind::StoreSecret
+        | ResourceKind::PostgresRoles
+        | ResourceKind::PostgresLogins
+        | ResourceKind::PostgresDatabase
+        | ResourceKind::LocalService
+        | ResourceKind::LocalSchedule
+        | ResourceKind::LocalRoute => Ok(Readiness::Ready),
     }
 }
 
 /// Whether more has to be known of an object than that it is there.
-pub(crate) const fn depends_on_status(kind: ResourceType) -> bool {
+pub(crate) const fn depends_on_status(kind: ResourceKind) -> bool {
     match kind {
-        ResourceType::Deployment
-        | ResourceType::ClusterService
-        | ResourceType::PersistentVolumeClaim
-        | ResourceType::CloudNativePg
-        | ResourceType::HttpRoute
-        | ResourceType::ListenerSet
-        | ResourceType::Certificate
-        | ResourceType::Namespace
-        | ResourceType::PodDisruptionBudget
-        | ResourceType::HorizontalPodAutoscaler => true,
-        ResourceType::ResourceQuota
-        | ResourceType::LimitRange
-        | ResourceType::NetworkPolicy
-        | ResourceType::ServiceAccount
-        | ResourceType::ClusterSecret
-        | ResourceType::ConfigMap
-        | ResourceType::CronJob
-        | ResourceType::StoreSecret
-        | ResourceType::PostgresRoles
-        | ResourceType::PostgresLogins
-        | ResourceType::PostgresDatabase
-        | ResourceType::LocalService
-        | ResourceType::LocalSchedule
-        | ResourceType::LocalRoute => false,
+        ResourceKind::Deployment
+        | ResourceKind::ClusterService
+        | ResourceKind::PersistentVolumeClaim
+        | ResourceKind::CloudNativePg
+        | ResourceKind::HttpRoute
+        | ResourceKind::ListenerSet
+        | ResourceKind::Certificate
+        | ResourceKind::Namespace
+        | ResourceKind::PodDisruptionBudget
+        | ResourceKind::HorizontalPodAutoscaler => true,
+        ResourceKind::ResourceQuota
+        | ResourceKind::LimitRange
+        | ResourceKind::NetworkPolicy
+        | ResourceKind::ServiceAccount
+        | ResourceKind::ClusterSecret
+        | ResourceKind::ConfigMap
+        | ResourceKind::CronJob
+        | ResourceKind::StoreSecret
+        | ResourceKind::PostgresRoles
+        | ResourceKind::PostgresLogins
+        | ResourceKind::PostgresDatabase
+        | ResourceKind::LocalService
+        | ResourceKind::LocalSchedule
+        | ResourceKind::LocalRoute => false,
     }
 }
 

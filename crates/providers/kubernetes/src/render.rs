@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use freehold_engine::{ProviderError, Revealed};
 use freehold_graph::value::Special;
-use freehold_graph::{ResourceType, Value};
+use freehold_graph::{ResourceKind, Value};
 use freehold_problem::Code;
 use serde_json::{Map, Value as Json, json};
 
@@ -29,13 +29,13 @@ pub(crate) enum Texts<'a> {
 
 /// The manifest of a body. `comparable` is the same body with digests.
 pub(crate) fn manifest(
-    kind: ResourceType,
+    kind: ResourceKind,
     body: &Value,
     comparable: &Value,
     texts: &Texts<'_>,
 ) -> Result<Json, ProviderError> {
     let mut manifest = json(body, Some(comparable), texts)?;
-    if kind == ResourceType::ClusterSecret {
+    if kind == ResourceKind::ClusterSecret {
         let data = match body.get("data") {
             Some(Value::Map(data)) => encoded(data, texts)?,
             _ => Map::new(),
@@ -155,7 +155,7 @@ mod tests {
     fn a_plan_writes_placeholders_and_what_is_there_and_the_digests_beside_it() {
         let digest = Value::Special(Special::Digest(Digest("d1".to_owned())));
         let comparable = Value::map([("data", Value::map([("KEY", digest), ("LEVEL", "info".into())]))]);
-        let kind = ResourceType::ClusterSecret;
+        let kind = ResourceKind::ClusterSecret;
         let made = manifest(kind, &secret(), &comparable, &Texts::Kept(&Map::new())).unwrap();
         assert_eq!(made["metadata"]["annotations"][DIGESTS], r#"{"KEY":"d1"}"#);
         assert_eq!(made["data"]["LEVEL"], STANDARD.encode("info"));
@@ -170,7 +170,7 @@ mod tests {
         let place = |leaf| Value::map([("spec", Value::List(vec![Value::map([("a", leaf)])]))]);
         let body = place(Value::checksum(Value::Null));
         let comparable = place(Value::Special(Special::Digest(Digest("abc".to_owned()))));
-        let made = manifest(ResourceType::Deployment, &body, &comparable, &Texts::Kept(&Map::new())).unwrap();
+        let made = manifest(ResourceKind::Deployment, &body, &comparable, &Texts::Kept(&Map::new())).unwrap();
         assert_eq!(made, json!({"spec": [{"a": "abc"}]}));
     }
 }

@@ -9,7 +9,7 @@ use freehold_engine::{
     CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
 };
 use freehold_graph::{
-    ProviderName, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
+    ProviderName, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::{self, ControlPlane};
@@ -114,11 +114,11 @@ impl Ground {
         self.object("apps/v1", "Deployment", "web", &json!({"spec": spec}))
     }
 
-    pub(crate) async fn readiness(&self, kind: ResourceType, name: &str) -> Readiness {
+    pub(crate) async fn readiness(&self, kind: ResourceKind, name: &str) -> Readiness {
         let lookup = Lookup {
             id: ResourceId::new(kind.word(), name),
             kind,
-            identity: if kind == ResourceType::Namespace {
+            identity: if kind == ResourceKind::Namespace {
                 name.to_owned()
             } else {
                 format!("{}/{name}", self.namespace)
@@ -130,7 +130,7 @@ impl Ground {
 
     /// Of the Deployment `web`, after a change of that long ago.
     pub(crate) async fn readiness_after(&self, changed: Duration) -> Readiness {
-        let (kind, name) = (ResourceType::Deployment, "web");
+        let (kind, name) = (ResourceKind::Deployment, "web");
         let identity = format!("{}/{name}", self.namespace);
         let lookup = Lookup { id: ResourceId::new(kind.word(), name), kind, identity, body: Value::Null };
         self.provider.readiness_after(self.stack, &lookup, changed).await.unwrap()
@@ -153,7 +153,7 @@ impl Ground {
     /// Asks until the answer is such.
     pub(crate) async fn until(
         &self,
-        kind: ResourceType,
+        kind: ResourceKind,
         name: &str,
         mut fits: impl FnMut(&Readiness) -> bool,
     ) -> Readiness {

@@ -1,14 +1,14 @@
 //! The health of many stacks' objects at once, in the words that each has by itself.
 
 use freehold_engine::{Lookup, Provider, Readiness};
-use freehold_graph::{ResourceId, ResourceType, StackId, Value};
+use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
 use serde_json::json;
 
 use crate::ground::{Ground, is_failed, words};
 
-fn lookup(ground: &Ground, kind: ResourceType, name: &str) -> (StackId, Lookup) {
+fn lookup(ground: &Ground, kind: ResourceKind, name: &str) -> (StackId, Lookup) {
     let identity = match kind {
-        ResourceType::Namespace => ground.namespace.clone(),
+        ResourceKind::Namespace => ground.namespace.clone(),
         _ => format!("{}/{name}", ground.namespace),
     };
     (ground.stack, Lookup { id: ResourceId::new(kind.word(), name), kind, identity, body: Value::Null })
@@ -20,23 +20,23 @@ async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last
     let (Some(first), Some(second)) = (Ground::new(name).await, Ground::new(name).await) else { return };
     first.put("v1", "ConfigMap", "web", &json!({}));
     first.control.apply(&first.deployment(&json!({})).to_string()).unwrap();
-    first.until(ResourceType::Deployment, "web", |told| *told == Readiness::Ready).await;
+    first.until(ResourceKind::Deployment, "web", |told| *told == Readiness::Ready).await;
     let unready = json!({"env": [{"name": "FREEHOLD_TEST_FAIL", "value": "not-ready"}]});
     second.control.apply(&second.deployment(&unready).to_string()).unwrap();
     let pod = json!({"restartPolicy": "Never", "containers": [{"name": "digest", "image": "example.test/fail-job-failed:1"}]});
-    second.until(ResourceType::Deployment, "web", |told| words(told).contains("0 of 1 ready")).await;
+    second.until(ResourceKind::Deployment, "web", |told| words(told).contains("0 of 1 ready")).await;
     let labels = second.labels("digest", "job");
     let template = json!({"metadata": {"labels": labels}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}});
     let schedule = json!({"spec": {"schedule": "0 0 1 1 *", "jobTemplate": template}});
     second.put("batch/v1", "CronJob", "digest", &schedule);
     let ask = async || {
         let objects = [
-            lookup(&first, ResourceType::Namespace, "main"),
-            lookup(&first, ResourceType::ConfigMap, "web"),
-            lookup(&first, ResourceType::Deployment, "web"),
-            lookup(&second, ResourceType::Deployment, "web"),
-            lookup(&second, ResourceType::CronJob, "digest"),
-            lookup(&second, ResourceType::ConfigMap, "web"),
+            lookup(&first, ResourceKind::Namespace, "main"),
+            lookup(&first, ResourceKind::ConfigMap, "web"),
+            lookup(&first, ResourceKind::Deployment, "web"),
+            lookup(&second, ResourceKind::Deployment, "web"),
+            lookup(&second, ResourceKind::CronJob, "digest"),
+            lookup(&second, ResourceKind::ConfigMap, "web"),
         ];
         let health = first.provider.health(&objects).await;
         health.into_iter().map(Result::unwrap).collect::<Vec<_>>()
@@ -63,6 +63,6 @@ async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
     assert!(words(&told).starts_with("its last run failed; digest-1"), "{told:?}");
-    let alone = first.provider.health(&[lookup(&second, ResourceType::CronJob, "digest")]).await;
+    let alone = first.provider.health(&[lookup(&second, ResourceKind::CronJob, "digest")]).await;
     assert!(words(alone[0].as_ref().unwrap()).starts_with("its last run failed; digest-1"), "of one stack as of many");
 }

@@ -1,19 +1,19 @@
 //! Every kind that a stack can consist of, first tried out in the scratch namespace, then made, then changed, then deleted.
 
-use freehold_graph::{Resource, ResourceType};
+use freehold_graph::{Resource, ResourceKind};
 use serde_json::{Value as Json, json};
 
 use crate::stage::{Stage, json as shown};
 
 /// An object, and what changes in it: a JSON pointer and the new value.
 struct Case {
-    kind: ResourceType,
+    kind: ResourceKind,
     api: (&'static str, &'static str),
     body: Json,
     change: (&'static str, Json),
 }
 
-fn case(kind: ResourceType, api: (&'static str, &'static str), body: Json, at: &'static str, to: Json) -> Case {
+fn case(kind: ResourceKind, api: (&'static str, &'static str), body: Json, at: &'static str, to: Json) -> Case {
     Case { kind, api, body, change: (at, to) }
 }
 
@@ -27,21 +27,21 @@ fn pod() -> Json {
 fn cases() -> Vec<Case> {
     vec![
         case(
-            ResourceType::ResourceQuota,
+            ResourceKind::ResourceQuota,
             ("v1", "ResourceQuota"),
             json!({"spec": {"hard": {"requests.cpu": "2000m", "pods": "10"}}}),
             "/spec/hard/pods",
             json!("12"),
         ),
         case(
-            ResourceType::LimitRange,
+            ResourceKind::LimitRange,
             ("v1", "LimitRange"),
             json!({"spec": {"limits": [{"type": "Container", "default": {"memory": "64Mi"}, "defaultRequest": {"cpu": "50m"}}]}}),
             "/spec/limits/0/default/memory",
             json!("96Mi"),
         ),
         case(
-            ResourceType::NetworkPolicy,
+            ResourceKind::NetworkPolicy,
             ("networking.k8s.io/v1", "NetworkPolicy"),
             json!({"spec": {
                 "podSelector": {},
@@ -52,36 +52,36 @@ fn cases() -> Vec<Case> {
             json!(5353),
         ),
         case(
-            ResourceType::ServiceAccount,
+            ResourceKind::ServiceAccount,
             ("v1", "ServiceAccount"),
             json!({"automountServiceAccountToken": false, "imagePullSecrets": [{"name": "freehold-registry"}]}),
             "/automountServiceAccountToken",
             json!(true),
         ),
         case(
-            ResourceType::ClusterSecret,
+            ResourceKind::ClusterSecret,
             ("v1", "Secret"),
             json!({"type": "Opaque", "data": {"KEY": {"$secret": {"stored": "key"}}, "PLAIN": "text"}}),
             "/data/PLAIN",
             json!("other"),
         ),
-        case(ResourceType::ConfigMap, ("v1", "ConfigMap"), json!({"data": {"A": "1", "B": ""}}), "/data/B", json!("2")),
+        case(ResourceKind::ConfigMap, ("v1", "ConfigMap"), json!({"data": {"A": "1", "B": ""}}), "/data/B", json!("2")),
         case(
-            ResourceType::PersistentVolumeClaim,
+            ResourceKind::PersistentVolumeClaim,
             ("v1", "PersistentVolumeClaim"),
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}}),
             "/metadata/annotations",
             json!({"freehold.dev/key": "guestbook/tenant/acme"}),
         ),
         case(
-            ResourceType::CloudNativePg,
+            ResourceKind::CloudNativePg,
             ("postgresql.cnpg.io/v1", "Cluster"),
             json!({"spec": {"instances": 1, "storage": {"size": "1Gi"}}}),
             "/spec/instances",
             json!(2),
         ),
         case(
-            ResourceType::CronJob,
+            ResourceKind::CronJob,
             ("batch/v1", "CronJob"),
             json!({"spec": {
                 "schedule": "0 3 * * *",
@@ -92,21 +92,21 @@ fn cases() -> Vec<Case> {
             json!("0 4 * * *"),
         ),
         case(
-            ResourceType::ClusterService,
+            ResourceKind::ClusterService,
             ("v1", "Service"),
             json!({"spec": {"selector": {"a": "b"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}),
             "/spec/ports/0/targetPort",
             json!(8080),
         ),
         case(
-            ResourceType::PodDisruptionBudget,
+            ResourceKind::PodDisruptionBudget,
             ("policy/v1", "PodDisruptionBudget"),
             json!({"spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"a": "b"}}}}),
             "/spec/maxUnavailable",
             json!("50%"),
         ),
         case(
-            ResourceType::HorizontalPodAutoscaler,
+            ResourceKind::HorizontalPodAutoscaler,
             ("autoscaling/v2", "HorizontalPodAutoscaler"),
             json!({"spec": {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
@@ -118,7 +118,7 @@ fn cases() -> Vec<Case> {
             json!(7),
         ),
         case(
-            ResourceType::HttpRoute,
+            ResourceKind::HttpRoute,
             ("gateway.networking.k8s.io/v1", "HTTPRoute"),
             json!({"spec": {
                 "parentRefs": [{"name": "main", "namespace": "gateways", "sectionName": "https"}],
@@ -133,7 +133,7 @@ fn cases() -> Vec<Case> {
             json!("90s"),
         ),
         case(
-            ResourceType::ListenerSet,
+            ResourceKind::ListenerSet,
             ("gateway.networking.k8s.io/v1", "ListenerSet"),
             json!({"spec": {
                 "parentRef": {"name": "main", "namespace": "gateways"},
@@ -146,7 +146,7 @@ fn cases() -> Vec<Case> {
             json!("shop.example.org"),
         ),
         case(
-            ResourceType::Certificate,
+            ResourceKind::Certificate,
             ("cert-manager.io/v1", "Certificate"),
             json!({"spec": {
                 "secretName": "web-tls", "dnsNames": ["acme.example.org"],
@@ -189,8 +189,8 @@ async fn every_kind_is_made_changed_and_deleted_as_the_plan_says() {
     let mut cases = cases();
     let deployment = shown(&stage.deployment("web", |_| {}).body);
     let body = json!({"spec": deployment["spec"]});
-    cases.push(case(ResourceType::Deployment, ("apps/v1", "Deployment"), body, "/spec/minReadySeconds", json!(3)));
-    assert_eq!(cases.len() + 1, ResourceType::KUBERNETES.len(), "all but the namespace itself");
+    cases.push(case(ResourceKind::Deployment, ("apps/v1", "Deployment"), body, "/spec/minReadySeconds", json!(3)));
+    assert_eq!(cases.len() + 1, ResourceKind::KUBERNETES.len(), "all but the namespace itself");
 
     let mut made: Vec<(Resource, crate::stage::Planned)> = Vec::new();
     for case in &cases {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_graph::{ResourceId, ResourceType};
+use freehold_graph::{ResourceId, ResourceKind};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{LogLine, LogQuery};
 use freehold_testkit::kubernetes::{Image, Node};
@@ -80,7 +80,7 @@ async fn logs_and_reasons_of_real_containers() {
     // A service that crashes, with what it said.
     let deployment = ground.deployment(&script(&image, "echo starting; echo no such database; exit 1"));
     node.cluster().apply(&deployment.to_string()).unwrap();
-    let told = ground.until(ResourceType::Deployment, "web", |told| words(told).contains("│ no such database")).await;
+    let told = ground.until(ResourceKind::Deployment, "web", |told| words(told).contains("│ no such database")).await;
     assert!(words(&told).contains("it ended: exit code 1 after 0 s"), "{told:?}");
 
     // Of the container before the present one, once there is another.
@@ -97,13 +97,13 @@ async fn logs_and_reasons_of_real_containers() {
     // A command that the image doesn't have.
     let deployment = ground.deployment(&json!({"image": image, "command": ["/nothing"]}));
     node.cluster().apply(&deployment.to_string()).unwrap();
-    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    let told = words(&ground.until(ResourceKind::Deployment, "web", is_failed).await);
     assert!(told.starts_with("FH0704: ") && told.contains("/nothing"), "{told}");
 
     // An image that the registry doesn't have.
     let missing = format!("{}/shell@sha256:{}", node.registry().address(), "0".repeat(64));
     node.cluster().apply(&ground.deployment(&json!({"image": missing, "command": null})).to_string()).unwrap();
-    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    let told = words(&ground.until(ResourceKind::Deployment, "web", is_failed).await);
     assert!(told.starts_with("FH0607: ") && told.contains("not found"), "{told}");
 
     // A probe that fails.
@@ -111,7 +111,7 @@ async fn logs_and_reasons_of_real_containers() {
     container["readinessProbe"] = json!({"httpGet": {"path": "/health", "port": 8080}, "periodSeconds": 1});
     node.cluster().apply(&ground.deployment(&container).to_string()).unwrap();
     ground
-        .until(ResourceType::Deployment, "web", |told| words(told).contains("is not ready: Readiness probe failed"))
+        .until(ResourceKind::Deployment, "web", |told| words(told).contains("is not ready: Readiness probe failed"))
         .await;
 
     // One for which the kubelet ends the container: its exit code would say nothing of it.
@@ -119,7 +119,7 @@ async fn logs_and_reasons_of_real_containers() {
     container["livenessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1});
     node.cluster().apply(&ground.deployment(&container).to_string()).unwrap();
     let ended = "the kubelet ended it: its liveness probe failed: dial tcp";
-    ground.until(ResourceType::Deployment, "web", |told| words(told).contains(ended)).await;
+    ground.until(ResourceKind::Deployment, "web", |told| words(told).contains(ended)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

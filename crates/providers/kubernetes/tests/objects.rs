@@ -1,6 +1,6 @@
 //! Objects of a stack: planned, made, changed, left alone.
 
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
 use serde_json::json;
@@ -12,25 +12,25 @@ async fn a_stack_is_planned_before_its_namespace_exists_and_comes_out_as_planned
     let Some(stage) = Stage::new("a_stack_is_planned_before_its_namespace_exists").await else { return };
     let deployment = stage.deployment("web", |_| {});
     let claim = stage.resource(
-        ResourceType::PersistentVolumeClaim,
+        ResourceKind::PersistentVolumeClaim,
         ("v1", "PersistentVolumeClaim"),
         "data",
         &json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
     );
     let service = stage.resource(
-        ResourceType::ClusterService,
+        ResourceKind::ClusterService,
         ("v1", "Service"),
         "web",
         &json!({"spec": {"selector": {"app.kubernetes.io/name": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}}),
     );
     let limits = stage.resource(
-        ResourceType::LimitRange,
+        ResourceKind::LimitRange,
         ("v1", "LimitRange"),
         "freehold",
         &json!({"spec": {"limits": [{"type": "Container", "default": {"memory": "1024Mi"}}]}}),
     );
     let route = stage.resource(
-        ResourceType::HttpRoute,
+        ResourceKind::HttpRoute,
         ("gateway.networking.k8s.io/v1", "HTTPRoute"),
         "web",
         &json!({"spec": {
@@ -192,7 +192,7 @@ async fn what_cannot_be_changed_is_a_replacement_with_its_fields() {
 
     let claim = |size: &str, mode: &str| {
         let spec = json!({"spec": {"accessModes": [mode], "resources": {"requests": {"storage": size}}}});
-        stage.resource(ResourceType::PersistentVolumeClaim, ("v1", "PersistentVolumeClaim"), "data", &spec)
+        stage.resource(ResourceKind::PersistentVolumeClaim, ("v1", "PersistentVolumeClaim"), "data", &spec)
     };
     stage.deploy(&claim("1Gi", "ReadWriteOnce")).await;
     let plan = stage.plan(&claim("1Gi", "ReadWriteMany")).await;
@@ -264,7 +264,7 @@ async fn pull_credentials_and_certificates_are_tried_out_without_their_contents(
         "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": {"$secret": {"stored": "registry"}}},
     });
-    let secret = stage.resource(ResourceType::ClusterSecret, ("v1", "Secret"), "freehold-registry", &rest);
+    let secret = stage.resource(ResourceKind::ClusterSecret, ("v1", "Secret"), "freehold-registry", &rest);
     let plan = stage.plan(&secret).await;
     assert_eq!(plan.preview.notes, Vec::<String>::new());
     stage.deploy(&stage.namespace_resource()).await;

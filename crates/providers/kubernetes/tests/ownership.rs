@@ -1,7 +1,7 @@
 //! What isn't ours is left alone; what is named is adopted and not made anew; what is deleted is that very object.
 
 use freehold_engine::ProviderError;
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use serde_json::{Value as Json, json};
@@ -330,7 +330,7 @@ async fn a_host_that_another_platforms_stack_serves_is_refused_and_one_that_peop
         let api = ("gateway.networking.k8s.io/v1", "HTTPRoute");
         let parents = json!([{"name": gateway, "namespace": "gateways"}]);
         let rest = json!({"spec": {"parentRefs": parents, "hostnames": hosts}});
-        stage.resource(ResourceType::HttpRoute, api, "web", &rest)
+        stage.resource(ResourceKind::HttpRoute, api, "web", &rest)
     };
     theirs.deploy(&route(&theirs, "main", &[&host])).await;
     let refused = ours.try_plan(&route(&ours, "main", &[&host]), false).await.err().unwrap();

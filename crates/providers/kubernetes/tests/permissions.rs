@@ -1,7 +1,7 @@
 //! What is generated for `freehold target rbac` is enough for every kind of object, from the first plan to the end.
 
 use freehold_engine::{Lookup, Provider, ProviderError};
-use freehold_graph::{Resource, ResourceType};
+use freehold_graph::{Resource, ResourceKind};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
@@ -11,59 +11,59 @@ use crate::ground::{ACCESS_KINDS, SOON, access};
 use crate::stage::Stage;
 
 /// One object of each kind but the namespace: API version, kind, and the rest of the manifest.
-fn rest(kind: ResourceType, stage: &Stage) -> ((&'static str, &'static str), Json) {
+fn rest(kind: ResourceKind, stage: &Stage) -> ((&'static str, &'static str), Json) {
     let gateway = "gateway.networking.k8s.io/v1";
     let containers = json!([{"name": "web", "image": "example.test/web:1"}]);
     match kind {
-        ResourceType::ResourceQuota => (("v1", "ResourceQuota"), json!({"spec": {"hard": {"requests.cpu": "2"}}})),
-        ResourceType::LimitRange => (
+        ResourceKind::ResourceQuota => (("v1", "ResourceQuota"), json!({"spec": {"hard": {"requests.cpu": "2"}}})),
+        ResourceKind::LimitRange => (
             ("v1", "LimitRange"),
             json!({"spec": {"limits": [{"type": "Container", "defaultRequest": {"cpu": "100m"}}]}}),
         ),
-        ResourceType::NetworkPolicy => (
+        ResourceKind::NetworkPolicy => (
             ("networking.k8s.io/v1", "NetworkPolicy"),
             json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}),
         ),
-        ResourceType::ServiceAccount => (("v1", "ServiceAccount"), json!({"automountServiceAccountToken": false})),
-        ResourceType::ClusterSecret => {
+        ResourceKind::ServiceAccount => (("v1", "ServiceAccount"), json!({"automountServiceAccountToken": false})),
+        ResourceKind::ClusterSecret => {
             (("v1", "Secret"), json!({"type": "Opaque", "data": {"KEY": {"$secret": {"stored": "key"}}}}))
         }
-        ResourceType::ConfigMap => (("v1", "ConfigMap"), json!({"data": {"A": "1"}})),
-        ResourceType::PersistentVolumeClaim => (
+        ResourceKind::ConfigMap => (("v1", "ConfigMap"), json!({"data": {"A": "1"}})),
+        ResourceKind::PersistentVolumeClaim => (
             ("v1", "PersistentVolumeClaim"),
             json!({"spec": {"accessModes": ["ReadWriteOnce"], 
                 "resources": {"requests": {"storage": "1Gi"}}}}),
         ),
-        ResourceType::CloudNativePg => {
+        ResourceKind::CloudNativePg => {
             (("postgresql.cnpg.io/v1", "Cluster"), json!({"spec": {"instances": 1, "storage": {"size": "1Gi"}}}))
         }
-        ResourceType::CronJob => (
+        ResourceKind::CronJob => (
             ("batch/v1", "CronJob"),
             json!({"spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec":
                 {"restartPolicy": "Never", "containers": containers}}}}}}),
         ),
-        ResourceType::ClusterService => {
+        ResourceKind::ClusterService => {
             (("v1", "Service"), json!({"spec": {"selector": stage.labels(), "ports": [{"port": 80, "name": "http"}]}}))
         }
-        ResourceType::PodDisruptionBudget => (
+        ResourceKind::PodDisruptionBudget => (
             ("policy/v1", "PodDisruptionBudget"),
             json!({"spec": {"maxUnavailable": 1, "selector": {"matchLabels": stage.labels()}}}),
         ),
-        ResourceType::HorizontalPodAutoscaler => (
+        ResourceKind::HorizontalPodAutoscaler => (
             ("autoscaling/v2", "HorizontalPodAutoscaler"),
             json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef":
                 {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}),
         ),
-        ResourceType::Certificate => (
+        ResourceKind::Certificate => (
             ("cert-manager.io/v1", "Certificate"),
             json!({"spec": {"secretName": "tls", "dnsNames": ["a.example.org"], "issuerRef": {"name": "main"}}}),
         ),
-        ResourceType::ListenerSet => (
+        ResourceKind::ListenerSet => (
             (gateway, "ListenerSet"),
             json!({"spec": {"parentRef": {"name": "main"}, "listeners":
                 [{"name": "a", "hostname": "a.example.org", "port": 443, "protocol": "HTTP"}]}}),
         ),
-        ResourceType::HttpRoute => (
+        ResourceKind::HttpRoute => (
             (gateway, "HTTPRoute"),
             json!({"spec": {"parentRefs": [{"name": "main"}], "hostnames": ["a.example.org"]}}),
         ),
@@ -71,16 +71,16 @@ fn rest(kind: ResourceType, stage: &Stage) -> ((&'static str, &'static str), Jso
     }
 }
 
-fn resource(stage: &Stage, kind: ResourceType) -> Resource {
+fn resource(stage: &Stage, kind: ResourceKind) -> Resource {
     match kind {
-        ResourceType::Namespace => {
+        ResourceKind::Namespace => {
             let mut namespace = stage.namespace_resource();
             let mut body: Json = serde_json::to_value(&namespace.body).unwrap();
             body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
             namespace.body = serde_json::from_value(body).unwrap();
             namespace
         }
-        ResourceType::Deployment => stage.deployment("web", |_| {}),
+        ResourceKind::Deployment => stage.deployment("web", |_| {}),
         kind => {
             let (api, rest) = rest(kind, stage);
             stage.resource(kind, api, "web", &rest)
@@ -155,7 +155,7 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
     let account = stage.control.service_account(&name, &name).unwrap();
     let (administrator, stage) = (&stage, stage.as_user(&access(&account)));
     stage.secrets.set("key", "s3cret");
-    let all: Vec<Resource> = ResourceType::KUBERNETES.into_iter().map(|kind| resource(&stage, kind)).collect();
+    let all: Vec<Resource> = ResourceKind::KUBERNETES.into_iter().map(|kind| resource(&stage, kind)).collect();
     // Before there is a namespace: tried out in the scratch namespace.
     for resource in &all {
         let planned = stage.try_plan(resource, false).await;

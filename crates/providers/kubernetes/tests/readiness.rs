@@ -1,7 +1,7 @@
 //! The reasons why something isn't ready, on a real control plane with Pods that fail in every way.
 
 use freehold_engine::Readiness;
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
@@ -22,16 +22,16 @@ async fn a_deployment_and_its_service_get_ready() {
     let spec = json!({"spec": {"selector": ground.labels("web", "service"), "ports": [{"port": 80}]}});
     ground.put("v1", "Service", "web", &spec);
     assert_eq!(
-        ground.readiness(ResourceType::ClusterService, "web").await,
+        ground.readiness(ResourceKind::ClusterService, "web").await,
         Readiness::Ready,
         "without a deployment nobody is meant to answer"
     );
     ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
-    ground.until(ResourceType::ClusterService, "web", waits_with("no pod behind it is ready")).await;
+    ground.until(ResourceKind::ClusterService, "web", waits_with("no pod behind it is ready")).await;
     ground.control.apply(&ground.deployment(&json!({"env": []})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
-    ground.until(ResourceType::ClusterService, "web", |readiness| *readiness == Readiness::Ready).await;
-    assert_eq!(ground.readiness(ResourceType::Namespace, &ground.namespace).await, Readiness::Ready);
+    ground.until(ResourceKind::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.until(ResourceKind::ClusterService, "web", |readiness| *readiness == Readiness::Ready).await;
+    assert_eq!(ground.readiness(ResourceKind::Namespace, &ground.namespace).await, Readiness::Ready);
 }
 
 #[tokio::test]
@@ -40,14 +40,14 @@ async fn a_deployment_of_no_replicas_is_ready() {
     let mut deployment = ground.deployment(&json!({}));
     deployment["spec"]["replicas"] = json!(0);
     ground.control.apply(&deployment.to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.until(ResourceKind::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
 }
 
 #[tokio::test]
 async fn an_image_that_is_not_there_is_named_and_given_up() {
     let Some(ground) = Ground::new("an_image_that_is_not_there_is_named_and_given_up").await else { return };
     ground.control.apply(&ground.deployment(&fail("image-pull")).to_string()).unwrap();
-    let told = ground.until(ResourceType::Deployment, "web", is_failed).await;
+    let told = ground.until(ResourceKind::Deployment, "web", is_failed).await;
     let told = words(&told);
     assert!(told.starts_with("FH0607: 0 of 1 ready: the image can't be pulled: example.test/web:1"), "{told}");
     assert!(told.contains("not found"), "{told}");
@@ -57,7 +57,7 @@ async fn an_image_that_is_not_there_is_named_and_given_up() {
 async fn a_crash_loop_is_told_with_exit_code_and_restarts() {
     let Some(ground) = Ground::new("a_crash_loop_is_told_with_exit_code_and_restarts").await else { return };
     ground.control.apply(&ground.deployment(&fail("crash-loop")).to_string()).unwrap();
-    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    let told = words(&ground.until(ResourceKind::Deployment, "web", is_failed).await);
     assert!(told.starts_with("FH0706: 0 of 1 ready: it fails again and again, started again 3 times so far"), "{told}");
     assert!(told.contains("exit code 1 after"), "{told}");
     // The simulated node has no logs, and says so instead of keeping the reason back.
@@ -73,15 +73,15 @@ async fn a_container_that_needed_too_much_memory_is_told_with_its_limit() {
     container["resources"] = json!({"limits": {"memory": "64Mi"}});
     ground.control.apply(&ground.deployment(&container).to_string()).unwrap();
     // Two restarts: it may still come up.
-    ground.until(ResourceType::Deployment, "web", waits_with("its limit of 64Mi and was killed (OOMKilled)")).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with("its limit of 64Mi and was killed (OOMKilled)")).await;
 }
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_is_waited_for_and_then_given_up() {
     let Some(ground) = Ground::new("a_secret_that_is_not_there_is_waited_for_and_then_given_up").await else { return };
     ground.control.apply(&ground.deployment(&fail("config")).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", waits_with("secret \"missing\" not found")).await;
-    ground.until(ResourceType::Deployment, "web", fails_with("FH1221", "secret \"missing\" not found")).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with("secret \"missing\" not found")).await;
+    ground.until(ResourceKind::Deployment, "web", fails_with("FH1221", "secret \"missing\" not found")).await;
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_failing_probe_is_told_in_the_words_of_its_event() {
     let Some(ground) = Ground::new("a_failing_probe_is_told_in_the_words_of_its_event").await else { return };
     ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
     let probe = "it runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503";
-    ground.until(ResourceType::Deployment, "web", waits_with(probe)).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with(probe)).await;
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_pod_for_which_no_node_has_room_is_told_in_the_schedulers_words() {
     };
     let greed = json!({"resources": {"requests": {"cpu": (NODE_CPUS + 1).to_string()}}});
     ground.control.apply(&ground.deployment(&greed).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", waits_with("no node takes its pod: 0/3 nodes are available")).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with("no node takes its pod: 0/3 nodes are available")).await;
 }
 
 #[tokio::test]
@@ -116,8 +116,8 @@ async fn a_quota_that_lets_no_pod_in_is_given_up_before_any_deadline() {
     let container = json!({"resources": {"requests": {"cpu": "500m"}}});
     ground.control.apply(&ground.deployment(&container).to_string()).unwrap();
     let quota = "the namespace's quota lets no pod in: exceeded quota: freehold, requested: requests.cpu=500m";
-    ground.until(ResourceType::Deployment, "web", waits_with(quota)).await;
-    ground.until(ResourceType::Deployment, "web", fails_with("FH0202", quota)).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with(quota)).await;
+    ground.until(ResourceKind::Deployment, "web", fails_with("FH0202", quota)).await;
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_quotas_refusal_counts_no_more_once_the_quota_has_room() {
     hard("0");
     ground.control.wait("the quota is counted", crate::ground::SOON, || counted("0")).unwrap();
     ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", fails_with("FH0202", "exceeded quota: freehold")).await;
+    ground.until(ResourceKind::Deployment, "web", fails_with("FH0202", "exceeded quota: freehold")).await;
     // The cluster's own pause before it tries again is as long as the quota was full.
     hard("1");
     ground.control.wait("the quota is counted", crate::ground::SOON, || counted("1")).unwrap();
@@ -140,7 +140,7 @@ async fn a_quotas_refusal_counts_no_more_once_the_quota_has_room() {
         told.push(readiness.clone());
         *readiness == Readiness::Ready
     };
-    ground.until(ResourceType::Deployment, "web", done).await;
+    ground.until(ResourceKind::Deployment, "web", done).await;
     assert!(!told.iter().any(is_failed), "{told:?}");
 }
 
@@ -150,7 +150,7 @@ async fn what_the_old_pod_says_of_a_secret_that_was_put_back_is_no_evidence() {
     let Some(ground) = Ground::new(name).await else { return };
     for way in ["config", "image-pull", "crash-loop"] {
         ground.control.apply(&ground.deployment(&fail(way)).to_string()).unwrap();
-        ground.until(ResourceType::Deployment, "web", is_failed).await;
+        ground.until(ResourceKind::Deployment, "web", is_failed).await;
         // A deploy that changes something else: the Pod's own words are from before it.
         ground.until_after_a_change(|told| matches!(told, Readiness::Waiting(_))).await;
         assert!(is_failed(&ground.readiness_after(std::time::Duration::from_secs(3600)).await), "{way}: made by it");
@@ -165,7 +165,7 @@ async fn a_rollout_whose_time_was_over_before_the_deploy_gets_its_own() {
     let mut deployment = ground.deployment(&fail("not-ready"));
     deployment["spec"]["progressDeadlineSeconds"] = json!(2);
     ground.control.apply(&deployment.to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", fails_with("FH0703", "not ready after 2 s")).await;
+    ground.until(ResourceKind::Deployment, "web", fails_with("FH0703", "not ready after 2 s")).await;
     ground.until_after_a_change(waits_with("it runs and is not ready")).await;
 }
 
@@ -174,7 +174,7 @@ async fn an_object_that_is_being_deleted_tells_since_when_and_what_holds_it() {
     let name = "an_object_that_is_being_deleted_tells_since_when_and_what_holds_it";
     let Some(ground) = Ground::new(name).await else { return };
     ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.until(ResourceKind::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
     let here = ["--namespace", &ground.namespace];
     let hold = |pods: &str, finalizers: &Json| {
         let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
@@ -192,7 +192,7 @@ async fn an_object_that_is_being_deleted_tells_since_when_and_what_holds_it() {
             && words.contains(&format!("pod {}/", ground.namespace))
             && words.contains("is held by its finalizer example.org/keep")
     };
-    ground.until(ResourceType::Deployment, "web", held).await;
+    ground.until(ResourceKind::Deployment, "web", held).await;
     hold(&pod, &Json::Null);
 }
 
@@ -202,15 +202,15 @@ async fn what_waits_in_a_namespace_that_is_being_deleted_says_so_as_long_as_that
     let Some(ground) = Ground::new(name).await else { return };
     ground.put("v1", "ConfigMap", "held", &json!({"metadata": {"finalizers": ["example.org/keep"]}}));
     ground.control.apply(&ground.deployment(&fail("not-ready")).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", waits_with("it runs and is not ready")).await;
+    ground.until(ResourceKind::Deployment, "web", waits_with("it runs and is not ready")).await;
     ground.control.kubectl(&["delete", "namespace", &ground.namespace, "--wait=false"]).unwrap();
     let said = format!("its namespace {} is being deleted, since 20", ground.namespace);
     let is_said = |readiness: &Readiness| is_failed(readiness) && words(readiness).starts_with(&said);
-    ground.until(ResourceType::Deployment, "web", is_said).await;
+    ground.until(ResourceKind::Deployment, "web", is_said).await;
     let all = ["deployments", "--namespace", &ground.namespace];
     let is_gone = || Ok(ground.control.get(&all)?["items"].as_array().is_some_and(Vec::is_empty));
     ground.control.wait("the Deployment goes with its namespace", SOON, is_gone).unwrap();
-    let absent = ground.readiness(ResourceType::Deployment, "web").await;
+    let absent = ground.readiness(ResourceKind::Deployment, "web").await;
     assert!(is_said(&absent), "{absent:?}");
     let free = r#"{"metadata":{"finalizers":null}}"#;
     ground
@@ -225,7 +225,7 @@ async fn a_pod_that_pod_security_refuses_is_given_up_with_its_words() {
     let label = "pod-security.kubernetes.io/enforce=restricted";
     ground.control.kubectl(&["label", "namespace", &ground.namespace, label]).unwrap();
     ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", fails_with("FH1220", "violates PodSecurity \"restricted")).await;
+    ground.until(ResourceKind::Deployment, "web", fails_with("FH1220", "violates PodSecurity \"restricted")).await;
 }
 
 #[tokio::test]
@@ -237,31 +237,31 @@ async fn a_rollout_whose_time_is_over_is_given_up_with_what_hinders_it() {
     deployment["spec"]["progressDeadlineSeconds"] = json!(2);
     ground.control.apply(&deployment.to_string()).unwrap();
     let late = fails_with("FH0703", "not ready after 2 s, which is all the time it has; 0 of 1 ready: it runs");
-    ground.until(ResourceType::Deployment, "web", late).await;
+    ground.until(ResourceKind::Deployment, "web", late).await;
 }
 
 #[tokio::test]
 async fn while_an_update_hangs_the_old_pod_is_counted_apart() {
     let Some(ground) = Ground::new("while_an_update_hangs_the_old_pod_is_counted_apart").await else { return };
     ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
+    ground.until(ResourceKind::Deployment, "web", |readiness| *readiness == Readiness::Ready).await;
     ground.control.apply(&ground.deployment(&fail("image-pull")).to_string()).unwrap();
-    let told = words(&ground.until(ResourceType::Deployment, "web", is_failed).await);
+    let told = words(&ground.until(ResourceKind::Deployment, "web", is_failed).await);
     assert!(told.starts_with("FH0607: 0 of 1 ready, 1 old one still there: the image can't be pulled"), "{told}");
 }
 
 #[tokio::test]
 async fn what_is_gone_or_bears_another_mark_is_not_ready() {
     let Some(ground) = Ground::new("what_is_gone_or_bears_another_mark_is_not_ready").await else { return };
-    let gone = ground.readiness(ResourceType::ConfigMap, "web").await;
+    let gone = ground.readiness(ResourceKind::ConfigMap, "web").await;
     assert_eq!(words(&gone), "it does not exist");
     let mut foreign = ground.object("v1", "ConfigMap", "web", &json!({}));
     foreign["metadata"]["labels"] = json!({});
     ground.control.apply(&foreign.to_string()).unwrap();
-    let foreign = ground.readiness(ResourceType::ConfigMap, "web").await;
+    let foreign = ground.readiness(ResourceKind::ConfigMap, "web").await;
     assert!(is_failed(&foreign) && words(&foreign).contains("does not bear this stack's mark"), "{foreign:?}");
     ground.put("v1", "ConfigMap", "web", &json!({}));
-    assert_eq!(ground.readiness(ResourceType::ConfigMap, "web").await, Readiness::Ready);
+    assert_eq!(ground.readiness(ResourceKind::ConfigMap, "web").await, Readiness::Ready);
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_volume_that_nobody_makes_is_told_and_one_that_waits_for_its_pod_is_re
     for (name, class) in [("late", &late), ("now", &now), ("none", &"nothing-of-that-name".to_owned())] {
         ground.put("v1", "PersistentVolumeClaim", name, &claim(class));
     }
-    let kind = ResourceType::PersistentVolumeClaim;
+    let kind = ResourceKind::PersistentVolumeClaim;
     assert_eq!(ground.readiness(kind, "late").await, Readiness::Ready);
     ground.until(kind, "now", waits_with("no volume is bound to it yet")).await;
     ground.until(kind, "none", waits_with("there is no storage class nothing-of-that-name")).await;
@@ -309,7 +309,7 @@ const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 #[tokio::test]
 async fn a_route_says_what_its_gateway_does_not_say() {
     let Some(ground) = Ground::new("a_route_says_what_its_gateway_does_not_say").await else { return };
-    let kind = ResourceType::HttpRoute;
+    let kind = ResourceKind::HttpRoute;
     let parent = json!({"name": "main", "namespace": ground.namespace});
     ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": [parent]}}));
     let told = ground.readiness(kind, "web").await;
@@ -359,7 +359,7 @@ async fn a_certificate_tells_its_challenge_and_a_failed_one_is_given_up() {
     let Some(ground) = Ground::new("a_certificate_tells_its_challenge_and_a_failed_one_is_given_up").await else {
         return;
     };
-    let kind = ResourceType::Certificate;
+    let kind = ResourceKind::Certificate;
     let spec = json!({"spec": {"secretName": "web-tls", "dnsNames": ["web.example.org"],
         "issuerRef": {"kind": "ClusterIssuer", "name": "main"}}});
     ground.put("cert-manager.io/v1", "Certificate", "web", &spec);
@@ -395,7 +395,7 @@ async fn listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them() {
     let Some(ground) = Ground::new("listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them").await else {
         return;
     };
-    let kind = ResourceType::ListenerSet;
+    let kind = ResourceKind::ListenerSet;
     let spec = json!({"spec": {"parentRef": {"name": "main"}, "listeners":
         [{"name": "web", "hostname": "web.example.org", "port": 80, "protocol": "HTTP"}]}});
     ground.put("gateway.networking.k8s.io/v1", "ListenerSet", "web", &spec);
@@ -418,7 +418,7 @@ async fn listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them() {
 #[tokio::test]
 async fn a_postgres_cluster_tells_its_phase() {
     let Some(ground) = Ground::new("a_postgres_cluster_tells_its_phase").await else { return };
-    let kind = ResourceType::CloudNativePg;
+    let kind = ResourceKind::CloudNativePg;
     ground.put(
         "postgresql.cnpg.io/v1",
         "Cluster",
@@ -453,16 +453,16 @@ async fn a_disruption_budget_is_counted_and_an_autoscaler_needs_what_it_scales()
         "web",
         &json!({"spec": {"maxUnavailable": 1, "selector": selector}}),
     );
-    ground.until(ResourceType::PodDisruptionBudget, "web", |told| *told == Readiness::Ready).await;
+    ground.until(ResourceKind::PodDisruptionBudget, "web", |told| *told == Readiness::Ready).await;
     let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}});
     let spec = json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": scaled, "metrics": [metric]}});
     ground.put("autoscaling/v2", "HorizontalPodAutoscaler", "web", &spec);
-    ground.until(ResourceType::HorizontalPodAutoscaler, "web", waits_with("it can't scale: FailedGetScale")).await;
+    ground.until(ResourceKind::HorizontalPodAutoscaler, "web", waits_with("it can't scale: FailedGetScale")).await;
     // This control plane has no metrics API.
     let mut deployment = ground.deployment(&json!({"resources": {"requests": {"cpu": "100m"}}}));
     deployment["spec"]["replicas"] = json!(1);
     ground.control.apply(&deployment.to_string()).unwrap();
     let no_api = fails_with("FH1226", "the cluster has no metrics API (metrics-server)");
-    ground.until(ResourceType::HorizontalPodAutoscaler, "web", no_api).await;
+    ground.until(ResourceKind::HorizontalPodAutoscaler, "web", no_api).await;
 }

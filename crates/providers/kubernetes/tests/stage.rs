@@ -11,7 +11,7 @@ use freehold_engine::{
 };
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Digests;
-use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, Value};
+use freehold_graph::{Digest, Resource, ResourceId, ResourceKind, SecretRef, SecretText, StackId, Value};
 use freehold_plan::{Observation, Preview};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
@@ -141,7 +141,7 @@ impl Stage {
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": self.labels()}});
         Resource {
             id: ResourceId::new("namespace", "main"),
-            kind: ResourceType::Namespace,
+            kind: ResourceKind::Namespace,
             identity: self.namespace.clone(),
             body: serde_json::from_value(body).unwrap(),
             depends_on: [].into(),
@@ -149,7 +149,7 @@ impl Stage {
     }
 
     /// An object of the stack. `rest` is all but its name, namespace and labels; it may have `$secret` leaves.
-    pub(crate) fn resource(&self, kind: ResourceType, api: (&str, &str), name: &str, rest: &Json) -> Resource {
+    pub(crate) fn resource(&self, kind: ResourceKind, api: (&str, &str), name: &str, rest: &Json) -> Resource {
         let mut body = rest.clone();
         (body["apiVersion"], body["kind"]) = (json!(api.0), json!(api.1));
         body["metadata"]["name"] = json!(name);
@@ -165,12 +165,12 @@ impl Stage {
     }
 
     pub(crate) fn config_map(&self, name: &str, data: &Json) -> Resource {
-        self.resource(ResourceType::ConfigMap, ("v1", "ConfigMap"), name, &json!({"data": data}))
+        self.resource(ResourceKind::ConfigMap, ("v1", "ConfigMap"), name, &json!({"data": data}))
     }
 
     pub(crate) fn secret(&self, name: &str, data: &Json) -> Resource {
         let rest = json!({"type": "Opaque", "data": data});
-        self.resource(ResourceType::ClusterSecret, ("v1", "Secret"), name, &rest)
+        self.resource(ResourceKind::ClusterSecret, ("v1", "Secret"), name, &rest)
     }
 
     /// A Deployment of no Pods; `change` works on its manifest.
@@ -191,7 +191,7 @@ impl Stage {
             },
         }});
         change(&mut rest);
-        self.resource(ResourceType::Deployment, ("apps/v1", "Deployment"), name, &rest)
+        self.resource(ResourceKind::Deployment, ("apps/v1", "Deployment"), name, &rest)
     }
 
     pub(crate) async fn observe(&self, resource: &Resource) -> Option<Observation> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freehold_engine::Readiness;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
-use freehold_graph::{ResourceType, StackId};
+use freehold_graph::{ResourceKind, StackId};
 use freehold_provider_kubernetes::{
     Cluster, ClusterError, Finding, Level, SCRATCH_NAMESPACE, Wanted, check, discover, prepare, rbac, release,
     scan_all_groups,
@@ -243,7 +243,7 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
         let container = json!({"env": [{"name": "FREEHOLD_TEST_FAIL", "value": way}]});
         control.apply(&ground.deployment(&container).to_string()).unwrap();
         ground
-            .until(ResourceType::Deployment, "web", |told| {
+            .until(ResourceKind::Deployment, "web", |told| {
                 words(told).contains(match way {
                     "not-ready" => "Readiness probe failed",
                     "crash-loop" => "fails again and again",
@@ -254,18 +254,18 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
     }
     let spec = json!({"spec": {"selector": ground.labels("web", "service"), "ports": [{"port": 80}]}});
     ground.put("v1", "Service", "web", &spec);
-    ground.until(ResourceType::ClusterService, "web", |told| *told != Readiness::Ready).await;
+    ground.until(ResourceKind::ClusterService, "web", |told| *told != Readiness::Ready).await;
     let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none",
         "resources": {"requests": {"storage": "1Gi"}}}});
     ground.put("v1", "PersistentVolumeClaim", "data", &claim);
-    assert!(words(&ground.readiness(ResourceType::PersistentVolumeClaim, "data").await).contains("no storage class"));
+    assert!(words(&ground.readiness(ResourceKind::PersistentVolumeClaim, "data").await).contains("no storage class"));
     let parent = json!([{"name": "main"}]);
     ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": parent}}));
-    assert!(words(&ground.readiness(ResourceType::HttpRoute, "web").await).contains("not accepted"));
+    assert!(words(&ground.readiness(ResourceKind::HttpRoute, "web").await).contains("not accepted"));
     let certificate =
         json!({"spec": {"secretName": "tls", "dnsNames": ["a.example.org"], "issuerRef": {"name": "main"}}});
     ground.put("cert-manager.io/v1", "Certificate", "web", &certificate);
-    assert!(words(&ground.readiness(ResourceType::Certificate, "web").await).contains("cert-manager"));
+    assert!(words(&ground.readiness(ResourceKind::Certificate, "web").await).contains("cert-manager"));
 
     ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await.unwrap();
     ground.perform(&ground.run("example.test/fail-image-pull:1", "ask", 60), 2).await.unwrap_err();
@@ -292,7 +292,7 @@ async fn a_scan_of_all_groups_finds_what_bears_a_mark_of_whatever_kind() {
     gateway(&ground);
     ground.put("v1", "ConfigMap", "web", &json!({}));
     ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceType::Deployment, "web", |told| *told == Readiness::Ready).await;
+    ground.until(ResourceKind::Deployment, "web", |told| *told == Readiness::Ready).await;
     // A kind that Freehold never makes.
     ground.put(
         "networking.k8s.io/v1",

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, Provider, ProviderError, Task};
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::{ControlPlane, Options};
@@ -278,7 +278,7 @@ async fn an_invalid_object_is_no_plan_and_the_servers_words_are_kept() {
 async fn a_quota_that_is_used_up_is_no_fault_of_the_plan_and_stops_the_step() {
     let Some(stage) = Stage::settled("a_quota_that_is_used_up").await else { return };
     let quota = json!({"spec": {"hard": {"count/configmaps": "1"}}});
-    let quota = stage.resource(ResourceType::ResourceQuota, ("v1", "ResourceQuota"), "freehold", &quota);
+    let quota = stage.resource(ResourceKind::ResourceQuota, ("v1", "ResourceQuota"), "freehold", &quota);
     stage.deploy(&quota).await;
     let config = stage.config_map("web", &json!({"A": "1"}));
     let error = until(async || {
@@ -308,7 +308,7 @@ async fn a_kind_that_is_not_installed_is_said_and_owns_nothing() {
     let cluster = Cluster::connect(&access(control.admin())).await.unwrap();
     let stage = Stage::of(control, &access(control.admin()), facts(&cluster));
     let route = stage.resource(
-        ResourceType::HttpRoute,
+        ResourceKind::HttpRoute,
         ("gateway.networking.k8s.io/v1", "HTTPRoute"),
         "web",
         &json!({"spec": {"hostnames": ["acme.example.org"]}}),

@@ -1,7 +1,7 @@
 //! Volumes: what the plan says of one that nothing will make, and what was never made.
 
 use freehold_engine::Lookup;
-use freehold_graph::{Resource, ResourceType};
+use freehold_graph::{Resource, ResourceKind};
 use freehold_problem::Code;
 use serde_json::json;
 
@@ -11,7 +11,7 @@ fn claim(stage: &Stage, class: Option<&str>) -> Resource {
     let requests = json!({"requests": {"storage": "1Gi"}});
     let spec = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": requests});
     let api = ("v1", "PersistentVolumeClaim");
-    stage.resource(ResourceType::PersistentVolumeClaim, api, "data", &json!({"spec": spec}))
+    stage.resource(ResourceKind::PersistentVolumeClaim, api, "data", &json!({"spec": spec}))
 }
 
 #[tokio::test]

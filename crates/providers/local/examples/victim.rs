@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use freehold_engine::{CallWaits, Context, OperationId, Provider, ProviderError, Secrets, StepId, Task};
 use freehold_graph::{
-    ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
+    ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs};
@@ -39,7 +39,7 @@ fn service(artifact: &str, version: u64) -> Resource {
         ("update", Value::from(if version.is_multiple_of(3) { "recreate" } else { "rolling" })),
         ("drain_seconds", Value::from(1u32)),
     ]);
-    let (id, kind) = (ResourceId::new("service", "web"), ResourceType::LocalService);
+    let (id, kind) = (ResourceId::new("service", "web"), ResourceKind::LocalService);
     Resource { id, kind, identity: "acme/web".to_owned(), body, depends_on: BTreeSet::new() }
 }
 

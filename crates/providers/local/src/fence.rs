@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Task};
-use freehold_graph::{Resource, ResourceType, StackId, Value};
+use freehold_graph::{Resource, ResourceKind, StackId, Value};
 use freehold_problem::Code;
 use tokio::time::Instant;
 
@@ -19,11 +19,11 @@ impl LocalProvider {
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
         match lookup.kind {
-            ResourceType::LocalService => {
+            ResourceKind::LocalService => {
                 let caller = self.caller(context.stack, &lookup.id)?;
                 caller.fence(context.clone(), object.map(str::to_owned)).await
             }
-            ResourceType::LocalSchedule => {
+            ResourceKind::LocalSchedule => {
                 self.schedules.fence(context, &lookup.id, object).await?;
                 Ok(Performed::default())
             }
@@ -40,11 +40,11 @@ impl LocalProvider {
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
         match resource.kind {
-            ResourceType::LocalService => {
+            ResourceKind::LocalService => {
                 let note = self.caller(context.stack, &resource.id)?.restore(context.clone(), None).await?;
                 Ok(Performed { object: object.map(str::to_owned), note: Some(note) })
             }
-            ResourceType::LocalSchedule => {
+            ResourceKind::LocalSchedule => {
                 let object = object.unwrap_or_default();
                 self.schedules.restore(context.clone(), resource, observed, object)?;
                 Ok(Performed { object: Some(object.to_owned()), note: None })
@@ -65,7 +65,7 @@ impl LocalProvider {
                 }
             }
             Task::Apply { resource, .. } | Task::Lift { resource, .. } => {
-                if resource.kind == ResourceType::LocalService
+                if resource.kind == ResourceKind::LocalService
                     && let Ok(caller) = self.caller(stack, &resource.id)
                 {
                     caller.interrupt();
@@ -79,6 +79,6 @@ impl LocalProvider {
 /// How long a job may take to end when somebody asks it to.
 const ENDING: Duration = Duration::from_secs(30);
 
-fn not_stopped(kind: ResourceType) -> ProviderError {
+fn not_stopped(kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("a {} is not stopped by itself", kind.word()))
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError};
-use freehold_graph::{Effect, Resource, Value, descriptor};
+use freehold_graph::{Effect, Resource, Value};
 use freehold_problem::Code;
 
 /// A service's body, as far as it isn't the program itself.
@@ -75,7 +75,7 @@ impl Launch {
 
 /// The fingerprint of the fields whose change restarts, in the comparable body, so that a changed secret changes it.
 fn fingerprint(resource: &Resource, desired: &Value) -> String {
-    let descriptor = descriptor::of(resource.kind);
+    let descriptor = resource.kind.row();
     let fields = desired.as_map().into_iter().flatten();
     let restarting = fields.filter(|(field, value)| {
         // Whether there is a PORT depends on `serves`, so that restarts too.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, Resource, ResourceId, ResourceType, StackId, Value};
+use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
@@ -177,12 +177,12 @@ impl LocalProvider {
 
     async fn apply(&self, context: &Context, resource: &Resource, desired: &Value) -> Result<Performed, ProviderError> {
         match resource.kind {
-            ResourceType::LocalService => {
+            ResourceKind::LocalService => {
                 let caller = self.caller(context.stack, &resource.id)?;
                 caller.apply(context.clone(), resource.clone(), desired.clone()).await
             }
-            ResourceType::LocalRoute => route::apply(&self.machine, context, resource),
-            ResourceType::LocalSchedule => self.schedules.apply(context, resource, desired).await,
+            ResourceKind::LocalRoute => route::apply(&self.machine, context, resource),
+            ResourceKind::LocalSchedule => self.schedules.apply(context, resource, desired).await,
             other => Err(not_here(other)),
         }
     }
@@ -194,13 +194,13 @@ impl LocalProvider {
         object: Option<String>,
     ) -> Result<Performed, ProviderError> {
         let performed = match lookup.kind {
-            ResourceType::LocalService => {
+            ResourceKind::LocalService => {
                 let performed = self.caller(context.stack, &lookup.id)?.delete(context.clone(), object).await?;
                 self.registry().services.remove(&(context.stack, lookup.id.clone()));
                 performed
             }
-            ResourceType::LocalRoute => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
-            ResourceType::LocalSchedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
+            ResourceKind::LocalRoute => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
+            ResourceKind::LocalSchedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
             other => return Err(not_here(other)),
         };
         if self.was_last(context.stack) {
@@ -335,7 +335,7 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
     OwnedObject { stack, kind: kind.to_owned(), name }
 }
 
-fn not_here(kind: ResourceType) -> ProviderError {
+fn not_here(kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("this machine's provider has no {}", kind.word()))
 }
 
@@ -351,9 +351,9 @@ impl Provider for LocalProvider {
 
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
         match lookup.kind {
-            ResourceType::LocalService => self.observe_service(stack, lookup).await,
-            ResourceType::LocalRoute => route::observe(&self.machine, stack, lookup),
-            ResourceType::LocalSchedule => self.schedules.observe(stack, lookup),
+            ResourceKind::LocalService => self.observe_service(stack, lookup).await,
+            ResourceKind::LocalRoute => route::observe(&self.machine, stack, lookup),
+            ResourceKind::LocalSchedule => self.schedules.observe(stack, lookup),
             other => Err(not_here(other)),
         }
     }
@@ -381,7 +381,7 @@ impl Provider for LocalProvider {
         for (stack, lookup) in objects {
             health.push(match (self.readiness(*stack, lookup).await, lookup.kind) {
                 // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
-                (Ok(Readiness::Ready), ResourceType::LocalSchedule) => {
+                (Ok(Readiness::Ready), ResourceKind::LocalSchedule) => {
                     let trouble = self.schedules.trouble(*stack, &lookup.id).await;
                     trouble.map(|trouble| trouble.map_or(Readiness::Ready, Readiness::Failed))
                 }
@@ -393,7 +393,7 @@ impl Provider for LocalProvider {
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match lookup.kind {
-            ResourceType::LocalService => {
+            ResourceKind::LocalService => {
                 let service = self.known_service(stack, &lookup.id)?;
                 let seen = service.map(|service| service.seen()).unwrap_or_default();
                 if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
@@ -401,8 +401,8 @@ impl Provider for LocalProvider {
                 }
                 Ok(verdict::readiness(&lookup.id, &seen).await)
             }
-            ResourceType::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
-            ResourceType::LocalSchedule => self.schedules.readiness(stack, lookup),
+            ResourceKind::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
+            ResourceKind::LocalSchedule => self.schedules.readiness(stack, lookup),
             other => Err(not_here(other)),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
-use freehold_graph::{Resource, ResourceId, ResourceType, StackId, StackKey, Value};
+use freehold_graph::{Resource, ResourceId, ResourceKind, StackId, StackKey, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -69,7 +69,7 @@ impl LocalProvider {
     ) -> Result<Vec<RestoreOutcome>, ProviderError> {
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
-            resources.into_iter().partition(|restored| restored.resource.kind == ResourceType::LocalService);
+            resources.into_iter().partition(|restored| restored.resource.kind == ResourceKind::LocalService);
         self.listen_first(&services).await;
         let mut outcomes: Vec<RestoreOutcome> =
             others.into_iter().map(|restored| self.restore_other(restored, &secrets)).collect();
@@ -201,11 +201,11 @@ impl LocalProvider {
         let (stack, id) = (restored.stack, restored.resource.id.clone());
         let result = match (&restored.object, restored.resource.kind) {
             (None, _) => Ok("left to its operation".to_owned()),
-            (Some(object), ResourceType::LocalRoute) => {
+            (Some(object), ResourceKind::LocalRoute) => {
                 let done = route::restore(&self.machine, stack, &restored.key, &restored.resource, object);
                 done.map(|()| "set".to_owned())
             }
-            (Some(object), ResourceType::LocalSchedule) => {
+            (Some(object), ResourceKind::LocalSchedule) => {
                 let context = context(&restored, secrets, Duration::ZERO);
                 let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
                 done.map(|()| "kept to".to_owned())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, ResourceType, SecretText, StackId};
+use freehold_graph::{ProviderName, ResourceKind, SecretText, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
@@ -216,9 +216,9 @@ impl Provider for PostgresProvider {
         let deadline = Instant::now() + LOOK;
         let look = async {
             match lookup.kind {
-                ResourceType::PostgresRoles => roles::observe(&self.sessions, stack, lookup, deadline).await,
-                ResourceType::PostgresLogins => logins::observe(&self.sessions, stack, lookup, deadline).await,
-                ResourceType::PostgresDatabase => database::observe(&self.sessions, stack, lookup, deadline).await,
+                ResourceKind::PostgresRoles => roles::observe(&self.sessions, stack, lookup, deadline).await,
+                ResourceKind::PostgresLogins => logins::observe(&self.sessions, stack, lookup, deadline).await,
+                ResourceKind::PostgresDatabase => database::observe(&self.sessions, stack, lookup, deadline).await,
                 _ => Err(not_mine(&lookup.id)),
             }
         };
@@ -236,28 +236,28 @@ impl Provider for PostgresProvider {
         let work = async {
             match task {
                 Task::Apply { resource, desired, adopt, .. } => match resource.kind {
-                    ResourceType::PostgresRoles => {
+                    ResourceKind::PostgresRoles => {
                         roles::apply(&self.sessions, context, resource, desired, *adopt).await
                     }
-                    ResourceType::PostgresLogins => logins::apply(&self.sessions, context, resource).await,
-                    ResourceType::PostgresDatabase => database::apply(&self.sessions, context, resource, *adopt).await,
+                    ResourceKind::PostgresLogins => logins::apply(&self.sessions, context, resource).await,
+                    ResourceKind::PostgresDatabase => database::apply(&self.sessions, context, resource, *adopt).await,
                     _ => Err(not_mine(&resource.id)),
                 },
                 Task::Delete { lookup, object } => match lookup.kind {
-                    ResourceType::PostgresRoles => {
+                    ResourceKind::PostgresRoles => {
                         roles::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
                     // They go with the roles.
-                    ResourceType::PostgresLogins => Ok(Performed::default()),
-                    ResourceType::PostgresDatabase => {
+                    ResourceKind::PostgresLogins => Ok(Performed::default()),
+                    ResourceKind::PostgresDatabase => {
                         database::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
                     _ => Err(not_mine(&lookup.id)),
                 },
-                Task::Fence { lookup, object } if lookup.kind == ResourceType::PostgresRoles => {
+                Task::Fence { lookup, object } if lookup.kind == ResourceKind::PostgresRoles => {
                     fence::raise(&self.sessions, context, lookup, object.as_deref()).await
                 }
-                Task::Lift { resource, object, .. } if resource.kind == ResourceType::PostgresRoles => {
+                Task::Lift { resource, object, .. } if resource.kind == ResourceKind::PostgresRoles => {
                     fence::lift(&self.sessions, context, resource, object.as_deref()).await
                 }
                 Task::Fence { lookup, .. } => Err(not_mine(&lookup.id)),
@@ -276,10 +276,10 @@ impl Provider for PostgresProvider {
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
-        if lookup.kind == ResourceType::PostgresDatabase {
+        if lookup.kind == ResourceKind::PostgresDatabase {
             return self.database_readiness(stack, lookup).await;
         }
-        if lookup.kind == ResourceType::PostgresLogins {
+        if lookup.kind == ResourceKind::PostgresLogins {
             return Ok(Readiness::Ready);
         }
         Ok(match self.observe(stack, lookup).await? {

@@ -13,7 +13,7 @@ use freehold_engine::{
 };
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
-use freehold_graph::{Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind, Value};
+use freehold_graph::{Resource, ResourceId, ResourceKind, SecretRef, SecretText, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Observation, diff};
 use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::{
@@ -237,7 +237,7 @@ impl Stack {
             fields.push(("migrator_user", Value::text(self.login("migrator"))));
             fields.push(("app_user", Value::text(self.login("app"))));
         }
-        self.resource("roles", ResourceType::PostgresRoles, Value::map(fields))
+        self.resource("roles", ResourceKind::PostgresRoles, Value::map(fields))
     }
 
     /// The logins of the present rotation, and of no other.
@@ -250,7 +250,7 @@ impl Stack {
             ("app", role("app")),
             ("open", Value::from(open)),
         ]);
-        self.resource("logins", ResourceType::PostgresLogins, body)
+        self.resource("logins", ResourceKind::PostgresLogins, body)
     }
 
     pub(crate) fn database(&self) -> Resource {
@@ -262,10 +262,10 @@ impl Stack {
             ("app", role("app")),
             ("extensions", Value::from(self.extensions.clone())),
         ]);
-        self.resource("database", ResourceType::PostgresDatabase, body)
+        self.resource("database", ResourceKind::PostgresDatabase, body)
     }
 
-    fn resource(&self, word: &str, kind: ResourceType, body: Value) -> Resource {
+    fn resource(&self, word: &str, kind: ResourceKind, body: Value) -> Resource {
         let id = ResourceId::new(word, "main");
         Resource { id, kind, identity: self.name.clone(), body, depends_on: [].into() }
     }
@@ -335,7 +335,7 @@ impl Stack {
     /// The paths of the fields in which what is there differs from what is wanted.
     pub(crate) async fn drift(&self, resource: &Resource) -> Vec<String> {
         let observed = self.observe(resource).await.expect("it is gone");
-        let descriptor = freehold_graph::descriptor::of(resource.kind);
+        let descriptor = resource.kind.row();
         let changes = diff::fields(&descriptor, &observed.body, &resource.body.comparable(&Known));
         changes.into_iter().map(|change| change.path).collect()
     }

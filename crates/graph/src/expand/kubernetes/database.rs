@@ -2,7 +2,7 @@
 //!
 //! Its operator makes one role that owns the database, and a Secret `NAME-app` with the URL under `uri`. Programs read it from
 //! there: Freehold never sees the password. Extensions are made with the database and only then, which is why a change of them is a
-//! new database (see [`crate::descriptor`]).
+//! new database (see [`crate::kind`]).
 
 use freehold_spec::Name;
 use freehold_spec::app::Database;
@@ -13,7 +13,8 @@ use super::manifest::{Object, Part};
 use super::policy::{POSTGRES, database_pods, namespace, tcp};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, resources};
 use crate::expand::names;
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 
 /// Where a database's Pod tells its operator how it is.
 const STATUS: u16 = 8000;
@@ -22,15 +23,15 @@ const STATUS: u16 = 8000;
 /// address was replaced. Some plugins take a node's address for no IP block at all, so that exceptions would shut it out.
 const API_SERVER: [u16; 2] = [443, 6443];
 /// What the operator makes beside the Pods: Services and Secrets.
-const OF_OPERATOR: [(ResourceType, &str); 8] = [
-    (ResourceType::ClusterService, "r"),
-    (ResourceType::ClusterService, "ro"),
-    (ResourceType::ClusterService, "rw"),
-    (ResourceType::ClusterSecret, "app"),
-    (ResourceType::ClusterSecret, "ca"),
-    (ResourceType::ClusterSecret, "replication"),
-    (ResourceType::ClusterSecret, "server"),
-    (ResourceType::ClusterSecret, "superuser"),
+const OF_OPERATOR: [(ResourceKind, &str); 8] = [
+    (ResourceKind::ClusterService, "r"),
+    (ResourceKind::ClusterService, "ro"),
+    (ResourceKind::ClusterService, "rw"),
+    (ResourceKind::ClusterSecret, "app"),
+    (ResourceKind::ClusterSecret, "ca"),
+    (ResourceKind::ClusterSecret, "replication"),
+    (ResourceKind::ClusterSecret, "server"),
+    (ResourceKind::ClusterSecret, "superuser"),
 ];
 
 /// Where a database's URL is kept: a `secretKeyRef`.
@@ -69,7 +70,7 @@ impl Cluster<'_> {
         });
         let policy = self.database_policy(name, operator);
         let needs: Vec<ResourceId> = self.ground.iter().cloned().chain([policy]).collect();
-        let object = Object::new(ResourceType::CloudNativePg, name.as_str(), Part::Whole, json!({"spec": spec}));
+        let object = Object::new(ResourceKind::CloudNativePg, name.as_str(), Part::Whole, json!({"spec": spec}));
         self.put(object.after(needs));
         for (kind, suffix) in OF_OPERATOR {
             self.take(kind, &format!("{name}-{suffix}"), format!("database.{name}"));

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::manifest::{Object, Part};
 use super::{Cluster, database};
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 use crate::value::Value;
 
 type Variables = BTreeMap<EnvName, Spanned<Template>>;
@@ -69,13 +70,13 @@ impl Cluster<'_> {
         let mut env_from = Vec::new();
         if plain.as_map().is_some_and(|plain| !plain.is_empty()) {
             let fields = Value::map([("data", plain.clone())]);
-            needs.insert(self.put(Object::of(ResourceType::ConfigMap, name, part, fields)));
+            needs.insert(self.put(Object::of(ResourceKind::ConfigMap, name, part, fields)));
             env_from.push(json!({"configMapRef": {"name": name}}));
         }
         if let Some(secret) = &secret {
             let fields = Value::map([("type", Value::from("Opaque")), ("data", secret.clone())]);
             let sealed = needs.iter().filter(|need| need.word() == "secret").cloned().collect::<Vec<_>>();
-            needs.insert(self.put(Object::of(ResourceType::ClusterSecret, name, part, fields).after(sealed)));
+            needs.insert(self.put(Object::of(ResourceKind::ClusterSecret, name, part, fields).after(sealed)));
             env_from.push(json!({"secretRef": {"name": name}}));
         }
         Environment { env: alone, env_from, plain, secret, needs }

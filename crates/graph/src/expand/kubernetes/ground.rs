@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use super::manifest::{Object, Part};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, count, cpu};
-use crate::resource::ResourceType;
+use crate::kind::ResourceKind;
 use crate::secret::SecretRef;
 use crate::value::Value;
 
@@ -33,10 +33,10 @@ pub fn limits() -> Json {
 impl Cluster<'_> {
     pub(super) fn ground(&mut self) {
         let namespace = self.namespace.clone();
-        let namespace = self.put(Object::main(ResourceType::Namespace, &namespace, json!({})));
+        let namespace = self.put(Object::main(ResourceKind::Namespace, &namespace, json!({})));
         self.ground.insert(namespace);
         self.quota();
-        let limits = self.put(Object::main(ResourceType::LimitRange, FREEHOLD, json!({"spec": limits()})));
+        let limits = self.put(Object::main(ResourceKind::LimitRange, FREEHOLD, json!({"spec": limits()})));
         self.ground.insert(limits);
         self.account();
     }
@@ -57,7 +57,7 @@ impl Cluster<'_> {
             "limits.memory": memory,
             "pods": pods,
         });
-        let quota = Object::main(ResourceType::ResourceQuota, FREEHOLD, json!({"spec": {"hard": hard}}));
+        let quota = Object::main(ResourceKind::ResourceQuota, FREEHOLD, json!({"spec": {"hard": hard}}));
         let quota = self.put(quota);
         self.ground.insert(quota);
     }
@@ -70,12 +70,12 @@ impl Cluster<'_> {
                 ("type", Value::from("kubernetes.io/dockerconfigjson")),
                 ("data", Value::map([(".dockerconfigjson", config)])),
             ]);
-            let secret = Object::of(ResourceType::ClusterSecret, REGISTRY, Part::Whole, fields);
+            let secret = Object::of(ResourceKind::ClusterSecret, REGISTRY, Part::Whole, fields);
             self.put(Object { id: crate::ResourceId::new("credentials", "registry"), ..secret })
         });
         let pull = registry.is_some().then(|| json!([{"name": REGISTRY}]));
         let fields = json!({"automountServiceAccountToken": false, "imagePullSecrets": pull});
-        let account = Object::main(ResourceType::ServiceAccount, FREEHOLD, fields).after(registry.clone());
+        let account = Object::main(ResourceKind::ServiceAccount, FREEHOLD, fields).after(registry.clone());
         let account = self.put(account);
         self.ground.extend(registry);
         self.ground.insert(account);

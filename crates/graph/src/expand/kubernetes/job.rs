@@ -12,7 +12,8 @@ use super::pod::{Container, Folders, pod};
 use super::schedule::cron;
 use crate::expand::ExpandError;
 use crate::expand::expansion::retry;
-use crate::resource::{ProviderName, ResourceId, ResourceType, Run};
+use crate::kind::ResourceKind;
+use crate::resource::{ProviderName, ResourceId, Run};
 use crate::value::Value;
 
 /// Seconds that a Job that has ended is kept, for its logs. That it is gone then is no drift.
@@ -82,7 +83,7 @@ impl Cluster<'_> {
             "failedJobsHistoryLimit": 3,
             "jobTemplate": {"metadata": {"labels": self.labels(part)}, "spec": job},
         });
-        let object = Object::new(ResourceType::CronJob, name.as_str(), part, json!({"spec": spec}));
+        let object = Object::new(ResourceKind::CronJob, name.as_str(), part, json!({"spec": spec}));
         self.put(object.after(needs));
     }
 
@@ -102,7 +103,7 @@ impl Cluster<'_> {
         ]);
         needs.insert(ResourceId::new("namespace", "main"));
         // Their variables as well, sidecars' included: the Pods that serve until then read them again whenever one restarts.
-        let waits = [ResourceType::ConfigMap, ResourceType::ClusterSecret, ResourceType::Deployment];
+        let waits = [ResourceKind::ConfigMap, ResourceKind::ClusterSecret, ResourceKind::Deployment];
         let resources = self.expansion.graph.resources.values();
         let of_services = resources.filter(|resource| waits.contains(&resource.kind) && is_of_service(&resource.body));
         let before = of_services.map(|resource| resource.id.clone()).collect();

@@ -7,7 +7,8 @@ use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use crate::expand::ExpandError;
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 use crate::value::Value;
 
 /// The ownership mark.
@@ -57,7 +58,7 @@ impl Part<'_> {
 /// An object to be.
 pub(super) struct Object<'a> {
     pub(super) id: ResourceId,
-    pub(super) kind: ResourceType,
+    pub(super) kind: ResourceKind,
     pub(super) name: String,
     pub(super) part: Part<'a>,
     pub(super) annotations: Vec<(&'static str, String)>,
@@ -69,18 +70,18 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// An object whose id ends with its name.
-    pub(super) fn new(kind: ResourceType, name: &str, part: Part<'a>, fields: Json) -> Self {
+    pub(super) fn new(kind: ResourceKind, name: &str, part: Part<'a>, fields: Json) -> Self {
         Self::of(kind, name, part, literal(fields))
     }
 
-    pub(super) fn of(kind: ResourceType, name: &str, part: Part<'a>, fields: Value) -> Self {
-        let word = if kind == ResourceType::ClusterSecret { "credentials" } else { kind.word() };
+    pub(super) fn of(kind: ResourceKind, name: &str, part: Part<'a>, fields: Value) -> Self {
+        let word = if kind == ResourceKind::ClusterSecret { "credentials" } else { kind.word() };
         let (id, name) = (ResourceId::new(word, name), name.to_owned());
         Self { id, kind, name, part, annotations: Vec::new(), fields, needs: BTreeSet::new() }
     }
 
     /// One that a stack has once: its id ends with `main`.
-    pub(super) fn main(kind: ResourceType, name: &str, fields: Json) -> Self {
+    pub(super) fn main(kind: ResourceKind, name: &str, fields: Json) -> Self {
         Self { id: ResourceId::new(kind.word(), "main"), ..Self::new(kind, name, Part::Whole, fields) }
     }
 
@@ -94,14 +95,14 @@ impl Cluster<'_> {
     /// Adds an object; its id.
     pub(super) fn put(&mut self, object: Object<'_>) -> ResourceId {
         let Object { id, kind, name, part, annotations, fields, mut needs } = object;
-        let alone = kind == ResourceType::Namespace;
+        let alone = kind.row().api.is_some_and(|api| !api.namespaced);
         self.take(kind, &name, part.place().unwrap_or_else(|| id.to_string()));
-        let (group, word) = api(kind);
-        let mut body = BTreeMap::from([
-            ("apiVersion".to_owned(), Value::from(group)),
-            ("kind".to_owned(), Value::from(word)),
-            ("metadata".to_owned(), literal(self.metadata(&name, part, alone, annotations))),
-        ]);
+        let mut body =
+            BTreeMap::from([("metadata".to_owned(), literal(self.metadata(&name, part, alone, annotations)))]);
+        if let Some(api) = kind.row().api {
+            body.insert("apiVersion".to_owned(), Value::from(api.version()));
+            body.insert("kind".to_owned(), Value::from(api.kind));
+        }
         if let Value::Map(fields) = fields {
             body.extend(fields);
         }
@@ -114,7 +115,7 @@ impl Cluster<'_> {
     }
 
     /// Notes who has a name, by the place in the definition, so that no two have the same.
-    pub(super) fn take(&mut self, kind: ResourceType, name: &str, second: String) {
+    pub(super) fn take(&mut self, kind: ResourceKind, name: &str, second: String) {
         let Some(first) = self.taken.insert((kind, name.to_owned()), second.clone()) else { return };
         let object = format!("{}/{}/{name}", kind.word(), self.namespace);
         self.expansion.resolver.errors.push(ExpandError::SameName { first, second, object });
@@ -160,36 +161,6 @@ impl Cluster<'_> {
 pub(super) fn is_of_service(body: &Value) -> bool {
     let labels = body.get("metadata").and_then(|metadata| metadata.get("labels"));
     labels.and_then(|labels| labels.get(COMPONENT)).and_then(Value::as_text) == Some("service")
-}
-
-/// `apiVersion` and `kind`.
-const fn api(kind: ResourceType) -> (&'static str, &'static str) {
-    match kind {
-        ResourceType::Namespace => ("v1", "Namespace"),
-        ResourceType::ResourceQuota => ("v1", "ResourceQuota"),
-        ResourceType::LimitRange => ("v1", "LimitRange"),
-        ResourceType::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
-        ResourceType::ServiceAccount => ("v1", "ServiceAccount"),
-        ResourceType::ClusterSecret => ("v1", "Secret"),
-        ResourceType::ConfigMap => ("v1", "ConfigMap"),
-        ResourceType::PersistentVolumeClaim => ("v1", "PersistentVolumeClaim"),
-        ResourceType::Deployment => ("apps/v1", "Deployment"),
-        ResourceType::CronJob => ("batch/v1", "CronJob"),
-        ResourceType::ClusterService => ("v1", "Service"),
-        ResourceType::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
-        ResourceType::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler"),
-        ResourceType::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
-        ResourceType::ListenerSet => ("gateway.networking.k8s.io/v1", "ListenerSet"),
-        ResourceType::Certificate => ("cert-manager.io/v1", "Certificate"),
-        ResourceType::CloudNativePg => ("postgresql.cnpg.io/v1", "Cluster"),
-        ResourceType::StoreSecret
-        | ResourceType::PostgresRoles
-        | ResourceType::PostgresLogins
-        | ResourceType::PostgresDatabase
-        | ResourceType::LocalService
-        | ResourceType::LocalSchedule
-        | ResourceType::LocalRoute => ("", ""),
-    }
 }
 
 /// Plain JSON as a value. What is null is left out: server-side apply would read it as something.

@@ -30,7 +30,8 @@ use freehold_spec::App;
 
 use super::expansion::Expansion;
 use super::{ClusterDatabases, ExpandError, Graph, KubernetesTarget, Request, Target, names};
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 
 pub use anywhere::hindrances;
 pub use ground::{POD_SECURITY, limits};
@@ -97,7 +98,7 @@ struct Cluster<'a> {
     /// What has to be there before any Pod.
     ground: BTreeSet<ResourceId>,
     /// Who has which name: kind and name → place in the definition.
-    taken: BTreeMap<(ResourceType, String), String>,
+    taken: BTreeMap<(ResourceKind, String), String>,
 }
 
 impl Cluster<'_> {

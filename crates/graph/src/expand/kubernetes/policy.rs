@@ -11,7 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::manifest::{Object, Part};
 use super::{Cluster, ClusterDatabases};
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 
 /// What no Pod reaches as "the internet": the host itself, private, shared, link-local and reserved addresses, the places in them and
 /// elsewhere where clouds keep credentials (169.254.169.254, Oracle's in 192.0.0.0/24, Azure's 168.63.129.16), multicast and beyond.
@@ -186,7 +187,7 @@ impl Cluster<'_> {
     }
 
     pub(super) fn policy(&mut self, name: &str, part: Part<'_>, spec: Json) -> ResourceId {
-        self.put(Object::new(ResourceType::NetworkPolicy, name, part, json!({"spec": spec})))
+        self.put(Object::new(ResourceKind::NetworkPolicy, name, part, json!({"spec": spec})))
     }
 
     /// The policy of a part, if it has one.

@@ -11,7 +11,8 @@ use super::manifest::{Object, Part};
 use super::quantity::duration;
 use super::service::SERVICE_PORT;
 use crate::expand::{ExpandError, names};
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// The most rules of one HTTPRoute (`maxItems` in its definition). A path has two at the most, so that its matches stay below 128,
@@ -56,7 +57,7 @@ impl Cluster<'_> {
             let number = before + 1;
             let called = if before == 0 { name.to_string() } else { names::part(name.as_str(), &number.to_string()) };
             let fields = json!({"spec": {"parentRefs": [parent], "hostnames": [host], "rules": rules}});
-            let mut object = Object::new(ResourceType::HttpRoute, &called, part, fields).after(needs.clone());
+            let mut object = Object::new(ResourceKind::HttpRoute, &called, part, fields).after(needs.clone());
             if self.facts.external_dns {
                 object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", host.clone()));
             }
@@ -99,10 +100,10 @@ impl Cluster<'_> {
             "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": issuer},
             "privateKey": {"rotationPolicy": "Always"},
         });
-        let certificate = Object::new(ResourceType::Certificate, name.as_str(), part, json!({"spec": spec}));
+        let certificate = Object::new(ResourceKind::Certificate, name.as_str(), part, json!({"spec": spec}));
         let certificate = self.put(certificate);
         // cert-manager makes it.
-        self.take(ResourceType::ClusterSecret, &secret, format!("route.{name}"));
+        self.take(ResourceKind::ClusterSecret, &secret, format!("route.{name}"));
         let listener = json!({
             "name": "https",
             "hostname": host,
@@ -112,6 +113,6 @@ impl Cluster<'_> {
             "allowedRoutes": {"namespaces": {"from": "Same"}},
         });
         let fields = json!({"spec": {"parentRef": self.gateway(None), "listeners": [listener]}});
-        self.put(Object::new(ResourceType::ListenerSet, name.as_str(), part, fields).after([certificate]))
+        self.put(Object::new(ResourceKind::ListenerSet, name.as_str(), part, fields).after([certificate]))
     }
 }

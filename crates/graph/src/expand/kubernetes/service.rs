@@ -16,7 +16,8 @@ use super::manifest::{Object, Part, literal};
 use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
 use crate::expand::{ExpandError, names};
-use crate::resource::{ResourceId, ResourceType};
+use crate::kind::ResourceKind;
+use crate::resource::ResourceId;
 use crate::value::Value;
 
 /// Seconds that a Pod goes on as if nothing were after it was told to end: until nobody sends it requests any more. Measured with
@@ -68,14 +69,14 @@ impl Cluster<'_> {
             spec.insert("template".to_owned(), template);
         }
         let fields = Value::map([("spec", spec)]);
-        let deployment = Object::of(ResourceType::Deployment, name.as_str(), part, fields).after(needs);
+        let deployment = Object::of(ResourceKind::Deployment, name.as_str(), part, fields).after(needs);
         let deployment = self.put(deployment);
         self.address(name, service);
         let most = service.autoscale.as_ref().map_or(replicas, |autoscale| autoscale.max.value.max(replicas));
         if most > 1 {
             let spec = json!({"maxUnavailable": 1, "selector": selector});
             let budget = json!({"spec": spec});
-            self.put(Object::new(ResourceType::PodDisruptionBudget, name.as_str(), part, budget));
+            self.put(Object::new(ResourceKind::PodDisruptionBudget, name.as_str(), part, budget));
         }
         self.autoscaler(name, service, replicas, deployment);
     }
@@ -101,7 +102,7 @@ impl Cluster<'_> {
                 "storageClassName": self.facts.storage_class,
             });
             let claim = names::joined(name.as_str(), volume.as_str());
-            let kind = ResourceType::PersistentVolumeClaim;
+            let kind = ResourceKind::PersistentVolumeClaim;
             let object = Object::new(kind, &claim, Part::Service(name), json!({"spec": spec}));
             claims.push(self.put(object));
         }
@@ -219,7 +220,7 @@ impl Cluster<'_> {
             "selector": self.selector(part),
             "ports": [{"name": PORT, "protocol": "TCP", "port": SERVICE_PORT, "targetPort": PORT}],
         });
-        self.put(Object::new(ResourceType::ClusterService, name.as_str(), part, json!({"spec": spec})));
+        self.put(Object::new(ResourceKind::ClusterService, name.as_str(), part, json!({"spec": spec})));
     }
 
     fn autoscaler(&mut self, name: &Name, service: &Service, least: u32, deployment: ResourceId) {
@@ -231,7 +232,7 @@ impl Cluster<'_> {
             "maxReplicas": autoscale.max.value.max(least),
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
         });
-        let kind = ResourceType::HorizontalPodAutoscaler;
+        let kind = ResourceKind::HorizontalPodAutoscaler;
         let object = Object::new(kind, name.as_str(), Part::Service(name), json!({"spec": spec}));
         self.put(object.after([deployment]));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use serde_json::Value as Json;
 
 use crate::objects::{self, Style};
@@ -11,7 +11,7 @@ use crate::objects::{self, Style};
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) scenario: &'static str,
-    pub(crate) kind: ResourceType,
+    pub(crate) kind: ResourceKind,
     pub(crate) name: String,
     pub(crate) before: Option<Json>,
     pub(crate) after: Json,
@@ -58,7 +58,7 @@ impl Case {
     pub(crate) fn of_namespace() -> Self {
         Self {
             scenario: "new namespace",
-            kind: ResourceType::Namespace,
+            kind: ResourceKind::Namespace,
             name: "namespace".to_owned(),
             before: None,
             after: Json::Null,
@@ -66,7 +66,7 @@ impl Case {
         }
     }
 
-    fn new(scenario: &'static str, kind: ResourceType, number: usize, before: Option<Json>, after: Json) -> Self {
+    fn new(scenario: &'static str, kind: ResourceKind, number: usize, before: Option<Json>, after: Json) -> Self {
         let name = format!("{}-{number}", kind.word());
         Self { scenario, kind, name, before, after, meddled: None }
     }
@@ -94,7 +94,7 @@ const SCALING: &[&str] = &[
 pub(crate) fn worlds(random: &mut Random) -> Vec<World> {
     let mut worlds = Vec::new();
     for _ in 0..4 {
-        let make = |(number, kind): (usize, &ResourceType)| {
+        let make = |(number, kind): (usize, &ResourceKind)| {
             Case::new("new namespace", *kind, number, None, objects::some(*kind, random, 50, Style::Any))
         };
         let cases = objects::KINDS.iter().enumerate().map(make).collect();
@@ -125,7 +125,7 @@ pub(crate) fn worlds(random: &mut Random) -> Vec<World> {
     }
     for number in 0..12 {
         let (before, after, autoscaled) = objects::autoscaled(number, random);
-        let mut case = Case::new("autoscaling", ResourceType::Deployment, number + 600, Some(before), after);
+        let mut case = Case::new("autoscaling", ResourceKind::Deployment, number + 600, Some(before), after);
         case.meddled = autoscaled.then_some(SCALING);
         cases.push(case);
     }

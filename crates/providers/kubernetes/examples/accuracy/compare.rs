@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_graph::{Value, descriptor};
+use freehold_graph::Value;
 use freehold_plan::change::FieldChange;
 use freehold_plan::{Preview, diff};
 use serde::Serialize;
@@ -81,9 +81,9 @@ impl Count {
     ) -> anyhow::Result<Vec<String>> {
         self.take(case);
         let (before, after) = (whole(before)?, whole(after)?);
-        let came = changes(&diff::fields(&descriptor::of(case.kind), &before, &after));
+        let came = changes(&diff::fields(case.kind.row(), &before, &after));
         let foretold = changes(preview.fields.as_deref().unwrap_or_default());
-        self.by_manifest(&changes(&diff::fields(&descriptor::of(case.kind), observed, manifest)), &came);
+        self.by_manifest(&changes(&diff::fields(case.kind.row(), observed, manifest)), &came);
         let (changed, wrong) = self.differing(&foretold, &came);
         let removed = came.values().filter(|leaf| leaf.is_none()).count();
         let all = (leaves("", &after).len() + removed).max(changed);

@@ -1,31 +1,31 @@
 //! Objects of all kinds that a stack consists of: what each needs, and fields that may be there or not.
 
 use anyhow::bail;
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use serde_json::{Map, Value as Json, json};
 
 use crate::cases::Random;
 
 /// The kinds in a namespace, without Secrets (of which a plan shows nothing but digests) and what only an operator understands.
-pub(crate) const KINDS: [ResourceType; 11] = [
-    ResourceType::ResourceQuota,
-    ResourceType::LimitRange,
-    ResourceType::ServiceAccount,
-    ResourceType::NetworkPolicy,
-    ResourceType::ConfigMap,
-    ResourceType::PersistentVolumeClaim,
-    ResourceType::Deployment,
-    ResourceType::ClusterService,
-    ResourceType::PodDisruptionBudget,
-    ResourceType::HorizontalPodAutoscaler,
-    ResourceType::HttpRoute,
+pub(crate) const KINDS: [ResourceKind; 11] = [
+    ResourceKind::ResourceQuota,
+    ResourceKind::LimitRange,
+    ResourceKind::ServiceAccount,
+    ResourceKind::NetworkPolicy,
+    ResourceKind::ConfigMap,
+    ResourceKind::PersistentVolumeClaim,
+    ResourceKind::Deployment,
+    ResourceKind::ClusterService,
+    ResourceKind::PodDisruptionBudget,
+    ResourceKind::HorizontalPodAutoscaler,
+    ResourceKind::HttpRoute,
 ];
-pub(crate) const WITH_QUANTITIES: [ResourceType; 3] =
-    [ResourceType::Deployment, ResourceType::ResourceQuota, ResourceType::LimitRange];
-pub(crate) const WITH_LISTS: [ResourceType; 4] =
-    [ResourceType::Deployment, ResourceType::ClusterService, ResourceType::NetworkPolicy, ResourceType::CronJob];
-pub(crate) const UNDER_POLICY: [ResourceType; 3] =
-    [ResourceType::ConfigMap, ResourceType::Deployment, ResourceType::ClusterService];
+pub(crate) const WITH_QUANTITIES: [ResourceKind; 3] =
+    [ResourceKind::Deployment, ResourceKind::ResourceQuota, ResourceKind::LimitRange];
+pub(crate) const WITH_LISTS: [ResourceKind; 4] =
+    [ResourceKind::Deployment, ResourceKind::ClusterService, ResourceKind::NetworkPolicy, ResourceKind::CronJob];
+pub(crate) const UNDER_POLICY: [ResourceKind; 3] =
+    [ResourceKind::ConfigMap, ResourceKind::Deployment, ResourceKind::ClusterService];
 
 /// How quantities are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,27 +47,27 @@ const SAME: [&[&str]; 6] = [
 ];
 
 /// `apiVersion` and `kind`.
-pub(crate) fn api(kind: ResourceType) -> anyhow::Result<(&'static str, &'static str)> {
+pub(crate) fn api(kind: ResourceKind) -> anyhow::Result<(&'static str, &'static str)> {
     Ok(match kind {
-        ResourceType::Namespace => ("v1", "Namespace"),
-        ResourceType::ResourceQuota => ("v1", "ResourceQuota"),
-        ResourceType::LimitRange => ("v1", "LimitRange"),
-        ResourceType::ServiceAccount => ("v1", "ServiceAccount"),
-        ResourceType::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
-        ResourceType::ConfigMap => ("v1", "ConfigMap"),
-        ResourceType::PersistentVolumeClaim => ("v1", "PersistentVolumeClaim"),
-        ResourceType::Deployment => ("apps/v1", "Deployment"),
-        ResourceType::CronJob => ("batch/v1", "CronJob"),
-        ResourceType::ClusterService => ("v1", "Service"),
-        ResourceType::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
-        ResourceType::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler"),
-        ResourceType::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ResourceKind::Namespace => ("v1", "Namespace"),
+        ResourceKind::ResourceQuota => ("v1", "ResourceQuota"),
+        ResourceKind::LimitRange => ("v1", "LimitRange"),
+        ResourceKind::ServiceAccount => ("v1", "ServiceAccount"),
+        ResourceKind::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
+        ResourceKind::ConfigMap => ("v1", "ConfigMap"),
+        ResourceKind::PersistentVolumeClaim => ("v1", "PersistentVolumeClaim"),
+        ResourceKind::Deployment => ("apps/v1", "Deployment"),
+        ResourceKind::CronJob => ("batch/v1", "CronJob"),
+        ResourceKind::ClusterService => ("v1", "Service"),
+        ResourceKind::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
+        ResourceKind::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ResourceKind::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
         other => bail!("{other:?} is not among the cases"),
     })
 }
 
 /// An object with about so many per cent of its optional fields.
-pub(crate) fn some(kind: ResourceType, random: &mut Random, percent: u64, style: Style) -> Json {
+pub(crate) fn some(kind: ResourceKind, random: &mut Random, percent: u64, style: Style) -> Json {
     let mut object = base(kind);
     for (path, values) in optional(kind) {
         if let (true, Some(value)) = (random.chance(percent), random.pick(&values)) {
@@ -81,7 +81,7 @@ pub(crate) fn some(kind: ResourceType, random: &mut Random, percent: u64, style:
 }
 
 /// An object, and the same with some of its fields gone.
-pub(crate) fn fewer(kind: ResourceType, random: &mut Random) -> (Json, Json) {
+pub(crate) fn fewer(kind: ResourceKind, random: &mut Random) -> (Json, Json) {
     let (mut before, mut after) = (base(kind), base(kind));
     for (path, values) in optional(kind) {
         if let (true, Some(value)) = (random.chance(80), random.pick(&values)) {
@@ -95,13 +95,13 @@ pub(crate) fn fewer(kind: ResourceType, random: &mut Random) -> (Json, Json) {
 }
 
 /// An object, and the same with its quantities in other words, or changed.
-pub(crate) fn in_other_words(kind: ResourceType, random: &mut Random) -> (Json, Json) {
+pub(crate) fn in_other_words(kind: ResourceKind, random: &mut Random) -> (Json, Json) {
     let before = some(kind, random, 90, Style::Canonical);
     let mut after = before.clone();
     reword(&mut after, random);
     let changed: &[(&str, &str)] = match kind {
-        ResourceType::Deployment => &[("/spec/template/spec/containers/0/resources/limits/memory", "2048Mi")],
-        ResourceType::ResourceQuota => &[("/spec/hard/pods", "21"), ("/spec/hard/requests.cpu", "2.5")],
+        ResourceKind::Deployment => &[("/spec/template/spec/containers/0/resources/limits/memory", "2048Mi")],
+        ResourceKind::ResourceQuota => &[("/spec/hard/pods", "21"), ("/spec/hard/requests.cpu", "2.5")],
         _ => &[("/spec/limits/0/default/memory", "0.5Gi")],
     };
     for (path, value) in changed {
@@ -113,7 +113,7 @@ pub(crate) fn in_other_words(kind: ResourceType, random: &mut Random) -> (Json, 
 }
 
 /// An object with a list, and the same with items that are new, gone, changed and in another order.
-pub(crate) fn lists(kind: ResourceType, random: &mut Random) -> (Json, Json) {
+pub(crate) fn lists(kind: ResourceKind, random: &mut Random) -> (Json, Json) {
     let (path, items) = list(kind);
     let mut sides = [base(kind), base(kind)];
     for side in &mut sides {
@@ -132,33 +132,33 @@ pub(crate) fn lists(kind: ResourceType, random: &mut Random) -> (Json, Json) {
 }
 
 /// An object, and the same with something else where nothing else can be.
-pub(crate) fn immutable(number: usize, random: &mut Random) -> (ResourceType, Json, Json) {
+pub(crate) fn immutable(number: usize, random: &mut Random) -> (ResourceKind, Json, Json) {
     let (kind, path, first, second) = match number % 4 {
         0 => (
-            ResourceType::Deployment,
+            ResourceKind::Deployment,
             "/spec/selector/matchLabels",
             json!({"app.kubernetes.io/name": "web"}),
             json!({"app.kubernetes.io/name": "web", "tier": "front"}),
         ),
         1 => (
-            ResourceType::PersistentVolumeClaim,
+            ResourceKind::PersistentVolumeClaim,
             "/spec/accessModes",
             json!(["ReadWriteOnce"]),
             json!(["ReadWriteMany"]),
         ),
-        2 => (ResourceType::PersistentVolumeClaim, "/spec/storageClassName", json!("slow"), json!("fast")),
-        _ => (ResourceType::ClusterService, "/spec/clusterIP", json!("10.96.7.7"), json!("None")),
+        2 => (ResourceKind::PersistentVolumeClaim, "/spec/storageClassName", json!("slow"), json!("fast")),
+        _ => (ResourceKind::ClusterService, "/spec/clusterIP", json!("10.96.7.7"), json!("None")),
     };
     let mut before = base(kind);
     put(&mut before, path, first);
     let mut after = before.clone();
     put(&mut after, path, second);
-    if kind == ResourceType::Deployment {
+    if kind == ResourceKind::Deployment {
         for side in [&mut before, &mut after] {
             put(side, "/spec/template/metadata/labels/tier", json!("front"));
         }
     }
-    if kind == ResourceType::ClusterService {
+    if kind == ResourceKind::ClusterService {
         // Each has its own address.
         let address = format!("10.96.7.{}", 10 + number);
         put(&mut before, path, json!(address));
@@ -171,7 +171,7 @@ pub(crate) fn immutable(number: usize, random: &mut Random) -> (ResourceType, Js
 
 /// A Deployment whose number of Pods goes to an autoscaler, or comes back; whether that has acted meanwhile.
 pub(crate) fn autoscaled(number: usize, random: &mut Random) -> (Json, Json, bool) {
-    let kind = ResourceType::Deployment;
+    let kind = ResourceKind::Deployment;
     let mut sides = [some(kind, random, 30, Style::Any), some(kind, random, 30, Style::Any)];
     let (on, off) = if number.is_multiple_of(2) { (1, 0) } else { (0, 1) };
     for (side, replicas) in [(on, Json::Null), (off, json!(2 + number % 3))] {
@@ -184,36 +184,36 @@ pub(crate) fn autoscaled(number: usize, random: &mut Random) -> (Json, Json, boo
 }
 
 /// What an object of a kind can't do without.
-fn base(kind: ResourceType) -> Json {
+fn base(kind: ResourceKind) -> Json {
     let web = json!({"matchLabels": {"app.kubernetes.io/name": "web"}});
     let labels = json!({"app.kubernetes.io/name": "web"});
     let containers = json!([{"name": "web", "image": "example.test/web:1"}]);
     match kind {
-        ResourceType::ResourceQuota => json!({"spec": {"hard": {"pods": "20"}}}),
-        ResourceType::LimitRange => json!({"spec": {"limits": [{"type": "Container"}]}}),
-        ResourceType::NetworkPolicy => json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
-        ResourceType::ConfigMap => json!({"data": {"A": "1"}}),
-        ResourceType::PersistentVolumeClaim => {
+        ResourceKind::ResourceQuota => json!({"spec": {"hard": {"pods": "20"}}}),
+        ResourceKind::LimitRange => json!({"spec": {"limits": [{"type": "Container"}]}}),
+        ResourceKind::NetworkPolicy => json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
+        ResourceKind::ConfigMap => json!({"data": {"A": "1"}}),
+        ResourceKind::PersistentVolumeClaim => {
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
         }
-        ResourceType::Deployment => json!({"spec": {
+        ResourceKind::Deployment => json!({"spec": {
             "replicas": 0,
             "selector": web,
             "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
         }}),
-        ResourceType::CronJob => json!({"spec": {
+        ResourceKind::CronJob => json!({"spec": {
             "schedule": "0 6 * * *",
             "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": containers}}}},
         }}),
-        ResourceType::ClusterService => {
+        ResourceKind::ClusterService => {
             json!({"spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
         }
-        ResourceType::PodDisruptionBudget => json!({"spec": {"selector": web, "maxUnavailable": 1}}),
-        ResourceType::HorizontalPodAutoscaler => {
+        ResourceKind::PodDisruptionBudget => json!({"spec": {"selector": web, "maxUnavailable": 1}}),
+        ResourceKind::HorizontalPodAutoscaler => {
             let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
             json!({"spec": {"scaleTargetRef": target, "maxReplicas": 3}})
         }
-        ResourceType::HttpRoute => json!({"spec": {
+        ResourceKind::HttpRoute => json!({"spec": {
             "parentRefs": [{"name": "main", "namespace": "gateways"}],
             "rules": [{"backendRefs": [{"name": "web", "port": 80}]}],
         }}),
@@ -222,52 +222,52 @@ fn base(kind: ResourceType) -> Json {
 }
 
 /// Fields that may be there, each with some values.
-fn optional(kind: ResourceType) -> Vec<(&'static str, Vec<Json>)> {
+fn optional(kind: ResourceKind) -> Vec<(&'static str, Vec<Json>)> {
     let mut fields = vec![("/metadata/annotations/example.org~1owner", vec![json!("ada"), json!("bob")])];
     let processor = || vec![json!("100m"), json!("1"), json!("1500m")];
     let memory = || vec![json!("64Mi"), json!("1Gi"), json!("100M")];
     fields.extend(match kind {
-        ResourceType::ResourceQuota => vec![
+        ResourceKind::ResourceQuota => vec![
             ("/spec/hard/requests.cpu", processor()),
             ("/spec/hard/limits.cpu", processor()),
             ("/spec/hard/requests.memory", memory()),
             ("/spec/hard/limits.memory", memory()),
             ("/spec/hard/services", vec![json!("500"), json!("700")]),
         ],
-        ResourceType::LimitRange => vec![
+        ResourceKind::LimitRange => vec![
             ("/spec/limits/0/default/memory", memory()),
             ("/spec/limits/0/default/cpu", vec![json!("1500m")]),
             ("/spec/limits/0/defaultRequest/cpu", vec![json!("100m"), json!("1")]),
             ("/spec/limits/0/max/cpu", vec![json!("4")]),
         ],
-        ResourceType::ServiceAccount => vec![
+        ResourceKind::ServiceAccount => vec![
             ("/automountServiceAccountToken", vec![json!(false), json!(true)]),
             ("/imagePullSecrets", vec![json!([{"name": "one"}]), json!([{"name": "two"}, {"name": "one"}])]),
         ],
-        ResourceType::NetworkPolicy => of_policy(),
-        ResourceType::ConfigMap => vec![
+        ResourceKind::NetworkPolicy => of_policy(),
+        ResourceKind::ConfigMap => vec![
             ("/data/LOG_LEVEL", vec![json!("info"), json!("debug")]),
             ("/data/LONG", vec![json!("line\nline\n"), json!("")]),
             ("/data/C", vec![json!("1"), json!("2")]),
         ],
-        ResourceType::PersistentVolumeClaim => Vec::new(),
-        ResourceType::Deployment => of_deployment(),
-        ResourceType::ClusterService => vec![
+        ResourceKind::PersistentVolumeClaim => Vec::new(),
+        ResourceKind::Deployment => of_deployment(),
+        ResourceKind::ClusterService => vec![
             ("/spec/sessionAffinity", vec![json!("ClientIP"), json!("None")]),
             ("/spec/publishNotReadyAddresses", vec![json!(true)]),
             ("/spec/internalTrafficPolicy", vec![json!("Local"), json!("Cluster")]),
             ("/spec/ports/0/appProtocol", vec![json!("http")]),
             ("/spec/ports/0/protocol", vec![json!("TCP")]),
         ],
-        ResourceType::PodDisruptionBudget => {
+        ResourceKind::PodDisruptionBudget => {
             vec![("/spec/unhealthyPodEvictionPolicy", vec![json!("AlwaysAllow"), json!("IfHealthyBudget")])]
         }
-        ResourceType::HorizontalPodAutoscaler => vec![
+        ResourceKind::HorizontalPodAutoscaler => vec![
             ("/spec/minReplicas", vec![json!(1), json!(2)]),
             ("/spec/maxReplicas", vec![json!(4), json!(9)]),
             ("/spec/metrics", vec![cpu_metric(70), cpu_metric(50)]),
         ],
-        ResourceType::HttpRoute => vec![
+        ResourceKind::HttpRoute => vec![
             ("/spec/hostnames", vec![json!(["acme.example.org"]), json!(["b.example.org", "a.example.org"])]),
             ("/spec/parentRefs/0/sectionName", vec![json!("http"), json!("wildcard")]),
             ("/spec/rules/0/timeouts/request", vec![json!("30s"), json!("1m")]),
@@ -339,7 +339,7 @@ fn of_deployment() -> Vec<(&'static str, Vec<Json>)> {
 }
 
 /// Where a kind has a list whose items are told apart by a key; its items, each in several versions.
-fn list(kind: ResourceType) -> (&'static str, Vec<Vec<Json>>) {
+fn list(kind: ResourceKind) -> (&'static str, Vec<Vec<Json>>) {
     let variables = || {
         let versions = |name: &str| {
             vec![json!({"name": name, "value": "1"}), json!({"name": name, "value": "2"}), json!({"name": name})]
@@ -347,9 +347,9 @@ fn list(kind: ResourceType) -> (&'static str, Vec<Vec<Json>>) {
         ["ALPHA", "BETA", "GAMMA", "DELTA"].map(versions).to_vec()
     };
     match kind {
-        ResourceType::Deployment => ("/spec/template/spec/containers/0/env", variables()),
-        ResourceType::CronJob => ("/spec/jobTemplate/spec/template/spec/containers/0/env", variables()),
-        ResourceType::ClusterService => {
+        ResourceKind::Deployment => ("/spec/template/spec/containers/0/env", variables()),
+        ResourceKind::CronJob => ("/spec/jobTemplate/spec/template/spec/containers/0/env", variables()),
+        ResourceKind::ClusterService => {
             let versions = |(name, port): (&str, u16)| {
                 vec![json!({"name": name, "port": port}), json!({"name": name, "port": port, "targetPort": "http"})]
             };

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
 use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, ProviderError, Secrets, StepId, Task};
 use freehold_graph::value::Digests;
-use freehold_graph::{Digest, Resource, ResourceId, ResourceType, SecretRef, SecretText, StackId, StackKey, StackKind};
+use freehold_graph::{Digest, Resource, ResourceId, ResourceKind, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
@@ -132,7 +132,7 @@ impl Stack {
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         Ok(Resource {
             id: ResourceId::new("namespace", "main"),
-            kind: ResourceType::Namespace,
+            kind: ResourceKind::Namespace,
             identity: self.namespace.clone(),
             body: serde_json::from_value(body)?,
             depends_on: [].into(),

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use freehold_engine::Readiness;
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_problem::Code;
 use serde_json::Value as Json;
 
@@ -85,7 +85,7 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
         other => other,
     };
     let name = parent.text("/name");
-    let (word, kind) = match (parent.text("/kind"), object::of(ResourceType::ListenerSet)) {
+    let (word, kind) = match (parent.text("/kind"), object::of(ResourceKind::ListenerSet)) {
         ("ListenerSet", Some(kind)) => ("listener set", kind),
         _ => ("gateway", GATEWAY),
     };

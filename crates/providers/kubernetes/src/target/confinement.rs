@@ -9,7 +9,7 @@ use crate::mark::MARK;
 use crate::object::{self, NAMESPACE, Place};
 use crate::reader::Reader;
 use crate::request::Request;
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 
 /// The namespace that no stack ever has, and from which a cluster is taken over.
 const ELSEWHERE: &str = "kube-system";
@@ -20,7 +20,7 @@ pub(super) async fn check(reader: &Reader<'_>) -> Finding {
     let space = Place::named(NAMESPACE, None, ELSEWHERE);
     let mark = json!({"metadata": {"labels": {MARK: "00000000-0000-0000-0000-000000000000"}}});
     let mut tries = vec![("marking the namespace", Request::merge(&space, &mark))];
-    if let Some(kind) = object::of(ResourceType::ConfigMap) {
+    if let Some(kind) = object::of(ResourceKind::ConfigMap) {
         let name = "freehold-confinement";
         let manifest = json!({
             "apiVersion": kind.api_version(),

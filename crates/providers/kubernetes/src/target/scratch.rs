@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freehold_graph::ResourceType;
+use freehold_graph::ResourceKind;
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::expand::kubernetes::POD_SECURITY;
 use serde_json::{Value as Json, json};
@@ -64,7 +64,7 @@ pub async fn prepare(cluster: &Cluster, facts: &mut KubernetesTarget) -> Result<
             }
         }
     }
-    if let Some(kind) = object::of(ResourceType::LimitRange) {
+    if let Some(kind) = object::of(ResourceKind::LimitRange) {
         let place = Place::named(kind, Some(SCRATCH_NAMESPACE), "freehold");
         cluster.send(&Request::apply(&place, &limits(), false), reader.deadline).await?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_engine::{Lookup, Provider, Readiness};
-use freehold_graph::{Resource, ResourceId, ResourceType, Value};
+use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
 
 use crate::world::{World, until};
 
@@ -16,7 +16,7 @@ fn digest(schedule: &str) -> Resource {
         ("timeout_seconds", Value::from(30u32)),
     ]);
     let id = ResourceId::new("schedule", "digest");
-    Resource { id, kind: ResourceType::LocalSchedule, identity: "digest".to_owned(), body, depends_on: BTreeSet::new() }
+    Resource { id, kind: ResourceKind::LocalSchedule, identity: "digest".to_owned(), body, depends_on: BTreeSet::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

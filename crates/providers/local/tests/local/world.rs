@@ -13,7 +13,7 @@ use freehold_engine::{
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
 use freehold_graph::{
-    ProviderName, Resource, ResourceId, ResourceType, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
+    ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
 use freehold_problem::{Code, Problem};
 use freehold_provider_local::artifact::pack;
@@ -156,7 +156,7 @@ impl World {
         body.extend(changes.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
         Resource {
             id: ResourceId::new("service", "web"),
-            kind: ResourceType::LocalService,
+            kind: ResourceKind::LocalService,
             identity: "acme/web".to_owned(),
             body: Value::Map(body),
             depends_on: BTreeSet::new(),
@@ -176,7 +176,7 @@ impl World {
         ]);
         Resource {
             id: ResourceId::new("route", "web"),
-            kind: ResourceType::LocalRoute,
+            kind: ResourceKind::LocalRoute,
             identity: HOST.to_owned(),
             body,
             depends_on: BTreeSet::new(),

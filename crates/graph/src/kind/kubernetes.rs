@@ -1,0 +1,373 @@
+//! Objects of a cluster. Applying only writes an object; whether it gets ready is for the verification to see. What the API server refuses
+//! to change beside what stands here is found by the dry run. The logins that are shut are the fence.
+
+use std::time::Duration;
+
+use crate::kind::ResourceKind;
+use crate::kind::row::{Api, Data, Effect, Fence, Limit, Row, Times};
+use crate::resource::ProviderName;
+use crate::value::Value;
+
+/// How long a rollout may take that doesn't say: what the API server gives it.
+const PROGRESS: u64 = 600;
+/// What is added to a rollout's own time, to be told of its failure.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Everything in it has to end, and volumes have to be given back, until it is gone.
+pub(super) static NAMESPACE: Row = Row {
+    word: "namespace",
+    id_word: "namespace",
+    label: "namespace",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "Namespace", plural: "namespaces", namespaced: false }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::LONG },
+    fence: Fence::None,
+    behind: None,
+    rank: 0,
+    plumbing: true,
+};
+
+/// What all of a namespace may use together.
+pub(super) static RESOURCE_QUOTA: Row = Row {
+    word: "resourcequota",
+    id_word: "resourcequota",
+    label: "quota",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "ResourceQuota", plural: "resourcequotas", namespaced: true }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 1,
+    plumbing: true,
+};
+
+/// What a container gets that doesn't say.
+pub(super) static LIMIT_RANGE: Row = Row {
+    word: "limitrange",
+    id_word: "limitrange",
+    label: "limits",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "LimitRange", plural: "limitranges", namespaced: true }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 2,
+    plumbing: true,
+};
+
+/// Who may talk to whom.
+pub(super) static NETWORK_POLICY: Row = Row {
+    word: "networkpolicy",
+    id_word: "networkpolicy",
+    label: "netpolicy",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "networking.k8s.io",
+        version: "v1",
+        kind: "NetworkPolicy",
+        plural: "networkpolicies",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 4,
+    plumbing: true,
+};
+
+/// Who Pods are for the API server.
+pub(super) static SERVICE_ACCOUNT: Row = Row {
+    word: "serviceaccount",
+    id_word: "serviceaccount",
+    label: "account",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[("imagePullSecrets", "name")],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 3,
+    plumbing: true,
+};
+
+/// Secret variables, or registry credentials. `secret.NAME` is what is sealed in the store.
+pub(super) static SECRET: Row = Row {
+    word: "secret",
+    id_word: "credentials",
+    label: "secret env",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true }),
+    data: Data::None,
+    effects: &[("type", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 11,
+    plumbing: true,
+};
+
+/// Plain variables.
+pub(super) static CONFIG_MAP: Row = Row {
+    word: "configmap",
+    id_word: "configmap",
+    label: "config",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps", namespaced: true }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 10,
+    plumbing: true,
+};
+
+/// A volume that outlives its Pods.
+pub(super) static PERSISTENT_VOLUME_CLAIM: Row = Row {
+    word: "persistentvolumeclaim",
+    id_word: "persistentvolumeclaim",
+    label: "volume",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "",
+        version: "v1",
+        kind: "PersistentVolumeClaim",
+        plural: "persistentvolumeclaims",
+        namespaced: true,
+    }),
+    data: Data::Kept,
+    effects: &[("spec.resources", Effect::InPlace), ("spec", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 9,
+    plumbing: false,
+};
+
+/// A service's Pods. Its lists have the keys that the API server merges them by.
+pub(super) static DEPLOYMENT: Row = Row {
+    word: "deployment",
+    id_word: "deployment",
+    label: "deployment",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "apps", version: "v1", kind: "Deployment", plural: "deployments", namespaced: true }),
+    data: Data::None,
+    effects: &[("spec.selector", Effect::Replace), ("spec.template", Effect::Restart)],
+    keyed_lists: &[
+        ("spec.template.spec.containers", "name"),
+        ("spec.template.spec.containers.env", "name"),
+        ("spec.template.spec.containers.ports", "containerPort"),
+        ("spec.template.spec.containers.volumeMounts", "mountPath"),
+        ("spec.template.spec.initContainers", "name"),
+        ("spec.template.spec.initContainers.env", "name"),
+        ("spec.template.spec.initContainers.ports", "containerPort"),
+        ("spec.template.spec.initContainers.volumeMounts", "mountPath"),
+        ("spec.template.spec.topologySpreadConstraints", "topologyKey"),
+        ("spec.template.spec.volumes", "name"),
+    ],
+    times: Times { apply: Limit::SERVER, start: Limit::Of(rolled_out), delete: Limit::LONG },
+    fence: Fence::None,
+    behind: None,
+    rank: 13,
+    plumbing: false,
+};
+
+/// A job that runs on a schedule. Its Pods have neither sidecars nor ports.
+pub(super) static CRON_JOB: Row = Row {
+    word: "cronjob",
+    id_word: "cronjob",
+    label: "cronjob",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "batch", version: "v1", kind: "CronJob", plural: "cronjobs", namespaced: true }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[
+        ("spec.jobTemplate.spec.template.spec.containers", "name"),
+        ("spec.jobTemplate.spec.template.spec.containers.env", "name"),
+        ("spec.jobTemplate.spec.template.spec.containers.volumeMounts", "mountPath"),
+        ("spec.jobTemplate.spec.template.spec.volumes", "name"),
+    ],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 18,
+    plumbing: false,
+};
+
+/// A stable address in front of Pods.
+pub(super) static SERVICE: Row = Row {
+    word: "service",
+    id_word: "service",
+    label: "service",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api { group: "", version: "v1", kind: "Service", plural: "services", namespaced: true }),
+    data: Data::None,
+    effects: &[("spec.clusterIP", Effect::Replace)],
+    keyed_lists: &[("spec.ports", "port")],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: Some(ResourceKind::Deployment),
+    rank: 14,
+    plumbing: false,
+};
+
+/// How many Pods have to stay when nodes are drained.
+pub(super) static POD_DISRUPTION_BUDGET: Row = Row {
+    word: "poddisruptionbudget",
+    id_word: "poddisruptionbudget",
+    label: "budget",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "policy",
+        version: "v1",
+        kind: "PodDisruptionBudget",
+        plural: "poddisruptionbudgets",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 15,
+    plumbing: true,
+};
+
+/// More and fewer Pods by load.
+pub(super) static HORIZONTAL_POD_AUTOSCALER: Row = Row {
+    word: "horizontalpodautoscaler",
+    id_word: "horizontalpodautoscaler",
+    label: "autoscaler",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "autoscaling",
+        version: "v2",
+        kind: "HorizontalPodAutoscaler",
+        plural: "horizontalpodautoscalers",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 16,
+    plumbing: true,
+};
+
+/// A host name of the gateway.
+pub(super) static HTTP_ROUTE: Row = Row {
+    word: "httproute",
+    id_word: "httproute",
+    label: "route",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "gateway.networking.k8s.io",
+        version: "v1",
+        kind: "HTTPRoute",
+        plural: "httproutes",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 23,
+    plumbing: false,
+};
+
+/// A listener with a certificate of its own on the gateway.
+pub(super) static LISTENER_SET: Row = Row {
+    word: "listenerset",
+    id_word: "listenerset",
+    label: "listener",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "gateway.networking.k8s.io",
+        version: "v1",
+        kind: "ListenerSet",
+        plural: "listenersets",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[("spec.listeners", "name")],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 21,
+    plumbing: true,
+};
+
+/// A certificate from cert-manager.
+pub(super) static CERTIFICATE: Row = Row {
+    word: "certificate",
+    id_word: "certificate",
+    label: "cert",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "cert-manager.io",
+        version: "v1",
+        kind: "Certificate",
+        plural: "certificates",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 20,
+    plumbing: true,
+};
+
+/// A PostgreSQL cluster of CloudNativePG. What its operator reads once, when it makes the database, would be accepted and do nothing.
+pub(super) static CLOUDNATIVE_PG: Row = Row {
+    word: "cluster",
+    id_word: "cluster",
+    label: "postgres",
+    provider: ProviderName::Kubernetes,
+    api: Some(Api {
+        group: "postgresql.cnpg.io",
+        version: "v1",
+        kind: "Cluster",
+        plural: "clusters",
+        namespaced: true,
+    }),
+    data: Data::Kept,
+    effects: &[("spec.bootstrap.initdb.postInitApplicationSQL", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 5,
+    plumbing: false,
+};
+
+/// The same time that the cluster itself gives a rollout, and a little more to be told of its failure.
+fn rolled_out(body: &Value) -> Duration {
+    let given = body.get("spec").and_then(|spec| spec.get("progressDeadlineSeconds")).and_then(Value::as_integer);
+    Duration::from_secs(given.map_or(PROGRESS, i64::unsigned_abs)).saturating_add(SLACK)
+}

@@ -1,0 +1,83 @@
+//! What is on this machine.
+
+use std::time::Duration;
+
+use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times, seconds};
+use crate::resource::ProviderName;
+use crate::value::Value;
+
+/// What is added to times that the definition gives, for starting and for telling the outcome.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// A service's processes.
+pub(super) static SERVICE: Row = Row {
+    word: "service",
+    id_word: "service",
+    label: "service",
+    provider: ProviderName::Local,
+    api: None,
+    data: Data::None,
+    effects: &[
+        ("artifact", Effect::Restart),
+        ("command", Effect::Restart),
+        ("env", Effect::Restart),
+        ("health", Effect::Restart),
+        ("serves", Effect::Restart),
+        ("memory_bytes", Effect::Restart),
+        ("cpu_millis", Effect::Restart),
+        ("update", Effect::InPlace),
+    ],
+    keyed_lists: &[],
+    times: Times { apply: Limit::Of(switched), start: Limit::Of(started), delete: Limit::Of(stopped) },
+    fence: Fence::Workers,
+    behind: None,
+    rank: 14,
+    plumbing: false,
+};
+
+/// A job that runs on a schedule.
+pub(super) static SCHEDULE: Row = Row {
+    word: "schedule",
+    id_word: "schedule",
+    label: "schedule",
+    provider: ProviderName::Local,
+    api: None,
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::Fixed(SLACK) },
+    fence: Fence::Workers,
+    behind: None,
+    rank: 17,
+    plumbing: false,
+};
+
+/// A host name of the router.
+pub(super) static ROUTE: Row = Row {
+    word: "route",
+    id_word: "route",
+    label: "route",
+    provider: ProviderName::Local,
+    api: None,
+    data: Data::None,
+    effects: &[("host", Effect::Replace)],
+    keyed_lists: &[("paths", "prefix")],
+    times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::QUICK },
+    fence: Fence::None,
+    behind: None,
+    rank: 22,
+    plumbing: false,
+};
+
+/// Until the new processes have taken over and the old ones have ended.
+fn switched(body: &Value) -> Duration {
+    seconds(body, "start_timeout_seconds").saturating_add(stopped(body))
+}
+
+fn started(body: &Value) -> Duration {
+    seconds(body, "start_timeout_seconds").saturating_add(seconds(body, "settle_seconds"))
+}
+
+fn stopped(body: &Value) -> Duration {
+    SLACK.saturating_add(seconds(body, "drain_seconds")).saturating_add(seconds(body, "stop_timeout_seconds"))
+}

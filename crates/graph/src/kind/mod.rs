@@ -1,0 +1,128 @@
+//! The kinds of resources, a row for each: everything that others want to know of a kind they ask its row.
+
+mod kubernetes;
+mod local;
+mod postgres;
+pub mod row;
+mod store;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::ProviderName;
+pub use row::{Api, Data, Effect, Fence, Limit, Row, Times};
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $name:ident $written:literal $row:path;)+) => {
+        /// The kinds of resources.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ResourceKind {
+            $($(#[doc = $doc])+ #[serde(rename = $written)] $name,)+
+        }
+
+        impl ResourceKind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// What it is like.
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$name => &$row,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A secret of the definition, sealed in the store.
+    StoreSecret "store.secret" store::SECRET;
+    /// The three roles of a database. Body: see [`crate::expand::local`].
+    PostgresRoles "postgres.roles" postgres::ROLES;
+    /// Which of a database's logins are open, where rotations made new ones. Body: see [`crate::expand::local`].
+    PostgresLogins "postgres.logins" postgres::LOGINS;
+    /// A database.
+    PostgresDatabase "postgres.database" postgres::DATABASE;
+    /// A service's processes on this machine.
+    LocalService "local.service" local::SERVICE;
+    /// A job that runs on a schedule on this machine.
+    LocalSchedule "local.schedule" local::SCHEDULE;
+    /// A host name of this machine's router.
+    LocalRoute "local.route" local::ROUTE;
+    /// The namespace of a stack. The body of each object of a cluster is its manifest: see [`crate::expand::kubernetes`].
+    Namespace "kubernetes.namespace" kubernetes::NAMESPACE;
+    /// What all of a namespace may use together.
+    ResourceQuota "kubernetes.resource-quota" kubernetes::RESOURCE_QUOTA;
+    /// What a container gets that doesn't say.
+    LimitRange "kubernetes.limit-range" kubernetes::LIMIT_RANGE;
+    /// Who may talk to whom.
+    NetworkPolicy "kubernetes.network-policy" kubernetes::NETWORK_POLICY;
+    /// Who Pods are for the API server. Without a token.
+    ServiceAccount "kubernetes.service-account" kubernetes::SERVICE_ACCOUNT;
+    /// Secret variables of a service or job, or registry credentials.
+    ClusterSecret "kubernetes.secret" kubernetes::SECRET;
+    /// Plain variables of a service or job.
+    ConfigMap "kubernetes.config-map" kubernetes::CONFIG_MAP;
+    /// A volume that outlives its Pods.
+    PersistentVolumeClaim "kubernetes.persistent-volume-claim" kubernetes::PERSISTENT_VOLUME_CLAIM;
+    /// A service's Pods.
+    Deployment "kubernetes.deployment" kubernetes::DEPLOYMENT;
+    /// A job that runs on a schedule.
+    CronJob "kubernetes.cron-job" kubernetes::CRON_JOB;
+    /// A stable address in front of Pods.
+    ClusterService "kubernetes.service" kubernetes::SERVICE;
+    /// How many Pods have to stay when nodes are drained.
+    PodDisruptionBudget "kubernetes.pod-disruption-budget" kubernetes::POD_DISRUPTION_BUDGET;
+    /// More and fewer Pods by load.
+    HorizontalPodAutoscaler "kubernetes.horizontal-pod-autoscaler" kubernetes::HORIZONTAL_POD_AUTOSCALER;
+    /// A host name of the gateway.
+    HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
+    /// A listener with a certificate of its own on the gateway.
+    ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
+    /// A certificate from cert-manager.
+    Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
+    /// A PostgreSQL cluster of CloudNativePG.
+    CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
+}
+
+impl ResourceKind {
+    /// The provider that takes care of it.
+    pub const fn provider(self) -> ProviderName {
+        self.row().provider
+    }
+
+    /// The word that people read in plans: see [`Row::word`].
+    pub const fn word(self) -> &'static str {
+        self.row().word
+    }
+
+    /// Whether data is lost with it: see [`Data`].
+    pub const fn holds_data(self) -> bool {
+        !matches!(self.row().data, Data::None)
+    }
+
+    /// Whether what data it holds can be written to a file and proved to restore.
+    pub const fn can_be_dumped(self) -> bool {
+        matches!(self.row().data, Data::Dumped)
+    }
+
+    /// Every kind of object in a cluster, in the order in which a stack's are made.
+    pub const KUBERNETES: [Self; 17] = [
+        Self::Namespace,
+        Self::ResourceQuota,
+        Self::LimitRange,
+        Self::NetworkPolicy,
+        Self::ServiceAccount,
+        Self::ClusterSecret,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::CloudNativePg,
+        Self::Deployment,
+        Self::CronJob,
+        Self::ClusterService,
+        Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
+        Self::Certificate,
+        Self::ListenerSet,
+        Self::HttpRoute,
+    ];
+}

@@ -1,0 +1,56 @@
+//! What is on a PostgreSQL server.
+
+use crate::kind::ResourceKind;
+use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times};
+use crate::resource::ProviderName;
+
+/// The three roles of a database.
+pub(super) static ROLES: Row = Row {
+    word: "roles",
+    id_word: "roles",
+    label: "roles",
+    provider: ProviderName::Postgres,
+    api: None,
+    data: Data::None,
+    effects: &[("owner", Effect::Replace), ("migrator", Effect::Replace), ("app", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::Logins,
+    behind: None,
+    rank: 7,
+    plumbing: false,
+};
+
+/// Which of a database's logins are open, where rotations made new ones.
+pub(super) static LOGINS: Row = Row {
+    word: "logins",
+    id_word: "logins",
+    label: "logins",
+    provider: ProviderName::Postgres,
+    api: None,
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::With(ResourceKind::PostgresRoles),
+    behind: None,
+    rank: 19,
+    plumbing: false,
+};
+
+/// A database.
+pub(super) static DATABASE: Row = Row {
+    word: "database",
+    id_word: "database",
+    label: "database",
+    provider: ProviderName::Postgres,
+    api: None,
+    data: Data::Dumped,
+    effects: &[("name", Effect::Replace), ("owner", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    rank: 6,
+    plumbing: false,
+};
