@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::kind::ResourceKind;
 use crate::kind::row::{Api, Data, Effect, Fence, Limit, Row, Times};
-use crate::resource::ProviderName;
 use crate::value::Value;
 
 /// How long a rollout may take that doesn't say: what the API server gives it.
@@ -18,7 +17,6 @@ pub(super) static NAMESPACE: Row = Row {
     word: "namespace",
     id_word: "namespace",
     label: "namespace",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "Namespace", plural: "namespaces", namespaced: false }),
     data: Data::None,
     effects: &[],
@@ -26,6 +24,7 @@ pub(super) static NAMESPACE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::LONG },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 0,
     plumbing: true,
 };
@@ -35,7 +34,6 @@ pub(super) static RESOURCE_QUOTA: Row = Row {
     word: "resourcequota",
     id_word: "resourcequota",
     label: "quota",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "ResourceQuota", plural: "resourcequotas", namespaced: true }),
     data: Data::None,
     effects: &[],
@@ -43,6 +41,7 @@ pub(super) static RESOURCE_QUOTA: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 1,
     plumbing: true,
 };
@@ -52,7 +51,6 @@ pub(super) static LIMIT_RANGE: Row = Row {
     word: "limitrange",
     id_word: "limitrange",
     label: "limits",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "LimitRange", plural: "limitranges", namespaced: true }),
     data: Data::None,
     effects: &[],
@@ -60,6 +58,7 @@ pub(super) static LIMIT_RANGE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 2,
     plumbing: true,
 };
@@ -69,7 +68,6 @@ pub(super) static NETWORK_POLICY: Row = Row {
     word: "networkpolicy",
     id_word: "networkpolicy",
     label: "netpolicy",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "networking.k8s.io",
         version: "v1",
@@ -83,6 +81,7 @@ pub(super) static NETWORK_POLICY: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 4,
     plumbing: true,
 };
@@ -92,7 +91,6 @@ pub(super) static SERVICE_ACCOUNT: Row = Row {
     word: "serviceaccount",
     id_word: "serviceaccount",
     label: "account",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true }),
     data: Data::None,
     effects: &[],
@@ -100,6 +98,7 @@ pub(super) static SERVICE_ACCOUNT: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 3,
     plumbing: true,
 };
@@ -109,7 +108,6 @@ pub(super) static SECRET: Row = Row {
     word: "secret",
     id_word: "credentials",
     label: "secret env",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true }),
     data: Data::None,
     effects: &[("type", Effect::Replace)],
@@ -117,6 +115,7 @@ pub(super) static SECRET: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 11,
     plumbing: true,
 };
@@ -126,7 +125,6 @@ pub(super) static CONFIG_MAP: Row = Row {
     word: "configmap",
     id_word: "configmap",
     label: "config",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps", namespaced: true }),
     data: Data::None,
     effects: &[],
@@ -134,6 +132,7 @@ pub(super) static CONFIG_MAP: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 10,
     plumbing: true,
 };
@@ -143,7 +142,6 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Row = Row {
     word: "persistentvolumeclaim",
     id_word: "persistentvolumeclaim",
     label: "volume",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "",
         version: "v1",
@@ -157,6 +155,7 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 9,
     plumbing: false,
 };
@@ -166,7 +165,6 @@ pub(super) static DEPLOYMENT: Row = Row {
     word: "deployment",
     id_word: "deployment",
     label: "deployment",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "apps", version: "v1", kind: "Deployment", plural: "deployments", namespaced: true }),
     data: Data::None,
     effects: &[("spec.selector", Effect::Replace), ("spec.template", Effect::Restart)],
@@ -185,6 +183,7 @@ pub(super) static DEPLOYMENT: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::Of(rolled_out), delete: Limit::LONG },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 13,
     plumbing: false,
 };
@@ -194,7 +193,6 @@ pub(super) static CRON_JOB: Row = Row {
     word: "cronjob",
     id_word: "cronjob",
     label: "cronjob",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "batch", version: "v1", kind: "CronJob", plural: "cronjobs", namespaced: true }),
     data: Data::None,
     effects: &[],
@@ -207,6 +205,7 @@ pub(super) static CRON_JOB: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: false,
     rank: 18,
     plumbing: false,
 };
@@ -216,7 +215,6 @@ pub(super) static SERVICE: Row = Row {
     word: "service",
     id_word: "service",
     label: "service",
-    provider: ProviderName::Kubernetes,
     api: Some(Api { group: "", version: "v1", kind: "Service", plural: "services", namespaced: true }),
     data: Data::None,
     effects: &[("spec.clusterIP", Effect::Replace)],
@@ -224,6 +222,7 @@ pub(super) static SERVICE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: Some(ResourceKind::Deployment),
+    status: true,
     rank: 14,
     plumbing: false,
 };
@@ -233,7 +232,6 @@ pub(super) static POD_DISRUPTION_BUDGET: Row = Row {
     word: "poddisruptionbudget",
     id_word: "poddisruptionbudget",
     label: "budget",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "policy",
         version: "v1",
@@ -247,6 +245,7 @@ pub(super) static POD_DISRUPTION_BUDGET: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 15,
     plumbing: true,
 };
@@ -256,7 +255,6 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Row = Row {
     word: "horizontalpodautoscaler",
     id_word: "horizontalpodautoscaler",
     label: "autoscaler",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "autoscaling",
         version: "v2",
@@ -270,6 +268,7 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 16,
     plumbing: true,
 };
@@ -279,7 +278,6 @@ pub(super) static HTTP_ROUTE: Row = Row {
     word: "httproute",
     id_word: "httproute",
     label: "route",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "gateway.networking.k8s.io",
         version: "v1",
@@ -293,6 +291,7 @@ pub(super) static HTTP_ROUTE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 23,
     plumbing: false,
 };
@@ -302,7 +301,6 @@ pub(super) static LISTENER_SET: Row = Row {
     word: "listenerset",
     id_word: "listenerset",
     label: "listener",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "gateway.networking.k8s.io",
         version: "v1",
@@ -316,6 +314,7 @@ pub(super) static LISTENER_SET: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 21,
     plumbing: true,
 };
@@ -325,7 +324,6 @@ pub(super) static CERTIFICATE: Row = Row {
     word: "certificate",
     id_word: "certificate",
     label: "cert",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "cert-manager.io",
         version: "v1",
@@ -339,6 +337,7 @@ pub(super) static CERTIFICATE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 20,
     plumbing: true,
 };
@@ -348,7 +347,6 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
     word: "cluster",
     id_word: "cluster",
     label: "postgres",
-    provider: ProviderName::Kubernetes,
     api: Some(Api {
         group: "postgresql.cnpg.io",
         version: "v1",
@@ -362,6 +360,7 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 5,
     plumbing: false,
 };

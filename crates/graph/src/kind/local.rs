@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times, seconds};
-use crate::resource::ProviderName;
 use crate::value::Value;
 
 /// What is added to times that the definition gives, for starting and for telling the outcome.
@@ -14,7 +13,6 @@ pub(super) static SERVICE: Row = Row {
     word: "service",
     id_word: "service",
     label: "service",
-    provider: ProviderName::Local,
     api: None,
     data: Data::None,
     effects: &[
@@ -31,6 +29,7 @@ pub(super) static SERVICE: Row = Row {
     times: Times { apply: Limit::Of(switched), start: Limit::Of(started), delete: Limit::Of(stopped) },
     fence: Fence::Workers,
     behind: None,
+    status: true,
     rank: 14,
     plumbing: false,
 };
@@ -40,7 +39,6 @@ pub(super) static SCHEDULE: Row = Row {
     word: "schedule",
     id_word: "schedule",
     label: "schedule",
-    provider: ProviderName::Local,
     api: None,
     data: Data::None,
     effects: &[],
@@ -48,6 +46,7 @@ pub(super) static SCHEDULE: Row = Row {
     times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::Fixed(SLACK) },
     fence: Fence::Workers,
     behind: None,
+    status: true,
     rank: 17,
     plumbing: false,
 };
@@ -57,7 +56,6 @@ pub(super) static ROUTE: Row = Row {
     word: "route",
     id_word: "route",
     label: "route",
-    provider: ProviderName::Local,
     api: None,
     data: Data::None,
     effects: &[("host", Effect::Replace)],
@@ -65,6 +63,7 @@ pub(super) static ROUTE: Row = Row {
     times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::QUICK },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 22,
     plumbing: false,
 };

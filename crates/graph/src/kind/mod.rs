@@ -12,21 +12,51 @@ use crate::resource::ProviderName;
 pub use row::{Api, Data, Effect, Fence, Limit, Row, Times};
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $name:ident $written:literal $row:path;)+) => {
+    ($($(#[doc = $all:literal])+ $provider:ident $enum:ident {
+        $($(#[doc = $doc:literal])+ $name:ident = $short:ident $written:literal $row:path;)+
+    })+) => {
         /// The kinds of resources.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ResourceKind {
-            $($(#[doc = $doc])+ #[serde(rename = $written)] $name,)+
+            $($($(#[doc = $doc])+ #[serde(rename = $written)] $name,)+)+
+        }
+
+        $(
+            $(#[doc = $all])+
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub enum $enum {
+                $($(#[doc = $doc])+ $short,)+
+            }
+        )+
+
+        /// A kind as its provider knows it: that one matches its own kinds, all of them, and no others.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Served {
+            $($(#[doc = $all])+ $provider($enum),)+
         }
 
         impl ResourceKind {
             /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+            pub const ALL: &'static [Self] = &[$($(Self::$name,)+)+];
 
             /// What it is like.
             pub const fn row(self) -> &'static Row {
                 match self {
-                    $(Self::$name => &$row,)+
+                    $($(Self::$name => &$row,)+)+
+                }
+            }
+
+            /// Who takes care of it, and as what.
+            pub const fn served(self) -> Served {
+                match self {
+                    $($(Self::$name => Served::$provider($enum::$short),)+)+
+                }
+            }
+
+            /// The provider that takes care of it.
+            pub const fn provider(self) -> ProviderName {
+                match self {
+                    $($(Self::$name => ProviderName::$provider,)+)+
                 }
             }
         }
@@ -34,62 +64,69 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A secret of the definition, sealed in the store.
-    StoreSecret "store.secret" store::SECRET;
-    /// The three roles of a database. Body: see [`crate::expand::local`].
-    PostgresRoles "postgres.roles" postgres::ROLES;
-    /// Which of a database's logins are open, where rotations made new ones. Body: see [`crate::expand::local`].
-    PostgresLogins "postgres.logins" postgres::LOGINS;
-    /// A database.
-    PostgresDatabase "postgres.database" postgres::DATABASE;
-    /// A service's processes on this machine.
-    LocalService "local.service" local::SERVICE;
-    /// A job that runs on a schedule on this machine.
-    LocalSchedule "local.schedule" local::SCHEDULE;
-    /// A host name of this machine's router.
-    LocalRoute "local.route" local::ROUTE;
-    /// The namespace of a stack. The body of each object of a cluster is its manifest: see [`crate::expand::kubernetes`].
-    Namespace "kubernetes.namespace" kubernetes::NAMESPACE;
-    /// What all of a namespace may use together.
-    ResourceQuota "kubernetes.resource-quota" kubernetes::RESOURCE_QUOTA;
-    /// What a container gets that doesn't say.
-    LimitRange "kubernetes.limit-range" kubernetes::LIMIT_RANGE;
-    /// Who may talk to whom.
-    NetworkPolicy "kubernetes.network-policy" kubernetes::NETWORK_POLICY;
-    /// Who Pods are for the API server. Without a token.
-    ServiceAccount "kubernetes.service-account" kubernetes::SERVICE_ACCOUNT;
-    /// Secret variables of a service or job, or registry credentials.
-    ClusterSecret "kubernetes.secret" kubernetes::SECRET;
-    /// Plain variables of a service or job.
-    ConfigMap "kubernetes.config-map" kubernetes::CONFIG_MAP;
-    /// A volume that outlives its Pods.
-    PersistentVolumeClaim "kubernetes.persistent-volume-claim" kubernetes::PERSISTENT_VOLUME_CLAIM;
-    /// A service's Pods.
-    Deployment "kubernetes.deployment" kubernetes::DEPLOYMENT;
-    /// A job that runs on a schedule.
-    CronJob "kubernetes.cron-job" kubernetes::CRON_JOB;
-    /// A stable address in front of Pods.
-    ClusterService "kubernetes.service" kubernetes::SERVICE;
-    /// How many Pods have to stay when nodes are drained.
-    PodDisruptionBudget "kubernetes.pod-disruption-budget" kubernetes::POD_DISRUPTION_BUDGET;
-    /// More and fewer Pods by load.
-    HorizontalPodAutoscaler "kubernetes.horizontal-pod-autoscaler" kubernetes::HORIZONTAL_POD_AUTOSCALER;
-    /// A host name of the gateway.
-    HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
-    /// A listener with a certificate of its own on the gateway.
-    ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
-    /// A certificate from cert-manager.
-    Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
-    /// A PostgreSQL cluster of CloudNativePG.
-    CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
+    /// What is kept in the store.
+    Store StoreKind {
+        /// A secret of the definition, sealed in the store.
+        StoreSecret = Secret "store.secret" store::SECRET;
+    }
+    /// What is on a PostgreSQL server.
+    Postgres PostgresKind {
+        /// The three roles of a database. Body: see [`crate::expand::local`].
+        PostgresRoles = Roles "postgres.roles" postgres::ROLES;
+        /// Which of a database's logins are open, where rotations made new ones. Body: see [`crate::expand::local`].
+        PostgresLogins = Logins "postgres.logins" postgres::LOGINS;
+        /// A database.
+        PostgresDatabase = Database "postgres.database" postgres::DATABASE;
+    }
+    /// What is on this machine.
+    Local LocalKind {
+        /// A service's processes on this machine.
+        LocalService = Service "local.service" local::SERVICE;
+        /// A job that runs on a schedule on this machine.
+        LocalSchedule = Schedule "local.schedule" local::SCHEDULE;
+        /// A host name of this machine's router.
+        LocalRoute = Route "local.route" local::ROUTE;
+    }
+    /// Objects of a cluster.
+    Kubernetes KubernetesKind {
+        /// The namespace of a stack. The body of each object of a cluster is its manifest: see [`crate::expand::kubernetes`].
+        Namespace = Namespace "kubernetes.namespace" kubernetes::NAMESPACE;
+        /// What all of a namespace may use together.
+        ResourceQuota = ResourceQuota "kubernetes.resource-quota" kubernetes::RESOURCE_QUOTA;
+        /// What a container gets that doesn't say.
+        LimitRange = LimitRange "kubernetes.limit-range" kubernetes::LIMIT_RANGE;
+        /// Who may talk to whom.
+        NetworkPolicy = NetworkPolicy "kubernetes.network-policy" kubernetes::NETWORK_POLICY;
+        /// Who Pods are for the API server. Without a token.
+        ServiceAccount = ServiceAccount "kubernetes.service-account" kubernetes::SERVICE_ACCOUNT;
+        /// Secret variables of a service or job, or registry credentials.
+        ClusterSecret = Secret "kubernetes.secret" kubernetes::SECRET;
+        /// Plain variables of a service or job.
+        ConfigMap = ConfigMap "kubernetes.config-map" kubernetes::CONFIG_MAP;
+        /// A volume that outlives its Pods.
+        PersistentVolumeClaim = PersistentVolumeClaim "kubernetes.persistent-volume-claim" kubernetes::PERSISTENT_VOLUME_CLAIM;
+        /// A service's Pods.
+        Deployment = Deployment "kubernetes.deployment" kubernetes::DEPLOYMENT;
+        /// A job that runs on a schedule.
+        CronJob = CronJob "kubernetes.cron-job" kubernetes::CRON_JOB;
+        /// A stable address in front of Pods.
+        ClusterService = Service "kubernetes.service" kubernetes::SERVICE;
+        /// How many Pods have to stay when nodes are drained.
+        PodDisruptionBudget = PodDisruptionBudget "kubernetes.pod-disruption-budget" kubernetes::POD_DISRUPTION_BUDGET;
+        /// More and fewer Pods by load.
+        HorizontalPodAutoscaler = HorizontalPodAutoscaler "kubernetes.horizontal-pod-autoscaler" kubernetes::HORIZONTAL_POD_AUTOSCALER;
+        /// A host name of the gateway.
+        HttpRoute = HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
+        /// A listener with a certificate of its own on the gateway.
+        ListenerSet = ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
+        /// A certificate from cert-manager.
+        Certificate = Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
+        /// A PostgreSQL cluster of CloudNativePG.
+        CloudNativePg = CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
+    }
 }
 
 impl ResourceKind {
-    /// The provider that takes care of it.
-    pub const fn provider(self) -> ProviderName {
-        self.row().provider
-    }
-
     /// The word that people read in plans: see [`Row::word`].
     pub const fn word(self) -> &'static str {
         self.row().word

@@ -2,14 +2,12 @@
 
 use crate::kind::ResourceKind;
 use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times};
-use crate::resource::ProviderName;
 
 /// The three roles of a database.
 pub(super) static ROLES: Row = Row {
     word: "roles",
     id_word: "roles",
     label: "roles",
-    provider: ProviderName::Postgres,
     api: None,
     data: Data::None,
     effects: &[("owner", Effect::Replace), ("migrator", Effect::Replace), ("app", Effect::Replace)],
@@ -17,6 +15,7 @@ pub(super) static ROLES: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::Logins,
     behind: None,
+    status: true,
     rank: 7,
     plumbing: false,
 };
@@ -26,7 +25,6 @@ pub(super) static LOGINS: Row = Row {
     word: "logins",
     id_word: "logins",
     label: "logins",
-    provider: ProviderName::Postgres,
     api: None,
     data: Data::None,
     effects: &[],
@@ -34,6 +32,7 @@ pub(super) static LOGINS: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::With(ResourceKind::PostgresRoles),
     behind: None,
+    status: true,
     rank: 19,
     plumbing: false,
 };
@@ -43,7 +42,6 @@ pub(super) static DATABASE: Row = Row {
     word: "database",
     id_word: "database",
     label: "database",
-    provider: ProviderName::Postgres,
     api: None,
     data: Data::Dumped,
     effects: &[("name", Effect::Replace), ("owner", Effect::Replace)],
@@ -51,6 +49,7 @@ pub(super) static DATABASE: Row = Row {
     times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 6,
     plumbing: false,
 };

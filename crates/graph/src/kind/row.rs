@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::kind::ResourceKind;
-use crate::resource::ProviderName;
 use crate::value::Value;
 
 /// What one kind of resources is like.
@@ -16,8 +15,6 @@ pub struct Row {
     pub id_word: &'static str,
     /// How short it is called where there is little room.
     pub label: &'static str,
-    /// Who takes care of it.
-    pub provider: ProviderName,
     /// Where an API server has it.
     pub api: Option<Api>,
     /// Whether data is lost with it.
@@ -33,6 +30,8 @@ pub struct Row {
     pub fence: Fence,
     /// A kind of the same name without which it can't be ready: it has no other reason not to be.
     pub behind: Option<ResourceKind>,
+    /// Whether more has to be known of it than that it is there, to call it ready.
+    pub status: bool,
     /// Its place among the lines of a plan.
     pub rank: u8,
     /// People hardly think of it.

@@ -1,14 +1,12 @@
 //! What is kept in the store.
 
 use crate::kind::row::{Data, Fence, Limit, Row, Times};
-use crate::resource::ProviderName;
 
 /// A secret of the definition, sealed. One that nobody has a copy of can't be made again, but a deletion of data is what people name.
 pub(super) static SECRET: Row = Row {
     word: "secret",
     id_word: "secret",
     label: "secret",
-    provider: ProviderName::Store,
     api: None,
     data: Data::None,
     effects: &[],
@@ -16,6 +14,7 @@ pub(super) static SECRET: Row = Row {
     times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::QUICK },
     fence: Fence::None,
     behind: None,
+    status: true,
     rank: 8,
     plumbing: false,
 };

@@ -128,7 +128,7 @@ impl<'a> Look<'a> {
 async fn list(reader: Reader<'_>, kind: ResourceKind) -> Listed {
     let Some(object) = object::of(kind) else { return Ok(BTreeMap::new()) };
     let request = Request::list(&Place::all(object, None), &mark::selector(None));
-    let request = if readiness::depends_on_status(kind) { request } else { request.metadata() };
+    let request = if kind.row().status { request } else { request.metadata() };
     let found = reader.cluster.list(&request, reader.deadline).await?;
     let identity = |one: &Json| match one.text("/metadata/namespace") {
         "" => one.text("/metadata/name").to_owned(),

@@ -45,6 +45,7 @@ pub(crate) const fn of(resource: ResourceKind) -> Option<Kind> {
 }
 
 /// The same of one that is in a cluster.
+#[expect(clippy::panic, reason = "only the compiler evaluates it")]
 const fn object(resource: ResourceKind) -> Kind {
     match of(resource) {
         Some(kind) => kind,

@@ -106,36 +106,14 @@ impl<'a> Trial<'a> {
     /// What else has to be known of such an object, which a dry run doesn't tell.
     async fn foresee(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
         let (cluster, place, deadline) = (self.cluster, &self.place, self.deadline);
-        match (self.proposal.resource.kind, live) {
-            (ResourceKind::HttpRoute, _) => hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await,
-            (ResourceKind::PersistentVolumeClaim, None) => volume::foresee(cluster, place, manifest, deadline).await,
-            (
-                ResourceKind::PersistentVolumeClaim
-                | ResourceKind::StoreSecret
-                | ResourceKind::PostgresRoles
-                | ResourceKind::PostgresLogins
-                | ResourceKind::PostgresDatabase
-                | ResourceKind::LocalService
-                | ResourceKind::LocalSchedule
-                | ResourceKind::LocalRoute
-                | ResourceKind::Namespace
-                | ResourceKind::ResourceQuota
-                | ResourceKind::LimitRange
-                | ResourceKind::NetworkPolicy
-                | ResourceKind::ServiceAccount
-                | ResourceKind::ClusterSecret
-                | ResourceKind::ConfigMap
-                | ResourceKind::Deployment
-                | ResourceKind::CronJob
-                | ResourceKind::ClusterService
-                | ResourceKind::PodDisruptionBudget
-                | ResourceKind::HorizontalPodAutoscaler
-                | ResourceKind::ListenerSet
-                | ResourceKind::Certificate
-                | ResourceKind::CloudNativePg,
-                _,
-            ) => Ok(None),
+        let kind = self.proposal.resource.kind;
+        if kind == ResourceKind::HttpRoute {
+            return hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await;
         }
+        if kind == ResourceKind::PersistentVolumeClaim && live.is_none() {
+            return volume::foresee(cluster, place, manifest, deadline).await;
+        }
+        Ok(None)
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {

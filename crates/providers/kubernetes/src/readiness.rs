@@ -21,6 +21,7 @@ mod storage;
 use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
+use freehold_graph::kind::{KubernetesKind, Served};
 use freehold_graph::{ResourceKind, StackId};
 use freehold_problem::Code;
 use serde_json::Value as Json;
@@ -116,65 +117,29 @@ async fn look(
     found: &Json,
     moment: Moment,
 ) -> Result<Readiness, ClusterError> {
+    let Served::Kubernetes(kind) = kind.served() else { return Ok(Readiness::Ready) };
     match kind {
-        ResourceKind::Deployment => deployment::readiness(reader, found, moment).await,
-        ResourceKind::ClusterService => service::readiness(reader, found).await,
-        ResourceKind::PersistentVolumeClaim => storage::claim(reader, found).await,
-        ResourceKind::CloudNativePg => Ok(storage::postgres(found)),
-        ResourceKind::HttpRoute => route::of_route(reader, found, moment.now).await,
-        ResourceKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
-        ResourceKind::Certificate => certificate::readiness(reader, found).await,
-        ResourceKind::Namespace => Ok(match found.text("/status/phase") {
+        KubernetesKind::Deployment => deployment::readiness(reader, found, moment).await,
+        KubernetesKind::Service => service::readiness(reader, found).await,
+        KubernetesKind::PersistentVolumeClaim => storage::claim(reader, found).await,
+        KubernetesKind::CloudNativePg => Ok(storage::postgres(found)),
+        KubernetesKind::HttpRoute => route::of_route(reader, found, moment.now).await,
+        KubernetesKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
+        KubernetesKind::Certificate => certificate::readiness(reader, found).await,
+        KubernetesKind::Namespace => Ok(match found.text("/status/phase") {
             "Active" => Readiness::Ready,
             phase => Readiness::Waiting(format!("it is {phase}")),
         }),
-        ResourceKind::PodDisruptionBudget => Ok(budget(found)),
-        ResourceKind::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
+        KubernetesKind::PodDisruptionBudget => Ok(budget(found)),
+        KubernetesKind::HorizontalPodAutoscaler => autoscaler::readiness(reader, found, moment).await,
         // They are what they are as soon as they are stored.
-        ResourceKind::ResourceQuota
-        | ResourceKind::LimitRange
-        | ResourceKind::NetworkPolicy
-        | ResourceKind::ServiceAccount
-        | ResourceKind::ClusterSecret
-        | ResourceKind::ConfigMap
-        | ResourceKind::CronJob
-        | ResourceKind::StoreSecret
-        | ResourceKind::PostgresRoles
-        | ResourceKind::PostgresLogins
-        | ResourceKind::PostgresDatabase
-        | ResourceKind::LocalService
-        | ResourceKind::LocalSchedule
-        | ResourceKind::LocalRoute => Ok(Readiness::Ready),
-    }
-}
-
-/// Whether more has to be known of an object than that it is there.
-pub(crate) const fn depends_on_status(kind: ResourceKind) -> bool {
-    match kind {
-        ResourceKind::Deployment
-        | ResourceKind::ClusterService
-        | ResourceKind::PersistentVolumeClaim
-        | ResourceKind::CloudNativePg
-        | ResourceKind::HttpRoute
-        | ResourceKind::ListenerSet
-        | ResourceKind::Certificate
-        | ResourceKind::Namespace
-        | ResourceKind::PodDisruptionBudget
-        | ResourceKind::HorizontalPodAutoscaler => true,
-        ResourceKind::ResourceQuota
-        | ResourceKind::LimitRange
-        | ResourceKind::NetworkPolicy
-        | ResourceKind::ServiceAccount
-        | ResourceKind::ClusterSecret
-        | ResourceKind::ConfigMap
-        | ResourceKind::CronJob
-        | ResourceKind::StoreSecret
-        | ResourceKind::PostgresRoles
-        | ResourceKind::PostgresLogins
-        | ResourceKind::PostgresDatabase
-        | ResourceKind::LocalService
-        | ResourceKind::LocalSchedule
-        | ResourceKind::LocalRoute => false,
+        KubernetesKind::ResourceQuota
+        | KubernetesKind::LimitRange
+        | KubernetesKind::NetworkPolicy
+        | KubernetesKind::ServiceAccount
+        | KubernetesKind::Secret
+        | KubernetesKind::ConfigMap
+        | KubernetesKind::CronJob => Ok(Readiness::Ready),
     }
 }
 

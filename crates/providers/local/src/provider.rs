@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
+use freehold_graph::kind::{LocalKind, Served};
 use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
@@ -176,14 +177,13 @@ impl LocalProvider {
     }
 
     async fn apply(&self, context: &Context, resource: &Resource, desired: &Value) -> Result<Performed, ProviderError> {
-        match resource.kind {
-            ResourceKind::LocalService => {
+        match here(resource.kind)? {
+            LocalKind::Service => {
                 let caller = self.caller(context.stack, &resource.id)?;
                 caller.apply(context.clone(), resource.clone(), desired.clone()).await
             }
-            ResourceKind::LocalRoute => route::apply(&self.machine, context, resource),
-            ResourceKind::LocalSchedule => self.schedules.apply(context, resource, desired).await,
-            other => Err(not_here(other)),
+            LocalKind::Route => route::apply(&self.machine, context, resource),
+            LocalKind::Schedule => self.schedules.apply(context, resource, desired).await,
         }
     }
 
@@ -193,15 +193,14 @@ impl LocalProvider {
         lookup: &Lookup,
         object: Option<String>,
     ) -> Result<Performed, ProviderError> {
-        let performed = match lookup.kind {
-            ResourceKind::LocalService => {
+        let performed = match here(lookup.kind)? {
+            LocalKind::Service => {
                 let performed = self.caller(context.stack, &lookup.id)?.delete(context.clone(), object).await?;
                 self.registry().services.remove(&(context.stack, lookup.id.clone()));
                 performed
             }
-            ResourceKind::LocalRoute => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
-            ResourceKind::LocalSchedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
-            other => return Err(not_here(other)),
+            LocalKind::Route => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
+            LocalKind::Schedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
         };
         if self.was_last(context.stack) {
             self.forget_stack(context.stack).await?;
@@ -335,6 +334,14 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
     OwnedObject { stack, kind: kind.to_owned(), name }
 }
 
+/// As which of ours a resource is meant.
+fn here(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
+    match kind.served() {
+        Served::Local(kind) => Ok(kind),
+        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(not_here(kind)),
+    }
+}
+
 fn not_here(kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("this machine's provider has no {}", kind.word()))
 }
@@ -350,11 +357,10 @@ impl Provider for LocalProvider {
     }
 
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
-        match lookup.kind {
-            ResourceKind::LocalService => self.observe_service(stack, lookup).await,
-            ResourceKind::LocalRoute => route::observe(&self.machine, stack, lookup),
-            ResourceKind::LocalSchedule => self.schedules.observe(stack, lookup),
-            other => Err(not_here(other)),
+        match here(lookup.kind)? {
+            LocalKind::Service => self.observe_service(stack, lookup).await,
+            LocalKind::Route => route::observe(&self.machine, stack, lookup),
+            LocalKind::Schedule => self.schedules.observe(stack, lookup),
         }
     }
 
@@ -392,8 +398,8 @@ impl Provider for LocalProvider {
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
-        match lookup.kind {
-            ResourceKind::LocalService => {
+        match here(lookup.kind)? {
+            LocalKind::Service => {
                 let service = self.known_service(stack, &lookup.id)?;
                 let seen = service.map(|service| service.seen()).unwrap_or_default();
                 if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
@@ -401,9 +407,8 @@ impl Provider for LocalProvider {
                 }
                 Ok(verdict::readiness(&lookup.id, &seen).await)
             }
-            ResourceKind::LocalRoute => Ok(route::readiness(&self.machine, stack, lookup)),
-            ResourceKind::LocalSchedule => self.schedules.readiness(stack, lookup),
-            other => Err(not_here(other)),
+            LocalKind::Route => Ok(route::readiness(&self.machine, stack, lookup)),
+            LocalKind::Schedule => self.schedules.readiness(stack, lookup),
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, ResourceKind, SecretText, StackId};
+use freehold_graph::kind::{PostgresKind, Served};
+use freehold_graph::{ProviderName, ResourceId, ResourceKind, SecretText, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
@@ -215,11 +216,10 @@ impl Provider for PostgresProvider {
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
         let deadline = Instant::now() + LOOK;
         let look = async {
-            match lookup.kind {
-                ResourceKind::PostgresRoles => roles::observe(&self.sessions, stack, lookup, deadline).await,
-                ResourceKind::PostgresLogins => logins::observe(&self.sessions, stack, lookup, deadline).await,
-                ResourceKind::PostgresDatabase => database::observe(&self.sessions, stack, lookup, deadline).await,
-                _ => Err(not_mine(&lookup.id)),
+            match mine(lookup.kind, &lookup.id)? {
+                PostgresKind::Roles => roles::observe(&self.sessions, stack, lookup, deadline).await,
+                PostgresKind::Logins => logins::observe(&self.sessions, stack, lookup, deadline).await,
+                PostgresKind::Database => database::observe(&self.sessions, stack, lookup, deadline).await,
             }
         };
         // Nothing was changed, so no answer is no more than that.
@@ -235,24 +235,18 @@ impl Provider for PostgresProvider {
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
         let work = async {
             match task {
-                Task::Apply { resource, desired, adopt, .. } => match resource.kind {
-                    ResourceKind::PostgresRoles => {
-                        roles::apply(&self.sessions, context, resource, desired, *adopt).await
-                    }
-                    ResourceKind::PostgresLogins => logins::apply(&self.sessions, context, resource).await,
-                    ResourceKind::PostgresDatabase => database::apply(&self.sessions, context, resource, *adopt).await,
-                    _ => Err(not_mine(&resource.id)),
+                Task::Apply { resource, desired, adopt, .. } => match mine(resource.kind, &resource.id)? {
+                    PostgresKind::Roles => roles::apply(&self.sessions, context, resource, desired, *adopt).await,
+                    PostgresKind::Logins => logins::apply(&self.sessions, context, resource).await,
+                    PostgresKind::Database => database::apply(&self.sessions, context, resource, *adopt).await,
                 },
-                Task::Delete { lookup, object } => match lookup.kind {
-                    ResourceKind::PostgresRoles => {
-                        roles::delete(&self.sessions, context, lookup, object.as_deref()).await
-                    }
+                Task::Delete { lookup, object } => match mine(lookup.kind, &lookup.id)? {
+                    PostgresKind::Roles => roles::delete(&self.sessions, context, lookup, object.as_deref()).await,
                     // They go with the roles.
-                    ResourceKind::PostgresLogins => Ok(Performed::default()),
-                    ResourceKind::PostgresDatabase => {
+                    PostgresKind::Logins => Ok(Performed::default()),
+                    PostgresKind::Database => {
                         database::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
-                    _ => Err(not_mine(&lookup.id)),
                 },
                 Task::Fence { lookup, object } if lookup.kind == ResourceKind::PostgresRoles => {
                     fence::raise(&self.sessions, context, lookup, object.as_deref()).await
@@ -322,6 +316,14 @@ async fn version(session: &mut Session, doing: &Doing) -> Result<String, Provide
         .await
         .map_err(|error| doing.failed(error))?;
     Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// As which of ours a resource is meant.
+fn mine(kind: ResourceKind, id: &ResourceId) -> Result<PostgresKind, ProviderError> {
+    match kind.served() {
+        Served::Postgres(kind) => Ok(kind),
+        Served::Store(_) | Served::Local(_) | Served::Kubernetes(_) => Err(not_mine(id)),
+    }
 }
 
 fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {

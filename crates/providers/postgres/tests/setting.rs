@@ -335,8 +335,8 @@ impl Stack {
     /// The paths of the fields in which what is there differs from what is wanted.
     pub(crate) async fn drift(&self, resource: &Resource) -> Vec<String> {
         let observed = self.observe(resource).await.expect("it is gone");
-        let descriptor = resource.kind.row();
-        let changes = diff::fields(&descriptor, &observed.body, &resource.body.comparable(&Known));
+        let row = resource.kind.row();
+        let changes = diff::fields(row, &observed.body, &resource.body.comparable(&Known));
         changes.into_iter().map(|change| change.path).collect()
     }
 
