@@ -7,6 +7,10 @@ _list:
 test:
     scripts/test
 
+# The quick ones, for in between
+fast:
+    scripts/test --fast
+
 # What needs no test run: format, clippy, layers
 lint:
     cargo fmt --all --check
