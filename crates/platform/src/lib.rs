@@ -16,6 +16,7 @@ mod applying;
 mod artifacts;
 mod computing;
 mod definition;
+mod dependencies;
 mod doctor;
 mod events;
 mod executor;
@@ -50,6 +51,7 @@ use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use actor::{Actor, Scope, Who};
+pub use dependencies::Dependency;
 pub use doctor::few_files;
 pub use executor::Executor;
 pub use queries::{LogQuery, StackFilter, StackSelector};
@@ -73,8 +75,6 @@ pub struct Platform {
 
 /// What is known about the installation and doesn't change while it runs.
 pub struct Facts {
-    /// What callers have to show.
-    pub token: String,
     /// Where this machine keeps everything; a platform in a cluster has no such place.
     pub data_directory: Option<PathBuf>,
     /// Its PostgreSQL server, for people.
@@ -83,29 +83,12 @@ pub struct Facts {
     pub started_at: DateTime<Utc>,
     /// The same, to measure from.
     pub started: Instant,
-    /// The API answers to the names of the loopback only.
-    pub loopback_only: bool,
 }
 
 impl Platform {
-    /// What callers have to show.
-    pub fn token(&self) -> &str {
-        &self.facts.token
-    }
-
-    /// Whether the API answers to the names of the loopback only.
-    pub fn loopback_only(&self) -> bool {
-        self.facts.loopback_only
-    }
-
     /// How long it has run.
     pub fn uptime(&self) -> Duration {
         self.facts.started.elapsed()
-    }
-
-    /// Whether the store answers.
-    pub async fn ping_store(&self) -> bool {
-        self.store.ping().await.is_ok()
     }
 
     /// What runs here, for people.

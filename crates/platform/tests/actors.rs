@@ -23,14 +23,8 @@ async fn platform() -> Platform {
     let store = Store::open(&connections, master()).await.unwrap();
     let engine = store.engine("a test");
     let workshop = Workshop { store: store.clone(), engine, dumps: std::env::temp_dir(), binaries: None };
-    let facts = Facts {
-        token: String::new(),
-        data_directory: None,
-        postgres: String::new(),
-        started_at: Utc::now(),
-        started: Instant::now(),
-        loopback_only: true,
-    };
+    let facts =
+        Facts { data_directory: None, postgres: String::new(), started_at: Utc::now(), started: Instant::now() };
     let targets = Targets::load(workshop, None).await.unwrap();
     Platform { store, targets, facts, stopping: CancellationToken::new(), keys: Mutex::new(BTreeSet::new()) }
 }

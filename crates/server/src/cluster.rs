@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use freehold_api::{Api, Token};
 use freehold_platform::runtime::Workshop;
 use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
@@ -97,14 +98,7 @@ pub async fn run(
     let platform = Arc::new(Platform {
         store: store.clone(),
         targets: Targets::load(workshop, None).await?,
-        facts: Facts {
-            token,
-            data_directory: None,
-            postgres: postgres.clone(),
-            started_at: Utc::now(),
-            started: begin,
-            loopback_only: false,
-        },
+        facts: Facts { data_directory: None, postgres: postgres.clone(), started_at: Utc::now(), started: begin },
         keys: Default::default(),
         stopping: stop.clone(),
     });
@@ -112,7 +106,8 @@ pub async fn run(
     let follower = tokio::spawn(Arc::clone(&platform).follow_targets(stop.clone()));
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
     let silent = CancellationToken::new();
-    let http = serve_api(listener, &platform, silent.clone());
+    let api = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: false };
+    let http = serve_api(listener, api, silent.clone());
     let targets = platform.targets.all().iter().map(|runtime| runtime.target.name().to_string()).collect();
     let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     ready(&Ready { address, postgres, targets, milliseconds });

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
 use freehold::Connection;
+use freehold_api::{Api, Token};
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
 use freehold_platform::runtime::{Local, Workshop};
@@ -214,12 +215,10 @@ async fn serve(
         store: store.clone(),
         targets: Targets::load(workshop, Some(runtime)).await?,
         facts: Facts {
-            token: new_token()?,
             data_directory: Some(directory.path().to_owned()),
             postgres: words.clone(),
             started_at: Utc::now(),
             started: begin,
-            loopback_only: true,
         },
         keys: Default::default(),
         stopping: stop.clone(),
@@ -245,13 +244,11 @@ async fn serve(
         let entrance = crate::pressure::Entrance { socket, port: postgres.port, places: POSTGRES_CONNECTIONS as usize };
         tokio::spawn(crate::pressure::watch(postgres.admin.clone(), entrance, Arc::clone(&local), stop.clone()));
     }
-    let http = serve_api(listener, &platform, stop.clone());
+    let token = new_token()?;
+    let api_of = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: true };
+    let http = serve_api(listener, api_of, stop.clone());
     let url = format!("http://{api}");
-    directory.announce(&Connection {
-        url: url.clone(),
-        token: platform.token().to_owned(),
-        pid: std::process::id(),
-    })?;
+    directory.announce(&Connection { url: url.clone(), token, pid: std::process::id() })?;
     let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (router_port, domain) = (router.address().port(), reached.domain.unwrap_or_default());
     ready(&Ready { api_url: url, router_port, domain, postgres: words, stacks, milliseconds });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use freehold_api::Api;
 use freehold_platform::{Executor, Platform};
 use freehold_router::{Client, Door, Limits, Service, Terms};
 use freehold_store::EngineStore;
@@ -58,8 +59,8 @@ pub(crate) async fn keep_house(
 }
 
 /// Answers requests until `stop`, and then those that are under way.
-pub(crate) fn serve_api(listener: TcpListener, platform: &Arc<Platform>, stop: CancellationToken) -> JoinHandle<()> {
-    let service = Arc::new(Api(crate::http::router(Arc::clone(platform))));
+pub(crate) fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) -> JoinHandle<()> {
+    let service = Arc::new(BehindDoor(freehold_api::router(api)));
     tokio::spawn(async move {
         let door = match Door::open(listener, &terms(), Limits::of_an_api(), service) {
             Ok(door) => door,
@@ -84,9 +85,9 @@ fn terms() -> Terms {
 }
 
 /// The API behind the door that the router has, too: with the same limits for each peer, and the same patience.
-struct Api(axum::Router);
+struct BehindDoor(axum::Router);
 
-impl Service for Api {
+impl Service for BehindDoor {
     type Body = Body;
 
     async fn answer(&self, request: Request<Incoming>, _client: &Client) -> Response<Body> {

@@ -7,35 +7,35 @@ use freehold_problem::Code;
 
 /// Why a request isn't carried out, with the status of the answer.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(crate) struct ProblemResponse {
     status: StatusCode,
     refusal: Refusal,
 }
 
 /// The result of a request.
-pub(super) type Answer<T> = Result<T, Refused>;
+pub(crate) type Result<T, E = ProblemResponse> = std::result::Result<T, E>;
 
-impl Refused {
+impl ProblemResponse {
     /// Of a request that the HTTP library refused, with the status that it gave: there are more of them than there are codes.
-    pub(super) fn transport(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn transport(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, refusal: Refusal::new(Code::BadRequest, detail) }
     }
 
     /// With what to do next.
     #[must_use]
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { refusal: self.refusal.help(help), ..self }
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for ProblemResponse {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.code().status().http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, refusal }
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let mut problem = self.refusal.into_problem();
         problem.status = self.status.as_u16();

@@ -6,25 +6,30 @@ use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
 use freehold_platform::{Actor, StackSelector};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(list)).routes(routes!(set)).routes(routes!(rotate)).routes(routes!(access))
+}
 
 /// The secrets of a stack, without their values.
-#[utoipa::path(get, path = "/api/v1/stacks/{stack}/secrets", params(("stack" = Uuid, Path)),
+#[utoipa::path(get, tag = "secrets", path = "/stacks/{stack}/secrets", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Page<SecretStatus>), (status = 404, body = Problem)))]
-pub(super) async fn list(
-    State(platform): State<Shared>,
+pub(crate) async fn list(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
-) -> Answer<Json<Page<SecretStatus>>> {
+) -> Result<Json<Page<SecretStatus>>> {
     Ok(Json(Page { items: platform.secrets(&actor, stack).await?, next: None }))
 }
 
 /// Which stack; it need not exist yet.
 #[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct StackQuery {
+pub(crate) struct StackQuery {
     /// Its target; left out, the one that a deploy would go to.
     target: Option<String>,
     /// Its app.
@@ -43,26 +48,26 @@ impl From<StackQuery> for StackSelector {
 }
 
 /// Sets a secret of a stack, which need not exist yet.
-#[utoipa::path(put, path = "/api/v1/secrets/{name}", params(("name" = String, Path), StackQuery), request_body = SecretValue,
+#[utoipa::path(put, tag = "secrets", path = "/secrets/{name}", params(("name" = String, Path), StackQuery), request_body = SecretValue,
     responses((status = 200, body = SecretStatus), (status = 422, body = Problem)))]
-pub(super) async fn set(
-    State(platform): State<Shared>,
+pub(crate) async fn set(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
     Query(stack): Query<StackQuery>,
     Json(value): Json<SecretValue>,
-) -> Answer<Json<SecretStatus>> {
+) -> Result<Json<SecretStatus>> {
     Ok(Json(platform.set_secret(&actor, &stack.into(), &name, value).await?))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
-#[utoipa::path(post, path = "/api/v1/stacks/{stack}/secrets/{name}/rotate", params(("stack" = Uuid, Path), ("name" = String, Path)),
+#[utoipa::path(post, tag = "secrets", path = "/stacks/{stack}/secrets/{name}/rotate", params(("stack" = Uuid, Path), ("name" = String, Path)),
     responses((status = 200, body = SecretStatus), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn rotate(
-    State(platform): State<Shared>,
+pub(crate) async fn rotate(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path((stack, name)): Path<(Uuid, String)>,
-) -> Answer<Json<SecretStatus>> {
+) -> Result<Json<SecretStatus>> {
     Ok(Json(platform.rotate_secret(&actor, stack, &name).await?))
 }
 
@@ -75,14 +80,14 @@ pub(crate) struct AccessRequest {
 }
 
 /// Credentials for a session on a stack's database. Audited.
-#[utoipa::path(post, path = "/api/v1/stacks/{stack}/databases/{database}/access", request_body = AccessRequest,
+#[utoipa::path(post, tag = "secrets", path = "/stacks/{stack}/databases/{database}/access", request_body = AccessRequest,
     params(("stack" = Uuid, Path), ("database" = String, Path)),
     responses((status = 200, body = DatabaseAccess), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn access(
-    State(platform): State<Shared>,
+pub(crate) async fn access(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path((stack, database)): Path<(Uuid, String)>,
     Json(request): Json<AccessRequest>,
-) -> Answer<Json<DatabaseAccess>> {
+) -> Result<Json<DatabaseAccess>> {
     Ok(Json(platform.database_access(&actor, stack, &database, &request.role).await?))
 }

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use freehold_platform::Refusal;
 use freehold_problem::Code;
 
-use super::reply::Refused;
+use crate::Api;
+use crate::response::ProblemResponse;
 
 /// How long an answer may take to begin. Streams and uploads may go on for longer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,12 +22,12 @@ const MESSAGE: usize = 16 << 10;
 
 /// Refuses names that are not this machine's. A page in a browser can let its own name point here (DNS rebinding), and then it
 /// would be of the same origin as the API.
-pub(super) async fn own_names(State(platform): State<super::Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn own_names(State(api): State<Api>, request: Request, next: Next) -> Response {
     // In a cluster it is called by many names, and who doesn't show the token is refused under each of them.
-    if !platform.loopback_only() || is_at_home(request.headers(), request.uri()) {
+    if !api.loopback_only || is_at_home(request.headers(), request.uri()) {
         return next.run(request).await;
     }
-    Refused::from(
+    ProblemResponse::from(
         Refusal::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
             .help("use http://127.0.0.1:PORT, as server.json in the data directory says"),
     )
@@ -47,18 +48,18 @@ fn is_at_home(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// Answers in time, also where a part that the platform stands on neither works nor says so.
-pub(super) async fn deadline(request: Request, next: Next) -> Response {
+pub(crate) async fn deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(PATIENCE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", PATIENCE.as_secs());
-            Refused::from(Refusal::new(Code::NotNow, detail).help("try again in a moment")).into_response()
+            ProblemResponse::from(Refusal::new(Code::NotNow, detail).help("try again in a moment")).into_response()
         }
     }
 }
 
 /// The HTTP library refuses in plain text what it can't read; callers get a problem document like everywhere else.
-pub(super) async fn problems(request: Request, next: Next) -> Response {
+pub(crate) async fn problems(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let status = response.status();
@@ -76,7 +77,7 @@ pub(super) async fn problems(request: Request, next: Next) -> Response {
         (_, "") => format!("{method} {path} can't be answered"),
         (_, text) => text.to_owned(),
     };
-    let refusal = Refused::transport(status, detail);
+    let refusal = ProblemResponse::transport(status, detail);
     let mut response = refusal.help("GET /api/v1/openapi.json says what is expected").into_response();
     if let Some(allow) = parts.headers.get(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, allow.clone());

@@ -10,31 +10,36 @@ use axum::{Extension, Json};
 use freehold::wire::{Event, Operation, Problem};
 use freehold_platform::Actor;
 use futures::{Stream, StreamExt};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(get)).routes(routes!(events)).routes(routes!(cancel))
+}
 
 /// An operation.
-#[utoipa::path(get, path = "/api/v1/operations/{operation}", params(("operation" = Uuid, Path)),
+#[utoipa::path(get, tag = "operations", path = "/operations/{operation}", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Operation), (status = 404, body = Problem)))]
-pub(super) async fn get(
-    State(platform): State<Shared>,
+pub(crate) async fn get(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
-) -> Answer<Json<Operation>> {
+) -> Result<Json<Operation>> {
     Ok(Json(platform.operation(&actor, operation).await?))
 }
 
 /// The events of an operation as a stream (SSE), from behind `Last-Event-ID` on; it ends when the operation has.
-#[utoipa::path(get, path = "/api/v1/operations/{operation}/events", params(("operation" = Uuid, Path)),
+#[utoipa::path(get, tag = "operations", path = "/operations/{operation}/events", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 404, body = Problem)))]
-pub(super) async fn events(
-    State(platform): State<Shared>,
+pub(crate) async fn events(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
     headers: HeaderMap,
-) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let after = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
     let events = platform.events(&actor, operation, after.unwrap_or_default()).await?.map(|event| {
         let data = serde_json::to_string(&event).unwrap_or_default();
@@ -44,12 +49,12 @@ pub(super) async fn events(
 }
 
 /// Asks an operation to stop: running steps are finished, nothing new is begun.
-#[utoipa::path(post, path = "/api/v1/operations/{operation}/cancel", params(("operation" = Uuid, Path)),
+#[utoipa::path(post, tag = "operations", path = "/operations/{operation}/cancel", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Operation), (status = 404, body = Problem)))]
-pub(super) async fn cancel(
-    State(platform): State<Shared>,
+pub(crate) async fn cancel(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
-) -> Answer<Json<Operation>> {
+) -> Result<Json<Operation>> {
     Ok(Json(platform.cancel(&actor, operation).await?))
 }

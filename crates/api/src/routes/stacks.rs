@@ -13,33 +13,44 @@ use freehold_platform::{Actor, Refusal, StackFilter};
 use freehold_problem::Code;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .routes(routes!(plan))
+        .routes(routes!(list, apply))
+        .routes(routes!(get, destroy))
+        .routes(routes!(plan_for))
+        .routes(routes!(revisions))
+        .routes(routes!(logs))
+}
 
 /// Makes a plan. Nothing changes.
-#[utoipa::path(post, path = "/api/v1/plans", request_body = DeployRequest,
+#[utoipa::path(post, tag = "stacks", path = "/plans", request_body = DeployRequest,
     responses((status = 201, body = PlanAnswer), (status = 422, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn plan(
-    State(platform): State<Shared>,
+pub(crate) async fn plan(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Json(request): Json<DeployRequest>,
-) -> Answer<(StatusCode, Json<PlanAnswer>)> {
+) -> Result<(StatusCode, Json<PlanAnswer>)> {
     Ok((StatusCode::CREATED, Json(platform.plan_deploy(&actor, &request).await?)))
 }
 
 /// Deploys: applies a plan that was shown, or plans and applies in one. The same `Idempotency-Key` starts it once.
-#[utoipa::path(post, path = "/api/v1/stacks", request_body = ApplyRequest,
+#[utoipa::path(post, tag = "stacks", path = "/stacks", request_body = ApplyRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key starts the same operation once")),
     responses((status = 202, body = Operation), (status = 200, body = Operation, description = "There was nothing to change"),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn apply(
-    State(platform): State<Shared>,
+pub(crate) async fn apply(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     headers: HeaderMap,
     Json(request): Json<ApplyRequest>,
-) -> Answer<(StatusCode, Json<Operation>)> {
+) -> Result<(StatusCode, Json<Operation>)> {
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
     let work = tokio::spawn(async move { platform.apply(&actor, &request, key.as_deref()).await });
@@ -50,7 +61,7 @@ pub(super) async fn apply(
     Ok((status, Json(operation)))
 }
 
-fn idempotency_key(value: &HeaderValue) -> Answer<String> {
+fn idempotency_key(value: &HeaderValue) -> Result<String> {
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(key.to_owned()),
         _ => Err(Refusal::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters").into()),
@@ -59,7 +70,7 @@ fn idempotency_key(value: &HeaderValue) -> Answer<String> {
 
 /// Which stacks, and from where on.
 #[derive(Debug, Default, Deserialize, IntoParams)]
-pub(super) struct ListQuery {
+pub(crate) struct ListQuery {
     /// On this target.
     target: Option<String>,
     /// Of this app.
@@ -82,51 +93,51 @@ impl From<ListQuery> for StackFilter {
 }
 
 /// Lists stacks, by app, kind and name.
-#[utoipa::path(get, path = "/api/v1/stacks", params(ListQuery), responses((status = 200, body = Page<Stack>)))]
-pub(super) async fn list(
-    State(platform): State<Shared>,
+#[utoipa::path(get, tag = "stacks", path = "/stacks", params(ListQuery), responses((status = 200, body = Page<Stack>)))]
+pub(crate) async fn list(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Query(query): Query<ListQuery>,
-) -> Answer<Json<Page<Stack>>> {
+) -> Result<Json<Page<Stack>>> {
     Ok(Json(platform.stacks(&actor, &query.into()).await?))
 }
 
 /// One stack, with the state of its resources. The `ETag` is its generation.
-#[utoipa::path(get, path = "/api/v1/stacks/{stack}", params(("stack" = Uuid, Path)),
+#[utoipa::path(get, tag = "stacks", path = "/stacks/{stack}", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Stack), (status = 404, body = Problem)))]
-pub(super) async fn get(
-    State(platform): State<Shared>,
+pub(crate) async fn get(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
-) -> Answer<Response> {
+) -> Result<Response> {
     let stack = platform.stack(&actor, stack).await?;
     Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack)).into_response())
 }
 
 /// Makes a plan to roll back, repair or destroy. Nothing changes.
-#[utoipa::path(post, path = "/api/v1/stacks/{stack}/plans", params(("stack" = Uuid, Path)), request_body = StackPlanRequest,
+#[utoipa::path(post, tag = "stacks", path = "/stacks/{stack}/plans", params(("stack" = Uuid, Path)), request_body = StackPlanRequest,
     responses((status = 201, body = PlanAnswer), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn plan_for(
-    State(platform): State<Shared>,
+pub(crate) async fn plan_for(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Json(request): Json<StackPlanRequest>,
-) -> Answer<(StatusCode, Json<PlanAnswer>)> {
+) -> Result<(StatusCode, Json<PlanAnswer>)> {
     Ok((StatusCode::CREATED, Json(platform.plan_for(&actor, stack, &request).await?)))
 }
 
 /// Destroys a stack. Its name has to be given again; dumps of its databases are written and proved first. With `If-Match`, only
 /// if nothing has changed since it was looked at.
-#[utoipa::path(delete, path = "/api/v1/stacks/{stack}",
+#[utoipa::path(delete, tag = "stacks", path = "/stacks/{stack}",
     params(("stack" = Uuid, Path), ("confirm" = String, Query), ("dump" = Option<bool>, Query), ("plan" = Option<Uuid>, Query)),
     responses((status = 202, body = Operation), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
-pub(super) async fn destroy(
-    State(platform): State<Shared>,
+pub(crate) async fn destroy(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Query(request): Query<DestroyRequest>,
     headers: HeaderMap,
-) -> Answer<(StatusCode, Json<Operation>)> {
+) -> Result<(StatusCode, Json<Operation>)> {
     if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
         let generation = platform.stack(&actor, stack).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
@@ -138,19 +149,19 @@ pub(super) async fn destroy(
 }
 
 /// The revisions of a stack, newest first.
-#[utoipa::path(get, path = "/api/v1/stacks/{stack}/revisions", params(("stack" = Uuid, Path)),
+#[utoipa::path(get, tag = "stacks", path = "/stacks/{stack}/revisions", params(("stack" = Uuid, Path)),
     responses((status = 200, body = Page<Revision>), (status = 404, body = Problem)))]
-pub(super) async fn revisions(
-    State(platform): State<Shared>,
+pub(crate) async fn revisions(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
-) -> Answer<Json<Page<Revision>>> {
+) -> Result<Json<Page<Revision>>> {
     Ok(Json(Page { items: platform.revisions(&actor, stack).await?, next: None }))
 }
 
 /// Which log, and how much of it.
 #[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct LogQuery {
+pub(crate) struct LogQuery {
     /// `service.web`, `job.migrate`.
     of: String,
     /// How many of the last lines. 100 unless told.
@@ -168,14 +179,14 @@ impl From<LogQuery> for freehold_platform::LogQuery {
 }
 
 /// The log of a service or a job: a JSON object for each line.
-#[utoipa::path(get, path = "/api/v1/stacks/{stack}/logs", params(("stack" = Uuid, Path), LogQuery),
+#[utoipa::path(get, tag = "stacks", path = "/stacks/{stack}/logs", params(("stack" = Uuid, Path), LogQuery),
     responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = 404, body = Problem)))]
-pub(super) async fn logs(
-    State(platform): State<Shared>,
+pub(crate) async fn logs(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
-) -> Answer<Response> {
+) -> Result<Response> {
     let lines = platform.logs(&actor, stack, &query.into()).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -10,34 +10,39 @@ use axum::http::StatusCode;
 use freehold::wire::Problem;
 use freehold_platform::Actor;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use utoipa_axum::routes;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(head, put))
+}
 
 /// How long the next piece of an artifact may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the server has an artifact.
-#[utoipa::path(head, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
+#[utoipa::path(head, tag = "artifacts", path = "/artifacts/{artifact}", params(("artifact" = String, Path)),
     responses((status = 200), (status = 404)))]
-pub(super) async fn head(
-    State(platform): State<Shared>,
+pub(crate) async fn head(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(artifact): Path<String>,
-) -> Answer<StatusCode> {
+) -> Result<StatusCode> {
     Ok(if platform.has_artifact(&actor, &artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// Takes an artifact as a tar stream, and checks that its content is what its name says.
-#[utoipa::path(put, path = "/api/v1/artifacts/{artifact}", params(("artifact" = String, Path)),
+#[utoipa::path(put, tag = "artifacts", path = "/artifacts/{artifact}", params(("artifact" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/x-tar"),
     responses((status = 201), (status = 422, body = Problem)))]
-pub(super) async fn put(
-    State(platform): State<Shared>,
+pub(crate) async fn put(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(artifact): Path<String>,
     body: Body,
-) -> Answer<StatusCode> {
+) -> Result<StatusCode> {
     // Nobody waits for an upload that has come to rest.
     let pieces = stream::unfold(body.into_data_stream(), |mut pieces| async move {
         let late = |_| Some(Err(axum::Error::new(io::Error::from(io::ErrorKind::TimedOut))));

@@ -6,13 +6,18 @@ use freehold::wire::{Finding, Page, Platform as Description};
 use freehold_platform::Actor;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::routes;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(get)).routes(routes!(doctor))
+}
 
 /// What runs here.
-#[utoipa::path(get, path = "/api/v1/platform", responses((status = 200, body = Description)))]
-pub(super) async fn get(State(platform): State<Shared>) -> Json<Description> {
+#[utoipa::path(get, tag = "platform", path = "/platform", responses((status = 200, body = Description)))]
+pub(crate) async fn get(State(platform): State<Platform>) -> Json<Description> {
     Json(platform.describe())
 }
 
@@ -25,11 +30,11 @@ pub(crate) struct DoctorQuery {
 }
 
 /// Looks for trouble: environment, targets, orphans, drift. Changes nothing.
-#[utoipa::path(get, path = "/api/v1/doctor", params(DoctorQuery), responses((status = 200, body = Page<Finding>)))]
-pub(super) async fn doctor(
-    State(platform): State<Shared>,
+#[utoipa::path(get, tag = "platform", path = "/doctor", params(DoctorQuery), responses((status = 200, body = Page<Finding>)))]
+pub(crate) async fn doctor(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Query(query): Query<DoctorQuery>,
-) -> Answer<Json<Page<Finding>>> {
+) -> Result<Json<Page<Finding>>> {
     Ok(Json(Page { items: platform.doctor(&actor, query.all_groups).await?, next: None }))
 }

@@ -6,66 +6,71 @@ use axum::{Extension, Json};
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
 use freehold_platform::{Actor, Refusal};
 use freehold_problem::Code;
+use utoipa_axum::routes;
 
-use super::Shared;
-use super::reply::Answer;
+use super::{Platform, Routes};
+use crate::response::Result;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(list)).routes(routes!(get, put, remove)).routes(routes!(check))
+}
 
 /// The targets.
-#[utoipa::path(get, path = "/api/v1/targets", responses((status = 200, body = Page<Target>)))]
-pub(super) async fn list(
-    State(platform): State<Shared>,
+#[utoipa::path(get, tag = "targets", path = "/targets", responses((status = 200, body = Page<Target>)))]
+pub(crate) async fn list(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
-) -> Answer<Json<Page<Target>>> {
+) -> Result<Json<Page<Target>>> {
     Ok(Json(Page { items: platform.target_list(&actor).await?, next: None }))
 }
 
 /// One target.
-#[utoipa::path(get, path = "/api/v1/targets/{name}", params(("name" = String, Path)),
+#[utoipa::path(get, tag = "targets", path = "/targets/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Target), (status = 404, body = Problem)))]
-pub(super) async fn get(
-    State(platform): State<Shared>,
+pub(crate) async fn get(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
-) -> Answer<Json<Target>> {
+) -> Result<Json<Target>> {
     Ok(Json(platform.target(&actor, &name).await?))
 }
 
 /// Adds a cluster as a target, or changes one: what is left out is found out, or stays as it was. Audited; credentials are sealed
 /// and never given out.
-#[utoipa::path(put, path = "/api/v1/targets/{name}", params(("name" = String, Path)), request_body = TargetRequest,
+#[utoipa::path(put, tag = "targets", path = "/targets/{name}", params(("name" = String, Path)), request_body = TargetRequest,
     responses((status = 200, body = Target), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn put(
-    State(platform): State<Shared>,
+pub(crate) async fn put(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
     Json(request): Json<TargetRequest>,
-) -> Answer<Json<Target>> {
+) -> Result<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
     let work = tokio::spawn(async move { platform.put_target(&actor, &name, &request).await });
     Ok(Json(work.await.map_err(|error| unfinished(&error))??))
 }
 
 /// Forgets a target that has no stacks. Audited. What the platform made there for itself is removed.
-#[utoipa::path(delete, path = "/api/v1/targets/{name}", params(("name" = String, Path)),
+#[utoipa::path(delete, tag = "targets", path = "/targets/{name}", params(("name" = String, Path)),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn remove(
-    State(platform): State<Shared>,
+pub(crate) async fn remove(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
-) -> Answer<StatusCode> {
+) -> Result<StatusCode> {
     let work = tokio::spawn(async move { platform.remove_target(&actor, &name).await });
     work.await.map_err(|error| unfinished(&error))??;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Looks whether a target has what deploys need: each finding with its fix. Changes nothing.
-#[utoipa::path(post, path = "/api/v1/targets/{name}/check", params(("name" = String, Path)),
+#[utoipa::path(post, tag = "targets", path = "/targets/{name}/check", params(("name" = String, Path)),
     responses((status = 200, body = Page<Finding>), (status = 404, body = Problem)))]
-pub(super) async fn check(
-    State(platform): State<Shared>,
+pub(crate) async fn check(
+    State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
-) -> Answer<Json<Page<Finding>>> {
+) -> Result<Json<Page<Finding>>> {
     Ok(Json(Page { items: platform.check_target(&actor, &name).await?, next: None }))
 }
 
