@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use freehold_graph::{Graph, Resource, ResourceKind, SecretRef, Value};
+use freehold_graph::kind::Texts;
+use freehold_graph::{Graph, Resource, SecretRef, Value};
 use freehold_problem::Code;
 
 use crate::diagnostic::Diagnostic;
@@ -28,44 +29,21 @@ pub fn sizes(graph: &Graph, length: &dyn Fn(&SecretRef) -> usize) -> Vec<Diagnos
 fn of_resource(resource: &Resource, length: &dyn Fn(&SecretRef) -> usize) -> Vec<Diagnostic> {
     let map = |field: &str| resource.body.get(field).and_then(Value::as_map);
     let name = resource.identity.rsplit('/').next().unwrap_or_default();
-    match resource.kind {
-        ResourceKind::LocalService => {
-            map("env").map(|env| too_long(&format!("service {name}"), &lengths(env, length))).unwrap_or_default()
+    match resource.kind.row().texts {
+        Texts::None => Vec::new(),
+        Texts::Environment(word) => {
+            map("env").map(|env| too_long(&format!("{word} {name}"), &lengths(env, length))).unwrap_or_default()
         }
-        ResourceKind::LocalSchedule => {
-            map("env").map(|env| too_long(&format!("job {name}"), &lengths(env, length))).unwrap_or_default()
-        }
-        ResourceKind::ClusterSecret | ResourceKind::ConfigMap => {
+        Texts::Data(word) => {
             let Some(data) = map("data") else { return Vec::new() };
             let lengths = lengths(data, length);
-            let secret = resource.kind == ResourceKind::ClusterSecret;
-            let word = if secret { "Secret" } else { "ConfigMap" };
-            let large = too_large(&format!("{word} {}", resource.identity), &lengths);
-            let is_variables = !secret || resource.body.get("type").and_then(Value::as_text) == Some(VARIABLES);
-            let long =
-                if is_variables { too_long(&format!("{word} {}", resource.identity), &lengths) } else { Vec::new() };
+            let object = format!("{word} {}", resource.identity);
+            let large = too_large(&object, &lengths);
+            let of_type = resource.body.get("type").and_then(Value::as_text);
+            let is_variables = of_type.is_none_or(|of_type| of_type == VARIABLES);
+            let long = if is_variables { too_long(&object, &lengths) } else { Vec::new() };
             large.into_iter().chain(long).collect()
         }
-        ResourceKind::StoreSecret
-        | ResourceKind::PostgresRoles
-        | ResourceKind::PostgresLogins
-        | ResourceKind::PostgresDatabase
-        | ResourceKind::LocalRoute
-        | ResourceKind::Namespace
-        | ResourceKind::ResourceQuota
-        | ResourceKind::LimitRange
-        | ResourceKind::NetworkPolicy
-        | ResourceKind::ServiceAccount
-        | ResourceKind::PersistentVolumeClaim
-        | ResourceKind::Deployment
-        | ResourceKind::CronJob
-        | ResourceKind::ClusterService
-        | ResourceKind::PodDisruptionBudget
-        | ResourceKind::HorizontalPodAutoscaler
-        | ResourceKind::HttpRoute
-        | ResourceKind::ListenerSet
-        | ResourceKind::Certificate
-        | ResourceKind::CloudNativePg => Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 pub(crate) use freehold_check::render::{WIDTH, wrap};
+pub(crate) use freehold_graph::display::{count, short_digest};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -61,16 +62,6 @@ pub(crate) fn seconds(milliseconds: u64) -> String {
     }
 }
 
-/// A span of whole seconds as it is written in a definition: `30s`, `10m`, `6h`.
-pub(crate) fn span(seconds: i64) -> String {
-    match seconds {
-        s if s != 0 && s % 86_400 == 0 => format!("{}d", s / 86_400),
-        s if s != 0 && s % 3_600 == 0 => format!("{}h", s / 3_600),
-        s if s != 0 && s % 60 == 0 => format!("{}m", s / 60),
-        s => format!("{s}s"),
-    }
-}
-
 /// How long ago something was: `12 s`, `5 min`, `3 h`, `9 days`.
 pub(crate) fn ago(seconds: i64) -> String {
     match seconds.max(0) {
@@ -81,28 +72,12 @@ pub(crate) fn ago(seconds: i64) -> String {
     }
 }
 
-/// A digest, short enough to be read: `sha256:1f2e3d4c5b6a`.
-pub(crate) fn short_digest(text: &str) -> String {
-    match text.strip_prefix("sha256:") {
-        Some(digits) => format!("sha256:{}", digits.chars().take(12).collect::<String>()),
-        None => text.to_owned(),
-    }
-}
-
 /// An id, short enough to be read and long enough to be told apart: first and last digits.
 pub(crate) fn short_id(id: uuid::Uuid) -> String {
     let digits = id.simple().to_string();
     let first: String = digits.chars().take(6).collect();
     let last: String = digits.chars().skip(digits.len().saturating_sub(4)).collect();
     format!("{first}…{last}")
-}
-
-/// `1 stack`, `2 stacks`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
-    }
 }
 
 /// Columns under headings, each as wide as needed, two spaces apart; the last is broken at the right edge where it can be.
@@ -161,6 +136,5 @@ mod tests {
     #[test]
     fn times_are_written_as_people_read_them() {
         assert_eq!(["0.06 s", "0.81 s", "12.3 s", "4 min 12 s"], [60, 812, 12_345, 252_000].map(seconds).as_slice());
-        assert_eq!(["6h", "30s", "10m", "0s"], [21_600, 30, 600, 0].map(span).as_slice());
     }
 }

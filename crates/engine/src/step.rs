@@ -12,15 +12,17 @@
 //!
 //! One exception keeps this free of circles: what depends on a *replaced* resource and is to be deleted is deleted before
 //! the replacement. A resource whose outside name changes is replaced, too, in two lines of the plan (`route.web` is created,
-//! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place. And an autoscaler is
-//! deleted right before the change of what it scales: until it is gone, it would overrule the number of Pods.
+//! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place. And what scales another
+//! resource is deleted right before the change of that one: until it is gone, it would overrule the change.
+
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use freehold_graph::kind::Fence;
-use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, Value};
+use freehold_graph::{ProviderName, Resource, ResourceId, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 use serde::{Deserialize, Serialize};
 
@@ -364,7 +366,7 @@ impl<'a> Steps<'a> {
                         step.depends_on.extend(dump);
                     }
                 }
-                _ => {}
+                Action::Create | Action::Update | Action::Adopt | Action::NoOp => {}
             }
         }
     }
@@ -401,7 +403,9 @@ impl<'a> Steps<'a> {
             let replaced = match change.action {
                 Action::Replace => true,
                 Action::Delete => self.replacement(id).is_some(),
-                _ => applying_step(change).is_some() && self.former(id).is_some(),
+                Action::Create | Action::Update | Action::Adopt | Action::NoOp => {
+                    applying_step(change).is_some() && self.former(id).is_some()
+                }
             };
             if replaced {
                 return true;
@@ -418,10 +422,11 @@ impl<'a> Steps<'a> {
         Some(step)
     }
 
-    /// The step that changes what an autoscaler scales.
+    /// The step that changes what a resource scales.
     fn scaled(&self, change: &Change) -> Option<StepId> {
-        let of = change.depends_on.iter().filter(|_| change.kind == ResourceKind::HorizontalPodAutoscaler);
-        let mut scaled = of.filter_map(|id| self.plan.changes.get(id)).filter(|of| of.kind == ResourceKind::Deployment);
+        let scales = change.kind.row().scales?;
+        let of = change.depends_on.iter().filter_map(|id| self.plan.changes.get(id));
+        let mut scaled = of.filter(|of| of.kind == scales);
         scaled.find_map(applying_step).map(|(_, step)| step)
     }
 
@@ -448,7 +453,7 @@ impl<'a> Steps<'a> {
 
 /// Whether something takes away what the version before needs.
 fn comes_afterwards(change: &Change) -> bool {
-    change.kind == ResourceKind::PostgresLogins
+    change.kind.row().after_verification
 }
 
 /// How steps are made from a plan ([`Plan::layout`]): since this one a destroy stops everybody and dumps before it deletes anything.

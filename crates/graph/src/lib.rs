@@ -1,6 +1,7 @@
 //! The graph of what a stack consists of: resources with canonical bodies, the references between them, and the
 //! kinds that say what they are like. Made from an app and a request by [`expand`]. Pure.
 
+pub mod display;
 pub mod expand;
 pub mod kind;
 pub mod resource;

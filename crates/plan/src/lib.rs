@@ -1,6 +1,8 @@
 //! What would change, and why: the diff between what is desired and what was observed, as a [`Plan`] that can be
 //! stored, shown and applied. Pure: observations come in as values.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod change;
 pub mod diff;
 pub mod make;

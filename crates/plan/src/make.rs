@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freehold_graph::kind::Data;
 use freehold_graph::value::Digests;
-use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, ResourceKind, Value};
+use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, Value};
 use uuid::Uuid;
 
 use crate::change::{Action, Change, FieldChange};
@@ -87,8 +88,8 @@ fn going_back(changes: &BTreeMap<ResourceId, Change>) -> String {
         let changed = changes.values().filter(|change| change.action != Action::NoOp && what(change));
         changed.map(|change| change.id.0.as_str()).collect()
     };
-    let data = changed(|change| change.kind.holds_data() && change.kind != ResourceKind::StoreSecret);
-    let secrets = changed(|change| change.kind == ResourceKind::StoreSecret);
+    let data = changed(|change| change.kind.holds_data());
+    let secrets = changed(|change| change.kind.row().data == Data::Sealed);
     let data = match data[..] {
         [] => "runs no job and touches no data".to_owned(),
         _ => format!("runs no job; of what holds data it changes {}", data.join(", ")),
@@ -273,9 +274,10 @@ impl Maker<'_> {
         };
         let recorded = self.inputs.recorded;
         let unwanted = recorded.iter().filter(|(id, _)| !self.inputs.graph.resources.contains_key(*id));
-        let stays = |resource: &Resource| match resource.kind {
-            ResourceKind::StoreSecret => !self.inputs.delete_data.contains(&resource.id.0),
-            kind => rollback && kind.holds_data() && !self.is_named(&resource.id),
+        let stays = |resource: &Resource| match resource.kind.row().data {
+            Data::Sealed => !self.inputs.delete_data.contains(&resource.id.0),
+            Data::Kept | Data::Dumped => rollback && !self.is_named(&resource.id),
+            Data::None => false,
         };
         let mut open: Vec<&ResourceId> = unwanted.filter(|(_, old)| stays(&old.resource)).map(|(id, _)| id).collect();
         let named: Vec<String> = open.iter().map(|id| id.to_string()).collect();

@@ -1,5 +1,7 @@
 //! What people see: plans, progress, tables. Pure: from values to text with styles in it.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod cluster;
 pub(crate) mod field;
 pub(crate) mod outputs;

@@ -4,17 +4,17 @@
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
 use freehold::wire::PlanAnswer;
-use freehold_graph::{Effect, ProviderName, ResourceId, ResourceKind, Run, Value};
+use freehold_graph::display::value;
+use freehold_graph::kind::{Called, describe};
+use freehold_graph::{Effect, ProviderName, Run};
 use freehold_plan::{Action, Change, Plan, Purpose};
 
 use super::cluster::{self, Folding};
 use super::{field, restart};
-use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, hanging, pad, paint, span, wrap};
+use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, hanging, pad, paint, wrap};
 
 /// Where the name of a resource begins.
 const NAME: usize = 15;
-/// What a database's roles are called.
-pub(super) const ROLES: &str = "owner · migrator · app";
 
 /// The whole plan; `verbose` with a line for each object of a cluster.
 pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
@@ -27,7 +27,7 @@ pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
     rows.extend(plan.runs.values().map(|run| Row::of_run(run, plan, &folding)));
     rows.sort_by_key(|row| row.rank);
     // A long name pushes its own words aside, not those of all others.
-    let widths = rows.iter().filter(|row| row.name != ROLES).map(|row| columns(&row.name));
+    let widths = rows.iter().filter(|row| !row.fixed_name).map(|row| columns(&row.name));
     let width = widths.filter(|width| *width <= 18).max().unwrap_or(0).max(9) + 2;
     for row in &rows {
         lines.extend(row.lines(width));
@@ -77,7 +77,7 @@ fn header(answer: &PlanAnswer) -> String {
     let note = match plan.purpose {
         _ if answer.new_stack => format!("(new stack, {})", totals(plan).join(", ")),
         Purpose::Rollback { .. } => format!("(as revision {})", plan.revision),
-        _ => format!("(revision {})", plan.revision),
+        Purpose::Deploy | Purpose::Destroy { .. } => format!("(revision {})", plan.revision),
     };
     let gap = if columns(&title) + columns(&note) + 3 <= WIDTH { "   " } else { "\n  " };
     format!("{}{gap}{note}", paint(BOLD, title))
@@ -125,6 +125,8 @@ struct Row {
     symbol: String,
     word: String,
     name: String,
+    /// Whether all of its kind are called so: then it is no measure for the others.
+    fixed_name: bool,
     words: String,
     below: Vec<String>,
 }
@@ -143,17 +145,18 @@ impl Row {
             rank: (change.action == Action::Delete, rank(change.id.word())),
             symbol,
             word: cluster::label(change.kind).to_owned(),
-            name: name(change),
+            name: cluster::name(change),
+            fixed_name: matches!(change.kind.row().called, Called::Fixed(_)),
             words: words(change, context),
             below: below(change, context),
         })
     }
 
     fn of_run(run: &Run, plan: &Plan, folding: &Folding) -> Self {
-        let pod = cluster::at(&run.body, &["manifest", "spec", "template", "spec"]);
+        let pod = describe::at(&run.body, &["manifest", "spec", "template", "spec"]);
         let command = match (run.body.get("command"), pod) {
-            (Some(command), _) => field::of("command", command),
-            (None, pod) => pod.map(cluster::command).unwrap_or_default(),
+            (Some(command), _) => value("command", command),
+            (None, pod) => pod.map(describe::command).unwrap_or_default(),
         };
         let more = folding.words.get(&run.id).map(|words| format!(" · {}", words.join(" · ")));
         Self {
@@ -161,6 +164,7 @@ impl Row {
             symbol: paint(BLUE, "▸"),
             word: "run".to_owned(),
             name: run.id.name().to_owned(),
+            fixed_name: false,
             words: format!("{command}, once for revision {}{}", plan.revision, more.unwrap_or_default()),
             below: Vec::new(),
         }
@@ -189,20 +193,7 @@ const JOB: u8 = 12;
 pub(super) fn rank(word: &str) -> u8 {
     match word {
         "job" => JOB,
-        word => ResourceKind::ALL
-            .iter()
-            .map(|kind| kind.row())
-            .find(|row| row.id_word == word)
-            .map_or(u8::MAX, |row| row.rank),
-    }
-}
-
-fn name(change: &Change) -> String {
-    match change.kind {
-        ResourceKind::PostgresRoles => ROLES.to_owned(),
-        ResourceKind::LocalService => change.id.name().to_owned(),
-        kind if kind.provider() == ProviderName::Kubernetes => cluster::name(change),
-        _ => change.identity.clone(),
+        word => cluster::row(word).map_or(u8::MAX, |row| row.rank),
     }
 }
 
@@ -212,7 +203,7 @@ fn words(change: &Change, context: &Context<'_>) -> String {
         Action::Adopt if change.fields.is_empty() => vec!["taken over as it is".to_owned()],
         Action::Adopt => vec![format!("taken over, {} changed", count(change.fields.len(), "field"))],
         Action::Replace => vec![replacement(change)],
-        _ => Vec::new(),
+        Action::Update | Action::Delete | Action::NoOp => Vec::new(),
     };
     let told = |reason: &&String| change.action != Action::Create || !context.folding.shared.contains_key(*reason);
     words
@@ -258,68 +249,13 @@ fn replacement(change: &Change) -> String {
     }
 }
 
-/// What a new resource will be, in a few words.
+/// What a new resource will be, in a few words, and what its line says of others.
 fn description(change: &Change, context: &Context<'_>) -> String {
-    let (answer, body) = (context.answer, &change.resource.body);
-    let integer = |field: &str| body.get(field).and_then(Value::as_integer);
-    match change.kind {
-        ResourceKind::PostgresDatabase => database(change, answer),
-        ResourceKind::PostgresRoles => "SCRAM, app reads and writes only".to_owned(),
-        ResourceKind::PostgresLogins => "former ones are closed once their users have gone".to_owned(),
-        ResourceKind::StoreSecret => match body.get("generate").and_then(|generate| generate.get("bytes")) {
-            Some(bytes) => format!("generated, {} bytes", field::of("bytes", bytes)),
-            None => "set by hand".to_owned(),
-        },
-        ResourceKind::LocalService => service(body, integer("replicas").unwrap_or(1)),
-        ResourceKind::LocalSchedule => {
-            let schedule = body.get("schedule").map(|schedule| field::of("", schedule)).unwrap_or_default();
-            let command = body.get("command").map(|command| field::of("command", command)).unwrap_or_default();
-            format!("{command}, at {schedule} UTC")
-        }
-        ResourceKind::LocalRoute => route(body),
-        _ => {
-            let more = context.folding.words.get(&change.id).into_iter().flatten().cloned();
-            let words = [cluster::description(change)].into_iter().chain(more).filter(|words| !words.is_empty());
-            words.collect::<Vec<_>>().join(" · ")
-        }
-    }
-}
-
-fn database(change: &Change, answer: &PlanAnswer) -> String {
-    let server = answer.target.rsplit_once(", ").map(|(_, server)| server.to_owned());
-    let extensions = change.resource.body.get("extensions").and_then(Value::as_list).unwrap_or_default();
-    let roles = answer.plan.changes.get(&ResourceId::new("roles", change.id.name()));
-    let connections = roles.and_then(|roles| roles.resource.body.get("connections")).and_then(Value::as_integer);
-    let mut words: Vec<String> = server.into_iter().collect();
-    words.extend(extensions.iter().map(|extension| field::of("", extension)));
-    words.extend(connections.map(|connections| format!("{connections} connections")));
-    words.join(", ")
-}
-
-fn service(body: &Value, replicas: i64) -> String {
-    let command = body.get("command").map(|command| field::of("command", command)).unwrap_or_default();
-    let ready = body.get("health").and_then(|health| health.get("ready")).and_then(Value::as_text);
-    let serves = body.get("serves") == Some(&Value::Bool(true));
-    match (ready, serves) {
-        (Some(path), _) => format!("{replicas} × {command}, ready on {path}"),
-        (None, true) => format!("{replicas} × {command}, ready when its port is open"),
-        (None, false) => format!("{replicas} × {command}, takes no requests"),
-    }
-}
-
-/// `/events 6h · / 30s, 3 retries`.
-fn route(body: &Value) -> String {
-    let rules = body.get("paths").and_then(Value::as_list).unwrap_or_default();
-    let rule = |rule: &Value| {
-        let prefix = rule.get("prefix").and_then(Value::as_text).unwrap_or_default();
-        let timeout = rule.get("timeout_seconds").and_then(Value::as_integer).map(span).unwrap_or_default();
-        match rule.get("retries").and_then(Value::as_integer) {
-            None | Some(0) => format!("{prefix} {timeout}"),
-            Some(1) => format!("{prefix} {timeout}, 1 retry"),
-            Some(retries) => format!("{prefix} {timeout}, {retries} retries"),
-        }
-    };
-    rules.iter().map(rule).collect::<Vec<_>>().join(" · ")
+    let server = context.answer.target.rsplit_once(", ").map(|(_, server)| server);
+    let own = cluster::described(change, &context.answer.plan, server, change.kind.row().describe);
+    let more = context.folding.words.get(&change.id).into_iter().flatten().cloned();
+    let words = [own].into_iter().chain(more).filter(|words| !words.is_empty());
+    words.collect::<Vec<_>>().join(" · ")
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold::wire::{Event, EventKind, Operation};
+use freehold_graph::kind::Fence;
 
 use super::cluster;
 use super::waits::Waits;
 use crate::layout::{DIM, GREEN, RED, YELLOW, ago, columns, count, hanging, pad, paint, seconds, short_id, shorten};
 
+/// The first part of a job's id.
+const JOB: &str = "job";
 /// How wide a place in the grid of what is done is.
 const PLACE: usize = 25;
 /// How many of the things that are waited for are drawn.
@@ -323,22 +326,25 @@ impl Progress {
     fn label(&self, verb: &str, subject: &str) -> String {
         let (word, name) = subject.split_once('.').unwrap_or((subject, ""));
         let name = name.split('@').next().unwrap_or_default();
-        let only = self.subjects.get(word) == Some(&1);
-        let label = match word {
-            "service" if self.subjects.contains_key("deployment") => format!("service {name}"),
-            "service" | "job" | "schedule" | "deployment" | "cronjob" => name.to_owned(),
-            "httproute" if only => "route".to_owned(),
-            "httproute" => format!("route {name}"),
-            "database" | "roles" if name == "main" && !self.subjects.contains_key(word) => word.to_owned(),
-            _ if only => cluster::short(word).to_owned(),
-            _ => format!("{} {name}", cluster::short(word)),
+        let row = cluster::row(word);
+        // A cluster's Service has the word of a service of one machine, and isn't the program.
+        let address = word == "service" && self.subjects.contains_key("deployment");
+        let program = word == JOB || (row.is_some_and(|row| row.program) && !address);
+        let label = match self.subjects.get(word) {
+            _ if program => name.to_owned(),
+            Some(1) if !address => cluster::short(word).to_owned(),
+            None if !address && name == "main" && row.is_some_and(|row| row.api.is_none()) => {
+                cluster::short(word).to_owned()
+            }
+            Some(_) | None => format!("{} {name}", cluster::short(word)),
         };
+        let logins = row.is_some_and(|row| row.fence == Fence::Logins);
         match verb {
             "verify" => "verify".to_owned(),
             "dump" => format!("dump of {word} {name}"),
-            "fence" if word == "roles" => "logins shut".to_owned(),
+            "fence" if logins => "logins shut".to_owned(),
             "fence" => format!("{label} stopped"),
-            "lift" if word == "roles" => "logins opened".to_owned(),
+            "lift" if logins => "logins opened".to_owned(),
             "lift" => format!("{label} started again"),
             "delete" if !self.destroys => format!("{label} deleted"),
             _ => label,

@@ -1,7 +1,7 @@
 //! Why the Pods of a service are made anew, in the words of the definition. In a cluster a changed variable reaches them as a
 //! checksum in an annotation: true, and of no help to a reader.
 
-use freehold_graph::{ResourceId, ResourceKind};
+use freehold_graph::ResourceId;
 use freehold_plan::{Change, Plan};
 
 const RESTARTS: &str = "restarts: ";
@@ -12,10 +12,8 @@ const POD: &str = "spec.template.spec.";
 
 /// A reason of a plan as people read it.
 pub(super) fn reason(change: &Change, reason: &str, plan: &Plan) -> String {
-    let causes = match change.kind {
-        ResourceKind::Deployment | ResourceKind::CronJob => reason.strip_prefix(RESTARTS),
-        _ => None,
-    };
+    let row = change.kind.row();
+    let causes = reason.strip_prefix(RESTARTS).filter(|_| row.program && row.api.is_some());
     let Some(causes) = causes else { return reason.to_owned() };
     let mut words: Vec<String> = Vec::new();
     for word in causes.split(", ").flat_map(|cause| cause_in_words(change, cause, plan)) {

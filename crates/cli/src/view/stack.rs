@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use freehold::wire::{Finding, Operation, ResourceStatus, Revision, SecretStatus, Stack};
+use freehold_graph::kind::Called;
 
 use super::{cluster, outputs, plan, waits};
 use crate::layout::{
@@ -39,10 +40,11 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     if !stack.resources.is_empty() {
         lines.push(String::new());
     }
-    let name_of = |id: &str, identity: &str| match id.split_once('.') {
-        Some(("service" | "schedule", name)) => name.to_owned(),
-        Some(("roles", _)) => plan::ROLES.to_owned(),
-        _ => identity.to_owned(),
+    let called = |id: &str| cluster::row(id.split('.').next().unwrap_or_default()).map(|row| row.called);
+    let name_of = |id: &str, identity: &str| match called(id) {
+        Some(Called::Id) => id.split_once('.').map_or("", |(_, name)| name).to_owned(),
+        Some(Called::Fixed(name)) => name.to_owned(),
+        Some(Called::Identity | Called::Object | Called::Hosts) | None => identity.to_owned(),
     };
     let folds = |resource: &&ResourceStatus| {
         let word = resource.id.split('.').next().unwrap_or_default();
@@ -55,7 +57,8 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
         stack.resources.iter().filter(|one| (folded < 2 || !folds(one)) && !is_unseen(one)).collect();
     resources.sort_by_key(|resource| plan::rank(resource.id.split('.').next().unwrap_or_default()));
     let names: Vec<String> = resources.iter().map(|one| name_of(&one.id, &one.identity)).collect();
-    let widths = names.iter().filter(|name| *name != plan::ROLES).map(|name| columns(name));
+    let own = resources.iter().zip(&names).filter(|(one, _)| !matches!(called(&one.id), Some(Called::Fixed(_))));
+    let widths = own.map(|(_, name)| columns(name));
     let width = widths.filter(|width| *width <= 24).max().unwrap_or(0) + 2;
     for (resource, name) in resources.iter().zip(&names) {
         let word = resource.id.split('.').next().unwrap_or_default();

@@ -88,9 +88,7 @@ impl<'a> Expansion<'a> {
 
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
     pub(super) fn logins(&mut self) {
-        let users =
-            [ResourceKind::LocalService, ResourceKind::LocalSchedule, ResourceKind::Deployment, ResourceKind::CronJob];
-        let resources = self.graph.resources.values().filter(|resource| users.contains(&resource.kind));
+        let resources = self.graph.resources.values().filter(|resource| resource.kind.row().program);
         let users: BTreeSet<ResourceId> = resources.map(|resource| resource.id.clone()).collect();
         for name in self.resolver.app.databases.keys() {
             let roles = ResourceId::new("roles", name);

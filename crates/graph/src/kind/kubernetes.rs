@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::kind::ResourceKind;
-use crate::kind::row::{Api, Data, Effect, Fence, Limit, Row, Times};
+use crate::kind::describe::{self, New};
+use crate::kind::row::{Api, Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times};
 use crate::value::Value;
 
 /// How long a rollout may take that doesn't say: what the API server gives it.
@@ -27,6 +28,13 @@ pub(super) static NAMESPACE: Row = Row {
     status: true,
     rank: 0,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Own,
+    describe: describe::namespace,
 };
 
 /// What all of a namespace may use together.
@@ -44,6 +52,17 @@ pub(super) static RESOURCE_QUOTA: Row = Row {
     status: false,
     rank: 1,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into {
+        lines: describe::in_namespace,
+        place: 0,
+        words: |new, _| format!("quota {}", describe::quota(new)),
+    },
+    describe: describe::quota,
 };
 
 /// What a container gets that doesn't say.
@@ -61,6 +80,13 @@ pub(super) static LIMIT_RANGE: Row = Row {
     status: false,
     rank: 2,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_namespace, place: 1, words: |_, _| "limits".to_owned() },
+    describe: describe::limits,
 };
 
 /// Who may talk to whom.
@@ -84,6 +110,13 @@ pub(super) static NETWORK_POLICY: Row = Row {
     status: false,
     rank: 4,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_namespace, place: 2, words: policies },
+    describe: describe::policy,
 };
 
 /// Who Pods are for the API server.
@@ -101,6 +134,13 @@ pub(super) static SERVICE_ACCOUNT: Row = Row {
     status: false,
     rank: 3,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_namespace, place: 3, words: |_, _| "account".to_owned() },
+    describe: describe::account,
 };
 
 /// Secret variables, or registry credentials. `secret.NAME` is what is sealed in the store.
@@ -118,6 +158,13 @@ pub(super) static SECRET: Row = Row {
     status: false,
     rank: 11,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::Data("Secret"),
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::of_credentials, place: 5, words: |new, _| describe::credentials(new) },
+    describe: describe::credentials,
 };
 
 /// Plain variables.
@@ -135,6 +182,13 @@ pub(super) static CONFIG_MAP: Row = Row {
     status: false,
     rank: 10,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::Data("ConfigMap"),
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_program, place: 4, words: |new, _| describe::config(new) },
+    describe: describe::config,
 };
 
 /// A volume that outlives its Pods.
@@ -158,6 +212,13 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Row = Row {
     status: true,
     rank: 9,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Own,
+    describe: describe::volume,
 };
 
 /// A service's Pods. Its lists have the keys that the API server merges them by.
@@ -186,6 +247,13 @@ pub(super) static DEPLOYMENT: Row = Row {
     status: true,
     rank: 13,
     plumbing: false,
+    program: true,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Own,
+    describe: describe::deployment,
 };
 
 /// A job that runs on a schedule. Its Pods have neither sidecars nor ports.
@@ -208,6 +276,13 @@ pub(super) static CRON_JOB: Row = Row {
     status: false,
     rank: 18,
     plumbing: false,
+    program: true,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Own,
+    describe: describe::cron_job,
 };
 
 /// A stable address in front of Pods.
@@ -225,6 +300,13 @@ pub(super) static SERVICE: Row = Row {
     status: true,
     rank: 14,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_program, place: 6, words: |_, _| "service".to_owned() },
+    describe: describe::service,
 };
 
 /// How many Pods have to stay when nodes are drained.
@@ -248,6 +330,13 @@ pub(super) static POD_DISRUPTION_BUDGET: Row = Row {
     status: true,
     rank: 15,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_program, place: 7, words: |_, _| "disruption budget".to_owned() },
+    describe: describe::budget,
 };
 
 /// More and fewer Pods by load.
@@ -271,6 +360,13 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Row = Row {
     status: true,
     rank: 16,
     plumbing: true,
+    program: false,
+    scales: Some(ResourceKind::Deployment),
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_program, place: 8, words: |new, _| describe::autoscaler(new) },
+    describe: describe::autoscaler,
 };
 
 /// A host name of the gateway.
@@ -294,6 +390,13 @@ pub(super) static HTTP_ROUTE: Row = Row {
     status: true,
     rank: 23,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Hosts,
+    fold: Fold::Own,
+    describe: describe::http_route,
 };
 
 /// A listener with a certificate of its own on the gateway.
@@ -317,6 +420,13 @@ pub(super) static LISTENER_SET: Row = Row {
     status: true,
     rank: 21,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_route, place: 9, words: |_, _| "listener".to_owned() },
+    describe: describe::listener,
 };
 
 /// A certificate from cert-manager.
@@ -340,6 +450,13 @@ pub(super) static CERTIFICATE: Row = Row {
     status: true,
     rank: 20,
     plumbing: true,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_route, place: 10, words: |_, _| "certificate".to_owned() },
+    describe: describe::certificate,
 };
 
 /// A PostgreSQL cluster of CloudNativePG. What its operator reads once, when it makes the database, would be accepted and do nothing.
@@ -363,7 +480,21 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
     status: true,
     rank: 5,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Own,
+    describe: describe::cloudnative_pg,
 };
+
+fn policies(_: &New<'_>, number: usize) -> String {
+    match number {
+        1 => "1 network policy".to_owned(),
+        _ => format!("{number} network policies"),
+    }
+}
 
 /// The same time that the cluster itself gives a rollout, and a little more to be told of its failure.
 fn rolled_out(body: &Value) -> Duration {

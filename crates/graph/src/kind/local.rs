@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times, seconds};
+use crate::kind::describe;
+use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times, seconds};
 use crate::value::Value;
 
 /// What is added to times that the definition gives, for starting and for telling the outcome.
@@ -32,6 +33,13 @@ pub(super) static SERVICE: Row = Row {
     status: true,
     rank: 14,
     plumbing: false,
+    program: true,
+    scales: None,
+    after_verification: false,
+    texts: Texts::Environment("service"),
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::local_service,
 };
 
 /// A job that runs on a schedule.
@@ -49,6 +57,13 @@ pub(super) static SCHEDULE: Row = Row {
     status: true,
     rank: 17,
     plumbing: false,
+    program: true,
+    scales: None,
+    after_verification: false,
+    texts: Texts::Environment("job"),
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::local_schedule,
 };
 
 /// A host name of the router.
@@ -66,6 +81,13 @@ pub(super) static ROUTE: Row = Row {
     status: true,
     rank: 22,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Identity,
+    fold: Fold::Own,
+    describe: describe::local_route,
 };
 
 /// Until the new processes have taken over and the old ones have ended.

@@ -1,5 +1,8 @@
 //! The kinds of resources, a row for each: everything that others want to know of a kind they ask its row.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
+pub mod describe;
 mod kubernetes;
 mod local;
 mod postgres;
@@ -9,7 +12,8 @@ mod store;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::ProviderName;
-pub use row::{Api, Data, Effect, Fence, Limit, Row, Times};
+pub use describe::New;
+pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times};
 
 macro_rules! kinds {
     ($($(#[doc = $all:literal])+ $provider:ident $enum:ident {
@@ -26,6 +30,18 @@ macro_rules! kinds {
             #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
             pub enum $enum {
                 $($(#[doc = $doc])+ $short,)+
+            }
+
+            impl $enum {
+                /// All of them, in the order in which a stack's are made.
+                pub const ALL: &'static [Self] = &[$(Self::$short,)+];
+
+                /// The same kind among all.
+                pub const fn kind(self) -> ResourceKind {
+                    match self {
+                        $(Self::$short => ResourceKind::$name,)+
+                    }
+                }
             }
         )+
 
@@ -105,6 +121,8 @@ kinds! {
         ConfigMap = ConfigMap "kubernetes.config-map" kubernetes::CONFIG_MAP;
         /// A volume that outlives its Pods.
         PersistentVolumeClaim = PersistentVolumeClaim "kubernetes.persistent-volume-claim" kubernetes::PERSISTENT_VOLUME_CLAIM;
+        /// A PostgreSQL cluster of CloudNativePG.
+        CloudNativePg = CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
         /// A service's Pods.
         Deployment = Deployment "kubernetes.deployment" kubernetes::DEPLOYMENT;
         /// A job that runs on a schedule.
@@ -115,14 +133,12 @@ kinds! {
         PodDisruptionBudget = PodDisruptionBudget "kubernetes.pod-disruption-budget" kubernetes::POD_DISRUPTION_BUDGET;
         /// More and fewer Pods by load.
         HorizontalPodAutoscaler = HorizontalPodAutoscaler "kubernetes.horizontal-pod-autoscaler" kubernetes::HORIZONTAL_POD_AUTOSCALER;
-        /// A host name of the gateway.
-        HttpRoute = HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
-        /// A listener with a certificate of its own on the gateway.
-        ListenerSet = ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
         /// A certificate from cert-manager.
         Certificate = Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
-        /// A PostgreSQL cluster of CloudNativePG.
-        CloudNativePg = CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
+        /// A listener with a certificate of its own on the gateway.
+        ListenerSet = ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
+        /// A host name of the gateway.
+        HttpRoute = HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
     }
 }
 
@@ -134,7 +150,7 @@ impl ResourceKind {
 
     /// Whether data is lost with it: see [`Data`].
     pub const fn holds_data(self) -> bool {
-        !matches!(self.row().data, Data::None)
+        matches!(self.row().data, Data::Kept | Data::Dumped)
     }
 
     /// Whether what data it holds can be written to a file and proved to restore.
@@ -142,24 +158,8 @@ impl ResourceKind {
         matches!(self.row().data, Data::Dumped)
     }
 
-    /// Every kind of object in a cluster, in the order in which a stack's are made.
-    pub const KUBERNETES: [Self; 17] = [
-        Self::Namespace,
-        Self::ResourceQuota,
-        Self::LimitRange,
-        Self::NetworkPolicy,
-        Self::ServiceAccount,
-        Self::ClusterSecret,
-        Self::ConfigMap,
-        Self::PersistentVolumeClaim,
-        Self::CloudNativePg,
-        Self::Deployment,
-        Self::CronJob,
-        Self::ClusterService,
-        Self::PodDisruptionBudget,
-        Self::HorizontalPodAutoscaler,
-        Self::Certificate,
-        Self::ListenerSet,
-        Self::HttpRoute,
-    ];
+    /// The kind whose ids begin with this word; `None` for jobs, and for those of a later release.
+    pub fn of_id_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.row().id_word == word)
+    }
 }

@@ -1,7 +1,8 @@
 //! What is on a PostgreSQL server.
 
 use crate::kind::ResourceKind;
-use crate::kind::row::{Data, Effect, Fence, Limit, Row, Times};
+use crate::kind::describe;
+use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times};
 
 /// The three roles of a database.
 pub(super) static ROLES: Row = Row {
@@ -18,6 +19,13 @@ pub(super) static ROLES: Row = Row {
     status: true,
     rank: 7,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Fixed("owner · migrator · app"),
+    fold: Fold::Own,
+    describe: describe::roles,
 };
 
 /// Which of a database's logins are open, where rotations made new ones.
@@ -35,6 +43,13 @@ pub(super) static LOGINS: Row = Row {
     status: true,
     rank: 19,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: true,
+    texts: Texts::None,
+    called: Called::Identity,
+    fold: Fold::Own,
+    describe: describe::logins,
 };
 
 /// A database.
@@ -52,4 +67,11 @@ pub(super) static DATABASE: Row = Row {
     status: true,
     rank: 6,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Identity,
+    fold: Fold::Own,
+    describe: describe::database,
 };

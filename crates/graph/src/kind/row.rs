@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::kind::ResourceKind;
+use crate::kind::describe::{self, New};
+use crate::resource::ResourceId;
 use crate::value::Value;
 
 /// What one kind of resources is like.
@@ -34,8 +36,64 @@ pub struct Row {
     pub status: bool,
     /// Its place among the lines of a plan.
     pub rank: u8,
-    /// People hardly think of it.
+    /// Whether progress and `status` fold it where a stack has several such resources: people hardly think of it.
     pub plumbing: bool,
+    /// Whether it runs a program of the app: its name says enough, and it uses what the definition's variables refer to.
+    pub program: bool,
+    /// A kind whose resources it scales, among those that it depends on: it is deleted right before one changes, or it would overrule the change.
+    pub scales: Option<ResourceKind>,
+    /// Whether it is applied only after the verification: it takes away what the version before needs.
+    pub after_verification: bool,
+    /// Which texts of its body are bounded.
+    pub texts: Texts,
+    /// What it is called in plans.
+    pub called: Called,
+    /// Where a plan shows that it is created.
+    pub fold: Fold,
+    /// What a new one will be, in a few words.
+    pub describe: fn(&New<'_>) -> String,
+}
+
+/// Which texts of a body are bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texts {
+    /// None.
+    None,
+    /// Those of its field `env`: variables of the processes of a `service` or `job`.
+    Environment(&'static str),
+    /// Those of its field `data`, one by one and together. Its name in messages: `Secret`.
+    Data(&'static str),
+}
+
+/// What a resource is called in plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// By its outside name.
+    Identity,
+    /// By its name in the definition.
+    Id,
+    /// By its name in the namespace.
+    Object,
+    /// By its host names.
+    Hosts,
+    /// All of the kind alike: each stands for several things.
+    Fixed(&'static str),
+}
+
+/// Where a plan shows that a resource is created.
+#[derive(Debug)]
+pub enum Fold {
+    /// In a line of its own.
+    Own,
+    /// In the line of another resource or run that is new.
+    Into {
+        /// Whose: the first of these that is in the plan. By its name.
+        lines: fn(&str) -> Vec<ResourceId>,
+        /// Its place among all that stand in that line.
+        place: u8,
+        /// The words for the first of such resources, and how many there are.
+        words: fn(&New<'_>, usize) -> String,
+    },
 }
 
 /// Where an API server has a kind of objects.
@@ -65,6 +123,8 @@ impl Api {
 pub enum Data {
     /// None.
     None,
+    /// A value that can't be made again and that a dump wouldn't keep: a deploy leaves it alone until it is named by its whole id.
+    Sealed,
     /// It is, and nothing can write it to a file.
     Kept,
     /// It is; it can be written to a file that is proved to restore.
@@ -149,6 +209,21 @@ impl Fence {
 }
 
 impl Row {
+    /// What a resource is called in plans, by its id, its outside name and its body.
+    pub fn name(&self, id: &ResourceId, identity: &str, body: &Value) -> String {
+        match self.called {
+            Called::Identity => identity.to_owned(),
+            Called::Id => id.name().to_owned(),
+            Called::Fixed(name) => name.to_owned(),
+            Called::Object => in_namespace(identity),
+            Called::Hosts => {
+                let hosts = describe::at(body, &["spec", "hostnames"]).and_then(Value::as_list).unwrap_or_default();
+                let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_text).collect();
+                if hosts.is_empty() { in_namespace(identity) } else { hosts.join(", ") }
+            }
+        }
+    }
+
     /// What a change of the field at `path` (dotted) does.
     pub fn effect(&self, path: &str) -> Effect {
         self.effects
@@ -169,6 +244,11 @@ impl Row {
         }
         self.keyed_lists.iter().find(|(keyed, _)| *keyed == list).map(|(_, key)| *key)
     }
+}
+
+/// `web` of `acme--guestbook/web`.
+fn in_namespace(identity: &str) -> String {
+    identity.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// A field of a body in seconds; zero where there is none.

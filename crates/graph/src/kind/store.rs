@@ -1,6 +1,7 @@
 //! What is kept in the store.
 
-use crate::kind::row::{Data, Fence, Limit, Row, Times};
+use crate::kind::describe;
+use crate::kind::row::{Called, Data, Fence, Fold, Limit, Row, Texts, Times};
 
 /// A secret of the definition, sealed. One that nobody has a copy of can't be made again, but a deletion of data is what people name.
 pub(super) static SECRET: Row = Row {
@@ -8,7 +9,7 @@ pub(super) static SECRET: Row = Row {
     id_word: "secret",
     label: "secret",
     api: None,
-    data: Data::None,
+    data: Data::Sealed,
     effects: &[],
     keyed_lists: &[],
     times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::QUICK },
@@ -17,4 +18,11 @@ pub(super) static SECRET: Row = Row {
     status: true,
     rank: 8,
     plumbing: false,
+    program: false,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Identity,
+    fold: Fold::Own,
+    describe: describe::secret,
 };

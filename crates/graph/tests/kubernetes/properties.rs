@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use freehold_graph::expand::{KubernetesTarget, expand};
 use freehold_graph::value::Special;
-use freehold_graph::{Graph, ResourceId, ResourceKind, SecretRef, Target, Value};
+use freehold_graph::{Graph, ProviderName, ResourceId, ResourceKind, SecretRef, Target, Value};
 use proptest::prelude::*;
 
 use crate::fixture::{app, at, bare, containers, expanded, pods, resource, rich, tenant, with_operator};
@@ -153,7 +153,7 @@ fn expansion() -> impl Strategy<Value = (Graph, String)> {
 }
 
 fn in_cluster(kind: ResourceKind) -> bool {
-    ResourceKind::KUBERNETES.contains(&kind)
+    kind.provider() == ProviderName::Kubernetes
 }
 
 fn is_label(name: &str) -> bool {

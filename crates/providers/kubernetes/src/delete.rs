@@ -4,11 +4,14 @@
 //! end, and never removed. A namespace takes along what is in it: it goes only when nothing there is somebody else's, which the plan of
 //! a deletion finds out, and the deletion once more.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::{ResourceKind, StackId};
+use freehold_graph::StackId;
+use freehold_graph::kind::KubernetesKind;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
@@ -50,7 +53,7 @@ pub(crate) async fn delete(
             // What may not be looked at was said by the plan.
             strangers::none(cluster, &place, context.stack, context.deadline).await?;
         }
-        let request = Request::delete(&place, uid, propagation(lookup.kind));
+        let request = Request::delete(&place, uid, propagation(observe::kind(&lookup.id, lookup.kind)?));
         match cluster.send(&request, context.deadline).await {
             Ok(_) => {}
             Err(error) if error.reason() == Some(Reason::Absent) => return Ok(Performed::default()),
@@ -65,10 +68,23 @@ pub(crate) async fn delete(
 }
 
 /// What runs Pods goes when they are gone.
-const fn propagation(kind: ResourceKind) -> &'static str {
+const fn propagation(kind: KubernetesKind) -> &'static str {
     match kind {
-        ResourceKind::Deployment | ResourceKind::CronJob | ResourceKind::CloudNativePg => "Foreground",
-        _ => "Background",
+        KubernetesKind::Deployment | KubernetesKind::CronJob | KubernetesKind::CloudNativePg => "Foreground",
+        KubernetesKind::Namespace
+        | KubernetesKind::ResourceQuota
+        | KubernetesKind::LimitRange
+        | KubernetesKind::NetworkPolicy
+        | KubernetesKind::ServiceAccount
+        | KubernetesKind::Secret
+        | KubernetesKind::ConfigMap
+        | KubernetesKind::PersistentVolumeClaim
+        | KubernetesKind::Service
+        | KubernetesKind::PodDisruptionBudget
+        | KubernetesKind::HorizontalPodAutoscaler
+        | KubernetesKind::Certificate
+        | KubernetesKind::ListenerSet
+        | KubernetesKind::HttpRoute => "Background",
     }
 }
 

@@ -1,7 +1,9 @@
 //! The kinds of objects that a stack can consist of, and where the API server has them.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 use freehold_graph::ResourceKind;
-use freehold_graph::kind::Api;
+use freehold_graph::kind::{Api, KubernetesKind};
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +44,11 @@ pub(crate) const fn of(resource: ResourceKind) -> Option<Kind> {
         }
         None => None,
     }
+}
+
+/// Those of all resources, in the order in which a stack's are made.
+pub(crate) fn all() -> impl Iterator<Item = Kind> {
+    KubernetesKind::ALL.iter().filter_map(|kind| of(kind.kind()))
 }
 
 /// The same of one that is in a cluster.
@@ -154,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_type_of_a_cluster_has_a_kind_whose_word_people_read() {
-        for resource in ResourceKind::KUBERNETES {
+        for resource in KubernetesKind::ALL.iter().map(|kind| kind.kind()) {
             assert_eq!(of(resource).map(|kind| kind.word()).as_deref(), Some(resource.word()));
         }
     }

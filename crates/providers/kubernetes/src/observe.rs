@@ -1,6 +1,7 @@
 //! Looking at one object.
 
 use freehold_engine::{Lookup, ProviderError};
+use freehold_graph::kind::{KubernetesKind, Served};
 use freehold_graph::{ResourceId, ResourceKind, StackId};
 use freehold_plan::Observation;
 use freehold_problem::Code;
@@ -14,8 +15,20 @@ use crate::object::{self, NAMESPACE, Place};
 
 /// Where a resource's object is.
 pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str) -> Result<Place, ProviderError> {
-    let not_mine = || ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of a cluster"));
-    Ok(Place::of(object::of(kind).ok_or_else(not_mine)?, identity))
+    Ok(Place::of(object::of(kind).ok_or_else(|| not_served(id, kind))?, identity))
+}
+
+/// A resource's kind among those of a cluster.
+pub(crate) fn kind(id: &ResourceId, kind: ResourceKind) -> Result<KubernetesKind, ProviderError> {
+    match kind.served() {
+        Served::Kubernetes(kind) => Ok(kind),
+        Served::Store(_) | Served::Postgres(_) | Served::Local(_) => Err(not_served(id, kind)),
+    }
+}
+
+fn not_served(id: &ResourceId, kind: ResourceKind) -> ProviderError {
+    let message = format!("provider kubernetes does not serve {} ({id})", kind.word());
+    ProviderError::rejected(Code::StepFailed, message)
 }
 
 /// What is there; `None` if there is certainly nothing.

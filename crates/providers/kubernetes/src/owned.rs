@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use freehold_engine::{OwnedObject, ProviderError};
-use freehold_graph::{ResourceKind, StackId};
+use freehold_graph::StackId;
 use futures::future::try_join_all;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::request::Request;
 
 /// All kinds that a stack can leave behind: those that it is made of, and what its Jobs and Deployments make.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
-    ResourceKind::KUBERNETES.into_iter().filter_map(object::of).chain([JOB, POD])
+    object::all().chain([JOB, POD])
 }
 
 /// Lists them.

@@ -4,8 +4,11 @@
 //! What doesn't have its namespace yet is tried out in the target's scratch namespace, under its own name. What can't be tried out
 //! comes out as it is desired, with a note that says so. No secret is revealed: a Secret is tried out with placeholders.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 use freehold_engine::ProviderError;
 use freehold_engine::provider::Proposal;
+use freehold_graph::kind::KubernetesKind;
 use freehold_graph::value::Special;
 use freehold_graph::{Effect, ResourceKind, StackId, Value};
 use freehold_plan::change::FieldChange;
@@ -106,14 +109,29 @@ impl<'a> Trial<'a> {
     /// What else has to be known of such an object, which a dry run doesn't tell.
     async fn foresee(&self, live: Option<&Json>, manifest: &Json) -> Result<Option<String>, ProviderError> {
         let (cluster, place, deadline) = (self.cluster, &self.place, self.deadline);
-        let kind = self.proposal.resource.kind;
-        if kind == ResourceKind::HttpRoute {
-            return hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await;
+        let resource = self.proposal.resource;
+        match observe::kind(&resource.id, resource.kind)? {
+            KubernetesKind::HttpRoute => hosts::foresee(cluster, self.stack, place, live, manifest, deadline).await,
+            KubernetesKind::PersistentVolumeClaim if live.is_none() => {
+                volume::foresee(cluster, place, manifest, deadline).await
+            }
+            KubernetesKind::Namespace
+            | KubernetesKind::ResourceQuota
+            | KubernetesKind::LimitRange
+            | KubernetesKind::NetworkPolicy
+            | KubernetesKind::ServiceAccount
+            | KubernetesKind::Secret
+            | KubernetesKind::ConfigMap
+            | KubernetesKind::PersistentVolumeClaim
+            | KubernetesKind::CloudNativePg
+            | KubernetesKind::Deployment
+            | KubernetesKind::CronJob
+            | KubernetesKind::Service
+            | KubernetesKind::PodDisruptionBudget
+            | KubernetesKind::HorizontalPodAutoscaler
+            | KubernetesKind::Certificate
+            | KubernetesKind::ListenerSet => Ok(None),
         }
-        if kind == ResourceKind::PersistentVolumeClaim && live.is_none() {
-            return volume::foresee(cluster, place, manifest, deadline).await;
-        }
-        Ok(None)
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
@@ -297,9 +315,10 @@ impl<'a> Trial<'a> {
 
     fn changed(&self, seen: &Observation, live: &Json, object: &Json) -> Preview {
         let kind = self.proposal.resource.kind;
-        let (before, mut after) = match kind {
-            ResourceKind::ClusterSecret => self.secrets(seen, live, object),
-            _ => (body::whole(live), body::whole(object)),
+        let (before, mut after) = if kind == ResourceKind::ClusterSecret {
+            self.secrets(seen, live, object)
+        } else {
+            (body::whole(live), body::whole(object))
         };
         fill(&mut after, self.proposal.desired);
         let fields = diff::fields(kind.row(), &before, &after);

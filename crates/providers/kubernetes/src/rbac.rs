@@ -5,8 +5,6 @@
 //! written, and looked at for their annotations and managers. Nothing is granted of roles, nodes' proxies, `exec`, or tokens. What that
 //! would let us write outside of our own namespaces, [`crate::admission`] takes back.
 
-use freehold_graph::ResourceKind;
-
 use crate::neighbour::{
     ACCESS_REVIEW, CHALLENGE, DAEMON_SET, DEFINITION, ENDPOINT_SLICE, EVENT, GATEWAY, ISSUER, NODE, REPLICA_SET,
     STATEFUL_SET, STORAGE_CLASS,
@@ -35,7 +33,7 @@ const fn on(kind: Kind, verbs: &'static [&'static str], why: &'static str) -> Pe
 
 /// Everything that is needed, and nothing else.
 pub(crate) fn permissions() -> Vec<Permission> {
-    let own = ResourceKind::KUBERNETES.into_iter().filter_map(object::of);
+    let own = object::all();
     let mut all: Vec<Permission> = own.map(|kind| on(kind, OWN, "what stacks consist of")).collect();
     all.extend([
         on(JOB, &["create", "get", "list", "patch", "watch"], "runs of jobs"),

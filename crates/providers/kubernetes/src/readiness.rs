@@ -9,6 +9,8 @@
 //! [`pod::GRACE`], and by a quota only as long as that has no room; a rollout whose time is over; a route that no listener lets in; a certificate that could not be issued; an object
 //! that is gone or is being deleted. All else is `Waiting`, with the same words.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod autoscaler;
 mod certificate;
 pub(crate) mod deployment;

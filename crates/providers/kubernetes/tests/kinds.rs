@@ -1,5 +1,6 @@
 //! Every kind that a stack can consist of, first tried out in the scratch namespace, then made, then changed, then deleted.
 
+use freehold_graph::kind::KubernetesKind;
 use freehold_graph::{Resource, ResourceKind};
 use serde_json::{Value as Json, json};
 
@@ -190,7 +191,7 @@ async fn every_kind_is_made_changed_and_deleted_as_the_plan_says() {
     let deployment = shown(&stage.deployment("web", |_| {}).body);
     let body = json!({"spec": deployment["spec"]});
     cases.push(case(ResourceKind::Deployment, ("apps/v1", "Deployment"), body, "/spec/minReadySeconds", json!(3)));
-    assert_eq!(cases.len() + 1, ResourceKind::KUBERNETES.len(), "all but the namespace itself");
+    assert_eq!(cases.len() + 1, KubernetesKind::ALL.len(), "all but the namespace itself");
 
     let mut made: Vec<(Resource, crate::stage::Planned)> = Vec::new();
     for case in &cases {

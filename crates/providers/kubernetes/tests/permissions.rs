@@ -1,6 +1,7 @@
 //! What is generated for `freehold target rbac` is enough for every kind of object, from the first plan to the end.
 
 use freehold_engine::{Lookup, Provider, ProviderError};
+use freehold_graph::kind::KubernetesKind;
 use freehold_graph::{Resource, ResourceKind};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
@@ -155,7 +156,7 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
     let account = stage.control.service_account(&name, &name).unwrap();
     let (administrator, stage) = (&stage, stage.as_user(&access(&account)));
     stage.secrets.set("key", "s3cret");
-    let all: Vec<Resource> = ResourceKind::KUBERNETES.into_iter().map(|kind| resource(&stage, kind)).collect();
+    let all: Vec<Resource> = KubernetesKind::ALL.iter().map(|kind| resource(&stage, kind.kind())).collect();
     // Before there is a namespace: tried out in the scratch namespace.
     for resource in &all {
         let planned = stage.try_plan(resource, false).await;

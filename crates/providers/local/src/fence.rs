@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Task};
+use freehold_graph::kind::LocalKind;
 use freehold_graph::{Resource, ResourceKind, StackId, Value};
 use freehold_problem::Code;
 use tokio::time::Instant;
 
-use crate::provider::LocalProvider;
+use crate::provider::{LocalProvider, here};
 
 impl LocalProvider {
     /// Stops it.
@@ -18,16 +19,16 @@ impl LocalProvider {
         lookup: &Lookup,
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
-        match lookup.kind {
-            ResourceKind::LocalService => {
+        match here(lookup.kind)? {
+            LocalKind::Service => {
                 let caller = self.caller(context.stack, &lookup.id)?;
                 caller.fence(context.clone(), object.map(str::to_owned)).await
             }
-            ResourceKind::LocalSchedule => {
+            LocalKind::Schedule => {
                 self.schedules.fence(context, &lookup.id, object).await?;
                 Ok(Performed::default())
             }
-            other => Err(not_stopped(other)),
+            LocalKind::Route => Err(not_stopped(ResourceKind::LocalRoute)),
         }
     }
 
@@ -39,17 +40,17 @@ impl LocalProvider {
         observed: &Value,
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
-        match resource.kind {
-            ResourceKind::LocalService => {
+        match here(resource.kind)? {
+            LocalKind::Service => {
                 let note = self.caller(context.stack, &resource.id)?.restore(context.clone(), None).await?;
                 Ok(Performed { object: object.map(str::to_owned), note: Some(note) })
             }
-            ResourceKind::LocalSchedule => {
+            LocalKind::Schedule => {
                 let object = object.unwrap_or_default();
                 self.schedules.restore(context.clone(), resource, observed, object)?;
                 Ok(Performed { object: Some(object.to_owned()), note: None })
             }
-            other => Err(not_stopped(other)),
+            LocalKind::Route => Err(not_stopped(ResourceKind::LocalRoute)),
         }
     }
 }

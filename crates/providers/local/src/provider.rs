@@ -335,7 +335,7 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
 }
 
 /// As which of ours a resource is meant.
-fn here(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
+pub(crate) fn here(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
     match kind.served() {
         Served::Local(kind) => Ok(kind),
         Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(not_here(kind)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
+use freehold_graph::kind::{LocalKind, Served};
 use freehold_graph::{Resource, ResourceId, ResourceKind, StackId, StackKey, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -199,18 +200,22 @@ impl LocalProvider {
 
     fn restore_other(&self, restored: Restored, secrets: &Arc<dyn Secrets>) -> RestoreOutcome {
         let (stack, id) = (restored.stack, restored.resource.id.clone());
-        let result = match (&restored.object, restored.resource.kind) {
+        let result = match (&restored.object, restored.resource.kind.served()) {
             (None, _) => Ok("left to its operation".to_owned()),
-            (Some(object), ResourceKind::LocalRoute) => {
+            (Some(object), Served::Local(LocalKind::Route)) => {
                 let done = route::restore(&self.machine, stack, &restored.key, &restored.resource, object);
                 done.map(|()| "set".to_owned())
             }
-            (Some(object), ResourceKind::LocalSchedule) => {
+            (Some(object), Served::Local(LocalKind::Schedule)) => {
                 let context = context(&restored, secrets, Duration::ZERO);
                 let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
                 done.map(|()| "kept to".to_owned())
             }
-            (Some(_), _) => Ok("not of this machine".to_owned()),
+            // Services are restored apart from all others.
+            (Some(_), Served::Local(LocalKind::Service))
+            | (Some(_), Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_)) => {
+                Ok("not of this machine".to_owned())
+            }
         };
         RestoreOutcome { stack, id, result }
     }

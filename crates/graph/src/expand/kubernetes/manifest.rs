@@ -75,8 +75,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn of(kind: ResourceKind, name: &str, part: Part<'a>, fields: Value) -> Self {
-        let word = if kind == ResourceKind::ClusterSecret { "credentials" } else { kind.word() };
-        let (id, name) = (ResourceId::new(word, name), name.to_owned());
+        let (id, name) = (ResourceId::new(kind.row().id_word, name), name.to_owned());
         Self { id, kind, name, part, annotations: Vec::new(), fields, needs: BTreeSet::new() }
     }
 

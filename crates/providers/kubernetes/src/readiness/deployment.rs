@@ -166,7 +166,7 @@ async fn refusal(
         let words = match quota::room(reader, namespace, condition.message()).await? {
             // It may be full of the very Pod that was refused before.
             Room::None if is_complete(reader, deployment).await? => Some("its pods are starting"),
-            room => room.words(),
+            room @ (Room::Now | Room::Soon | Room::None) => room.words(),
         };
         if let Some(words) = words {
             return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
