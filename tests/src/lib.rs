@@ -3,6 +3,7 @@
 
 mod app;
 mod call;
+pub mod fixture;
 pub mod guestbook;
 mod installation;
 mod installed;

@@ -14,7 +14,7 @@ use freehold_store::{NewOperation, Sharing, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::definition::Definition;
+use super::definition::{Definition, not_kept};
 use super::planning::{claims, wanted_connections};
 use super::{Platform, images};
 use crate::actor::{Actor, Scope};
@@ -146,8 +146,8 @@ impl Platform {
     async fn graph_of(&self, plan: &Plan) -> Answer<Graph> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
-        let source = tx.definition(&plan.definition).await?;
-        let definition = Definition::read(&source.unwrap_or_default()).await?;
+        let stored = tx.definition(&plan.definition).await?.ok_or_else(|| not_kept(&plan.definition))?;
+        let definition = Definition::read_stored(&stored).await?;
         let runtime = self.targets.find(&plan.key.target).await?;
         super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await
     }

@@ -15,7 +15,7 @@ use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
 use super::computing::compute;
-use super::definition::{Definition, invalid_definition, never_deployed};
+use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
 use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
@@ -139,9 +139,9 @@ impl Platform {
         if let Some(present) = &stack.request {
             request.rotations.clone_from(&present.rotations);
         }
-        let source = tx.definition(&wanted.definition).await?;
+        let stored = tx.definition(&wanted.definition).await?.ok_or_else(|| not_kept(&wanted.definition))?;
         drop(tx);
-        let mut definition = Definition::read(&source.unwrap_or_default()).await?;
+        let mut definition = Definition::read_stored(&stored).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
@@ -206,7 +206,8 @@ impl Platform {
         if !is_settled(&plan, stack) {
             let mut tx = self.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
-            tx.keep_definition(&subject.definition.hash, app.as_str(), &subject.definition.source).await?;
+            let Definition { hash, source, language, .. } = &subject.definition;
+            tx.keep_definition(hash, app.as_str(), source, *language).await?;
             tx.keep_plan(&plan).await?;
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
             tx.commit_without_waiting().await?;

@@ -22,6 +22,7 @@
 
 pub mod app;
 pub mod decode;
+pub mod language;
 pub mod name;
 pub mod nearest;
 pub mod quantity;
@@ -30,7 +31,8 @@ pub mod span;
 pub mod template;
 
 pub use app::App;
-pub use decode::{DecodeError, DecodeErrorKind, LARGEST, Reading, decode, read, schema};
+pub use decode::{DecodeError, DecodeErrorKind, LARGEST, Reading, decode, read, read_in, schema};
+pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};
 pub use nearest::nearest;
 pub use quantity::{Cpu, Memory, Seconds, Storage};

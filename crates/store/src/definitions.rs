@@ -1,40 +1,68 @@
 //! Definitions: the sources of apps, by the hash of their content. Shared by all stacks, so nobody's rows.
 
+use freehold_spec::Language;
+
 use crate::error::StoreError;
 use crate::row::read;
 use crate::transaction::TenantTx;
+
+/// A source that is kept, and how it has to be read: later programs decode it anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDefinition {
+    /// The text of a `freehold.toml`.
+    pub source: String,
+    /// The language that it was written in.
+    pub language: Language,
+}
 
 impl TenantTx<'_> {
     /// Keeps a definition. `hash` is the SHA-256 of its source, in hexadecimal.
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn keep_definition(&mut self, hash: &str, app: &str, source: &str) -> Result<(), StoreError> {
+    pub async fn keep_definition(
+        &mut self,
+        hash: &str,
+        app: &str,
+        source: &str,
+        language: Language,
+    ) -> Result<(), StoreError> {
         // One that was used of late isn't collected, so that it needn't be written for each plan.
         sqlx::query(
-            "INSERT INTO definitions (hash, app, source) VALUES ($1, $2, $3)
+            "INSERT INTO definitions (hash, app, source, language) VALUES ($1, $2, $3, $4)
              ON CONFLICT (hash) DO UPDATE SET last_used_at = clock_timestamp()
              WHERE definitions.last_used_at < clock_timestamp() - interval '1 hour'",
         )
         .bind(hash)
         .bind(app)
         .bind(source)
+        .bind(i16::from(language.number()))
         .execute(self.connection())
         .await
         .map(|_| ())
         .map_err(StoreError::from_sqlx("keep a definition"))
     }
 
-    /// A definition's source.
+    /// A definition.
     ///
     /// # Errors
-    /// The store doesn't answer.
-    pub async fn definition(&mut self, hash: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT source FROM definitions WHERE hash = $1")
+    /// [`StoreError::Unreadable`] if it is in a language of a newer release; the store doesn't answer.
+    pub async fn definition(&mut self, hash: &str) -> Result<Option<StoredDefinition>, StoreError> {
+        let row = sqlx::query("SELECT source, language FROM definitions WHERE hash = $1")
             .bind(hash)
             .fetch_optional(self.connection())
             .await
             .map_err(StoreError::from_sqlx("read a definition"))?;
-        row.map(|row| read(&row, "source")).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let number: i16 = read(&row, "language")?;
+        let language = u8::try_from(number).ok().and_then(Language::of_number);
+        let language = language.ok_or_else(|| StoreError::Unreadable {
+            what: "a definition",
+            message: format!(
+                "its language is version {number}, and this release reads up to {}",
+                Language::NEWEST.number()
+            ),
+        })?;
+        Ok(Some(StoredDefinition { source: read(&row, "source")?, language }))
     }
 }

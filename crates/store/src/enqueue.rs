@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::OperationId;
-use freehold_graph::{Digest, Graph, StackId};
+use freehold_graph::{Digest, Graph, Request, StackId};
 use freehold_plan::{Plan, Purpose};
 use serde_json::json;
 use sqlx::postgres::PgRow;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::claims::Claim;
 use crate::connections::WantedConnections;
+use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
 use crate::sharing::Sharing;
@@ -112,15 +113,17 @@ impl TenantTx<'_> {
             "WITH stack AS (
                  UPDATE stacks SET generation = generation + 1, state = $10, revision = coalesce($8, revision),
                         definition = CASE WHEN $8 IS NULL THEN definition ELSE $11 END,
-                        request = CASE WHEN $8 IS NULL THEN request ELSE $12::json END, changed_at = clock_timestamp()
+                        request = CASE WHEN $8 IS NULL THEN request ELSE $12::json END,
+                        request_version = CASE WHEN $8 IS NULL THEN request_version ELSE $16 END,
+                        changed_at = clock_timestamp()
                  WHERE tenant_id = $1 AND id = $3
              ), audited AS (
                  INSERT INTO audit (tenant_id, actor, action, stack, subject, operation, detail)
                  VALUES ($1, $9, $5, $3, $4, $2, $13::json)
              )
              INSERT INTO operations (tenant_id, id, stack, subject, purpose, plan_id, plan, revision, requested_by,
-                                     idempotency_key, target)
-             VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $14, $15)",
+                                     idempotency_key, target, plan_version)
+             VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $14, $15, $17)",
         )
         .bind(tenant)
         .bind(new.id.0)
@@ -128,15 +131,17 @@ impl TenantTx<'_> {
         .bind(subject)
         .bind(purpose)
         .bind(plan.id)
-        .bind(row::json("a plan", plan)?)
+        .bind(document::json(plan)?)
         .bind(revision)
         .bind(plain(new.requested_by))
         .bind(state)
         .bind(&plan.definition)
-        .bind(row::json("a request", &plan.request)?)
+        .bind(document::json(&plan.request)?)
         .bind(row::json("a line of audit", &detail)?)
         .bind(new.idempotency_key.map(plain))
         .bind(plan.key.target.as_str())
+        .bind(document::written::<Request>())
+        .bind(document::written::<Plan>())
         .execute(self.connection())
         .await
         .map_err(|error| match broken_constraint(&error) {
@@ -153,18 +158,19 @@ impl TenantTx<'_> {
         let plan = new.plan;
         let artifacts: Vec<&str> = plan.request.artifacts.values().map(String::as_str).collect();
         sqlx::query(
-            "WITH used AS (UPDATE artifacts SET last_used_at = clock_timestamp() WHERE hash = ANY ($8))
-             INSERT INTO revisions (tenant_id, stack, number, definition, request, graph, secrets, artifacts, operation)
-             VALUES ($1, $2, $3, $4, $5::json, $6::json, $7::json, $8, $9)
+            "WITH used AS (UPDATE artifacts SET last_used_at = clock_timestamp() WHERE hash = ANY ($11))
+             INSERT INTO revisions (tenant_id, stack, number, definition, request, request_version, graph, graph_version, secrets,
+                                    secrets_version, artifacts, operation)
+             VALUES ($1, $2, $3, $4, $5::json, $6, $7::json, $8, $9::json, $10, $11, $12)
              ON CONFLICT (tenant_id, stack, number) DO NOTHING",
         )
         .bind(tenant)
         .bind(plan.stack.0)
         .bind(bigint(plan.revision))
         .bind(&plan.definition)
-        .bind(row::json("a request", &plan.request)?)
-        .bind(row::json("a graph", new.graph)?)
-        .bind(row::json("digests", new.secrets)?)
+        .bind_document(&plan.request)?
+        .bind_document(new.graph)?
+        .bind_document(new.secrets)?
         .bind(artifacts)
         .bind(new.id.0)
         .execute(self.connection())

@@ -8,6 +8,7 @@ use freehold_graph::StackId;
 use freehold_problem::Problem;
 use serde_json::json;
 
+use crate::document::{self, BindDocument as _, Timings};
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::operations::OperationState;
@@ -146,19 +147,20 @@ impl TenantTx<'_> {
         sqlx::query(
             "WITH audited AS (
                  INSERT INTO audit (tenant_id, actor, action, stack, subject, operation, detail)
-                 SELECT tenant_id, 'freehold', $7, stack, subject, id, $8::json FROM operations
+                 SELECT tenant_id, 'freehold', $10, stack, subject, id, $11::json FROM operations
                  WHERE tenant_id = $1 AND id = $2
              )
-             UPDATE operations SET state = $3, finished_at = clock_timestamp(), outputs = $4::json, timings = $5::json,
-                    failure = $6::json
+             UPDATE operations SET state = $3, finished_at = clock_timestamp(), outputs = $4::json, outputs_version = $5,
+                    timings = $6::json, timings_version = $7, failure = $8::json, failure_version = $9
              WHERE tenant_id = $1 AND id = $2",
         )
         .bind(tenant)
         .bind(operation.0)
         .bind(state)
-        .bind(row::json("outputs", &end.outputs)?)
+        .bind_document(&end.outputs)?
         .bind(row::json("timings", &end.timings)?)
-        .bind(end.failure.as_ref().map(|failure| row::json("a failure", failure)).transpose()?)
+        .bind(document::written::<Timings>())
+        .bind_optional_document(end.failure.as_ref())?
         .bind(format!("{purpose}.{state}"))
         .bind(row::json("a line of audit", &json!({ "code": code }))?)
         .execute(self.connection())
@@ -193,7 +195,7 @@ impl TenantTx<'_> {
                  AND claims.revision < stacks.revision
              )
              UPDATE stacks SET generation = generation + 1, state = 'ready', verified_revision = revision,
-                    connections_held = connections_wanted, outputs = $4::json,
+                    connections_held = connections_wanted, outputs = $4::json, outputs_version = $5,
                     changed_at = clock_timestamp()
              WHERE tenant_id = $1 AND id = $2"
         } else {
@@ -213,13 +215,13 @@ impl TenantTx<'_> {
                     state = CASE WHEN EXISTS (SELECT 1 FROM operations WHERE tenant_id = $1 AND id = $3 AND purpose = 'destroy')
                                       AND EXISTS (SELECT 1 FROM since) AND NOT EXISTS (SELECT 1 FROM broken)
                                  THEN 'ready' ELSE 'failed' END
-             WHERE tenant_id = $1 AND id = $2 AND $4::json IS NOT NULL"
+             WHERE tenant_id = $1 AND id = $2 AND $4::json IS NOT NULL AND $5::smallint IS NOT NULL"
         };
         sqlx::query(statement)
             .bind(tenant)
             .bind(stack.0)
             .bind(operation.0)
-            .bind(row::json("outputs", &end.outputs)?)
+            .bind_document(&end.outputs)?
             .execute(self.connection())
             .await
             .map(|_| ())

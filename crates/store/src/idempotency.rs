@@ -1,7 +1,8 @@
 //! Idempotency keys: a request that is repeated under the same key gets the answer of the first one, for 24 hours.
 
+use crate::document::{self, Reply};
 use crate::error::StoreError;
-use crate::row::{document, json, read};
+use crate::row::{json, read};
 use crate::transaction::TenantTx;
 
 /// What is known of a key.
@@ -44,7 +45,7 @@ impl TenantTx<'_> {
             return Ok(Seen::New);
         }
         let row = sqlx::query(
-            "SELECT fingerprint, status, response::text FROM idempotency
+            "SELECT fingerprint, status, response::text, response_version FROM idempotency
              WHERE tenant_id = $1 AND key = $2 AND expires_at > clock_timestamp()",
         )
         .bind(tenant)
@@ -60,12 +61,11 @@ impl TenantTx<'_> {
         if read::<String, _>(&row, "fingerprint")? != fingerprint {
             return Ok(Seen::Other);
         }
-        let (status, response): (Option<i32>, Option<String>) = (read(&row, "status")?, read(&row, "response")?);
-        match status.zip(response) {
-            Some((status, response)) => Ok(Seen::Answered {
-                status: u16::try_from(status).unwrap_or(500),
-                response: document("an answer", response)?,
-            }),
+        let status: Option<i32> = read(&row, "status")?;
+        match status.zip(document::read_optional(&row, "response")?) {
+            Some((status, Reply(response))) => {
+                Ok(Seen::Answered { status: u16::try_from(status).unwrap_or(500), response })
+            }
             None => Ok(Seen::InProgress),
         }
     }
@@ -76,15 +76,18 @@ impl TenantTx<'_> {
     /// The store doesn't answer.
     pub async fn answer_key(&mut self, key: &str, status: u16, response: &serde_json::Value) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
-        sqlx::query("UPDATE idempotency SET status = $3, response = $4::json WHERE tenant_id = $1 AND key = $2")
-            .bind(tenant)
-            .bind(key)
-            .bind(i32::from(status))
-            .bind(json("an answer", response)?)
-            .execute(self.connection())
-            .await
-            .map(|_| ())
-            .map_err(StoreError::from_sqlx("keep an answer"))
+        sqlx::query(
+            "UPDATE idempotency SET status = $3, response = $4::json, response_version = $5 WHERE tenant_id = $1 AND key = $2",
+        )
+        .bind(tenant)
+        .bind(key)
+        .bind(i32::from(status))
+        .bind(json("a reply", response)?)
+        .bind(document::written::<Reply>())
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("keep an answer"))
     }
 
     /// Gives a key back: the request failed before it did anything, and may be tried again.

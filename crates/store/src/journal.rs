@@ -16,16 +16,17 @@
 //! A process that survives such a crash must not write on behind the gap: each append names how long the journal was when
 //! the store last said so, and is refused if it is shorter now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use freehold_engine::journal::RECORD_VERSION;
 use freehold_engine::{Fence, Journal, JournalError, OperationId, Record, StateChange};
-use freehold_graph::{Resource, ResourceId};
+use freehold_graph::{Resource, ResourceId, Value};
 use sqlx::Row;
 use uuid::Uuid;
 
+use crate::document;
 use crate::error::{broken_constraint, is_unavailable};
 use crate::memory::Memory;
 use crate::signals::Topic;
@@ -86,6 +87,8 @@ impl EngineStore {
             .bind(&resources.gone)
             .bind(self.memory.length(operation, fence))
             .bind(wait)
+            .bind(document::written::<Value>())
+            .bind(document::written::<BTreeSet<ResourceId>>())
             .fetch_optional(self.store.engine_pool())
             .await?;
         length.map(|row| row.try_get("length")).transpose()
@@ -102,14 +105,16 @@ const APPEND: &str = "
         SELECT held.tenant_id, $1, held.before + new.place, $3, new.place, $4, new.record::json
         FROM held, unnest($5::text[]) WITH ORDINALITY AS new (record, place)
     ), kept AS (
-        INSERT INTO resources (tenant_id, stack, id, type, identity, object, body, depends_on, state, operation)
-        SELECT held.tenant_id, held.stack, new.id, new.type, new.identity, new.object, new.body::json, new.depends_on::json,
-               new.state, $1
+        INSERT INTO resources (tenant_id, stack, id, type, identity, object, body, body_version, depends_on, depends_on_version,
+                               state, operation)
+        SELECT held.tenant_id, held.stack, new.id, new.type, new.identity, new.object, new.body::json, $16, new.depends_on::json,
+               $17, new.state, $1
         FROM held, unnest($6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
                    AS new (id, type, identity, object, body, depends_on, state)
         ON CONFLICT (tenant_id, stack, id) DO UPDATE SET
-            type = excluded.type, identity = excluded.identity, body = excluded.body, depends_on = excluded.depends_on,
-            state = excluded.state, operation = excluded.operation, changed_at = excluded.changed_at,
+            type = excluded.type, identity = excluded.identity, body = excluded.body,
+            body_version = excluded.body_version, depends_on = excluded.depends_on,
+            depends_on_version = excluded.depends_on_version, state = excluded.state, operation = excluded.operation, changed_at = excluded.changed_at,
             -- A change that has begun says nothing of the object: it is still the one that was there.
             object = CASE WHEN excluded.state = 'pending' THEN resources.object ELSE excluded.object END
     ), removed AS (

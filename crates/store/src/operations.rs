@@ -11,9 +11,10 @@ use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 
+use crate::document::{self, Timings};
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
-use crate::row::{document, read, word};
+use crate::row::{read, word};
 use crate::signals::Topic;
 use crate::store::Store;
 use crate::tenants::TenantId;
@@ -90,9 +91,9 @@ pub struct Waiting {
 macro_rules! select_operations {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant_id, stack, subject, plan::text, state, requested_by, idempotency_key, created_at,
-                    started_at, finished_at, cancel_requested_at, cancel_requested_by, outputs::text, timings::text,
-                    failure::text
+            "SELECT id, tenant_id, stack, subject, plan::text, plan_version, state, requested_by, idempotency_key, created_at,
+                    started_at, finished_at, cancel_requested_at, cancel_requested_by, outputs::text, outputs_version, timings::text,
+                    timings_version, failure::text, failure_version
              FROM operations ",
             $rest
         )
@@ -331,9 +332,6 @@ impl EngineStore {
 
 fn operation(row: &PgRow) -> Result<Operation, StoreError> {
     let what = "an operation";
-    let outputs: Option<String> = read(row, "outputs")?;
-    let timings: Option<String> = read(row, "timings")?;
-    let failure: Option<String> = read(row, "failure")?;
     let cancel_at: Option<DateTime<Utc>> = read(row, "cancel_requested_at")?;
     let cancel_by: Option<String> = read(row, "cancel_requested_by")?;
     Ok(Operation {
@@ -341,7 +339,7 @@ fn operation(row: &PgRow) -> Result<Operation, StoreError> {
         tenant: TenantId(read(row, "tenant_id")?),
         stack: StackId(read(row, "stack")?),
         subject: read(row, "subject")?,
-        plan: document("an operation's plan", read(row, "plan")?)?,
+        plan: document::read(row, "plan")?,
         state: word(what, read(row, "state")?)?,
         requested_by: read(row, "requested_by")?,
         idempotency_key: read(row, "idempotency_key")?,
@@ -349,8 +347,8 @@ fn operation(row: &PgRow) -> Result<Operation, StoreError> {
         started_at: read(row, "started_at")?,
         finished_at: read(row, "finished_at")?,
         cancel: cancel_at.map(|at| (at, cancel_by.unwrap_or_default())),
-        outputs: outputs.map_or(Ok(BTreeMap::new()), |json| document("an operation's outputs", json))?,
-        timings: timings.map_or(Ok(serde_json::Value::Null), |json| document("an operation's timings", json))?,
-        failure: failure.map(|json| document("an operation's failure", json)).transpose()?,
+        outputs: document::read_optional(row, "outputs")?.unwrap_or_default(),
+        timings: document::read_optional::<Timings>(row, "timings")?.unwrap_or_default().0,
+        failure: document::read_optional(row, "failure")?,
     })
 }

@@ -3,9 +3,9 @@
 use freehold_plan::Plan;
 use uuid::Uuid;
 
+use crate::document::{self, BindDocument as _};
 use crate::error::StoreError;
 use crate::journal::EngineStore;
-use crate::row::{document, json, read};
 use crate::transaction::{ReadTx, TenantTx};
 
 impl TenantTx<'_> {
@@ -16,12 +16,13 @@ impl TenantTx<'_> {
     pub async fn keep_plan(&mut self, plan: &Plan) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
         sqlx::query(
-            "INSERT INTO plans (tenant_id, id, stack, plan) VALUES ($1, $2, $3, $4::json) ON CONFLICT DO NOTHING",
+            "INSERT INTO plans (tenant_id, id, stack, plan, plan_version) VALUES ($1, $2, $3, $4::json, $5)
+             ON CONFLICT DO NOTHING",
         )
         .bind(tenant)
         .bind(plan.id)
         .bind(plan.stack.0)
-        .bind(json("a plan", plan)?)
+        .bind_document(plan)?
         .execute(self.connection())
         .await
         .map(|_| ())
@@ -35,14 +36,14 @@ impl TenantTx<'_> {
     pub async fn plan(&mut self, id: Uuid) -> Result<Option<Plan>, StoreError> {
         let tenant = self.tenant().0;
         let row = sqlx::query(
-            "SELECT plan::text FROM plans WHERE tenant_id = $1 AND id = $2 AND expires_at > clock_timestamp()",
+            "SELECT plan::text, plan_version FROM plans WHERE tenant_id = $1 AND id = $2 AND expires_at > clock_timestamp()",
         )
         .bind(tenant)
         .bind(id)
         .fetch_optional(self.connection())
         .await
         .map_err(StoreError::from_sqlx("read a plan"))?;
-        row.map(|row| document("a plan", read(&row, "plan")?)).transpose()
+        row.map(|row| document::read(&row, "plan")).transpose()
     }
 }
 
@@ -52,12 +53,13 @@ impl ReadTx<'_> {
     /// # Errors
     /// The store doesn't answer, or a row can't be read.
     pub async fn plan(&mut self, id: Uuid) -> Result<Option<Plan>, StoreError> {
-        let row = sqlx::query("SELECT plan::text FROM plans WHERE id = $1 AND expires_at > clock_timestamp()")
-            .bind(id)
-            .fetch_optional(self.connection())
-            .await
-            .map_err(StoreError::from_sqlx("read a plan"))?;
-        row.map(|row| document("a plan", read(&row, "plan")?)).transpose()
+        let row =
+            sqlx::query("SELECT plan::text, plan_version FROM plans WHERE id = $1 AND expires_at > clock_timestamp()")
+                .bind(id)
+                .fetch_optional(self.connection())
+                .await
+                .map_err(StoreError::from_sqlx("read a plan"))?;
+        row.map(|row| document::read(&row, "plan")).transpose()
     }
 }
 

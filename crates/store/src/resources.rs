@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::document;
 use crate::error::StoreError;
-use crate::row::{document, read, word};
+use crate::row::{read, word};
 use crate::transaction::{ReadTx, TenantTx};
 
 /// How far a resource has got.
@@ -38,7 +39,7 @@ impl TenantTx<'_> {
     pub async fn resources(&mut self, stack: StackId) -> Result<Vec<StoredResource>, StoreError> {
         let tenant = self.tenant().0;
         let rows = sqlx::query(
-            "SELECT id, type, identity, object, body::text, depends_on::text, state
+            "SELECT id, type, identity, object, body::text, body_version, depends_on::text, depends_on_version, state
              FROM resources WHERE tenant_id = $1 AND stack = $2 ORDER BY id",
         )
         .bind(tenant)
@@ -58,7 +59,7 @@ impl ReadTx<'_> {
     pub async fn resources(&mut self, stacks: &[StackId]) -> Result<Vec<(StackId, StoredResource)>, StoreError> {
         let stacks: Vec<Uuid> = stacks.iter().map(|stack| stack.0).collect();
         let rows = sqlx::query(
-            "SELECT stack, id, type, identity, object, body::text, depends_on::text, state FROM resources
+            "SELECT stack, id, type, identity, object, body::text, body_version, depends_on::text, depends_on_version, state FROM resources
              WHERE (tenant_id, stack) IN (SELECT tenant_id, id FROM stacks WHERE id = ANY ($1)) ORDER BY stack, id",
         )
         .bind(stacks)
@@ -75,8 +76,8 @@ fn resource(row: &PgRow) -> Result<StoredResource, StoreError> {
         id: ResourceId(read(row, "id")?),
         kind: word(what, read(row, "type")?)?,
         identity: read(row, "identity")?,
-        body: document(what, read(row, "body")?)?,
-        depends_on: document(what, read(row, "depends_on")?)?,
+        body: document::read(row, "body")?,
+        depends_on: document::read(row, "depends_on")?,
     };
     Ok(StoredResource { resource, object: read(row, "object")?, state: word(what, read(row, "state")?)? })
 }

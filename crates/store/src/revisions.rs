@@ -8,8 +8,9 @@ use freehold_engine::OperationId;
 use freehold_graph::{Digest, Graph, Request, StackId};
 use sqlx::postgres::PgRow;
 
+use crate::document;
 use crate::error::StoreError;
-use crate::row::{bigint, document, number, read};
+use crate::row::{bigint, number, read};
 use crate::transaction::TenantTx;
 
 /// What was deployed.
@@ -36,7 +37,8 @@ pub struct Revision {
 macro_rules! select_revisions {
     ($rest:literal) => {
         concat!(
-            "SELECT number, definition, request::text, graph::text, secrets::text, operation, created_at, verified_at
+            "SELECT number, definition, request::text, request_version, graph::text, graph_version, secrets::text, secrets_version, operation,
+                    created_at, verified_at
              FROM revisions ",
             $rest
         )
@@ -99,9 +101,9 @@ fn revision(row: &PgRow) -> Result<Revision, StoreError> {
     Ok(Revision {
         number: number(row, "number")?,
         definition: read(row, "definition")?,
-        request: document("a revision's request", read(row, "request")?)?,
-        graph: document("a revision's graph", read(row, "graph")?)?,
-        secrets: document("a revision's digests", read(row, "secrets")?)?,
+        request: document::read(row, "request")?,
+        graph: document::read(row, "graph")?,
+        secrets: document::read(row, "secrets")?,
         operation: OperationId(read(row, "operation")?),
         created_at: read(row, "created_at")?,
         verified_at: read(row, "verified_at")?,

@@ -8,8 +8,9 @@ use sqlx::postgres::PgRow;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
-use crate::row::{self, document, number, read, word};
+use crate::row::{bigint, number, read, word};
 use crate::transaction::{ReadTx, TenantTx};
 
 /// What a stack is doing.
@@ -64,7 +65,7 @@ macro_rules! select_stacks {
     ($rest:literal) => {
         concat!(
             "SELECT id, target, app, kind, name, state, generation, revision, verified_revision, definition,
-                    request::text, outputs::text, created_at, changed_at,
+                    request::text, request_version, outputs::text, outputs_version, created_at, changed_at,
                     (SELECT operations.id FROM operations WHERE operations.tenant_id = stacks.tenant_id
                      AND operations.stack = stacks.id AND operations.state IN ('queued', 'running')) AS operation
              FROM stacks ",
@@ -139,13 +140,13 @@ impl TenantTx<'_> {
     pub async fn set_request(&mut self, before: &Stack, request: &Request) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
         let changed = sqlx::query(
-            "UPDATE stacks SET request = $3::json, generation = generation + 1, changed_at = clock_timestamp()
-             WHERE tenant_id = $1 AND id = $2 AND generation = $4",
+            "UPDATE stacks SET request = $3::json, request_version = $4, generation = generation + 1, changed_at = clock_timestamp()
+             WHERE tenant_id = $1 AND id = $2 AND generation = $5",
         )
         .bind(tenant)
         .bind(before.id.0)
-        .bind(row::json("a request", request)?)
-        .bind(row::bigint(before.generation))
+        .bind_document(request)?
+        .bind(bigint(before.generation))
         .execute(self.connection())
         .await
         .map_err(StoreError::from_sqlx("change a stack's settings"))?;
@@ -162,15 +163,15 @@ impl TenantTx<'_> {
     pub async fn set_outputs(&mut self, stack: &Stack, outputs: &BTreeMap<String, String>) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
         sqlx::query(
-            "UPDATE stacks SET outputs = $3::json
-             WHERE tenant_id = $1 AND id = $2 AND generation = $4
+            "UPDATE stacks SET outputs = $3::json, outputs_version = $4
+             WHERE tenant_id = $1 AND id = $2 AND generation = $5
              AND NOT EXISTS (SELECT FROM operations WHERE operations.tenant_id = $1 AND operations.stack = $2
                              AND operations.state IN ('queued', 'running'))",
         )
         .bind(tenant)
         .bind(stack.id.0)
-        .bind(row::json("outputs", outputs)?)
-        .bind(row::bigint(stack.generation))
+        .bind_document(outputs)?
+        .bind(bigint(stack.generation))
         .execute(self.connection())
         .await
         .map(|_| ())
@@ -228,8 +229,6 @@ fn stack(row: &PgRow) -> Result<Stack, StoreError> {
         kind: word(what, read(row, "kind")?)?,
         name: word(what, read(row, "name")?)?,
     };
-    let request: Option<String> = read(row, "request")?;
-    let outputs: Option<String> = read(row, "outputs")?;
     let verified: Option<i64> = read(row, "verified_revision")?;
     let operation: Option<Uuid> = read(row, "operation")?;
     Ok(Stack {
@@ -240,8 +239,8 @@ fn stack(row: &PgRow) -> Result<Stack, StoreError> {
         revision: number(row, "revision")?,
         verified_revision: verified.map(i64::unsigned_abs),
         definition: read(row, "definition")?,
-        request: request.map(|json| document("a stack's request", json)).transpose()?,
-        outputs: outputs.map_or(Ok(BTreeMap::new()), |json| document("a stack's outputs", json))?,
+        request: document::read_optional(row, "request")?,
+        outputs: document::read_optional(row, "outputs")?.unwrap_or_default(),
         operation: operation.map(OperationId),
         created_at: read(row, "created_at")?,
         changed_at: read(row, "changed_at")?,

@@ -12,8 +12,9 @@ use serde_json::{Value as Json, json};
 use sqlx::postgres::PgRow;
 
 use crate::audit::AuditEntry;
+use crate::document::{self, TargetSettings};
 use crate::error::StoreError;
-use crate::row::{self, document, read, word};
+use crate::row::{self, read, word};
 use crate::store::Store;
 use crate::tenants::{PLATFORM, TenantId};
 use crate::transaction::{ReadTx, TenantTx};
@@ -83,15 +84,19 @@ impl Store {
         let mut tx = self.begin(PLATFORM).await?;
         // `xmax` is 0 for a row that this statement has made.
         let is_new: bool = sqlx::query_scalar(
-            "INSERT INTO targets (name, kind, facts, settings) VALUES ($1, $2, $3::json, $4::json)
-             ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, facts = excluded.facts, settings = excluded.settings,
-                changed_at = clock_timestamp()
+            "INSERT INTO targets (name, kind, facts, facts_version, settings, settings_version)
+             VALUES ($1, $2, $3::json, $4, $5::json, $6)
+             ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, facts = excluded.facts,
+                facts_version = excluded.facts_version, settings = excluded.settings,
+                settings_version = excluded.settings_version, changed_at = clock_timestamp()
              RETURNING xmax = 0",
         )
         .bind(name)
         .bind(kind(new.facts))
-        .bind(row::json("a target's facts", new.facts)?)
+        .bind(document::json(new.facts)?)
+        .bind(document::written::<Target>())
         .bind(row::json("a target's settings", new.settings)?)
+        .bind(document::written::<TargetSettings>())
         .fetch_one(tx.connection())
         .await
         .map_err(StoreError::from_sqlx(failed))?;
@@ -148,7 +153,7 @@ impl Store {
             return Err(StoreError::TargetInUse { target: name.to_string(), stacks });
         }
         let removed = sqlx::query(
-            "DELETE FROM targets WHERE name = $1 RETURNING name, facts::text, settings::text, created_at, changed_at",
+            "DELETE FROM targets WHERE name = $1 RETURNING name, facts::text, facts_version, settings::text, settings_version, created_at, changed_at",
         )
         .bind(name.as_str())
         .fetch_optional(tx.connection())
@@ -222,7 +227,7 @@ impl ReadTx<'_> {
     /// The store doesn't answer, or a row can't be read.
     pub async fn targets(&mut self) -> Result<Vec<StoredTarget>, StoreError> {
         let rows =
-            sqlx::query("SELECT name, facts::text, settings::text, created_at, changed_at FROM targets ORDER BY name")
+            sqlx::query("SELECT name, facts::text, facts_version, settings::text, settings_version, created_at, changed_at FROM targets ORDER BY name")
                 .fetch_all(self.connection())
                 .await
                 .map_err(StoreError::from_sqlx("list the targets"))?;
@@ -235,7 +240,7 @@ impl ReadTx<'_> {
     /// The store doesn't answer, or the row can't be read.
     pub async fn target(&mut self, name: &Name) -> Result<Option<StoredTarget>, StoreError> {
         let row = sqlx::query(
-            "SELECT name, facts::text, settings::text, created_at, changed_at FROM targets WHERE name = $1",
+            "SELECT name, facts::text, facts_version, settings::text, settings_version, created_at, changed_at FROM targets WHERE name = $1",
         )
         .bind(name.as_str())
         .fetch_optional(self.connection())
@@ -281,8 +286,8 @@ fn kind(facts: &Target) -> &'static str {
 fn stored(row: &PgRow) -> Result<StoredTarget, StoreError> {
     Ok(StoredTarget {
         name: word("a target", read(row, "name")?)?,
-        facts: document("a target's facts", read(row, "facts")?)?,
-        settings: document("a target's settings", read(row, "settings")?)?,
+        facts: document::read(row, "facts")?,
+        settings: document::read::<TargetSettings>(row, "settings")?.0,
         created_at: read(row, "created_at")?,
         changed_at: read(row, "changed_at")?,
     })

@@ -6,6 +6,7 @@ use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal, Leases, OperationId, Record};
 use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
+use freehold_spec::Language;
 use freehold_store::{
     Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames, TenantId,
     WantedConnections, bootstrap,
@@ -110,7 +111,7 @@ impl Fixture {
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
-        tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n").await?;
+        tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await?;
         tx.commit().await?;
         let claims: BTreeSet<Claim> =
             claims.iter().map(|(scope, name)| Claim { scope: (*scope).to_owned(), name: (*name).to_owned() }).collect();

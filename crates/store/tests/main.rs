@@ -13,3 +13,4 @@ mod requests;
 mod sealing;
 mod secrets;
 mod targets;
+mod versions;

@@ -50,7 +50,8 @@ async fn a_deploy_makes_a_stack_a_revision_and_a_line_of_audit() {
     let revision = tx.revision(plan.stack, 1).await.unwrap().unwrap();
     assert_eq!((revision.operation, revision.request), (operation, plan.request.clone()));
     assert!(revision.verified_at.is_some());
-    assert_eq!(tx.definition(&plan.definition).await.unwrap().as_deref(), Some("[app]\nname = \"guestbook\"\n"));
+    let definition = tx.definition(&plan.definition).await.unwrap().unwrap();
+    assert_eq!(definition.source, "[app]\nname = \"guestbook\"\n");
     let audit = tx.audit_log(Some(plan.stack), None, 10).await.unwrap();
     let lines: Vec<_> = audit.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
     assert_eq!(lines, [("freehold", "deploy.succeeded"), ("a test", "deploy")]);

@@ -7,6 +7,7 @@ mod interruption;
 mod lifecycle;
 mod logs;
 mod mistakes;
+mod old_data;
 mod platform;
 mod rust_call;
 mod secrets;

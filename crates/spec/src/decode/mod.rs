@@ -29,6 +29,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::app::App;
+use crate::language::Language;
 use crate::span::Span;
 use context::Context;
 use kind::Kind;
@@ -63,6 +64,17 @@ pub fn decode(source: &str) -> Result<App, Vec<DecodeError>> {
 
 /// Reads as much of a definition as can be read, so that what is right can be checked beside what is wrong.
 pub fn read(source: &str) -> Reading {
+    read_in(Language::NEWEST, source)
+}
+
+/// The same of a definition in this version of the language.
+pub fn read_in(language: Language, source: &str) -> Reading {
+    match language {
+        Language::V1 => read_first(source),
+    }
+}
+
+fn read_first(source: &str) -> Reading {
     if source.len() > LARGEST {
         let message = format!("the definition has {} bytes; {LARGEST} are the most", source.len());
         let error = DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);

@@ -1,0 +1,30 @@
+//! Versions of the language in which definitions are written.
+
+/// A version of the language of `freehold.toml`. A definition that is kept is decoded anew by every later release, for a rollback as for a
+/// redeploy, so it keeps its language, and each language keeps its decoder. What is only added needs no new version: a source that was
+/// valid stays valid and means the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Language {
+    /// The first one.
+    V1,
+}
+
+impl Language {
+    /// In which a definition is written that says nothing of it.
+    pub const NEWEST: Self = Self::V1;
+
+    /// As it is kept.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+        }
+    }
+
+    /// The language of a number; `None` for one of a newer release.
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            _ => None,
+        }
+    }
+}
