@@ -97,5 +97,21 @@ class Platform:
         raise SystemExit("no VmRSS")
 
     def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)[0]
+
+    def database_cpu_seconds(self):
+        """Of its own PostgreSQL, with sessions that have ended."""
+        try:
+            record = next(pathlib.Path(self.directory, "data", "postgres").rglob("postmaster.pid"))
+            postmaster = int(record.read_text(encoding="utf-8").splitlines()[0])
+            children = pathlib.Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="utf-8").split()
+            return sum(cpu_seconds(postmaster)) + sum(sum(cpu_seconds(int(child))) for child in children)
+        except (OSError, ValueError, StopIteration):
+            return 0.0
+
+
+def cpu_seconds(process):
+    """Of a process itself, and of its children that have ended."""
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    own, ended = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+    return own / os.sysconf("SC_CLK_TCK"), ended / os.sysconf("SC_CLK_TCK")

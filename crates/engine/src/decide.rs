@@ -253,6 +253,7 @@ impl Decision {
             self.append(Record::StepUnknown { step, message });
         }
         self.forget_checks();
+        self.state.new_scopes.clear();
         self.tell(Progress::StoreLost);
     }
 
@@ -336,17 +337,24 @@ impl Decision {
         let Phase::Observing { last } = phase else {
             return self.contradict(format!("{id} was looked at while it was {phase:?}"));
         };
+        match result {
+            Ok(seen) => {
+                // A provider that is asked later sees what became of an earlier call.
+                step.unsettled = false;
+                self.assess(id, seen.as_ref(), last);
+            }
+            Err(error) => self.not_done(id, error, false),
+        }
+    }
+
+    /// What is there decides whether a step acts. `last`: its time is over.
+    fn assess(&mut self, id: &StepId, seen: Option<&Observation>, last: bool) {
+        let Some(step) = self.step(id) else { return };
         let (verb, acted, open) = (step.step.verb, step.status != Status::Planned, step.open);
-        let seen = match result {
-            Ok(seen) => seen,
-            Err(error) => return self.not_done(id, error, false),
-        };
-        // A provider that is asked later sees what became of an earlier call.
-        step.unsettled = false;
         let Some(change) = self.change(id) else { return self.contradict(format!("the plan has no line for {id}")) };
         let verdict = match verb.work() {
-            Work::Assessed(Assessed::Delete) if !acted && self.is_fenced(change) => judge_fenced(change, seen.as_ref()),
-            Work::Assessed(verb) => judge(verb, change, acted, seen.as_ref()),
+            Work::Assessed(Assessed::Delete) if !acted && self.is_fenced(change) => judge_fenced(change, seen),
+            Work::Assessed(verb) => judge(verb, change, acted, seen),
             Work::Run | Work::Lift | Work::Verify => {
                 return self.contradict(format!("{id} was looked at, and looks at nothing by itself"));
             }
@@ -372,6 +380,10 @@ impl Decision {
             Ok(_) if step.step.verb == Verb::Replace && part == Part::Delete => self.observe(id, false),
             Ok(performed) => {
                 step.unsettled = false;
+                step.ready = performed.ready;
+                if let Some((provider, scope)) = step.step.provider.zip(performed.new_scope) {
+                    self.state.new_scopes.insert((provider, scope));
+                }
                 let state = self.outcome_of(id, performed.object);
                 self.done(id, state, performed.note);
             }
@@ -502,6 +514,18 @@ impl Decision {
         let call = CallId(self.state.calls);
         self.state.out.insert(call, asked);
         self.actions.push(Action::Call { call, provider, deadline, request });
+    }
+
+    /// Whether a step makes something where there can be nothing yet: this operation has made what it is in.
+    fn is_in_new_scope(&self, id: &StepId) -> bool {
+        let is_untried =
+            |step: &&StepState| step.step.verb == Verb::Create && step.status == Status::Planned && step.failures == 0;
+        let Some(step) = self.state.steps.get(id).filter(is_untried) else { return false };
+        let identity = self.state.plan.changes.get(&step.step.subject).map(|change| change.resource.identity.as_str());
+        let mut scopes = self.state.new_scopes.iter();
+        identity.is_some_and(|identity| {
+            scopes.any(|(provider, scope)| Some(*provider) == step.step.provider && identity.starts_with(scope))
+        })
     }
 
     fn observe(&mut self, id: &StepId, last: bool) {

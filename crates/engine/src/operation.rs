@@ -114,6 +114,8 @@ pub(crate) struct StepState {
     pub(crate) failures: u32,
     /// It failed because somebody asked the operation to stop.
     pub(crate) interrupted: bool,
+    /// The answer to its call showed that its object is ready.
+    pub(crate) ready: bool,
     pub(crate) reason: Option<String>,
 }
 
@@ -203,13 +205,20 @@ pub(crate) struct CheckState {
     pub(crate) settling: bool,
     /// When it was answered last.
     pub(crate) answered: Duration,
+    /// It can't change by itself: it isn't looked at once more.
+    pub(crate) lasting: bool,
     pub(crate) reason: Option<String>,
 }
 
 impl CheckState {
     /// Not looked at yet.
     pub(crate) fn due(from: Duration) -> Self {
-        Self { check: Check::Due { from }, tries: 0, settling: false, answered: from, reason: None }
+        Self { check: Check::Due { from }, tries: 0, settling: false, answered: from, lasting: false, reason: None }
+    }
+
+    /// Known from the answer to its step.
+    pub(crate) fn answered(at: Duration, lasting: bool) -> Self {
+        Self { check: Check::Answered, lasting, ..Self::due(at) }
     }
 }
 
@@ -255,6 +264,8 @@ pub struct OperationState {
     pub(crate) checks: BTreeMap<Subject, CheckState>,
     /// What was found ready before the last one was has been looked at once more: before it is told that all is ready, and before the end.
     pub(crate) confirmed: Confirmed,
+    /// Where there can be nothing but what this operation has made in this process: beginnings of identities.
+    pub(crate) new_scopes: BTreeSet<(ProviderName, String)>,
     pub(crate) waits: BTreeMap<ResourceId, Wait>,
     /// How many records of waits there were.
     pub(crate) waits_told: usize,
@@ -279,6 +290,7 @@ impl OperationState {
             began: None,
             failures: 0,
             interrupted: false,
+            ready: false,
             reason: None,
         };
         Self {
@@ -299,6 +311,7 @@ impl OperationState {
             out: BTreeMap::new(),
             checks: BTreeMap::new(),
             confirmed: Confirmed::default(),
+            new_scopes: BTreeSet::new(),
             waits: BTreeMap::new(),
             waits_told: 0,
             left: Vec::new(),

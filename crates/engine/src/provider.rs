@@ -251,6 +251,12 @@ pub struct Performed {
     pub object: Option<String>,
     /// What to tell people, in a few words: "ready after 3 probes", "acme-20260302.dump (6 MB), restored once to prove it".
     pub note: Option<String>,
+    /// The answer to the call shows that the object is ready, so that nobody has to ask for it. Kinds whose readiness may change by itself
+    /// ([`freehold_graph::kind::Row::status`]) are looked at again before the end all the same.
+    pub ready: bool,
+    /// The call has made what other objects are kept in: none whose identity begins with this can have been there before. Whoever makes
+    /// one of them in the same operation needs no look first, because the provider's [`Task::Apply`] proves that it was not there.
+    pub new_scope: Option<String>,
 }
 
 /// Whether a resource does what it is for.

@@ -5,6 +5,7 @@
 
 mod fixture;
 mod matrix;
+mod scope;
 mod shell;
 mod simulator;
 mod state;

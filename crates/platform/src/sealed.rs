@@ -34,7 +34,7 @@ impl SealedSecrets {
         let made = tx.generate_secret(&key, context.stack, &resource.identity, &text, "freehold").await?;
         // Whoever reads it starts behind a record that waits for the disk, and what was committed before is on disk then, too.
         tx.commit_without_waiting().await?;
-        Ok(Performed { object: Some(made.identity.to_string()), note: None })
+        Ok(Performed { object: Some(made.identity.to_string()), note: None, ..Performed::default() })
     }
 
     async fn remove(&self, context: &Context, lookup: &Lookup) -> Result<Performed, ProviderError> {

@@ -128,25 +128,21 @@ impl Platform {
     /// The stack that knows an app best: one on the same target before one on another.
     async fn latest_of(&self, actor: &Actor, key: &StackKey) -> Answer<Option<Stack>> {
         let mut tx = self.store.look(actor.access()).await?;
-        let stacks = tx.stacks().await?;
-        drop(tx);
-        let of_app = stacks.into_iter().filter(|stack| stack.key.app == key.app && stack.definition.is_some());
-        let rank =
-            |stack: &Stack| (stack.key.target == key.target, stack.verified_revision.is_some(), stack.changed_at);
-        Ok(of_app.max_by_key(rank))
+        Ok(tx.latest_of_app(&key.app, &key.target).await?)
     }
 
     async fn only_app(&self, actor: &Actor) -> Answer<Name> {
         let mut tx = self.store.look(actor.access()).await?;
-        let stacks = tx.stacks().await?;
-        let apps: BTreeSet<Name> = stacks.into_iter().map(|stack| stack.key.app).collect();
-        let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
-        match (apps.first(), apps.len()) {
-            (Some(app), 1) => Ok(app.clone()),
-            (None, _) => Err(Refusal::new(Code::NotFound, "the platform does not know any app yet")
+        let apps = tx.apps().await?;
+        match apps.as_slice() {
+            [app] => Ok(app.clone()),
+            [] => Err(Refusal::new(Code::NotFound, "the platform does not know any app yet")
                 .help("give a definition: `freehold deploy DIR`")),
-            _ => Err(Refusal::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
-                .help("say it with --app")),
+            [..] => {
+                let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
+                Err(Refusal::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
+                    .help("say it with --app"))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
 use freehold_graph::{Request, StackId, StackKey};
+use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use std::collections::BTreeMap;
@@ -208,6 +209,40 @@ impl TenantTx<'_> {
 }
 
 impl ReadTx<'_> {
+    /// The stack that knows an app best: one on this target before one on another, then one that was ready before one that never was, then
+    /// the one that changed last.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn latest_of_app(&mut self, app: &Name, target: &Name) -> Result<Option<Stack>, StoreError> {
+        // Chosen before it is read: a stack's documents are large, and an app may have thousands of stacks.
+        let row = sqlx::query(select_stacks!(
+            "WHERE (tenant_id, id) = (
+                 SELECT tenant_id, id FROM stacks
+                 WHERE generation > 0 AND app = $1 AND definition IS NOT NULL
+                 ORDER BY target = $2 DESC, verified_revision IS NOT NULL DESC, changed_at DESC LIMIT 1
+             )"
+        ))
+        .bind(app.as_str())
+        .bind(target.as_str())
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("look for an app's latest stack"))?;
+        row.as_ref().map(stack).transpose()
+    }
+
+    /// The apps that stacks were ever deployed of, by name.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn apps(&mut self) -> Result<Vec<Name>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT app FROM stacks WHERE generation > 0 ORDER BY app")
+            .fetch_all(self.connection())
+            .await
+            .map_err(StoreError::from_sqlx("list the apps"))?;
+        rows.iter().map(|row| word("a stack", read(row, "app")?)).collect()
+    }
+
     /// All stacks that were ever deployed, by name.
     ///
     /// # Errors

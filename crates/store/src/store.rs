@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_graph::StackId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool, Row};
+use sqlx::{ConnectOptions, Connection, PgPool, Row};
 
 use crate::bootstrap::Connections;
 use crate::error::StoreError;
@@ -17,6 +17,9 @@ use crate::tenants::TenantId;
 
 /// The most connections of each pool. Part of what the server has to have room for.
 pub const POOL_SIZE: u32 = 6;
+
+/// How long a connection that was just used is taken to be alive without asking.
+const SURELY_ALIVE: Duration = Duration::from_millis(250);
 
 /// What Freehold keeps. Cheap to clone: all clones share the pools.
 #[derive(Clone)]
@@ -116,6 +119,11 @@ pub(crate) fn pool(options: PgConnectOptions, size: u32) -> PgPool {
         .max_connections(size)
         .acquire_timeout(Duration::from_secs(10))
         .idle_timeout(Duration::from_secs(60))
+        // One that was used a moment ago was found alive when it was given back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, kept| {
+            Box::pin(async move { Ok(kept.idle_for < SURELY_ALIVE || connection.ping().await.is_ok()) })
+        })
         .connect_lazy_with(options)
 }
 

@@ -95,6 +95,7 @@ impl Decision {
             Work::Run | Work::Lift if late => self.out_of_time(id),
             Work::Run => self.open(id, Part::Run),
             Work::Lift => self.open(id, Part::Lift),
+            Work::Assessed(_) if !late && self.is_in_new_scope(id) => self.assess(id, None, false),
             Work::Assessed(_) => self.observe(id, late),
         }
     }

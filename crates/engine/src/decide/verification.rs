@@ -14,7 +14,7 @@ use freehold_problem::Problem;
 
 use super::{
     Asked, CheckState, Decision, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError, ProviderName,
-    Readiness, Record, Request, ResourceId, StateChange, StepId, Subject, Verb, backoff, failure,
+    Readiness, Record, Request, ResourceId, StateChange, StepId, StepState, Subject, Verb, backoff, failure,
 };
 use crate::failure::NotReady;
 use crate::operation::{Check, Confirmed, ReadyMark};
@@ -40,12 +40,22 @@ impl Decision {
                 unchanged.chain(wanted.map(|change| Subject::Resource(change.id.clone()))).collect()
             }
         };
-        let due = CheckState::due(self.now);
-        self.state.checks = subjects.into_iter().map(|subject| (subject, due.clone())).collect();
+        let checks = subjects.into_iter().map(|subject| (self.first_check(&subject), subject));
+        self.state.checks = checks.map(|(check, subject)| (subject, check)).collect();
         self.set_phase(id, Phase::Verifying);
         let subject = self.state.steps.get(id).map(|step| step.step.subject.clone());
         if let Some(subject) = subject {
             self.tell(Progress::Started { step: id.clone(), verb: Verb::Verify, subject, attempt: 1 });
+        }
+    }
+
+    /// What the answer to a step has shown needs no look.
+    fn first_check(&self, subject: &Subject) -> CheckState {
+        let Subject::Resource(id) = subject else { return CheckState::due(self.now) };
+        let shown = |step: &&StepState| step.ready && step.step.verb.applies() && step.step.subject == *id;
+        match (self.state.steps.values().find(shown), self.state.plan.changes.get(id)) {
+            (Some(_), Some(change)) => CheckState::answered(self.now, !change.kind.row().status),
+            _ => CheckState::due(self.now),
         }
     }
 
@@ -141,7 +151,9 @@ impl Decision {
         let before = self.now.saturating_sub(LONGEST_WAIT);
         let checks = self.state.checks.iter_mut().filter(|(subject, _)| matches!(subject, Subject::Resource(_)));
         let mut any = false;
-        for (_, state) in checks.filter(|(_, state)| state.check == Check::Answered && state.answered < before) {
+        let may_have_fallen =
+            |state: &CheckState| state.check == Check::Answered && !state.lasting && state.answered < before;
+        for (_, state) in checks.filter(|(_, state)| may_have_fallen(state)) {
             (state.check, state.settling, any) = (Check::Due { from: self.now }, false, true);
         }
         any

@@ -236,7 +236,7 @@ impl World {
             object.mark = Some(sent.stack);
             object.body = body;
             self.effects.push(Effect::Updated(kind, identity.to_owned()));
-            return Ok(Performed { object: Some(object.id.clone()), note: None });
+            return Ok(Performed { object: Some(object.id.clone()), note: None, ..Performed::default() });
         }
         if objects.iter().any(|object| object.mark != Some(sent.stack)) {
             return Err(ProviderError::rejected(Code::NotOwned, format!("{kind:?} {identity} is not ours")));
@@ -246,7 +246,7 @@ impl World {
         }
         objects.push(Object { id: id.clone(), mark: Some(sent.stack), body, data });
         self.effects.push(Effect::Created(kind, identity.to_owned()));
-        Ok(Performed { object: Some(id), note: None })
+        Ok(Performed { object: Some(id), note: None, ..Performed::default() })
     }
 
     fn delete(&mut self, sent: &Sent, lookup: &Lookup, object: Option<&str>) -> Result<Performed, ProviderError> {
@@ -336,7 +336,11 @@ impl World {
         let rows = self.rows.entry(data).or_default();
         rows.1 = rows.0;
         self.effects.push(Effect::Dumped(lookup.identity.clone(), data));
-        Ok(Performed { object: None, note: Some("dumped and restored once to prove it".to_owned()) })
+        Ok(Performed {
+            object: None,
+            note: Some("dumped and restored once to prove it".to_owned()),
+            ..Performed::default()
+        })
     }
 
     /// Somebody who isn't Freehold makes an object.

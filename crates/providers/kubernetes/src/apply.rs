@@ -1,8 +1,9 @@
 //! Making an object what it should be.
 //!
 //! Server-side apply merges silently into whatever is there, so it is looked at first, if that wasn't done a moment ago: what is
-//! changed is that very object as it was seen (uid and resource version), what is made must not have been there. If one appears in between all the same, the fields that
-//! went into it are taken back, and the step stops.
+//! changed is that very object as it was seen (uid and resource version), what is made must not have been there. In a namespace that the
+//! same operation has made there is nothing to look at. Whether an object was made or was there tells the answer (201, 200): if one has
+//! appeared in between all the same, the fields that went into it are taken back, and the step stops.
 
 use freehold_engine::{Context, Performed, ProviderError, Revealed};
 use freehold_graph::{Resource, ResourceKind, StackId, Value};
@@ -10,6 +11,7 @@ use freehold_plan::Conflict;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use crate::body;
 use crate::cluster::Cluster;
@@ -17,9 +19,10 @@ use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
 use crate::hosts;
 use crate::mark;
-use crate::object::Place;
+use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::preview;
+use crate::readiness;
 use crate::render::{self, Texts};
 use crate::replicas;
 use crate::request::{MANAGER, RUNS, Request};
@@ -50,7 +53,8 @@ pub(crate) async fn apply(
     let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
     let mut first: Option<Value> = None;
     for _ in 0..LOOKS {
-        let live = cluster.last_look(&place, context.deadline).await?;
+        let is_untouched = cluster.namespaces().is_untouched(&place, context.operation);
+        let live = if is_untouched { None } else { cluster.cached_or_get(&place, context.deadline).await? };
         if resource.kind == ResourceKind::HttpRoute {
             // Somebody may have been quicker than this plan.
             hosts::foresee(cluster, context.stack, &place, live.as_ref(), &manifest, context.deadline).await?;
@@ -84,7 +88,7 @@ pub(crate) async fn apply(
             answer = cluster.send(&request(true), context.deadline).await;
         }
         match answer {
-            Ok(answer) => return Ok(performed(&answer.body)),
+            Ok(answer) => return Ok(performed(resource.kind, &answer.body)),
             Err(error) if error.reason() == Some(Reason::Changed) => {}
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +126,13 @@ async fn create(
         Err(error) => return Err(error.into()),
     };
     if answer.is_created() {
-        return Ok(performed(&answer.body));
+        let performed = performed(wanted.resource.kind, &answer.body);
+        if place.kind != NAMESPACE {
+            return Ok(performed);
+        }
+        cluster.namespaces().note_made(&place.name, context.operation);
+        cluster.namespaces().note_alive(&place.name, Instant::now());
+        return Ok(Performed { new_scope: Some(format!("{}/", place.name)), ..performed });
     }
     let others = others(&answer.body);
     if others.is_empty() {
@@ -203,6 +213,7 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
     Err(ProviderError::from(Problem::new(code, message).lines(detail).help(help)))
 }
 
-fn performed(object: &Json) -> Performed {
-    Performed { object: Some(mark::uid(object).to_owned()), note: None }
+fn performed(kind: ResourceKind, object: &Json) -> Performed {
+    let ready = mark::deletion(object).is_none() && readiness::is_shown(kind, object);
+    Performed { object: Some(mark::uid(object).to_owned()), ready, ..Performed::default() }
 }

@@ -16,11 +16,12 @@ use crate::clock::Clock;
 use crate::discovery::{self, Kinds};
 use crate::error::ClusterError;
 use crate::limit::Limit;
-use crate::looks::Looks;
+use crate::namespaces::Namespaces;
 use crate::neighbour::DEFINITION;
+use crate::newest::Newest;
 use crate::object::{Kind, NAMESPACE, Place};
+use crate::object_cache::ObjectCache;
 use crate::request::Request;
-use crate::spaces::Spaces;
 
 /// How long a first contact may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -56,9 +57,10 @@ pub struct Cluster {
     /// When a connection was last lost.
     lost: Mutex<Option<Instant>>,
     clock: Clock,
-    spaces: Spaces,
-    looks: Looks,
+    namespaces: Namespaces,
+    object_cache: ObjectCache,
     kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
+    routes: Newest<Arc<Vec<Json>>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -98,9 +100,10 @@ impl Cluster {
             sure,
             lost: Mutex::default(),
             clock: Clock::default(),
-            spaces: Spaces::default(),
-            looks: Looks::default(),
+            namespaces: Namespaces::default(),
+            object_cache: ObjectCache::default(),
             kinds: Mutex::default(),
+            routes: Newest::default(),
         };
         let deadline = Instant::now() + CONNECT;
         cluster.identity = cluster.ask_identity(deadline).await?;
@@ -137,12 +140,17 @@ impl Cluster {
         self.in_it
     }
 
-    pub(crate) const fn spaces(&self) -> &Spaces {
-        &self.spaces
+    pub(crate) const fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
-    pub(crate) const fn looks(&self) -> &Looks {
-        &self.looks
+    pub(crate) const fn object_cache(&self) -> &ObjectCache {
+        &self.object_cache
+    }
+
+    /// The routes of the whole cluster.
+    pub(crate) const fn routes(&self) -> &Newest<Arc<Vec<Json>>> {
+        &self.routes
     }
 
     /// What time it is there: the times in its objects are by its own clock.

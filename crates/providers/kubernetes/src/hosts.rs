@@ -3,6 +3,7 @@
 //! silent, and nobody would know why.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
@@ -38,7 +39,9 @@ pub(crate) async fn foresee(
     if new.is_empty() {
         return Ok(None);
     }
-    let routes = match Reader::new(cluster, deadline).list(route.kind, None, "").await {
+    // The routes of all stacks: many deploys at once ask once.
+    let list = async { Reader::new(cluster, deadline).list(route.kind, None, "").await.map(Arc::new) };
+    let routes = match cluster.routes().get(list).await {
         Ok(routes) => routes,
         // Whoever may not look finds out from the route's state.
         Err(error) if matches!(error.reason(), Some(Reason::NotPermitted(_))) => return Ok(None),

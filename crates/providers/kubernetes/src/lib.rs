@@ -14,7 +14,7 @@
 //!
 //! What always holds: an object without the stack's mark is never changed or deleted, unless it was named to be adopted;
 //! fields that others manage are never taken silently; no finalizer is ever removed; nothing is done to another cluster than the
-//! target's; "there is none" is only said where the API server said so of that very object; a plan reveals no secret.
+//! target's; "there is none" is only said where the API server said so of that very object or of its namespace; a plan reveals no secret.
 
 mod admission;
 mod apply;
@@ -32,11 +32,13 @@ mod holders;
 mod hosts;
 mod limit;
 mod logs;
-mod looks;
 mod mark;
 mod moment;
+mod namespaces;
 mod neighbour;
+mod newest;
 mod object;
+mod object_cache;
 mod observe;
 mod owned;
 mod preview;
@@ -49,7 +51,6 @@ mod render;
 mod replicas;
 mod request;
 mod run;
-mod spaces;
 mod strangers;
 mod target;
 mod trouble;

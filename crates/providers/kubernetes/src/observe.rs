@@ -10,8 +10,11 @@ use tokio::time::Instant;
 use crate::beside;
 use crate::body;
 use crate::cluster::Cluster;
+use crate::error::ClusterError;
 use crate::mark;
+use crate::namespaces::Absence;
 use crate::object::{self, NAMESPACE, Place};
+use crate::object_cache;
 
 /// Where a resource's object is.
 pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str) -> Result<Place, ProviderError> {
@@ -31,6 +34,36 @@ fn not_served(id: &ResourceId, kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, message)
 }
 
+/// Whether the namespace of an object isn't there, so that the object needn't be looked at. Where it was so some time ago, the namespace is
+/// asked for again, once for all objects in it.
+async fn is_certainly_absent(cluster: &Cluster, place: &Place, deadline: Instant) -> Result<bool, ClusterError> {
+    if place.kind == NAMESPACE {
+        // The step follows the comparison at once.
+        let since = cluster.namespaces().absent_since(&place.name).filter(|since| object_cache::absence_holds(*since));
+        if let Some(since) = since {
+            cluster.object_cache().keep(place, since, None);
+        }
+        return Ok(since.is_some());
+    }
+    let Some(namespace) = place.namespace.as_deref() else { return Ok(false) };
+    let asking = match cluster.namespaces().absence(namespace) {
+        Absence::Holds => return Ok(true),
+        Absence::Unknown => return Ok(false),
+        Absence::WasBefore(asking) => asking,
+    };
+    let _one = asking.lock().await;
+    if !matches!(cluster.namespaces().absence(namespace), Absence::WasBefore(_)) {
+        return Ok(cluster.namespaces().is_absent(namespace));
+    }
+    let (asked, place) = (Instant::now(), Place::named(NAMESPACE, None, namespace));
+    let found = cluster.look(&place, deadline).await?;
+    match &found {
+        Some(_) => cluster.namespaces().note_found(&place),
+        None => cluster.namespaces().note_absent(namespace, asked),
+    }
+    Ok(found.is_none())
+}
+
 /// What is there; `None` if there is certainly nothing.
 pub(crate) async fn observe(
     cluster: &Cluster,
@@ -39,14 +72,14 @@ pub(crate) async fn observe(
     deadline: Instant,
 ) -> Result<Option<Observation>, ProviderError> {
     let place = place(&lookup.id, lookup.kind, &lookup.identity)?;
-    if place.namespace.as_ref().is_some_and(|namespace| cluster.spaces().is_absent(namespace)) {
+    if is_certainly_absent(cluster, &place, deadline).await? {
         return Ok(None);
     }
     let asked = Instant::now();
     let object = cluster.look_for(&place, deadline).await?;
     match &object {
-        Some(_) => cluster.spaces().note_present(&place),
-        None if place.kind == NAMESPACE => cluster.spaces().note_absent(&place.name, asked),
+        Some(_) => cluster.namespaces().note_found(&place),
+        None if place.kind == NAMESPACE => cluster.namespaces().note_absent(&place.name, asked),
         None => {}
     }
     let observation = object.as_ref().map(|object| Observation {
@@ -55,6 +88,6 @@ pub(crate) async fn observe(
         body: body::comparable(lookup.kind, object, &lookup.body),
         beside: beside::of(lookup.kind, object, &lookup.body),
     });
-    cluster.looks().keep(&place, asked, object);
+    cluster.object_cache().keep(&place, asked, object);
     Ok(observation)
 }

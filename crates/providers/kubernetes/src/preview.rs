@@ -135,7 +135,8 @@ impl<'a> Trial<'a> {
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
-        let known = self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.spaces().is_absent(namespace));
+        let known =
+            self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.namespaces().is_absent(namespace));
         if known {
             let request = Request::apply(&self.place, &manifest, false).dry_run();
             let asked = Instant::now();
@@ -150,7 +151,7 @@ impl<'a> Trial<'a> {
                 Err(error) => match error.reason() {
                     Some(Reason::NamespaceAbsent) => {
                         if let Some(namespace) = &self.place.namespace {
-                            self.cluster.spaces().note_absent(namespace, asked);
+                            self.cluster.namespaces().note_absent(namespace, asked);
                         }
                     }
                     // Dry runs don't add up: whether the quota is enough is for the plan to say.
@@ -170,7 +171,7 @@ impl<'a> Trial<'a> {
     /// Tried out on the object as it was just seen, or what controllers write in between would look like a change of ours.
     async fn change(&self, seen: &Observation) -> Result<Preview, ProviderError> {
         for _ in 0..LOOKS {
-            let live = self.cluster.last_look(&self.place, self.deadline).await?;
+            let live = self.cluster.cached_or_get(&self.place, self.deadline).await?;
             let Some(live) = live.filter(|live| mark::uid(live) == seen.object) else {
                 return Err(ProviderError::retryable(
                     Code::NotNow,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::kind::{KubernetesKind, Served};
-use freehold_graph::{ResourceKind, StackId};
+use freehold_graph::{ProviderName, ResourceKind, StackId};
 use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -91,8 +91,16 @@ pub(crate) async fn judge(
 /// The namespace of an object that isn't there, or not ready, is a reason for it when it goes away.
 async fn without_namespace(reader: &Reader<'_>, place: &Place) -> Result<Option<Readiness>, ClusterError> {
     let Some(namespace) = place.namespace.as_deref() else { return Ok(None) };
+    let namespaces = reader.cluster.namespaces();
+    if namespaces.is_alive(namespace) {
+        return Ok(None);
+    }
+    let asked = Instant::now();
     let found = reader.get(&Place::named(object::NAMESPACE, None, namespace)).await?;
     let since = found.as_ref().and_then(mark::deletion);
+    if found.is_some() && since.is_none() {
+        namespaces.note_alive(namespace, asked);
+    }
     Ok(since.map(|since| Readiness::Failed(format!("its namespace {namespace} is being deleted, since {since}"))))
 }
 
@@ -142,6 +150,14 @@ async fn look(
         | KubernetesKind::Secret
         | KubernetesKind::ConfigMap
         | KubernetesKind::CronJob => Ok(Readiness::Ready),
+    }
+}
+
+/// Whether an object that was just applied is ready by what the answer shows: nothing but the API server has a say in it.
+pub(crate) fn is_shown(kind: ResourceKind, applied: &Json) -> bool {
+    match kind {
+        ResourceKind::Namespace => applied.text("/status/phase") == "Active",
+        kind => kind.provider() == ProviderName::Kubernetes && !kind.row().status,
     }
 }
 

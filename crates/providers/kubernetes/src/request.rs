@@ -224,8 +224,8 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Self::look`].
-    pub(crate) async fn last_look(&self, place: &Place, deadline: Instant) -> Result<Option<Json>, ClusterError> {
-        match self.looks().take(place) {
+    pub(crate) async fn cached_or_get(&self, place: &Place, deadline: Instant) -> Result<Option<Json>, ClusterError> {
+        match self.object_cache().take(place) {
             Some(seen) => Ok(seen),
             None => self.look(place, deadline).await,
         }
@@ -272,7 +272,7 @@ impl Cluster {
     /// The API server says no or nothing.
     pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, ClusterError> {
         if request.changes {
-            self.spaces().note_present(&request.place);
+            self.namespaces().note_sent(&request.place, request.method == Method::DELETE);
         }
         let mut tries = 0;
         loop {

@@ -177,7 +177,11 @@ impl<'a> RunOnce<'a> {
                     let how = duration(&job, "/status/completionTime");
                     let told =
                         format!("exit code 0{how}, in the run for revision {}, whose end was not noted", note.revision);
-                    return Ok(Some(Performed { object: Some(note.uid.to_owned()), note: Some(told) }));
+                    return Ok(Some(Performed {
+                        object: Some(note.uid.to_owned()),
+                        note: Some(told),
+                        ..Performed::default()
+                    }));
                 }
                 return Err(ProviderError::retryable(
                     Code::NotNow,
@@ -441,7 +445,7 @@ impl<'a> RunOnce<'a> {
         if job.condition("Complete").is_some_and(Condition::is_true) {
             let note = Some(format!("exit code 0{}", duration(job, "/status/completionTime")));
             let object = Some(job.text("/metadata/uid").to_owned());
-            return Ok(Some(Ok(Performed { object, note })));
+            return Ok(Some(Ok(Performed { object, note, ..Performed::default() })));
         }
         let failed = ["Failed", "FailureTarget"].into_iter().filter_map(|kind| job.condition(kind));
         let Some(failed) = failed.into_iter().find(|condition| condition.is_true()) else { return Ok(None) };

@@ -26,6 +26,7 @@ use freehold_testkit::kubernetes::ControlPlane;
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 
+use crate::proxy::{Fate, Proxy};
 use inspection::Foreign;
 use shape::{FIRST, LARGER, NOTHING, REBUILT, SECOND, Shape};
 use site::{Bed, Site};
@@ -201,6 +202,38 @@ async fn go_through_all(bed: &Arc<Bed>, cases: Vec<Case>) -> (Vec<Vec<Step>>, Ve
         }
     }
     (steps, failures)
+}
+
+/// How many requests a first deploy may send for each object, on the average: its dry run, its apply, and of what has to get ready some looks.
+const MOST: usize = 4;
+
+#[tokio::test]
+async fn a_first_deploy_asks_for_nothing_that_an_answer_has_shown() {
+    let Some(control) = ControlPlane::for_test("a_first_deploy_asks_for_nothing") else { return };
+    let proxy = Proxy::start(control.admin()).await;
+    let bed = Arc::new(Bed::reached_by(control, proxy.access()).await.unwrap());
+    let mut site = Site::new(&bed).unwrap();
+    proxy.rule(|_, _| Fate::Pass);
+    site.deploy(FIRST).await.unwrap();
+    let seen = proxy.seen();
+    let of = |plural: &str, method: &str| {
+        let is_of = |request: &&String| {
+            let (path, _) = request.split_once('?').unwrap_or((request, ""));
+            request.starts_with(method) && path.split('/').any(|part| part == plural)
+        };
+        seen.iter().filter(is_of).count()
+    };
+    for plural in ["configmaps", "secrets", "serviceaccounts", "networkpolicies", "limitranges", "resourcequotas"] {
+        let (applied, read) = (of(plural, "PATCH"), of(plural, "GET"));
+        // Of the quota also what is used of it, where a Pod isn't there yet.
+        assert!(applied > 0 && (read == 0 || plural == "resourcequotas"), "{plural}: {seen:#?}");
+    }
+    let applies = seen.iter().filter(|request| request.starts_with("PATCH") && !request.contains("dryRun")).count();
+    // The job's run is no object of the stack, and its traces come and go.
+    let runs = seen.iter().filter(|request| request.contains("/jobs") || request.contains("/pods")).count();
+    assert!(seen.len() - runs <= MOST * applies, "{} requests for {applies} objects: {seen:#?}", seen.len() - runs);
+    let plan = site.plan(Purpose::Destroy { dump: false }, NOTHING, false).await.unwrap();
+    site.carry_out(&plan, NOTHING).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,12 +43,12 @@ impl LocalProvider {
         match here(resource.kind)? {
             LocalKind::Service => {
                 let note = self.caller(context.stack, &resource.id)?.restore(context.clone(), None).await?;
-                Ok(Performed { object: object.map(str::to_owned), note: Some(note) })
+                Ok(Performed { object: object.map(str::to_owned), note: Some(note), ..Performed::default() })
             }
             LocalKind::Schedule => {
                 let object = object.unwrap_or_default();
                 self.schedules.restore(context.clone(), resource, observed, object)?;
-                Ok(Performed { object: Some(object.to_owned()), note: None })
+                Ok(Performed { object: Some(object.to_owned()), note: None, ..Performed::default() })
             }
             LocalKind::Route => Err(not_stopped(ResourceKind::LocalRoute)),
         }

@@ -43,7 +43,7 @@ pub(crate) fn apply(machine: &Machine, context: &Context, resource: &Resource) -
     let record = RouteRecord { object: object.clone(), resource: resource.clone() };
     directory::write_json(&path, &record, Durability::Power).map_err(unwritable)?;
     set(machine, context.stack, &context.key, resource);
-    Ok(Performed { object: Some(object), note: None })
+    Ok(Performed { object: Some(object), note: None, ..Performed::default() })
 }
 
 /// Tells the router.

@@ -157,7 +157,7 @@ impl Schedules {
         };
         let object = record.object.clone();
         self.begin(context.clone(), record)?;
-        Ok(Performed { object: Some(object), note: None })
+        Ok(Performed { object: Some(object), note: None, ..Performed::default() })
     }
 
     /// Writes the record and begins to keep to it.

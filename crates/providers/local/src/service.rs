@@ -426,7 +426,7 @@ impl Keeper {
             1 => Some("ready after 1 probe".to_owned()),
             looks => Some(format!("ready after {looks} probes")),
         };
-        Ok(Performed { object: self.record.as_ref().map(|record| record.object.clone()), note })
+        Ok(Performed { object: self.record.as_ref().map(|record| record.object.clone()), note, ..Performed::default() })
     }
 
     /// Gives it the address at which the stack's other services reach it, if it has one.

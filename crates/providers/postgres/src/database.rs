@@ -123,7 +123,7 @@ pub(crate) async fn apply(
         }
     }
     session.finish().await;
-    Ok(Performed { object: made.map(|row| row.oid.to_string()), note })
+    Ok(Performed { object: made.map(|row| row.oid.to_string()), note, ..Performed::default() })
 }
 
 pub(crate) async fn delete(

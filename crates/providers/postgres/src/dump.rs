@@ -99,7 +99,7 @@ pub(crate) async fn write(
     session.finish().await;
     let (path, size) = file.keep()?;
     let note = format!("{} ({}), restored once to prove it", path.display(), amount(size));
-    Ok(Performed { object: Some(object), note: Some(note) })
+    Ok(Performed { object: Some(object), note: Some(note), ..Performed::default() })
 }
 
 /// Lets Freehold's own logins in, whatever the owner did to the database, and whichever release made it.
@@ -118,7 +118,7 @@ async fn admit(
 }
 
 fn nothing(note: &str) -> Performed {
-    Performed { object: None, note: Some(note.to_owned()) }
+    Performed { object: None, note: Some(note.to_owned()), ..Performed::default() }
 }
 
 /// The programs, if they are there and as new as the server: an older `pg_dump` refuses.

@@ -140,7 +140,7 @@ pub(crate) async fn lift(
         note = Some(format!("the database was closed, so its logins stay shut: {why}"));
     }
     session.finish().await;
-    Ok(Performed { object: Some(rows.object()), note })
+    Ok(Performed { object: Some(rows.object()), note, ..Performed::default() })
 }
 
 /// Why the database was closed to its programs and people, if it was.

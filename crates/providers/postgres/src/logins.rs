@@ -307,7 +307,7 @@ pub(crate) async fn apply(
     session.finish().await;
     let names: Vec<&str> = closed.iter().map(Identifier::as_str).collect();
     let note = (!names.is_empty()).then(|| format!("closed {}", names.join(", ")));
-    Ok(Performed { object: Some(owner.as_str().to_owned()), note })
+    Ok(Performed { object: Some(owner.as_str().to_owned()), note, ..Performed::default() })
 }
 
 /// Neither `NOLOGIN` nor `DROP ROLE` ends a session that is there.

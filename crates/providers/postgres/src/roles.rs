@@ -92,7 +92,7 @@ pub(crate) async fn apply(
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     session.finish().await;
     check_memberships(&names, &rows)?;
-    Ok(Performed { object: Some(rows.object()), note: None })
+    Ok(Performed { object: Some(rows.object()), note: None, ..Performed::default() })
 }
 
 /// The roles of a database as they are, all of them the stack's, and a session beside which nobody else changes them.

@@ -9,10 +9,10 @@ use freehold_engine::provider::Proposal;
 use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, Recorder, World};
 use freehold_engine::{Lookup, OperationId, Outcome, Parts, Provider, Record, StepId, run};
 use freehold_graph::expand::{KubernetesTarget, names};
-use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, StackId, StackKey, StackKind};
+use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind};
 use freehold_plan::{Inputs, Observation, Ownership, Plan, Preview, Previous, Purpose, Recorded};
 use freehold_problem::Problem;
-use freehold_provider_kubernetes::{Cluster, KubernetesProvider, prepare};
+use freehold_provider_kubernetes::{Access, Cluster, KubernetesProvider, prepare};
 use freehold_testkit::kubernetes::ControlPlane;
 use futures::future::try_join_all;
 use serde_json::{Value as Json, json};
@@ -50,7 +50,10 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) async fn new(control: &ControlPlane) -> Result<Self> {
-        let access = access(control.admin());
+        Self::reached_by(control, access(control.admin())).await
+    }
+
+    pub(super) async fn reached_by(control: &ControlPlane, access: Access) -> Result<Self> {
         let cluster = Cluster::connect(&access).await?;
         let mut facts = facts(&cluster);
         prepare(&cluster, &mut facts).await?;
@@ -142,12 +145,17 @@ impl Site {
         let subjects = freehold_plan::subjects(&graph, &self.recorded);
         let providers: BTreeMap<_, _> = self.providers().into_iter().map(|one| (one.name(), one)).collect();
         let stack = self.request.id;
-        let looks = subjects.iter().map(|(id, resource)| {
-            let provider = &providers[&resource.kind.provider()];
-            let lookup = Lookup::from(resource);
-            async move { anyhow::Ok((id.clone(), provider.observe(stack, &lookup).await?)) }
-        });
-        let observed: BTreeMap<ResourceId, Option<Observation>> = try_join_all(looks).await?.into_iter().collect();
+        let look = |(id, resource): (&ResourceId, &Resource)| {
+            let (provider, lookup) = (&providers[&resource.kind.provider()], Lookup::from(resource));
+            let id = id.clone();
+            async move { anyhow::Ok((id, provider.observe(stack, &lookup).await?)) }
+        };
+        let (spaces, others): (Vec<_>, Vec<_>) =
+            subjects.iter().partition(|(_, resource)| resource.kind == ResourceKind::Namespace);
+        let mut observed: BTreeMap<ResourceId, Option<Observation>> = BTreeMap::new();
+        for group in [spaces, others] {
+            observed.extend(try_join_all(group.into_iter().map(look)).await?);
+        }
         let adopt: BTreeSet<String> = graph.resources.values().filter(|_| adopts).map(handle).collect();
         let previews = self.preview(&graph, &observed, adopts).await?;
         freehold_plan::make(&Inputs {
