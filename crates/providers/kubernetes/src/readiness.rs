@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::kind::{KubernetesKind, Served};
-use freehold_graph::{ProviderName, ResourceKind, StackId};
+use freehold_graph::{ResourceKind, StackId};
 use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -155,10 +155,7 @@ async fn look(
 
 /// Whether an object that was just applied is ready by what the answer shows: nothing but the API server has a say in it.
 pub(crate) fn is_shown(kind: ResourceKind, applied: &Json) -> bool {
-    match kind {
-        ResourceKind::Namespace => applied.text("/status/phase") == "Active",
-        kind => kind.provider() == ProviderName::Kubernetes && !kind.row().status,
-    }
+    !kind.row().status || kind == ResourceKind::Namespace && applied.text("/status/phase") == "Active"
 }
 
 fn budget(found: &Json) -> Readiness {
