@@ -157,7 +157,14 @@ async fn the_engine_sees_queue_leases_journal_and_resources_only() {
 async fn an_operator_sees_all_stacks_but_no_secrets_and_changes_nothing() {
     let (fixture, ..) = filled().await;
     let mut tx = fixture.store.look(Access::AllTenants).await.unwrap();
-    assert_eq!(tx.stacks().await.unwrap().len(), 2);
+    let stacks = tx.stacks().await.unwrap();
+    assert_eq!(stacks.len(), 2);
+    // The latest of an app is one of all, chosen by the database.
+    let (app, target) = (&stacks[0].key.app, &stacks[0].key.target);
+    let latest = tx.latest_of_app(app, target).await.unwrap();
+    assert_eq!(latest.as_ref(), stacks.iter().max_by_key(|stack| stack.changed_at));
+    assert_eq!(tx.apps().await.unwrap(), [app.clone()]);
+    assert_eq!(tx.latest_of_app(&"another".parse().unwrap(), target).await.unwrap(), None);
     assert_eq!(tx.operations(10).await.unwrap().len(), 2);
     assert!(tx.audit_log(None, 10).await.unwrap().len() >= 2);
     drop(tx);
