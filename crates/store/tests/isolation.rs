@@ -163,7 +163,7 @@ async fn an_operator_sees_all_stacks_but_no_secrets_and_changes_nothing() {
     let (app, target) = (&stacks[0].key.app, &stacks[0].key.target);
     let latest = tx.latest_of_app(app, target).await.unwrap();
     assert_eq!(latest.as_ref(), stacks.iter().max_by_key(|stack| stack.changed_at));
-    assert_eq!(tx.apps().await.unwrap(), [app.clone()]);
+    assert_eq!(tx.apps().await.unwrap(), std::slice::from_ref(app));
     assert_eq!(tx.latest_of_app(&"another".parse().unwrap(), target).await.unwrap(), None);
     assert_eq!(tx.operations(10).await.unwrap().len(), 2);
     assert!(tx.audit_log(None, 10).await.unwrap().len() >= 2);

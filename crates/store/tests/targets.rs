@@ -23,7 +23,7 @@ fn prod() -> Name {
 
 fn facts(domain: &str) -> Target {
     let databases = ClusterDatabases::CloudNativePg { operator_namespace: "cnpg-system".to_owned() };
-    let bare = KubernetesTarget::bare(prod(), databases);
+    let bare = KubernetesTarget::minimal(prod(), databases);
     Target::Kubernetes(Box::new(KubernetesTarget {
         domain: domain.to_owned(),
         cluster: "7a0c".to_owned(),

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::kind::{LocalKind, Served};
-use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
+use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
@@ -24,7 +23,7 @@ use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::{ScheduledRun, Schedules};
 use crate::service::{Caller, Seen, Service};
-use crate::{directory, failure, route, run, verdict};
+use crate::{directory, failure, kind, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
 const FORGET: Duration = Duration::from_secs(10);
@@ -160,7 +159,7 @@ impl LocalProvider {
     }
 
     /// As [`LocalProvider::service`], if there is such a service, or may be one.
-    fn known_service(&self, stack: StackId, id: &ResourceId) -> Result<Option<Arc<Service>>, ProviderError> {
+    pub(crate) fn known_service(&self, stack: StackId, id: &ResourceId) -> Result<Option<Arc<Service>>, ProviderError> {
         let known = self.registry().services.get(&(stack, id.clone())).map(Arc::clone);
         if known.is_some() || !self.machine.directory.service(stack, id.name()).exists() {
             return Ok(known);
@@ -176,15 +175,16 @@ impl LocalProvider {
         self.registry().services.values().map(|service| service.caller()).collect()
     }
 
-    async fn apply(&self, context: &Context, resource: &Resource, desired: &Value) -> Result<Performed, ProviderError> {
-        match here(resource.kind)? {
-            LocalKind::Service => {
-                let caller = self.caller(context.stack, &resource.id)?;
-                caller.apply(context.clone(), resource.clone(), desired.clone()).await
-            }
-            LocalKind::Route => route::apply(&self.machine, context, resource),
-            LocalKind::Schedule => self.schedules.apply(context, resource, desired).await,
-        }
+    /// Ends a service, and forgets it.
+    pub(crate) async fn delete_service(
+        &self,
+        context: &Context,
+        lookup: &Lookup,
+        object: Option<String>,
+    ) -> Result<Performed, ProviderError> {
+        let performed = self.caller(context.stack, &lookup.id)?.delete(context.clone(), object).await?;
+        self.registry().services.remove(&(context.stack, lookup.id.clone()));
+        Ok(performed)
     }
 
     async fn delete(
@@ -193,15 +193,7 @@ impl LocalProvider {
         lookup: &Lookup,
         object: Option<String>,
     ) -> Result<Performed, ProviderError> {
-        let performed = match here(lookup.kind)? {
-            LocalKind::Service => {
-                let performed = self.caller(context.stack, &lookup.id)?.delete(context.clone(), object).await?;
-                self.registry().services.remove(&(context.stack, lookup.id.clone()));
-                performed
-            }
-            LocalKind::Route => route::delete(&self.machine, context.stack, lookup, object.as_deref())?,
-            LocalKind::Schedule => self.schedules.delete(context, lookup, object.as_deref()).await?,
-        };
+        let performed = self.delete_resource(context, lookup, object).await?;
         if self.was_last(context.stack) {
             self.forget_stack(context.stack).await?;
         }
@@ -265,7 +257,11 @@ impl LocalProvider {
         self.machine.accounts.release(stack).map_err(|error| failure::file("write", &table, &error))
     }
 
-    async fn observe_service(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
+    pub(crate) async fn observe_service(
+        &self,
+        stack: StackId,
+        lookup: &Lookup,
+    ) -> Result<Option<Observation>, ProviderError> {
         let Some(service) = self.known_service(stack, &lookup.id)? else { return Ok(None) };
         let seen = service.caller().look().await?;
         let Some(record) = seen.record else { return Ok(None) };
@@ -334,18 +330,6 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
     OwnedObject { stack, kind: kind.to_owned(), name }
 }
 
-/// As which of ours a resource is meant.
-pub(crate) fn here(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
-    match kind.served() {
-        Served::Local(kind) => Ok(kind),
-        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(not_here(kind)),
-    }
-}
-
-fn not_here(kind: ResourceKind) -> ProviderError {
-    ProviderError::rejected(Code::StepFailed, format!("this machine's provider has no {}", kind.word()))
-}
-
 #[async_trait]
 impl Provider for LocalProvider {
     fn name(&self) -> ProviderName {
@@ -357,24 +341,20 @@ impl Provider for LocalProvider {
     }
 
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
-        match here(lookup.kind)? {
-            LocalKind::Service => self.observe_service(stack, lookup).await,
-            LocalKind::Route => route::observe(&self.machine, stack, lookup),
-            LocalKind::Schedule => self.schedules.observe(stack, lookup),
-        }
+        self.observe_resource(stack, lookup).await
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
         let _busy = self.busy(context.stack);
         match task {
-            Task::Apply { resource, desired, .. } => self.apply(context, resource, desired).await,
+            Task::Apply { resource, desired, .. } => self.apply_resource(context, resource, desired).await,
             Task::Delete { lookup, object } => self.delete(context, lookup, object.clone()).await,
             Task::Run { run } => run::perform(&self.machine, context, run).await,
             Task::Fence { lookup, object } => self.fence(context, lookup, object.as_deref()).await,
             Task::Lift { resource, observed, object } => {
-                self.lift(context, resource, observed, object.as_deref()).await
+                self.unfence(context, resource, observed, object.as_deref()).await
             }
-            Task::Dump { lookup } => Err(not_here(lookup.kind)),
+            Task::Dump { lookup } => Err(kind::not_served(lookup.kind)),
         }
     }
 
@@ -398,18 +378,7 @@ impl Provider for LocalProvider {
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
-        match here(lookup.kind)? {
-            LocalKind::Service => {
-                let service = self.known_service(stack, &lookup.id)?;
-                let seen = service.map(|service| service.seen()).unwrap_or_default();
-                if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
-                    return Ok(Readiness::Waiting("it is not running".to_owned()));
-                }
-                Ok(verdict::readiness(&lookup.id, &seen).await)
-            }
-            LocalKind::Route => Ok(route::readiness(&self.machine, stack, lookup)),
-            LocalKind::Schedule => self.schedules.readiness(stack, lookup),
-        }
+        self.readiness_of(stack, lookup).await
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
@@ -430,8 +399,4 @@ impl Provider for LocalProvider {
     async fn forget(&self, stack: StackId) -> Result<(), ProviderError> {
         self.forget_stack(stack).await
     }
-}
-
-fn replicas_in(body: &Value) -> i64 {
-    body.get("replicas").and_then(Value::as_integer).unwrap_or(1)
 }

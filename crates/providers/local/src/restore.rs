@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
-use freehold_graph::kind::{LocalKind, Served};
 use freehold_graph::{Resource, ResourceId, ResourceKind, StackId, StackKey, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use crate::membership::end_all;
 use crate::process::ProcessId;
 use crate::provider::LocalProvider;
 use crate::service::ServiceRecord;
-use crate::{directory, failure, route, run};
+use crate::{directory, failure, run};
 
 /// How many services are brought back at once.
 const AT_ONCE: usize = 16;
@@ -200,22 +199,9 @@ impl LocalProvider {
 
     fn restore_other(&self, restored: Restored, secrets: &Arc<dyn Secrets>) -> RestoreOutcome {
         let (stack, id) = (restored.stack, restored.resource.id.clone());
-        let result = match (&restored.object, restored.resource.kind.served()) {
-            (None, _) => Ok("left to its operation".to_owned()),
-            (Some(object), Served::Local(LocalKind::Route)) => {
-                let done = route::restore(&self.machine, stack, &restored.key, &restored.resource, object);
-                done.map(|()| "set".to_owned())
-            }
-            (Some(object), Served::Local(LocalKind::Schedule)) => {
-                let context = context(&restored, secrets, Duration::ZERO);
-                let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
-                done.map(|()| "kept to".to_owned())
-            }
-            // Services are restored apart from all others.
-            (Some(_), Served::Local(LocalKind::Service))
-            | (Some(_), Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_)) => {
-                Ok("not of this machine".to_owned())
-            }
+        let result = match &restored.object {
+            None => Ok("left to its operation".to_owned()),
+            Some(object) => self.restore_resource(&restored, object, secrets),
         };
         RestoreOutcome { stack, id, result }
     }
@@ -293,7 +279,7 @@ impl LocalProvider {
 }
 
 /// On whose behalf a process is started when no operation asks for it.
-fn context(restored: &Restored, secrets: &Arc<dyn Secrets>, time: Duration) -> Context {
+pub(crate) fn context(restored: &Restored, secrets: &Arc<dyn Secrets>, time: Duration) -> Context {
     Context {
         stack: restored.stack,
         key: restored.key.clone(),

@@ -1,0 +1,156 @@
+//! What the provider does with each kind of resources of this machine. Nothing else matches over [`LocalKind`]: a new kind is a module
+//! here and an arm in each of these.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_engine::{Context, Lookup, Performed, ProviderError, Readiness, Secrets};
+use freehold_graph::kind::{LocalKind, Served};
+use freehold_graph::{Resource, ResourceKind, StackId, Value};
+use freehold_plan::Observation;
+use freehold_problem::Code;
+
+use crate::provider::LocalProvider;
+use crate::restore::{Restored, context};
+use crate::{route, verdict};
+
+/// The kind among those of this machine.
+fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
+    match kind.served() {
+        Served::Local(kind) => Ok(kind),
+        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(not_served(kind)),
+    }
+}
+
+pub(crate) fn not_served(kind: ResourceKind) -> ProviderError {
+    ProviderError::rejected(Code::StepFailed, format!("provider local does not serve {}", kind.word()))
+}
+
+fn not_stopped(kind: LocalKind) -> ProviderError {
+    ProviderError::rejected(Code::StepFailed, format!("a {} is not stopped by itself", kind.kind().word()))
+}
+
+impl LocalProvider {
+    pub(crate) async fn observe_resource(
+        &self,
+        stack: StackId,
+        lookup: &Lookup,
+    ) -> Result<Option<Observation>, ProviderError> {
+        match served(lookup.kind)? {
+            LocalKind::Service => self.observe_service(stack, lookup).await,
+            LocalKind::Route => route::observe(&self.machine, stack, lookup),
+            LocalKind::Schedule => self.schedules.observe(stack, lookup),
+        }
+    }
+
+    pub(crate) async fn apply_resource(
+        &self,
+        context: &Context,
+        resource: &Resource,
+        desired: &Value,
+    ) -> Result<Performed, ProviderError> {
+        match served(resource.kind)? {
+            LocalKind::Service => {
+                let caller = self.caller(context.stack, &resource.id)?;
+                caller.apply(context.clone(), resource.clone(), desired.clone()).await
+            }
+            LocalKind::Route => route::apply(&self.machine, context, resource),
+            LocalKind::Schedule => self.schedules.apply(context, resource, desired).await,
+        }
+    }
+
+    pub(crate) async fn delete_resource(
+        &self,
+        context: &Context,
+        lookup: &Lookup,
+        object: Option<String>,
+    ) -> Result<Performed, ProviderError> {
+        match served(lookup.kind)? {
+            LocalKind::Service => self.delete_service(context, lookup, object).await,
+            LocalKind::Route => route::delete(&self.machine, context.stack, lookup, object.as_deref()),
+            LocalKind::Schedule => self.schedules.delete(context, lookup, object.as_deref()).await,
+        }
+    }
+
+    /// Stops what would go on to write while a destroy dumps.
+    pub(crate) async fn fence(
+        &self,
+        context: &Context,
+        lookup: &Lookup,
+        object: Option<&str>,
+    ) -> Result<Performed, ProviderError> {
+        match served(lookup.kind)? {
+            LocalKind::Service => {
+                let caller = self.caller(context.stack, &lookup.id)?;
+                caller.fence(context.clone(), object.map(str::to_owned)).await
+            }
+            LocalKind::Schedule => {
+                self.schedules.fence(context, &lookup.id, object).await?;
+                Ok(Performed::default())
+            }
+            kind @ LocalKind::Route => Err(not_stopped(kind)),
+        }
+    }
+
+    /// Starts it again as it was.
+    pub(crate) async fn unfence(
+        &self,
+        context: &Context,
+        resource: &Resource,
+        observed: &Value,
+        object: Option<&str>,
+    ) -> Result<Performed, ProviderError> {
+        match served(resource.kind)? {
+            LocalKind::Service => {
+                let note = self.caller(context.stack, &resource.id)?.restore(context.clone(), None).await?;
+                Ok(Performed { object: object.map(str::to_owned), note: Some(note), ..Performed::default() })
+            }
+            LocalKind::Schedule => {
+                let object = object.unwrap_or_default();
+                self.schedules.restore(context.clone(), resource, observed, object)?;
+                Ok(Performed { object: Some(object.to_owned()), note: None, ..Performed::default() })
+            }
+            kind @ LocalKind::Route => Err(not_stopped(kind)),
+        }
+    }
+
+    pub(crate) async fn readiness_of(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        match served(lookup.kind)? {
+            LocalKind::Service => {
+                let service = self.known_service(stack, &lookup.id)?;
+                let seen = service.map(|service| service.seen()).unwrap_or_default();
+                if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
+                    return Ok(Readiness::Waiting("it is not running".to_owned()));
+                }
+                Ok(verdict::readiness(&lookup.id, &seen).await)
+            }
+            LocalKind::Route => Ok(route::readiness(&self.machine, stack, lookup)),
+            LocalKind::Schedule => self.schedules.readiness(stack, lookup),
+        }
+    }
+
+    /// What became of a resource after a start of Freehold, in a few words. Services are restored apart: they take long.
+    pub(crate) fn restore_resource(
+        &self,
+        restored: &Restored,
+        object: &str,
+        secrets: &Arc<dyn Secrets>,
+    ) -> Result<String, ProviderError> {
+        match served(restored.resource.kind)? {
+            LocalKind::Route => {
+                let done = route::restore(&self.machine, restored.stack, &restored.key, &restored.resource, object);
+                done.map(|()| "set".to_owned())
+            }
+            LocalKind::Schedule => {
+                let context = context(restored, secrets, Duration::ZERO);
+                let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
+                done.map(|()| "kept to".to_owned())
+            }
+            LocalKind::Service => Ok("restored by itself".to_owned()),
+        }
+    }
+}
+
+fn replicas_in(body: &Value) -> i64 {
+    body.get("replicas").and_then(Value::as_integer).unwrap_or(1)
+}
