@@ -15,6 +15,8 @@
 //! assert!(diagnostics.iter().any(|found| found.code.title() == "a service that isn't defined"));
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod decoding;
 pub mod diagnostic;
 mod found;

@@ -2,7 +2,7 @@
 
 use freehold_graph::{Request, StackKind, Target};
 use freehold_problem::Code;
-use freehold_spec::{App, Reference};
+use freehold_spec::{App, Fact, Reference};
 
 use crate::diagnostic::Diagnostic;
 use crate::rules::{UUID, too_long, with_databases};
@@ -26,11 +26,11 @@ fn quota(app: &App, request: &Request, target: &Target) -> Vec<Diagnostic> {
 fn hosts(app: &App, request: &Request) -> Vec<Diagnostic> {
     let stack = &request.key;
     let length = |reference: &Reference| match reference {
-        Reference::StackName => stack.name.as_str().len(),
-        Reference::StackKind => stack.kind.as_str().len(),
-        Reference::StackId => UUID,
-        Reference::TierName => request.tier.as_ref().map_or(0, |tier| tier.as_str().len()),
-        _ => 1,
+        Reference::Fact(Fact::StackName) => stack.name.as_str().len(),
+        Reference::Fact(Fact::StackKind) => stack.kind.as_str().len(),
+        Reference::Fact(Fact::StackId) => UUID,
+        Reference::Fact(Fact::TierName) => request.tier.as_ref().map_or(0, |tier| tier.as_str().len()),
+        Reference::Fact(Fact::TargetDomain) | Reference::Output(..) => 1,
     };
     let long = app.routes.iter().filter_map(|(name, route)| {
         let why = too_long(&route.host, length)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use freehold_spec::app::Read;
-use freehold_spec::{App, EnvName, Name, Reference, Span, Spanned, Template};
+use freehold_spec::{App, EnvName, Name, PartKind, Reference, Span, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::found::Found;
@@ -117,6 +117,12 @@ impl<'a> Scope<'a> {
             });
             sidecars.chain(init)
         })
+    }
+
+    /// The names of the parts of a kind that something refers to.
+    pub(crate) fn used(&self, part: PartKind) -> BTreeSet<&'a Name> {
+        let outputs = self.references().into_iter().filter_map(|reference| reference.value.output());
+        outputs.filter(|(_, output)| output.part() == part).map(|(name, _)| name).collect()
     }
 
     /// All references, wherever they stand.

@@ -1,9 +1,12 @@
 //! The graph of what a stack consists of: resources with canonical bodies, the references between them, and the
 //! kinds that say what they are like. Made from an app and a request by [`expand`]. Pure.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod display;
 pub mod expand;
 pub mod kind;
+mod part;
 pub mod resource;
 pub mod secret;
 pub mod stack;

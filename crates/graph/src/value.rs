@@ -4,6 +4,11 @@
 //! A **comparable** body has a keyed digest in the place of each of these, so that it can be stored, diffed and
 //! shown; providers observe in this form. [`Value::comparable`] makes one from the other.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON's kinds of values are a closed set; most of these ask for one of them"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 

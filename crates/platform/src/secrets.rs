@@ -10,8 +10,8 @@ use freehold_graph::expand::names;
 use freehold_graph::{ResourceKind, SecretRef, SecretText, StackId, StackKey};
 use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
-use freehold_spec::template::DatabaseField;
-use freehold_spec::{App, Name, Reference, StackName};
+use freehold_spec::part::output::Secrecy;
+use freehold_spec::{App, Name, Output, PartKind, StackName};
 use freehold_store::audit::AuditEntry;
 use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
@@ -46,7 +46,7 @@ impl Platform {
                 version: 0,
                 state: "missing".to_owned(),
                 set_at: None,
-                readers: readers_of_secret(app.as_ref(), name.as_str()),
+                readers: readers(app.as_ref(), PartKind::Secret, name.as_str()),
             });
         }
         Ok(states.into_values().collect())
@@ -167,10 +167,7 @@ impl Platform {
             version: version + 1,
             state: "generated".to_owned(),
             set_at: Some(chrono::Utc::now()),
-            readers: readers(
-                Some(app),
-                |reference| matches!(reference, Reference::Database(name, field) if name.as_str() == database && *field != DatabaseField::Name),
-            ),
+            readers: readers(Some(app), PartKind::Database, database),
         })
     }
 
@@ -270,19 +267,18 @@ fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretStatus {
         version: secret.version,
         state: if secret.generated { "generated" } else { "set" }.to_owned(),
         set_at: Some(secret.set_at),
-        readers: readers_of_secret(app, &secret.name),
+        readers: readers(app, PartKind::Secret, &secret.name),
     }
 }
 
-/// The services whose environment refers to a secret.
-fn readers_of_secret(app: Option<&App>, secret: &str) -> Vec<String> {
-    readers(app, |reference| matches!(reference, Reference::Secret(name) if name.as_str() == secret))
-}
-
-/// The services whose environment has such a reference.
-fn readers(app: Option<&App>, wanted: impl Fn(&Reference) -> bool) -> Vec<String> {
+/// The services whose environment refers to a secret output of a part.
+fn readers(app: Option<&App>, part: PartKind, name: &str) -> Vec<String> {
+    let is_one = |(of, output): (&Name, Output)| {
+        output.part() == part && of.as_str() == name && output.row().secrecy != Secrecy::Public
+    };
     let reads = |service: &freehold_spec::app::Service| {
-        service.env.values().any(|template| template.references().any(|reference| wanted(&reference.value)))
+        let references = service.env.values().flat_map(|template| template.references());
+        references.filter_map(|reference| reference.value.output()).any(is_one)
     };
     let services = app.into_iter().flat_map(|app| &app.services);
     services.filter(|(_, service)| reads(service)).map(|(name, _)| name.to_string()).collect()

@@ -20,11 +20,14 @@
 //! assert_eq!(errors.len(), 2);
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod app;
 pub mod decode;
 pub mod language;
 pub mod name;
 pub mod nearest;
+pub mod part;
 pub mod quantity;
 pub mod schedule;
 pub mod span;
@@ -35,7 +38,8 @@ pub use decode::{DecodeError, DecodeErrorKind, LARGEST, Reading, decode, read, r
 pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};
 pub use nearest::nearest;
+pub use part::{Output, PartKind};
 pub use quantity::{Cpu, Memory, Seconds, Storage};
 pub use schedule::Schedule;
 pub use span::{Span, Spanned};
-pub use template::{Reference, Template};
+pub use template::{Fact, Reference, Segment, Template};

@@ -3,35 +3,37 @@
 use std::fmt;
 
 use crate::name::Name;
+use crate::part::Output;
 use crate::span::Spanned;
 
 /// A text in which references stand: `"https://${stack.name}.${target.domain}"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    /// Its pieces, in order. Two texts never stand side by side.
-    pub parts: Vec<Part>,
+    /// In order. Two texts never stand side by side.
+    pub segments: Vec<Segment>,
 }
 
 /// A piece of a [`Template`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Segment {
     /// Text as it stands.
     Text(String),
     /// A reference, with its place in the source.
     Reference(Spanned<Reference>),
 }
 
-/// What a `${…}` can refer to.
+/// What a `${…}` refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// `database.NAME.url`, `database.NAME.migration_url`, `database.NAME.name`.
-    Database(Name, DatabaseField),
-    /// `service.NAME.url`: where the other services of the stack reach it.
-    ServiceUrl(Name),
-    /// `route.NAME.url`: where the world reaches it.
-    RouteUrl(Name),
-    /// `secret.NAME`.
-    Secret(Name),
+    /// An output of a part: `database.main.url`, `secret.session-key`.
+    Output(Name, Output),
+    /// A fact of the stack: `stack.name`.
+    Fact(Fact),
+}
+
+/// What is known of every stack before it is deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
     /// `stack.name`.
     StackName,
     /// `stack.kind`: `tenant`, `preview` or `stage`.
@@ -44,24 +46,28 @@ pub enum Reference {
     TargetDomain,
 }
 
-/// A field of a database that can be referred to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatabaseField {
-    /// The URL for the app's role: it reads and writes, and can't change the schema.
-    Url,
-    /// The URL for the migrator's role: it owns the schema.
-    MigrationUrl,
-    /// The database's name on the server.
-    Name,
+impl Fact {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::StackName, Self::StackKind, Self::StackId, Self::TierName, Self::TargetDomain];
+
+    /// As it is written: the word, and the field.
+    pub const fn written(self) -> (&'static str, &'static str) {
+        match self {
+            Self::StackName => ("stack", "name"),
+            Self::StackKind => ("stack", "kind"),
+            Self::StackId => ("stack", "id"),
+            Self::TierName => ("tier", "name"),
+            Self::TargetDomain => ("target", "domain"),
+        }
+    }
 }
 
-impl DatabaseField {
-    /// The field as it is written.
-    pub const fn as_str(self) -> &'static str {
+impl Reference {
+    /// The output that it refers to, with the name of the part.
+    pub const fn output(&self) -> Option<(&Name, Output)> {
         match self {
-            Self::Url => "url",
-            Self::MigrationUrl => "migration_url",
-            Self::Name => "name",
+            Self::Output(name, output) => Some((name, *output)),
+            Self::Fact(_) => None,
         }
     }
 }
@@ -70,15 +76,17 @@ impl fmt::Display for Reference {
     /// As it is written between `${` and `}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Database(name, field) => write!(f, "database.{name}.{}", field.as_str()),
-            Self::ServiceUrl(name) => write!(f, "service.{name}.url"),
-            Self::RouteUrl(name) => write!(f, "route.{name}.url"),
-            Self::Secret(name) => write!(f, "secret.{name}"),
-            Self::StackName => f.write_str("stack.name"),
-            Self::StackKind => f.write_str("stack.kind"),
-            Self::StackId => f.write_str("stack.id"),
-            Self::TierName => f.write_str("tier.name"),
-            Self::TargetDomain => f.write_str("target.domain"),
+            Self::Output(name, output) => {
+                write!(f, "{}.{name}", output.part().word())?;
+                match output.row().field {
+                    "" => Ok(()),
+                    field => write!(f, ".{field}"),
+                }
+            }
+            Self::Fact(fact) => {
+                let (word, field) = fact.written();
+                write!(f, "{word}.{field}")
+            }
         }
     }
 }
@@ -86,9 +94,9 @@ impl fmt::Display for Reference {
 impl Template {
     /// The references in it, in order.
     pub fn references(&self) -> impl Iterator<Item = &Spanned<Reference>> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Reference(reference) => Some(reference),
-            Part::Text(_) => None,
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Reference(reference) => Some(reference),
+            Segment::Text(_) => None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use freehold_graph::expand::{ExpandError, kubernetes};
 use freehold_problem::Code;
-use freehold_spec::{App, Span};
+use freehold_spec::{App, PartKind, Span};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -112,11 +112,6 @@ fn same_object(app: &App, first: &str, second: &str, object: &str) -> Option<Dia
 }
 
 fn span(app: &App, place: &str) -> Option<Span> {
-    match place.split_once('.')? {
-        ("service", name) => app.services.get(name).map(|service| service.span),
-        ("job", name) => app.jobs.get(name).map(|job| job.span),
-        ("route", name) => app.routes.get(name).map(|route| route.span),
-        ("database", name) => app.databases.get(name).map(|database| database.span),
-        _ => None,
-    }
+    let (word, name) = place.split_once('.')?;
+    app.span(PartKind::of_word(word)?, name)
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use freehold_problem::Code;
 use freehold_spec::app::Read;
-use freehold_spec::template::Part;
-use freehold_spec::{EnvName, Spanned, nearest};
+use freehold_spec::{EnvName, Segment, Spanned, nearest};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Program, Scope};
@@ -33,9 +32,9 @@ pub(crate) const LONGEST: usize = 128 << 10;
 fn too_long(scope: &mut Scope<'_>, program: &Program<'_>) {
     let Program { word, name: of, .. } = program;
     for (name, value) in program.env {
-        let texts = value.value.parts.iter().map(|part| match part {
-            Part::Text(text) => text.len(),
-            Part::Reference(_) => 0,
+        let texts = value.value.segments.iter().map(|segment| match segment {
+            Segment::Text(text) => text.len(),
+            Segment::Reference(_) => 0,
         });
         let bytes = name.as_str().len() + texts.sum::<usize>() + 2;
         if bytes > LONGEST {

@@ -1,9 +1,7 @@
 //! Databases and their backups.
 
-use std::collections::BTreeSet;
-
 use freehold_problem::Code;
-use freehold_spec::{Name, Reference, nearest};
+use freehold_spec::{PartKind, nearest};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -58,14 +56,7 @@ fn extensions(scope: &mut Scope<'_>) {
 }
 
 fn unused(scope: &mut Scope<'_>) {
-    let used: BTreeSet<&Name> = scope
-        .references()
-        .into_iter()
-        .filter_map(|reference| match &reference.value {
-            Reference::Database(name, _) => Some(name),
-            _ => None,
-        })
-        .collect();
+    let used = scope.used(PartKind::Database);
     for (name, database) in scope.app.databases.iter().filter(|(name, _)| !used.contains(name)) {
         let diagnostic = Diagnostic::warning(Code::UnusedDatabase, format!("nothing uses the database {name}"))
             .at(database.span, "")

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use freehold_problem::Code;
-use freehold_spec::template::DatabaseField;
-use freehold_spec::{Name, Reference, Span, Spanned};
+use freehold_spec::part::output::{Reach, Readers};
+use freehold_spec::{Name, Span, Spanned};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Scope, listed, suggestion};
@@ -20,31 +20,15 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 
 /// `${…}` of something that isn't defined.
 fn dangling(scope: &mut Scope<'_>) {
+    let app = scope.app;
     for reference in scope.references() {
-        let app = scope.app;
-        let (word, name, defined) = match &reference.value {
-            Reference::Database(name, _) => ("database", name, app.databases.contains_key(name)),
-            Reference::ServiceUrl(name) => ("service", name, app.services.contains_key(name)),
-            Reference::RouteUrl(name) => ("route", name, app.routes.contains_key(name)),
-            Reference::Secret(name) => ("secret", name, app.secrets.contains_key(name)),
-            _ => continue,
-        };
-        if defined || !scope.knows(&format!("{word}.{name}")) {
+        let Some((name, output)) = reference.value.output() else { continue };
+        let (part, word) = (output.part(), output.part().word());
+        if app.span(part, name.as_str()).is_some() || !scope.knows(&format!("{word}.{name}")) {
             continue;
         }
         let message = format!("`${{{}}}` refers to a {word} that isn't defined", reference.value);
-        let near = match &reference.value {
-            _ if scope.is_full() => None,
-            Reference::Database(..) => suggestion(name.as_str(), app.databases.keys()),
-            Reference::ServiceUrl(_) => suggestion(name.as_str(), app.services.keys()),
-            Reference::RouteUrl(_) => suggestion(name.as_str(), app.routes.keys()),
-            Reference::Secret(_) => suggestion(name.as_str(), app.secrets.keys()),
-            Reference::StackName
-            | Reference::StackKind
-            | Reference::StackId
-            | Reference::TierName
-            | Reference::TargetDomain => None,
-        };
+        let near = if scope.is_full() { None } else { suggestion(name.as_str(), app.names(part)) };
         let help = near.unwrap_or_else(|| format!("define it in `[{word}.{name}]`, or leave the reference out"));
         let label = format!("there is no `[{word}.{name}]`");
         scope.report(Diagnostic::error(Code::Dangling, message).at(reference.span, label).help(help));
@@ -78,9 +62,9 @@ fn cycles(scope: &mut Scope<'_>) {
         .routes
         .iter()
         .map(|(name, route)| {
-            let targets = route.host.references().filter_map(|reference| match &reference.value {
-                Reference::RouteUrl(target) => Some((target, reference.span)),
-                _ => None,
+            let targets = route.host.references().filter_map(|reference| {
+                let (target, output) = reference.value.output()?;
+                output.row().follows_references.then_some((target, reference.span))
             });
             (name, targets.collect())
         })
@@ -130,7 +114,8 @@ fn unreachable(scope: &mut Scope<'_>) {
     let services = &scope.app.services;
     let has_none = |name: &Name| services.get(name).is_some_and(|service| service.port.is_none());
     for reference in scope.references() {
-        if let Reference::ServiceUrl(name) = &reference.value
+        if let Some((name, output)) = reference.value.output()
+            && output.row().reach == Reach::Service
             && has_none(name)
             && scope.knows(&format!("service.{name}.port"))
         {
@@ -161,7 +146,11 @@ fn unreachable(scope: &mut Scope<'_>) {
 fn migrator_in_service(scope: &mut Scope<'_>) {
     for program in scope.programs().iter().filter(|program| program.word != "job") {
         for reference in program.env.values().flat_map(|template| template.references()) {
-            let Reference::Database(database, DatabaseField::MigrationUrl) = &reference.value else { continue };
+            let Some((database, output)) = reference.value.output() else { continue };
+            match output.row().readers {
+                Readers::All => continue,
+                Readers::Jobs => {}
+            }
             let (word, name) = (program.word, program.name);
             let message = format!("{word} {name} gets the role that may change and drop everything in {database}");
             let diagnostic = Diagnostic::warning(Code::MigratorInService, message)

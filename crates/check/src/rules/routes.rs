@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_problem::Code;
 use freehold_spec::app::{PathRule, Route};
-use freehold_spec::template::{DatabaseField, Part};
-use freehold_spec::{Name, Reference, Template};
+use freehold_spec::part::output::Secrecy;
+use freehold_spec::{Fact, Name, Reference, Segment, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -46,7 +46,7 @@ fn bad_hosts(scope: &mut Scope<'_>) {
 
 /// What makes a host name impossible.
 fn wrong(host: &Template) -> Option<Why> {
-    host.parts.iter().find_map(unfit).or_else(|| badly_joined(host)).or_else(|| {
+    host.segments.iter().find_map(unfit).or_else(|| badly_joined(host)).or_else(|| {
         let why = too_long(host, shortest)?;
         Some((None, format!("{why}, however short the names are")))
     })
@@ -55,10 +55,10 @@ fn wrong(host: &Template) -> Option<Why> {
 /// The shortest text that a reference can stand for.
 fn shortest(reference: &Reference) -> usize {
     match reference {
-        Reference::StackId => UUID,
-        Reference::StackKind => "stage".len(),
-        Reference::TierName => 0,
-        _ => 1,
+        Reference::Fact(Fact::StackId) => UUID,
+        Reference::Fact(Fact::StackKind) => "stage".len(),
+        Reference::Fact(Fact::TierName) => 0,
+        Reference::Fact(Fact::StackName | Fact::TargetDomain) | Reference::Output(..) => 1,
     }
 }
 
@@ -70,11 +70,11 @@ const LONGEST: (usize, usize) = (63, 253);
 /// Whether a host name is too long, or a part of it between dots; `length` tells that of the text for a reference.
 pub(crate) fn too_long(host: &Template, length: impl Fn(&Reference) -> usize) -> Option<String> {
     let text: String = host
-        .parts
+        .segments
         .iter()
-        .map(|part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Reference(reference) => "x".repeat(length(&reference.value)),
+        .map(|segment| match segment {
+            Segment::Text(text) => text.clone(),
+            Segment::Reference(reference) => "x".repeat(length(&reference.value)),
         })
         .collect();
     let longest = text.split('.').map(str::len).max().unwrap_or_default();
@@ -90,19 +90,21 @@ pub(crate) fn too_long(host: &Template, length: impl Fn(&Reference) -> usize) ->
 type Why = (Option<freehold_spec::Span>, String);
 
 /// A piece that no host name contains.
-fn unfit(part: &Part) -> Option<Why> {
+fn unfit(part: &Segment) -> Option<Why> {
     match part {
-        Part::Text(text) => {
+        Segment::Text(text) => {
             let odd = text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'))?;
             Some((None, format!("{odd:?} can't be in a host name")))
         }
-        Part::Reference(reference) => {
-            let what = match &reference.value {
-                Reference::RouteUrl(_) | Reference::ServiceUrl(_) => "a URL is no part of a host name",
-                Reference::Database(_, DatabaseField::Name) => "the name of a database is no part of a host name",
-                _ => return None,
-            };
-            Some((Some(reference.span), what.to_owned()))
+        Segment::Reference(reference) => {
+            let (_, output) = reference.value.output()?;
+            match output.row().secrecy {
+                Secrecy::Public => {
+                    Some((Some(reference.span), format!("{} is no part of a host name", output.row().what)))
+                }
+                // Another rule says that it would be public.
+                Secrecy::Secret(_) => None,
+            }
         }
     }
 }
@@ -110,12 +112,12 @@ fn unfit(part: &Part) -> Option<Why> {
 /// Empty labels, and labels that begin or end with a hyphen.
 fn badly_joined(host: &Template) -> Option<Why> {
     let text: String = host
-        .parts
+        .segments
         .iter()
-        .map(|part| match part {
-            Part::Text(text) => text.as_str(),
+        .map(|segment| match segment {
+            Segment::Text(text) => text.as_str(),
             // Any name will do: what matters is what stands around it.
-            Part::Reference(_) => "x",
+            Segment::Reference(_) => "x",
         })
         .collect();
     if text.is_empty() {
@@ -139,7 +141,7 @@ fn shared_hosts(scope: &mut Scope<'_>) {
         let own = route
             .host
             .references()
-            .any(|reference| matches!(reference.value, Reference::StackName | Reference::StackId));
+            .any(|reference| matches!(reference.value, Reference::Fact(Fact::StackName | Fact::StackId)));
         if !own && wrong(&route.host).is_none() && scope.knows(&format!("route.{name}.host")) {
             let message = format!("every stack would claim the same host name for route {name}");
             let diagnostic = Diagnostic::warning(Code::HostSharedByStacks, message)
@@ -195,9 +197,9 @@ fn same_prefix(scope: &mut Scope<'_>) {
 
 /// A template as it is written, in lower case: equal texts give equal hosts.
 fn as_text(template: &Template) -> String {
-    let parts = template.parts.iter().map(|part| match part {
-        Part::Text(text) => text.to_lowercase(),
-        Part::Reference(reference) => format!("${{{}}}", reference.value),
+    let parts = template.segments.iter().map(|part| match part {
+        Segment::Text(text) => text.to_lowercase(),
+        Segment::Reference(reference) => format!("${{{}}}", reference.value),
     });
     parts.collect()
 }

@@ -1,10 +1,8 @@
 //! Secrets: where they may not stand, and texts that should be one.
 
-use std::collections::BTreeSet;
-
 use freehold_problem::Code;
-use freehold_spec::template::{DatabaseField, Part};
-use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
+use freehold_spec::part::output::Secrecy;
+use freehold_spec::{EnvName, PartKind, Segment, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -36,13 +34,8 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 fn made_public(scope: &mut Scope<'_>) {
     for (name, route) in &scope.app.routes {
         for reference in route.host.references() {
-            let what = match &reference.value {
-                Reference::Secret(_) => "this is a secret",
-                Reference::Database(_, DatabaseField::Url | DatabaseField::MigrationUrl) => {
-                    "this URL has a password in it"
-                }
-                _ => continue,
-            };
+            let Some((_, output)) = reference.value.output() else { continue };
+            let Secrecy::Secret(what) = output.row().secrecy else { continue };
             let message = format!("the host name of route {name} would make `${{{}}}` public", reference.value);
             let diagnostic = Diagnostic::error(Code::SecretMadePublic, message)
                 .at(reference.span, what)
@@ -66,8 +59,8 @@ fn literals(scope: &mut Scope<'_>) {
 
 /// The text, if there is no reference in it.
 fn literal(template: &Template) -> Option<&str> {
-    match template.parts.as_slice() {
-        [Part::Text(text)] => Some(text.trim()),
+    match template.segments.as_slice() {
+        [Segment::Text(text)] => Some(text.trim()),
         _ => None,
     }
 }
@@ -125,14 +118,7 @@ fn secret_name(variable: &EnvName) -> String {
 
 /// Secrets that no program gets.
 fn unused(scope: &mut Scope<'_>) {
-    let used: BTreeSet<&Name> = scope
-        .references()
-        .into_iter()
-        .filter_map(|reference| match &reference.value {
-            Reference::Secret(name) => Some(name),
-            _ => None,
-        })
-        .collect();
+    let used = scope.used(PartKind::Secret);
     for (name, secret) in scope.app.secrets.iter().filter(|(name, _)| !used.contains(name)) {
         let diagnostic = Diagnostic::warning(Code::UnusedSecret, format!("nothing uses the secret {name}"))
             .at(secret.span, "")

@@ -16,7 +16,7 @@ fn here() -> Target {
 /// A cluster whose databases are pods.
 fn with_operator() -> Target {
     let databases = ClusterDatabases::CloudNativePg { operator_namespace: String::new() };
-    Target::Kubernetes(Box::new(KubernetesTarget::bare("prod".parse().unwrap(), databases)))
+    Target::Kubernetes(Box::new(KubernetesTarget::minimal("prod".parse().unwrap(), databases)))
 }
 
 fn asked(more: &str, kind: StackKind, name: &str, tier: Option<&str>) -> Vec<(Code, String)> {

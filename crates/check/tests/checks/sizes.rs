@@ -47,7 +47,7 @@ fn machine() -> Target {
 
 fn cluster() -> Target {
     let databases = ClusterDatabases::Server { server: server(), addresses: BTreeSet::new() };
-    Target::Kubernetes(Box::new(KubernetesTarget::bare("prod".parse().unwrap(), databases)))
+    Target::Kubernetes(Box::new(KubernetesTarget::minimal("prod".parse().unwrap(), databases)))
 }
 
 #[test]

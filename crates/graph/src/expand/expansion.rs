@@ -13,23 +13,23 @@ use crate::stack::StackKind;
 use crate::value::Value;
 
 /// A graph on its way.
-pub(super) struct Expansion<'a> {
-    pub(super) resolver: Resolver<'a>,
-    pub(super) graph: Graph,
+pub(crate) struct Expansion<'a> {
+    pub(crate) resolver: Resolver<'a>,
+    pub(crate) graph: Graph,
 }
 
 impl<'a> Expansion<'a> {
-    pub(super) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
+    pub(crate) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
         let resolver = Resolver { app, request, target, errors: Vec::new(), endpoints: BTreeSet::new() };
         Self { resolver, graph: Graph::default() }
     }
 
     /// The graph, or all that was wrong.
-    pub(super) fn finish(self) -> Result<Graph, Vec<ExpandError>> {
+    pub(crate) fn finish(self) -> Result<Graph, Vec<ExpandError>> {
         if self.resolver.errors.is_empty() { Ok(self.graph) } else { Err(self.resolver.errors) }
     }
 
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         id: ResourceId,
         kind: ResourceKind,
@@ -40,15 +40,13 @@ impl<'a> Expansion<'a> {
         self.graph.resources.insert(id.clone(), Resource { id, kind, identity, body, depends_on });
     }
 
-    pub(super) fn secrets(&mut self) {
-        for (name, secret) in &self.resolver.app.secrets {
-            let id = ResourceId::new("secret", name);
-            self.add(id, ResourceKind::StoreSecret, name.to_string(), stored(secret), BTreeSet::new());
-        }
+    pub(crate) fn secret(&mut self, name: &Name, secret: &Secret) {
+        let id = ResourceId::new("secret", name);
+        self.add(id, ResourceKind::StoreSecret, name.to_string(), sealed_body(secret), BTreeSet::new());
     }
 
     /// A database on the target's server, and its roles.
-    pub(super) fn database(&mut self, name: &Name, database: &Database) {
+    pub(crate) fn database(&mut self, name: &Name, database: &Database) {
         let request = self.resolver.request;
         let role = |role: &str| Value::text(names::role(&request.key, name, role));
         let identity = names::database(&request.key, name);
@@ -87,7 +85,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
-    pub(super) fn logins(&mut self) {
+    pub(crate) fn logins(&mut self) {
         let resources = self.graph.resources.values().filter(|resource| resource.kind.row().program);
         let users: BTreeSet<ResourceId> = resources.map(|resource| resource.id.clone()).collect();
         for name in self.resolver.app.databases.keys() {
@@ -113,24 +111,24 @@ impl<'a> Expansion<'a> {
     }
 
     /// The tier of the request, if it has one.
-    pub(super) fn tier(&self) -> Option<&'a Tier> {
+    pub(crate) fn tier(&self) -> Option<&'a Tier> {
         let tier = self.resolver.request.tier.as_ref()?;
         self.resolver.app.tiers.get(tier)
     }
 
     /// The tier's figure, else the database's own.
-    pub(super) fn connections(&self, name: &Name, database: &Database) -> u32 {
+    pub(crate) fn connections(&self, name: &Name, database: &Database) -> u32 {
         self.tier().and_then(|tier| tier.connections.get(name)).unwrap_or(&database.connections).value
     }
 
     /// The tier's or the stage's figure, else the service's own.
-    pub(super) fn replicas(&self, name: &Name, service: &Service) -> u32 {
+    pub(crate) fn replicas(&self, name: &Name, service: &Service) -> u32 {
         let stated = self.stage().map(|stage| &stage.replicas).or(self.tier().map(|tier| &tier.replicas));
         stated.and_then(|replicas| replicas.get(name)).unwrap_or(&service.replicas).value
     }
 
     /// A route's host name, claimed.
-    pub(super) fn host(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> String {
+    pub(crate) fn host(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> String {
         let host = self.resolver.plain(&format!("route.{name}.host"), &route.host.value, needs).to_lowercase();
         self.graph.claims.insert(("host".to_owned(), host.clone()));
         host
@@ -143,7 +141,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// For targets whose database server isn't Freehold's own.
-    pub(super) fn sizes_are_not_watched(&mut self) {
+    pub(crate) fn sizes_are_not_watched(&mut self) {
         let limited = self.resolver.app.databases.iter().filter(|(_, database)| database.max_size.is_some());
         let names: Vec<&str> = limited.map(|(name, _)| name.as_str()).collect();
         if !names.is_empty() {
@@ -152,27 +150,15 @@ impl<'a> Expansion<'a> {
     }
 
     /// What the definition asks for and no target does in this version.
-    pub(super) fn not_yet(&mut self) {
+    pub(crate) fn unsupported(&mut self) {
         if self.stage().is_some_and(|stage| stage.backup.is_some()) {
             self.graph.not_enforced.push("backups on a schedule (not in this version)".to_owned());
-        }
-    }
-
-    /// What people are told on every target.
-    pub(super) fn outputs(&mut self) {
-        for name in self.resolver.app.routes.keys() {
-            let url = self.resolver.route_url("outputs", name);
-            self.graph.outputs.insert(format!("routes.{name}.url"), url);
-        }
-        for name in self.resolver.app.databases.keys() {
-            let database = names::database(&self.resolver.request.key, name);
-            self.graph.outputs.insert(format!("databases.{name}.name"), database);
         }
     }
 }
 
 /// A secret as the store is told of it.
-fn stored(secret: &Secret) -> Value {
+fn sealed_body(secret: &Secret) -> Value {
     let Some(generate) = secret.generate else { return Value::map([("required", Value::Bool(true))]) };
     let encoding = match generate.encoding {
         Encoding::Base64Url => "base64url",
@@ -183,7 +169,7 @@ fn stored(secret: &Secret) -> Value {
 }
 
 /// How a run's body says what to do about an unknown outcome.
-pub(super) fn retry(retry: Retry) -> Value {
+pub(crate) fn retry(retry: Retry) -> Value {
     Value::from(match retry {
         Retry::Ask => "ask",
         Retry::Safe => "safe",

@@ -27,6 +27,7 @@ use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 use super::expansion::{Expansion, retry};
 use super::{ExpandError, Graph, Request, Target, names};
 use crate::kind::ResourceKind;
+use crate::part;
 use crate::resource::{ProviderName, ResourceId, Run};
 use crate::value::Value;
 
@@ -35,23 +36,11 @@ use crate::value::Value;
 /// # Errors
 /// All the definition's faults that hinder it.
 pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Vec<ExpandError>> {
-    let mut machine = Machine { expansion: Expansion::new(app, request, target) };
-    machine.expansion.secrets();
-    for (name, database) in &app.databases {
-        machine.expansion.database(name, database);
-    }
-    for (name, job) in &app.jobs {
-        machine.job(name, job);
-    }
-    for (name, service) in &app.services {
-        machine.service(name, service);
-    }
-    for (name, route) in &app.routes {
-        machine.route(name, route);
-    }
+    let mut machine = LocalExpansion { expansion: Expansion::new(app, request, target) };
+    part::local(&mut machine);
     machine.endpoints();
     machine.expansion.logins();
-    machine.expansion.outputs();
+    part::outputs(&mut machine.expansion);
     machine.not_enforced();
     machine.expansion.finish()
 }
@@ -65,11 +54,12 @@ fn written(service: &Service) -> (Option<Memory>, Option<Cpu>) {
 /// Whether a service has something that only a cluster has.
 type Has = fn(&Service) -> bool;
 
-struct Machine<'a> {
-    expansion: Expansion<'a>,
+/// The expansion of one stack for this machine.
+pub(crate) struct LocalExpansion<'a> {
+    pub(crate) expansion: Expansion<'a>,
 }
 
-impl Machine<'_> {
+impl LocalExpansion<'_> {
     /// What a service and a job have in common: where their files are, what is started, with what environment.
     fn program(
         &mut self,
@@ -108,7 +98,7 @@ impl Machine<'_> {
         }
     }
 
-    fn job(&mut self, name: &Name, job: &Job) {
+    pub(crate) fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
         let (mut body, depends_on) = self.program(&id, &job.service, &job.command, &job.env);
         let service = self.expansion.resolver.app.services.get(&job.service.value).map(written).unwrap_or_default();
@@ -128,7 +118,7 @@ impl Machine<'_> {
         self.expansion.graph.runs.insert(id.clone(), Run { id, provider, body: Value::Map(body), depends_on, before });
     }
 
-    fn service(&mut self, name: &Name, service: &Service) {
+    pub(crate) fn service(&mut self, name: &Name, service: &Service) {
         let id = ResourceId::new("service", name);
         let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env);
         let (memory, cpu) = written(service);
@@ -155,7 +145,7 @@ impl Machine<'_> {
         self.expansion.add(id, ResourceKind::LocalService, identity, Value::Map(body), depends_on);
     }
 
-    fn route(&mut self, name: &Name, route: &Route) {
+    pub(crate) fn route(&mut self, name: &Name, route: &Route) {
         let id = ResourceId::new("route", name);
         let service = ResourceId::new("service", &route.service.value);
         let mut depends_on = BTreeSet::from([service.clone()]);
@@ -203,6 +193,6 @@ impl Machine<'_> {
             }
         }
         self.expansion.graph.not_enforced.extend(lines);
-        self.expansion.not_yet();
+        self.expansion.unsupported();
     }
 }

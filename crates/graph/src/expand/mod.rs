@@ -1,10 +1,10 @@
 //! From an app and a request to a graph. A module for each kind of target.
 
-mod expansion;
+pub(crate) mod expansion;
 pub mod kubernetes;
 pub mod local;
 pub mod names;
-mod references;
+pub(crate) mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +135,7 @@ pub struct KubernetesTarget {
 
 impl KubernetesTarget {
     /// A cluster of which nothing is known and that has nothing but what it must: one to fill in the rest of.
-    pub fn bare(name: Name, databases: ClusterDatabases) -> Self {
+    pub fn minimal(name: Name, databases: ClusterDatabases) -> Self {
         Self {
             name,
             domain: String::new(),

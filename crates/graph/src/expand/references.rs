@@ -2,92 +2,78 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::template::{DatabaseField, Part, Reference};
-use freehold_spec::{App, Name, Template};
+use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
 
 use super::{ExpandError, Request, Target, names};
+use crate::part;
 use crate::resource::ResourceId;
 use crate::secret::SecretRef;
 use crate::value::{Special, Value};
 
 /// Resolves the references of one stack, and collects what was wrong with them.
-pub(super) struct Resolver<'a> {
-    pub(super) app: &'a App,
-    pub(super) request: &'a Request,
-    pub(super) target: &'a Target,
-    pub(super) errors: Vec<ExpandError>,
+pub(crate) struct Resolver<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) request: &'a Request,
+    pub(crate) target: &'a Target,
+    pub(crate) errors: Vec<ExpandError>,
     /// The services that others reach by their URL.
-    pub(super) endpoints: BTreeSet<Name>,
+    pub(crate) endpoints: BTreeSet<Name>,
 }
 
 impl Resolver<'_> {
     /// A value from a template; what it depends on is added to `needs`.
-    pub(super) fn value(&mut self, from: &str, template: &Template, needs: &mut BTreeSet<ResourceId>) -> Value {
+    pub(crate) fn value(&mut self, from: &str, template: &Template, needs: &mut BTreeSet<ResourceId>) -> Value {
         let mut pieces: Vec<Value> = Vec::new();
-        for part in &template.parts {
-            match part {
-                Part::Text(text) => pieces.push(Value::text(text.clone())),
-                Part::Reference(reference) => pieces.extend(self.reference(from, reference, needs)),
+        for segment in &template.segments {
+            match segment {
+                Segment::Text(text) => pieces.push(Value::text(text.clone())),
+                Segment::Reference(reference) => pieces.extend(self.reference(from, reference, needs)),
             }
         }
         join(pieces)
     }
 
     /// A text from a template that may not contain secrets.
-    pub(super) fn plain(&mut self, from: &str, template: &Template, needs: &mut BTreeSet<ResourceId>) -> String {
-        match self.value(from, template, needs) {
-            Value::Text(text) => text,
-            other => {
-                let to = other.secrets().first().map(ToString::to_string).unwrap_or_default();
-                self.errors.push(ExpandError::NotPlain { from: from.to_owned(), to });
-                String::new()
-            }
+    pub(crate) fn plain(&mut self, from: &str, template: &Template, needs: &mut BTreeSet<ResourceId>) -> String {
+        let value = self.value(from, template, needs);
+        if let Value::Text(text) = value {
+            return text;
         }
+        let to = value.secrets().first().map(ToString::to_string).unwrap_or_default();
+        self.errors.push(ExpandError::NotPlain { from: from.to_owned(), to });
+        String::new()
     }
 
     fn reference(&mut self, from: &str, reference: &Reference, needs: &mut BTreeSet<ResourceId>) -> Vec<Value> {
-        let key = &self.request.key;
         match reference {
-            Reference::Database(name, field) => {
-                self.require(from, "database", name, self.app.databases.contains_key(name));
-                needs.insert(self.database(name));
-                match field {
-                    DatabaseField::Name => vec![Value::text(names::database(key, name))],
-                    DatabaseField::Url => self.database_url(from, name, "app"),
-                    DatabaseField::MigrationUrl => self.database_url(from, name, "migrator"),
+            Reference::Output(name, output) => {
+                let part = output.part();
+                if self.app.span(part, name.as_str()).is_none() {
+                    let to = format!("{}.{name}", part.word());
+                    self.errors.push(ExpandError::Dangling { from: from.to_owned(), to });
                 }
+                part::value(name, *output, self, from, needs)
             }
-            Reference::ServiceUrl(name) => {
-                self.require(from, "service", name, self.app.services.contains_key(name));
-                self.endpoints.insert(name.clone());
-                // No edge: the address is known before the service runs, and services may know each other.
-                vec![Value::text(match self.target {
-                    Target::Local(_) => format!("http://{}", names::endpoint(self.request.id, name)),
-                    // Its Service, in the same namespace, on port 80.
-                    Target::Kubernetes(_) => format!("http://{name}"),
-                })]
-            }
-            Reference::RouteUrl(name) => vec![Value::text(self.route_url(from, name))],
-            Reference::Secret(name) => {
-                self.require(from, "secret", name, self.app.secrets.contains_key(name));
-                needs.insert(ResourceId::new("secret", name));
-                vec![Value::secret(SecretRef::Stored(name.to_string()))]
-            }
-            Reference::StackName => vec![Value::text(key.name.as_str())],
-            Reference::StackKind => vec![Value::text(key.kind.as_str())],
-            Reference::StackId => vec![Value::text(self.request.id.to_string())],
-            Reference::TierName => vec![Value::text(self.request.tier.as_ref().map_or("", Name::as_str))],
-            Reference::TargetDomain => vec![Value::text(self.target.domain())],
+            Reference::Fact(fact) => vec![Value::text(self.fact(*fact))],
+        }
+    }
+
+    fn fact(&self, fact: Fact) -> String {
+        let key = &self.request.key;
+        match fact {
+            Fact::StackName => key.name.to_string(),
+            Fact::StackKind => key.kind.as_str().to_owned(),
+            Fact::StackId => self.request.id.to_string(),
+            Fact::TierName => self.request.tier.as_ref().map_or("", Name::as_str).to_owned(),
+            Fact::TargetDomain => self.target.domain().to_owned(),
         }
     }
 
     /// `http://acme.localhost:7080`. No edge: a service may know its own URL.
-    pub(super) fn route_url(&mut self, from: &str, name: &Name) -> String {
-        let Some(route) = self.app.routes.get(name) else {
-            self.require(from, "route", name, false);
-            return String::new();
-        };
-        let refers_to_routes = route.host.references().any(|r| matches!(r.value, Reference::RouteUrl(_)));
+    pub(crate) fn route_url(&mut self, name: &Name) -> String {
+        let Some(route) = self.app.routes.get(name) else { return String::new() };
+        let mut outputs = route.host.references().filter_map(|reference| reference.value.output());
+        let refers_to_routes = outputs.any(|(_, output)| output.row().follows_references);
         if refers_to_routes {
             self.errors.push(ExpandError::Cycle(format!("route.{name}")));
             return String::new();
@@ -97,12 +83,12 @@ impl Resolver<'_> {
     }
 
     /// The resource that a database is.
-    pub(super) fn database(&self, name: &Name) -> ResourceId {
+    pub(crate) fn database(&self, name: &Name) -> ResourceId {
         let on_server = self.target.postgres().is_some();
         ResourceId::new(if on_server { "database" } else { "cluster" }, name)
     }
 
-    fn database_url(&mut self, from: &str, database: &Name, role: &str) -> Vec<Value> {
+    pub(crate) fn database_url(&mut self, from: &str, database: &Name, role: &str) -> Vec<Value> {
         let key = &self.request.key;
         let Some(server) = self.target.postgres() else {
             let to = format!("the URL of database.{database}");
@@ -125,25 +111,19 @@ impl Resolver<'_> {
     }
 
     /// The password of a database's role.
-    pub(super) fn credential(&self, database: &Name, role: &str) -> SecretRef {
+    pub(crate) fn credential(&self, database: &Name, role: &str) -> SecretRef {
         let purpose = format!("postgres/{database}/{role}");
         SecretRef::Derived { purpose, rotation: self.rotation(database, role) }
     }
 
     /// How many times the credentials of a database's role were rotated.
-    pub(super) fn rotation(&self, database: &Name, role: &str) -> u32 {
+    pub(crate) fn rotation(&self, database: &Name, role: &str) -> u32 {
         self.request.rotations.get(&format!("postgres/{database}/{role}")).copied().unwrap_or_default()
     }
 
     /// The role that logs in as a database's app or migrator.
-    pub(super) fn login(&self, database: &Name, role: &str) -> String {
+    pub(crate) fn login(&self, database: &Name, role: &str) -> String {
         names::login(&self.request.key, database, role, self.rotation(database, role))
-    }
-
-    fn require(&mut self, from: &str, word: &str, name: &Name, defined: bool) {
-        if !defined {
-            self.errors.push(ExpandError::Dangling { from: from.to_owned(), to: format!("{word}.{name}") });
-        }
     }
 }
 

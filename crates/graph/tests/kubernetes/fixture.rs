@@ -38,7 +38,7 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
 pub(crate) fn bare() -> KubernetesTarget {
     let addresses = BTreeSet::from(["10.0.0.5/32".to_owned()]);
     let databases = ClusterDatabases::Server { server: server(), addresses };
-    let bare = KubernetesTarget::bare("prod".parse().unwrap(), databases);
+    let bare = KubernetesTarget::minimal("prod".parse().unwrap(), databases);
     KubernetesTarget {
         domain: "apps.example.org".to_owned(),
         cluster: "5e4c8b1a-0000-4000-8000-000000000000".to_owned(),

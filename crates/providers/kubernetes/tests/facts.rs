@@ -13,7 +13,7 @@ pub(crate) fn server() -> ClusterDatabases {
 }
 
 pub(crate) fn facts(cluster: &Cluster) -> KubernetesTarget {
-    let bare = KubernetesTarget::bare("prod".parse().unwrap(), server());
+    let bare = KubernetesTarget::minimal("prod".parse().unwrap(), server());
     KubernetesTarget {
         domain: "example.org".to_owned(),
         cluster: cluster.identity().to_owned(),

@@ -37,7 +37,7 @@ pub enum DecodeErrorKind {
     BadText,
     /// The whole definition is larger than [`LARGEST`](super::LARGEST).
     TooLarge,
-    /// The decoder contradicts itself. A fault of Freehold.
+    /// The decoder contradicts itself. A rejection of Freehold.
     Internal,
 }
 

@@ -10,15 +10,15 @@ use toml::de::DeValue;
 use super::context::Context;
 use super::error::DecodeErrorKind;
 use super::schema::Definitions;
-use super::tables;
 use super::text::TextKind;
+use crate::part::{NAMED_WITHIN, PartKind};
 use crate::span::Spanned;
 
 /// A value in the source.
 pub(crate) type Value<'i> = Node<DeValue<'i>>;
 
 /// A way to read a value.
-pub(crate) trait Kind {
+pub(crate) trait ValueKind {
     /// What comes out.
     type Value;
 
@@ -51,16 +51,16 @@ pub(crate) fn wrong_type(context: &mut Context<'_>, value: &Value<'_>, expected:
     let path = context.path();
     if let [outer, name, key, _] = path.split('.').collect::<Vec<_>>().as_slice()
         && expected == "a table"
-        && tables::NAMED_WITHIN.contains(&(*outer, *key))
+        && NAMED_WITHIN.contains(&(*outer, *key))
     {
         context.report(error.help(format!("each has a name: `[{outer}.{name}.{key}.NAME]`")));
         return;
     }
     context.report(match path.split_once('.') {
-        Some((word, key)) if !key.contains('.') && expected == "a table" && tables::NAMED.contains(&word) => {
+        Some((word, key)) if !key.contains('.') && expected == "a table" && PartKind::of_word(word).is_some() => {
             error.help(format!("each has a name: `[{word}.NAME]`"))
         }
-        None if tables::NAMED.contains(&path.as_str()) => error.help(format!("each has a name: `[{path}.NAME]`")),
+        None if PartKind::of_word(&path).is_some() => error.help(format!("each has a name: `[{path}.NAME]`")),
         _ => error,
     });
 }
@@ -68,7 +68,7 @@ pub(crate) fn wrong_type(context: &mut Context<'_>, value: &Value<'_>, expected:
 /// A value together with its place.
 pub(crate) struct At<K>(PhantomData<K>);
 
-impl<K: Kind> Kind for At<K> {
+impl<K: ValueKind> ValueKind for At<K> {
     type Value = Spanned<K::Value>;
 
     fn schema(definitions: &mut Definitions) -> Json {
@@ -84,7 +84,7 @@ impl<K: Kind> Kind for At<K> {
 /// A list with at least `LEAST` items, no two of them the same.
 pub(crate) struct List<K, const LEAST: usize>(PhantomData<K>);
 
-impl<K: Kind<Value: PartialEq>, const LEAST: usize> Kind for List<K, LEAST> {
+impl<K: ValueKind<Value: PartialEq>, const LEAST: usize> ValueKind for List<K, LEAST> {
     type Value = Vec<K::Value>;
 
     fn schema(definitions: &mut Definitions) -> Json {
@@ -121,7 +121,7 @@ pub(crate) struct Sequence<K, const LEAST: usize>(PhantomData<K>);
 /// The most entries of a list.
 const MOST_ENTRIES: usize = 1000;
 
-impl<K: Kind, const LEAST: usize> Sequence<K, LEAST> {
+impl<K: ValueKind, const LEAST: usize> Sequence<K, LEAST> {
     /// Reads each item; `None` where one is wrong.
     fn decode_each(context: &mut Context<'_>, value: &Value<'_>) -> Option<Vec<(Option<K::Value>, crate::Span)>> {
         let DeValue::Array(items) = value.get_ref() else {
@@ -143,7 +143,7 @@ impl<K: Kind, const LEAST: usize> Sequence<K, LEAST> {
     }
 }
 
-impl<K: Kind, const LEAST: usize> Kind for Sequence<K, LEAST> {
+impl<K: ValueKind, const LEAST: usize> ValueKind for Sequence<K, LEAST> {
     type Value = Vec<K::Value>;
 
     fn schema(definitions: &mut Definitions) -> Json {
@@ -158,7 +158,7 @@ impl<K: Kind, const LEAST: usize> Kind for Sequence<K, LEAST> {
 /// Values by name: `[service.NAME]`, `[service.web.env]`. What is wrong is left out.
 pub(crate) struct Map<N, K>(PhantomData<(N, K)>);
 
-impl<N: TextKind<Value: Ord>, K: Kind> Kind for Map<N, K> {
+impl<N: TextKind<Value: Ord>, K: ValueKind> ValueKind for Map<N, K> {
     type Value = BTreeMap<N::Value, K::Value>;
 
     fn schema(definitions: &mut Definitions) -> Json {

@@ -1,24 +1,23 @@
 //! Reads a definition, and reports everything that is wrong with it at once, each mistake with its place.
 //!
 //! ```text
-//! source ── toml ──► spanned tree ── tables.rs ──► App
+//! source ── toml ──► spanned tree ── part/*.rs ──► App
 //!                                     │  one description: keys, kinds, defaults, documentation
 //!                                     └──────────► JSON Schema
 //! ```
 //!
-//! A `Kind` is a way to read one value; `tables` puts them together. A reader never stops at a mistake:
+//! A `ValueKind` is a way to read one value; the parts put them together. A reader never stops at a mistake:
 //! it reports it and goes on, so that one run shows them all.
 
-mod context;
+pub(crate) mod context;
 mod error;
-mod kind;
-mod number;
-mod path;
+pub(crate) mod kind;
+pub(crate) mod number;
+pub(crate) mod path;
 mod reference;
-mod schema;
-mod table;
-mod tables;
-mod text;
+pub(crate) mod schema;
+pub(crate) mod table;
+pub(crate) mod text;
 
 pub use error::{DecodeError, DecodeErrorKind};
 pub use schema::schema;
@@ -28,11 +27,11 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::app::App;
 use crate::language::Language;
+use crate::part::{App, Definition};
 use crate::span::Span;
 use context::Context;
-use kind::Kind;
+use kind::ValueKind;
 
 /// The largest definition that is read, in bytes. The work that one makes grows faster than it does, and a platform reads those of many.
 pub const LARGEST: usize = 256 << 10;
@@ -84,7 +83,7 @@ fn read_first(source: &str) -> Reading {
     let (table, syntax) = DeTable::parse_recoverable(source);
     let mut context = Context::new(source);
     let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
-    let mut app = tables::Definition::decode(&mut context, &root);
+    let mut app = Definition::decode(&mut context, &root);
     let (mut errors, untold, left_out) = context.finish();
     if !syntax.is_empty() {
         app = None;

@@ -7,13 +7,13 @@ use toml::de::DeValue;
 
 use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
-use super::kind::{Kind, Value, wrong_type};
+use super::kind::{Value, ValueKind, wrong_type};
 use super::schema::Definitions;
 
 /// A whole number from `LEAST` to `MOST`.
 pub(crate) struct Whole<T, const LEAST: u32, const MOST: u32>(PhantomData<T>);
 
-impl<T: TryFrom<u32>, const LEAST: u32, const MOST: u32> Kind for Whole<T, LEAST, MOST> {
+impl<T: TryFrom<u32>, const LEAST: u32, const MOST: u32> ValueKind for Whole<T, LEAST, MOST> {
     type Value = T;
 
     fn schema(_: &mut Definitions) -> Json {
@@ -43,7 +43,7 @@ pub(crate) struct UserId;
 /// The greatest user id that Kubernetes takes.
 const LAST_USER: u32 = i32::MAX.unsigned_abs();
 
-impl Kind for UserId {
+impl ValueKind for UserId {
     type Value = u32;
 
     fn schema(definitions: &mut Definitions) -> Json {
@@ -66,7 +66,7 @@ impl Kind for UserId {
 /// True or false.
 pub(crate) struct Truth;
 
-impl Kind for Truth {
+impl ValueKind for Truth {
     type Value = bool;
 
     fn schema(_: &mut Definitions) -> Json {

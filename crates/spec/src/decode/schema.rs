@@ -3,8 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::kind::Kind;
-use super::tables::Definition;
+use super::kind::ValueKind;
+use crate::part::Definition;
 
 /// A key of a table.
 pub(crate) struct Entry {

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
-use super::kind::{Kind, Value, wrong_type};
+use super::kind::{Value, ValueKind, wrong_type};
 use crate::nearest::nearest;
 use crate::span::Span;
 
@@ -33,7 +33,7 @@ macro_rules! table {
         $(#[doc = $about])+
         pub(crate) struct $name;
 
-        impl $crate::decode::kind::Kind for $name {
+        impl $crate::decode::kind::ValueKind for $name {
             type Value = $target;
 
             fn schema(definitions: &mut $crate::decode::schema::Definitions) -> serde_json::Value {
@@ -43,7 +43,7 @@ macro_rules! table {
                         required: stringify!($need) == "required",
                         default: concat!("" $(, $default)?),
                         documentation: concat!($($doc),+),
-                        schema: <$kind as $crate::decode::kind::Kind>::schema(definitions),
+                        schema: <$kind as $crate::decode::kind::ValueKind>::schema(definitions),
                     },
                 )+])
             }
@@ -69,7 +69,7 @@ const FROM_ELSEWHERE: [(&str, &str); 6] = [
     ("cron", "it is called `schedule`"),
     ("domain", "it is called `host`"),
     ("instances", "it is called `replicas`"),
-    ("volumes", "what has to last belongs into a database, or into a service's `volumes`"),
+    ("volumes", "persistent data goes into a database or a service's `volumes`"),
 ];
 
 /// Tables that are going to come.
@@ -136,7 +136,7 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
     }
 
     /// A key that has to be there.
-    pub(crate) fn required<K: Kind>(&mut self, key: &str, _: &str) -> Option<K::Value> {
+    pub(crate) fn required<K: ValueKind>(&mut self, key: &str, _: &str) -> Option<K::Value> {
         let Some(value) = self.table.get(key) else {
             if self.misspelt.contains(&key) {
                 return None;
@@ -153,7 +153,7 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
     }
 
     /// A key that may be missing; it is left out where it is wrong.
-    pub(crate) fn optional<K: Kind>(&mut self, key: &str, _: &str) -> Option<Option<K::Value>> {
+    pub(crate) fn optional<K: ValueKind>(&mut self, key: &str, _: &str) -> Option<Option<K::Value>> {
         let Some(value) = self.table.get(key) else { return Some(None) };
         let value = self.context.below(key, |context| K::decode(context, value));
         if value.is_none() {
@@ -163,7 +163,7 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
     }
 
     /// A key that stands for `default` where it is missing or wrong.
-    pub(crate) fn default<K: Kind>(&mut self, key: &str, default: &str) -> Option<K::Value> {
+    pub(crate) fn default<K: ValueKind>(&mut self, key: &str, default: &str) -> Option<K::Value> {
         if let Some(value) = self.optional::<K>(key, default)? {
             return Some(value);
         }

@@ -9,24 +9,24 @@ use toml::de::DeValue;
 
 use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
-use super::kind::{Kind, Value, wrong_type};
+use super::kind::{Value, ValueKind, wrong_type};
 use super::reference;
 use super::schema::Definitions;
-use crate::app::{Encoding, Read, Retry, Update};
 use crate::name::{EnvName, LONGEST_NAME, Name};
 use crate::nearest::nearest;
+use crate::part::Read;
 use crate::quantity::{self, Cpu, Memory, QuantityError, Seconds, Storage};
 use crate::schedule::Schedule;
 use crate::template::Template;
 
 /// Why a text is wrong.
-pub(crate) struct Fault {
+pub(crate) struct Rejection {
     kind: DecodeErrorKind,
     message: String,
     help: Option<String>,
 }
 
-impl Fault {
+impl Rejection {
     pub(super) fn new(kind: DecodeErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), help: None }
     }
@@ -46,18 +46,18 @@ pub(crate) trait TextKind {
     fn schema() -> Json;
 
     /// Reads it.
-    fn parse(text: &str) -> Result<Self::Value, Fault>;
+    fn parse(text: &str) -> Result<Self::Value, Rejection>;
 
     /// Reads it, and reports what is wrong.
     fn read(context: &mut Context<'_>, place: Range<usize>, text: &str) -> Option<Self::Value> {
-        let fault = match Self::parse(text) {
+        let rejection = match Self::parse(text) {
             Ok(value) => return Some(value),
-            Err(fault) => fault,
+            Err(rejection) => rejection,
         };
         let path = context.path();
         let prefix = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-        let mut error = DecodeError::new(fault.kind, context.span(place), format!("{prefix}{}", fault.message));
-        error.help = fault.help;
+        let mut error = DecodeError::new(rejection.kind, context.span(place), format!("{prefix}{}", rejection.message));
+        error.help = rejection.help;
         context.report(error);
         None
     }
@@ -66,7 +66,7 @@ pub(crate) trait TextKind {
 /// A text of some kind, as a value.
 pub(crate) struct Text<T>(PhantomData<T>);
 
-impl<T: TextKind> Kind for Text<T> {
+impl<T: TextKind> ValueKind for Text<T> {
     type Value = T::Value;
 
     fn schema(_: &mut Definitions) -> Json {
@@ -87,9 +87,9 @@ impl<T: TextKind> Kind for Text<T> {
 }
 
 /// Nothing that is passed to another program may contain a NUL.
-pub(super) fn without_nul(text: &str) -> Result<&str, Fault> {
+pub(super) fn without_nul(text: &str) -> Result<&str, Rejection> {
     if text.contains('\0') {
-        return Err(Fault::new(DecodeErrorKind::BadText, "the character NUL can't be used here"));
+        return Err(Rejection::new(DecodeErrorKind::BadText, "the character NUL can't be used here"));
     }
     Ok(text)
 }
@@ -104,12 +104,12 @@ impl TextKind for PartName {
         json!({ "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": LONGEST_NAME })
     }
 
-    fn parse(text: &str) -> Result<Name, Fault> {
+    fn parse(text: &str) -> Result<Name, Rejection> {
         text.parse().map_err(|error: crate::NameError| {
-            let fault = Fault::new(DecodeErrorKind::BadName, format!("{text:?} can't be a name: {error}"));
+            let rejection = Rejection::new(DecodeErrorKind::BadName, format!("{text:?} can't be a name: {error}"));
             match corrected(text) {
-                Some(name) => fault.help(format!("{:?} would do", name.as_str())),
-                None => fault,
+                Some(name) => rejection.help(format!("{:?} would do", name.as_str())),
+                None => rejection,
             }
         })
     }
@@ -133,8 +133,8 @@ impl TextKind for Variable {
         json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" })
     }
 
-    fn parse(text: &str) -> Result<EnvName, Fault> {
-        text.parse().map_err(|error: crate::NameError| Fault::new(DecodeErrorKind::BadName, error.to_string()))
+    fn parse(text: &str) -> Result<EnvName, Rejection> {
+        text.parse().map_err(|error: crate::NameError| Rejection::new(DecodeErrorKind::BadName, error.to_string()))
     }
 }
 
@@ -148,7 +148,7 @@ impl TextKind for Contract {
         json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*\\??$" })
     }
 
-    fn parse(text: &str) -> Result<Read, Fault> {
+    fn parse(text: &str) -> Result<Read, Rejection> {
         let (name, optional) = text.strip_suffix('?').map_or((text, false), |name| (name, true));
         Variable::parse(name).map(|name| Read { name, optional })
     }
@@ -193,12 +193,12 @@ impl Quantity for Seconds {
 /// More than any machine has, and small enough that sums of a few hundred don't overflow.
 const MOST: u64 = 1 << 52;
 
-fn amount<T: Quantity>(text: &str, least: u64, most: u64) -> Result<T, Fault> {
+fn amount<T: Quantity>(text: &str, least: u64, most: u64) -> Result<T, Rejection> {
     let quantity: T =
-        text.parse().map_err(|error: QuantityError| Fault::new(DecodeErrorKind::BadQuantity, error.to_string()))?;
+        text.parse().map_err(|error: QuantityError| Rejection::new(DecodeErrorKind::BadQuantity, error.to_string()))?;
     match quantity.amount() {
-        amount if amount < least => Err(Fault::new(DecodeErrorKind::OutOfRange, format!("{text:?} is too little"))),
-        amount if amount > most => Err(Fault::new(DecodeErrorKind::OutOfRange, format!("{text:?} is too much"))),
+        amount if amount < least => Err(Rejection::new(DecodeErrorKind::OutOfRange, format!("{text:?} is too little"))),
+        amount if amount > most => Err(Rejection::new(DecodeErrorKind::OutOfRange, format!("{text:?} is too much"))),
         _ => Ok(quantity),
     }
 }
@@ -213,7 +213,7 @@ impl<T: Quantity> TextKind for Amount<T> {
         json!({ "pattern": format!("^{}$", T::PATTERN) })
     }
 
-    fn parse(text: &str) -> Result<T, Fault> {
+    fn parse(text: &str) -> Result<T, Rejection> {
         amount(text, 1, MOST)
     }
 }
@@ -228,9 +228,10 @@ impl<T: Quantity + Copy + PartialOrd> TextKind for Limits<T> {
         json!({ "pattern": format!("^{0}(\\.\\.{0})?$", T::PATTERN) })
     }
 
-    fn parse(text: &str) -> Result<quantity::Range<T>, Fault> {
-        let range: quantity::Range<T> =
-            text.parse().map_err(|error: QuantityError| Fault::new(DecodeErrorKind::BadQuantity, error.to_string()))?;
+    fn parse(text: &str) -> Result<quantity::Range<T>, Rejection> {
+        let range: quantity::Range<T> = text
+            .parse()
+            .map_err(|error: QuantityError| Rejection::new(DecodeErrorKind::BadQuantity, error.to_string()))?;
         let parts = text.split_once("..").map_or((text, text), |parts| parts);
         amount::<T>(parts.0, 1, MOST)?;
         amount::<T>(parts.1, 1, MOST)?;
@@ -248,13 +249,12 @@ impl<const LEAST: u64, const MOST: u64> TextKind for Duration<LEAST, MOST> {
         json!({ "pattern": format!("^{}$", Seconds::PATTERN) })
     }
 
-    fn parse(text: &str) -> Result<Seconds, Fault> {
-        amount(text, LEAST, MOST * 86_400).map_err(|fault| match fault.kind {
-            DecodeErrorKind::OutOfRange => {
-                let range = format!("it goes from {} to {}", Seconds(LEAST), Seconds(MOST * 86_400));
-                Fault { help: Some(range), ..fault }
+    fn parse(text: &str) -> Result<Seconds, Rejection> {
+        amount(text, LEAST, MOST * 86_400).map_err(|rejection| {
+            if rejection.kind != DecodeErrorKind::OutOfRange {
+                return rejection;
             }
-            _ => fault,
+            rejection.help(format!("it goes from {} to {}", Seconds(LEAST), Seconds(MOST * 86_400)))
         })
     }
 }
@@ -263,18 +263,6 @@ impl<const LEAST: u64, const MOST: u64> TextKind for Duration<LEAST, MOST> {
 pub(crate) trait Word: Copy + 'static {
     /// The words, their values, and what they mean.
     const WORDS: &'static [(&'static str, Self)];
-}
-
-impl Word for Encoding {
-    const WORDS: &'static [(&'static str, Self)] = &[("base64url", Self::Base64Url), ("hex", Self::Hex)];
-}
-
-impl Word for Update {
-    const WORDS: &'static [(&'static str, Self)] = &[("rolling", Self::Rolling), ("recreate", Self::Recreate)];
-}
-
-impl Word for Retry {
-    const WORDS: &'static [(&'static str, Self)] = &[("ask", Self::Ask), ("safe", Self::Safe)];
 }
 
 /// One of a few words, as a text.
@@ -287,16 +275,16 @@ impl<T: Word> TextKind for OneOf<T> {
         json!({ "enum": T::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>() })
     }
 
-    fn parse(text: &str) -> Result<T, Fault> {
+    fn parse(text: &str) -> Result<T, Rejection> {
         if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
             return Ok(*value);
         }
         let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
         let message = format!("{text:?} is not one of {}", words.join(", "));
-        let fault = Fault::new(DecodeErrorKind::UnknownWord, message);
+        let rejection = Rejection::new(DecodeErrorKind::UnknownWord, message);
         Err(match nearest(text, T::WORDS.iter().map(|(word, _)| *word)) {
-            Some(word) => fault.help(format!("did you mean {word:?}?")),
-            None => fault,
+            Some(word) => rejection.help(format!("did you mean {word:?}?")),
+            None => rejection,
         })
     }
 }
@@ -311,11 +299,13 @@ impl TextKind for Cron {
         json!({ "pattern": "^\\s*\\S+(\\s+\\S+){4}\\s*$" })
     }
 
-    fn parse(text: &str) -> Result<String, Fault> {
+    fn parse(text: &str) -> Result<String, Rejection> {
         match Schedule::parse(text) {
             Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(Fault::new(DecodeErrorKind::BadSchedule, format!("{text:?} is no schedule: {error}"))
-                .help("\"0 6 * * *\" is every day at 6:00 UTC; \"*/15 * * * *\" is every 15 minutes")),
+            Err(error) => {
+                Err(Rejection::new(DecodeErrorKind::BadSchedule, format!("{text:?} is no schedule: {error}"))
+                    .help("\"0 6 * * *\" is every day at 6:00 UTC; \"*/15 * * * *\" is every 15 minutes"))
+            }
         }
     }
 }
@@ -330,9 +320,9 @@ impl TextKind for Plain {
         json!({ "minLength": 1 })
     }
 
-    fn parse(text: &str) -> Result<String, Fault> {
+    fn parse(text: &str) -> Result<String, Rejection> {
         if text.is_empty() || text.trim() != text {
-            return Err(Fault::new(DecodeErrorKind::BadText, "a text without spaces around it is needed here"));
+            return Err(Rejection::new(DecodeErrorKind::BadText, "a text without spaces around it is needed here"));
         }
         Ok(without_nul(text)?.to_owned())
     }
@@ -349,9 +339,9 @@ impl TextKind for Argument {
         json!({})
     }
 
-    fn parse(text: &str) -> Result<String, Fault> {
+    fn parse(text: &str) -> Result<String, Rejection> {
         if reference::looks_like_one(text) {
-            return Err(Fault::new(DecodeErrorKind::BadText, "references aren't resolved in a command")
+            return Err(Rejection::new(DecodeErrorKind::BadText, "references aren't resolved in a command")
                 .help("set a variable in `env` and let the program read it"));
         }
         Ok(without_nul(text)?.to_owned())
@@ -361,7 +351,7 @@ impl TextKind for Argument {
 /// A text with references in it.
 pub(crate) struct WithReferences;
 
-impl Kind for WithReferences {
+impl ValueKind for WithReferences {
     type Value = Template;
 
     fn schema(_: &mut Definitions) -> Json {
@@ -373,9 +363,9 @@ impl Kind for WithReferences {
             wrong_type(context, value, "a text");
             return None;
         };
-        if let Err(fault) = without_nul(text) {
+        if let Err(rejection) = without_nul(text) {
             let span = context.span(value.span());
-            context.report_here(fault.kind, span, fault.message);
+            context.report_here(rejection.kind, span, rejection.message);
             return None;
         }
         let locate = context.places_in_text(value.span(), text);

@@ -1,8 +1,8 @@
 //! What a good definition means.
 
 use freehold_spec::app::{Encoding, Retry, Update};
-use freehold_spec::template::{DatabaseField, Part};
-use freehold_spec::{App, Reference, Seconds, decode};
+use freehold_spec::part::database;
+use freehold_spec::{App, Output, Reference, Seconds, Segment, decode};
 
 use super::{CLUSTER, GUESTBOOK};
 
@@ -33,7 +33,7 @@ fn the_guestbook_is_read_as_it_is_written() {
     let reads = web.reads.as_ref().unwrap();
     assert_eq!((reads.len(), reads[4].name.as_str(), reads[4].optional), (5, "LOG_LEVEL", true));
     assert!(!reads[0].optional);
-    let url = Reference::Database("main".parse().unwrap(), DatabaseField::Url);
+    let url = Reference::Output("main".parse().unwrap(), Output::Database(database::Output::Url));
     assert_eq!(web.env["DATABASE_URL"].references().next().unwrap().value, url);
     assert_eq!(app.jobs["migrate"].timeout.value, Seconds(600));
     assert_eq!(app.jobs["digest"].schedule.as_ref().unwrap().as_str(), "0 6 * * *");
@@ -143,10 +143,10 @@ fn a_reference_knows_its_place() {
 #[test]
 fn two_dollars_stand_for_the_characters_themselves() {
     let app = minimal("[service.web.env]\nA = 'cost: $5, $${HOME}, ${stack.name}$'");
-    let parts = &app.services["web"].env["A"].value.parts;
-    assert_eq!(parts.len(), 3);
-    assert_eq!(parts[0], Part::Text("cost: $5, ${HOME}, ".to_owned()));
-    assert_eq!(parts[2], Part::Text("$".to_owned()));
+    let segments = &app.services["web"].env["A"].value.segments;
+    assert_eq!(segments.len(), 3);
+    assert_eq!(segments[0], Segment::Text("cost: $5, ${HOME}, ".to_owned()));
+    assert_eq!(segments[2], Segment::Text("$".to_owned()));
 }
 
 #[test]

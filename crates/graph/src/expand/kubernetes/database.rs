@@ -9,7 +9,7 @@ use freehold_spec::app::Database;
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use super::manifest::{Object, Part};
+use super::manifest::{Object, PodPart};
 use super::policy::{POSTGRES, database_pods, namespace, tcp};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, resources};
 use crate::expand::names;
@@ -40,7 +40,7 @@ pub(super) fn url(database: &Name) -> Json {
 }
 
 impl Cluster<'_> {
-    pub(super) fn cloudnative_pg(&mut self, name: &Name, database: &Database, operator: &str) {
+    pub(crate) fn cloudnative_pg(&mut self, name: &Name, database: &Database, operator: &str) {
         let key = &self.expansion.resolver.request.key;
         let owner = names::role(key, name, "app");
         let extensions: Vec<String> = database
@@ -69,8 +69,8 @@ impl Cluster<'_> {
             "managed": {"roles": [role]},
         });
         let policy = self.database_policy(name, operator);
-        let needs: Vec<ResourceId> = self.ground.iter().cloned().chain([policy]).collect();
-        let object = Object::new(ResourceKind::CloudNativePg, name.as_str(), Part::Whole, json!({"spec": spec}));
+        let needs: Vec<ResourceId> = self.prerequisites.iter().cloned().chain([policy]).collect();
+        let object = Object::new(ResourceKind::CloudNativePg, name.as_str(), PodPart::Whole, json!({"spec": spec}));
         self.put(object.after(needs));
         for (kind, suffix) in OF_OPERATOR {
             self.take(kind, &format!("{name}-{suffix}"), format!("database.{name}"));
@@ -92,6 +92,6 @@ impl Cluster<'_> {
             "ingress": ingress,
             "egress": [{"to": [own], "ports": among}, {"ports": API_SERVER.map(tcp)}],
         });
-        self.policy(&names::joined("database", name.as_str()), Part::Whole, spec)
+        self.policy(&names::joined("database", name.as_str()), PodPart::Whole, spec)
     }
 }

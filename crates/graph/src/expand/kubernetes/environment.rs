@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::template::{DatabaseField, Part as Piece};
-use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
+use freehold_spec::part::output::{Reach, Secrecy};
+use freehold_spec::{EnvName, Name, Segment, Spanned, Template};
 use serde_json::{Value as Json, json};
 
-use super::manifest::{Object, Part};
+use super::manifest::{Object, PodPart};
 use super::{Cluster, database};
 use crate::kind::ResourceKind;
 use crate::resource::ResourceId;
@@ -43,7 +43,7 @@ impl Cluster<'_> {
         &mut self,
         from: &str,
         name: &str,
-        part: Part<'_>,
+        part: PodPart<'_>,
         variables: &Variables,
         given: Vec<(&str, String)>,
     ) -> Environment {
@@ -85,12 +85,10 @@ impl Cluster<'_> {
     /// The database whose URL the template is and nothing else, where only its operator knows the URL.
     fn operators_url<'t>(&self, template: &'t Template) -> Option<&'t Name> {
         let resolver = &self.expansion.resolver;
-        let [Piece::Reference(reference)] = template.parts.as_slice() else { return None };
-        match &reference.value {
-            Reference::Database(name, DatabaseField::Url | DatabaseField::MigrationUrl) => {
-                (resolver.target.postgres().is_none() && resolver.app.databases.contains_key(name)).then_some(name)
-            }
-            _ => None,
-        }
+        let [Segment::Reference(reference)] = template.segments.as_slice() else { return None };
+        let (name, output) = reference.value.output()?;
+        let is_url = output.row().reach == Reach::Database && output.row().secrecy != Secrecy::Public;
+        let by_operator = resolver.target.postgres().is_none() && resolver.app.databases.contains_key(name);
+        (is_url && by_operator).then_some(name)
     }
 }

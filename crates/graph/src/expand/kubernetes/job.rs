@@ -7,7 +7,7 @@ use freehold_spec::app::{Job, Service};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use super::manifest::{Object, Part, is_of_service, literal};
+use super::manifest::{Object, PodPart, is_of_service, literal};
 use super::pod::{Container, Folders, pod};
 use super::schedule::cron;
 use crate::expand::ExpandError;
@@ -20,7 +20,7 @@ use crate::value::Value;
 const KEPT: u64 = 86_400;
 
 impl Cluster<'_> {
-    pub(super) fn job(&mut self, name: &Name, job: &Job) {
+    pub(crate) fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
         let Some(service) = self.expansion.resolver.app.services.get(&job.service.value) else {
             let to = format!("service.{}", job.service.value);
@@ -28,8 +28,8 @@ impl Cluster<'_> {
         };
         let Some(image) = self.image(&id.0, &job.service.value) else { return };
         let (spec, mut needs) = self.job_spec(name, job, service, &image);
-        needs.extend(self.ground.iter().cloned());
-        needs.extend(self.policy_of(Part::Job(name)));
+        needs.extend(self.prerequisites.iter().cloned());
+        needs.extend(self.policy_of(PodPart::Job(name)));
         match &job.schedule {
             Some(schedule) => self.cron_job(name, &schedule.value, spec, needs),
             None => self.run(id, name, job, spec, needs),
@@ -38,7 +38,7 @@ impl Cluster<'_> {
 
     /// The `spec` of the Job, and what it needs.
     fn job_spec(&mut self, name: &Name, job: &Job, service: &Service, image: &str) -> (Json, BTreeSet<ResourceId>) {
-        let part = Part::Job(name);
+        let part = PodPart::Job(name);
         let environment = self.environment(&format!("job.{name}"), &part.object(), part, &job.env, Vec::new());
         // A volume is its service's alone.
         let folders = Folders::writable(service);
@@ -70,7 +70,7 @@ impl Cluster<'_> {
     }
 
     fn cron_job(&mut self, name: &Name, schedule: &str, job: Json, needs: BTreeSet<ResourceId>) {
-        let part = Part::Job(name);
+        let part = PodPart::Job(name);
         let Some(cron) = cron(schedule) else {
             let (from, schedule) = (format!("job.{name}"), schedule.to_owned());
             return self.expansion.resolver.errors.push(ExpandError::Schedule { from, schedule });
@@ -92,7 +92,7 @@ impl Cluster<'_> {
         let manifest = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"labels": self.labels(Part::Job(name)), "annotations": {"freehold.dev/key": key}},
+            "metadata": {"labels": self.labels(PodPart::Job(name)), "annotations": {"freehold.dev/key": key}},
             "spec": spec,
         });
         let body = Value::map([

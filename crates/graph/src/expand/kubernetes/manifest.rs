@@ -20,14 +20,14 @@ const NAME: &str = "app.kubernetes.io/name";
 
 /// What of the stack an object belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(super) enum PodPart<'a> {
     /// All of it.
     Whole,
     Service(&'a Name),
     Job(&'a Name),
 }
 
-impl Part<'_> {
+impl PodPart<'_> {
     /// How its config, credentials and policy are called: a service's like itself.
     pub(super) fn object(self) -> String {
         match self {
@@ -60,7 +60,7 @@ pub(super) struct Object<'a> {
     pub(super) id: ResourceId,
     pub(super) kind: ResourceKind,
     pub(super) name: String,
-    pub(super) part: Part<'a>,
+    pub(super) part: PodPart<'a>,
     pub(super) annotations: Vec<(&'static str, String)>,
     /// Everything below the top but `apiVersion`, `kind` and `metadata`.
     pub(super) fields: Value,
@@ -70,18 +70,18 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// An object whose id ends with its name.
-    pub(super) fn new(kind: ResourceKind, name: &str, part: Part<'a>, fields: Json) -> Self {
+    pub(super) fn new(kind: ResourceKind, name: &str, part: PodPart<'a>, fields: Json) -> Self {
         Self::of(kind, name, part, literal(fields))
     }
 
-    pub(super) fn of(kind: ResourceKind, name: &str, part: Part<'a>, fields: Value) -> Self {
+    pub(super) fn of(kind: ResourceKind, name: &str, part: PodPart<'a>, fields: Value) -> Self {
         let (id, name) = (ResourceId::new(kind.row().id_word, name), name.to_owned());
         Self { id, kind, name, part, annotations: Vec::new(), fields, needs: BTreeSet::new() }
     }
 
     /// One that a stack has once: its id ends with `main`.
     pub(super) fn main(kind: ResourceKind, name: &str, fields: Json) -> Self {
-        Self { id: ResourceId::new(kind.word(), "main"), ..Self::new(kind, name, Part::Whole, fields) }
+        Self { id: ResourceId::new(kind.word(), "main"), ..Self::new(kind, name, PodPart::Whole, fields) }
     }
 
     pub(super) fn after(mut self, needs: impl IntoIterator<Item = ResourceId>) -> Self {
@@ -120,7 +120,7 @@ impl Cluster<'_> {
         self.expansion.resolver.errors.push(ExpandError::SameName { first, second, object });
     }
 
-    fn metadata(&self, name: &str, part: Part<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {
+    fn metadata(&self, name: &str, part: PodPart<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {
         let mut labels = self.labels(part);
         if let (true, Some(labels)) = (alone, labels.as_object_mut()) {
             labels.extend(super::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
@@ -133,11 +133,11 @@ impl Cluster<'_> {
     }
 
     /// The labels of an object or a Pod template.
-    pub(super) fn labels(&self, part: Part<'_>) -> Json {
+    pub(super) fn labels(&self, part: PodPart<'_>) -> Json {
         let request = self.expansion.resolver.request;
         let name = match part {
-            Part::Whole => &request.key.app,
-            Part::Service(name) | Part::Job(name) => name,
+            PodPart::Whole => &request.key.app,
+            PodPart::Service(name) | PodPart::Job(name) => name,
         };
         json!({
             "app.kubernetes.io/managed-by": "freehold",
@@ -150,7 +150,7 @@ impl Cluster<'_> {
     }
 
     /// The labels that tell the Pods of a part from all others. Never changes: selectors can't.
-    pub(super) fn selector(&self, part: Part<'_>) -> Json {
+    pub(super) fn selector(&self, part: PodPart<'_>) -> Json {
         let labels = self.labels(part);
         json!({STACK: labels.get(STACK), NAME: labels.get(NAME), COMPONENT: labels.get(COMPONENT)})
     }

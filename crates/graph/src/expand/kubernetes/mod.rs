@@ -11,12 +11,12 @@
 //! base64; no other body has a secret in it. Names and ids are plain within the namespace: `deployment.web` is
 //! `acme--guestbook/web`. Everything but the namespace comes after it, Pods after all that they use.
 
-mod anywhere;
 mod database;
 mod environment;
-mod ground;
 mod job;
 mod manifest;
+mod minimal;
+mod namespace;
 mod pod;
 mod policy;
 mod quantity;
@@ -31,10 +31,11 @@ use freehold_spec::App;
 use super::expansion::Expansion;
 use super::{ClusterDatabases, ExpandError, Graph, KubernetesTarget, Request, Target, names};
 use crate::kind::ResourceKind;
+use crate::part;
 use crate::resource::ResourceId;
 
-pub use anywhere::hindrances;
-pub use ground::{POD_SECURITY, limits};
+pub use minimal::hindrances;
+pub use namespace::{POD_SECURITY, limits};
 pub use quantity::{CPU_DEFAULT, MEMORY_DEFAULT};
 pub use schedule::cron;
 
@@ -52,11 +53,10 @@ pub fn expand(
         expansion: Expansion::new(app, request, target),
         facts,
         namespace: names::namespace(&request.key),
-        ground: BTreeSet::new(),
+        prerequisites: BTreeSet::new(),
         taken: BTreeMap::new(),
     };
-    cluster.expansion.secrets();
-    cluster.ground();
+    cluster.namespace_objects();
     cluster.policies();
     if let ClusterDatabases::Server { server, addresses } = &facts.databases
         && addresses.is_empty()
@@ -65,24 +65,7 @@ pub fn expand(
         let unknown = ExpandError::NoDatabaseAddress { host: server.host.clone() };
         cluster.expansion.resolver.errors.push(unknown);
     }
-    for (name, database) in &app.databases {
-        match &facts.databases {
-            ClusterDatabases::Server { .. } => cluster.expansion.database(name, database),
-            ClusterDatabases::CloudNativePg { operator_namespace } => {
-                cluster.cloudnative_pg(name, database, operator_namespace);
-            }
-        }
-    }
-    for (name, service) in &app.services {
-        cluster.service(name, service);
-    }
-    // After the services, whose variables wait for the jobs.
-    for (name, job) in &app.jobs {
-        cluster.job(name, job);
-    }
-    for (name, route) in &app.routes {
-        cluster.route(name, route);
-    }
+    part::kubernetes(&mut cluster);
     cluster.expansion.logins();
     cluster.outputs();
     cluster.not_enforced();
@@ -91,19 +74,19 @@ pub fn expand(
 }
 
 /// The expansion of one stack for a cluster.
-struct Cluster<'a> {
-    expansion: Expansion<'a>,
-    facts: &'a KubernetesTarget,
+pub(crate) struct Cluster<'a> {
+    pub(crate) expansion: Expansion<'a>,
+    pub(crate) facts: &'a KubernetesTarget,
     namespace: String,
     /// What has to be there before any Pod.
-    ground: BTreeSet<ResourceId>,
+    prerequisites: BTreeSet<ResourceId>,
     /// Who has which name: kind and name → place in the definition.
     taken: BTreeMap<(ResourceKind, String), String>,
 }
 
 impl Cluster<'_> {
     fn outputs(&mut self) {
-        self.expansion.outputs();
+        part::outputs(&mut self.expansion);
         let graph = &mut self.expansion.graph;
         graph.claims.insert(("namespace".to_owned(), self.namespace.clone()));
         graph.outputs.insert("namespace".to_owned(), self.namespace.clone());
@@ -143,6 +126,6 @@ impl Cluster<'_> {
             ClusterDatabases::CloudNativePg { .. } | ClusterDatabases::Server { .. } => {}
         }
         self.expansion.graph.not_enforced.extend(lines);
-        self.expansion.not_yet();
+        self.expansion.unsupported();
     }
 }

@@ -6,7 +6,7 @@ use freehold_spec::{Cpu, Memory, Name};
 use serde_json::{Value as Json, json};
 
 use super::environment::Environment;
-use super::ground::FREEHOLD;
+use super::namespace::FREEHOLD;
 use super::quantity::resources;
 use crate::expand::names;
 

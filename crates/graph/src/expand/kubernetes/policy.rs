@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::Service;
-use freehold_spec::{EnvName, Name, Reference, Spanned, Template};
+use freehold_spec::part::output::Reach;
+use freehold_spec::{EnvName, Name, Spanned, Template};
 use serde_json::{Value as Json, json};
 
-use super::manifest::{Object, Part};
+use super::manifest::{Object, PodPart};
 use super::{Cluster, ClusterDatabases};
 use crate::kind::ResourceKind;
 use crate::resource::ResourceId;
@@ -45,7 +46,7 @@ const SOLVER: u16 = 8089;
 
 /// What the Pods of a service or job talk to.
 struct Traffic<'a> {
-    part: Part<'a>,
+    part: PodPart<'a>,
     services: BTreeSet<&'a Name>,
     databases: BTreeSet<&'a Name>,
     internet: bool,
@@ -53,16 +54,17 @@ struct Traffic<'a> {
 
 impl<'a> Traffic<'a> {
     fn new(
-        part: Part<'a>,
+        part: PodPart<'a>,
         internet: bool,
         env: impl Iterator<Item = &'a BTreeMap<EnvName, Spanned<Template>>>,
     ) -> Self {
         let mut traffic = Self { part, services: BTreeSet::new(), databases: BTreeSet::new(), internet };
         for reference in env.flat_map(BTreeMap::values).flat_map(|template| template.references()) {
-            match &reference.value {
-                Reference::ServiceUrl(name) => traffic.services.insert(name),
-                Reference::Database(name, _) => traffic.databases.insert(name),
-                _ => false,
+            let Some((name, output)) = reference.value.output() else { continue };
+            match output.row().reach {
+                Reach::Service => traffic.services.insert(name),
+                Reach::Database => traffic.databases.insert(name),
+                Reach::Nothing => false,
             };
         }
         traffic
@@ -71,7 +73,7 @@ impl<'a> Traffic<'a> {
     fn of_service(name: &'a Name, service: &'a Service) -> Self {
         let sidecars = service.sidecars.values().map(|sidecar| &sidecar.env);
         let init = service.init.values().map(|init| &init.env);
-        Self::new(Part::Service(name), service.internet, std::iter::once(&service.env).chain(sidecars).chain(init))
+        Self::new(PodPart::Service(name), service.internet, std::iter::once(&service.env).chain(sidecars).chain(init))
     }
 }
 
@@ -87,8 +89,8 @@ impl Cluster<'_> {
             ],
         });
         for (name, spec) in [("deny-all", deny), ("allow-dns", dns)] {
-            let id = self.policy(name, Part::Whole, spec);
-            self.ground.insert(id);
+            let id = self.policy(name, PodPart::Whole, spec);
+            self.prerequisites.insert(id);
         }
         if self.facts.own_certificates().is_some() {
             self.solver();
@@ -97,7 +99,7 @@ impl Cluster<'_> {
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
         let jobs = app.jobs.iter().map(|(name, job)| {
             let internet = app.services.get(&job.service.value).is_some_and(|service| service.internet);
-            Traffic::new(Part::Job(name), internet, std::iter::once(&job.env))
+            Traffic::new(PodPart::Job(name), internet, std::iter::once(&job.env))
         });
         let all: Vec<Traffic<'_>> = services.chain(jobs).collect();
         for traffic in &all {
@@ -126,9 +128,9 @@ impl Cluster<'_> {
     }
 
     /// Requests through the gateway, and of those that refer to its URL.
-    fn ingress(&self, part: Part<'_>, all: &[Traffic<'_>]) -> Vec<Json> {
+    fn ingress(&self, part: PodPart<'_>, all: &[Traffic<'_>]) -> Vec<Json> {
         let app = self.expansion.resolver.app;
-        let Part::Service(name) = part else { return Vec::new() };
+        let PodPart::Service(name) = part else { return Vec::new() };
         let Some(port) = app.services.get(name).and_then(|service| service.port.as_ref()) else { return Vec::new() };
         let routed = app.routes.values().any(|route| route.service.value == *name);
         let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
@@ -142,7 +144,7 @@ impl Cluster<'_> {
         let mut rules = Vec::new();
         for name in &traffic.services {
             if let Some(port) = app.services.get(*name).and_then(|service| service.port.as_ref()) {
-                rules.push(json!({"to": [self.pods(Part::Service(name))], "ports": [tcp(port.value)]}));
+                rules.push(json!({"to": [self.pods(PodPart::Service(name))], "ports": [tcp(port.value)]}));
             }
         }
         match &self.facts.databases {
@@ -171,7 +173,8 @@ impl Cluster<'_> {
     pub(super) fn users_of(&self, database: &Name) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
-        let jobs = app.jobs.iter().map(|(name, job)| Traffic::new(Part::Job(name), false, std::iter::once(&job.env)));
+        let jobs =
+            app.jobs.iter().map(|(name, job)| Traffic::new(PodPart::Job(name), false, std::iter::once(&job.env)));
         let users = services.chain(jobs).filter(|traffic| traffic.databases.contains(database));
         users.map(|traffic| self.pods(traffic.part)).collect()
     }
@@ -183,20 +186,20 @@ impl Cluster<'_> {
             "policyTypes": ["Ingress"],
             "ingress": [{"from": [namespace(&self.facts.gateway.data_plane_namespace)], "ports": [tcp(SOLVER)]}],
         });
-        self.policy("allow-challenges", Part::Whole, spec);
+        self.policy("allow-challenges", PodPart::Whole, spec);
     }
 
-    pub(super) fn policy(&mut self, name: &str, part: Part<'_>, spec: Json) -> ResourceId {
+    pub(super) fn policy(&mut self, name: &str, part: PodPart<'_>, spec: Json) -> ResourceId {
         self.put(Object::new(ResourceKind::NetworkPolicy, name, part, json!({"spec": spec})))
     }
 
     /// The policy of a part, if it has one.
-    pub(super) fn policy_of(&self, part: Part<'_>) -> Option<ResourceId> {
+    pub(super) fn policy_of(&self, part: PodPart<'_>) -> Option<ResourceId> {
         let id = ResourceId::new("networkpolicy", part.object());
         self.expansion.graph.resources.contains_key(&id).then_some(id)
     }
 
-    fn pods(&self, part: Part<'_>) -> Json {
+    fn pods(&self, part: PodPart<'_>) -> Json {
         json!({"podSelector": {"matchLabels": self.selector(part)}})
     }
 }

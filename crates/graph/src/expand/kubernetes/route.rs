@@ -7,7 +7,7 @@ use freehold_spec::app::{PathRule, Route};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use super::manifest::{Object, Part};
+use super::manifest::{Object, PodPart};
 use super::quantity::duration;
 use super::service::SERVICE_PORT;
 use crate::expand::{ExpandError, names};
@@ -24,9 +24,9 @@ const RETRIED: [u16; 3] = [502, 503, 504];
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 impl Cluster<'_> {
-    pub(super) fn route(&mut self, name: &Name, route: &Route) {
+    pub(crate) fn route(&mut self, name: &Name, route: &Route) {
         let service = &route.service.value;
-        let part = Part::Service(service);
+        let part = PodPart::Service(service);
         let id = format!("route.{name}");
         match self.expansion.resolver.app.services.get(service).map(|service| service.port.is_some()) {
             Some(true) => {}
@@ -92,7 +92,7 @@ impl Cluster<'_> {
     }
 
     /// A listener for the host on the gateway, with a certificate of its own.
-    fn listener(&mut self, name: &Name, part: Part<'_>, host: &str, issuer: &str) -> ResourceId {
+    fn listener(&mut self, name: &Name, part: PodPart<'_>, host: &str, issuer: &str) -> ResourceId {
         let secret = names::part(name.as_str(), "tls");
         let spec = json!({
             "secretName": secret,

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use super::environment::Environment;
-use super::manifest::{Object, Part, literal};
+use super::manifest::{Object, PodPart, literal};
 use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
 use crate::expand::{ExpandError, names};
@@ -31,7 +31,7 @@ const PORT: &str = "http";
 pub(super) const SERVICE_PORT: u16 = 80;
 
 /// A sidecar or an init container, as the definition has it.
-struct Beside<'a> {
+struct Companion<'a> {
     word: &'a Name,
     /// What it is in the definition: `sidecar` or `init`.
     key: &'static str,
@@ -45,14 +45,14 @@ struct Beside<'a> {
 }
 
 impl Cluster<'_> {
-    pub(super) fn service(&mut self, name: &Name, service: &Service) {
+    pub(crate) fn service(&mut self, name: &Name, service: &Service) {
         let Some(image) = self.image(&format!("service.{name}"), name) else { return };
-        let part = Part::Service(name);
+        let part = PodPart::Service(name);
         let replicas = self.expansion.replicas(name, service);
         let claims = self.volumes(name, service);
         let (template, mut needs) = self.template(name, service, &image);
         needs.extend(claims);
-        needs.extend(self.ground.iter().cloned());
+        needs.extend(self.prerequisites.iter().cloned());
         needs.extend(self.policy_of(part));
         let selector = json!({"matchLabels": self.selector(part)});
         let mut spec = literal(json!({
@@ -103,7 +103,7 @@ impl Cluster<'_> {
             });
             let claim = names::joined(name.as_str(), volume.as_str());
             let kind = ResourceKind::PersistentVolumeClaim;
-            let object = Object::new(kind, &claim, Part::Service(name), json!({"spec": spec}));
+            let object = Object::new(kind, &claim, PodPart::Service(name), json!({"spec": spec}));
             claims.push(self.put(object));
         }
         claims
@@ -111,7 +111,7 @@ impl Cluster<'_> {
 
     /// The Pod template, and what its Pods need.
     fn template(&mut self, name: &Name, service: &Service, image: &str) -> (Value, BTreeSet<ResourceId>) {
-        let part = Part::Service(name);
+        let part = PodPart::Service(name);
         let folders = Folders::all(name, service);
         let given = service.port.as_ref().map(|port| {
             // As on one machine, where it is the loopback address.
@@ -156,7 +156,7 @@ impl Cluster<'_> {
         mounts: &[Json],
         environments: &mut Vec<(Name, Environment)>,
     ) -> Vec<Json> {
-        let init = service.init.iter().map(|(word, one)| Beside {
+        let init = service.init.iter().map(|(word, one)| Companion {
             word,
             key: "init",
             image: &one.image.value,
@@ -168,7 +168,7 @@ impl Cluster<'_> {
         });
         let sidecars = service.sidecars.iter().map(|(word, one)| {
             let ports = one.port.as_ref().map(|port| json!([{"containerPort": port.value, "protocol": "TCP"}]));
-            Beside {
+            Companion {
                 word,
                 key: "sidecar",
                 image: &one.image.value,
@@ -189,10 +189,10 @@ impl Cluster<'_> {
         containers
     }
 
-    fn beside(&mut self, service: &Name, beside: Beside<'_>, mounts: &[Json]) -> (Json, Environment) {
-        let Beside { word, key, image, command, cpu, memory, env, more } = beside;
+    fn beside(&mut self, service: &Name, beside: Companion<'_>, mounts: &[Json]) -> (Json, Environment) {
+        let Companion { word, key, image, command, cpu, memory, env, more } = beside;
         let (from, object) = (format!("service.{service}.{key}.{word}"), names::part(service.as_str(), word.as_str()));
-        let environment = self.environment(&from, &object, Part::Service(service), env, Vec::new());
+        let environment = self.environment(&from, &object, PodPart::Service(service), env, Vec::new());
         let pinned = self.expansion.resolver.request.containers.get(service).and_then(|images| images.get(word));
         let image = pinned.map_or(image, String::as_str);
         let container =
@@ -200,7 +200,7 @@ impl Cluster<'_> {
         (container, environment)
     }
 
-    fn spread(&self, over: &str, part: Part<'_>) -> Json {
+    fn spread(&self, over: &str, part: PodPart<'_>) -> Json {
         json!({
             "maxSkew": 1,
             "topologyKey": over,
@@ -214,7 +214,7 @@ impl Cluster<'_> {
         if service.port.is_none() {
             return;
         }
-        let part = Part::Service(name);
+        let part = PodPart::Service(name);
         let spec = json!({
             "type": "ClusterIP",
             "selector": self.selector(part),
@@ -233,7 +233,7 @@ impl Cluster<'_> {
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
         });
         let kind = ResourceKind::HorizontalPodAutoscaler;
-        let object = Object::new(kind, name.as_str(), Part::Service(name), json!({"spec": spec}));
+        let object = Object::new(kind, name.as_str(), PodPart::Service(name), json!({"spec": spec}));
         self.put(object.after([deployment]));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use super::manifest::{Object, Part};
+use super::manifest::{Object, PodPart};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, count, cpu};
 use crate::kind::ResourceKind;
 use crate::secret::SecretRef;
@@ -31,13 +31,13 @@ pub fn limits() -> Json {
 }
 
 impl Cluster<'_> {
-    pub(super) fn ground(&mut self) {
+    pub(super) fn namespace_objects(&mut self) {
         let namespace = self.namespace.clone();
         let namespace = self.put(Object::main(ResourceKind::Namespace, &namespace, json!({})));
-        self.ground.insert(namespace);
+        self.prerequisites.insert(namespace);
         self.quota();
         let limits = self.put(Object::main(ResourceKind::LimitRange, FREEHOLD, json!({"spec": limits()})));
-        self.ground.insert(limits);
+        self.prerequisites.insert(limits);
         self.account();
     }
 
@@ -59,7 +59,7 @@ impl Cluster<'_> {
         });
         let quota = Object::main(ResourceKind::ResourceQuota, FREEHOLD, json!({"spec": {"hard": hard}}));
         let quota = self.put(quota);
-        self.ground.insert(quota);
+        self.prerequisites.insert(quota);
     }
 
     /// Pods talk to the registry, perhaps, and never to the API server.
@@ -70,14 +70,14 @@ impl Cluster<'_> {
                 ("type", Value::from("kubernetes.io/dockerconfigjson")),
                 ("data", Value::map([(".dockerconfigjson", config)])),
             ]);
-            let secret = Object::of(ResourceKind::ClusterSecret, REGISTRY, Part::Whole, fields);
+            let secret = Object::of(ResourceKind::ClusterSecret, REGISTRY, PodPart::Whole, fields);
             self.put(Object { id: crate::ResourceId::new("credentials", "registry"), ..secret })
         });
         let pull = registry.is_some().then(|| json!([{"name": REGISTRY}]));
         let fields = json!({"automountServiceAccountToken": false, "imagePullSecrets": pull});
         let account = Object::main(ResourceKind::ServiceAccount, FREEHOLD, fields).after(registry.clone());
         let account = self.put(account);
-        self.ground.extend(registry);
-        self.ground.insert(account);
+        self.prerequisites.extend(registry);
+        self.prerequisites.insert(account);
     }
 }

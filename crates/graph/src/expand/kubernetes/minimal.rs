@@ -23,11 +23,11 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
     };
-    expand(app, &request, &Target::Kubernetes(Box::new(barest(name)))).err().unwrap_or_default()
+    expand(app, &request, &Target::Kubernetes(Box::new(minimal_target(name)))).err().unwrap_or_default()
 }
 
-fn barest(name: &Name) -> KubernetesTarget {
+fn minimal_target(name: &Name) -> KubernetesTarget {
     let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
     let addresses = BTreeSet::from([ADDRESS.to_owned()]);
-    KubernetesTarget::bare(name.clone(), ClusterDatabases::Server { server, addresses })
+    KubernetesTarget::minimal(name.clone(), ClusterDatabases::Server { server, addresses })
 }

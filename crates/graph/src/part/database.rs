@@ -1,0 +1,43 @@
+//! A database: on the target's server, or a PostgreSQL cluster of the stack's own.
+
+use freehold_spec::Name;
+use freehold_spec::app::Database;
+use freehold_spec::part::database::Output;
+
+use super::{Expand, Site};
+use crate::expand::expansion::Expansion;
+use crate::expand::kubernetes::Cluster;
+use crate::expand::local::LocalExpansion;
+use crate::expand::{ClusterDatabases, names};
+use crate::value::Value;
+
+impl Expand for Database {
+    type Output = Output;
+
+    fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
+        stack.expansion.database(name, self);
+    }
+
+    fn kubernetes(&self, name: &Name, stack: &mut Cluster<'_>) {
+        match &stack.facts.databases {
+            ClusterDatabases::Server { .. } => stack.expansion.database(name, self),
+            ClusterDatabases::CloudNativePg { operator_namespace } => {
+                stack.cloudnative_pg(name, self, operator_namespace);
+            }
+        }
+    }
+
+    fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
+        let database = names::database(&stack.resolver.request.key, name);
+        stack.graph.outputs.insert(format!("databases.{name}.name"), database);
+    }
+
+    fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
+        site.needs.insert(site.resolver.database(name));
+        match output {
+            Output::Name => vec![Value::text(names::database(&site.resolver.request.key, name))],
+            Output::Url => site.resolver.database_url(site.from, name, "app"),
+            Output::MigrationUrl => site.resolver.database_url(site.from, name, "migrator"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A route: a host name of the router or of the gateway.
+
+use freehold_spec::Name;
+use freehold_spec::app::Route;
+use freehold_spec::part::route::Output;
+
+use super::{Expand, Site};
+use crate::expand::expansion::Expansion;
+use crate::expand::kubernetes::Cluster;
+use crate::expand::local::LocalExpansion;
+use crate::value::Value;
+
+impl Expand for Route {
+    type Output = Output;
+
+    fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
+        stack.route(name, self);
+    }
+
+    fn kubernetes(&self, name: &Name, stack: &mut Cluster<'_>) {
+        stack.route(name, self);
+    }
+
+    fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
+        let url = stack.resolver.route_url(name);
+        stack.graph.outputs.insert(format!("routes.{name}.url"), url);
+    }
+
+    fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
+        match output {
+            Output::Url => vec![Value::text(site.resolver.route_url(name))],
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A service: processes on this machine, Pods and what goes with them in a cluster.
+
+use freehold_spec::Name;
+use freehold_spec::app::Service;
+use freehold_spec::part::service::Output;
+
+use super::{Expand, Site};
+use crate::expand::expansion::Expansion;
+use crate::expand::kubernetes::Cluster;
+use crate::expand::local::LocalExpansion;
+use crate::expand::{Target, names};
+use crate::value::Value;
+
+impl Expand for Service {
+    type Output = Output;
+
+    fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
+        stack.service(name, self);
+    }
+
+    fn kubernetes(&self, name: &Name, stack: &mut Cluster<'_>) {
+        stack.service(name, self);
+    }
+
+    fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
+        let resolver = &mut site.resolver;
+        match output {
+            Output::Url => {
+                resolver.endpoints.insert(name.clone());
+                // No edge: the address is known before the service runs, and services may know each other.
+                vec![Value::text(match resolver.target {
+                    Target::Local(_) => format!("http://{}", names::endpoint(resolver.request.id, name)),
+                    // Its Service, in the same namespace, on port 80.
+                    Target::Kubernetes(_) => format!("http://{name}"),
+                })]
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The parts of a definition, a module for each: its values, how it is decoded and described to editors, and what others may refer to.
+//!
+//! The decoder, the JSON Schema, `docs/definition.md` and the list of references follow from these. A new part is a module and a line of
+//! `parts!`; what it becomes on each target is said in `freehold-graph`.
+
+pub mod database;
+pub mod job;
+pub mod output;
+pub mod route;
+pub mod secret;
+pub mod service;
+pub mod stage;
+pub mod tier;
+
+use std::collections::BTreeMap;
+
+use crate::decode::context::Context;
+use crate::decode::kind::{At, List, Map, Sequence, Value, ValueKind};
+use crate::decode::number::Whole;
+use crate::decode::schema::Definitions;
+use crate::decode::table::table;
+use crate::decode::text::{Argument, Contract, PartName, Text, Variable, WithReferences};
+use crate::name::{EnvName, Name};
+use crate::span::{Span, Spanned};
+use output::OutputRow;
+
+/// Tables with names of their own within a part: its word, and the key.
+pub(crate) const NAMED_WITHIN: [(&str, &str); 3] =
+    [("service", "sidecar"), ("service", "init"), ("service", "volumes")];
+
+/// Copies of a service; with none it isn't started.
+type Replicas = At<Whole<u32, 0, 50>>;
+/// Connections of a database.
+type Connections = At<Whole<u32, 1, 1000>>;
+/// Variables that are set.
+type Env = Map<Variable, At<WithReferences>>;
+/// Variables that are read.
+type Reads = List<At<Text<Contract>>, 0>;
+/// Program and arguments.
+type Command = Sequence<Text<Argument>, 1>;
+
+/// A variable of the environment contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Its name.
+    pub name: EnvName,
+    /// `NAME?`: the app does without it.
+    pub optional: bool,
+}
+
+macro_rules! parts {
+    ($($(#[doc = $doc:literal])+ $field:ident $word:literal $module:ident $part:ident $table:ident;)+) => {
+        /// The parts that a definition consists of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum PartKind {
+            $($(#[doc = $doc])+ $part,)+
+        }
+
+        /// What others may refer to, by the part that has it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Output {
+            $($(#[doc = $doc])+ $part($module::Output),)+
+        }
+
+        /// An app's definition. Maps are sorted, so that everything derived from them is deterministic.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct App {
+            /// `[app] name`.
+            pub name: Spanned<Name>,
+            $($(#[doc = $doc])+ pub $field: BTreeMap<Name, $module::$part>,)+
+        }
+
+        table! {
+            /// An app, as Freehold deploys it: once for each tenant, preview and stage.
+            "definition" Definition -> App {
+                /// What the app is called.
+                name ["app"]: required AppName;
+                $($(#[doc = $doc])+ $field [$word]: default Map<PartName, $module::$table> = "{}";)+
+            }
+        }
+
+        impl PartKind {
+            /// All of them, in the order in which documentation lists them.
+            pub const ALL: &'static [Self] = &[$(Self::$part,)+];
+
+            /// The word of its tables: `database` of `[database.main]`.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$part => $word,)+
+                }
+            }
+
+            /// What others may refer to.
+            pub fn outputs(self) -> Vec<Output> {
+                match self {
+                    $(Self::$part => $module::Output::ALL.iter().copied().map(Output::$part).collect(),)+
+                }
+            }
+        }
+
+        impl Output {
+            /// Whose it is.
+            pub const fn part(self) -> PartKind {
+                match self {
+                    $(Self::$part(_) => PartKind::$part,)+
+                }
+            }
+
+            /// What is said of it.
+            pub const fn row(self) -> OutputRow {
+                match self {
+                    $(Self::$part(output) => output.row(),)+
+                }
+            }
+        }
+
+        impl App {
+            /// The names of all parts of a kind.
+            pub fn names(&self, part: PartKind) -> Vec<&Name> {
+                match part {
+                    $(PartKind::$part => self.$field.keys().collect(),)+
+                }
+            }
+
+            /// Where a part is defined; `None` if it isn't.
+            pub fn span(&self, part: PartKind, name: &str) -> Option<Span> {
+                match part {
+                    $(PartKind::$part => self.$field.get(name).map(|part| part.span),)+
+                }
+            }
+        }
+    };
+}
+
+parts! {
+    /// PostgreSQL databases: one of each, with its roles, for each stack.
+    databases "database" database Database DatabaseTable;
+    /// Secrets of each stack.
+    secrets "secret" secret Secret SecretTable;
+    /// Long-running programs.
+    services "service" service Service ServiceTable;
+    /// Programs that run to their end: once for each revision, or on a schedule.
+    jobs "job" job Job JobTable;
+    /// Host names and paths that lead to services.
+    routes "route" route Route RouteTable;
+    /// What tenants get, by tier.
+    tiers "tier" tier Tier TierTable;
+    /// What the developers' own environments get.
+    stages "stage" stage Stage StageTable;
+}
+
+impl PartKind {
+    /// The part whose tables begin with this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|part| part.word() == word)
+    }
+}
+
+/// The table `[app]`; all that stays of it is the name.
+pub(crate) struct AppName;
+
+impl ValueKind for AppName {
+    type Value = Spanned<Name>;
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        HeaderTable::schema(definitions)
+    }
+
+    fn decode(context: &mut Context<'_>, value: &Value<'_>) -> Option<Self::Value> {
+        HeaderTable::decode(context, value).map(|header| header.name)
+    }
+}
+
+pub(crate) struct Header {
+    name: Spanned<Name>,
+}
+
+table! {
+    /// The app itself.
+    "app" HeaderTable -> Header {
+        /// Its name: a-z, 0-9 and single hyphens, starting with a letter, at most 40 characters.
+        name: required At<Text<PartName>>;
+    }
+}

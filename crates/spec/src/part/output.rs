@@ -1,0 +1,48 @@
+//! What others may refer to with `${…}`: what it is, whether it is secret, and what has to be reached to use it. Rules, policies and
+//! expansions ask these instead of matching kinds of references.
+
+/// An output of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputRow {
+    /// As it is written behind the part's name; empty where nothing follows: `${secret.session-key}`.
+    pub field: &'static str,
+    /// What it is, with its article: `a URL`.
+    pub what: &'static str,
+    /// Who may know it.
+    pub secrecy: Secrecy,
+    /// What has to be reached by whoever uses it. Opens network policies.
+    pub reach: Reach,
+    /// What it is meant for.
+    pub readers: Readers,
+    /// Whether it is made from the references of its own part, so that there can be circles.
+    pub follows_references: bool,
+}
+
+/// Who may know an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Everybody.
+    Public,
+    /// Only programs that refer to it; why.
+    Secret(&'static str),
+}
+
+/// What has to be reached by whoever uses an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing within the stack.
+    Nothing,
+    /// The database of that name.
+    Database,
+    /// The port of the service of that name.
+    Service,
+}
+
+/// What an output is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// All programs.
+    All,
+    /// Jobs: it gives more rights than a service needs.
+    Jobs,
+}

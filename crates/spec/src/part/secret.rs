@@ -1,0 +1,80 @@
+//! A secret of each stack: generated once, or set by hand.
+
+use crate::decode::number::Whole;
+use crate::decode::table::table;
+use crate::decode::text::{OneOf, Text, Word};
+use crate::part::output::{OutputRow, Reach, Readers, Secrecy};
+use crate::span::Span;
+
+/// A secret of each stack: generated once, or set by `freehold secret set`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The table's header.
+    pub span: Span,
+    /// How to generate it; without, it has to be set before the first deploy.
+    pub generate: Option<Generate>,
+}
+
+/// How a secret is generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generate {
+    /// Random bytes, 16 to 1024. Default 32.
+    pub bytes: u32,
+    /// How they are written.
+    pub encoding: Encoding,
+}
+
+/// How random bytes are written as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// RFC 4648 section 5, without padding.
+    Base64Url,
+    /// Lower-case hexadecimal.
+    Hex,
+}
+
+/// What others may refer to: `secret.NAME`, without a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Its value.
+    Value,
+}
+
+impl Output {
+    pub(super) const ALL: &'static [Self] = &[Self::Value];
+
+    pub(super) const fn row(self) -> OutputRow {
+        match self {
+            Self::Value => OutputRow {
+                field: "",
+                what: "a secret",
+                secrecy: Secrecy::Secret("this is a secret"),
+                reach: Reach::Nothing,
+                readers: Readers::All,
+                follows_references: false,
+            },
+        }
+    }
+}
+
+impl Word for Encoding {
+    const WORDS: &'static [(&'static str, Self)] = &[("base64url", Self::Base64Url), ("hex", Self::Hex)];
+}
+
+table! {
+    /// A secret of each stack: generated once, or set with `freehold secret set`.
+    "secret" SecretTable -> Secret { span:
+        /// How to generate it. Without this, it has to be set before the first deploy.
+        generate: optional GenerateTable;
+    }
+}
+
+table! {
+    /// How a secret is generated.
+    "generate" GenerateTable -> Generate {
+        /// Random bytes.
+        bytes: default Whole<u32, 16, 1024> = "32";
+        /// How they are written: base64url (without padding) or hex.
+        encoding ["as"]: default Text<OneOf<Encoding>> = "\"base64url\"";
+    }
+}

@@ -1,0 +1,309 @@
+//! A long-running program, with the containers, folders and volumes of its pods.
+
+use std::collections::BTreeMap;
+
+use crate::decode::kind::{At, List, Map};
+use crate::decode::number::{Truth, UserId, Whole};
+use crate::decode::path::{AbsolutePath, RelativePath, UrlPath};
+use crate::decode::table::table;
+use crate::decode::text::{Amount, Duration, Limits, OneOf, PartName, Plain, Text, Word};
+use crate::name::{EnvName, Name};
+use crate::part::output::{OutputRow, Reach, Readers, Secrecy};
+use crate::part::{Command, Env, Read, Reads, Replicas};
+use crate::quantity::{Cpu, Memory, Range, Seconds, Storage};
+use crate::span::{Span, Spanned};
+use crate::template::Template;
+
+/// A long-running program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The table's header.
+    pub span: Span,
+    /// Repository of its image, without tag or digest (cluster).
+    pub image: Option<Spanned<String>>,
+    /// How its files are made on this machine.
+    pub build: Option<Build>,
+    /// Program and arguments. A program without a slash is looked up in the artifact, then on `PATH`.
+    pub command: Spanned<Vec<String>>,
+    /// The port that it listens on in a cluster; everywhere it reads `PORT`. A service without one takes no requests (a worker).
+    pub port: Option<Spanned<u16>>,
+    /// HTTP paths that tell its health.
+    pub health: Health,
+    /// Processor time. Default `"100m..500m"`.
+    pub cpu: Spanned<Range<Cpu>>,
+    /// Memory. Default `"64Mi..256Mi"`.
+    pub memory: Spanned<Range<Memory>>,
+    /// The variables that it reads; `None` where the contract isn't stated.
+    pub reads: Option<Vec<Spanned<Read>>>,
+    /// The variables that are set for it.
+    pub env: BTreeMap<EnvName, Spanned<Template>>,
+    /// Copies, unless the tier or the stage says otherwise; with 0 it isn't started. Default 1.
+    pub replicas: Spanned<u32>,
+    /// How long it may take to get ready. Default 60 s.
+    pub start_timeout: Spanned<Seconds>,
+    /// How long open streams may go on when a new version has taken over. Default 30 s.
+    pub drain: Spanned<Seconds>,
+    /// How long it may take to end after SIGTERM before it is killed. Default 10 s.
+    pub stop_timeout: Spanned<Seconds>,
+    /// How long a new version has to stay ready before it counts as verified. Default 3 s.
+    pub settle: Spanned<Seconds>,
+    /// How a new version replaces the old one.
+    pub update: Update,
+    /// The user id that its pods run as in a cluster, sidecars and init containers included; never 0. Default 65532.
+    pub user: Spanned<u32>,
+    /// Absolute paths of empty folders that it may write in a cluster, where everything else is read-only. Each copy has
+    /// its own; its sidecars and init containers share them.
+    pub writable: Vec<Spanned<String>>,
+    /// It may open HTTPS connections to the internet from a cluster. Default false.
+    pub internet: bool,
+    /// Copies by load, in a cluster.
+    pub autoscale: Option<Autoscale>,
+    /// Folders that last, in a cluster; its sidecars and init containers share them.
+    pub volumes: BTreeMap<Name, Volume>,
+    /// `[service.X.sidecar.NAME]`: containers that run beside it in each of its pods.
+    pub sidecars: BTreeMap<Name, Sidecar>,
+    /// `[service.X.init.NAME]`: containers that run to their end in each of its pods before it starts, one after
+    /// another in the order of their names.
+    pub init: BTreeMap<Name, Init>,
+}
+
+/// Copies by load: from the service's `replicas` up to `max`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Autoscale {
+    /// The table.
+    pub span: Span,
+    /// The most copies.
+    pub max: Spanned<u32>,
+    /// The processor time that the copies should use on average, in per cent of their request. Default 70.
+    pub cpu: Spanned<u32>,
+}
+
+/// A folder that outlives the processes that write it. It holds data: it is never deleted without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The table.
+    pub span: Span,
+    /// Where the service finds it: an absolute path.
+    pub path: Spanned<String>,
+    /// How much it holds.
+    pub size: Spanned<Storage>,
+}
+
+/// A container that runs beside a service, in each of its pods, for as long as it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sidecar {
+    /// The table's header.
+    pub span: Span,
+    /// The whole reference of its image, with a tag or a digest or neither.
+    pub image: Spanned<String>,
+    /// Program and arguments; without, what the image says.
+    pub command: Option<Spanned<Vec<String>>>,
+    /// The port that it listens on.
+    pub port: Option<Spanned<u16>>,
+    /// Processor time. Default `"100m..500m"`.
+    pub cpu: Spanned<Range<Cpu>>,
+    /// Memory. Default `"64Mi..256Mi"`.
+    pub memory: Spanned<Range<Memory>>,
+    /// The variables that are set for it.
+    pub env: BTreeMap<EnvName, Spanned<Template>>,
+}
+
+/// A container that runs to its end in each pod of a service before the service starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Init {
+    /// The table's header.
+    pub span: Span,
+    /// The whole reference of its image, with a tag or a digest or neither.
+    pub image: Spanned<String>,
+    /// Program and arguments; without, what the image says.
+    pub command: Option<Spanned<Vec<String>>>,
+    /// Processor time. Default `"100m..500m"`.
+    pub cpu: Spanned<Range<Cpu>>,
+    /// Memory. Default `"64Mi..256Mi"`.
+    pub memory: Spanned<Range<Memory>>,
+    /// The variables that are set for it.
+    pub env: BTreeMap<EnvName, Spanned<Template>>,
+}
+
+/// How a new version replaces the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Update {
+    /// The new one is started beside the old one. No request is lost.
+    #[default]
+    Rolling,
+    /// The old one is stopped first.
+    Recreate,
+}
+
+/// How the files of a service are made from the app's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The table.
+    pub span: Span,
+    /// The command to run in the app's folder; none where the files are taken as they are.
+    pub command: Option<Vec<String>>,
+    /// The files and folders, relative to the app's folder, that make the artifact. Each keeps its last path component's name.
+    pub artifact: Vec<Spanned<String>>,
+}
+
+/// HTTP paths that tell a service's health.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Answers 2xx when requests may come. Without, the service is ready when its port accepts connections
+    /// (or, without a port, when it has lived for a second).
+    pub ready: Option<Spanned<String>>,
+    /// Answers 2xx as long as the process is worth keeping.
+    pub live: Option<Spanned<String>>,
+}
+
+/// What others may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Where the other services of the stack reach it.
+    Url,
+}
+
+impl Output {
+    pub(super) const ALL: &'static [Self] = &[Self::Url];
+
+    pub(super) const fn row(self) -> OutputRow {
+        match self {
+            Self::Url => OutputRow {
+                field: "url",
+                what: "a URL",
+                secrecy: Secrecy::Public,
+                reach: Reach::Service,
+                readers: Readers::All,
+                follows_references: false,
+            },
+        }
+    }
+}
+
+impl Word for Update {
+    const WORDS: &'static [(&'static str, Self)] = &[("rolling", Self::Rolling), ("recreate", Self::Recreate)];
+}
+
+table! {
+    /// A long-running program.
+    "service" ServiceTable -> Service { span:
+        /// Repository of its image, without tag or digest; the digest comes with the deploy (clusters).
+        image: optional At<Text<Plain>>;
+        /// How its files are made on this machine.
+        build: optional BuildTable;
+        /// Program and arguments. A program without a slash is looked up in the artifact, then on PATH. No shell, no references.
+        command: required At<Command>;
+        /// The port that it listens on in a cluster; everywhere it reads PORT. Without one, it takes no requests (a worker).
+        port: optional At<Whole<u16, 1, 65535>>;
+        /// HTTP paths that tell its health.
+        health: default HealthTable = "{}";
+        /// Processor time, request..limit: "100m..500m"; a single figure stands for both.
+        cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
+        /// Memory, request..limit: "64Mi..256Mi"; a single figure stands for both.
+        memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
+        /// The environment contract: the variables that the program reads. "NAME?" is one that it does without.
+        reads: optional Reads;
+        /// The variables that are set for it; texts with `${…}` references.
+        env: default Env = "{}";
+        /// Copies, unless the tier or the stage says otherwise. With 0 it isn't started.
+        replicas: default Replicas = "1";
+        /// How long it may take to get ready.
+        start_timeout: default At<Text<Duration<1, 1>>> = "\"60s\"";
+        /// How long open streams may go on when a new version has taken over.
+        drain: default At<Text<Duration<0, 1>>> = "\"30s\"";
+        /// How long it may take to end after SIGTERM before it is killed.
+        stop_timeout: default At<Text<Duration<1, 1>>> = "\"10s\"";
+        /// How long a new version has to stay ready before it is relied on; until then the old one is kept at hand (this machine).
+        settle: default At<Text<Duration<0, 1>>> = "\"3s\"";
+        /// "rolling": the new version starts beside the old one. "recreate": the old one stops first.
+        update: default Text<OneOf<Update>> = "\"rolling\"";
+        /// The user id that it runs as in a cluster; never 0, which is root.
+        user: default At<UserId> = "65532";
+        /// Absolute paths of empty folders that it may write in a cluster, where everything else is read-only.
+        writable: default List<At<Text<AbsolutePath>>, 0> = "[]";
+        /// Whether it may open HTTPS connections to the internet from a cluster.
+        internet: default Truth = "false";
+        /// Copies by load in a cluster: from `replicas` up to a most.
+        autoscale: optional AutoscaleTable;
+        /// Folders that last, by name. In a cluster each is a volume, which one copy can use at a time.
+        volumes: default Map<PartName, VolumeTable> = "{}";
+        /// Containers that run beside it in a cluster, in each of its pods.
+        sidecars ["sidecar"]: default Map<PartName, SidecarTable> = "{}";
+        /// Containers that run to their end in a cluster before it starts, in the order of their names.
+        init: default Map<PartName, InitTable> = "{}";
+    }
+}
+
+table! {
+    /// Copies by load: from the service's `replicas` up to `max`.
+    "autoscale" AutoscaleTable -> Autoscale { span:
+        /// The most copies.
+        max: required At<Whole<u32, 1, 50>>;
+        /// The processor time that the copies should use on average, in per cent of their request.
+        cpu: default At<Whole<u32, 1, 1000>> = "70";
+    }
+}
+
+table! {
+    /// A folder that outlives the processes that write it. It holds data, and is never deleted without asking.
+    "volume" VolumeTable -> Volume { span:
+        /// Where the service finds it: an absolute path.
+        path: required At<Text<AbsolutePath>>;
+        /// How much it holds: "20Gi".
+        size: required At<Text<Amount<Storage>>>;
+    }
+}
+
+table! {
+    /// A container that runs beside a service, in each of its pods. Clusters only.
+    "sidecar" SidecarTable -> Sidecar { span:
+        /// Its image: the whole reference, with a tag or a digest or neither.
+        image: required At<Text<Plain>>;
+        /// Program and arguments. Without it, what the image says.
+        command: optional At<Command>;
+        /// The port that it listens on.
+        port: optional At<Whole<u16, 1, 65535>>;
+        /// Processor time, request..limit.
+        cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
+        /// Memory, request..limit.
+        memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
+        /// The variables that are set for it; texts with `${…}` references.
+        env: default Env = "{}";
+    }
+}
+
+table! {
+    /// A container that runs to its end in each pod of a service before the service starts. Clusters only.
+    "init" InitTable -> Init { span:
+        /// Its image: the whole reference, with a tag or a digest or neither.
+        image: required At<Text<Plain>>;
+        /// Program and arguments. Without it, what the image says.
+        command: optional At<Command>;
+        /// Processor time, request..limit.
+        cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
+        /// Memory, request..limit.
+        memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
+        /// The variables that are set for it; texts with `${…}` references.
+        env: default Env = "{}";
+    }
+}
+
+table! {
+    /// How the files of a service are made from the app's folder.
+    "build" BuildTable -> Build { span:
+        /// The command to run in the app's folder. Without one, the files are taken as they are.
+        command: optional Command;
+        /// The files and folders that make the artifact, relative to the app's folder. Each keeps the last part of its path as name.
+        artifact: required List<At<Text<RelativePath>>, 1>;
+    }
+}
+
+table! {
+    /// HTTP paths that tell a service's health.
+    "health" HealthTable -> Health {
+        /// Answers 2xx when requests may come. Without it, the service is ready when its port accepts connections, or, without a port, when it has lived for a second.
+        ready: optional At<Text<UrlPath>>;
+        /// Answers 2xx as long as the process is worth keeping.
+        live: optional At<Text<UrlPath>>;
+    }
+}
