@@ -12,14 +12,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::secret::{Digest, SecretRef, SecretText};
 
 /// A canonical value. Its JSON is plain, except for the leaves `{"$secret": …}`, `{"$template": …}`,
 /// `{"$checksum": …}`, `{"$digest": …}` and `{"$unknown": null}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// A secret, `Template`, `Checksum`, `Digest` or `Unknown`.
@@ -58,6 +59,86 @@ pub enum Special {
     /// Known only after apply (comparable bodies only).
     #[serde(rename = "$unknown")]
     Unknown(()),
+}
+
+/// As a derived `untagged` would read it, without trying each variant on a copy: bodies are most of what the store reads.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value without fractions")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Integer(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        let integer = i64::try_from(number).map(Value::Integer);
+        integer.map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::with_capacity(items.size_hint().unwrap_or_default().min(1024));
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+            fields.insert(name, value);
+        }
+        Ok(match fields.first_key_value() {
+            Some((name, value)) if fields.len() == 1 && name.starts_with('$') => match Special::of(name, value) {
+                Some(special) => Value::Special(special),
+                None => Value::Map(fields),
+            },
+            _ => Value::Map(fields),
+        })
+    }
+}
+
+impl Special {
+    /// What a map with this one entry stands for, if it stands for anything.
+    fn of(name: &str, value: &Value) -> Option<Self> {
+        let whole = serde_json::json!({ name: value });
+        serde_json::from_value(whole).ok()
+    }
 }
 
 /// What can be said of secrets without telling them.
@@ -275,5 +356,81 @@ impl From<u64> for Value {
 impl<T: Into<Value>> From<Vec<T>> for Value {
     fn from(items: Vec<T>) -> Self {
         Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the hand-written reader stands for.
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    enum Derived {
+        Special(Special),
+        Null,
+        Bool(bool),
+        Integer(i64),
+        Text(String),
+        List(Vec<Derived>),
+        Map(BTreeMap<String, Derived>),
+    }
+
+    impl From<Derived> for Value {
+        fn from(derived: Derived) -> Self {
+            match derived {
+                Derived::Special(special) => Self::Special(special),
+                Derived::Null => Self::Null,
+                Derived::Bool(value) => Self::Bool(value),
+                Derived::Integer(number) => Self::Integer(number),
+                Derived::Text(text) => Self::Text(text),
+                Derived::List(items) => Self::List(items.into_iter().map(Self::from).collect()),
+                Derived::Map(fields) => {
+                    Self::Map(fields.into_iter().map(|(name, value)| (name, Self::from(value))).collect())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_the_variants_of_an_untagged_enumeration() {
+        for text in [
+            r#"null"#,
+            r#"true"#,
+            r#"-9223372036854775808"#,
+            r#"9223372036854775807"#,
+            r#"9223372036854775808"#,
+            r#"1.5"#,
+            r#"1e3"#,
+            r#""""#,
+            r#""$unknown""#,
+            r#"[]"#,
+            r#"[1, "a", [null], {}]"#,
+            r#"{"a": {"b": [true, {"c": "ü"}]}, "": 0}"#,
+            r#"{"$unknown": null}"#,
+            r#"{"$unknown": 1}"#,
+            r#"{"$unknown": null, "a": 1}"#,
+            r#"{"$digest": "ab12"}"#,
+            r#"{"$digest": 12}"#,
+            r#"{"$digest": {"$digest": "ab"}}"#,
+            r#"{"$secret": {"stored": "session-key"}}"#,
+            r#"{"$secret": {"derived": {"purpose": "roles/main", "rotation": 2}}}"#,
+            r#"{"$secret": {"unheard-of": "session-key"}}"#,
+            r#"{"$template": ["postgres://", {"$secret": {"stored": "password"}}, "@h"]}"#,
+            r#"{"$template": "no list"}"#,
+            r#"{"$checksum": {"KEY": {"$secret": {"stored": "key"}}, "deep": [{"$checksum": 1}]}}"#,
+            r#"{"$other": {"$unknown": null}}"#,
+            r#"{"$": 1.5}"#,
+            r#"{"$ref": "a", "$digest": "b"}"#,
+        ] {
+            let derived = serde_json::from_str::<Derived>(text).map(Value::from);
+            let read = serde_json::from_str::<Value>(text);
+            assert_eq!(read.is_ok(), derived.is_ok(), "{text}: {read:?}");
+            if let (Ok(read), Ok(derived)) = (read, derived) {
+                assert_eq!(read, derived, "{text}");
+                let again: Value = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
+                assert_eq!(again, read, "{text}");
+            }
+        }
     }
 }
