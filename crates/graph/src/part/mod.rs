@@ -94,7 +94,7 @@ macro_rules! parts {
         ) -> Vec<Value> {
             let mut site = Site { from, needs, resolver };
             match output {
-                $(Output::$part(output) => <freehold_spec::app::$part as Expand>::value(name, output, &mut site),)+
+                $(Output::$part(output) => <freehold_spec::part::$part as Expand>::value(name, output, &mut site),)+
             }
         }
     };

@@ -50,6 +50,8 @@ pub struct Read {
 
 macro_rules! parts {
     ($($(#[doc = $doc:literal])+ $field:ident $word:literal $module:ident $part:ident $table:ident;)+) => {
+        $(pub use $module::$part;)+
+
         /// The parts that a definition consists of.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum PartKind {
