@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use freehold::ClientError;
 use freehold::wire::{ApplyRequest, PlanAnswer, ResourceStatus, nested};
+use freehold_graph::kind::Program;
 use freehold_graph::{ResourceId, ResourceKind, StackKind};
 use freehold_plan::{Action, Purpose};
 use freehold_problem::Code;
@@ -226,38 +227,13 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
 /// What it is called that such parts of a stack don't do what they are for any more, and whether it is known that they won't: by the
 /// worst of them.
 fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
-    use ResourceKind as Type;
-    let code = |(kind, failed)| match kind {
-        Some(Type::LocalService | Type::Deployment) if failed => Code::CrashLoop,
-        // Its job's last run failed.
-        Some(Type::LocalSchedule | Type::CronJob) if failed => Code::JobFailed,
-        None
-        | Some(
-            Type::LocalService
-            | Type::Deployment
-            | Type::LocalSchedule
-            | Type::CronJob
-            | Type::StoreSecret
-            | Type::PostgresRoles
-            | Type::PostgresLogins
-            | Type::PostgresDatabase
-            | Type::LocalRoute
-            | Type::Namespace
-            | Type::ResourceQuota
-            | Type::LimitRange
-            | Type::NetworkPolicy
-            | Type::ServiceAccount
-            | Type::ClusterSecret
-            | Type::ConfigMap
-            | Type::PersistentVolumeClaim
-            | Type::ClusterService
-            | Type::PodDisruptionBudget
-            | Type::HorizontalPodAutoscaler
-            | Type::HttpRoute
-            | Type::ListenerSet
-            | Type::Certificate
-            | Type::CloudNativePg,
-        ) => Code::FailedWhileSettling,
+    let code = |(kind, failed): (Option<ResourceKind>, bool)| {
+        match kind.filter(|_| failed).map_or(Program::None, |kind| kind.row().program) {
+            Program::Service => Code::CrashLoop,
+            // Its job's last run failed.
+            Program::Schedule => Code::JobFailed,
+            Program::None => Code::FailedWhileSettling,
+        }
     };
     let codes: BTreeSet<Code> = parts.map(code).collect();
     let worst =

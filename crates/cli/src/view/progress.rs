@@ -329,7 +329,7 @@ impl Progress {
         let row = cluster::row(word);
         // A cluster's Service has the word of a service of one machine, and isn't the program.
         let address = word == "service" && self.subjects.contains_key("deployment");
-        let program = word == JOB || (row.is_some_and(|row| row.program) && !address);
+        let program = word == JOB || (row.is_some_and(|row| row.program.is_some()) && !address);
         let label = match self.subjects.get(word) {
             _ if program => name.to_owned(),
             Some(1) if !address => cluster::short(word).to_owned(),

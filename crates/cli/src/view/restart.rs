@@ -13,7 +13,7 @@ const POD: &str = "spec.template.spec.";
 /// A reason of a plan as people read it.
 pub(super) fn reason(change: &Change, reason: &str, plan: &Plan) -> String {
     let row = change.kind.row();
-    let causes = reason.strip_prefix(RESTARTS).filter(|_| row.program && row.api.is_some());
+    let causes = reason.strip_prefix(RESTARTS).filter(|_| row.program.is_some() && row.api.is_some());
     let Some(causes) = causes else { return reason.to_owned() };
     let mut words: Vec<String> = Vec::new();
     for word in causes.split(", ").flat_map(|cause| cause_in_words(change, cause, plan)) {

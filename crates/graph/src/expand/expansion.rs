@@ -86,7 +86,7 @@ impl<'a> Expansion<'a> {
 
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
     pub(crate) fn logins(&mut self) {
-        let resources = self.graph.resources.values().filter(|resource| resource.kind.row().program);
+        let resources = self.graph.resources.values().filter(|resource| resource.kind.row().program.is_some());
         let users: BTreeSet<ResourceId> = resources.map(|resource| resource.id.clone()).collect();
         for name in self.resolver.app.databases.keys() {
             let roles = ResourceId::new("roles", name);

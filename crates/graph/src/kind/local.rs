@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::kind::describe;
-use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times, seconds};
+use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times, seconds};
 use crate::value::Value;
 
 /// What is added to times that the definition gives, for starting and for telling the outcome.
@@ -33,7 +33,7 @@ pub(super) static SERVICE: Row = Row {
     status: true,
     rank: 14,
     plumbing: false,
-    program: true,
+    program: Program::Service,
     scales: None,
     after_verification: false,
     texts: Texts::Environment("service"),
@@ -57,7 +57,7 @@ pub(super) static SCHEDULE: Row = Row {
     status: true,
     rank: 17,
     plumbing: false,
-    program: true,
+    program: Program::Schedule,
     scales: None,
     after_verification: false,
     texts: Texts::Environment("job"),
@@ -81,7 +81,7 @@ pub(super) static ROUTE: Row = Row {
     status: true,
     rank: 22,
     plumbing: false,
-    program: false,
+    program: Program::None,
     scales: None,
     after_verification: false,
     texts: Texts::None,

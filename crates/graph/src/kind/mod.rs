@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::ProviderName;
 pub use describe::New;
-pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times};
+pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
 
 macro_rules! kinds {
     ($($(#[doc = $all:literal])+ $provider:ident $enum:ident {

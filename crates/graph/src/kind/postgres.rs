@@ -2,7 +2,7 @@
 
 use crate::kind::ResourceKind;
 use crate::kind::describe;
-use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Row, Texts, Times};
+use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
 
 /// The three roles of a database.
 pub(super) static ROLES: Row = Row {
@@ -19,7 +19,7 @@ pub(super) static ROLES: Row = Row {
     status: true,
     rank: 7,
     plumbing: false,
-    program: false,
+    program: Program::None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -43,7 +43,7 @@ pub(super) static LOGINS: Row = Row {
     status: true,
     rank: 19,
     plumbing: false,
-    program: false,
+    program: Program::None,
     scales: None,
     after_verification: true,
     texts: Texts::None,
@@ -67,7 +67,7 @@ pub(super) static DATABASE: Row = Row {
     status: true,
     rank: 6,
     plumbing: false,
-    program: false,
+    program: Program::None,
     scales: None,
     after_verification: false,
     texts: Texts::None,

@@ -38,8 +38,8 @@ pub struct Row {
     pub rank: u8,
     /// Whether progress and `status` fold it where a stack has several such resources: people hardly think of it.
     pub plumbing: bool,
-    /// Whether it runs a program of the app: its name says enough, and it uses what the definition's variables refer to.
-    pub program: bool,
+    /// Which programs of the app it runs: then its name says enough, and it uses what the definition's variables refer to.
+    pub program: Program,
     /// A kind whose resources it scales, among those that it depends on: it is deleted right before one changes, or it would overrule the change.
     pub scales: Option<ResourceKind>,
     /// Whether it is applied only after the verification: it takes away what the version before needs.
@@ -52,6 +52,27 @@ pub struct Row {
     pub fold: Fold,
     /// What a new one will be, in a few words.
     pub describe: fn(&New<'_>) -> String,
+}
+
+/// Which programs of the app a resource runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// None.
+    None,
+    /// A service's, for as long as the stack is there.
+    Service,
+    /// A job's, on a schedule.
+    Schedule,
+}
+
+impl Program {
+    /// Whether it runs any.
+    pub const fn is_some(self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Service | Self::Schedule => true,
+        }
+    }
 }
 
 /// Which texts of a body are bounded.

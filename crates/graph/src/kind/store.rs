@@ -1,7 +1,7 @@
 //! What is kept in the store.
 
 use crate::kind::describe;
-use crate::kind::row::{Called, Data, Fence, Fold, Limit, Row, Texts, Times};
+use crate::kind::row::{Called, Data, Fence, Fold, Limit, Program, Row, Texts, Times};
 
 /// A secret of the definition, sealed. One that nobody has a copy of can't be made again, but a deletion of data is what people name.
 pub(super) static SECRET: Row = Row {
@@ -18,7 +18,7 @@ pub(super) static SECRET: Row = Row {
     status: true,
     rank: 8,
     plumbing: false,
-    program: false,
+    program: Program::None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
