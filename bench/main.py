@@ -32,7 +32,13 @@ def truth(report, arguments):
     truth.run(report, arguments)
 
 
-BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust, "truth": truth}
+def kinds(report, arguments):
+    import kinds
+
+    kinds.run(report, arguments)
+
+
+BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust, "truth": truth, "kinds": kinds}
 
 
 def main():
