@@ -468,6 +468,9 @@ pub enum EventKind {
         reason: Option<String>,
         /// For how long it has been so for this reason.
         milliseconds: u64,
+        /// In how many milliseconds what failed is tried again; absent where it is only looked at until it is so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_milliseconds: Option<u64>,
     },
     /// A step is done.
     StepDone {

@@ -26,7 +26,6 @@ use crate::journal::{Outcome, Record, StateChange};
 use crate::operation::{
     Asked, CallId, Cancel, CheckState, Contradiction, Hold, OperationState, Phase, Stage, Status, StepState, Subject,
 };
-use crate::progress::Progress;
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
 use crate::step::{Assessed, StepId, Verb, Work};
 use crate::verdict::{Part, Verdict, judge, judge_fenced};
@@ -116,8 +115,6 @@ pub enum Action {
         /// What.
         request: Request,
     },
-    /// Tell those who watch.
-    Tell(Progress),
     /// Nothing more will be decided.
     End(End),
 }
@@ -161,17 +158,9 @@ impl Decision {
             Happening::Woke => {}
             Happening::CancelRequested => self.cancel(),
             Happening::LeaseLapsed => self.lapsed(),
-            Happening::LeaseRestored => {
-                if std::mem::replace(&mut self.state.hold, Hold::Held) == Hold::Lapsed {
-                    self.tell(Progress::StoreBack);
-                }
-            }
+            Happening::LeaseRestored => self.restored(),
             Happening::LeaseLost => self.end(End::LeaseLost),
         }
-    }
-
-    fn tell(&mut self, progress: Progress) {
-        self.actions.push(Action::Tell(progress));
     }
 
     fn append(&mut self, record: Record) {
@@ -193,14 +182,10 @@ impl Decision {
         if let Some(outcome) = self.state.outcome {
             return self.end(End::Finished(outcome));
         }
-        self.state.began = self.now;
         self.state.deadline = self.state.deadline.saturating_add(self.now);
         let times = self.state.taken.saturating_add(1);
-        let steps = || self.state.steps.values().filter(|step| step.step.verb != Verb::Lift);
-        let (all, done) = (steps().count(), steps().filter(|step| step.status == Status::Done).count());
         self.state.stage = self.first_stage();
         self.append(Record::Taken { times });
-        self.tell(Progress::Taken { times, steps: all, done });
     }
 
     fn cancel(&mut self) {
@@ -209,7 +194,6 @@ impl Decision {
         }
         self.state.cancel = Cancel::Asked;
         self.append(Record::CancelRequested);
-        self.tell(Progress::Cancelling);
         self.stop_comparison();
         self.stop_verification();
     }
@@ -231,9 +215,10 @@ impl Decision {
 
     /// The calls are gone, and what they did nobody knows.
     fn lapsed(&mut self) {
-        if std::mem::replace(&mut self.state.hold, Hold::Lapsed) == Hold::Lapsed {
+        if self.state.is_lapsed() {
             return;
         }
+        self.state.hold = Hold::Lapsed { since: self.now };
         self.state.out.clear();
         let mut unknown = Vec::new();
         for (id, step) in &mut self.state.steps {
@@ -254,7 +239,23 @@ impl Decision {
         }
         self.forget_checks();
         self.state.new_scopes.clear();
-        self.tell(Progress::StoreLost);
+    }
+
+    /// The lease could be renewed after all. Those who watch learn why nothing has happened: before this nobody could write it down.
+    fn restored(&mut self) {
+        let Hold::Lapsed { since } = std::mem::replace(&mut self.state.hold, Hold::Held) else { return };
+        if self.state.stage == Stage::Finishing {
+            return;
+        }
+        let subject = ResourceId("store".to_owned());
+        let waited = |reason, milliseconds| Record::Waiting {
+            subject: subject.clone(),
+            reason,
+            milliseconds,
+            retry_after_milliseconds: None,
+        };
+        self.append(waited(Some("it could not be reached".to_owned()), millis(self.now.saturating_sub(since))));
+        self.append(waited(None, 0));
     }
 
     fn appended(&mut self, records: &[Record]) {
@@ -264,18 +265,10 @@ impl Decision {
             }
             match record {
                 Record::StepStarted { step, attempt, .. } => self.opened(step, *attempt),
-                Record::StepDone { step, note, .. } => self.closed(step, Ok(note.clone())),
-                Record::StepFailed { step, failure } => self.closed(step, Err(failure.clone())),
-                Record::Finished { outcome } => {
-                    let millis = millis(self.now.saturating_sub(self.state.began));
-                    self.tell(Progress::Finished { outcome: *outcome, millis });
-                    return self.end(End::Finished(*outcome));
-                }
-                Record::Ready => {
-                    let millis = millis(self.now.saturating_sub(self.state.began));
-                    self.tell(Progress::Ready { millis });
-                }
-                Record::Taken { .. }
+                Record::StepDone { step, .. } | Record::StepFailed { step, .. } => self.closed(step),
+                Record::Finished { outcome } => return self.end(End::Finished(*outcome)),
+                Record::Ready
+                | Record::Taken { .. }
                 | Record::StepUnknown { .. }
                 | Record::Waiting { .. }
                 | Record::CancelRequested => {}
@@ -285,7 +278,7 @@ impl Decision {
 
     /// The journal has it: the effect may happen.
     fn opened(&mut self, id: &StepId, attempt: u32) {
-        let (stopping, lapsed) = (self.state.is_stopping(), self.state.hold == Hold::Lapsed);
+        let (stopping, lapsed) = (self.state.is_stopping(), self.state.is_lapsed());
         let Some(step) = self.step(id) else { return };
         // Of an earlier attempt, or of a process before this one.
         let Phase::Opening { part, attempt: awaited } = step.phase else { return };
@@ -297,24 +290,15 @@ impl Decision {
             return;
         }
         step.open = true;
-        let (verb, subject) = (step.step.verb, step.step.subject.clone());
-        self.tell(Progress::Started { step: id.clone(), verb, subject, attempt });
         self.perform(id, part);
     }
 
-    fn closed(&mut self, id: &StepId, result: Result<Option<String>, Problem>) {
-        let now = self.now;
+    /// The journal says how it ended.
+    fn closed(&mut self, id: &StepId) {
         let Some(state) = self.step(id) else { return };
-        if !matches!(state.phase, Phase::Closing { .. }) {
-            return;
+        if matches!(state.phase, Phase::Closing { .. }) {
+            state.phase = Phase::Idle;
         }
-        state.phase = Phase::Idle;
-        let millis = millis(now.saturating_sub(state.began.unwrap_or(now)));
-        let (step, verb, subject) = (id.clone(), state.step.verb, state.step.subject.clone());
-        self.tell(match result {
-            Ok(note) => Progress::Done { step, verb, subject, millis, note },
-            Err(failure) => Progress::Failed { step, verb, subject, millis, failure },
-        });
     }
 
     fn answered(&mut self, call: CallId, answer: Answer) {
@@ -426,12 +410,11 @@ impl Decision {
             step.phase = Phase::Resting { until };
             let subject = step.step.subject.clone();
             let begun = step.began.unwrap_or(now);
-            let words = if look_again { format!("no answer: {reason}") } else { reason.clone() };
-            self.waits(&subject, &words, begun);
+            let words = if look_again { format!("no answer: {reason}") } else { reason };
+            self.waits(&subject, &words, begun, Some(delay));
             if recorded {
                 self.told_otherwise(&subject, words);
             }
-            self.tell(Progress::Retrying { step: id.clone(), subject, reason, after_ms: millis(delay) });
         } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {
             self.observe(id, true);
         } else {

@@ -81,6 +81,10 @@ pub enum Record {
         reason: Option<String>,
         /// For how long it has been so for this reason, in milliseconds.
         milliseconds: u64,
+        /// In how many milliseconds a call that failed is made again; none where it is only looked at until it is so. Of records that
+        /// releases before this field have written, none too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_milliseconds: Option<u64>,
     },
     /// Somebody asked to stop.
     CancelRequested,

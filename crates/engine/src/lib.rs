@@ -9,7 +9,6 @@ pub mod decide;
 pub mod failure;
 pub mod journal;
 pub mod operation;
-pub mod progress;
 pub mod provider;
 pub mod shell;
 pub mod step;
@@ -20,7 +19,6 @@ pub mod verdict;
 pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
 pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
 pub use operation::{CallId, Contradiction, Limits, OperationState, Status};
-pub use progress::{Events, Progress};
 pub use provider::{
     CallWaits, Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Serving,
     Task,

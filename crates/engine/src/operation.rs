@@ -168,7 +168,7 @@ pub(crate) enum Hold {
     /// The lease is ours.
     Held,
     /// It couldn't be renewed in time.
-    Lapsed,
+    Lapsed { since: Duration },
 }
 
 /// Whether everything was ready once.
@@ -255,7 +255,6 @@ pub struct OperationState {
 
     pub(crate) stage: Stage,
     pub(crate) hold: Hold,
-    pub(crate) began: Duration,
     pub(crate) deadline: Duration,
     pub(crate) now: Duration,
     pub(crate) calls: u64,
@@ -304,7 +303,6 @@ impl OperationState {
             outcome: None,
             stage: Stage::New,
             hold: Hold::Held,
-            began: Duration::ZERO,
             deadline,
             now: Duration::ZERO,
             calls: 0,
@@ -332,6 +330,11 @@ impl OperationState {
     /// ends by itself, and by then so has the call.
     pub fn is_settled(&self) -> bool {
         self.steps.values().all(|state| !state.unsettled)
+    }
+
+    /// Whether the lease could not be renewed in time.
+    pub(crate) fn is_lapsed(&self) -> bool {
+        matches!(self.hold, Hold::Lapsed { .. })
     }
 
     /// Whether something can be begun or ended.

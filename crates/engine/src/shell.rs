@@ -30,11 +30,11 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
 use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
-use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome};
+use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome, Record};
 use crate::operation::{CallId, Contradiction, Limits, OperationState, Status};
-use crate::progress::Events;
 use crate::provider::{CallWaits, Context, Provider, ProviderError, Secrets, Task};
 use crate::step::Verb;
 
@@ -54,7 +54,6 @@ pub struct Parts {
     journal: Arc<dyn Journal>,
     leases: Arc<dyn Leases>,
     secrets: Arc<dyn Secrets>,
-    events: Arc<dyn Events>,
     providers: BTreeMap<ProviderName, Slots>,
     patience: Duration,
     while_busy: Duration,
@@ -73,7 +72,6 @@ impl Parts {
         journal: Arc<dyn Journal>,
         leases: Arc<dyn Leases>,
         secrets: Arc<dyn Secrets>,
-        events: Arc<dyn Events>,
         providers: impl IntoIterator<Item = Arc<dyn Provider>>,
     ) -> Self {
         let slots = |provider: Arc<dyn Provider>| {
@@ -81,7 +79,7 @@ impl Parts {
             (provider.name(), Slots { provider, slots })
         };
         let providers = providers.into_iter().map(slots).collect();
-        Self { journal, leases, secrets, events, providers, patience: PATIENCE, while_busy: PATIENCE }
+        Self { journal, leases, secrets, providers, patience: PATIENCE, while_busy: PATIENCE }
     }
 
     /// Waits for the store, or for another operation of the same stack, for this long at the most.
@@ -257,11 +255,15 @@ impl<'a> Shell<'a> {
                 biased;
                 change = self.keeper.next() => match change {
                     Change::Lapsed => {
+                        warn!(operation = %self.operation, "the lease could not be renewed: nothing is done until it is");
                         self.calls.clear();
                         self.under_way.clear();
                         Happening::LeaseLapsed
                     }
-                    Change::Restored => Happening::LeaseRestored,
+                    Change::Restored => {
+                        info!(operation = %self.operation, "the lease is renewed: the operation goes on");
+                        Happening::LeaseRestored
+                    }
                     Change::Lost => Happening::LeaseLost,
                     Change::GivenUp => return Err(RunError::Unavailable("the lease could not be renewed".to_owned())),
                 },
@@ -271,7 +273,10 @@ impl<'a> Shell<'a> {
                     Happening::CancelRequested
                 }
                 written = self.recorder.next(), if self.recorder.is_busy() => match written {
-                    Ok(records) => Happening::Appended(records),
+                    Ok(records) => {
+                        records.iter().for_each(|record| log(self.operation, record));
+                        Happening::Appended(records)
+                    }
                     Err(JournalError::Fenced) => Happening::LeaseLost,
                     Err(error) => return Err(error.into()),
                 },
@@ -298,7 +303,6 @@ impl<'a> Shell<'a> {
                     self.calls.push(self.call(call, provider, deadline, request));
                 }
             }
-            Action::Tell(progress) => self.parts.events.emit(self.operation, progress),
             Action::End(end) => return Some(end),
         }
         None
@@ -379,6 +383,24 @@ impl<'a> Shell<'a> {
             };
             (call, answer)
         })
+    }
+}
+
+/// What the platform's log says of a record. Those who watch read the journal.
+fn log(operation: OperationId, record: &Record) {
+    match record {
+        Record::StepFailed { step, failure } => {
+            warn!(%operation, %step, code = %failure.code, "failed: {}", failure.message);
+        }
+        Record::StepUnknown { step, message } => info!(%operation, %step, "no answer: {message}"),
+        Record::Waiting { subject, reason: Some(reason), .. } => info!(%operation, %subject, "waiting: {reason}"),
+        Record::StepStarted { step, attempt, .. } => debug!(%operation, %step, attempt, "started"),
+        Record::StepDone { step, note, .. } => debug!(%operation, %step, ?note, "done"),
+        Record::Taken { .. }
+        | Record::Ready
+        | Record::Waiting { reason: None, .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => debug!(%operation, ?record),
     }
 }
 

@@ -10,5 +10,5 @@ mod world;
 
 pub use faults::{Fault, Faults, Faulty};
 pub use provider::FakeProvider;
-pub use store::{FakeStore, NoSecrets, Recorder, remember};
+pub use store::{FakeStore, NoSecrets, remember};
 pub use world::{Effect, JobEnd, Object, Sent, World};

@@ -68,7 +68,7 @@ async fn asked_while(site: &mut Site, shape: &Shape) -> Vec<String> {
         let inner = FakeProvider::new(name, Arc::clone(&site.world), Duration::from_millis(10));
         Arc::new(Telling { inner, asked: Arc::clone(&asked) })
     });
-    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), site.events.clone(), providers);
+    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let plan = site.plan(Purpose::Deploy, shape);
     let outcome = run(site.next_operation(), &plan, &parts, &CancellationToken::new()).await.unwrap();
     assert_eq!(outcome, Outcome::Succeeded);

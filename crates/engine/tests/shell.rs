@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, Recorder, World};
+use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, World};
 use freehold_engine::{
-    Context, OperationId, Outcome, Parts, Performed, Progress, Provider, ProviderError, Record, RunError, StepId, Task,
-    run,
+    Context, OperationId, Outcome, Parts, Performed, Provider, ProviderError, Record, RunError, StepId, Task, run,
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
@@ -23,7 +22,6 @@ pub(crate) struct Site {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) faults: Arc<Faults>,
-    pub(crate) events: Arc<Recorder>,
     pub(crate) parts: Arc<Parts>,
     pub(crate) known: Known,
     operations: u64,
@@ -33,14 +31,13 @@ impl Site {
     pub(crate) fn new() -> Self {
         let world = Arc::new(Mutex::new(World::default()));
         let (store, faults) = (Arc::new(FakeStore::default()), Arc::new(Faults::default()));
-        let events = Arc::new(Recorder::default());
         let providers = PROVIDERS.map(|name| -> Arc<dyn Provider> {
             let provider = FakeProvider::new(name, Arc::clone(&world), Duration::from_millis(10));
             Arc::new(Faulty::new(Arc::new(provider), Arc::clone(&faults)))
         });
-        let parts = Parts::new(store.clone(), store.clone(), Arc::new(NoSecrets), events.clone(), providers);
+        let parts = Parts::new(store.clone(), store.clone(), Arc::new(NoSecrets), providers);
         let parts = Arc::new(parts);
-        Self { world, store, faults, events, parts, known: Known::default(), operations: 0 }
+        Self { world, store, faults, parts, known: Known::default(), operations: 0 }
     }
 
     pub(crate) fn plan(&self, purpose: Purpose, shape: &Shape) -> Plan {
@@ -138,14 +135,14 @@ async fn a_stack_is_made_changed_rolled_back_and_taken_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_tells_each_step_once_and_ends_with_the_outcome() {
+async fn the_journal_tells_each_step_once_and_ends_with_the_outcome() {
     let mut site = Site::new();
     site.deploy(&Shape::guestbook(1)).await;
-    let told = site.events.told();
-    let done = told.iter().filter(|progress| matches!(progress, Progress::Done { .. })).count();
+    let told = site.store.journal(operation(1));
+    let done = told.iter().filter(|record| matches!(record, Record::StepDone { .. })).count();
     assert_eq!(done, 8, "{told:#?}");
-    assert!(matches!(told.first(), Some(Progress::Taken { times: 1, steps: 8, done: 0 })));
-    assert!(matches!(told.last(), Some(Progress::Finished { outcome: Outcome::Succeeded, .. })));
+    assert!(matches!(told.first(), Some(Record::Taken { times: 1 })));
+    assert!(matches!(told.last(), Some(Record::Finished { outcome: Outcome::Succeeded })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,8 +193,11 @@ async fn something_that_passes_is_tried_again() {
         site.faults.plan(step("create/database.main"), Fault::RetryableBefore);
     }
     assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
-    let retries = site.events.told().iter().filter(|told| matches!(told, Progress::Retrying { .. })).count();
-    assert_eq!(retries, 5);
+    let journal = site.store.journal(operation(1));
+    let begun = journal
+        .iter()
+        .filter(|record| matches!(record, Record::StepStarted { step, .. } if step.0 == "create/database.main"));
+    assert_eq!(begun.count(), 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +253,10 @@ async fn a_store_that_is_away_for_a_minute_does_not_lose_an_effect() {
     });
     assert_eq!(outcome, Ok(Outcome::Succeeded));
     site.assert_is(&Shape::guestbook(1));
-    assert!(site.events.told().contains(&Progress::StoreLost));
+    let away = |record: &Record| matches!(record, Record::Waiting { subject, reason: Some(_), milliseconds, .. } if subject.0 == "store" && *milliseconds > 30_000);
+    let journal = site.store.journal(operation);
+    let position = journal.iter().position(away).expect("those who watch learn why nothing happened");
+    assert!(matches!(&journal[position + 1], Record::Waiting { subject, reason: None, .. } if subject.0 == "store"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +281,9 @@ async fn a_long_job_outlives_many_leases() {
     let before = Instant::now();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert!(before.elapsed() >= Duration::from_secs(600), "it had its own time");
-    assert!(!site.events.told().contains(&Progress::StoreLost));
+    let waits_for_the_store =
+        |record: &Record| matches!(record, Record::Waiting { subject, .. } if subject.0 == "store");
+    assert!(!site.store.journal(operation).iter().any(waits_for_the_store));
 }
 
 #[tokio::test(start_paused = true)]
@@ -581,7 +586,7 @@ async fn a_request_to_stop_reaches_a_job_that_runs_and_the_operation_is_cancelle
         let inner = FakeProvider::new(name, Arc::clone(&site.world), delay);
         Arc::new(Endless { inner, stopped: tokio::sync::Notify::new() })
     });
-    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), site.events.clone(), providers);
+    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let running = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0 == "run/job.migrate");
     let before = Instant::now();
     let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), async {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use freehold_engine::{Outcome, Progress, Readiness, run};
+use freehold_engine::{OperationId, Outcome, Readiness, Record, run};
 use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ fn says(site: &Site, service: &str, sayings: impl IntoIterator<Item = Readiness>
     world.sayings.insert(format!("acme/{service}"), VecDeque::from_iter(sayings));
 }
 
-fn was_told_ready(site: &Site) -> bool {
-    site.events.told().iter().any(|progress| matches!(progress, Progress::Ready { .. }))
+fn was_told_ready(site: &Site, operation: OperationId) -> bool {
+    site.store.journal(operation).contains(&Record::Ready)
 }
 
 fn settling() -> Readiness {
@@ -39,7 +39,7 @@ async fn what_was_ready_and_fell_while_others_were_waited_for_is_no_success() {
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).lines, ["service.api: it exited"]);
-    assert!(!was_told_ready(&site));
+    assert!(!was_told_ready(&site, operation));
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,11 +59,15 @@ async fn ready_is_told_when_all_are_ready_at_the_same_time() {
     let waiting = || Readiness::Waiting("it is starting again".to_owned());
     says(&site, "api", [settling(), Readiness::Ready, waiting(), settling(), settling()]);
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
-    let told = site.events.told();
-    let last = |is: fn(&Progress) -> bool| told.iter().rposition(is);
-    let ready = last(|progress| matches!(progress, Progress::Ready { .. }));
-    assert!(ready > last(|progress| matches!(progress, Progress::Waiting { .. })), "{told:#?}");
+    let cancel = CancellationToken::new();
+    let (outcome, left) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+        while !was_told_ready(&site, operation) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        site.world.lock().unwrap().sayings["acme/api"].len()
+    });
+    assert_eq!(outcome, Ok(Outcome::Succeeded));
+    assert!(left <= 2, "it was told ready before it was starting again: {left} sayings were left");
 }
 
 /// A plan that need not settle, of a service that settles ten times.

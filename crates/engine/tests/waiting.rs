@@ -11,7 +11,7 @@ use crate::shell::{Site, step};
 /// What the journal of an operation says of waits: for what, why, and for how long already.
 fn waits(records: &[Record]) -> Vec<(String, Option<String>, Duration)> {
     let told = records.iter().filter_map(|record| match record {
-        Record::Waiting { subject, reason, milliseconds } => {
+        Record::Waiting { subject, reason, milliseconds, .. } => {
             Some((subject.to_string(), reason.clone(), Duration::from_millis(*milliseconds)))
         }
         _ => None,

@@ -1,111 +1,83 @@
-//! An operation's events: a view of its journal, plus what is worth telling while it happens (retries).
+//! An operation's events: a view of its journal.
 //!
-//! A stream can be broken off and taken up again behind any event, also after the server was killed: everything but a retry's
-//! announcement comes from the journal. An event's sequence is its journal record's.
+//! A stream can be broken off and continued behind any event, at any replica, also after the one that served it was killed: each event
+//! is a record of the journal, and its sequence is the record's. The last one, the operation's end, is made from the operation's row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use freehold::wire::{self, Event, EventKind};
 use freehold_engine::{Record, StepId};
 use freehold_problem::Problem;
-use freehold_store::{Operation, Topic};
+use freehold_store::Operation;
 use futures::Stream;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Platform;
 use super::reading::state_word;
 use crate::actor::{Actor, Scope};
+use crate::hub::Feed;
 use crate::refusal::{self, Answer};
 
-/// A signal may be lost; the journal never is. So it is looked at this often anyway.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How many events a slow reader may lag behind before the feed waits for it.
+const BUFFER: usize = 64;
 
 impl Platform {
     /// The events of an operation from behind `after` on, until it has finished.
     pub async fn events(
-        self: &std::sync::Arc<Self>,
+        &self,
         actor: &Actor,
         operation: Uuid,
         after: u64,
     ) -> Answer<impl Stream<Item = Event> + use<>> {
         actor.require(Scope::Read)?;
-        let mut signals = self.store.signals_from_now();
-        let found = self.find_operation(actor, operation).await?;
-        let (sender, receiver) = mpsc::channel(64);
-        let (platform, actor) = (std::sync::Arc::clone(self), actor.clone());
-        tokio::spawn(async move {
-            let mut told = Telling::new(found, after);
-            loop {
-                match platform.tell(&actor, &mut told, &sender).await {
-                    Ok(false) => {}
-                    Ok(true) | Err(Gone) => return,
-                }
-                tokio::select! {
-                    () = sender.closed() => return,
-                    // Whoever listens takes the stream up again at another process, or at the next start.
-                    () = platform.stopping.cancelled() => return,
-                    () = wait_for(&mut signals, operation) => {}
-                }
-            }
-        });
+        let feed = self.hub.watch(self.find_operation(actor, operation).await?);
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        tokio::spawn(tell(feed, after, sender, self.stopping.clone()));
         Ok(ReceiverStream::new(receiver))
     }
+}
 
-    /// Sends what is new; whether that was all there will ever be.
-    async fn tell(&self, actor: &Actor, told: &mut Telling, sender: &mpsc::Sender<Event>) -> Result<bool, Gone> {
-        // Before the journal: where it has finished by now, the journal is complete.
-        let Ok(operation) = self.find_operation(actor, told.operation.id.0).await else { return Ok(false) };
-        let Ok(mut tx) = self.store.begin(told.operation.tenant).await else { return Ok(false) };
-        let Ok(records) = tx.journal(told.operation.id, told.seen).await else {
-            return Ok(false);
-        };
-        drop(tx);
-        for (sequence, at, record) in records {
-            told.seen = sequence;
-            // What comes before `after` is looked at, because later events tell how long something took, but not sent.
-            if let Some(kind) = told.event(at, &record)
-                && sequence > told.after
+/// Sends what the feed says until the operation has ended, whoever reads has gone, or the platform stops: then the reader continues at
+/// another replica, or at the next start.
+async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping: CancellationToken) {
+    let mut changes = feed.changes();
+    let mut cursor = EventCursor::new(feed.operation.clone());
+    loop {
+        let end = feed.end();
+        for entry in feed.entries_behind(cursor.seen) {
+            cursor.seen += 1;
+            // What comes before `after` is read, because later events tell how long something took, but not sent.
+            if let Some(kind) = cursor.event(entry.at, &entry.record)
+                && entry.sequence > after
+                && sender.send(Event { sequence: entry.sequence, at: entry.at, kind }).await.is_err()
             {
-                sender.send(Event { sequence, at, kind }).await.map_err(|_| Gone)?;
+                return;
             }
         }
-        if !operation.state.is_finished() {
-            return Ok(false);
+        if let Some(end) = end {
+            let at = end.finished_at.unwrap_or_else(Utc::now);
+            cursor.operation = Operation::clone(&end);
+            let _ = sender.send(Event { sequence: cursor.seen as u64 + 1, at, kind: cursor.finished() }).await;
+            return;
         }
-        told.operation = operation;
-        let kind = told.finished();
-        let at = told.operation.finished_at.unwrap_or_else(Utc::now);
-        sender.send(Event { sequence: told.seen + 1, at, kind }).await.map_err(|_| Gone)?;
-        Ok(true)
+        tokio::select! {
+            () = sender.closed() => return,
+            () = stopping.cancelled() => return,
+            Ok(()) = changes.changed() => {}
+        }
     }
 }
 
-/// The one who listened has gone.
-struct Gone;
-
-async fn wait_for(signals: &mut broadcast::Receiver<freehold_store::Signal>, operation: Uuid) {
-    let ours = async {
-        loop {
-            match signals.recv().await {
-                Ok(signal) if signal.operation.0 == operation && signal.topic != Topic::Queued => return,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => return,
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LOOK_AGAIN, ours).await;
-}
-
-/// What one listener was told.
-struct Telling {
+/// What one reader has been told.
+struct EventCursor {
     operation: Operation,
-    after: u64,
-    seen: u64,
+    /// How many records of the journal.
+    seen: usize,
     started: BTreeMap<StepId, DateTime<Utc>>,
     durations: BTreeMap<String, u64>,
     done: Vec<StepId>,
@@ -114,12 +86,11 @@ struct Telling {
     steps: usize,
 }
 
-impl Telling {
-    fn new(operation: Operation, after: u64) -> Self {
+impl EventCursor {
+    fn new(operation: Operation) -> Self {
         let steps = freehold_engine::step::steps(&operation.plan).len();
         Self {
             operation,
-            after,
             seen: 0,
             started: BTreeMap::new(),
             durations: BTreeMap::new(),
@@ -163,10 +134,11 @@ impl Telling {
                 self.ready = Some(milliseconds);
                 Some(EventKind::Ready { milliseconds })
             }
-            Record::Waiting { subject, reason, milliseconds } => Some(EventKind::Waiting {
+            Record::Waiting { subject, reason, milliseconds, retry_after_milliseconds } => Some(EventKind::Waiting {
                 subject: subject.to_string(),
                 reason: reason.clone(),
                 milliseconds: *milliseconds,
+                retry_after_milliseconds: *retry_after_milliseconds,
             }),
             Record::CancelRequested | Record::Finished { .. } => None,
         }

@@ -6,23 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freehold_engine::journal::Outcome;
-use freehold_engine::progress::{Events, Progress};
 use freehold_engine::shell::{RunError, run};
 use freehold_engine::{Leases as _, OperationId, failure};
 use freehold_graph::StackKey;
 use freehold_problem::{Code, Problem};
-use freehold_store::{End, EngineStore, Operation, Signal, Topic, Waiting};
+use freehold_store::{End, EngineStore, Operation, Queue, Signal, Waiting};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::Platform;
 use crate::refusal::Refusal;
 use crate::runtime::TargetRuntime;
 
-/// A signal may be lost; the queue never is. So it is looked at this often anyway.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The pause before a queue that couldn't be read is read again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long behind the end of another process's lease the queue is read again: by then it has been renewed, or it has not.
+const BEHIND_LEASE: Duration = Duration::from_millis(100);
 /// How long calls that were given up may go on where they were sent to, before a successor may begin (`docs/adr/0005-leases.md`, 3).
 const UNDER_WAY: Duration = Duration::from_secs(2);
 /// How long giving the leases back may take.
@@ -47,16 +48,24 @@ impl Executor {
     pub async fn work(self, mut signals: broadcast::Receiver<Signal>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         loop {
-            match self.engine.waiting().await {
-                Ok(waiting) => waiting.into_iter().for_each(|waiting| self.take_up(waiting, &mut tasks)),
-                Err(error) => warn!("the queue can't be read: {error}"),
-            }
-            while tasks.try_join_next().is_some() {}
+            let next = match self.engine.queue().await {
+                Ok(Queue { waiting, next_lease_end }) => {
+                    waiting.into_iter().for_each(|waiting| self.take_up(waiting, &mut tasks));
+                    next_lease_end.map(|end| end.saturating_add(BEHIND_LEASE))
+                }
+                Err(error) => {
+                    warn!("the queue can't be read: {error}");
+                    Some(PAUSE)
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.news(&mut signals) => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                // What it worked on may have to be taken up again.
+                Some(_) = tasks.join_next() => {}
+                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => {}
             }
+            while tasks.try_join_next().is_some() {}
         }
         // Dropping the operations is like killing the process: another one, or the next start, goes on from their journals. Without the
         // leases it can do so at once, but for what has left this process and is still being worked on: a statement, a request.
@@ -76,14 +85,16 @@ impl Executor {
     async fn news(&self, signals: &mut broadcast::Receiver<Signal>) {
         loop {
             match signals.recv().await {
-                Ok(signal) if signal.topic == Topic::Cancel => {
-                    if let Some(cancel) = self.active().get(&signal.operation) {
+                Ok(Signal::Cancel(operation)) => {
+                    if let Some(cancel) = self.active().get(&operation) {
                         cancel.cancel();
                     }
                 }
-                Ok(signal) if matches!(signal.topic, Topic::Queued | Topic::Finished) => return,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => return self.look_for_cancels().await,
+                Ok(Signal::Queued(_) | Signal::Finished(_)) => return,
+                Ok(Signal::Appended(_) | Signal::Grown(_) | Signal::Targets) => {}
+                Ok(Signal::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return self.look_for_cancels().await;
+                }
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }
@@ -213,22 +224,4 @@ fn unexplained(key: &StackKey) -> Problem {
     let option = key.option();
     Problem::new(Code::DeadlinePassed, "the operation did not end in its time")
         .help(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on"))
-}
-
-/// What happens is in the journal, where event streams read it; here it only goes to the log.
-pub(crate) struct Log;
-
-impl Events for Log {
-    fn emit(&self, operation: OperationId, progress: Progress) {
-        match progress {
-            Progress::Failed { step, failure, .. } => {
-                warn!(%operation, %step, code = %failure.code, "failed: {}", failure.message);
-            }
-            Progress::Retrying { step, reason, after_ms, .. } => {
-                info!(%operation, %step, after_ms, "tried again later: {reason}");
-            }
-            Progress::StoreLost => error!(%operation, "the store does not answer"),
-            other => tracing::debug!(%operation, progress = ?other),
-        }
-    }
 }

@@ -23,6 +23,7 @@ mod executor;
 mod failures;
 mod handles;
 mod health;
+mod hub;
 mod images;
 mod logs;
 mod observing;
@@ -54,6 +55,7 @@ pub use actor::{Actor, Scope, Who};
 pub use dependencies::Dependency;
 pub use doctor::few_files;
 pub use executor::Executor;
+pub use hub::Hub;
 pub use queries::{LogQuery, StackFilter, StackSelector};
 pub use refusal::{Answer, Refusal};
 pub(crate) use secrets::generate_text;
@@ -69,6 +71,8 @@ pub struct Platform {
     pub facts: Facts,
     /// Told when the platform is to stop: streams end, and nothing is begun any more.
     pub stopping: CancellationToken,
+    /// Those who watch operations.
+    pub hub: Hub,
     /// The idempotency keys of the requests that are being carried out.
     pub keys: Mutex<BTreeSet<String>>,
 }

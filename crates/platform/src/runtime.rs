@@ -20,7 +20,6 @@ use tokio::sync::Semaphore;
 
 use super::images::Images;
 use super::settings::{Settings, login_key, role_password};
-use crate::executor::Log;
 use crate::refusal::{Answer, Refusal};
 use crate::sealed::SealedSecrets;
 
@@ -85,7 +84,6 @@ impl Workshop {
             Arc::new(self.engine.clone()),
             Arc::new(self.engine.clone()),
             Arc::new(self.store.clone()),
-            Arc::new(Log),
             providers.values().cloned(),
         );
         Arc::new(parts.with_patience_while_busy(WHILE_BUSY))

@@ -1,8 +1,8 @@
 //! Which targets there are, and which one a request means.
 //!
 //! This machine is one where the platform runs on it, and never changes. Clusters are kept in the store; what is known of them here
-//! is brought up to date when one is changed through this process, every few seconds for those that another process has changed,
-//! and when a target is asked for that isn't known.
+//! is brought up to date when one is changed through this process, when another process says that it has changed one, and when a target is
+//! asked for that isn't known.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use freehold_problem::Code;
 use freehold_spec::Name;
-use freehold_store::{Store, StoredTarget};
+use freehold_store::{Signal, Store, StoredTarget};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -19,8 +20,10 @@ use super::runtime::{TargetRuntime, Workshop};
 use crate::actor::Actor;
 use crate::refusal::{Answer, Refusal};
 
-/// How often other processes' changes are looked for.
-const LOOK: Duration = Duration::from_secs(5);
+/// The pause before changes of other processes that couldn't be used are tried again; twice as long each time.
+const PAUSE: Duration = Duration::from_secs(5);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The targets at work.
 pub struct Targets {
@@ -145,8 +148,8 @@ impl Targets {
         self.clusters.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 
-    /// Takes in what other processes have changed.
-    async fn look(&self) -> Answer<()> {
+    /// Takes in what other processes have changed; whether all of it could be used.
+    async fn refresh(&self) -> Answer<bool> {
         let mut tx = self.store().look(Actor::system("targets").access()).await?;
         let changes = tx.target_changes().await?;
         drop(tx);
@@ -156,6 +159,7 @@ impl Targets {
                 self.forget(name);
             }
         }
+        let mut all_usable = true;
         for (name, changed_at) in changes {
             let fresh = self.known(&name).is_some_and(|known| known.changed_at == Some(changed_at));
             if !fresh
@@ -164,23 +168,44 @@ impl Targets {
             {
                 // As it was is better than not at all, and the others are none the worse for it.
                 error!(target = %name, "its change can't be used: {}", refusal.into_problem().detail);
+                all_usable = false;
             }
         }
-        Ok(())
+        Ok(all_usable)
     }
 }
 
 impl Platform {
     /// Keeps the targets up to date until `stop`. For a platform that isn't the only process on its store.
     pub async fn follow_targets(self: Arc<Self>, stop: CancellationToken) {
+        let mut signals = self.store.signals_from_now();
+        let mut pause = PAUSE;
         loop {
+            let again = match self.targets.refresh().await {
+                Ok(all_usable) => !all_usable,
+                Err(refusal) => {
+                    warn!("the targets could not be brought up to date: {}", refusal.into_problem().detail);
+                    true
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = targets_changed(&mut signals) => pause = PAUSE,
+                () = tokio::time::sleep(pause), if again => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
             }
-            if let Err(refusal) = self.targets.look().await {
-                warn!("the targets could not be brought up to date: {}", refusal.into_problem().detail);
-            }
+        }
+    }
+}
+
+/// Waits until a target may have changed.
+async fn targets_changed(signals: &mut broadcast::Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Targets | Signal::Missed) | Err(RecvError::Lagged(_)) => return,
+            Ok(
+                Signal::Queued(_) | Signal::Appended(_) | Signal::Grown(_) | Signal::Cancel(_) | Signal::Finished(_),
+            ) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

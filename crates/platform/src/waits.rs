@@ -42,7 +42,7 @@ fn of<'a>(records: impl Iterator<Item = (DateTime<Utc>, &'a Record)>) -> Vec<Wai
         match record {
             // Another process begins to wait anew.
             Record::Taken { .. } | Record::Finished { .. } => waits.clear(),
-            Record::Waiting { subject, reason: Some(reason), milliseconds } => {
+            Record::Waiting { subject, reason: Some(reason), milliseconds, .. } => {
                 let age = i64::try_from(*milliseconds).ok().and_then(TimeDelta::try_milliseconds).unwrap_or_default();
                 waits.insert(subject.to_string(), (reason.clone(), at - age));
             }
@@ -78,6 +78,7 @@ mod tests {
             subject: freehold_graph::ResourceId(subject.to_owned()),
             reason: reason.map(str::to_owned),
             milliseconds: 3000,
+            retry_after_milliseconds: None,
         };
         let step = StepId("update/database.main".to_owned());
         let records = [

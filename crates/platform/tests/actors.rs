@@ -1,35 +1,50 @@
 //! The use cases called in process: what there is for whom.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::Utc;
 use freehold::wire::SecretValue;
 use freehold_graph::{StackId, StackKey, StackKind};
 use freehold_platform::runtime::Workshop;
-use freehold_platform::{Actor, Facts, Platform, Scope, StackFilter, StackSelector, Targets};
+use freehold_platform::{Actor, Facts, Hub, Platform, Scope, StackFilter, StackSelector, Targets};
 use freehold_problem::Code;
-use freehold_store::{MasterKey, Store, StoreNames, TenantId, bootstrap};
+use freehold_store::{Connections, MasterKey, Store, StoreNames, TenantId, bootstrap};
 use freehold_testkit::postgres::TestServer;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A platform on a store of its own, with nowhere to deploy to.
-async fn platform() -> Platform {
+async fn platform() -> Arc<Platform> {
+    let ([platform, _], _) = replicas().await;
+    platform
+}
+
+/// Two replicas on a store of their own, and the database that it is in.
+pub(crate) async fn replicas() -> ([Arc<Platform>; 2], String) {
     let names = StoreNames::with_suffix(&TestServer::unique("actors")).unwrap();
-    let master = || MasterKey::from_bytes([7; 32]);
     let connections = bootstrap(&TestServer::shared().superuser(), &names, &master()).await.unwrap();
-    let store = Store::open(&connections, master()).await.unwrap();
+    ([replica(&connections).await, replica(&connections).await], names.database)
+}
+
+async fn replica(connections: &Connections) -> Arc<Platform> {
+    let store = Store::open(connections, master()).await.unwrap();
     let engine = store.engine("a test");
     let workshop = Workshop { store: store.clone(), engine, dumps: std::env::temp_dir(), binaries: None };
     let facts =
         Facts { data_directory: None, postgres: String::new(), started_at: Utc::now(), started: Instant::now() };
     let targets = Targets::load(workshop, None).await.unwrap();
-    Platform { store, targets, facts, stopping: CancellationToken::new(), keys: Mutex::new(BTreeSet::new()) }
+    let hub = Hub::new(&store);
+    let keys = Mutex::new(BTreeSet::new());
+    Arc::new(Platform { store, targets, facts, stopping: CancellationToken::new(), hub, keys })
 }
 
-fn key(tenant: &str) -> StackKey {
+fn master() -> MasterKey {
+    MasterKey::from_bytes([7; 32])
+}
+
+pub(crate) fn key(tenant: &str) -> StackKey {
     StackKey {
         target: "local".parse().unwrap(),
         app: "guestbook".parse().unwrap(),

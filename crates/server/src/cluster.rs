@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use freehold_api::{Api, Token};
 use freehold_platform::runtime::Workshop;
-use freehold_platform::{Facts, Platform, Targets};
+use freehold_platform::{Facts, Hub, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_postgres::Binaries;
 use freehold_store::{MasterKey, Store};
@@ -99,6 +99,7 @@ pub async fn run(
         store: store.clone(),
         targets: Targets::load(workshop, None).await?,
         facts: Facts { data_directory: None, postgres: postgres.clone(), started_at: Utc::now(), started: begin },
+        hub: Hub::new(&store),
         keys: Default::default(),
         stopping: stop.clone(),
     });

@@ -19,7 +19,7 @@ use freehold_api::{Api, Token};
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
 use freehold_platform::runtime::{Local, Workshop};
-use freehold_platform::{Facts, Platform, Targets, few_files};
+use freehold_platform::{Facts, Hub, Platform, Targets, few_files};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
@@ -220,6 +220,7 @@ async fn serve(
             started_at: Utc::now(),
             started: begin,
         },
+        hub: Hub::new(&store),
         keys: Default::default(),
         stopping: stop.clone(),
     });

@@ -72,7 +72,7 @@ async fn what_a_deploy_waits_for_is_told_by_its_events_its_operation_and_its_sta
     let told = async {
         loop {
             let event = events.next().await.unwrap().unwrap();
-            if let EventKind::Waiting { subject, reason: Some(reason), milliseconds } = event.kind
+            if let EventKind::Waiting { subject, reason: Some(reason), milliseconds, .. } = event.kind
                 && subject == "httproute.web"
             {
                 return (reason, milliseconds);

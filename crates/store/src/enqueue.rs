@@ -16,7 +16,7 @@ use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
 use crate::sharing::Sharing;
-use crate::signals::Topic;
+use crate::signals::Signal;
 use crate::store::Store;
 use crate::tenants::TenantId;
 use crate::transaction::TenantTx;
@@ -53,9 +53,10 @@ impl Store {
     pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<(), StoreError> {
         let mut tx = self.begin(tenant).await?;
         tx.enqueue(new).await?;
-        tx.commit().await?;
+        let signal = Signal::Queued(new.id);
+        self.signals().announce(tx.connection(), &signal).await?;
+        self.signal_of(tx.commit().await, signal)?;
         self.known().remember_stack(new.plan.stack, tenant);
-        self.signals().send(new.id, Topic::Queued);
         Ok(())
     }
 }

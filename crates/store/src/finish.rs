@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::operations::OperationState;
 use crate::row::{self, read, word};
-use crate::signals::Topic;
+use crate::signals::Signal;
 use crate::tenants::TenantId;
 use crate::transaction::TenantTx;
 
@@ -47,9 +47,10 @@ impl EngineStore {
         let tenant = tenant.ok_or_else(|| StoreError::NotFound { what: "operation", name: operation.to_string() })?;
         let mut tx = self.store().begin(TenantId(tenant)).await?;
         if let Some(stack) = tx.finish(operation, fence, self.memory().length(operation, fence), end).await? {
-            tx.commit().await?;
+            let signal = Signal::Finished(operation);
+            self.store().signals().announce(tx.connection(), &signal).await?;
+            self.store().signal_of(tx.commit().await, signal)?;
             self.store().known().forget_stack(stack);
-            self.store().signals().send(operation, Topic::Finished);
         }
         self.memory().forget(operation);
         Ok(())

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use freehold_engine::journal::RECORD_VERSION;
 use freehold_engine::{Fence, Journal, JournalError, OperationId, Record, StateChange};
 use freehold_graph::{Resource, ResourceId, Value};
@@ -29,7 +30,7 @@ use uuid::Uuid;
 use crate::document;
 use crate::error::{broken_constraint, is_unavailable};
 use crate::memory::Memory;
-use crate::signals::Topic;
+use crate::signals::{Appended, Entry, Signal};
 use crate::store::Store;
 
 /// The store as the engine sees it: the journal, the leases, the queue. One for each server process.
@@ -61,7 +62,8 @@ impl EngineStore {
         &self.memory
     }
 
-    /// The length of the journal behind the records; `None` if the lease has passed on, or the journal has lost its end.
+    /// The length of the journal behind the records, and when they were written; `None` if the lease has passed on, or the journal has
+    /// lost its end.
     async fn write(
         &self,
         operation: OperationId,
@@ -70,8 +72,8 @@ impl EngineStore {
         records: &[String],
         resources: &Resources,
         wait: &str,
-    ) -> Result<Option<i64>, sqlx::Error> {
-        let length = sqlx::query(APPEND)
+    ) -> Result<Option<(i64, DateTime<Utc>)>, sqlx::Error> {
+        let written = sqlx::query(APPEND)
             .bind(operation.0)
             .bind(fence.0)
             .bind(batch)
@@ -91,7 +93,7 @@ impl EngineStore {
             .bind(document::written::<BTreeSet<ResourceId>>())
             .fetch_optional(self.store.engine_pool())
             .await?;
-        length.map(|row| row.try_get("length")).transpose()
+        written.map(|row| Ok((row.try_get("length")?, row.try_get("at")?))).transpose()
     }
 }
 
@@ -99,10 +101,10 @@ const APPEND: &str = "
     WITH held AS (
         UPDATE leases SET seq = seq + cardinality($5::text[])
         WHERE operation = $1 AND fence = $2 AND seq >= $14
-        RETURNING tenant_id, stack, seq, seq - cardinality($5::text[]) AS before
+        RETURNING tenant_id, stack, seq, seq - cardinality($5::text[]) AS before, clock_timestamp() AS at
     ), written AS (
-        INSERT INTO journal (tenant_id, operation, seq, batch, place, version, record)
-        SELECT held.tenant_id, $1, held.before + new.place, $3, new.place, $4, new.record::json
+        INSERT INTO journal (tenant_id, operation, seq, batch, place, version, record, at)
+        SELECT held.tenant_id, $1, held.before + new.place, $3, new.place, $4, new.record::json, held.at
         FROM held, unnest($5::text[]) WITH ORDINALITY AS new (record, place)
     ), kept AS (
         INSERT INTO resources (tenant_id, stack, id, type, identity, object, body, body_version, depends_on, depends_on_version,
@@ -121,7 +123,7 @@ const APPEND: &str = "
         DELETE FROM resources USING held
         WHERE resources.tenant_id = held.tenant_id AND resources.stack = held.stack AND resources.id = ANY ($13::text[])
     )
-    SELECT seq AS length, set_config('synchronous_commit', $15, true) FROM held";
+    SELECT seq AS length, at, set_config('synchronous_commit', $15, true) FROM held";
 
 #[async_trait]
 impl Journal for EngineStore {
@@ -132,22 +134,25 @@ impl Journal for EngineStore {
         let resources = Resources::last_of(records)?;
         let announces = records.iter().any(|record| matches!(record, Record::StepStarted { .. }));
         let wait = if announces { "on" } else { "off" };
-        let records: Vec<String> = records.iter().map(json).collect::<Result<_, _>>()?;
-        let batch = self.memory.batch(operation, fence, &records);
+        let lines: Vec<String> = records.iter().map(json).collect::<Result<_, _>>()?;
+        let batch = self.memory.batch(operation, fence, &lines);
         // Before it is sent: the engine drops an append that takes too long, and comes back with the same records.
-        self.memory.doubt(operation, fence, batch, records.clone());
-        let mut written = self.write(operation, fence, batch, &records, &resources, wait).await;
+        self.memory.doubt(operation, fence, batch, lines.clone());
+        let mut written = self.write(operation, fence, batch, &lines, &resources, wait).await;
         if written.as_ref().is_err_and(is_unavailable) {
-            written = self.write(operation, fence, batch, &records, &resources, wait).await;
+            written = self.write(operation, fence, batch, &lines, &resources, wait).await;
         }
-        let length = match written {
-            Ok(Some(length)) => Some(length),
+        let written = match written {
+            Ok(Some(written)) => Some(written),
             Ok(None) => return Err(JournalError::Fenced),
             Err(error) if broken_constraint(&error) == Some("journal_batch") => None,
             Err(error) => return Err(unavailable(error)),
         };
-        self.memory.settle(operation, fence, batch, length);
-        self.store.signals().send(operation, Topic::Progress);
+        self.memory.settle(operation, fence, batch, written.map(|(length, _)| length));
+        self.store.signals().send(match written {
+            Some((length, at)) => Signal::Appended(Arc::new(appended(operation, records, length, at))),
+            None => Signal::Grown(operation),
+        });
         Ok(())
     }
 
@@ -169,6 +174,13 @@ impl Journal for EngineStore {
             })
             .collect()
     }
+}
+
+/// What a journal of this length ends with.
+fn appended(operation: OperationId, records: &[Record], length: i64, at: DateTime<Utc>) -> Appended {
+    let before = u64::try_from(length).unwrap_or_default().saturating_sub(records.len() as u64);
+    let entries = (before + 1..).zip(records).map(|(sequence, record)| Entry::of(sequence, at, record)).collect();
+    Appended { operation, entries }
 }
 
 /// Reads a record of this release or an earlier one. There is only one version so far.

@@ -11,7 +11,7 @@ use freehold_engine::{Fence, JournalError, Lease, Leases, OperationId};
 use sqlx::Row;
 
 use crate::journal::{EngineStore, unavailable};
-use crate::signals::Topic;
+use crate::signals::Signal;
 
 /// How long a lease lasts, in seconds.
 pub const LEASE_SECONDS: i32 = 15;
@@ -116,7 +116,7 @@ impl EngineStore {
         .await
         .map_err(unavailable)?;
         for operation in operations.into_iter().flatten() {
-            self.store().signals().send(OperationId(operation), Topic::Queued);
+            self.store().signals().send(Signal::Queued(OperationId(operation)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Operations: executions of plans. How one begins is in [`crate::enqueue`], how it ends in [`crate::finish`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{OperationId, Record};
@@ -15,7 +16,7 @@ use crate::document::{self, Timings};
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::row::{read, word};
-use crate::signals::Topic;
+use crate::signals::Signal;
 use crate::store::Store;
 use crate::tenants::TenantId;
 use crate::transaction::{ReadTx, TenantTx};
@@ -78,10 +79,19 @@ pub struct Operation {
     pub failure: Option<Problem>,
 }
 
-/// An operation that waits for somebody to take it up.
+/// What there is to work on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Oldest first.
+    pub waiting: Vec<Waiting>,
+    /// After what time the first lease of an unfinished operation ends that isn't renewed; none while nobody holds one.
+    pub next_lease_end: Option<Duration>,
+}
+
+/// An unfinished operation that no process holds a lease for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which.
+    /// Its identity.
     pub operation: OperationId,
     /// The target that it works on.
     pub target: Name,
@@ -148,6 +158,22 @@ impl TenantTx<'_> {
             .await
             .map_err(StoreError::from_sqlx("read operations"))?;
         rows.iter().map(operation).collect()
+    }
+
+    /// Whether an operation has ended; not if it isn't the tenant's.
+    ///
+    /// # Errors
+    /// The store doesn't answer.
+    pub async fn has_finished(&mut self, operation: OperationId) -> Result<bool, StoreError> {
+        let tenant = self.tenant().0;
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM operations WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL)",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .fetch_one(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read an operation's state"))
     }
 
     /// An operation's journal behind the record `after` (0: all of it): number, time and record.
@@ -255,10 +281,12 @@ impl Store {
         .map_err(StoreError::from_sqlx("ask an operation to stop"))?;
         let row = row.ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })?;
         let state: OperationState = word("an operation", read(&row, "state")?)?;
-        tx.commit().await?;
-        if !state.is_finished() {
-            self.signals().send(id, Topic::Cancel);
+        if state.is_finished() {
+            return Ok(state);
         }
+        let signal = Signal::Cancel(id);
+        self.signals().announce(tx.connection(), &signal).await?;
+        self.signal_of(tx.commit().await, signal)?;
         Ok(state)
     }
 }
@@ -278,29 +306,37 @@ impl EngineStore {
         operation(&row)
     }
 
-    /// The operations that wait for somebody: not finished, and nobody holds their stack's lease. Oldest first. Who takes one
-    /// up acquires its lease; only one process gets it.
+    /// The operations that wait to be acquired: not finished, and nobody holds their stack's lease. Oldest first. Whoever acquires one's
+    /// lease works on it; only one process gets it. Also when the next lease of the others ends, unless it is renewed.
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+    pub async fn queue(&self) -> Result<Queue, StoreError> {
         let rows = sqlx::query(
-            "SELECT operations.id, operations.target FROM operations
+            "SELECT operations.id, operations.target, CASE WHEN leases.holder IS NULL THEN 0 ELSE
+                    extract(epoch FROM leases.expires_at - clock_timestamp())::float8 END AS remaining
+             FROM operations
              JOIN leases ON leases.tenant_id = operations.tenant_id AND leases.stack = operations.stack
              WHERE operations.state IN ('queued', 'running')
-             AND (leases.holder IS NULL OR leases.expires_at <= clock_timestamp())
              ORDER BY operations.created_at",
         )
         .fetch_all(self.store().engine_pool())
         .await
         .map_err(StoreError::from_sqlx("look at the queue"))?;
-        let waiting = |row: &PgRow| {
-            Ok(Waiting {
-                operation: OperationId(read(row, "id")?),
-                target: word("an operation", read(row, "target")?)?,
-            })
-        };
-        rows.iter().map(waiting).collect()
+        let mut queue = Queue::default();
+        for row in &rows {
+            let remaining: f64 = read(row, "remaining")?;
+            if remaining > 0.0 {
+                let ends = Duration::try_from_secs_f64(remaining).unwrap_or_default();
+                queue.next_lease_end = Some(queue.next_lease_end.map_or(ends, |next| next.min(ends)));
+            } else {
+                queue.waiting.push(Waiting {
+                    operation: OperationId(read(row, "id")?),
+                    target: word("an operation", read(row, "target")?)?,
+                });
+            }
+        }
+        Ok(queue)
     }
 
     /// The operation that works on a stack, or waits to.

@@ -1,19 +1,26 @@
-//! Tells who waits that something has happened to an operation: event streams, the queue, a running engine.
+//! Tells who waits that something has happened: event streams, the queue, a running engine, those who keep targets.
 //!
-//! Within the process at once; to other processes by NOTIFY, when [`Store::listen`] was called. A signal carries no news,
-//! only that there are some: who gets one looks into the store. One that is lost is made up for by the next look.
+//! Within the process at once, and with what was written to a journal, so that nobody has to read it again. To other processes by NOTIFY,
+//! when [`Store::listen`] was called: their signals carry no content, and whoever gets one reads the store. PostgreSQL delivers each
+//! notification to each connection that listens; where a connection was lost, [`Signal::Missed`] says so once there is a new one. So nobody
+//! who waits for a signal has to look at the store now and then, as long as each signal is sent:
 //!
-//! NOTIFY isn't part of the transactions that it tells of: commits with a NOTIFY are done one at a time over the whole server,
-//! each with its own write to disk, which would make the journal slow. A task of its own sends them, gathered, behind the
-//! commits.
+//! * What would be missed for good (something is queued, cancelled, over; a target has changed) is part of the transaction that it tells of.
+//! * A journal that has grown isn't: commits with a NOTIFY are done one at a time over the whole server, each with its own write to disk,
+//!   which would make the journal slow. A task of its own sends these, gathered, behind the commits. If the process dies in between, whoever
+//!   goes on with the operation writes the next record.
+//! * Where a commit wasn't answered, the signal is sent once more when the store answers again: [`Store::signal_again`].
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use freehold_engine::OperationId;
+use chrono::{DateTime, Utc};
+use freehold_engine::{OperationId, Record, StateChange};
+use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -24,49 +31,142 @@ const CHANNEL: &str = "freehold";
 const BACKLOG: usize = 1024;
 /// How long signals to other processes are gathered.
 const GATHER: Duration = Duration::from_millis(20);
+/// After how long without a notification the listening connection is asked whether it still lives.
+const QUIET: Duration = Duration::from_secs(30);
+/// How long its answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The pause before a connection that was lost is made anew, or a store that didn't answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// What there is news of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
-    /// An operation waits to be taken up.
-    Queued,
-    /// Its journal has grown.
-    Progress,
-    /// Somebody asked it to stop.
-    Cancel,
-    /// It has ended.
-    Finished,
+/// Something that has happened.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    /// An operation waits to be acquired.
+    Queued(OperationId),
+    /// This process has written to an operation's journal.
+    Appended(Arc<Appended>),
+    /// An operation's journal has grown; by what, the store knows.
+    Grown(OperationId),
+    /// An operation is asked to stop.
+    Cancel(OperationId),
+    /// An operation has ended.
+    Finished(OperationId),
+    /// A target was added, changed or removed.
+    Targets,
+    /// Signals were lost, of whatever kind: what they would have told has to be read.
+    Missed,
 }
 
-impl Topic {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Queued, "queued"),
-        (Self::Progress, "progress"),
-        (Self::Cancel, "cancel"),
-        (Self::Finished, "finished"),
-    ];
-
-    fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(topic, _)| *topic == self).map_or("", |(_, text)| text)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == text).map(|(topic, _)| *topic)
-    }
-}
-
-/// There is news of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Signal {
-    /// Which.
+/// What was written to an operation's journal.
+#[derive(Debug)]
+pub struct Appended {
+    /// Whose journal.
     pub operation: OperationId,
-    /// What of it.
-    pub topic: Topic,
+    /// In their order; never empty.
+    pub entries: Vec<Entry>,
+}
+
+/// A record of a journal, as those who watch see it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its place in the journal. Counts from 1, without gaps.
+    pub sequence: u64,
+    /// When it was written, by the store's clock.
+    pub at: DateTime<Utc>,
+    /// Without what it says of resources: see [`Entry::of`].
+    pub record: Record,
+}
+
+impl Entry {
+    /// A record without its [`StateChange`], which is the engine's, is large, and says nothing to those who watch.
+    pub fn of(sequence: u64, at: DateTime<Utc>, record: &Record) -> Self {
+        let state = StateChange::None;
+        let record = match record {
+            Record::StepStarted { step, attempt, state: _ } => {
+                Record::StepStarted { step: step.clone(), attempt: *attempt, state }
+            }
+            Record::StepDone { step, state: _, note } => {
+                Record::StepDone { step: step.clone(), state, note: note.clone() }
+            }
+            Record::Taken { .. }
+            | Record::StepFailed { .. }
+            | Record::StepUnknown { .. }
+            | Record::Ready
+            | Record::Waiting { .. }
+            | Record::CancelRequested
+            | Record::Finished { .. } => record.clone(),
+        };
+        Self { sequence, at, record }
+    }
+}
+
+/// A signal as another process gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Notice {
+    Queued(OperationId),
+    Grown(OperationId),
+    Cancel(OperationId),
+    Finished(OperationId),
+    Targets,
+}
+
+impl Notice {
+    /// `None` for what doesn't leave the process.
+    fn of(signal: &Signal) -> Option<Self> {
+        match signal {
+            Signal::Queued(operation) => Some(Self::Queued(*operation)),
+            Signal::Appended(appended) => Some(Self::Grown(appended.operation)),
+            Signal::Grown(operation) => Some(Self::Grown(*operation)),
+            Signal::Cancel(operation) => Some(Self::Cancel(*operation)),
+            Signal::Finished(operation) => Some(Self::Finished(*operation)),
+            Signal::Targets => Some(Self::Targets),
+            Signal::Missed => None,
+        }
+    }
+
+    /// `ORIGIN WORD`, with the operation behind it where there is one. The words are those of earlier releases.
+    fn payload(self, origin: Uuid) -> String {
+        match self {
+            Self::Queued(operation) => format!("{origin} queued {operation}"),
+            Self::Grown(operation) => format!("{origin} progress {operation}"),
+            Self::Cancel(operation) => format!("{origin} cancel {operation}"),
+            Self::Finished(operation) => format!("{origin} finished {operation}"),
+            Self::Targets => format!("{origin} targets"),
+        }
+    }
+
+    /// `None` for what a later release has to say.
+    fn parse(payload: &str) -> Option<(Uuid, Self)> {
+        let mut words = payload.split(' ');
+        let (origin, word) = (words.next()?.parse().ok()?, words.next()?);
+        let mut operation = || Some(OperationId(words.next()?.parse().ok()?));
+        let notice = match word {
+            "queued" => Self::Queued(operation()?),
+            "progress" => Self::Grown(operation()?),
+            "cancel" => Self::Cancel(operation()?),
+            "finished" => Self::Finished(operation()?),
+            "targets" => Self::Targets,
+            _ => return None,
+        };
+        Some((origin, notice))
+    }
+}
+
+impl From<Notice> for Signal {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Queued(operation) => Self::Queued(operation),
+            Notice::Grown(operation) => Self::Grown(operation),
+            Notice::Cancel(operation) => Self::Cancel(operation),
+            Notice::Finished(operation) => Self::Finished(operation),
+            Notice::Targets => Self::Targets,
+        }
+    }
 }
 
 pub(crate) struct Signals {
     local: broadcast::Sender<Signal>,
-    remote: OnceLock<mpsc::UnboundedSender<Signal>>,
+    remote: OnceLock<mpsc::UnboundedSender<Notice>>,
     /// Which process a notification comes from: one's own are skipped.
     origin: Uuid,
 }
@@ -76,20 +176,58 @@ impl Signals {
         Self { local: broadcast::Sender::new(BACKLOG), remote: OnceLock::new(), origin: Uuid::new_v4() }
     }
 
-    pub(crate) fn send(&self, operation: OperationId, topic: Topic) {
-        let signal = Signal { operation, topic };
-        // Neither matters if nobody listens.
-        let _ = self.local.send(signal);
-        if let Some(remote) = self.remote.get() {
-            let _ = remote.send(signal);
+    /// Tells this process at once, and others soon.
+    pub(crate) fn send(&self, signal: Signal) {
+        if let (Some(remote), Some(notice)) = (self.remote.get(), Notice::of(&signal)) {
+            let _ = remote.send(notice);
         }
+        self.send_here(signal);
+    }
+
+    /// Tells this process only: others learn it from the transaction itself ([`Signals::announce`]). It doesn't matter if nobody listens.
+    pub(crate) fn send_here(&self, signal: Signal) {
+        let _ = self.local.send(signal);
+    }
+
+    /// Tells other processes with a transaction's commit. Costs nothing where there are no others.
+    pub(crate) async fn announce(&self, connection: &mut PgConnection, signal: &Signal) -> Result<(), StoreError> {
+        let (Some(_), Some(notice)) = (self.remote.get(), Notice::of(signal)) else { return Ok(()) };
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(CHANNEL)
+            .bind(notice.payload(self.origin))
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(StoreError::from_sqlx("tell other processes"))
     }
 }
 
 impl Store {
-    /// The signals from now on. A receiver that lags behind is told so, and should look at everything.
+    /// The signals from now on. A receiver that lags behind is told so, and should take it for [`Signal::Missed`].
     pub fn signals_from_now(&self) -> broadcast::Receiver<Signal> {
         self.signals().local.subscribe()
+    }
+
+    /// A transaction's end: tells what it was about where it was committed. Where that is uncertain it is told as soon as the store answers
+    /// again, since whoever looks then sees what became of it.
+    pub(crate) fn signal_of<T>(&self, committed: Result<T, StoreError>, signal: Signal) -> Result<T, StoreError> {
+        match &committed {
+            Ok(_) => self.signals().send_here(signal),
+            Err(StoreError::Unavailable { .. }) => drop(tokio::spawn(self.clone().signal_again(signal))),
+            Err(_) => {}
+        }
+        committed
+    }
+
+    /// Sends a signal once the store answers.
+    async fn signal_again(self, signal: Signal) {
+        loop {
+            // What was sent before the connection broke is at an end by then.
+            sleep(PAUSE).await;
+            if sqlx::query("SELECT 1").execute(self.engine_pool()).await.is_ok() {
+                return self.signals().send(signal);
+            }
+        }
     }
 
     /// Exchanges signals with other processes on the same store, until the runtime ends. Takes one connection more. One
@@ -98,10 +236,7 @@ impl Store {
     /// # Errors
     /// The store doesn't answer.
     pub async fn listen(&self) -> Result<(), StoreError> {
-        let failed = "listen for signals";
-        let pool = pool(self.engine_options().clone(), 1);
-        let mut listener = PgListener::connect_with(&pool).await.map_err(StoreError::from_sqlx(failed))?;
-        listener.listen(CHANNEL).await.map_err(StoreError::from_sqlx(failed))?;
+        let listener = self.listener().await.map_err(StoreError::from_sqlx("listen for signals"))?;
         let (remote, outbox) = mpsc::unbounded_channel();
         if self.signals().remote.set(remote).is_ok() {
             tokio::spawn(receive(self.clone(), listener));
@@ -109,53 +244,103 @@ impl Store {
         }
         Ok(())
     }
+
+    async fn listener(&self) -> Result<PgListener, sqlx::Error> {
+        let mut listener = PgListener::connect_with(&pool(self.engine_options().clone(), 1)).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    }
 }
 
+/// Hears of other processes for as long as the store is open.
 async fn receive(store: Store, mut listener: PgListener) {
     loop {
-        match listener.recv().await {
-            Ok(notification) => {
-                if let Some((origin, signal)) = parse(notification.payload())
+        let error = hear(&store, &mut listener).await;
+        tracing::warn!(%error, "signals from other processes are interrupted");
+        listener = loop {
+            match store.listener().await {
+                Ok(listener) => break listener,
+                Err(sqlx::Error::PoolClosed) => return,
+                Err(_) => sleep(PAUSE).await,
+            }
+        };
+        // Only now: what happens from here on is heard of, and what happened before is seen by whoever looks.
+        store.signals().send_here(Signal::Missed);
+    }
+}
+
+/// Passes notifications on until the connection is lost; why it was.
+async fn hear(store: &Store, listener: &mut PgListener) -> sqlx::Error {
+    loop {
+        let heard = match timeout(QUIET, listener.try_recv()).await {
+            Ok(heard) => heard,
+            // Nothing for long: a peer that has vanished without a word looks the same.
+            Err(_) => match timeout(ANSWER, sqlx::query("SELECT 1").execute(&mut *listener)).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => return error,
+                Err(_) => return sqlx::Error::PoolTimedOut,
+            },
+        };
+        match heard {
+            Ok(Some(notification)) => {
+                if let Some((origin, notice)) = Notice::parse(notification.payload())
                     && origin != store.signals().origin
                 {
-                    let _ = store.signals().local.send(signal);
+                    store.signals().send_here(notice.into());
                 }
             }
-            Err(sqlx::Error::PoolClosed) => return,
-            // The listener connects anew with the next call; this keeps it from doing so in a tight loop.
-            Err(error) => {
-                tracing::warn!(%error, "signals from other processes are interrupted");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+            // It connects anew by itself, but what came meanwhile is lost.
+            Ok(None) => return sqlx::Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+            Err(error) => return error,
         }
     }
 }
 
-async fn pass_on(store: Store, mut outbox: mpsc::UnboundedReceiver<Signal>) {
+async fn pass_on(store: Store, mut outbox: mpsc::UnboundedReceiver<Notice>) {
     while let Some(first) = outbox.recv().await {
-        tokio::time::sleep(GATHER).await;
-        let mut signals = BTreeSet::from([first]);
+        sleep(GATHER).await;
+        let mut notices = BTreeSet::from([first]);
         while let Ok(next) = outbox.try_recv() {
-            signals.insert(next);
+            notices.insert(next);
         }
         let origin = store.signals().origin;
-        let payloads: Vec<String> =
-            signals.iter().map(|signal| format!("{origin} {} {}", signal.topic.as_str(), signal.operation)).collect();
-        let sent = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
-            .bind(CHANNEL)
-            .bind(payloads)
-            .execute(store.engine_pool())
-            .await;
-        if let Err(error) = sent {
-            tracing::warn!(%error, "signals to other processes are lost");
+        let payloads: Vec<String> = notices.iter().map(|notice| notice.payload(origin)).collect();
+        loop {
+            let sent = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
+                .bind(CHANNEL)
+                .bind(&payloads)
+                .execute(store.engine_pool())
+                .await;
+            match sent {
+                Ok(_) | Err(sqlx::Error::PoolClosed) => break,
+                Err(error) => tracing::warn!(%error, "other processes are told later: the store does not answer"),
+            }
+            sleep(PAUSE).await;
         }
     }
 }
 
-fn parse(payload: &str) -> Option<(Uuid, Signal)> {
-    let mut words = payload.split(' ');
-    let origin = words.next()?.parse().ok()?;
-    let topic = Topic::parse(words.next()?)?;
-    let operation = OperationId(words.next()?.parse().ok()?);
-    Some((origin, Signal { operation, topic }))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_says_another_reads() {
+        let (origin, operation) = (Uuid::from_u128(7), OperationId(Uuid::from_u128(9)));
+        let said = [
+            Notice::Queued(operation),
+            Notice::Grown(operation),
+            Notice::Cancel(operation),
+            Notice::Finished(operation),
+            Notice::Targets,
+        ];
+        for notice in said {
+            assert_eq!(Notice::parse(&notice.payload(origin)), Some((origin, notice)));
+        }
+        for unknown in
+            ["", "x", "00000000-0000-0000-0000-000000000007 later", "00000000-0000-0000-0000-000000000007 queued x"]
+        {
+            assert_eq!(Notice::parse(unknown), None, "{unknown}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::audit::AuditEntry;
 use crate::document::{self, TargetSettings};
 use crate::error::StoreError;
 use crate::row::{self, read, word};
+use crate::signals::Signal;
 use crate::store::Store;
 use crate::tenants::{PLATFORM, TenantId};
 use crate::transaction::{ReadTx, TenantTx};
@@ -118,7 +119,8 @@ impl Store {
         let detail = json!({ "settings": new.settings, "credentials": kept });
         let action = if is_new { "target.add" } else { "target.change" };
         tx.audit_target(name, action, new.by, &detail).await?;
-        tx.commit().await?;
+        self.signals().announce(tx.connection(), &Signal::Targets).await?;
+        self.signal_of(tx.commit().await, Signal::Targets)?;
         Ok(is_new)
     }
 
@@ -160,7 +162,8 @@ impl Store {
         .await
         .map_err(StoreError::from_sqlx(failed))?;
         tx.audit_target(name.as_str(), "target.remove", by, &json!({})).await?;
-        tx.commit().await?;
+        self.signals().announce(tx.connection(), &Signal::Targets).await?;
+        self.signal_of(tx.commit().await, Signal::Targets)?;
         removed.as_ref().map(stored).transpose()
     }
 

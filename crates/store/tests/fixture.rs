@@ -161,7 +161,7 @@ pub(crate) async fn finish(
 
 /// The operations that wait for somebody.
 pub(crate) async fn waiting(engine: &EngineStore) -> Vec<OperationId> {
-    engine.waiting().await.unwrap().into_iter().map(|waiting| waiting.operation).collect()
+    engine.queue().await.unwrap().waiting.into_iter().map(|waiting| waiting.operation).collect()
 }
 
 fn master() -> MasterKey {

@@ -7,7 +7,7 @@ use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId}
 use freehold_graph::SecretText;
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackState, Store, StoreError, Topic};
+use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackState, Store, StoreError};
 use sqlx::Row;
 
 use crate::fixture::{self, Fixture, deploy, end, key, next, resource, waiting};
@@ -286,8 +286,7 @@ async fn a_request_to_stop_is_kept_once_and_told_to_other_processes() {
     }
     assert!(engine.is_cancel_requested(operation).await.unwrap());
     assert_eq!(engine.operation(operation).await.unwrap().cancel.unwrap().1, "ada");
-    let expected = Signal { operation, topic: Topic::Cancel };
-    let wait = async { while heard.recv().await.unwrap() != expected {} };
+    let wait = async { while !matches!(heard.recv().await.unwrap(), Signal::Cancel(told) if told == operation) {} };
     tokio::time::timeout(std::time::Duration::from_secs(120), wait).await.unwrap();
 
     fixture::finish(&engine, operation, fence, &end(Outcome::Cancelled)).await.unwrap();

@@ -158,7 +158,7 @@ async fn a_stack_is_not_made_on_a_target_that_was_removed() {
     assert!(matches!(refused, Err(StoreError::UnknownTarget(_))), "{refused:?}");
     put(&fixture, "example.org", &[]).await;
     let operation = fixture.enqueue(&on_prod("acme"), &[]).await.unwrap();
-    let queue = fixture.engine("one").waiting().await.unwrap();
+    let queue = fixture.engine("one").queue().await.unwrap().waiting;
     assert_eq!((queue[0].operation, queue[0].target.clone()), (operation, prod()));
 }
 

@@ -121,12 +121,13 @@ impl Progress {
                 self.waits.clear();
                 Vec::new()
             }
-            EventKind::Waiting { subject, reason, milliseconds } => {
+            EventKind::Waiting { subject, reason, milliseconds, retry_after_milliseconds } => {
                 let Some(reason) = reason else {
                     self.waits.end(subject);
                     return Vec::new();
                 };
-                self.waits.begin(subject, reason, Duration::from_millis(*milliseconds), now);
+                let retry = retry_after_milliseconds.map(Duration::from_millis);
+                self.waits.begin(subject, reason, Duration::from_millis(*milliseconds), retry, now);
                 let told = self.waits.told(subject, now).filter(|_| !self.watched);
                 told.map(|text| format!("  {} {}", paint(YELLOW, "…"), hanging(&text, 4, 4))).into_iter().collect()
             }
@@ -255,9 +256,9 @@ impl Progress {
                 }
             }
             self.event(&event.kind, Duration::ZERO);
-            if let EventKind::Waiting { subject, reason: Some(reason), milliseconds } = &event.kind {
+            if let EventKind::Waiting { subject, reason: Some(reason), milliseconds, .. } = &event.kind {
                 let age = (now - event.at).to_std().unwrap_or_default() + Duration::from_millis(*milliseconds);
-                self.waits.begin(subject, reason, age, Duration::ZERO);
+                self.waits.begin(subject, reason, age, None, Duration::ZERO);
             }
         }
         (self.row, self.row_width) = (String::new(), 0);

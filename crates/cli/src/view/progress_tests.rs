@@ -270,6 +270,7 @@ fn what_is_waited_for_is_told_with_its_reason_and_age_where_nobody_watches_and_d
         subject: "deployment.web".to_owned(),
         reason: reason.map(str::to_owned),
         milliseconds,
+        retry_after_milliseconds: None,
     };
     let at = Duration::from_secs;
     let mut progress = Progress::new(false, 80, SUBJECTS.into_iter());
@@ -288,4 +289,24 @@ fn what_is_waited_for_is_told_with_its_reason_and_age_where_nobody_watches_and_d
     watched.event(&started("verify", "stack"), at(0));
     assert_eq!(watched.event(&paused, at(4)), Vec::<String>::new());
     assert!(plain(&watched.live(at(6))).contains("\n    deployment web: 0 of 1 ready: its rollout is paused, for 5 s"));
+}
+
+#[test]
+fn what_failed_is_told_with_when_it_is_tried_again() {
+    let failing = EventKind::Waiting {
+        subject: "database.main".to_owned(),
+        reason: Some("the server is starting up".to_owned()),
+        milliseconds: 3000,
+        retry_after_milliseconds: Some(4000),
+    };
+    let at = Duration::from_secs;
+    let mut progress = Progress::new(false, 80, SUBJECTS.into_iter());
+    progress.event(&started("create", "database.main"), at(0));
+    assert_eq!(
+        plain(&progress.event(&failing, at(4))),
+        "  … database main: the server is starting up, for 3 s; next attempt in 4 s"
+    );
+    let still = |at| plain(&[progress.still(at).unwrap()]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(still(at(6)).ends_with("for 5 s; next attempt in 2 s"), "{}", still(at(6)));
+    assert!(still(at(9)).ends_with("the server is starting up, for 8 s"), "{}", still(at(9)));
 }

@@ -18,12 +18,15 @@ struct Wait {
     /// How old it was when it was heard of, and when that was.
     age: Duration,
     heard: Duration,
+    /// When what failed is tried again.
+    retry: Option<Duration>,
 }
 
 impl Waits {
-    /// Something is waited for, and has been for `age` by `now`.
-    pub(crate) fn begin(&mut self, subject: &str, reason: &str, age: Duration, now: Duration) {
-        self.0.insert(subject.to_owned(), Wait { reason: reason.to_owned(), age, heard: now });
+    /// Something is waited for, and has been for `age` by `now`; what failed is tried again `retry` later.
+    pub(crate) fn begin(&mut self, subject: &str, reason: &str, age: Duration, retry: Option<Duration>, now: Duration) {
+        let retry = retry.map(|retry| now.saturating_add(retry));
+        self.0.insert(subject.to_owned(), Wait { reason: reason.to_owned(), age, heard: now, retry });
     }
 
     /// It isn't any more.
@@ -49,8 +52,11 @@ impl Waits {
 
 impl Wait {
     fn words(&self, subject: &str, now: Duration) -> String {
-        let age = self.age.saturating_add(now.saturating_sub(self.heard)).as_secs();
-        format!("{}: {}, for {}", called(subject), self.reason, ago(i64::try_from(age).unwrap_or(i64::MAX)))
+        let in_words = |time: Duration| ago(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        let age = self.age.saturating_add(now.saturating_sub(self.heard));
+        let retry = self.retry.and_then(|retry| retry.checked_sub(now)).filter(|left| left.as_secs() > 0);
+        let retry = retry.map(|left| format!("; next attempt in {}", in_words(left))).unwrap_or_default();
+        format!("{}: {}, for {}{retry}", called(subject), self.reason, in_words(age))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use freehold_plan::Observation;
 use freehold_problem::Problem;
 
-use super::{CheckState, Decision, Progress, ProviderError, ResourceId, Status, Subject, Verb, failure};
+use super::{CheckState, Decision, ProviderError, ResourceId, Status, Subject, Verb, failure};
 use crate::operation::{Check, Stage, StepState};
 use crate::verdict::contradiction;
 
@@ -94,8 +94,7 @@ impl Decision {
             Err(error @ ProviderError::Rejected(_)) => return self.cannot_compare(&id, &error),
             Err(error) => {
                 let reason = error.to_string();
-                self.waits(&id, &reason, self.now);
-                self.tell(Progress::Waiting { subject: id.clone(), reason: reason.clone() });
+                self.waits(&id, &reason, self.now, None);
                 return self.ask_later(&Subject::Planned(id), reason);
             }
         };

@@ -13,8 +13,8 @@ use freehold_plan::{Action as Planned, Purpose};
 use freehold_problem::Problem;
 
 use super::{
-    Asked, CheckState, Decision, LOOK, Lookup, Observation, OwnedObject, Phase, Progress, ProviderError, ProviderName,
-    Readiness, Record, Request, ResourceId, StateChange, StepId, StepState, Subject, Verb, backoff, failure,
+    Asked, CheckState, Decision, LOOK, Lookup, Observation, OwnedObject, Phase, ProviderError, ProviderName, Readiness,
+    Record, Request, ResourceId, StateChange, StepId, StepState, Subject, backoff, failure,
 };
 use crate::failure::NotReady;
 use crate::operation::{Check, Confirmed, ReadyMark};
@@ -43,10 +43,6 @@ impl Decision {
         let checks = subjects.into_iter().map(|subject| (self.first_check(&subject), subject));
         self.state.checks = checks.map(|(check, subject)| (subject, check)).collect();
         self.set_phase(id, Phase::Verifying);
-        let subject = self.state.steps.get(id).map(|step| step.step.subject.clone());
-        if let Some(subject) = subject {
-            self.tell(Progress::Started { step: id.clone(), verb: Verb::Verify, subject, attempt: 1 });
-        }
     }
 
     /// What the answer to a step has shown needs no look.
@@ -294,9 +290,8 @@ impl Decision {
                 self.set_settling(&subject, false);
                 self.state.confirmed = Confirmed::default();
                 if self.state.checks.contains_key(&subject) {
-                    self.waits(&id, &reason, self.now);
+                    self.waits(&id, &reason, self.now, None);
                 }
-                self.tell(Progress::Waiting { subject: id, reason: reason.clone() });
                 self.ask_later(&subject, reason);
             }
             Ok(Readiness::Failed(reason)) => {
@@ -355,10 +350,10 @@ impl Decision {
         let reason = error.to_string();
         if self.state.checks.contains_key(subject) {
             match subject {
-                Subject::Resource(id) => self.waits(id, &reason, self.now),
+                Subject::Resource(id) => self.waits(id, &reason, self.now, None),
                 Subject::Provider(_) => {
                     if let Some(stack) = self.verified_stack() {
-                        self.waits(&stack, &reason, self.now);
+                        self.waits(&stack, &reason, self.now, None);
                     }
                 }
                 // Its readiness is asked for, too.

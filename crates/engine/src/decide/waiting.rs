@@ -24,7 +24,8 @@ fn pace(told: usize) -> u32 {
 
 impl Decision {
     /// Something isn't as it should be yet. `begun` is when the waiting for it began.
-    pub(super) fn waits(&mut self, subject: &ResourceId, reason: &str, begun: Duration) {
+    /// `retry` is the pause before a call that failed is made again.
+    pub(super) fn waits(&mut self, subject: &ResourceId, reason: &str, begun: Duration, retry: Option<Duration>) {
         let (now, pace) = (self.now, pace(self.state.waits_told));
         let wait = self.state.waits.entry(subject.clone()).or_insert_with(|| Wait {
             begun,
@@ -46,7 +47,8 @@ impl Decision {
         let milliseconds = millis(now.saturating_sub(wait.since));
         self.state.waits_told = self.state.waits_told.saturating_add(1);
         let (subject, reason) = (subject.clone(), Some(reason.to_owned()));
-        self.append(Record::Waiting { subject, reason, milliseconds });
+        let retry_after_milliseconds = retry.map(millis);
+        self.append(Record::Waiting { subject, reason, milliseconds, retry_after_milliseconds });
     }
 
     /// Another record says this of a subject: what was told before is news when it is so again.
@@ -63,7 +65,7 @@ impl Decision {
         let Some(Asked::Step(step)) = self.state.out.get(&call) else { return };
         let Some(subject) = self.state.steps.get(step).map(|step| step.step.subject.clone()) else { return };
         match reason {
-            Some(reason) => self.waits(&subject, reason, self.now),
+            Some(reason) => self.waits(&subject, reason, self.now, None),
             None => self.waits_no_more(&subject),
         }
     }
@@ -79,7 +81,8 @@ impl Decision {
     pub(super) fn waits_no_more(&mut self, subject: &ResourceId) {
         let told = self.state.waits.remove(subject).is_some_and(|wait| wait.told.is_some());
         if told && self.state.stage != Stage::Finishing {
-            self.append(Record::Waiting { subject: subject.clone(), reason: None, milliseconds: 0 });
+            let subject = subject.clone();
+            self.append(Record::Waiting { subject, reason: None, milliseconds: 0, retry_after_milliseconds: None });
         }
     }
 }

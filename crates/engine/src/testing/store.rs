@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Record, StateChange};
 use crate::operation::Status;
-use crate::progress::{Events, Progress};
 use crate::provider::{ProviderError, Secrets};
 use crate::step::StepId;
 
@@ -211,22 +210,5 @@ pub struct NoSecrets;
 impl Secrets for NoSecrets {
     async fn reveal(&self, _: StackId, secret: &SecretRef) -> Result<SecretText, ProviderError> {
         Err(ProviderError::rejected(Code::StepFailed, format!("{secret} is not known here")))
-    }
-}
-
-/// Keeps what was told.
-#[derive(Default)]
-pub struct Recorder(Mutex<Vec<Progress>>);
-
-impl Recorder {
-    /// What was told so far.
-    pub fn told(&self) -> Vec<Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Events for Recorder {
-    fn emit(&self, _: OperationId, progress: Progress) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(progress);
     }
 }

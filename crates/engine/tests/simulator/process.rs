@@ -120,7 +120,6 @@ impl Process {
                     let deadline = self.origin + u64::try_from(deadline.as_millis()).unwrap();
                     demands.push(Demand::Send(call, provider, deadline, request));
                 }
-                freehold_engine::Action::Tell(_) => {}
                 freehold_engine::Action::End(end) => self.end = Some(end),
             }
         }

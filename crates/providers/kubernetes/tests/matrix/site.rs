@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use freehold_engine::provider::Proposal;
-use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, Recorder, World};
+use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, World};
 use freehold_engine::{Lookup, OperationId, Outcome, Parts, Provider, Record, StepId, run};
 use freehold_graph::expand::{KubernetesTarget, names};
 use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind};
@@ -133,7 +133,7 @@ impl Site {
     /// What a process has that works on it.
     fn parts(&self) -> Parts {
         let (journal, secrets) = (Arc::clone(&self.store), Arc::clone(&self.secrets));
-        Parts::new(journal.clone(), journal, secrets, Arc::new(Recorder::default()), self.providers())
+        Parts::new(journal.clone(), journal, secrets, self.providers())
     }
 
     pub(super) async fn plan(&mut self, purpose: Purpose, shape: Shape, adopts: bool) -> Result<Plan> {

@@ -1,0 +1,234 @@
+//! Those who watch operations: one feed for each operation that somebody watches on this replica, filled once and read by all of them.
+//!
+//! ```text
+//!   this process writes a record ──▶ signal with the record ─┐
+//!   another process does ──▶ NOTIFY ──▶ signal ──▶ one read ─┼──▶ feed ──▶ each who watches, in the journal's order
+//!   signals were lost ──▶ signal ──▶ one read of each feed ──┘
+//! ```
+//!
+//! A feed holds its operation's journal from the first record on, without gaps: a record that doesn't continue it makes it read what is
+//! missing. Nothing is looked at while nothing happens.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use freehold_engine::OperationId;
+use freehold_store::{Appended, Entry, Operation, Signal, Store, StoreError};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+/// The pause before a store that didn't answer is read again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The feeds of this replica.
+pub struct Hub {
+    store: Store,
+    feeds: Arc<Feeds>,
+    /// Until somebody watches: then a task takes it.
+    signals: Mutex<Option<broadcast::Receiver<Signal>>>,
+}
+
+#[derive(Default)]
+struct Feeds(Mutex<HashMap<OperationId, Handle>>);
+
+impl Feeds {
+    /// Every change is a single step of the map: a panic elsewhere leaves nothing half changed.
+    fn all(&self) -> MutexGuard<'_, HashMap<OperationId, Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A feed that lives for as long as somebody reads it.
+struct Handle {
+    inbox: mpsc::UnboundedSender<News>,
+    feed: Weak<Feed>,
+}
+
+/// What a feed is told.
+enum News {
+    /// Records that this process has written.
+    Appended(Arc<Appended>),
+    /// The journal has grown by something else.
+    Grown,
+    /// The operation may have ended, and its journal may have grown.
+    Changed,
+}
+
+/// What is known of an operation that somebody watches.
+pub(crate) struct Feed {
+    /// As it was when the first who watches came.
+    pub(crate) operation: Operation,
+    feeds: Arc<Feeds>,
+    entries: RwLock<Vec<Arc<Entry>>>,
+    end: OnceLock<Arc<Operation>>,
+    changed: watch::Sender<()>,
+}
+
+impl Hub {
+    /// Of a store. Whatever is signalled from now on is taken note of.
+    pub fn new(store: &Store) -> Self {
+        let signals = Mutex::new(Some(store.signals_from_now()));
+        Self { store: store.clone(), feeds: Arc::default(), signals }
+    }
+
+    /// The feed of an operation. To be called within the runtime.
+    pub(crate) fn watch(&self, operation: Operation) -> Arc<Feed> {
+        if let Some(signals) = self.signals.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(pass_on(signals, Arc::downgrade(&self.feeds)));
+        }
+        let id = operation.id;
+        let mut feeds = self.feeds.all();
+        if let Some(feed) = feeds.get(&id).and_then(|handle| handle.feed.upgrade()) {
+            return feed;
+        }
+        let (inbox, news) = mpsc::unbounded_channel();
+        let feed = Arc::new(Feed {
+            operation,
+            feeds: Arc::clone(&self.feeds),
+            entries: RwLock::default(),
+            end: OnceLock::new(),
+            changed: watch::Sender::new(()),
+        });
+        // It may have ended since the caller read it.
+        let _ = inbox.send(News::Changed);
+        feeds.insert(id, Handle { inbox, feed: Arc::downgrade(&feed) });
+        drop(feeds);
+        tokio::spawn(fill(self.store.clone(), Arc::downgrade(&feed), news));
+        feed
+    }
+}
+
+/// Passes signals on to the feeds that they concern, for as long as the hub lives.
+async fn pass_on(mut signals: broadcast::Receiver<Signal>, feeds: Weak<Feeds>) {
+    loop {
+        let signal = match signals.recv().await {
+            Ok(signal) => signal,
+            Err(RecvError::Lagged(_)) => Signal::Missed,
+            Err(RecvError::Closed) => return,
+        };
+        let Some(feeds) = feeds.upgrade() else { return };
+        let feeds = feeds.all();
+        let tell = |operation: &OperationId, news: News| {
+            if let Some(handle) = feeds.get(operation) {
+                let _ = handle.inbox.send(news);
+            }
+        };
+        match signal {
+            Signal::Appended(appended) => tell(&appended.operation, News::Appended(Arc::clone(&appended))),
+            Signal::Grown(operation) => tell(&operation, News::Grown),
+            Signal::Finished(operation) => tell(&operation, News::Changed),
+            Signal::Missed => feeds.keys().for_each(|operation| tell(operation, News::Changed)),
+            // A request to stop becomes a record.
+            Signal::Cancel(_) | Signal::Queued(_) | Signal::Targets => {}
+        }
+    }
+}
+
+/// Fills a feed until it has ended or nobody reads it.
+async fn fill(store: Store, feed: Weak<Feed>, mut news: mpsc::UnboundedReceiver<News>) {
+    while let Some(first) = news.recv().await {
+        let Some(feed) = feed.upgrade() else { return };
+        let (mut grown, mut changed) = (false, false);
+        let mut next = Some(first);
+        while let Some(news_now) = next {
+            match news_now {
+                News::Appended(appended) => grown |= !feed.continue_with(&appended.entries),
+                News::Grown => grown = true,
+                News::Changed => changed = true,
+            }
+            next = news.try_recv().ok();
+        }
+        if grown || changed {
+            catch_up(&store, &feed, changed).await;
+        }
+        if feed.end.get().is_some() {
+            return;
+        }
+    }
+}
+
+/// Reads what a feed lacks, until the store answers or nobody reads the feed any more.
+async fn catch_up(store: &Store, feed: &Arc<Feed>, state: bool) {
+    let mut pause = PAUSE;
+    while let Err(error) = feed.read(store, state).await {
+        warn!(operation = %feed.operation.id, "its events are told later: {error}");
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        if Arc::strong_count(feed) == 1 {
+            return;
+        }
+    }
+}
+
+impl Feed {
+    /// Told whenever there is more: subscribe, read, then wait.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The operation as it ended. To be read before the entries: these are then complete.
+    pub(crate) fn end(&self) -> Option<Arc<Operation>> {
+        self.end.get().cloned()
+    }
+
+    /// The journal's entries behind this many.
+    pub(crate) fn entries_behind(&self, seen: usize) -> Vec<Arc<Entry>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(seen..).map(<[_]>::to_vec).unwrap_or_default()
+    }
+
+    fn length(&self) -> u64 {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// Takes in what continues it; whether nothing is missing.
+    fn continue_with(&self, more: &[Entry]) -> bool {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in more {
+            let next = entries.len() as u64 + 1;
+            if entry.sequence > next {
+                return false;
+            }
+            if entry.sequence == next {
+                entries.push(Arc::new(entry.clone()));
+            }
+        }
+        drop(entries);
+        self.changed.send_replace(());
+        true
+    }
+
+    /// Reads what is missing, and with `state` whether the operation has ended.
+    async fn read(&self, store: &Store, state: bool) -> Result<(), StoreError> {
+        let mut tx = store.begin(self.operation.tenant).await?;
+        let id = self.operation.id;
+        // Before the journal: of an operation that has ended by now, the journal is complete.
+        let end = match state && tx.has_finished(id).await? {
+            true => tx.operation(id).await?,
+            false => None,
+        };
+        let records = tx.journal(id, self.length()).await?;
+        let entries: Vec<Entry> =
+            records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record)).collect();
+        self.continue_with(&entries);
+        if let Some(end) = end {
+            let _ = self.end.set(Arc::new(end));
+            self.changed.send_replace(());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut feeds = self.feeds.all();
+        // Somebody may have begun a new one since the last who read this one left.
+        if feeds.get(&self.operation.id).is_some_and(|handle| std::ptr::eq(handle.feed.as_ptr(), self)) {
+            feeds.remove(&self.operation.id);
+        }
+    }
+}
