@@ -9,8 +9,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use freehold_platform::Refusal;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 
 use crate::Api;
 use crate::response::ProblemResponse;
@@ -28,7 +27,7 @@ pub(crate) async fn own_names(State(api): State<Api>, request: Request, next: Ne
         return next.run(request).await;
     }
     ProblemResponse::from(
-        Refusal::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
+        Problem::new(Code::HostNotAllowed, "the API answers to the loopback's names only")
             .help("use http://127.0.0.1:PORT, as server.json in the data directory says"),
     )
     .into_response()
@@ -53,7 +52,7 @@ pub(crate) async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", PATIENCE.as_secs());
-            ProblemResponse::from(Refusal::new(Code::NotNow, detail).help("try again in a moment")).into_response()
+            ProblemResponse::from(Problem::new(Code::NotNow, detail).help("try again in a moment")).into_response()
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Each route stands once, in the attribute of its handler: the router and the OpenAPI document are both made from it.
 
+mod convert;
 mod guard;
 mod response;
 mod routes;
@@ -19,8 +20,8 @@ use axum::extract::{DefaultBodyLimit, FromRef, Request};
 use axum::http::header;
 use axum::middleware;
 use axum::routing::get;
-use freehold_platform::{Platform, Refusal};
-use freehold_problem::Code;
+use freehold_platform::Platform;
+use freehold_problem::{Code, Problem};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -92,5 +93,5 @@ pub fn router(api: Api) -> Router {
 
 async fn unknown_path(request: Request) -> ProblemResponse {
     let message = format!("there is nothing at {} {}", request.method(), request.uri().path());
-    Refusal::new(Code::NotFound, message).help("GET /api/v1/openapi.json lists what there is").into()
+    Problem::new(Code::NotFound, message).help("GET /api/v1/openapi.json lists what there is").into()
 }

@@ -7,8 +7,8 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use freehold_platform::{Actor, Refusal};
-use freehold_problem::Code;
+use freehold_platform::Actor;
+use freehold_problem::{Code, Problem};
 use subtle::ConstantTimeEq as _;
 
 use crate::Api;
@@ -48,7 +48,7 @@ pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, n
         request.extensions_mut().insert(Actor::operator());
         return next.run(request).await;
     }
-    let refusal = Refusal::new(Code::Unauthorised, "the token is missing or wrong")
+    let refusal = Problem::new(Code::Unauthorised, "the token is missing or wrong")
         .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory");
     ProblemResponse::from(refusal).into_response()
 }

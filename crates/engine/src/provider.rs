@@ -345,6 +345,16 @@ impl ProviderError {
     }
 }
 
+/// For whoever asked and isn't going to try again: whatever may pass by itself says so.
+impl From<ProviderError> for Problem {
+    fn from(error: ProviderError) -> Self {
+        let (message, passes) = (error.to_string(), !matches!(error, ProviderError::Rejected(_)));
+        let problem = error.into_problem();
+        let help = problem.help.clone().or_else(|| passes.then(|| "try again in a moment".to_owned()));
+        Self { message, help, ..problem }
+    }
+}
+
 /// A failure that trying again doesn't mend.
 impl From<Problem> for ProviderError {
     fn from(problem: Problem) -> Self {

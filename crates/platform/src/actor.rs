@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use freehold_problem::Code;
+use crate::Result;
+use freehold_problem::{Code, Problem};
 use freehold_store::{Access, PLATFORM, TenantId};
 use uuid::Uuid;
-
-use crate::refusal::{Answer, Refusal};
 
 /// Who asks, what they may do, for whom, and in which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,11 +143,11 @@ impl Actor {
 
     /// # Errors
     /// FH1021: this may not be done.
-    pub(crate) fn require(&self, scope: Scope) -> Answer<()> {
+    pub(crate) fn require(&self, scope: Scope) -> Result<()> {
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        Err(Refusal::new(Code::Forbidden, format!("{} lacks the scope {scope}", self.audited())))
+        Err(Problem::new(Code::Forbidden, format!("{} lacks the scope {scope}", self.audited())))
     }
 }
 
@@ -164,7 +163,7 @@ mod tests {
         assert!(operator.knows_of(own) && operator.knows_of(other));
         let key = Actor::tenant(own, "ci", [Scope::Read]).on_behalf_of("ada");
         assert!(key.require(Scope::Read).is_ok() && key.knows_of(own) && !key.knows_of(other));
-        assert_eq!(key.require(Scope::Deploy).unwrap_err().code(), Code::Forbidden);
+        assert_eq!(key.require(Scope::Deploy).unwrap_err().code, Code::Forbidden);
         assert_eq!(key.audited(), format!("tenant {own}/ci for ada"));
         assert_eq!((key.key_space(), operator.key_space()), (own, PLATFORM));
     }

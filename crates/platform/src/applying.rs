@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use freehold::wire::{ApplyRequest, DeployRequest, DestroyRequest, Operation, PlanAnswer, StackPlanRequest, nested};
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
 use freehold_store::{NewOperation, Sharing, StoreError, WantedConnections};
@@ -16,9 +15,11 @@ use uuid::Uuid;
 
 use super::definition::{Definition, not_kept};
 use super::planning::{claims, wanted_connections};
-use super::{Platform, images};
+use super::{Platform, images, kept};
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::refusal::{Answer, Refusal};
+use crate::request::{Apply, Deploy, Destroy};
+use crate::view::{OperationView, Planned};
 
 /// An idempotency key under which a request is being carried out.
 struct HeldKey<'a> {
@@ -35,12 +36,12 @@ impl Drop for HeldKey<'_> {
 impl Platform {
     /// Deploys: applies a plan, or plans and applies. If there is nothing to change, the operation that made things as they are
     /// is the answer.
-    pub async fn apply(&self, actor: &Actor, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+    pub async fn apply(&self, actor: &Actor, request: &Apply, key: Option<&str>) -> Result<OperationView> {
         actor.require(Scope::Deploy)?;
         let Some(key) = key else { return self.apply_once(actor, request, None).await };
         let key = &*actor.key(key);
         let Some(_held) = self.hold(key) else {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::RequestInProgress,
                 "a request with this Idempotency-Key is being carried out",
             ));
@@ -53,9 +54,7 @@ impl Platform {
         match seen {
             Seen::New => {}
             Seen::Answered { response, .. } => {
-                let operation = serde_json::from_value(response).ok();
-                return operation
-                    .ok_or_else(|| Refusal::new(Code::StoreUnreadable, "the earlier answer can't be read any more"));
+                return kept::read(response);
             }
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
@@ -64,11 +63,11 @@ impl Platform {
                 let begun = tx.operation_of_key(key).await?;
                 drop(tx);
                 if let Some(begun) = begun {
-                    return self.operation(actor, begun.0).await;
+                    return self.operation(actor, begun).await;
                 }
             }
             Seen::Other => {
-                return Err(Refusal::new(
+                return Err(Problem::new(
                     Code::IdempotencyKeyReused,
                     "this Idempotency-Key was used for another request",
                 )
@@ -79,8 +78,7 @@ impl Platform {
         let mut tx = self.store.begin(actor.key_space()).await?;
         match &answer {
             Ok(operation) => {
-                let response = serde_json::to_value(operation).unwrap_or_default();
-                tx.answer_key(key, 202, &response).await?;
+                tx.answer_key(key, 202, &kept::write(operation)).await?;
             }
             // Nothing was begun: the same request may be made again.
             Err(_) if ours => tx.drop_key(key).await?,
@@ -96,12 +94,12 @@ impl Platform {
         keys.insert(key.to_owned()).then(|| HeldKey { keys: &self.keys, key: key.to_owned() })
     }
 
-    async fn apply_once(&self, actor: &Actor, request: &ApplyRequest, key: Option<&str>) -> Answer<Operation> {
+    async fn apply_once(&self, actor: &Actor, request: &Apply, key: Option<&str>) -> Result<OperationView> {
         match request {
-            ApplyRequest::Plan { plan } => {
+            Apply::Plan { plan } => {
                 let plan = self.kept_plan(actor, *plan).await?;
                 if matches!(plan.purpose, Purpose::Destroy { .. }) {
-                    return Err(Refusal::new(Code::NotConfirmed, "a plan to destroy is not applied like this")
+                    return Err(Problem::new(Code::NotConfirmed, "a plan to destroy is not applied like this")
                         .help("DELETE the stack, and confirm with its name"));
                 }
                 let graph = self.graph_of(&plan).await?;
@@ -109,8 +107,8 @@ impl Platform {
                 self.enqueue(actor, &plan, &graph, key).await
             }
             // Whoever deploys the same at the same time may be faster; then theirs is the answer.
-            ApplyRequest::Deploy(request) => match self.deploy_once(actor, request, key).await {
-                Err(refusal) if matches!(refusal.code(), Code::PlanOutdated | Code::OperationRunning) => {
+            Apply::Deploy(request) => match self.deploy_once(actor, request, key).await {
+                Err(refusal) if matches!(refusal.code, Code::PlanOutdated | Code::OperationRunning) => {
                     self.deploy_once(actor, request, key).await
                 }
                 answer => answer,
@@ -118,23 +116,23 @@ impl Platform {
         }
     }
 
-    async fn deploy_once(&self, actor: &Actor, request: &DeployRequest, key: Option<&str>) -> Answer<Operation> {
+    async fn deploy_once(&self, actor: &Actor, request: &Deploy, key: Option<&str>) -> Result<OperationView> {
         let (answer, graph) = self.deploy_plan(actor, request).await?;
         if let Some(same) = answer.running {
             return self.operation(actor, same).await;
         }
         if answer.noop {
-            let outputs = nested(&answer.plan.outputs);
-            return Ok(Operation { outputs, ..self.last_success(actor, &answer).await? });
+            let last = self.last_success(actor, &answer).await?;
+            return Ok(OperationView { outputs: answer.plan.outputs, ..last });
         }
         self.enqueue(actor, &answer.plan, &graph, key).await
     }
 
-    async fn kept_plan(&self, actor: &Actor, id: Uuid) -> Answer<Plan> {
+    async fn kept_plan(&self, actor: &Actor, id: Uuid) -> Result<Plan> {
         let mut tx = self.store.look(actor.access()).await?;
         let plan = tx.plan(id).await?;
         plan.ok_or_else(|| {
-            Refusal::new(
+            Problem::new(
                 Code::PlanUnknown,
                 format!("there is no plan {id}: plans are kept for a day, and until they are carried out"),
             )
@@ -143,7 +141,7 @@ impl Platform {
     }
 
     /// The graph that a kept plan leads to. Expanding is pure, so the same definition and request give the same again.
-    async fn graph_of(&self, plan: &Plan) -> Answer<Graph> {
+    async fn graph_of(&self, plan: &Plan) -> Result<Graph> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
         let stored = tx.definition(&plan.definition).await?.ok_or_else(|| not_kept(&plan.definition))?;
@@ -153,31 +151,31 @@ impl Platform {
     }
 
     /// The operation that made a stack what it is.
-    async fn last_success(&self, actor: &Actor, answer: &PlanAnswer) -> Answer<Operation> {
+    async fn last_success(&self, actor: &Actor, answer: &Planned) -> Result<OperationView> {
         let plan = &answer.plan;
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revision = tx.revision(plan.stack, plan.revision).await?;
         drop(tx);
-        let revision = revision.ok_or_else(|| Refusal::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
-        self.operation(actor, revision.operation.0).await
+        let revision = revision.ok_or_else(|| Problem::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
+        self.operation(actor, revision.operation).await
     }
 
     /// Destroys a stack whose name was typed again.
-    pub async fn destroy(&self, actor: &Actor, stack: Uuid, request: &DestroyRequest) -> Answer<Operation> {
+    pub async fn destroy(&self, actor: &Actor, stack: StackId, request: &Destroy) -> Result<OperationView> {
         actor.require(Scope::Deploy)?;
-        let found = self.find_stack(actor, StackId(stack)).await?;
+        let found = self.find_stack(actor, stack).await?;
         if request.confirm != found.key.name.as_str() {
             let message =
                 format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
-            return Err(Refusal::new(Code::NotConfirmed, message).help("give the stack's own name to confirm"));
+            return Err(Problem::new(Code::NotConfirmed, message).help("give the stack's own name to confirm"));
         }
         let plan = match request.plan {
             Some(plan) => self.kept_plan(actor, plan).await?,
-            None => self.plan_for(actor, stack, &StackPlanRequest::Destroy { dump: request.dump }).await?.plan,
+            None => self.plan_destroy(actor, stack, request.dump).await?.plan,
         };
         if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::NotConfirmed,
                 format!("plan {} is not one to destroy {}", plan.id, found.key),
             ));
@@ -185,7 +183,7 @@ impl Platform {
         self.enqueue(actor, &plan, &Graph::default(), None).await
     }
 
-    async fn enqueue(&self, actor: &Actor, plan: &Plan, graph: &Graph, key: Option<&str>) -> Answer<Operation> {
+    async fn enqueue(&self, actor: &Actor, plan: &Plan, graph: &Graph, key: Option<&str>) -> Result<OperationView> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let secrets = match plan.purpose {
             Purpose::Destroy { .. } => BTreeMap::new(),
@@ -217,10 +215,10 @@ impl Platform {
             idempotency_key: key,
         };
         match self.store.enqueue(tenant, &new).await {
-            Ok(()) => self.operation(actor, id.0).await,
+            Ok(()) => self.operation(actor, id).await,
             // The answer may have been lost behind the commit: the operation's own id tells.
-            Err(StoreError::Unavailable { .. }) if self.operation(actor, id.0).await.is_ok() => {
-                self.operation(actor, id.0).await
+            Err(StoreError::Unavailable { .. }) if self.operation(actor, id).await.is_ok() => {
+                self.operation(actor, id).await
             }
             Err(error) => Err(error.into()),
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
 use freehold_store::{EngineStore, PLATFORM, Store, StoreError};
 use futures::stream::BoxStream;
@@ -26,8 +26,8 @@ use tracing::{info, warn};
 
 use super::Platform;
 use super::runtime::Local;
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::refusal::{Answer, Refusal};
 
 /// How long an artifact is kept that nothing refers to: longer than a plan that it was made for.
 const GRACE: Duration = Duration::from_secs(48 * 3600);
@@ -44,13 +44,13 @@ impl Platform {
     }
 
     /// Whether an artifact is here. Whoever is told so may rely on it for [`GRACE`].
-    pub async fn has_artifact(&self, actor: &Actor, artifact: &str) -> Answer<bool> {
+    pub async fn has_artifact(&self, actor: &Actor, artifact: &str) -> Result<bool> {
         actor.require(Scope::Deploy)?;
         self.holds_artifact(artifact).await
     }
 
     /// The same, for a request that was let in.
-    pub(crate) async fn holds_artifact(&self, artifact: &str) -> Answer<bool> {
+    pub(crate) async fn holds_artifact(&self, artifact: &str) -> Result<bool> {
         let Some(machine) = self.machine() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
         self.shelf(machine).has(&hash).await
@@ -62,10 +62,10 @@ impl Platform {
         actor: &Actor,
         artifact: &str,
         body: BoxStream<'static, io::Result<Bytes>>,
-    ) -> Answer<()> {
+    ) -> Result<()> {
         actor.require(Scope::Deploy)?;
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
-            Refusal::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
+            Problem::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
         })?;
         let machine = self.machine().ok_or_else(no_machine)?;
         let stream = StreamReader::new(body);
@@ -73,7 +73,7 @@ impl Platform {
         // Files that a crash has left without a record are found by the next collection.
         match self.holds_artifact(artifact).await? {
             true => Ok(()),
-            false => Err(Refusal::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
+            false => Err(Problem::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
         }
     }
 
@@ -92,7 +92,7 @@ struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
-    async fn has(&self, hash: &ArtifactHash) -> Answer<bool> {
+    async fn has(&self, hash: &ArtifactHash) -> Result<bool> {
         if !self.files.has(hash) {
             return Ok(false);
         }
@@ -107,7 +107,7 @@ impl Shelf<'_> {
     async fn collect(&self, engine: &EngineStore, before: DateTime<Utc>, in_use: &BTreeSet<ArtifactHash>) {
         if let Err(refusal) = self.note_unrecorded().await {
             // What isn't known to be unused stays.
-            return warn!("artifacts could not be looked over: {}", refusal.into_problem().detail);
+            return warn!("artifacts could not be looked over: {}", refusal.message);
         }
         let unused = match engine.unused_artifacts(before).await {
             Ok(unused) => unused,
@@ -146,7 +146,7 @@ impl Shelf<'_> {
     }
 
     /// Records the artifacts whose files are here without a record, as if they had been wanted just now: they are collected in their time.
-    async fn note_unrecorded(&self) -> Answer<()> {
+    async fn note_unrecorded(&self) -> Result<()> {
         let mut tx = self.store.begin(PLATFORM).await?;
         for hash in self.files.all().map_err(artifact_refusal)? {
             if tx.artifact(&hash.to_string()).await?.is_none() {
@@ -173,13 +173,13 @@ async fn on_a_thread_that_may_wait(
     done.unwrap_or_else(|error| Err(ArtifactError::Stream(error.to_string())))
 }
 
-pub(super) fn no_machine() -> Refusal {
-    Refusal::new(Code::OtherKindOfTarget, "this platform runs on no machine of its own: artifacts are of no use to it")
+pub(super) fn no_machine() -> Problem {
+    Problem::new(Code::OtherKindOfTarget, "this platform runs on no machine of its own: artifacts are of no use to it")
         .help("push an image, and deploy it with --image to a cluster")
 }
 
-fn artifact_refusal(error: ArtifactError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
+fn artifact_refusal(error: ArtifactError) -> Problem {
+    Problem::new(error.code(), error.to_string())
 }
 
 #[cfg(test)]

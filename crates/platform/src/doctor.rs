@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Utc;
-use freehold::wire::{Finding, ResourceStatus, Wait, Words};
 use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
+use freehold_problem::Problem;
 use freehold_provider_local::descriptors;
 use freehold_store::{Stack, StackState};
 use futures::{FutureExt, StreamExt, stream};
@@ -16,8 +16,9 @@ use uuid::Uuid;
 use super::Platform;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::refusal::{Answer, Refusal};
+use crate::view::{Finding, Level, ResourceState, ResourceView, Wait};
 
 /// How many stacks, and how many resources of one, are looked at at once.
 const AT_ONCE: usize = 8;
@@ -29,7 +30,7 @@ const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo i
 impl Platform {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
     /// in every API group.
-    pub async fn doctor(&self, actor: &Actor, all_groups: bool) -> Answer<Vec<Finding>> {
+    pub async fn doctor(&self, actor: &Actor, all_groups: bool) -> Result<Vec<Finding>> {
         actor.require(Scope::Targets)?;
         let mut tx = self.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
@@ -51,7 +52,7 @@ impl Platform {
     }
 
     /// One stack: what of it doesn't do what it is for, and what has drifted.
-    async fn examine(&self, actor: &Actor, stack: &Stack, parts: Option<&Vec<ResourceStatus>>) -> Vec<Finding> {
+    async fn examine(&self, actor: &Actor, stack: &Stack, parts: Option<&Vec<ResourceView>>) -> Vec<Finding> {
         let unwell = parts.into_iter().flatten().filter(|part| part.is_unwell());
         let mut findings: Vec<Finding> = unwell.map(|part| of_part(stack, part)).collect();
         findings.push(self.drift(actor, stack).await);
@@ -67,19 +68,19 @@ impl Platform {
                 let free = figures.f_bavail.saturating_mul(figures.f_frsize);
                 let message = format!("{} MB free for {}", free >> 20, directory.display());
                 if free < LITTLE_ROOM {
-                    finding("warning", subject, message, Some("a full disk stops databases and dumps: make room"))
+                    finding(Level::Warning, subject, message, Some("a full disk stops databases and dumps: make room"))
                 } else {
-                    finding("ok", subject, message, None)
+                    finding(Level::Ok, subject, message, None)
                 }
             }
-            Err(error) => finding("error", subject, format!("can't be asked: {error}"), None),
+            Err(error) => finding(Level::Error, subject, format!("can't be asked: {error}"), None),
         })
     }
 
     /// Whether there are enough descriptors; nothing where there are.
     pub(super) fn files(&self) -> Option<Finding> {
         let help = "raise its hard limit before it is started: `ulimit -Hn 65536`, systemd: `LimitNOFILE=65536`";
-        descriptors::low().map(|limit| finding("warning", "files", few_files(limit), Some(help)))
+        descriptors::low().map(|limit| finding(Level::Warning, "files", few_files(limit), Some(help)))
     }
 
     /// The server that a target's databases are on.
@@ -93,14 +94,14 @@ impl Platform {
             Ok(capacity) => {
                 let promised: u32 = capacity.promised.values().sum();
                 let message = format!("{server}; {promised} of {} connections are promised", capacity.usable);
-                finding("ok", subject, message, None)
+                finding(Level::Ok, subject, message, None)
             }
             Err(error) if runtime.local.is_some() => {
-                finding("error", subject, error.to_string(), Some("see the log in the data directory"))
+                finding(Level::Error, subject, error.to_string(), Some("see the log in the data directory"))
             }
             Err(error) => {
                 let help = "see that the server is there and lets Freehold's role in";
-                finding("error", subject, format!("{server}: {error}"), Some(help))
+                finding(Level::Error, subject, format!("{server}: {error}"), Some(help))
             }
         })
     }
@@ -112,15 +113,15 @@ impl Platform {
         match postgres.strangers().await {
             Ok(found) if found.is_empty() => {
                 let message = "nothing on the server was made by anybody else".to_owned();
-                vec![finding("ok", subject, message, None)]
+                vec![finding(Level::Ok, subject, message, None)]
             }
             Ok(found) => {
-                let level = |dangerous| if dangerous { "error" } else { "warning" };
+                let level = |dangerous| if dangerous { Level::Error } else { Level::Warning };
                 let told = found.iter();
                 told.map(|found| finding(level(found.dangerous), subject, found.what.clone(), Some(&found.help)))
                     .collect()
             }
-            Err(error) => vec![finding("error", subject, format!("can't be scanned: {error}"), None)],
+            Err(error) => vec![finding(Level::Error, subject, format!("can't be scanned: {error}"), None)],
         }
     }
 
@@ -137,7 +138,7 @@ impl Platform {
                     Ok(objects) => found.extend(orphans_among(objects, &known)),
                     Err(error) => {
                         let message = format!("{} can't be scanned: {error}", provider.name().as_str());
-                        found.push(finding("error", "orphans", message, None));
+                        found.push(finding(Level::Error, "orphans", message, None));
                     }
                 }
             }
@@ -148,7 +149,7 @@ impl Platform {
         }
         if findings.is_empty() {
             findings.push(finding(
-                "ok",
+                Level::Ok,
                 "orphans",
                 "none: everything that bears a mark belongs to a stack".to_owned(),
                 None,
@@ -166,12 +167,12 @@ impl Platform {
     ) -> (BTreeSet<StackId>, Vec<Finding>) {
         let subject = "other platforms";
         let Some(provider) = &runtime.kubernetes else { return (BTreeSet::new(), Vec::new()) };
-        let look = async { Ok::<_, Refusal>((identity(&self.store).await?, provider.platforms().await?)) };
+        let look = async { Ok::<_, Problem>((identity(&self.store).await?, provider.platforms().await?)) };
         let (this, platforms) = match look.await {
             Ok(found) => found,
             Err(refusal) => {
-                let message = format!("can't be told from orphans: {}", refusal.into_problem().detail);
-                return (BTreeSet::new(), vec![finding("error", subject, message, None)]);
+                let message = format!("can't be told from orphans: {}", refusal.message);
+                return (BTreeSet::new(), vec![finding(Level::Error, subject, message, None)]);
             }
         };
         let mut others: BTreeMap<Uuid, BTreeSet<StackId>> = BTreeMap::new();
@@ -188,7 +189,7 @@ impl Platform {
             let message = format!("{count} to another platform, {platform}, and {these} left alone");
             let help =
                 "nothing, unless that platform is gone for good: then remove their namespaces and databases by hand";
-            finding("ok", subject, message, Some(help))
+            finding(Level::Ok, subject, message, Some(help))
         });
         let told = told.collect();
         (others.into_values().flatten().collect(), told)
@@ -202,7 +203,7 @@ impl Platform {
             Err(_) => Vec::new(),
         };
         if waits.is_empty() {
-            return finding("ok", subject, working, None);
+            return finding(Level::Ok, subject, working, None);
         }
         let now = Utc::now();
         let told = waits.iter().map(|wait: &Wait| {
@@ -211,7 +212,7 @@ impl Platform {
         });
         let message = format!("{working}, and waits for {}", told.collect::<Vec<_>>().join("; "));
         let help = format!("`freehold status {}` says more", stack.key.option());
-        finding("warning", subject, message, Some(&help))
+        finding(Level::Warning, subject, message, Some(&help))
     }
 
     async fn drift(&self, actor: &Actor, stack: &Stack) -> Finding {
@@ -222,36 +223,36 @@ impl Platform {
         if stack.operation.is_some() {
             return self.under_way(stack, &subject).await;
         }
-        match self.plan_repair(actor, stack.clone()).await {
+        match self.repair_of(actor, stack.clone()).await {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
-                finding("error", &subject, "its last operation failed".to_owned(), Some(&help))
+                finding(Level::Error, &subject, "its last operation failed".to_owned(), Some(&help))
             }
             Ok(answer) if answer.noop => match beside(&answer.plan) {
-                told if told.is_empty() => finding("ok", &subject, "none".to_owned(), None),
-                told => finding("warning", &subject, told.join("; "), Some(BESIDE)),
+                told if told.is_empty() => finding(Level::Ok, &subject, "none".to_owned(), None),
+                told => finding(Level::Warning, &subject, told.join("; "), Some(BESIDE)),
             },
             Ok(answer) => {
                 let option = stack.key.option();
                 let help =
                     format!("`freehold plan {option}` shows it field by field, `freehold deploy {option}` mends it");
-                finding("warning", &subject, differences(&answer.plan), Some(&help))
+                finding(Level::Warning, &subject, differences(&answer.plan), Some(&help))
             }
             Err(refusal) => {
-                let problem = refusal.into_problem();
+                let problem = refusal;
                 let lines = problem.lines.iter().map(|line| format!("; {}", line.trim()));
-                let message = format!("{}: {}{}", problem.code, problem.detail, lines.collect::<String>());
-                finding("error", &subject, message, problem.help.as_deref())
+                let message = format!("{}: {}{}", problem.code, problem.message, lines.collect::<String>());
+                finding(Level::Error, &subject, message, problem.help.as_deref())
             }
         }
     }
 }
 
 /// A part that doesn't do what it is for.
-fn of_part(stack: &Stack, part: &ResourceStatus) -> Finding {
+fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
     let option = stack.key.option();
-    let (word, name) = part.id.split_once('.').unwrap_or(("", &part.id));
+    let (word, name) = (part.id.word(), part.id.name());
     let help = match word {
         "service" | "deployment" => {
             format!("`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back")
@@ -259,8 +260,17 @@ fn of_part(stack: &Stack, part: &ResourceStatus) -> Finding {
         "schedule" | "cronjob" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
         _ => format!("`freehold status {option}` says more"),
     };
-    let message = format!("{}: {}", part.state, part.reason.as_deref().unwrap_or("no reason is known"));
-    finding("error", &format!("{} of {}", part.id, stack.key), message, Some(&help))
+    let message = format!("{}: {}", state_word(part.state), part.reason.as_deref().unwrap_or("no reason is known"));
+    finding(Level::Error, &format!("{} of {}", part.id, stack.key), message, Some(&help))
+}
+
+fn state_word(state: ResourceState) -> &'static str {
+    match state {
+        ResourceState::Ready => "ready",
+        ResourceState::Waiting => "waiting",
+        ResourceState::Failed => "failed",
+        ResourceState::Unknown => "unknown",
+    }
 }
 
 /// With the target's name, where it isn't this machine.
@@ -278,7 +288,7 @@ fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Fi
     let told = orphans.map(|object| {
         let message =
             format!("{} {} bears the mark of stack {}, which is gone", object.kind, object.name, object.stack);
-        finding("error", "orphan", message, Some("look at it, and remove it by hand if nobody needs it"))
+        finding(Level::Error, "orphan", message, Some("look at it, and remove it by hand if nobody needs it"))
     });
     told.collect()
 }
@@ -288,14 +298,14 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
     let Some(provider) = &runtime.kubernetes else { return Vec::new() };
     let scan = async {
         let cluster = provider.cluster().await?;
-        Ok::<_, Refusal>(freehold_provider_kubernetes::scan_all_groups(&cluster, None).await?)
+        Ok::<_, Problem>(freehold_provider_kubernetes::scan_all_groups(&cluster, None).await?)
     };
     match scan.await {
         Ok(objects) => orphans_among(objects, known),
         Err(refusal) => {
-            let message = format!("not every API group can be scanned: {}", refusal.into_problem().detail);
+            let message = format!("not every API group can be scanned: {}", refusal.message);
             let help = "this scan needs an administrator's permissions on the cluster";
-            vec![finding("error", "orphans", message, Some(help))]
+            vec![finding(Level::Error, "orphans", message, Some(help))]
         }
     }
 }
@@ -319,11 +329,6 @@ pub fn few_files(limit: u64) -> String {
     )
 }
 
-fn finding(level: &str, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
-    Finding {
-        level: level.to_owned(),
-        subject: subject.to_owned(),
-        message: message.into(),
-        help: help.map(ToOwned::to_owned),
-    }
+fn finding(level: Level, subject: &str, message: impl Into<String>, help: Option<&str>) -> Finding {
+    Finding { level, subject: subject.to_owned(), message: message.into(), help: help.map(ToOwned::to_owned) }
 }

@@ -7,21 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use freehold::wire::{self, Event, EventKind};
-use freehold_engine::{Record, StepId};
-use freehold_problem::Problem;
+use freehold_engine::{OperationId, Record, StepId};
 use freehold_store::Operation;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::Platform;
-use super::reading::state_word;
+use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::hub::Feed;
-use crate::refusal::{self, Answer};
+use crate::view::{Event, EventKind, Finished, Timings};
 
 /// How many events a slow reader may lag behind before the feed waits for it.
 const BUFFER: usize = 64;
@@ -31,9 +28,9 @@ impl Platform {
     pub async fn events(
         &self,
         actor: &Actor,
-        operation: Uuid,
+        operation: OperationId,
         after: u64,
-    ) -> Answer<impl Stream<Item = Event> + use<>> {
+    ) -> Result<impl Stream<Item = Event> + use<>> {
         actor.require(Scope::Read)?;
         let feed = self.hub.watch(self.find_operation(actor, operation).await?);
         let (sender, receiver) = mpsc::channel(BUFFER);
@@ -121,7 +118,7 @@ impl EventCursor {
             }
             Record::StepFailed { step, failure } => {
                 let (_, subject) = parts(step);
-                Some(EventKind::StepFailed { step: step.to_string(), subject, problem: refusal::failure(failure) })
+                Some(EventKind::StepFailed { step: step.to_string(), subject, problem: failure.clone() })
             }
             Record::StepUnknown { step, message } => Some(EventKind::StepRetrying {
                 step: step.to_string(),
@@ -153,21 +150,20 @@ impl EventCursor {
         let operation = &self.operation;
         let total = operation.finished_at.map_or(0, |end| (end - operation.created_at).num_milliseconds());
         let total = u64::try_from(total).unwrap_or_default();
-        let failure: Option<&Problem> = operation.failure.as_ref();
         let succeeded = operation.state == freehold_store::OperationState::Succeeded;
         let planned = freehold_engine::step::steps(&operation.plan).into_keys();
         let missing = planned.filter(|step| !self.done.contains(step) && parts(step).0 != "verify");
-        EventKind::Finished {
-            stack: operation.stack.0,
-            operation: operation.id.0,
+        EventKind::Finished(Box::new(Finished {
+            stack: operation.stack,
+            operation: operation.id,
             revision: operation.plan.revision,
-            state: state_word(operation.state).to_owned(),
-            outputs: wire::nested(&operation.plan.outputs),
-            timings: serde_json::json!({ "total": total, "ready": self.ready.or(succeeded.then_some(total)), "steps": self.durations }),
-            failure: failure.map(refusal::failure),
+            state: operation.state,
+            outputs: operation.plan.outputs.clone(),
+            timings: Timings { total, ready: self.ready.or(succeeded.then_some(total)), steps: self.durations.clone() },
+            failure: operation.failure.clone(),
             exists: if succeeded { Vec::new() } else { self.done.iter().map(|step| parts(step).1).collect() },
             missing: if succeeded { Vec::new() } else { missing.map(|step| parts(&step).1).collect() },
-        }
+        }))
     }
 }
 

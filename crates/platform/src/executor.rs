@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Platform;
-use crate::refusal::Refusal;
 use crate::runtime::TargetRuntime;
 
 /// The pause before a queue that couldn't be read is read again.
@@ -170,9 +169,9 @@ enum Unfinished {
     Target(String),
 }
 
-impl From<Refusal> for Unfinished {
-    fn from(refusal: Refusal) -> Self {
-        Self::Target(refusal.into_problem().detail)
+impl From<Problem> for Unfinished {
+    fn from(refusal: Problem) -> Self {
+        Self::Target(refusal.message)
     }
 }
 

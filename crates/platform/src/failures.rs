@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{ResourceId, StackKey};
 use freehold_plan::{Change, Ownership, PlanError, Purpose};
-use freehold_problem::{About, Code};
-
-use crate::refusal::Refusal;
+use freehold_problem::{About, Code, Problem};
 
 /// How many reasons are told in full. Who is in somebody else's namespace meets two dozen objects of theirs.
 const TOLD: usize = 4;
@@ -105,7 +103,7 @@ impl Refused<'_> {
 }
 
 /// What the caller is told if there can be no plan: all reasons together, and below them what else would change or was found.
-pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change]) -> Refusal {
+pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change]) -> Problem {
     let refusal = reasons(refused, errors);
     let lines: Vec<String> =
         rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
@@ -119,7 +117,7 @@ pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change])
     )
 }
 
-fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
+fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Problem {
     let command = &refused.command();
     let errors = telling_first(errors);
     let mut message = errors.iter().take(TOLD).map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -128,30 +126,31 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Refusal {
     }
     match errors.first() {
         Some(PlanError::NotOurs { owner: Ownership::OtherStack(_), .. }) => {
-            let refusal = Refusal::new(Code::NotOwned, message);
+            let refusal = Problem::new(Code::NotOwned, message);
             refusal.help(
                 "that stack may be another platform's: choose another name; nothing that serves a stack can be adopted",
             )
         }
-        Some(PlanError::NotOurs { .. }) => Refusal::new(Code::NotOwned, message).help(adopt(command, &errors)),
-        Some(PlanError::Conflicts { .. }) => Refusal::new(Code::FieldConflict, message).help(take(refused, &errors)),
+        Some(PlanError::NotOurs { .. }) => Problem::new(Code::NotOwned, message).help(adopt(command, &errors)),
+        Some(PlanError::Conflicts { .. }) => Problem::new(Code::FieldConflict, message).help(take(refused, &errors)),
         Some(PlanError::Scaled { id, identity, autoscaler }) => {
-            Refusal::new(Code::FieldConflict, message).help(scaling(refused, id, identity, autoscaler))
+            Problem::new(Code::FieldConflict, message).help(scaling(refused, id, identity, autoscaler))
         }
-        Some(PlanError::NotAdoptable { .. }) => Refusal::new(Code::NotAdoptable, message)
+        Some(PlanError::NotAdoptable { .. }) => Problem::new(Code::NotAdoptable, message)
             .help("nothing is deleted that isn't ours: take it away yourself, or give it what the definition asks for"),
-        Some(PlanError::LosesData { id, .. }) => Refusal::new(Code::DataWouldBeDeleted, message).help(format!(
+        Some(PlanError::LosesData { id, .. }) => Problem::new(Code::DataWouldBeDeleted, message).help(format!(
             "if its data may be lost, say so with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
         )),
-        None => Refusal::new(Code::Internal, "there is no plan, for no known reason"),
+        None => Problem::new(Code::Internal, "there is no plan, for no known reason"),
     }
 }
 
 /// What the caller is told if several things are not permitted in a cluster: a line for each resource with all verbs that are missing.
-pub(crate) fn not_permitted(missing: &BTreeSet<&About>) -> Refusal {
+pub(crate) fn not_permitted<'a>(missing: impl Iterator<Item = &'a About>) -> Problem {
     let mut verbs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut users = BTreeSet::new();
-    for About::Permission { verb, object, user } in missing {
+    for about in missing {
+        let About::Permission { verb, object, user } = about else { continue };
         verbs.entry(object).or_default().insert(verb);
         users.extend(user.as_deref());
     }
@@ -160,7 +159,7 @@ pub(crate) fn not_permitted(missing: &BTreeSet<&About>) -> Refusal {
         .into_iter()
         .map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
         .collect();
-    Refusal::new(Code::NotPermitted, format!("the cluster doesn't permit {user} what this takes:"))
+    Problem::new(Code::NotPermitted, format!("the cluster doesn't permit {user} what this takes:"))
         .lines(lines)
         .help(granting(user))
 }
@@ -205,7 +204,7 @@ mod tests {
         let handle = "deployment/acme--guestbook/web".to_owned();
         let (id, identity) = (resource("deployment.web"), "acme--guestbook/web".to_owned());
         let errors = [PlanError::Conflicts { id, identity, handle, conflicts: vec![conflict] }];
-        let help = |refused: Refused<'_>| reasons(&refused, &errors).into_problem().help.unwrap();
+        let help = |refused: Refused<'_>| reasons(&refused, &errors).help.unwrap();
         let key = key();
         let option = key.option();
         let both = help(deploy(&key));
@@ -238,8 +237,8 @@ mod tests {
     fn whoever_is_in_somebody_elses_namespace_learns_how_to_adopt_all_of_it() {
         let two =
             [in_the_way("deployment.web", "acme--guestbook/web"), in_the_way("namespace.main", "acme--guestbook")];
-        let problem = reasons(&deploy(&key()), &two).into_problem();
-        let (message, help) = (problem.detail, problem.help.unwrap());
+        let problem = reasons(&deploy(&key()), &two);
+        let (message, help) = (problem.message, problem.help.unwrap());
         assert!(message.starts_with("namespace acme--guestbook is not ours"), "{message}");
         let both = "--adopt namespace/acme--guestbook --adopt deployment/acme--guestbook/web";
         assert!(help.contains(both), "{help}");
@@ -249,8 +248,8 @@ mod tests {
     fn two_dozen_objects_in_the_way_are_told_in_a_few_lines() {
         let all: Vec<PlanError> =
             (0..24).map(|at| in_the_way(&format!("configmap.c{at}"), &format!("n/c{at}"))).collect();
-        let problem = reasons(&deploy(&key()), &all).into_problem();
-        assert!(problem.detail.ends_with("; and 20 more like these"), "{}", problem.detail);
+        let problem = reasons(&deploy(&key()), &all);
+        assert!(problem.message.ends_with("; and 20 more like these"), "{}", problem.message);
     }
 
     #[test]
@@ -266,8 +265,8 @@ mod tests {
             missing("get", "deployments.apps in namespace a"),
             missing("get", "namespaces in the whole cluster"),
         ];
-        let problem = not_permitted(&missing.iter().collect()).into_problem();
-        assert_eq!(problem.detail, "the cluster doesn't permit system:serviceaccount:ops:deployer what this takes:");
+        let problem = not_permitted(missing.iter());
+        assert_eq!(problem.message, "the cluster doesn't permit system:serviceaccount:ops:deployer what this takes:");
         assert_eq!(
             problem.lines,
             ["get, patch deployments.apps in namespace a", "get namespaces in the whole cluster"]

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::Result;
 use freehold_check::Diagnostic;
 use freehold_graph::{Graph, Resource, ResourceKind, StackKey};
-use freehold_problem::Code;
-
-use crate::refusal::{Answer, Refusal};
+use freehold_problem::{Code, Problem};
 
 /// Refuses objects to adopt that the definition doesn't ask for. Of data that may be deleted and isn't there it only warns: with the same
 /// request it may have been deleted before.
@@ -16,7 +15,7 @@ pub(super) fn check(
     key: &StackKey,
     graph: &Graph,
     recorded: &[Resource],
-) -> Answer<Vec<Diagnostic>> {
+) -> Result<Vec<Diagnostic>> {
     let objects: BTreeSet<String> =
         graph.resources.values().map(|resource| format!("{}/{}", resource.kind.word(), resource.identity)).collect();
     if let Some(wrong) = adopt.iter().find(|handle| !objects.contains(*handle)) {
@@ -26,7 +25,7 @@ pub(super) fn check(
             None => "it is written like database/acme__guestbook or deployment/acme--guestbook/web; a plan names what is in the way"
                 .to_owned(),
         };
-        return Err(Refusal::new(Code::UnknownHandle, message).help(help));
+        return Err(Problem::new(Code::UnknownHandle, message).help(help));
     }
     let all = || graph.resources.values().chain(recorded);
     let with_data = all().filter(|resource| resource.kind.holds_data());
@@ -57,7 +56,7 @@ mod tests {
     }
 
     /// With a database `main`, and one `old` that was there before.
-    fn checked(adopt: &str, delete_data: &str) -> Answer<Vec<Diagnostic>> {
+    fn checked(adopt: &str, delete_data: &str) -> Result<Vec<Diagnostic>> {
         let names = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         let [target, app] = ["local", "guestbook"].map(|name| name.parse().unwrap());
         let key = StackKey { target, app, kind: StackKind::Tenant, name: "acme".parse().unwrap() };
@@ -71,7 +70,7 @@ mod tests {
     #[test]
     fn an_object_to_adopt_that_nobody_asks_for_is_refused_with_the_nearest_name() {
         assert_eq!(checked("database/acme_main", "").unwrap(), []);
-        let refused = checked("database/acme_mian", "").unwrap_err().into_problem();
+        let refused = checked("database/acme_mian", "").unwrap_err();
         assert_eq!(refused.code, Code::UnknownHandle);
         assert_eq!(refused.help.as_deref(), Some("did you mean database/acme_main?"));
     }

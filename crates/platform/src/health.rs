@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold::wire::ResourceStatus;
 use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
-use freehold_graph::{ProviderName, Resource, ResourceKind, StackId};
+use freehold_graph::{ProviderName, Resource, StackId};
 use freehold_problem::Code;
 use freehold_spec::Name;
 use freehold_store::{Stack, StackState};
@@ -15,25 +14,21 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::Platform;
+use crate::Result;
 use crate::actor::Actor;
-use crate::refusal::Answer;
+use crate::view::{ResourceState, ResourceView, StackHealth};
 
 /// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
 const LOOK: Duration = Duration::from_secs(10);
-/// Of a stack that was verified once, and has a part now that doesn't do what it is for.
-const DEGRADED: &str = "degraded";
-/// Of a stack that was verified once, and of which nobody knows whether all of its parts do what they are for.
-const UNKNOWN: &str = "unknown";
-
 /// The parts of stacks, each with its state.
-pub(super) type Health = BTreeMap<StackId, Vec<ResourceStatus>>;
+pub(super) type Health = BTreeMap<StackId, Vec<ResourceView>>;
 
 /// The objects that one provider of one target is asked about.
 type Group = Vec<(StackId, Resource)>;
 
 impl Platform {
     /// What the parts of these stacks are like now, by id of the part.
-    pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Answer<Health> {
+    pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Result<Health> {
         let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
         let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
         // One question for all of them, however many there are.
@@ -63,7 +58,7 @@ impl Platform {
     }
 }
 
-async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId, ResourceStatus)> {
+async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId, ResourceView)> {
     let objects: Vec<(StackId, Lookup)> =
         group.iter().map(|(stack, resource)| (*stack, Lookup::from(resource))).collect();
     let unknown = |why: &str| objects.iter().map(|_| Err(ProviderError::retryable(Code::NotNow, why))).collect();
@@ -78,41 +73,30 @@ async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId
     statuses.collect()
 }
 
-fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> ResourceStatus {
+fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> ResourceView {
     let (state, reason) = match answer {
-        Ok(Readiness::Ready) => ("ready", None),
+        Ok(Readiness::Ready) => (ResourceState::Ready, None),
         Ok(Readiness::Settling { remaining }) => {
-            ("ready", Some(format!("it has to stay so for {:.1} s more", remaining.as_secs_f64())))
+            (ResourceState::Ready, Some(format!("it has to stay so for {:.1} s more", remaining.as_secs_f64())))
         }
-        Ok(Readiness::Waiting(reason)) => ("waiting", Some(reason)),
-        Ok(Readiness::Failed(reason)) => ("failed", Some(reason)),
-        Err(error) => ("unknown", Some(error.to_string())),
+        Ok(Readiness::Waiting(reason)) => (ResourceState::Waiting, Some(reason)),
+        Ok(Readiness::Failed(reason)) => (ResourceState::Failed, Some(reason)),
+        Err(error) => (ResourceState::Unknown, Some(error.to_string())),
     };
-    ResourceStatus {
-        id: resource.id.to_string(),
-        kind: kind(resource.kind),
-        identity: resource.identity.clone(),
-        state: state.to_owned(),
-        reason,
-    }
-}
-
-fn kind(kind: ResourceKind) -> String {
-    let word = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
-    word.unwrap_or_default()
+    ResourceView { id: resource.id.clone(), kind: resource.kind, identity: resource.identity.clone(), state, reason }
 }
 
 /// A stack's state in one word: as its operations have left it, and where these say that all is well, as its parts are now.
-pub(super) fn state(stack: &Stack, parts: &[ResourceStatus]) -> &'static str {
+pub(super) fn state(stack: &Stack, parts: &[ResourceView]) -> StackHealth {
     match stack.state {
-        StackState::New => "new",
-        StackState::Deploying => "deploying",
-        StackState::Ready if parts.iter().any(ResourceStatus::is_unwell) => DEGRADED,
-        StackState::Ready if parts.iter().any(|part| part.state == "unknown") => UNKNOWN,
-        StackState::Ready => "ready",
-        StackState::Failed => "failed",
-        StackState::Destroying => "destroying",
-        StackState::Suspended => "suspended",
+        StackState::New => StackHealth::New,
+        StackState::Deploying => StackHealth::Deploying,
+        StackState::Ready if parts.iter().any(ResourceView::is_unwell) => StackHealth::Degraded,
+        StackState::Ready if parts.iter().any(|part| part.state == ResourceState::Unknown) => StackHealth::Unknown,
+        StackState::Ready => StackHealth::Ready,
+        StackState::Failed => StackHealth::Failed,
+        StackState::Destroying => StackHealth::Destroying,
+        StackState::Suspended => StackHealth::Suspended,
     }
 }
 

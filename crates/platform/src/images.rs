@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use freehold::wire::DeployRequest;
 use freehold_graph::{Request, Target};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_registry::{ImageReference, Platform as Machine, Registry, RegistryError};
 use freehold_spec::app::Service;
 use freehold_spec::{App, Name};
 use futures::{FutureExt, StreamExt, stream};
 
 use super::runtime::TargetRuntime;
-use crate::refusal::{Answer, Refusal};
+use crate::Result;
+use crate::request::Deploy;
 
 /// How many images are looked up at once for one plan.
 const LOOKUPS: usize = 8;
@@ -87,7 +87,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Settles the images of a request, with digests: those of its services in `request.artifacts`, those of sidecars and init
 /// containers in `request.containers`, where a rollback has them already.
-pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Answer<()> {
+pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Result<()> {
     let Some(images) = &runtime.images else { return Ok(()) };
     let services = chosen(wanted, request)?;
     let containers = beside(wanted.app, request);
@@ -121,7 +121,7 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
 
 /// Asks whether all images of a request are still in their registries, right before it is carried out: a plan may have been kept for
 /// hours. One that gives no answer now keeps nothing back: the image was there when the plan was made.
-pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Answer<()> {
+pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Result<()> {
     let Some(images) = &runtime.images else { return Ok(()) };
     let services = request.artifacts.iter().map(|(service, image)| (format!("service {service}"), image));
     let beside = request.containers.iter().flat_map(|(service, containers)| {
@@ -166,12 +166,12 @@ fn beside(app: &App, request: &Request) -> Vec<Beside> {
 }
 
 /// Which image each service runs.
-fn chosen(wanted: &Wanted<'_>, request: &Request) -> Answer<BTreeMap<Name, Choice>> {
+fn chosen(wanted: &Wanted<'_>, request: &Request) -> Result<BTreeMap<Name, Choice>> {
     for service in wanted.images.keys() {
         if !wanted.app.services.contains_key(service.as_str()) {
             let known: Vec<&str> = wanted.app.services.keys().map(Name::as_str).collect();
             let message = format!("{} has no service {service}; it has {}", wanted.app.name.value, known.join(", "));
-            return Err(Refusal::new(Code::RequestName, message));
+            return Err(Problem::new(Code::RequestName, message));
         }
     }
     let mut choices = BTreeMap::new();
@@ -210,26 +210,26 @@ fn is_new(before: Option<&App>, name: &Name, service: &Service) -> bool {
 }
 
 /// `:1.4` and `@sha256:…` are of the repository that the definition gives.
-fn complete(name: &Name, service: &Service, image: &str) -> Answer<String> {
+fn complete(name: &Name, service: &Service, image: &str) -> Result<String> {
     if !image.starts_with([':', '@']) {
         return Ok(image.to_owned());
     }
     let Some(repository) = &service.image else {
         let message = format!("{image} of which repository? the definition gives service {name} no image");
-        return Err(Refusal::new(Code::NoImage, message)
+        return Err(Problem::new(Code::NoImage, message)
             .help(format!("give it whole: --image {name}=registry/repository{image}")));
     };
     Ok(format!("{}{image}", reference(&repository.value)?.name()))
 }
 
-fn reference(text: &str) -> Answer<ImageReference> {
+fn reference(text: &str) -> Result<ImageReference> {
     text.parse::<ImageReference>().map_err(|error| {
         let error = RegistryError::from(error);
-        Refusal::new(error.code(), error.to_string()).help(error.help())
+        Problem::new(error.code(), error.to_string()).help(error.help())
     })
 }
 
-fn no_image(missing: &[(&Name, &Service)]) -> Refusal {
+fn no_image(missing: &[(&Name, &Service)]) -> Problem {
     let words: Vec<String> = missing
         .iter()
         .map(|(name, service)| match (&service.image, &service.build) {
@@ -246,16 +246,16 @@ fn no_image(missing: &[(&Name, &Service)]) -> Refusal {
             "push one and give it: --image {first}=registry/repository:TAG; or write `image` into [service.{first}]"
         ),
     };
-    Refusal::new(Code::NoImage, words.join("; ")).help(help)
+    Problem::new(Code::NoImage, words.join("; ")).help(help)
 }
 
 /// All that is wrong with images, together.
-fn refusal(failures: &[(&str, &RegistryError)]) -> Refusal {
+fn refusal(failures: &[(&str, &RegistryError)]) -> Problem {
     let Some((what, first)) = failures.first() else {
-        return Refusal::new(Code::ImageMissing, "an image is missing");
+        return Problem::new(Code::ImageMissing, "an image is missing");
     };
     let words: Vec<String> = failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
-    let mut refusal = Refusal::new(first.code(), words.join("; ")).help(first.help());
+    let mut refusal = Problem::new(first.code(), words.join("; ")).help(first.help());
     if failures.len() > 1 {
         let others = failures.iter().skip(1).map(|(what, error)| format!("{what}: {}", error.help()));
         refusal = refusal.lines(std::iter::once(format!("{what}: {}", first.help())).chain(others).collect());
@@ -264,13 +264,13 @@ fn refusal(failures: &[(&str, &RegistryError)]) -> Refusal {
 }
 
 /// Images are for clusters, artifacts for this machine.
-pub(crate) fn refuse_wrong_kind(target: &Target, request: &DeployRequest) -> Answer<()> {
+pub(crate) fn refuse_wrong_kind(target: &Target, request: &Deploy) -> Result<()> {
     let name = target.name();
     match target {
         Target::Local(_) => match request.images.iter().next() {
             Some((service, image)) => {
                 let message = format!("{name} runs no images: `--image {service}={image}` is for clusters");
-                Err(Refusal::new(Code::OtherKindOfTarget, message)
+                Err(Problem::new(Code::OtherKindOfTarget, message)
                     .help("leave it out, or name a cluster with --target"))
             }
             None => Ok(()),
@@ -278,7 +278,7 @@ pub(crate) fn refuse_wrong_kind(target: &Target, request: &DeployRequest) -> Ans
         Target::Kubernetes(_) => match request.artifacts.iter().next() {
             Some((service, artifact)) => {
                 let message = format!("{name} runs images, not the artifact {artifact} of service {service}");
-                Err(Refusal::new(Code::OtherKindOfTarget, message)
+                Err(Problem::new(Code::OtherKindOfTarget, message)
                     .help(format!("give an image: --image {service}=registry/repository:TAG")))
             }
             None => Ok(()),

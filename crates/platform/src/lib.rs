@@ -25,12 +25,12 @@ mod handles;
 mod health;
 mod hub;
 mod images;
+mod kept;
 mod logs;
 mod observing;
 mod planning;
-mod queries;
 mod reading;
-mod refusal;
+mod request;
 mod restoring;
 pub mod runtime;
 mod sealed;
@@ -39,6 +39,7 @@ mod settings;
 mod subject;
 mod target_changes;
 mod targets;
+pub mod view;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -47,19 +48,27 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use freehold::wire;
+use freehold_problem::Problem;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
+
+pub use freehold_engine::OperationId;
+pub use freehold_graph::{SecretText, StackId, StackKind};
+pub use freehold_plan as plan;
 
 pub use actor::{Actor, Scope, Who};
 pub use dependencies::Dependency;
 pub use doctor::few_files;
 pub use executor::Executor;
 pub use hub::Hub;
-pub use queries::{LogQuery, StackFilter, StackSelector};
-pub use refusal::{Answer, Refusal};
+pub use request::{
+    Apply, Deploy, Destroy, LogQuery, PlanOptions, StackFilter, StackSelector, TargetRequest, TargetSetting,
+};
 pub(crate) use secrets::generate_text;
 pub use targets::Targets;
+
+/// What a use case gives: what was asked for, or why there is none.
+pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Everything that requests are answered with. Shared by all of them.
 pub struct Platform {
@@ -96,9 +105,9 @@ impl Platform {
     }
 
     /// What runs here, for people.
-    pub fn describe(&self) -> wire::Platform {
+    pub fn describe(&self) -> view::Installation {
         let local = self.targets.local();
-        wire::Platform {
+        view::Installation {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             data_directory: self.facts.data_directory.iter().map(|path| path.display().to_string()).collect(),

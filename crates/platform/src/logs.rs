@@ -2,24 +2,22 @@
 
 use std::io;
 
-use bytes::Bytes;
-use freehold::wire;
 use freehold_graph::{ResourceId, ResourceKind, StackId};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{KubernetesProvider, LogQuery as PodLogs};
-use freehold_provider_local::{LogLine, Voice};
+use freehold_provider_local as local;
 use freehold_spec::Name;
 use freehold_store::Stack;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use uuid::Uuid;
 
 use super::Platform;
 use super::artifacts::no_machine;
 use super::secrets::none_such;
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::queries::LogQuery;
-use crate::refusal::{Answer, Refusal};
+use crate::request::LogQuery;
+use crate::view::{LogLine, Voice};
 
 /// How many lines, unless told.
 const LINES: usize = 100;
@@ -31,15 +29,15 @@ impl Platform {
     pub async fn logs(
         &self,
         actor: &Actor,
-        stack: Uuid,
+        stack: StackId,
         query: &LogQuery,
-    ) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
+    ) -> Result<BoxStream<'static, io::Result<Vec<LogLine>>>> {
         actor.require(Scope::Read)?;
-        let stack = self.find_stack(actor, StackId(stack)).await?;
+        let stack = self.find_stack(actor, stack).await?;
         let (word, name) = query.of.split_once('.').unwrap_or_default();
         if !matches!(word, "service" | "job" | "schedule") {
             return Err(
-                Refusal::new(Code::BadRequest, format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
+                Problem::new(Code::BadRequest, format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
             );
         }
         let scheduled = self.refuse_without_log(&stack, word, name).await?;
@@ -58,16 +56,16 @@ impl Platform {
             return Ok(lines.take_until(self.stopping.clone().cancelled_owned()).boxed());
         }
         let found = tokio::task::spawn_blocking(move || reader.tail(stack.id, &of, lines)).await;
-        let found = found.map_err(|error| Refusal::new(Code::DataNotWritable, error.to_string()))?;
+        let found = found.map_err(|error| Problem::new(Code::DataNotWritable, error.to_string()))?;
         let found =
-            found.map_err(|error| Refusal::new(Code::DataNotWritable, format!("the log can't be read: {error}")))?;
-        let pieces: Vec<io::Result<Bytes>> = found.chunks(PIECE).map(|lines| Ok(written(lines))).collect();
+            found.map_err(|error| Problem::new(Code::DataNotWritable, format!("the log can't be read: {error}")))?;
+        let pieces: Vec<io::Result<Vec<LogLine>>> = found.chunks(PIECE).map(|lines| Ok(written(lines))).collect();
         Ok(stream::iter(pieces).boxed())
     }
 
     /// Refuses a service or a job that the stack's definition doesn't have: nothing would ever be written. Says whether it is a job
     /// that runs by the clock.
-    async fn refuse_without_log(&self, stack: &Stack, word: &str, name: &str) -> Answer<bool> {
+    async fn refuse_without_log(&self, stack: &Stack, word: &str, name: &str) -> Result<bool> {
         if stack.definition.is_none() {
             return Ok(false);
         }
@@ -88,7 +86,7 @@ impl Platform {
         of: ResourceId,
         lines: usize,
         follow: bool,
-    ) -> Answer<BoxStream<'static, io::Result<Bytes>>> {
+    ) -> Result<BoxStream<'static, io::Result<Vec<LogLine>>>> {
         let tenant = self.tenant_of(stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let resources = tx.resources(stack.id).await?;
@@ -99,25 +97,19 @@ impl Platform {
         let namespace = namespace.resource.identity;
         let query = PodLogs { stack: stack.id, namespace, of, lines, follow, since: None, previous: false };
         let lines = kubernetes.logs(query).await?;
-        let lines = lines.map(|line| Ok(object(line.source, wire::Voice::Program, line.text).into()));
+        let lines = lines.map(|line| Ok(vec![LogLine { source: line.source, by: Voice::Program, line: line.text }]));
         Ok(lines.take_until(self.stopping.clone().cancelled_owned()).boxed())
     }
 }
 
-/// Lines as they are sent.
-fn written(lines: &[LogLine]) -> Bytes {
-    let objects = lines.iter().map(|line| {
-        let by = match line.voice {
-            Voice::Program => wire::Voice::Program,
-            Voice::Freehold => wire::Voice::Freehold,
-        };
-        object(line.source.clone(), by, line.text.clone())
-    });
-    Bytes::from(objects.collect::<String>())
-}
-
-fn object(source: String, by: wire::Voice, line: String) -> String {
-    let mut text = serde_json::to_string(&wire::LogLine { source, by, line }).unwrap_or_default();
-    text.push('\n');
-    text
+fn written(lines: &[local::LogLine]) -> Vec<LogLine> {
+    let line = |line: &local::LogLine| LogLine {
+        source: line.source.clone(),
+        by: match line.voice {
+            local::Voice::Program => Voice::Program,
+            local::Voice::Freehold => Voice::Freehold,
+        },
+        line: line.text.clone(),
+    };
+    lines.iter().map(line).collect()
 }

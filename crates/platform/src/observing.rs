@@ -6,14 +6,14 @@ use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
-use freehold_problem::{About, Code};
+use freehold_problem::{About, Code, Problem};
 use freehold_store::{SecretDigests, Stack, TenantId};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use super::runtime::TargetRuntime;
 use super::{Platform, failures};
-use crate::refusal::{Answer, Refusal};
+use crate::Result;
 
 /// How many observations are made at once for one plan.
 const OBSERVATIONS: usize = 16;
@@ -26,7 +26,7 @@ pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
 
 impl TargetRuntime {
     /// Looks at every one of these.
-    pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Answer<Observed> {
+    pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Result<Observed> {
         // Namespaces first: where one isn't there, nothing in it has to be looked for.
         let (mut spaces, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
@@ -40,9 +40,9 @@ impl TargetRuntime {
         seen([spaces, others]).await
     }
 
-    fn no_provider(&self, id: &ResourceId) -> Refusal {
+    fn no_provider(&self, id: &ResourceId) -> Problem {
         let message = format!("{id} is on a server that target {} doesn't have any more", self.target.name());
-        Refusal::new(Code::TargetIncomplete, message).help("`freehold target check` says what is missing")
+        Problem::new(Code::TargetIncomplete, message).help("`freehold target check` says what is missing")
     }
 
     /// Asks what would come of the desired resources, where a provider knows better than that they come out as they are desired.
@@ -53,7 +53,7 @@ impl TargetRuntime {
         observed: &Observed,
         digests: &SecretDigests,
         adopt: &BTreeSet<String>,
-    ) -> Answer<BTreeMap<ResourceId, Preview>> {
+    ) -> Result<BTreeMap<ResourceId, Preview>> {
         let Some(provider) = self.providers.get(&ProviderName::Kubernetes) else { return Ok(BTreeMap::new()) };
         let own = graph.resources.values().filter(|resource| resource.kind.provider() == ProviderName::Kubernetes);
         let mut wanted = Vec::new();
@@ -81,7 +81,7 @@ impl TargetRuntime {
     }
 
     /// What people have to know beside a plan's deletions. One that can't be carried out is refused here, before anything is gone.
-    pub(super) async fn preview_deletions(&self, plan: &Plan) -> Answer<Vec<String>> {
+    pub(super) async fn preview_deletions(&self, plan: &Plan) -> Result<Vec<String>> {
         let deleted =
             plan.changes.values().filter(|change| change.action == Action::Delete && change.observed.is_some());
         let mut looks = Vec::new();
@@ -98,7 +98,7 @@ impl TargetRuntime {
 
 /// Carries out looks, one group after another; what each has seen, or all failures. They are boxed one by one: a stream of closures that
 /// borrow is beyond what the compiler can tell to be `Send`.
-async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Answer<BTreeMap<ResourceId, T>> {
+async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Result<BTreeMap<ResourceId, T>> {
     let (seen, failures) = looked(groups).await;
     if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
 }
@@ -129,20 +129,21 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 }
 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
-fn together(failures: Failures) -> Refusal {
-    let denied: BTreeSet<&About> = failures.values().filter_map(denial).collect();
+fn together(failures: Failures) -> Problem {
     if failures.values().filter_map(denial).count() > 1 {
-        return failures::not_permitted(&denied);
+        return failures::not_permitted(failures.values().filter_map(denial));
     }
     let mut words: BTreeSet<String> = failures.values().map(ToString::to_string).collect();
     let mut failures: Vec<ProviderError> = failures.into_values().collect();
     failures.sort_by_key(|error| !matches!(error, ProviderError::Rejected(_)));
     let Some(first) = failures.into_iter().next() else {
-        return Refusal::new(Code::Internal, "nothing was seen, for no known reason");
+        return Problem::new(Code::Internal, "nothing was seen, for no known reason");
     };
     let told = first.to_string();
     words.remove(&told);
-    Refusal::from(first).more(words.into_iter().collect())
+    let mut problem = Problem::from(first);
+    problem.lines.extend(words);
+    problem
 }
 
 /// What the cluster doesn't permit, if that is why it failed.
@@ -156,7 +157,7 @@ impl Platform {
         &self,
         tenant: TenantId,
         stack: &Stack,
-    ) -> Answer<(BTreeMap<ResourceId, Recorded>, Option<Previous>)> {
+    ) -> Result<(BTreeMap<ResourceId, Recorded>, Option<Previous>)> {
         let mut tx = self.store.begin(tenant).await?;
         let resources = tx.resources(stack.id).await?;
         // Only a revision that is also the last one: after a failure the next deploy is a new revision.

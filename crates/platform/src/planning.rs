@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold::wire::{DeployRequest, PlanAnswer, StackPlanRequest};
 use freehold_check::Diagnostic;
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::expand::ExpandError;
 use freehold_graph::{Graph, Request, ResourceKind, StackId, StackKind, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_postgres::{Capacity, PostgresProvider};
 use freehold_spec::{App, Name};
 use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
@@ -19,10 +18,12 @@ use super::definition::{Definition, invalid_definition, never_deployed, not_kept
 use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
-use super::subject::{Choices, Subject, empty_request};
+use super::subject::{Subject, empty_request};
 use super::{Platform, failures};
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::refusal::{Answer, Refusal};
+use crate::request::{Deploy, PlanOptions};
+use crate::view::Planned;
 
 /// How often a deploy is planned while others keep changing the stack. Then what was made last is the answer; applied, it is refused
 /// as outdated.
@@ -49,14 +50,14 @@ struct Draft<'a> {
 
 impl Platform {
     /// The plan of a deploy. A plan that has anything to do is kept, so that it can be applied as it was shown.
-    pub async fn plan_deploy(&self, actor: &Actor, request: &DeployRequest) -> Answer<PlanAnswer> {
+    pub async fn plan_deploy(&self, actor: &Actor, request: &Deploy) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
         let (answer, _) = self.deploy_plan(actor, request).await?;
         Ok(answer)
     }
 
     /// The same, with the graph that it leads to.
-    pub(crate) async fn deploy_plan(&self, actor: &Actor, request: &DeployRequest) -> Answer<(PlanAnswer, Graph)> {
+    pub(crate) async fn deploy_plan(&self, actor: &Actor, request: &Deploy) -> Result<(Planned, Graph)> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -81,38 +82,34 @@ impl Platform {
         }
     }
 
-    /// The plan of a rollback, a repair or a destroy.
-    pub async fn plan_for(&self, actor: &Actor, stack: Uuid, request: &StackPlanRequest) -> Answer<PlanAnswer> {
+    /// The plan that makes a stack what it was: the present definition and settings again.
+    pub async fn plan_repair(&self, actor: &Actor, stack: StackId) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
-        let stack = self.find_stack(actor, StackId(stack)).await?;
-        match request {
-            StackPlanRequest::Destroy { dump } => self.plan_destroy(actor, stack, *dump).await,
-            StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {
-                let choices = Choices { adopt: adopt.clone(), delete_data: delete_data.clone(), settle: *settle };
-                self.plan_rollback(actor, stack, *to, choices).await
-            }
-            StackPlanRequest::Repair => self.plan_repair(actor, stack).await,
-        }
+        let stack = self.find_stack(actor, stack).await?;
+        self.repair_of(actor, stack).await
     }
 
     /// The present definition and settings again.
-    pub(crate) async fn plan_repair(&self, actor: &Actor, stack: Stack) -> Answer<PlanAnswer> {
+    pub(crate) async fn repair_of(&self, actor: &Actor, stack: Stack) -> Result<Planned> {
         let tenant = self.tenant_of(&stack).await?;
         let definition = self.definition_of(tenant, &stack).await?;
         let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
         let runtime = self.targets.find(&stack.key.target).await?;
-        let choices = Choices::default();
-        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
+        let options = PlanOptions::default();
+        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, options };
         Ok(self.plan_subject(actor, subject, Purpose::Deploy).await?.0)
     }
 
-    async fn plan_rollback(
+    /// The plan that goes back to an older revision; without a number to the last verified one before the present.
+    pub async fn plan_rollback(
         &self,
         actor: &Actor,
-        stack: Stack,
+        stack: StackId,
         to: Option<u64>,
-        choices: Choices,
-    ) -> Answer<PlanAnswer> {
+        options: PlanOptions,
+    ) -> Result<Planned> {
+        actor.require(Scope::Deploy)?;
+        let stack = self.find_stack(actor, stack).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 1000).await?;
@@ -130,7 +127,7 @@ impl Platform {
                 Some(number) => format!("{} has no revision {number}", stack.key),
                 None => format!("{} has no earlier verified revision", stack.key),
             };
-            return Err(Refusal::new(Code::UnknownRevision, message)
+            return Err(Problem::new(Code::UnknownRevision, message)
                 .help(format!("`freehold history {}` lists the revisions", stack.key.option())));
         };
         let number = wanted.number;
@@ -146,15 +143,18 @@ impl Platform {
         let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
         let place = (&*runtime, &definition.app);
-        definition.warnings.extend(self.check_handles(&choices, (tenant, Some(&stack)), place, &request).await?);
-        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, choices };
+        definition.warnings.extend(self.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
+        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, options };
         if subject.runtime.local.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
         Ok(self.plan_subject(actor, subject, Purpose::Rollback { to: number }).await?.0)
     }
 
-    async fn plan_destroy(&self, actor: &Actor, stack: Stack, dump: bool) -> Answer<PlanAnswer> {
+    /// The plan that takes a stack away; with `dump`, dumps of its databases are written and proved first.
+    pub async fn plan_destroy(&self, actor: &Actor, stack: StackId, dump: bool) -> Result<Planned> {
+        actor.require(Scope::Deploy)?;
+        let stack = self.find_stack(actor, stack).await?;
         let tenant = self.tenant_of(&stack).await?;
         let request = stack.request.clone().unwrap_or_else(|| empty_request(stack.id, stack.key.clone()));
         let definition = stack.definition.clone().unwrap_or_default();
@@ -187,7 +187,7 @@ impl Platform {
         self.answer(actor, &runtime, plan, Some(&stack), &[]).await
     }
 
-    async fn plan_subject(&self, actor: &Actor, subject: Subject, purpose: Purpose) -> Answer<(PlanAnswer, Graph)> {
+    async fn plan_subject(&self, actor: &Actor, subject: Subject, purpose: Purpose) -> Result<(Planned, Graph)> {
         let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
         let stack = subject.stack.as_ref();
         let draft = Draft {
@@ -198,11 +198,11 @@ impl Platform {
             definition: &subject.definition.hash,
             graph: &graph,
             purpose,
-            adopt: &subject.choices.adopt,
-            delete_data: &subject.choices.delete_data,
+            adopt: &subject.options.adopt,
+            delete_data: &subject.options.delete_data,
         };
         let mut plan = self.make_plan(&draft).await?;
-        plan.settle = subject.choices.settle;
+        plan.settle = subject.options.settle;
         if !is_settled(&plan, stack) {
             let mut tx = self.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
@@ -215,7 +215,7 @@ impl Platform {
         Ok((self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
     }
 
-    async fn make_plan(&self, draft: &Draft<'_>) -> Answer<Plan> {
+    async fn make_plan(&self, draft: &Draft<'_>) -> Result<Plan> {
         let Draft { runtime, tenant, stack, request, graph, purpose, .. } = *draft;
         let (recorded, previous) = match stack {
             Some(stack) => self.remembered(tenant, stack).await?,
@@ -261,19 +261,19 @@ impl Platform {
         Ok(plan)
     }
 
-    async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Answer<()> {
+    async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Result<()> {
         let mut tx = self.store.begin(tenant).await?;
         tx.keep_plan(plan).await?;
         Ok(tx.commit().await?)
     }
 
     /// The digests of the stack's secrets.
-    pub(crate) async fn digests(&self, request: &Request) -> Answer<SecretDigests> {
+    pub(crate) async fn digests(&self, request: &Request) -> Result<SecretDigests> {
         let tenant = self.store.tenant_of(&request.key).await?;
         Ok(self.store.digests(tenant, request.id, &request.key.target).await?)
     }
 
-    async fn refuse_taken_names(&self, tenant: TenantId, request: &Request, graph: &Graph) -> Answer<()> {
+    async fn refuse_taken_names(&self, tenant: TenantId, request: &Request, graph: &Graph) -> Result<()> {
         let claims = claims(graph);
         let mut tx = self.store.begin(tenant).await?;
         Ok(tx.check_claims(&request.key.target, request.id, &claims).await?)
@@ -286,11 +286,11 @@ impl Platform {
         plan: Plan,
         stack: Option<&Stack>,
         warnings: &[Diagnostic],
-    ) -> Answer<PlanAnswer> {
-        Ok(PlanAnswer {
+    ) -> Result<Planned> {
+        Ok(Planned {
             noop: is_settled(&plan, stack),
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
-            diagnostics: warnings.iter().filter_map(|warning| serde_json::to_value(warning).ok()).collect(),
+            diagnostics: warnings.to_vec(),
             target: runtime.words(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,
@@ -298,19 +298,19 @@ impl Platform {
     }
 
     /// The operation that works on the stack, if it is for the very same.
-    async fn same_under_way(&self, actor: &Actor, plan: &Plan, stack: Option<&Stack>) -> Answer<Option<Uuid>> {
+    async fn same_under_way(&self, actor: &Actor, plan: &Plan, stack: Option<&Stack>) -> Result<Option<OperationId>> {
         let Some(operation) = stack.and_then(|stack| stack.operation) else { return Ok(None) };
-        let operation = self.find_operation(actor, operation.0).await?;
+        let operation = self.find_operation(actor, operation).await?;
         let theirs = &operation.plan;
         let same =
             theirs.purpose == plan.purpose && theirs.definition == plan.definition && theirs.request == plan.request;
-        Ok((same && !operation.state.is_finished()).then_some(operation.id.0))
+        Ok((same && !operation.state.is_finished()).then_some(operation.id))
     }
 }
 
 impl TargetRuntime {
     /// What a stack consists of on this target.
-    pub(crate) fn expand(&self, app: &App, request: &Request) -> Answer<Graph> {
+    pub(crate) fn expand(&self, app: &App, request: &Request) -> Result<Graph> {
         let expanded = expand::expand(app, request, &self.target).map(|mut graph| {
             let missing = self.local.iter().flat_map(|local| local.provider.not_enforced());
             graph.not_enforced.extend(missing.map(str::to_owned));
@@ -321,18 +321,18 @@ impl TargetRuntime {
             let has = |kind: fn(&ExpandError) -> bool| errors.iter().any(kind);
             if has(|error| matches!(error, ExpandError::NoDatabaseAddress { .. })) {
                 let target = self.target.name();
-                return Refusal::new(Code::TargetDatabase, message).help(format!(
+                return Problem::new(Code::TargetDatabase, message).help(format!(
                     "`freehold target add {target}` with the database's URL again looks the address up; \
                      --database-address HOST:PORT gives it"
                 ));
             }
             let meet = has(|error| matches!(error, ExpandError::SameName { .. }));
-            Refusal::new(if meet { Code::SameObject } else { Code::Dangling }, message)
+            Problem::new(if meet { Code::SameObject } else { Code::Dangling }, message)
         })
     }
 
     /// A volume that was never made holds no data: nothing is lost with its claim, and there is nothing to be copied first.
-    async fn spare_empty_volumes(&self, plan: &mut Plan) -> Answer<()> {
+    async fn spare_empty_volumes(&self, plan: &mut Plan) -> Result<()> {
         let Some(kubernetes) = &self.kubernetes else { return Ok(()) };
         for change in plan.changes.values_mut() {
             if change.loses_data
@@ -347,7 +347,7 @@ impl TargetRuntime {
 
     /// Promised connections have to fit into what the server has. A stack that asks for no more than it has is never refused. This is for
     /// the plan: what counts is the promise that is made when the operation begins.
-    pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Answer<()> {
+    pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Result<()> {
         let wanted = wanted_connections(graph);
         let Some(capacity) = self.capacity_for(wanted).await? else { return Ok(()) };
         let available = capacity.available_to(request.id);
@@ -359,14 +359,14 @@ impl TargetRuntime {
                 PostgresProvider::MIGRATOR_CONNECTIONS,
                 self.target.name()
             );
-            return Err(Refusal::new(Code::ConnectionsExceeded, message)
+            return Err(Problem::new(Code::ConnectionsExceeded, message)
                 .help("lower `connections` in the definition, or raise max_connections of the server"));
         }
         Ok(())
     }
 
     /// The connections of the target's database server, if any of them are wanted.
-    pub(super) async fn capacity_for(&self, wanted: u32) -> Answer<Option<Capacity>> {
+    pub(super) async fn capacity_for(&self, wanted: u32) -> Result<Option<Capacity>> {
         match &self.postgres {
             Some(postgres) if wanted > 0 => Ok(Some(postgres.capacity().await?)),
             _ => Ok(None),
@@ -384,14 +384,14 @@ pub(super) fn wanted_connections(graph: &Graph) -> u32 {
 }
 
 /// How long secrets are together is known here first.
-fn refuse_what_is_too_large(graph: &Graph, digests: &SecretDigests) -> Answer<()> {
+fn refuse_what_is_too_large(graph: &Graph, digests: &SecretDigests) -> Result<()> {
     match freehold_check::sizes(graph, &|secret| digests.length(secret)) {
         diagnostics if diagnostics.is_empty() => Ok(()),
         diagnostics => Err(invalid_definition(&diagnostics)),
     }
 }
 
-fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed) -> Answer<()> {
+fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed) -> Result<()> {
     let missing: Vec<&str> = graph
         .resources
         .values()
@@ -403,7 +403,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
     let Some(first) = missing.first() else { return Ok(()) };
     let key = &request.key;
     let message = format!("{key} has no value for {}", missing.join(", "));
-    Err(Refusal::new(Code::SecretNotSet, message).help(format!(
+    Err(Problem::new(Code::SecretNotSet, message).help(format!(
         "set it with `freehold secret set {first} {} --app {}`, value on standard input",
         key.option(),
         key.app
@@ -423,32 +423,32 @@ pub(crate) fn claims(graph: &Graph) -> BTreeSet<Claim> {
 }
 
 /// A name that came with a request.
-pub(crate) fn parse_name(what: &str, text: &str) -> Answer<Name> {
+pub(crate) fn parse_name(what: &str, text: &str) -> Result<Name> {
     text.parse()
-        .map_err(|error| Refusal::new(Code::RequestName, format!("{text:?} can't be the name of a {what}: {error}")))
+        .map_err(|error| Problem::new(Code::RequestName, format!("{text:?} can't be the name of a {what}: {error}")))
 }
 
 /// The kind of a stack from its word.
-pub(crate) fn parse_kind(text: &str) -> Answer<StackKind> {
+pub(crate) fn parse_kind(text: &str) -> Result<StackKind> {
     match text {
         "tenant" => Ok(StackKind::Tenant),
         "preview" => Ok(StackKind::Preview),
         "stage" => Ok(StackKind::Stage),
         other => {
-            Err(Refusal::new(Code::RequestName, format!("{other:?} is no kind of stack"))
+            Err(Problem::new(Code::RequestName, format!("{other:?} is no kind of stack"))
                 .help("tenant, preview or stage"))
         }
     }
 }
 
 /// A destroy promises a dump of all data that goes. Of a volume there is none.
-fn refuse_what_has_no_dump(plan: &Plan) -> Answer<()> {
+fn refuse_what_has_no_dump(plan: &Plan) -> Result<()> {
     let lost = plan.changes.values().filter(|change| change.loses_data && !change.kind.can_be_dumped());
     let lost: Vec<String> = lost.map(|change| format!("{} {}", change.kind.word(), change.identity)).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(Problem::new(
         Code::NoDumpOfIt,
         format!("{} can't be dumped, and would be lost without a copy", lost.join(", ")),
     )

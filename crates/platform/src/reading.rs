@@ -2,29 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use freehold::wire::{self, Page, ResourceStatus, Revision};
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId, StackKey};
 use freehold_plan::Purpose;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
-use uuid::Uuid;
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
 use super::{Platform, health};
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::queries::StackFilter;
-use crate::refusal::{self, Answer, Refusal};
+use crate::request::StackFilter;
+use crate::view::{OperationView, Page, ResourceState, ResourceView, RevisionView, Serving, StackHealth, StackView};
 
 /// How many stacks a page may have. A look at their parts asks a cluster the same few things however many they are.
 const MOST_STACKS: usize = 1000;
 
 impl Platform {
     /// A stack by its identity.
-    pub(crate) async fn find_stack(&self, actor: &Actor, id: StackId) -> Answer<Stack> {
+    pub(crate) async fn find_stack(&self, actor: &Actor, id: StackId) -> Result<Stack> {
         let unknown =
-            || Refusal::new(Code::NotFound, format!("there is no stack {id}")).help("`freehold list` shows them");
+            || Problem::new(Code::NotFound, format!("there is no stack {id}")).help("`freehold list` shows them");
         let tenant = match self.store.tenant_of_stack(id).await {
             Ok(tenant) if actor.knows_of(tenant) => tenant,
             Ok(_) => return Err(unknown()),
@@ -36,22 +35,22 @@ impl Platform {
     }
 
     /// The tenant of a stack that need not exist yet; for an operator it is made where there is none.
-    pub(crate) async fn enter(&self, actor: &Actor, key: &StackKey) -> Answer<TenantId> {
+    pub(crate) async fn enter(&self, actor: &Actor, key: &StackKey) -> Result<TenantId> {
         let found = self.store.find_tenant(key).await?;
         match found.filter(|tenant| actor.knows_of(*tenant)) {
             Some(tenant) => Ok(tenant),
             None if actor.may_make_tenants() => Ok(self.store.tenant_of(key).await?),
-            None => Err(Refusal::new(Code::NotFound, format!("there is no {key}"))),
+            None => Err(Problem::new(Code::NotFound, format!("there is no {key}"))),
         }
     }
 
     /// Whose it is.
-    pub(crate) async fn tenant_of(&self, stack: &Stack) -> Answer<TenantId> {
+    pub(crate) async fn tenant_of(&self, stack: &Stack) -> Result<TenantId> {
         Ok(self.store.tenant_of(&stack.key).await?)
     }
 
     /// A page of stacks.
-    pub async fn stacks(&self, actor: &Actor, query: &StackFilter) -> Answer<Page<wire::Stack>> {
+    pub async fn stacks(&self, actor: &Actor, query: &StackFilter) -> Result<Page<StackView>> {
         actor.require(Scope::Read)?;
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
         let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
@@ -76,19 +75,19 @@ impl Platform {
         let mut waits = self.waits_of(&fitting).await?;
         let mut describe = |stack: Stack| {
             let parts = health.remove(&stack.id).unwrap_or_default();
-            let state = health::state(&stack, &parts).to_owned();
+            let state = health::state(&stack, &parts);
             // What isn't as it should be; all of them are there where one stack is asked for.
-            let parts = parts.into_iter().filter(|part| part.state != "ready").collect();
+            let parts = parts.into_iter().filter(|part| part.state != ResourceState::Ready).collect();
             let waits = waits.remove(&stack.id).unwrap_or_default();
-            wire::Stack { state, waits, ..self::describe(&stack, parts) }
+            StackView { health: state, waits, ..self::describe(&stack, parts) }
         };
         Ok(Page { items: fitting.into_iter().map(&mut describe).collect(), next })
     }
 
     /// One stack, with the state of its resources.
-    pub async fn stack(&self, actor: &Actor, id: Uuid) -> Answer<wire::Stack> {
+    pub async fn stack(&self, actor: &Actor, id: StackId) -> Result<StackView> {
         actor.require(Scope::Read)?;
-        let stack = self.find_stack(actor, StackId(id)).await?;
+        let stack = self.find_stack(actor, id).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let last = match stack.state {
@@ -116,17 +115,16 @@ impl Platform {
         let parts = self.health(actor, &[&stack]).await?.remove(&stack.id).unwrap_or_default();
         let failed = last.filter(|last| matches!(last.state, OperationState::Failed | OperationState::Cancelled));
         let failed = failed.map(|last| Box::new(describe_operation(&last)));
-        let state = health::state(&stack, &parts).to_owned();
+        let state = health::state(&stack, &parts);
         let local = runtime.as_ref().and_then(|runtime| runtime.local.as_ref());
         let not_enforced = local.map(|local| local.provider.not_enforced()).unwrap_or_default();
-        let not_enforced = not_enforced.into_iter().map(str::to_owned).collect();
-        Ok(wire::Stack { failed, state, waits, serving, not_enforced, ..describe(&stack, parts) })
+        Ok(StackView { failed, health: state, waits, serving, not_enforced, ..describe(&stack, parts) })
     }
 
     /// The revisions of a stack, newest first.
-    pub async fn revisions(&self, actor: &Actor, id: Uuid) -> Answer<Vec<Revision>> {
+    pub async fn revisions(&self, actor: &Actor, id: StackId) -> Result<Vec<RevisionView>> {
         actor.require(Scope::Read)?;
-        let stack = self.find_stack(actor, StackId(id)).await?;
+        let stack = self.find_stack(actor, id).await?;
         let tenant = self.tenant_of(&stack).await?;
         let mut tx = self.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 200).await?;
@@ -136,22 +134,21 @@ impl Platform {
         let mut described = Vec::new();
         for revision in revisions {
             let operation = operations.remove(&revision.operation);
-            let failure = operation.as_ref().and_then(|operation| operation.failure.as_ref()).map(refusal::failure);
-            let (purpose, state) = operation.map_or_else(
-                || ("deploy".to_owned(), "unknown"),
-                |operation| (purpose(&operation.plan.purpose), state_word(operation.state)),
-            );
-            described.push(Revision {
+            let (purpose, state, failure) = match operation {
+                Some(operation) => (operation.plan.purpose, Some(operation.state), operation.failure),
+                None => (Purpose::Deploy, None, None),
+            };
+            described.push(RevisionView {
                 number: revision.number,
                 created_at: revision.created_at,
                 verified: revision.verified_at.is_some(),
                 current: stack.verified_revision == Some(revision.number),
                 purpose,
-                state: state.to_owned(),
+                state,
                 tier: revision.request.tier.as_ref().map(ToString::to_string),
                 artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
                 definition: revision.definition,
-                operation: revision.operation.0,
+                operation: revision.operation,
                 failure,
             });
         }
@@ -159,24 +156,24 @@ impl Platform {
     }
 
     /// An operation as the store has it.
-    pub(crate) async fn find_operation(&self, actor: &Actor, id: Uuid) -> Answer<freehold_store::Operation> {
+    pub(crate) async fn find_operation(&self, actor: &Actor, id: OperationId) -> Result<freehold_store::Operation> {
         let mut tx = self.store.look(actor.access()).await?;
-        let operation = tx.operation(OperationId(id)).await?;
-        operation.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no operation {id}")))
+        let operation = tx.operation(id).await?;
+        operation.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no operation {id}")))
     }
 
     /// An operation.
-    pub async fn operation(&self, actor: &Actor, id: Uuid) -> Answer<wire::Operation> {
+    pub async fn operation(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
         let operation = self.find_operation(actor, id).await?;
         let waits = match operation.state.is_finished() {
             true => Vec::new(),
             false => self.waits(operation.tenant, operation.id).await?,
         };
-        Ok(wire::Operation { waits, ..describe_operation(&operation) })
+        Ok(OperationView { waits, ..describe_operation(&operation) })
     }
 
     /// Asks an operation to stop.
-    pub async fn cancel(&self, actor: &Actor, id: Uuid) -> Answer<wire::Operation> {
+    pub async fn cancel(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
         actor.require(Scope::Deploy)?;
         let operation = self.find_operation(actor, id).await?;
         self.store.request_cancel(operation.tenant, operation.id, &actor.audited()).await?;
@@ -190,7 +187,7 @@ async fn serving(
     stack: StackId,
     verified: &Graph,
     resources: &[StoredResource],
-) -> Vec<wire::Serving> {
+) -> Vec<Serving> {
     let mut serving = Vec::new();
     for stored in resources {
         let resource = &stored.resource;
@@ -198,7 +195,7 @@ async fn serving(
         let Ok(Some(found)) = provider.serving(stack, &Lookup::from(resource)).await else { continue };
         let is_newer = verified.resources.get(&resource.id).is_none_or(|before| before.body != resource.body);
         let (verified, newer) = if is_newer { (found.former, found.newest) } else { (found.former + found.newest, 0) };
-        serving.push(wire::Serving { service: resource.id.name().to_owned(), verified, newer });
+        serving.push(Serving { service: resource.id.name().to_owned(), verified, newer });
     }
     serving
 }
@@ -208,61 +205,38 @@ fn place(stack: &Stack) -> String {
     format!("{}/{}", stack.key, stack.key.target)
 }
 
-/// An operation's purpose in words.
-pub(crate) fn purpose(purpose: &Purpose) -> String {
-    match purpose {
-        Purpose::Deploy => "deploy".to_owned(),
-        Purpose::Rollback { to } => format!("rollback to {to}"),
-        Purpose::Destroy { .. } => "destroy".to_owned(),
-    }
-}
-
-/// An operation's state in one word.
-pub(crate) fn state_word(state: OperationState) -> &'static str {
-    match state {
-        OperationState::Queued => "queued",
-        OperationState::Running => "running",
-        OperationState::Succeeded => "succeeded",
-        OperationState::Failed => "failed",
-        OperationState::Cancelled => "cancelled",
-    }
-}
-
-fn describe_operation(operation: &freehold_store::Operation) -> wire::Operation {
-    wire::Operation {
-        id: operation.id.0,
-        stack: operation.stack.0,
+fn describe_operation(operation: &freehold_store::Operation) -> OperationView {
+    OperationView {
+        id: operation.id,
+        stack: operation.stack,
         key: operation.subject.clone(),
-        purpose: purpose(&operation.plan.purpose),
-        state: state_word(operation.state).to_owned(),
+        purpose: operation.plan.purpose,
+        state: operation.state,
         revision: operation.plan.revision,
         taken: u32::from(operation.started_at.is_some()),
         created_at: operation.created_at,
         finished_at: operation.finished_at,
-        failure: operation.failure.as_ref().map(refusal::failure),
-        outputs: wire::nested(&operation.plan.outputs),
+        failure: operation.failure.clone(),
+        outputs: operation.plan.outputs.clone(),
         waits: Vec::new(),
     }
 }
 
-fn describe(stack: &Stack, resources: Vec<ResourceStatus>) -> wire::Stack {
+fn describe(stack: &Stack, resources: Vec<ResourceView>) -> StackView {
     let request = stack.request.as_ref();
     let artifacts = request.map(|request| request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect());
-    wire::Stack {
-        id: stack.id.0,
-        target: stack.key.target.to_string(),
-        app: stack.key.app.to_string(),
-        kind: stack.key.kind,
-        name: stack.key.name.to_string(),
-        state: String::new(),
+    StackView {
+        id: stack.id,
+        key: stack.key.clone(),
+        health: StackHealth::Unknown,
         generation: stack.generation,
         revision: stack.verified_revision,
         tier: request.and_then(|request| request.tier.as_ref().map(ToString::to_string)),
         artifacts: artifacts.unwrap_or_default(),
-        outputs: wire::nested(&stack.outputs),
+        outputs: stack.outputs.clone(),
         created_at: stack.created_at,
         updated_at: stack.changed_at,
-        operation: stack.operation.map(|operation| operation.0),
+        operation: stack.operation,
         failed: None,
         waits: Vec::new(),
         resources,

@@ -8,8 +8,8 @@ use freehold_provider_local::Restored;
 use tracing::warn;
 
 use super::Platform;
+use crate::Result;
 use crate::actor::Actor;
-use crate::refusal::Answer;
 
 /// How long the start waits for services to get ready again. Those that need longer are waited for in the background.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Platform {
     /// What people are told of where stacks answer, as it is now: this machine's port or domain has changed. What services were told in
     /// their environment is drift until they are deployed again.
-    pub async fn refresh_outputs(&self) -> Answer<()> {
+    pub async fn refresh_outputs(&self) -> Result<()> {
         let Some(local) = self.targets.local().cloned() else { return Ok(()) };
         let mut tx = self.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
@@ -29,7 +29,7 @@ impl Platform {
             let outputs = match local.expand(&definition.app, request) {
                 Ok(graph) => graph.outputs,
                 Err(refusal) => {
-                    let why = refusal.into_problem().detail;
+                    let why = refusal.message;
                     warn!(stack = %stack.key, "its addresses can't be worked out again: {why}");
                     continue;
                 }
@@ -44,7 +44,7 @@ impl Platform {
     }
 
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
-    pub async fn restore(self: &Arc<Self>) -> Answer<usize> {
+    pub async fn restore(self: &Arc<Self>) -> Result<usize> {
         let mut tx = self.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);

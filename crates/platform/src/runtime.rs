@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::{Parts, Provider};
 use freehold_graph::expand::ClusterDatabases;
 use freehold_graph::{ProviderName, SecretText, Target};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{Access, KubernetesProvider};
 use freehold_provider_local::{ArtifactStore, LocalProvider};
 use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::images::Images;
 use super::settings::{Settings, login_key, role_password};
-use crate::refusal::{Answer, Refusal};
+use crate::Result;
 use crate::sealed::SealedSecrets;
 
 /// Another replica that works on an operation is left alone after this: the queue shows the operation again when its lease ends.
@@ -113,16 +113,16 @@ impl Workshop {
     }
 
     /// A cluster, as it is kept. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
-    pub async fn cluster(&self, stored: &StoredTarget) -> Answer<TargetRuntime> {
+    pub async fn cluster(&self, stored: &StoredTarget) -> Result<TargetRuntime> {
         let Target::Kubernetes(facts) = &stored.facts else {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::StoreUnreadable,
                 format!("target {} in the store is no cluster", stored.name),
             ));
         };
         let settings = Settings::read(stored)?;
         let credential =
-            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(Refusal::from);
+            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(Problem::from);
         let access = access(credential(Credential::Kubeconfig).await?);
         let kubernetes = Arc::new(KubernetesProvider::new(access, (**facts).clone()));
         let url = credential(Credential::Database).await?;
@@ -159,7 +159,7 @@ impl Workshop {
         stored: &StoredTarget,
         settings: &Settings,
         url: &SecretText,
-    ) -> Answer<(Arc<PostgresProvider>, (String, u16))> {
+    ) -> Result<(Arc<PostgresProvider>, (String, u16))> {
         let admin = database_url(url)?;
         let place = (admin.get_host().to_owned(), admin.get_port());
         let provisioner = match &settings.database_role {
@@ -219,22 +219,22 @@ pub fn access(kubeconfig: Option<SecretText>) -> Access {
 }
 
 /// The registries as a target's credentials let us see them.
-pub fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Answer<Registry> {
+pub fn registry_of(config: Option<&SecretText>, insecure: BTreeSet<String>) -> Result<Registry> {
     let credentials = match config {
         Some(config) => Credentials::from_docker_config(config.reveal())
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).help(error.help()))?,
+            .map_err(|error| Problem::new(error.code(), error.to_string()).help(error.help()))?,
         None => Credentials::none(),
     };
     Registry::new(credentials, insecure)
-        .map_err(|error| Refusal::new(error.code(), error.to_string()).help(error.help()))
+        .map_err(|error| Problem::new(error.code(), error.to_string()).help(error.help()))
 }
 
 /// Reads a database server's URL. It isn't repeated, for it may hold a password.
-pub fn database_url(url: &SecretText) -> Answer<PgConnectOptions> {
+pub fn database_url(url: &SecretText) -> Result<PgConnectOptions> {
     let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
     let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
     options.ok_or_else(|| {
-        Refusal::new(Code::TargetDatabase, "the database URL can't be read")
+        Problem::new(Code::TargetDatabase, "the database URL can't be read")
             .help("it looks like postgresql://user:password@host:5432/postgres")
     })
 }
@@ -247,9 +247,9 @@ mod tests {
     fn only_a_url_of_postgresql_is_one() {
         assert!(database_url(&SecretText::new("postgresql://ada:x@127.0.0.1:5432/postgres")).is_ok());
         for text in ["", "ada", "mysql://ada:x@h/d", "https://h"] {
-            let refusal = database_url(&SecretText::new(text)).unwrap_err().into_problem();
+            let refusal = database_url(&SecretText::new(text)).unwrap_err();
             assert_eq!(refusal.code, Code::TargetDatabase, "{text}");
-            assert!(text.is_empty() || !refusal.detail.contains(text));
+            assert!(text.is_empty() || !refusal.message.contains(text));
         }
     }
 }

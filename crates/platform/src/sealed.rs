@@ -26,8 +26,8 @@ impl SealedSecrets {
             let message = format!("secret {} has no value, and is not generated", resource.identity);
             return Err(ProviderError::rejected(Code::SecretNotSet, message));
         };
-        let text = generate_text(generate)
-            .map_err(|refusal| ProviderError::retryable(refusal.code(), refusal.into_problem().detail))?;
+        let text =
+            generate_text(generate).map_err(|refusal| ProviderError::retryable(refusal.code, refusal.message))?;
         let tenant = self.store.tenant_of(&context.key).await?;
         let key = self.store.data_key(tenant).await?;
         let mut tx = self.store.begin(tenant).await?;

@@ -4,33 +4,32 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use freehold::wire::{DatabaseAccess, SecretStatus, SecretValue};
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
 use freehold_graph::{ResourceKind, SecretRef, SecretText, StackId, StackKey};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_spec::app::{Encoding, Generate};
 use freehold_spec::part::output::Secrecy;
 use freehold_spec::{App, Name, Output, PartKind, StackName};
 use freehold_store::audit::AuditEntry;
 use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
-use uuid::Uuid;
 
 use super::Platform;
 use super::planning::{parse_kind, parse_name};
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::queries::StackSelector;
-use crate::refusal::{Answer, Refusal};
+use crate::request::StackSelector;
+use crate::view::{DatabaseCredentials, SecretState, SecretView};
 
 /// The longest value, in bytes: what fits into an environment variable with room to spare.
 const LONGEST: usize = 64 << 10;
 
 impl Platform {
     /// The secrets of a stack, defined or kept, without their values.
-    pub async fn secrets(&self, actor: &Actor, id: Uuid) -> Answer<Vec<SecretStatus>> {
+    pub async fn secrets(&self, actor: &Actor, id: StackId) -> Result<Vec<SecretView>> {
         actor.require(Scope::Read)?;
-        let stack = self.find_stack(actor, StackId(id)).await?;
+        let stack = self.find_stack(actor, id).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = match &stack.definition {
             Some(_) => Some(self.definition_of(tenant, &stack).await?.app),
@@ -38,13 +37,13 @@ impl Platform {
         };
         let mut tx = self.store.begin(tenant).await?;
         let kept = tx.secrets(stack.id).await?;
-        let mut states: BTreeMap<String, SecretStatus> =
+        let mut states: BTreeMap<String, SecretView> =
             kept.iter().map(|secret| (secret.name.clone(), describe(secret, app.as_ref()))).collect();
         for name in app.iter().flat_map(|app| app.secrets.keys()) {
-            states.entry(name.to_string()).or_insert_with(|| SecretStatus {
+            states.entry(name.to_string()).or_insert_with(|| SecretView {
                 name: name.to_string(),
                 version: 0,
-                state: "missing".to_owned(),
+                state: SecretState::Missing,
                 set_at: None,
                 readers: readers(app.as_ref(), PartKind::Secret, name.as_str()),
             });
@@ -58,20 +57,19 @@ impl Platform {
         actor: &Actor,
         query: &StackSelector,
         name: &str,
-        value: SecretValue,
-    ) -> Answer<SecretStatus> {
+        value: SecretText,
+    ) -> Result<SecretView> {
         actor.require(Scope::Secrets)?;
-        let value = SecretText::new(value.value);
         let secret = parse_name("secret", name)?;
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
             let length = value.reveal().len();
             let message = format!(
                 "the value of {secret} can't be used: it has {length} bytes, and may have 1 to {LONGEST}, without NUL"
             );
-            return Err(Refusal::new(Code::SecretValue, message).help("keep what is longer in a file of the artifact"));
+            return Err(Problem::new(Code::SecretValue, message).help("keep what is longer in a file of the artifact"));
         }
         let stack_name: StackName = query.name.parse().map_err(|error| {
-            Refusal::new(Code::RequestName, format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
+            Problem::new(Code::RequestName, format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
         })?;
         let key = StackKey {
             target: self.targets.choose(query.target.as_deref()).await?.target.name().clone(),
@@ -94,7 +92,7 @@ impl Platform {
         name: &str,
         value: &SecretText,
         how: Written,
-    ) -> Answer<SecretStatus> {
+    ) -> Result<SecretView> {
         let tenant = self.store.tenant_of(key).await?;
         let data_key = self.store.data_key(tenant).await?;
         let mut tx = self.store.begin(tenant).await?;
@@ -110,9 +108,9 @@ impl Platform {
     }
 
     /// Gives a generated secret, or a database's credentials, a new value.
-    pub async fn rotate_secret(&self, actor: &Actor, id: Uuid, name: &str) -> Answer<SecretStatus> {
+    pub async fn rotate_secret(&self, actor: &Actor, id: StackId, name: &str) -> Result<SecretView> {
         actor.require(Scope::Secrets)?;
-        let stack = self.find_stack(actor, StackId(id)).await?;
+        let stack = self.find_stack(actor, id).await?;
         let tenant = self.tenant_of(&stack).await?;
         let app = self.definition_of(tenant, &stack).await?.app;
         if let Some(database) = name.strip_prefix("database.") {
@@ -125,7 +123,7 @@ impl Platform {
             return Err(none_such(&stack, "secret", name, &known));
         };
         let Some(generate) = definition.generate else {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::SecretNotGenerated,
                 format!("secret {name} is not generated, so its next value has to come from you"),
             )
@@ -138,13 +136,7 @@ impl Platform {
     }
 
     /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
-    async fn rotate_credentials(
-        &self,
-        actor: &Actor,
-        stack: &Stack,
-        app: &App,
-        database: &str,
-    ) -> Answer<SecretStatus> {
+    async fn rotate_credentials(&self, actor: &Actor, stack: &Stack, app: &App, database: &str) -> Result<SecretView> {
         if !app.databases.contains_key(database) {
             return Err(no_database(stack, app, database));
         }
@@ -162,24 +154,30 @@ impl Platform {
         let detail = json!({ "rotation": version });
         audit(actor, &mut tx, stack.id, "database.rotate", &subject, &detail).await?;
         tx.commit().await?;
-        Ok(SecretStatus {
+        Ok(SecretView {
             name: format!("database.{database}"),
             version: version + 1,
-            state: "generated".to_owned(),
+            state: SecretState::Generated,
             set_at: Some(chrono::Utc::now()),
             readers: readers(Some(app), PartKind::Database, database),
         })
     }
 
     /// Credentials for a session on a stack's database.
-    pub async fn database_access(&self, actor: &Actor, id: Uuid, database: &str, role: &str) -> Answer<DatabaseAccess> {
+    pub async fn database_access(
+        &self,
+        actor: &Actor,
+        id: StackId,
+        database: &str,
+        role: &str,
+    ) -> Result<DatabaseCredentials> {
         actor.require(Scope::Secrets)?;
         if !matches!(role, "app" | "migrator") {
             return Err(
-                Refusal::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
+                Problem::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
             );
         }
-        let stack = self.find_stack(actor, StackId(id)).await?;
+        let stack = self.find_stack(actor, id).await?;
         let tenant = self.tenant_of(&stack).await?;
         let name = parse_name("database", database)?;
         let app = self.definition_of(tenant, &stack).await?.app;
@@ -201,26 +199,26 @@ impl Platform {
         let password = self.store.reveal(stack.id, &secret).await?;
         let (host, port) = self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
             let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
-            Refusal::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
+            Problem::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
         })?;
         let mut tx = self.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });
         audit(actor, &mut tx, stack.id, "database.access", &subject, &detail).await?;
         tx.commit().await?;
-        Ok(DatabaseAccess {
+        Ok(DatabaseCredentials {
             host,
             port,
             database: names::database(&stack.key, &name),
             user: names::login(&stack.key, &name, role, rotation),
-            password: password.reveal().to_owned(),
+            password,
         })
     }
 }
 
 /// A stack has nothing of that name; perhaps another one was meant.
-pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -> Refusal {
-    let refusal = Refusal::new(Code::NotFound, format!("{} has no {what} {name}", stack.key));
+pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -> Problem {
+    let refusal = Problem::new(Code::NotFound, format!("{} has no {what} {name}", stack.key));
     match (freehold_spec::nearest(name, known.iter().copied()), known) {
         (Some(near), _) => refusal.help(format!("did you mean {near}?")),
         (None, []) => refusal.help(format!("its definition has no {what}")),
@@ -228,7 +226,7 @@ pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -
     }
 }
 
-fn no_database(stack: &Stack, app: &App, name: &str) -> Refusal {
+fn no_database(stack: &Stack, app: &App, name: &str) -> Problem {
     let known: Vec<&str> = app.databases.keys().map(Name::as_str).collect();
     none_such(stack, "database", name, &known)
 }
@@ -241,7 +239,7 @@ async fn audit(
     action: &str,
     subject: &str,
     detail: &Json,
-) -> Answer<()> {
+) -> Result<()> {
     let entry = AuditEntry { actor: &actor.audited(), action, stack: Some(stack), subject, operation: None, detail };
     Ok(tx.audit(&entry).await?)
 }
@@ -251,21 +249,21 @@ fn is_for(secret: &SecretRef, wanted: &str) -> bool {
 }
 
 /// A new random text.
-pub(crate) fn generate_text(generate: Generate) -> Answer<SecretText> {
+pub(crate) fn generate_text(generate: Generate) -> Result<SecretText> {
     let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Refusal::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| Problem::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
     Ok(SecretText::new(match generate.encoding {
         Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
         Encoding::Hex => hex::encode(&bytes),
     }))
 }
 
-fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretStatus {
-    SecretStatus {
+fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretView {
+    SecretView {
         name: secret.name.clone(),
         version: secret.version,
-        state: if secret.generated { "generated" } else { "set" }.to_owned(),
+        state: if secret.generated { SecretState::Generated } else { SecretState::Set },
         set_at: Some(secret.set_at),
         readers: readers(app, PartKind::Secret, &secret.name),
     }

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use freehold::wire::{TargetRequest, TargetSetting};
+use crate::Result;
+use crate::request::{TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
 use freehold_graph::{SecretText, StackId};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::Wanted;
 use freehold_spec::Name;
 use freehold_store::{PLATFORM, Store, StoredTarget};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-
-use crate::refusal::{Answer, Refusal};
 
 /// Where CloudNativePG's operator usually is.
 const CLOUDNATIVE_PG: &str = "cnpg-system";
@@ -34,10 +33,10 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Those of a target that is there.
-    pub(crate) fn read(stored: &StoredTarget) -> Answer<Self> {
+    pub(crate) fn read(stored: &StoredTarget) -> Result<Self> {
         serde_json::from_value(stored.settings.clone()).map_err(|error| {
             let message = format!("the settings of target {} can't be read: {error}", stored.name);
-            Refusal::new(Code::StoreUnreadable, message)
+            Problem::new(Code::StoreUnreadable, message)
                 .help("a newer release may have written them; add the target again")
         })
     }
@@ -94,7 +93,7 @@ impl Settings {
     }
 
     /// What is missing or doesn't go together, all of it.
-    pub(crate) fn check(&self, name: &Name, has_database: bool) -> Answer<()> {
+    pub(crate) fn check(&self, name: &Name, has_database: bool) -> Result<()> {
         let wanted = &self.wanted;
         let mut faults = Vec::new();
         if wanted.domain.is_none() {
@@ -117,7 +116,7 @@ impl Settings {
             return Ok(());
         }
         let message = format!("target {name} has {}", faults.join("; "));
-        Err(Refusal::new(Code::TargetSettings, message)
+        Err(Problem::new(Code::TargetSettings, message)
             .help("give what is missing; what is left out later stays as it was"))
     }
 
@@ -145,11 +144,11 @@ impl Settings {
     }
 
     /// A server for databases, as Pods reach it. `reached` is how the platform does.
-    pub(crate) async fn server(&self, reached: (String, u16), version: u32) -> Answer<ClusterDatabases> {
+    pub(crate) async fn server(&self, reached: (String, u16), version: u32) -> Result<ClusterDatabases> {
         let given = self.wanted.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
-            Refusal::new(Code::TargetDatabase, message).help("say how Pods reach it: --database-address HOST:PORT")
+            Problem::new(Code::TargetDatabase, message).help("say how Pods reach it: --database-address HOST:PORT")
         };
         if host.starts_with('/') || host == "localhost" {
             return Err(refused(format!("Pods can't reach a database server at {host}")));
@@ -187,7 +186,7 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
 }
 
 /// Which platform this is: the same at any time, and another one for each store.
-pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
+pub(crate) async fn identity(store: &Store) -> Result<Uuid> {
     let key = store.data_key(PLATFORM).await?;
     let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
     let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
@@ -195,7 +194,7 @@ pub(crate) async fn identity(store: &Store) -> Answer<Uuid> {
 }
 
 /// What Freehold's own role on a target's database server is called: the same at any time, another one for each platform and target.
-pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
+pub(crate) async fn role_name(store: &Store, target: &Name) -> Result<String> {
     let key = store.data_key(PLATFORM).await?;
     let digest = hex::encode(Sha256::digest(key.derive(NOBODY, &format!("target/{target}/role"), 0).reveal()));
     let digest = digest.get(..12).unwrap_or_default();
@@ -203,13 +202,13 @@ pub(crate) async fn role_name(store: &Store, target: &Name) -> Answer<String> {
 }
 
 /// Its password: derived, so kept nowhere.
-pub(crate) async fn role_password(store: &Store, target: &Name) -> Answer<SecretText> {
+pub(crate) async fn role_password(store: &Store, target: &Name) -> Result<SecretText> {
     let key = store.data_key(PLATFORM).await?;
     Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
 }
 
 /// What the passwords of Freehold's own logins in the target's databases follow from.
-pub(crate) async fn login_key(store: &Store, target: &Name) -> Answer<SecretText> {
+pub(crate) async fn login_key(store: &Store, target: &Name) -> Result<SecretText> {
     let key = store.data_key(PLATFORM).await?;
     Ok(key.derive(NOBODY, &format!("target/{target}/logins"), 0))
 }
@@ -287,10 +286,10 @@ mod tests {
     #[test]
     fn all_that_is_missing_is_told_at_once() {
         let wrong = TargetRequest { database_address: Some("db".to_owned()), ..TargetRequest::default() };
-        let problem = Settings::default().with(&wrong).check(&name(), false).unwrap_err().into_problem();
+        let problem = Settings::default().with(&wrong).check(&name(), false).unwrap_err();
         assert_eq!(problem.code, Code::TargetSettings);
         for part in ["domain", "Gateway", "databases", "HOST:PORT"] {
-            assert!(problem.detail.contains(part), "{}", problem.detail);
+            assert!(problem.message.contains(part), "{}", problem.message);
         }
         assert!(Settings::default().with(&request()).check(&name(), true).is_ok());
     }
@@ -299,7 +298,7 @@ mod tests {
     async fn a_server_that_pods_can_t_reach_is_refused_unless_they_reach_it_elsewhere() {
         let plain = Settings::default();
         for host in ["127.0.0.1", "localhost", "/run/postgresql", "::1"] {
-            let refused = plain.server((host.to_owned(), 5432), 15).await.unwrap_err().into_problem();
+            let refused = plain.server((host.to_owned(), 5432), 15).await.unwrap_err();
             assert_eq!(refused.code, Code::TargetDatabase, "{host}");
         }
         let elsewhere = plain.with(&request()).server(("127.0.0.1".to_owned(), 5432), 15).await.unwrap();

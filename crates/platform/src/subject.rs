@@ -1,12 +1,10 @@
 //! What a plan is about: which target, stack, definition and settings a request means. What it leaves out is as it was.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use freehold::wire::DeployRequest;
 use freehold_check::Diagnostic;
 use freehold_graph::{Request, StackId, StackKey};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
@@ -17,8 +15,9 @@ use super::handles;
 use super::images::{self, Wanted};
 use super::planning::parse_name;
 use super::runtime::TargetRuntime;
+use crate::Result;
 use crate::actor::Actor;
-use crate::refusal::{Answer, Refusal};
+use crate::request::{Deploy, PlanOptions};
 
 /// What a plan of a deploy or rollback is made from.
 pub(super) struct Subject {
@@ -27,28 +26,14 @@ pub(super) struct Subject {
     pub(super) stack: Option<Stack>,
     pub(super) request: Request,
     pub(super) definition: Definition,
-    pub(super) choices: Choices,
-}
-
-/// What a request says beside what it wants.
-#[derive(Debug)]
-pub(super) struct Choices {
-    pub(super) adopt: BTreeSet<String>,
-    pub(super) delete_data: BTreeSet<String>,
-    pub(super) settle: bool,
-}
-
-impl Default for Choices {
-    fn default() -> Self {
-        Self { adopt: BTreeSet::new(), delete_data: BTreeSet::new(), settle: true }
-    }
+    pub(super) options: PlanOptions,
 }
 
 impl Platform {
     /// Finds target, definition, stack and settings for a request.
-    pub(super) async fn subject(&self, actor: &Actor, request: &DeployRequest) -> Answer<Subject> {
+    pub(super) async fn subject(&self, actor: &Actor, request: &Deploy) -> Result<Subject> {
         let name: StackName = request.name.parse().map_err(|error| {
-            Refusal::new(
+            Problem::new(
                 Code::RequestName,
                 format!("{:?} can't be the name of a {}: {error}", request.name, request.kind),
             )
@@ -63,7 +48,7 @@ impl Platform {
         let app = match (&given, &request.app) {
             (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
                 let message = format!("the definition is of app {}, not of {app}", definition.app.name.value);
-                return Err(Refusal::new(Code::RequestName, message));
+                return Err(Problem::new(Code::RequestName, message));
             }
             (Some(definition), _) => definition.app.name.value.clone(),
             (None, Some(app)) => parse_name("app", app)?,
@@ -90,29 +75,28 @@ impl Platform {
             (None, None, Some(latest)) => (self.definition_of(self.tenant_of(latest).await?, latest).await?, None),
             (None, None, None) => {
                 let message = format!("the platform does not know app {}", settled.key.app);
-                return Err(Refusal::new(Code::NotFound, message).help("give its definition: `freehold deploy DIR`"));
+                return Err(Problem::new(Code::NotFound, message).help("give its definition: `freehold deploy DIR`"));
             }
         };
         let app = &definition.app;
         settled.artifacts.retain(|service, _| app.services.contains_key(service));
         let wanted = Wanted { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
         images::settle(&runtime, &wanted, &mut settled).await?;
-        let choices =
-            Choices { adopt: request.adopt.clone(), delete_data: request.delete_data.clone(), settle: request.settle };
-        let warnings = self.check_handles(&choices, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
+        let options = request.options.clone();
+        let warnings = self.check_handles(&options, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
         definition.warnings.extend(warnings);
-        Ok(Subject { runtime, tenant, stack, request: settled, definition, choices })
+        Ok(Subject { runtime, tenant, stack, request: settled, definition, options })
     }
 
     /// Whether what a request names by hand is there. What the definition can't be expanded for is told later.
     pub(super) async fn check_handles(
         &self,
-        choices: &Choices,
+        options: &PlanOptions,
         (tenant, stack): (TenantId, Option<&Stack>),
         (runtime, app): (&TargetRuntime, &App),
         settled: &Request,
-    ) -> Answer<Vec<Diagnostic>> {
-        if choices.adopt.is_empty() && choices.delete_data.is_empty() {
+    ) -> Result<Vec<Diagnostic>> {
+        if options.adopt.is_empty() && options.delete_data.is_empty() {
             return Ok(Vec::new());
         }
         let Ok(graph) = runtime.expand(app, settled) else { return Ok(Vec::new()) };
@@ -122,32 +106,32 @@ impl Platform {
             let stored = tx.resources(stack.id).await?;
             recorded.extend(stored.into_iter().map(|stored| stored.resource));
         }
-        handles::check(&choices.adopt, &choices.delete_data, &settled.key, &graph, &recorded)
+        handles::check(&options.adopt, &options.delete_data, &settled.key, &graph, &recorded)
     }
 
     /// The stack that knows an app best: one on the same target before one on another.
-    async fn latest_of(&self, actor: &Actor, key: &StackKey) -> Answer<Option<Stack>> {
+    async fn latest_of(&self, actor: &Actor, key: &StackKey) -> Result<Option<Stack>> {
         let mut tx = self.store.look(actor.access()).await?;
         Ok(tx.latest_of_app(&key.app, &key.target).await?)
     }
 
-    async fn only_app(&self, actor: &Actor) -> Answer<Name> {
+    async fn only_app(&self, actor: &Actor) -> Result<Name> {
         let mut tx = self.store.look(actor.access()).await?;
         let apps = tx.apps().await?;
         match apps.as_slice() {
             [app] => Ok(app.clone()),
-            [] => Err(Refusal::new(Code::NotFound, "the platform does not know any app yet")
+            [] => Err(Problem::new(Code::NotFound, "the platform does not know any app yet")
                 .help("give a definition: `freehold deploy DIR`")),
             [..] => {
                 let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
-                Err(Refusal::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
+                Err(Problem::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
                     .help("say it with --app"))
             }
         }
     }
 
     /// The checks that need the request: tier, stage, artifacts.
-    pub(super) async fn check_request(&self, subject: &Subject) -> Answer<()> {
+    pub(super) async fn check_request(&self, subject: &Subject) -> Result<()> {
         let Subject { definition, request, runtime, .. } = subject;
         let diagnostics = freehold_check::request(&definition.app, request, &runtime.target);
         if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
@@ -161,18 +145,18 @@ impl Platform {
     }
 
     /// On this machine: whether what services run from is here.
-    pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Answer<()> {
+    pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Result<()> {
         for (name, service) in &app.services {
             match request.artifacts.get(name) {
                 Some(artifact) if !self.holds_artifact(artifact).await? => {
                     let message = format!("the artifact of service {name} is not here: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
-                    return Err(Refusal::new(Code::ArtifactUnknown, message).help(help));
+                    return Err(Problem::new(Code::ArtifactUnknown, message).help(help));
                 }
                 None if service.build.is_some() => {
                     let message = format!("service {name} has no artifact yet");
                     let help = "deploy from the app's folder, which builds it";
-                    return Err(Refusal::new(Code::NoArtifact, message).help(help));
+                    return Err(Problem::new(Code::NoArtifact, message).help(help));
                 }
                 _ => {}
             }
@@ -182,7 +166,7 @@ impl Platform {
 }
 
 /// Fills in what was left out: from the stack's last request, else (artifacts) from the app's latest stack on the same target.
-fn complete(request: &DeployRequest, stack: Option<&Stack>, key: StackKey, latest: Option<&Stack>) -> Answer<Request> {
+fn complete(request: &Deploy, stack: Option<&Stack>, key: StackKey, latest: Option<&Stack>) -> Result<Request> {
     let id = stack.map_or_else(|| StackId(Uuid::now_v7()), |stack| stack.id);
     let latest = latest.filter(|latest| latest.key.target == key.target).and_then(|latest| latest.request.as_ref());
     let mut complete = stack.and_then(|stack| stack.request.clone()).unwrap_or_else(|| empty_request(id, key));

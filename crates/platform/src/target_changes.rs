@@ -5,15 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use freehold::wire::{self, Finding, TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
 use freehold_provider_postgres::{ensure_provisioner, version_of};
 use freehold_spec::Name;
 use freehold_store::{Credential, NewTarget, StoredTarget};
-use serde_json::Value as Json;
 use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
@@ -21,15 +19,17 @@ use super::Platform;
 use super::planning::parse_name;
 use super::runtime::{TargetRuntime, access, database_url, registry_of};
 use super::settings::{Settings, identity, role_name, role_password};
+use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::refusal::{Answer, Refusal};
+use crate::request::{TargetRequest, TargetSetting};
+use crate::view::{Finding, Level, TargetView};
 
 /// The oldest major version of PostgreSQL that databases can be on.
 const OLDEST_POSTGRES: u32 = 15;
 
 impl Platform {
     /// All targets, this machine first.
-    pub async fn target_list(&self, actor: &Actor) -> Answer<Vec<wire::Target>> {
+    pub async fn target_list(&self, actor: &Actor) -> Result<Vec<TargetView>> {
         actor.require(Scope::Targets)?;
         let stacks = self.stacks_of_targets(actor).await?;
         let local = self.targets.local().map(|local| local.target.clone());
@@ -38,19 +38,19 @@ impl Platform {
     }
 
     /// One target.
-    pub async fn target(&self, actor: &Actor, name: &str) -> Answer<wire::Target> {
+    pub async fn target(&self, actor: &Actor, name: &str) -> Result<TargetView> {
         actor.require(Scope::Targets)?;
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
         Ok(describe(&runtime.target, &self.stacks_of_targets(actor).await?))
     }
 
-    async fn stacks_of_targets(&self, actor: &Actor) -> Answer<BTreeMap<Name, usize>> {
+    async fn stacks_of_targets(&self, actor: &Actor) -> Result<BTreeMap<Name, usize>> {
         let mut tx = self.store.look(actor.access()).await?;
         Ok(tx.stacks_of_targets().await?)
     }
 
     /// Adds a target, or changes it.
-    pub async fn put_target(&self, actor: &Actor, name: &str, request: &TargetRequest) -> Answer<wire::Target> {
+    pub async fn put_target(&self, actor: &Actor, name: &str, request: &TargetRequest) -> Result<TargetView> {
         actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
@@ -66,7 +66,7 @@ impl Platform {
             && !request.replace_cluster
         {
             let (expected, found) = (pinned.cluster.clone(), cluster.identity().to_owned());
-            let error = Refusal::from(ClusterError::WrongCluster { expected, found });
+            let error = Problem::from(ClusterError::WrongCluster { expected, found });
             return Err(error.help("if it was made anew on purpose, take it with --replace-cluster"));
         }
         let databases = self.databases(&name, &mut settings, credentials.get(&Credential::Database)).await?;
@@ -85,11 +85,11 @@ impl Platform {
         Ok(describe(&facts, &self.stacks_of_targets(actor).await?))
     }
 
-    fn refuse_local(&self, name: &Name) -> Answer<()> {
+    fn refuse_local(&self, name: &Name) -> Result<()> {
         if name.as_str() != "local" {
             return Ok(());
         }
-        Err(Refusal::new(
+        Err(Problem::new(
             Code::OtherKindOfTarget,
             "local is the machine that a platform runs on, and can't be added or removed",
         )
@@ -103,10 +103,10 @@ impl Platform {
         before: Option<&StoredTarget>,
         request: &TargetRequest,
         settings: &Settings,
-    ) -> Answer<BTreeMap<Credential, SecretText>> {
+    ) -> Result<BTreeMap<Credential, SecretText>> {
         if request.in_cluster && request.kubeconfig.is_some() {
             let message = format!("target {name} can't have a kubeconfig and the platform's own service account");
-            return Err(Refusal::new(Code::TargetSettings, message).help("give one of them"));
+            return Err(Problem::new(Code::TargetSettings, message).help("give one of them"));
         }
         let given = [
             (Credential::Kubeconfig, &request.kubeconfig, !request.in_cluster),
@@ -135,7 +135,7 @@ impl Platform {
         name: &Name,
         settings: &mut Settings,
         url: Option<&SecretText>,
-    ) -> Answer<ClusterDatabases> {
+    ) -> Result<ClusterDatabases> {
         let Some(url) = url else {
             settings.database_role = None;
             return Ok(Settings::cloudnative_pg());
@@ -145,7 +145,7 @@ impl Platform {
         let unusable = |error: freehold_engine::ProviderError| {
             let message =
                 format!("the database server at {}:{} can't be used: {error}", admin.get_host(), admin.get_port());
-            Refusal::new(Code::TargetDatabase, message)
+            Problem::new(Code::TargetDatabase, message)
                 .help("check the URL, and that its role may make roles and databases")
         };
         // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
@@ -164,7 +164,7 @@ impl Platform {
             let message = format!(
                 "the database server has PostgreSQL {version}, and {OLDEST_POSTGRES} is the oldest that will do"
             );
-            return Err(Refusal::new(Code::TargetDatabase, message));
+            return Err(Problem::new(Code::TargetDatabase, message));
         }
         settings.server(reached, version).await
     }
@@ -175,7 +175,7 @@ impl Platform {
         actor: &Actor,
         before: Option<&StoredTarget>,
         databases: &ClusterDatabases,
-    ) -> Answer<()> {
+    ) -> Result<()> {
         let Some((stored, facts)) = before.and_then(|stored| Some((stored, cluster_of(stored)?))) else {
             return Ok(());
         };
@@ -185,11 +185,11 @@ impl Platform {
             return Ok(());
         }
         let message = format!("the {stacks} stacks on {} would lose their databases: they are elsewhere", stored.name);
-        Err(Refusal::new(Code::TargetInUse, message).help("add another target, or destroy these stacks first"))
+        Err(Problem::new(Code::TargetInUse, message).help("add another target, or destroy these stacks first"))
     }
 
     /// Looks whether a target has what deploys need.
-    pub async fn check_target(&self, actor: &Actor, name: &str) -> Answer<Vec<Finding>> {
+    pub async fn check_target(&self, actor: &Actor, name: &str) -> Result<Vec<Finding>> {
         actor.require(Scope::Targets)?;
         let runtime = self.targets.find(&parse_name("target", name)?).await?;
         Ok(self.look_at(&runtime).await)
@@ -208,16 +208,25 @@ impl Platform {
                 Ok(cluster) => {
                     let found = kubernetes::check(&cluster, facts).await;
                     findings.extend(found.into_iter().map(|found| Finding {
-                        level: found.level.as_str().to_owned(),
+                        level: match found.level {
+                            kubernetes::Level::Ok => Level::Ok,
+                            kubernetes::Level::Warning => Level::Warning,
+                            kubernetes::Level::Error => Level::Error,
+                        },
                         subject: found.subject,
-                        message: found.message.into(),
+                        message: found.message,
                         help: found.fix,
                     }));
                 }
                 Err(error) => {
-                    let problem = Refusal::from(error).into_problem();
-                    let (level, subject) = ("error".to_owned(), "cluster".to_owned());
-                    findings.push(Finding { level, subject, message: problem.detail.into(), help: problem.help });
+                    let problem = Problem::from(error);
+                    let subject = "cluster".to_owned();
+                    findings.push(Finding {
+                        level: Level::Error,
+                        subject,
+                        message: problem.message,
+                        help: problem.help,
+                    });
                 }
             }
         }
@@ -227,7 +236,7 @@ impl Platform {
     }
 
     /// Forgets a target that has no stacks, and removes what was made there for the platform itself.
-    pub async fn remove_target(&self, actor: &Actor, name: &str) -> Answer<()> {
+    pub async fn remove_target(&self, actor: &Actor, name: &str) -> Result<()> {
         actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
@@ -236,16 +245,16 @@ impl Platform {
         let Some(removed) = self.store.remove_target(&name, &actor.audited()).await? else {
             return Err(runtime
                 .err()
-                .unwrap_or_else(|| Refusal::new(Code::UnknownTarget, format!("there is no target {name}"))));
+                .unwrap_or_else(|| Problem::new(Code::UnknownTarget, format!("there is no target {name}"))));
         };
         self.targets.forget(&name);
         // What is left of a cluster that is away holds nothing: it doesn't hinder forgetting it.
         if let (Ok(runtime), Some(facts)) = (runtime, cluster_of(&removed))
             && let Some(provider) = &runtime.kubernetes
         {
-            let release = async { Ok::<_, Refusal>(kubernetes::release(&*provider.cluster().await?, facts).await?) };
+            let release = async { Ok::<_, Problem>(kubernetes::release(&*provider.cluster().await?, facts).await?) };
             if let Err(refusal) = release.await {
-                warn!(target = %name, "its scratch namespace is left: {}", refusal.into_problem().detail);
+                warn!(target = %name, "its scratch namespace is left: {}", refusal.message);
             }
         }
         Ok(())
@@ -265,27 +274,17 @@ fn cluster_of(stored: &StoredTarget) -> Option<&KubernetesTarget> {
     }
 }
 
-fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> wire::Target {
-    let (kind, facts) = match target {
-        Target::Local(facts) => ("local", serde_json::to_value(facts)),
-        Target::Kubernetes(facts) => ("kubernetes", serde_json::to_value(facts)),
-    };
-    wire::Target {
-        name: target.name().to_string(),
-        kind: kind.to_owned(),
-        domain: target.domain().to_owned(),
-        stacks: stacks.get(target.name()).copied().unwrap_or_default(),
-        facts: facts.unwrap_or(Json::Null),
-    }
+fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> TargetView {
+    TargetView { stacks: stacks.get(target.name()).copied().unwrap_or_default(), target: target.clone() }
 }
 
 /// How far the stacks of this machine are kept apart.
 fn isolation(missing: &[&str]) -> Finding {
     let (level, message, help) = if missing.is_empty() {
-        ("ok", "stacks are kept apart: users, files, processes, ports".to_owned(), None)
+        (Level::Ok, "stacks are kept apart: users, files, processes, ports".to_owned(), None)
     } else {
         let help = "run Freehold as root, on a kernel with control groups and mount namespaces, if its tenants don't trust each other";
-        ("warning", format!("not enforced here: {}", missing.join("; ")), Some(help.to_owned()))
+        (Level::Warning, format!("not enforced here: {}", missing.join("; ")), Some(help.to_owned()))
     };
-    Finding { level: level.to_owned(), subject: "isolation".to_owned(), message: message.into(), help }
+    Finding { level, subject: "isolation".to_owned(), message, help }
 }

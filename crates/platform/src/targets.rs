@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 use freehold_store::{Signal, Store, StoredTarget};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -17,8 +17,8 @@ use tracing::{error, warn};
 
 use super::Platform;
 use super::runtime::{TargetRuntime, Workshop};
+use crate::Result;
 use crate::actor::Actor;
-use crate::refusal::{Answer, Refusal};
 
 /// The pause before changes of other processes that couldn't be used are tried again; twice as long each time.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,12 +36,12 @@ pub struct Targets {
 
 impl Targets {
     /// All that are kept. One that can't be used hinders neither the start nor the others.
-    pub async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Answer<Self> {
+    pub async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Result<Self> {
         let local = local.map(Arc::new);
         let targets = Self { workshop, local, clusters: RwLock::default(), changing: tokio::sync::Mutex::default() };
         for stored in targets.stored().await? {
             if let Err(refusal) = targets.take_in(&stored).await {
-                error!(target = %stored.name, "can't be used: {}", refusal.into_problem().detail);
+                error!(target = %stored.name, "can't be used: {}", refusal.message);
             }
         }
         Ok(targets)
@@ -71,7 +71,7 @@ impl Targets {
     }
 
     /// One by its name.
-    pub async fn find(&self, name: &Name) -> Answer<Arc<TargetRuntime>> {
+    pub async fn find(&self, name: &Name) -> Result<Arc<TargetRuntime>> {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
@@ -82,10 +82,10 @@ impl Targets {
     }
 
     /// The one that a request means: the one it names, else this machine, else the only one.
-    pub async fn choose(&self, name: Option<&str>) -> Answer<Arc<TargetRuntime>> {
+    pub async fn choose(&self, name: Option<&str>) -> Result<Arc<TargetRuntime>> {
         if let Some(name) = name {
             let parsed: Name = name.parse().map_err(|error| {
-                Refusal::new(Code::RequestName, format!("{name:?} can't be the name of a target: {error}"))
+                Problem::new(Code::RequestName, format!("{name:?} can't be the name of a target: {error}"))
             })?;
             return self.find(&parsed).await;
         }
@@ -95,38 +95,38 @@ impl Targets {
         let stored = self.stored().await?;
         match stored.as_slice() {
             [only] => self.find(&only.name).await,
-            [] => Err(Refusal::new(Code::TargetNotChosen, "there is no target yet")
+            [] => Err(Problem::new(Code::TargetNotChosen, "there is no target yet")
                 .help("add one with `freehold target add`")),
             [..] => {
                 let names: Vec<&str> = stored.iter().map(|stored| stored.name.as_str()).collect();
                 let message = format!("which target? there are {}", names.join(", "));
-                Err(Refusal::new(Code::TargetNotChosen, message).help("say it with --target"))
+                Err(Problem::new(Code::TargetNotChosen, message).help("say it with --target"))
             }
         }
     }
 
-    fn unknown(&self, name: &Name) -> Refusal {
+    fn unknown(&self, name: &Name) -> Problem {
         let all = self.all();
         let names: Vec<&str> = all.iter().map(|runtime| runtime.target.name().as_str()).collect();
         let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        Refusal::new(Code::UnknownTarget, format!("there is no target {name}; there are: {known}"))
+        Problem::new(Code::UnknownTarget, format!("there is no target {name}; there are: {known}"))
             .help("`freehold target list` shows them, `freehold target add` adds one")
     }
 
     /// The clusters as they are kept.
-    pub(super) async fn stored(&self) -> Answer<Vec<StoredTarget>> {
+    pub(super) async fn stored(&self) -> Result<Vec<StoredTarget>> {
         let mut tx = self.store().look(Actor::system("targets").access()).await?;
         Ok(tx.targets().await?)
     }
 
     /// One as it is kept.
-    pub(super) async fn stored_one(&self, name: &Name) -> Answer<Option<StoredTarget>> {
+    pub(super) async fn stored_one(&self, name: &Name) -> Result<Option<StoredTarget>> {
         let mut tx = self.store().look(Actor::system("targets").access()).await?;
         Ok(tx.target(name).await?)
     }
 
     /// Works with a target as it is kept from now on.
-    pub(super) async fn take_in(&self, stored: &StoredTarget) -> Answer<Arc<TargetRuntime>> {
+    pub(super) async fn take_in(&self, stored: &StoredTarget) -> Result<Arc<TargetRuntime>> {
         let runtime = Arc::new(self.workshop.cluster(stored).await?);
         let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
         // Of two that take it in at once the later state stays.
@@ -149,7 +149,7 @@ impl Targets {
     }
 
     /// Takes in what other processes have changed; whether all of it could be used.
-    async fn refresh(&self) -> Answer<bool> {
+    async fn refresh(&self) -> Result<bool> {
         let mut tx = self.store().look(Actor::system("targets").access()).await?;
         let changes = tx.target_changes().await?;
         drop(tx);
@@ -167,7 +167,7 @@ impl Targets {
                 && let Err(refusal) = self.take_in(&stored).await
             {
                 // As it was is better than not at all, and the others are none the worse for it.
-                error!(target = %name, "its change can't be used: {}", refusal.into_problem().detail);
+                error!(target = %name, "its change can't be used: {}", refusal.message);
                 all_usable = false;
             }
         }
@@ -184,7 +184,7 @@ impl Platform {
             let again = match self.targets.refresh().await {
                 Ok(all_usable) => !all_usable,
                 Err(refusal) => {
-                    warn!("the targets could not be brought up to date: {}", refusal.into_problem().detail);
+                    warn!("the targets could not be brought up to date: {}", refusal.message);
                     true
                 }
             };

@@ -3,32 +3,33 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use freehold::wire::Wait;
 use freehold_engine::{OperationId, Record, StepId};
 use freehold_graph::StackId;
+use freehold_problem::Problem;
 use freehold_store::{Stack, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::Platform;
-use crate::refusal::{Answer, Refusal};
+use crate::Result;
+use crate::view::Wait;
 
 /// How many journals are read at once.
 const AT_ONCE: usize = 8;
 
 impl Platform {
     /// What an operation waits for that is under way.
-    pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Answer<Vec<Wait>> {
+    pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Result<Vec<Wait>> {
         let mut tx = self.store.begin(tenant).await?;
         let records = tx.journal(operation, 0).await?;
         Ok(of(records.iter().map(|(_, at, record)| (*at, record))))
     }
 
     /// The same of each of these stacks that an operation works on.
-    pub(super) async fn waits_of(&self, stacks: &[Stack]) -> Answer<BTreeMap<StackId, Vec<Wait>>> {
+    pub(super) async fn waits_of(&self, stacks: &[Stack]) -> Result<BTreeMap<StackId, Vec<Wait>>> {
         let busy = stacks.iter().filter_map(|stack| Some((stack, stack.operation?)));
         let looks = busy.map(|(stack, operation)| async move {
             let tenant = self.tenant_of(stack).await?;
-            Ok::<_, Refusal>((stack.id, self.waits(tenant, operation).await?))
+            Ok::<_, Problem>((stack.id, self.waits(tenant, operation).await?))
         });
         let looks: Vec<_> = looks.map(FutureExt::boxed).collect();
         stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await

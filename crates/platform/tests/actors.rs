@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::Utc;
-use freehold::wire::SecretValue;
 use freehold_graph::{StackId, StackKey, StackKind};
 use freehold_platform::runtime::Workshop;
-use freehold_platform::{Actor, Facts, Hub, Platform, Scope, StackFilter, StackSelector, Targets};
-use freehold_problem::Code;
+use freehold_platform::{
+    Actor, Facts, Hub, OperationId, Platform, Scope, SecretText, StackFilter, StackSelector, Targets,
+};
+use freehold_problem::{Code, Problem};
 use freehold_store::{Connections, MasterKey, Store, StoreNames, TenantId, bootstrap};
 use freehold_testkit::postgres::TestServer;
 use tokio_util::sync::CancellationToken;
@@ -66,24 +67,21 @@ async fn another_tenants_stack_does_not_exist_for_a_key_and_neither_does_an_oper
     let platform = platform().await;
     let ((acme, own), (_, others)) = (stack_of(&platform, "acme").await, stack_of(&platform, "globex").await);
     let actor = Actor::tenant(acme, "ci", Scope::ALL);
-    assert_eq!(platform.secrets(&actor, own.0).await.unwrap(), []);
-    let absent = platform.secrets(&actor, Uuid::new_v4()).await.unwrap_err();
-    let hidden = platform.secrets(&actor, others.0).await.unwrap_err();
-    assert_eq!((absent.code(), hidden.code()), (Code::NotFound, Code::NotFound));
-    let words = |refusal: freehold_platform::Refusal, id: Uuid| {
-        let problem = refusal.into_problem();
-        (problem.detail.replace(&id.to_string(), "ID"), problem.help)
-    };
-    let unknown = platform.secrets(&actor, Uuid::nil()).await.unwrap_err();
-    assert_eq!(words(hidden, others.0), words(unknown, Uuid::nil()), "nobody can tell the two apart");
-    assert_eq!(platform.secrets(&Actor::operator(), others.0).await.unwrap(), []);
+    assert_eq!(platform.secrets(&actor, own).await.unwrap(), []);
+    let absent = platform.secrets(&actor, StackId(Uuid::new_v4())).await.unwrap_err();
+    let hidden = platform.secrets(&actor, others).await.unwrap_err();
+    assert_eq!((absent.code, hidden.code), (Code::NotFound, Code::NotFound));
+    let words = |problem: Problem, id: StackId| (problem.message.replace(&id.to_string(), "ID"), problem.help);
+    let unknown = platform.secrets(&actor, StackId(Uuid::nil())).await.unwrap_err();
+    assert_eq!(words(hidden, others), words(unknown, StackId(Uuid::nil())), "nobody can tell the two apart");
+    assert_eq!(platform.secrets(&Actor::operator(), others).await.unwrap(), []);
     for refused in [
-        platform.operation(&actor, Uuid::new_v4()).await.map(drop),
-        platform.stack(&actor, others.0).await.map(drop),
-        platform.revisions(&actor, others.0).await.map(drop),
-        platform.cancel(&actor, Uuid::new_v4()).await.map(drop),
+        platform.operation(&actor, OperationId(Uuid::new_v4())).await.map(drop),
+        platform.stack(&actor, others).await.map(drop),
+        platform.revisions(&actor, others).await.map(drop),
+        platform.cancel(&actor, OperationId(Uuid::new_v4())).await.map(drop),
     ] {
-        assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+        assert_eq!(refused.unwrap_err().code, Code::NotFound);
     }
     assert_eq!(platform.stacks(&actor, &StackFilter::default()).await.unwrap().items, []);
 }
@@ -93,17 +91,17 @@ async fn a_key_does_what_its_scopes_say_and_makes_no_tenant() {
     let platform = platform().await;
     let (acme, own) = stack_of(&platform, "acme").await;
     let reader = Actor::tenant(acme, "dashboard", [Scope::Read]);
-    assert_eq!(platform.secrets(&reader, own.0).await.unwrap(), []);
+    assert_eq!(platform.secrets(&reader, own).await.unwrap(), []);
     let selector = |tenant: &str| StackSelector {
         target: None,
         app: "guestbook".to_owned(),
         kind: "tenant".to_owned(),
         name: tenant.to_owned(),
     };
-    let value = || SecretValue { value: "x".to_owned() };
+    let value = || SecretText::new("x");
     let refused = platform.set_secret(&reader, &selector("acme"), "api-key", value()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Forbidden);
+    assert_eq!(refused.code, Code::Forbidden);
     let refused = platform.doctor(&reader, false).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Forbidden);
+    assert_eq!(refused.code, Code::Forbidden);
     assert_eq!(platform.store.find_tenant(&key("initech")).await.unwrap(), None);
 }

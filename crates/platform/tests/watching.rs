@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use freehold::wire::{Event, EventKind};
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal as _, Leases as _, OperationId, Record};
 use freehold_graph::{Graph, Request, ResourceId, StackId};
 use freehold_plan::{Plan, Purpose};
+use freehold_platform::view::{Event, EventKind};
 use freehold_platform::{Actor, Platform};
 use freehold_spec::Language;
 use freehold_store::{End, EngineStore, NewOperation, Sharing, WantedConnections};
@@ -115,7 +115,7 @@ async fn whoever_watches_gets_every_record_in_order_also_where_the_connection_th
     let mut watching = JoinSet::new();
     for (platform, after) in [(&here, 0), (&there, 0), (&there, 7)].repeat(6) {
         let platform = Arc::clone(platform);
-        let events = platform.events(&Actor::operator(), operation.0, after).await.unwrap();
+        let events = platform.events(&Actor::operator(), operation, after).await.unwrap();
         watching.spawn(async move { (after, events.collect::<Vec<Event>>().await, platform) });
     }
     let records: Vec<Record> = (0..=RECORDS).map(waits).collect();
@@ -138,7 +138,7 @@ async fn whoever_watches_gets_every_record_in_order_also_where_the_connection_th
         // Behind the records comes the end; the record that announces it is none of its own.
         let expected: Vec<u64> = (after + 1..=RECORDS).chain([RECORDS + 2]).collect();
         assert_eq!(sequences, expected);
-        assert!(matches!(events.last().unwrap().kind, EventKind::Finished { .. }));
+        assert!(matches!(events.last().unwrap().kind, EventKind::Finished(_)));
     }
 }
 
@@ -147,7 +147,7 @@ async fn a_stream_in_which_nothing_happens_asks_the_store_nothing() {
     let ([platform, _], database) = replicas().await;
     let engine = platform.store.engine("here");
     let (operation, fence) = operation_of(&platform, &engine).await;
-    let mut events = platform.events(&Actor::operator(), operation.0, 0).await.unwrap().boxed();
+    let mut events = platform.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
     engine.append(operation, fence, &[waits(1)]).await.unwrap();
     assert_eq!(events.next().await.unwrap().sequence, 1);
     let mut superuser = superuser().await;
@@ -170,6 +170,6 @@ async fn a_stream_in_which_nothing_happens_asks_the_store_nothing() {
     }
     assert_eq!(quiet, 30, "the store is asked again and again");
     finish(&engine, operation, fence).await;
-    assert!(matches!(events.next().await.unwrap().kind, EventKind::Finished { .. }));
+    assert!(matches!(events.next().await.unwrap().kind, EventKind::Finished(_)));
     assert!(events.next().await.is_none());
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
 use crate::code::Code;
 
@@ -39,9 +40,13 @@ fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<About>
 }
 
 /// What a problem is about, where something depends on that.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum About {
+    /// What is wrong with a definition: diagnostics as `check` writes them, each with its place in the source.
+    Diagnostics(Vec<serde_json::Value>),
+    /// The operation that is in the way, or that failed.
+    Operation(Uuid),
     /// A permission that is missing in a cluster.
     Permission {
         /// What is to be done: `get`.

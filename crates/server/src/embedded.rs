@@ -232,9 +232,7 @@ async fn serve(
         // Whoever can't be told its new address is no reason not to start; the next start tries again.
         match platform.refresh_outputs().await {
             Ok(()) => directory.keep_settings(&reached)?,
-            Err(refusal) => {
-                warn!("not every stack's addresses are what they should be: {}", refusal.into_problem().detail)
-            }
+            Err(problem) => warn!("not every stack's addresses are what they should be: {problem}"),
         }
     }
     let executor = start_executor(&platform, engine.clone(), stop);

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use freehold_platform::Refusal;
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use freehold_store::{Connections, KeyCheck, MasterKey, StoreError, StoreNames, bootstrap, key_check};
 use sqlx::postgres::PgConnectOptions;
 
@@ -69,10 +68,9 @@ pub(crate) fn store_failed(error: StoreError) -> StartError {
     failure
 }
 
-impl From<Refusal> for StartError {
-    fn from(refusal: Refusal) -> Self {
-        let problem = refusal.into_problem();
-        Self { code: problem.code, message: problem.detail, detail: problem.lines, help: problem.help }
+impl From<Problem> for StartError {
+    fn from(problem: Problem) -> Self {
+        Self { code: problem.code, message: problem.message, detail: problem.lines, help: problem.help }
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use freehold_engine::{OperationId, ProviderError};
 use freehold_graph::StackId;
-use freehold_problem::{Code, Problem};
+use freehold_problem::{About, Code, Problem};
 use thiserror::Error;
 
 /// Why the store didn't do what it was asked to. [`StoreError::code`] is the diagnostic's code.
@@ -291,5 +291,35 @@ pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(database) => database.constraint(),
         _ => None,
+    }
+}
+/// For whoever asked for something that the store didn't do.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::PlanOutdated { .. } => {
+                Self::new(Code::PlanOutdated, message).help("plan again and look at what is different now")
+            }
+            StoreError::AnotherRunning { operation, .. } => Self::new(Code::OperationRunning, message)
+                .about(About::Operation(operation.0))
+                .help("wait until it has ended, or cancel it"),
+            StoreError::ClaimTaken { scope, name, by, .. } => {
+                Self::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}")).help(format!(
+                    "choose another {scope} in the definition, another name for the stack, or destroy {by}"
+                ))
+            }
+            StoreError::ConnectionsTaken { .. } => Self::new(Code::ConnectionsExceeded, message)
+                .help("lower `connections` in the definition, or raise max_connections of the server"),
+            StoreError::TargetInUse { .. } => Self::new(Code::TargetInUse, message).help("destroy these stacks first"),
+            StoreError::UnknownTarget(_) => {
+                Self::new(Code::UnknownTarget, message).help("`freehold target list` shows those there are")
+            }
+            StoreError::NotFound { .. } => Self::new(Code::NotFound, message),
+            StoreError::Unavailable { .. } => {
+                Self::new(Code::PostgresUnreachable, message).help("try again in a moment")
+            }
+            other => Self::new(other.code(), message).maybe_help(other.help()),
+        }
     }
 }

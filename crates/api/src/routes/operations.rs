@@ -8,12 +8,13 @@ use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::{Extension, Json};
 use freehold::wire::{Event, Operation, Problem};
-use freehold_platform::Actor;
+use freehold_platform::{Actor, OperationId};
 use futures::{Stream, StreamExt};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::{Platform, Routes};
+use crate::convert::IntoWire as _;
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
@@ -28,7 +29,7 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
 ) -> Result<Json<Operation>> {
-    Ok(Json(platform.operation(&actor, operation).await?))
+    Ok(Json(platform.operation(&actor, OperationId(operation)).await?.into_wire()))
 }
 
 /// The events of an operation as a stream (SSE), from behind `Last-Event-ID` on; it ends when the operation has.
@@ -41,7 +42,8 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let after = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-    let events = platform.events(&actor, operation, after.unwrap_or_default()).await?.map(|event| {
+    let events = platform.events(&actor, OperationId(operation), after.unwrap_or_default()).await?.map(|event| {
+        let event = event.into_wire();
         let data = serde_json::to_string(&event).unwrap_or_default();
         Ok(sse::Event::default().id(event.sequence.to_string()).data(data))
     });
@@ -56,5 +58,5 @@ pub(crate) async fn cancel(
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
 ) -> Result<Json<Operation>> {
-    Ok(Json(platform.cancel(&actor, operation).await?))
+    Ok(Json(platform.cancel(&actor, OperationId(operation)).await?.into_wire()))
 }

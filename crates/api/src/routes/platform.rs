@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::{Platform, Routes};
+use crate::convert::{IntoWire as _, whole};
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
@@ -18,7 +19,7 @@ pub(crate) fn routes() -> Routes {
 /// What runs here.
 #[utoipa::path(get, tag = "platform", path = "/platform", responses((status = 200, body = Description)))]
 pub(crate) async fn get(State(platform): State<Platform>) -> Json<Description> {
-    Json(platform.describe())
+    Json(platform.describe().into_wire())
 }
 
 /// How far to look.
@@ -36,5 +37,5 @@ pub(crate) async fn doctor(
     Extension(actor): Extension<Actor>,
     Query(query): Query<DoctorQuery>,
 ) -> Result<Json<Page<Finding>>> {
-    Ok(Json(Page { items: platform.doctor(&actor, query.all_groups).await?, next: None }))
+    Ok(Json(whole(platform.doctor(&actor, query.all_groups).await?)))
 }

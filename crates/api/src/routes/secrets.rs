@@ -3,13 +3,14 @@
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
-use freehold_platform::{Actor, StackSelector};
+use freehold_platform::{Actor, SecretText, StackId, StackSelector};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::{Platform, Routes};
+use crate::convert::{IntoWire as _, whole};
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
@@ -24,7 +25,7 @@ pub(crate) async fn list(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Json<Page<SecretStatus>>> {
-    Ok(Json(Page { items: platform.secrets(&actor, stack).await?, next: None }))
+    Ok(Json(whole(platform.secrets(&actor, StackId(stack)).await?)))
 }
 
 /// Which stack; it need not exist yet.
@@ -57,7 +58,8 @@ pub(crate) async fn set(
     Query(stack): Query<StackQuery>,
     Json(value): Json<SecretValue>,
 ) -> Result<Json<SecretStatus>> {
-    Ok(Json(platform.set_secret(&actor, &stack.into(), &name, value).await?))
+    let value = SecretText::new(value.value);
+    Ok(Json(platform.set_secret(&actor, &stack.into(), &name, value).await?.into_wire()))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
@@ -68,7 +70,7 @@ pub(crate) async fn rotate(
     Extension(actor): Extension<Actor>,
     Path((stack, name)): Path<(Uuid, String)>,
 ) -> Result<Json<SecretStatus>> {
-    Ok(Json(platform.rotate_secret(&actor, stack, &name).await?))
+    Ok(Json(platform.rotate_secret(&actor, StackId(stack), &name).await?.into_wire()))
 }
 
 /// As which role.
@@ -89,5 +91,5 @@ pub(crate) async fn access(
     Path((stack, database)): Path<(Uuid, String)>,
     Json(request): Json<AccessRequest>,
 ) -> Result<Json<DatabaseAccess>> {
-    Ok(Json(platform.database_access(&actor, stack, &database, &request.role).await?))
+    Ok(Json(platform.database_access(&actor, StackId(stack), &database, &request.role).await?.into_wire()))
 }

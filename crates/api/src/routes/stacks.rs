@@ -9,14 +9,17 @@ use freehold::wire::{
     ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
     StackPlanRequest,
 };
-use freehold_platform::{Actor, Refusal, StackFilter};
-use freehold_problem::Code;
+use freehold_platform::view::LogLine as Line;
+use freehold_platform::{Actor, PlanOptions, StackFilter, StackId};
+use freehold_problem::{Code, Problem as Refused};
+use futures::TryStreamExt as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::{Platform, Routes};
+use crate::convert::{IntoDomain as _, IntoWire, whole};
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
@@ -37,7 +40,7 @@ pub(crate) async fn plan(
     Extension(actor): Extension<Actor>,
     Json(request): Json<DeployRequest>,
 ) -> Result<(StatusCode, Json<PlanAnswer>)> {
-    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&actor, &request).await?)))
+    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&actor, &request.into_domain()).await?.into_wire())))
 }
 
 /// Deploys: applies a plan that was shown, or plans and applies in one. The same `Idempotency-Key` starts it once.
@@ -51,20 +54,21 @@ pub(crate) async fn apply(
     headers: HeaderMap,
     Json(request): Json<ApplyRequest>,
 ) -> Result<(StatusCode, Json<Operation>)> {
+    let request = request.into_domain();
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
     let work = tokio::spawn(async move { platform.apply(&actor, &request, key.as_deref()).await });
     let operation = work
         .await
-        .map_err(|error| Refusal::new(Code::Internal, format!("the request was not carried out: {error}")))??;
-    let status = if operation.is_finished() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(operation)))
+        .map_err(|error| Refused::new(Code::Internal, format!("the request was not carried out: {error}")))??;
+    let status = if operation.state.is_finished() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(operation.into_wire())))
 }
 
 fn idempotency_key(value: &HeaderValue) -> Result<String> {
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(key.to_owned()),
-        _ => Err(Refusal::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters").into()),
+        _ => Err(Refused::new(Code::BadRequest, "an Idempotency-Key is 1 to 255 visible ASCII characters").into()),
     }
 }
 
@@ -99,7 +103,7 @@ pub(crate) async fn list(
     Extension(actor): Extension<Actor>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Stack>>> {
-    Ok(Json(platform.stacks(&actor, &query.into()).await?))
+    Ok(Json(platform.stacks(&actor, &query.into()).await?.into_wire()))
 }
 
 /// One stack, with the state of its resources. The `ETag` is its generation.
@@ -110,8 +114,8 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Response> {
-    let stack = platform.stack(&actor, stack).await?;
-    Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack)).into_response())
+    let stack = platform.stack(&actor, StackId(stack)).await?;
+    Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack.into_wire())).into_response())
 }
 
 /// Makes a plan to roll back, repair or destroy. Nothing changes.
@@ -123,7 +127,15 @@ pub(crate) async fn plan_for(
     Path(stack): Path<Uuid>,
     Json(request): Json<StackPlanRequest>,
 ) -> Result<(StatusCode, Json<PlanAnswer>)> {
-    Ok((StatusCode::CREATED, Json(platform.plan_for(&actor, stack, &request).await?)))
+    let stack = StackId(stack);
+    let planned = match request {
+        StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {
+            platform.plan_rollback(&actor, stack, to, PlanOptions { adopt, delete_data, settle }).await?
+        }
+        StackPlanRequest::Destroy { dump } => platform.plan_destroy(&actor, stack, dump).await?,
+        StackPlanRequest::Repair => platform.plan_repair(&actor, stack).await?,
+    };
+    Ok((StatusCode::CREATED, Json(planned.into_wire())))
 }
 
 /// Destroys a stack. Its name has to be given again; dumps of its databases are written and proved first. With `If-Match`, only
@@ -139,13 +151,14 @@ pub(crate) async fn destroy(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Operation>)> {
     if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
-        let generation = platform.stack(&actor, stack).await?.generation;
+        let generation = platform.stack(&actor, StackId(stack)).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
             let message = format!("the stack has changed: its generation is {generation}");
-            return Err(Refusal::new(Code::PreconditionFailed, message).into());
+            return Err(Refused::new(Code::PreconditionFailed, message).into());
         }
     }
-    Ok((StatusCode::ACCEPTED, Json(platform.destroy(&actor, stack, &request).await?)))
+    let operation = platform.destroy(&actor, StackId(stack), &request.into_domain()).await?;
+    Ok((StatusCode::ACCEPTED, Json(operation.into_wire())))
 }
 
 /// The revisions of a stack, newest first.
@@ -156,7 +169,7 @@ pub(crate) async fn revisions(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Json<Page<Revision>>> {
-    Ok(Json(Page { items: platform.revisions(&actor, stack).await?, next: None }))
+    Ok(Json(whole(platform.revisions(&actor, StackId(stack)).await?)))
 }
 
 /// Which log, and how much of it.
@@ -187,6 +200,14 @@ pub(crate) async fn logs(
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response> {
-    let lines = platform.logs(&actor, stack, &query.into()).await?;
+    let lines = platform.logs(&actor, StackId(stack), &query.into()).await?;
+    let lines = lines.map_ok(|lines| lines.into_iter().map(written).collect::<String>());
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+/// A line as it is sent: a JSON object, and a line break.
+fn written(line: Line) -> String {
+    let mut text = serde_json::to_string(&line.into_wire()).unwrap_or_default();
+    text.push('\n');
+    text
 }

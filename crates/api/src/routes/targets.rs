@@ -4,11 +4,12 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
-use freehold_platform::{Actor, Refusal};
-use freehold_problem::Code;
+use freehold_platform::Actor;
+use freehold_problem::{Code, Problem as Refused};
 use utoipa_axum::routes;
 
 use super::{Platform, Routes};
+use crate::convert::{IntoDomain as _, IntoWire as _, whole};
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
@@ -21,7 +22,7 @@ pub(crate) async fn list(
     State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Json<Page<Target>>> {
-    Ok(Json(Page { items: platform.target_list(&actor).await?, next: None }))
+    Ok(Json(whole(platform.target_list(&actor).await?)))
 }
 
 /// One target.
@@ -32,7 +33,7 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<Target>> {
-    Ok(Json(platform.target(&actor, &name).await?))
+    Ok(Json(platform.target(&actor, &name).await?.into_wire()))
 }
 
 /// Adds a cluster as a target, or changes one: what is left out is found out, or stays as it was. Audited; credentials are sealed
@@ -46,8 +47,8 @@ pub(crate) async fn put(
     Json(request): Json<TargetRequest>,
 ) -> Result<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
-    let work = tokio::spawn(async move { platform.put_target(&actor, &name, &request).await });
-    Ok(Json(work.await.map_err(|error| unfinished(&error))??))
+    let work = tokio::spawn(async move { platform.put_target(&actor, &name, &request.into_domain()).await });
+    Ok(Json(work.await.map_err(|error| unfinished(&error))??.into_wire()))
 }
 
 /// Forgets a target that has no stacks. Audited. What the platform made there for itself is removed.
@@ -71,9 +72,9 @@ pub(crate) async fn check(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<Page<Finding>>> {
-    Ok(Json(Page { items: platform.check_target(&actor, &name).await?, next: None }))
+    Ok(Json(whole(platform.check_target(&actor, &name).await?)))
 }
 
-fn unfinished(error: &tokio::task::JoinError) -> Refusal {
-    Refusal::new(Code::Internal, format!("the request was not carried out: {error}"))
+fn unfinished(error: &tokio::task::JoinError) -> Refused {
+    Refused::new(Code::Internal, format!("the request was not carried out: {error}"))
 }

@@ -290,6 +290,12 @@ fn admission_plugin(message: &str) -> String {
     .to_owned()
 }
 
+impl From<ClusterError> for Problem {
+    fn from(error: ClusterError) -> Self {
+        Self::new(error.code(), error.to_string()).maybe_help(error.help())
+    }
+}
+
 impl ClusterError {
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self {

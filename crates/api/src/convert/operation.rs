@@ -1,0 +1,99 @@
+//! Operations and revisions.
+
+use freehold::wire;
+use freehold_platform::plan::Purpose;
+use freehold_platform::view::{OperationState, OperationView, RevisionView, Wait};
+
+use super::IntoWire;
+
+impl IntoWire for Purpose {
+    type Wire = String;
+
+    fn into_wire(self) -> String {
+        match self {
+            Self::Deploy => "deploy".to_owned(),
+            Self::Rollback { to } => format!("rollback to {to}"),
+            Self::Destroy { .. } => "destroy".to_owned(),
+        }
+    }
+}
+
+impl IntoWire for OperationState {
+    type Wire = String;
+
+    fn into_wire(self) -> String {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+        .to_owned()
+    }
+}
+
+impl IntoWire for OperationView {
+    type Wire = wire::Operation;
+
+    fn into_wire(self) -> wire::Operation {
+        let Self { id, stack, key, purpose, state, revision, taken, created_at, finished_at, failure, outputs, waits } =
+            self;
+        wire::Operation {
+            id: id.0,
+            stack: stack.0,
+            key,
+            purpose: purpose.into_wire(),
+            state: state.into_wire(),
+            revision,
+            taken,
+            created_at,
+            finished_at,
+            failure: failure.into_wire(),
+            outputs: wire::nested(&outputs),
+            waits: waits.into_wire(),
+        }
+    }
+}
+
+impl IntoWire for Wait {
+    type Wire = wire::Wait;
+
+    fn into_wire(self) -> wire::Wait {
+        let Self { subject, reason, since } = self;
+        wire::Wait { subject, reason, since }
+    }
+}
+
+impl IntoWire for RevisionView {
+    type Wire = wire::Revision;
+
+    fn into_wire(self) -> wire::Revision {
+        let Self {
+            number,
+            created_at,
+            verified,
+            current,
+            purpose,
+            state,
+            tier,
+            artifacts,
+            definition,
+            operation,
+            failure,
+        } = self;
+        wire::Revision {
+            number,
+            created_at,
+            verified,
+            current,
+            purpose: purpose.into_wire(),
+            state: state.map_or_else(|| "unknown".to_owned(), IntoWire::into_wire),
+            tier,
+            artifacts,
+            definition,
+            operation: operation.0,
+            failure: failure.into_wire(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What callers ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_graph::StackKind;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What to deploy. Whatever is left out stays as it was. Serialized only to know the same request again, by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deploy {
+    /// The app's name. May be left out if the definition is given, or if the platform knows only one app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// The definition's source (`freehold.toml`). Left out: the one that the app was last deployed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// The target: `local`, or one that was added. Left out: this machine, else the only one there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The kind of stack.
+    pub kind: StackKind,
+    /// The stack's name.
+    pub name: String,
+    /// The tier; only tenants have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// The artifact that each service runs from: `sha256:…`.
+    pub artifacts: BTreeMap<String, String>,
+    /// The image that each service runs in a cluster; resolved to a digest when the plan is made.
+    pub images: BTreeMap<String, String>,
+    /// What may be taken over and deleted, and when the operation ends.
+    #[serde(flatten)]
+    pub options: PlanOptions,
+}
+
+impl Deploy {
+    /// A stack of the definition's app, with everything else left out.
+    pub fn of(definition: impl Into<String>, kind: StackKind, name: impl Into<String>) -> Self {
+        Self {
+            app: None,
+            definition: Some(definition.into()),
+            target: None,
+            kind,
+            name: name.into(),
+            tier: None,
+            artifacts: BTreeMap::new(),
+            images: BTreeMap::new(),
+            options: PlanOptions::default(),
+        }
+    }
+}
+
+/// What a plan may take over and delete, and when its operation ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanOptions {
+    /// Unmanaged objects to adopt: `database/acme__guestbook`.
+    pub adopt: BTreeSet<String>,
+    /// Data-bearing resources that may be deleted: `main`. Whatever isn't named is kept.
+    pub delete_data: BTreeSet<String>,
+    /// The operation ends once everything has been ready for long enough; false: as soon as everything is ready.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub settle: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { adopt: BTreeSet::new(), delete_data: BTreeSet::new(), settle: true }
+    }
+}
+
+/// What to apply. Serialized only to know the same request again, by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Apply {
+    /// A plan that was shown.
+    Plan {
+        /// Its id.
+        plan: Uuid,
+    },
+    /// Plan and apply in one.
+    Deploy(Box<Deploy>),
+}
+
+/// A stack to destroy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destroy {
+    /// The stack's name, typed again.
+    pub confirm: String,
+    /// Whether dumps of its databases are written and proved first.
+    pub dump: bool,
+    /// The plan that was shown; without one, a plan is made and carried out unseen.
+    pub plan: Option<Uuid>,
+}
+
+/// A cluster to deploy to, added or changed: whatever is left out is found out, or stays as it was. Without the credentials it is also what
+/// the store keeps of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetRequest {
+    /// A kubeconfig with exactly the context that is meant, credentials included. Left out for a new target: the service account of the
+    /// Pod that the platform runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
+    /// What host names end with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The Gateway, `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// The Gateway's listener (`sectionName`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The port at which clients reach that listener, where it isn't the listener's own (a NodePort).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The namespace of the gateway's Pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_plane_namespace: Option<String>,
+    /// A server for the stacks' databases: an administrator's URL as the platform reaches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<String>,
+    /// That server as the Pods reach it, `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_address: Option<String>,
+    /// Databases are clusters of CloudNativePG instead.
+    #[serde(default)]
+    pub cloudnative_pg: bool,
+    /// The ClusterIssuer of cert-manager for certificates of each host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// external-dns watches HTTPRoutes.
+    #[serde(default)]
+    pub external_dns: bool,
+    /// The storage class of volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Registry credentials (a `config.json` of Docker), for resolving images and for the Pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_credentials: Option<String>,
+    /// Registries that are reached without TLS, `host:port`.
+    #[serde(default)]
+    pub insecure_registries: BTreeSet<String>,
+    /// Take the cluster that is there now, although another one was pinned.
+    #[serde(default)]
+    pub replace_cluster: bool,
+    /// Reach the cluster with the service account of the Pod that the platform runs in, instead of the kubeconfig that was given before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_cluster: bool,
+    /// Settings to take back: off again, or found out again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unset: BTreeSet<TargetSetting>,
+}
+
+/// A setting of a target that can be taken back; each is the field of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the field of TargetRequest of the same name")]
+pub enum TargetSetting {
+    Listener,
+    Port,
+    DataPlaneNamespace,
+    Issuer,
+    ExternalDns,
+    DatabaseAddress,
+    StorageClass,
+    RegistryCredentials,
+    InsecureRegistries,
+}
+
+/// Which stacks, and from where on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StackFilter {
+    /// On this target.
+    pub target: Option<String>,
+    /// Of this app.
+    pub app: Option<String>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// The most stacks on a page: 1 to 1000; 100 by default.
+    pub limit: Option<usize>,
+}
+
+/// One stack by its key; it need not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackSelector {
+    /// Left out, the target that a deploy would go to.
+    pub target: Option<String>,
+    /// The app's name.
+    pub app: String,
+    /// `tenant`, `preview` or `stage`.
+    pub kind: String,
+    /// The stack's name.
+    pub name: String,
+}
+
+/// Which log, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogQuery {
+    /// `service.web`, `job.migrate`.
+    pub of: String,
+    /// How many of the last lines; 100 by default.
+    pub lines: Option<usize>,
+    /// Continue with whatever is written from now on.
+    pub follow: bool,
+}

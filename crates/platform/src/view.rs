@@ -1,0 +1,446 @@
+//! What callers get: views of what the store holds and the world is like, in domain types.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use freehold_check::Diagnostic;
+use freehold_engine::OperationId;
+pub use freehold_graph::Target;
+use freehold_graph::{ResourceId, ResourceKind, SecretText, StackId, StackKey};
+use freehold_plan::{Plan, Purpose};
+use freehold_problem::Problem;
+pub use freehold_store::OperationState;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// At most as many as were asked for.
+    pub items: Vec<T>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// A plan, with what there is to know beside it.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What would change.
+    pub plan: Plan,
+    /// Nothing would change.
+    pub noop: bool,
+    /// The stack doesn't exist yet.
+    pub new_stack: bool,
+    /// Warnings about the definition.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Where it would run, for people: `local, PostgreSQL 15`.
+    pub target: String,
+    /// The operation that already works on the very same request.
+    pub running: Option<OperationId>,
+}
+
+/// What a stack is like: as its operations have left it, and where these say that all is well, as its resources are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StackHealth {
+    /// Named, and never deployed.
+    New,
+    /// A deploy or rollback is under way.
+    Deploying,
+    /// Verified, and every resource does what it is for.
+    Ready,
+    /// Verified, and a resource doesn't do any more what it is for.
+    Degraded,
+    /// Verified, and not every resource could be observed now.
+    Unknown,
+    /// The last operation failed.
+    Failed,
+    /// A destroy is under way.
+    Destroying,
+    /// Stopped on purpose; its data is kept.
+    Suspended,
+}
+
+/// A stack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackView {
+    /// Immutable.
+    pub id: StackId,
+    /// Target, app, kind and name.
+    pub key: StackKey,
+    /// The same in lists as where one stack is asked for.
+    pub health: StackHealth,
+    /// Each applied plan adds one.
+    pub generation: u64,
+    /// The revision that serves.
+    pub revision: Option<u64>,
+    /// Only of tenants.
+    pub tier: Option<String>,
+    /// The artifact or image that each service runs from.
+    pub artifacts: BTreeMap<String, String>,
+    /// By dotted name: `routes.web.url`.
+    pub outputs: BTreeMap<String, String>,
+    /// When it was first named.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// The operation that works on it.
+    pub operation: Option<OperationId>,
+    /// The last operation, if it failed or was cancelled; only where one stack is asked for. The stack is `failed` because of it, but for
+    /// a destroy that has deleted nothing, which leaves it as it was.
+    pub failed: Option<Box<OperationView>>,
+    /// What the operation that works on it waits for.
+    pub waits: Vec<Wait>,
+    /// In lists only those that aren't ready.
+    pub resources: Vec<ResourceView>,
+    /// Which revision its services take requests with, where the last operation has not verified one; only where one stack is asked for,
+    /// and where the provider can tell.
+    pub serving: Vec<Serving>,
+    /// What its machine can't isolate between stacks, for people; only where one stack is asked for.
+    pub not_enforced: Vec<&'static str>,
+}
+
+/// How many replicas of a service take requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// The service's name.
+    pub service: String,
+    /// Replicas of the verified revision.
+    pub verified: u32,
+    /// Replicas of the one that was not verified.
+    pub newer: u32,
+}
+
+/// Whether a resource does what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceState {
+    /// It does.
+    Ready,
+    /// Not yet.
+    Waiting,
+    /// It failed, and doesn't get ready by itself.
+    Failed,
+    /// It could not be observed.
+    Unknown,
+}
+
+/// One resource of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceView {
+    /// `service.web`.
+    pub id: ResourceId,
+    /// What kind of resource.
+    pub kind: ResourceKind,
+    /// What it is called in the outside world.
+    pub identity: String,
+    /// Whether it does what it is for.
+    pub state: ResourceState,
+    /// Why it isn't ready, or how long it has to stay so.
+    pub reason: Option<String>,
+}
+
+impl ResourceView {
+    /// Whether it is known that it doesn't do what it is for.
+    pub fn is_unwell(&self) -> bool {
+        match self.state {
+            ResourceState::Waiting | ResourceState::Failed => true,
+            ResourceState::Ready | ResourceState::Unknown => false,
+        }
+    }
+}
+
+/// An operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperationView {
+    /// Immutable; operations that were asked for later have larger ones.
+    pub id: OperationId,
+    /// The stack that it works on.
+    pub stack: StackId,
+    /// The stack's key, for people: `guestbook/tenant/acme`.
+    pub key: String,
+    /// What it is to do.
+    pub purpose: Purpose,
+    /// How far it is.
+    pub state: OperationState,
+    /// The revision that it makes.
+    pub revision: u64,
+    /// How often a process acquired it; above 1, it was interrupted.
+    pub taken: u32,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub failure: Option<Problem>,
+    /// By dotted name: `routes.web.url`.
+    pub outputs: BTreeMap<String, String>,
+    /// What it waits for now; only where one operation is asked for.
+    pub waits: Vec<Wait>,
+}
+
+/// What an operation waits for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// `deployment.web`.
+    pub subject: String,
+    /// Why it isn't ready.
+    pub reason: String,
+    /// Since when this has been the reason.
+    pub since: DateTime<Utc>,
+}
+
+/// A revision of a stack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionView {
+    /// Counts from 1 within the stack.
+    pub number: u64,
+    /// When its operation was queued.
+    pub created_at: DateTime<Utc>,
+    /// Whether it got ready.
+    pub verified: bool,
+    /// Whether it is the one that serves.
+    pub current: bool,
+    /// What made it.
+    pub purpose: Purpose,
+    /// How far the operation is that makes it; `None` where nothing is kept of that operation.
+    pub state: Option<OperationState>,
+    /// Only of tenants.
+    pub tier: Option<String>,
+    /// The artifact or image that each service runs from.
+    pub artifacts: BTreeMap<String, String>,
+    /// SHA-256 of the definition's source, in hex.
+    pub definition: String,
+    /// The operation that made it.
+    pub operation: OperationId,
+    /// Why that operation failed.
+    pub failure: Option<Problem>,
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretState {
+    /// Freehold generated it.
+    Generated,
+    /// Somebody set it.
+    Set,
+    /// It has no value yet.
+    Missing,
+}
+
+/// A secret of a stack, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretView {
+    /// As in the definition; `database.main` for a database's credentials.
+    pub name: String,
+    /// How often it was set or rotated; 0: never.
+    pub version: u32,
+    /// Where its value comes from.
+    pub state: SecretState,
+    /// When its present value was made.
+    pub set_at: Option<DateTime<Utc>>,
+    /// The services that read it, and so restart at the next deploy after a change.
+    pub readers: Vec<String>,
+}
+
+/// Credentials for a session on a stack's database.
+#[derive(Debug, Clone)]
+pub struct DatabaseCredentials {
+    /// The server's address.
+    pub host: String,
+    /// The server's port.
+    pub port: u16,
+    /// The database's name there.
+    pub database: String,
+    /// The role to log in as.
+    pub user: String,
+    /// That role's password.
+    pub password: SecretText,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetView {
+    /// Its facts, without any credentials.
+    pub target: Target,
+    /// How many stacks there are on it.
+    pub stacks: usize,
+}
+
+/// The installation, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// Freehold's version.
+    pub version: String,
+    /// The id of this process.
+    pub pid: u32,
+    /// Where this machine keeps everything; empty in a cluster.
+    pub data_directory: String,
+    /// The port that stacks answer on; 0 without a router.
+    pub router_port: u16,
+    /// What host names end with on this machine; empty in a cluster.
+    pub domain: String,
+    /// `PostgreSQL 15.18, private, port 54329`.
+    pub postgres: String,
+    /// When this process was started.
+    pub started_at: DateTime<Utc>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Nothing to do.
+    Ok,
+    /// To be looked at.
+    Warning,
+    /// Something doesn't work.
+    Error,
+}
+
+/// One finding of `doctor`, or of the check of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// `postgresql`, `orphans`, `drift guestbook/tenant/acme`, `permission to create deployments.apps`.
+    pub subject: String,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// Who says a line of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// The program, which may print anything.
+    Program,
+    /// Freehold, about the program.
+    Freehold,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// The instance, run or Pod that it is about.
+    pub source: String,
+    /// Who says it.
+    pub by: Voice,
+    /// Without the line break: of a program exactly what it printed, with U+FFFD for what isn't UTF-8.
+    pub line: String,
+}
+
+/// One event of an operation; a stream of them is replayable from any `sequence`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Counts up within the operation, from 1.
+    pub sequence: u64,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// A process has acquired the operation.
+    Taken {
+        /// How often that has happened, this time included; above 1: after an interruption.
+        times: u32,
+        /// How many steps were done before.
+        done: u32,
+        /// How many steps there are.
+        steps: u32,
+    },
+    /// A step begins.
+    StepStarted {
+        /// `create/database.main`.
+        step: String,
+        /// `create`, `update`, `run`, …
+        verb: String,
+        /// `database.main`.
+        subject: String,
+        /// Counts from 1.
+        attempt: u32,
+    },
+    /// A step is tried again later.
+    StepRetrying {
+        /// `create/database.main`.
+        step: String,
+        /// Why it didn't work.
+        reason: String,
+        /// In milliseconds from `at`.
+        after_milliseconds: u64,
+    },
+    /// The operation waits for something; sent again whenever the reason changes.
+    Waiting {
+        /// `deployment.web`.
+        subject: String,
+        /// Why it isn't ready; `None` once it is.
+        reason: Option<String>,
+        /// For how long this has been the reason.
+        milliseconds: u64,
+        /// When it is tried again, in milliseconds from `at`; `None` where nothing is tried, but looked at.
+        retry_after_milliseconds: Option<u64>,
+    },
+    /// A step is done.
+    StepDone {
+        /// `create/database.main`.
+        step: String,
+        /// `create`, `update`, `run`, …
+        verb: String,
+        /// `database.main`.
+        subject: String,
+        /// For people: `ready after 3 probes`.
+        note: Option<String>,
+        /// From its first attempt on.
+        milliseconds: u64,
+    },
+    /// A step failed.
+    StepFailed {
+        /// `create/database.main`.
+        step: String,
+        /// `database.main`.
+        subject: String,
+        /// Why.
+        problem: Problem,
+    },
+    /// Everything is switched over and responds. What is left is to see whether it stays so.
+    Ready {
+        /// Since the operation was asked for.
+        milliseconds: u64,
+    },
+    /// The operation has ended; no event follows.
+    Finished(Box<Finished>),
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// The stack that it worked on.
+    pub stack: StackId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The revision that it made.
+    pub revision: u64,
+    /// Succeeded, failed or cancelled.
+    pub state: OperationState,
+    /// By dotted name: `routes.web.url`.
+    pub outputs: BTreeMap<String, String>,
+    /// How long it took, in milliseconds.
+    pub timings: Timings,
+    /// Why it failed.
+    pub failure: Option<Problem>,
+    /// What exists after a failure or a cancel: `database.main`.
+    pub exists: Vec<String>,
+    /// What was planned and not done.
+    pub missing: Vec<String>,
+}
+
+/// How long an operation took, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timings {
+    /// From the request to the end.
+    pub total: u64,
+    /// From the request until everything was switched over and responded; `None` if it never came to that.
+    pub ready: Option<u64>,
+    /// Of each step that was done.
+    pub steps: BTreeMap<String, u64>,
+}
