@@ -43,7 +43,7 @@ impl Platform {
         Shelf { store: &self.store, files: &machine.artifacts }
     }
 
-    /// Whether an artifact is here. Whoever is told so may rely on it for [`GRACE`].
+    /// Whether an artifact is here. Whoever is told so may rely on it for two days.
     pub async fn has_artifact(&self, actor: &Actor, artifact: &str) -> Result<bool> {
         actor.require(Scope::Deploy)?;
         self.holds_artifact(artifact).await

@@ -9,7 +9,7 @@
 //! * A journal that has grown isn't: commits with a NOTIFY are done one at a time over the whole server, each with its own write to disk,
 //!   which would make the journal slow. A task of its own sends these, gathered, behind the commits. If the process dies in between, whoever
 //!   goes on with the operation writes the next record.
-//! * Where a commit wasn't answered, the signal is sent once more when the store answers again: [`Store::signal_again`].
+//! * Where a commit wasn't answered, the signal is sent once more when the store answers again (`Store::signal_again`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
