@@ -81,7 +81,7 @@ pub struct DeployRequest {
 }
 
 /// A cluster to deploy to. `PUT /targets/{name}`: added, or changed; everything that is left out is found out or stays as it was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetRequest {
     /// A kubeconfig with exactly the context that is meant, credentials included. Left out for a new target: the service account of the
@@ -136,6 +136,16 @@ pub struct TargetRequest {
     /// What was asked for once and isn't any more: it is off, or found out again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unset: BTreeSet<TargetSetting>,
+}
+
+impl std::fmt::Debug for TargetRequest {
+    /// Without what may hold a credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TargetRequest")
+            .field("domain", &self.domain)
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A setting of a target that can be taken back.

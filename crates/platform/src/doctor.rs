@@ -239,8 +239,7 @@ impl Platform {
                     format!("`freehold plan {option}` shows it field by field, `freehold deploy {option}` mends it");
                 finding(Level::Warning, &subject, differences(&answer.plan), Some(&help))
             }
-            Err(refusal) => {
-                let problem = refusal;
+            Err(problem) => {
                 let lines = problem.lines.iter().map(|line| format!("; {}", line.trim()));
                 let message = format!("{}: {}{}", problem.code, problem.message, lines.collect::<String>());
                 finding(Level::Error, &subject, message, problem.help.as_deref())

@@ -43,7 +43,7 @@ impl Platform {
 /// another replica, or at the next start.
 async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping: CancellationToken) {
     let mut changes = feed.changes();
-    let mut cursor = EventCursor::new(feed.operation.clone());
+    let mut cursor = EventCursor::new(Arc::clone(&feed.operation));
     loop {
         let end = feed.end();
         for entry in feed.entries_behind(cursor.seen) {
@@ -58,7 +58,7 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
         }
         if let Some(end) = end {
             let at = end.finished_at.unwrap_or_else(Utc::now);
-            cursor.operation = Operation::clone(&end);
+            cursor.operation = end;
             let _ = sender.send(Event { sequence: cursor.seen as u64 + 1, at, kind: cursor.finished() }).await;
             return;
         }
@@ -72,7 +72,7 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
 
 /// What one reader has been told.
 struct EventCursor {
-    operation: Operation,
+    operation: Arc<Operation>,
     /// How many records of the journal.
     seen: usize,
     started: BTreeMap<StepId, DateTime<Utc>>,
@@ -84,7 +84,7 @@ struct EventCursor {
 }
 
 impl EventCursor {
-    fn new(operation: Operation) -> Self {
+    fn new(operation: Arc<Operation>) -> Self {
         let steps = freehold_engine::step::steps(&operation.plan).len();
         Self {
             operation,

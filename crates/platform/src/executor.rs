@@ -21,6 +21,8 @@ use crate::runtime::TargetRuntime;
 
 /// The pause before a queue that couldn't be read is read again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How often the queue is read though nobody has signalled: a replica of an earlier release may have died before it did.
+const AT_LEAST: Duration = Duration::from_secs(60);
 /// How long behind the end of another process's lease the queue is read again: by then it has been renewed, or it has not.
 const BEHIND_LEASE: Duration = Duration::from_millis(100);
 /// How long calls that were given up may go on where they were sent to, before a successor may begin (`docs/adr/0005-leases.md`, 3).
@@ -46,23 +48,31 @@ impl Executor {
     /// Works until `stop`.
     pub async fn work(self, mut signals: broadcast::Receiver<Signal>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
+        // Whether requests to stop may have been missed.
+        let mut missed = false;
         loop {
-            let next = match self.engine.queue().await {
+            let mut next = match self.engine.queue().await {
                 Ok(Queue { waiting, next_lease_end }) => {
                     waiting.into_iter().for_each(|waiting| self.take_up(waiting, &mut tasks));
-                    next_lease_end.map(|end| end.saturating_add(BEHIND_LEASE))
+                    next_lease_end.map_or(AT_LEAST, |end| end.saturating_add(BEHIND_LEASE))
                 }
                 Err(error) => {
                     warn!("the queue can't be read: {error}");
-                    Some(PAUSE)
+                    PAUSE
                 }
             };
+            if missed {
+                missed = !self.look_for_cancels().await;
+            }
+            if missed {
+                next = next.min(PAUSE);
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.news(&mut signals) => {}
+                news = self.news(&mut signals) => missed |= news == News::Missed,
                 // What it worked on may have to be taken up again.
                 Some(_) = tasks.join_next() => {}
-                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => {}
+                () = tokio::time::sleep(next.min(AT_LEAST)) => missed |= next >= AT_LEAST,
             }
             while tasks.try_join_next().is_some() {}
         }
@@ -80,8 +90,8 @@ impl Executor {
         }
     }
 
-    /// Waits for something to take up; passes requests to stop on.
-    async fn news(&self, signals: &mut broadcast::Receiver<Signal>) {
+    /// Waits for something to take up; passes requests to stop on. Cancelling it loses nothing.
+    async fn news(&self, signals: &mut broadcast::Receiver<Signal>) -> News {
         loop {
             match signals.recv().await {
                 Ok(Signal::Cancel(operation)) => {
@@ -89,25 +99,29 @@ impl Executor {
                         cancel.cancel();
                     }
                 }
-                Ok(Signal::Queued(_) | Signal::Finished(_)) => return,
+                Ok(Signal::Queued(_) | Signal::Finished(_)) => return News::Queue,
                 Ok(Signal::Appended(_) | Signal::Grown(_) | Signal::Targets) => {}
-                Ok(Signal::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    return self.look_for_cancels().await;
-                }
+                Ok(Signal::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => return News::Missed,
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }
     }
 
-    /// Signals were missed: a request to stop may have been among them.
-    async fn look_for_cancels(&self) {
+    /// Looks for requests to stop among the operations that this process works on; whether the store has answered for all of them.
+    async fn look_for_cancels(&self) -> bool {
         let active: Vec<(OperationId, CancellationToken)> =
             self.active().iter().map(|(operation, cancel)| (*operation, cancel.clone())).collect();
         for (operation, cancel) in active {
-            if !cancel.is_cancelled() && self.engine.is_cancel_requested(operation).await.unwrap_or_default() {
-                cancel.cancel();
+            match self.engine.is_cancel_requested(operation).await {
+                Ok(true) => cancel.cancel(),
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(%operation, "requests to stop are looked for later: {error}");
+                    return false;
+                }
             }
         }
+        true
     }
 
     fn active(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
@@ -140,6 +154,15 @@ impl Executor {
             }
         });
     }
+}
+
+/// What the executor is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Something may be waiting.
+    Queue,
+    /// Anything may have happened.
+    Missed,
 }
 
 /// An operation that this process works on.

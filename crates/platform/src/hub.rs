@@ -61,7 +61,7 @@ enum News {
 /// What is known of an operation that somebody watches.
 pub(crate) struct Feed {
     /// As it was when the first who watches came.
-    pub(crate) operation: Operation,
+    pub(crate) operation: Arc<Operation>,
     feeds: Arc<Feeds>,
     entries: RwLock<Vec<Arc<Entry>>>,
     end: OnceLock<Arc<Operation>>,
@@ -87,7 +87,7 @@ impl Hub {
         }
         let (inbox, news) = mpsc::unbounded_channel();
         let feed = Arc::new(Feed {
-            operation,
+            operation: Arc::new(operation),
             feeds: Arc::clone(&self.feeds),
             entries: RwLock::default(),
             end: OnceLock::new(),
@@ -131,10 +131,10 @@ async fn pass_on(mut signals: broadcast::Receiver<Signal>, feeds: Weak<Feeds>) {
 /// Fills a feed until it has ended or nobody reads it.
 async fn fill(store: Store, feed: Weak<Feed>, mut news: mpsc::UnboundedReceiver<News>) {
     while let Some(first) = news.recv().await {
-        let Some(feed) = feed.upgrade() else { return };
         let (mut grown, mut changed) = (false, false);
         let mut next = Some(first);
         while let Some(news_now) = next {
+            let Some(feed) = feed.upgrade() else { return };
             match news_now {
                 News::Appended(appended) => grown |= !feed.continue_with(&appended.entries),
                 News::Grown => grown = true,
@@ -142,25 +142,25 @@ async fn fill(store: Store, feed: Weak<Feed>, mut news: mpsc::UnboundedReceiver<
             }
             next = news.try_recv().ok();
         }
-        if grown || changed {
-            catch_up(&store, &feed, changed).await;
-        }
-        if feed.end.get().is_some() {
+        if (grown || changed) && !catch_up(&store, &feed, changed).await {
             return;
         }
     }
 }
 
-/// Reads what a feed lacks, until the store answers or nobody reads the feed any more.
-async fn catch_up(store: &Store, feed: &Arc<Feed>, state: bool) {
+/// Reads what a feed lacks, as often as it takes; whether more is to come for somebody who reads it.
+async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
     let mut pause = PAUSE;
-    while let Err(error) = feed.read(store, state).await {
-        warn!(operation = %feed.operation.id, "its events are told later: {error}");
+    loop {
+        // Held for no longer than the read: whoever read it last may leave meanwhile.
+        let Some(feed) = feed.upgrade() else { return false };
+        match feed.read(store, state).await {
+            Ok(()) => return feed.end.get().is_none(),
+            Err(error) => warn!(operation = %feed.operation.id, "its events are told later: {error}"),
+        }
+        drop(feed);
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        if Arc::strong_count(feed) == 1 {
-            return;
-        }
     }
 }
 
@@ -185,15 +185,17 @@ impl Feed {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
-    /// Takes in what continues it; whether nothing is missing.
+    /// Takes in what continues it; whether nothing is missing. A record in the place of another one is the end of a journal that lost its end
+    /// in a crash of the server: what was behind it is forgotten.
     fn continue_with(&self, more: &[Entry]) -> bool {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         for entry in more {
-            let next = entries.len() as u64 + 1;
-            if entry.sequence > next {
+            let place = usize::try_from(entry.sequence.saturating_sub(1)).unwrap_or(usize::MAX);
+            if place > entries.len() {
                 return false;
             }
-            if entry.sequence == next {
+            if entries.get(place).is_none_or(|known| known.at != entry.at) {
+                entries.truncate(place);
                 entries.push(Arc::new(entry.clone()));
             }
         }
@@ -202,7 +204,7 @@ impl Feed {
         true
     }
 
-    /// Reads what is missing, and with `state` whether the operation has ended.
+    /// Reads what is missing; with `state` all of the journal, and whether the operation has ended.
     async fn read(&self, store: &Store, state: bool) -> Result<(), StoreError> {
         let mut tx = store.begin(self.operation.tenant).await?;
         let id = self.operation.id;
@@ -211,7 +213,7 @@ impl Feed {
             true => tx.operation(id).await?,
             false => None,
         };
-        let records = tx.journal(id, self.length()).await?;
+        let records = tx.journal(id, if state { 0 } else { self.length() }).await?;
         let entries: Vec<Entry> =
             records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record)).collect();
         self.continue_with(&entries);

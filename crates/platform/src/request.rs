@@ -95,7 +95,7 @@ pub struct Destroy {
 
 /// A cluster to deploy to, added or changed: whatever is left out is found out, or stays as it was. Without the credentials it is also what
 /// the store keeps of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetRequest {
     /// A kubeconfig with exactly the context that is meant, credentials included. Left out for a new target: the service account of the
@@ -150,6 +150,16 @@ pub struct TargetRequest {
     /// Settings to take back: off again, or found out again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unset: BTreeSet<TargetSetting>,
+}
+
+impl std::fmt::Debug for TargetRequest {
+    /// Without what may hold a credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TargetRequest")
+            .field("domain", &self.domain)
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A setting of a target that can be taken back; each is the field of the same name.

@@ -22,7 +22,7 @@ use crate::actor::Actor;
 
 /// The pause before changes of other processes that couldn't be used are tried again; twice as long each time.
 const PAUSE: Duration = Duration::from_secs(5);
-/// The longest such pause.
+/// The longest such pause, and how often changes are looked for though nobody has signalled any: a replica of an earlier release doesn't.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The targets at work.
@@ -191,7 +191,7 @@ impl Platform {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = targets_changed(&mut signals) => pause = PAUSE,
-                () = tokio::time::sleep(pause), if again => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+                () = tokio::time::sleep(if again { pause } else { LONGEST_PAUSE }) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
             }
         }
     }

@@ -173,3 +173,36 @@ async fn a_stream_in_which_nothing_happens_asks_the_store_nothing() {
     assert!(matches!(events.next().await.unwrap().kind, EventKind::Finished(_)));
     assert!(events.next().await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_lost_its_end_in_a_crash_is_told_as_it_went_on() {
+    let ([platform, _], database) = replicas().await;
+    let engine = platform.store.engine("before");
+    let (operation, fence) = operation_of(&platform, &engine).await;
+    let mut events = platform.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
+    engine.append(operation, fence, &[waits(1)]).await.unwrap();
+    engine.append(operation, fence, &[waits(2)]).await.unwrap();
+    assert_eq!(events.next().await.unwrap().sequence, 1);
+    assert_eq!(events.next().await.unwrap().sequence, 2);
+    let mut store = TestServer::shared().superuser().database(&database).connect().await.unwrap();
+    for lost in [
+        "SET session_replication_role = replica",
+        "DELETE FROM journal WHERE seq = 2",
+        "UPDATE leases SET seq = 1, holder = NULL",
+    ] {
+        store.execute(lost).await.unwrap();
+    }
+    let engine = platform.store.engine("behind");
+    let lease = engine.acquire(operation).await.unwrap().unwrap();
+    engine.append(operation, lease.fence, &[waits(3)]).await.unwrap();
+    // While somebody still reads the feed that had the lost record.
+    let later = platform.events(&Actor::operator(), operation, 0).await.unwrap();
+    finish(&engine, operation, lease.fence).await;
+    assert!(matches!(events.next().await.unwrap().kind, EventKind::Finished(_)));
+    let all: Vec<Event> = later.collect().await;
+    let milliseconds = |event: &Event| match event.kind {
+        EventKind::Waiting { milliseconds, .. } => Some(milliseconds),
+        _ => None,
+    };
+    assert_eq!(all.iter().filter_map(milliseconds).collect::<Vec<_>>(), [1, 3]);
+}

@@ -53,9 +53,7 @@ impl Store {
     pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<(), StoreError> {
         let mut tx = self.begin(tenant).await?;
         tx.enqueue(new).await?;
-        let signal = Signal::Queued(new.id);
-        self.signals().announce(tx.connection(), &signal).await?;
-        self.signal_of(tx.commit().await, signal)?;
+        self.commit_and_tell(tx, Signal::Queued(new.id)).await?;
         self.known().remember_stack(new.plan.stack, tenant);
         Ok(())
     }

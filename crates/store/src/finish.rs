@@ -47,9 +47,7 @@ impl EngineStore {
         let tenant = tenant.ok_or_else(|| StoreError::NotFound { what: "operation", name: operation.to_string() })?;
         let mut tx = self.store().begin(TenantId(tenant)).await?;
         if let Some(stack) = tx.finish(operation, fence, self.memory().length(operation, fence), end).await? {
-            let signal = Signal::Finished(operation);
-            self.store().signals().announce(tx.connection(), &signal).await?;
-            self.store().signal_of(tx.commit().await, signal)?;
+            self.store().commit_and_tell(tx, Signal::Finished(operation)).await?;
             self.store().known().forget_stack(stack);
         }
         self.memory().forget(operation);

@@ -107,17 +107,24 @@ impl EngineStore {
     /// # Errors
     /// The store doesn't answer: then the leases end by themselves.
     pub async fn release_all(&self) -> Result<(), JournalError> {
+        let mut transaction = self.store().engine_pool().begin().await.map_err(unavailable)?;
         let operations: Vec<Option<uuid::Uuid>> = sqlx::query_scalar(
             "UPDATE leases SET holder = NULL, fence = fence + 1, expires_at = clock_timestamp()
              WHERE holder = $1 RETURNING operation",
         )
         .bind(self.holder())
-        .fetch_all(self.store().engine_pool())
+        .fetch_all(&mut *transaction)
         .await
         .map_err(unavailable)?;
-        for operation in operations.into_iter().flatten() {
-            self.store().signals().send(Signal::Queued(OperationId(operation)));
+        let signals: Vec<Signal> =
+            operations.into_iter().flatten().map(|operation| Signal::Queued(OperationId(operation))).collect();
+        // With the commit: this process may be gone before it could tell behind it.
+        for signal in &signals {
+            let told = self.store().signals().announce(&mut transaction, signal).await;
+            told.map_err(|error| JournalError::Unavailable(error.to_string()))?;
         }
+        transaction.commit().await.map_err(unavailable)?;
+        signals.into_iter().for_each(|signal| self.store().signals().send_here(signal));
         Ok(())
     }
 }

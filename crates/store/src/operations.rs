@@ -284,9 +284,7 @@ impl Store {
         if state.is_finished() {
             return Ok(state);
         }
-        let signal = Signal::Cancel(id);
-        self.signals().announce(tx.connection(), &signal).await?;
-        self.signal_of(tx.commit().await, signal)?;
+        self.commit_and_tell(tx, Signal::Cancel(id)).await?;
         Ok(state)
     }
 }

@@ -5,7 +5,8 @@
 //! notification to each connection that listens; where a connection was lost, [`Signal::Missed`] says so once there is a new one. So nobody
 //! who waits for a signal has to look at the store now and then, as long as each signal is sent:
 //!
-//! * What would be missed for good (something is queued, cancelled, over; a target has changed) is part of the transaction that it tells of.
+//! * What would be missed for good (something is queued, cancelled, over, left to others; a target has changed) is part of the transaction
+//!   that it tells of.
 //! * A journal that has grown isn't: commits with a NOTIFY are done one at a time over the whole server, each with its own write to disk,
 //!   which would make the journal slow. A task of its own sends these, gathered, behind the commits. If the process dies in between, whoever
 //!   goes on with the operation writes the next record.
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::store::{Store, pool};
+use crate::transaction::TenantTx;
 
 const CHANNEL: &str = "freehold";
 /// How many signals a slow receiver may lag behind before it is told that it has missed some.
@@ -208,15 +210,24 @@ impl Store {
         self.signals().local.subscribe()
     }
 
-    /// A transaction's end: tells what it was about where it was committed. Where that is uncertain it is told as soon as the store answers
-    /// again, since whoever looks then sees what became of it.
-    pub(crate) fn signal_of<T>(&self, committed: Result<T, StoreError>, signal: Signal) -> Result<T, StoreError> {
-        match &committed {
-            Ok(_) => self.signals().send_here(signal),
-            Err(StoreError::Unavailable { .. }) => drop(tokio::spawn(self.clone().signal_again(signal))),
-            Err(_) => {}
-        }
-        committed
+    /// Commits, and tells what the transaction was about: other processes by the commit itself, this one behind it. Where there was no answer
+    /// it is told once the store answers again, since whoever looks then sees what became of it. Whoever asked may leave meanwhile: the commit
+    /// is on its way, and so is the signal.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if there was no answer: it may or may not have been done.
+    pub(crate) async fn commit_and_tell(&self, mut tx: TenantTx<'static>, signal: Signal) -> Result<(), StoreError> {
+        self.signals().announce(tx.connection(), &signal).await?;
+        let store = self.clone();
+        let commit = async move {
+            let committed = tx.commit().await;
+            match &committed {
+                Ok(()) => store.signals().send_here(signal),
+                Err(_) => drop(tokio::spawn(store.signal_again(signal))),
+            }
+            committed
+        };
+        tokio::spawn(commit).await.unwrap_or_else(|stopped| Err(StoreError::Unavailable(stopped.to_string())))
     }
 
     /// Sends a signal once the store answers.
@@ -247,12 +258,14 @@ impl Store {
 
     async fn listener(&self) -> Result<PgListener, sqlx::Error> {
         let mut listener = PgListener::connect_with(&pool(self.engine_options().clone(), 1)).await?;
+        // A loss is to be heard of: with it the listener connects anew within the call that finds the loss, and a deadline may end that.
+        listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(listener)
     }
 }
 
-/// Hears of other processes for as long as the store is open.
+/// Hears of other processes for as long as this one runs.
 async fn receive(store: Store, mut listener: PgListener) {
     loop {
         let error = hear(&store, &mut listener).await;
@@ -260,7 +273,6 @@ async fn receive(store: Store, mut listener: PgListener) {
         listener = loop {
             match store.listener().await {
                 Ok(listener) => break listener,
-                Err(sqlx::Error::PoolClosed) => return,
                 Err(_) => sleep(PAUSE).await,
             }
         };

@@ -119,8 +119,7 @@ impl Store {
         let detail = json!({ "settings": new.settings, "credentials": kept });
         let action = if is_new { "target.add" } else { "target.change" };
         tx.audit_target(name, action, new.by, &detail).await?;
-        self.signals().announce(tx.connection(), &Signal::Targets).await?;
-        self.signal_of(tx.commit().await, Signal::Targets)?;
+        self.commit_and_tell(tx, Signal::Targets).await?;
         Ok(is_new)
     }
 
@@ -162,8 +161,7 @@ impl Store {
         .await
         .map_err(StoreError::from_sqlx(failed))?;
         tx.audit_target(name.as_str(), "target.remove", by, &json!({})).await?;
-        self.signals().announce(tx.connection(), &Signal::Targets).await?;
-        self.signal_of(tx.commit().await, Signal::Targets)?;
+        self.commit_and_tell(tx, Signal::Targets).await?;
         removed.as_ref().map(stored).transpose()
     }
 
