@@ -34,6 +34,10 @@ use crate::socket::holds;
 
 /// Who holds this part of all ports by which connections go out has more than any program needs.
 const HOARD: usize = 16;
+/// How long the sockets of a process that has ended may take to be closed.
+const CLOSING: Duration = Duration::from_secs(2);
+/// The pause between two looks at them.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What all services, jobs and schedules share.
 #[derive(Clone)]
@@ -390,10 +394,7 @@ pub async fn free_port(run_as: RunAs, port: u16) -> io::Result<bool> {
     };
     if let RunAs::Separate(first) = run_as {
         let users = first..first.saturating_add(USERS);
-        end_holders(
-            holding()?.into_iter().map(|(_, socket)| socket).filter(|socket| users.contains(&socket.user)).collect(),
-        )
-        .await?;
+        end_holders(holding()?.into_iter().filter(|(_, socket)| users.contains(&socket.user)).collect()).await?;
     }
     Ok(holding()?.iter().all(|(_, socket)| socket.inode == 0))
 }
@@ -403,17 +404,16 @@ async fn evict(is_tenant: impl Fn(u32) -> bool, reserved: impl Fn(SocketAddr, &S
         .into_iter()
         .chain(bound()?)
         .filter(|(address, socket)| reserved(*address, socket) && is_tenant(socket.user))
-        .map(|(_, socket)| socket)
         .collect();
     end_holders(squatting).await
 }
 
-/// Ends the processes that hold these sockets. Says whether there were any, and all have ended.
-async fn end_holders(squatting: Vec<Socket>) -> io::Result<bool> {
-    let inodes: Vec<u64> = squatting.iter().map(|socket| socket.inode).collect();
+/// Ends the processes that hold these sockets. Says whether there were any, and all have ended and let go of them.
+async fn end_holders(squatting: Vec<(SocketAddr, Socket)>) -> io::Result<bool> {
+    let inodes: Vec<u64> = squatting.iter().map(|(_, socket)| socket.inode).collect();
     let holders = || -> io::Result<Vec<ProcessId>> {
         let mut found = Vec::new();
-        for (_, id) in mark::of_users(|user| squatting.iter().any(|socket| socket.user == user))? {
+        for (_, id) in mark::of_users(|user| squatting.iter().any(|(_, socket)| socket.user == user))? {
             if holds(id.pid, &inodes)? {
                 found.push(id);
             }
@@ -423,5 +423,19 @@ async fn end_holders(squatting: Vec<Socket>) -> io::Result<bool> {
     for id in if squatting.is_empty() { Vec::new() } else { holders()? } {
         tracing::warn!(pid = id.pid, "a tenant's process that holds ports of others is ended");
     }
-    Ok(!squatting.is_empty() && end_all(holders, Instant::now()).await.all)
+    if squatting.is_empty() || !end_all(holders, Instant::now()).await.all {
+        return Ok(false);
+    }
+    // A process that ends has lost its descriptors a moment before its sockets are closed.
+    let give_up = Instant::now() + CLOSING;
+    let is_closing = |(address, socket): (SocketAddr, Socket)| {
+        inodes.contains(&socket.inode) || socket.inode == 0 && squatting.iter().any(|(held, _)| *held == address)
+    };
+    while listeners()?.into_iter().chain(bound()?).any(is_closing) {
+        if Instant::now() >= give_up {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(true)
 }
