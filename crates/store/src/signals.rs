@@ -41,7 +41,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Something that has happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Signal {
     /// An operation waits to be acquired.
     Queued(OperationId),
@@ -60,7 +60,7 @@ pub enum Signal {
 }
 
 /// What was written to an operation's journal.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Appended {
     /// Whose journal.
     pub operation: OperationId,
@@ -69,7 +69,7 @@ pub struct Appended {
 }
 
 /// A record of a journal, as those who watch see it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Its place in the journal. Counts from 1, without gaps.
     pub sequence: u64,
@@ -102,47 +102,27 @@ impl Entry {
     }
 }
 
-/// A signal as another process gets it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Notice {
-    Queued(OperationId),
-    Grown(OperationId),
-    Cancel(OperationId),
-    Finished(OperationId),
-    Targets,
-}
-
-impl Notice {
+impl Signal {
+    /// As other processes get it: `ORIGIN WORD`, with the operation behind it where there is one. The words are those of earlier releases.
     /// `None` for what doesn't leave the process.
-    fn of(signal: &Signal) -> Option<Self> {
-        match signal {
-            Signal::Queued(operation) => Some(Self::Queued(*operation)),
-            Signal::Appended(appended) => Some(Self::Grown(appended.operation)),
-            Signal::Grown(operation) => Some(Self::Grown(*operation)),
-            Signal::Cancel(operation) => Some(Self::Cancel(*operation)),
-            Signal::Finished(operation) => Some(Self::Finished(*operation)),
-            Signal::Targets => Some(Self::Targets),
-            Signal::Missed => None,
-        }
-    }
-
-    /// `ORIGIN WORD`, with the operation behind it where there is one. The words are those of earlier releases.
-    fn payload(self, origin: Uuid) -> String {
+    fn payload(&self, origin: Uuid) -> Option<String> {
         match self {
-            Self::Queued(operation) => format!("{origin} queued {operation}"),
-            Self::Grown(operation) => format!("{origin} progress {operation}"),
-            Self::Cancel(operation) => format!("{origin} cancel {operation}"),
-            Self::Finished(operation) => format!("{origin} finished {operation}"),
-            Self::Targets => format!("{origin} targets"),
+            Self::Queued(operation) => Some(format!("{origin} queued {operation}")),
+            Self::Appended(appended) => Self::Grown(appended.operation).payload(origin),
+            Self::Grown(operation) => Some(format!("{origin} progress {operation}")),
+            Self::Cancel(operation) => Some(format!("{origin} cancel {operation}")),
+            Self::Finished(operation) => Some(format!("{origin} finished {operation}")),
+            Self::Targets => Some(format!("{origin} targets")),
+            Self::Missed => None,
         }
     }
 
-    /// `None` for what a later release has to say.
+    /// Where a payload comes from, and what it says. `None` for what a later release has to say.
     fn parse(payload: &str) -> Option<(Uuid, Self)> {
         let mut words = payload.split(' ');
         let (origin, word) = (words.next()?.parse().ok()?, words.next()?);
         let mut operation = || Some(OperationId(words.next()?.parse().ok()?));
-        let notice = match word {
+        let signal = match word {
             "queued" => Self::Queued(operation()?),
             "progress" => Self::Grown(operation()?),
             "cancel" => Self::Cancel(operation()?),
@@ -150,25 +130,14 @@ impl Notice {
             "targets" => Self::Targets,
             _ => return None,
         };
-        Some((origin, notice))
-    }
-}
-
-impl From<Notice> for Signal {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::Queued(operation) => Self::Queued(operation),
-            Notice::Grown(operation) => Self::Grown(operation),
-            Notice::Cancel(operation) => Self::Cancel(operation),
-            Notice::Finished(operation) => Self::Finished(operation),
-            Notice::Targets => Self::Targets,
-        }
+        Some((origin, signal))
     }
 }
 
 pub(crate) struct Signals {
     local: broadcast::Sender<Signal>,
-    remote: OnceLock<mpsc::UnboundedSender<Notice>>,
+    /// Payloads for other processes.
+    remote: OnceLock<mpsc::UnboundedSender<String>>,
     /// Which process a notification comes from: one's own are skipped.
     origin: Uuid,
 }
@@ -180,8 +149,10 @@ impl Signals {
 
     /// Tells this process at once, and others soon.
     pub(crate) fn send(&self, signal: Signal) {
-        if let (Some(remote), Some(notice)) = (self.remote.get(), Notice::of(&signal)) {
-            let _ = remote.send(notice);
+        if let Some(remote) = self.remote.get()
+            && let Some(payload) = signal.payload(self.origin)
+        {
+            let _ = remote.send(payload);
         }
         self.send_here(signal);
     }
@@ -193,10 +164,10 @@ impl Signals {
 
     /// Tells other processes with a transaction's commit. Costs nothing where there are no others.
     pub(crate) async fn announce(&self, connection: &mut PgConnection, signal: &Signal) -> Result<(), StoreError> {
-        let (Some(_), Some(notice)) = (self.remote.get(), Notice::of(signal)) else { return Ok(()) };
+        let Some(payload) = self.remote.get().and_then(|_| signal.payload(self.origin)) else { return Ok(()) };
         sqlx::query("SELECT pg_notify($1, $2)")
             .bind(CHANNEL)
-            .bind(notice.payload(self.origin))
+            .bind(payload)
             .execute(connection)
             .await
             .map(drop)
@@ -295,10 +266,10 @@ async fn hear(store: &Store, listener: &mut PgListener) -> sqlx::Error {
         };
         match heard {
             Ok(Some(notification)) => {
-                if let Some((origin, notice)) = Notice::parse(notification.payload())
+                if let Some((origin, signal)) = Signal::parse(notification.payload())
                     && origin != store.signals().origin
                 {
-                    store.signals().send_here(notice.into());
+                    store.signals().send_here(signal);
                 }
             }
             // It connects anew by itself, but what came meanwhile is lost.
@@ -308,15 +279,14 @@ async fn hear(store: &Store, listener: &mut PgListener) -> sqlx::Error {
     }
 }
 
-async fn pass_on(store: Store, mut outbox: mpsc::UnboundedReceiver<Notice>) {
+async fn pass_on(store: Store, mut outbox: mpsc::UnboundedReceiver<String>) {
     while let Some(first) = outbox.recv().await {
         sleep(GATHER).await;
-        let mut notices = BTreeSet::from([first]);
+        let mut payloads = BTreeSet::from([first]);
         while let Ok(next) = outbox.try_recv() {
-            notices.insert(next);
+            payloads.insert(next);
         }
-        let origin = store.signals().origin;
-        let payloads: Vec<String> = notices.iter().map(|notice| notice.payload(origin)).collect();
+        let payloads = Vec::from_iter(payloads);
         loop {
             let sent = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
                 .bind(CHANNEL)
@@ -340,19 +310,19 @@ mod tests {
     fn what_one_process_says_another_reads() {
         let (origin, operation) = (Uuid::from_u128(7), OperationId(Uuid::from_u128(9)));
         let said = [
-            Notice::Queued(operation),
-            Notice::Grown(operation),
-            Notice::Cancel(operation),
-            Notice::Finished(operation),
-            Notice::Targets,
+            Signal::Queued(operation),
+            Signal::Grown(operation),
+            Signal::Cancel(operation),
+            Signal::Finished(operation),
+            Signal::Targets,
         ];
-        for notice in said {
-            assert_eq!(Notice::parse(&notice.payload(origin)), Some((origin, notice)));
+        for signal in said {
+            assert_eq!(Signal::parse(&signal.payload(origin).unwrap()), Some((origin, signal)));
         }
         for unknown in
             ["", "x", "00000000-0000-0000-0000-000000000007 later", "00000000-0000-0000-0000-000000000007 queued x"]
         {
-            assert_eq!(Notice::parse(unknown), None, "{unknown}");
+            assert_eq!(Signal::parse(unknown), None, "{unknown}");
         }
     }
 }
