@@ -28,8 +28,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 pub struct Hub {
     store: Store,
     feeds: Arc<Feeds>,
-    /// Until somebody watches: then a task takes it.
-    signals: Mutex<Option<broadcast::Receiver<Signal>>>,
 }
 
 #[derive(Default)]
@@ -69,17 +67,15 @@ pub(crate) struct Feed {
 }
 
 impl Hub {
-    /// Of a store. Whatever is signalled from now on is taken note of.
+    /// Of a store. Whatever is signalled from now on is taken note of. To be called within the runtime.
     pub fn new(store: &Store) -> Self {
-        let signals = Mutex::new(Some(store.signals_from_now()));
-        Self { store: store.clone(), feeds: Arc::default(), signals }
+        let feeds = Arc::default();
+        tokio::spawn(pass_on(store.signals_from_now(), Arc::downgrade(&feeds)));
+        Self { store: store.clone(), feeds }
     }
 
     /// The feed of an operation. To be called within the runtime.
     pub(crate) fn watch(&self, operation: Operation) -> Arc<Feed> {
-        if let Some(signals) = self.signals.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            tokio::spawn(pass_on(signals, Arc::downgrade(&self.feeds)));
-        }
         let id = operation.id;
         let mut feeds = self.feeds.all();
         if let Some(feed) = feeds.get(&id).and_then(|handle| handle.feed.upgrade()) {
