@@ -210,7 +210,7 @@ pub(crate) fn unavailable(error: sqlx::Error) -> JournalError {
 #[derive(Default)]
 struct Resources {
     ids: Vec<String>,
-    types: Vec<String>,
+    types: Vec<&'static str>,
     identities: Vec<String>,
     objects: Vec<Option<String>>,
     bodies: Vec<String>,
@@ -247,9 +247,8 @@ impl Resources {
     }
 
     fn keep(&mut self, resource: &Resource, object: Option<String>, state: &'static str) -> Result<(), JournalError> {
-        let kind = serde_json::to_value(resource.kind).map_err(|error| JournalError::Unreadable(error.to_string()))?;
         self.ids.push(resource.id.0.clone());
-        self.types.push(kind.as_str().unwrap_or_default().to_owned());
+        self.types.push(resource.kind.written());
         self.identities.push(resource.identity.clone());
         self.objects.push(object);
         self.bodies.push(resource.body.to_string());

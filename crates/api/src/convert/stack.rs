@@ -58,9 +58,13 @@ impl IntoWire for ResourceView {
 
     fn into_wire(self) -> wire::ResourceStatus {
         let Self { id, kind, identity, state, reason } = self;
-        let kind = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(ToOwned::to_owned));
-        let kind = kind.unwrap_or_default();
-        wire::ResourceStatus { id: id.to_string(), kind, identity, state: state.into_wire(), reason }
+        wire::ResourceStatus {
+            id: id.to_string(),
+            kind: kind.written().to_owned(),
+            identity,
+            state: state.into_wire(),
+            reason,
+        }
     }
 }
 

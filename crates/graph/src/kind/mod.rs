@@ -55,6 +55,13 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &'static [Self] = &[$($(Self::$name,)+)+];
 
+            /// Its name as it is written: in the store, in plans, on the wire.
+            pub const fn written(self) -> &'static str {
+                match self {
+                    $($(Self::$name => $written,)+)+
+                }
+            }
+
             /// What it is like.
             pub const fn row(self) -> &'static Row {
                 match self {
