@@ -4,18 +4,17 @@
 //! sealed with one master key opens with no other.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freehold_problem::Code;
+use freehold_provider_kubernetes::{Install, InstallRoute, InstallSecret};
 
 use crate::arguments::InstallArguments;
 use crate::database_url;
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 
-/// The Secret, unless another one is named; also the name of everything else.
+/// The Secret, unless another one is named.
 const NAME: &str = "freehold";
-/// The user in the image: any but root.
-const USER: u32 = 65532;
 
 pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
     if !arguments.dry_run {
@@ -76,7 +75,7 @@ fn checked(url: &str) -> Answer<String> {
     Ok(url.to_owned())
 }
 
-/// What ends up in YAML unquoted.
+/// A name that an object of a cluster can have.
 pub(super) fn is_name(name: &str) -> Answer<()> {
     let fits = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
     if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
@@ -103,210 +102,33 @@ impl Generated {
         };
         Ok(Self { master_key: random()?, token: random()?, database_url })
     }
-
-    fn manifest(&self, namespace: &str) -> String {
-        let encode = |bytes: &[u8]| STANDARD.encode(bytes);
-        format!(
-            "\
-# Keep a copy of the master key: without it nothing that the platform has sealed can be opened.
-apiVersion: v1
-kind: Secret
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-type: Opaque
-data:
-  master-key: {}
-  token: {}
-  database-url: {}
-",
-            encode(&self.master_key),
-            encode(URL_SAFE_NO_PAD.encode(self.token).as_bytes()),
-            encode(self.database_url.as_bytes()),
-        )
-    }
 }
 
 fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> Answer<String> {
-    let namespace = &arguments.namespace;
-    let permissions = freehold_provider_kubernetes::rbac(NAME, namespace);
-    // The namespace stands below with its labels.
-    let permissions = permissions.split("---\n").filter(|document| !document.contains("\nkind: Namespace\n"));
-    let mut documents = vec![namespace_manifest(namespace)];
-    documents.extend(permissions.map(str::to_owned));
-    documents.extend(secret.map(|secret| secret.manifest(namespace)));
-    documents.push(deployment(arguments));
-    documents.push(around(namespace));
-    if let (Some(host), Some(gateway)) = (&arguments.host, &arguments.gateway) {
-        let Some((gateway_namespace, gateway)) = gateway.split_once('/') else {
-            let detail = format!("{gateway:?} names no Gateway");
-            return Err(Failure::new(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
-        };
-        is_name(gateway_namespace)?;
-        is_name(gateway)?;
-        documents.push(route(namespace, &quoted(host), gateway_namespace, gateway));
-    }
-    Ok(documents.join("---\n"))
+    let token = secret.map(|secret| URL_SAFE_NO_PAD.encode(secret.token)).unwrap_or_default();
+    let secret = match secret {
+        Some(Generated { master_key, database_url, .. }) => {
+            InstallSecret::New { master_key, token: &token, database_url }
+        }
+        None => InstallSecret::Existing(arguments.existing_secret.as_deref().unwrap_or(NAME)),
+    };
+    let route = match (&arguments.host, &arguments.gateway) {
+        (Some(host), Some(gateway)) => Some(route(host, gateway)?),
+        _ => None,
+    };
+    let InstallArguments { namespace, image, replicas, .. } = arguments;
+    let install = Install { namespace, image, replicas: *replicas, secret, route };
+    Ok(freehold_provider_kubernetes::install(&install))
 }
 
-/// A text that may have anything in it: JSON strings are YAML, too.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn namespace_manifest(namespace: &str) -> String {
-    format!(
-        "\
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: {namespace}
-  labels:
-    pod-security.kubernetes.io/enforce: restricted
-    pod-security.kubernetes.io/warn: restricted
-"
-    )
-}
-
-fn deployment(arguments: &InstallArguments) -> String {
-    let InstallArguments { namespace, replicas, .. } = arguments;
-    let image = quoted(&arguments.image);
-    let secret = arguments.existing_secret.as_deref().unwrap_or(NAME);
-    format!(
-        "\
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-  labels: {{app.kubernetes.io/name: {NAME}}}
-spec:
-  replicas: {replicas}
-  selector:
-    matchLabels: {{app.kubernetes.io/name: {NAME}}}
-  strategy:
-    rollingUpdate: {{maxUnavailable: 0, maxSurge: 1}}
-  template:
-    metadata:
-      labels: {{app.kubernetes.io/name: {NAME}}}
-    spec:
-      serviceAccountName: {NAME}
-      terminationGracePeriodSeconds: 60
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: {USER}
-        runAsGroup: {USER}
-        fsGroup: {USER}
-        seccompProfile: {{type: RuntimeDefault}}
-      topologySpreadConstraints:
-        - maxSkew: 1
-          topologyKey: kubernetes.io/hostname
-          whenUnsatisfiable: ScheduleAnyway
-          labelSelector:
-            matchLabels: {{app.kubernetes.io/name: {NAME}}}
-      containers:
-        - name: {NAME}
-          image: {image}
-          args:
-            - serve
-            - --listen=0.0.0.0:8080
-            - --database-url-file=/etc/freehold/database-url
-            - --master-key-file=/etc/freehold/master-key
-            - --token-file=/etc/freehold/token
-          ports:
-            - {{name: http, containerPort: 8080}}
-          startupProbe:
-            httpGet: {{path: /health/live, port: http}}
-            periodSeconds: 1
-            failureThreshold: 60
-          livenessProbe:
-            httpGet: {{path: /health/live, port: http}}
-            periodSeconds: 10
-          readinessProbe:
-            httpGet: {{path: /health/ready, port: http}}
-            periodSeconds: 2
-            timeoutSeconds: 4
-          lifecycle:
-            preStop:
-              sleep: {{seconds: 5}}
-          resources:
-            requests: {{cpu: 100m, memory: 128Mi}}
-            limits: {{memory: 256Mi}}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {{drop: [ALL]}}
-          volumeMounts:
-            - {{name: secret, mountPath: /etc/freehold, readOnly: true}}
-            - {{name: scratch, mountPath: /tmp}}
-      volumes:
-        - name: secret
-          secret: {{secretName: {secret}, defaultMode: 0440}}
-        - name: scratch
-          emptyDir: {{}}
-"
-    )
-}
-
-/// What goes with the Deployment: its address, how many have to stay, and who may ask.
-fn around(namespace: &str) -> String {
-    format!(
-        "\
-apiVersion: v1
-kind: Service
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-spec:
-  selector: {{app.kubernetes.io/name: {NAME}}}
-  ports:
-    - {{name: http, port: 80, targetPort: http}}
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-spec:
-  maxUnavailable: 1
-  selector:
-    matchLabels: {{app.kubernetes.io/name: {NAME}}}
----
-# The API is for whoever has the token; nothing else of the Pods can be reached.
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-spec:
-  podSelector: {{}}
-  policyTypes: [Ingress]
-  ingress:
-    - ports:
-        - {{protocol: TCP, port: 8080}}
-"
-    )
-}
-
-fn route(namespace: &str, host: &str, gateway_namespace: &str, gateway: &str) -> String {
-    format!(
-        "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata:
-  name: {NAME}
-  namespace: {namespace}
-spec:
-  parentRefs:
-    - {{namespace: {gateway_namespace}, name: {gateway}}}
-  hostnames: [{host}]
-  rules:
-    # Events of an operation are a stream: no timeout.
-    - timeouts: {{request: 0s}}
-      backendRefs:
-        - {{name: {NAME}, port: 80}}
-"
-    )
+fn route<'a>(host: &'a str, gateway: &'a str) -> Answer<InstallRoute<'a>> {
+    let Some((gateway_namespace, gateway)) = gateway.split_once('/') else {
+        let detail = format!("{gateway:?} is not the name of a Gateway");
+        return Err(Failure::new(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
+    };
+    is_name(gateway_namespace)?;
+    is_name(gateway)?;
+    Ok(InstallRoute { host, gateway_namespace, gateway })
 }
 
 #[cfg(test)]
@@ -364,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_break_out_of_the_manifest_are_refused() {
+    fn names_that_no_object_can_have_are_refused() {
         assert!(is_name("a: b\nkind: ClusterRoleBinding").is_err());
         assert!(is_name("Freehold").is_err() && is_name("-x").is_err() && is_name("").is_err());
         let arguments = InstallArguments { gateway: Some("main".to_owned()), ..arguments() };

@@ -6,7 +6,7 @@
 //!    │          └── replicas (the number of Pods, to and from an autoscaler) · beside (what others have added)
 //!    ├── readiness (why something isn't ready) · health (of many at once) · run (jobs) · logs
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
-//! rbac (the permissions that all of this needs)
+//! manifests (the permissions that all of this needs)
 //! discovery (every kind that the cluster has)
 //! cluster ── request (retries, deadlines) · limit (how much at once) · error (what came back)
 //! object (which kinds there are, and where)
@@ -16,7 +16,6 @@
 //! fields that others manage are never taken silently; no finalizer is ever removed; nothing is done to another cluster than the
 //! target's; "there is none" is only said where the API server said so of that very object or of its namespace; a plan reveals no secret.
 
-mod admission;
 mod apply;
 mod beside;
 mod body;
@@ -32,6 +31,7 @@ mod holders;
 mod hosts;
 mod limit;
 mod logs;
+mod manifests;
 mod mark;
 mod moment;
 mod namespaces;
@@ -44,7 +44,6 @@ mod owned;
 mod preview;
 mod projection;
 mod provider;
-mod rbac;
 mod reader;
 mod readiness;
 mod render;
@@ -56,10 +55,11 @@ mod target;
 mod trouble;
 mod volume;
 
-pub use admission::ADOPTABLE;
 pub use cluster::{Access, Cluster};
 pub use error::ClusterError;
 pub use logs::{LogLine, LogQuery};
+pub use manifests::admission::ADOPTABLE;
+pub use manifests::install::{Install, InstallRoute, InstallSecret, install};
+pub use manifests::rbac::rbac;
 pub use provider::KubernetesProvider;
-pub use rbac::rbac;
 pub use target::{Finding, Level, SCRATCH_NAMESPACE, Wanted, check, discover, prepare, release, scan_all_groups};

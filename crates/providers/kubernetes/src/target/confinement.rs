@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::finding::Finding;
-use crate::admission::OURS;
 use crate::error::{ClusterError, Reason};
+use crate::manifests::admission::OURS;
 use crate::mark::MARK;
 use crate::object::{self, NAMESPACE, Place};
 use crate::reader::Reader;

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::finding::Finding;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::manifests::rbac::{Permission, permissions};
 use crate::neighbour::ACCESS_REVIEW;
 use crate::object::Place;
-use crate::rbac::{Permission, permissions};
 use crate::reader::Reader;
 use crate::request::Request;
 

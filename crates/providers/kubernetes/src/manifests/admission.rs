@@ -4,6 +4,9 @@
 //! namespace binds itself in `kube-system`. So beside the permissions goes a ValidatingAdmissionPolicy, which an administrator applies
 //! and our account has no right to change. It sees writes alone: what the permissions let us read, we can read everywhere.
 
+use serde_json::json;
+
+use super::Manifest;
 use crate::mark::MARK;
 use crate::target::{SCRATCH_MARK, SCRATCH_NAMESPACE};
 
@@ -110,51 +113,38 @@ fn variables() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The policy and its binding as YAML, each with its `---` before it.
-pub(crate) fn policy(service_account: &str, namespace: &str) -> String {
-    let quoted = |text: &str| format!("{text:?}");
-    let user = quoted(&format!("request.userInfo.username == 'system:serviceaccount:{namespace}:{service_account}'"));
-    let mut text = format!(
-        "\
----
-# Keeps that account out of every namespace that isn't a stack's: its permissions are for all namespaces, since stacks' come and go.
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata:
-  name: {service_account}
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    resourceRules:
-      - apiGroups: [\"*\"]
-        apiVersions: [\"*\"]
-        operations: [CREATE, UPDATE, DELETE, CONNECT]
-        resources: [\"*/*\"]
-  matchConditions:
-    - name: account
-      expression: {user}
-  variables:
-"
-    );
-    for (name, expression) in variables() {
-        text.push_str(&format!("    - name: {name}\n      expression: {}\n", quoted(&expression)));
-    }
-    text.push_str("  validations:\n");
-    for Rule { expression, message } in rules() {
-        let (expression, message) = (quoted(&expression), quoted(&message));
-        text.push_str(&format!("    - expression: {expression}\n      message: {message}\n      reason: Forbidden\n"));
-    }
-    text.push_str(&format!(
-        "\
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata:
-  name: {service_account}
-spec:
-  policyName: {service_account}
-  validationActions: [Deny]
-"
-    ));
-    text
+/// The policy and its binding.
+pub(super) fn policy(service_account: &str, namespace: &str) -> [Manifest; 2] {
+    let api = "admissionregistration.k8s.io/v1";
+    let user = format!("request.userInfo.username == 'system:serviceaccount:{namespace}:{service_account}'");
+    let variable = |(name, expression)| json!({ "name": name, "expression": expression });
+    let validation =
+        |Rule { expression, message }| json!({ "expression": expression, "message": message, "reason": "Forbidden" });
+    let policy = Manifest::new(json!({
+        "apiVersion": api,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": service_account },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [{
+                    "apiGroups": ["*"],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE", "UPDATE", "DELETE", "CONNECT"],
+                    "resources": ["*/*"],
+                }],
+            },
+            "matchConditions": [{ "name": "account", "expression": user }],
+            "variables": variables().into_iter().map(variable).collect::<Vec<_>>(),
+            "validations": rules().into_iter().map(validation).collect::<Vec<_>>(),
+        },
+    }));
+    let comment = "Keeps that account out of every namespace that isn't a stack's: its permissions are for all namespaces, since stacks' come and go.";
+    let binding = Manifest::new(json!({
+        "apiVersion": api,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": service_account },
+        "spec": { "policyName": service_account, "validationActions": ["Deny"] },
+    }));
+    [policy.comment(comment), binding]
 }

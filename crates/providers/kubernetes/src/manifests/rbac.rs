@@ -3,8 +3,13 @@
 //!
 //! Everything is granted for all namespaces, since each stack has its own and they come and go. Secrets are included: a stack's are
 //! written, and looked at for their annotations and managers. Nothing is granted of roles, nodes' proxies, `exec`, or tokens. What that
-//! would let us write outside of our own namespaces, [`crate::admission`] takes back.
+//! would let us write outside of our own namespaces, [`super::admission`] takes back.
 
+use serde_json::{Value as Json, json};
+
+use super::yaml::COMMENT;
+use super::{Manifest, admission};
+use crate::manifests;
 use crate::neighbour::{
     ACCESS_REVIEW, CHALLENGE, DAEMON_SET, DEFINITION, ENDPOINT_SLICE, EVENT, GATEWAY, ISSUER, NODE, REPLICA_SET,
     STATEFUL_SET, STORAGE_CLASS,
@@ -58,56 +63,47 @@ pub(crate) fn permissions() -> Vec<Permission> {
 /// The permissions as YAML, to be applied by an administrator: a service account, its role and its binding, and the policy that keeps it
 /// out of every namespace but those of stacks.
 pub fn rbac(service_account: &str, namespace: &str) -> String {
-    let mut text = format!(
-        "\
-# The least that Freehold needs in a cluster. Apply it as an administrator.
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: {namespace}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: {service_account}
-  namespace: {namespace}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata:
-  name: {service_account}
-rules:
-"
-    );
-    for Permission { group, resource, subresource, verbs, why } in permissions() {
-        let resource = match subresource {
-            Some(subresource) => format!("{resource}/{subresource}"),
-            None => resource.to_owned(),
-        };
-        let verbs = verbs.join(", ");
-        text.push_str(&format!(
-            "  - apiGroups: [\"{group}\"] # {why}\n    resources: [\"{resource}\"]\n    verbs: [{verbs}]\n"
-        ));
-    }
-    text.push_str(&format!(
-        "\
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: {service_account}
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: {service_account}
-subjects:
-  - kind: ServiceAccount
-    name: {service_account}
-    namespace: {namespace}
-"
-    ));
-    text.push_str(&crate::admission::policy(service_account, namespace));
-    text
+    let home = Manifest::new(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }))
+        .comment("The least that Freehold needs in a cluster. Apply it as an administrator.");
+    let mut manifests = vec![home];
+    manifests.extend(granted(service_account, namespace));
+    manifests::text(&manifests)
+}
+
+/// The same without the namespace.
+pub(super) fn granted(service_account: &str, namespace: &str) -> Vec<Manifest> {
+    let api = "rbac.authorization.k8s.io";
+    let mut manifests = vec![
+        Manifest::new(json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": { "name": service_account, "namespace": namespace },
+        })),
+        Manifest::new(json!({
+            "apiVersion": format!("{api}/v1"),
+            "kind": "ClusterRole",
+            "metadata": { "name": service_account },
+            "rules": permissions().iter().map(rule).collect::<Vec<_>>(),
+        })),
+        Manifest::new(json!({
+            "apiVersion": format!("{api}/v1"),
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": service_account },
+            "roleRef": { "apiGroup": api, "kind": "ClusterRole", "name": service_account },
+            "subjects": [{ "kind": "ServiceAccount", "name": service_account, "namespace": namespace }],
+        })),
+    ];
+    manifests.extend(admission::policy(service_account, namespace));
+    manifests
+}
+
+fn rule(permission: &Permission) -> Json {
+    let Permission { group, resource, subresource, verbs, why } = permission;
+    let resource = match subresource {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => (*resource).to_owned(),
+    };
+    json!({ COMMENT: why, "apiGroups": [group], "resources": [resource], "verbs": verbs })
 }
 
 #[cfg(test)]
