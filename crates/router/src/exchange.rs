@@ -130,7 +130,7 @@ impl Exchange {
             }
             retries += 1;
             if tried.len() >= self.endpoint.count() {
-                tokio::time::sleep(wait_before(retries)).await;
+                tokio::time::sleep(retry_pause(retries)).await;
             }
         }
     }
@@ -198,7 +198,7 @@ fn others(endpoint: &Endpoint) -> u32 {
     u32::try_from(endpoint.count().saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
-fn wait_before(retry: u32) -> Duration {
+fn retry_pause(retry: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << retry.saturating_sub(1).min(10)).min(LONGEST_WAIT)
 }
 

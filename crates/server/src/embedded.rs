@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
 use freehold::Connection;
 use freehold_api::{Api, Token};
+use freehold_engine::backoff::Backoff;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
 use freehold_platform::runtime::{Local, Workshop};
@@ -56,6 +57,8 @@ const RUNS_PATIENCE: Duration = Duration::from_secs(45);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long PostgreSQL may take to end its sessions, at the least and at the most.
 const POSTGRES_PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
+/// How long a private PostgreSQL that doesn't start is left alone.
+const RESTARTS: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(10));
 /// How long PostgreSQL's last helpers may take to end after it.
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long requests under way may take when the platform stops.
@@ -383,11 +386,12 @@ impl Postgres {
                 () = server.wait_exit() => {}
             }
             error!("PostgreSQL has ended without having been told to; it is started again");
+            let mut waits = RESTARTS.waits();
             while let Err(failure) = server.restart().await {
                 error!("PostgreSQL does not start: {failure}");
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                    () = tokio::time::sleep(waits.take()) => {}
                 }
             }
             if let Some(group) = &self.group {

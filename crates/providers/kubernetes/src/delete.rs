@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use freehold_engine::backoff::Backoff;
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
 use freehold_graph::StackId;
 use freehold_graph::kind::KubernetesKind;
@@ -27,8 +28,8 @@ use crate::observe;
 use crate::request::Request;
 use crate::strangers;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is asked whether an object is gone.
+const POLL: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(1));
 /// Before the deadline: the time to find out and say what holds the object.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// How long a deletion goes on before it is looked for what holds it, and after how long again. The first is before anybody is told that
@@ -134,7 +135,7 @@ pub(crate) async fn preview(
 
 /// Waits until the object is gone, and says meanwhile what holds it.
 async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) -> Result<Performed, ProviderError> {
-    let (deadline, mut pause) = (context.deadline, FIRST_PAUSE);
+    let (deadline, mut pause) = (context.deadline, POLL.waits());
     let (mut words, mut next_words) = (format!("{place} is being deleted"), Instant::now() + FIRST_WORDS);
     loop {
         let live = match cluster.look_for(place, deadline).await {
@@ -146,17 +147,16 @@ async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) ->
             Err(error) => return Err(error.into()),
         };
         let Some(live) = live else { return Ok(Performed::default()) };
-        if Instant::now() + pause + LAST_WORDS >= deadline {
+        if Instant::now() + pause.present() + LAST_WORDS >= deadline {
             return Err(ProviderError::from(Problem::new(Code::DeletionHeld, format!("{place} is being deleted and does not go away")).lines(holders::of(cluster, place, &live, deadline).await).help("see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself")));
         }
-        if Instant::now() >= next_words || is_late(&live, cluster.clock().now()) && pause == FIRST_PAUSE {
+        if Instant::now() >= next_words || is_late(&live, cluster.clock().now()) && pause.is_first() {
             let holders = holders::of(cluster, place, &live, deadline).await;
             let held = if holders.is_empty() { String::new() } else { format!(": {}", holders.join("; ")) };
             (words, next_words) = (format!("{place} is being deleted{held}"), Instant::now() + NEXT_WORDS);
         }
         context.waits.tell(words.as_str());
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(pause.take()).await;
     }
 }
 

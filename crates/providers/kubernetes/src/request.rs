@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use freehold_engine::backoff::Backoff;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http_body_util::BodyExt;
@@ -29,8 +30,7 @@ pub(crate) const RUNS: &str = "freehold-runs";
 const TRIES: u32 = 4;
 /// How often a server that has too much to do is asked again, if it doesn't take too long.
 const TRIES_WHILE_BUSY: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(5));
 /// A look that takes longer is given up and tried again.
 const LOOK: Duration = Duration::from_secs(10);
 /// A dry run may take as long as the webhooks that it asks: an API server lets each have up to 30 s.
@@ -292,7 +292,7 @@ impl Cluster {
                 Attempt::Lost { sent, .. } if *sent && request.changes => (None, 0),
                 Attempt::Lost { .. } => (None, TRIES),
             };
-            let wait = wait.unwrap_or_else(|| pause(tries));
+            let wait = wait.unwrap_or_else(|| RETRIES.jittered(tries, getrandom::u32().unwrap_or_default()));
             if tries >= most || Instant::now() + wait >= deadline {
                 return self.outcome(request, attempt);
             }
@@ -377,13 +377,6 @@ impl Cluster {
 /// Whether a look is worth another try.
 fn may_pass(refusal: &Refusal) -> bool {
     !refusal.changes && matches!(refusal.reason(), Reason::Busy | Reason::TimedOut | Reason::Fault)
-}
-
-/// Longer each time, and not the same for everybody.
-fn pause(tries: u32) -> Duration {
-    let longest = PAUSE.saturating_mul(1 << tries.min(6)).min(LONGEST_PAUSE);
-    let half = longest / 2;
-    half + half.mul_f64(f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX))
 }
 
 /// The refusal's status object. Proxies, and the API server itself for groups that it doesn't know, answer with plain text.

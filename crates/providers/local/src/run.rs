@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use freehold_engine::backoff::Backoff;
 use freehold_engine::{Context, Performed, ProviderError};
 use freehold_graph::{ResourceId, Run, StackId, StackKey, Value};
 use freehold_problem::{Code, Problem};
@@ -40,7 +41,8 @@ use crate::shortage::is_shortage;
 use crate::supervise::{Assignment, End, LOCK, Outcome, STARTED, STATUS, Started};
 use crate::verdict::{self, SHOWN_LINES};
 
-const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// How often a run's folder is read while it goes on.
+const POLL: Backoff = Backoff::by_half(Duration::from_millis(5), LONGEST_LOOK);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 /// How many earlier revisions' runs are kept on record.
 const KEPT: usize = 10;
@@ -126,7 +128,7 @@ impl RunOnce<'_> {
     pub(crate) async fn outcome(&self) -> Result<Outcome, ProviderError> {
         let mut supervisor: Option<Child> = None;
         let mut attempts = 0;
-        let mut pause = FIRST_LOOK;
+        let mut pause = POLL.waits();
         loop {
             // Asked before looking at what is written: if nobody holds the lock, nothing more will be written.
             let supervised = is_supervised(&self.folder).map_err(|error| self.unreadable(&error))?;
@@ -162,8 +164,7 @@ impl RunOnce<'_> {
                 }
                 continue;
             }
-            self.wait(supervisor.as_mut(), pause).await?;
-            pause = (pause * 3 / 2).min(LONGEST_LOOK);
+            self.wait(supervisor.as_mut(), pause.take()).await?;
         }
     }
 

@@ -5,11 +5,11 @@
 use std::io;
 use std::time::Duration;
 
+use freehold_engine::backoff::Backoff;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(20), Duration::from_secs(1));
 
 /// Whether an error means that we lack something, not that something is wrong with the other side.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
@@ -39,12 +39,11 @@ pub(crate) fn words(error: &io::Error) -> String {
 /// That of the last attempt.
 pub(crate) async fn waited_out<T>(limit: Duration, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let limit = Instant::now() + limit;
-    let mut wait = FIRST_WAIT;
+    let mut waits = RETRIES.waits();
     loop {
         match attempt() {
             Err(error) if is_shortage(&error) && Instant::now() < limit => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+                tokio::time::sleep(waits.take()).await;
             }
             other => return other,
         }

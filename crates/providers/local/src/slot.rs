@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_engine::backoff::Backoff;
 use freehold_problem::{Code, Problem};
 use freehold_router::Connect;
 use tokio::sync::watch;
@@ -34,11 +35,12 @@ use crate::roster::Roster;
 pub(crate) const CRASH_LOOP: u32 = 5;
 /// Whoever has lived this long starts with a clean slate, unless it is said otherwise.
 pub(crate) const STEADY: Duration = Duration::from_secs(60);
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long an instance that has ended is not started again.
+const RESTARTS: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(30));
 /// Requests wait for an instance that is to be started again within this time.
 const WORTH_WAITING: Duration = Duration::from_secs(1);
-const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// How often an instance that isn't ready yet is probed.
+const PROBES: Backoff = Backoff::by_half(Duration::from_millis(5), LONGEST_LOOK);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 /// How often a ready instance is looked at, and how often one that did not answer well.
 const LOOK: Duration = Duration::from_secs(10);
@@ -166,7 +168,7 @@ enum End {
 
 impl Keeper {
     async fn run(mut self, mut adopted: Option<Instance>) {
-        let mut wait = SHORTEST_WAIT;
+        let mut waits = RESTARTS.waits();
         loop {
             let began = Instant::now();
             let started = match adopted.take() {
@@ -195,11 +197,12 @@ impl Keeper {
                 },
             };
             // A quick restart is worth waiting for.
-            self.duty.roster.expect_one(wait <= WORTH_WAITING);
+            self.duty.roster.expect_one(waits.present() <= WORTH_WAITING);
             if began.elapsed() >= self.duty.machine.steady {
-                wait = SHORTEST_WAIT;
+                waits.reset();
                 self.report.send_modify(|status| status.troubles = 0);
             }
+            let wait = waits.take();
             tracing::info!(service = %self.duty.launch.resource.identity, ?wait, ?trouble, "a replica will be started again");
             self.report.send_modify(|status| {
                 status.phase = Phase::Waiting;
@@ -211,7 +214,6 @@ impl Keeper {
                 _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
             self.report.send_modify(|status| status.phase = Phase::Starting);
         }
     }
@@ -326,7 +328,7 @@ impl Care<'_> {
         };
         let mut seen = Seen::Bad("it did not answer".to_owned());
         let mut looks = 0;
-        let mut pause = FIRST_LOOK;
+        let mut pause = PROBES.waits();
         let mut limit = Instant::now() + body.start_timeout;
         loop {
             looks += 1;
@@ -336,8 +338,7 @@ impl Care<'_> {
                 Ok(Err(other)) => seen = other,
                 Err(_elapsed) => return Err(self.last_seen(seen).await),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(LONGEST_LOOK);
+            tokio::time::sleep(pause.take()).await;
             if let Seen::Nothing(_) = seen {
                 // Its time does not run while we can't look.
                 limit += began.elapsed();
