@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-pub(crate) use freehold_check::render::{WIDTH, wrap};
+pub(crate) use freehold_check::render::{WIDTH, columns, wrap};
 pub(crate) use freehold_graph::display::{count, short_digest};
 
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -15,11 +15,6 @@ pub(crate) const BLUE: Style = AnsiColor::Blue.on_default();
 /// A text in a style. Whoever prints it strips the style where nobody sees colour.
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
-}
-
-/// How many columns a text without styles takes.
-pub(crate) fn columns(text: &str) -> usize {
-    text.chars().count()
 }
 
 /// Pads with spaces to a width.
@@ -49,8 +44,10 @@ pub(crate) fn shorten(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{kept}…")
+    // As much as fits before the ellipsis.
+    let fits = |end: &usize| text.get(..*end).is_some_and(|kept| columns(kept) < width);
+    let end = text.char_indices().map(|(start, _)| start).take_while(fits).last().unwrap_or_default();
+    format!("{}…", text.get(..end).unwrap_or_default())
 }
 
 /// A duration as people read it: `0.06 s`, `12.3 s`, `4 min 12 s`.

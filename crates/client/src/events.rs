@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 
 use crate::client::ClientError;
-use crate::pieces::Pieces;
+use crate::sse::Parser;
 use crate::wire::Event;
 
 type Bytes = Pin<Box<dyn Stream<Item = reqwest::Result<Vec<u8>>> + Send>>;
@@ -13,13 +13,13 @@ type Bytes = Pin<Box<dyn Stream<Item = reqwest::Result<Vec<u8>>> + Send>>;
 /// An operation's events, in order, until it has finished.
 pub struct EventStream {
     bytes: Bytes,
-    pieces: Pieces,
+    parser: Parser,
 }
 
 impl EventStream {
     pub(crate) fn new(response: reqwest::Response) -> Self {
         let bytes = response.bytes_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec()));
-        Self { bytes: Box::pin(bytes), pieces: Pieces::until(b"\n\n") }
+        Self { bytes: Box::pin(bytes), parser: Parser::new() }
     }
 
     /// The next event; `None` when the stream has ended.
@@ -34,23 +34,16 @@ impl EventStream {
             match self.bytes.next().await {
                 Some(chunk) => {
                     let chunk = chunk.map_err(|error| ClientError::Broken(error.to_string()))?;
-                    self.pieces.add(&chunk).map_err(|error| ClientError::Answer(error.to_owned()))?;
+                    self.parser.add(&chunk).map_err(|error| ClientError::Answer(error.to_owned()))?;
                 }
                 None => return Ok(None),
             }
         }
     }
 
-    /// Takes the first complete event, skipping comments (heartbeats).
+    /// The first complete event.
     fn take_event(&mut self) -> Result<Option<Event>, ClientError> {
-        while let Some(block) = self.pieces.take() {
-            let text = String::from_utf8_lossy(block);
-            let data: String =
-                text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
-            if !data.is_empty() {
-                return serde_json::from_str(&data).map(Some).map_err(|error| ClientError::Answer(error.to_string()));
-            }
-        }
-        Ok(None)
+        let event = self.parser.take().map(|data| serde_json::from_str(&data));
+        event.transpose().map_err(|error| ClientError::Answer(error.to_string()))
     }
 }

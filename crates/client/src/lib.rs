@@ -20,6 +20,7 @@ mod events;
 mod logs;
 mod pieces;
 mod request;
+mod sse;
 pub mod wire;
 
 pub use client::{Client, ClientError, Deployed};

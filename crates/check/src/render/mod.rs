@@ -12,4 +12,4 @@ pub use github::github;
 pub use json::json;
 pub use sarif::sarif;
 pub use text::{plain, text};
-pub use wrap::{WIDTH, wrap};
+pub use wrap::{WIDTH, columns, wrap};

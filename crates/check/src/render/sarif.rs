@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_problem::Code;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
 use super::lines::Lines;
@@ -75,6 +76,8 @@ fn location(label: &Label, file: &str, lines: &Lines<'_>) -> Json {
 
 /// A path as a relative reference: only what RFC 3986 lets stand in one.
 fn uri(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    utf8_percent_encode(path, REFERENCE).to_string()
 }
+
+/// What is encoded in a relative reference: all but RFC 3986's unreserved characters and the slashes of a path.
+const REFERENCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');

@@ -1,6 +1,8 @@
 //! Breaking lines at spaces, and nowhere else: what people copy stays whole. That is a word (an id, a digest, a URL, a path), however long
 //! it is, and what stands between backticks (a command). A line is wider than [`WIDTH`] where one of these alone is.
 
+use unicode_width::UnicodeWidthStr;
+
 /// No line for people is longer, however wide the terminal is, but for what is copied and longer by itself.
 pub const WIDTH: usize = 80;
 
@@ -35,8 +37,9 @@ pub(super) fn hanging(text: &str, begin: usize, hang: usize) -> String {
         .join("\n")
 }
 
-fn columns(text: &str) -> usize {
-    text.chars().count()
+/// How many columns a text without styles takes in a terminal: two for a Chinese character, none for a combining mark.
+pub fn columns(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
 }
 
 /// What a text is made of that stays whole: words, and what stands between two backticks with all that hangs on it.

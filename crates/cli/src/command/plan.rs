@@ -4,7 +4,7 @@ use freehold::wire::PlanAnswer;
 use freehold_problem::Code;
 
 use crate::arguments::PlanArguments;
-use crate::layout::paint;
+use crate::layout::{columns, paint};
 use crate::platform::{self, Platform};
 use crate::proposal::Proposal;
 use crate::report::{Answer, Failure, Outcome};
@@ -53,7 +53,7 @@ pub(super) fn unchanged(answer: &PlanAnswer, milliseconds: Option<u64>) -> Strin
     parts.extend(url);
     parts.extend(milliseconds.map(crate::layout::seconds));
     let head = format!("Nothing to change in {}", plan.key);
-    let gap = if head.chars().count() + parts.join(" · ").chars().count() + 3 <= 80 { " · " } else { "\n  " };
+    let gap = if columns(&head) + columns(&parts.join(" · ")) + 3 <= 80 { " · " } else { "\n  " };
     let mut lines = vec![format!("{}{gap}{}", paint(crate::layout::BOLD, head), parts.join(" · "))];
     lines.extend(view::plan::beside(plan));
     lines.join("\n")

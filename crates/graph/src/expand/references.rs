@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{ExpandError, Request, Target, names};
 use crate::part;
@@ -131,10 +132,11 @@ impl Resolver<'_> {
 /// (psycopg, Ruby, PHP), sqlx, tokio-postgres, node-postgres, pgx and asyncpg take alike: an address without a host but with a user
 /// before it is no URL to sqlx, and an encoded path in the host's place none to pgx.
 fn percent_encoded(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
-    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    path.bytes().map(encode).collect()
+    utf8_percent_encode(path, QUERY_VALUE).to_string()
 }
+
+/// What is encoded in the value of a query: all but RFC 3986's unreserved characters and slashes.
+const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// One text if all pieces are texts, else a template of as few pieces as possible.
 fn join(pieces: Vec<Value>) -> Value {

@@ -23,6 +23,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use freehold_graph::StackId;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -116,16 +117,15 @@ impl Directory {
 
 /// A text as one component of a path: anything unusual is written as `%XX`.
 pub(crate) fn component(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for (index, byte) in text.bytes().enumerate() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'@' => safe.push(char::from(byte)),
-            b'.' if index > 0 => safe.push('.'),
-            other => safe.push_str(&format!("%{other:02X}")),
-        }
+    // A dot at the beginning would hide it, or lead out of its folder.
+    match text.strip_prefix('.') {
+        Some(rest) => format!("%2E{}", utf8_percent_encode(rest, COMPONENT)),
+        None => utf8_percent_encode(text, COMPONENT).to_string(),
     }
-    safe
 }
+
+/// What is encoded in a component of a path: all but what means nothing to any file system or shell.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'@').remove(b'.');
 
 /// Makes a directory with its parents, if it isn't there.
 pub(crate) fn make(path: &Path, mode: u32) -> io::Result<()> {

@@ -7,6 +7,8 @@ mod mistakes;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod schema;
 
 /// The definition that the documentation shows.
