@@ -47,7 +47,7 @@ for what in ("pods", "replicasets", "configmap/web", "services", "httproutes", "
 @situation()
 def a_dead_webhook_on_delete(stack):
     webhook = dead_webhook(stack, "DELETE", "apps", "deployments")
-    return deleted(stack, lambda: apply(stack, webhook), lambda: without_webhook(stack), r"the admission webhook policy.example.org can't be asked")
+    return deleted(stack, lambda: apply(stack, webhook), lambda: without_webhook(stack), r"admission webhook policy.example.org is unreachable")
 
 
 @situation()

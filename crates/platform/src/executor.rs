@@ -222,12 +222,13 @@ async fn carry_out(
 }
 
 async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Unfinished> {
-    let records = freehold_engine::Journal::load(engine, operation.id).await?;
-    let failure = failure::told(&records);
+    let told =
+        async || Ok::<_, Unfinished>(failure::told(&freehold_engine::Journal::load(engine, operation.id).await?));
     let failure = match outcome {
+        // There is nothing to tell, and a journal is long.
         Outcome::Succeeded => None,
-        Outcome::Failed => failure.or_else(|| Some(unexplained(&operation.plan.key))),
-        Outcome::Cancelled => failure.or_else(|| Some(cancelled(&operation.plan.key))),
+        Outcome::Failed => told().await?.or_else(|| Some(unexplained(&operation.plan.key))),
+        Outcome::Cancelled => told().await?.or_else(|| Some(cancelled(&operation.plan.key))),
     };
     let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
     let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };

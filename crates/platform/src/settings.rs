@@ -9,7 +9,7 @@ use crate::request::{TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
 use freehold_graph::{SecretText, StackId};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::Wanted;
+use freehold_provider_kubernetes::Requirements;
 use freehold_spec::Name;
 use freehold_store::{PLATFORM, Store, StoredTarget};
 use serde::{Deserialize, Serialize};
@@ -121,9 +121,9 @@ impl Settings {
     }
 
     /// What is to be found out of the cluster. After [`Self::check`].
-    pub(crate) fn wanted(&self, name: &Name, databases: ClusterDatabases, registry_credentials: bool) -> Wanted {
+    pub(crate) fn wanted(&self, name: &Name, databases: ClusterDatabases, registry_credentials: bool) -> Requirements {
         let wanted = &self.wanted;
-        Wanted {
+        Requirements {
             name: name.clone(),
             domain: wanted.domain.clone().unwrap_or_default(),
             gateway: wanted.gateway.as_deref().and_then(parts).unwrap_or_default(),

@@ -136,7 +136,7 @@ impl Targets {
                 let former = clusters.insert(stored.name.clone(), Arc::clone(&runtime));
                 let former = former.and_then(|former| former.kubernetes.clone());
                 if let (Some(former), Some(now)) = (former, &runtime.kubernetes) {
-                    now.succeed(&former);
+                    now.inherit_from(&former);
                 }
                 Ok(runtime)
             }

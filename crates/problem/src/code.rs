@@ -181,7 +181,7 @@ macro_rules! codes {
             Forbidden             "FH1021" Forbidden          "not permitted to do that"
 
             // Clusters: reaching them, and their objects.
-            ClusterUnreachable    "FH1200" Unavailable        "the cluster gives no answer"
+            ClusterUnreachable    "FH1200" Unavailable        "the cluster's API server is unreachable"
             ClusterCredentials    "FH1201" Conflict           "the cluster doesn't accept our credentials"
             NotPermitted          "FH1202" Conflict           "the cluster doesn't permit it"
             KubeconfigUnusable    "FH1203" Conflict           "a kubeconfig that the platform can't use"

@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_cluster_that_is_away_is_said_once_for_all_that_it_has() {
         let unknown = |id, identity| {
-            let why = "the API server at https://10.0.0.1:6443 gives no answer: Connection refused (os error 111)";
+            let why = "the API server at https://10.0.0.1:6443 does not respond: Connection refused (os error 111)";
             resource(id, identity, "unknown", Some(&format!("looking at {identity}: {why}")))
         };
         let stack = stack(
@@ -356,8 +356,8 @@ mod tests {
           http://acme.localhost:7080
 
           ✓ database   acme_guestbook  ready
-          … 3 resources unknown: the API server at https://10.0.0.1:6443 gives no
-            answer: Connection refused (os error 111) (-v lists them)
+          … 3 resources unknown: the API server at https://10.0.0.1:6443 does not
+            respond: Connection refused (os error 111) (-v lists them)
         ");
         let all = shown(&status(&stack, true, now));
         assert!(all.contains("  … budget     acme--guestbook/web  unknown: looking at"), "{all}");
@@ -487,14 +487,14 @@ mod tests {
 
     #[test]
     fn a_list_says_once_why_it_could_not_look() {
-        let why = "looking at acme--guestbook/web: the API server at https://10.0.0.1:6443 gives no answer: timed out";
+        let why = "looking at acme--guestbook/web: the API server at https://10.0.0.1:6443 does not respond: timed out";
         let away = |name: &str| Stack {
             state: "unknown".to_owned(),
             ..stack(name, vec![resource("deployment.web", "web", "unknown", Some(why))])
         };
         let told = shown(&list(&[away("acme"), away("beta"), stack("ready", Vec::new())], DateTime::UNIX_EPOCH));
         let last = told.split_once("  … ").map(|(_, last)| last.split_whitespace().collect::<Vec<_>>().join(" "));
-        let expected = "2 stacks unknown: the API server at https://10.0.0.1:6443 gives no answer: timed out";
+        let expected = "2 stacks unknown: the API server at https://10.0.0.1:6443 does not respond: timed out";
         assert_eq!(last.as_deref(), Some(expected), "{told}");
     }
 

@@ -17,22 +17,22 @@ use crate::body;
 use crate::cluster::Cluster;
 use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
+use crate::field_manager::{MANAGER, RUNS, SCALE_MANAGER};
+use crate::holders;
 use crate::hosts;
 use crate::mark;
 use crate::object::{NAMESPACE, Place};
 use crate::observe;
-use crate::preview;
+use crate::precondition::{ATTEMPTS, with_precondition};
 use crate::readiness;
 use crate::render::{self, Texts};
 use crate::replicas;
-use crate::request::{MANAGER, RUNS, Request};
+use crate::request::Request;
 
-/// Controllers write to objects all the time: how often a look is repeated when one was quicker.
-pub(crate) const LOOKS: u32 = 20;
 const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on what is there now";
 
 /// A resource to apply.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct Application<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) desired: &'a Value,
     pub(crate) object: Option<&'a str>,
@@ -45,14 +45,14 @@ pub(crate) struct Wanted<'a> {
 pub(crate) async fn apply(
     cluster: &Cluster,
     context: &Context,
-    wanted: &Wanted<'_>,
+    wanted: &Application<'_>,
 ) -> Result<Performed, ProviderError> {
-    let Wanted { resource, desired, .. } = *wanted;
+    let Application { resource, desired, .. } = *wanted;
     let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
     let revealed = Revealed::all(context, &resource.body).await?;
     let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
     let mut first: Option<Value> = None;
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         let is_untouched = cluster.namespaces().is_untouched(&place, context.operation);
         let live = if is_untouched { None } else { cluster.cached_or_get(&place, context.deadline).await? };
         if resource.kind == ResourceKind::HttpRoute {
@@ -64,7 +64,7 @@ pub(crate) async fn apply(
         };
         may_change(&place, &live, context.stack, wanted)?;
         if let Some(since) = mark::deletion(&live) {
-            return Err(preview::being_deleted(cluster, &place, (since, &live), context.deadline).await);
+            return Err(holders::being_deleted(cluster, &place, (since, &live), context.deadline).await);
         }
         let seen = body::comparable(resource.kind, &live, &resource.body);
         // Unless an earlier call of ours, thought to be lost, has arrived.
@@ -72,13 +72,13 @@ pub(crate) async fn apply(
             return Err(outdated(&place, "was changed while it was being applied"));
         }
         first = Some(seen);
-        let live = match replicas::hand_over(cluster, &place, live, &manifest, context.deadline).await {
+        let live = match replicas::transfer_replicas(cluster, &place, live, &manifest, context.deadline).await {
             Ok(live) => live,
             Err(error) if error.reason() == Some(Reason::Changed) => continue,
             Err(error) => return Err(error.into()),
         };
         // Without force first: what is taken is what the plan has shown, whatever others have taken since.
-        let manifest = bound(&manifest, &live);
+        let manifest = with_precondition(&manifest, &live);
         let request = |force| Request::apply(&place, &manifest, force);
         let mut answer = cluster.send(&request(false), context.deadline).await;
         if let Err(error) = &answer
@@ -93,24 +93,13 @@ pub(crate) async fn apply(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ProviderError::retryable(Code::NotNow, format!("{place} is being written to by others all the time")))
-}
-
-/// To this very object, as it was seen.
-pub(crate) fn bound(manifest: &Json, live: &Json) -> Json {
-    let mut manifest = manifest.clone();
-    if let Some(Json::Object(metadata)) = manifest.get_mut("metadata") {
-        for name in ["uid", "resourceVersion"] {
-            metadata.insert(name.to_owned(), live.pointer(&format!("/metadata/{name}")).cloned().unwrap_or_default());
-        }
-    }
-    manifest
+    Err(ProviderError::retryable(Code::NotNow, format!("{place} was modified concurrently {ATTEMPTS} times")))
 }
 
 async fn create(
     cluster: &Cluster,
     context: &Context,
-    wanted: &Wanted<'_>,
+    wanted: &Application<'_>,
     place: &Place,
     manifest: &Json,
 ) -> Result<Performed, ProviderError> {
@@ -140,17 +129,17 @@ async fn create(
         return Err(ProviderError::retryable(Code::NotNow, format!("{place} appeared while it was being made")));
     }
     let message = format!("{place} was made by {} at the same moment", others.join(", "));
-    let withdrawn = withdraw(cluster, context, place, &answer.body).await;
+    let withdrawn = release_fields(cluster, context, place, &answer.body).await;
     let detail = match withdrawn {
-        Ok(()) => vec!["our fields were taken back; it is as its owner made it".to_owned()],
-        Err(error) => vec![format!("our fields could not be taken back: {error}")],
+        Ok(()) => vec!["Freehold released its fields; the object is unchanged for its owner".to_owned()],
+        Err(error) => vec![format!("Freehold could not release its fields: {error}")],
     };
     let help = Some("find out who made it; then rename or remove it, and run the same command again".to_owned());
     Err(ProviderError::from(Problem::new(Code::AppearedMeanwhile, message).lines(detail).maybe_help(help)))
 }
 
 /// Gives up all fields that are only ours. None was taken from anybody, so the object is as it was.
-async fn withdraw(cluster: &Cluster, context: &Context, place: &Place, live: &Json) -> Result<(), ClusterError> {
+async fn release_fields(cluster: &Cluster, context: &Context, place: &Place, live: &Json) -> Result<(), ClusterError> {
     let empty = json!({
         "apiVersion": place.kind.api_version(),
         "kind": place.kind.name,
@@ -164,14 +153,14 @@ fn others(object: &Json) -> Vec<String> {
     let entries = object.pointer("/metadata/managedFields").and_then(Json::as_array).into_iter().flatten();
     let own = entries.filter(|entry| entry.get("subresource").is_none());
     let names = own.filter_map(|entry| entry.get("manager")?.as_str());
-    names.filter(|name| ![MANAGER, replicas::KEEPER, RUNS].contains(name)).map(str::to_owned).collect()
+    names.filter(|name| ![MANAGER, SCALE_MANAGER, RUNS].contains(name)).map(str::to_owned).collect()
 }
 
 /// Whether what is there may be changed.
-fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Wanted<'_>) -> Result<(), ProviderError> {
+fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Application<'_>) -> Result<(), ProviderError> {
     let not_ours = |owner: &Ownership| {
         ProviderError::from(
-            Problem::new(Code::NotOwned, format!("{place} is left alone: {owner}"))
+            Problem::new(Code::NotOwned, format!("{place} was not changed: {owner}"))
                 .help("find out who made it; then rename or remove it, and run the same command again"),
         )
     };
@@ -193,7 +182,7 @@ fn outdated(place: &Place, why: &str) -> ProviderError {
 }
 
 /// Whether these are fields that the plan takes. Each that it doesn't is named.
-fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<(), ProviderError> {
+fn may_take(place: &Place, foreign: &[Conflict], wanted: &Application<'_>) -> Result<(), ProviderError> {
     let others = foreign.iter().filter(|conflict| !wanted.takes.contains(conflict));
     let detail: Vec<String> =
         others.map(|conflict| format!("{} is managed by {}", conflict.path, conflict.manager)).collect();
@@ -208,7 +197,7 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Wanted<'_>) -> Result<
         )
     } else {
         let help = "give these fields up there, or take them with `--adopt`";
-        (Code::FieldConflict, format!("{place} is left alone: others manage fields that would change"), help)
+        (Code::FieldConflict, format!("{place} was not changed: other field managers own fields that differ"), help)
     };
     Err(ProviderError::from(Problem::new(code, message).lines(detail).help(help)))
 }

@@ -11,14 +11,13 @@ use freehold_plan::Conflict;
 use serde_json::Value as Json;
 
 use crate::document::Fields;
+use crate::field_manager::{MANAGER, RUNS, SCALE_MANAGER};
 use crate::projection::{self, Projection, field, is_whole};
-use crate::replicas::KEEPER;
-use crate::request::{MANAGER, RUNS};
 
 /// Field managers of ours, of Kubernetes and of OpenShift.
 const UNTOLD: [&str; 10] = [
     MANAGER,
-    KEEPER,
+    SCALE_MANAGER,
     RUNS,
     "kube-controller-manager",
     "cloud-controller-manager",
@@ -153,7 +152,7 @@ mod tests {
             ("gateway", "status", json!({"f:status": {"f:parents": {}}})),
             ("kubectl-rollout", "", json!({"f:spec": {"f:template": annotation("kubectl.kubernetes.io/restartedAt")}})),
             ("controller", "", json!({"f:metadata": {"f:finalizers": {"v:\"example.org/keep\"": {}}}})),
-            (KEEPER, "", json!({"f:spec": {"f:replicas": {}}})),
+            (SCALE_MANAGER, "", json!({"f:spec": {"f:replicas": {}}})),
             ("rancher", "", annotation("field.cattle.io/projectId")),
         ]);
         let kept = "rancher: metadata.annotations.field.cattle.io/projectId";

@@ -3,6 +3,7 @@
 //! One client with kept connections for each cluster, shared by everything that talks to it; the limit of requests at once is
 //! shared, too. A cluster is known by the uid of its namespace `kube-system`, whatever its address is.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ const STARTING: Duration = Duration::from_secs(20);
 /// At once, at first, at the least, at the most.
 const REQUESTS: (usize, usize, usize) = (16, 2, 48);
 
+/// The namespace whose uid a cluster is known by.
+const IDENTITY: &str = "kube-system";
+
 /// How to get at a cluster.
 #[derive(Debug, Clone)]
 pub enum Access {
@@ -54,6 +58,7 @@ pub struct Cluster {
     in_it: bool,
     /// When it was last seen to be the same cluster.
     sure: Mutex<Instant>,
+    identities: Newest<Result<String, ClusterError>>,
     /// When a connection was last lost.
     lost: Mutex<Option<Instant>>,
     clock: Clock,
@@ -98,6 +103,7 @@ impl Cluster {
             limit,
             in_it: matches!(access, Access::InCluster),
             sure,
+            identities: Newest::default(),
             lost: Mutex::default(),
             clock: Clock::default(),
             namespaces: Namespaces::default(),
@@ -167,17 +173,23 @@ impl Cluster {
         if self.identity != expected {
             return Err(wrong(&self.identity));
         }
-        let seen = *self.sure.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.elapsed() < SURE {
+        if self.is_sure() {
             return Ok(());
         }
+        // One request for all who want to know. What it failed with holds for all of them, too.
         let asked = Instant::now();
-        let found = self.ask_identity(deadline).await?;
+        let request = async { Ok::<_, Infallible>(self.ask_identity(deadline).await) };
+        let Ok(answer) = self.identities.get(request).await;
+        let found = answer?;
         if found != expected {
             return Err(wrong(&found));
         }
         *self.sure.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok(())
+    }
+
+    fn is_sure(&self) -> bool {
+        self.sure.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < SURE
     }
 
     /// A connection was lost.
@@ -218,7 +230,7 @@ impl Cluster {
     }
 
     async fn ask_identity(&self, deadline: Instant) -> Result<String, ClusterError> {
-        let place = Place::named(NAMESPACE, None, "kube-system");
+        let place = Place::named(NAMESPACE, None, IDENTITY);
         let request = Request::get(&place);
         let answer = self.send(&request, deadline).await?;
         let uid = answer.body.pointer("/metadata/uid").and_then(Json::as_str);

@@ -60,7 +60,7 @@ pub(crate) async fn delete(
             Err(error) if error.reason() == Some(Reason::Absent) => return Ok(Performed::default()),
             // Another object has that name by now.
             Err(error) if error.reason() == Some(Reason::Changed) => {
-                return Err(not_that(Code::ChangedExternally, &place, &error.to_string()));
+                return Err(not_deletable(Code::ChangedExternally, &place, &error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -93,21 +93,21 @@ fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str
     match mark::ownership(live, context.stack) {
         Ownership::Ours => {}
         owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => {
-            return Err(not_that(Code::NotOwned, place, &owner.to_string()));
+            return Err(not_deletable(Code::NotOwned, place, &owner.to_string()));
         }
     }
     let uid = mark::uid(live);
     match object {
         Some(object) if object != uid => {
-            Err(not_that(Code::ChangedExternally, place, &format!("it is {uid}, and the plan means {object}")))
+            Err(not_deletable(Code::ChangedExternally, place, &format!("it is {uid}, and the plan means {object}")))
         }
         _ => Ok(()),
     }
 }
 
-fn not_that(code: Code, place: &Place, why: &str) -> ProviderError {
+fn not_deletable(code: Code, place: &Place, why: &str) -> ProviderError {
     ProviderError::from(
-        Problem::new(code, format!("{place} is left alone: {why}"))
+        Problem::new(code, format!("{place} was not changed: {why}"))
             .help("find out who made it; then rename or remove it, and run the same command again"),
     )
 }

@@ -23,7 +23,7 @@ pub enum ClusterError {
         help: String,
     },
     /// No answer.
-    #[error("{doing}: the API server at {server} gives no answer: {why}")]
+    #[error("{doing}: the API server at {server} does not respond: {why}")]
     Unreachable {
         /// `creating deployment acme--guestbook/web`
         doing: String,
@@ -223,7 +223,7 @@ impl Refusal {
             }
             Reason::Unauthenticated => format!("the API server doesn't accept our credentials: {message}"),
             Reason::NotPermitted(what) => format!("not permitted: {what}"),
-            Reason::WebhookDown(name) => format!("the admission webhook {name} can't be asked: {message}"),
+            Reason::WebhookDown(name) => format!("admission webhook {name} is unreachable: {message}"),
             Reason::Busy => format!("the API server has too much to do: {message}"),
             Reason::Fault if message.contains("space exceeded") => {
                 format!("the cluster's database (etcd) is out of space: {message}")
@@ -376,7 +376,7 @@ impl ClusterError {
                     .installation()
                     .unwrap_or("the cluster is too old for Freehold: `freehold target check`"),
                 Reason::NoDryRun(_) | Reason::Denied(_) => {
-                    "change what the policy objects to, or ask whoever keeps the policy"
+                    "change what the policy objects to, or ask its administrator"
                 }
                 Reason::Invalid => "change what the server objects to; its words are exact",
                 Reason::NamespaceTerminating => "wait until the namespace is gone, then run the same command again",
@@ -385,7 +385,7 @@ impl ClusterError {
                 Reason::Changed | Reason::Exists => {
                     "run the same command again to get a plan that rests on what is there now"
                 }
-                Reason::WebhookDown(_) => "see to the webhook's service, or ask whoever keeps it",
+                Reason::WebhookDown(_) => "see to the webhook's service, or ask its administrator",
                 _ => return None,
             },
         };

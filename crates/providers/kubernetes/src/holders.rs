@@ -2,6 +2,8 @@
 //! in it. Its conditions say which kinds are left and which finalizers hold them; a look at these kinds gives the objects' names.
 
 use chrono::{DateTime, Utc};
+use freehold_engine::ProviderError;
+use freehold_problem::{Code, Problem};
 use http::header::ACCEPT;
 use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
@@ -150,6 +152,20 @@ async fn objects(cluster: &Cluster, namespace: &str, resource: &str, deadline: I
 async fn ask(cluster: &Cluster, path: &str) -> Option<Json> {
     let request = http::Request::get(path).header(ACCEPT, METADATA).body(Vec::new()).ok()?;
     cluster.client().request(request).await.ok()
+}
+
+/// With what holds it: what belongs to it, where its own finalizer only waits for that.
+pub(crate) async fn being_deleted(
+    cluster: &Cluster,
+    place: &Place,
+    (since, live): (&str, &Json),
+    deadline: Instant,
+) -> ProviderError {
+    ProviderError::from(
+        Problem::new(Code::BeingDeleted, format!("{place} is being deleted since {since}"))
+            .lines(of(cluster, place, live, deadline).await)
+            .help("wait until it is gone, then run the same command again"),
+    )
 }
 
 #[cfg(test)]

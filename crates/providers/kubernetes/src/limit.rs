@@ -31,7 +31,7 @@ struct State {
 
 /// How a request went, as far as the limit is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Went {
+pub(crate) enum Feedback {
     /// Answered.
     Well,
     /// The server says that it has too much to do, or was too slow.
@@ -53,10 +53,10 @@ impl Limit {
     }
 
     /// Gives a place back, and learns.
-    pub(crate) fn leave(&self, place: Option<OwnedSemaphorePermit>, went: Went) {
+    pub(crate) fn leave(&self, place: Option<OwnedSemaphorePermit>, went: Feedback) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match went {
-            Went::Well => {
+            Feedback::Well => {
                 state.well += 1;
                 if state.well >= state.limit && state.limit < state.most {
                     state.well = 0;
@@ -64,12 +64,12 @@ impl Limit {
                     if state.owed > 0 { state.owed -= 1 } else { self.places.add_permits(1) }
                 }
             }
-            Went::TooMuch if state.halved.is_none_or(|when| when.elapsed() >= HALVE_EVERY) => {
+            Feedback::TooMuch if state.halved.is_none_or(|when| when.elapsed() >= HALVE_EVERY) => {
                 let limit = (state.limit / 2).max(state.least);
                 state.owed += state.limit - limit;
                 (state.limit, state.well, state.halved) = (limit, 0, Some(Instant::now()));
             }
-            Went::TooMuch | Went::Unclear => {}
+            Feedback::TooMuch | Feedback::Unclear => {}
         }
         if let (Some(place), true) = (place, state.owed > 0) {
             state.owed -= 1;
@@ -94,22 +94,22 @@ mod tests {
         let limit = Limit::new(8, 2, 10);
         for _ in 0..100 {
             let place = limit.enter().await;
-            limit.leave(place, Went::Well);
+            limit.leave(place, Feedback::Well);
         }
         assert_eq!(limit.now(), 10, "never above the most");
         let held = [limit.enter().await, limit.enter().await, limit.enter().await];
         let place = limit.enter().await;
-        limit.leave(place, Went::TooMuch);
+        limit.leave(place, Feedback::TooMuch);
         assert_eq!(limit.now(), 5);
         for place in held {
-            limit.leave(place, Went::TooMuch);
+            limit.leave(place, Feedback::TooMuch);
         }
         assert_eq!(limit.now(), 5, "several answers of one moment count once");
         assert_eq!(limit.places.available_permits(), 5);
         for _ in 0..5 {
             tokio::time::sleep(HALVE_EVERY).await;
             let place = limit.enter().await;
-            limit.leave(place, Went::TooMuch);
+            limit.leave(place, Feedback::TooMuch);
         }
         assert_eq!((limit.now(), limit.places.available_permits()), (2, 2));
     }
@@ -121,10 +121,10 @@ mod tests {
         for _ in 0..4 {
             held.push(limit.enter().await);
         }
-        limit.leave(held.pop().flatten(), Went::TooMuch);
-        limit.leave(held.pop().flatten(), Went::Unclear);
+        limit.leave(held.pop().flatten(), Feedback::TooMuch);
+        limit.leave(held.pop().flatten(), Feedback::Unclear);
         assert_eq!(limit.places.available_permits(), 0, "two are in use, and that is the limit");
-        limit.leave(held.pop().flatten(), Went::Well);
+        limit.leave(held.pop().flatten(), Feedback::Well);
         assert_eq!(limit.places.available_permits(), 1);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn ownership(object: &Json, stack: StackId) -> Ownership {
 fn owner(object: &Json) -> String {
     let managed = keeper(object).unwrap_or_else(|| match first_manager(object) {
         Some(manager) => format!("managed by {manager}"),
-        None => "nobody says whose it is".to_owned(),
+        None => "it has no owner labels".to_owned(),
     });
     let since = object.pointer("/metadata/creationTimestamp").and_then(Json::as_str);
     let since = since.map(|time| format!(", there since {time}")).unwrap_or_default();

@@ -14,11 +14,10 @@ use freehold_graph::{Effect, ResourceKind, StackId, Value};
 use freehold_plan::change::FieldChange;
 use freehold_plan::observation::Ownership;
 use freehold_plan::{Conflict, Observation, Preview, diff};
-use freehold_problem::{Code, Problem};
+use freehold_problem::Code;
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
-use crate::apply::{self, LOOKS};
 use crate::body;
 use crate::cluster::Cluster;
 use crate::conflict::{self, Conflicts};
@@ -28,6 +27,7 @@ use crate::hosts;
 use crate::mark;
 use crate::object::Place;
 use crate::observe;
+use crate::precondition::{ATTEMPTS, with_precondition};
 use crate::render::{self, Texts};
 use crate::replicas;
 use crate::request::{Answer, Request};
@@ -170,7 +170,7 @@ impl<'a> Trial<'a> {
 
     /// Tried out on the object as it was just seen, or what controllers write in between would look like a change of ours.
     async fn change(&self, seen: &Observation) -> Result<Preview, ProviderError> {
-        for _ in 0..LOOKS {
+        for _ in 0..ATTEMPTS {
             let live = self.cluster.cached_or_get(&self.place, self.deadline).await?;
             let Some(live) = live.filter(|live| mark::uid(live) == seen.object) else {
                 return Err(ProviderError::retryable(
@@ -179,9 +179,9 @@ impl<'a> Trial<'a> {
                 ));
             };
             if let Some(since) = mark::deletion(&live) {
-                return Err(being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
+                return Err(holders::being_deleted(self.cluster, &self.place, (since, &live), self.deadline).await);
             }
-            let manifest = apply::bound(&self.manifest(&self.unchanged(seen, &live))?, &live);
+            let manifest = with_precondition(&self.manifest(&self.unchanged(seen, &live))?, &live);
             let note = self.foresee(Some(&live), &manifest).await?;
             match self.change_of(seen, &live, &manifest).await {
                 Err(Stop::Cluster(error)) if error.reason() == Some(Reason::Changed) => {}
@@ -195,7 +195,7 @@ impl<'a> Trial<'a> {
         }
         Err(ProviderError::retryable(
             Code::NotNow,
-            format!("{} is being written to by others all the time", self.place),
+            format!("{} was modified concurrently {ATTEMPTS} times", self.place),
         ))
     }
 
@@ -276,7 +276,7 @@ impl<'a> Trial<'a> {
                     return match error.reason() {
                         Some(Reason::FieldConflict) => continue,
                         Some(Reason::NamespaceAbsent | Reason::NamespaceTerminating) => {
-                            let help = "`freehold target check` tells how to get it back";
+                            let help = "`freehold target check` shows how to recreate it";
                             Ok(Tried::Not(format!("the scratch namespace {scratch} is gone: {help}")))
                         }
                         Some(Reason::NoDryRun(webhook)) => Ok(Tried::Not(side_effects(&webhook))),
@@ -370,21 +370,7 @@ impl<'a> Trial<'a> {
 }
 
 fn side_effects(webhook: &str) -> String {
-    format!("the admission webhook {webhook} can't be asked without consequences")
-}
-
-/// With what holds it: what belongs to it, where its own finalizer only waits for that.
-pub(crate) async fn being_deleted(
-    cluster: &Cluster,
-    place: &Place,
-    (since, live): (&str, &Json),
-    deadline: Instant,
-) -> ProviderError {
-    ProviderError::from(
-        Problem::new(Code::BeingDeleted, format!("{place} is being deleted since {since}"))
-            .lines(holders::of(cluster, place, live, deadline).await)
-            .help("wait until it is gone, then run the same command again"),
-    )
+    format!("admission webhook {webhook} has side effects and does not support dry runs")
 }
 
 fn move_to(object: &mut Json, namespace: &str, name: &str) {

@@ -16,7 +16,7 @@ use freehold_graph::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::document::Fields;
-use crate::request::MANAGER;
+use crate::field_manager::MANAGER;
 
 /// Where an object says who manages what.
 pub(crate) const MANAGERS: &str = "/metadata/managedFields";

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::apply::{self, Wanted};
+use crate::apply::{self, Application};
 use crate::cluster::{Access, Cluster};
 use crate::delete;
 use crate::error::ClusterError;
@@ -42,14 +42,14 @@ const STEPS: usize = 64;
 #[derive(Debug)]
 pub struct KubernetesProvider {
     facts: KubernetesTarget,
-    way: RwLock<Arc<Way>>,
+    way: RwLock<Arc<ClusterAccess>>,
     /// The one before, of the same target, while operations still work with it.
     former: RwLock<Weak<Self>>,
 }
 
 /// How the cluster is reached, and the connection once it is.
 #[derive(Debug)]
-struct Way {
+struct ClusterAccess {
     access: Access,
     cluster: OnceCell<Arc<Cluster>>,
 }
@@ -57,24 +57,24 @@ struct Way {
 impl KubernetesProvider {
     /// Doesn't connect yet, so that a platform starts while a cluster is away.
     pub fn new(access: Access, facts: KubernetesTarget) -> Self {
-        let way = Arc::new(Way { access, cluster: OnceCell::new() });
+        let way = Arc::new(ClusterAccess { access, cluster: OnceCell::new() });
         Self { facts, way: RwLock::new(way), former: RwLock::default() }
     }
 
     /// Takes the place of the one before: operations that still work with that one reach the cluster with these credentials from now on, for
     /// theirs may have been withdrawn. Nothing, where this is another cluster.
-    pub fn succeed(&self, former: &Arc<Self>) {
+    pub fn inherit_from(&self, former: &Arc<Self>) {
         if former.facts.cluster == self.facts.cluster {
             *self.former.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(former);
             former.reach_by(&self.way());
         }
     }
 
-    fn way(&self) -> Arc<Way> {
+    fn way(&self) -> Arc<ClusterAccess> {
         Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn reach_by(&self, way: &Arc<Way>) {
+    fn reach_by(&self, way: &Arc<ClusterAccess>) {
         *self.way.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(way);
         let former = self.former.read().unwrap_or_else(PoisonError::into_inner).upgrade();
         if let Some(former) = former {
@@ -152,7 +152,7 @@ impl KubernetesProvider {
         };
         match task {
             Task::Apply { resource, desired, object, adopt, takes } => {
-                let wanted = Wanted { resource, desired, object: object.as_deref(), adopt: *adopt, takes };
+                let wanted = Application { resource, desired, object: object.as_deref(), adopt: *adopt, takes };
                 apply::apply(&cluster, context, &wanted).await
             }
             Task::Delete { lookup, object } => delete::delete(&cluster, context, lookup, object.as_deref()).await,
@@ -239,7 +239,7 @@ impl Provider for KubernetesProvider {
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
         let deadline = Instant::now() + SCAN;
         let scan = async { owned::owned(&*self.sure(deadline).await?, stack, deadline).await };
-        in_time(SCAN, "everything that bears a mark", scan).await
+        in_time(SCAN, "managed objects", scan).await
     }
 }
 

@@ -21,18 +21,17 @@ use kube::core::response::StatusCause;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::apply::bound;
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::field_manager::SCALE_MANAGER;
 use crate::mark;
 use crate::object::{AUTOSCALER, DEPLOYMENT, Place};
+use crate::precondition::with_precondition;
 use crate::projection::{self, Projection};
 use crate::reader::Reader;
 use crate::request::Request;
 
-/// The field manager that has the number until the autoscaler acts.
-pub(crate) const KEEPER: &str = "freehold-replicas";
 /// As plans name it.
 pub(crate) const PATH: &str = "spec.replicas";
 const POINTER: &str = "/spec/replicas";
@@ -60,7 +59,7 @@ pub(crate) fn give_up(object: &mut Json) {
 }
 
 /// Makes the number survive that we give it up. Returns the object as it is then.
-pub(crate) async fn hand_over(
+pub(crate) async fn transfer_replicas(
     cluster: &Cluster,
     place: &Place,
     live: Json,
@@ -76,13 +75,13 @@ pub(crate) async fn hand_over(
         "metadata": {"name": place.name, "namespace": place.namespace},
         "spec": {"replicas": live.pointer(POINTER)},
     });
-    let request = Request::apply_as(KEEPER, place, &bound(&number, &live), false);
+    let request = Request::apply_as(SCALE_MANAGER, place, &with_precondition(&number, &live), false);
     Ok(cluster.send(&request, deadline).await?.body)
 }
 
 /// Whether a conflict is with our own second manager.
 pub(crate) fn is_with_keeper(cause: &StatusCause) -> bool {
-    is_with(cause, &format!("conflict with \"{KEEPER}\""))
+    is_with(cause, &format!("conflict with \"{SCALE_MANAGER}\""))
 }
 
 /// Whether a conflict is with whoever scales for autoscalers.

@@ -19,13 +19,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::{ClusterError, Reason, Refusal};
-use crate::limit::Went;
+use crate::field_manager::{MANAGER, RUNS};
+use crate::limit::Feedback;
 use crate::object::Place;
 
-/// The field manager that all our fields belong to.
-pub(crate) const MANAGER: &str = "freehold";
-/// The one of the traces of runs.
-pub(crate) const RUNS: &str = "freehold-runs";
 /// How often something is tried that may work the next time.
 const TRIES: u32 = 4;
 /// How often a server that has too much to do is asked again, if it doesn't take too long.
@@ -330,10 +327,10 @@ impl Cluster {
         self.limit().leave(
             place,
             match &attempt {
-                Attempt::Answered(_) => Went::Well,
-                Attempt::Refused(refusal) if matches!(refusal.status.code, 429 | 503 | 504) => Went::TooMuch,
-                Attempt::Refused(refusal) if refusal.status.code < 500 => Went::Well,
-                Attempt::Refused(_) | Attempt::Lost { .. } => Went::Unclear,
+                Attempt::Answered(_) => Feedback::Well,
+                Attempt::Refused(refusal) if matches!(refusal.status.code, 429 | 503 | 504) => Feedback::TooMuch,
+                Attempt::Refused(refusal) if refusal.status.code < 500 => Feedback::Well,
+                Attempt::Refused(_) | Attempt::Lost { .. } => Feedback::Unclear,
             },
         );
         attempt

@@ -38,7 +38,7 @@ const CERTIFICATE: &str = "cert-manager.io/certificate-name";
 
 /// What goes with a namespace that holds nothing that is in the way.
 #[derive(Debug, Default)]
-pub(crate) struct Along {
+pub(crate) struct NamespaceContent {
     /// The kinds of which nobody can tell, for want of permissions.
     unseen: Vec<String>,
     /// What isn't the stack's and is nothing without it, in words.
@@ -54,7 +54,7 @@ pub(crate) async fn none(
     namespace: &Place,
     stack: StackId,
     deadline: Instant,
-) -> Result<Along, ProviderError> {
+) -> Result<NamespaceContent, ProviderError> {
     let look = Look { cluster, namespace: &namespace.name, stack, deadline };
     let (mut known, (others, unseen)) = try_join(look.known_kinds(), look.other_kinds()).await?;
     let attached = look.attached(&mut known).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn none(
     let found: BTreeMap<String, String> = known.into_iter().chain(others).collect();
     let mut found: Vec<String> = found.into_values().collect();
     if found.is_empty() {
-        return Ok(Along { unseen, attached });
+        return Ok(NamespaceContent { unseen, attached });
     }
     found.sort();
     let count = found.len();
@@ -78,7 +78,7 @@ pub(crate) async fn none(
     ))
 }
 
-impl Along {
+impl NamespaceContent {
     /// What a plan says of it.
     pub(crate) fn told(self, namespace: &Place) -> Vec<String> {
         let unseen = unseen(namespace, self.unseen);
@@ -107,7 +107,7 @@ struct Look<'a> {
 }
 
 /// A stranger by its uid: `configmap settings`.
-type Stranger = (String, String);
+type Unmanaged = (String, String);
 
 fn known_kinds() -> impl Iterator<Item = Kind> {
     owned::kinds().chain([STATEFUL_SET, DAEMON_SET]).filter(|kind| kind.namespaced)
@@ -116,7 +116,7 @@ fn known_kinds() -> impl Iterator<Item = Kind> {
 impl Look<'_> {
     /// Takes from what was found the autoscalers that scale nothing but the stack's own Deployments: without these they do nothing, so
     /// nobody has to solve a conflict with them first. What they scale may be gone by now; then they say themselves that it was there.
-    async fn attached(&self, found: &mut Vec<Stranger>) -> Result<Vec<String>, ProviderError> {
+    async fn attached(&self, found: &mut Vec<Unmanaged>) -> Result<Vec<String>, ProviderError> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,12 +148,12 @@ impl Look<'_> {
     }
 
     /// Of the kinds that Freehold's own permissions let it look at.
-    async fn known_kinds(&self) -> Result<Vec<Stranger>, ProviderError> {
+    async fn known_kinds(&self) -> Result<Vec<Unmanaged>, ProviderError> {
         let lists = try_join_all(known_kinds().map(|kind| self.known(kind))).await?;
         Ok(lists.into_iter().flatten().collect())
     }
 
-    async fn known(&self, kind: Kind) -> Result<Vec<Stranger>, ClusterError> {
+    async fn known(&self, kind: Kind) -> Result<Vec<Unmanaged>, ClusterError> {
         let all = Request::list(&Place::all(kind, Some(self.namespace)), "").metadata();
         let items = self.cluster.list(&all, self.deadline).await?;
         let mut strangers: Vec<&Json> = items.iter().filter(|item| is_stranger(kind.name, item, self.stack)).collect();
@@ -166,7 +166,7 @@ impl Look<'_> {
     }
 
     /// Of all other kinds that go with a namespace, and the kinds that may not be looked at: those that don't come with Kubernetes first.
-    async fn other_kinds(&self) -> Result<(Vec<Stranger>, Vec<String>), ProviderError> {
+    async fn other_kinds(&self) -> Result<(Vec<Unmanaged>, Vec<String>), ProviderError> {
         let kinds = self.cluster.kinds(self.deadline).await?;
         if let Some(silent) = kinds.silent.first() {
             return Err(self.untold(&format!("the API server of {silent} does not answer")));
@@ -192,7 +192,7 @@ impl Look<'_> {
     async fn other<'c>(
         &self,
         collection: &'c Collection,
-    ) -> Result<(&'c Collection, Option<Vec<Stranger>>), ProviderError> {
+    ) -> Result<(&'c Collection, Option<Vec<Unmanaged>>), ProviderError> {
         let items = match collection.list(self.cluster, Some(self.namespace), "", self.deadline).await {
             Ok(items) => items,
             Err(Unlisted::NotPermitted(_)) => return Ok((collection, None)),
@@ -208,7 +208,7 @@ impl Look<'_> {
         let namespace = self.namespace;
         ProviderError::retryable(
             Code::NotNow,
-            format!("namespace {namespace} can't be deleted: nobody can tell what is in it: {why}"),
+            format!("namespace {namespace} cannot be deleted: its contents could not be listed: {why}"),
         )
     }
 }
@@ -224,7 +224,7 @@ fn comes_with_kubernetes(group: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
-fn stranger(word: &str, item: &Json) -> Stranger {
+fn stranger(word: &str, item: &Json) -> Unmanaged {
     (mark::uid(item).to_owned(), format!("{word} {}", item.text("/metadata/name")))
 }
 

@@ -6,6 +6,7 @@ mod confinement;
 mod finding;
 mod gateway;
 mod permission;
+mod requirements;
 mod scan;
 mod scratch;
 mod survey;
@@ -13,12 +14,11 @@ mod survey;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use freehold_graph::expand::ClusterDatabases;
 use freehold_graph::expand::KubernetesTarget;
-use freehold_spec::Name;
 use tokio::time::Instant;
 
 pub use finding::{Finding, Level};
+pub use requirements::Requirements;
 pub use scan::scan_all_groups;
 pub(crate) use scratch::SCRATCH_MARK;
 pub use scratch::{SCRATCH_NAMESPACE, prepare, release};
@@ -32,57 +32,11 @@ use crate::target::survey::Survey;
 /// How long looking at a target may take.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// What a target is meant to be like, as given by whoever adds it. What is left out is found out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its name.
-    pub name: Name,
-    /// What host names end with.
-    pub domain: String,
-    /// The Gateway: namespace and name.
-    pub gateway: (String, String),
-    /// Its listener; left out: the one whose host name covers the domain, one with TLS first.
-    pub listener: Option<String>,
-    /// The port at which clients reach that listener; left out: the listener's own.
-    pub port: Option<u16>,
-    /// The namespace of the gateway's Pods; left out: looked for.
-    pub data_plane_namespace: Option<String>,
-    /// Where databases are.
-    pub databases: ClusterDatabases,
-    /// The ClusterIssuer for certificates of each host.
-    pub issuer: Option<String>,
-    /// external-dns watches HTTPRoutes.
-    pub external_dns: bool,
-    /// The storage class of volumes.
-    pub storage_class: Option<String>,
-    /// Images need the target's registry credentials.
-    pub registry_credentials: bool,
-}
-
-impl From<&KubernetesTarget> for Wanted {
-    fn from(facts: &KubernetesTarget) -> Self {
-        let gateway = &facts.gateway;
-        Self {
-            name: facts.name.clone(),
-            domain: facts.domain.clone(),
-            gateway: (gateway.namespace.clone(), gateway.name.clone()),
-            listener: gateway.listener.clone(),
-            port: Some(gateway.port),
-            data_plane_namespace: Some(gateway.data_plane_namespace.clone()),
-            databases: facts.databases.clone(),
-            issuer: facts.issuer.clone(),
-            external_dns: facts.external_dns,
-            storage_class: facts.storage_class.clone(),
-            registry_credentials: facts.registry_credentials,
-        }
-    }
-}
-
 /// Finds out what is needed of a cluster. Changes nothing.
 ///
 /// # Errors
 /// [`ClusterError::Unfit`] with all that keeps it from being a target; or it can't be asked.
-pub async fn discover(cluster: &Cluster, wanted: &Wanted) -> Result<KubernetesTarget, ClusterError> {
+pub async fn discover(cluster: &Cluster, wanted: &Requirements) -> Result<KubernetesTarget, ClusterError> {
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let survey = Survey::of(&reader, wanted).await;
     survey.facts(wanted)
@@ -102,7 +56,7 @@ pub async fn check(cluster: &Cluster, facts: &KubernetesTarget) -> Vec<Finding> 
         return vec![Finding::of_error("cluster", &error)];
     }
     findings.push(Finding::ok("cluster", format!("{} at {}", cluster.identity(), cluster.server())));
-    let wanted = Wanted::from(facts);
+    let wanted = Requirements::from(facts);
     let survey = Survey::of(&reader, &wanted).await;
     if let Ok(found) = survey.facts(&wanted) {
         findings.extend(changed(facts, &found));

@@ -34,8 +34,7 @@ pub(crate) async fn foresee(
     let classes = reader.list(STORAGE_CLASS, None, "").await?;
     let has_default = classes.iter().any(|class| class.text(DEFAULT_CLASS) == "true");
     Ok((!has_default).then(|| {
-        "the cluster has no default storage class: no volume comes unless somebody has made a fitting one by hand"
-            .to_owned()
+        "the cluster has no default storage class: the claim stays pending unless a matching volume exists".to_owned()
     }))
 }
 

@@ -108,7 +108,7 @@ async fn our_fields_are_taken_back_from_an_object_that_appeared_in_the_last_mome
     let error = through.apply(&config, &plan).await.unwrap_err();
     let (code, words) = rejected(&error);
     assert_eq!(code, Code::AppearedMeanwhile, "{words}");
-    assert!(words.contains("kubectl-create") && words.contains("taken back"), "{words}");
+    assert!(words.contains("kubectl-create") && words.contains("released its fields"), "{words}");
     let live = stage.live(&config);
     assert_eq!(live["data"], json!({"Z": "theirs"}));
     assert_eq!(live["metadata"].get("labels"), None, "no mark of ours");

@@ -313,7 +313,7 @@ async fn a_route_says_what_its_gateway_does_not_say() {
     let parent = json!({"name": "main", "namespace": ground.namespace});
     ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": [parent]}}));
     let told = ground.readiness(kind, "web").await;
-    let missing = format!("FH1223: the gateway {}/main does not exist, so nobody takes it", ground.namespace);
+    let missing = format!("FH1223: parent gateway {}/main does not exist", ground.namespace);
     assert_eq!(told, Readiness::Failed(missing));
 
     let gateway = json!({"spec": {"gatewayClassName": "none", "listeners": [

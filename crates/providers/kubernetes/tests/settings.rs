@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget, PostgresServer, expand};
 use freehold_graph::{Graph, Request, StackId, StackKey, StackKind, Target};
-use freehold_provider_kubernetes::{Cluster, ClusterError, Level, Wanted, check, discover};
+use freehold_provider_kubernetes::{Cluster, ClusterError, Level, Requirements, check, discover};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -32,7 +32,7 @@ host    = "${stack.name}.${target.domain}"
 "#;
 
 /// What somebody says of a target.
-type Given = fn(&mut Wanted, &Place);
+type Given = fn(&mut Requirements, &Place);
 
 /// A setting, and where its effect is seen.
 struct Row {
@@ -84,7 +84,7 @@ async fn every_setting_of_a_target_shows_in_the_objects_and_is_told_where_the_cl
 }
 
 /// What is said of such a target: why it is none, or the warnings of a check.
-async fn told_of(cluster: &Cluster, wanted: &Wanted) -> String {
+async fn told_of(cluster: &Cluster, wanted: &Requirements) -> String {
     match discover(cluster, wanted).await {
         Err(ClusterError::Unfit { why, .. }) => why,
         Err(other) => panic!("{other}"),
@@ -278,8 +278,8 @@ fn expanded(facts: KubernetesTarget) -> Graph {
     expand(&app, &request, &Target::Kubernetes(Box::new(facts))).unwrap()
 }
 
-fn wanted(place: &Place) -> Wanted {
-    Wanted {
+fn wanted(place: &Place) -> Requirements {
+    Requirements {
         name: "prod".parse().unwrap(),
         domain: "apps.example.org".to_owned(),
         gateway: (place.gateways.clone(), "main".to_owned()),

@@ -6,7 +6,7 @@ use freehold_engine::Readiness;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{ResourceKind, StackId};
 use freehold_provider_kubernetes::{
-    Cluster, ClusterError, Finding, Level, SCRATCH_NAMESPACE, Wanted, check, discover, prepare, rbac, release,
+    Cluster, ClusterError, Finding, Level, Requirements, SCRATCH_NAMESPACE, check, discover, prepare, rbac, release,
     scan_all_groups,
 };
 use freehold_testkit::kubernetes::{ControlPlane, Options};
@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::ground::{ACCESS_KINDS, Ground, SOON, access, facts, server, words};
 
-fn wanted(namespace: &str) -> Wanted {
-    Wanted {
+fn wanted(namespace: &str) -> Requirements {
+    Requirements {
         name: "prod".parse().unwrap(),
         domain: "apps.example.org".to_owned(),
         gateway: (namespace.to_owned(), "main".to_owned()),
@@ -88,7 +88,7 @@ async fn what_a_target_needs_is_found_out() {
     assert_eq!(found.architectures.iter().map(String::as_str).collect::<Vec<_>>(), ["amd64"]);
     assert_eq!(found.scratch_namespace, None);
 
-    let plain = Wanted { listener: Some("http".to_owned()), port: Some(80), ..wanted(&ground.namespace) };
+    let plain = Requirements { listener: Some("http".to_owned()), port: Some(80), ..wanted(&ground.namespace) };
     let found = discover(&cluster, &plain).await.unwrap();
     assert_eq!((found.gateway.https, found.gateway.port), (false, 80));
     ground.control.kubectl(&["delete", "namespace", &envoy, "--wait=false"]).unwrap();
@@ -100,7 +100,7 @@ async fn everything_that_is_missing_is_told_together_each_with_its_fix() {
         return;
     };
     let cluster = ground.provider.cluster().await.unwrap();
-    let wanted = Wanted {
+    let wanted = Requirements {
         issuer: Some("letsencrypt".to_owned()),
         storage_class: Some("nothing-of-that-name".to_owned()),
         ..wanted(&ground.namespace)
@@ -117,7 +117,7 @@ async fn everything_that_is_missing_is_told_together_each_with_its_fix() {
     assert!(why.contains("but it lets no namespace in"), "{why}");
     assert!(help.contains("spec.allowedListeners.namespaces.from: All"), "{help}");
 
-    let elsewhere = Wanted { domain: "example.com".to_owned(), listener: Some("https".to_owned()), ..wanted };
+    let elsewhere = Requirements { domain: "example.com".to_owned(), listener: Some("https".to_owned()), ..wanted };
     let (why, _) = unfit(discover(&cluster, &elsewhere).await);
     assert!(why.contains("listener https: is for *.apps.example.org, which does not cover"), "{why}");
 }
@@ -133,7 +133,7 @@ async fn a_cluster_without_definitions_is_told_what_to_install_and_its_scratch_n
     let control = ControlPlane::start_with(&options).unwrap();
     let cluster = Cluster::connect(&access(control.admin())).await.unwrap();
     let databases = ClusterDatabases::CloudNativePg { operator_namespace: "cnpg-system".to_owned() };
-    let (why, help) = unfit(discover(&cluster, &Wanted { databases, ..wanted("gateways") }).await);
+    let (why, help) = unfit(discover(&cluster, &Requirements { databases, ..wanted("gateways") }).await);
     assert!(why.contains("gateway api: the Gateway API is not installed"), "{why}");
     assert!(why.contains("cloudnative-pg: CloudNativePG is not installed"), "{why}");
     assert!(help.contains("gateway-api.sigs.k8s.io"), "{help}");
@@ -170,9 +170,9 @@ async fn a_cluster_without_definitions_is_told_what_to_install_and_its_scratch_n
     // Somebody else's, of the same name.
     control.kubectl(&["create", "namespace", SCRATCH_NAMESPACE]).unwrap();
     let refused = prepare(&cluster, &mut facts).await.unwrap_err();
-    assert!(refused.to_string().contains("Freehold did not make: it is left alone"), "{refused}");
+    assert!(refused.to_string().contains("exists and is unmanaged; it will not be used"), "{refused}");
     let refused = release(&cluster, &facts).await.unwrap_err();
-    assert!(refused.to_string().contains("left alone"), "{refused}");
+    assert!(refused.to_string().contains("will not be used"), "{refused}");
     control.kubectl(&["get", "namespace", SCRATCH_NAMESPACE]).unwrap();
     assert_eq!(scratch(&check(&cluster, &facts).await).0, Level::Error);
 }

@@ -294,7 +294,7 @@ impl Container<'_> {
             return format!("it needed more memory than its limit{limit} and was killed (OOMKilled){after}");
         }
         match terminated.number("/exitCode") {
-            0 => format!("exit code 0{after}; a service has to go on running"),
+            0 => format!("exited with code 0{after}; a service must keep running"),
             code => format!("exit code {code}{after}"),
         }
     }

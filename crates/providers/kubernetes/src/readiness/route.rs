@@ -90,7 +90,7 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
         _ => ("gateway", GATEWAY),
     };
     let Some(found) = reader.get(&Place::named(kind, Some(namespace), name)).await? else {
-        let words = format!("the {word} {namespace}/{name} does not exist, so nobody takes it");
+        let words = format!("parent {word} {namespace}/{name} does not exist");
         return Ok(Trouble::failed(Code::RouteRefused, words).readiness(&[]));
     };
     let waiting = ["Accepted", "Programmed"].into_iter().find_map(|kind| {

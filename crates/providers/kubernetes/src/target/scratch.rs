@@ -193,7 +193,7 @@ async fn pause(reader: &Reader<'_>, why: &str) -> Result<(), ClusterError> {
 
 fn foreign(name: &str) -> ClusterError {
     ClusterError::Unfit {
-        why: format!("there is a namespace {name} that Freehold did not make: it is left alone"),
+        why: format!("namespace {name} exists and is unmanaged; it will not be used"),
         help: format!("rename or remove it; ours bears the annotation {SCRATCH_MARK}"),
     }
 }

@@ -6,9 +6,9 @@ use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::expand::{ClusterDatabases, Gateway};
 use serde_json::Value as Json;
 
-use super::Wanted;
 use super::finding::{Finding, Level};
 use super::gateway::{self, Listener, OURS};
+use super::requirements::Requirements;
 use crate::discovery::{Group, METRICS};
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
@@ -36,7 +36,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) async fn of(reader: &Reader<'_>, wanted: &Wanted) -> Self {
+    pub(super) async fn of(reader: &Reader<'_>, wanted: &Requirements) -> Self {
         let cluster = reader.cluster;
         let mut survey =
             Self { identity: cluster.identity().to_owned(), version: cluster.version().to_owned(), ..Self::default() };
@@ -53,7 +53,7 @@ impl Survey {
     }
 
     /// The facts, if nothing is wrong that a target can't do without.
-    pub(super) fn facts(&self, wanted: &Wanted) -> Result<KubernetesTarget, ClusterError> {
+    pub(super) fn facts(&self, wanted: &Requirements) -> Result<KubernetesTarget, ClusterError> {
         let faults: Vec<&Finding> = self.findings.iter().filter(|finding| finding.level == Level::Error).collect();
         let listener = self.listener.as_ref().filter(|_| faults.is_empty());
         let Some(listener) = listener else {
@@ -109,7 +109,7 @@ impl Survey {
         self.answered(name, found)
     }
 
-    async fn definitions(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn definitions(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         let subject = "gateway api";
         let Some(routes) = self.definition(reader, "httproutes.gateway.networking.k8s.io").await else { return };
         let Some(routes) = routes else {
@@ -144,7 +144,7 @@ impl Survey {
         }
     }
 
-    async fn gateway(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn gateway(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         let (namespace, name) = &wanted.gateway;
         let found = reader.get(&Place::named(GATEWAY, Some(namespace), name)).await;
         let subject = format!("gateway {namespace}/{name}");
@@ -191,7 +191,7 @@ impl Survey {
     }
 
     /// Where requests come from: what was given is taken as it is, and compared with what the gateway's Pods say.
-    async fn data_plane(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn data_plane(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         let subject = "data plane";
         let given = wanted.data_plane_namespace.as_deref();
         self.data_plane_namespace = given.map(str::to_owned);
@@ -234,7 +234,7 @@ impl Survey {
     }
 
     /// The namespaces with Pods that bear the gateway's labels.
-    async fn gateway_pods(&self, reader: &Reader<'_>, wanted: &Wanted) -> Result<BTreeSet<String>, ClusterError> {
+    async fn gateway_pods(&self, reader: &Reader<'_>, wanted: &Requirements) -> Result<BTreeSet<String>, ClusterError> {
         let (namespace, name) = &wanted.gateway;
         let labels = [
             // Envoy Gateway; then the label of GEP-1762, which Istio, NGINX Gateway Fabric and others set.
@@ -269,7 +269,7 @@ impl Survey {
         });
     }
 
-    async fn storage(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn storage(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         let subject = "storage class";
         if let Some(name) = &wanted.storage_class {
             let found = reader.get(&Place::named(STORAGE_CLASS, None, name)).await;
@@ -297,7 +297,7 @@ impl Survey {
         });
     }
 
-    async fn issuer(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn issuer(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         let Some(name) = &wanted.issuer else { return };
         let subject = format!("issuer {name}");
         let found = reader.get(&Place::named(ISSUER, None, name)).await;
@@ -317,7 +317,7 @@ impl Survey {
         });
     }
 
-    async fn databases(&mut self, reader: &Reader<'_>, wanted: &Wanted) {
+    async fn databases(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
         if !matches!(wanted.databases, ClusterDatabases::CloudNativePg { .. }) {
             return;
         }
@@ -344,7 +344,7 @@ impl Survey {
             Group::There => Finding::ok(subject, "there, for `autoscale`"),
             Group::Hidden => {
                 let fix = "without one, services with `autoscale` stay as many as they are";
-                Finding::warning(subject, "it may not be asked for: which kinds there are is hidden", fix)
+                Finding::warning(subject, "not permitted to read it: API discovery is restricted", fix)
             }
             Group::Silent => {
                 let fix = "see to metrics-server: `kubectl describe apiservice v1beta1.metrics.k8s.io`";
@@ -358,7 +358,7 @@ impl Survey {
     }
 }
 
-fn told(subject: &str, listener: &Listener, wanted: &Wanted) -> Finding {
+fn told(subject: &str, listener: &Listener, wanted: &Requirements) -> Finding {
     let protocol = if listener.https { "HTTPS" } else { "HTTP" };
     let Listener { name, port, others, .. } = listener;
     let reached = wanted.port.filter(|given| given != port).map(|given| format!(", reached at {given}"));
@@ -391,7 +391,7 @@ fn version(version: &str) -> Finding {
             "kubernetes",
             format!("{version} is too old"),
             format!(
-                "Freehold needs 1.{OLDEST} or newer: sidecars, and Pods that go on while they are taken out of service"
+                "Freehold needs 1.{OLDEST} or newer: sidecars, and Pods that keep serving while they are removed from Services"
             ),
         ),
         None => Finding::warning(
