@@ -24,12 +24,12 @@ pub struct Label {
     pub message: String,
 }
 
-/// One problem.
+/// One problem of a definition or a request, with its places in the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// What kind of problem.
     pub code: Code,
-    /// How bad.
+    /// Whether it prevents a deploy.
     pub severity: Severity,
     /// What is wrong, in one line.
     pub message: String,
@@ -39,7 +39,7 @@ pub struct Diagnostic {
     /// Why: arithmetic, reasons, consequences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The fix.
+    /// What to write instead, if that can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }

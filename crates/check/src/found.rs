@@ -84,7 +84,7 @@ fn rest(errors: usize, warnings: usize) -> Diagnostic {
     } else {
         Diagnostic::warning(Code::MoreProblems, message)
     };
-    rest.help("mend what is listed and check again")
+    rest.help("fix the listed problems and check again")
 }
 
 /// `1,234`.

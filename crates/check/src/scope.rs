@@ -69,7 +69,7 @@ impl<'a> Scope<'a> {
         self.left_out.is_empty()
     }
 
-    /// All programs.
+    /// All that runs with variables of its own: services, their other containers, jobs.
     pub(crate) fn programs(&self) -> Vec<Program<'a>> {
         let services = self.app.services.iter().map(|(name, service)| Program {
             word: "service",

@@ -18,7 +18,7 @@ pub(crate) struct Definition {
     pub directory: PathBuf,
     /// The file, as it is shown to people.
     pub file: String,
-    /// Its text.
+    /// As it stands in the file; diagnostics quote it.
     pub text: String,
     /// The app; `None` if the text has errors.
     pub app: Option<App>,
@@ -33,11 +33,11 @@ pub(crate) struct Valid {
     pub directory: PathBuf,
     /// The file, as it is shown to people.
     pub file: String,
-    /// Its text.
+    /// As it stands in the file; diagnostics quote it.
     pub text: String,
-    /// The app.
+    /// What it says, without an error.
     pub app: App,
-    /// Warnings.
+    /// What is odd in it and prevents nothing.
     pub warnings: Vec<Diagnostic>,
 }
 

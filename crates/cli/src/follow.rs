@@ -28,7 +28,7 @@ const CAUGHT_UP: Duration = Duration::from_millis(150);
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Finished {
-    /// The stack.
+    /// The stack's UUID.
     pub stack: Uuid,
     /// The revision that it made.
     pub revision: u64,
@@ -260,8 +260,7 @@ impl Follower {
     async fn interrupted(&mut self, platform: &Platform, operation: Uuid) -> bool {
         self.interrupts += 1;
         if self.interrupts > 1 {
-            let text =
-                format!("Left to the platform: operation {} goes on without being watched.", short_id(operation));
+            let text = format!("Detached: operation {} continues in the background.", short_id(operation));
             self.show(&[hanging(&text, 0, 0)]);
             return true;
         }
@@ -381,7 +380,7 @@ impl Finished {
             failure = failure.standing(fact);
         }
         if failure.problem.help.is_none() {
-            failure = failure.help(format!("{again} carries on from here"));
+            failure = failure.help(format!("continue with {again}"));
         }
         failure
     }

@@ -16,7 +16,7 @@ use crate::report::{Answer, Failure};
 /// One context of a kubeconfig.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Context {
-    /// Its name.
+    /// As `kubectl config get-contexts` lists it.
     pub name: String,
     /// The address of the API server.
     pub server: String,

@@ -6,7 +6,7 @@ mod command;
 mod database_url;
 mod definition;
 mod follow;
-mod inherited;
+mod inherited_fds;
 mod kubeconfig;
 mod layout;
 mod platform;
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    inherited::keep();
+    inherited_fds::keep();
     let error = match arguments::Cli::try_parse() {
         Ok(cli) => return command::run(cli),
         Err(error) => error,

@@ -23,7 +23,7 @@ pub(crate) const LOCAL: &str = "local";
 
 /// A platform and where it was found.
 pub(crate) struct Platform {
-    /// Its client.
+    /// Every request to it goes through this one.
     pub client: Client,
     /// Its data directory; `None` where its address was given by the environment.
     directory: Option<PathBuf>,

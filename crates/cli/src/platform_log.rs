@@ -39,7 +39,7 @@ pub(crate) fn begin(format: LogFormat, folder: Option<&Path>) {
     let filter = EnvFilter::try_from_env("FREEHOLD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let moderation = Moderation::default();
     let left_out = Arc::clone(&moderation.left_out);
-    let place = Place { file: folder.map(|folder| folder.join(FILE)), written: 0 };
+    let place = LogFile { file: folder.map(|folder| folder.join(FILE)), written: 0 };
     let sink = Sink { place: Arc::new(Mutex::new(place)), left_out, text: format == LogFormat::Text };
     let layer = fmt::layer().with_writer(sink);
     let registry = tracing_subscriber::registry().with(filter).with(moderation);
@@ -69,20 +69,20 @@ fn set_aside(path: &Path) -> io::Result<()> {
 /// Where lines go. Clones are the same place.
 #[derive(Clone)]
 struct Sink {
-    place: Arc<Mutex<Place>>,
+    place: Arc<Mutex<LogFile>>,
     left_out: Arc<AtomicU64>,
     /// Text, which terminals may obey; JSON has escapes of its own.
     text: bool,
 }
 
-struct Place {
+struct LogFile {
     /// The file that stderr is, if it is one of ours.
     file: Option<PathBuf>,
     /// How much was written since the file's size was looked at, in bytes.
     written: u64,
 }
 
-impl Place {
+impl LogFile {
     /// Moves the file aside when it has become too large, and lets stdout and stderr go on with a new one.
     fn turn(&mut self) -> io::Result<()> {
         let Some(path) = self.file.as_ref().filter(|_| self.written > LARGEST / 16) else { return Ok(()) };

@@ -154,7 +154,7 @@ fn is_app(found: &definition::Definition, app: Option<&str>) -> bool {
     }
 }
 
-/// Since then.
+/// How long ago `begin` was, for people: whole milliseconds.
 pub(crate) fn milliseconds(begin: Instant) -> u64 {
     u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

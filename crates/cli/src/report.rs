@@ -155,7 +155,7 @@ impl Failure {
             blocks.push(crate::definition::render(&diagnostics, file, text));
         } else {
             for diagnostic in &self.problem.diagnostics {
-                blocks.push(bare_diagnostic(diagnostic));
+                blocks.push(short_diagnostic(diagnostic));
             }
         }
         // Diagnostics are errors of their own: the headline over them would only repeat that.
@@ -212,7 +212,7 @@ pub(crate) fn to_do(when: &str, help: &str) -> Vec<String> {
 }
 
 /// A diagnostic whose source isn't at hand.
-fn bare_diagnostic(diagnostic: &serde_json::Value) -> String {
+fn short_diagnostic(diagnostic: &serde_json::Value) -> String {
     let text = |field: &str| diagnostic.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
     let code = diagnostic.get("code").and_then(|code| serde_json::from_value(code.clone()).ok());
     let mut failure = Failure::new(code.unwrap_or(Code::BadRequest), text("message"));
@@ -279,7 +279,7 @@ fn help_for(url: &str) -> &'static str {
 /// What the command found out could not be written. What it did is done all the same.
 pub(crate) fn unwritten(error: &std::io::Error) -> Box<Failure> {
     Failure::new(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
-        .fact("what the command was to do is done, as far as nothing else is said here")
+        .fact("the command itself completed unless stated otherwise")
         .help("make room or choose another place for the output, and run it again if you need it")
 }
 

@@ -68,7 +68,7 @@ impl ProviderName {
 pub struct Resource {
     /// Its name within the stack.
     pub id: ResourceId,
-    /// Its type.
+    /// What it is, and who takes care of it.
     #[serde(rename = "type")]
     pub kind: ResourceKind,
     /// Its name in the outside world: a database's name, a host name, or for a service the name of its processes.

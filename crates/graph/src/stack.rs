@@ -53,7 +53,7 @@ pub struct StackKey {
     pub target: Name,
     /// The app's name.
     pub app: Name,
-    /// The kind.
+    /// Stacks of another kind may have the same name.
     pub kind: StackKind,
     /// The stack's own name.
     pub name: StackName,

@@ -42,9 +42,9 @@ pub struct FieldChange {
 /// One resource's line in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The resource.
+    /// Its name within the stack; with `@` and its outside name where that changes.
     pub id: ResourceId,
-    /// Its type.
+    /// What it is, and who takes care of it.
     #[serde(rename = "type")]
     pub kind: ResourceKind,
     /// Its outside name.
@@ -82,7 +82,7 @@ const NAMED: usize = 5;
 
 impl Change {
     /// What would change, in a few words: "deployment acme--guestbook/web differs in spec.replicas". `None` if nothing would.
-    pub fn told(&self) -> Option<String> {
+    pub fn summary(&self) -> Option<String> {
         let what = format!("{} {}", self.kind.word(), self.identity);
         Some(match self.action {
             Action::NoOp => return None,
@@ -102,7 +102,7 @@ impl Change {
 
     /// What others have in the object that the definition doesn't, a line for each of them:
     /// `deployment acme--guestbook/web: kubectl-set manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have`.
-    pub fn told_beside(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<String> {
         let mut managers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for field in &self.beside {
             managers.entry(&field.manager).or_default().push(&field.path);

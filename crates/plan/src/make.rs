@@ -25,9 +25,9 @@ pub struct Recorded {
 /// What the last verified revision was like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Previous {
-    /// Its number.
+    /// Its number, counted from 1 for each stack.
     pub revision: u64,
-    /// Its graph.
+    /// What it consisted of.
     pub graph: Graph,
 }
 
@@ -196,7 +196,7 @@ impl Maker<'_> {
                 self.inputs.recorded.contains_key(&change.id) && !previous.graph.resources.contains_key(&change.id);
             is_kept && change.action == Action::NoOp
         });
-        again.map(|change| format!("{} is in the definition again and is used as it is", change.id)).collect()
+        again.map(|change| format!("{} is back in the definition and is reused unchanged", change.id)).collect()
     }
 
     fn observed(&self, id: &ResourceId) -> Option<&Observation> {
@@ -250,7 +250,7 @@ impl Maker<'_> {
         change
             .reasons
             .extend(preview.conflicts.iter().map(|taken| format!("takes {} from {}", taken.path, taken.manager)));
-        change.reasons.extend(preview.given_up.iter().map(|path| format!("gives up {path}, which stays as it is")));
+        change.reasons.extend(preview.given_up.iter().map(|path| format!("releases {path}; its value stays")));
         change.reasons.extend(preview.notes);
         change.fields = fields;
         self.guard_data(&change);
@@ -303,8 +303,11 @@ impl Maker<'_> {
         let mut change = line(resource, Action::Delete);
         if let Some(observation) = self.observed(&resource.id) {
             if observation.ownership != Ownership::Ours {
-                let note =
-                    format!("{} {} is not ours any more and is left alone", resource.kind.word(), resource.identity);
+                let note = format!(
+                    "{} {} is no longer managed by this stack and will not be changed",
+                    resource.kind.word(),
+                    resource.identity
+                );
                 self.notes.push(note);
                 return None;
             }

@@ -95,9 +95,9 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
     /// An object is in the way that isn't ours, and nobody said to adopt it.
-    #[error("{kind} {identity} is not ours: {owner}", kind = id.word())]
+    #[error("{kind} {identity} is not managed by this stack: {owner}", kind = id.word())]
     NotOurs {
-        /// The resource.
+        /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,
@@ -109,19 +109,19 @@ pub enum PlanError {
     /// Somebody else manages fields that would change, and nobody said to take them.
     #[error("{kind} {identity}: {} managed by others: {}", if conflicts.len() == 1 { "one field is" } else { "some fields are" }, list(conflicts), kind = id.word())]
     Conflicts {
-        /// The resource.
+        /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,
         /// How it is named to take them: `deployment/acme--guestbook/web`.
         handle: String,
-        /// The fields.
+        /// The fields that others manage, with their managers.
         conflicts: Vec<Conflict>,
     },
     /// The number of copies is what somebody else's autoscaler makes it, and nobody said to take it. Taken, it would be set again.
     #[error("{kind} {identity} is scaled by the autoscaler {autoscaler}, which is not this stack's", kind = id.word())]
     Scaled {
-        /// The resource.
+        /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,
@@ -131,7 +131,7 @@ pub enum PlanError {
     /// An object was to be adopted that would have to be made anew, which nobody but its owner may decide.
     #[error("{kind} {identity} can't be adopted as it is: it can't be changed in {}", fields.join(", "), kind = id.word())]
     NotAdoptable {
-        /// The resource.
+        /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,
@@ -141,7 +141,7 @@ pub enum PlanError {
     /// Data would be lost, and nobody named it.
     #[error("{kind} {identity} and its data would be deleted{}", anew(fixed), kind = id.word())]
     LosesData {
-        /// The resource.
+        /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,

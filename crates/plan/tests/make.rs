@@ -280,7 +280,7 @@ fn a_field_that_is_given_up_and_stays_is_an_update() {
     let plan = world.plan().unwrap();
     assert_eq!(action(&plan, "service.web"), Action::Update);
     assert_eq!(plan.changes[&id].fields, []);
-    assert_eq!(plan.changes[&id].reasons, ["gives up spec.replicas, which stays as it is"]);
+    assert_eq!(plan.changes[&id].reasons, ["releases spec.replicas; its value stays"]);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn what_others_have_added_is_told_and_changes_nothing() {
         ),
         format!("{what}: kubectl-label manages labels.team, which the definition doesn't have"),
     ];
-    assert_eq!(change.told_beside(), told);
+    assert_eq!(change.notes(), told);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn what_was_kept_and_is_wanted_again_makes_a_revision_although_nothing_changes()
     assert!(world.plan().unwrap().same, "nothing to do");
     let again = world.wants(secret).plan().unwrap();
     assert!(again.is_noop() && !again.same && again.revision == 3, "{again:?}");
-    assert_eq!(again.notes, ["secret.key is in the definition again and is used as it is"]);
+    assert_eq!(again.notes, ["secret.key is back in the definition and is reused unchanged"]);
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn where_there_can_be_no_plan_the_rest_of_it_is_told_all_the_same() {
     assert!(matches!(world.plan().unwrap_err().as_slice(), [PlanError::Conflicts { .. }]));
     let rest = world.remainder();
     let told: Vec<String> =
-        rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
+        rest.iter().filter_map(Change::summary).chain(rest.iter().flat_map(Change::notes)).collect();
     let told = told.join("\n");
     assert!(told.contains("service acme web differs in") && told.contains("kubectl-set manages env[DEBUG]"), "{told}");
 }

@@ -312,13 +312,14 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
 /// What a plan would change and what others have added, in a line.
 fn differences(plan: &Plan) -> String {
     let jobs = plan.runs.keys().map(|job| format!("{job} has not run for what is wanted now"));
-    let words: Vec<String> = plan.changes.values().filter_map(Change::told).chain(jobs).chain(beside(plan)).collect();
+    let words: Vec<String> =
+        plan.changes.values().filter_map(Change::summary).chain(jobs).chain(beside(plan)).collect();
     words.join("; ")
 }
 
 /// What others have in the stack's objects that the definition doesn't.
 fn beside(plan: &Plan) -> Vec<String> {
-    plan.changes.values().flat_map(Change::told_beside).collect()
+    plan.changes.values().flat_map(Change::notes).collect()
 }
 
 /// That a limit of descriptors is low.

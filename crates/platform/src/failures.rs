@@ -106,7 +106,7 @@ impl Refused<'_> {
 pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change]) -> Problem {
     let refusal = reasons(refused, errors);
     let lines: Vec<String> =
-        rest.iter().filter_map(Change::told).chain(rest.iter().flat_map(Change::told_beside)).collect();
+        rest.iter().filter_map(Change::summary).chain(rest.iter().flat_map(Change::notes)).collect();
     if lines.is_empty() {
         return refusal;
     }
@@ -239,7 +239,7 @@ mod tests {
             [in_the_way("deployment.web", "acme--guestbook/web"), in_the_way("namespace.main", "acme--guestbook")];
         let problem = reasons(&deploy(&key()), &two);
         let (message, help) = (problem.message, problem.help.unwrap());
-        assert!(message.starts_with("namespace acme--guestbook is not ours"), "{message}");
+        assert!(message.starts_with("namespace acme--guestbook is not managed by this stack"), "{message}");
         let both = "--adopt namespace/acme--guestbook --adopt deployment/acme--guestbook/web";
         assert!(help.contains(both), "{help}");
     }

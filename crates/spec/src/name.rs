@@ -20,7 +20,7 @@ pub enum NameError {
     /// Nothing was written.
     #[error("a name can't be empty")]
     Empty,
-    /// Too long.
+    /// Longer than [`LONGEST_NAME`] characters.
     #[error("a name has at most {LONGEST_NAME} characters, this one has {0}")]
     TooLong(usize),
     /// A character outside `a-z`, `0-9` and `-`.

@@ -28,7 +28,7 @@ impl From<Span> for std::ops::Range<usize> {
 /// A value and where it was written. Two of them are equal if their values are: the place is not part of the meaning.
 #[derive(Debug, Clone)]
 pub struct Spanned<T> {
-    /// The value.
+    /// What was written there, decoded.
     pub value: T,
     /// Where it stands.
     pub span: Span,

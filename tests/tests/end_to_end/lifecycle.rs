@@ -93,7 +93,11 @@ fn a_rollback_keeps_the_data_that_the_older_revision_does_not_have() -> Result<(
     assert!(back.stderr.contains("secret.key is not in this definition and is kept"), "{}", back.stderr);
     assert_eq!(freehold.sql("acme__probe", "SELECT count(*) FROM kept")?, "0");
     let again = freehold.run(["deploy", &app.argument(), "--tenant", "acme", "--yes"])?.succeeded()?;
-    assert!(again.stderr.contains("database.main is in the definition again and is used as it is"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("database.main is back in the definition and is reused unchanged"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(freehold.sql("acme__probe", "SELECT count(*) FROM kept")?, "0", "it is used again as it was");
     freehold.run(["deploy", &app.argument(), "--tenant", "acme"])?.failed_with(0, "Nothing to change")?;
     // Named, it goes.

@@ -15,7 +15,7 @@ pub fn text(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
     render(diagnostics, file, source, Buffer::ansi())
 }
 
-/// Without colours.
+/// For a file or a pipe: without colours.
 pub fn plain(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
     render(diagnostics, file, source, Buffer::no_color())
 }

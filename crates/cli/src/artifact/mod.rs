@@ -5,7 +5,7 @@
 //! everything is done once more, and nothing else happens.
 
 mod build;
-mod memory;
+mod hash_cache;
 mod survey;
 mod transfer;
 
@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::report::{Answer, Failure};
 use crate::terminal::Terminal;
 
-use memory::{Made, Memory};
+use hash_cache::{Made, Memory};
 use survey::Survey;
 
 /// The artifacts of an app's services.
@@ -44,7 +44,7 @@ struct Artifact {
 /// Builds what has to be built, or all with `rebuild`, and finds out each artifact's digest.
 pub(crate) fn prepare(terminal: Terminal, definition: &Valid, rebuild: bool) -> Answer<Artifacts> {
     let root = definition.directory.canonicalize().unwrap_or_else(|_| definition.directory.clone());
-    let path = memory::path(&root);
+    let path = hash_cache::path(&root);
     let mut memory = Memory::read(&path);
     let mut services = BTreeMap::new();
     // Services that are built the same way are built once.
@@ -69,7 +69,7 @@ pub(crate) fn prepare(terminal: Terminal, definition: &Valid, rebuild: bool) -> 
 
 /// What tells a build apart from the app's other ones.
 fn key(build: &Build) -> String {
-    memory::key(build.command.as_deref(), &entries(build))
+    hash_cache::key(build.command.as_deref(), &entries(build))
 }
 
 fn entries(build: &Build) -> Vec<String> {

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ignore::WalkBuilder;
 use sha2::{Digest as _, Sha256};
 
-use super::memory::{Memory, Seen};
+use super::hash_cache::{ContentHash, Memory};
 use crate::definition::FILE;
 
 /// Times of files are as coarse as the kernel's clock: a file that was written within this of being looked at may be
@@ -74,7 +74,7 @@ impl Survey {
 struct Look<'a> {
     root: &'a Path,
     memory: &'a Memory,
-    seen: BTreeMap<String, Seen>,
+    seen: BTreeMap<String, ContentHash>,
     now: i64,
 }
 
@@ -111,7 +111,7 @@ impl Look<'_> {
         io::copy(&mut File::open(path)?, &mut Hasher(&mut hash))?;
         let digest = hex::encode(hash.finalize());
         if self.now - modified.max(changed) > GRAIN {
-            self.seen.insert(name.to_owned(), Seen { stat, digest: digest.clone() });
+            self.seen.insert(name.to_owned(), ContentHash { stat, digest: digest.clone() });
         }
         Ok(digest)
     }

@@ -146,7 +146,7 @@ impl Deploy<'_> {
         if same {
             return Ok(self.ready(&finished));
         }
-        let detail = "another deploy was under way and has ended; what you asked for differs and is still to be done";
+        let detail = "another deploy finished first, with different input; this one was not started";
         let mut failure = Failure::new(Code::OperationRunning, detail).help("run the same command again");
         failure.problem.operation = Some(operation);
         Err(failure)
@@ -220,7 +220,7 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
     let line =
         |resource: &ResourceStatus| format!("{}: {}", resource.id, resource.reason.as_ref().unwrap_or(&resource.state));
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
-    let help = format!("mend it and deploy again; `freehold status {}` says more", answer.plan.key.option());
+    let help = format!("fix the problem and deploy again; details: `freehold status {}`", answer.plan.key.option());
     Err(Failure::new(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
 }
 
@@ -259,8 +259,11 @@ pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &st
         return Ok(true);
     }
     if terminal.json || !terminal.can_ask() {
-        return Err(Failure::new(Code::NotConfirmed, "nobody can be asked here, and nothing was changed")
-            .help(format!("look at the plan and run the command again with {flag}")));
+        return Err(Failure::new(
+            Code::NotConfirmed,
+            "confirmation needed, but standard input is not a terminal; nothing was changed",
+        )
+        .help(format!("look at the plan and run the command again with {flag}")));
     }
     Ok(terminal.confirm(question))
 }

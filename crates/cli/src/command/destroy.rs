@@ -63,8 +63,11 @@ fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answ
     let typed = match &arguments.confirm {
         Some(typed) => Some(typed.clone()),
         None if terminal.json || !terminal.can_ask() => {
-            return Err(Failure::new(Code::NotConfirmed, "nobody can be asked here, and nothing was deleted")
-                .help(format!("run the command again with --confirm {name}")));
+            return Err(Failure::new(
+                Code::NotConfirmed,
+                "confirmation needed, but standard input is not a terminal; nothing was deleted",
+            )
+            .help(format!("run the command again with --confirm {name}")));
         }
         None => terminal.ask("Type the stack's name to go on: "),
     };

@@ -23,7 +23,7 @@ pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
     let client = Client::to(connection)?;
     // The number may belong to another process by now: only the platform itself can tell.
     let platform = platform::run(async { Ok(client.platform().await?) }).map_err(|failure| {
-        failure.fact(format!("process {pid} is left alone: it could not say that it is the platform"))
+        failure.fact(format!("process {pid} was not stopped: it did not identify itself as the platform"))
     })?;
     if platform.pid != pid {
         let detail = format!("process {pid} is not the platform on {}", directory.display());

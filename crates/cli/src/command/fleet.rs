@@ -28,7 +28,7 @@ const PARALLEL: usize = 8;
 
 /// What became of one tenant.
 #[derive(Debug, Clone, Serialize)]
-struct Fate {
+struct StackResult {
     tenant: String,
     /// `deployed`, `unchanged`, `failed`, `not begun`.
     state: &'static str,
@@ -42,10 +42,10 @@ struct Fate {
 
 /// The same for machines, as soon as it is known.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct FleetLine<'a> {
     event: &'static str,
     #[serde(flatten)]
-    fate: &'a Fate,
+    fate: &'a StackResult,
 }
 
 pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
@@ -89,7 +89,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
 struct Fleet<'a> {
     terminal: Terminal,
     proposal: &'a Proposal,
-    fates: BTreeMap<String, Fate>,
+    fates: BTreeMap<String, StackResult>,
     stopping: bool,
 }
 
@@ -116,7 +116,7 @@ impl Fleet<'_> {
                 fate = work.next() => fate,
                 _ = tokio::signal::ctrl_c() => {
                     if self.stopping {
-                        self.terminal.say("Left to the platform: what was begun goes on without being watched.");
+                        self.terminal.say("Detached: what has begun continues in the background.");
                         return;
                     }
                     self.stopping = true;
@@ -126,7 +126,7 @@ impl Fleet<'_> {
             };
             let Some(fate) = fate else { break };
             match self.terminal.json {
-                true => self.terminal.print_json(&Told { event: "tenant", fate: &fate }),
+                true => self.terminal.print_json(&FleetLine { event: "tenant", fate: &fate }),
                 false => self.terminal.tell(line(&fate)),
             }
             self.fates.insert(fate.tenant.clone(), fate);
@@ -141,7 +141,7 @@ impl Fleet<'_> {
     /// Who has what.
     fn conclude(&self, tenants: &[Stack]) -> Outcome {
         let fate = |stack: &Stack| {
-            self.fates.get(&stack.name).cloned().unwrap_or_else(|| Fate {
+            self.fates.get(&stack.name).cloned().unwrap_or_else(|| StackResult {
                 tenant: stack.name.clone(),
                 state: "not begun",
                 revision: stack.revision,
@@ -150,13 +150,13 @@ impl Fleet<'_> {
                 reason: None,
             })
         };
-        let fates: Vec<Fate> = tenants.iter().map(fate).collect();
+        let fates: Vec<StackResult> = tenants.iter().map(fate).collect();
         let done = fates.iter().all(|fate| matches!(fate.state, "deployed" | "unchanged"));
         if self.terminal.json {
             let state = if done { "succeeded" } else { "failed" };
             self.terminal.print_json(&serde_json::json!({ "event": "finished", "state": state, "tenants": fates }));
         } else {
-            let row = |fate: &Fate| {
+            let row = |fate: &StackResult| {
                 let revision = fate.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
                 let time = if fate.milliseconds > 0 { seconds(fate.milliseconds) } else { "-".to_owned() };
                 let code = fate.code.as_ref().map(|code| format!("{code} ")).unwrap_or_default();
@@ -173,7 +173,7 @@ impl Fleet<'_> {
     }
 }
 
-fn line(fate: &Fate) -> String {
+fn line(fate: &StackResult) -> String {
     let sign = match fate.state {
         "failed" => paint(RED, "✗"),
         "deployed" => paint(GREEN, "✓"),
@@ -190,9 +190,9 @@ async fn deploy(
     place: &crate::arguments::PlatformArguments,
     proposal: &Proposal,
     tenant: &Stack,
-) -> Fate {
+) -> StackResult {
     let begin = Instant::now();
-    let mut fate = Fate {
+    let mut fate = StackResult {
         tenant: tenant.name.clone(),
         state: "failed",
         revision: tenant.revision,
@@ -238,11 +238,11 @@ async fn attempt(
                 true => Ok(("deployed", finished.revision)),
                 false => Err(Failure::new(
                     Code::OperationRunning,
-                    "another deploy was under way, and what was asked for here is still to be done",
+                    "another deploy finished first, with different input; this one was not started",
                 )),
             }
         }
         Ended::Finished(finished) => Err(finished.failure(&platform, "the same command").await),
-        Ended::Detached => Err(Failure::new(Code::Cancelled, "it was left to the platform")),
+        Ended::Detached => Err(Failure::new(Code::Cancelled, "detached: the operation continues in the background")),
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
         for (at, of) in sources.into_iter().enumerate() {
             let stream = platform.client.logs(stack.id, &of, arguments.lines, arguments.follow).await?;
             let name = if many { pad(short(&of), width) } else { String::new() };
-            let look = Arc::new(Look { name, style: style(at), of, pods: stack.target != LOCAL });
+            let look = Arc::new(LogPosition { name, style: style(at), of, pods: stack.target != LOCAL });
             streams.push(Box::pin(futures::stream::unfold(stream, move |mut stream| {
                 let look = Arc::clone(&look);
                 async move { Some(((look, stream.next().await.transpose()?), stream)) }
@@ -93,7 +93,7 @@ fn style(at: usize) -> Style {
 }
 
 /// How the lines of one source look.
-struct Look {
+struct LogPosition {
     of: String,
     /// Its name, as wide as the widest; empty where there is no other source.
     name: String,
@@ -102,7 +102,7 @@ struct Look {
     pods: bool,
 }
 
-impl Look {
+impl LogPosition {
     /// A line of a program stands behind a bar, so that it can't be taken for one of Freehold's, whatever it says. Its colours are kept
     /// as far as they hide nothing; they end with the line.
     fn render(&self, line: &LogLine, json: bool) -> String {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn shown(by: Voice, line: &str, name: &str) -> String {
-        let look = Look { of: "service.web".to_owned(), name: name.to_owned(), style: BLUE, pods: false };
+        let look = LogPosition { of: "service.web".to_owned(), name: name.to_owned(), style: BLUE, pods: false };
         let line = LogLine { source: "3f2a".to_owned(), by, line: line.to_owned() };
         anstream::adapter::strip_str(&look.render(&line, false)).to_string()
     }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn json_says_exactly_what_was_printed() {
-        let look = Look { of: "job.tick".to_owned(), name: String::new(), style: BLUE, pods: false };
+        let look = LogPosition { of: "job.tick".to_owned(), name: String::new(), style: BLUE, pods: false };
         let line =
             LogLine { source: "1".to_owned(), by: Voice::Program, line: "\x1b]0;x\x07\u{9b}31m\u{202e}".to_owned() };
         let text = look.render(&line, true);

@@ -27,7 +27,7 @@ mod version;
 use std::process::ExitCode;
 
 use crate::arguments::{Cli, Command};
-use crate::inherited;
+use crate::inherited_fds;
 use crate::report::{Failure, Outcome};
 use crate::terminal::Terminal;
 
@@ -35,7 +35,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal { json: cli.json, verbose: cli.verbose };
     if matches!(cli.command, Command::Up(_) | Command::Serve(_) | Command::Internal(_)) {
-        inherited::mask_as_usual();
+        inherited_fds::mask_as_usual();
     }
     let answer = match cli.command {
         Command::Up(arguments) => up::run(terminal, &arguments),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::UpArguments;
 use crate::database_url;
-use crate::inherited;
+use crate::inherited_fds;
 use crate::layout::{BOLD, DIM, GREEN, count, paint, seconds};
 use crate::platform;
 use crate::platform_log;
@@ -93,7 +93,7 @@ pub(super) fn warn_of_password(terminal: Terminal, arguments: &UpArguments) {
 
 /// Runs the platform until it is told to stop; false if it was told twice and didn't end cleanly.
 async fn serve(terminal: Terminal, options: Options, facts: Facts) -> Answer<bool> {
-    inherited::hear_ignored_signals();
+    inherited_fds::hear_ignored_signals();
     let unheard = |error| Failure::new(Code::Internal, format!("can't listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;

@@ -87,7 +87,7 @@ fn header(answer: &PlanAnswer) -> String {
 fn totals(plan: &Plan) -> Vec<String> {
     let actions = [
         (Action::Create, "to create"),
-        (Action::Adopt, "to take over"),
+        (Action::Adopt, "to adopt"),
         (Action::Update, "to change"),
         (Action::Replace, "to replace"),
         (Action::Delete, "to delete"),
@@ -100,7 +100,7 @@ fn totals(plan: &Plan) -> Vec<String> {
 
 /// What others have added to the stack's objects, a line for each.
 pub(crate) fn beside(plan: &Plan) -> Vec<String> {
-    let told = plan.changes.values().flat_map(Change::told_beside);
+    let told = plan.changes.values().flat_map(Change::notes);
     told.map(|line| format!("  {} {}", paint(DIM, "~"), hanging(&line, 4, 4))).collect()
 }
 
@@ -200,8 +200,8 @@ pub(super) fn rank(word: &str) -> u8 {
 fn words(change: &Change, context: &Context<'_>) -> String {
     let mut words: Vec<String> = match change.action {
         Action::Create => vec![description(change, context)],
-        Action::Adopt if change.fields.is_empty() => vec!["taken over as it is".to_owned()],
-        Action::Adopt => vec![format!("taken over, {} changed", count(change.fields.len(), "field"))],
+        Action::Adopt if change.fields.is_empty() => vec!["adopted unchanged".to_owned()],
+        Action::Adopt => vec![format!("adopted, {} changed", count(change.fields.len(), "field"))],
         Action::Replace => vec![replacement(change)],
         Action::Update | Action::Delete | Action::NoOp => Vec::new(),
     };
@@ -244,8 +244,8 @@ fn replacement(change: &Change) -> String {
     let fixed = change.fields.iter().filter(|field| field.effect == Effect::Replace);
     let fixed: Vec<&str> = fixed.map(|field| field.path.as_str()).collect();
     match fixed.is_empty() {
-        true => "is deleted and made anew".to_owned(),
-        false => format!("is deleted and made anew: {} can't be changed in place", fixed.join(", ")),
+        true => "is recreated".to_owned(),
+        false => format!("is recreated: {} can't be changed in place", fixed.join(", ")),
     }
 }
 

@@ -103,11 +103,11 @@ fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<Strin
     let target = if stack.target == LOCAL { String::new() } else { format!(" --target {}", stack.target) };
     let which = format!("--{} {} --app {}{target}", stack.kind, stack.name, stack.app);
     let goes_on = match operation.purpose.split_once(" to ") {
-        Some((_, to)) => format!("`freehold rollback {to} {which}` carries on from here"),
+        Some((_, to)) => format!("`freehold rollback {to} {which}` continues from here"),
         None if operation.purpose == "destroy" => {
-            format!("`freehold destroy {which}` carries on from here, with --no-dump if it was begun so")
+            format!("`freehold destroy {which}` continues from here, with --no-dump if it was started with it")
         }
-        None => format!("`freehold {} {which}` carries on from here", operation.purpose),
+        None => format!("`freehold {} {which}` continues from here", operation.purpose),
     };
     let mut lines = Vec::new();
     let mut help = None;
@@ -438,7 +438,7 @@ mod tests {
             exit code 3 after 0.4 s
             │ error: relation "entries" already exists
           next: fix it and deploy again
-          then: `freehold deploy --tenant acme --app guestbook` carries on from here
+          then: `freehold deploy --tenant acme --app guestbook` continues from here
         "#);
         let cancelled = Stack { target: "prod".to_owned(), ..failed(operation("destroy", "cancelled", None)) };
         let text = shown(&status(&cancelled, false, now));

@@ -42,7 +42,7 @@ impl Decision {
         let begun = |step: &&StepState| match step.phase {
             Phase::Resting { .. } | Phase::Verifying => true,
             Phase::Idle => step.began.is_some() && !is_final(step.status),
-            _ => false,
+            Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Closing { .. } => false,
         };
         // Lifting a fence has its own time.
         let own = |step: &&StepState| step.step.verb != Verb::Lift;

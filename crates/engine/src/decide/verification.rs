@@ -33,7 +33,7 @@ impl Decision {
         let changes = self.state.plan.changes.values();
         let subjects: Vec<Subject> = match self.state.plan.purpose {
             Purpose::Destroy { .. } => self.state.limits.providers.keys().copied().map(Subject::Provider).collect(),
-            _ => {
+            Purpose::Deploy | Purpose::Rollback { .. } => {
                 let unchanged = changes.clone().filter(|change| change.action == Planned::NoOp);
                 let unchanged = unchanged.map(|change| Subject::Unchanged(change.id.clone()));
                 let wanted = changes.filter(|change| change.action != Planned::Delete);

@@ -19,9 +19,9 @@ use crate::stack::{StackId, StackKey};
 /// The request, with everything that sticks from earlier deploys already filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Which stack.
+    /// The stack's name, unique on its target.
     pub key: StackKey,
-    /// Its identity.
+    /// The stack's UUID, which outlives a change of its tier or its definition.
     pub id: StackId,
     /// The tier, for tenants.
     pub tier: Option<Name>,
@@ -186,9 +186,9 @@ impl KubernetesTarget {
 /// The Gateway through which requests come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
-    /// Its namespace.
+    /// The Gateway's own namespace, not the stacks'.
     pub namespace: String,
-    /// Its name.
+    /// The Gateway's name in that namespace.
     pub name: String,
     /// The listener (`sectionName`) that routes attach to; without, every one that lets them.
     #[serde(default)]
@@ -238,7 +238,7 @@ pub enum ClusterDatabases {
 /// The facts of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalTarget {
-    /// Its name.
+    /// As targets are named: `local`.
     pub name: Name,
     /// Host names end with it: `localhost`.
     pub domain: String,
@@ -330,7 +330,7 @@ pub enum ExpandError {
     Schedule {
         /// Whose: `job.digest`.
         from: String,
-        /// The schedule.
+        /// The cron expression as it is written.
         schedule: String,
     },
     /// Network policies name the database server by its address; without one they would open its port to every host.

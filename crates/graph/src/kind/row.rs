@@ -57,7 +57,7 @@ pub struct Row {
 /// Which programs of the app a resource runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// None.
+    /// It starts nothing.
     None,
     /// A service's, for as long as the stack is there.
     Service,
@@ -78,7 +78,7 @@ impl Program {
 /// Which texts of a body are bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Texts {
-    /// None.
+    /// Its body has none that could grow.
     None,
     /// Those of its field `env`: variables of the processes of a `service` or `job`.
     Environment(&'static str),
@@ -122,7 +122,7 @@ pub enum Fold {
 pub struct Api {
     /// Empty for the core.
     pub group: &'static str,
-    /// `v1`
+    /// Of the API, without the group: `v1`.
     pub version: &'static str,
     /// As in manifests: `Deployment`.
     pub kind: &'static str,
@@ -142,7 +142,7 @@ impl Api {
 /// Whether data is lost with a resource. What is holds data that can't be made again: it is never deleted or replaced without being named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// None.
+    /// It can be made again from the definition.
     None,
     /// A value that can't be made again and that a dump wouldn't keep: a deploy leaves it alone until it is named by its whole id.
     Sealed,

@@ -54,7 +54,7 @@ pub struct DecodeError {
     pub label: String,
     /// Another place that belongs to the story, and what to say about it.
     pub related: Option<(Span, String)>,
-    /// The fix.
+    /// What to write instead, if that can be said.
     pub help: Option<String>,
 }
 

@@ -45,7 +45,7 @@ pub(crate) trait TextKind {
     /// How the JSON Schema describes it.
     fn schema() -> Json;
 
-    /// Reads it.
+    /// The value of a text, or why it has none.
     fn parse(text: &str) -> Result<Self::Value, Rejection>;
 
     /// Reads it, and reports what is wrong.

@@ -42,7 +42,7 @@ type Command = Sequence<Text<Argument>, 1>;
 /// A variable of the environment contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
-    /// Its name.
+    /// Without the `?` of an optional one.
     pub name: EnvName,
     /// `NAME?`: the app does without it.
     pub optional: bool,

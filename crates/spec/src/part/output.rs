@@ -21,7 +21,7 @@ pub struct OutputRow {
 /// Who may know an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrecy {
-    /// Everybody.
+    /// Everybody, in plans and logs as well.
     Public,
     /// Only programs that refer to it; why.
     Secret(&'static str),
@@ -41,7 +41,7 @@ pub enum Reach {
 /// What an output is meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// All programs.
+    /// Services and jobs alike.
     All,
     /// Jobs: it gives more rights than a service needs.
     Jobs,

@@ -36,7 +36,7 @@ pub enum Encoding {
 /// What others may refer to: `secret.NAME`, without a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// Its value.
+    /// The text that programs get.
     Value,
 }
 

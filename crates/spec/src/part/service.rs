@@ -70,7 +70,7 @@ pub struct Service {
 /// Copies by load: from the service's `replicas` up to `max`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Autoscale {
-    /// The table.
+    /// Where its table stands.
     pub span: Span,
     /// The most copies.
     pub max: Spanned<u32>,
@@ -81,7 +81,7 @@ pub struct Autoscale {
 /// A folder that outlives the processes that write it. It holds data: it is never deleted without asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// The table.
+    /// Where its table stands.
     pub span: Span,
     /// Where the service finds it: an absolute path.
     pub path: Spanned<String>,
@@ -138,7 +138,7 @@ pub enum Update {
 /// How the files of a service are made from the app's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
-    /// The table.
+    /// Where its table stands.
     pub span: Span,
     /// The command to run in the app's folder; none where the files are taken as they are.
     pub command: Option<Vec<String>>,

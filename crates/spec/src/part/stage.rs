@@ -25,7 +25,7 @@ pub struct Stage {
 /// Backups on a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
-    /// The table.
+    /// Where its table stands.
     pub span: Span,
     /// Cron expression (five fields, UTC).
     pub schedule: Spanned<String>,

@@ -17,7 +17,7 @@ const MOST_SENT: usize = 64;
 
 /// What a file was like when its content was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct ContentHash {
     /// Size, time of change of the content and of the entry (nanoseconds), mode.
     pub stat: (u64, i64, i64, u32),
     /// SHA-256 of the content, in hexadecimal.
@@ -37,7 +37,7 @@ pub(super) struct Made {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     #[serde(default)]
-    files: BTreeMap<String, Seen>,
+    files: BTreeMap<String, ContentHash>,
     #[serde(default)]
     builds: BTreeMap<String, Made>,
     #[serde(default)]
@@ -84,12 +84,12 @@ impl Memory {
     }
 
     /// What is remembered about a file.
-    pub(super) fn file(&self, path: &str) -> Option<&Seen> {
+    pub(super) fn file(&self, path: &str) -> Option<&ContentHash> {
         self.files.get(path)
     }
 
     /// Remembers what was seen of some files.
-    pub(super) fn saw(&mut self, files: BTreeMap<String, Seen>) {
+    pub(super) fn saw(&mut self, files: BTreeMap<String, ContentHash>) {
         for (path, seen) in files {
             if self.files.get(&path) != Some(&seen) {
                 self.files.insert(path, seen);
