@@ -90,11 +90,6 @@ impl Definition {
     }
 }
 
-/// Diagnostics with the lines of the source that they are about.
-pub(crate) fn render(diagnostics: &[Diagnostic], file: &str, text: &str) -> String {
-    freehold_check::render::text(diagnostics, file, text).trim_end().to_owned()
-}
-
 fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
     if error.kind() == std::io::ErrorKind::NotFound {
         let detail = match given.is_dir() {

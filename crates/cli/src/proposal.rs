@@ -16,6 +16,7 @@ use crate::definition::{self, Valid};
 use crate::platform::Platform;
 use crate::report::{Answer, Failure};
 use crate::terminal::Terminal;
+use crate::view::diagnostics;
 
 /// What plans are asked for with.
 pub(crate) struct Proposal {
@@ -132,7 +133,7 @@ impl Proposal {
         let warnings: Vec<Diagnostic> =
             all.iter().filter(|found| concerns(found, &definition.app, key.kind, key.name.as_str())).cloned().collect();
         if !warnings.is_empty() {
-            terminal.tell(format!("{}\n", definition::render(&warnings, &definition.file, &definition.text)));
+            terminal.tell(format!("{}\n", diagnostics::render(&warnings, &definition.file, &definition.text)));
         }
     }
 }

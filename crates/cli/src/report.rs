@@ -152,7 +152,7 @@ impl Failure {
         let diagnostics: Vec<Diagnostic> =
             self.problem.diagnostics.iter().filter_map(|item| serde_json::from_value(item.clone()).ok()).collect();
         if let (false, Some((file, text))) = (diagnostics.is_empty(), &self.source) {
-            blocks.push(crate::definition::render(&diagnostics, file, text));
+            blocks.push(crate::view::diagnostics::render(&diagnostics, file, text));
         } else {
             for diagnostic in &self.problem.diagnostics {
                 blocks.push(short_diagnostic(diagnostic));

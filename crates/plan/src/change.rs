@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_graph::{Effect, Resource, ResourceId, ResourceKind, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::preview::Conflict;
+use crate::conflict::Conflict;
 
 /// What is to be done about a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

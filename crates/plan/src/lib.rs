@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod change;
+mod conflict;
 pub mod diff;
 pub mod make;
 pub mod observation;
@@ -11,7 +12,8 @@ pub mod plan;
 pub mod preview;
 
 pub use change::{Action, Change, FieldChange};
+pub use conflict::Conflict;
 pub use make::{Inputs, Previous, Recorded, make, remainder, subjects};
 pub use observation::{Observation, Ownership};
 pub use plan::{Plan, PlanError, Purpose};
-pub use preview::{Conflict, Preview};
+pub use preview::Preview;

@@ -8,10 +8,11 @@ use freehold_graph::{Effect, Graph, Request, Resource, ResourceId, Value};
 use uuid::Uuid;
 
 use crate::change::{Action, Change, FieldChange};
+use crate::conflict::Conflict;
 use crate::diff;
 use crate::observation::{Observation, Ownership};
 use crate::plan::{PLAN_LAYOUT, Plan, PlanError, Purpose};
-use crate::preview::{Conflict, Preview};
+use crate::preview::Preview;
 
 /// A resource as the store remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt;
 use freehold_graph::{StackId, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::preview::Conflict;
+use crate::conflict::Conflict;
 
 /// An object of the outside world, as a provider saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::change::{Action, Change};
+use crate::conflict::Conflict;
 use crate::observation::Ownership;
-use crate::preview::Conflict;
 
 /// What an operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

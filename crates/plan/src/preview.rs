@@ -4,6 +4,7 @@ use freehold_graph::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::change::FieldChange;
+use crate::conflict::Conflict;
 
 /// A provider's answer to "what if". Without one, a body is taken to come out as it is desired.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,15 +25,6 @@ pub struct Preview {
     pub given_up: Vec<String>,
     /// What people have to know beside it: "not tried out: webhook policy.example.org declares side effects".
     pub notes: Vec<String>,
-}
-
-/// A field that somebody else manages.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Conflict {
-    /// Dotted path in the body.
-    pub path: String,
-    /// Who: a field manager's name, `kubectl-edit`, `argocd-controller`.
-    pub manager: String,
 }
 
 impl Preview {

@@ -7,6 +7,7 @@ use crate::definition;
 use crate::layout::{GREEN, count, paint};
 use crate::report::{Answer, Outcome};
 use crate::terminal::Terminal;
+use crate::view::diagnostics;
 
 pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> Answer {
     let definition = definition::read(arguments.directory.as_deref())?;
@@ -14,7 +15,7 @@ pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> Answer {
     let format = if terminal.json { CheckFormat::Json } else { arguments.format };
     match format {
         CheckFormat::Text => {
-            let shown = definition::render(diagnostics, file, text);
+            let shown = diagnostics::render(diagnostics, file, text);
             if !shown.is_empty() {
                 terminal.print(format!("{shown}\n"));
             }

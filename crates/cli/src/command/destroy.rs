@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 use crate::view;
 use crate::view::progress::Progress;
 
-use super::deploy::under_way;
+use super::precheck::under_way;
 
 pub(super) fn run(terminal: Terminal, arguments: &DestroyArguments) -> Answer {
     let mut platform = Platform::connect(&arguments.stack.platform)?;

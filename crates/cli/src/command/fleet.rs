@@ -21,7 +21,7 @@ use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 use crate::view::progress::Progress;
 
-use super::deploy::{confirmed, under_way, well};
+use super::precheck::{confirmed, under_way, well};
 
 /// How many tenants are worked on at once, however large a wave is.
 const PARALLEL: usize = 8;

@@ -15,6 +15,7 @@ mod internal;
 mod list;
 mod logs;
 mod plan;
+mod precheck;
 mod rollback;
 mod schema;
 mod secret;

@@ -11,9 +11,9 @@ use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 use crate::view;
 
-use super::deploy::confirmed;
 use super::doctor::told;
 use super::install::is_name;
+use super::precheck::confirmed;
 
 /// Where a database's URL may be given, since an argument can be read by everybody on the machine.
 const DATABASE_URL: &str = "FREEHOLD_TARGET_DATABASE_URL";

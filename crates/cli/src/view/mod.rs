@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 mod cluster;
+pub(crate) mod diagnostics;
 pub(crate) mod field;
 pub(crate) mod outputs;
 pub(crate) mod plan;
