@@ -5,16 +5,21 @@
 
 pub mod display;
 pub mod expand;
+pub mod graph;
 pub mod kind;
 mod part;
+pub mod request;
 pub mod resource;
 pub mod secret;
 pub mod stack;
+pub mod target;
 pub mod value;
 
-pub use expand::{Graph, Request, Target};
+pub use graph::Graph;
 pub use kind::{Effect, ResourceKind, Row};
+pub use request::Request;
 pub use resource::{ProviderName, Resource, ResourceId, Run};
 pub use secret::{Digest, SecretRef, SecretText};
 pub use stack::{StackId, StackKey, StackKind};
+pub use target::Target;
 pub use value::Value;

@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use freehold_spec::app::{Database, Encoding, Retry, Route, Secret, Service, Stage, Tier};
 use freehold_spec::{App, Name};
 
+use super::error::ExpandError;
+use super::names;
 use super::references::Resolver;
-use super::{ExpandError, Graph, Request, Target, names};
+use crate::graph::Graph;
 use crate::kind::ResourceKind;
+use crate::request::Request;
 use crate::resource::{Resource, ResourceId};
 use crate::stack::StackKind;
+use crate::target::Target;
 use crate::value::Value;
 
 /// A graph on its way.

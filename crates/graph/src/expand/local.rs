@@ -24,11 +24,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_spec::app::{Job, Route, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
+use super::error::ExpandError;
 use super::expansion::{Expansion, retry};
-use super::{ExpandError, Graph, Request, Target, names};
+use super::names;
+use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::part;
+use crate::request::Request;
 use crate::resource::{ProviderName, ResourceId, Run};
+use crate::target::Target;
 use crate::value::Value;
 
 /// Expands an app for this machine.

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{ExpandError, Request, Target, names};
+use super::error::ExpandError;
+use super::names;
 use crate::part;
+use crate::request::Request;
 use crate::resource::ResourceId;
 use crate::secret::SecretRef;
+use crate::target::Target;
 use crate::value::{Special, Value};
 
 /// Resolves the references of one stack, and collects what was wrong with them.

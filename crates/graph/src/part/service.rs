@@ -8,7 +8,8 @@ use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
-use crate::expand::{Target, names};
+use crate::expand::names;
+use crate::target::Target;
 use crate::value::Value;
 
 impl Expand for Service {

@@ -10,7 +10,7 @@ use super::Cluster;
 use super::manifest::{Object, PodPart, is_of_service, literal};
 use super::pod::{Container, Folders, pod};
 use super::schedule::cron;
-use crate::expand::ExpandError;
+use crate::expand::error::ExpandError;
 use crate::expand::expansion::retry;
 use crate::kind::ResourceKind;
 use crate::resource::{ProviderName, ResourceId, Run};

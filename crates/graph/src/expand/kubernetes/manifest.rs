@@ -6,7 +6,7 @@ use freehold_spec::Name;
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use crate::expand::ExpandError;
+use crate::expand::error::ExpandError;
 use crate::kind::ResourceKind;
 use crate::resource::ResourceId;
 use crate::value::Value;

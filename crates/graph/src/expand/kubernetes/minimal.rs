@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use freehold_spec::{App, Name};
 use uuid::Uuid;
 
-use crate::expand::{ClusterDatabases, ExpandError, KubernetesTarget, PostgresServer, Request, Target, expand};
+use crate::expand::error::ExpandError;
+use crate::request::Request;
 use crate::stack::{StackId, StackKey, StackKind};
+use crate::target::{ClusterDatabases, KubernetesTarget, PostgresServer, Target};
 
 /// Of no server: from the block for documentation.
 const ADDRESS: &str = "192.0.2.1/32";
@@ -23,7 +25,8 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
     };
-    expand(app, &request, &Target::Kubernetes(Box::new(minimal_target(name)))).err().unwrap_or_default()
+    let target = Target::Kubernetes(Box::new(minimal_target(name)));
+    crate::expand::expand(app, &request, &target).err().unwrap_or_default()
 }
 
 fn minimal_target(name: &Name) -> KubernetesTarget {

@@ -28,11 +28,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::App;
 
+use super::error::ExpandError;
 use super::expansion::Expansion;
-use super::{ClusterDatabases, ExpandError, Graph, KubernetesTarget, Request, Target, names};
+use super::names;
+use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::part;
+use crate::request::Request;
 use crate::resource::ResourceId;
+use crate::target::{ClusterDatabases, KubernetesTarget, Target};
 
 pub use minimal::hindrances;
 pub use namespace::{POD_SECURITY, limits};

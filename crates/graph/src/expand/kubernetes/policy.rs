@@ -10,10 +10,11 @@ use freehold_spec::part::output::Reach;
 use freehold_spec::{EnvName, Name, Spanned, Template};
 use serde_json::{Value as Json, json};
 
+use super::Cluster;
 use super::manifest::{Object, PodPart};
-use super::{Cluster, ClusterDatabases};
 use crate::kind::ResourceKind;
 use crate::resource::ResourceId;
+use crate::target::ClusterDatabases;
 
 /// What no Pod reaches as "the internet": the host itself, private, shared, link-local and reserved addresses, the places in them and
 /// elsewhere where clouds keep credentials (169.254.169.254, Oracle's in 192.0.0.0/24, Azure's 168.63.129.16), multicast and beyond.

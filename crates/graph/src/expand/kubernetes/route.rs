@@ -10,7 +10,8 @@ use super::Cluster;
 use super::manifest::{Object, PodPart};
 use super::quantity::duration;
 use super::service::SERVICE_PORT;
-use crate::expand::{ExpandError, names};
+use crate::expand::error::ExpandError;
+use crate::expand::names;
 use crate::kind::ResourceKind;
 use crate::resource::ResourceId;
 

@@ -1,0 +1,71 @@
+//! Why an app has no graph.
+
+use thiserror::Error;
+
+/// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
+/// [`ExpandError::SameName`], [`ExpandError::NotAlone`] and [`ExpandError::NoDatabaseAddress`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ExpandError {
+    /// A reference to something that isn't defined.
+    #[error("{from} refers to {to}, which is not defined")]
+    Dangling {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+    /// References in a circle.
+    #[error("these refer to each other in a circle: {0}")]
+    Cycle(String),
+    /// Something that this kind of target can't do without.
+    #[error("{from} has no {what}")]
+    Missing {
+        /// Of what: `service.web`.
+        from: String,
+        /// What: `image`.
+        what: String,
+    },
+    /// Two objects of a cluster that would have one name.
+    #[error("{first} and {second} would both be the cluster's {object}: rename one of them")]
+    SameName {
+        /// One of them, by its place in the definition: `service.job-migrate`. What the definition doesn't name, by its id.
+        first: String,
+        /// The other one.
+        second: String,
+        /// What both would be: `secret/acme--guestbook/main-app`.
+        object: String,
+    },
+    /// A text around a value that only the cluster knows.
+    #[error("{from} has text around {to}, whose value only the cluster will know: let the reference stand alone")]
+    NotAlone {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+    /// A schedule that a cluster would read differently.
+    #[error(
+        "the schedule of {from} ({schedule}) restricts both days with a `*` in one of them, which Kubernetes reads as either day: \
+         write the days as figures, or leave one of the two fields `*`"
+    )]
+    Schedule {
+        /// Whose: `job.digest`.
+        from: String,
+        /// The cron expression as it is written.
+        schedule: String,
+    },
+    /// Network policies name the database server by its address; without one they would open its port to every host.
+    #[error("the address of the database server {host} is not known, so no network policy can let Pods reach it alone")]
+    NoDatabaseAddress {
+        /// The server, as Pods reach it.
+        host: String,
+    },
+    /// A host name or the like with a secret in it.
+    #[error("{from} can't contain {to}: its value would become public")]
+    NotPlain {
+        /// Where the reference stands.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+}
