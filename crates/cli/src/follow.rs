@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use freehold::wire::{Event, EventKind, Operation, Problem};
+use freehold::wire::{Event, EventKind, Operation, OperationState, Problem, StackState, Timings};
 use freehold::{ClientError, EventStream};
 use freehold_problem::Code;
 use serde_json::Value as Json;
@@ -33,11 +33,11 @@ pub(crate) struct Finished {
     /// The revision that it made.
     pub revision: u64,
     /// `succeeded`, `failed`, `cancelled`.
-    pub state: String,
+    pub state: OperationState,
     /// URLs and the like.
     pub outputs: Json,
     /// Milliseconds by phase and step.
-    pub timings: Json,
+    pub timings: Timings,
     failure: Option<Problem>,
     exists: Vec<String>,
     missing: Vec<String>,
@@ -213,9 +213,9 @@ impl Follower {
     /// An event for machines; the last one also tells how long the phases before it took.
     fn print(&self, event: &Event) {
         let mut event = event.clone();
-        if let EventKind::Finished { timings: Json::Object(timings), .. } = &mut event.kind {
+        if let EventKind::Finished { timings, .. } = &mut event.kind {
             for (phase, milliseconds) in &self.phases {
-                timings.entry(*phase).or_insert_with(|| (*milliseconds).into());
+                timings.phases.entry((*phase).to_owned()).or_insert(*milliseconds);
             }
         }
         self.terminal.print_json(&event);
@@ -327,7 +327,7 @@ impl Finished {
             revision: facts.revision,
             state: facts.state,
             outputs: facts.outputs,
-            timings: Json::Null,
+            timings: Timings::default(),
             failure: facts.failure,
             exists: Vec::new(),
             missing: Vec::new(),
@@ -336,19 +336,17 @@ impl Finished {
 
     /// Whether all was done.
     pub(crate) fn succeeded(&self) -> bool {
-        self.state == "succeeded"
+        self.state == OperationState::Succeeded
     }
 
     /// Milliseconds until everything was ready.
     pub(crate) fn ready(&self) -> Option<u64> {
-        let time = |name: &str| self.timings.get(name).and_then(Json::as_u64);
-        time("ready").or_else(|| time("total"))
+        self.timings.ready.or(Some(self.timings.total).filter(|total| *total > 0))
     }
 
     /// Milliseconds from then until everything had settled, where anything had to.
     pub(crate) fn settled(&self) -> Option<u64> {
-        let total = self.timings.get("total").and_then(Json::as_u64)?;
-        total.checked_sub(self.ready()?).filter(|time| *time > 0)
+        self.timings.total.checked_sub(self.ready()?).filter(|time| *time > 0)
     }
 
     /// Why a deploy did not succeed, what exists, and what still works.
@@ -357,7 +355,7 @@ impl Finished {
         let failure = self.stopped(again);
         let Ok(stack) = platform.client.stack(stack).await else { return failure };
         match stack.revision {
-            Some(revision) if stack.state != "destroying" => match serving::told(&stack, revision) {
+            Some(revision) if stack.state != StackState::Destroying => match serving::told(&stack, revision) {
                 Some(standing) => failure.standing(standing),
                 None => failure,
             },
@@ -367,7 +365,7 @@ impl Finished {
 
     /// Why it did not succeed, and what exists.
     pub(crate) fn stopped(self, again: &str) -> Box<Failure> {
-        let cancelled = self.state == "cancelled";
+        let cancelled = self.state == OperationState::Cancelled;
         let mut failure = match self.failure {
             Some(problem) => Box::<Failure>::from(problem),
             None if cancelled => Failure::new(Code::Cancelled, "stopped as asked: not everything was done"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use freehold::wire::{Stack, Target};
+use freehold::wire::{Stack, Target, TargetKind};
 use freehold::{Client, Connection, ConnectionError, default_data_directory};
 use freehold_graph::StackKind;
 use freehold_problem::Code;
@@ -108,10 +108,10 @@ impl Platform {
     /// target that the platform would choose.
     pub(crate) async fn takes_artifacts(&self, target: Option<&str>) -> Answer<bool> {
         if let Some(name) = target {
-            return Ok(self.target(name).await?.kind == LOCAL);
+            return Ok(self.target(name).await?.kind == TargetKind::Local);
         }
         let targets = self.client.targets().await?;
-        Ok(targets.is_empty() || targets.iter().any(|target| target.kind == LOCAL))
+        Ok(targets.is_empty() || targets.iter().any(|target| target.kind == TargetKind::Local))
     }
 
     /// Waits until the platform answers again, wherever it is by then; not for long if somebody has stopped it.
@@ -233,7 +233,7 @@ mod tests {
             app: "guestbook".to_owned(),
             kind: StackKind::Tenant,
             name: name.to_owned(),
-            state: "ready".to_owned(),
+            state: "ready".into(),
             generation: 1,
             revision: Some(1),
             tier: None,

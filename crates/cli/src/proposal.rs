@@ -126,8 +126,7 @@ impl Proposal {
     /// Tells people the warnings about the definition: those of the platform, which include ours, else ours.
     pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanAnswer) {
         let Some(definition) = self.definition.as_ref().filter(|_| !terminal.json) else { return };
-        let theirs: Vec<Diagnostic> =
-            answer.diagnostics.iter().filter_map(|item| serde_json::from_value(item.clone()).ok()).collect();
+        let theirs: Vec<Diagnostic> = answer.diagnostics.iter().map(diagnostics::from_wire).collect();
         let all = if theirs.is_empty() { &definition.warnings } else { &theirs };
         let key = &answer.plan.key;
         let warnings: Vec<Diagnostic> =

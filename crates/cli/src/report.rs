@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use freehold::wire::Problem;
+use freehold::wire::{self, Problem};
 use freehold::{ClientError, ConnectionError};
 use freehold_check::Diagnostic;
 use freehold_problem::{Code, Exit};
 
 use crate::layout::{BOLD, DIM, RED, WIDTH, columns, hanging, paint, wrap};
 use crate::terminal::Terminal;
+use crate::view::diagnostics;
 
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl Failure {
             self.problem.status = code.status().http();
             self.problem.code = code;
         }
-        self.problem.diagnostics = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
+        self.problem.diagnostics = diagnostics.iter().map(diagnostics::to_wire).collect();
         self.source = Some((file.to_owned(), text.to_owned()));
         self
     }
@@ -149,10 +150,9 @@ impl Failure {
     /// The text for people.
     pub(crate) fn render(&self) -> String {
         let mut blocks = Vec::new();
-        let diagnostics: Vec<Diagnostic> =
-            self.problem.diagnostics.iter().filter_map(|item| serde_json::from_value(item.clone()).ok()).collect();
-        if let (false, Some((file, text))) = (diagnostics.is_empty(), &self.source) {
-            blocks.push(crate::view::diagnostics::render(&diagnostics, file, text));
+        let found: Vec<Diagnostic> = self.problem.diagnostics.iter().map(diagnostics::from_wire).collect();
+        if let (false, Some((file, text))) = (found.is_empty(), &self.source) {
+            blocks.push(diagnostics::render(&found, file, text));
         } else {
             for diagnostic in &self.problem.diagnostics {
                 blocks.push(short_diagnostic(diagnostic));
@@ -212,11 +212,9 @@ pub(crate) fn to_do(when: &str, help: &str) -> Vec<String> {
 }
 
 /// A diagnostic whose source isn't at hand.
-fn short_diagnostic(diagnostic: &serde_json::Value) -> String {
-    let text = |field: &str| diagnostic.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
-    let code = diagnostic.get("code").and_then(|code| serde_json::from_value(code.clone()).ok());
-    let mut failure = Failure::new(code.unwrap_or(Code::BadRequest), text("message"));
-    if let Some(help) = diagnostic.get("help").and_then(serde_json::Value::as_str) {
+fn short_diagnostic(diagnostic: &wire::Diagnostic) -> String {
+    let mut failure = Failure::new(diagnostic.code, &diagnostic.message);
+    if let Some(help) = &diagnostic.help {
         failure = failure.help(help);
     }
     failure.headline()

@@ -15,8 +15,8 @@ use crate::events::EventStream;
 use crate::logs::LogStream;
 use crate::request::Deployment;
 use crate::wire::{
-    ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, Page, PlanAnswer, Platform, Problem,
-    Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target, TargetRequest,
+    ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page, PlanAnswer,
+    Platform, Problem, Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target, TargetRequest, Timings,
 };
 
 /// How long a platform that is away is waited for while an operation is followed.
@@ -79,7 +79,7 @@ pub struct Deployed {
     /// URLs and the like: `outputs["routes"]["web"]["url"]`.
     pub outputs: Json,
     /// Milliseconds by phase and step.
-    pub timings: Json,
+    pub timings: Timings,
 }
 
 /// A client of one platform. Cheap to clone.
@@ -186,7 +186,7 @@ impl Client {
             };
             return match failure {
                 Some(problem) => Err(ClientError::Problem(Box::new(problem))),
-                None if state == "succeeded" => {
+                None if state == OperationState::Succeeded => {
                     Ok(Deployed { stack, operation: Some(operation), revision, outputs, timings })
                 }
                 None => Err(ClientError::Answer(format!("the operation was {state}"))),

@@ -1,5 +1,7 @@
 //! Values as people read them: digests cut short, whole seconds as they are written in a definition, no secrets.
 
+use std::collections::BTreeMap;
+
 use crate::value::{Special, Value};
 
 /// In the place of what a plan can't know.
@@ -56,6 +58,26 @@ pub fn count(number: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
+}
+
+/// How many fields of a manager are named.
+const NAMED: usize = 5;
+
+/// What others have in an object that the definition doesn't, from pairs of a manager and a path; a line for each manager:
+/// `deployment acme--guestbook/web: kubectl-set manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have`.
+pub fn added_by_others<'a>(object: &str, fields: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut managers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (manager, path) in fields {
+        managers.entry(manager).or_default().push(path);
+    }
+    let line = |(manager, paths): (&str, Vec<&str>)| {
+        let mut fields = paths.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        if paths.len() > NAMED {
+            fields.push_str(&format!(" and {} more", paths.len() - NAMED));
+        }
+        format!("{object}: {manager} manages {fields}, which the definition doesn't have")
+    };
+    managers.into_iter().map(line).collect()
 }
 
 #[cfg(test)]

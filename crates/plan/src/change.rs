@@ -1,7 +1,8 @@
 //! One resource's line in a plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use freehold_graph::display::added_by_others;
 use freehold_graph::{Effect, Resource, ResourceId, ResourceKind, Value};
 use serde::{Deserialize, Serialize};
 
@@ -77,9 +78,6 @@ pub struct Change {
     pub beside: Vec<Conflict>,
 }
 
-/// How many fields of a manager are named.
-const NAMED: usize = 5;
-
 impl Change {
     /// What would change, in a few words: "deployment acme--guestbook/web differs in spec.replicas". `None` if nothing would.
     pub fn summary(&self) -> Option<String> {
@@ -103,19 +101,8 @@ impl Change {
     /// What others have in the object that the definition doesn't, a line for each of them:
     /// `deployment acme--guestbook/web: kubectl-set manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have`.
     pub fn notes(&self) -> Vec<String> {
-        let mut managers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for field in &self.beside {
-            managers.entry(&field.manager).or_default().push(&field.path);
-        }
-        let line = |(manager, paths): (&str, Vec<&str>)| {
-            let mut fields = paths.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-            if paths.len() > NAMED {
-                fields.push_str(&format!(" and {} more", paths.len() - NAMED));
-            }
-            let what = format!("{} {}", self.kind.word(), self.identity);
-            format!("{what}: {manager} manages {fields}, which the definition doesn't have")
-        };
-        managers.into_iter().map(line).collect()
+        let object = format!("{} {}", self.kind.word(), self.identity);
+        added_by_others(&object, self.beside.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
     }
 }
 

@@ -54,7 +54,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use freehold_engine::OperationId;
 pub use freehold_graph::{SecretText, StackId, StackKind};
-pub use freehold_plan as plan;
 
 pub use actor::{Actor, Scope, Who};
 pub use dependencies::Dependency;
@@ -66,6 +65,12 @@ pub use request::{
 };
 pub(crate) use secrets::generate_text;
 pub use targets::Targets;
+
+/// What plans consist of.
+pub mod plan {
+    pub use freehold_graph::Effect;
+    pub use freehold_plan::{Action, Change, Conflict, FieldChange, Plan, Purpose};
+}
 
 /// What a use case gives: what was asked for, or why there is none.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;

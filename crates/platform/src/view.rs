@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use freehold_check::Diagnostic;
+pub use freehold_check::{Diagnostic, Severity};
 use freehold_engine::OperationId;
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, ResourceKind, SecretText, StackId, StackKey};

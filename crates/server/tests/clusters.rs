@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use freehold::wire::{ApplyRequest, EventKind, Operation, StackPlanRequest, TargetRequest, TargetSetting};
+use freehold::wire::{
+    ApplyRequest, EventKind, Level, Operation, OperationState, ResourceState, StackPlanRequest, TargetRequest,
+    TargetSetting, Verb,
+};
 use freehold::{Client, ClientError};
 use freehold_problem::Code;
 use freehold_testkit::kubernetes::{ControlPlane, Image};
@@ -65,7 +68,7 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     let namespace = format!("acme--{app}");
     assert!(ground.control.kubectl(&["get", "deployment", "web", "--namespace", &namespace]).is_ok());
     let status = second.client.stack(*stack).await.unwrap();
-    assert!(status.resources.iter().all(|resource| resource.state == "ready"), "{:?}", status.resources);
+    assert!(status.resources.iter().all(|resource| resource.state == ResourceState::Ready), "{:?}", status.resources);
     assert_eq!((status.target.as_str(), status.state.as_str()), ("prod", "ready"));
 
     // The image sticks, and a second deploy has nothing to do.
@@ -85,7 +88,7 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     assert_eq!(listed.len(), 1);
     assert!(first.client.stacks(&[("target", "staging")]).await.unwrap().is_empty());
     let findings = first.client.doctor(false).await.unwrap();
-    let wrong: Vec<_> = findings.iter().filter(|finding| finding.level == "error").collect();
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Error).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(findings.iter().any(|finding| finding.subject == "prod postgresql"), "{findings:?}");
 
@@ -113,7 +116,7 @@ async fn an_operation_goes_on_at_once_when_its_replica_stops_and_within_its_leas
     let operation = deploy(&first.client, tenant("acme", &definition, Some(&stuck))).await.id;
     let is_taken =
         |number: u32| move |event: &EventKind| matches!(event, EventKind::Taken { times, .. } if *times == number);
-    let runs = |event: &EventKind| matches!(event, EventKind::StepStarted { verb, .. } if verb == "run");
+    let runs = |event: &EventKind| matches!(event, EventKind::StepStarted { verb, .. } if *verb == Verb::Run);
     listen(&first.client, operation, runs).await;
     let second = setting.replica().await;
     let store = setting.postgres.superuser().database("freehold");
@@ -132,7 +135,7 @@ async fn an_operation_goes_on_at_once_when_its_replica_stops_and_within_its_leas
     let third = setting.replica().await;
     second.kill();
     listen(&third.client, operation, is_taken(3)).await;
-    assert_eq!(third.client.operation(operation).await.unwrap().state, "running");
+    assert_eq!(third.client.operation(operation).await.unwrap().state, OperationState::Running);
     ground.control.kubectl(&["delete", "namespace", &format!("acme--{app}"), "--wait=false"]).unwrap();
     third.stopped().await;
 }
@@ -205,7 +208,7 @@ async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluste
     let off = dns(false, &[TargetSetting::ExternalDns]).await.unwrap();
     assert!(!off.facts["external_dns"].as_bool().unwrap_or_default(), "{off:?}");
     let findings = client.check_target("prod").await.unwrap();
-    let wrong: Vec<_> = findings.iter().filter(|finding| finding.level == "error").collect();
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Error).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 
     // As if the cluster behind the address had been made anew.
@@ -251,7 +254,7 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
     let health = timeout(SOON, degraded).await.unwrap();
     assert!(health["checks"].as_array().unwrap().iter().any(|check| check["status"] == "unhealthy"), "{health}");
     let findings = replica.client.check_target("prod").await.unwrap();
-    assert!(findings.iter().any(|finding| finding.level == "error"), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.level == Level::Error), "{findings:?}");
     let definition = ground.definition(&ControlPlane::unique("which"));
     let refused = problem(replica.client.plan(&tenant("acme", &definition, Some(":1"))).await);
     assert_eq!(refused.code, Code::TargetNotChosen, "{refused:?}");
@@ -276,7 +279,7 @@ async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_names
     let orphans: Vec<_> = findings.iter().filter(|finding| finding.message.contains(&stack.to_string())).collect();
     assert!(orphans.is_empty(), "{orphans:?}");
     let told = findings.iter().find(|finding| finding.subject == "prod other platforms").unwrap();
-    assert!(told.level == "ok" && told.message.contains("another platform"), "{told:?}");
+    assert!(told.level == Level::Ok && told.message.contains("another platform"), "{told:?}");
     theirs.client.remove_target("prod").await.unwrap();
     ground.control.kubectl(&["get", "namespace", "freehold-scratch"]).unwrap();
 

@@ -1,6 +1,6 @@
 //! The state of a stack in a cluster: one word, the same wherever one asks.
 
-use freehold::wire::{ApplyRequest, EventKind, StackPlanRequest};
+use freehold::wire::{ApplyRequest, EventKind, StackPlanRequest, StackState};
 use freehold_problem::Code;
 use freehold_testkit::kubernetes::{ControlPlane, Image};
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn a_stack_has_one_state_wherever_one_looks_and_what_is_gone_makes_it_degr
     }
     let listed = async || client.stacks(&[("app", &app)]).await.unwrap();
     let states = async || listed().await.into_iter().map(|stack| stack.state).collect::<Vec<_>>();
-    assert_eq!(states().await, ["ready", "ready"]);
+    assert_eq!(states().await, [StackState::Ready, StackState::Ready]);
 
     let broken = json!({"spec": {"template": {"spec": {"containers": [
         {"name": "web", "env": [{"name": "FREEHOLD_TEST_FAIL", "value": "not-ready"}]}]}}}});
@@ -35,12 +35,12 @@ async fn a_stack_has_one_state_wherever_one_looks_and_what_is_gone_makes_it_degr
     let patch = ["patch", "deployment", "web", "--namespace", &namespace, "--type=strategic", "--patch", &patch];
     ground.control.kubectl(&patch).unwrap();
     let degraded = async {
-        while client.stack(stacks[0]).await.unwrap().state != "degraded" {
+        while client.stack(stacks[0]).await.unwrap().state != StackState::Degraded {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
     timeout(SOON, degraded).await.unwrap();
-    assert_eq!(states().await, ["degraded", "ready"]);
+    assert_eq!(states().await, [StackState::Degraded, StackState::Ready]);
 
     ground.control.kubectl(&["delete", "namespace", &namespace]).unwrap();
     let (one, list) = (client.stack(stacks[0]).await.unwrap(), listed().await);

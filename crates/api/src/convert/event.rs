@@ -1,8 +1,9 @@
 //! Events of operations, and lines of logs.
 
+use std::collections::BTreeMap;
+
 use freehold::wire;
 use freehold_platform::view::{Event, EventKind, Finished, LogLine, Voice};
-use serde_json::json;
 
 use super::IntoWire;
 
@@ -22,7 +23,7 @@ impl IntoWire for EventKind {
         match self {
             Self::Taken { times, done, steps } => wire::EventKind::Taken { times, done, steps },
             Self::StepStarted { step, verb, subject, attempt } => {
-                wire::EventKind::StepStarted { step, verb, subject, attempt }
+                wire::EventKind::StepStarted { step, verb: verb.as_str().into(), subject, attempt }
             }
             Self::StepRetrying { step, reason, after_milliseconds } => {
                 wire::EventKind::StepRetrying { step, reason, after_milliseconds }
@@ -31,7 +32,7 @@ impl IntoWire for EventKind {
                 wire::EventKind::Waiting { subject, reason, milliseconds, retry_after_milliseconds }
             }
             Self::StepDone { step, verb, subject, note, milliseconds } => {
-                wire::EventKind::StepDone { step, verb, subject, note, milliseconds }
+                wire::EventKind::StepDone { step, verb: verb.as_str().into(), subject, note, milliseconds }
             }
             Self::StepFailed { step, subject, problem } => {
                 wire::EventKind::StepFailed { step, subject, problem: problem.into_wire() }
@@ -53,7 +54,12 @@ impl IntoWire for Finished {
             revision,
             state: state.into_wire(),
             outputs: wire::nested(&outputs),
-            timings: json!({ "total": timings.total, "ready": timings.ready, "steps": timings.steps }),
+            timings: wire::Timings {
+                total: timings.total,
+                ready: timings.ready,
+                steps: timings.steps,
+                phases: BTreeMap::new(),
+            },
             failure: failure.into_wire(),
             exists,
             missing,

@@ -7,29 +7,28 @@ use freehold_platform::view::{OperationState, OperationView, RevisionView, Wait}
 use super::IntoWire;
 
 impl IntoWire for Purpose {
-    type Wire = String;
+    type Wire = wire::Purpose;
 
-    fn into_wire(self) -> String {
+    fn into_wire(self) -> wire::Purpose {
         match self {
-            Self::Deploy => "deploy".to_owned(),
-            Self::Rollback { to } => format!("rollback to {to}"),
-            Self::Destroy { .. } => "destroy".to_owned(),
+            Self::Deploy => wire::Purpose::Deploy,
+            Self::Rollback { to } => wire::Purpose::Rollback { to },
+            Self::Destroy { .. } => wire::Purpose::Destroy,
         }
     }
 }
 
 impl IntoWire for OperationState {
-    type Wire = String;
+    type Wire = wire::OperationState;
 
-    fn into_wire(self) -> String {
+    fn into_wire(self) -> wire::OperationState {
         match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
+            Self::Queued => wire::OperationState::Queued,
+            Self::Running => wire::OperationState::Running,
+            Self::Succeeded => wire::OperationState::Succeeded,
+            Self::Failed => wire::OperationState::Failed,
+            Self::Cancelled => wire::OperationState::Cancelled,
         }
-        .to_owned()
     }
 }
 
@@ -88,7 +87,7 @@ impl IntoWire for RevisionView {
             verified,
             current,
             purpose: purpose.into_wire(),
-            state: state.map_or_else(|| "unknown".to_owned(), IntoWire::into_wire),
+            state: state.map_or(wire::OperationState::Unknown, IntoWire::into_wire),
             tier,
             artifacts,
             definition,

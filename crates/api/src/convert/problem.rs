@@ -11,7 +11,9 @@ impl IntoWire for Problem {
     fn into_wire(self) -> wire::Problem {
         let Self { code, message, lines, help, about } = self;
         let (diagnostics, operation) = match about.map(|about| *about) {
-            Some(About::Diagnostics(diagnostics)) => (diagnostics, None),
+            Some(About::Diagnostics(documents)) => {
+                (documents.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect(), None)
+            }
             Some(About::Operation(operation)) => (Vec::new(), Some(operation)),
             Some(About::Permission { .. }) | None => (Vec::new(), None),
         };

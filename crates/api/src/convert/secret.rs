@@ -11,11 +11,11 @@ impl IntoWire for SecretView {
     fn into_wire(self) -> wire::SecretStatus {
         let Self { name, version, state, set_at, readers } = self;
         let state = match state {
-            SecretState::Generated => "generated",
-            SecretState::Set => "set",
-            SecretState::Missing => "missing",
+            SecretState::Generated => wire::SecretState::Generated,
+            SecretState::Set => wire::SecretState::Set,
+            SecretState::Missing => wire::SecretState::Missing,
         };
-        wire::SecretStatus { name, version, state: state.to_owned(), set_at, readers }
+        wire::SecretStatus { name, version, state, set_at, readers }
     }
 }
 

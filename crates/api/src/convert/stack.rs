@@ -9,8 +9,24 @@ impl IntoWire for StackView {
     type Wire = wire::Stack;
 
     fn into_wire(self) -> wire::Stack {
-        let Self { id, key, health, generation, revision, tier, artifacts, outputs, created_at, updated_at, .. } = self;
-        let Self { operation, failed, waits, resources, serving, not_enforced, .. } = self;
+        let Self {
+            id,
+            key,
+            health,
+            generation,
+            revision,
+            tier,
+            artifacts,
+            outputs,
+            created_at,
+            updated_at,
+            operation,
+            failed,
+            waits,
+            resources,
+            serving,
+            not_enforced,
+        } = self;
         wire::Stack {
             id: id.0,
             target: key.target.to_string(),
@@ -36,20 +52,19 @@ impl IntoWire for StackView {
 }
 
 impl IntoWire for StackHealth {
-    type Wire = String;
+    type Wire = wire::StackState;
 
-    fn into_wire(self) -> String {
+    fn into_wire(self) -> wire::StackState {
         match self {
-            Self::New => "new",
-            Self::Deploying => "deploying",
-            Self::Ready => "ready",
-            Self::Degraded => "degraded",
-            Self::Unknown => "unknown",
-            Self::Failed => "failed",
-            Self::Destroying => "destroying",
-            Self::Suspended => "suspended",
+            Self::New => wire::StackState::New,
+            Self::Deploying => wire::StackState::Deploying,
+            Self::Ready => wire::StackState::Ready,
+            Self::Degraded => wire::StackState::Degraded,
+            Self::Unknown => wire::StackState::Unknown,
+            Self::Failed => wire::StackState::Failed,
+            Self::Destroying => wire::StackState::Destroying,
+            Self::Suspended => wire::StackState::Suspended,
         }
-        .to_owned()
     }
 }
 
@@ -69,16 +84,15 @@ impl IntoWire for ResourceView {
 }
 
 impl IntoWire for ResourceState {
-    type Wire = String;
+    type Wire = wire::ResourceState;
 
-    fn into_wire(self) -> String {
+    fn into_wire(self) -> wire::ResourceState {
         match self {
-            Self::Ready => "ready",
-            Self::Waiting => "waiting",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
+            Self::Ready => wire::ResourceState::Ready,
+            Self::Waiting => wire::ResourceState::Waiting,
+            Self::Failed => wire::ResourceState::Failed,
+            Self::Unknown => wire::ResourceState::Unknown,
         }
-        .to_owned()
     }
 }
 

@@ -11,12 +11,12 @@ impl IntoWire for TargetView {
     fn into_wire(self) -> wire::Target {
         let Self { target, stacks } = self;
         let (kind, facts) = match &target {
-            Target::Local(facts) => ("local", serde_json::to_value(facts)),
-            Target::Kubernetes(facts) => ("kubernetes", serde_json::to_value(facts)),
+            Target::Local(facts) => (wire::TargetKind::Local, serde_json::to_value(facts)),
+            Target::Kubernetes(facts) => (wire::TargetKind::Kubernetes, serde_json::to_value(facts)),
         };
         wire::Target {
             name: target.name().to_string(),
-            kind: kind.to_owned(),
+            kind,
             domain: target.domain().to_owned(),
             stacks,
             facts: facts.unwrap_or_default(),
@@ -30,11 +30,11 @@ impl IntoWire for Finding {
     fn into_wire(self) -> wire::Finding {
         let Self { level, subject, message, help } = self;
         let level = match level {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Error => "error",
+            Level::Ok => wire::Level::Ok,
+            Level::Warning => wire::Level::Warning,
+            Level::Error => wire::Level::Error,
         };
-        wire::Finding { level: level.to_owned(), subject, message: message.into(), help }
+        wire::Finding { level, subject, message: message.into(), help }
     }
 }
 

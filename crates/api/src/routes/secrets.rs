@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use freehold::wire::{DatabaseAccess, Page, Problem, SecretStatus, SecretValue};
+use freehold::wire::{DatabaseAccess, DatabaseRole, Page, Problem, SecretStatus, SecretValue};
 use freehold_platform::{Actor, SecretText, StackId, StackSelector};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -77,8 +77,8 @@ pub(crate) async fn rotate(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessRequest {
-    /// `app` or `migrator`.
-    role: String,
+    /// As which role.
+    role: DatabaseRole,
 }
 
 /// Credentials for a session on a stack's database. Audited.
@@ -91,5 +91,5 @@ pub(crate) async fn access(
     Path((stack, database)): Path<(Uuid, String)>,
     Json(request): Json<AccessRequest>,
 ) -> Result<Json<DatabaseAccess>> {
-    Ok(Json(platform.database_access(&actor, StackId(stack), &database, &request.role).await?.into_wire()))
+    Ok(Json(platform.database_access(&actor, StackId(stack), &database, request.role.as_str()).await?.into_wire()))
 }

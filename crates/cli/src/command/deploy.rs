@@ -4,9 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use freehold::ClientError;
-use freehold::wire::{ApplyRequest, PlanAnswer, nested};
+use freehold::wire::{Action, ApplyRequest, PlanAnswer, PlanPurpose as Purpose, nested};
 use freehold_graph::StackKind;
-use freehold_plan::{Action, Purpose};
 use freehold_problem::Code;
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use freehold::wire::{Finding, Words};
+use freehold::wire::{Finding, Level, Words};
 
 use crate::arguments::DoctorArguments;
 use crate::layout::{GREEN, count, paint};
@@ -20,10 +20,10 @@ pub(super) fn run(terminal: Terminal, arguments: &DoctorArguments) -> Answer {
     match Platform::connect(&arguments.platform) {
         Ok(platform) => match platform::run(async { Ok(platform.client.doctor(arguments.all_groups).await?) }) {
             Ok(theirs) => findings.extend(theirs),
-            Err(failure) => findings.push(absent(&failure, "error")),
+            Err(failure) => findings.push(absent(&failure, Level::Error)),
         },
         Err(failure) => {
-            findings.push(absent(&failure, "warning"));
+            findings.push(absent(&failure, Level::Warning));
             findings.push(data(&platform::directory(&arguments.platform)?));
         }
     }
@@ -32,8 +32,8 @@ pub(super) fn run(terminal: Terminal, arguments: &DoctorArguments) -> Answer {
 
 /// Tells findings and what they come to: an error among them is a failure.
 pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> Outcome {
-    let of = |level: &str| findings.iter().filter(|finding| finding.level == level).count();
-    let (errors, warnings) = (of("error"), of("warning"));
+    let of = |level: &Level| findings.iter().filter(|finding| finding.level == *level).count();
+    let (errors, warnings) = (of(&Level::Error), of(&Level::Warning));
     if terminal.json {
         terminal.print_json(&findings);
     } else {
@@ -48,16 +48,11 @@ pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> Outcome {
     if errors > 0 { Outcome::Failed } else { Outcome::Done }
 }
 
-fn finding(level: &str, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
-    Finding {
-        level: level.to_owned(),
-        subject: subject.to_owned(),
-        message: message.into(),
-        help: help.map(str::to_owned),
-    }
+fn finding(level: Level, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
+    Finding { level, subject: subject.to_owned(), message: message.into(), help: help.map(str::to_owned) }
 }
 
-fn absent(failure: &Failure, level: &str) -> Finding {
+fn absent(failure: &Failure, level: Level) -> Finding {
     finding(level, "platform", failure.problem.detail.clone(), failure.problem.help.as_deref())
 }
 
@@ -66,18 +61,25 @@ fn programs() -> Finding {
     let subject = "programs";
     let Some(folder) = postgres_programs() else {
         let help = "install PostgreSQL 15 or newer (Debian: `apt install postgresql`), or use `--database-url`";
-        return finding("warning", subject, "PostgreSQL's programs were not found".to_owned(), Some(help));
+        return finding(Level::Warning, subject, "PostgreSQL's programs were not found".to_owned(), Some(help));
     };
     let output = Command::new(folder.join("postgres")).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     let version = text.split_whitespace().find_map(|word| word.split('.').next()?.parse::<u32>().ok());
     match version {
-        Some(version) if version >= OLDEST => finding("ok", subject, format!("{text} in {}", folder.display()), None),
+        Some(version) if version >= OLDEST => {
+            finding(Level::Ok, subject, format!("{text} in {}", folder.display()), None)
+        }
         Some(version) => {
             let message = format!("PostgreSQL {version} in {} is too old: {OLDEST} is needed", folder.display());
-            finding("error", subject, message, Some("install a newer PostgreSQL, or name one with `--postgres-bin`"))
+            finding(
+                Level::Error,
+                subject,
+                message,
+                Some("install a newer PostgreSQL, or name one with `--postgres-bin`"),
+            )
         }
-        None => finding("error", subject, format!("{} does not run", folder.join("postgres").display()), None),
+        None => finding(Level::Error, subject, format!("{} does not run", folder.join("postgres").display()), None),
     }
 }
 
@@ -107,10 +109,10 @@ fn data(directory: &Path) -> Finding {
     let there = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
     let state = if there == directory { "is there" } else { "will be made" };
     match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
-        Ok(()) => finding("ok", "data directory", format!("{} {state}", directory.display()), None),
+        Ok(()) => finding(Level::Ok, "data directory", format!("{} {state}", directory.display()), None),
         Err(error) => {
             let message = format!("{} can't be written: {error}", there.display());
-            finding("error", "data directory", message, Some("choose another one with --data-dir"))
+            finding(Level::Error, "data directory", message, Some("choose another one with --data-dir"))
         }
     }
 }

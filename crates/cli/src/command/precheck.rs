@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use freehold::wire::{PlanAnswer, ResourceStatus};
+use freehold::wire::{self, PlanAnswer, PlanPurpose, ResourceState, ResourceStatus, StackState};
 use freehold_graph::kind::Program;
 use freehold_graph::{ResourceId, ResourceKind};
-use freehold_plan::Purpose;
 use freehold_problem::Code;
 use uuid::Uuid;
 
@@ -17,14 +16,15 @@ use crate::terminal::Terminal;
 /// Whether a stack that is as it should be does what it is for: it was verified once, and what has fallen since is no success.
 pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()> {
     let stack = platform.client.stack(answer.plan.stack.0).await?;
-    if stack.state != "degraded" {
+    if stack.state != StackState::Degraded {
         return Ok(());
     }
     let unwell: Vec<&ResourceStatus> = stack.resources.iter().filter(|resource| resource.is_unwell()).collect();
     let kind = |resource: &ResourceStatus| Some(answer.plan.changes.get(&ResourceId(resource.id.clone()))?.kind);
-    let code = fallen(unwell.iter().map(|resource| (kind(resource), resource.state == "failed")));
-    let line =
-        |resource: &ResourceStatus| format!("{}: {}", resource.id, resource.reason.as_ref().unwrap_or(&resource.state));
+    let code = fallen(unwell.iter().map(|resource| (kind(resource), resource.state == ResourceState::Failed)));
+    let line = |resource: &ResourceStatus| {
+        format!("{}: {}", resource.id, resource.reason.as_deref().unwrap_or(resource.state.as_str()))
+    };
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
     let help = format!("fix the problem and deploy again; details: `freehold status {}`", answer.plan.key.option());
     Err(Failure::new(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
@@ -50,13 +50,14 @@ fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
 /// The operation that is at work on the stack already, if it is for the same purpose.
 pub(super) async fn under_way(platform: &Platform, answer: &PlanAnswer) -> Answer<Option<Uuid>> {
     let Some(operation) = answer.running else { return Ok(None) };
-    let purpose = match answer.plan.purpose {
-        Purpose::Deploy => "deploy",
-        Purpose::Rollback { .. } => "rollback",
-        Purpose::Destroy { .. } => "destroy",
-    };
     let facts = platform.client.operation(operation).await?;
-    Ok((facts.purpose.starts_with(purpose) && !facts.is_finished()).then_some(operation))
+    let same = match (answer.plan.purpose, &facts.purpose) {
+        (PlanPurpose::Deploy, wire::Purpose::Deploy)
+        | (PlanPurpose::Rollback { .. }, wire::Purpose::Rollback { .. })
+        | (PlanPurpose::Destroy { .. }, wire::Purpose::Destroy) => true,
+        (PlanPurpose::Deploy | PlanPurpose::Rollback { .. } | PlanPurpose::Destroy { .. }, _) => false,
+    };
+    Ok((same && !facts.is_finished()).then_some(operation))
 }
 
 /// Whether the user agrees: by a flag, or when asked.

@@ -1,5 +1,7 @@
 //! `freehold status`: one stack, with its resources and the reasons why they aren't ready.
 
+use freehold::wire::StackState;
+
 use crate::arguments::OneStack;
 use crate::platform::{self, Platform};
 use crate::report::{Answer, Outcome};
@@ -16,5 +18,13 @@ pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
         true => terminal.print_json(&stack),
         false => terminal.print(view::stack::status(&stack, terminal.verbose, chrono::Utc::now())),
     }
-    Ok(if matches!(stack.state.as_str(), "failed" | "degraded" | "unknown") { Outcome::Failed } else { Outcome::Done })
+    Ok(match stack.state {
+        StackState::Failed | StackState::Degraded | StackState::Unknown => Outcome::Failed,
+        StackState::New
+        | StackState::Deploying
+        | StackState::Ready
+        | StackState::Destroying
+        | StackState::Suspended
+        | StackState::Other(_) => Outcome::Done,
+    })
 }

@@ -1,12 +1,12 @@
 //! `freehold target`: the clusters that stacks are deployed to.
 
-use freehold::wire::{Target, TargetRequest};
+use freehold::wire::{Level, Target, TargetKind, TargetRequest};
 use freehold_problem::Code;
 
 use crate::arguments::{AddTarget, Existing, PlatformArguments, RbacArguments, RemoveTarget, TargetCommand};
 use crate::kubeconfig::Context;
 use crate::layout::{BOLD, count, paint};
-use crate::platform::{self, LOCAL, Platform};
+use crate::platform::{self, Platform};
 use crate::report::{Answer, Failure, Outcome};
 use crate::terminal::Terminal;
 use crate::view;
@@ -49,7 +49,7 @@ fn add(terminal: Terminal, arguments: &AddTarget) -> Answer {
         let findings = platform.client.check_target(&arguments.name).await?;
         Ok((target, findings))
     })?;
-    let errors = findings.iter().filter(|finding| finding.level == "error").count();
+    let errors = findings.iter().filter(|finding| finding.level == Level::Error).count();
     if terminal.json {
         terminal.print_json(&serde_json::json!({ "target": target, "findings": findings }));
         return Ok(if errors > 0 { Outcome::Failed } else { Outcome::Done });
@@ -165,7 +165,7 @@ fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
 
 /// The platform refuses this and the next, too; but nobody need be asked first.
 fn refuse_own(target: &Target) -> Answer<()> {
-    if target.kind != LOCAL {
+    if target.kind != TargetKind::Local {
         return Ok(());
     }
     let detail = format!("{} is the machine that the platform runs on, and can't be removed", target.name);

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freehold::wire::{Action, Change, Plan};
 use freehold_graph::display::value;
 use freehold_graph::kind::describe::at;
 use freehold_graph::kind::{Fold, New};
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, Row, Value};
-use freehold_plan::{Action, Change, Plan};
 
 /// What of a plan is folded, and what is said in its place.
 #[derive(Debug, Default)]

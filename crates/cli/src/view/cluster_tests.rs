@@ -1,9 +1,8 @@
 //! What a plan for a cluster looks like: a whole tenant of the guestbook, and what may happen to it.
 
-use freehold::wire::PlanAnswer;
+use freehold::wire::{Effect, PlanAnswer, PlanPurpose as Purpose};
 use freehold_graph::value::Special;
-use freehold_graph::{Digest, Effect, Run};
-use freehold_plan::Purpose;
+use freehold_graph::{Digest, Run};
 use serde_json::json;
 
 use super::*;
@@ -97,15 +96,15 @@ fn guestbook(action: Action) -> Vec<Change> {
                 ResourceKind::Namespace => namespace.to_owned(),
                 _ => format!("{namespace}/{name}"),
             };
-            let mut change = change(id, kind, &identity, action);
+            let mut change = change(id, kind, &identity, action.clone());
             change.resource.body = value(body);
             change.desired = Some(change.resource.body.clone());
             change
         })
         .collect();
-    changes.push(change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action));
-    changes.push(change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action));
-    changes.push(change("secret.session-key", ResourceKind::StoreSecret, "session-key", action));
+    changes.push(change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action.clone()));
+    changes.push(change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action.clone()));
+    changes.push(change("secret.session-key", ResourceKind::StoreSecret, "session-key", action.clone()));
     changes
 }
 

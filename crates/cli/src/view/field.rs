@@ -1,8 +1,8 @@
 //! Fields of a plan, old → new. A secret is only ever `•••`.
 
+use freehold::wire::FieldChange;
 use freehold_graph::value::Special;
 use freehold_graph::{Value, display};
-use freehold_plan::FieldChange;
 
 use crate::layout::{DIM, GREEN, RED, WIDTH, columns, pad, paint, wrap};
 

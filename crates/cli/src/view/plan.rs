@@ -1,13 +1,12 @@
 //! A plan as people read it before they say yes.
 //!
-//! `+` is made, `±` changed, `-` deleted, `▸` run, `=` taken over; `~` is something to know. A line is a resource, its
+//! `+` is made, `±` changed, `-` deleted, `▸` run, `=` adopted; `~` is something to know. A line is a resource, its
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
-use freehold::wire::PlanAnswer;
-use freehold_graph::display::value;
+use freehold::wire::{Action, Change, Effect, Plan, PlanAnswer, PlanPurpose as Purpose};
+use freehold_graph::display::{added_by_others, value};
 use freehold_graph::kind::{Called, describe};
-use freehold_graph::{Effect, ProviderName, Run};
-use freehold_plan::{Action, Change, Plan, Purpose};
+use freehold_graph::{ProviderName, Run};
 
 use super::cluster::{self, Folding};
 use super::{field, restart};
@@ -92,16 +91,21 @@ fn totals(plan: &Plan) -> Vec<String> {
         (Action::Replace, "to replace"),
         (Action::Delete, "to delete"),
     ];
-    let mut totals: Vec<(usize, &str)> = actions.iter().map(|(action, words)| (plan.count(*action), *words)).collect();
+    let mut totals: Vec<(usize, &str)> = actions.iter().map(|(action, words)| (plan.count(action), *words)).collect();
     totals.push((plan.runs.len(), "to run"));
-    totals.push((plan.count(Action::NoOp), "unchanged"));
+    totals.push((plan.count(&Action::NoOp), "unchanged"));
     totals.iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
 }
 
 /// What others have added to the stack's objects, a line for each.
 pub(crate) fn beside(plan: &Plan) -> Vec<String> {
-    let told = plan.changes.values().flat_map(Change::notes);
+    let told = plan.changes.values().flat_map(added);
     told.map(|line| format!("  {} {}", paint(DIM, "~"), hanging(&line, 4, 4))).collect()
+}
+
+fn added(change: &Change) -> Vec<String> {
+    let object = format!("{} {}", change.kind.word(), change.identity);
+    added_by_others(&object, change.beside.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
 }
 
 fn remarks(plan: &Plan) -> Vec<String> {
@@ -139,6 +143,7 @@ impl Row {
             Action::Replace => paint(RED, "±"),
             Action::Adopt => paint(BLUE, "="),
             Action::Delete => paint(RED, "-"),
+            Action::Other(_) => "?".to_owned(),
             Action::NoOp => return None,
         };
         Some(Self {
@@ -198,11 +203,12 @@ pub(super) fn rank(word: &str) -> u8 {
 }
 
 fn words(change: &Change, context: &Context<'_>) -> String {
-    let mut words: Vec<String> = match change.action {
+    let mut words: Vec<String> = match &change.action {
         Action::Create => vec![description(change, context)],
         Action::Adopt if change.fields.is_empty() => vec!["adopted unchanged".to_owned()],
         Action::Adopt => vec![format!("adopted, {} changed", count(change.fields.len(), "field"))],
         Action::Replace => vec![replacement(change)],
+        Action::Other(word) => vec![word.clone()],
         Action::Update | Action::Delete | Action::NoOp => Vec::new(),
     };
     let told = |reason: &&String| change.action != Action::Create || !context.folding.shared.contains_key(*reason);

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold::wire::PlanAnswer;
+use freehold::wire::{Action, Change, Conflict, FieldChange, Plan, PlanAnswer, PlanPurpose as Purpose};
 use freehold_graph::value::Special;
 use freehold_graph::{
     Digest, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
 };
-use freehold_plan::{Action, Change, Conflict, FieldChange, Plan, Purpose};
 use uuid::Uuid;
 
 use super::*;
@@ -74,11 +73,11 @@ pub(in crate::view) fn field(path: &str, before: Option<Value>, after: Option<Va
 /// All of the guestbook with one action.
 fn guestbook(action: Action) -> Vec<Change> {
     vec![
-        change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action),
-        change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action),
-        change("secret.session-key", ResourceKind::StoreSecret, "session-key", action),
-        change("service.web", ResourceKind::LocalService, "acme/web", action),
-        change("route.web", ResourceKind::LocalRoute, "acme.localhost", action),
+        change("database.main", ResourceKind::PostgresDatabase, "acme__guestbook", action.clone()),
+        change("roles.main", ResourceKind::PostgresRoles, "acme__guestbook", action.clone()),
+        change("secret.session-key", ResourceKind::StoreSecret, "session-key", action.clone()),
+        change("service.web", ResourceKind::LocalService, "acme/web", action.clone()),
+        change("route.web", ResourceKind::LocalRoute, "acme.localhost", action.clone()),
     ]
 }
 
@@ -135,7 +134,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         notes: Vec::new(),
     };
     PlanAnswer {
-        noop: plan.is_noop(),
+        noop: plan.runs.is_empty() && plan.count(&Action::NoOp) == plan.changes.len(),
         new_stack: revision == 1,
         plan,
         diagnostics: Vec::new(),
@@ -250,16 +249,19 @@ fn drift_is_named_as_such() {
 
 #[test]
 fn what_others_have_added_is_told_below() {
+    let added = |path: String, manager: &str| Conflict { path, manager: manager.to_owned() };
     let changes = with(guestbook(Action::NoOp), "roles.main", |roles| {
-        let field = |path: &str| Conflict { path: path.to_owned(), manager: "kubectl-set".to_owned() };
-        roles.beside = vec![field("spec.template.spec.containers[web].env[DEBUG]"), field("metadata.labels.team")];
+        roles.beside = (0..7).map(|at| added(format!("env[V{at}]"), "kubectl-edit")).collect();
+        roles.beside.push(added("labels.team".to_owned(), "kubectl-label"));
     });
     let answer = answer(Purpose::Deploy, 4, changes, &[]);
     let lines = beside(&answer.plan).join("\n");
-    let words = shown(&lines).split_whitespace().collect::<Vec<_>>().join(" ");
-    let fields = "spec.template.spec.containers[web].env[DEBUG], metadata.labels.team";
-    assert!(words.starts_with("~ roles "), "{words}");
-    assert!(words.ends_with(&format!(": kubectl-set manages {fields}, which the definition doesn't have")), "{words}");
+    insta::assert_snapshot!(shown(&lines), @"
+    ~ roles acme__guestbook: kubectl-edit manages env[V0], env[V1], env[V2],
+      env[V3], env[V4] and 2 more, which the definition doesn't have
+    ~ roles acme__guestbook: kubectl-label manages labels.team, which the
+      definition doesn't have
+    ");
     assert!(render(&answer, false).contains(&lines));
 }
 

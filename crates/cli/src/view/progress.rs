@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use freehold::wire::{Event, EventKind, Operation};
+use freehold::wire::{Event, EventKind, Operation, Purpose, Verb};
 use freehold_graph::kind::Fence;
 
 use super::cluster;
@@ -166,7 +166,8 @@ impl Progress {
             EventKind::StepFailed { step, subject, .. } => {
                 let running = self.running.remove(step);
                 self.waits.end(subject);
-                let label = running.map_or_else(|| self.label("", subject), |running| running.label);
+                let label =
+                    running.map_or_else(|| self.label(&Verb::Other(String::new()), subject), |running| running.label);
                 let mut lines = self.flush();
                 lines.push(format!("  {} {label}", paint(RED, "✗")));
                 lines
@@ -237,9 +238,11 @@ impl Progress {
             _ => format!("(it was begun {} ago)", ago((now - operation.created_at).num_seconds())),
         };
         let id = short_id(operation.id);
-        let revision = match operation.purpose.as_str() {
-            "destroy" => format!("the destruction of {}", operation.key),
-            _ => format!("revision {}", operation.revision),
+        let revision = match operation.purpose {
+            Purpose::Destroy => format!("the destruction of {}", operation.key),
+            Purpose::Deploy | Purpose::Rollback { .. } | Purpose::Other(_) => {
+                format!("revision {}", operation.revision)
+            }
         };
         let mut lines = vec![hanging(&format!("Following operation {id} of {revision} {standing}"), 0, 0)];
         let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
@@ -273,8 +276,8 @@ impl Progress {
         lines
     }
 
-    fn done_line(&mut self, verb: &str, subject: &str, note: Option<&str>, milliseconds: u64) -> Vec<String> {
-        if verb == "verify" {
+    fn done_line(&mut self, verb: &Verb, subject: &str, note: Option<&str>, milliseconds: u64) -> Vec<String> {
+        if *verb == Verb::Verify {
             let mut lines = self.flush();
             let text = match (self.destroys, note) {
                 (true, Some(note)) => format!("all gone: {note}"),
@@ -286,7 +289,7 @@ impl Progress {
             return lines;
         }
         let label = self.label(verb, subject);
-        if verb == "dump" {
+        if *verb == Verb::Dump {
             let mut lines = self.flush();
             let text = format!("{label}: {}", note.unwrap_or("written"));
             lines.push(format!("  {} {}", paint(GREEN, "✓"), hanging(&text, 4, 4)));
@@ -324,7 +327,7 @@ impl Progress {
     }
 
     /// What a step is called: `database`, `migrate`, `secret session-key`.
-    fn label(&self, verb: &str, subject: &str) -> String {
+    fn label(&self, verb: &Verb, subject: &str) -> String {
         let (word, name) = subject.split_once('.').unwrap_or((subject, ""));
         let name = name.split('@').next().unwrap_or_default();
         let row = cluster::row(word);
@@ -341,14 +344,16 @@ impl Progress {
         };
         let logins = row.is_some_and(|row| row.fence == Fence::Logins);
         match verb {
-            "verify" => "verify".to_owned(),
-            "dump" => format!("dump of {word} {name}"),
-            "fence" if logins => "logins shut".to_owned(),
-            "fence" => format!("{label} stopped"),
-            "lift" if logins => "logins opened".to_owned(),
-            "lift" => format!("{label} started again"),
-            "delete" if !self.destroys => format!("{label} deleted"),
-            _ => label,
+            Verb::Verify => "verify".to_owned(),
+            Verb::Dump => format!("dump of {word} {name}"),
+            Verb::Fence if logins => "logins shut".to_owned(),
+            Verb::Fence => format!("{label} stopped"),
+            Verb::Lift if logins => "logins opened".to_owned(),
+            Verb::Lift => format!("{label} started again"),
+            Verb::Delete if !self.destroys => format!("{label} deleted"),
+            Verb::Delete | Verb::Create | Verb::Update | Verb::Replace | Verb::Adopt | Verb::Run | Verb::Other(_) => {
+                label
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ const SUBJECTS: [&str; 6] =
 fn started(verb: &str, subject: &str) -> EventKind {
     EventKind::StepStarted {
         step: format!("{verb}/{subject}"),
-        verb: verb.to_owned(),
+        verb: verb.into(),
         subject: subject.to_owned(),
         attempt: 1,
     }
@@ -21,7 +21,7 @@ fn started(verb: &str, subject: &str) -> EventKind {
 fn done(verb: &str, subject: &str, note: Option<&str>, milliseconds: u64) -> EventKind {
     EventKind::StepDone {
         step: format!("{verb}/{subject}"),
-        verb: verb.to_owned(),
+        verb: verb.into(),
         subject: subject.to_owned(),
         note: note.map(str::to_owned),
         milliseconds,
@@ -33,9 +33,9 @@ fn finished() -> EventKind {
         stack: Uuid::nil(),
         operation: Uuid::nil(),
         revision: 1,
-        state: "succeeded".to_owned(),
+        state: "succeeded".into(),
         outputs: serde_json::Value::Null,
-        timings: serde_json::Value::Null,
+        timings: Default::default(),
         failure: None,
         exists: Vec::new(),
         missing: Vec::new(),
@@ -139,8 +139,8 @@ fn operation(at: DateTime<Utc>) -> Operation {
         id: Uuid::from_u128(0x0193_4d5e_aaaa_bbbb_cccc_dddd_eeee_9f9f),
         stack: Uuid::nil(),
         key: "guestbook/tenant/acme".to_owned(),
-        purpose: "deploy".to_owned(),
-        state: "running".to_owned(),
+        purpose: "deploy".into(),
+        state: "running".into(),
         revision: 4,
         taken: 2,
         created_at: at,

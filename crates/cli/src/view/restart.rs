@@ -1,8 +1,8 @@
 //! Why the Pods of a service are made anew, in the words of the definition. In a cluster a changed variable reaches them as a
 //! checksum in an annotation: true, and of no help to a reader.
 
+use freehold::wire::{Change, Plan};
 use freehold_graph::ResourceId;
-use freehold_plan::{Change, Plan};
 
 const RESTARTS: &str = "restarts: ";
 /// The annotations with the checksums, and the objects that these are of.

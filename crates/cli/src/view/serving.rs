@@ -1,6 +1,6 @@
 //! What serves after a deploy that failed: only what was looked at.
 
-use freehold::wire::{ResourceStatus, Serving, Stack};
+use freehold::wire::{ResourceState, ResourceStatus, Serving, Stack};
 
 use super::outputs;
 
@@ -14,7 +14,7 @@ pub(crate) fn told(stack: &Stack, revision: u64) -> Option<String> {
     if stack.serving.is_empty() {
         let services: Vec<&ResourceStatus> =
             stack.resources.iter().filter(|resource| resource.kind == LOCAL_SERVICE).collect();
-        let serves = !services.is_empty() && services.iter().all(|service| service.state == "ready");
+        let serves = !services.is_empty() && services.iter().all(|service| service.state == ResourceState::Ready);
         return serves.then_some(still);
     }
     let of = |wanted: fn(&Serving) -> bool| -> Vec<&Serving> {

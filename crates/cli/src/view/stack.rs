@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use freehold::wire::{Finding, Operation, ResourceStatus, Revision, SecretStatus, Stack};
-use freehold_graph::kind::Called;
+use freehold::wire::{
+    Finding, Level, Operation, Purpose, ResourceState, ResourceStatus, Revision, SecretStatus, Stack, StackState,
+};
+use freehold_graph::ResourceKind;
+use freehold_graph::kind::{Called, Program};
 
 use super::{cluster, outputs, plan, waits};
 use crate::layout::{
@@ -22,7 +25,7 @@ pub(crate) fn key(stack: &Stack) -> String {
 /// One stack with its resources and the reasons why they aren't ready.
 /// `verbose` with every object of a cluster.
 pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String {
-    let mut facts = vec![stack.state.clone()];
+    let mut facts = vec![stack.state.to_string()];
     facts.extend(stack.revision.map(|revision| format!("revision {revision}")));
     facts.extend(stack.tier.as_ref().map(|tier| format!("tier {tier}")));
     facts.push(format!("changed {} ago", ago((now - stack.updated_at).num_seconds())));
@@ -48,7 +51,7 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     };
     let folds = |resource: &&ResourceStatus| {
         let word = resource.id.split('.').next().unwrap_or_default();
-        !verbose && resource.state == "ready" && resource.reason.is_none() && cluster::is_plumbing(word)
+        !verbose && resource.state == ResourceState::Ready && resource.reason.is_none() && cluster::is_plumbing(word)
     };
     let folded = stack.resources.iter().filter(folds).count();
     let unseen = if verbose { BTreeMap::new() } else { unseen(&stack.resources) };
@@ -63,9 +66,9 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     for (resource, name) in resources.iter().zip(&names) {
         let word = resource.id.split('.').next().unwrap_or_default();
         let state = match &resource.reason {
-            Some(reason) if resource.state != "ready" => format!("{}: {reason}", resource.state),
+            Some(reason) if resource.state != ResourceState::Ready => format!("{}: {reason}", resource.state),
             Some(reason) => reason.clone(),
-            None => resource.state.clone(),
+            None => resource.state.to_string(),
         };
         let begin = 15 + width.max(columns(name) + 2);
         let head = format!("  {} {}", mark(&resource.state), pad(cluster::short(word), 11));
@@ -76,12 +79,12 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     }
     for (reason, objects) in &unseen {
         let text = format!("{} unknown: {reason} (-v lists them)", count(*objects, "resource"));
-        lines.push(format!("  {} {}", mark("unknown"), hanging(&text, 4, 4)));
+        lines.push(format!("  {} {}", mark(&ResourceState::Unknown), hanging(&text, 4, 4)));
     }
     if folded > 1 {
         lines.push(format!(
             "  {} {} more, all as they should be (-v lists them)",
-            mark("ready"),
+            mark(&ResourceState::Ready),
             count(folded, "object")
         ));
     }
@@ -94,20 +97,24 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
 
 /// Why the last operation didn't make of the stack what it was to, and how to go on.
 fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<String> {
-    let begun = match operation.purpose.as_str() {
-        "destroy" => "the destroy".to_owned(),
-        purpose => format!("revision {} ({purpose})", operation.revision),
+    let begun = match &operation.purpose {
+        Purpose::Destroy => "the destroy".to_owned(),
+        purpose @ (Purpose::Deploy | Purpose::Rollback { .. } | Purpose::Other(_)) => {
+            format!("revision {} ({purpose})", operation.revision)
+        }
     };
     let ended = operation.finished_at.map(|at| format!(" {} ago", ago((now - at).num_seconds()))).unwrap_or_default();
     let head = format!("{begun}: {}{ended}", operation.state);
     let target = if stack.target == LOCAL { String::new() } else { format!(" --target {}", stack.target) };
     let which = format!("--{} {} --app {}{target}", stack.kind, stack.name, stack.app);
-    let goes_on = match operation.purpose.split_once(" to ") {
-        Some((_, to)) => format!("`freehold rollback {to} {which}` continues from here"),
-        None if operation.purpose == "destroy" => {
+    let goes_on = match &operation.purpose {
+        Purpose::Rollback { to } => format!("`freehold rollback {to} {which}` continues from here"),
+        Purpose::Destroy => {
             format!("`freehold destroy {which}` continues from here, with --no-dump if it was started with it")
         }
-        None => format!("`freehold {} {which}` continues from here", operation.purpose),
+        purpose @ (Purpose::Deploy | Purpose::Other(_)) => {
+            format!("`freehold {} {which}` continues from here", purpose.command())
+        }
     };
     let mut lines = Vec::new();
     let mut help = None;
@@ -132,7 +139,9 @@ fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<Strin
 /// What nothing is known of, for a reason that several resources have in common: how many they are.
 fn unseen(resources: &[ResourceStatus]) -> BTreeMap<&str, usize> {
     let mut reasons = BTreeMap::new();
-    for reason in resources.iter().filter(|one| one.state == "unknown").filter_map(|one| one.reason.as_deref()) {
+    for reason in
+        resources.iter().filter(|one| one.state == ResourceState::Unknown).filter_map(|one| one.reason.as_deref())
+    {
         *reasons.entry(why(reason)).or_insert(0) += 1;
     }
     reasons.retain(|_, objects| *objects > 2);
@@ -147,24 +156,36 @@ fn why(reason: &str) -> &str {
     }
 }
 
-/// The sign before a state.
-fn mark(state: &str) -> String {
+/// The sign before a resource.
+fn mark(state: &ResourceState) -> String {
     match state {
-        "ready" | "ok" => paint(GREEN, "✓"),
-        "failed" | "missing" | "error" => paint(RED, "✗"),
-        _ => paint(YELLOW, "…"),
+        ResourceState::Ready => paint(GREEN, "✓"),
+        ResourceState::Failed | ResourceState::Missing => paint(RED, "✗"),
+        ResourceState::Waiting | ResourceState::Unknown | ResourceState::Other(_) => paint(YELLOW, "…"),
+    }
+}
+
+/// The sign before a finding.
+fn sign(level: &Level) -> String {
+    match level {
+        Level::Ok => paint(GREEN, "✓"),
+        Level::Warning => paint(YELLOW, "!"),
+        Level::Error => paint(RED, "✗"),
+        Level::Other(_) => paint(YELLOW, "…"),
     }
 }
 
 /// A stack's state, and which of its scheduled jobs fail.
 fn standing(stack: &Stack) -> String {
     let fails = |one: &&ResourceStatus| {
-        one.state == "failed" && (one.id.starts_with("schedule.") || one.id.starts_with("cronjob."))
+        let word = one.id.split('.').next().unwrap_or_default();
+        let kind = ResourceKind::of_id_word(word);
+        one.state == ResourceState::Failed && kind.is_some_and(|kind| kind.row().program == Program::Schedule)
     };
     let failing = stack.resources.iter().filter(fails);
     let failing: Vec<String> =
         failing.filter_map(|one| Some(format!("job {} fails", one.id.split_once('.')?.1))).collect();
-    std::iter::once(stack.state.clone()).chain(failing).collect::<Vec<_>>().join(", ")
+    std::iter::once(stack.state.to_string()).chain(failing).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for each stack, and below it what its operation waits for.
@@ -202,15 +223,15 @@ pub(crate) fn list(stacks: &[Stack], now: DateTime<Utc>) -> String {
     }
     // Once for all stacks of a cluster that is away.
     let mut unseen: BTreeMap<&str, usize> = BTreeMap::new();
-    for stack in stacks.iter().filter(|stack| stack.state == "unknown") {
-        let part = stack.resources.iter().find(|part| part.state == "unknown");
+    for stack in stacks.iter().filter(|stack| stack.state == StackState::Unknown) {
+        let part = stack.resources.iter().find(|part| part.state == ResourceState::Unknown);
         if let Some(reason) = part.and_then(|part| part.reason.as_deref()) {
             *unseen.entry(why(reason)).or_default() += 1;
         }
     }
     lines.extend(unseen.into_iter().map(|(reason, stacks)| {
         let text = format!("{} unknown: {reason}", count(stacks, "stack"));
-        format!("  {} {}", mark("unknown"), hanging(&text, 4, 4))
+        format!("  {} {}", mark(&ResourceState::Unknown), hanging(&text, 4, 4))
     }));
     lines.join("\n")
 }
@@ -226,8 +247,8 @@ pub(crate) fn history(revisions: &[Revision]) -> String {
             vec![
                 format!("{}{}", revision.number, if revision.current { " *" } else { "" }),
                 revision.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-                revision.purpose.clone(),
-                if revision.verified { "verified".to_owned() } else { revision.state.clone() },
+                revision.purpose.to_string(),
+                if revision.verified { "verified".to_owned() } else { revision.state.to_string() },
                 revision.tier.clone().unwrap_or_else(|| "-".to_owned()),
                 artifacts.into_iter().collect::<Vec<_>>().join(" "),
             ]
@@ -256,7 +277,7 @@ pub(crate) fn secrets(secrets: &[SecretStatus], now: DateTime<Utc>) -> String {
             let age = secret.set_at.map(|at| format!("{} ago", ago((now - at).num_seconds())));
             vec![
                 secret.name.clone(),
-                secret.state.clone(),
+                secret.state.to_string(),
                 secret.version.to_string(),
                 age.unwrap_or_else(|| "-".to_owned()),
                 secret.readers.join(", "),
@@ -270,7 +291,7 @@ pub(crate) fn secrets(secrets: &[SecretStatus], now: DateTime<Utc>) -> String {
 pub(crate) fn findings(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     for (at, finding) in findings.iter().enumerate() {
-        let sign = if finding.level == "warning" { paint(YELLOW, "!") } else { mark(&finding.level) };
+        let sign = sign(&finding.level);
         let subject = pad(&finding.subject, 14);
         let begin = 5 + columns(&subject);
         lines.push(match begin {
@@ -302,7 +323,7 @@ mod tests {
             app: "guestbook".to_owned(),
             kind: StackKind::Tenant,
             name: name.to_owned(),
-            state: "failed".to_owned(),
+            state: "failed".into(),
             generation: 3,
             revision: Some(3),
             tier: Some("pro".to_owned()),
@@ -324,7 +345,7 @@ mod tests {
             id: id.to_owned(),
             kind: String::new(),
             identity: identity.to_owned(),
-            state: state.to_owned(),
+            state: state.into(),
             reason: reason.map(str::to_owned),
         }
     }
@@ -414,8 +435,8 @@ mod tests {
             id: uuid::Uuid::nil(),
             stack: uuid::Uuid::nil(),
             key: "guestbook/tenant/acme".to_owned(),
-            purpose: purpose.to_owned(),
-            state: state.to_owned(),
+            purpose: purpose.into(),
+            state: state.into(),
             revision: 4,
             taken: 1,
             created_at: DateTime::UNIX_EPOCH,
@@ -455,8 +476,8 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
             verified: number == 1,
             current: number == 1,
-            purpose: "deploy".to_owned(),
-            state: if number == 1 { "succeeded" } else { "failed" }.to_owned(),
+            purpose: "deploy".into(),
+            state: if number == 1 { "succeeded" } else { "failed" }.into(),
             tier: None,
             artifacts: Default::default(),
             definition: String::new(),
@@ -489,7 +510,7 @@ mod tests {
     fn a_list_says_once_why_it_could_not_look() {
         let why = "looking at acme--guestbook/web: the API server at https://10.0.0.1:6443 does not respond: timed out";
         let away = |name: &str| Stack {
-            state: "unknown".to_owned(),
+            state: "unknown".into(),
             ..stack(name, vec![resource("deployment.web", "web", "unknown", Some(why))])
         };
         let told = shown(&list(&[away("acme"), away("beta"), stack("ready", Vec::new())], DateTime::UNIX_EPOCH));
@@ -505,7 +526,7 @@ mod tests {
             reason: "the admission webhook policy.example.org can't be asked".to_owned(),
             since: DateTime::UNIX_EPOCH,
         };
-        let busy = Stack { state: "destroying".to_owned(), waits: vec![wait], ..stack("acme", Vec::new()) };
+        let busy = Stack { state: "destroying".into(), waits: vec![wait], ..stack("acme", Vec::new()) };
         let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(12);
         insta::assert_snapshot!(shown(&list(&[busy, stack("beta", Vec::new())], now)), @"
         APP        STACK        STATE       REV  TIER  URL
@@ -519,7 +540,7 @@ mod tests {
     #[test]
     fn findings_say_what_to_do() {
         let finding = |level: &str, subject: &str, message: &str, help: Option<&str>| Finding {
-            level: level.to_owned(),
+            level: level.into(),
             subject: subject.to_owned(),
             message: message.into(),
             help: help.map(str::to_owned),

@@ -55,7 +55,7 @@ pub(crate) fn list(targets: &[Target]) -> String {
     let row = |target: &Target| {
         let facts: Option<KubernetesTarget> = serde_json::from_value(target.facts.clone()).ok();
         let version = facts.map_or_else(|| "-".to_owned(), |facts| facts.version);
-        vec![target.name.clone(), target.kind.clone(), version, target.stacks.to_string(), target.domain.clone()]
+        vec![target.name.clone(), target.kind.to_string(), version, target.stacks.to_string(), target.domain.clone()]
     };
     let rows: Vec<Vec<String>> = targets.iter().map(row).collect();
     table(&["TARGET", "KIND", "VERSION", "STACKS", "DOMAIN"], &rows)
@@ -70,7 +70,7 @@ mod tests {
     fn prod() -> Target {
         Target {
             name: "prod".to_owned(),
-            kind: "kubernetes".to_owned(),
+            kind: "kubernetes".into(),
             domain: "example.org".to_owned(),
             stacks: 12,
             facts: json!({
@@ -117,7 +117,7 @@ mod tests {
     fn this_machine_is_a_target_like_others() {
         let local = Target {
             name: "local".to_owned(),
-            kind: "local".to_owned(),
+            kind: "local".into(),
             domain: "localhost".to_owned(),
             stacks: 1,
             facts: json!({}),

@@ -1,0 +1,110 @@
+//! What to deploy, apply, plan and destroy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_graph::StackKind;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::yes;
+
+/// What to deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The app's name. May be left out if the definition is given, or if the platform knows only one app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// The definition's source (`freehold.toml`). Left out: the one that the app was last deployed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// The target: `local`, or one that was added. Left out: the only one there is, or this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The kind of stack.
+    #[schema(value_type = String)]
+    pub kind: StackKind,
+    /// Its name.
+    pub name: String,
+    /// The tier (tenants). Left out: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// The artifact that each service runs from: `sha256:…`. Left out: as before.
+    #[serde(default)]
+    pub artifacts: BTreeMap<String, String>,
+    /// The image that each service runs in a cluster: `registry/acme/web:1.4`, with or without a digest, or only `:1.4` or `@sha256:…` of the
+    /// repository that the definition gives. Resolved to a digest when the plan is made. Left out: as before.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
+    /// Objects to take over that aren't ours: `database/acme__guestbook`.
+    #[serde(default)]
+    pub adopt: BTreeSet<String>,
+    /// Data-bearing resources that may be deleted: `main`.
+    #[serde(default)]
+    pub delete_data: BTreeSet<String>,
+    /// The operation ends once everything has been ready for long enough; false: as soon as everything is ready.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub settle: bool,
+}
+
+/// `POST /stacks`: a request, or a plan that was made from one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ApplyRequest {
+    /// Apply a plan that was shown.
+    Plan {
+        /// Its id.
+        plan: Uuid,
+    },
+    /// Plan and apply in one.
+    Deploy(Box<DeployRequest>),
+}
+
+/// `POST /stacks/{id}/plans`: other things than a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "purpose", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum StackPlanRequest {
+    /// Go back to an older revision; without a number to the last verified one before the present.
+    Rollback {
+        /// Which.
+        #[serde(default)]
+        to: Option<u64>,
+        /// Objects to take over that aren't ours, and objects whose fields to take from others.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        adopt: BTreeSet<String>,
+        /// Data-bearing resources that may be deleted. What isn't named is kept.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        delete_data: BTreeSet<String>,
+        /// The operation ends once everything has been ready for long enough; false: as soon as everything is ready.
+        #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+        settle: bool,
+    },
+    /// Take the stack away.
+    Destroy {
+        /// Whether dumps of its databases are written and proved first.
+        dump: bool,
+    },
+    /// Make it what it was: the present definition and settings again.
+    Repair,
+}
+
+impl StackPlanRequest {
+    /// To go back to a revision, or without one to the last verified one before the present: nothing is adopted, all data is kept.
+    pub fn rollback(to: Option<u64>) -> Self {
+        Self::Rollback { to, adopt: BTreeSet::new(), delete_data: BTreeSet::new(), settle: true }
+    }
+}
+
+/// `DELETE /stacks/{id}`, as query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestroyRequest {
+    /// The stack's name, typed again.
+    pub confirm: String,
+    /// Whether dumps of its databases are written and proved first. Default true.
+    #[serde(default = "yes")]
+    pub dump: bool,
+    /// The plan to destroy it that was shown; `dump` is as it says. Left out, a plan is made and carried out unseen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Uuid>,
+}
