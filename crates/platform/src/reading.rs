@@ -6,7 +6,7 @@ use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId, StackKey};
 use freehold_plan::Purpose;
 use freehold_problem::{Code, Problem};
-use freehold_store::{OperationState, Stack, StackState, StoredResource, TenantId};
+use freehold_store::{OperationState, Stack, StackPage, StackState, StoredResource, TenantId};
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
@@ -55,21 +55,19 @@ impl Platform {
         let kind = query.kind.as_deref().map(parse_kind).transpose()?;
         let limit = query.limit.unwrap_or(100).clamp(1, MOST_STACKS);
         let mut tx = self.store.look(actor.access()).await?;
-        let stacks = tx.stacks().await?;
-        let fits = |text: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == text);
-        let mut fitting: Vec<Stack> = stacks
-            .into_iter()
-            .filter(|stack| fits(stack.key.target.as_str(), &query.target))
-            .filter(|stack| fits(stack.key.app.as_str(), &query.app))
-            .filter(|stack| fits(stack.key.name.as_str(), &query.name))
-            .filter(|stack| kind.is_none_or(|kind| stack.key.kind == kind))
-            // The cursor is the last stack's name: a stack that comes or goes meanwhile moves no other.
-            .filter(|stack| query.cursor.as_ref().is_none_or(|cursor| place(stack) > *cursor))
-            .collect();
-        fitting.sort_by_key(place);
+        let page = StackPage {
+            target: query.target.as_deref(),
+            app: query.app.as_deref(),
+            kind,
+            name: query.name.as_deref(),
+            after: query.cursor.as_deref(),
+            limit: limit + 1,
+        };
+        let mut fitting = tx.page_of_stacks(&page).await?;
+        drop(tx);
         let more = fitting.len() > limit;
         fitting.truncate(limit);
-        let next = fitting.last().filter(|_| more).map(place);
+        let next = fitting.last().filter(|_| more).map(Stack::place);
         let open: Vec<&Stack> = fitting.iter().filter(|stack| health::depends_on_parts(stack)).collect();
         let mut health = self.health(actor, &open).await?;
         let mut waits = self.waits_of(&fitting).await?;
@@ -198,11 +196,6 @@ async fn serving(
         serving.push(Serving { service: resource.id.name().to_owned(), verified, newer });
     }
     serving
-}
-
-/// Where a stack stands in lists: by name, the same name on several targets by target.
-fn place(stack: &Stack) -> String {
-    format!("{}/{}", stack.key, stack.key.target)
 }
 
 fn describe_operation(operation: &freehold_store::Operation) -> OperationView {

@@ -68,7 +68,7 @@ pub use seal::DataKey;
 pub use secrets::{SecretDigests, SecretSummary, Written};
 pub use sharing::Sharing;
 pub use signals::{Appended, Entry, Signal};
-pub use stacks::{Stack, StackState};
+pub use stacks::{Stack, StackPage, StackState};
 pub use store::Store;
 pub use targets::{Credential, NewTarget, StoredTarget};
 pub use tenants::{PLATFORM, TenantId};

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
-use freehold_graph::{Request, StackId, StackKey};
+use freehold_graph::{Request, StackId, StackKey, StackKind};
 use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
@@ -59,6 +59,30 @@ pub struct Stack {
     pub created_at: DateTime<Utc>,
     /// When an operation last began or ended.
     pub changed_at: DateTime<Utc>,
+}
+
+/// Which stacks a page has: those that fit, behind a place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StackPage<'a> {
+    /// On this target.
+    pub target: Option<&'a str>,
+    /// Of this app.
+    pub app: Option<&'a str>,
+    /// Of this kind.
+    pub kind: Option<StackKind>,
+    /// Of this name.
+    pub name: Option<&'a str>,
+    /// The place of the last stack of the page before: a stack that comes or goes meanwhile moves no other.
+    pub after: Option<&'a str>,
+    /// The most stacks.
+    pub limit: usize,
+}
+
+impl Stack {
+    /// Where it stands in lists: by app, kind and name; the same name on several targets by target.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.key, self.key.target)
+    }
 }
 
 // The same columns for every query, so that one function reads them all.
@@ -252,6 +276,29 @@ impl ReadTx<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(StoreError::from_sqlx("list the stacks"))?;
+        rows.iter().map(stack).collect()
+    }
+
+    /// Those that were ever deployed and fit, in the order of [`Stack::place`], from behind a place on.
+    ///
+    /// # Errors
+    /// The store doesn't answer, or a row can't be read.
+    pub async fn page_of_stacks(&mut self, wanted: &StackPage<'_>) -> Result<Vec<Stack>, StoreError> {
+        let rows = sqlx::query(select_stacks!(
+            "WHERE generation > 0 AND ($1::text IS NULL OR target = $1) AND ($2::text IS NULL OR app = $2)
+             AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR name = $4)
+             AND ($5::text IS NULL OR concat_ws('/', app, kind, name, target) COLLATE \"C\" > $5)
+             ORDER BY concat_ws('/', app, kind, name, target) COLLATE \"C\" LIMIT $6"
+        ))
+        .bind(wanted.target)
+        .bind(wanted.app)
+        .bind(wanted.kind.map(StackKind::as_str))
+        .bind(wanted.name)
+        .bind(wanted.after)
+        .bind(i64::try_from(wanted.limit).unwrap_or(i64::MAX))
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("list the stacks"))?;
         rows.iter().map(stack).collect()
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId};
-use freehold_graph::SecretText;
+use freehold_graph::{SecretText, StackKind};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackState, Store, StoreError};
+use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackPage, StackState, Store, StoreError};
 use sqlx::Row;
 
 use crate::fixture::{self, Fixture, deploy, end, key, next, resource, waiting};
@@ -295,4 +295,30 @@ async fn a_request_to_stop_is_kept_once_and_told_to_other_processes() {
     let stranger = fixture.tenant("globex").await;
     let missing = fixture.store.request_cancel(stranger, operation, "eve").await;
     assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+}
+
+#[tokio::test]
+async fn stacks_are_filtered_sorted_and_cut_into_pages_by_the_store() {
+    let fixture = Fixture::alone().await;
+    for name in ["acme", "acme-2", "globex"] {
+        fixture.deployed(name).await;
+    }
+    let named = fixture.tenant("never-deployed").await;
+    let mut tx = fixture.store.begin(named).await.unwrap();
+    tx.name_stack(&key("never-deployed")).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = fixture.store.look(Access::AllTenants).await.unwrap();
+    let all = StackPage { limit: 10, ..StackPage::default() };
+    let mut names = async |page: StackPage<'_>| -> Vec<String> {
+        let stacks = tx.page_of_stacks(&page).await.unwrap();
+        stacks.into_iter().map(|stack| stack.key.name.to_string()).collect()
+    };
+    assert_eq!(names(all).await, ["acme-2", "acme", "globex"], "as the places sort: `acme-2/…` before `acme/…`");
+    assert_eq!(names(StackPage { limit: 1, ..all }).await, ["acme-2"]);
+    let place = |name: &str| format!("{}/{}", key(name), key(name).target);
+    assert_eq!(names(StackPage { after: Some(&place("acme-2")), ..all }).await, ["acme", "globex"]);
+    assert_eq!(names(StackPage { after: Some(&place("between")), ..all }).await, ["globex"]);
+    assert_eq!(names(StackPage { name: Some("globex"), kind: Some(StackKind::Tenant), ..all }).await, ["globex"]);
+    assert!(names(StackPage { kind: Some(StackKind::Stage), ..all }).await.is_empty());
+    assert!(names(StackPage { app: Some("other"), ..all }).await.is_empty());
 }
