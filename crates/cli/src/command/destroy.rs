@@ -65,7 +65,7 @@ fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answ
         None if terminal.json || !terminal.can_ask() => {
             return Err(Failure::new(
                 Code::NotConfirmed,
-                "confirmation needed, but standard input is not a terminal; nothing was deleted",
+                "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was deleted",
             )
             .help(format!("run the command again with --confirm {name}")));
         }

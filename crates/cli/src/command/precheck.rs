@@ -68,7 +68,7 @@ pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &st
     if terminal.json || !terminal.can_ask() {
         return Err(Failure::new(
             Code::NotConfirmed,
-            "confirmation needed, but standard input is not a terminal; nothing was changed",
+            "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was changed",
         )
         .help(format!("look at the plan and run the command again with {flag}")));
     }
