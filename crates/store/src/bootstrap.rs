@@ -9,16 +9,26 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqlSafeStr};
 
 use crate::error::StoreError;
 use crate::keys::{KeyCheck, MasterKey};
 use crate::names::StoreNames;
 use crate::quote;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+/// The migrations in their order: version, description, text. One that a release has run never changes; new ones are appended. A list and not
+/// sqlx's macro, which alone would have its crates built twice (docs/adr/0016-what-a-dependency-costs.md).
+const MIGRATIONS: [(i64, &str, &str); 7] = [
+    (1, "store", include_str!("../migrations/0001_store.sql")),
+    (2, "targets", include_str!("../migrations/0002_targets.sql")),
+    (3, "bounds", include_str!("../migrations/0003_bounds.sql")),
+    (4, "artifacts", include_str!("../migrations/0004_artifacts.sql")),
+    (5, "retention", include_str!("../migrations/0005_retention.sql")),
+    (6, "guards", include_str!("../migrations/0006_guards.sql")),
+    (7, "versions", include_str!("../migrations/0007_versions.sql")),
+];
 
 /// Locks out other bootstraps of the same store. (`freehold` in ASCII.)
 const BOOTSTRAP_LOCK: i64 = 0x6672_6565_686f_6c64;
@@ -220,9 +230,9 @@ async fn give_database(connection: &mut PgConnection, names: &StoreNames) -> Res
 async fn migrate(owner: &PgConnectOptions, names: &StoreNames, master: &MasterKey) -> Result<(), StoreError> {
     let mut connection = connect(owner).await?;
     // The checksums are those of the text as it was written, so that they don't depend on the roles' names.
-    let migrations = MIGRATIONS.iter().map(|migration| Migration {
-        sql: sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(names.put_into(migration.sql.as_str()))),
-        ..migration.clone()
+    let migrations = MIGRATIONS.into_iter().map(|(version, description, text)| Migration {
+        sql: AssertSqlSafe(names.put_into(text)).into_sql_str(),
+        ..Migration::new(version, description.into(), MigrationType::Simple, text.into_sql_str(), false)
     });
     let migrator = Migrator::with_migrations(migrations.collect());
     migrator.run_direct(None, &mut connection, false).await.map_err(|error| match error {
@@ -255,4 +265,19 @@ async fn execute(connection: &mut PgConnection, doing: &'static str, statement: 
 /// [`StoreError::Name`] if it is no `postgres://` URL. The URL isn't told, for it may hold a password.
 pub fn admin_from_url(url: &str) -> Result<PgConnectOptions, StoreError> {
     PgConnectOptions::from_str(url).map_err(|_| StoreError::Name("the database URL".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    #[test]
+    fn every_migration_is_run() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed = MIGRATIONS.map(|(version, description, _)| format!("{version:04}_{description}.sql"));
+        assert_eq!(files, listed);
+    }
 }

@@ -9,16 +9,15 @@
 
 use freehold_engine::ProviderError;
 use freehold_problem::{Code, Problem};
-use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
 use crate::failure::Doing;
 use crate::quote::Identifier;
+use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions};
 
-#[derive(FromRow)]
 struct Former {
     superuser: bool,
     usable: bool,
@@ -26,6 +25,8 @@ struct Former {
     elsewhere: Vec<String>,
     others: Vec<String>,
 }
+
+from_row!(Former { superuser, usable, me, elsewhere, others });
 
 /// Makes the owner's role the owner of a foreign database and of what is in it, and gives the app its rights in there.
 pub(crate) async fn take(

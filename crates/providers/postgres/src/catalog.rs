@@ -3,19 +3,19 @@
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
-use sqlx::FromRow;
 
 use crate::body::RoleNames;
 use crate::failure::Doing;
 use crate::mark::{Mark, PREFIX};
 use crate::quote::Identifier;
+use crate::row::from_row;
 use crate::session::Session;
 
 /// `datconnlimit` of a database whose `DROP DATABASE` was interrupted: only another one can follow.
 pub(crate) const HALF_DROPPED: i32 = -2;
 
 /// A role.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub(crate) struct RoleRow {
     pub(crate) oid: i64,
     pub(crate) rolname: String,
@@ -32,6 +32,19 @@ pub(crate) struct RoleRow {
     /// Whether the provisioner may alter it and take its rights.
     pub(crate) usable: bool,
 }
+
+from_row!(RoleRow {
+    oid,
+    rolname,
+    rolcanlogin,
+    rolconnlimit,
+    rolbypassrls,
+    powers,
+    comment,
+    memberships,
+    settings,
+    usable
+});
 
 impl RoleRow {
     /// The roles of these names, as far as they exist.
@@ -129,7 +142,7 @@ impl RoleRows {
 }
 
 /// A database.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub(crate) struct DatabaseRow {
     pub(crate) oid: i64,
     pub(crate) connection_limit: i32,
@@ -143,6 +156,8 @@ pub(crate) struct DatabaseRow {
     /// What PUBLIC may: `CONNECT`, `TEMPORARY`.
     pub(crate) public: Vec<String>,
 }
+
+from_row!(DatabaseRow { oid, connection_limit, allows_connections, owner, owner_comment, connect, temporary, public });
 
 impl DatabaseRow {
     pub(crate) async fn read(
@@ -186,7 +201,7 @@ impl DatabaseRow {
 }
 
 /// Something with a mark: what kind of thing, its name, its comment.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(crate) struct MarkedRow {
     pub(crate) kind: String,
     pub(crate) name: String,
@@ -194,6 +209,8 @@ pub(crate) struct MarkedRow {
     /// The limit of connections, for roles that log in.
     pub(crate) connections: Option<i32>,
 }
+
+from_row!(MarkedRow { kind, name, comment, connections });
 
 /// All roles of the server that bear a mark of any stack, and the databases that such a role owns.
 pub(crate) async fn marked(session: &mut Session, doing: &Doing) -> Result<Vec<MarkedRow>, ProviderError> {

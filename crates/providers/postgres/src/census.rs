@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::ProviderError;
 use freehold_problem::{Code, Problem};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
 
 use tokio::time::Instant;
 
 use crate::blockers;
 use crate::body::identifier;
 use crate::failure::{self, Doing};
+use crate::row::from_row;
 use crate::session::Session;
 
 /// Tables in one statement.
@@ -21,13 +22,15 @@ const BATCH: usize = 100;
 const TOLD: usize = 8;
 
 /// A table whose rows count, or one that is made up of such.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Table {
     oid: i64,
     schema: String,
     name: String,
     has_rows: bool,
 }
+
+from_row!(Table { oid, schema, name, has_rows });
 
 impl Table {
     fn quoted(&self) -> Result<String, ProviderError> {

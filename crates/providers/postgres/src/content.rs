@@ -6,12 +6,12 @@
 //! All of this is the keeper's work ([`crate::inside`]): what is found in there is the tenant's.
 
 use freehold_engine::ProviderError;
-use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body::RoleNames;
 use crate::failure::{self, Doing};
 use crate::quote::Identifier;
+use crate::row::from_row;
 use crate::session::{Entry, Sessions};
 
 /// What the app has by default: kind of object (as in `pg_default_acl`) and right.
@@ -40,11 +40,12 @@ pub(crate) enum Look {
     Shut,
 }
 
-#[derive(FromRow)]
 struct ContentRow {
     extensions: Vec<String>,
     rights: Vec<String>,
 }
+
+from_row!(ContentRow { extensions, rights });
 
 impl Content {
     pub(crate) async fn read(

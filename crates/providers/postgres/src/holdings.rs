@@ -4,7 +4,6 @@
 
 use freehold_engine::ProviderError;
 use freehold_problem::{Code, Problem};
-use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body;
@@ -12,10 +11,11 @@ use crate::catalog::{DatabaseRow, RoleRow};
 use crate::failure::Doing;
 use crate::inside;
 use crate::quote::Identifier;
+use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions, listed};
 
 /// What the roles hold in one database.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Holding {
     /// `None`: objects that belong to no database (databases themselves, tablespaces).
     database: Option<String>,
@@ -24,6 +24,8 @@ struct Holding {
     /// How many rights they have there.
     rights: i64,
 }
+
+from_row!(Holding { database, owned, rights });
 
 /// Takes back all the rights of roles that are about to be dropped.
 ///

@@ -38,6 +38,7 @@ mod provider;
 mod provisioner;
 pub mod quote;
 mod roles;
+mod row;
 mod scratch;
 pub mod server;
 mod session;

@@ -17,7 +17,6 @@ use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
-use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::body;
@@ -27,6 +26,7 @@ use crate::mark::Mark;
 use crate::own_logins::KEY;
 use crate::quote::{Identifier, Literal};
 use crate::roles::seconds;
+use crate::row::from_row;
 use crate::session::{Session, Sessions, Turn};
 
 /// The logins of the present rotation, where there was one.
@@ -68,7 +68,7 @@ impl Logins {
 }
 
 /// A login as the catalogs have it.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoginRow {
     oid: i64,
     name: String,
@@ -78,6 +78,8 @@ pub(crate) struct LoginRow {
     pub(crate) memberships: Vec<String>,
     settings: Vec<String>,
 }
+
+from_row!(LoginRow { oid, name, limit, can_log_in, comment, memberships, settings });
 
 impl LoginRow {
     pub(crate) fn name(&self) -> &str {

@@ -7,7 +7,6 @@ use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
-use sqlx::FromRow;
 use tokio::time::Instant;
 
 use crate::blockers;
@@ -19,6 +18,7 @@ use crate::failure::{self, Doing};
 use crate::own_logins::Bypass;
 use crate::provider::PostgresOptions;
 use crate::quote::Identifier;
+use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions, Turn};
 
 /// How many tables to name.
@@ -77,13 +77,15 @@ pub(crate) async fn refuse_unseen(
 }
 
 /// Tables whose rows a dump may lack.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Unseen {
     /// Under forced row-level security.
     forced: Vec<String>,
     /// That somebody else owns.
     foreign_tables: Vec<String>,
 }
+
+from_row!(Unseen { forced, foreign_tables });
 
 impl Unseen {
     async fn read(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {

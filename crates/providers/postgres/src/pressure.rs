@@ -16,12 +16,13 @@ use std::time::Duration;
 use freehold_engine::ProviderError;
 use freehold_problem::Code;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{FromRow, PgConnection};
 use tokio::time::{Instant, timeout};
 
 use crate::failure::Doing;
 use crate::mark::PREFIX;
+use crate::row::from_row;
 use crate::session::single;
 
 /// How long the server may take to answer.
@@ -137,7 +138,7 @@ struct Connected {
     room: i64,
 }
 
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 struct SessionRow {
     pid: i32,
     /// -1: it comes through a Unix socket.
@@ -149,6 +150,8 @@ struct SessionRow {
     /// How long its transaction has gone on.
     seconds: Option<f64>,
 }
+
+from_row!(SessionRow { pid, client_port, database, locks, age, seconds });
 
 impl Watch {
     /// # Parameters

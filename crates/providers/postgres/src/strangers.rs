@@ -5,16 +5,16 @@
 //! given, others have their own affairs: there it is what touches roles or databases of ours.
 
 use freehold_engine::ProviderError;
-use sqlx::FromRow;
 
 use crate::failure::Doing;
 use crate::home;
 use crate::mark::PREFIX;
 use crate::provider::PostgresOptions;
+use crate::row::from_row;
 use crate::session::Session;
 
 /// Something that nobody of ours made.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
     /// Whether it can do harm by itself.
     pub dangerous: bool,
@@ -23,6 +23,8 @@ pub struct Stranger {
     /// What to do about it.
     pub help: String,
 }
+
+from_row!(Stranger { dangerous, what, help });
 
 /// Views of the catalogs that all questions share. $1: what marks begin with, $2: the platform's own names, $3: whether the server
 /// is the platform's alone, $4: the provisioner's database.

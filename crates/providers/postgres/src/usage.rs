@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::{StackId, Value};
-use sqlx::FromRow;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
@@ -19,6 +18,7 @@ use crate::failure::Doing;
 use crate::logins;
 use crate::mark::{Mark, PREFIX};
 use crate::quote::Literal;
+use crate::row::from_row;
 use crate::session::single;
 
 /// The field of the owner's mark that says what its database may take: the owner can't change it.
@@ -48,7 +48,6 @@ pub struct Usage {
     pub open: bool,
 }
 
-#[derive(FromRow)]
 struct UsageRow {
     database: String,
     oid: i64,
@@ -58,6 +57,8 @@ struct UsageRow {
     bytes: Option<i64>,
     open: bool,
 }
+
+from_row!(UsageRow { database, oid, owner, mark, bytes, open });
 
 /// All databases of stacks.
 ///
