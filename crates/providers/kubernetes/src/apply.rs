@@ -60,7 +60,7 @@ pub(crate) async fn apply(
             hosts::foresee(cluster, context.stack, &place, live.as_ref(), &manifest, context.deadline).await?;
         }
         let Some(live) = live else {
-            return create(cluster, context, wanted, &place, &manifest).await;
+            return create(cluster, context, wanted, &place, &manifest, !is_untouched).await;
         };
         may_change(&place, &live, context.stack, wanted)?;
         if let Some(since) = mark::deletion(&live) {
@@ -102,6 +102,7 @@ async fn create(
     wanted: &Application<'_>,
     place: &Place,
     manifest: &Json,
+    was_looked_for: bool,
 ) -> Result<Performed, ProviderError> {
     if wanted.object.is_some() {
         return Err(outdated(place, "was there when the plan was made and is gone now"));
@@ -124,14 +125,19 @@ async fn create(
         return Ok(Performed { new_scope: Some(format!("{}/", place.name)), ..performed });
     }
     let others = others(&answer.body);
-    if others.is_empty() {
+    if others.is_empty() && (was_looked_for || answer.is_repeated()) {
         // An earlier call of ours, thought to be lost, has arrived.
         return Err(ProviderError::retryable(Code::NotNow, format!("{place} appeared while it was being made")));
     }
-    let message = format!("{place} was made by {} at the same moment", others.join(", "));
+    // Nothing was sent there before: whoever applies as our field manager is somebody else.
+    let (maker, left) = match others.as_slice() {
+        [] => (format!("somebody else who applies as {MANAGER}"), "that field manager has none left in it"),
+        [_, ..] => (others.join(", "), "the object is unchanged for its owner"),
+    };
+    let message = format!("{place} was made by {maker} at the same moment");
     let withdrawn = release_fields(cluster, context, place, &answer.body).await;
     let detail = match withdrawn {
-        Ok(()) => vec!["Freehold released its fields; the object is unchanged for its owner".to_owned()],
+        Ok(()) => vec![format!("Freehold released its fields; {left}")],
         Err(error) => vec![format!("Freehold could not release its fields: {error}")],
     };
     let help = Some("find out who made it; then rename or remove it, and run the same command again".to_owned());

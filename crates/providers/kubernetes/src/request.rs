@@ -63,12 +63,19 @@ pub(crate) struct Answer {
     status: u16,
     /// The object or list.
     pub(crate) body: Json,
+    /// The request was sent more than once.
+    repeated: bool,
 }
 
 impl Answer {
     /// It is there only since this request.
     pub(crate) const fn is_created(&self) -> bool {
         self.status == 201
+    }
+
+    /// The request was sent more than once, so it may have met what it made itself.
+    pub(crate) const fn is_repeated(&self) -> bool {
+        self.repeated
     }
 }
 
@@ -273,7 +280,10 @@ impl Cluster {
         }
         let mut tries = 0;
         loop {
-            let attempt = self.attempt(request, deadline).await;
+            let mut attempt = self.attempt(request, deadline).await;
+            if let Attempt::Answered(answer) = &mut attempt {
+                answer.repeated = tries > 0;
+            }
             tries += 1;
             if matches!(attempt, Attempt::Lost { .. }) {
                 self.note_lost();
@@ -365,7 +375,7 @@ impl Cluster {
             }));
         }
         match serde_json::from_slice(&bytes) {
-            Ok(body) => Attempt::Answered(Answer { status: status.as_u16(), body }),
+            Ok(body) => Attempt::Answered(Answer { status: status.as_u16(), body, repeated: false }),
             Err(error) => Attempt::Lost { why: format!("an answer that is no JSON: {error}"), sent: true },
         }
     }

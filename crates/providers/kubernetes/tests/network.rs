@@ -116,6 +116,35 @@ async fn our_fields_are_taken_back_from_an_object_that_appeared_in_the_last_mome
 }
 
 #[tokio::test]
+async fn what_somebody_makes_in_our_name_in_a_namespace_that_we_made_is_not_taken_for_ours() {
+    let Some(stage) = Stage::new("what_somebody_makes_in_our_name").await else { return };
+    let proxy = Proxy::start(stage.control.admin()).await;
+    let through = stage.as_user(&proxy.access());
+    let (namespace, config) = (through.namespace_resource(), through.config_map("web", &json!({"A": "1"})));
+    let (space, plan) = (through.plan(&namespace).await, through.plan(&config).await);
+    let mut context = through.context();
+    context.step = freehold_engine::StepId("apply/namespace".to_owned());
+    through.provider.perform(&context, &through.task(&namespace, &space)).await.unwrap();
+    let (control, name) = (stage.control, stage.namespace.clone());
+    proxy.rule(move |method, _| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"Z": "theirs"}, "metadata": {"name": "web", "namespace": name},
+        });
+        let make = move || control.apply_as("freehold", &object.to_string()).unwrap();
+        match method {
+            "PATCH" => Fate::After(Box::pin(async move { tokio::task::spawn_blocking(make).await.unwrap() })),
+            _ => Fate::Pass,
+        }
+    });
+    let error = through.provider.perform(&context, &through.task(&config, &plan)).await.unwrap_err();
+    assert!(!proxy.seen()[0].starts_with("GET"), "nothing is looked for there: {:?}", proxy.seen());
+    let (code, words) = rejected(&error);
+    assert_eq!(code, Code::AppearedMeanwhile, "{words}");
+    assert!(words.contains("who applies as freehold") && words.contains("released its fields"), "{words}");
+    assert_eq!(stage.live(&config)["metadata"].get("labels"), None, "no mark of ours");
+}
+
+#[tokio::test]
 async fn a_plan_asks_once_and_tries_once() {
     let Some((_stage, through, proxy)) = staged("a_plan_asks_once_and_tries_once").await else { return };
     let config = through.config_map("web", &json!({"A": "1"}));

@@ -330,7 +330,13 @@ impl ControlPlane {
     /// # Errors
     /// It is refused.
     pub fn apply(&self, document: &str) -> anyhow::Result<()> {
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager=testkit", "-f", "-"];
+        self.apply_as("testkit", document)
+    }
+
+    /// The same in the name of a field manager.
+    pub fn apply_as(&self, manager: &str, document: &str) -> anyhow::Result<()> {
+        let manager = format!("--field-manager={manager}");
+        let arguments = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
         self.kubectl_with_input(&arguments, document).map(|_| ())
     }
 
