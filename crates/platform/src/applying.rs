@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::definition::{Definition, not_kept};
 use super::planning::{claims, wanted_connections};
-use super::{Platform, images, kept};
+use super::{Platform, images, kept, reading};
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::request::{Apply, Deploy, Destroy};
@@ -215,7 +215,7 @@ impl Platform {
             idempotency_key: key,
         };
         match self.store.enqueue(tenant, &new).await {
-            Ok(()) => self.operation(actor, id).await,
+            Ok(at) => Ok(reading::queued(&new, at)),
             // The answer may have been lost behind the commit: the operation's own id tells.
             Err(StoreError::Unavailable { .. }) if self.operation(actor, id).await.is_ok() => {
                 self.operation(actor, id).await

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId, StackKey};
 use freehold_plan::Purpose;
 use freehold_problem::{Code, Problem};
-use freehold_store::{OperationState, Stack, StackPage, StackState, StoredResource, TenantId};
+use freehold_store::{NewOperation, OperationState, Stack, StackPage, StackState, StoredResource, TenantId};
 
 use super::planning::parse_kind;
 use super::runtime::TargetRuntime;
@@ -211,6 +212,25 @@ fn describe_operation(operation: &freehold_store::Operation) -> OperationView {
         finished_at: operation.finished_at,
         failure: operation.failure.clone(),
         outputs: operation.plan.outputs.clone(),
+        waits: Vec::new(),
+    }
+}
+
+/// An operation that was put into the queue at that time. Whoever asks knows all of it.
+pub(crate) fn queued(new: &NewOperation<'_>, at: DateTime<Utc>) -> OperationView {
+    let plan = new.plan;
+    OperationView {
+        id: new.id,
+        stack: plan.stack,
+        key: plan.key.to_string(),
+        purpose: plan.purpose,
+        state: OperationState::Queued,
+        revision: plan.revision,
+        taken: 0,
+        created_at: at,
+        finished_at: None,
+        failure: None,
+        outputs: plan.outputs.clone(),
         waits: Vec::new(),
     }
 }

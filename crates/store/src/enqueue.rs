@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
 use freehold_graph::{Digest, Graph, Request, StackId};
 use freehold_plan::{Plan, Purpose};
@@ -45,22 +46,22 @@ pub struct NewOperation<'a> {
 }
 
 impl Store {
-    /// Puts an operation into the queue. The plan's definition has to be kept already ([`TenantTx::keep_definition`]).
+    /// Puts an operation into the queue, and tells when. The plan's definition has to be kept already ([`TenantTx::keep_definition`]).
     ///
     /// # Errors
     /// [`StoreError::AnotherRunning`], [`StoreError::PlanOutdated`], [`StoreError::ClaimTaken`],
     /// [`StoreError::ConnectionsTaken`], [`StoreError::SecondTenant`]; the store doesn't answer.
-    pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<(), StoreError> {
+    pub async fn enqueue(&self, tenant: TenantId, new: &NewOperation<'_>) -> Result<DateTime<Utc>, StoreError> {
         let mut tx = self.begin(tenant).await?;
-        tx.enqueue(new).await?;
+        let at = tx.enqueue(new).await?;
         self.commit_and_tell(tx, Signal::Queued(new.id)).await?;
         self.known().remember_stack(new.plan.stack, tenant);
-        Ok(())
+        Ok(at)
     }
 }
 
 impl TenantTx<'_> {
-    async fn enqueue(&mut self, new: &NewOperation<'_>) -> Result<(), StoreError> {
+    async fn enqueue(&mut self, new: &NewOperation<'_>) -> Result<DateTime<Utc>, StoreError> {
         let plan = new.plan;
         let subject = plan.key.to_string();
         let (stack, generation) = self.lock_stack(&plan.key, plan.stack).await?;
@@ -75,13 +76,13 @@ impl TenantTx<'_> {
         if takes_place {
             self.take_place(&plan.key, new.sharing).await?;
         }
-        self.write_operation(new, &subject).await?;
+        let at = self.write_operation(new, &subject).await?;
         if takes_place {
             self.write_revision(new).await?;
             self.promise_connections(&plan.key.target, stack, &subject, new.connections).await?;
             self.claim(&plan.key.target, stack, plan.revision, new.claims).await?;
         }
-        Ok(())
+        Ok(at)
     }
 
     async fn unfinished(&mut self, stack: StackId) -> Result<Option<OperationId>, StoreError> {
@@ -97,8 +98,8 @@ impl TenantTx<'_> {
         row.map(|row| read::<Uuid, _>(&row, "id").map(OperationId)).transpose()
     }
 
-    /// The operation, its line of audit, and the stack's new state.
-    async fn write_operation(&mut self, new: &NewOperation<'_>, subject: &str) -> Result<(), StoreError> {
+    /// The operation, its line of audit, and the stack's new state. Tells when it was asked for.
+    async fn write_operation(&mut self, new: &NewOperation<'_>, subject: &str) -> Result<DateTime<Utc>, StoreError> {
         let tenant = self.tenant().0;
         let plan = new.plan;
         let (purpose, state) = match plan.purpose {
@@ -108,7 +109,7 @@ impl TenantTx<'_> {
         };
         let revision = (purpose != "destroy").then(|| bigint(plan.revision));
         let detail = json!({ "plan": plan.id, "purpose": plan.purpose, "revision": revision });
-        sqlx::query(
+        let row = sqlx::query(
             "WITH stack AS (
                  UPDATE stacks SET generation = generation + 1, state = $10, revision = coalesce($8, revision),
                         definition = CASE WHEN $8 IS NULL THEN definition ELSE $11 END,
@@ -122,7 +123,7 @@ impl TenantTx<'_> {
              )
              INSERT INTO operations (tenant_id, id, stack, subject, purpose, plan_id, plan, revision, requested_by,
                                      idempotency_key, target, plan_version)
-             VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $14, $15, $17)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $14, $15, $17) RETURNING created_at",
         )
         .bind(tenant)
         .bind(new.id.0)
@@ -141,14 +142,14 @@ impl TenantTx<'_> {
         .bind(plan.key.target.as_str())
         .bind(document::written::<Request>())
         .bind(document::written::<Plan>())
-        .execute(self.connection())
+        .fetch_one(self.connection())
         .await
         .map_err(|error| match broken_constraint(&error) {
             // Each plan is carried out once.
             Some("operations_one_per_plan") => StoreError::PlanOutdated { subject: subject.to_owned() },
             _ => StoreError::from_sqlx("put an operation into the queue")(error),
         })?;
-        Ok(())
+        read(&row, "created_at")
     }
 
     /// A repair makes things what its revision said, and so makes none.

@@ -127,7 +127,7 @@ impl Fixture {
             requested_by: "a test",
             idempotency_key: None,
         };
-        self.store.enqueue(tenant, &new).await.map(|()| id)
+        self.store.enqueue(tenant, &new).await.map(|_| id)
     }
 
     /// Puts a first deploy into the queue and takes its lease.
