@@ -3,6 +3,9 @@
 //! An append is one statement: it checks the fence, numbers the records, writes them and brings the table of resources up
 //! to date. Either all of it is there, or nothing.
 //!
+//! **Records and resources.** What a record says of a resource goes into the table of resources and not into the record as well: it is large,
+//! nobody reads it there, and the two are written together or not at all. Records of earlier releases have it, and are read all the same.
+//!
 //! **An answer that was lost.** The connection may break after the server has committed and before it says so. Each append
 //! therefore carries a batch's id, and rows are unique by batch and place. The store repeats such an append once by itself,
 //! under the same id. If that isn't answered either, it tells the engine [`JournalError::Unavailable`] and remembers the id
@@ -134,7 +137,7 @@ impl Journal for EngineStore {
         let resources = Resources::last_of(records)?;
         let announces = records.iter().any(|record| matches!(record, Record::StepStarted { .. }));
         let wait = if announces { "on" } else { "off" };
-        let lines: Vec<String> = records.iter().map(json).collect::<Result<_, _>>()?;
+        let lines: Vec<String> = records.iter().map(|record| json(&without_state(record))).collect::<Result<_, _>>()?;
         let batch = self.memory.batch(operation, fence, &lines);
         // Before it is sent: the engine drops an append that takes too long, and comes back with the same records.
         self.memory.doubt(operation, fence, batch, lines.clone());
@@ -173,6 +176,24 @@ impl Journal for EngineStore {
                 parse(version, &record)
             })
             .collect()
+    }
+}
+
+/// A record as the journal keeps it: without its [`StateChange`].
+pub(crate) fn without_state(record: &Record) -> Record {
+    let state = StateChange::None;
+    match record {
+        Record::StepStarted { step, attempt, state: _ } => {
+            Record::StepStarted { step: step.clone(), attempt: *attempt, state }
+        }
+        Record::StepDone { step, state: _, note } => Record::StepDone { step: step.clone(), state, note: note.clone() },
+        Record::Taken { .. }
+        | Record::StepFailed { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => record.clone(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use freehold_engine::{OperationId, Record, StateChange};
+use freehold_engine::{OperationId, Record};
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 use tokio::sync::{broadcast, mpsc};
@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::error::StoreError;
+use crate::journal;
 use crate::store::{Store, pool};
 use crate::transaction::TenantTx;
 
@@ -80,25 +81,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A record without its [`StateChange`], which is the engine's, is large, and says nothing to those who watch.
+    /// Without its state: those who watch see the journal as it is written ([`crate::journal`]).
     pub fn of(sequence: u64, at: DateTime<Utc>, record: &Record) -> Self {
-        let state = StateChange::None;
-        let record = match record {
-            Record::StepStarted { step, attempt, state: _ } => {
-                Record::StepStarted { step: step.clone(), attempt: *attempt, state }
-            }
-            Record::StepDone { step, state: _, note } => {
-                Record::StepDone { step: step.clone(), state, note: note.clone() }
-            }
-            Record::Taken { .. }
-            | Record::StepFailed { .. }
-            | Record::StepUnknown { .. }
-            | Record::Ready
-            | Record::Waiting { .. }
-            | Record::CancelRequested
-            | Record::Finished { .. } => record.clone(),
-        };
-        Self { sequence, at, record }
+        Self { sequence, at, record: journal::without_state(record) }
     }
 }
 

@@ -96,6 +96,31 @@ async fn the_resources_follow_from_the_records() {
 }
 
 #[tokio::test]
+async fn what_a_record_says_of_a_resource_is_kept_once_and_read_where_earlier_releases_kept_it_twice() {
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine("server");
+    let (_, operation, fence) = fixture.running("acme", &engine).await;
+    let main = Box::new(resource("main"));
+    let records = [
+        started("main", StateChange::Pending(main.clone())),
+        done("main", StateChange::Applied { resource: main.clone(), object: None }),
+    ];
+    engine.append(operation, fence, &records).await.unwrap();
+    let bare = [started("main", StateChange::None), done("main", StateChange::None)];
+    assert_eq!(engine.load(operation).await.unwrap(), bare);
+
+    let earlier = started("spare", StateChange::Pending(main));
+    let version = freehold_engine::journal::RECORD_VERSION;
+    let insert = format!(
+        "INSERT INTO journal (tenant_id, operation, seq, batch, place, version, record)
+         SELECT tenant_id, id, 3, gen_random_uuid(), 1, {version}, '{}' FROM operations WHERE id = '{operation}'",
+        serde_json::to_string(&earlier).unwrap().replace('\'', "''")
+    );
+    fixture.superuser().await.execute(AssertSqlSafe(insert)).await.unwrap();
+    assert_eq!(engine.load(operation).await.unwrap().pop(), Some(earlier));
+}
+
+#[tokio::test]
 async fn a_refused_append_leaves_no_trace() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");

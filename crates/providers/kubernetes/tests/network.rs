@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use freehold_engine::ProviderError;
+use freehold_engine::{Provider as _, ProviderError};
 use freehold_problem::{Code, Problem};
 use serde_json::json;
 
@@ -66,7 +66,7 @@ async fn a_busy_server_is_given_the_time_that_it_asks_for() {
 
     proxy.rule(|_, _| Fate::Busy);
     let lookup = (&config).into();
-    let error = freehold_engine::Provider::observe(&through.provider, through.stack, &lookup).await.unwrap_err();
+    let error = through.provider.observe(through.stack, &lookup).await.unwrap_err();
     let ProviderError::Retryable { problem: Problem { message, .. }, after } = &error else { panic!("{error:?}") };
     assert!(message.contains("too much to do"), "{message}");
     assert_eq!(*after, Some(Duration::from_secs(1)));
