@@ -5,6 +5,7 @@
 //! [`Provider`]; what is written down goes through [`Journal`].
 
 pub mod backoff;
+pub mod capability;
 pub mod decide;
 pub mod failure;
 pub mod journal;
@@ -16,12 +17,13 @@ pub mod step;
 pub mod testing;
 pub mod verdict;
 
+pub use capability::Capabilities;
 pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
 pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
 pub use operation::{CallId, Contradiction, Limits, OperationState, Status};
 pub use provider::{
-    CallWaits, Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Revealed, Secrets, Serving,
-    Task,
+    CallWaits, Changed, Context, Deletion, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness,
+    Revealed, Secrets, Serving, Task,
 };
 pub use shell::{Parts, RunError, run};
 pub use step::{Step, StepId, Verb, steps};

@@ -16,10 +16,12 @@ use freehold_graph::{
 use freehold_plan::{Conflict, Observation, Preview};
 use freehold_problem::{Code, Problem};
 use futures::future::join_all;
+use futures::stream::{self, BoxStream, StreamExt};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::capability::Capabilities;
 use crate::journal::OperationId;
 use crate::step::StepId;
 
@@ -42,16 +44,27 @@ pub trait Provider: Send + Sync {
     /// system, for example.
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError>;
 
+    /// What else it can do, for whoever asks a target for it.
+    fn capabilities(self: Arc<Self>) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// Finds out what would come of a desired resource, without changing anything. Where a system can't tell, what is desired.
     async fn preview(&self, stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
         let _ = stack;
         Ok(Preview::exact(proposal.desired.clone()))
     }
 
-    /// Finds out what deleting an object that is ours would come to, without changing anything. The answer is what people have to know
-    /// beside it, in sentences; whatever the deletion would be refused for is the error.
-    async fn preview_deletion(&self, _stack: StackId, _lookup: &Lookup) -> Result<Vec<String>, ProviderError> {
-        Ok(Vec::new())
+    /// Finds out what deleting an object that is ours would come to, without changing anything. Whatever the deletion would be refused for
+    /// is the error.
+    async fn preview_deletion(&self, _stack: StackId, _lookup: &Lookup) -> Result<Deletion, ProviderError> {
+        Ok(Deletion::default())
+    }
+
+    /// Finds out whether a dump of an object that is ours can be had, as far as that can be seen beforehand: a plan that promises one has
+    /// to know. Whatever the dump would be refused for is the error.
+    async fn preview_dump(&self, _stack: StackId, _lookup: &Lookup) -> Result<(), ProviderError> {
+        Ok(())
     }
 
     /// Does one step. Idempotent under (operation, step); see each [`Task`].
@@ -95,6 +108,13 @@ pub trait Provider: Send + Sync {
     /// Everything in the outside system that bears the stack's mark, or any stack's for `None`. Trusts no record of ours.
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError>;
 
+    /// Tells of changes to objects that bear a stack's mark, of any stack, whoever makes them. A change may be told more than once, and
+    /// several as one; whoever listens looks at the object itself. The stream ends only with the provider: where it loses track of what
+    /// happened it says so ([`Changed::Anything`]). A system that doesn't tell of changes has nothing to say.
+    fn watch(self: Arc<Self>) -> BoxStream<'static, Changed> {
+        stream::pending().boxed()
+    }
+
     /// Removes what is left of a destroyed stack and isn't a resource, such as logs and the traces of runs. Called when all resources
     /// are deleted, right before [`Provider::owned`] has to find nothing; may be called again.
     async fn forget(&self, _stack: StackId) -> Result<(), ProviderError> {
@@ -137,6 +157,36 @@ pub struct Proposal<'a> {
     pub observed: Option<&'a Observation>,
     /// The resource was named to be adopted: fields may be taken from those who manage them.
     pub adopt: bool,
+}
+
+/// What deleting an object would come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// What people have to know about it, in sentences.
+    pub remarks: Vec<String>,
+    /// There may be data in it, if its kind bears any. Only what was seen to be empty has none.
+    pub may_hold_data: bool,
+}
+
+impl Default for Deletion {
+    /// Nothing is known about it.
+    fn default() -> Self {
+        Self { remarks: Vec::new(), may_hold_data: true }
+    }
+}
+
+/// Something has happened to objects that bear a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// To this object: it was made, changed or deleted.
+    Object {
+        /// The stack whose mark it bears.
+        stack: StackId,
+        /// As it is called in the system.
+        object: OwnedObject,
+    },
+    /// To any of them: changes may have been missed.
+    Anything,
 }
 
 /// Who asks, on whose behalf, and until when.

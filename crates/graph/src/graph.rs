@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::{MIGRATOR_CONNECTIONS, ResourceKind};
 use crate::resource::{Resource, ResourceId, Run};
 
 /// What a stack consists of.
@@ -19,4 +20,15 @@ pub struct Graph {
     pub outputs: BTreeMap<String, String>,
     /// What this target can't enforce, in a few words each.
     pub not_enforced: Vec<String>,
+}
+
+impl Graph {
+    /// How many connections of its target's database server the stack may use at once.
+    pub fn connections(&self) -> u32 {
+        let roles = self.resources.values().filter(|resource| resource.kind == ResourceKind::PostgresRoles);
+        let limits = roles.filter_map(|resource| resource.body.get("connections")?.as_integer());
+        limits
+            .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(MIGRATOR_CONNECTIONS))
+            .fold(0, u32::saturating_add)
+    }
 }

@@ -3,9 +3,11 @@
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
+pub mod artifact;
 pub mod display;
 pub mod expand;
 pub mod graph;
+pub mod image;
 pub mod kind;
 mod part;
 pub mod request;
@@ -15,6 +17,7 @@ pub mod stack;
 pub mod target;
 pub mod value;
 
+pub use artifact::ArtifactHash;
 pub use graph::Graph;
 pub use kind::{Effect, ResourceKind, Row};
 pub use request::Request;

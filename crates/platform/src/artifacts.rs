@@ -13,51 +13,53 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use freehold_engine::capability::Artifacts as Files;
+use freehold_graph::ArtifactHash;
 use freehold_problem::{Code, Problem};
-use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
 use freehold_store::{EngineStore, PLATFORM, Store, StoreError};
 use futures::stream::BoxStream;
-use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
-use super::Platform;
-use super::runtime::Local;
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::targets::Targets;
 
 /// How long an artifact is kept that nothing refers to: longer than a plan that it was made for.
 const GRACE: Duration = Duration::from_secs(48 * 3600);
 
-impl Platform {
-    /// This machine, which artifacts are for.
-    fn machine(&self) -> Option<&Local> {
-        self.targets.local().and_then(|local| local.local.as_ref())
-    }
+/// What services of this machine run from.
+pub struct Artifacts {
+    pub(crate) store: Store,
+    pub(crate) targets: Arc<Targets>,
+}
 
-    /// The artifacts of this machine.
-    fn shelf<'a>(&'a self, machine: &'a Local) -> Shelf<'a> {
-        Shelf { store: &self.store, files: &machine.artifacts }
+impl Artifacts {
+    /// Those of this machine, if the platform runs on one.
+    fn shelf(&self) -> Option<Shelf<'_>> {
+        let files = self.targets.local()?.capabilities.artifacts.as_deref()?;
+        Some(Shelf { store: &self.store, files })
     }
 
     /// Whether an artifact is here. Whoever is told so may rely on it for two days.
-    pub async fn has_artifact(&self, actor: &Actor, artifact: &str) -> Result<bool> {
+    pub async fn has(&self, actor: &Actor, artifact: &str) -> Result<bool> {
         actor.require(Scope::Deploy)?;
-        self.holds_artifact(artifact).await
+        self.holds(artifact).await
     }
 
     /// The same, for a request that was let in.
-    pub(crate) async fn holds_artifact(&self, artifact: &str) -> Result<bool> {
-        let Some(machine) = self.machine() else { return Ok(false) };
+    pub(crate) async fn holds(&self, artifact: &str) -> Result<bool> {
+        let Some(shelf) = self.shelf() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
-        self.shelf(machine).has(&hash).await
+        shelf.has(&hash).await
     }
 
     /// Takes an artifact in; its content has to be what its name says.
-    pub async fn receive_artifact(
+    pub async fn receive(
         &self,
         actor: &Actor,
         artifact: &str,
@@ -67,28 +69,28 @@ impl Platform {
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
             Problem::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
         })?;
-        let machine = self.machine().ok_or_else(no_machine)?;
-        let stream = StreamReader::new(body);
-        machine.artifacts.receive(&hash, stream).await.map_err(artifact_refusal)?;
+        self.shelf().ok_or_else(no_machine)?.files.receive(&hash, body).await?;
         // Files that a crash has left without a record are found by the next collection.
-        match self.holds_artifact(artifact).await? {
+        match self.holds(artifact).await? {
             true => Ok(()),
             false => Err(Problem::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
         }
     }
 
     /// Removes the artifacts that no revision that can still be gone back to and no process refers to any more.
-    pub async fn collect_artifacts(&self, engine: &EngineStore) {
-        let Some(machine) = self.machine() else { return };
+    pub async fn collect(&self, engine: &EngineStore) {
+        let Some(shelf) = self.shelf() else { return };
+        let system = self.targets.local().and_then(|local| local.capabilities.system.as_ref());
+        let in_use = system.map(|system| system.artifacts_in_use()).unwrap_or_default();
         let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
-        self.shelf(machine).collect(engine, before, &machine.provider.artifacts_in_use()).await;
+        shelf.collect(engine, before, &in_use).await;
     }
 }
 
 /// Artifacts' files, and their records.
 struct Shelf<'a> {
     store: &'a Store,
-    files: &'a ArtifactStore,
+    files: &'a dyn Files,
 }
 
 impl Shelf<'_> {
@@ -134,12 +136,12 @@ impl Shelf<'_> {
         before: DateTime<Utc>,
     ) -> Result<bool, Uncollected> {
         let Some(forgotten) = engine.forget_artifact(&hash.to_string(), before).await? else { return Ok(false) };
-        let hidden = self.files.hide(hash)?;
+        let hidden = self.files.hide(hash).map_err(Uncollected::Files)?;
         let confirmed = forgotten.confirm().await;
         match (hidden, &confirmed) {
             (Some(hidden), Ok(())) => on_a_thread_that_may_wait(move || hidden.remove()).await?,
             // Without a record, the next collection finds the files.
-            (Some(hidden), Err(_)) => hidden.put_back()?,
+            (Some(hidden), Err(_)) => hidden.put_back().map_err(Uncollected::Files)?,
             (None, _) => {}
         }
         Ok(confirmed.map(|()| true)?)
@@ -148,7 +150,7 @@ impl Shelf<'_> {
     /// Records the artifacts whose files are here without a record, as if they had been wanted just now: they are collected in their time.
     async fn note_unrecorded(&self) -> Result<()> {
         let mut tx = self.store.begin(PLATFORM).await?;
-        for hash in self.files.all().map_err(artifact_refusal)? {
+        for hash in self.files.all()? {
             if tx.artifact(&hash.to_string()).await?.is_none() {
                 tx.keep_artifact(&hash.to_string(), 0).await?;
             }
@@ -162,15 +164,16 @@ impl Shelf<'_> {
 enum Uncollected {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Files(#[from] ArtifactError),
+    #[error("{0}")]
+    Files(Problem),
 }
 
 async fn on_a_thread_that_may_wait(
-    work: impl FnOnce() -> Result<(), ArtifactError> + Send + 'static,
-) -> Result<(), ArtifactError> {
+    work: impl FnOnce() -> Result<(), Problem> + Send + 'static,
+) -> Result<(), Uncollected> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(ArtifactError::Stream(error.to_string())))
+    let done = done.unwrap_or_else(|error| Err(Problem::new(Code::Internal, error.to_string())));
+    done.map_err(Uncollected::Files)
 }
 
 pub(super) fn no_machine() -> Problem {
@@ -178,14 +181,11 @@ pub(super) fn no_machine() -> Problem {
         .help("push an image, and deploy it with --image to a cluster")
 }
 
-fn artifact_refusal(error: ArtifactError) -> Problem {
-    Problem::new(error.code(), error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use freehold_provider_local::ArtifactStore;
     use freehold_provider_local::artifact::pack;
     use freehold_store::{MasterKey, StoreNames, bootstrap};
     use freehold_testkit::postgres::TestServer;

@@ -3,10 +3,9 @@
 use freehold_check::Diagnostic;
 use freehold_problem::{About, Code, Problem};
 use freehold_spec::{App, Language};
-use freehold_store::{Stack, StoredDefinition, TenantId};
+use freehold_store::{Stack, StoredDefinition};
 use sha2::{Digest as _, Sha256};
 
-use super::Platform;
 use super::computing::compute;
 use crate::Result;
 
@@ -54,16 +53,6 @@ pub(super) fn invalid_definition(diagnostics: &[Diagnostic]) -> Problem {
     Problem::new(code, message)
         .maybe_help(first.and_then(|first| first.help.clone()))
         .about(About::Diagnostics(documents))
-}
-
-impl Platform {
-    /// The definition that a stack was last deployed with.
-    pub(crate) async fn definition_of(&self, tenant: TenantId, stack: &Stack) -> Result<Definition> {
-        let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
-        let mut tx = self.store.begin(tenant).await?;
-        let stored = tx.definition(hash).await?;
-        Definition::read_stored(&stored.ok_or_else(|| never_deployed(stack))?).await
-    }
 }
 
 /// A revision or plan refers to a definition that isn't there: they are collected together, so somebody took it away.

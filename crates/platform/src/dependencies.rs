@@ -5,10 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freehold_graph::Target;
 use futures::future::join_all;
 
-use crate::Platform;
+use crate::doctor::Doctor;
 use crate::runtime::TargetRuntime;
 
 /// How long a dependency may take to respond.
@@ -27,22 +26,17 @@ pub struct Dependency {
     pub latency: Duration,
 }
 
-impl Platform {
+impl Doctor {
     /// Asks everything that the platform depends on, all at once.
     pub async fn dependencies(&self) -> Vec<Dependency> {
-        let clusters = self.targets.all().into_iter().filter(|runtime| runtime.kubernetes.is_some());
+        let clusters = self.targets.all().into_iter().filter(|runtime| !runtime.is_local());
         let clusters = clusters.map(|runtime| {
             let name = format!("cluster {}", runtime.target.name());
             async move { ask(name, false, responds(runtime)).await }
         });
-        let store = async { self.store.ping().await.is_ok() };
+        let store = async { self.records.store.ping().await.is_ok() };
         let (store, clusters) = tokio::join!(ask("database".to_owned(), true, store), join_all(clusters));
         std::iter::once(store).chain(clusters).collect()
-    }
-
-    /// Whether the platform is being stopped: nothing new is begun any more.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
     }
 }
 
@@ -54,7 +48,8 @@ async fn ask(name: String, critical: bool, responds: impl Future<Output = bool>)
 
 /// Whether a target's cluster is there, and still the same.
 async fn responds(runtime: Arc<TargetRuntime>) -> bool {
-    let (Some(provider), Target::Kubernetes(facts)) = (&runtime.kubernetes, &runtime.target) else { return true };
-    let Ok(cluster) = provider.cluster().await else { return false };
-    cluster.is_still(&facts.cluster, tokio::time::Instant::now() + DEADLINE).await.is_ok()
+    match &runtime.capabilities.system {
+        Some(system) => system.ping().await.is_ok(),
+        None => true,
+    }
 }

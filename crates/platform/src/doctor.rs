@@ -2,47 +2,56 @@
 //! would change).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::Utc;
 use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
 use freehold_problem::Problem;
-use freehold_provider_local::descriptors;
 use freehold_store::{Stack, StackState};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
-use super::Platform;
+use super::plans::Plans;
 use super::runtime::TargetRuntime;
 use super::settings::identity;
+use super::stacks::Stacks;
+use super::targets::Targets;
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::records::Records;
 use crate::view::{Finding, Level, ResourceState, ResourceView, Wait};
 
 /// How many stacks, and how many resources of one, are looked at at once.
 const AT_ONCE: usize = 8;
-/// Below this much room on the data directory's disk, it is said, in bytes.
-const LITTLE_ROOM: u64 = 1 << 30;
 /// What to do about fields that others have added.
 const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
 
-impl Platform {
+/// Looks for trouble and changes nothing.
+pub struct Doctor {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) stacks: Arc<Stacks>,
+}
+
+impl Doctor {
     /// All findings: also what is well, so that it can be seen what was looked at. With `all_groups`, clusters are scanned for orphans
     /// in every API group.
-    pub async fn doctor(&self, actor: &Actor, all_groups: bool) -> Result<Vec<Finding>> {
+    pub async fn findings(&self, actor: &Actor, all_groups: bool) -> Result<Vec<Finding>> {
         actor.require(Scope::Targets)?;
-        let mut tx = self.store.look(actor.access()).await?;
+        let mut tx = self.records.store.look(actor.access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         let mut findings = Vec::new();
         for runtime in self.targets.all() {
-            findings.extend(of_target(&runtime, self.look_at(&runtime).await));
+            findings.extend(of_target(&runtime, runtime.inspect().await));
         }
         findings.extend(self.orphans(&stacks, all_groups).await);
         // While an operation works on a stack, what its parts are like is that one's business.
         let at_rest: Vec<&Stack> = stacks.iter().filter(|stack| stack.operation.is_none()).collect();
-        let health = self.health(actor, &at_rest).await?;
+        let health = self.stacks.health(actor, &at_rest).await?;
         let looks: Vec<_> =
             stacks.iter().map(|stack| self.examine(actor, stack, health.get(&stack.id)).boxed()).collect();
         // In the order of the stacks, whichever is done first.
@@ -57,72 +66,6 @@ impl Platform {
         let mut findings: Vec<Finding> = unwell.map(|part| of_part(stack, part)).collect();
         findings.push(self.drift(actor, stack).await);
         findings
-    }
-
-    /// On this machine.
-    pub(super) fn room(&self) -> Option<Finding> {
-        let subject = "disk";
-        let directory = self.facts.data_directory.as_ref()?;
-        Some(match rustix::fs::statvfs(directory) {
-            Ok(figures) => {
-                let free = figures.f_bavail.saturating_mul(figures.f_frsize);
-                let message = format!("{} MB free for {}", free >> 20, directory.display());
-                if free < LITTLE_ROOM {
-                    finding(Level::Warning, subject, message, Some("a full disk stops databases and dumps: make room"))
-                } else {
-                    finding(Level::Ok, subject, message, None)
-                }
-            }
-            Err(error) => finding(Level::Error, subject, format!("can't be asked: {error}"), None),
-        })
-    }
-
-    /// Whether there are enough descriptors; nothing where there are.
-    pub(super) fn files(&self) -> Option<Finding> {
-        let help = "raise its hard limit before it is started: `ulimit -Hn 65536`, systemd: `LimitNOFILE=65536`";
-        descriptors::low().map(|limit| finding(Level::Warning, "files", few_files(limit), Some(help)))
-    }
-
-    /// The server that a target's databases are on.
-    pub(super) async fn database_server(&self, runtime: &TargetRuntime) -> Option<Finding> {
-        let subject = "postgresql";
-        let server = match (&runtime.local, &runtime.database) {
-            (None, Some((host, port))) => format!("{host}:{port}"),
-            _ => self.facts.postgres.clone(),
-        };
-        Some(match runtime.postgres.as_ref()?.capacity().await {
-            Ok(capacity) => {
-                let promised: u32 = capacity.promised.values().sum();
-                let message = format!("{server}; {promised} of {} connections are promised", capacity.usable);
-                finding(Level::Ok, subject, message, None)
-            }
-            Err(error) if runtime.local.is_some() => {
-                finding(Level::Error, subject, error.to_string(), Some("see the log in the data directory"))
-            }
-            Err(error) => {
-                let help = "see that the server is there and lets Freehold's role in";
-                finding(Level::Error, subject, format!("{server}: {error}"), Some(help))
-            }
-        })
-    }
-
-    /// What is on that server that nobody of ours made.
-    pub(super) async fn strangers(&self, runtime: &TargetRuntime) -> Vec<Finding> {
-        let Some(postgres) = &runtime.postgres else { return Vec::new() };
-        let subject = "postgresql access";
-        match postgres.strangers().await {
-            Ok(found) if found.is_empty() => {
-                let message = "nothing on the server was made by anybody else".to_owned();
-                vec![finding(Level::Ok, subject, message, None)]
-            }
-            Ok(found) => {
-                let level = |dangerous| if dangerous { Level::Error } else { Level::Warning };
-                let told = found.iter();
-                told.map(|found| finding(level(found.dangerous), subject, found.what.clone(), Some(&found.help)))
-                    .collect()
-            }
-            Err(error) => vec![finding(Level::Error, subject, format!("can't be scanned: {error}"), None)],
-        }
     }
 
     async fn orphans(&self, stacks: &[Stack], all_groups: bool) -> Vec<Finding> {
@@ -166,8 +109,8 @@ impl Platform {
         known: &BTreeSet<StackId>,
     ) -> (BTreeSet<StackId>, Vec<Finding>) {
         let subject = "other platforms";
-        let Some(provider) = &runtime.kubernetes else { return (BTreeSet::new(), Vec::new()) };
-        let look = async { Ok::<_, Problem>((identity(&self.store).await?, provider.platforms().await?)) };
+        let Some(scan) = &runtime.capabilities.scan else { return (BTreeSet::new(), Vec::new()) };
+        let look = async { Ok::<_, Problem>((identity(&self.records.store).await?, scan.platforms().await?)) };
         let (this, platforms) = match look.await {
             Ok(found) => found,
             Err(refusal) => {
@@ -198,7 +141,7 @@ impl Platform {
     /// What an operation that works on a stack waits for.
     async fn under_way(&self, stack: &Stack, subject: &str) -> Finding {
         let working = "an operation works on it";
-        let waits = match self.waits_of(std::slice::from_ref(stack)).await {
+        let waits = match self.records.waits_of(std::slice::from_ref(stack)).await {
             Ok(waits) => waits.into_values().flatten().collect(),
             Err(_) => Vec::new(),
         };
@@ -223,7 +166,7 @@ impl Platform {
         if stack.operation.is_some() {
             return self.under_way(stack, &subject).await;
         }
-        match self.repair_of(actor, stack.clone()).await {
+        match self.plans.repair_of(actor, stack.clone()).await {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
@@ -274,7 +217,7 @@ fn state_word(state: ResourceState) -> &'static str {
 
 /// With the target's name, where it isn't this machine.
 fn of_target(runtime: &TargetRuntime, mut findings: Vec<Finding>) -> Vec<Finding> {
-    if runtime.local.is_none() {
+    if !runtime.is_local() {
         for finding in &mut findings {
             finding.subject = format!("{} {}", runtime.target.name(), finding.subject);
         }
@@ -294,12 +237,8 @@ fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Fi
 
 /// What is in any API group of a cluster, also kinds that Freehold doesn't know.
 async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Vec<Finding> {
-    let Some(provider) = &runtime.kubernetes else { return Vec::new() };
-    let scan = async {
-        let cluster = provider.cluster().await?;
-        Ok::<_, Problem>(freehold_provider_kubernetes::scan_all_groups(&cluster, None).await?)
-    };
-    match scan.await {
+    let Some(scan) = &runtime.capabilities.scan else { return Vec::new() };
+    match scan.owned_of_every_kind().await.map_err(Problem::from) {
         Ok(objects) => orphans_among(objects, known),
         Err(refusal) => {
             let message = format!("not every API group can be scanned: {}", refusal.message);
@@ -320,13 +259,6 @@ fn differences(plan: &Plan) -> String {
 /// What others have in the stack's objects that the definition doesn't.
 fn beside(plan: &Plan) -> Vec<String> {
     plan.changes.values().flat_map(Change::notes).collect()
-}
-
-/// That a limit of descriptors is low.
-pub fn few_files(limit: u64) -> String {
-    format!(
-        "Freehold may open no more than {limit} files: each service takes one, each connection through the router two, and 256 are kept"
-    )
 }
 
 fn finding(level: Level, subject: &str, message: impl Into<String>, help: Option<&str>) -> Finding {

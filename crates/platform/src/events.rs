@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Platform;
+use super::operations::Operations;
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::hub::Feed;
@@ -23,7 +23,7 @@ use crate::view::{Event, EventKind, Finished, Timings};
 /// How many events a slow reader may lag behind before the feed waits for it.
 const BUFFER: usize = 64;
 
-impl Platform {
+impl Operations {
     /// The events of an operation from behind `after` on, until it has finished.
     pub async fn events(
         &self,
@@ -32,7 +32,7 @@ impl Platform {
         after: u64,
     ) -> Result<impl Stream<Item = Event> + use<>> {
         actor.require(Scope::Read)?;
-        let feed = self.hub.watch(self.find_operation(actor, operation).await?);
+        let feed = self.hub.watch(self.records.find_operation(actor, operation).await?);
         let (sender, receiver) = mpsc::channel(BUFFER);
         tokio::spawn(tell(feed, after, sender, self.stopping.clone()));
         Ok(ReceiverStream::new(receiver))

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::Platform;
 use crate::runtime::TargetRuntime;
+use crate::targets::Targets;
 
 /// The pause before a queue that couldn't be read is read again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -35,14 +35,14 @@ const REST: Duration = Duration::from_secs(15);
 /// Runs operations until it is told to stop. What is under way then goes on at the next start.
 pub struct Executor {
     engine: EngineStore,
-    platform: Arc<Platform>,
+    targets: Arc<Targets>,
     active: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
 }
 
 impl Executor {
-    /// Of a platform, with the queue and the leases of its store.
-    pub fn new(engine: EngineStore, platform: Arc<Platform>) -> Self {
-        Self { engine, platform, active: Arc::default() }
+    /// With the queue and the leases of a store, and the targets that operations are for.
+    pub fn new(engine: EngineStore, targets: Arc<Targets>) -> Self {
+        Self { engine, targets, active: Arc::default() }
     }
 
     /// Works until `stop`.
@@ -138,13 +138,13 @@ impl Executor {
             }
             active.insert(operation, cancel.clone());
         }
-        let (engine, platform) = (self.engine.clone(), Arc::clone(&self.platform));
+        let (engine, targets) = (self.engine.clone(), Arc::clone(&self.targets));
         let active = Active { all: Arc::clone(&self.active), operation };
         tasks.spawn(async move {
             // Given back however this ends: an operation that nobody works on has to be taken up again.
             let _active = active;
             let work = async {
-                let runtime = platform.targets.find(&target).await?;
+                let runtime = targets.find(&target).await?;
                 let Ok(_slot) = Arc::clone(&runtime.slots).acquire_owned().await else { return Ok(()) };
                 carry_out(&engine, &runtime, operation, &cancel).await
             };

@@ -13,7 +13,7 @@ use freehold_store::{Stack, StackState};
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::Platform;
+use super::stacks::Stacks;
 use crate::Result;
 use crate::actor::Actor;
 use crate::view::{ResourceState, ResourceView, StackHealth};
@@ -26,14 +26,14 @@ pub(super) type Health = BTreeMap<StackId, Vec<ResourceView>>;
 /// The objects that one provider of one target is asked about.
 type Group = Vec<(StackId, Resource)>;
 
-impl Platform {
+impl Stacks {
     /// What the parts of these stacks are like now, by id of the part.
     pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Result<Health> {
         let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
         let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
         // One question for all of them, however many there are.
         let ids: Vec<StackId> = targets.keys().copied().collect();
-        let mut tx = self.store.look(actor.access()).await?;
+        let mut tx = self.records.store.look(actor.access()).await?;
         let resources = tx.resources(&ids).await?;
         drop(tx);
         let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();

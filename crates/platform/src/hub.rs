@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// The feeds of this replica.
-pub struct Hub {
+pub(crate) struct Hub {
     store: Store,
     feeds: Arc<Feeds>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Feed {
 
 impl Hub {
     /// Of a store. Whatever is signalled from now on is taken note of. To be called within the runtime.
-    pub fn new(store: &Store) -> Self {
+    pub(crate) fn new(store: &Store) -> Self {
         let feeds = Arc::default();
         tokio::spawn(pass_on(store.signals_from_now(), Arc::downgrade(&feeds)));
         Self { store: store.clone(), feeds }

@@ -5,16 +5,15 @@
 //! so that a tag that was moved is a change of the plan; a rollback runs the digests of its revision. Everything that a plan would
 //! run is checked to be there for the cluster's machines, also what stuck.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
+use freehold_engine::capability::Images;
+use freehold_graph::image::ImageReference;
 use freehold_graph::{Request, Target};
 use freehold_problem::{Code, Problem};
-use freehold_registry::{ImageReference, Platform as Machine, Registry, RegistryError};
 use freehold_spec::app::Service;
 use freehold_spec::{App, Name};
-use futures::{FutureExt, StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::runtime::TargetRuntime;
 use crate::Result;
@@ -22,51 +21,11 @@ use crate::request::Deploy;
 
 /// How many images are looked up at once for one plan.
 const LOOKUPS: usize = 8;
-/// How long an image at its digest is taken to be where it was seen.
-const SEEN: Duration = Duration::from_secs(60);
 
-/// The registries of a target, and for which machines images have to be.
-pub(crate) struct Images {
-    registry: Registry,
-    machines: BTreeSet<Machine>,
-    /// Images at their digests that were there lately.
-    seen: Mutex<BTreeMap<String, Instant>>,
-}
-
-impl Images {
-    pub(crate) fn new(registry: Registry, architectures: &BTreeSet<String>) -> Self {
-        let machines = architectures.iter().map(|architecture| Machine::new("linux", architecture)).collect();
-        Self { registry, machines, seen: Mutex::default() }
-    }
-
-    /// The image at its digest: `registry/repository@sha256:…`.
-    async fn resolve(&self, reference: &ImageReference) -> Result<String, RegistryError> {
-        let pinned = reference.digest().map(|digest| format!("{}@{digest}", reference.name()));
-        if let Some(pinned) = pinned.filter(|pinned| self.was_seen(pinned)) {
-            return Ok(pinned);
-        }
-        self.ask(reference).await
-    }
-
-    /// The same, asked of the registry now.
-    async fn ask(&self, reference: &ImageReference) -> Result<String, RegistryError> {
-        let pinned = self.registry.resolve(reference, &self.machines).await?.pinned();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|_, when| when.elapsed() < SEEN);
-        seen.insert(pinned.clone(), Instant::now());
-        Ok(pinned)
-    }
-
-    fn was_seen(&self, pinned: &str) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(pinned).is_some_and(|when| when.elapsed() < SEEN)
-    }
-
-    /// Looks all of them up at once; the answers in the same order.
-    async fn resolve_all(&self, references: &[(String, ImageReference)]) -> Vec<Result<String, RegistryError>> {
-        let lookups: Vec<_> = references.iter().map(|(_, reference)| self.resolve(reference).boxed()).collect();
-        stream::iter(lookups).buffered(LOOKUPS).collect().await
-    }
+/// Looks all of them up at once; the answers in the same order.
+async fn resolve_all(images: &dyn Images, references: &[(String, ImageReference)]) -> Vec<Result<String>> {
+    let lookups: Vec<_> = references.iter().map(|(_, reference)| images.resolve(reference)).collect();
+    stream::iter(lookups).buffered(LOOKUPS).collect().await
 }
 
 /// What one service is to run.
@@ -88,7 +47,7 @@ pub(crate) struct Wanted<'a> {
 /// Settles the images of a request, with digests: those of its services in `request.artifacts`, those of sidecars and init
 /// containers in `request.containers`, where a rollback has them already.
 pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Result<()> {
-    let Some(images) = &runtime.images else { return Ok(()) };
+    let Some(images) = &runtime.capabilities.images else { return Ok(()) };
     let services = chosen(wanted, request)?;
     let containers = beside(wanted.app, request);
     let mut references = Vec::new();
@@ -99,8 +58,8 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
     for Beside { word, service, name, image } in &containers {
         references.push((format!("{word} {name} of {service}"), reference(image)?));
     }
-    let answers = images.resolve_all(&references).await;
-    let failures: Vec<(&str, &RegistryError)> = references
+    let answers = resolve_all(&**images, &references).await;
+    let failures: Vec<(&str, &Problem)> = references
         .iter()
         .zip(&answers)
         .filter_map(|((what, _), answer)| Some((what.as_str(), answer.as_ref().err()?)))
@@ -122,7 +81,7 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
 /// Asks whether all images of a request are still in their registries, right before it is carried out: a plan may have been kept for
 /// hours. One that gives no answer now keeps nothing back: the image was there when the plan was made.
 pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Result<()> {
-    let Some(images) = &runtime.images else { return Ok(()) };
+    let Some(images) = &runtime.capabilities.images else { return Ok(()) };
     let services = request.artifacts.iter().map(|(service, image)| (format!("service {service}"), image));
     let beside = request.containers.iter().flat_map(|(service, containers)| {
         containers.iter().map(move |(name, image)| (format!("container {name} of {service}"), image))
@@ -131,13 +90,13 @@ pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) 
     for (what, image) in services.chain(beside) {
         references.push((what, reference(image)?));
     }
-    let lookups: Vec<_> = references.iter().map(|(_, reference)| images.ask(reference).boxed()).collect();
-    let answers: Vec<Result<String, RegistryError>> = stream::iter(lookups).buffered(LOOKUPS).collect().await;
-    let vanished: Vec<(&str, &RegistryError)> = references
+    let lookups: Vec<_> = references.iter().map(|(_, reference)| images.resolve_now(reference)).collect();
+    let answers: Vec<Result<String>> = stream::iter(lookups).buffered(LOOKUPS).collect().await;
+    let vanished: Vec<(&str, &Problem)> = references
         .iter()
         .zip(&answers)
         .filter_map(|((what, _), answer)| Some((what.as_str(), answer.as_ref().err()?)))
-        .filter(|(_, error)| error.code() == Code::ImageMissing)
+        .filter(|(_, error)| error.code == Code::ImageMissing)
         .collect();
     if vanished.is_empty() { Ok(()) } else { Err(refusal(&vanished)) }
 }
@@ -224,8 +183,8 @@ fn complete(name: &Name, service: &Service, image: &str) -> Result<String> {
 
 fn reference(text: &str) -> Result<ImageReference> {
     text.parse::<ImageReference>().map_err(|error| {
-        let error = RegistryError::from(error);
-        Problem::new(error.code(), error.to_string()).help(error.help())
+        Problem::new(Code::BadImageReference, error.to_string())
+            .help("write it like ghcr.io/acme/web:1.4 or ghcr.io/acme/web@sha256:…")
     })
 }
 
@@ -250,15 +209,16 @@ fn no_image(missing: &[(&Name, &Service)]) -> Problem {
 }
 
 /// All that is wrong with images, together.
-fn refusal(failures: &[(&str, &RegistryError)]) -> Problem {
+fn refusal(failures: &[(&str, &Problem)]) -> Problem {
     let Some((what, first)) = failures.first() else {
         return Problem::new(Code::ImageMissing, "an image is missing");
     };
-    let words: Vec<String> = failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
-    let mut refusal = Problem::new(first.code(), words.join("; ")).help(first.help());
+    let words: Vec<String> = failures.iter().map(|(what, problem)| format!("{what}: {}", problem.message)).collect();
+    let help = |problem: &Problem| problem.help.clone().unwrap_or_default();
+    let mut refusal = Problem::new(first.code, words.join("; ")).help(help(first));
     if failures.len() > 1 {
-        let others = failures.iter().skip(1).map(|(what, error)| format!("{what}: {}", error.help()));
-        refusal = refusal.lines(std::iter::once(format!("{what}: {}", first.help())).chain(others).collect());
+        let others = failures.iter().skip(1).map(|(what, problem)| format!("{what}: {}", help(problem)));
+        refusal = refusal.lines(std::iter::once(format!("{what}: {}", help(first))).chain(others).collect());
     }
     refusal
 }

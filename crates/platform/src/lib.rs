@@ -2,17 +2,17 @@
 //! transport.
 //!
 //! ```text
-//!  calls ──► Platform ──► planning   request → plan         reads the store, observes through the providers
-//!                    ├──► applying   plan → queue           one transaction
-//!                    ├──► reading    stacks, operations, logs
-//!                    ├──► secrets    set, rotate, lend
-//!                    ├──► targets    which there are, which is meant; added, checked, removed
-//!                    └──► doctor     orphans, drift, environment
-//!   executor ◄── queue               runs operations through the engine
+//!  calls ──► Plans       request → plan      reads the store, asks the target's providers; changes nothing
+//!       ├──► Operations  plan → queue        one transaction; events, requests to stop
+//!       ├──► Stacks      what there is, how it is, what it was
+//!       ├──► Secrets · Logs · Artifacts · Targets · Doctor
+//!   Executor ◄── queue                       runs operations through the engine
+//!
+//!   Records   the store as an actor may see it: every part reads through it
+//!   TargetRuntime   a target's providers and capabilities; made by a TargetFactory, which alone knows which ones
 //! ```
 
 mod actor;
-mod applying;
 mod artifacts;
 mod computing;
 mod definition;
@@ -20,6 +20,7 @@ mod dependencies;
 mod doctor;
 mod events;
 mod executor;
+mod factory;
 mod failures;
 mod handles;
 mod health;
@@ -27,27 +28,30 @@ mod hub;
 mod images;
 mod kept;
 mod logs;
+mod names;
 mod observing;
-mod planning;
-mod reading;
+mod operations;
+mod plans;
+mod records;
 mod request;
 mod restoring;
 pub mod runtime;
 mod sealed;
 mod secrets;
 mod settings;
+mod stacks;
 mod subject;
 mod target_changes;
 mod targets;
 pub mod view;
 mod waits;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use freehold_graph::Target;
 use freehold_problem::Problem;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -56,15 +60,25 @@ pub use freehold_engine::OperationId;
 pub use freehold_graph::{SecretText, StackId, StackKind};
 
 pub use actor::{Actor, Scope, Who};
+pub use artifacts::Artifacts;
 pub use dependencies::Dependency;
-pub use doctor::few_files;
+pub use doctor::Doctor;
 pub use executor::Executor;
-pub use hub::Hub;
+pub use factory::{Connected, ConnectedCluster, TargetChange, TargetFactory};
+pub use logs::Logs;
+pub use operations::Operations;
+pub use plans::Plans;
 pub use request::{
     Apply, Deploy, Destroy, LogQuery, PlanOptions, StackFilter, StackSelector, TargetRequest, TargetSetting,
 };
+pub use secrets::Secrets;
 pub(crate) use secrets::generate_text;
+pub use settings::{Settings, identity};
+pub use stacks::Stacks;
 pub use targets::Targets;
+
+use hub::Hub;
+use records::Records;
 
 /// What plans consist of.
 pub mod plan {
@@ -75,20 +89,28 @@ pub mod plan {
 /// What a use case gives: what was asked for, or why there is none.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
-/// Everything that requests are answered with. Shared by all of them.
+/// Everything that callers can ask for, in parts that each own what they need. Ways in hold one of these, and so do tests.
 pub struct Platform {
-    /// What the platform knows.
-    pub store: Store,
-    /// Where it deploys to.
-    pub targets: Targets,
+    /// Requests become plans.
+    pub plans: Arc<Plans>,
+    /// Plans become operations; operations are watched and cancelled.
+    pub operations: Operations,
+    /// Which stacks there are, what they are like, and what they were.
+    pub stacks: Arc<Stacks>,
+    /// Secrets are set and rotated, credentials lent.
+    pub secrets: Secrets,
+    /// Where stacks can be deployed to.
+    pub targets: Arc<Targets>,
+    /// What services of this machine run from.
+    pub artifacts: Arc<Artifacts>,
+    /// What services and jobs print.
+    pub logs: Logs,
+    /// What is wrong.
+    pub doctor: Doctor,
     /// About the installation.
     pub facts: Facts,
     /// Told when the platform is to stop: streams end, and nothing is begun any more.
     pub stopping: CancellationToken,
-    /// Those who watch operations.
-    pub hub: Hub,
-    /// The idempotency keys of the requests that are being carried out.
-    pub keys: Mutex<BTreeSet<String>>,
 }
 
 /// What is known about the installation and doesn't change while it runs.
@@ -104,9 +126,49 @@ pub struct Facts {
 }
 
 impl Platform {
+    /// On a store, with these targets.
+    pub fn new(store: &Store, targets: Targets, facts: Facts, stopping: CancellationToken) -> Self {
+        let records = Records { store: store.clone() };
+        let targets = Arc::new(targets);
+        let artifacts = Arc::new(Artifacts { store: store.clone(), targets: Arc::clone(&targets) });
+        let plans =
+            Plans { records: records.clone(), targets: Arc::clone(&targets), artifacts: Arc::clone(&artifacts) };
+        let plans = Arc::new(plans);
+        let stacks = Arc::new(Stacks { records: records.clone(), targets: Arc::clone(&targets) });
+        Self {
+            operations: Operations {
+                records: records.clone(),
+                targets: Arc::clone(&targets),
+                plans: Arc::clone(&plans),
+                hub: Hub::new(store),
+                keys: Mutex::default(),
+                stopping: stopping.clone(),
+            },
+            secrets: Secrets { records: records.clone(), targets: Arc::clone(&targets) },
+            logs: Logs { records: records.clone(), targets: Arc::clone(&targets), stopping: stopping.clone() },
+            doctor: Doctor {
+                records,
+                targets: Arc::clone(&targets),
+                plans: Arc::clone(&plans),
+                stacks: Arc::clone(&stacks),
+            },
+            plans,
+            stacks,
+            targets,
+            artifacts,
+            facts,
+            stopping,
+        }
+    }
+
     /// How long it has run.
     pub fn uptime(&self) -> Duration {
         self.facts.started.elapsed()
+    }
+
+    /// Whether it is being stopped: nothing new is begun any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     /// What runs here, for people.
@@ -116,7 +178,10 @@ impl Platform {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             data_directory: self.facts.data_directory.iter().map(|path| path.display().to_string()).collect(),
-            router_port: local.and_then(|local| local.local.as_ref()).map_or(0, |local| local.router_port),
+            router_port: local.map_or(0, |local| match &local.target {
+                Target::Local(machine) => machine.router_port,
+                Target::Kubernetes(_) => 0,
+            }),
             domain: local.map_or_else(String::new, |local| local.target.domain().to_owned()),
             postgres: self.facts.postgres.clone(),
             started_at: self.facts.started_at,

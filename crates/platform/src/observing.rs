@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
-use freehold_graph::{Graph, ProviderName, Resource, ResourceId, ResourceKind, StackId, Value};
-use freehold_plan::{Action, Observation, Ownership, Plan, Preview, Previous, Recorded};
+use freehold_graph::{Graph, Resource, ResourceId, ResourceKind, StackId, Value};
+use freehold_plan::{Action, Observation, Ownership, Plan, Preview};
 use freehold_problem::{About, Code, Problem};
-use freehold_store::{SecretDigests, Stack, TenantId};
+use freehold_store::SecretDigests;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
+use super::failures;
 use super::runtime::TargetRuntime;
-use super::{Platform, failures};
 use crate::Result;
 
 /// How many observations are made at once for one plan.
@@ -45,7 +45,7 @@ impl TargetRuntime {
         Problem::new(Code::TargetIncomplete, message).help("`freehold target check` says what is missing")
     }
 
-    /// Asks what would come of the desired resources, where a provider knows better than that they come out as they are desired.
+    /// Asks what would come of the desired resources.
     pub(super) async fn preview(
         &self,
         stack: StackId,
@@ -54,20 +54,20 @@ impl TargetRuntime {
         digests: &SecretDigests,
         adopt: &BTreeSet<String>,
     ) -> Result<BTreeMap<ResourceId, Preview>> {
-        let Some(provider) = self.providers.get(&ProviderName::Kubernetes) else { return Ok(BTreeMap::new()) };
-        let own = graph.resources.values().filter(|resource| resource.kind.provider() == ProviderName::Kubernetes);
         let mut wanted = Vec::new();
         let mut is_refused = false;
-        for resource in own {
+        for resource in graph.resources.values() {
             let adopt = adopt.contains(&format!("{}/{}", resource.kind.word(), resource.identity));
             let observed = observed.get(&resource.id).and_then(Option::as_ref);
             is_refused |= observed.is_some_and(|there| there.ownership != Ownership::Ours) && !adopt;
             let desired = resource.body.comparable(digests);
             if is_worth_a_try(observed, &desired, adopt) {
-                wanted.push((resource, observed, desired, adopt));
+                let provider = self.providers.get(&resource.kind.provider());
+                let provider = provider.ok_or_else(|| self.no_provider(&resource.id))?;
+                wanted.push((provider, resource, observed, desired, adopt));
             }
         }
-        let trials = wanted.iter().map(|(resource, observed, desired, adopt)| {
+        let trials = wanted.iter().map(|(provider, resource, observed, desired, adopt)| {
             async move {
                 let proposal = Proposal { resource, desired, observed: *observed, adopt: *adopt };
                 (resource.id.clone(), provider.preview(stack, &proposal).await)
@@ -80,19 +80,39 @@ impl TargetRuntime {
         if failures.is_empty() || is_refused { Ok(previews) } else { Err(together(failures)) }
     }
 
-    /// What people have to know beside a plan's deletions. One that can't be carried out is refused here, before anything is gone.
-    pub(super) async fn preview_deletions(&self, plan: &Plan) -> Result<Vec<String>> {
-        let deleted =
-            plan.changes.values().filter(|change| change.action == Action::Delete && change.observed.is_some());
+    /// Takes into a plan what its deletions would come to. One that can't be carried out is refused here, before anything is gone.
+    pub(super) async fn preview_deletions(&self, plan: &mut Plan) -> Result<()> {
+        let (stack, changes) = (plan.stack, plan.changes.values());
+        let deleted = changes.filter(|change| change.action == Action::Delete && change.observed.is_some());
         let mut looks = Vec::new();
         for change in deleted {
             let name = change.kind.provider();
             let provider = self.providers.get(&name).ok_or_else(|| self.no_provider(&change.id))?;
             let lookup = Lookup::from(&change.resource);
-            let look = async move { (change.id.clone(), provider.preview_deletion(plan.stack, &lookup).await) };
+            let look = async move { (change.id.clone(), provider.preview_deletion(stack, &lookup).await) };
             looks.push(look.boxed());
         }
-        Ok(seen([looks]).await?.into_values().flatten().collect())
+        for (id, deletion) in seen([looks]).await? {
+            plan.notes.extend(deletion.remarks);
+            if let Some(change) = plan.changes.get_mut(&id) {
+                change.loses_data &= deletion.may_hold_data;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a plan that promises dumps which can't be had: found out in the middle of the operation, the services would be gone already.
+    pub(super) async fn preview_dumps(&self, plan: &Plan) -> Result<()> {
+        let dumped = plan.changes.values().filter(|change| change.loses_data && change.kind.can_be_dumped());
+        let mut looks = Vec::new();
+        for change in dumped {
+            let provider = self.providers.get(&change.kind.provider());
+            let provider = provider.ok_or_else(|| self.no_provider(&change.id))?;
+            let lookup = Lookup::from(&change.resource);
+            let look = async move { (change.id.clone(), provider.preview_dump(plan.stack, &lookup).await) };
+            looks.push(look.boxed());
+        }
+        seen([looks]).await.map(drop)
     }
 }
 
@@ -149,27 +169,4 @@ fn together(failures: Failures) -> Problem {
 /// What the cluster doesn't permit, if that is why it failed.
 fn denial(error: &ProviderError) -> Option<&About> {
     error.problem().about.as_deref().filter(|about| matches!(about, About::Permission { .. }))
-}
-
-impl Platform {
-    /// The resources as recorded, and the last verified revision.
-    pub(super) async fn remembered(
-        &self,
-        tenant: TenantId,
-        stack: &Stack,
-    ) -> Result<(BTreeMap<ResourceId, Recorded>, Option<Previous>)> {
-        let mut tx = self.store.begin(tenant).await?;
-        let resources = tx.resources(stack.id).await?;
-        // Only a revision that is also the last one: after a failure the next deploy is a new revision.
-        let serving = stack.verified_revision.filter(|verified| *verified == stack.revision);
-        let previous = match serving {
-            Some(number) => tx.revision(stack.id, number).await?,
-            None => None,
-        };
-        let recorded = resources
-            .into_iter()
-            .map(|stored| (stored.resource.id.clone(), Recorded { resource: stored.resource, object: stored.object }))
-            .collect();
-        Ok((recorded, previous.map(|revision| Previous { revision: revision.number, graph: revision.graph })))
-    }
 }

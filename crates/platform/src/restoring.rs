@@ -3,29 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_graph::ProviderName;
-use freehold_provider_local::Restored;
+use freehold_engine::capability::Restored;
 use tracing::warn;
 
-use super::Platform;
+use super::stacks::Stacks;
 use crate::Result;
 use crate::actor::Actor;
 
 /// How long the start waits for services to get ready again. Those that need longer are waited for in the background.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Platform {
+impl Stacks {
     /// What people are told of where stacks answer, as it is now: this machine's port or domain has changed. What services were told in
     /// their environment is drift until they are deployed again.
     pub async fn refresh_outputs(&self) -> Result<()> {
         let Some(local) = self.targets.local().cloned() else { return Ok(()) };
-        let mut tx = self.store.look(Actor::system("start").access()).await?;
+        let mut tx = self.records.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
             let (Some(request), Some(_)) = (&stack.request, &stack.definition) else { continue };
-            let tenant = self.tenant_of(stack).await?;
-            let definition = self.definition_of(tenant, stack).await?;
+            let tenant = self.records.tenant_of(stack).await?;
+            let definition = self.records.definition_of(tenant, stack).await?;
             let outputs = match local.expand(&definition.app, request) {
                 Ok(graph) => graph.outputs,
                 Err(refusal) => {
@@ -35,7 +34,7 @@ impl Platform {
                 }
             };
             if outputs != stack.outputs && stack.verified_revision.is_some() {
-                let mut tx = self.store.begin(tenant).await?;
+                let mut tx = self.records.store.begin(tenant).await?;
                 tx.set_outputs(stack, &outputs).await?;
                 tx.commit().await?;
             }
@@ -44,34 +43,29 @@ impl Platform {
     }
 
     /// Brings back all routes, services and schedules. Tells how many stacks there are.
-    pub async fn restore(self: &Arc<Self>) -> Result<usize> {
-        let mut tx = self.store.look(Actor::system("start").access()).await?;
+    pub async fn restore(&self) -> Result<usize> {
+        let mut tx = self.records.store.look(Actor::system("start").access()).await?;
         let stacks = tx.stacks().await?;
         drop(tx);
         let mut resources = Vec::new();
         let Some(local) = self.targets.local().cloned() else { return Ok(stacks.len()) };
+        let Some(restore) = local.capabilities.restore.clone() else { return Ok(stacks.len()) };
         for stack in stacks.iter().filter(|stack| stack.key.target == *local.target.name()) {
-            let tenant = self.tenant_of(stack).await?;
-            let digests = self.store.digests(tenant, stack.id, &stack.key.target).await?;
-            let mut tx = self.store.begin(tenant).await?;
+            let tenant = self.records.tenant_of(stack).await?;
+            let digests = self.records.store.digests(tenant, stack.id, &stack.key.target).await?;
+            let mut tx = self.records.store.begin(tenant).await?;
             let stored = tx.resources(stack.id).await?;
-            resources.extend(
-                stored.into_iter().filter(|stored| stored.resource.kind.provider() == ProviderName::Local).map(
-                    |stored| Restored {
-                        stack: stack.id,
-                        key: stack.key.clone(),
-                        comparable: stored.resource.body.comparable(&digests),
-                        resource: stored.resource,
-                        object: stored.object,
-                    },
-                ),
-            );
+            resources.extend(stored.into_iter().map(|stored| Restored {
+                stack: stack.id,
+                key: stack.key.clone(),
+                comparable: stored.resource.body.comparable(&digests),
+                resource: stored.resource,
+                object: stored.object,
+            }));
         }
-        let platform = Arc::clone(self);
+        let store = self.records.store.clone();
         let work = tokio::spawn(async move {
-            let secrets = Arc::new(platform.store.clone());
-            let Some(local) = &local.local else { return };
-            if let Err(failure) = local.provider.restore(resources, secrets).await {
+            if let Err(failure) = restore.restore(resources, Arc::new(store)).await {
                 warn!("services could not be brought back: {failure}");
             }
         });

@@ -1,6 +1,7 @@
 //! Secrets of stacks: set, rotated, listed without their values; credentials lent for a session.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,27 +16,35 @@ use freehold_store::audit::AuditEntry;
 use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
 
-use super::Platform;
-use super::planning::{parse_kind, parse_name};
+use super::names::{parse_kind, parse_name};
+use super::runtime::DatabasePlace;
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::records::Records;
 use crate::request::StackSelector;
+use crate::targets::Targets;
 use crate::view::{DatabaseCredentials, SecretState, SecretView};
 
 /// The longest value, in bytes: what fits into an environment variable with room to spare.
 const LONGEST: usize = 64 << 10;
 
-impl Platform {
+/// Secrets of stacks, and credentials that are lent.
+pub struct Secrets {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+}
+
+impl Secrets {
     /// The secrets of a stack, defined or kept, without their values.
-    pub async fn secrets(&self, actor: &Actor, id: StackId) -> Result<Vec<SecretView>> {
+    pub async fn list(&self, actor: &Actor, id: StackId) -> Result<Vec<SecretView>> {
         actor.require(Scope::Read)?;
-        let stack = self.find_stack(actor, id).await?;
-        let tenant = self.tenant_of(&stack).await?;
+        let stack = self.records.find_stack(actor, id).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
         let app = match &stack.definition {
-            Some(_) => Some(self.definition_of(tenant, &stack).await?.app),
+            Some(_) => Some(self.records.definition_of(tenant, &stack).await?.app),
             None => None,
         };
-        let mut tx = self.store.begin(tenant).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let kept = tx.secrets(stack.id).await?;
         let mut states: BTreeMap<String, SecretView> =
             kept.iter().map(|secret| (secret.name.clone(), describe(secret, app.as_ref()))).collect();
@@ -52,13 +61,7 @@ impl Platform {
     }
 
     /// Sets a secret; the stack need not exist yet.
-    pub async fn set_secret(
-        &self,
-        actor: &Actor,
-        query: &StackSelector,
-        name: &str,
-        value: SecretText,
-    ) -> Result<SecretView> {
+    pub async fn set(&self, actor: &Actor, query: &StackSelector, name: &str, value: SecretText) -> Result<SecretView> {
         actor.require(Scope::Secrets)?;
         let secret = parse_name("secret", name)?;
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
@@ -77,8 +80,8 @@ impl Platform {
             kind: parse_kind(&query.kind)?,
             name: stack_name,
         };
-        let tenant = self.enter(actor, &key).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.enter(actor, &key).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let id = tx.name_stack(&key).await?;
         tx.commit().await?;
         self.write_secret(actor, id, &key, secret.as_str(), &value, Written::Set).await
@@ -93,26 +96,26 @@ impl Platform {
         value: &SecretText,
         how: Written,
     ) -> Result<SecretView> {
-        let tenant = self.store.tenant_of(key).await?;
-        let data_key = self.store.data_key(tenant).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.store.tenant_of(key).await?;
+        let data_key = self.records.store.data_key(tenant).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         // The line of audit is the store's.
         let summary = tx.write_secret(&data_key, id, name, value, &actor.audited(), how).await?;
         let stack = tx.stack_by_id(id).await?;
         tx.commit().await?;
         let app = match stack {
-            Some(stack) if stack.definition.is_some() => Some(self.definition_of(tenant, &stack).await?.app),
+            Some(stack) if stack.definition.is_some() => Some(self.records.definition_of(tenant, &stack).await?.app),
             _ => None,
         };
         Ok(describe(&summary, app.as_ref()))
     }
 
     /// Gives a generated secret, or a database's credentials, a new value.
-    pub async fn rotate_secret(&self, actor: &Actor, id: StackId, name: &str) -> Result<SecretView> {
+    pub async fn rotate(&self, actor: &Actor, id: StackId, name: &str) -> Result<SecretView> {
         actor.require(Scope::Secrets)?;
-        let stack = self.find_stack(actor, id).await?;
-        let tenant = self.tenant_of(&stack).await?;
-        let app = self.definition_of(tenant, &stack).await?.app;
+        let stack = self.records.find_stack(actor, id).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
+        let app = self.records.definition_of(tenant, &stack).await?.app;
         if let Some(database) = name.strip_prefix("database.") {
             return self.rotate_credentials(actor, &stack, &app, database).await;
         }
@@ -147,8 +150,8 @@ impl Platform {
             *rotation += 1;
             version = *rotation;
         }
-        let tenant = self.tenant_of(stack).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.tenant_of(stack).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         tx.set_request(stack, &request).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "rotation": version });
@@ -177,15 +180,15 @@ impl Platform {
                 Problem::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
             );
         }
-        let stack = self.find_stack(actor, id).await?;
-        let tenant = self.tenant_of(&stack).await?;
+        let stack = self.records.find_stack(actor, id).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
         let name = parse_name("database", database)?;
-        let app = self.definition_of(tenant, &stack).await?.app;
+        let app = self.records.definition_of(tenant, &stack).await?.app;
         if !app.databases.contains_key(&name) {
             return Err(no_database(&stack, &app, database));
         }
         let purpose = format!("postgres/{database}/{role}");
-        let mut tx = self.store.begin(tenant).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let resources = tx.resources(stack.id).await?;
         drop(tx);
         // As the roles were last made: a rotation holds from the next deploy on.
@@ -196,12 +199,14 @@ impl Platform {
             SecretRef::Derived { rotation, .. } => *rotation,
             SecretRef::Stored(_) | SecretRef::Target(_) => 0,
         };
-        let password = self.store.reveal(stack.id, &secret).await?;
-        let (host, port) = self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
-            let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
-            Problem::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
-        })?;
-        let mut tx = self.store.begin(tenant).await?;
+        let password = self.records.store.reveal(stack.id, &secret).await?;
+        let DatabasePlace { host, port, .. } =
+            self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
+                let message =
+                    format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
+                Problem::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
+            })?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });
         audit(actor, &mut tx, stack.id, "database.access", &subject, &detail).await?;

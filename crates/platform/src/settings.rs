@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::request::{TargetRequest, TargetSetting};
+use freehold_graph::StackId;
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
-use freehold_graph::{SecretText, StackId};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::Requirements;
 use freehold_spec::Name;
 use freehold_store::{PLATFORM, Store, StoredTarget};
 use serde::{Deserialize, Serialize};
@@ -23,17 +22,17 @@ const LOOKUP: Duration = Duration::from_secs(5);
 
 /// The settings of a target as they are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// All that was ever asked for. Without the credentials: these are sealed, apart.
-    pub(crate) wanted: TargetRequest,
+    pub wanted: TargetRequest,
     /// Freehold's own role on the database server; without, it works in that of the URL.
     #[serde(default)]
-    pub(crate) database_role: Option<String>,
+    pub database_role: Option<String>,
 }
 
 impl Settings {
     /// Those of a target that is there.
-    pub(crate) fn read(stored: &StoredTarget) -> Result<Self> {
+    pub fn read(stored: &StoredTarget) -> Result<Self> {
         serde_json::from_value(stored.settings.clone()).map_err(|error| {
             let message = format!("the settings of target {} can't be read: {error}", stored.name);
             Problem::new(Code::StoreUnreadable, message)
@@ -101,7 +100,7 @@ impl Settings {
         }
         match &wanted.gateway {
             None => faults.push("no Gateway (--gateway NAMESPACE/NAME)".to_owned()),
-            Some(gateway) if parts(gateway).is_none() => {
+            Some(gateway) if namespaced(gateway).is_none() => {
                 faults.push(format!("the Gateway {gateway:?}, which is not NAMESPACE/NAME"));
             }
             Some(_) => {}
@@ -120,31 +119,18 @@ impl Settings {
             .help("give what is missing; what is left out later stays as it was"))
     }
 
-    /// What is to be found out of the cluster. After [`Self::check`].
-    pub(crate) fn wanted(&self, name: &Name, databases: ClusterDatabases, registry_credentials: bool) -> Requirements {
-        let wanted = &self.wanted;
-        Requirements {
-            name: name.clone(),
-            domain: wanted.domain.clone().unwrap_or_default(),
-            gateway: wanted.gateway.as_deref().and_then(parts).unwrap_or_default(),
-            listener: wanted.listener.clone(),
-            port: wanted.port,
-            data_plane_namespace: wanted.data_plane_namespace.clone(),
-            databases,
-            issuer: wanted.issuer.clone(),
-            external_dns: wanted.external_dns,
-            storage_class: wanted.storage_class.clone(),
-            registry_credentials,
-        }
+    /// The Gateway's namespace and name. After [`Self::check`] there is one.
+    pub fn gateway(&self) -> Option<(String, String)> {
+        self.wanted.gateway.as_deref().and_then(namespaced)
     }
 
     /// Databases of each stack's own.
-    pub(crate) fn cloudnative_pg() -> ClusterDatabases {
+    pub fn cloudnative_pg() -> ClusterDatabases {
         ClusterDatabases::CloudNativePg { operator_namespace: CLOUDNATIVE_PG.to_owned() }
     }
 
     /// A server for databases, as Pods reach it. `reached` is how the platform does.
-    pub(crate) async fn server(&self, reached: (String, u16), version: u32) -> Result<ClusterDatabases> {
+    pub async fn server(&self, reached: (String, u16), version: u32) -> Result<ClusterDatabases> {
         let given = self.wanted.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
@@ -171,8 +157,8 @@ impl Settings {
     }
 }
 
-/// `namespace/name`.
-fn parts(gateway: &str) -> Option<(String, String)> {
+/// `NAMESPACE/NAME`.
+fn namespaced(gateway: &str) -> Option<(String, String)> {
     let (namespace, name) = gateway.split_once('/')?;
     let fits = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
     fits.then(|| (namespace.to_owned(), name.to_owned()))
@@ -186,31 +172,11 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
 }
 
 /// Which platform this is: the same at any time, and another one for each store.
-pub(crate) async fn identity(store: &Store) -> Result<Uuid> {
+pub async fn identity(store: &Store) -> Result<Uuid> {
     let key = store.data_key(PLATFORM).await?;
     let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
     let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
     Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
-}
-
-/// What Freehold's own role on a target's database server is called: the same at any time, another one for each platform and target.
-pub(crate) async fn role_name(store: &Store, target: &Name) -> Result<String> {
-    let key = store.data_key(PLATFORM).await?;
-    let digest = hex::encode(Sha256::digest(key.derive(NOBODY, &format!("target/{target}/role"), 0).reveal()));
-    let digest = digest.get(..12).unwrap_or_default();
-    Ok(format!("freehold_{}_{digest}", target.as_str().replace('-', "_")))
-}
-
-/// Its password: derived, so kept nowhere.
-pub(crate) async fn role_password(store: &Store, target: &Name) -> Result<SecretText> {
-    let key = store.data_key(PLATFORM).await?;
-    Ok(key.derive(NOBODY, &format!("target/{target}/database"), 0))
-}
-
-/// What the passwords of Freehold's own logins in the target's databases follow from.
-pub(crate) async fn login_key(store: &Store, target: &Name) -> Result<SecretText> {
-    let key = store.data_key(PLATFORM).await?;
-    Ok(key.derive(NOBODY, &format!("target/{target}/logins"), 0))
 }
 
 /// In the place of a stack, for what belongs to none.

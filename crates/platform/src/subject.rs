@@ -9,11 +9,11 @@ use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
 
-use super::Platform;
 use super::definition::Definition;
 use super::handles;
 use super::images::{self, Wanted};
-use super::planning::parse_name;
+use super::names::parse_name;
+use super::plans::Plans;
 use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::Actor;
@@ -29,7 +29,7 @@ pub(super) struct Subject {
     pub(super) options: PlanOptions,
 }
 
-impl Platform {
+impl Plans {
     /// Finds target, definition, stack and settings for a request.
     pub(super) async fn subject(&self, actor: &Actor, request: &Deploy) -> Result<Subject> {
         let name: StackName = request.name.parse().map_err(|error| {
@@ -55,16 +55,16 @@ impl Platform {
             (None, None) => self.only_app(actor).await?,
         };
         let key = StackKey { target: runtime.target.name().clone(), app, kind: request.kind, name };
-        let tenant = self.enter(actor, &key).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.enter(actor, &key).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let stack = tx.stack(&key).await?;
         drop(tx);
         let before = match stack.as_ref().filter(|stack| stack.definition.is_some()) {
-            Some(stack) => Some(self.definition_of(tenant, stack).await?),
+            Some(stack) => Some(self.records.definition_of(tenant, stack).await?),
             None => None,
         };
         // In a cluster an app's new stack runs the images of its latest one, also where the definition is given with the deploy.
-        let latest = match (&before, &given, runtime.images.is_some()) {
+        let latest = match (&before, &given, runtime.capabilities.images.is_some()) {
             (None, None, _) | (None, Some(_), true) => self.latest_of(actor, &key).await?,
             _ => None,
         };
@@ -72,7 +72,9 @@ impl Platform {
         let (mut definition, before) = match (given, before, &latest) {
             (Some(given), before, _) => (given, before),
             (None, Some(before), _) => (before, None),
-            (None, None, Some(latest)) => (self.definition_of(self.tenant_of(latest).await?, latest).await?, None),
+            (None, None, Some(latest)) => {
+                (self.records.definition_of(self.records.tenant_of(latest).await?, latest).await?, None)
+            }
             (None, None, None) => {
                 let message = format!("the platform does not know app {}", settled.key.app);
                 return Err(Problem::new(Code::NotFound, message).help("give its definition: `freehold deploy DIR`"));
@@ -102,7 +104,7 @@ impl Platform {
         let Ok(graph) = runtime.expand(app, settled) else { return Ok(Vec::new()) };
         let mut recorded = Vec::new();
         if let Some(stack) = stack {
-            let mut tx = self.store.begin(tenant).await?;
+            let mut tx = self.records.store.begin(tenant).await?;
             let stored = tx.resources(stack.id).await?;
             recorded.extend(stored.into_iter().map(|stored| stored.resource));
         }
@@ -111,12 +113,12 @@ impl Platform {
 
     /// The stack that knows an app best: one on the same target before one on another.
     async fn latest_of(&self, actor: &Actor, key: &StackKey) -> Result<Option<Stack>> {
-        let mut tx = self.store.look(actor.access()).await?;
+        let mut tx = self.records.store.look(actor.access()).await?;
         Ok(tx.latest_of_app(&key.app, &key.target).await?)
     }
 
     async fn only_app(&self, actor: &Actor) -> Result<Name> {
-        let mut tx = self.store.look(actor.access()).await?;
+        let mut tx = self.records.store.look(actor.access()).await?;
         let apps = tx.apps().await?;
         match apps.as_slice() {
             [app] => Ok(app.clone()),
@@ -137,7 +139,7 @@ impl Platform {
         if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
             return Err(super::definition::invalid_definition(&diagnostics));
         }
-        if subject.runtime.local.is_some() {
+        if subject.runtime.capabilities.artifacts.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await
         } else {
             Ok(())
@@ -148,7 +150,7 @@ impl Platform {
     pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Result<()> {
         for (name, service) in &app.services {
             match request.artifacts.get(name) {
-                Some(artifact) if !self.holds_artifact(artifact).await? => {
+                Some(artifact) if !self.artifacts.holds(artifact).await? => {
                     let message = format!("the artifact of service {name} is not here: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
                     return Err(Problem::new(Code::ArtifactUnknown, message).help(help));

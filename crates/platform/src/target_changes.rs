@@ -8,39 +8,33 @@ use std::collections::BTreeMap;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError};
-use freehold_provider_postgres::{ensure_provisioner, version_of};
 use freehold_spec::Name;
 use freehold_store::{Credential, NewTarget, StoredTarget};
-use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
-use super::Platform;
-use super::planning::parse_name;
-use super::runtime::{TargetRuntime, access, database_url, registry_of};
-use super::settings::{Settings, identity, role_name, role_password};
+use super::factory::TargetChange;
+use super::names::parse_name;
+use super::settings::{Settings, identity};
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::request::{TargetRequest, TargetSetting};
-use crate::view::{Finding, Level, TargetView};
+use crate::targets::Targets;
+use crate::view::{Finding, TargetView};
 
-/// The oldest major version of PostgreSQL that databases can be on.
-const OLDEST_POSTGRES: u32 = 15;
-
-impl Platform {
+impl Targets {
     /// All targets, this machine first.
-    pub async fn target_list(&self, actor: &Actor) -> Result<Vec<TargetView>> {
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<TargetView>> {
         actor.require(Scope::Targets)?;
         let stacks = self.stacks_of_targets(actor).await?;
-        let local = self.targets.local().map(|local| local.target.clone());
-        let stored = self.targets.stored().await?.into_iter().map(|stored| stored.facts);
+        let local = self.local().map(|local| local.target.clone());
+        let stored = self.stored().await?.into_iter().map(|stored| stored.facts);
         Ok(local.into_iter().chain(stored).map(|target| describe(&target, &stacks)).collect())
     }
 
     /// One target.
-    pub async fn target(&self, actor: &Actor, name: &str) -> Result<TargetView> {
+    pub async fn get(&self, actor: &Actor, name: &str) -> Result<TargetView> {
         actor.require(Scope::Targets)?;
-        let runtime = self.targets.find(&parse_name("target", name)?).await?;
+        let runtime = self.find(&parse_name("target", name)?).await?;
         Ok(describe(&runtime.target, &self.stacks_of_targets(actor).await?))
     }
 
@@ -50,37 +44,32 @@ impl Platform {
     }
 
     /// Adds a target, or changes it.
-    pub async fn put_target(&self, actor: &Actor, name: &str, request: &TargetRequest) -> Result<TargetView> {
+    pub async fn put(&self, actor: &Actor, name: &str, request: &TargetRequest) -> Result<TargetView> {
         actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
-        let _one = self.targets.changing.lock().await;
-        let before = self.targets.stored_one(&name).await?;
+        let _one = self.changing.lock().await;
+        let before = self.stored_one(&name).await?;
         let mut settings = before.as_ref().map(Settings::read).transpose()?.unwrap_or_default().with(request);
         let credentials = self.credentials(&name, before.as_ref(), request, &settings).await?;
         settings.check(&name, credentials.contains_key(&Credential::Database))?;
-        registry_of(credentials.get(&Credential::Registry), settings.wanted.insecure_registries.clone())?;
-        let cluster = Cluster::connect(&access(credentials.get(&Credential::Kubeconfig).cloned())).await?;
-        if let Some(pinned) = before.as_ref().and_then(cluster_of)
-            && pinned.cluster != cluster.identity()
-            && !request.replace_cluster
-        {
-            let (expected, found) = (pinned.cluster.clone(), cluster.identity().to_owned());
-            let error = Problem::from(ClusterError::WrongCluster { expected, found });
-            return Err(error.help("if it was made anew on purpose, take it with --replace-cluster"));
-        }
-        let databases = self.databases(&name, &mut settings, credentials.get(&Credential::Database)).await?;
-        self.refuse_other_databases(actor, before.as_ref(), &databases).await?;
-        let wanted = settings.wanted(&name, databases, credentials.contains_key(&Credential::Registry));
-        let mut facts = kubernetes::discover(&cluster, &wanted).await?;
-        facts.platform = Some(identity(&self.store).await?);
-        kubernetes::prepare(&cluster, &mut facts).await?;
-        let facts = Target::Kubernetes(Box::new(facts));
+        let change = TargetChange {
+            name: &name,
+            settings: &settings,
+            credentials: &credentials,
+            former: before.as_ref().and_then(cluster_of),
+            replace_cluster: request.replace_cluster,
+            platform: identity(&self.store).await?,
+        };
+        let connected = self.factory.connect(&change).await?;
+        self.refuse_other_databases(actor, before.as_ref(), &connected.databases).await?;
+        let facts = Target::Kubernetes(Box::new(connected.cluster.prepare().await?));
+        settings.database_role = connected.database_role;
         let settings = serde_json::to_value(&settings).unwrap_or_default();
         let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: &actor.audited() };
         self.store.put_target(&new).await?;
-        if let Some(stored) = self.targets.stored_one(&name).await? {
-            self.targets.take_in(&stored).await?;
+        if let Some(stored) = self.stored_one(&name).await? {
+            self.take_in(&stored).await?;
         }
         Ok(describe(&facts, &self.stacks_of_targets(actor).await?))
     }
@@ -129,46 +118,6 @@ impl Platform {
         Ok(credentials)
     }
 
-    /// Where the databases are; on a server, in a role of our own that is made or brought up to date.
-    async fn databases(
-        &self,
-        name: &Name,
-        settings: &mut Settings,
-        url: Option<&SecretText>,
-    ) -> Result<ClusterDatabases> {
-        let Some(url) = url else {
-            settings.database_role = None;
-            return Ok(Settings::cloudnative_pg());
-        };
-        let admin = database_url(url)?;
-        let reached = (admin.get_host().to_owned(), admin.get_port());
-        let unusable = |error: freehold_engine::ProviderError| {
-            let message =
-                format!("the database server at {}:{} can't be used: {error}", admin.get_host(), admin.get_port());
-            Problem::new(Code::TargetDatabase, message)
-                .help("check the URL, and that its role may make roles and databases")
-        };
-        // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
-        let version = version(&admin).await.map_err(unusable)?;
-        let role = role_name(&self.store, name).await?;
-        let password = role_password(&self.store, name).await?;
-        settings.database_role = match ensure_provisioner(&admin, &role, &password).await {
-            Ok(()) => Some(role),
-            Err(failure) => {
-                // A managed server's administrator is no superuser. All but dumps of tables under forced row-level security works.
-                warn!(target = %name, "the role of the database URL is used, for {role} could not be made: {failure}");
-                None
-            }
-        };
-        if version < OLDEST_POSTGRES {
-            let message = format!(
-                "the database server has PostgreSQL {version}, and {OLDEST_POSTGRES} is the oldest that will do"
-            );
-            return Err(Problem::new(Code::TargetDatabase, message));
-        }
-        settings.server(reached, version).await
-    }
-
     /// Stacks whose databases are on a server can't suddenly have them in the cluster, nor the other way round.
     async fn refuse_other_databases(
         &self,
@@ -189,82 +138,33 @@ impl Platform {
     }
 
     /// Looks whether a target has what deploys need.
-    pub async fn check_target(&self, actor: &Actor, name: &str) -> Result<Vec<Finding>> {
+    pub async fn check(&self, actor: &Actor, name: &str) -> Result<Vec<Finding>> {
         actor.require(Scope::Targets)?;
-        let runtime = self.targets.find(&parse_name("target", name)?).await?;
-        Ok(self.look_at(&runtime).await)
-    }
-
-    /// All that there is to say about a target itself: its cluster, its database server, its machine.
-    pub(super) async fn look_at(&self, runtime: &TargetRuntime) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if let Some(local) = &runtime.local {
-            findings.extend(self.room());
-            findings.extend(self.files());
-            findings.push(isolation(&local.provider.not_enforced()));
-        }
-        if let (Some(provider), Target::Kubernetes(facts)) = (&runtime.kubernetes, &runtime.target) {
-            match provider.cluster().await {
-                Ok(cluster) => {
-                    let found = kubernetes::check(&cluster, facts).await;
-                    findings.extend(found.into_iter().map(|found| Finding {
-                        level: match found.level {
-                            kubernetes::Level::Ok => Level::Ok,
-                            kubernetes::Level::Warning => Level::Warning,
-                            kubernetes::Level::Error => Level::Error,
-                        },
-                        subject: found.subject,
-                        message: found.message,
-                        help: found.fix,
-                    }));
-                }
-                Err(error) => {
-                    let problem = Problem::from(error);
-                    let subject = "cluster".to_owned();
-                    findings.push(Finding {
-                        level: Level::Error,
-                        subject,
-                        message: problem.message,
-                        help: problem.help,
-                    });
-                }
-            }
-        }
-        findings.extend(self.database_server(runtime).await);
-        findings.extend(self.strangers(runtime).await);
-        findings
+        let runtime = self.find(&parse_name("target", name)?).await?;
+        Ok(runtime.inspect().await)
     }
 
     /// Forgets a target that has no stacks, and removes what was made there for the platform itself.
-    pub async fn remove_target(&self, actor: &Actor, name: &str) -> Result<()> {
+    pub async fn remove(&self, actor: &Actor, name: &str) -> Result<()> {
         actor.require(Scope::Targets)?;
         let name = parse_name("target", name)?;
         self.refuse_local(&name)?;
-        let _one = self.targets.changing.lock().await;
-        let runtime = self.targets.find(&name).await;
-        let Some(removed) = self.store.remove_target(&name, &actor.audited()).await? else {
-            return Err(runtime
-                .err()
-                .unwrap_or_else(|| Problem::new(Code::UnknownTarget, format!("there is no target {name}"))));
-        };
-        self.targets.forget(&name);
+        let _one = self.changing.lock().await;
+        let runtime = self.find(&name).await;
+        if self.store.remove_target(&name, &actor.audited()).await?.is_none() {
+            let unknown = || Problem::new(Code::UnknownTarget, format!("there is no target {name}"));
+            return Err(runtime.err().unwrap_or_else(unknown));
+        }
+        self.forget(&name);
         // What is left of a cluster that is away holds nothing: it doesn't hinder forgetting it.
-        if let (Ok(runtime), Some(facts)) = (runtime, cluster_of(&removed))
-            && let Some(provider) = &runtime.kubernetes
+        if let Ok(runtime) = runtime
+            && let Some(system) = &runtime.capabilities.system
+            && let Err(error) = system.release().await
         {
-            let release = async { Ok::<_, Problem>(kubernetes::release(&*provider.cluster().await?, facts).await?) };
-            if let Err(refusal) = release.await {
-                warn!(target = %name, "its scratch namespace is left: {}", refusal.message);
-            }
+            warn!(target = %name, "its scratch namespace is left: {error}");
         }
         Ok(())
     }
-}
-
-/// The major version of a server.
-async fn version(admin: &PgConnectOptions) -> Result<u32, freehold_engine::ProviderError> {
-    let version = version_of(admin).await?;
-    Ok(version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default())
 }
 
 fn cluster_of(stored: &StoredTarget) -> Option<&KubernetesTarget> {
@@ -276,15 +176,4 @@ fn cluster_of(stored: &StoredTarget) -> Option<&KubernetesTarget> {
 
 fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> TargetView {
     TargetView { stacks: stacks.get(target.name()).copied().unwrap_or_default(), target: target.clone() }
-}
-
-/// How far the stacks of this machine are kept apart.
-fn isolation(missing: &[&str]) -> Finding {
-    let (level, message, help) = if missing.is_empty() {
-        (Level::Ok, "stacks are kept apart: users, files, processes, ports".to_owned(), None)
-    } else {
-        let help = "run Freehold as root, on a kernel with control groups and mount namespaces, if its tenants don't trust each other";
-        (Level::Warning, format!("not enforced here: {}", missing.join("; ")), Some(help.to_owned()))
-    };
-    Finding { level, subject: "isolation".to_owned(), message, help }
 }

@@ -15,8 +15,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::Platform;
-use super::runtime::{TargetRuntime, Workshop};
+use super::factory::TargetFactory;
+use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::Actor;
 
@@ -27,7 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The targets at work.
 pub struct Targets {
-    workshop: Workshop,
+    pub(super) store: Store,
+    pub(super) factory: Arc<dyn TargetFactory>,
     local: Option<Arc<TargetRuntime>>,
     clusters: RwLock<BTreeMap<Name, Arc<TargetRuntime>>>,
     /// One change at a time.
@@ -36,19 +37,16 @@ pub struct Targets {
 
 impl Targets {
     /// All that are kept. One that can't be used hinders neither the start nor the others.
-    pub async fn load(workshop: Workshop, local: Option<TargetRuntime>) -> Result<Self> {
-        let local = local.map(Arc::new);
-        let targets = Self { workshop, local, clusters: RwLock::default(), changing: tokio::sync::Mutex::default() };
+    pub async fn load(store: &Store, factory: Arc<dyn TargetFactory>, local: Option<TargetRuntime>) -> Result<Self> {
+        let (store, local) = (store.clone(), local.map(Arc::new));
+        let (clusters, changing) = (RwLock::default(), tokio::sync::Mutex::default());
+        let targets = Self { store, factory, local, clusters, changing };
         for stored in targets.stored().await? {
             if let Err(refusal) = targets.take_in(&stored).await {
                 error!(target = %stored.name, "can't be used: {}", refusal.message);
             }
         }
         Ok(targets)
-    }
-
-    fn store(&self) -> &Store {
-        &self.workshop.store
     }
 
     /// This machine, where the platform runs on one.
@@ -115,29 +113,25 @@ impl Targets {
 
     /// The clusters as they are kept.
     pub(super) async fn stored(&self) -> Result<Vec<StoredTarget>> {
-        let mut tx = self.store().look(Actor::system("targets").access()).await?;
+        let mut tx = self.store.look(Actor::system("targets").access()).await?;
         Ok(tx.targets().await?)
     }
 
     /// One as it is kept.
     pub(super) async fn stored_one(&self, name: &Name) -> Result<Option<StoredTarget>> {
-        let mut tx = self.store().look(Actor::system("targets").access()).await?;
+        let mut tx = self.store.look(Actor::system("targets").access()).await?;
         Ok(tx.target(name).await?)
     }
 
     /// Works with a target as it is kept from now on.
     pub(super) async fn take_in(&self, stored: &StoredTarget) -> Result<Arc<TargetRuntime>> {
-        let runtime = Arc::new(self.workshop.cluster(stored).await?);
+        let runtime = Arc::new(self.factory.make(stored).await?);
         let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
         // Of two that take it in at once the later state stays.
         match clusters.get(&stored.name).filter(|known| known.changed_at > runtime.changed_at) {
             Some(newer) => Ok(Arc::clone(newer)),
             None => {
-                let former = clusters.insert(stored.name.clone(), Arc::clone(&runtime));
-                let former = former.and_then(|former| former.kubernetes.clone());
-                if let (Some(former), Some(now)) = (former, &runtime.kubernetes) {
-                    now.inherit_from(&former);
-                }
+                clusters.insert(stored.name.clone(), Arc::clone(&runtime));
                 Ok(runtime)
             }
         }
@@ -150,7 +144,7 @@ impl Targets {
 
     /// Takes in what other processes have changed; whether all of it could be used.
     async fn refresh(&self) -> Result<bool> {
-        let mut tx = self.store().look(Actor::system("targets").access()).await?;
+        let mut tx = self.store.look(Actor::system("targets").access()).await?;
         let changes = tx.target_changes().await?;
         drop(tx);
         for runtime in self.all() {
@@ -175,13 +169,13 @@ impl Targets {
     }
 }
 
-impl Platform {
-    /// Keeps the targets up to date until `stop`. For a platform that isn't the only process on its store.
-    pub async fn follow_targets(self: Arc<Self>, stop: CancellationToken) {
+impl Targets {
+    /// Keeps them up to date until `stop`. For a platform that isn't the only process on its store.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut signals = self.store.signals_from_now();
         let mut pause = PAUSE;
         loop {
-            let again = match self.targets.refresh().await {
+            let again = match self.refresh().await {
                 Ok(all_usable) => !all_usable,
                 Err(refusal) => {
                     warn!("the targets could not be brought up to date: {}", refusal.message);

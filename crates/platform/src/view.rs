@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 pub use freehold_check::{Diagnostic, Severity};
 use freehold_engine::OperationId;
+pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, ResourceKind, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};
@@ -280,50 +281,6 @@ pub struct Installation {
     pub postgres: String,
     /// When this process was started.
     pub started_at: DateTime<Utc>,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Nothing to do.
-    Ok,
-    /// To be looked at.
-    Warning,
-    /// Something doesn't work.
-    Error,
-}
-
-/// One finding of `doctor`, or of the check of a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// `postgresql`, `orphans`, `drift guestbook/tenant/acme`, `permission to create deployments.apps`.
-    pub subject: String,
-    /// What was found.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-}
-
-/// Who says a line of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
-    /// The program, which may print anything.
-    Program,
-    /// Freehold, about the program.
-    Freehold,
-}
-
-/// One line of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// The instance, run or Pod that it is about.
-    pub source: String,
-    /// Who says it.
-    pub by: Voice,
-    /// Without the line break: of a program exactly what it printed, with U+FFFD for what isn't UTF-8.
-    pub line: String,
 }
 
 /// One event of an operation; a stream of them is replayable from any `sequence`.

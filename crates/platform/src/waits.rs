@@ -9,14 +9,14 @@ use freehold_problem::Problem;
 use freehold_store::{Stack, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::Platform;
 use crate::Result;
+use crate::records::Records;
 use crate::view::Wait;
 
 /// How many journals are read at once.
 const AT_ONCE: usize = 8;
 
-impl Platform {
+impl Records {
     /// What an operation waits for that is under way.
     pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Result<Vec<Wait>> {
         let mut tx = self.store.begin(tenant).await?;

@@ -9,20 +9,21 @@ use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal as _, Leases as _, OperationId, Record};
 use freehold_graph::{Graph, Request, ResourceId, StackId};
 use freehold_plan::{Plan, Purpose};
+use freehold_platform::Actor;
 use freehold_platform::view::{Event, EventKind};
-use freehold_platform::{Actor, Platform};
 use freehold_spec::Language;
-use freehold_store::{End, EngineStore, NewOperation, Sharing, WantedConnections};
+use freehold_store::{End, EngineStore, NewOperation, Sharing, Store, WantedConnections};
 use freehold_testkit::postgres::TestServer;
 use futures::{StreamExt as _, TryFutureExt as _};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::actors::{key, replicas};
+use crate::actors::key;
+use crate::testbed::Replica;
 
 /// An operation that this test works on, as an executor would.
-async fn operation_of(platform: &Platform, engine: &EngineStore) -> (OperationId, Fence) {
+async fn operation_of(store: &Store, engine: &EngineStore) -> (OperationId, Fence) {
     let (stack, definition) = (StackId(Uuid::now_v7()), "d".repeat(64));
     let plan = Plan {
         id: Uuid::now_v7(),
@@ -49,8 +50,8 @@ async fn operation_of(platform: &Platform, engine: &EngineStore) -> (OperationId
         settle: true,
         notes: Vec::new(),
     };
-    let tenant = platform.store.tenant_of(&plan.key).await.unwrap();
-    let mut tx = platform.store.begin(tenant).await.unwrap();
+    let tenant = store.tenant_of(&plan.key).await.unwrap();
+    let mut tx = store.begin(tenant).await.unwrap();
     tx.keep_definition(&definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await.unwrap();
     tx.commit().await.unwrap();
     let id = OperationId(Uuid::now_v7());
@@ -65,7 +66,7 @@ async fn operation_of(platform: &Platform, engine: &EngineStore) -> (OperationId
         requested_by: "a test",
         idempotency_key: None,
     };
-    platform.store.enqueue(tenant, &new).await.unwrap();
+    store.enqueue(tenant, &new).await.unwrap();
     let lease = engine.acquire(id).await.unwrap().unwrap();
     (id, lease.fence)
 }
@@ -107,15 +108,15 @@ async fn allow_connections(database: &str, allowed: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_watches_gets_every_record_in_order_also_where_the_connection_that_tells_of_them_breaks() {
     const RECORDS: u64 = 400;
-    let ([here, there], database) = replicas().await;
+    let ([here, there], database) = Replica::pair().await;
     here.store.listen().await.unwrap();
     there.store.listen().await.unwrap();
     let engine = here.store.engine("here");
-    let (operation, fence) = operation_of(&here, &engine).await;
+    let (operation, fence) = operation_of(&here.store, &engine).await;
     let mut watching = JoinSet::new();
-    for (platform, after) in [(&here, 0), (&there, 0), (&there, 7)].repeat(6) {
+    for (platform, after) in [(&here.platform, 0), (&there.platform, 0), (&there.platform, 7)].repeat(6) {
         let platform = Arc::clone(platform);
-        let events = platform.events(&Actor::operator(), operation, after).await.unwrap();
+        let events = platform.operations.events(&Actor::operator(), operation, after).await.unwrap();
         watching.spawn(async move { (after, events.collect::<Vec<Event>>().await, platform) });
     }
     let records: Vec<Record> = (0..=RECORDS).map(waits).collect();
@@ -144,10 +145,10 @@ async fn whoever_watches_gets_every_record_in_order_also_where_the_connection_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_in_which_nothing_happens_asks_the_store_nothing() {
-    let ([platform, _], database) = replicas().await;
-    let engine = platform.store.engine("here");
-    let (operation, fence) = operation_of(&platform, &engine).await;
-    let mut events = platform.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
+    let ([Replica { platform, store }, _], database) = Replica::pair().await;
+    let engine = store.engine("here");
+    let (operation, fence) = operation_of(&store, &engine).await;
+    let mut events = platform.operations.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
     engine.append(operation, fence, &[waits(1)]).await.unwrap();
     assert_eq!(events.next().await.unwrap().sequence, 1);
     let mut superuser = superuser().await;
@@ -176,27 +177,27 @@ async fn a_stream_in_which_nothing_happens_asks_the_store_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_lost_its_end_in_a_crash_is_told_as_it_went_on() {
-    let ([platform, _], database) = replicas().await;
-    let engine = platform.store.engine("before");
-    let (operation, fence) = operation_of(&platform, &engine).await;
-    let mut events = platform.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
+    let ([Replica { platform, store }, _], database) = Replica::pair().await;
+    let engine = store.engine("before");
+    let (operation, fence) = operation_of(&store, &engine).await;
+    let mut events = platform.operations.events(&Actor::operator(), operation, 0).await.unwrap().boxed();
     engine.append(operation, fence, &[waits(1)]).await.unwrap();
     engine.append(operation, fence, &[waits(2)]).await.unwrap();
     assert_eq!(events.next().await.unwrap().sequence, 1);
     assert_eq!(events.next().await.unwrap().sequence, 2);
-    let mut store = TestServer::shared().superuser().database(&database).connect().await.unwrap();
+    let mut damaged = TestServer::shared().superuser().database(&database).connect().await.unwrap();
     for lost in [
         "SET session_replication_role = replica",
         "DELETE FROM journal WHERE seq = 2",
         "UPDATE leases SET seq = 1, holder = NULL",
     ] {
-        store.execute(lost).await.unwrap();
+        damaged.execute(lost).await.unwrap();
     }
-    let engine = platform.store.engine("behind");
+    let engine = store.engine("behind");
     let lease = engine.acquire(operation).await.unwrap().unwrap();
     engine.append(operation, lease.fence, &[waits(3)]).await.unwrap();
     // While somebody still reads the feed that had the lost record.
-    let later = platform.events(&Actor::operator(), operation, 0).await.unwrap();
+    let later = platform.operations.events(&Actor::operator(), operation, 0).await.unwrap();
     finish(&engine, operation, lease.fence).await;
     assert!(matches!(events.next().await.unwrap().kind, EventKind::Finished(_)));
     let all: Vec<Event> = later.collect().await;

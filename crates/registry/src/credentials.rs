@@ -6,10 +6,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freehold_graph::SecretText;
+use freehold_graph::image::ImageReference;
 use freehold_problem::Code;
 use serde::Deserialize;
-
-use crate::ImageReference;
 
 /// Docker Hub's names, all of them `docker.io` here.
 const DOCKER_HUB: [&str; 3] = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use freehold_problem::Code;
+use freehold_graph::image::{Digest, ImageReference, ReferenceError};
+use freehold_problem::{Code, Problem};
 
 use crate::exchange::{BODY_LIMIT, DEADLINE};
-use crate::{CredentialsError, Digest, ImageReference, Platform, ReferenceError};
+use crate::{CredentialsError, Platform};
 
 /// Why an image could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -250,4 +251,10 @@ fn said(says: Option<&str>) -> String {
 
 fn wait(retry_after: Option<Duration>) -> String {
     retry_after.map(|wait| format!(", and asks to wait {} s", wait.as_secs())).unwrap_or_default()
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        Self::new(error.code(), error.to_string()).help(error.help())
+    }
 }

@@ -22,19 +22,15 @@
 //! Not kept: anything but tokens. The same tag asked for twice is looked up twice.
 
 mod credentials;
-mod digest;
 mod error;
 mod exchange;
 mod manifest;
 mod platform;
-mod reference;
 mod registry;
 mod token;
 
 pub use credentials::{Credentials, CredentialsError};
-pub use digest::Digest;
 pub use error::{LinkFault, RegistryError};
 pub use exchange::{BODY_LIMIT, DEADLINE};
 pub use platform::Platform;
-pub use reference::{ImageReference, ReferenceError};
 pub use registry::{Registry, Resolved};

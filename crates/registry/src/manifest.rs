@@ -1,8 +1,9 @@
 //! What a registry keeps under a tag: one image, or an index of images for several platforms.
 
+use freehold_graph::image::Digest;
 use serde::Deserialize;
 
-use crate::{Digest, Platform};
+use crate::Platform;
 
 /// What we can read, for the `Accept` header: OCI's and Docker's names for the same two things.
 pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \

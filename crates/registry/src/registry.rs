@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_graph::SecretText;
+use freehold_graph::image::{Digest, ImageReference};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::error::LinkFault;
 use crate::exchange::{Answer, Exchange, Question, plain_refused};
 use crate::manifest::{ACCEPTED, Manifest, platform_of_config};
 use crate::token::{self, Challenge};
-use crate::{Credentials, Digest, ImageReference, Platform, RegistryError};
+use crate::{Credentials, Platform, RegistryError};
 
 /// How many images of an index are looked into whose platform the index doesn't tell.
 const MOST_UNTOLD: usize = 8;

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use freehold_graph::image::ImageReference;
 use freehold_problem::Code;
-use freehold_registry::{BODY_LIMIT, ImageReference, LinkFault, RegistryError};
+use freehold_registry::{BODY_LIMIT, LinkFault, RegistryError};
 use tokio::net::TcpListener;
 
 use crate::setting::{answering, as_user, http, linux, resolve};
@@ -68,7 +69,7 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn a_manifest_other_than_its_announced_digest_is_refused() {
-    let announced = freehold_registry::Digest::of(b"something else").to_string();
+    let announced = freehold_graph::image::Digest::of(b"something else").to_string();
     let host = answering(move |_| {
         http("200 OK", &[("docker-content-digest", &announced)], r#"{"schemaVersion": 2, "manifests": []}"#)
     })

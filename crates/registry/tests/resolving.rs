@@ -3,8 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
+use freehold_graph::image::Digest;
 use freehold_problem::Code;
-use freehold_registry::{Digest, RegistryError};
+use freehold_registry::RegistryError;
 use serde_json::json;
 
 use crate::setting::{OCI_MANIFEST, as_nobody, linux, resolve, storage};

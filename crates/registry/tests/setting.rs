@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use freehold_registry::{Credentials, Digest, ImageReference, Platform, Registry, RegistryError, Resolved};
+use freehold_graph::image::{Digest, ImageReference};
+use freehold_registry::{Credentials, Platform, Registry, RegistryError, Resolved};
 use freehold_testkit::kubernetes;
 use serde_json::{Value, json};
 use tempfile::TempDir;

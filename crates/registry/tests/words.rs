@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use freehold_graph::image::ImageReference;
 use freehold_problem::Code;
-use freehold_registry::{Credentials, ImageReference, RegistryError};
+use freehold_registry::{Credentials, RegistryError};
 
 #[test]
 fn every_code_has_a_page() {
     let boxed = || Box::new("ghcr.io/acme/web:1.4".parse::<ImageReference>().unwrap());
     let text = String::new;
-    let digest = freehold_registry::Digest::of(b"");
+    let digest = freehold_graph::image::Digest::of(b"");
     let errors = [
         RegistryError::NoRepository(boxed()),
         RegistryError::NotForPlatform { reference: boxed(), missing: BTreeSet::new(), has: BTreeSet::new() },

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use freehold_api::{Api, Token};
-use freehold_platform::runtime::Workshop;
-use freehold_platform::{Facts, Hub, Platform, Targets};
+use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_postgres::Binaries;
 use freehold_store::{MasterKey, Store};
@@ -27,6 +26,7 @@ use tracing::info;
 
 use crate::serving::{keep_house, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
+use crate::targets::Wiring;
 
 /// The shortest token, in characters.
 const SHORTEST_TOKEN: usize = 24;
@@ -88,23 +88,14 @@ pub async fn run(
     let store = Store::open(&connections, master).await.map_err(store_failed)?;
     store.listen().await.map_err(store_failed)?;
     let engine = store.engine(holder());
-    let workshop = Workshop {
-        store: store.clone(),
-        engine: engine.clone(),
-        binaries: options.dump_directory.as_ref().and_then(|_| binaries(options.postgres_binaries.as_deref())),
-        dumps: options.dump_directory.clone().unwrap_or_default(),
-    };
+    let programs = options.dump_directory.as_ref().and_then(|_| binaries(options.postgres_binaries.as_deref()));
+    let wiring = Wiring::new(&store, &engine, options.dump_directory.clone().unwrap_or_default(), programs);
     let postgres = format!("PostgreSQL at {}:{}", admin.get_host(), admin.get_port());
-    let platform = Arc::new(Platform {
-        store: store.clone(),
-        targets: Targets::load(workshop, None).await?,
-        facts: Facts { data_directory: None, postgres: postgres.clone(), started_at: Utc::now(), started: begin },
-        hub: Hub::new(&store),
-        keys: Default::default(),
-        stopping: stop.clone(),
-    });
-    let executor = start_executor(&platform, engine.clone(), &stop);
-    let follower = tokio::spawn(Arc::clone(&platform).follow_targets(stop.clone()));
+    let targets = Targets::load(&store, Arc::new(wiring), None).await?;
+    let facts = Facts { data_directory: None, postgres: postgres.clone(), started_at: Utc::now(), started: begin };
+    let platform = Arc::new(Platform::new(&store, targets, facts, stop.clone()));
+    let executor = start_executor(&platform, &store, engine.clone(), &stop);
+    let follower = tokio::spawn(Arc::clone(&platform.targets).follow(stop.clone()));
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
     let silent = CancellationToken::new();
     let api = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: false };

@@ -19,8 +19,7 @@ use freehold_api::{Api, Token};
 use freehold_engine::backoff::Backoff;
 use freehold_graph::Target;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
-use freehold_platform::runtime::{Local, Workshop};
-use freehold_platform::{Facts, Hub, Platform, Targets, few_files};
+use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
@@ -37,6 +36,7 @@ use crate::directory::{DataDirectory, Settings};
 use crate::loopback::{self, Kept};
 use crate::serving::{keep_house, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
+use crate::targets::Wiring;
 
 /// The private PostgreSQL's connections: what all databases of all stacks may be promised together. An unused one costs a few
 /// kilobytes.
@@ -119,7 +119,7 @@ pub async fn run(
     // Before anything is opened: the router and the API keep their limits by it.
     freehold_provider_local::descriptors::raise();
     if let Some(limit) = freehold_provider_local::descriptors::low() {
-        warn!("{}", few_files(limit));
+        warn!("{}", freehold_provider_local::descriptors::few(limit));
     }
     let directory = DataDirectory::open(&options.data_directory)?;
     let mut settings = directory.settings()?;
@@ -185,7 +185,7 @@ async fn serve(
         .await
         .map_err(|error| StartError::new(Code::PostgresUnreachable, error.to_string()))?;
     let artifacts = ArtifactStore::open(&directory.join("artifacts")).map_err(unusable)?;
-    let mut local = LocalOptions::new(directory.path(), router.clone(), artifacts.clone(), options.executable.clone());
+    let mut local = LocalOptions::new(directory.path(), router.clone(), artifacts, options.executable.clone());
     local.run_as = users_of(settings, local.run_as);
     let local = Arc::new(LocalProvider::new(local).map_err(unusable)?);
     let databases = Arc::new(PostgresProvider::new(PostgresOptions {
@@ -201,44 +201,29 @@ async fn serve(
     // For people: what stacks are given leads elsewhere. So it is no reason not to start.
     let _beside_postgres = postgres.private.as_ref().map(|_| Kept::new(postgres.port));
     let words = postgres.words(&databases).await?;
-    let workshop = Workshop {
-        store: store.clone(),
-        engine: engine.clone(),
-        dumps: directory.join("dumps"),
-        binaries: postgres.binaries.clone(),
+    let wiring = Wiring::new(&store, &engine, directory.join("dumps"), postgres.binaries.clone());
+    let target = target(&reached, postgres)?;
+    let runtime = wiring.machine(target, words.clone(), &local, &databases, settings.insecure_shared_user);
+    let targets = Targets::load(&store, Arc::new(wiring), Some(runtime)).await?;
+    let facts = Facts {
+        data_directory: Some(directory.path().to_owned()),
+        postgres: words.clone(),
+        started_at: Utc::now(),
+        started: begin,
     };
-    let machine = Local {
-        provider: Arc::clone(&local),
-        artifacts,
-        router_port: router.address().port(),
-        insecure_shared_user: settings.insecure_shared_user,
-    };
-    let runtime = workshop.local(target(&reached, postgres)?, machine, databases);
-    let platform = Arc::new(Platform {
-        store: store.clone(),
-        targets: Targets::load(workshop, Some(runtime)).await?,
-        facts: Facts {
-            data_directory: Some(directory.path().to_owned()),
-            postgres: words.clone(),
-            started_at: Utc::now(),
-            started: begin,
-        },
-        hub: Hub::new(&store),
-        keys: Default::default(),
-        stopping: stop.clone(),
-    });
+    let platform = Arc::new(Platform::new(&store, targets, facts, stop.clone()));
     let stacks = tokio::select! {
-        stacks = platform.restore() => stacks?,
+        stacks = platform.stacks.restore() => stacks?,
         () = stop.cancelled() => 0,
     };
     if reached != *settings && !stop.is_cancelled() {
         // Whoever can't be told its new address is no reason not to start; the next start tries again.
-        match platform.refresh_outputs().await {
+        match platform.stacks.refresh_outputs().await {
             Ok(()) => directory.keep_settings(&reached)?,
             Err(problem) => warn!("not every stack's addresses are what they should be: {problem}"),
         }
     }
-    let executor = start_executor(&platform, engine.clone(), stop);
+    let executor = start_executor(&platform, &store, engine.clone(), stop);
     let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));

@@ -9,5 +9,6 @@ mod loopback;
 mod pressure;
 mod serving;
 mod start;
+mod targets;
 
 pub use start::StartError;

@@ -7,7 +7,7 @@ use axum::body::Body;
 use freehold_api::Api;
 use freehold_platform::{Executor, Platform};
 use freehold_router::{Client, Door, Limits, Service, Terms};
-use freehold_store::EngineStore;
+use freehold_store::{EngineStore, Store};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -21,12 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs operations until `stop`.
 pub(crate) fn start_executor(
-    platform: &Arc<Platform>,
+    platform: &Platform,
+    store: &Store,
     engine: EngineStore,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let signals = platform.store.signals_from_now();
-    tokio::spawn(Executor::new(engine, Arc::clone(platform)).work(signals, stop.clone()))
+    let signals = store.signals_from_now();
+    tokio::spawn(Executor::new(engine, Arc::clone(&platform.targets)).work(signals, stop.clone()))
 }
 
 /// Removes what has expired and what nothing refers to any more, now and then.
@@ -54,7 +55,7 @@ pub(crate) async fn keep_house(
             Ok(removed) => info!(removed, "old lines of the audit log were removed"),
             Err(failure) => warn!("old lines of the audit log could not be removed: {failure}"),
         }
-        platform.collect_artifacts(&engine).await;
+        platform.artifacts.collect(&engine).await;
     }
 }
 

@@ -71,11 +71,11 @@ impl IntoWire for LogLine {
     type Wire = wire::LogLine;
 
     fn into_wire(self) -> wire::LogLine {
-        let Self { source, by, line } = self;
-        let by = match by {
+        let Self { source, voice, text } = self;
+        let by = match voice {
             Voice::Program => wire::Voice::Program,
             Voice::Freehold => wire::Voice::Freehold,
         };
-        wire::LogLine { source, by, line }
+        wire::LogLine { source, by, line: text }
     }
 }

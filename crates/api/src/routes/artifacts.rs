@@ -30,7 +30,7 @@ pub(crate) async fn head(
     Extension(actor): Extension<Actor>,
     Path(artifact): Path<String>,
 ) -> Result<StatusCode> {
-    Ok(if platform.has_artifact(&actor, &artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
+    Ok(if platform.artifacts.has(&actor, &artifact).await? { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// Takes an artifact as a tar stream, and checks that its content is what its name says.
@@ -49,6 +49,6 @@ pub(crate) async fn put(
         let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap_or_else(late);
         piece.map(|piece| (piece, pieces))
     });
-    platform.receive_artifact(&actor, &artifact, pieces.map_err(io::Error::other).boxed()).await?;
+    platform.artifacts.receive(&actor, &artifact, pieces.map_err(io::Error::other).boxed()).await?;
     Ok(StatusCode::CREATED)
 }

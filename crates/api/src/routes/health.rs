@@ -24,7 +24,7 @@ pub(crate) async fn live(State(platform): State<Platform>) -> Json<Value> {
 }
 
 pub(crate) async fn ready(State(platform): State<Platform>) -> (StatusCode, Json<Value>) {
-    let dependencies = platform.dependencies().await;
+    let dependencies = platform.doctor.dependencies().await;
     let failed = |critical| dependencies.iter().any(|one| !one.healthy && one.critical == critical);
     let (code, status) = match (failed(true) || platform.is_stopping(), failed(false)) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),

@@ -29,7 +29,7 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
 ) -> Result<Json<Operation>> {
-    Ok(Json(platform.operation(&actor, OperationId(operation)).await?.into_wire()))
+    Ok(Json(platform.operations.get(&actor, OperationId(operation)).await?.into_wire()))
 }
 
 /// The events of an operation as a stream (SSE), from behind `Last-Event-ID` on; it ends when the operation has.
@@ -42,11 +42,12 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let after = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-    let events = platform.events(&actor, OperationId(operation), after.unwrap_or_default()).await?.map(|event| {
-        let event = event.into_wire();
-        let data = serde_json::to_string(&event).unwrap_or_default();
-        Ok(sse::Event::default().id(event.sequence.to_string()).data(data))
-    });
+    let events =
+        platform.operations.events(&actor, OperationId(operation), after.unwrap_or_default()).await?.map(|event| {
+            let event = event.into_wire();
+            let data = serde_json::to_string(&event).unwrap_or_default();
+            Ok(sse::Event::default().id(event.sequence.to_string()).data(data))
+        });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
@@ -58,5 +59,5 @@ pub(crate) async fn cancel(
     Extension(actor): Extension<Actor>,
     Path(operation): Path<Uuid>,
 ) -> Result<Json<Operation>> {
-    Ok(Json(platform.cancel(&actor, OperationId(operation)).await?.into_wire()))
+    Ok(Json(platform.operations.cancel(&actor, OperationId(operation)).await?.into_wire()))
 }

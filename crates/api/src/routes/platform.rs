@@ -37,5 +37,5 @@ pub(crate) async fn doctor(
     Extension(actor): Extension<Actor>,
     Query(query): Query<DoctorQuery>,
 ) -> Result<Json<Page<Finding>>> {
-    Ok(Json(whole(platform.doctor(&actor, query.all_groups).await?)))
+    Ok(Json(whole(platform.doctor.findings(&actor, query.all_groups).await?)))
 }

@@ -25,7 +25,7 @@ pub(crate) async fn list(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Json<Page<SecretStatus>>> {
-    Ok(Json(whole(platform.secrets(&actor, StackId(stack)).await?)))
+    Ok(Json(whole(platform.secrets.list(&actor, StackId(stack)).await?)))
 }
 
 /// Which stack; it need not exist yet.
@@ -59,7 +59,7 @@ pub(crate) async fn set(
     Json(value): Json<SecretValue>,
 ) -> Result<Json<SecretStatus>> {
     let value = SecretText::new(value.value);
-    Ok(Json(platform.set_secret(&actor, &stack.into(), &name, value).await?.into_wire()))
+    Ok(Json(platform.secrets.set(&actor, &stack.into(), &name, value).await?.into_wire()))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.
@@ -70,7 +70,7 @@ pub(crate) async fn rotate(
     Extension(actor): Extension<Actor>,
     Path((stack, name)): Path<(Uuid, String)>,
 ) -> Result<Json<SecretStatus>> {
-    Ok(Json(platform.rotate_secret(&actor, StackId(stack), &name).await?.into_wire()))
+    Ok(Json(platform.secrets.rotate(&actor, StackId(stack), &name).await?.into_wire()))
 }
 
 /// As which role.
@@ -91,5 +91,7 @@ pub(crate) async fn access(
     Path((stack, database)): Path<(Uuid, String)>,
     Json(request): Json<AccessRequest>,
 ) -> Result<Json<DatabaseAccess>> {
-    Ok(Json(platform.database_access(&actor, StackId(stack), &database, request.role.as_str()).await?.into_wire()))
+    Ok(Json(
+        platform.secrets.database_access(&actor, StackId(stack), &database, request.role.as_str()).await?.into_wire(),
+    ))
 }

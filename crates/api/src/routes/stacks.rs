@@ -40,7 +40,7 @@ pub(crate) async fn plan(
     Extension(actor): Extension<Actor>,
     Json(request): Json<DeployRequest>,
 ) -> Result<(StatusCode, Json<PlanAnswer>)> {
-    Ok((StatusCode::CREATED, Json(platform.plan_deploy(&actor, &request.into_domain()).await?.into_wire())))
+    Ok((StatusCode::CREATED, Json(platform.plans.deploy(&actor, &request.into_domain()).await?.into_wire())))
 }
 
 /// Deploys: applies a plan that was shown, or plans and applies in one. The same `Idempotency-Key` starts it once.
@@ -57,7 +57,7 @@ pub(crate) async fn apply(
     let request = request.into_domain();
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
-    let work = tokio::spawn(async move { platform.apply(&actor, &request, key.as_deref()).await });
+    let work = tokio::spawn(async move { platform.operations.apply(&actor, &request, key.as_deref()).await });
     let operation = work
         .await
         .map_err(|error| Refused::new(Code::Internal, format!("the request was not carried out: {error}")))??;
@@ -103,7 +103,7 @@ pub(crate) async fn list(
     Extension(actor): Extension<Actor>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Stack>>> {
-    Ok(Json(platform.stacks(&actor, &query.into()).await?.into_wire()))
+    Ok(Json(platform.stacks.list(&actor, &query.into()).await?.into_wire()))
 }
 
 /// One stack, with the state of its resources. The `ETag` is its generation.
@@ -114,7 +114,7 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Response> {
-    let stack = platform.stack(&actor, StackId(stack)).await?;
+    let stack = platform.stacks.get(&actor, StackId(stack)).await?;
     Ok(([(header::ETAG, format!("\"{}\"", stack.generation))], Json(stack.into_wire())).into_response())
 }
 
@@ -130,10 +130,10 @@ pub(crate) async fn plan_for(
     let stack = StackId(stack);
     let planned = match request {
         StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {
-            platform.plan_rollback(&actor, stack, to, PlanOptions { adopt, delete_data, settle }).await?
+            platform.plans.rollback(&actor, stack, to, PlanOptions { adopt, delete_data, settle }).await?
         }
-        StackPlanRequest::Destroy { dump } => platform.plan_destroy(&actor, stack, dump).await?,
-        StackPlanRequest::Repair => platform.plan_repair(&actor, stack).await?,
+        StackPlanRequest::Destroy { dump } => platform.plans.destroy(&actor, stack, dump).await?,
+        StackPlanRequest::Repair => platform.plans.repair(&actor, stack).await?,
     };
     Ok((StatusCode::CREATED, Json(planned.into_wire())))
 }
@@ -151,13 +151,13 @@ pub(crate) async fn destroy(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Operation>)> {
     if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
-        let generation = platform.stack(&actor, StackId(stack)).await?.generation;
+        let generation = platform.stacks.get(&actor, StackId(stack)).await?.generation;
         if expected != "*" && expected.trim_matches('"') != generation.to_string() {
             let message = format!("the stack has changed: its generation is {generation}");
             return Err(Refused::new(Code::PreconditionFailed, message).into());
         }
     }
-    let operation = platform.destroy(&actor, StackId(stack), &request.into_domain()).await?;
+    let operation = platform.operations.destroy(&actor, StackId(stack), &request.into_domain()).await?;
     Ok((StatusCode::ACCEPTED, Json(operation.into_wire())))
 }
 
@@ -169,7 +169,7 @@ pub(crate) async fn revisions(
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
 ) -> Result<Json<Page<Revision>>> {
-    Ok(Json(whole(platform.revisions(&actor, StackId(stack)).await?)))
+    Ok(Json(whole(platform.stacks.revisions(&actor, StackId(stack)).await?)))
 }
 
 /// Which log, and how much of it.
@@ -200,7 +200,7 @@ pub(crate) async fn logs(
     Path(stack): Path<Uuid>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response> {
-    let lines = platform.logs(&actor, StackId(stack), &query.into()).await?;
+    let lines = platform.logs.read(&actor, StackId(stack), &query.into()).await?;
     let lines = lines.map_ok(|lines| lines.into_iter().map(written).collect::<String>());
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -22,7 +22,7 @@ pub(crate) async fn list(
     State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Json<Page<Target>>> {
-    Ok(Json(whole(platform.target_list(&actor).await?)))
+    Ok(Json(whole(platform.targets.list(&actor).await?)))
 }
 
 /// One target.
@@ -33,7 +33,7 @@ pub(crate) async fn get(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<Target>> {
-    Ok(Json(platform.target(&actor, &name).await?.into_wire()))
+    Ok(Json(platform.targets.get(&actor, &name).await?.into_wire()))
 }
 
 /// Adds a cluster as a target, or changes one: what is left out is found out, or stays as it was. Audited; credentials are sealed
@@ -47,7 +47,7 @@ pub(crate) async fn put(
     Json(request): Json<TargetRequest>,
 ) -> Result<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
-    let work = tokio::spawn(async move { platform.put_target(&actor, &name, &request.into_domain()).await });
+    let work = tokio::spawn(async move { platform.targets.put(&actor, &name, &request.into_domain()).await });
     Ok(Json(work.await.map_err(|error| unfinished(&error))??.into_wire()))
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn remove(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
-    let work = tokio::spawn(async move { platform.remove_target(&actor, &name).await });
+    let work = tokio::spawn(async move { platform.targets.remove(&actor, &name).await });
     work.await.map_err(|error| unfinished(&error))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -72,7 +72,7 @@ pub(crate) async fn check(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<Page<Finding>>> {
-    Ok(Json(whole(platform.check_target(&actor, &name).await?)))
+    Ok(Json(whole(platform.targets.check(&actor, &name).await?)))
 }
 
 fn unfinished(error: &tokio::task::JoinError) -> Refused {

@@ -155,11 +155,10 @@ fn unfit(service: &str, error: &ArtifactError) -> Box<Failure> {
                 .help()
                 .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
         ),
-        ArtifactError::Missing { .. }
-        | ArtifactError::SameName { .. }
-        | ArtifactError::OtherContent { .. }
-        | ArtifactError::NotAHash(_) => Failure::new(Code::ArtifactFileMissing, format!("service {service}: {error}"))
-            .help(format!("correct `artifact` in [service.{service}.build]")),
+        ArtifactError::Missing { .. } | ArtifactError::SameName { .. } | ArtifactError::OtherContent { .. } => {
+            Failure::new(Code::ArtifactFileMissing, format!("service {service}: {error}"))
+                .help(format!("correct `artifact` in [service.{service}.build]"))
+        }
     }
 }
 

@@ -8,10 +8,14 @@ use async_trait::async_trait;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
 use freehold_problem::Code;
+use futures::stream::BoxStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::provider::{Context, Lookup, OwnedObject, Performed, Proposal, Provider, ProviderError, Readiness, Task};
+use crate::capability::Capabilities;
+use crate::provider::{
+    Changed, Context, Deletion, Lookup, OwnedObject, Performed, Proposal, Provider, ProviderError, Readiness, Task,
+};
 use crate::step::StepId;
 
 /// What goes wrong with one call.
@@ -119,8 +123,20 @@ impl Provider for Faulty {
         self.provider.preview(stack, proposal).await
     }
 
-    async fn preview_deletion(&self, stack: StackId, lookup: &Lookup) -> Result<Vec<String>, ProviderError> {
+    async fn preview_deletion(&self, stack: StackId, lookup: &Lookup) -> Result<Deletion, ProviderError> {
         self.provider.preview_deletion(stack, lookup).await
+    }
+
+    async fn preview_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {
+        self.provider.preview_dump(stack, lookup).await
+    }
+
+    fn capabilities(self: Arc<Self>) -> Capabilities {
+        Arc::clone(&self.provider).capabilities()
+    }
+
+    fn watch(self: Arc<Self>) -> BoxStream<'static, Changed> {
+        Arc::clone(&self.provider).watch()
     }
 
     async fn interrupt(&self, stack: StackId, task: &Task) {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::ProviderName;
 pub use describe::New;
+pub use postgres::MIGRATOR_CONNECTIONS;
 pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
 
 macro_rules! kinds {

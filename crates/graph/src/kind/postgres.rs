@@ -4,6 +4,10 @@ use crate::kind::ResourceKind;
 use crate::kind::describe;
 use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
 
+/// How many connections a database's migrator may have, beside those of the definition: one migrates, the others are for people who look
+/// after it.
+pub const MIGRATOR_CONNECTIONS: u32 = 5;
+
 /// The three roles of a database.
 pub(super) static ROLES: Row = Row {
     word: "roles",

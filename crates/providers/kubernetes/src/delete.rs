@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::backoff::Backoff;
-use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::StackId;
+use freehold_engine::{Context, Deletion, Lookup, Performed, ProviderError};
 use freehold_graph::kind::KubernetesKind;
+use freehold_graph::{ResourceKind, StackId};
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
@@ -27,6 +27,7 @@ use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::request::Request;
 use crate::strangers;
+use crate::volume;
 
 /// How often it is asked whether an object is gone.
 const POLL: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(1));
@@ -118,19 +119,23 @@ pub(crate) async fn preview(
     stack: StackId,
     lookup: &Lookup,
     deadline: Instant,
-) -> Result<Vec<String>, ProviderError> {
+) -> Result<Deletion, ProviderError> {
     let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+    if lookup.kind == ResourceKind::PersistentVolumeClaim {
+        let empty = volume::was_never_made(cluster, &place, deadline).await?;
+        return Ok(Deletion { may_hold_data: !empty, ..Deletion::default() });
+    }
     if place.kind != NAMESPACE {
-        return Ok(Vec::new());
+        return Ok(Deletion::default());
     }
     let live = cluster.look(&place, deadline).await?;
     // Where it is going already, nothing keeps what is in it.
-    let Some(live) = live.filter(|live| mark::deletion(live).is_none()) else { return Ok(Vec::new()) };
+    let Some(live) = live.filter(|live| mark::deletion(live).is_none()) else { return Ok(Deletion::default()) };
     let adopted = mark::foreign_maker(&live).map(|maker| {
         format!("{place} was adopted ({maker} made it) and holds nothing but the stack: it is deleted, too")
     });
     let along = strangers::none(cluster, &place, stack, deadline).await?.told(&place);
-    Ok(adopted.into_iter().chain(along).collect())
+    Ok(Deletion { remarks: adopted.into_iter().chain(along).collect(), ..Deletion::default() })
 }
 
 /// Waits until the object is gone, and says meanwhile what holds it.

@@ -19,6 +19,7 @@
 mod apply;
 mod beside;
 mod body;
+mod capabilities;
 mod clock;
 mod cluster;
 mod conflict;
@@ -59,9 +60,9 @@ mod volume;
 
 pub use cluster::{Access, Cluster};
 pub use error::ClusterError;
-pub use logs::{LogLine, LogQuery};
+pub use logs::PodLogs;
 pub use manifests::admission::ADOPTABLE;
 pub use manifests::install::{Install, InstallRoute, InstallSecret, install};
 pub use manifests::rbac::rbac;
 pub use provider::KubernetesProvider;
-pub use target::{Finding, Level, Requirements, SCRATCH_NAMESPACE, check, discover, prepare, release, scan_all_groups};
+pub use target::{Requirements, SCRATCH_NAMESPACE, check, discover, prepare, release, scan_all_groups};

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_engine::capability::{LogLine, Voice};
 use freehold_graph::{ResourceId, StackId};
 use futures::{AsyncBufRead, AsyncBufReadExt, Stream, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -42,7 +43,7 @@ const JOB_NAME: &str = "/metadata/labels/batch.kubernetes.io~1job-name";
 
 /// Which log, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogQuery {
+pub struct PodLogs {
     /// Whose.
     pub stack: StackId,
     /// The stack's namespace.
@@ -59,19 +60,14 @@ pub struct LogQuery {
     pub previous: bool,
 }
 
-/// One line of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// Which Pod printed it; with the container's name where there are several: `web-7d9f-x2x, sidecar proxy`.
-    pub source: String,
-    /// What it printed, without the line break.
-    pub text: String,
+fn printed(source: &str, text: String) -> LogLine {
+    LogLine { source: source.to_owned(), voice: Voice::Program, text }
 }
 
 /// The lines of a log, oldest Pod first. Without `follow` the stream ends.
 pub(crate) async fn read(
     cluster: std::sync::Arc<Cluster>,
-    query: LogQuery,
+    query: PodLogs,
 ) -> Result<impl Stream<Item = LogLine> + Send + use<>, ProviderError> {
     let printers = printers(&cluster, &query).await?;
     let share = share(query.lines, &printers);
@@ -130,7 +126,7 @@ fn share(lines: usize, printers: &[Printer]) -> usize {
 }
 
 /// The containers that have printed something, or may have.
-async fn printers(cluster: &Cluster, query: &LogQuery) -> Result<Vec<Printer>, ClusterError> {
+async fn printers(cluster: &Cluster, query: &PodLogs) -> Result<Vec<Printer>, ClusterError> {
     let component = if query.of.word() == "service" { "service" } else { "job" };
     let labels =
         format!("{MARK}={},app.kubernetes.io/name={},freehold.dev/component={component}", query.stack, query.of.name());
@@ -159,7 +155,7 @@ fn printers_of(pod: &Json) -> Vec<Printer> {
 /// The last lines of all, one after the other.
 async fn tell(
     cluster: std::sync::Arc<Cluster>,
-    query: LogQuery,
+    query: PodLogs,
     printers: Vec<Printer>,
     share: usize,
     sender: mpsc::Sender<LogLine>,
@@ -182,7 +178,7 @@ async fn tell(
             Err(_elapsed) => "(its node does not answer)".to_owned(),
         };
         for line in text.lines() {
-            let line = LogLine { source: printer.source.clone(), text: line.trim_end_matches('\r').to_owned() };
+            let line = printed(&printer.source, line.trim_end_matches('\r').to_owned());
             if sender.send(line).await.is_err() {
                 return;
             }
@@ -191,7 +187,7 @@ async fn tell(
 }
 
 /// Keeps a task for each container until nobody reads any more.
-async fn follow(cluster: std::sync::Arc<Cluster>, query: LogQuery, share: usize, sender: mpsc::Sender<LogLine>) {
+async fn follow(cluster: std::sync::Arc<Cluster>, query: PodLogs, share: usize, sender: mpsc::Sender<LogLine>) {
     let mut tasks = JoinSet::new();
     let mut known: BTreeSet<(String, String)> = BTreeSet::new();
     let mut first = true;
@@ -264,7 +260,7 @@ impl Followed {
         }
         time.clone_into(&mut self.last);
         let text = text.trim_end_matches(['\n', '\r']).to_owned();
-        sender.send(LogLine { source: self.printer.source.clone(), text }).await.is_ok()
+        sender.send(printed(&self.printer.source, text)).await.is_ok()
     }
 }
 

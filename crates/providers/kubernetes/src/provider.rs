@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_engine::provider::Proposal;
+use freehold_engine::capability::{Capabilities, LogLine};
+use freehold_engine::provider::{Deletion, Proposal};
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Serving, Task};
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
@@ -21,13 +22,12 @@ use crate::cluster::{Access, Cluster};
 use crate::delete;
 use crate::error::ClusterError;
 use crate::health;
-use crate::logs::{self, LogLine, LogQuery};
+use crate::logs::{self, PodLogs};
 use crate::observe;
 use crate::owned;
 use crate::preview::Trial;
 use crate::readiness;
 use crate::run;
-use crate::volume;
 
 /// How long a look may take. It has no deadline of its own in the interface; the engine gives it 15 s.
 const LOOK: Duration = Duration::from_secs(14);
@@ -100,7 +100,7 @@ impl KubernetesProvider {
     ///
     /// # Errors
     /// The cluster doesn't answer, or doesn't let us read.
-    pub async fn logs(&self, query: LogQuery) -> Result<impl Stream<Item = LogLine> + use<>, ProviderError> {
+    pub async fn pod_logs(&self, query: PodLogs) -> Result<impl Stream<Item = LogLine> + use<>, ProviderError> {
         logs::read(self.sure(Instant::now() + LOOK).await?, query).await
     }
 
@@ -108,21 +108,20 @@ impl KubernetesProvider {
     ///
     /// # Errors
     /// The cluster doesn't answer, or doesn't let us look.
-    pub async fn platforms(&self) -> Result<BTreeMap<StackId, Uuid>, ProviderError> {
+    pub(crate) async fn platforms_of_stacks(&self) -> Result<BTreeMap<StackId, Uuid>, ProviderError> {
         let deadline = Instant::now() + SCAN;
         let look = async { owned::platforms(&*self.sure(deadline).await?, deadline).await };
         in_time(SCAN, "the stacks' namespaces", look).await
     }
 
-    /// Whether no volume was ever made for a claim, so that nothing is lost with it.
-    ///
-    /// # Errors
-    /// The cluster doesn't answer, or doesn't let us look.
-    pub async fn volume_was_never_made(&self, lookup: &Lookup) -> Result<bool, ProviderError> {
-        let deadline = Instant::now() + LOOK;
-        let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
-        let look = async { Ok(volume::was_never_made(&*self.sure(deadline).await?, &place, deadline).await?) };
-        in_time(LOOK, &lookup.identity, look).await
+    /// What was found out about the cluster when it became a target.
+    pub(crate) fn facts(&self) -> &KubernetesTarget {
+        &self.facts
+    }
+
+    /// The cluster, if it answers now and is still the right one.
+    pub(crate) async fn sure_for_a_look(&self) -> Result<Arc<Cluster>, ProviderError> {
+        self.sure(Instant::now() + LOOK).await
     }
 
     /// The cluster, which was the right one a few seconds ago at most: what another one says about an object means nothing.
@@ -179,6 +178,15 @@ impl Provider for KubernetesProvider {
         ProviderName::Kubernetes
     }
 
+    fn capabilities(self: Arc<Self>) -> Capabilities {
+        Capabilities {
+            system: Some(Arc::<Self>::clone(&self)),
+            logs: Some(Arc::<Self>::clone(&self)),
+            scan: Some(self),
+            ..Capabilities::default()
+        }
+    }
+
     fn concurrency(&self) -> usize {
         STEPS
     }
@@ -198,7 +206,7 @@ impl Provider for KubernetesProvider {
         in_time(TRIAL, &proposal.resource.identity, trial).await
     }
 
-    async fn preview_deletion(&self, stack: StackId, lookup: &Lookup) -> Result<Vec<String>, ProviderError> {
+    async fn preview_deletion(&self, stack: StackId, lookup: &Lookup) -> Result<Deletion, ProviderError> {
         let deadline = Instant::now() + SCAN;
         let look = async { delete::preview(&*self.sure(deadline).await?, stack, lookup, deadline).await };
         in_time(SCAN, &lookup.identity, look).await

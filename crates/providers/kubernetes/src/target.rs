@@ -14,10 +14,10 @@ mod survey;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use freehold_engine::capability::Finding;
 use freehold_graph::expand::KubernetesTarget;
 use tokio::time::Instant;
 
-pub use finding::{Finding, Level};
 pub use requirements::Requirements;
 pub use scan::scan_all_groups;
 pub(crate) use scratch::SCRATCH_MARK;
@@ -49,11 +49,11 @@ pub async fn check(cluster: &Cluster, facts: &KubernetesTarget) -> Vec<Finding> 
     if cluster.identity() != facts.cluster {
         let (expected, found) = (facts.cluster.clone(), cluster.identity().to_owned());
         let error = ClusterError::WrongCluster { expected, found };
-        return vec![Finding::of_error("cluster", &error)];
+        return vec![finding::of_error("cluster", &error)];
     }
     // The connection may be an old one. Who doesn't answer is said once, and not for each thing that was to be looked at.
     if let Err(error) = reader.get(&Place::named(NAMESPACE, None, "kube-system")).await {
-        return vec![Finding::of_error("cluster", &error)];
+        return vec![finding::of_error("cluster", &error)];
     }
     findings.push(Finding::ok("cluster", format!("{} at {}", cluster.identity(), cluster.server())));
     let wanted = Requirements::from(facts);

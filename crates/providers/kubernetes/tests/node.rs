@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
+use freehold_engine::capability::LogLine;
 use freehold_graph::{ResourceId, ResourceKind};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::{LogLine, LogQuery};
+use freehold_provider_kubernetes::PodLogs;
 use freehold_testkit::kubernetes::{Image, Node};
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
@@ -26,8 +27,8 @@ fn script(image: &str, script: &str) -> Json {
     json!({"image": image, "command": ["/dash", "-c", script]})
 }
 
-fn query(ground: &Ground, of: (&str, &str), follow: bool) -> LogQuery {
-    LogQuery {
+fn query(ground: &Ground, of: (&str, &str), follow: bool) -> PodLogs {
+    PodLogs {
         stack: ground.stack,
         namespace: ground.namespace.clone(),
         of: ResourceId::new(of.0, of.1),
@@ -38,8 +39,8 @@ fn query(ground: &Ground, of: (&str, &str), follow: bool) -> LogQuery {
     }
 }
 
-async fn lines(ground: &Ground, query: LogQuery) -> Vec<LogLine> {
-    let lines = ground.provider.logs(query).await.unwrap();
+async fn lines(ground: &Ground, query: PodLogs) -> Vec<LogLine> {
+    let lines = ground.provider.pod_logs(query).await.unwrap();
     tokio::time::timeout(PATIENCE, lines.collect()).await.expect("the log ends")
 }
 
@@ -86,7 +87,7 @@ async fn logs_and_reasons_of_real_containers() {
     // Of the container before the present one, once there is another.
     let limit = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let before = lines(&ground, LogQuery { previous: true, ..query(&ground, ("service", "web"), false) }).await;
+        let before = lines(&ground, PodLogs { previous: true, ..query(&ground, ("service", "web"), false) }).await;
         if before.iter().map(|line| line.text.as_str()).eq(["starting", "no such database"]) {
             break;
         }
@@ -133,7 +134,7 @@ async fn a_followed_log_goes_on_in_restarted_containers_and_new_pods_without_los
     };
     let container = script(&image, &count("old", "exit 1"));
     node.cluster().apply(&ground.deployment(&container).to_string()).unwrap();
-    let lines = ground.provider.logs(query(&ground, ("service", "web"), true)).await.unwrap();
+    let lines = ground.provider.pod_logs(query(&ground, ("service", "web"), true)).await.unwrap();
     let mut lines = std::pin::pin!(lines);
     let mut next = async || {
         let line = tokio::time::timeout(PATIENCE, lines.next()).await.expect("there is more").expect("it goes on");

@@ -1,10 +1,11 @@
 //! What is generated for `freehold target rbac` is enough for every kind of object, from the first plan to the end.
 
-use freehold_engine::{Lookup, Provider, ProviderError};
+use freehold_engine::capability::Level;
+use freehold_engine::{Deletion, Lookup, Provider, ProviderError};
 use freehold_graph::kind::KubernetesKind;
 use freehold_graph::{Resource, ResourceKind};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::{ADOPTABLE, Cluster, Level, check, rbac};
+use freehold_provider_kubernetes::{ADOPTABLE, Cluster, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 
@@ -98,7 +99,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     let limited = stage.as_user(&access(&stage.control.service_account(&name, &name).unwrap()));
     stage.deploy(&stage.config_map("ours", &json!({"A": "1"}))).await;
     let namespace = Lookup::from(&stage.namespace_resource());
-    assert_eq!(stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
+    assert_eq!(stage.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Deletion::default());
 
     // Kinds that no stack consists of.
     for (api, kind, rest) in [
@@ -121,7 +122,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     assert_eq!(kept, refused, "the deletion looks again");
 
     let notes = limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap();
-    let [note] = notes.as_slice() else { panic!("{notes:?}") };
+    let [note] = notes.remarks.as_slice() else { panic!("{notes:?}") };
     assert!(note.contains(&format!("in namespace {}", stage.namespace)), "{note}");
     assert!(note.contains("issuers.cert-manager.io") && note.ends_with(" more"), "{note}");
 
@@ -133,7 +134,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     );
     stage.control.kubectl(&["delete", "namespace", &stage.namespace, &name, "--wait=false"]).unwrap();
     // What is going already isn't held up.
-    assert_eq!(limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Vec::<String>::new());
+    assert_eq!(limited.provider.preview_deletion(stage.stack, &namespace).await.unwrap(), Deletion::default());
     stage.control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }
 
@@ -144,7 +145,7 @@ async fn the_plan_of_a_deletion_names_a_namespace_that_was_adopted() {
     stage.deploy_as(&stage.namespace_resource(), true).await;
     let notes = stage.provider.preview_deletion(stage.stack, &Lookup::from(&stage.namespace_resource())).await.unwrap();
     let told = "was adopted (kubectl-create made it) and holds nothing but the stack: it is deleted, too";
-    assert_eq!(notes, [format!("namespace {} {told}", stage.namespace)]);
+    assert_eq!(notes.remarks, [format!("namespace {} {told}", stage.namespace)]);
 }
 
 #[tokio::test]
@@ -174,7 +175,7 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
     assert!(stage.owned().await.len() >= all.len());
     // Whoever may look at every kind finds nothing either that the cluster's controllers didn't make for these.
     let everything = administrator.provider.preview_deletion(stage.stack, &(&stage.namespace_resource()).into()).await;
-    assert_eq!(everything.unwrap(), Vec::<String>::new());
+    assert_eq!(everything.unwrap(), Deletion::default());
     for (resource, uid) in all.iter().zip(&uids).rev() {
         let deleted = stage.delete(resource, uid.as_deref()).await;
         deleted.unwrap_or_else(|error| panic!("{}: {error}", resource.id));
@@ -292,7 +293,7 @@ async fn whoever_has_our_token_can_write_in_no_namespace_but_those_of_stacks() {
     }
     let told = confinement().await;
     assert!(told.message.contains("whoever has its credentials has the cluster"), "{told:?}");
-    assert!(told.fix.is_some_and(|fix| fix.contains("freehold target rbac")));
+    assert!(told.help.is_some_and(|fix| fix.contains("freehold target rbac")));
     stage.control.kubectl(&["delete", "namespace", &name, &theirs, "--wait=false"]).unwrap();
     stage.control.kubectl(&["delete", "clusterrole,clusterrolebinding", &name]).unwrap();
 }

@@ -171,7 +171,7 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     let namespace = stage.namespace_resource();
     let notes = stage.provider.preview_deletion(stage.stack, &Lookup::from(&namespace)).await.unwrap();
     let named = "horizontalpodautoscaler web, which is not this stack's, goes with deployment web, all that it scales";
-    assert_eq!(notes, [named]);
+    assert_eq!(notes.remarks, [named]);
     for resource in [web(&stage, Some(3)), namespace] {
         let uid = stage.observe(&resource).await.unwrap().object;
         stage.remove(&resource, &uid).await;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use freehold_engine::capability::Level;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget, PostgresServer, expand};
 use freehold_graph::{Graph, Request, StackId, StackKey, StackKind, Target};
-use freehold_provider_kubernetes::{Cluster, ClusterError, Level, Requirements, check, discover};
+use freehold_provider_kubernetes::{Cluster, ClusterError, Requirements, check, discover};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

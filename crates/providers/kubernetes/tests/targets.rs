@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use freehold_engine::Readiness;
+use freehold_engine::capability::{Finding, Level, Scan as _};
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{ResourceKind, StackId};
 use freehold_provider_kubernetes::{
-    Cluster, ClusterError, Finding, Level, Requirements, SCRATCH_NAMESPACE, check, discover, prepare, rbac, release,
-    scan_all_groups,
+    Cluster, ClusterError, Requirements, SCRATCH_NAMESPACE, check, discover, prepare, rbac, release, scan_all_groups,
 };
 use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
@@ -221,7 +221,7 @@ async fn a_missing_permission_is_named_once_with_what_it_is_for() {
     }
     assert_eq!(told[0].message, "may not delete, patch deployments.apps (what stacks consist of)");
     assert_eq!(told[1].message, "may not get pods/log (logs)");
-    assert!(told.iter().all(|finding| finding.fix.as_deref().is_some_and(|fix| fix.contains("freehold target rbac"))));
+    assert!(told.iter().all(|finding| finding.help.as_deref().is_some_and(|fix| fix.contains("freehold target rbac"))));
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
     control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }

@@ -17,7 +17,6 @@ mod share;
 mod source;
 mod store;
 
-pub use listing::ArtifactHash;
 pub use pack::{Packed, pack};
 pub(crate) use share::share;
 pub use store::{ArtifactStore, Hidden};
@@ -25,6 +24,7 @@ pub use store::{ArtifactStore, Hidden};
 use std::io;
 use std::path::PathBuf;
 
+use freehold_graph::ArtifactHash;
 use freehold_problem::Code;
 
 /// Why an artifact couldn't be made or taken in.
@@ -73,9 +73,6 @@ pub enum ArtifactError {
         /// As received.
         found: ArtifactHash,
     },
-    /// Not a hash.
-    #[error("{0:?} is not an artifact's hash: it is sha256: and 64 hexadecimal digits")]
-    NotAHash(String),
 }
 
 impl ArtifactError {
@@ -98,8 +95,7 @@ impl ArtifactError {
             | Self::Missing { .. }
             | Self::SameName { .. }
             | Self::Stream(_)
-            | Self::OtherContent { .. }
-            | Self::NotAHash(_) => None,
+            | Self::OtherContent { .. } => None,
         }
     }
 

@@ -40,3 +40,10 @@ pub fn low() -> Option<u64> {
 pub(crate) fn former() -> Option<u64> {
     *FORMER.get_or_init(|| getrlimit(Resource::Nofile).current)
 }
+
+/// That a limit of descriptors is low, for people.
+pub fn few(limit: u64) -> String {
+    format!(
+        "Freehold may open no more than {limit} files: each service takes one, each connection through the router two, and 256 are kept"
+    )
+}

@@ -26,6 +26,7 @@ pub mod supervise;
 
 mod account;
 mod calls;
+mod capabilities;
 mod cgroup;
 mod directory;
 mod failure;
@@ -58,13 +59,13 @@ mod socket;
 mod verdict;
 
 pub use account::{FIRST_USER, RunAs, USERS};
-pub use artifact::{ArtifactError, ArtifactHash, ArtifactStore};
+pub use artifact::{ArtifactError, ArtifactStore};
 pub use cgroup::ServerGroup;
-pub use log::{LogLimits, LogLine, LogReader, Voice};
+pub use log::{LogLimits, LogReader};
 pub use machine::free_port;
 pub use options::LocalOptions;
 pub use port::PORTS;
 pub use provider::LocalProvider;
-pub use restore::{RestoreOutcome, Restored};
+pub use restore::RestoreOutcome;
 pub use sandbox::Sandboxing;
 pub use schedule::ScheduledRun;

@@ -20,7 +20,7 @@ mod reader;
 mod remark;
 
 pub(crate) use prune::{Starting, prune};
-pub use reader::{LogLine, LogReader, Voice};
+pub use reader::LogReader;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -143,6 +143,11 @@ struct PlatformRecord {
 }
 
 impl Machine {
+    /// Freehold's data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub(crate) fn open(options: LocalOptions) -> Result<Self, ProviderError> {
         let opened = Directory::open(&options.directory, &options.logs);
         let directory = opened.map_err(|error| failure::file("use", &options.directory, &error))?;

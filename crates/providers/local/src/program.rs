@@ -22,14 +22,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError, Revealed};
-use freehold_graph::{ResourceId, SecretText, StackId, Value};
+use freehold_graph::{ArtifactHash, ResourceId, SecretText, StackId, Value};
 use freehold_problem::{Code, Problem};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use crate::artifact::ArtifactHash;
 use crate::cgroup::Limits;
 use crate::failure;
 use crate::launcher::{self, NotStarted, Order, Stay};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::Observation;
@@ -15,14 +16,13 @@ use freehold_problem::Code;
 use freehold_router::socket::Way;
 use tokio::time::Instant;
 
-use crate::artifact::ArtifactHash;
 use crate::log::LogReader;
 use crate::machine::{Machine, parse_endpoint};
 use crate::mark;
 use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::{ScheduledRun, Schedules};
-use crate::service::{Caller, Seen, Service};
+use crate::service::{Caller, Service};
 use crate::{directory, failure, kind, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
@@ -73,16 +73,13 @@ impl LocalProvider {
     }
 
     /// Reads the logs of services and jobs.
-    pub fn logs(&self) -> LogReader {
+    pub fn log_reader(&self) -> LogReader {
         LogReader::new(self.machine.directory.clone())
     }
 
-    /// The artifacts that running services were started from. They must be kept even where no revision names them any more.
-    pub fn artifacts_in_use(&self) -> BTreeSet<ArtifactHash> {
-        let services: Vec<Seen> = self.registry().services.values().map(|service| service.seen()).collect();
-        let records = services.iter().filter_map(|seen| seen.record.as_ref());
-        let artifacts = records.filter_map(|record| record.resource.body.get("artifact")?.as_text()?.parse().ok());
-        artifacts.collect()
+    /// All services that are kept running.
+    pub(crate) fn services(&self) -> Vec<Arc<Service>> {
+        self.registry().services.values().cloned().collect()
     }
 
     /// Whether the programs of all stacks run as one user, so that tenants aren't kept apart.
@@ -334,6 +331,16 @@ fn owned(stack: StackId, kind: &str, name: String) -> OwnedObject {
 impl Provider for LocalProvider {
     fn name(&self) -> ProviderName {
         ProviderName::Local
+    }
+
+    fn capabilities(self: Arc<Self>) -> Capabilities {
+        Capabilities {
+            system: Some(Arc::<Self>::clone(&self)),
+            logs: Some(Arc::<Self>::clone(&self)),
+            artifacts: Some(Arc::new(self.machine.artifacts.clone())),
+            restore: Some(self),
+            ..Capabilities::default()
+        }
     }
 
     fn concurrency(&self) -> usize {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freehold_engine::capability::Restored;
 use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
-use freehold_graph::{Resource, ResourceId, ResourceKind, StackId, StackKey, Value};
+use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -28,21 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const UNKEPT: Duration = Duration::from_secs(1);
 /// The time for a service beside its own limit.
 const SLACK: Duration = Duration::from_secs(30);
-
-/// A resource of this provider as the store remembers it.
-#[derive(Debug, Clone)]
-pub struct Restored {
-    /// Whose.
-    pub stack: StackId,
-    /// Its stack's name.
-    pub key: StackKey,
-    /// As last applied, or as it was about to be.
-    pub resource: Resource,
-    /// Its body in comparable form.
-    pub comparable: Value,
-    /// Its identity; `None` while it isn't known whether it was made. Then it is left to the operation that was making it.
-    pub object: Option<String>,
-}
 
 /// What became of one resource.
 #[derive(Debug)]

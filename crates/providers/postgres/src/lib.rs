@@ -18,6 +18,7 @@
 mod adoption;
 mod blockers;
 mod body;
+mod capabilities;
 mod catalog;
 mod census;
 mod content;
@@ -47,7 +48,6 @@ pub mod usage;
 
 #[doc(hidden)]
 pub use fault::Fault;
-pub use provider::{Capacity, PostgresOptions, PostgresProvider, version_of};
+pub use provider::{PostgresOptions, PostgresProvider, version_of};
 pub use provisioner::ensure_provisioner;
 pub use server::{Binaries, PrivateServer, ServerError, ServerOptions};
-pub use strangers::Stranger;

@@ -1,10 +1,12 @@
 //! The provider itself: which call goes where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::kind::{PostgresKind, Served};
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, SecretText, StackId};
@@ -23,11 +25,10 @@ use crate::inside::Key;
 use crate::mark::Mark;
 use crate::server::Binaries;
 use crate::session::{Session, Sessions, Turn, single};
-use crate::strangers::{self, Stranger};
-use crate::{database, fence, logins, obstacles, own_logins, roles, usage};
+use crate::{database, fence, logins, obstacles, roles, usage};
 
 /// How long a look may take. It has no deadline of its own in the interface.
-const LOOK: Duration = Duration::from_secs(10);
+pub(crate) const LOOK: Duration = Duration::from_secs(10);
 /// Connections to the provisioner's own database.
 const POOL: usize = 4;
 
@@ -57,39 +58,14 @@ pub struct PostgresOptions {
     pub fault: Option<Fault>,
 }
 
-/// The server's connections: what there is, and what is promised to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capacity {
-    /// `max_connections` without those for superusers and for the platform itself.
-    pub usable: u32,
-    /// The sums of the limits of each stack's roles.
-    pub promised: BTreeMap<StackId, u32>,
-}
-
-impl Capacity {
-    /// What is left for a stack, what it has already included.
-    pub fn available_to(&self, stack: StackId) -> u32 {
-        let others = self.promised.iter().filter(|(other, _)| **other != stack).map(|(_, promised)| promised);
-        self.usable.saturating_sub(others.sum())
-    }
-
-    /// Whether a stack may have so many: what it has already, it may always keep.
-    pub fn allows(&self, stack: StackId, wanted: u32) -> bool {
-        wanted <= self.promised.get(&stack).copied().unwrap_or_default().max(self.available_to(stack))
-    }
-}
-
 /// Databases and their roles on one PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresProvider {
-    sessions: Sessions,
-    options: PostgresOptions,
+    pub(crate) sessions: Sessions,
+    pub(crate) options: PostgresOptions,
 }
 
 impl PostgresProvider {
-    /// The connections that a database's roles need besides those of its definition: the migrator's.
-    pub const MIGRATOR_CONNECTIONS: u32 = roles::MIGRATOR_CONNECTIONS.unsigned_abs();
-
     /// How many connections it opens at the most: the kept ones, as many into databases beside them, and for each step up to
     /// three of its own (a dump's: of the provisioner, the dumper and its program).
     pub const fn own_connections(concurrency: u32) -> u32 {
@@ -101,69 +77,6 @@ impl PostgresProvider {
         let sessions = Sessions::new(options.provisioner.clone(), Key::new(options.login_key.clone()), POOL)
             .with_fault(options.fault.clone());
         Self { sessions, options }
-    }
-
-    /// What the server's connections are promised to.
-    ///
-    /// # Errors
-    /// The server doesn't answer.
-    pub async fn capacity(&self) -> Result<Capacity, ProviderError> {
-        let doing = Doing("counting the connections of the PostgreSQL server".to_owned());
-        let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
-        let usable: i32 = sqlx::query_scalar(
-            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-                - COALESCE(current_setting('reserved_connections', true)::int, 0)",
-        )
-        .fetch_one(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-        let marked = catalog::marked(&mut session, &doing).await?;
-        session.finish().await;
-        let mut logins = BTreeMap::new();
-        for row in marked {
-            let limit = row.connections.and_then(|limit| u32::try_from(limit).ok());
-            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(own_logins::KEY));
-            if let (Some(limit), Some(mark)) = (limit, mark) {
-                // Logins of several rotations take each other's place.
-                let most: &mut u32 =
-                    logins.entry((mark.stack, logins::without_rotation(&row.name).to_owned())).or_default();
-                *most = limit.max(*most);
-            }
-        }
-        let mut promised = BTreeMap::new();
-        for ((stack, _), limit) in logins {
-            *promised.entry(stack).or_default() += limit;
-        }
-        let usable = u32::try_from(usable).unwrap_or_default().saturating_sub(self.options.reserved_connections);
-        Ok(Capacity { usable, promised })
-    }
-
-    /// Whether a dump of a database can be had, as far as that can be seen beforehand: what a plan that promises one has to know.
-    ///
-    /// # Errors
-    /// Rows that no login of ours sees, tables that are locked: each is named, with what to do about it.
-    pub async fn check_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {
-        let deadline = Instant::now() + LOOK;
-        let look = obstacles::check(&self.sessions, &self.options, stack, lookup, deadline);
-        match tokio::time::timeout_at(deadline, look).await {
-            Ok(Err(ProviderError::Unknown(Problem { message, .. }))) => {
-                Err(ProviderError::retryable(Code::PostgresUnreachable, message))
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(ProviderError::retryable(Code::PostgresUnreachable, "the PostgreSQL server does not answer")),
-        }
-    }
-
-    /// What is on the server that nobody of ours made, where that concerns Freehold.
-    ///
-    /// # Errors
-    /// The server doesn't answer.
-    pub async fn strangers(&self) -> Result<Vec<Stranger>, ProviderError> {
-        let doing = Doing("looking for what is not Freehold's on the PostgreSQL server".to_owned());
-        let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
-        let found = strangers::find(&mut session, &self.options, &doing).await?;
-        session.finish().await;
-        Ok(found)
     }
 
     /// The server's version, as people write it: `15.18`.
@@ -213,6 +126,16 @@ impl Provider for PostgresProvider {
         self.options.concurrency
     }
 
+    fn capabilities(self: Arc<Self>) -> Capabilities {
+        Capabilities { databases: Some(self), ..Capabilities::default() }
+    }
+
+    async fn preview_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {
+        let deadline = Instant::now() + LOOK;
+        let look = obstacles::check(&self.sessions, &self.options, stack, lookup, deadline);
+        in_time(deadline, look).await
+    }
+
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
         let deadline = Instant::now() + LOOK;
         let look = async {
@@ -222,14 +145,7 @@ impl Provider for PostgresProvider {
                 PostgresKind::Database => database::observe(&self.sessions, stack, lookup, deadline).await,
             }
         };
-        // Nothing was changed, so no answer is no more than that.
-        match tokio::time::timeout_at(deadline, look).await {
-            Ok(Err(ProviderError::Unknown(Problem { message, .. }))) => {
-                Err(ProviderError::retryable(Code::PostgresUnreachable, message))
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(ProviderError::retryable(Code::PostgresUnreachable, "the PostgreSQL server does not answer")),
-        }
+        in_time(deadline, look).await
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {
@@ -296,6 +212,20 @@ impl Provider for PostgresProvider {
     }
 }
 
+/// For what changes nothing: no answer is no more than that.
+async fn in_time<T>(
+    deadline: Instant,
+    look: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    match tokio::time::timeout_at(deadline, look).await {
+        Ok(Err(ProviderError::Unknown(Problem { message, .. }))) => {
+            Err(ProviderError::retryable(Code::PostgresUnreachable, message))
+        }
+        Ok(answer) => answer,
+        Err(_) => Err(ProviderError::retryable(Code::PostgresUnreachable, "the PostgreSQL server does not answer")),
+    }
+}
+
 const VERSION: &str = "asking the PostgreSQL server for its version";
 
 /// The version of a server on which nothing of ours need be: `15.18`. Changes nothing there.
@@ -328,21 +258,4 @@ fn mine(kind: ResourceKind, id: &ResourceId) -> Result<PostgresKind, ProviderErr
 
 fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of PostgreSQL's"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stack_that_asks_for_no_more_than_it_has_is_never_refused() {
-        let [first, second] = [1, 2].map(|number| StackId(uuid::Uuid::from_u128(number)));
-        let capacity = |usable| Capacity { usable, promised: BTreeMap::from([(first, 30), (second, 50)]) };
-        // Two deploys at once, or somebody who lowered max_connections, have promised too much.
-        let tight = capacity(60);
-        assert!(tight.allows(first, 30) && tight.allows(second, 50) && tight.allows(second, 40));
-        assert!(!tight.allows(first, 31) && !tight.allows(second, 51));
-        assert!(capacity(100).allows(first, 50) && !capacity(100).allows(first, 51));
-        assert!(!tight.allows(StackId(uuid::Uuid::from_u128(3)), 1));
-    }
 }

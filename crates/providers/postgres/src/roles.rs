@@ -41,8 +41,8 @@ use crate::usage;
 pub(crate) use checks::check_ownership;
 use checks::{check_identity, check_memberships};
 
-/// How many connections a migrator may have: one migrates, the others are for people who look after it.
-pub(crate) const MIGRATOR_CONNECTIONS: i32 = 5;
+/// [`freehold_graph::kind::MIGRATOR_CONNECTIONS`] as SQL has it.
+const MIGRATOR_CONNECTIONS: i32 = freehold_graph::kind::MIGRATOR_CONNECTIONS.cast_signed();
 /// How often a statement of a migration looks whether its client is still there, in milliseconds: what a run that was ended has
 /// begun must not wait for its lock, and change something when nobody expects it any more.
 const CLIENT_CHECK: i64 = 1000;

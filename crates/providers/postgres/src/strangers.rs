@@ -15,7 +15,7 @@ use crate::session::Session;
 
 /// Something that nobody of ours made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stranger {
+pub(crate) struct Stranger {
     /// Whether it can do harm by itself.
     pub dangerous: bool,
     /// What it is, in words.

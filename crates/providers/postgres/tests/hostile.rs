@@ -1,6 +1,7 @@
 //! A tenant who owns their database and does with it what its owner may. Each attack is first shown to work on somebody who
 //! enters as the provisioner used to.
 
+use freehold_engine::capability::DatabaseServer as _;
 use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::SecretText;
 use freehold_plan::Ownership;
@@ -96,7 +97,7 @@ async fn what_stands_in_front_of_a_catalogs_name_is_not_run_by_looking_making_or
     stack.deploy().await;
     let note = stack.dump().await.unwrap().note.unwrap();
     assert!(note.contains("restored once"), "{note}");
-    stack.provider.check_dump(stack.id, &Lookup::from(&stack.database())).await.unwrap();
+    stack.provider.preview_dump(stack.id, &Lookup::from(&stack.database())).await.unwrap();
     assert_eq!(caught(&stack).await, Vec::<String>::new());
     drop(migrator);
     stack.destroy().await;
@@ -402,18 +403,18 @@ async fn a_server_that_gives_no_dump_of_hidden_rows_says_so_before_anything_is_d
     let lookup = Lookup::from(&stack.database());
     let mut migrator = stack.connect("migrator").await;
     run(&mut migrator, "CREATE TABLE open (x int); INSERT INTO open VALUES (1)").await;
-    stack.provider.check_dump(stack.id, &lookup).await.unwrap();
+    stack.provider.preview_dump(stack.id, &lookup).await.unwrap();
     stack.dump().await.unwrap();
     let sql = "CREATE TABLE hidden (x int); INSERT INTO hidden VALUES (1);
         ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY";
     run(&mut migrator, sql).await;
-    let error = stack.provider.check_dump(stack.id, &lookup).await.unwrap_err();
+    let error = stack.provider.preview_dump(stack.id, &lookup).await.unwrap_err();
     let ProviderError::Rejected(Problem { code, lines: detail, help, .. }) = error else { panic!("{error:?}") };
     assert_eq!((code, detail), (Code::DumpNotProved, vec!["table public.hidden".to_owned()]));
     let help = help.unwrap();
     assert!(help.contains("BYPASSRLS") && help.contains("--no-dump"), "{help}");
     run(&mut superuser, &format!("ALTER ROLE {}__dumper BYPASSRLS", stack.name)).await;
-    stack.provider.check_dump(stack.id, &lookup).await.unwrap();
+    stack.provider.preview_dump(stack.id, &lookup).await.unwrap();
     stack.dump().await.unwrap();
     drop(migrator);
     stack.destroy().await;
@@ -429,14 +430,14 @@ async fn who_holds_a_lock_that_keeps_a_database_from_being_dumped_is_named() {
     run(&mut migrator, "CREATE TABLE busy (x int)").await;
     run(&mut migrator, "BEGIN; LOCK TABLE busy").await;
     let pid = count(&mut migrator, "SELECT pg_backend_pid()::int8").await;
-    let checked = stack.provider.check_dump(stack.id, &Lookup::from(&stack.database())).await;
+    let checked = stack.provider.preview_dump(stack.id, &Lookup::from(&stack.database())).await;
     for outcome in [checked.map(|()| freehold_engine::Performed::default()), stack.dump().await] {
         let (code, why) = rejection(outcome);
         let expected = format!("table public.busy is locked by session {pid} of role {}", stack.role("migrator"));
         assert!(code == Code::DumpNotProved && why.contains(&expected), "{why}");
     }
     run(&mut migrator, "ROLLBACK").await;
-    stack.provider.check_dump(stack.id, &Lookup::from(&stack.database())).await.unwrap();
+    stack.provider.preview_dump(stack.id, &Lookup::from(&stack.database())).await.unwrap();
     drop(migrator);
     stack.destroy().await;
 }
@@ -458,11 +459,11 @@ async fn what_nobody_of_ours_made_is_found() {
     });
     let name = &stack.name;
     let about = async || -> Vec<String> {
-        let found = stack.provider.strangers().await.unwrap();
+        let found = stack.provider.unmanaged().await.unwrap();
         let ours = |what: &String| {
             what.split([' ', ',', ':']).any(|word| word == name || word.starts_with(&format!("{name}_")))
         };
-        found.into_iter().map(|stranger| stranger.what).filter(ours).collect()
+        found.into_iter().map(|found| found.message).filter(ours).collect()
     };
     assert_eq!(about().await, Vec::<String>::new());
     let mut superuser = admin("postgres").await;

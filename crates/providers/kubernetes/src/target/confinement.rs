@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::finding::Finding;
+use freehold_engine::capability::Finding;
+
+use super::finding;
 use crate::error::{ClusterError, Reason};
 use crate::manifests::admission::OURS;
 use crate::mark::MARK;
@@ -39,7 +41,7 @@ pub(super) async fn check(reader: &Reader<'_>) -> Finding {
                 return Finding::warning(subject, message, FIX);
             }
             Err(error) if is_by_us(&error) => {}
-            Err(error) => return Finding::of_error(subject, &error),
+            Err(error) => return finding::of_error(subject, &error),
         }
     }
     Finding::ok(subject, "writes outside of stacks' namespaces are refused; what may be read may be read everywhere")

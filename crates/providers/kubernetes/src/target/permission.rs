@@ -6,7 +6,9 @@ use freehold_graph::expand::KubernetesTarget;
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::json;
 
-use super::finding::Finding;
+use freehold_engine::capability::Finding;
+
+use super::finding;
 use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::manifests::rbac::{Permission, permissions};
@@ -38,7 +40,7 @@ pub(super) async fn check(reader: &Reader<'_>, facts: &KubernetesTarget) -> Vec<
         match answer {
             Ok(true) => {}
             Ok(false) => missing.entry(number).or_insert_with(|| (permission, Vec::new())).1.push(verb),
-            Err(error) => return vec![Finding::of_error(subject, &error)],
+            Err(error) => return vec![finding::of_error(subject, &error)],
         }
     }
     if missing.is_empty() {

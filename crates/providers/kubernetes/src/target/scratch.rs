@@ -14,7 +14,9 @@ use freehold_graph::expand::kubernetes::POD_SECURITY;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use super::finding::Finding;
+use freehold_engine::capability::Finding;
+
+use super::finding;
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::{ClusterError, Reason};
@@ -155,8 +157,8 @@ pub(super) async fn check(reader: &Reader<'_>, facts: &KubernetesTarget) -> Find
         Ok(State::Ours(_)) => Finding::ok(subject, name.clone()),
         Ok(State::Absent) => Finding::error(subject, format!("{name} does not exist"), again),
         Ok(State::Ending) => Finding::error(subject, format!("{name} is being deleted"), again),
-        Ok(State::Foreign) => Finding::of_error(subject, &foreign(name)),
-        Err(error) => Finding::of_error(subject, &error),
+        Ok(State::Foreign) => finding::of_error(subject, &foreign(name)),
+        Err(error) => finding::of_error(subject, &error),
     }
 }
 

@@ -6,7 +6,9 @@ use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::expand::{ClusterDatabases, Gateway};
 use serde_json::Value as Json;
 
-use super::finding::{Finding, Level};
+use freehold_engine::capability::{Finding, Level};
+
+use super::finding;
 use super::gateway::{self, Listener, OURS};
 use super::requirements::Requirements;
 use crate::discovery::{Group, METRICS};
@@ -68,7 +70,7 @@ impl Survey {
                 lines.join("\n")
             };
             let why = lines(|finding| Some(format!("{}: {}", finding.subject, finding.message)));
-            return Err(ClusterError::Unfit { why, help: lines(|finding| finding.fix.clone()) });
+            return Err(ClusterError::Unfit { why, help: lines(|finding| finding.help.clone()) });
         };
         let (namespace, name) = wanted.gateway.clone();
         let data_plane_namespace = self.data_plane_namespace.clone().unwrap_or_else(|| namespace.clone());
@@ -101,7 +103,7 @@ impl Survey {
 
     /// What was answered; a question that got no good answer is a finding.
     fn answered<T>(&mut self, subject: &str, answer: Result<T, ClusterError>) -> Option<T> {
-        answer.inspect_err(|error| self.findings.push(Finding::of_error(subject, error))).ok()
+        answer.inspect_err(|error| self.findings.push(finding::of_error(subject, error))).ok()
     }
 
     async fn definition(&mut self, reader: &Reader<'_>, name: &str) -> Option<Option<Json>> {
@@ -197,7 +199,7 @@ impl Survey {
         self.data_plane_namespace = given.map(str::to_owned);
         let places = match self.gateway_pods(reader, wanted).await {
             Ok(places) => places,
-            Err(error) => return self.findings.push(Finding::of_error(subject, &error)),
+            Err(error) => return self.findings.push(finding::of_error(subject, &error)),
         };
         // A label may not say whose Gateway: of several places, the one beside the Gateway.
         let beside = places.iter().find(|place| **place == wanted.gateway.0);
@@ -218,7 +220,7 @@ impl Survey {
                     let message = format!("network policies let requests in from namespace {given}, which is not there");
                     Finding::warning(subject, message, "say where the gateway's pods are with --data-plane-namespace")
                 }
-                Err(error) => Finding::of_error(subject, &error),
+                Err(error) => finding::of_error(subject, &error),
             },
             (None, Some(found)) => {
                 self.data_plane_namespace = Some(found.clone());

@@ -1,60 +1,13 @@
 //! The canonical listing of an artifact and the hash of it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path};
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use freehold_graph::ArtifactHash;
 use sha2::{Digest as _, Sha256};
 
 use super::ArtifactError;
-
-/// An artifact's identity: `sha256:` and 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ArtifactHash(String);
-
-impl ArtifactHash {
-    /// The digits alone, which name the artifact's directory.
-    pub fn digits(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ArtifactHash {
-    type Err = ArtifactError;
-
-    fn from_str(text: &str) -> Result<Self, ArtifactError> {
-        let digits = text.strip_prefix("sha256:").unwrap_or_default();
-        if digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            Ok(Self(digits.to_owned()))
-        } else {
-            Err(ArtifactError::NotAHash(text.to_owned()))
-        }
-    }
-}
-
-impl TryFrom<String> for ArtifactHash {
-    type Error = ArtifactError;
-
-    fn try_from(text: String) -> Result<Self, ArtifactError> {
-        text.parse()
-    }
-}
-
-impl From<ArtifactHash> for String {
-    fn from(hash: ArtifactHash) -> Self {
-        hash.to_string()
-    }
-}
-
-impl fmt::Display for ArtifactHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.0)
-    }
-}
 
 /// What is known of the files of an artifact, by path.
 #[derive(Debug, Default)]
@@ -76,7 +29,7 @@ impl Listing {
         for (path, line) in &self.0 {
             hash.update(format!("{line} {path}\n").as_bytes());
         }
-        ArtifactHash(hex::encode(hash.finalize()))
+        ArtifactHash::from(<[u8; 32]>::from(hash.finalize()))
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use freehold_graph::ArtifactHash;
+
 use super::ArtifactError;
-use super::listing::{ArtifactHash, Listing, canonical, check_link, copy_hashed};
+use super::listing::{Listing, canonical, check_link, copy_hashed};
 use super::source::{Kind, Source};
 
 /// An artifact that is ready to be sent.

@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use freehold_graph::ArtifactHash;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 use uuid::Uuid;
 
 use super::ArtifactError;
-use super::listing::{ArtifactHash, Listing, canonical, check_link, copy_hashed};
+use super::listing::{Listing, canonical, check_link, copy_hashed};
 use crate::directory;
 
 /// The most that one artifact may hold.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use freehold_engine::capability::Restored;
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Readiness, Secrets};
 use freehold_graph::kind::{LocalKind, Served};
 use freehold_graph::{Resource, ResourceKind, StackId, Value};
@@ -11,7 +12,7 @@ use freehold_plan::Observation;
 use freehold_problem::Code;
 
 use crate::provider::LocalProvider;
-use crate::restore::{Restored, context};
+use crate::restore::context;
 use crate::{route, verdict};
 
 /// The kind among those of this machine.

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use freehold_engine::capability::LogLine;
 use freehold_graph::{ResourceId, StackId};
 use futures::{Stream, stream};
 
 use super::instance_of;
 use super::kept::{Kept, LONGEST_LINE, Line, bytes, cut, decode};
-use super::reader::{LogLine, LogReader, among};
+use super::reader::{LogReader, among, of_freehold};
 use super::remark;
 
 /// How often a followed log is looked at.
@@ -97,7 +98,7 @@ impl Follower {
         for (path, position) in self.positions.extract_if(.., |path, _| !files.contains(path)) {
             if position.behind {
                 let text = "its log was removed before all of it could be shown".to_owned();
-                lines.push(LogLine::freehold(instance_of(&path), text));
+                lines.push(of_freehold(instance_of(&path), text));
             }
         }
         // Whoever prints most must not keep the others from being read.
@@ -125,14 +126,14 @@ impl Position {
         let Some(kept) = Kept::open(file)? else { return Ok(0) };
         if kept.end < self.at {
             let text = "the log was begun anew; what had come before may not have been shown".to_owned();
-            lines.push(LogLine::freehold(source, text));
+            lines.push(of_freehold(source, text));
             *self = Self { remarks: 0, ..Self::default() };
         }
         let begin = kept.data_from(self.at)?;
         if begin > self.at {
             let missed = bytes(begin - self.at);
             let text = format!("… {missed} were not shown: they were dropped from the log before they could be read");
-            lines.push(LogLine::freehold(source, text));
+            lines.push(of_freehold(source, text));
             self.at = begin;
             self.line = Unended { at: begin, headless: true, ..Unended::default() };
         }

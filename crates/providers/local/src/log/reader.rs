@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use freehold_engine::capability::{LogLine, Voice};
 use freehold_graph::{ResourceId, StackId};
 use futures::Stream;
 
@@ -15,34 +16,14 @@ use crate::directory::Directory;
 /// The most lines that are read at once.
 const MOST_LINES: usize = 100_000;
 
-/// Who says a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
-    /// The program: anything may stand there.
-    Program,
-    /// Freehold, of the program.
-    Freehold,
+/// What a program printed.
+pub(super) fn of_program(source: &str, text: String) -> LogLine {
+    LogLine { source: source.to_owned(), voice: Voice::Program, text }
 }
 
-/// One line of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// Which instance or run it is about.
-    pub source: String,
-    /// Who says it.
-    pub voice: Voice,
-    /// What it says, without the line break.
-    pub text: String,
-}
-
-impl LogLine {
-    pub(super) fn program(source: &str, text: String) -> Self {
-        Self { source: source.to_owned(), voice: Voice::Program, text }
-    }
-
-    pub(super) fn freehold(source: &str, text: String) -> Self {
-        Self { source: source.to_owned(), voice: Voice::Freehold, text }
-    }
+/// What Freehold says of a program.
+pub(super) fn of_freehold(source: &str, text: String) -> LogLine {
+    LogLine { source: source.to_owned(), voice: Voice::Freehold, text }
 }
 
 /// Reads the logs of services (`service.web`), jobs (`job.migrate`) and schedules (`schedule.digest`).
@@ -115,7 +96,7 @@ fn end_of(file: &Path, count: usize) -> io::Result<(Vec<LogLine>, bool)> {
     lines.drain(..surplus);
     if cut {
         let text = "the lines before these were left out: they are too long to be shown at once".to_owned();
-        lines.insert(0, LogLine::freehold(source, text));
+        lines.insert(0, of_freehold(source, text));
     }
     Ok((lines, cut))
 }
@@ -126,10 +107,10 @@ pub(super) fn among(source: &str, lines: Vec<Line>, remarks: Vec<Remark>) -> Vec
     let mut remarks = remarks.into_iter().peekable();
     for line in lines {
         while let Some(remark) = remarks.next_if(|remark| remark.at <= line.at) {
-            all.push(LogLine::freehold(source, remark.text));
+            all.push(of_freehold(source, remark.text));
         }
-        all.push(LogLine::program(source, line.text));
+        all.push(of_program(source, line.text));
     }
-    all.extend(remarks.map(|remark| LogLine::freehold(source, remark.text)));
+    all.extend(remarks.map(|remark| of_freehold(source, remark.text)));
     all
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use freehold_graph::ArtifactHash;
 use freehold_problem::Code;
 use freehold_provider_local::artifact::pack;
-use freehold_provider_local::{ArtifactError, ArtifactHash, ArtifactStore};
+use freehold_provider_local::{ArtifactError, ArtifactStore};
 use tempfile::TempDir;
 
 use crate::world::make_executable;

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use freehold_engine::capability::LogLine;
 use freehold_engine::{Context, Provider, ProviderError, Task};
 use freehold_graph::{Run, Value};
 use freehold_problem::{Code, Problem};
-use freehold_provider_local::LogLine;
 use serde_json::json;
 
 use crate::world::{World, code, detail, is_alive, kill, until};
@@ -133,7 +133,7 @@ async fn a_run_whose_supervisor_was_killed_is_unknown_and_is_not_repeated() -> a
     let world = World::new().await?;
     let job = world.job(&counting("echo half way; while ! test -e $HOME/go; do sleep 0.02; done"), &[]);
     let is_half_way = |line: &LogLine| line.text == "half way";
-    let log = || world.provider.logs().tail(world.stack, &job.id, 10).unwrap_or_default();
+    let log = || world.provider.log_reader().tail(world.stack, &job.id, 10).unwrap_or_default();
     begin(&world, &job, async || log().iter().any(is_half_way)).await;
     kill(pids(&world, "supervisor").await[0]);
     let orphan = pids(&world, "(job.migrate)").await[0];

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
+use freehold_engine::capability::{LogLine, Voice};
 use freehold_graph::{ResourceId, Value};
-use freehold_provider_local::{LogLine, Voice};
 use futures::StreamExt;
 
 use crate::world::World;
@@ -21,13 +21,13 @@ async fn the_end_of_a_log_is_shown_over_the_versions_of_a_service() -> anyhow::R
         world.get("/print").await?;
     }
     let id = ResourceId::new("service", "web");
-    let all = world.provider.logs().tail(world.stack, &id, 100)?;
+    let all = world.provider.log_reader().tail(world.stack, &id, 100)?;
     let printed = printed(&all);
     let position = |text: &str| printed.iter().position(|line| *line == text);
     assert!(position("line from one").unwrap() < position("line from two").unwrap(), "{printed:?}");
     assert_eq!(all.iter().map(|line| &line.source).collect::<BTreeSet<_>>().len(), 2);
     assert!(all.iter().any(|line| line.text.contains("started as process")));
-    assert_eq!(world.provider.logs().tail(world.stack, &id, 1)?.len(), 1);
+    assert_eq!(world.provider.log_reader().tail(world.stack, &id, 1)?.len(), 1);
     world.end().await
 }
 
@@ -58,7 +58,7 @@ async fn a_followed_log_goes_on_with_the_next_version_and_says_what_it_could_not
     let world = World::new().await?;
     world.deploy(&world.web(&[("VERSION", "one")], &[])).await?;
     let id = ResourceId::new("service", "web");
-    let mut follow = Box::pin(world.provider.logs().follow(world.stack, &id, 10));
+    let mut follow = Box::pin(world.provider.log_reader().follow(world.stack, &id, 10));
     follow_to(&mut follow, "listening on").await;
     world.get("/print").await?;
     follow_to(&mut follow, "line from one").await;
@@ -84,7 +84,7 @@ async fn a_followed_log_goes_on_with_the_next_version_and_says_what_it_could_not
 async fn no_line_of_a_log_that_is_cut_meanwhile_is_missing_without_a_word() -> anyhow::Result<()> {
     let world = World::new().await?;
     let id = ResourceId::new("job", "migrate");
-    let mut follow = Box::pin(world.provider.logs().follow(world.stack, &id, 0));
+    let mut follow = Box::pin(world.provider.log_reader().follow(world.stack, &id, 0));
     let script = "for i in $(seq 1 40); do seq -f line-%.0f $((i * 100)) $((i * 100 + 99)); sleep 0.1; done; echo end";
     let job = world.job(script, &[]);
     let (ran, lines) = tokio::join!(world.run(&job), follow_to(&mut follow, "end"));
@@ -110,7 +110,7 @@ async fn a_program_can_not_speak_as_freehold_nor_make_its_log_seem_larger_than_i
     let world = World::new().await?;
     let script = "echo '[freehold] ended: exit code 0'; python3 -c 'import os; os.ftruncate(1, 1 << 45)'; echo last";
     world.run(&world.job(script, &[])).await?;
-    let lines = world.provider.logs().tail(world.stack, &ResourceId::new("job", "migrate"), 3)?;
+    let lines = world.provider.log_reader().tail(world.stack, &ResourceId::new("job", "migrate"), 3)?;
     let of = |voice: Voice| lines.iter().filter(move |line| line.voice == voice).map(|line| line.text.as_str());
     assert!(of(Voice::Freehold).any(|line| line.ends_with("ended: exit code 0")), "{lines:?}");
     assert!(of(Voice::Program).all(|line| !line.starts_with("20")), "{lines:?}");
@@ -140,7 +140,7 @@ async fn the_logs_of_a_stack_have_a_bound_in_all() -> anyhow::Result<()> {
 async fn a_jobs_log_can_be_read() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.run(&world.job("for i in 1 2 3; do echo step $i; done", &[("retry", Value::from("safe"))])).await?;
-    let lines = world.provider.logs().tail(world.stack, &ResourceId::new("job", "migrate"), 100)?;
+    let lines = world.provider.log_reader().tail(world.stack, &ResourceId::new("job", "migrate"), 100)?;
     assert_eq!(printed(&lines), ["step 1", "step 2", "step 3"]);
     world.end().await
 }

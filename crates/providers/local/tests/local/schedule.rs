@@ -69,7 +69,7 @@ async fn a_clock_that_was_ahead_once_silences_no_schedule() -> anyhow::Result<()
     assert!(history().await.iter().all(|run| run.due <= now + 3600), "{:?}", history().await);
     let trouble = world.provider.schedule_trouble(world.stack, &resource.id).await?;
     assert!(trouble.is_some_and(|trouble| trouble.contains("exit code 6")));
-    let log = world.provider.logs().tail(world.stack, &resource.id, 100)?;
+    let log = world.provider.log_reader().tail(world.stack, &resource.id, 100)?;
     assert!(log.iter().any(|line| line.text.contains("the clock was ahead once")), "{log:?}");
     world.end().await
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
+use freehold_engine::capability::Restored;
 use freehold_engine::{
     CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
 };
@@ -17,7 +18,7 @@ use freehold_graph::{
 };
 use freehold_problem::{Code, Problem};
 use freehold_provider_local::artifact::pack;
-use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RestoreOutcome, Restored, RunAs};
+use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RestoreOutcome, RunAs};
 use freehold_router::{Options, Router};
 use serde_json::Value as Json;
 use tempfile::TempDir;

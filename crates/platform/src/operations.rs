@@ -1,24 +1,28 @@
-//! From a plan to the queue.
+//! From a plan to the queue, and what becomes of what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_provider_postgres::Capacity;
 use freehold_store::idempotency::Seen;
-use freehold_store::{NewOperation, Sharing, StoreError, WantedConnections};
+use freehold_store::{NewOperation, OperationState, Sharing, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::definition::{Definition, not_kept};
-use super::planning::{claims, wanted_connections};
-use super::{Platform, images, kept, reading};
+use super::plans::{Plans, claims};
+use super::{images, kept};
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::hub::Hub;
+use crate::records::Records;
 use crate::request::{Apply, Deploy, Destroy};
+use crate::targets::Targets;
 use crate::view::{OperationView, Planned};
 
 /// An idempotency key under which a request is being carried out.
@@ -33,7 +37,19 @@ impl Drop for HeldKey<'_> {
     }
 }
 
-impl Platform {
+/// From plans to the queue, and what becomes of what is queued.
+pub struct Operations {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) plans: Arc<Plans>,
+    /// Those who watch operations.
+    pub(crate) hub: Hub,
+    /// The idempotency keys of the requests that are being carried out.
+    pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Operations {
     /// Deploys: applies a plan, or plans and applies. If there is nothing to change, the operation that made things as they are
     /// is the answer.
     pub async fn apply(&self, actor: &Actor, request: &Apply, key: Option<&str>) -> Result<OperationView> {
@@ -47,7 +63,7 @@ impl Platform {
             ));
         };
         let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
-        let mut tx = self.store.begin(actor.key_space()).await?;
+        let mut tx = self.records.store.begin(actor.key_space()).await?;
         let seen = tx.take_key(key, &fingerprint).await?;
         tx.commit_without_waiting().await?;
         let ours = matches!(seen, Seen::New);
@@ -59,11 +75,11 @@ impl Platform {
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
             Seen::InProgress => {
-                let mut tx = self.store.look(actor.access()).await?;
+                let mut tx = self.records.store.look(actor.access()).await?;
                 let begun = tx.operation_of_key(key).await?;
                 drop(tx);
                 if let Some(begun) = begun {
-                    return self.operation(actor, begun).await;
+                    return self.get(actor, begun).await;
                 }
             }
             Seen::Other => {
@@ -75,7 +91,7 @@ impl Platform {
             }
         }
         let answer = self.apply_once(actor, request, Some(key)).await;
-        let mut tx = self.store.begin(actor.key_space()).await?;
+        let mut tx = self.records.store.begin(actor.key_space()).await?;
         match &answer {
             Ok(operation) => {
                 tx.answer_key(key, 202, &kept::write(operation)).await?;
@@ -117,9 +133,9 @@ impl Platform {
     }
 
     async fn deploy_once(&self, actor: &Actor, request: &Deploy, key: Option<&str>) -> Result<OperationView> {
-        let (answer, graph) = self.deploy_plan(actor, request).await?;
+        let (answer, graph) = self.plans.deploy_plan(actor, request).await?;
         if let Some(same) = answer.running {
-            return self.operation(actor, same).await;
+            return self.get(actor, same).await;
         }
         if answer.noop {
             let last = self.last_success(actor, &answer).await?;
@@ -129,7 +145,7 @@ impl Platform {
     }
 
     async fn kept_plan(&self, actor: &Actor, id: Uuid) -> Result<Plan> {
-        let mut tx = self.store.look(actor.access()).await?;
+        let mut tx = self.records.store.look(actor.access()).await?;
         let plan = tx.plan(id).await?;
         plan.ok_or_else(|| {
             Problem::new(
@@ -142,8 +158,8 @@ impl Platform {
 
     /// The graph that a kept plan leads to. Expanding is pure, so the same definition and request give the same again.
     async fn graph_of(&self, plan: &Plan) -> Result<Graph> {
-        let tenant = self.store.tenant_of(&plan.key).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.store.tenant_of(&plan.key).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let stored = tx.definition(&plan.definition).await?.ok_or_else(|| not_kept(&plan.definition))?;
         let definition = Definition::read_stored(&stored).await?;
         let runtime = self.targets.find(&plan.key.target).await?;
@@ -153,18 +169,18 @@ impl Platform {
     /// The operation that made a stack what it is.
     async fn last_success(&self, actor: &Actor, answer: &Planned) -> Result<OperationView> {
         let plan = &answer.plan;
-        let tenant = self.store.tenant_of(&plan.key).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let tenant = self.records.store.tenant_of(&plan.key).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let revision = tx.revision(plan.stack, plan.revision).await?;
         drop(tx);
         let revision = revision.ok_or_else(|| Problem::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
-        self.operation(actor, revision.operation).await
+        self.get(actor, revision.operation).await
     }
 
     /// Destroys a stack whose name was typed again.
     pub async fn destroy(&self, actor: &Actor, stack: StackId, request: &Destroy) -> Result<OperationView> {
         actor.require(Scope::Deploy)?;
-        let found = self.find_stack(actor, stack).await?;
+        let found = self.records.find_stack(actor, stack).await?;
         if request.confirm != found.key.name.as_str() {
             let message =
                 format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
@@ -172,7 +188,7 @@ impl Platform {
         }
         let plan = match request.plan {
             Some(plan) => self.kept_plan(actor, plan).await?,
-            None => self.plan_destroy(actor, stack, request.dump).await?.plan,
+            None => self.plans.destroy(actor, stack, request.dump).await?.plan,
         };
         if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
             return Err(Problem::new(
@@ -184,20 +200,20 @@ impl Platform {
     }
 
     async fn enqueue(&self, actor: &Actor, plan: &Plan, graph: &Graph, key: Option<&str>) -> Result<OperationView> {
-        let tenant = self.store.tenant_of(&plan.key).await?;
+        let tenant = self.records.store.tenant_of(&plan.key).await?;
         let secrets = match plan.purpose {
             Purpose::Destroy { .. } => BTreeMap::new(),
-            _ => self.digests(&plan.request).await?.stored().clone(),
+            _ => self.records.digests(&plan.request).await?.stored().clone(),
         };
-        let wanted = wanted_connections(graph);
+        let wanted = graph.connections();
         let (capacity, sharing) = match plan.purpose {
             Purpose::Destroy { .. } => (None, Sharing::Tenants),
             Purpose::Deploy | Purpose::Rollback { .. } => {
                 let runtime = self.targets.find(&plan.key.target).await?;
-                (runtime.capacity_for(wanted).await?, runtime.sharing())
+                (runtime.capacity_for(wanted).await?, runtime.sharing)
             }
         };
-        let capacity = capacity.unwrap_or(Capacity { usable: 0, promised: BTreeMap::new() });
+        let capacity = capacity.unwrap_or_default();
         // Without a server of the target's there is nothing to be promised.
         let wanted = if capacity.usable == 0 { 0 } else { wanted };
         let connections = WantedConnections { wanted, usable: capacity.usable, limits: &capacity.promised };
@@ -214,13 +230,65 @@ impl Platform {
             requested_by: &actor.audited(),
             idempotency_key: key,
         };
-        match self.store.enqueue(tenant, &new).await {
-            Ok(at) => Ok(reading::queued(&new, at)),
+        match self.records.store.enqueue(tenant, &new).await {
+            Ok(at) => Ok(queued(&new, at)),
             // The answer may have been lost behind the commit: the operation's own id tells.
-            Err(StoreError::Unavailable { .. }) if self.operation(actor, id).await.is_ok() => {
-                self.operation(actor, id).await
-            }
+            Err(StoreError::Unavailable { .. }) if self.get(actor, id).await.is_ok() => self.get(actor, id).await,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// An operation.
+    pub async fn get(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
+        let operation = self.records.find_operation(actor, id).await?;
+        let waits = match operation.state.is_finished() {
+            true => Vec::new(),
+            false => self.records.waits(operation.tenant, operation.id).await?,
+        };
+        Ok(OperationView { waits, ..describe_operation(&operation) })
+    }
+
+    /// Asks an operation to stop.
+    pub async fn cancel(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
+        actor.require(Scope::Deploy)?;
+        let operation = self.records.find_operation(actor, id).await?;
+        self.records.store.request_cancel(operation.tenant, operation.id, &actor.audited()).await?;
+        self.get(actor, id).await
+    }
+}
+
+pub(crate) fn describe_operation(operation: &freehold_store::Operation) -> OperationView {
+    OperationView {
+        id: operation.id,
+        stack: operation.stack,
+        key: operation.subject.clone(),
+        purpose: operation.plan.purpose,
+        state: operation.state,
+        revision: operation.plan.revision,
+        taken: u32::from(operation.started_at.is_some()),
+        created_at: operation.created_at,
+        finished_at: operation.finished_at,
+        failure: operation.failure.clone(),
+        outputs: operation.plan.outputs.clone(),
+        waits: Vec::new(),
+    }
+}
+
+/// An operation that was put into the queue at that time. Whoever asks knows all of it.
+fn queued(new: &NewOperation<'_>, at: DateTime<Utc>) -> OperationView {
+    let plan = new.plan;
+    OperationView {
+        id: new.id,
+        stack: plan.stack,
+        key: plan.key.to_string(),
+        purpose: plan.purpose,
+        state: OperationState::Queued,
+        revision: plan.revision,
+        taken: 0,
+        created_at: at,
+        finished_at: None,
+        failure: None,
+        outputs: plan.outputs.clone(),
+        waits: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Digest;
+use super::Digest;
 
 /// Docker Hub, which is meant where no registry is written.
 const DOCKER_HUB: &str = "docker.io";
@@ -63,7 +63,7 @@ impl ImageReference {
     }
 
     /// What to ask the registry for: the digest, else the tag, else `latest`.
-    pub(crate) fn asked(&self) -> String {
+    pub fn asked(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.clone(),

@@ -1,28 +1,33 @@
 //! From a request to a plan: reads the store, observes the world, changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use freehold_check::Diagnostic;
-use freehold_engine::{Lookup, OperationId};
+use freehold_engine::OperationId;
+use freehold_engine::capability::Capacity;
 use freehold_graph::expand::ExpandError;
-use freehold_graph::{Graph, Request, ResourceKind, StackId, StackKind, expand};
+use freehold_graph::kind::MIGRATOR_CONNECTIONS;
+use freehold_graph::{Graph, Request, ResourceKind, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_provider_postgres::{Capacity, PostgresProvider};
-use freehold_spec::{App, Name};
+use freehold_spec::App;
 use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
 use super::computing::compute;
 use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
+use super::failures;
 use super::images::{self, Wanted};
 use super::observing::Observed;
 use super::runtime::TargetRuntime;
 use super::subject::{Subject, empty_request};
-use super::{Platform, failures};
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::artifacts::Artifacts;
+use crate::records::Records;
 use crate::request::{Deploy, PlanOptions};
+use crate::targets::Targets;
 use crate::view::Planned;
 
 /// How often a deploy is planned while others keep changing the stack. Then what was made last is the answer; applied, it is refused
@@ -48,9 +53,16 @@ struct Draft<'a> {
     delete_data: &'a BTreeSet<String>,
 }
 
-impl Platform {
+/// From requests to plans. Changes nothing.
+pub struct Plans {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) artifacts: Arc<Artifacts>,
+}
+
+impl Plans {
     /// The plan of a deploy. A plan that has anything to do is kept, so that it can be applied as it was shown.
-    pub async fn plan_deploy(&self, actor: &Actor, request: &Deploy) -> Result<Planned> {
+    pub async fn deploy(&self, actor: &Actor, request: &Deploy) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
         let (answer, _) = self.deploy_plan(actor, request).await?;
         Ok(answer)
@@ -66,15 +78,15 @@ impl Platform {
             let before = subject.stack.as_ref().map(standing);
             let answer = async {
                 self.check_request(&subject).await?;
-                let mut tx = self.store.begin(tenant).await?;
-                tx.check_sharing(&subject.request.key, subject.runtime.sharing()).await?;
+                let mut tx = self.records.store.begin(tenant).await?;
+                tx.check_sharing(&subject.request.key, subject.runtime.sharing).await?;
                 drop(tx);
                 self.plan_subject(actor, subject, Purpose::Deploy).await
             };
             let answer = answer.await;
             // Made from a stack that another deploy has changed or first made meanwhile, the plan, or the reason why there is none,
             // may be about things that this stack didn't own yet.
-            let mut tx = self.store.begin(tenant).await?;
+            let mut tx = self.records.store.begin(tenant).await?;
             let after = tx.stack(&key).await?;
             if tries == PLANNING_TRIES || before == after.as_ref().map(standing) {
                 return answer;
@@ -83,16 +95,16 @@ impl Platform {
     }
 
     /// The plan that makes a stack what it was: the present definition and settings again.
-    pub async fn plan_repair(&self, actor: &Actor, stack: StackId) -> Result<Planned> {
+    pub async fn repair(&self, actor: &Actor, stack: StackId) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
-        let stack = self.find_stack(actor, stack).await?;
+        let stack = self.records.find_stack(actor, stack).await?;
         self.repair_of(actor, stack).await
     }
 
     /// The present definition and settings again.
     pub(crate) async fn repair_of(&self, actor: &Actor, stack: Stack) -> Result<Planned> {
-        let tenant = self.tenant_of(&stack).await?;
-        let definition = self.definition_of(tenant, &stack).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
+        let definition = self.records.definition_of(tenant, &stack).await?;
         let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let options = PlanOptions::default();
@@ -101,7 +113,7 @@ impl Platform {
     }
 
     /// The plan that goes back to an older revision; without a number to the last verified one before the present.
-    pub async fn plan_rollback(
+    pub async fn rollback(
         &self,
         actor: &Actor,
         stack: StackId,
@@ -109,9 +121,9 @@ impl Platform {
         options: PlanOptions,
     ) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
-        let stack = self.find_stack(actor, stack).await?;
-        let tenant = self.tenant_of(&stack).await?;
-        let mut tx = self.store.begin(tenant).await?;
+        let stack = self.records.find_stack(actor, stack).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 1000).await?;
         let current = stack.verified_revision;
         let wanted = match to {
@@ -145,17 +157,17 @@ impl Platform {
         let place = (&*runtime, &definition.app);
         definition.warnings.extend(self.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
         let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, options };
-        if subject.runtime.local.is_some() {
+        if subject.runtime.capabilities.artifacts.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
         Ok(self.plan_subject(actor, subject, Purpose::Rollback { to: number }).await?.0)
     }
 
     /// The plan that takes a stack away; with `dump`, dumps of its databases are written and proved first.
-    pub async fn plan_destroy(&self, actor: &Actor, stack: StackId, dump: bool) -> Result<Planned> {
+    pub async fn destroy(&self, actor: &Actor, stack: StackId, dump: bool) -> Result<Planned> {
         actor.require(Scope::Deploy)?;
-        let stack = self.find_stack(actor, stack).await?;
-        let tenant = self.tenant_of(&stack).await?;
+        let stack = self.records.find_stack(actor, stack).await?;
+        let tenant = self.records.tenant_of(&stack).await?;
         let request = stack.request.clone().unwrap_or_else(|| empty_request(stack.id, stack.key.clone()));
         let definition = stack.definition.clone().unwrap_or_default();
         let runtime = self.targets.find(&stack.key.target).await?;
@@ -171,17 +183,10 @@ impl Platform {
             adopt: &nothing,
             delete_data: &nothing,
         };
-        let mut plan = self.make_plan(&draft).await?;
-        runtime.spare_empty_volumes(&mut plan).await?;
+        let plan = self.make_plan(&draft).await?;
         if dump {
             refuse_what_has_no_dump(&plan)?;
-            let lost = plan.changes.values().filter(|change| change.loses_data);
-            for change in lost.filter(|change| change.kind == ResourceKind::PostgresDatabase) {
-                // Found out in the middle of the operation, the services would be gone already.
-                if let Some(postgres) = &runtime.postgres {
-                    postgres.check_dump(stack.id, &Lookup::from(&change.resource)).await?;
-                }
-            }
+            runtime.preview_dumps(&plan).await?;
         }
         self.keep_plan(tenant, &plan).await?;
         self.answer(actor, &runtime, plan, Some(&stack), &[]).await
@@ -204,7 +209,7 @@ impl Platform {
         let mut plan = self.make_plan(&draft).await?;
         plan.settle = subject.options.settle;
         if !is_settled(&plan, stack) {
-            let mut tx = self.store.begin(subject.tenant).await?;
+            let mut tx = self.records.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
             let Definition { hash, source, language, .. } = &subject.definition;
             tx.keep_definition(hash, app.as_str(), source, *language).await?;
@@ -218,12 +223,12 @@ impl Platform {
     async fn make_plan(&self, draft: &Draft<'_>) -> Result<Plan> {
         let Draft { runtime, tenant, stack, request, graph, purpose, .. } = *draft;
         let (recorded, previous) = match stack {
-            Some(stack) => self.remembered(tenant, stack).await?,
+            Some(stack) => self.records.remembered(tenant, stack).await?,
             None => (BTreeMap::new(), None),
         };
         let subjects = freehold_plan::subjects(graph, &recorded);
         let observed = runtime.observe(request.id, &subjects).await?;
-        let digests = self.digests(request).await?;
+        let digests = self.records.digests(request).await?;
         if purpose == Purpose::Deploy {
             refuse_missing_secrets(request, graph, &observed)?;
         }
@@ -257,25 +262,19 @@ impl Platform {
             freehold_plan::make(&inputs).map_err(refused)
         };
         let mut plan = compute(make).await?;
-        plan.notes.extend(runtime.preview_deletions(&plan).await?);
+        runtime.preview_deletions(&mut plan).await?;
         Ok(plan)
     }
 
     async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Result<()> {
-        let mut tx = self.store.begin(tenant).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         tx.keep_plan(plan).await?;
         Ok(tx.commit().await?)
     }
 
-    /// The digests of the stack's secrets.
-    pub(crate) async fn digests(&self, request: &Request) -> Result<SecretDigests> {
-        let tenant = self.store.tenant_of(&request.key).await?;
-        Ok(self.store.digests(tenant, request.id, &request.key.target).await?)
-    }
-
     async fn refuse_taken_names(&self, tenant: TenantId, request: &Request, graph: &Graph) -> Result<()> {
         let claims = claims(graph);
-        let mut tx = self.store.begin(tenant).await?;
+        let mut tx = self.records.store.begin(tenant).await?;
         Ok(tx.check_claims(&request.key.target, request.id, &claims).await?)
     }
 
@@ -300,7 +299,7 @@ impl Platform {
     /// The operation that works on the stack, if it is for the very same.
     async fn same_under_way(&self, actor: &Actor, plan: &Plan, stack: Option<&Stack>) -> Result<Option<OperationId>> {
         let Some(operation) = stack.and_then(|stack| stack.operation) else { return Ok(None) };
-        let operation = self.find_operation(actor, operation).await?;
+        let operation = self.records.find_operation(actor, operation).await?;
         let theirs = &operation.plan;
         let same =
             theirs.purpose == plan.purpose && theirs.definition == plan.definition && theirs.request == plan.request;
@@ -312,8 +311,7 @@ impl TargetRuntime {
     /// What a stack consists of on this target.
     pub(crate) fn expand(&self, app: &App, request: &Request) -> Result<Graph> {
         let expanded = expand::expand(app, request, &self.target).map(|mut graph| {
-            let missing = self.local.iter().flat_map(|local| local.provider.not_enforced());
-            graph.not_enforced.extend(missing.map(str::to_owned));
+            graph.not_enforced.extend(self.not_enforced.iter().map(|missing| (*missing).to_owned()));
             graph
         });
         expanded.map_err(|errors| {
@@ -331,24 +329,10 @@ impl TargetRuntime {
         })
     }
 
-    /// A volume that was never made holds no data: nothing is lost with its claim, and there is nothing to be copied first.
-    async fn spare_empty_volumes(&self, plan: &mut Plan) -> Result<()> {
-        let Some(kubernetes) = &self.kubernetes else { return Ok(()) };
-        for change in plan.changes.values_mut() {
-            if change.loses_data
-                && change.kind == ResourceKind::PersistentVolumeClaim
-                && kubernetes.volume_was_never_made(&Lookup::from(&change.resource)).await?
-            {
-                change.loses_data = false;
-            }
-        }
-        Ok(())
-    }
-
     /// Promised connections have to fit into what the server has. A stack that asks for no more than it has is never refused. This is for
     /// the plan: what counts is the promise that is made when the operation begins.
     pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Result<()> {
-        let wanted = wanted_connections(graph);
+        let wanted = graph.connections();
         let Some(capacity) = self.capacity_for(wanted).await? else { return Ok(()) };
         let available = capacity.available_to(request.id);
         if !capacity.allows(request.id, wanted) {
@@ -356,7 +340,7 @@ impl TargetRuntime {
                 "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server of {} has \
                  {available} left to promise",
                 request.key,
-                PostgresProvider::MIGRATOR_CONNECTIONS,
+                MIGRATOR_CONNECTIONS,
                 self.target.name()
             );
             return Err(Problem::new(Code::ConnectionsExceeded, message)
@@ -367,20 +351,11 @@ impl TargetRuntime {
 
     /// The connections of the target's database server, if any of them are wanted.
     pub(super) async fn capacity_for(&self, wanted: u32) -> Result<Option<Capacity>> {
-        match &self.postgres {
-            Some(postgres) if wanted > 0 => Ok(Some(postgres.capacity().await?)),
+        match &self.capabilities.databases {
+            Some(server) if wanted > 0 => Ok(Some(server.capacity().await?)),
             _ => Ok(None),
         }
     }
-}
-
-/// How many connections of its database server a stack needs.
-pub(super) fn wanted_connections(graph: &Graph) -> u32 {
-    let roles = graph.resources.values().filter(|resource| resource.kind == ResourceKind::PostgresRoles);
-    let limits = roles.filter_map(|resource| resource.body.get("connections")?.as_integer());
-    limits
-        .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(PostgresProvider::MIGRATOR_CONNECTIONS))
-        .fold(0, u32::saturating_add)
 }
 
 /// How long secrets are together is known here first.
@@ -420,25 +395,6 @@ fn is_settled(plan: &Plan, stack: Option<&Stack>) -> bool {
 /// The claims of a graph as the store wants them.
 pub(crate) fn claims(graph: &Graph) -> BTreeSet<Claim> {
     graph.claims.iter().map(|(scope, name)| Claim { scope: scope.clone(), name: name.clone() }).collect()
-}
-
-/// A name that came with a request.
-pub(crate) fn parse_name(what: &str, text: &str) -> Result<Name> {
-    text.parse()
-        .map_err(|error| Problem::new(Code::RequestName, format!("{text:?} can't be the name of a {what}: {error}")))
-}
-
-/// The kind of a stack from its word.
-pub(crate) fn parse_kind(text: &str) -> Result<StackKind> {
-    match text {
-        "tenant" => Ok(StackKind::Tenant),
-        "preview" => Ok(StackKind::Preview),
-        "stage" => Ok(StackKind::Stage),
-        other => {
-            Err(Problem::new(Code::RequestName, format!("{other:?} is no kind of stack"))
-                .help("tenant, preview or stage"))
-        }
-    }
 }
 
 /// A destroy promises a dump of all data that goes. Of a volume there is none.

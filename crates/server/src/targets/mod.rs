@@ -1,0 +1,209 @@
+//! Where targets are put together: the only place that knows which provider talks to what.
+
+mod cluster;
+mod images;
+mod keys;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use freehold_engine::{Capabilities, Provider};
+use freehold_graph::expand::ClusterDatabases;
+use freehold_graph::{SecretText, Target};
+use freehold_platform::runtime::{DatabasePlace, RuntimeParts, TargetRuntime};
+use freehold_platform::{Connected, Settings, TargetChange, TargetFactory};
+use freehold_problem::{Code, Problem};
+use freehold_provider_kubernetes::{Access, KubernetesProvider};
+use freehold_provider_local::LocalProvider;
+use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
+use freehold_spec::Name;
+use freehold_store::{Credential, EngineStore, Sharing, Store, StoredTarget};
+use sqlx::postgres::PgConnectOptions;
+
+use images::{RegistryImages, registry_of};
+
+/// Steps at once on a target's database server.
+const DATABASE_STEPS: usize = 4;
+
+type Result<T, E = Problem> = std::result::Result<T, E>;
+
+/// What every target is made with.
+pub(crate) struct Wiring {
+    store: Store,
+    engine: EngineStore,
+    dumps: PathBuf,
+    binaries: Option<Binaries>,
+    clusters: Mutex<BTreeMap<Name, Newest>>,
+}
+
+/// The newest provider of a cluster, for as long as anybody works with it.
+struct Newest {
+    /// When its target was changed to what it is.
+    changed_at: DateTime<Utc>,
+    provider: Weak<KubernetesProvider>,
+}
+
+impl Wiring {
+    /// `dumps` is where final dumps go; without PostgreSQL's programs there are none.
+    pub(crate) fn new(store: &Store, engine: &EngineStore, dumps: PathBuf, binaries: Option<Binaries>) -> Self {
+        let (store, engine) = (store.clone(), engine.clone());
+        Self { store, engine, dumps, binaries, clusters: Mutex::default() }
+    }
+
+    /// This machine. `database_server` says in words which one it has.
+    pub(crate) fn machine(
+        &self,
+        target: Target,
+        database_server: String,
+        local: &Arc<LocalProvider>,
+        databases: &Arc<PostgresProvider>,
+        insecure_shared_user: bool,
+    ) -> TargetRuntime {
+        let database = target.postgres().map(|server| DatabasePlace {
+            host: server.host.clone(),
+            port: server.port,
+            description: database_server,
+        });
+        let alone = local.shares_user() && !insecure_shared_user;
+        let parts = RuntimeParts {
+            target,
+            providers: vec![
+                Arc::<PostgresProvider>::clone(databases) as Arc<dyn Provider>,
+                Arc::<LocalProvider>::clone(local) as Arc<dyn Provider>,
+            ],
+            capabilities: Capabilities::default(),
+            not_enforced: local.not_enforced(),
+            sharing: if alone { Sharing::OneTenant } else { Sharing::Tenants },
+            database,
+            changed_at: None,
+        };
+        TargetRuntime::new(&self.store, &self.engine, parts)
+    }
+
+    /// The target's database server, in Freehold's own role there.
+    async fn databases(
+        &self,
+        name: &Name,
+        settings: &Settings,
+        url: &SecretText,
+    ) -> Result<(Arc<PostgresProvider>, DatabasePlace)> {
+        let admin = database_url(url)?;
+        let (host, port) = (admin.get_host().to_owned(), admin.get_port());
+        let place = DatabasePlace { description: format!("{host}:{port}"), host, port };
+        let provisioner = match &settings.database_role {
+            Some(role) => {
+                let password = keys::role_password(&self.store, name).await?;
+                admin.username(role).password(password.reveal())
+            }
+            // An administrator who may not make such a role works in its own.
+            None => admin,
+        };
+        let login_key = keys::login_key(&self.store, name).await?;
+        let steps = u32::try_from(DATABASE_STEPS).unwrap_or_default();
+        let provider = PostgresProvider::new(PostgresOptions {
+            provisioner,
+            login_key,
+            dump_directory: self.dumps.clone(),
+            binaries: self.binaries.clone(),
+            reserved_connections: PostgresProvider::own_connections(steps),
+            sole: None,
+            concurrency: DATABASE_STEPS,
+            fault: None,
+        });
+        Ok((Arc::new(provider), place))
+    }
+
+    /// Has everybody who works with an earlier provider of this cluster reach it as the new one does, unless that is no newer.
+    fn succeed(&self, stored: &StoredTarget, provider: &Arc<KubernetesProvider>) {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(former) = clusters.get(&stored.name) {
+            if former.changed_at > stored.changed_at {
+                return;
+            }
+            if let Some(former) = former.provider.upgrade() {
+                provider.inherit_from(&former);
+            }
+        }
+        let newest = Newest { changed_at: stored.changed_at, provider: Arc::downgrade(provider) };
+        clusters.insert(stored.name.clone(), newest);
+        clusters.retain(|_, newest| newest.provider.strong_count() > 0);
+    }
+}
+
+#[async_trait]
+impl TargetFactory for Wiring {
+    async fn make(&self, stored: &StoredTarget) -> Result<TargetRuntime> {
+        let Target::Kubernetes(facts) = &stored.facts else {
+            return Err(Problem::new(
+                Code::StoreUnreadable,
+                format!("target {} in the store is no cluster", stored.name),
+            ));
+        };
+        let settings = Settings::read(stored)?;
+        let credential =
+            async |credential| self.store.target_credential(&stored.name, credential).await.map_err(Problem::from);
+        let access = access(credential(Credential::Kubeconfig).await?);
+        let kubernetes = Arc::new(KubernetesProvider::new(access, (**facts).clone()));
+        let url = credential(Credential::Database).await?;
+        let postgres = match (&facts.databases, url) {
+            (ClusterDatabases::Server { .. }, Some(url)) => Some(self.databases(&stored.name, &settings, &url).await?),
+            _ => None,
+        };
+        let registry = credential(Credential::Registry).await?;
+        let registry = registry_of(registry.as_ref(), settings.wanted.insecure_registries)?;
+        let (postgres, database) = postgres.unzip();
+        self.succeed(stored, &kubernetes);
+        let providers = std::iter::once(kubernetes as Arc<dyn Provider>)
+            .chain(postgres.map(|postgres| postgres as Arc<dyn Provider>));
+        let parts = RuntimeParts {
+            target: stored.facts.clone(),
+            providers: providers.collect(),
+            capabilities: Capabilities {
+                images: Some(Arc::new(RegistryImages::new(registry, &facts.architectures))),
+                ..Capabilities::default()
+            },
+            not_enforced: Vec::new(),
+            sharing: Sharing::Tenants,
+            database,
+            changed_at: Some(stored.changed_at),
+        };
+        Ok(TargetRuntime::new(&self.store, &self.engine, parts))
+    }
+
+    async fn connect(&self, change: &TargetChange<'_>) -> Result<Connected> {
+        cluster::connect(&self.store, change).await
+    }
+}
+
+/// How a cluster is reached: with its kubeconfig, else as a Pod of it.
+fn access(kubeconfig: Option<SecretText>) -> Access {
+    kubeconfig.map_or(Access::InCluster, Access::Kubeconfig)
+}
+
+/// Reads a database server's URL. It isn't repeated, for it may hold a password.
+fn database_url(url: &SecretText) -> Result<PgConnectOptions> {
+    let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
+    let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
+    options.ok_or_else(|| {
+        Problem::new(Code::TargetDatabase, "the database URL can't be read")
+            .help("it looks like postgresql://user:password@host:5432/postgres")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_url_of_postgresql_is_one() {
+        assert!(database_url(&SecretText::new("postgresql://ada:x@127.0.0.1:5432/postgres")).is_ok());
+        for text in ["", "ada", "mysql://ada:x@h/d", "https://h"] {
+            let refusal = database_url(&SecretText::new(text)).unwrap_err();
+            assert_eq!(refusal.code, Code::TargetDatabase, "{text}");
+            assert!(text.is_empty() || !refusal.message.contains(text));
+        }
+    }
+}
