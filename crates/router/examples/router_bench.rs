@@ -2,6 +2,7 @@
 //! Requests for the host `bench.localhost` go to the upstream; it says where it listens on standard output.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,7 +14,9 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let upstream: SocketAddr = arguments.next().context("usage: router_bench UPSTREAM [LISTEN]")?.parse()?;
     let listen: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:7080".to_owned()).parse()?;
-    let router = Router::bind(listen, Options::default()).await?;
+    // As the platform starts it.
+    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
+    let router = Router::bind(listen, Options { threads, ..Options::default() }).await?;
     let endpoint = EndpointKey("bench/service.web".to_owned());
     let rule = Rule { prefix: "/".to_owned(), timeout: Duration::from_secs(30), retries: 3 };
     let route = Route { endpoint: endpoint.clone(), rules: vec![rule], label: "bench/stage/bench".to_owned() };

@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, geteuid, getrlimit};
-use tokio_util::sync::CancellationToken;
-
+use crate::signal::Signal;
 use crate::socket::connected;
+use rustix::process::{Resource, geteuid, getrlimit};
 
 /// Of a peer's connections one in so many is closed at once when room is needed, so that not each new one looks through all.
 const BATCH: usize = 16;
@@ -128,7 +127,7 @@ pub(crate) struct Place {
     pause: Duration,
     /// Left HTTP: what comes is no longer ours to read.
     tunnel: AtomicBool,
-    closed: CancellationToken,
+    closed: Signal,
 }
 
 /// A place that is taken until this is dropped.
@@ -169,7 +168,7 @@ impl Admission {
             silent,
             pause: if unlimited { Duration::ZERO } else { pause(before) },
             tunnel: AtomicBool::new(false),
-            closed: CancellationToken::new(),
+            closed: Signal::default(),
         });
         let number = books.next;
         books.next += 1;
@@ -230,7 +229,7 @@ impl Books {
 
     fn leave(&mut self, number: u64) {
         let Some(place) = self.places.remove(&number) else { return };
-        place.closed.cancel();
+        place.closed.give();
         place.hear();
         if let Some(count) = self.counts.get_mut(&place.peer) {
             count.open = count.open.saturating_sub(1);
@@ -265,7 +264,7 @@ impl Place {
 
     /// Completes when the place was given to another: the connection is to be closed at once.
     pub(crate) async fn closed(&self) {
-        self.closed.cancelled().await;
+        self.closed.given().await;
     }
 
     pub(crate) fn set_tunnel(&self) {
@@ -318,7 +317,7 @@ mod tests {
     }
 
     fn is_closed(taken: &Taken) -> bool {
-        taken.place.closed.is_cancelled()
+        taken.place.closed.is_given()
     }
 
     #[test]

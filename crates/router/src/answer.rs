@@ -1,6 +1,7 @@
 //! The body that goes to the client: a page of our own, or the upstream's frames, each handed on as it comes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::backend::{Connection, Flight};
 use crate::header;
 
@@ -25,10 +27,10 @@ pub(crate) struct Relay {
     /// The request and its connection, as long as the body is not over.
     open: Option<(Flight, Connection)>,
     deadline: Instant,
+    /// The alarm of the client's connection, which reads this.
+    alarm: Arc<Alarm>,
     /// An event stream may end at any frame, and its client connects again. Any other body that is cut must not look complete.
     ends_anywhere: bool,
-    /// What can end the body while the upstream is silent; made only when it first is.
-    interruption: Option<Pin<Box<dyn Future<Output = Interrupted> + Send>>>,
 }
 
 /// Why a body breaks off; hyper closes the client's connection on it, so that the client sees that something is missing.
@@ -54,10 +56,10 @@ impl Relay {
         flight: Flight,
         connection: Connection,
         deadline: Instant,
+        alarm: Arc<Alarm>,
         ends_anywhere: bool,
     ) -> Relay {
-        let mut relay =
-            Relay { incoming, open: Some((flight, connection)), deadline, ends_anywhere, interruption: None };
+        let mut relay = Relay { incoming, open: Some((flight, connection)), deadline, alarm, ends_anywhere };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -69,12 +71,11 @@ impl Relay {
         if let Some((flight, connection)) = self.open.take() {
             flight.end_with(connection);
         }
-        self.interruption = None;
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let Some((flight, _)) = &self.open else { return Poll::Ready(None) };
-        if flight.backend().cut.is_cancelled() {
+        if flight.backend().cut.is_given() {
             return self.interrupt(Interrupted::Cut);
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
@@ -88,6 +89,7 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(Some(Err(_))) if flight.backend().cut.is_given() => self.interrupt(Interrupted::Cut),
             Poll::Ready(Some(Err(error))) => {
                 self.open = None;
                 Poll::Ready(Some(Err(Interrupted::Upstream(error))))
@@ -96,31 +98,17 @@ impl Relay {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Pending => self.poll_interruption(context),
-        }
-    }
-
-    fn poll_interruption(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let Some((flight, _)) = &self.open else { return Poll::Ready(None) };
-        let interruption = self.interruption.get_or_insert_with(|| {
-            let (cut, deadline) = (flight.backend().cut.clone(), self.deadline);
-            Box::pin(async move {
-                tokio::select! {
-                    () = cut.cancelled() => Interrupted::Cut,
-                    () = tokio::time::sleep_until(deadline) => Interrupted::TimedOut,
-                }
-            })
-        });
-        match interruption.as_mut().poll(context) {
-            Poll::Ready(reason) => self.interrupt(reason),
-            Poll::Pending => Poll::Pending,
+            // A cut ends the connection to the upstream, and that is an error here.
+            Poll::Pending => match self.alarm.poll(self.deadline, context) {
+                Poll::Ready(()) => self.interrupt(Interrupted::TimedOut),
+                Poll::Pending => Poll::Pending,
+            },
         }
     }
 
     fn interrupt(&mut self, reason: Interrupted) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         // Dropping the connection makes its driver close it, which tells the upstream.
         self.open = None;
-        self.interruption = None;
         if self.ends_anywhere { Poll::Ready(None) } else { Poll::Ready(Some(Err(reason))) }
     }
 }

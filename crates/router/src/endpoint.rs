@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, Flight};
-use crate::options::Options;
 use crate::quiet::Quiet;
 
 /// A set of upstreams that is replaced as a whole. Requests that find it empty can wait for the next one.
@@ -69,7 +68,7 @@ impl Endpoint {
 
     /// The upstream with the fewest requests in flight, in turn where several have the same; one that was tried before, or that is
     /// resting, only if there is no other. Counts the request as in flight before the set can change.
-    pub(crate) fn pick(&self, tried: &[SocketAddr], options: &Arc<Options>) -> Option<Flight> {
+    pub(crate) fn pick(&self, tried: &[SocketAddr]) -> Option<Flight> {
         let live = self.live.borrow();
         let count = live.backends.len();
         let chosen = if count <= 1 {
@@ -79,7 +78,7 @@ impl Endpoint {
             let in_turn = live.backends.iter().cycle().skip(start).take(count);
             in_turn.min_by_key(|one| (tried.contains(&one.address), one.is_resting(), one.in_flight()))
         };
-        chosen.map(|backend| Flight::begin(backend, options))
+        chosen.map(Flight::begin)
     }
 
     /// Waits, while the endpoint is switching, for a set that is not `refused` (all of whose members refused) and not empty.

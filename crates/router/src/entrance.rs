@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use crate::answer::Answer;
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
-use crate::header::{self, Arrival};
+use crate::header::{self, Arrival, Found};
 use crate::listener::{Client, Service};
 use crate::options::Options;
 use crate::page::{Failure, accepts_html, page};
@@ -20,28 +20,28 @@ use crate::router::Core;
 use crate::table::{Entry, host_name};
 
 impl Core {
-    fn exchange(&self, endpoint: &Arc<Endpoint>, timeout: Duration, retries: u32, client: &Client) -> Exchange {
-        Exchange {
-            endpoint: Arc::clone(endpoint),
-            options: Arc::clone(&self.options),
-            timeout,
-            retries,
-            client: Arc::clone(&client.place),
-            tunnels: self.tasks.clone(),
-        }
+    fn exchange<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        timeout: Duration,
+        retries: u32,
+        client: &'a Client,
+    ) -> Exchange<'a> {
+        Exchange { endpoint, options: &self.options, timeout, retries, client, tunnels: &self.tasks }
     }
 
     /// The answer to a request that was let in, or the page that says why there is none.
     async fn answer(
         &self,
-        exchange: Exchange,
+        exchange: Exchange<'_>,
         mut request: Request<Incoming>,
+        found: Found,
         label: Option<&str>,
     ) -> Response<Answer> {
         let id = header::set_request_id(request.headers_mut());
         let html = accepts_html(request.headers());
-        let endpoint = Arc::clone(&exchange.endpoint);
-        match exchange.run(request).await {
+        let endpoint = exchange.endpoint;
+        match exchange.run(request, found).await {
             Ok(response) => response,
             Err(failure) => {
                 // A service that fails can be asked by anybody, as often as they like.
@@ -65,8 +65,8 @@ impl Service for Outer {
     type Body = Answer;
 
     async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
-        let entry = match self.find(&mut request) {
-            Ok(entry) => entry,
+        let (entry, found) = match self.find(&mut request) {
+            Ok(found) => found,
             Err(failure) => return refuse(request, failure, None),
         };
         let label = entry.route.label.as_str();
@@ -80,20 +80,20 @@ impl Service for Outer {
             port: self.port.get().unwrap_or(&unknown),
             trusted: client.is_one_of(&self.core.options.trusted_proxies),
         };
-        header::set_forwarded(request.headers_mut(), &arrival);
+        header::set_forwarded(request.headers_mut(), found, &arrival);
         let exchange = self.core.exchange(&entry.endpoint, rule.timeout, rule.retries, client);
-        self.core.answer(exchange, request, Some(label)).await
+        self.core.answer(exchange, request, found, Some(label)).await
     }
 }
 
 impl Outer {
     /// The route of a valid request.
-    fn find(&self, request: &mut Request<Incoming>) -> Result<Arc<Entry>, Failure> {
-        to_origin_form(request, &self.core.options)?;
+    fn find(&self, request: &mut Request<Incoming>) -> Result<(Arc<Entry>, Found), Failure> {
+        let found = to_origin_form(request, &self.core.options)?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).and_then(host_name);
         let host = host.ok_or(Failure::Invalid("the Host header is not a host name"))?;
-        let table = self.core.table();
-        table.get(host.as_ref()).map(Arc::clone).ok_or(Failure::UnknownHost { hosts: table.len() })
+        let entry = self.core.entry(host.as_ref()).map_err(|hosts| Failure::UnknownHost { hosts })?;
+        Ok((entry, found))
     }
 }
 
@@ -114,20 +114,21 @@ impl Service for Inner {
     type Body = Answer;
 
     async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
-        if let Err(failure) = to_origin_form(&mut request, &self.core.options) {
-            return refuse(request, failure, None);
-        }
+        let found = match to_origin_form(&mut request, &self.core.options) {
+            Ok(found) => found,
+            Err(failure) => return refuse(request, failure, None),
+        };
         let options = &self.core.options;
         let exchange = self.core.exchange(&self.endpoint, options.inner_timeout, options.inner_retries, client);
-        self.core.answer(exchange, request, None).await
+        self.core.answer(exchange, request, found, None).await
     }
 }
 
 /// Brings a request into the form for an upstream: `GET http://host/path` becomes `GET /path`, with the host of the first line in
 /// `Host`, as RFC 9112, 3.2.2 has it. Refuses what this router does not carry.
-fn to_origin_form(request: &mut Request<Incoming>, options: &Options) -> Result<(), Failure> {
-    let bytes = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-    if request.headers().len() > options.max_head_fields || bytes > options.max_head_bytes {
+fn to_origin_form(request: &mut Request<Incoming>, options: &Options) -> Result<Found, Failure> {
+    let mut found = Found::in_head(request.headers());
+    if request.headers().len() > options.max_head_fields || found.bytes > options.max_head_bytes {
         return Err(Failure::LargeHead { fields: options.max_head_fields, bytes: options.max_head_bytes });
     }
     if let Some(objection) = path::objection(request.uri().path()) {
@@ -136,10 +137,10 @@ fn to_origin_form(request: &mut Request<Incoming>, options: &Options) -> Result<
     if request.method() == Method::CONNECT {
         return Err(Failure::Unsupported("CONNECT"));
     }
-    if header::has_unknown_coding(request.headers()) {
+    if found.coding && header::has_unknown_coding(request.headers()) {
         return Err(Failure::Unsupported("a transfer coding other than chunked"));
     }
-    if request.headers().get_all(HOST).iter().count() > 1 {
+    if found.hosts > 1 {
         return Err(Failure::Invalid("there is more than one Host header"));
     }
     if let Some(authority) = request.uri().authority() {
@@ -150,7 +151,8 @@ fn to_origin_form(request: &mut Request<Incoming>, options: &Options) -> Result<
         let host = HeaderValue::from_str(host).map_err(|_| Failure::Invalid("the host is not valid"))?;
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         request.headers_mut().insert(HOST, host);
+        found.hosts = 1;
         *request.uri_mut() = Uri::from(path);
     }
-    if request.headers().contains_key(HOST) { Ok(()) } else { Err(Failure::Invalid("there is no Host header")) }
+    if found.hosts == 1 { Ok(found) } else { Err(Failure::Invalid("there is no Host header")) }
 }

@@ -22,12 +22,11 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Place;
 use crate::answer::{Answer, Relay};
 use crate::backend::{Connection, Flight};
 use crate::endpoint::Endpoint;
-use crate::header;
-use crate::listener::is_exhaustion;
+use crate::header::{self, Found};
+use crate::listener::{Client, is_exhaustion};
 use crate::options::Options;
 use crate::page::Failure;
 use crate::tunnel::tunnel;
@@ -38,15 +37,15 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
 /// A request that was accepted for an endpoint, with its limits.
-pub(crate) struct Exchange {
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) options: Arc<Options>,
+pub(crate) struct Exchange<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) options: &'a Options,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
     /// Who asks.
-    pub(crate) client: Arc<Place>,
+    pub(crate) client: &'a Client,
     /// Where the tunnels of upgraded connections run.
-    pub(crate) tunnels: TaskTracker,
+    pub(crate) tunnels: &'a TaskTracker,
 }
 
 /// Why one attempt gave no answer.
@@ -63,13 +62,13 @@ enum Miss {
     Cut,
 }
 
-impl Exchange {
+impl Exchange<'_> {
     /// Carries the request to a live upstream and brings back the head of the answer; the body follows as it is read.
-    pub(crate) async fn run(self, request: Request<Incoming>) -> Result<Response<Answer>, Failure> {
+    pub(crate) async fn run(self, request: Request<Incoming>, found: Found) -> Result<Response<Answer>, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let mut message = Message::new(request, deadline);
-        let answered = tokio::time::timeout_at(deadline, self.attempts(&mut message, deadline)).await;
-        let (response, flight, connection) = answered.map_err(|_elapsed| Failure::TimedOut)??;
+        let mut message = Message::new(request, found, deadline);
+        let answered = self.client.alarm.limit(deadline, self.attempts(&mut message, deadline)).await;
+        let (response, flight, connection) = answered.ok_or(Failure::TimedOut)??;
         if message.leave.as_ref().is_some_and(Leave::end) {
             connection.spent.set();
         }
@@ -86,14 +85,14 @@ impl Exchange {
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut retries = 0;
         loop {
-            let Some(flight) = self.endpoint.pick(&tried, &self.options) else {
+            let Some(flight) = self.endpoint.pick(&tried) else {
                 if self.endpoint.wait(&tried, hold_until).await {
                     continue;
                 }
                 return Err(Failure::NoneLive);
             };
             let address = flight.backend().address;
-            let (failure, limit) = match attempt(flight, message, used_too, &self.options).await {
+            let (failure, limit) = match attempt(flight, message, used_too).await {
                 Ok(answered) => return Ok(answered),
                 Err(Miss::Stale) => {
                     used_too = false;
@@ -103,7 +102,7 @@ impl Exchange {
                 Err(Miss::Refused(error)) => {
                     self.tell_refused(address, &error);
                     // Another upstream is asked even where the rule allows no retry: nothing was sent.
-                    (Failure::Refused, self.retries.max(others(&self.endpoint)))
+                    (Failure::Refused, self.retries.max(others(self.endpoint)))
                 }
                 Err(Miss::Broken(error)) => {
                     tracing::debug!(%address, %error, "an upstream broke off the connection");
@@ -157,20 +156,22 @@ impl Exchange {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(response, flight, client);
         }
-        if header::has_unknown_coding(response.headers()) {
+        let found = Found::in_head(response.headers());
+        if found.coding && header::has_unknown_coding(response.headers()) {
             return Err(Failure::Broken);
         }
         let (mut head, incoming) = response.into_parts();
         let ends_anywhere =
             head.headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
         // Of an answer with both the coding counts (RFC 9112, 6.3); it would be cut off, or never be whole, at the length.
-        if head.headers.contains_key(TRANSFER_ENCODING) {
+        if found.coding {
             head.headers.remove(CONTENT_LENGTH);
         }
-        header::remove_hop_by_hop(&mut head.headers);
+        header::remove_hop_by_hop(&mut head.headers, found);
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();
-        let body = Answer::Relay(Relay::new(incoming, flight, connection, deadline, ends_anywhere));
+        let alarm = Arc::clone(&self.client.alarm);
+        let body = Answer::Relay(Relay::new(incoming, flight, connection, deadline, alarm, ends_anywhere));
         Ok(Response::from_parts(head, body))
     }
 
@@ -182,11 +183,13 @@ impl Exchange {
     ) -> Result<Response<Answer>, Failure> {
         let Some((client, asked)) = client else { return Err(Failure::Broken) };
         let upstream = hyper::upgrade::on(&mut response);
-        self.client.set_tunnel();
-        self.tunnels.spawn(tunnel(client, upstream, flight, Arc::clone(&self.client), self.options.tunnel_timeout));
+        let place = Arc::clone(&self.client.place);
+        place.set_tunnel();
+        self.tunnels.spawn(tunnel(client, upstream, flight, place, self.options.tunnel_timeout));
         let (mut head, _nothing) = response.into_parts();
         let protocol = head.headers.get(http::header::UPGRADE).cloned().unwrap_or(asked);
-        header::remove_hop_by_hop(&mut head.headers);
+        let found = Found::in_head(&head.headers);
+        header::remove_hop_by_hop(&mut head.headers, found);
         header::set_upgrade(&mut head.headers, protocol);
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();
@@ -207,21 +210,15 @@ async fn attempt(
     flight: Flight,
     message: &mut Message,
     used_too: bool,
-    options: &Options,
 ) -> Result<(Response<Incoming>, Flight, Connection), Miss> {
-    let used = if used_too { flight.backend().take_idle(options) } else { None };
+    let used = if used_too { flight.backend().take_idle() } else { None };
     let is_used = used.is_some();
     let mut connection = match used {
         Some(connection) => connection,
-        None => flight.connect().await.map_err(|error| refused(error, &flight, options))?,
+        None => flight.connect().await.map_err(|error| refused(error, &flight))?,
     };
     let Some(request) = message.take() else { return Err(Miss::Cut) };
-    let answer = tokio::select! {
-        biased;
-        answer = connection.sender.try_send_request(request) => answer,
-        () = flight.backend().cut.cancelled() => return Err(Miss::Cut),
-    };
-    match answer {
+    match connection.sender.try_send_request(request).await {
         Ok(response) => Ok((response, flight, connection)),
         Err(mut error) => {
             if let Some(unsent) = error.take_message() {
@@ -229,6 +226,8 @@ async fn attempt(
             }
             let error = error.into_error();
             Err(match error {
+                // A cut ends the connections to the upstream.
+                _ if flight.backend().cut.is_given() => Miss::Cut,
                 error if error.is_user() => Miss::Upload,
                 _ if is_used => Miss::Stale,
                 error => Miss::Broken(error),
@@ -237,10 +236,10 @@ async fn attempt(
     }
 }
 
-fn refused(error: std::io::Error, flight: &Flight, options: &Options) -> Miss {
+fn refused(error: std::io::Error, flight: &Flight) -> Miss {
     // Being out of descriptors is our trouble and says nothing about the upstream.
     if !is_exhaustion(&error) {
-        flight.backend().rest(options.rest);
+        flight.backend().rest();
     }
     Miss::Refused(error)
 }
@@ -256,13 +255,14 @@ struct Message {
 }
 
 impl Message {
-    fn new(mut request: Request<Incoming>, deadline: Instant) -> Message {
-        let protocol = if request.version() == Version::HTTP_11 { header::upgrade(request.headers()) } else { None };
+    fn new(mut request: Request<Incoming>, found: Found, deadline: Instant) -> Message {
+        let is_new = request.version() == Version::HTTP_11;
+        let protocol = if is_new { header::upgrade(request.headers(), found) } else { None };
         let upgrade = protocol.map(|protocol| (hyper::upgrade::on(&mut request), protocol));
-        let asks = header::asks_for_leave(&request) && !request.body().is_end_stream();
+        let asks = header::asks_for_leave(&request, found) && !request.body().is_end_stream();
         let leave = asks.then(Leave::default);
         let (mut head, incoming) = request.into_parts();
-        header::remove_for_upstream(&mut head.headers);
+        header::remove_for_upstream(&mut head.headers, found);
         if asks {
             head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         }

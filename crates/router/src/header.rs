@@ -1,5 +1,6 @@
 //! What is taken out of and put into the head of a message on its way.
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,29 +19,73 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What of a head concerns the router, found in one pass over it. Hardly any head has most of it, and then it isn't looked for again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    /// The length of all fields as they were sent.
+    pub(crate) bytes: usize,
+    pub(crate) hosts: usize,
+    pub(crate) coding: bool,
+    /// `Connection`, or another field that is for one hop only.
+    hop: bool,
+    upgrade: bool,
+    expect: bool,
+    /// Somebody says who the client is.
+    claim: bool,
+    disguise: bool,
+}
+
+impl Found {
+    pub(crate) fn in_head(headers: &HeaderMap) -> Found {
+        let mut found = Found::default();
+        for (name, value) in headers {
+            found.bytes += name.as_str().len() + value.len() + 4;
+            match name.as_str() {
+                "host" => found.hosts += 1,
+                "transfer-encoding" => (found.hop, found.coding) = (true, true),
+                "upgrade" => (found.hop, found.upgrade) = (true, true),
+                "expect" => (found.hop, found.expect) = (true, true),
+                "connection" | "keep-alive" | "proxy-authorization" | "proxy-connection" | "te" | "trailer" => {
+                    found.hop = true;
+                }
+                other => {
+                    found.claim |= is_claim(other);
+                    found.disguise |= is_disguised(other);
+                }
+            }
+        }
+        found
+    }
+}
+
 /// Removes what concerns only the connection that the message came over (RFC 9110, 7.6.1), and what `Connection` names, except
 /// what the router itself vouches for: a client must not be able to name `X-Forwarded-For` there and so remove it.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let mut named: Vec<HeaderName> = Vec::new();
-    for token in headers.get_all(CONNECTION).iter().flat_map(tokens) {
-        // The usual ones are removed below; this spares parsing them.
-        if !["close", "keep-alive", "upgrade", "te"].iter().any(|usual| token.eq_ignore_ascii_case(usual))
-            && let Ok(name) = HeaderName::from_bytes(token.as_bytes())
-            && !is_vouched_for(&name)
-        {
-            named.push(name);
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap, found: Found) {
+    if found.hop {
+        let mut named: Vec<HeaderName> = Vec::new();
+        for token in headers.get_all(CONNECTION).iter().flat_map(tokens) {
+            // The usual ones are removed below; this spares parsing them.
+            if !["close", "keep-alive", "upgrade", "te"].iter().any(|usual| token.eq_ignore_ascii_case(usual))
+                && let Ok(name) = HeaderName::from_bytes(token.as_bytes())
+                && !is_vouched_for(&name)
+            {
+                named.push(name);
+            }
+        }
+        for name in named.iter().chain(&[CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE]) {
+            headers.remove(name);
         }
     }
-    for name in named.iter().chain(&[CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE]) {
-        headers.remove(name);
+    if found.disguise {
+        remove_if(headers, is_disguised);
     }
-    remove_if(headers, is_disguised);
 }
 
 /// Removes from the trailers of an answer what would count as a field of its header: a client that adds them to those must not be led to
 /// read the connection, or the next answer, in another way.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
-    remove_hop_by_hop(trailers);
+    let found = Found::in_head(trailers);
+    remove_hop_by_hop(trailers, found);
     remove_if(trailers, |name| is_of_the_connection(name) || SET_BY_US.contains(&name) || name == "set-cookie");
 }
 
@@ -86,9 +131,13 @@ fn is_disguised(name: &str) -> bool {
 }
 
 /// As [`remove_hop_by_hop`], and what was meant for the router itself. The willingness to take trailers is kept, since trailers are passed on.
-pub(crate) fn remove_for_upstream(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
-    remove_hop_by_hop(headers);
+pub(crate) fn remove_for_upstream(headers: &mut HeaderMap, found: Found) {
+    let trailers =
+        found.hop && headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
+    remove_hop_by_hop(headers, found);
+    if !found.hop {
+        return;
+    }
     for name in [EXPECT, PROXY_AUTHORIZATION, TRAILER] {
         headers.remove(name);
     }
@@ -98,14 +147,17 @@ pub(crate) fn remove_for_upstream(headers: &mut HeaderMap) {
 }
 
 /// Whether the client waits to be told that it may send its body. In HTTP/1.0 there is no such thing.
-pub(crate) fn asks_for_leave<B>(request: &Request<B>) -> bool {
+pub(crate) fn asks_for_leave<B>(request: &Request<B>, found: Found) -> bool {
     let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    request.version() == Version::HTTP_11 && request.headers().get(EXPECT).is_some_and(expects)
+    found.expect && request.version() == Version::HTTP_11 && request.headers().get(EXPECT).is_some_and(expects)
 }
 
 /// The protocol that a request asks to switch to. `h2c` is no such: behind a switched connection requests would pass by the rules,
 /// so those requests are answered over HTTP/1.1.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn upgrade(headers: &HeaderMap, found: Found) -> Option<HeaderValue> {
+    if !found.upgrade {
+        return None;
+    }
     let protocol = headers.get(UPGRADE)?;
     let asked = headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let plain = tokens(protocol).any(|token| token.eq_ignore_ascii_case("h2c"));
@@ -135,31 +187,34 @@ pub(crate) struct Arrival<'a> {
 }
 
 /// Says who asked, and how. What the client says about that is believed if it is a trusted proxy, and replaced if not.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, arrival: &Arrival<'_>) {
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, found: Found, arrival: &Arrival<'_>) {
     let told = if arrival.trusted { Told::read(headers) } else { Told::default() };
     let keep_others = arrival.trusted;
-    remove_if(headers, |name| {
-        let ours = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
-        is_claim(name) && (!keep_others || ours.contains(&name))
-    });
-    let host = told.host.or_else(|| headers.get(HOST).cloned()).unwrap_or_else(|| HeaderValue::from_static(""));
-    let text = String::from_utf8_lossy(host.as_bytes());
-    let proto = if told.https { "https" } else { "http" };
-    let node = |address: IpAddr| match address {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-    };
-    // The first one is the client; each proxy adds whom it was asked by.
-    let mut clients = told.clients;
-    clients.push(arrival.address);
-    let mut nodes: Vec<String> = clients.iter().copied().map(node).collect();
-    if let Some(first) = nodes.first_mut() {
-        first.push_str(&format!(";host=\"{text}\";proto={proto}"));
+    if found.claim {
+        remove_if(headers, |name| {
+            let ours = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
+            is_claim(name) && (!keep_others || ours.contains(&name))
+        });
     }
-    let list = clients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let values = [(FORWARDED, HeaderValue::try_from(nodes.join(", "))), (FORWARDED_FOR, HeaderValue::try_from(list))];
-    for (name, value) in values {
-        if let Ok(value) = value {
+    let host = told.host.or_else(|| headers.get(HOST).cloned()).unwrap_or_else(|| HeaderValue::from_static(""));
+    let proto = if told.https { "https" } else { "http" };
+    let text = String::from_utf8_lossy(host.as_bytes());
+    let (mut nodes, mut list) = (String::with_capacity(128), String::with_capacity(64));
+    // The first one is the client; each proxy adds whom it was asked by. To write to a string never fails.
+    for address in told.clients.iter().chain([&arrival.address]) {
+        let is_first = list.is_empty();
+        let comma = if is_first { "" } else { ", " };
+        let _ = write!(list, "{comma}{address}");
+        let _ = match address {
+            IpAddr::V4(address) => write!(nodes, "{comma}for={address}"),
+            IpAddr::V6(address) => write!(nodes, "{comma}for=\"[{address}]\""),
+        };
+        if is_first {
+            nodes.extend([";host=\"", &text, "\";proto=", proto]);
+        }
+    }
+    for (name, value) in [(FORWARDED, nodes), (FORWARDED_FOR, list)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
     }
@@ -256,8 +311,17 @@ fn new_request_id() -> HeaderValue {
     static PROCESS: std::sync::LazyLock<u64> =
         std::sync::LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let id = format!("{:016x}{:016x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let number = u128::from(*PROCESS) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut id = [b'0'; 32];
+    let mut rest = number;
+    for place in id.iter_mut().rev() {
+        *place = match u8::try_from(rest & 15).unwrap_or_default() {
+            digit @ 0..=9 => b'0' + digit,
+            digit => b'a' + digit - 10,
+        };
+        rest >>= 4;
+    }
+    HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
@@ -280,14 +344,16 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("accept", "*/*"),
         ]);
-        remove_hop_by_hop(&mut map);
+        let found = Found::in_head(&map);
+        remove_hop_by_hop(&mut map, found);
         assert_eq!(map, headers(&[("accept", "*/*")]));
     }
 
     #[test]
     fn only_trailers_remain_of_te() {
         let mut map = headers(&[("te", "gzip;q=0.5, trailers"), ("expect", "100-continue")]);
-        remove_for_upstream(&mut map);
+        let found = Found::in_head(&map);
+        remove_for_upstream(&mut map, found);
         assert_eq!(map, headers(&[("te", "trailers")]));
     }
 
@@ -308,7 +374,8 @@ mod tests {
             "proxy!connection",
         ] {
             let mut map = headers(&[("accept", "*/*"), ("api_key", "1"), ("x.y", "2"), (name, "x")]);
-            remove_hop_by_hop(&mut map);
+            let found = Found::in_head(&map);
+            remove_hop_by_hop(&mut map, found);
             assert_eq!(map, headers(&[("accept", "*/*"), ("api_key", "1"), ("x.y", "2")]), "{name}");
         }
         for name in ["x-forward", "x-real-ip-country", "forwarded-by", "host", "x-forwarded-for"] {
@@ -322,7 +389,8 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let port = HeaderValue::from_static("7080");
-        set_forwarded(&mut map, &Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, trusted });
+        let found = Found::in_head(&map);
+        set_forwarded(&mut map, found, &Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, trusted });
         let names = [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO];
         names.map(|name| map[name].to_str().unwrap().to_owned()).to_vec()
     }
@@ -387,8 +455,9 @@ mod tests {
 
     #[test]
     fn clear_text_http_2_is_no_upgrade() {
-        assert!(upgrade(&headers(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")])).is_none());
-        assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
-        assert!(upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
+        let upgrade = |pairs: &[_]| upgrade(&headers(pairs), Found::in_head(&headers(pairs)));
+        assert!(upgrade(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]).is_none());
+        assert!(upgrade(&[("upgrade", "websocket")]).is_none());
+        assert!(upgrade(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]).is_some());
     }
 }

@@ -20,6 +20,7 @@
 //! Not kept: any history. The provider sets routes and upstreams again after a start.
 
 mod admission;
+mod alarm;
 mod answer;
 mod backend;
 mod client;
@@ -35,12 +36,14 @@ mod page;
 mod path;
 mod quiet;
 mod router;
+mod signal;
 pub mod socket;
 mod stream;
 mod table;
 mod tunnel;
 mod upload;
 mod wire;
+mod worker;
 
 pub use admission::Limits;
 pub use connect::{Connect, Connecting, Direct};

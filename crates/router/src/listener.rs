@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -24,9 +24,11 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Busy, Limits, Peer, Place};
+use crate::alarm::{Alarm, HeadTimer};
 use crate::client::ClientStream;
 use crate::network::Proxy;
 use crate::quiet::Quiet;
+use crate::worker::{Share, Workers};
 
 /// How long to wait when no connection can be taken for want of descriptors or memory.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
@@ -49,6 +51,8 @@ pub struct Client {
     /// Where the connection comes from.
     pub address: SocketAddr,
     pub(crate) place: Arc<Place>,
+    /// Rings for what its connection waits for.
+    pub(crate) alarm: Arc<Alarm>,
 }
 
 impl Client {
@@ -104,12 +108,13 @@ impl Listener {
         terms: &Terms,
         admission: &Arc<Admission>,
         tracker: &TaskTracker,
+        workers: &Arc<Workers>,
         service: Arc<S>,
     ) -> io::Result<Listener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Listener::take(socket.listen(BACKLOG)?, terms, admission, tracker, service)
+        Listener::take(socket.listen(BACKLOG)?, terms, admission, tracker, workers, service)
     }
 
     /// Takes the connections of a socket that listens already.
@@ -118,6 +123,7 @@ impl Listener {
         terms: &Terms,
         admission: &Arc<Admission>,
         tracker: &TaskTracker,
+        workers: &Arc<Workers>,
         service: Arc<S>,
     ) -> io::Result<Listener> {
         let address = listener.local_addr()?;
@@ -126,7 +132,6 @@ impl Listener {
         let head = terms.max_head_bytes.max(8192).saturating_mul(HEAD_MARGIN);
         let mut protocol = http1::Builder::new();
         protocol
-            .timer(TokioTimer::new())
             .header_read_timeout(terms.head_timeout)
             .max_headers(terms.max_head_fields.saturating_mul(HEAD_MARGIN))
             .max_header_size(head)
@@ -136,6 +141,7 @@ impl Listener {
             terms: terms.clone(),
             admission: Arc::clone(admission),
             tracker: tracker.clone(),
+            workers: Arc::clone(workers),
             open: Arc::clone(&open),
             service,
             exhausted: Quiet::default(),
@@ -184,7 +190,8 @@ impl Door {
     /// The socket has no address.
     pub fn open<S: Service>(listener: TcpListener, terms: &Terms, limits: Limits, service: Arc<S>) -> io::Result<Door> {
         let tasks = TaskTracker::new();
-        let listener = Listener::take(listener, terms, &Admission::new(limits), &tasks, service)?;
+        let (admission, workers) = (Admission::new(limits), Arc::new(Workers::here()));
+        let listener = Listener::take(listener, terms, &admission, &tasks, &workers, service)?;
         Ok(Door { listener, tasks })
     }
 
@@ -211,6 +218,7 @@ impl Open {
 struct Entered {
     open: Arc<Open>,
     number: u64,
+    _share: Share,
 }
 
 impl Drop for Entered {
@@ -224,6 +232,7 @@ struct Acceptor<S> {
     terms: Terms,
     admission: Arc<Admission>,
     tracker: TaskTracker,
+    workers: Arc<Workers>,
     open: Arc<Open>,
     service: Arc<S>,
     exhausted: Quiet,
@@ -234,7 +243,11 @@ impl<S: Service> Acceptor<S> {
     async fn run(self, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, client)) => self.enter(stream, client),
+                Ok((stream, client)) => {
+                    self.enter(stream, client);
+                    // Whoever makes many connections does not hold up the requests of this worker's others.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) if is_exhaustion(&error) => {
                     if let Some(unsaid) = self.exhausted.may_say() {
                         tracing::warn!(%error, unsaid, "no connection can be taken for the moment");
@@ -261,16 +274,32 @@ impl<S: Service> Acceptor<S> {
             }
             return;
         };
+        let share = self.workers.share();
+        let arrived = match share.is_here {
+            true => Ok(Arrived::Here(stream)),
+            false => stream.into_std().map(Arrived::Elsewhere),
+        };
+        let arrived = match arrived {
+            Ok(arrived) => arrived,
+            Err(error) => return tracing::debug!(%error, "a connection was lost as it was handed over"),
+        };
         let place = Arc::clone(taken.place());
+        let alarm = Arc::<Alarm>::default();
+        let limit = self.terms.write_timeout;
+        let mut protocol = self.protocol.clone();
+        protocol.timer(HeadTimer(Arc::clone(&alarm)));
+        let asked = Arc::new(Asked {
+            service: Arc::clone(&self.service),
+            client: Client { address: client, place: Arc::clone(&place), alarm },
+        });
         let (stop, mut stopped) = oneshot::channel();
         // Held while the task is spawned, so that it cannot end before it is entered.
         let mut connections = self.open.connections();
         let number = connections.next;
         connections.next += 1;
-        let entered = Entered { open: Arc::clone(&self.open), number };
-        let stream = ClientStream::new(stream, taken, self.terms.write_timeout);
-        let (protocol, serving) = (self.protocol.clone(), self.serving(client, &place));
-        let task = self.tracker.spawn(async move {
+        let handle = share.handle.clone();
+        let entered = Entered { open: Arc::clone(&self.open), number, _share: share };
+        let serving = async move {
             let _entered = entered;
             if !place.pause().is_zero() {
                 tokio::select! {
@@ -279,11 +308,16 @@ impl<S: Service> Acceptor<S> {
                     _ = &mut stopped => return,
                 }
             }
-            let connection = protocol.serve_connection(TokioIo::new(stream), serving).with_upgrades();
+            let stream = match arrived.here() {
+                Ok(stream) => ClientStream::new(stream, taken, limit),
+                Err(error) => return tracing::debug!(%error, "a connection was lost as it was handed over"),
+            };
+            let connection = protocol.serve_connection(TokioIo::new(stream), serve(asked)).with_upgrades();
             tokio::pin!(connection);
             let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
+                biased;
                 () = place.closed() => return,
+                ended = connection.as_mut() => ended,
                 _ = stopped => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -292,28 +326,47 @@ impl<S: Service> Acceptor<S> {
             if let Err(error) = ended {
                 tracing::trace!(%error, "a client's connection ended early");
             }
-        });
+        };
+        let task = self.tracker.spawn_on(serving, &handle);
         connections.by_number.insert(number, Handle { stop: Some(stop), abort: task.abort_handle() });
     }
+}
 
-    fn serving(
-        &self,
-        address: SocketAddr,
-        place: &Arc<Place>,
-    ) -> impl hyper::service::HttpService<Incoming, ResBody = Answered<S::Body>, Error = Infallible, Future: Send> + use<S>
-    {
-        let service = Arc::clone(&self.service);
-        let client = Client { address, place: Arc::clone(place) };
-        service_fn(move |request| {
-            let (service, client) = (Arc::clone(&service), client.clone());
-            // Boxed, so that an idle connection does not keep room for a request.
-            Box::pin(async move {
-                let busy = client.place.busy();
-                let answer = service.answer(request, &client).await;
-                Ok(answer.map(|body| Answered { body, _busy: busy }))
-            })
-        })
+/// A connection that was taken, where the system's events about it are waited for by now.
+enum Arrived {
+    /// On the worker that serves it.
+    Here(TcpStream),
+    /// Nowhere: another worker has taken it.
+    Elsewhere(std::net::TcpStream),
+}
+
+impl Arrived {
+    fn here(self) -> io::Result<TcpStream> {
+        match self {
+            Arrived::Here(stream) => Ok(stream),
+            Arrived::Elsewhere(stream) => TcpStream::from_std(stream),
+        }
     }
+}
+
+/// What is asked on one connection, and who asks.
+struct Asked<S> {
+    service: Arc<S>,
+    client: Client,
+}
+
+fn serve<S: Service>(
+    asked: Arc<Asked<S>>,
+) -> impl hyper::service::HttpService<Incoming, ResBody = Answered<S::Body>, Error = Infallible, Future: Send> {
+    service_fn(move |request| {
+        let asked = Arc::clone(&asked);
+        // Boxed, so that an idle connection does not keep room for a request.
+        Box::pin(async move {
+            let busy = asked.client.place.busy();
+            let answer = asked.service.answer(request, &asked.client).await;
+            Ok(answer.map(|body| Answered { body, _busy: busy }))
+        })
+    })
 }
 
 /// The body of an answer; its connection is in use until this is dropped.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::HeaderValue;
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,11 +17,10 @@ use crate::entrance::{Inner, Outer};
 use crate::listener::{Listener, Service};
 use crate::options::Options;
 use crate::table::{Entry, Table, host_name};
+use crate::worker::Workers;
 
 /// How long the last streams have to be closed in order when the router stops.
 const CLOSING: Duration = Duration::from_millis(500);
-/// What the router's own threads have as their nice value: some nine times the processor time of one that has 0, as far as they want it.
-const NICE: i32 = -10;
 
 /// Names a service of a stack: `STACK_UUID/service.web`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,7 +107,7 @@ pub struct Router {
 
 /// What requests read and what changes it.
 pub(crate) struct Core {
-    threads: Threads,
+    workers: Arc<Workers>,
     pub(crate) options: Arc<Options>,
     admission: Arc<Admission>,
     table: RwLock<Arc<Table>>,
@@ -118,12 +116,6 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     /// Ends the sweeping.
     closed: CancellationToken,
-}
-
-/// Where the router's tasks run.
-struct Threads {
-    handle: Handle,
-    own: Option<Runtime>,
 }
 
 /// What only changes need.
@@ -146,9 +138,9 @@ impl Router {
     pub async fn bind(addr: SocketAddr, mut options: Options) -> Result<Router, RouterError> {
         // hyper panics on a smaller buffer.
         options.max_head_bytes = options.max_head_bytes.max(8192);
-        let threads = Threads::start(options.threads).map_err(RouterError::Threads)?;
+        let workers = Arc::new(Workers::start(options.threads).map_err(RouterError::Threads)?);
         let core = Arc::new(Core {
-            threads,
+            workers,
             admission: Admission::new(options.limits),
             options: Arc::new(options),
             table: RwLock::default(),
@@ -163,7 +155,7 @@ impl Router {
         let _ = port.set(HeaderValue::from(address.port()));
         core.control().main = Some(listener);
         let sweeping = sweep(Arc::downgrade(&core), core.closed.clone(), core.options.idle_timeout);
-        core.threads.handle.spawn(sweeping);
+        core.workers.spawn(sweeping);
         Ok(Router { core, address })
     }
 
@@ -199,7 +191,7 @@ impl Router {
     /// the set before ends the switching.
     pub fn set_upstreams(&self, endpoint: &EndpointKey, upstreams: Vec<Upstream>) {
         let mut control = self.core.control();
-        let backends = upstreams.iter().map(|upstream| control.backend(upstream)).collect();
+        let backends = upstreams.iter().map(|upstream| control.backend(upstream, &self.core.options)).collect();
         let before = control.endpoint(endpoint).replace(backends);
         control.retire(&before);
     }
@@ -277,7 +269,7 @@ impl Router {
         let Some(backend) = self.core.control().backends.remove(&upstream) else { return 0 };
         backend.retire();
         let open = backend.in_flight();
-        backend.cut.cancel();
+        backend.cut.give();
         open
     }
 
@@ -294,7 +286,7 @@ impl Router {
         if tokio::time::timeout(limit, self.core.tasks.wait()).await.is_err() {
             let backends: Vec<_> = self.core.control().backends.drain().map(|(_, backend)| backend).collect();
             for backend in &backends {
-                backend.cut.cancel();
+                backend.cut.give();
             }
             if tokio::time::timeout(CLOSING, self.core.tasks.wait()).await.is_err() {
                 listeners.iter().for_each(Listener::abort);
@@ -315,6 +307,12 @@ impl Core {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The route of a host, or how many hosts have one.
+    pub(crate) fn entry(&self, host: &str) -> Result<Arc<Entry>, usize> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(host).map(Arc::clone).ok_or(table.len())
+    }
+
     /// Called with the control lock held, so that changes follow one another.
     fn change_table<T>(&self, change: impl FnOnce(&mut Table) -> T) {
         let mut table = Table::clone(&self.table());
@@ -324,47 +322,15 @@ impl Core {
 
     fn start<S: Service>(&self, addr: SocketAddr, service: Arc<S>) -> Result<Listener, RouterError> {
         // Where the listener's task is spawned and its socket is watched.
-        let _threads = self.threads.handle.enter();
+        let _worker = self.workers.enter();
         let (terms, admission) = (self.options.terms(), &self.admission);
-        Listener::start(addr, &terms, admission, &self.tasks, service).map_err(|source| {
+        Listener::start(addr, &terms, admission, &self.tasks, &self.workers, service).map_err(|source| {
             if source.kind() == std::io::ErrorKind::AddrInUse {
                 RouterError::PortTaken { addr, source }
             } else {
                 RouterError::Listen { addr, source }
             }
         })
-    }
-}
-
-impl Threads {
-    fn start(count: usize) -> std::io::Result<Threads> {
-        if count == 0 {
-            return Ok(Threads { handle: Handle::current(), own: None });
-        }
-        let own = Builder::new_multi_thread()
-            .worker_threads(count)
-            .thread_name("router")
-            .on_thread_start(go_first)
-            .enable_all()
-            .build()?;
-        Ok(Threads { handle: own.handle().clone(), own: Some(own) })
-    }
-}
-
-/// Lets the calling thread run before others of its group: what it does takes microseconds, and a tenant whose programs are busy would
-/// make everybody's requests wait for their turn. Only root may; for others it stays as it is.
-fn go_first() {
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "the router's threads run with no priority over others");
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(own) = self.own.take() {
-            // The last handle may be dropped on one of these threads.
-            own.shutdown_background();
-        }
     }
 }
 
@@ -375,8 +341,8 @@ impl Control {
 
     /// The backend for an address that is put in a set. One that was cut is gone from here, so that an address that is used again,
     /// by another process, starts anew.
-    fn backend(&mut self, upstream: &Upstream) -> Arc<Backend> {
-        let begin = || Backend::new(upstream.address, Arc::clone(&upstream.connect));
+    fn backend(&mut self, upstream: &Upstream, options: &Arc<Options>) -> Arc<Backend> {
+        let begin = || Backend::new(upstream.address, Arc::clone(&upstream.connect), options);
         let backend = self.backends.entry(upstream.address).or_insert_with(begin);
         if !Arc::ptr_eq(backend.connector(), &upstream.connect) {
             // Connections that were proved to lead to another process serve nobody else.
@@ -412,7 +378,7 @@ async fn sweep(core: std::sync::Weak<Core>, closed: CancellationToken, every: Du
     while closed.run_until_cancelled(tick.tick()).await.is_some() {
         let Some(core) = core.upgrade() else { return };
         let backends: Vec<_> = core.control().backends.values().map(Arc::clone).collect();
-        backends.iter().for_each(|backend| backend.sweep(&core.options));
+        backends.iter().for_each(|backend| backend.sweep());
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, flight: Fligh
         }
         () = place.closed() => false,
         () = quiet_for(idle, &carried) => true,
-        () = flight.backend().cut.cancelled() => true,
+        () = flight.backend().cut.given() => true,
     };
     if closed {
         // Whether a side is still there to be told does not matter.

@@ -103,8 +103,9 @@ pub(crate) async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
+/// With threads of its own, as the platform starts it.
 pub(crate) async fn router() -> Router {
-    router_with(Options::default()).await
+    router_with(Options { threads: 2, ..Options::default() }).await
 }
 
 pub(crate) async fn router_with(options: Options) -> Router {
