@@ -28,7 +28,7 @@ use crate::alarm::{Alarm, HeadTimer};
 use crate::client::ClientStream;
 use crate::network::Proxy;
 use crate::quiet::Quiet;
-use crate::worker::{Share, Workers};
+use crate::worker::{self, Share, Workers};
 
 /// How long to wait when no connection can be taken for want of descriptors or memory.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
@@ -363,7 +363,9 @@ fn serve<S: Service>(
         // Boxed, so that an idle connection does not keep room for a request.
         Box::pin(async move {
             let busy = asked.client.place.busy();
+            worker::count_handled();
             let answer = asked.service.answer(request, &asked.client).await;
+            worker::count_handled();
             Ok(answer.map(|body| Answered { body, _busy: busy }))
         })
     })
