@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use freehold_platform::Actor;
 use freehold_problem::{Code, Problem};
 use subtle::ConstantTimeEq as _;
+use tracing::{Instrument as _, warn_span};
 
 use crate::Api;
 use crate::response::ProblemResponse;
@@ -45,8 +46,12 @@ pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, n
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default();
     if api.token.is(given) {
-        request.extensions_mut().insert(Actor::operator());
-        return next.run(request).await;
+        let actor = Actor::operator();
+        let (method, path) = (request.method(), request.uri().path());
+        // At the level of what it is to explain: a warning is told with the request that led to it.
+        let span = warn_span!("request", id = %actor.request(), %method, path, actor = actor.audited());
+        request.extensions_mut().insert(actor);
+        return next.run(request).instrument(span).await;
     }
     let refusal = Problem::new(Code::Unauthorised, "the token is missing or wrong")
         .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory");

@@ -30,7 +30,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn, warn_span};
 
 use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
 use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome, Record};
@@ -361,7 +361,13 @@ impl<'a> Shell<'a> {
         let (key, revision, operation) = (self.plan.key.clone(), self.plan.revision, self.operation);
         let (secrets, waits) = (Arc::clone(&self.parts.secrets), self.waits.of(call));
         let cancel = self.cancel.clone();
-        Box::pin(async move {
+        let span = match &request {
+            Request::Perform(step, _) => warn_span!("step", id = %step, stack = %self.plan.key),
+            Request::Observe(lookup) => warn_span!("observe", resource = %lookup.id, stack = %self.plan.key),
+            Request::Readiness(lookup, _) => warn_span!("readiness", resource = %lookup.id, stack = %self.plan.key),
+            Request::Owned => warn_span!("scan", stack = %self.plan.key),
+        };
+        let work = async move {
             let within = Within { name: provider.name(), slots, deadline };
             let answer = match request {
                 Request::Observe(lookup) => Answer::Observed(within.ask(provider.observe(stack, &lookup)).await),
@@ -382,7 +388,8 @@ impl<'a> Shell<'a> {
                 }
             };
             (call, answer)
-        })
+        };
+        Box::pin(work.instrument(span))
     }
 }
 

@@ -132,7 +132,7 @@ impl Actor {
     }
 
     /// What the audit log is told: `operator`, `tenant 3f…/ci for ada`.
-    pub(crate) fn audited(&self) -> String {
+    pub fn audited(&self) -> String {
         let who = match &self.who {
             Who::Operator => "operator".to_owned(),
             Who::Tenant { tenant, key } => format!("tenant {tenant}/{key}"),

@@ -14,7 +14,8 @@ use freehold_store::{End, EngineStore, Operation, Queue, Signal, Waiting};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::field::{Empty, debug, display};
+use tracing::{Instrument as _, Span, info, warn, warn_span};
 
 use crate::runtime::TargetRuntime;
 use crate::targets::Targets;
@@ -140,7 +141,7 @@ impl Executor {
         }
         let (engine, targets) = (self.engine.clone(), Arc::clone(&self.targets));
         let active = Active { all: Arc::clone(&self.active), operation };
-        tasks.spawn(async move {
+        let work = async move {
             // Given back however this ends: an operation that nobody works on has to be taken up again.
             let _active = active;
             let work = async {
@@ -149,10 +150,12 @@ impl Executor {
                 carry_out(&engine, &runtime, operation, &cancel).await
             };
             if let Err(failure) = work.await {
-                warn!(%operation, "this process can't go on with the operation now: {failure}");
+                warn!("operation requeued: {failure}");
                 tokio::time::sleep(REST).await;
             }
-        });
+        };
+        // At the level of what it is to explain: a warning is told with the operation that led to it.
+        tasks.spawn(work.instrument(warn_span!("operation", id = %operation, stack = Empty, purpose = Empty)));
     }
 }
 
@@ -212,13 +215,14 @@ async fn carry_out(
     if operation.cancel.is_some() {
         cancel.cancel();
     }
-    info!(operation = %id, stack = %operation.subject, "begins");
+    Span::current().record("stack", display(&operation.subject)).record("purpose", debug(operation.plan.purpose));
+    info!("begins");
     let outcome = match run(id, &operation.plan, &runtime.parts, cancel).await {
         // It is in good hands: the queue shows it again when that lease has ended.
         Err(RunError::Busy | RunError::LeaseLost) => return Ok(()),
         outcome => outcome?,
     };
-    info!(operation = %id, stack = %operation.subject, ?outcome, "ended");
+    info!(?outcome, "ended");
     finish(engine, &operation, outcome).await
 }
 

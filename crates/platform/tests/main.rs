@@ -3,5 +3,6 @@
 
 mod actors;
 mod capabilities;
+mod spans;
 mod testbed;
 mod watching;

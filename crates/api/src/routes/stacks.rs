@@ -14,6 +14,7 @@ use freehold_platform::{Actor, PlanOptions, StackFilter, StackId};
 use freehold_problem::{Code, Problem as Refused};
 use futures::TryStreamExt as _;
 use serde::Deserialize;
+use tracing::Instrument as _;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -57,7 +58,9 @@ pub(crate) async fn apply(
     let request = request.into_domain();
     let key = headers.get("idempotency-key").map(idempotency_key).transpose()?;
     // On its own: whoever hangs up in the middle of it leaves no key behind that was taken and never answered.
-    let work = tokio::spawn(async move { platform.operations.apply(&actor, &request, key.as_deref()).await });
+    let work = tokio::spawn(
+        async move { platform.operations.apply(&actor, &request, key.as_deref()).await }.in_current_span(),
+    );
     let operation = work
         .await
         .map_err(|error| Refused::new(Code::Internal, format!("the request was not carried out: {error}")))??;

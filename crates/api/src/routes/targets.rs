@@ -6,6 +6,7 @@ use axum::{Extension, Json};
 use freehold::wire::{Finding, Page, Problem, Target, TargetRequest};
 use freehold_platform::Actor;
 use freehold_problem::{Code, Problem as Refused};
+use tracing::Instrument as _;
 use utoipa_axum::routes;
 
 use super::{Platform, Routes};
@@ -47,7 +48,9 @@ pub(crate) async fn put(
     Json(request): Json<TargetRequest>,
 ) -> Result<Json<Target>> {
     // On its own: whoever hangs up in the middle of it leaves nothing half done.
-    let work = tokio::spawn(async move { platform.targets.put(&actor, &name, &request.into_domain()).await });
+    let work = tokio::spawn(
+        async move { platform.targets.put(&actor, &name, &request.into_domain()).await }.in_current_span(),
+    );
     Ok(Json(work.await.map_err(|error| unfinished(&error))??.into_wire()))
 }
 
@@ -59,7 +62,7 @@ pub(crate) async fn remove(
     Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
-    let work = tokio::spawn(async move { platform.targets.remove(&actor, &name).await });
+    let work = tokio::spawn(async move { platform.targets.remove(&actor, &name).await }.in_current_span());
     work.await.map_err(|error| unfinished(&error))??;
     Ok(StatusCode::NO_CONTENT)
 }
