@@ -49,7 +49,7 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
         for entry in feed.entries_behind(cursor.seen) {
             cursor.seen += 1;
             // What comes before `after` is read, because later events tell how long something took, but not sent.
-            if let Some(kind) = cursor.event(entry.at, &entry.record)
+            if let Some(kind) = entry.record.as_ref().and_then(|record| cursor.event(entry.at, record))
                 && entry.sequence > after
                 && sender.send(Event { sequence: entry.sequence, at: entry.at, kind }).await.is_err()
             {
@@ -60,6 +60,9 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
             let at = end.finished_at.unwrap_or_else(Utc::now);
             cursor.operation = end;
             let _ = sender.send(Event { sequence: cursor.seen as u64 + 1, at, kind: cursor.finished() }).await;
+            return;
+        }
+        if feed.is_broken() {
             return;
         }
         tokio::select! {

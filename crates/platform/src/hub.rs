@@ -10,6 +10,7 @@
 //! missing. Nothing is looked at while nothing happens.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use freehold_engine::OperationId;
 use freehold_store::{Appended, Entry, Operation, Signal, Store, StoreError};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
-use tracing::warn;
+use tracing::{error, warn};
 
 /// The pause before a store that didn't answer is read again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -63,6 +64,7 @@ pub(crate) struct Feed {
     feeds: Arc<Feeds>,
     entries: RwLock<Vec<Arc<Entry>>>,
     end: OnceLock<Arc<Operation>>,
+    broken: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -87,6 +89,7 @@ impl Hub {
             feeds: Arc::clone(&self.feeds),
             entries: RwLock::default(),
             end: OnceLock::new(),
+            broken: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         });
         // It may have ended since the caller read it.
@@ -150,9 +153,15 @@ async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
     loop {
         // Held for no longer than the read: whoever read it last may leave meanwhile.
         let Some(feed) = feed.upgrade() else { return false };
+        let operation = feed.operation.id;
         match feed.read(store, state).await {
             Ok(()) => return feed.end.get().is_none(),
-            Err(error) => warn!(operation = %feed.operation.id, "its events are told later: {error}"),
+            Err(error @ StoreError::Unreadable { .. }) => {
+                error!(%operation, "its events can't be read: {error}");
+                feed.break_off();
+                return false;
+            }
+            Err(error) => warn!(%operation, "its events are told later: {error}"),
         }
         drop(feed);
         tokio::time::sleep(pause).await;
@@ -164,6 +173,18 @@ impl Feed {
     /// Told whenever there is more: subscribe, read, then wait.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Whether nothing is to come although the operation hasn't ended: its journal can't be read.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Ends it for whoever reads it; who asks next gets a new one.
+    fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.feeds.all().remove(&self.operation.id);
+        self.changed.send_replace(());
     }
 
     /// The operation as it ended. To be read before the entries: these are then complete.
@@ -211,7 +232,7 @@ impl Feed {
         };
         let records = tx.journal(id, if state { 0 } else { self.length() }).await?;
         let entries: Vec<Entry> =
-            records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record)).collect();
+            records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record.as_ref())).collect();
         self.continue_with(&entries);
         if let Some(end) = end {
             let _ = self.end.set(Arc::new(end));

@@ -21,7 +21,7 @@ impl Records {
     pub(super) async fn waits(&self, tenant: TenantId, operation: OperationId) -> Result<Vec<Wait>> {
         let mut tx = self.store.begin(tenant).await?;
         let records = tx.journal(operation, 0).await?;
-        Ok(of(records.iter().map(|(_, at, record)| (*at, record))))
+        Ok(of(records.iter().filter_map(|(_, at, record)| Some((*at, record.as_ref()?)))))
     }
 
     /// The same of each of these stacks that an operation works on.

@@ -30,12 +30,12 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-// On one thread: the subscriber is this thread's alone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_logged_of_an_operation_names_it_and_its_step() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).with_span_events(FmtSpan::NEW);
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    // For the whole process: what other tests log is about other operations.
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let bed = Testbed::new().await;
     let finished = bed.apply(Testbed::deploy("acme")).await;
     assert_eq!(finished.state, OperationState::Succeeded);

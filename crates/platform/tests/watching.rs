@@ -207,3 +207,24 @@ async fn a_journal_that_lost_its_end_in_a_crash_is_told_as_it_went_on() {
     };
     assert_eq!(all.iter().filter_map(milliseconds).collect::<Vec<_>>(), [1, 3]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_newer_release_is_left_out_and_one_that_nobody_can_read_ends_the_stream() {
+    let ([Replica { platform, store }, _], database) = Replica::pair().await;
+    let engine = store.engine("here");
+    let (operation, fence) = operation_of(&store, &engine).await;
+    for number in 1..=3 {
+        engine.append(operation, fence, &[waits(number)]).await.unwrap();
+    }
+    let mut superuser = TestServer::shared().superuser().database(&database).connect().await.unwrap();
+    superuser.execute("SET session_replication_role = replica").await.unwrap();
+    superuser.execute(r#"UPDATE journal SET version = 999, record = '{"type": "later"}' WHERE seq = 2"#).await.unwrap();
+    let watch = async || platform.operations.events(&Actor::operator(), operation, 0).await.unwrap();
+    let seen: Vec<u64> = watch().await.take(2).map(|event| event.sequence).collect().await;
+    assert_eq!(seen, [1, 3]);
+    assert_eq!(platform.operations.get(&Actor::operator(), operation).await.unwrap().waits.len(), 1);
+    superuser.execute("UPDATE journal SET version = 1 WHERE seq = 2").await.unwrap();
+    // Whoever read it before may not have left yet: then theirs is the feed, and it is whole.
+    while watch().await.take(2).count().await != 0 {}
+    assert_eq!(watch().await.count().await, 0, "nothing is tried for ever");
+}

@@ -200,7 +200,7 @@ pub(crate) fn without_state(record: &Record) -> Record {
 /// What a journal of this length ends with.
 fn appended(operation: OperationId, records: &[Record], length: i64, at: DateTime<Utc>) -> Appended {
     let before = u64::try_from(length).unwrap_or_default().saturating_sub(records.len() as u64);
-    let entries = (before + 1..).zip(records).map(|(sequence, record)| Entry::of(sequence, at, record)).collect();
+    let entries = (before + 1..).zip(records).map(|(sequence, record)| Entry::of(sequence, at, Some(record))).collect();
     Appended { operation, entries }
 }
 
@@ -212,6 +212,14 @@ pub(crate) fn parse(version: i16, record: &str) -> Result<Record, JournalError> 
         )));
     }
     serde_json::from_str(record).map_err(|error| JournalError::Unreadable(error.to_string()))
+}
+
+/// The same for those who only watch: `None` for what a newer release wrote and this one can't read.
+pub(crate) fn parse_for_people(version: i16, record: &str) -> Result<Option<Record>, JournalError> {
+    match u16::try_from(version).is_ok_and(|version| version > RECORD_VERSION) {
+        true => Ok(serde_json::from_str(record).ok()),
+        false => parse(version, record).map(Some),
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {

@@ -176,7 +176,8 @@ impl TenantTx<'_> {
         .map_err(StoreError::from_sqlx("read an operation's state"))
     }
 
-    /// An operation's journal behind the record `after` (0: all of it): number, time and record.
+    /// An operation's journal behind the record `after` (0: all of it), for people: number, time and record. `None` in the place of a record
+    /// is one that a newer release wrote and this one can't read: who only watches goes on without it.
     ///
     /// # Errors
     /// The store doesn't answer, or a record can't be read.
@@ -184,7 +185,7 @@ impl TenantTx<'_> {
         &mut self,
         operation: OperationId,
         after: u64,
-    ) -> Result<Vec<(u64, DateTime<Utc>, Record)>, StoreError> {
+    ) -> Result<Vec<(u64, DateTime<Utc>, Option<Record>)>, StoreError> {
         let tenant = self.tenant().0;
         let rows = sqlx::query(
             "SELECT seq, at, version, record::text FROM journal
@@ -199,7 +200,7 @@ impl TenantTx<'_> {
         rows.iter()
             .map(|row| {
                 let (version, record): (i16, String) = (read(row, "version")?, read(row, "record")?);
-                let record = journal::parse(version, &record)
+                let record = journal::parse_for_people(version, &record)
                     .map_err(|error| StoreError::Unreadable { what: "a journal", message: error.to_string() })?;
                 Ok((crate::row::number(row, "seq")?, read(row, "at")?, record))
             })

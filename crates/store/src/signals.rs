@@ -76,14 +76,14 @@ pub struct Entry {
     pub sequence: u64,
     /// When it was written, by the store's clock.
     pub at: DateTime<Utc>,
-    /// Without what it says of resources: see [`Entry::of`].
-    pub record: Record,
+    /// Without what it says of resources: see [`Entry::of`]. `None`: a newer release wrote it, and this one can't read it.
+    pub record: Option<Record>,
 }
 
 impl Entry {
     /// Without its state: those who watch see the journal as it is written ([`crate::journal`]).
-    pub fn of(sequence: u64, at: DateTime<Utc>, record: &Record) -> Self {
-        Self { sequence, at, record: journal::without_state(record) }
+    pub fn of(sequence: u64, at: DateTime<Utc>, record: Option<&Record>) -> Self {
+        Self { sequence, at, record: record.map(journal::without_state) }
     }
 }
 
