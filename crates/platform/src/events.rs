@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use freehold_engine::{OperationId, Record, StepId};
 use freehold_store::Operation;
-use futures::Stream;
+use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +30,13 @@ impl Operations {
         actor: &Actor,
         operation: OperationId,
         after: u64,
-    ) -> Result<impl Stream<Item = Event> + use<>> {
+    ) -> Result<BoxStream<'static, Event>> {
         actor.require(Scope::Read)?;
         let feed = self.hub.watch(self.records.find_operation(actor, operation).await?);
         let (sender, receiver) = mpsc::channel(BUFFER);
+        let events = self.streams.open(actor, ReceiverStream::new(receiver))?;
         tokio::spawn(tell(feed, after, sender, self.stopping.clone()));
-        Ok(ReceiverStream::new(receiver))
+        Ok(events)
     }
 }
 

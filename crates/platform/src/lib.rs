@@ -40,6 +40,7 @@ mod sealed;
 mod secrets;
 mod settings;
 mod stacks;
+mod streams;
 mod subject;
 mod target_changes;
 mod targets;
@@ -79,6 +80,7 @@ pub use targets::Targets;
 
 use hub::Hub;
 use records::Records;
+use streams::Streams;
 
 /// What plans consist of.
 pub mod plan {
@@ -129,6 +131,7 @@ impl Platform {
     /// On a store, with these targets.
     pub fn new(store: &Store, targets: Targets, facts: Facts, stopping: CancellationToken) -> Self {
         let records = Records { store: store.clone() };
+        let streams = Streams::default();
         let targets = Arc::new(targets);
         let artifacts = Arc::new(Artifacts { store: store.clone(), targets: Arc::clone(&targets) });
         let plans =
@@ -142,10 +145,16 @@ impl Platform {
                 plans: Arc::clone(&plans),
                 hub: Hub::new(store),
                 keys: Mutex::default(),
+                streams: streams.clone(),
                 stopping: stopping.clone(),
             },
             secrets: Secrets { records: records.clone(), targets: Arc::clone(&targets) },
-            logs: Logs { records: records.clone(), targets: Arc::clone(&targets), stopping: stopping.clone() },
+            logs: Logs {
+                records: records.clone(),
+                targets: Arc::clone(&targets),
+                streams,
+                stopping: stopping.clone(),
+            },
             doctor: Doctor {
                 records,
                 targets: Arc::clone(&targets),

@@ -22,6 +22,7 @@ use crate::actor::{Actor, Scope};
 use crate::hub::Hub;
 use crate::records::Records;
 use crate::request::{Apply, Deploy, Destroy};
+use crate::streams::Streams;
 use crate::targets::Targets;
 use crate::view::{OperationView, Planned};
 
@@ -46,6 +47,7 @@ pub struct Operations {
     pub(crate) hub: Hub,
     /// The idempotency keys of the requests that are being carried out.
     pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub(crate) streams: Streams,
     pub(crate) stopping: CancellationToken,
 }
 
