@@ -25,12 +25,7 @@ const BUFFER: usize = 64;
 
 impl Operations {
     /// The events of an operation from behind `after` on, until it has finished.
-    pub async fn events(
-        &self,
-        actor: &Actor,
-        operation: OperationId,
-        after: u64,
-    ) -> Result<BoxStream<'static, Event>> {
+    pub async fn events(&self, actor: &Actor, operation: OperationId, after: u64) -> Result<BoxStream<'static, Event>> {
         actor.require(Scope::Read)?;
         let feed = self.hub.watch(self.records.find_operation(actor, operation).await?);
         let (sender, receiver) = mpsc::channel(BUFFER);

@@ -149,12 +149,7 @@ impl Platform {
                 stopping: stopping.clone(),
             },
             secrets: Secrets { records: records.clone(), targets: Arc::clone(&targets) },
-            logs: Logs {
-                records: records.clone(),
-                targets: Arc::clone(&targets),
-                streams,
-                stopping: stopping.clone(),
-            },
+            logs: Logs { records: records.clone(), targets: Arc::clone(&targets), streams, stopping: stopping.clone() },
             doctor: Doctor {
                 records,
                 targets: Arc::clone(&targets),

@@ -17,7 +17,7 @@ use crate::target;
 #[async_trait]
 impl System for KubernetesProvider {
     async fn ping(&self) -> Result<(), ProviderError> {
-        self.sure_for_a_look().await.map(drop)
+        self.cluster_for_a_look().await.map(drop)
     }
 
     async fn inspect(&self) -> Vec<Finding> {

@@ -57,6 +57,7 @@ mod strangers;
 mod target;
 mod trouble;
 mod volume;
+mod watch;
 
 pub use cluster::{Access, Cluster};
 pub use error::ClusterError;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_engine::capability::{Capabilities, LogLine};
 use freehold_engine::provider::{Deletion, Proposal};
-use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Serving, Task};
+use freehold_engine::{
+    Changed, Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Serving, Task,
+};
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
 use freehold_problem::Code;
 use futures::Stream;
+use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -28,6 +31,7 @@ use crate::owned;
 use crate::preview::Trial;
 use crate::readiness;
 use crate::run;
+use crate::watch;
 
 /// How long a look may take. It has no deadline of its own in the interface; the engine gives it 15 s.
 const LOOK: Duration = Duration::from_secs(14);
@@ -120,7 +124,7 @@ impl KubernetesProvider {
     }
 
     /// The cluster, if it answers now and is still the right one.
-    pub(crate) async fn sure_for_a_look(&self) -> Result<Arc<Cluster>, ProviderError> {
+    pub(crate) async fn cluster_for_a_look(&self) -> Result<Arc<Cluster>, ProviderError> {
         self.sure(Instant::now() + LOOK).await
     }
 
@@ -242,6 +246,10 @@ impl Provider for KubernetesProvider {
             Ok(health) => health,
             Err(error) => objects.iter().map(|_| Err(error.clone())).collect(),
         }
+    }
+
+    fn watch(self: Arc<Self>) -> BoxStream<'static, Changed> {
+        watch::of_all(&self)
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {

@@ -174,15 +174,19 @@ impl Request {
         format!("{} {}", self.verb, self.place)
     }
 
-    fn http(&self) -> Result<http::Request<Body>, http::Error> {
+    pub(crate) fn uri(&self) -> String {
         let mut uri = self.place.path();
         if !self.query.is_empty() {
             uri.push('?');
             uri.push_str(&self.query);
         }
+        uri
+    }
+
+    fn http(&self) -> Result<http::Request<Body>, http::Error> {
         http::Request::builder()
             .method(self.method.clone())
-            .uri(uri)
+            .uri(self.uri())
             .header(ACCEPT, self.accept)
             .header(CONTENT_TYPE, self.content)
             .body(Body::from(self.body.clone()))

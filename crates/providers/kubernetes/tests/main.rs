@@ -23,3 +23,4 @@ mod stage;
 mod targets;
 mod trouble;
 mod volumes;
+mod watching;
