@@ -18,14 +18,14 @@ pub struct Actor {
     on_behalf_of: Option<String>,
 }
 
-/// Who asks.
+/// On whose authority something is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
     /// Whoever holds the installation's token.
     Operator,
     /// Somebody who may know of one tenant's stacks.
     Tenant {
-        /// Whose.
+        /// The tenant whose stacks those are.
         tenant: TenantId,
         /// The key that was shown, by its name.
         key: String,

@@ -40,9 +40,9 @@ pub struct Artifacts {
 
 impl Artifacts {
     /// Those of this machine, if the platform runs on one.
-    fn shelf(&self) -> Option<Shelf<'_>> {
+    fn records(&self) -> Option<ArtifactRecords<'_>> {
         let files = self.targets.local()?.capabilities.artifacts.as_deref()?;
-        Some(Shelf { store: &self.store, files })
+        Some(ArtifactRecords { store: &self.store, files })
     }
 
     /// Whether an artifact is here. Whoever is told so may rely on it for two days.
@@ -53,9 +53,9 @@ impl Artifacts {
 
     /// The same, for a request that was let in.
     pub(crate) async fn holds(&self, artifact: &str) -> Result<bool> {
-        let Some(shelf) = self.shelf() else { return Ok(false) };
+        let Some(records) = self.records() else { return Ok(false) };
         let Ok(hash) = artifact.parse::<ArtifactHash>() else { return Ok(false) };
-        shelf.has(&hash).await
+        records.has(&hash).await
     }
 
     /// Takes an artifact in; its content has to be what its name says.
@@ -69,7 +69,7 @@ impl Artifacts {
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
             Problem::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
         })?;
-        self.shelf().ok_or_else(no_machine)?.files.receive(&hash, body).await?;
+        self.records().ok_or_else(no_machine)?.files.receive(&hash, body).await?;
         // Files that a crash has left without a record are found by the next collection.
         match self.holds(artifact).await? {
             true => Ok(()),
@@ -79,21 +79,21 @@ impl Artifacts {
 
     /// Removes the artifacts that no revision that can still be gone back to and no process refers to any more.
     pub async fn collect(&self, engine: &EngineStore) {
-        let Some(shelf) = self.shelf() else { return };
+        let Some(records) = self.records() else { return };
         let system = self.targets.local().and_then(|local| local.capabilities.system.as_ref());
         let in_use = system.map(|system| system.artifacts_in_use()).unwrap_or_default();
         let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
-        shelf.collect(engine, before, &in_use).await;
+        records.collect(engine, before, &in_use).await;
     }
 }
 
 /// Artifacts' files, and their records.
-struct Shelf<'a> {
+struct ArtifactRecords<'a> {
     store: &'a Store,
     files: &'a dyn Files,
 }
 
-impl Shelf<'_> {
+impl ArtifactRecords<'_> {
     async fn has(&self, hash: &ArtifactHash) -> Result<bool> {
         if !self.files.has(hash) {
             return Ok(false);
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_artifact_that_was_said_to_be_there_is_never_collected() {
-        let names = StoreNames::with_suffix(&TestServer::unique("shelf")).unwrap();
+        let names = StoreNames::with_suffix(&TestServer::unique("records")).unwrap();
         let superuser = TestServer::shared().superuser();
         let master = || MasterKey::from_bytes([7; 32]);
         let connections = bootstrap(&superuser, &names, &master()).await.unwrap();
@@ -214,24 +214,24 @@ mod tests {
         let mut stream = Vec::new();
         packed.write_to(&mut stream).unwrap();
         let files = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
-        let shelf = Shelf { store: &store, files: &files };
+        let records = ArtifactRecords { store: &store, files: &files };
         for round in 0..ROUNDS {
             // As a client does that is told that it isn't there.
             files.take_in(&packed.hash, &stream[..]).unwrap();
-            assert!(shelf.has(&packed.hash).await.unwrap());
+            assert!(records.has(&packed.hash).await.unwrap());
             admin.execute(AssertSqlSafe("UPDATE artifacts SET last_used_at = '2020-01-01'".to_owned())).await.unwrap();
             let before = Utc::now() - chrono::Duration::days(1);
             let nothing = BTreeSet::new();
             let over = std::sync::atomic::AtomicBool::new(false);
             let collection = async {
-                shelf.collect(&engine, before, &nothing).await;
+                records.collect(&engine, before, &nothing).await;
                 over.store(true, std::sync::atomic::Ordering::SeqCst);
             };
             let deploy = async {
                 for _ in 0..round * 10 {
                     tokio::task::yield_now().await;
                 }
-                let told = shelf.has(&packed.hash).await.unwrap();
+                let told = records.has(&packed.hash).await.unwrap();
                 while told && !over.load(std::sync::atomic::Ordering::SeqCst) {
                     assert!(files.has(&packed.hash), "a deploy was told that it is there");
                     tokio::task::yield_now().await;

@@ -26,7 +26,7 @@ use crate::view::{Finding, Level, ResourceState, ResourceView, Wait};
 /// How many stacks, and how many resources of one, are looked at at once.
 const AT_ONCE: usize = 8;
 /// What to do about fields that others have added.
-const BESIDE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
+const LEFT_ALONE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
 
 /// Looks for trouble and changes nothing.
 pub struct Doctor {
@@ -172,9 +172,9 @@ impl Doctor {
                     format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
                 finding(Level::Error, &subject, "its last operation failed".to_owned(), Some(&help))
             }
-            Ok(answer) if answer.noop => match beside(&answer.plan) {
+            Ok(answer) if answer.noop => match notes(&answer.plan) {
                 told if told.is_empty() => finding(Level::Ok, &subject, "none".to_owned(), None),
-                told => finding(Level::Warning, &subject, told.join("; "), Some(BESIDE)),
+                told => finding(Level::Warning, &subject, told.join("; "), Some(LEFT_ALONE)),
             },
             Ok(answer) => {
                 let option = stack.key.option();
@@ -252,12 +252,12 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
 fn differences(plan: &Plan) -> String {
     let jobs = plan.runs.keys().map(|job| format!("{job} has not run for what is wanted now"));
     let words: Vec<String> =
-        plan.changes.values().filter_map(Change::summary).chain(jobs).chain(beside(plan)).collect();
+        plan.changes.values().filter_map(Change::summary).chain(jobs).chain(notes(plan)).collect();
     words.join("; ")
 }
 
 /// What others have in the stack's objects that the definition doesn't.
-fn beside(plan: &Plan) -> Vec<String> {
+fn notes(plan: &Plan) -> Vec<String> {
     plan.changes.values().flat_map(Change::notes).collect()
 }
 

@@ -54,7 +54,7 @@ impl Executor {
         loop {
             let mut next = match self.engine.queue().await {
                 Ok(Queue { waiting, next_lease_end }) => {
-                    waiting.into_iter().for_each(|waiting| self.take_up(waiting, &mut tasks));
+                    waiting.into_iter().for_each(|waiting| self.spawn_operation(waiting, &mut tasks));
                     next_lease_end.map_or(AT_LEAST, |end| end.saturating_add(BEHIND_LEASE))
                 }
                 Err(error) => {
@@ -70,7 +70,7 @@ impl Executor {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                news = self.news(&mut signals) => missed |= news == News::Missed,
+                news = self.wait_for_news(&mut signals) => missed |= news == News::Missed,
                 // What it worked on may have to be taken up again.
                 Some(_) = tasks.join_next() => {}
                 () = tokio::time::sleep(next.min(AT_LEAST)) => missed |= next >= AT_LEAST,
@@ -92,7 +92,7 @@ impl Executor {
     }
 
     /// Waits for something to take up; passes requests to stop on. Cancelling it loses nothing.
-    async fn news(&self, signals: &mut broadcast::Receiver<Signal>) -> News {
+    async fn wait_for_news(&self, signals: &mut broadcast::Receiver<Signal>) -> News {
         loop {
             match signals.recv().await {
                 Ok(Signal::Cancel(operation)) => {
@@ -129,7 +129,7 @@ impl Executor {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_up(&self, waiting: Waiting, tasks: &mut JoinSet<()>) {
+    fn spawn_operation(&self, waiting: Waiting, tasks: &mut JoinSet<()>) {
         let Waiting { operation, target } = waiting;
         let cancel = CancellationToken::new();
         {
@@ -140,14 +140,14 @@ impl Executor {
             active.insert(operation, cancel.clone());
         }
         let (engine, targets) = (self.engine.clone(), Arc::clone(&self.targets));
-        let active = Active { all: Arc::clone(&self.active), operation };
+        let active = ActiveGuard { all: Arc::clone(&self.active), operation };
         let work = async move {
             // Given back however this ends: an operation that nobody works on has to be taken up again.
             let _active = active;
             let work = async {
                 let runtime = targets.find(&target).await?;
                 let Ok(_slot) = Arc::clone(&runtime.slots).acquire_owned().await else { return Ok(()) };
-                carry_out(&engine, &runtime, operation, &cancel).await
+                execute(&engine, &runtime, operation, &cancel).await
             };
             if let Err(failure) = work.await {
                 warn!("operation requeued: {failure}");
@@ -169,12 +169,12 @@ enum News {
 }
 
 /// An operation that this process works on.
-struct Active {
+struct ActiveGuard {
     all: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
     operation: OperationId,
 }
 
-impl Drop for Active {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.operation);
     }
@@ -182,7 +182,7 @@ impl Drop for Active {
 
 /// Why an operation is left for later.
 #[derive(Debug, thiserror::Error)]
-enum Unfinished {
+enum Requeued {
     #[error(transparent)]
     Store(#[from] freehold_store::StoreError),
     #[error(transparent)]
@@ -195,18 +195,18 @@ enum Unfinished {
     Target(String),
 }
 
-impl From<Problem> for Unfinished {
+impl From<Problem> for Requeued {
     fn from(refusal: Problem) -> Self {
         Self::Target(refusal.message)
     }
 }
 
-async fn carry_out(
+async fn execute(
     engine: &EngineStore,
     runtime: &TargetRuntime,
     id: OperationId,
     cancel: &CancellationToken,
-) -> Result<(), Unfinished> {
+) -> Result<(), Requeued> {
     let operation = engine.operation(id).await?;
     if operation.state.is_finished() {
         return Ok(());
@@ -226,9 +226,9 @@ async fn carry_out(
     finish(engine, &operation, outcome).await
 }
 
-async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Unfinished> {
+async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Requeued> {
     let told =
-        async || Ok::<_, Unfinished>(failure::told(&freehold_engine::Journal::load(engine, operation.id).await?));
+        async || Ok::<_, Requeued>(failure::told(&freehold_engine::Journal::load(engine, operation.id).await?));
     let failure = match outcome {
         // There is nothing to tell, and a journal is long.
         Outcome::Succeeded => None,
@@ -237,7 +237,7 @@ async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -
     };
     let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
     let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
-    let lease = engine.acquire(operation.id).await?.ok_or(Unfinished::Busy)?;
+    let lease = engine.acquire(operation.id).await?.ok_or(Requeued::Busy)?;
     engine.finish(operation.id, lease.fence, &end).await?;
     Ok(())
 }

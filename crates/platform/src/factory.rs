@@ -14,7 +14,7 @@ use crate::Result;
 use crate::runtime::TargetRuntime;
 use crate::settings::Settings;
 
-/// Makes targets.
+/// Makes targets of providers.
 #[async_trait]
 pub trait TargetFactory: Send + Sync {
     /// A cluster as it is stored, ready for work. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
@@ -35,7 +35,7 @@ pub trait TargetFactory: Send + Sync {
 /// A target that is to be added or changed.
 #[derive(Clone, Copy)]
 pub struct TargetChange<'a> {
-    /// The target.
+    /// What the target is, or will be, called.
     pub name: &'a Name,
     /// All that was ever asked for.
     pub settings: &'a Settings,
@@ -55,7 +55,7 @@ pub struct Connected {
     pub databases: ClusterDatabases,
     /// Freehold's own role on that server, where it could be made.
     pub database_role: Option<String>,
-    /// The cluster.
+    /// The connection, for what is to be done next.
     pub cluster: Box<dyn ConnectedCluster>,
 }
 

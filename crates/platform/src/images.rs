@@ -37,7 +37,7 @@ enum Choice {
 }
 
 /// What a deploy changes about images, and what was there before.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ImageDemand<'a> {
     pub(crate) app: &'a App,
     /// The definition that the stack has now, if it has one.
     pub(crate) before: Option<&'a App>,
@@ -46,16 +46,16 @@ pub(crate) struct Wanted<'a> {
 
 /// Settles the images of a request, with digests: those of its services in `request.artifacts`, those of sidecars and init
 /// containers in `request.containers`, where a rollback has them already.
-pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request: &mut Request) -> Result<()> {
+pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &ImageDemand<'_>, request: &mut Request) -> Result<()> {
     let Some(images) = &runtime.capabilities.images else { return Ok(()) };
     let services = chosen(wanted, request)?;
-    let containers = beside(wanted.app, request);
+    let containers = side_images(wanted.app, request);
     let mut references = Vec::new();
     for (service, choice) in &services {
         let (Choice::Stuck(text) | Choice::Named(text)) = choice;
         references.push((format!("service {service}"), reference(text)?));
     }
-    for Beside { word, service, name, image } in &containers {
+    for SideImage { word, service, name, image } in &containers {
         references.push((format!("{word} {name} of {service}"), reference(image)?));
     }
     let answers = resolve_all(&**images, &references).await;
@@ -72,7 +72,7 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
         request.artifacts.insert(service.clone(), pinned);
     }
     request.containers.clear();
-    for (Beside { service, name, .. }, pinned) in containers.into_iter().zip(pinned) {
+    for (SideImage { service, name, .. }, pinned) in containers.into_iter().zip(pinned) {
         request.containers.entry(service).or_default().insert(name, pinned);
     }
     Ok(())
@@ -83,11 +83,11 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &Wanted<'_>, request
 pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Result<()> {
     let Some(images) = &runtime.capabilities.images else { return Ok(()) };
     let services = request.artifacts.iter().map(|(service, image)| (format!("service {service}"), image));
-    let beside = request.containers.iter().flat_map(|(service, containers)| {
+    let side = request.containers.iter().flat_map(|(service, containers)| {
         containers.iter().map(move |(name, image)| (format!("container {name} of {service}"), image))
     });
     let mut references = Vec::new();
-    for (what, image) in services.chain(beside) {
+    for (what, image) in services.chain(side) {
         references.push((what, reference(image)?));
     }
     let lookups: Vec<_> = references.iter().map(|(_, reference)| images.resolve_now(reference)).collect();
@@ -102,7 +102,7 @@ pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) 
 }
 
 /// A sidecar or an init container, and the image that it is to run.
-struct Beside {
+struct SideImage {
     word: &'static str,
     service: Name,
     name: Name,
@@ -110,22 +110,22 @@ struct Beside {
 }
 
 /// What runs beside services: with the image that the request has, else the definition's.
-fn beside(app: &App, request: &Request) -> Vec<Beside> {
+fn side_images(app: &App, request: &Request) -> Vec<SideImage> {
     let of_service = |(service, parts): (&Name, &Service)| {
         let known = request.containers.get(service);
-        let beside = |word: &'static str, name: &Name, stated: &str| {
+        let side = |word: &'static str, name: &Name, stated: &str| {
             let image = known.and_then(|known| known.get(name)).map_or(stated, String::as_str).to_owned();
-            Beside { word, service: service.clone(), name: name.clone(), image }
+            SideImage { word, service: service.clone(), name: name.clone(), image }
         };
-        let sidecars = parts.sidecars.iter().map(|(name, one)| beside("sidecar", name, &one.image));
-        let init = parts.init.iter().map(|(name, one)| beside("init", name, &one.image));
+        let sidecars = parts.sidecars.iter().map(|(name, one)| side("sidecar", name, &one.image));
+        let init = parts.init.iter().map(|(name, one)| side("init", name, &one.image));
         sidecars.chain(init).collect::<Vec<_>>()
     };
     app.services.iter().flat_map(of_service).collect()
 }
 
 /// Which image each service runs.
-fn chosen(wanted: &Wanted<'_>, request: &Request) -> Result<BTreeMap<Name, Choice>> {
+fn chosen(wanted: &ImageDemand<'_>, request: &Request) -> Result<BTreeMap<Name, Choice>> {
     for service in wanted.images.keys() {
         if !wanted.app.services.contains_key(service.as_str()) {
             let known: Vec<&str> = wanted.app.services.keys().map(Name::as_str).collect();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::definition::{Definition, not_kept};
 use super::plans::{Plans, claims};
-use super::{images, kept};
+use super::{images, replayed};
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::hub::Hub;
@@ -27,12 +27,12 @@ use crate::targets::Targets;
 use crate::view::{OperationView, Planned};
 
 /// An idempotency key under which a request is being carried out.
-struct HeldKey<'a> {
+struct KeyGuard<'a> {
     keys: &'a Mutex<BTreeSet<String>>,
     key: String,
 }
 
-impl Drop for HeldKey<'_> {
+impl Drop for KeyGuard<'_> {
     fn drop(&mut self) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
@@ -58,7 +58,7 @@ impl Operations {
         actor.require(Scope::Deploy)?;
         let Some(key) = key else { return self.apply_once(actor, request, None).await };
         let key = &*actor.key(key);
-        let Some(_held) = self.hold(key) else {
+        let Some(_held) = self.claim_here(key) else {
             return Err(Problem::new(
                 Code::RequestInProgress,
                 "a request with this Idempotency-Key is being carried out",
@@ -72,7 +72,7 @@ impl Operations {
         match seen {
             Seen::New => {}
             Seen::Answered { response, .. } => {
-                return kept::read(response);
+                return replayed::read(response);
             }
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
@@ -96,7 +96,7 @@ impl Operations {
         let mut tx = self.records.store.begin(actor.key_space()).await?;
         match &answer {
             Ok(operation) => {
-                tx.answer_key(key, 202, &kept::write(operation)).await?;
+                tx.answer_key(key, 202, &replayed::write(operation)).await?;
             }
             // Nothing was begun: the same request may be made again.
             Err(_) if ours => tx.drop_key(key).await?,
@@ -107,9 +107,9 @@ impl Operations {
     }
 
     /// Takes a key for this process; `None` if another request has it.
-    fn hold(&self, key: &str) -> Option<HeldKey<'_>> {
+    fn claim_here(&self, key: &str) -> Option<KeyGuard<'_>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(key.to_owned()).then(|| HeldKey { keys: &self.keys, key: key.to_owned() })
+        keys.insert(key.to_owned()).then(|| KeyGuard { keys: &self.keys, key: key.to_owned() })
     }
 
     async fn apply_once(&self, actor: &Actor, request: &Apply, key: Option<&str>) -> Result<OperationView> {
@@ -240,7 +240,7 @@ impl Operations {
         }
     }
 
-    /// An operation.
+    /// An operation, and what it waits for at the moment.
     pub async fn get(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
         let operation = self.records.find_operation(actor, id).await?;
         let waits = match operation.state.is_finished() {

@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use super::computing::compute;
 use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
-use super::failures;
-use super::images::{self, Wanted};
-use super::observing::Observed;
+use super::refused;
+use super::images::{self, ImageDemand};
+use super::observe::Observed;
 use super::runtime::TargetRuntime;
-use super::subject::{Subject, empty_request};
+use super::plan_target::{PlanTarget, empty_request};
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::artifacts::Artifacts;
@@ -35,12 +35,12 @@ use crate::view::Planned;
 const PLANNING_TRIES: u32 = 5;
 
 /// What a plan of a stack is true for: which one it is, how often it was changed, and by what it is being changed.
-fn standing(stack: &Stack) -> (StackId, u64, Option<OperationId>) {
+fn version_of(stack: &Stack) -> (StackId, u64, Option<OperationId>) {
     (stack.id, stack.generation, stack.operation)
 }
 
 /// What a plan is made from.
-struct Draft<'a> {
+struct PlanInputs<'a> {
     runtime: &'a TargetRuntime,
     tenant: TenantId,
     stack: Option<&'a Stack>,
@@ -75,7 +75,7 @@ impl Plans {
             tries += 1;
             let subject = self.subject(actor, request).await?;
             let (tenant, key) = (subject.tenant, subject.request.key.clone());
-            let before = subject.stack.as_ref().map(standing);
+            let before = subject.stack.as_ref().map(version_of);
             let answer = async {
                 self.check_request(&subject).await?;
                 let mut tx = self.records.store.begin(tenant).await?;
@@ -88,7 +88,7 @@ impl Plans {
             // may be about things that this stack didn't own yet.
             let mut tx = self.records.store.begin(tenant).await?;
             let after = tx.stack(&key).await?;
-            if tries == PLANNING_TRIES || before == after.as_ref().map(standing) {
+            if tries == PLANNING_TRIES || before == after.as_ref().map(version_of) {
                 return answer;
             }
         }
@@ -108,7 +108,7 @@ impl Plans {
         let request = stack.request.clone().ok_or_else(|| never_deployed(&stack))?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let options = PlanOptions::default();
-        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, options };
+        let subject = PlanTarget { runtime, tenant, stack: Some(stack), request, definition, options };
         Ok(self.plan_subject(actor, subject, Purpose::Deploy).await?.0)
     }
 
@@ -152,11 +152,11 @@ impl Plans {
         drop(tx);
         let mut definition = Definition::read_stored(&stored).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
-        let wanted = Wanted { app: &definition.app, before: None, images: &BTreeMap::new() };
+        let wanted = ImageDemand { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
         let place = (&*runtime, &definition.app);
         definition.warnings.extend(self.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
-        let subject = Subject { runtime, tenant, stack: Some(stack), request, definition, options };
+        let subject = PlanTarget { runtime, tenant, stack: Some(stack), request, definition, options };
         if subject.runtime.capabilities.artifacts.is_some() {
             self.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
@@ -172,7 +172,7 @@ impl Plans {
         let definition = stack.definition.clone().unwrap_or_default();
         let runtime = self.targets.find(&stack.key.target).await?;
         let nothing = BTreeSet::new();
-        let draft = Draft {
+        let inputs = PlanInputs {
             runtime: &runtime,
             tenant,
             stack: Some(&stack),
@@ -183,7 +183,7 @@ impl Plans {
             adopt: &nothing,
             delete_data: &nothing,
         };
-        let plan = self.make_plan(&draft).await?;
+        let plan = self.make_plan(&inputs).await?;
         if dump {
             refuse_what_has_no_dump(&plan)?;
             runtime.preview_dumps(&plan).await?;
@@ -192,10 +192,10 @@ impl Plans {
         self.answer(actor, &runtime, plan, Some(&stack), &[]).await
     }
 
-    async fn plan_subject(&self, actor: &Actor, subject: Subject, purpose: Purpose) -> Result<(Planned, Graph)> {
+    async fn plan_subject(&self, actor: &Actor, subject: PlanTarget, purpose: Purpose) -> Result<(Planned, Graph)> {
         let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
         let stack = subject.stack.as_ref();
-        let draft = Draft {
+        let inputs = PlanInputs {
             runtime: &subject.runtime,
             tenant: subject.tenant,
             stack,
@@ -206,7 +206,7 @@ impl Plans {
             adopt: &subject.options.adopt,
             delete_data: &subject.options.delete_data,
         };
-        let mut plan = self.make_plan(&draft).await?;
+        let mut plan = self.make_plan(&inputs).await?;
         plan.settle = subject.options.settle;
         if !is_settled(&plan, stack) {
             let mut tx = self.records.store.begin(subject.tenant).await?;
@@ -220,8 +220,8 @@ impl Plans {
         Ok((self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
     }
 
-    async fn make_plan(&self, draft: &Draft<'_>) -> Result<Plan> {
-        let Draft { runtime, tenant, stack, request, graph, purpose, .. } = *draft;
+    async fn make_plan(&self, inputs: &PlanInputs<'_>) -> Result<Plan> {
+        let PlanInputs { runtime, tenant, stack, request, graph, purpose, .. } = *inputs;
         let (recorded, previous) = match stack {
             Some(stack) => self.records.remembered(tenant, stack).await?,
             None => (BTreeMap::new(), None),
@@ -238,14 +238,14 @@ impl Plans {
             Purpose::Deploy | Purpose::Rollback { .. } => refuse_what_is_too_large(graph, &digests)?,
             Purpose::Destroy { .. } => {}
         }
-        let previews = runtime.preview(request.id, graph, &observed, &digests, draft.adopt).await?;
+        let previews = runtime.preview(request.id, graph, &observed, &digests, inputs.adopt).await?;
         let make = || {
             let inputs = Inputs {
                 id: Uuid::now_v7(),
                 purpose,
                 generation: stack.map_or(0, |stack| stack.generation),
                 last_revision: stack.map_or(0, |stack| stack.revision),
-                definition: draft.definition,
+                definition: inputs.definition,
                 request,
                 graph,
                 recorded: &recorded,
@@ -253,12 +253,12 @@ impl Plans {
                 previews: &previews,
                 previous: previous.as_ref(),
                 digests: &digests,
-                adopt: draft.adopt,
-                delete_data: draft.delete_data,
+                adopt: inputs.adopt,
+                delete_data: inputs.delete_data,
             };
             let has_older = stack.is_some_and(|stack| stack.verified_revision.is_some_and(|verified| verified > 1));
-            let refused = failures::Refused { purpose, key: &request.key, has_older };
-            let refused = |errors: Vec<_>| failures::plan(&refused, &errors, &freehold_plan::remainder(&inputs));
+            let refused = refused::Refused { purpose, key: &request.key, has_older };
+            let refused = |errors: Vec<_>| refused::plan(&refused, &errors, &freehold_plan::remainder(&inputs));
             freehold_plan::make(&inputs).map_err(refused)
         };
         let mut plan = compute(make).await?;

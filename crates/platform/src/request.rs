@@ -75,7 +75,7 @@ impl Default for PlanOptions {
 pub enum Apply {
     /// A plan that was shown.
     Plan {
-        /// Its id.
+        /// The id that came with it.
         plan: Uuid,
     },
     /// Plan and apply in one.

@@ -11,7 +11,7 @@ use freehold_graph::{ProviderName, Target};
 use freehold_store::{EngineStore, Sharing, Store};
 use tokio::sync::Semaphore;
 
-use crate::sealed::SealedSecrets;
+use crate::secret_provider::SealedSecrets;
 
 /// Another replica that works on an operation is left alone after this: the queue shows the operation again when its lease ends.
 const WHILE_BUSY: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const OPERATIONS: usize = 64;
 /// A target, with its providers. Made anew when the target changes; operations that run go on with the one that they began with, but for
 /// the credentials of its cluster, which are always the newest.
 pub struct TargetRuntime {
-    /// Its facts.
+    /// What stacks need to know of it: domain, gateway, database server.
     pub target: Target,
     /// All of them, by name.
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
@@ -45,7 +45,7 @@ pub struct TargetRuntime {
 pub struct DatabasePlace {
     /// Its host, or the folder of its socket.
     pub host: String,
-    /// Its port.
+    /// Its port; with a socket's folder, the number in the socket's name.
     pub port: u16,
     /// The server in words: `PostgreSQL 15.18, private, port 54329`.
     pub description: String,

@@ -31,7 +31,7 @@ impl Targets {
         Ok(local.into_iter().chain(stored).map(|target| describe(&target, &stacks)).collect())
     }
 
-    /// One target.
+    /// One target by its name.
     pub async fn get(&self, actor: &Actor, name: &str) -> Result<TargetView> {
         actor.require(Scope::Targets)?;
         let runtime = self.find(&parse_name("target", name)?).await?;
@@ -69,7 +69,7 @@ impl Targets {
         let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: &actor.audited() };
         self.store.put_target(&new).await?;
         if let Some(stored) = self.stored_one(&name).await? {
-            self.take_in(&stored).await?;
+            self.install(&stored).await?;
         }
         Ok(describe(&facts, &self.stacks_of_targets(actor).await?))
     }

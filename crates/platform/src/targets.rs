@@ -42,7 +42,7 @@ impl Targets {
         let (clusters, changing) = (RwLock::default(), tokio::sync::Mutex::default());
         let targets = Self { store, factory, local, clusters, changing };
         for stored in targets.stored().await? {
-            if let Err(refusal) = targets.take_in(&stored).await {
+            if let Err(refusal) = targets.install(&stored).await {
                 error!(target = %stored.name, "can't be used: {}", refusal.message);
             }
         }
@@ -74,7 +74,7 @@ impl Targets {
             return Ok(known);
         }
         match self.stored_one(name).await? {
-            Some(stored) => self.take_in(&stored).await,
+            Some(stored) => self.install(&stored).await,
             None => Err(self.unknown(name)),
         }
     }
@@ -124,7 +124,7 @@ impl Targets {
     }
 
     /// Works with a target as it is kept from now on.
-    pub(super) async fn take_in(&self, stored: &StoredTarget) -> Result<Arc<TargetRuntime>> {
+    pub(super) async fn install(&self, stored: &StoredTarget) -> Result<Arc<TargetRuntime>> {
         let runtime = Arc::new(self.factory.make(stored).await?);
         let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
         // Of two that take it in at once the later state stays.
@@ -158,7 +158,7 @@ impl Targets {
             let fresh = self.known(&name).is_some_and(|known| known.changed_at == Some(changed_at));
             if !fresh
                 && let Some(stored) = self.stored_one(&name).await?
-                && let Err(refusal) = self.take_in(&stored).await
+                && let Err(refusal) = self.install(&stored).await
             {
                 // As it was is better than not at all, and the others are none the worse for it.
                 error!(target = %name, "its change can't be used: {}", refusal.message);

@@ -59,10 +59,10 @@ pub enum StackHealth {
     Suspended,
 }
 
-/// A stack.
+/// A stack: what it is, what it is like now, and what works on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StackView {
-    /// Immutable.
+    /// Never changes, and is never given to another stack.
     pub id: StackId,
     /// Target, app, kind and name.
     pub key: StackKey,
@@ -112,9 +112,9 @@ pub struct Serving {
 /// Whether a resource does what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceState {
-    /// It does.
+    /// It does what it is for.
     Ready,
-    /// Not yet.
+    /// It isn't ready yet, and may still get ready by itself.
     Waiting,
     /// It failed, and doesn't get ready by itself.
     Failed,
@@ -147,7 +147,7 @@ impl ResourceView {
     }
 }
 
-/// An operation.
+/// An operation: what it does to which stack, how far it is, how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationView {
     /// Immutable; operations that were asked for later have larger ones.
@@ -255,7 +255,7 @@ pub struct DatabaseCredentials {
     pub password: SecretText,
 }
 
-/// A target.
+/// A target as its operators see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetView {
     /// Its facts, without any credentials.
@@ -267,7 +267,7 @@ pub struct TargetView {
 /// The installation, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
-    /// Freehold's version.
+    /// Freehold's version: `0.1.0`.
     pub version: String,
     /// The id of this process.
     pub pid: u32,
@@ -290,11 +290,11 @@ pub struct Event {
     pub sequence: u64,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// What happened then.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// What happened to an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// A process has acquired the operation.
@@ -356,7 +356,7 @@ pub enum EventKind {
         step: String,
         /// `database.main`.
         subject: String,
-        /// Why.
+        /// Why, and what to do about it.
         problem: Problem,
     },
     /// Everything is switched over and responds. What is left is to see whether it stays so.
@@ -373,7 +373,7 @@ pub enum EventKind {
 pub struct Finished {
     /// The stack that it worked on.
     pub stack: StackId,
-    /// The operation.
+    /// The operation that ended.
     pub operation: OperationId,
     /// The revision that it made.
     pub revision: u64,

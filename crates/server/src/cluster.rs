@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::serving::{keep_house, serve_api, start_executor};
+use crate::listeners::{run_maintenance, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 use crate::targets::Wiring;
 
@@ -96,7 +96,7 @@ pub async fn run(
     let platform = Arc::new(Platform::new(&store, targets, facts, stop.clone()));
     let executor = start_executor(&platform, &store, engine.clone(), &stop);
     let follower = tokio::spawn(Arc::clone(&platform.targets).follow(stop.clone()));
-    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
+    let keeper = tokio::spawn(run_maintenance(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
     let silent = CancellationToken::new();
     let api = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: false };
     let http = serve_api(listener, api, silent.clone());

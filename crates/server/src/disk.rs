@@ -23,7 +23,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::closing;
+use crate::close_database;
 
 /// How often to look at the room. What one session can write in between has to fit into the reserve.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,13 +46,13 @@ struct Room {
 /// How much room there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    /// Hardly any.
+    /// Databases are about to fail: the largest are closed.
     Critical,
-    /// Little.
+    /// It is told in the log.
     Low,
     /// Not little, but not enough to call it over.
     Fair,
-    /// Enough.
+    /// Nothing to tell.
     Enough,
 }
 
@@ -151,7 +151,7 @@ impl Guard {
     }
 
     async fn close(&self, usage: &Usage, why: &str) {
-        closing::close(&self.admin, usage, &format!("it has grown to {} MB, and {why}", usage.bytes >> 20)).await;
+        close_database::close(&self.admin, usage, &format!("it has grown to {} MB, and {why}", usage.bytes >> 20)).await;
     }
 
     async fn ask(&mut self) -> Option<Vec<Usage>> {

@@ -34,7 +34,7 @@ use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
 use crate::loopback::{self, Kept};
-use crate::serving::{keep_house, serve_api, start_executor};
+use crate::listeners::{run_maintenance, serve_api, start_executor};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 use crate::targets::Wiring;
 
@@ -224,7 +224,7 @@ async fn serve(
         }
     }
     let executor = start_executor(&platform, &store, engine.clone(), stop);
-    let keeper = tokio::spawn(keep_house(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
+    let keeper = tokio::spawn(run_maintenance(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
         let socket = PathBuf::from(&postgres.host).join(format!(".s.PGSQL.{}", postgres.port));

@@ -1,13 +1,13 @@
 //! Start and stop of the platform, on one machine and in a cluster: the wiring of the parts.
 
-mod closing;
+mod close_database;
 pub mod cluster;
 mod directory;
 mod disk;
 pub mod embedded;
 mod loopback;
 mod pressure;
-mod serving;
+mod listeners;
 mod start;
 mod targets;
 

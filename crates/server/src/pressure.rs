@@ -26,7 +26,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::closing;
+use crate::close_database;
 
 /// How often to look. What a tenant takes of the locks in between, nobody has.
 const LOOK: Duration = Duration::from_millis(500);
@@ -133,7 +133,7 @@ impl Guard {
         for (oid, word) in std::mem::take(&mut self.record.due) {
             let Some(usage) = databases.iter().find(|usage| usage.oid == oid) else { continue };
             let why = format!("again and again it took too many {word} of all databases");
-            if !closing::close(&self.admin, usage, &why).await {
+            if !close_database::close(&self.admin, usage, &why).await {
                 self.record.due.insert(oid, word);
             }
         }

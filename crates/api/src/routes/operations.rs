@@ -21,7 +21,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(get)).routes(routes!(events)).routes(routes!(cancel))
 }
 
-/// An operation.
+/// An operation: how far it is, what it waits for, how it ended.
 #[utoipa::path(get, tag = "operations", path = "/operations/{operation}", params(("operation" = Uuid, Path)),
     responses((status = 200, body = Operation), (status = 404, body = Problem)))]
 pub(crate) async fn get(

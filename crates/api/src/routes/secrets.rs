@@ -33,11 +33,11 @@ pub(crate) async fn list(
 pub(crate) struct StackQuery {
     /// Its target; left out, the one that a deploy would go to.
     target: Option<String>,
-    /// Its app.
+    /// The stack's app.
     app: String,
-    /// Its kind.
+    /// The kind of stack: tenant, preview or stage.
     kind: String,
-    /// Its name.
+    /// The stack's name.
     name: String,
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(list)).routes(routes!(get, put, remove)).routes(routes!(check))
 }
 
-/// The targets.
+/// All targets, this machine first.
 #[utoipa::path(get, tag = "targets", path = "/targets", responses((status = 200, body = Page<Target>)))]
 pub(crate) async fn list(
     State(platform): State<Platform>,
@@ -26,7 +26,7 @@ pub(crate) async fn list(
     Ok(Json(whole(platform.targets.list(&actor).await?)))
 }
 
-/// One target.
+/// One target by its name.
 #[utoipa::path(get, tag = "targets", path = "/targets/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Target), (status = 404, body = Problem)))]
 pub(crate) async fn get(

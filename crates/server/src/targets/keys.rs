@@ -18,7 +18,7 @@ pub(crate) async fn role_name(store: &Store, target: &Name) -> Result<String, Pr
     Ok(format!("freehold_{}_{digest}", target.as_str().replace('-', "_")))
 }
 
-/// Its password.
+/// That role's password.
 pub(crate) async fn role_password(store: &Store, target: &Name) -> Result<SecretText, Problem> {
     derive(store, &format!("target/{target}/database")).await
 }

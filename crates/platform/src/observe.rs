@@ -11,7 +11,7 @@ use freehold_store::SecretDigests;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
-use super::failures;
+use super::refused;
 use super::runtime::TargetRuntime;
 use crate::Result;
 
@@ -19,7 +19,7 @@ use crate::Result;
 const OBSERVATIONS: usize = 16;
 
 /// A look at a resource through its provider.
-type Look<'a, T> = BoxFuture<'a, (ResourceId, Result<T, ProviderError>)>;
+type Call<'a, T> = BoxFuture<'a, (ResourceId, Result<T, ProviderError>)>;
 
 /// What was seen of each resource.
 pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
@@ -27,7 +27,7 @@ pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
 impl TargetRuntime {
     /// Looks at every one of these.
     pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Result<Observed> {
-        // Namespaces first: where one isn't there, nothing in it has to be looked for.
+        // Namespaces first: where one isn't there, nothing in it has to be call_all for.
         let (mut spaces, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
             let name = resource.kind.provider();
@@ -37,7 +37,7 @@ impl TargetRuntime {
             let look = async move { (id.clone(), provider.observe(stack, &lookup).await) }.boxed();
             if resource.kind == ResourceKind::Namespace { spaces.push(look) } else { others.push(look) }
         }
-        seen([spaces, others]).await
+        all_of([spaces, others]).await
     }
 
     fn no_provider(&self, id: &ResourceId) -> Problem {
@@ -61,7 +61,7 @@ impl TargetRuntime {
             let observed = observed.get(&resource.id).and_then(Option::as_ref);
             is_refused |= observed.is_some_and(|there| there.ownership != Ownership::Ours) && !adopt;
             let desired = resource.body.comparable(digests);
-            if is_worth_a_try(observed, &desired, adopt) {
+            if needs_preview(observed, &desired, adopt) {
                 let provider = self.providers.get(&resource.kind.provider());
                 let provider = provider.ok_or_else(|| self.no_provider(&resource.id))?;
                 wanted.push((provider, resource, observed, desired, adopt));
@@ -74,10 +74,10 @@ impl TargetRuntime {
             }
             .boxed()
         });
-        let (previews, failures) = looked([trials.collect()]).await;
+        let (previews, failures) = call_all([trials.collect()]).await;
         // In a namespace that isn't ours the cluster may deny whatever is tried out. The plan is refused because of whose it is, which
         // says more.
-        if failures.is_empty() || is_refused { Ok(previews) } else { Err(together(failures)) }
+        if failures.is_empty() || is_refused { Ok(previews) } else { Err(combine(failures)) }
     }
 
     /// Takes into a plan what its deletions would come to. One that can't be carried out is refused here, before anything is gone.
@@ -92,7 +92,7 @@ impl TargetRuntime {
             let look = async move { (change.id.clone(), provider.preview_deletion(stack, &lookup).await) };
             looks.push(look.boxed());
         }
-        for (id, deletion) in seen([looks]).await? {
+        for (id, deletion) in all_of([looks]).await? {
             plan.notes.extend(deletion.remarks);
             if let Some(change) = plan.changes.get_mut(&id) {
                 change.loses_data &= deletion.may_hold_data;
@@ -112,20 +112,20 @@ impl TargetRuntime {
             let look = async move { (change.id.clone(), provider.preview_dump(plan.stack, &lookup).await) };
             looks.push(look.boxed());
         }
-        seen([looks]).await.map(drop)
+        all_of([looks]).await.map(drop)
     }
 }
 
 /// Carries out looks, one group after another; what each has seen, or all failures. They are boxed one by one: a stream of closures that
 /// borrow is beyond what the compiler can tell to be `Send`.
-async fn seen<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> Result<BTreeMap<ResourceId, T>> {
-    let (seen, failures) = looked(groups).await;
-    if failures.is_empty() { Ok(seen) } else { Err(together(failures)) }
+async fn all_of<T, const GROUPS: usize>(groups: [Vec<Call<'_, T>>; GROUPS]) -> Result<BTreeMap<ResourceId, T>> {
+    let (seen, failures) = call_all(groups).await;
+    if failures.is_empty() { Ok(seen) } else { Err(combine(failures)) }
 }
 
 type Failures = BTreeMap<ResourceId, ProviderError>;
 
-async fn looked<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> (BTreeMap<ResourceId, T>, Failures) {
+async fn call_all<T, const GROUPS: usize>(groups: [Vec<Call<'_, T>>; GROUPS]) -> (BTreeMap<ResourceId, T>, Failures) {
     let (mut seen, mut failures) = (BTreeMap::new(), BTreeMap::new());
     for looks in groups {
         let mut answers = stream::iter(looks).buffer_unordered(OBSERVATIONS);
@@ -140,7 +140,7 @@ async fn looked<T, const GROUPS: usize>(groups: [Vec<Look<'_, T>>; GROUPS]) -> (
 }
 
 /// What is as it should be, down to who keeps which field, comes out as it is. What isn't ours is refused anyway.
-fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) -> bool {
+fn needs_preview(observed: Option<&Observation>, desired: &Value, adopt: bool) -> bool {
     match observed {
         None => true,
         Some(there) if there.ownership == Ownership::Ours => there.body != *desired,
@@ -149,9 +149,9 @@ fn is_worth_a_try(observed: Option<&Observation>, desired: &Value, adopt: bool) 
 }
 
 /// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
-fn together(failures: Failures) -> Problem {
+fn combine(failures: Failures) -> Problem {
     if failures.values().filter_map(denial).count() > 1 {
-        return failures::not_permitted(failures.values().filter_map(denial));
+        return refused::not_permitted(failures.values().filter_map(denial));
     }
     let mut words: BTreeSet<String> = failures.values().map(ToString::to_string).collect();
     let mut failures: Vec<ProviderError> = failures.into_values().collect();

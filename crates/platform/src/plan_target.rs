@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::handles;
-use super::images::{self, Wanted};
+use super::images::{self, ImageDemand};
 use super::names::parse_name;
 use super::plans::Plans;
 use super::runtime::TargetRuntime;
@@ -20,7 +20,7 @@ use crate::actor::Actor;
 use crate::request::{Deploy, PlanOptions};
 
 /// What a plan of a deploy or rollback is made from.
-pub(super) struct Subject {
+pub(super) struct PlanTarget {
     pub(super) runtime: Arc<TargetRuntime>,
     pub(super) tenant: TenantId,
     pub(super) stack: Option<Stack>,
@@ -31,7 +31,7 @@ pub(super) struct Subject {
 
 impl Plans {
     /// Finds target, definition, stack and settings for a request.
-    pub(super) async fn subject(&self, actor: &Actor, request: &Deploy) -> Result<Subject> {
+    pub(super) async fn subject(&self, actor: &Actor, request: &Deploy) -> Result<PlanTarget> {
         let name: StackName = request.name.parse().map_err(|error| {
             Problem::new(
                 Code::RequestName,
@@ -82,12 +82,12 @@ impl Plans {
         };
         let app = &definition.app;
         settled.artifacts.retain(|service, _| app.services.contains_key(service));
-        let wanted = Wanted { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
+        let wanted = ImageDemand { app, before: before.as_ref().map(|before| &before.app), images: &request.images };
         images::settle(&runtime, &wanted, &mut settled).await?;
         let options = request.options.clone();
         let warnings = self.check_handles(&options, (tenant, stack.as_ref()), (&runtime, app), &settled).await?;
         definition.warnings.extend(warnings);
-        Ok(Subject { runtime, tenant, stack, request: settled, definition, options })
+        Ok(PlanTarget { runtime, tenant, stack, request: settled, definition, options })
     }
 
     /// Whether what a request names by hand is there. What the definition can't be expanded for is told later.
@@ -133,8 +133,8 @@ impl Plans {
     }
 
     /// The checks that need the request: tier, stage, artifacts.
-    pub(super) async fn check_request(&self, subject: &Subject) -> Result<()> {
-        let Subject { definition, request, runtime, .. } = subject;
+    pub(super) async fn check_request(&self, subject: &PlanTarget) -> Result<()> {
+        let PlanTarget { definition, request, runtime, .. } = subject;
         let diagnostics = freehold_check::request(&definition.app, request, &runtime.target);
         if diagnostics.iter().any(freehold_check::Diagnostic::is_error) {
             return Err(super::definition::invalid_definition(&diagnostics));

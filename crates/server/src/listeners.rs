@@ -31,7 +31,7 @@ pub(crate) fn start_executor(
 }
 
 /// Removes what has expired and what nothing refers to any more, now and then.
-pub(crate) async fn keep_house(
+pub(crate) async fn run_maintenance(
     platform: Arc<Platform>,
     engine: EngineStore,
     audit_days: Option<u32>,
