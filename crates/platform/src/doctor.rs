@@ -251,8 +251,7 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
 /// What a plan would change and what others have added, in a line.
 fn differences(plan: &Plan) -> String {
     let jobs = plan.runs.keys().map(|job| format!("{job} has not run for what is wanted now"));
-    let words: Vec<String> =
-        plan.changes.values().filter_map(Change::summary).chain(jobs).chain(notes(plan)).collect();
+    let words: Vec<String> = plan.changes.values().filter_map(Change::summary).chain(jobs).chain(notes(plan)).collect();
     words.join("; ")
 }
 

@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use super::computing::compute;
 use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
-use super::refused;
 use super::images::{self, ImageDemand};
 use super::observe::Observed;
-use super::runtime::TargetRuntime;
 use super::plan_target::{PlanTarget, empty_request};
+use super::refused;
+use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::artifacts::Artifacts;

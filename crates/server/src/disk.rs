@@ -46,13 +46,13 @@ struct Room {
 /// How much room there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    /// Databases are about to fail: the largest are closed.
+    /// Databases are about to fail: the reserve is given up.
     Critical,
-    /// It is told in the log.
+    /// Databases that grow fast are held back.
     Low,
     /// Not little, but not enough to call it over.
     Fair,
-    /// Nothing to tell.
+    /// The reserve can be kept, and what is normal is remembered.
     Enough,
 }
 
@@ -151,7 +151,8 @@ impl Guard {
     }
 
     async fn close(&self, usage: &Usage, why: &str) {
-        close_database::close(&self.admin, usage, &format!("it has grown to {} MB, and {why}", usage.bytes >> 20)).await;
+        close_database::close(&self.admin, usage, &format!("it has grown to {} MB, and {why}", usage.bytes >> 20))
+            .await;
     }
 
     async fn ask(&mut self) -> Option<Vec<Usage>> {

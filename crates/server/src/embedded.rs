@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
-use crate::loopback::{self, Kept};
 use crate::listeners::{run_maintenance, serve_api, start_executor};
+use crate::loopback::{self, Kept};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 use crate::targets::Wiring;
 

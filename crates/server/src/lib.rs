@@ -5,9 +5,9 @@ pub mod cluster;
 mod directory;
 mod disk;
 pub mod embedded;
+mod listeners;
 mod loopback;
 mod pressure;
-mod listeners;
 mod start;
 mod targets;
 

@@ -30,7 +30,7 @@ async fn records_come_back_in_the_order_in_which_they_were_written() {
     let tenant = fixture.tenant("acme").await;
     let mut tx = fixture.store.begin(tenant).await.unwrap();
     let tail: Vec<_> =
-        tx.journal(operation, 1).await.unwrap().into_iter().map(|(seq, _, record)| (seq, record)).collect();
+        tx.journal(operation, 1).await.unwrap().into_iter().map(|(seq, _, record)| (seq, record.unwrap())).collect();
     assert_eq!(tail, [(2, expected[1].clone()), (3, expected[2].clone())]);
     drop(plan);
 }
