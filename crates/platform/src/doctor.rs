@@ -94,7 +94,7 @@ impl Doctor {
             findings.push(finding(
                 Level::Ok,
                 "orphans",
-                "none: everything that bears a mark belongs to a stack".to_owned(),
+                "none: every managed object belongs to a stack".to_owned(),
                 None,
             ));
         }
@@ -129,7 +129,7 @@ impl Doctor {
                 1 => ("1 stack belongs".to_owned(), "it is"),
                 count => (format!("{count} stacks belong"), "they are"),
             };
-            let message = format!("{count} to another platform, {platform}, and {these} left alone");
+            let message = format!("{count} to another platform ({platform}), and {these} ignored");
             let help =
                 "nothing, unless that platform is gone for good: then remove their namespaces and databases by hand";
             finding(Level::Ok, subject, message, Some(help))
@@ -154,7 +154,7 @@ impl Doctor {
             format!("{}: {}, for {seconds} s", wait.subject, wait.reason)
         });
         let message = format!("{working}, and waits for {}", told.collect::<Vec<_>>().join("; "));
-        let help = format!("`freehold status {}` says more", stack.key.option());
+        let help = format!("details: `freehold status {}`", stack.key.option());
         finding(Level::Warning, subject, message, Some(&help))
     }
 
@@ -169,7 +169,7 @@ impl Doctor {
         match self.plans.repair_of(actor, stack.clone()).await {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
-                    format!("`freehold deploy {0}` goes on, `freehold status {0}` says more", stack.key.option());
+                    format!("continue with `freehold deploy {0}`; details: `freehold status {0}`", stack.key.option());
                 finding(Level::Error, &subject, "its last operation failed".to_owned(), Some(&help))
             }
             Ok(answer) if answer.noop => match notes(&answer.plan) {
@@ -178,8 +178,9 @@ impl Doctor {
             },
             Ok(answer) => {
                 let option = stack.key.option();
-                let help =
-                    format!("`freehold plan {option}` shows it field by field, `freehold deploy {option}` mends it");
+                let help = format!(
+                    "`freehold plan {option}` shows the differing fields, `freehold deploy {option}` reverts them"
+                );
                 finding(Level::Warning, &subject, differences(&answer.plan), Some(&help))
             }
             Err(problem) => {
@@ -197,10 +198,10 @@ fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
     let (word, name) = (part.id.word(), part.id.name());
     let help = match word {
         "service" | "deployment" => {
-            format!("`freehold logs {option} --service {name}` says more, `freehold rollback {option}` goes back")
+            format!("details: `freehold logs {option} --service {name}`; to go back: `freehold rollback {option}`")
         }
         "schedule" | "cronjob" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
-        _ => format!("`freehold status {option}` says more"),
+        _ => format!("details: `freehold status {option}`"),
     };
     let message = format!("{}: {}", state_word(part.state), part.reason.as_deref().unwrap_or("no reason is known"));
     finding(Level::Error, &format!("{} of {}", part.id, stack.key), message, Some(&help))
@@ -229,8 +230,8 @@ fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Fi
     let orphans = objects.into_iter().filter(|object| !known.contains(&object.stack));
     let told = orphans.map(|object| {
         let message =
-            format!("{} {} bears the mark of stack {}, which is gone", object.kind, object.name, object.stack);
-        finding(Level::Error, "orphan", message, Some("look at it, and remove it by hand if nobody needs it"))
+            format!("{} {} belongs to stack {}, which no longer exists", object.kind, object.name, object.stack);
+        finding(Level::Error, "orphan", message, Some("look at it, and remove it by hand if it is not needed"))
     });
     told.collect()
 }

@@ -244,11 +244,11 @@ async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -
 fn cancelled(key: &StackKey) -> Problem {
     let option = key.option();
     Problem::new(Code::Cancelled, "the operation was cancelled")
-        .help(format!("`freehold deploy {option}` again goes on, `freehold destroy {option}` cleans up"))
+        .help(format!("continue with `freehold deploy {option}`, or remove the stack with `freehold destroy {option}`"))
 }
 
 fn unexplained(key: &StackKey) -> Problem {
     let option = key.option();
-    Problem::new(Code::DeadlinePassed, "the operation did not end in its time")
-        .help(format!("`freehold status {option}` says what is there; `freehold deploy {option}` again goes on"))
+    Problem::new(Code::DeadlinePassed, "the operation exceeded its deadline")
+        .help(format!("see `freehold status {option}`, then continue with `freehold deploy {option}`"))
 }

@@ -157,7 +157,7 @@ fn combine(failures: Failures) -> Problem {
     let mut failures: Vec<ProviderError> = failures.into_values().collect();
     failures.sort_by_key(|error| !matches!(error, ProviderError::Rejected(_)));
     let Some(first) = failures.into_iter().next() else {
-        return Problem::new(Code::Internal, "nothing was seen, for no known reason");
+        return Problem::new(Code::Internal, "internal error: no observation and no failure");
     };
     let told = first.to_string();
     words.remove(&told);

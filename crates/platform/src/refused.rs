@@ -137,7 +137,7 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Problem {
             Problem::new(Code::FieldConflict, message).help(scaling(refused, id, identity, autoscaler))
         }
         Some(PlanError::NotAdoptable { .. }) => Problem::new(Code::NotAdoptable, message)
-            .help("nothing is deleted that isn't ours: take it away yourself, or give it what the definition asks for"),
+            .help("Freehold does not delete unmanaged objects: remove it, or change it to match the definition"),
         Some(PlanError::LosesData { id, .. }) => Problem::new(Code::DataWouldBeDeleted, message).help(format!(
             "if its data may be lost, say so with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
         )),

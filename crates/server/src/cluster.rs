@@ -121,7 +121,7 @@ fn token(file: &Path) -> Result<String, StartError> {
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
     let token = text.trim();
     let fits = token.len() >= SHORTEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { Ok(token.to_owned()) } else { Err(unusable("it holds no token that will do".to_owned())) }
+    if fits { Ok(token.to_owned()) } else { Err(unusable("the file contains no valid token".to_owned())) }
 }
 
 fn binaries(given: Option<&Path>) -> Option<Binaries> {

@@ -140,11 +140,14 @@ pub async fn run(
     match &result {
         Ok(Stopped { runs, deadline }) if runs.is_empty() => postgres.stop(*deadline).await,
         Ok(Stopped { runs, .. }) => {
-            warn!("PostgreSQL goes on, for these jobs still run: {}; the next start takes both over", runs.join(", "));
+            warn!(
+                "PostgreSQL keeps running because jobs are still running: {}; the next start adopts both",
+                runs.join(", ")
+            );
         }
         // A start that fails leaves what it found.
         Err(_) if postgres.private.as_ref().is_some_and(PrivateServer::was_running) => {
-            warn!("PostgreSQL goes on: it ran before this start, and jobs may be at work on it");
+            warn!("PostgreSQL keeps running: it ran before this start, and jobs may be using it");
         }
         Err(_) => postgres.stop(Instant::now() + STOP).await,
     }
