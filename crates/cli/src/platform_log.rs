@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
@@ -155,11 +157,38 @@ impl Moderation {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Moderation {
-    fn event_enabled(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) -> bool {
+/// What a span is about, of what [`Subject`] looks at.
+struct OfSpan(u64);
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Moderation {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut subject = Subject(DefaultHasher::new());
+        attributes.record(&mut subject);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(OfSpan(subject.0.finish()));
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut extensions = span.extensions_mut();
+        let mut subject = Subject(DefaultHasher::new());
+        if let Some(OfSpan(before)) = extensions.get_mut::<OfSpan>() {
+            before.hash(&mut subject.0);
+        }
+        values.record(&mut subject);
+        extensions.replace(OfSpan(subject.0.finish()));
+    }
+
+    fn event_enabled(&self, event: &tracing::Event<'_>, context: Context<'_, S>) -> bool {
         let mut subject = Subject(DefaultHasher::new());
         event.metadata().callsite().hash(&mut subject.0);
         event.record(&mut subject);
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(OfSpan(about)) = span.extensions().get::<OfSpan>() {
+                about.hash(&mut subject.0);
+            }
+        }
         let admitted = self.admits(subject.0.finish(), Instant::now());
         if !admitted {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +197,7 @@ impl<S: tracing::Subscriber> Layer<S> for Moderation {
     }
 }
 
-/// What an event is about: its place in the program, and the stack.
+/// What an event is about: its place in the program, and the stack, which it may have from its spans.
 struct Subject(DefaultHasher);
 
 impl tracing::field::Visit for Subject {
@@ -192,6 +221,30 @@ mod tests {
         assert_eq!(said(2, now), 20);
         assert_eq!(said(1, now + SPAN / 2), 0);
         assert_eq!(said(1, now + SPAN), 20);
+    }
+
+    #[test]
+    fn a_stack_that_is_named_by_a_span_has_lines_of_its_own() {
+        let (moderation, written) = (Moderation::default(), Counted::default());
+        let subscriber = tracing_subscriber::registry().with(moderation).with(written.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for stack in 0..3 {
+                let span = tracing::warn_span!("operation", stack = tracing::field::Empty);
+                span.record("stack", stack);
+                let _entered = span.enter();
+                (0..MOST + 5).for_each(|_| tracing::warn!("begins"));
+            }
+        });
+        assert_eq!(written.0.load(Ordering::Relaxed), u64::from(3 * MOST));
+    }
+
+    #[derive(Clone, Default)]
+    struct Counted(Arc<AtomicU64>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Counted {
+        fn on_event(&self, _event: &tracing::Event<'_>, _context: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]

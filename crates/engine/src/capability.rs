@@ -117,11 +117,6 @@ pub trait System: Send + Sync {
     async fn release(&self) -> Result<(), ProviderError> {
         Ok(())
     }
-
-    /// The artifacts that something runs from. They must be kept even where no revision names them any more.
-    fn artifacts_in_use(&self) -> BTreeSet<ArtifactHash> {
-        BTreeSet::new()
-    }
 }
 
 /// The connections of a database server: what there is, and what is promised to whom.
@@ -249,6 +244,12 @@ pub trait Artifacts: Send + Sync {
     /// # Errors
     /// They can't be listed.
     fn all(&self) -> Result<BTreeSet<ArtifactHash>, Problem>;
+
+    /// Those that something runs from. They must be kept even where no revision names them any more.
+    ///
+    /// # Errors
+    /// It can't be told: then all of them are.
+    fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem>;
 
     /// Puts the files of one out of sight, so that nothing can start from them any more; `None` if there are none.
     ///

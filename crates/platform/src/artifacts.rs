@@ -11,7 +11,6 @@
 //!
 //! So whoever is told that an artifact is there may rely on it for [`GRACE`], whatever happens at the same time.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +79,8 @@ impl Artifacts {
     /// Removes the artifacts that no revision that can still be gone back to and no process refers to any more.
     pub async fn collect(&self, engine: &EngineStore) {
         let Some(records) = self.records() else { return };
-        let system = self.targets.local().and_then(|local| local.capabilities.system.as_ref());
-        let in_use = system.map(|system| system.artifacts_in_use()).unwrap_or_default();
         let before = Utc::now() - chrono::Duration::from_std(GRACE).unwrap_or_default();
-        records.collect(engine, before, &in_use).await;
+        records.collect(engine, before).await;
     }
 }
 
@@ -106,7 +103,12 @@ impl ArtifactRecords<'_> {
     }
 
     /// Removes what is recorded, was last wanted before `before`, and is in no use.
-    async fn collect(&self, engine: &EngineStore, before: DateTime<Utc>, in_use: &BTreeSet<ArtifactHash>) {
+    async fn collect(&self, engine: &EngineStore, before: DateTime<Utc>) {
+        let in_use = match self.files.in_use() {
+            Ok(in_use) => in_use,
+            // What isn't known to be unused stays.
+            Err(problem) => return warn!("unused artifacts could not be looked for: {}", problem.message),
+        };
         if let Err(refusal) = self.note_unrecorded().await {
             // What isn't known to be unused stays.
             return warn!("artifacts could not be looked over: {}", refusal.message);
@@ -183,6 +185,7 @@ pub(super) fn no_machine() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
 
     use freehold_provider_local::ArtifactStore;
@@ -192,6 +195,37 @@ mod tests {
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
     use super::*;
+    use freehold_engine::capability::HiddenArtifact;
+
+    /// Artifacts from which nothing runs.
+    struct Unused(ArtifactStore);
+
+    #[async_trait::async_trait]
+    impl Files for Unused {
+        fn has(&self, artifact: &ArtifactHash) -> bool {
+            self.0.has(artifact)
+        }
+
+        async fn receive(
+            &self,
+            artifact: &ArtifactHash,
+            content: BoxStream<'static, io::Result<Bytes>>,
+        ) -> Result<(), Problem> {
+            Ok(self.0.receive(artifact, tokio_util::io::StreamReader::new(content)).await?)
+        }
+
+        fn all(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
+            Ok(self.0.all()?)
+        }
+
+        fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
+            Ok(BTreeSet::new())
+        }
+
+        fn hide(&self, artifact: &ArtifactHash) -> Result<Option<Box<dyn HiddenArtifact>>, Problem> {
+            Ok(self.0.hide(artifact)?.map(|hidden| Box::new(hidden) as Box<dyn HiddenArtifact>))
+        }
+    }
 
     /// How often an artifact that nobody has wanted for long is wanted in the middle of a collection.
     const ROUNDS: usize = 100;
@@ -213,18 +247,17 @@ mod tests {
         let packed = pack(&source, &["app".to_owned()]).unwrap();
         let mut stream = Vec::new();
         packed.write_to(&mut stream).unwrap();
-        let files = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
+        let files = Unused(ArtifactStore::open(&folder.path().join("artifacts")).unwrap());
         let records = ArtifactRecords { store: &store, files: &files };
         for round in 0..ROUNDS {
             // As a client does that is told that it isn't there.
-            files.take_in(&packed.hash, &stream[..]).unwrap();
+            files.0.take_in(&packed.hash, &stream[..]).unwrap();
             assert!(records.has(&packed.hash).await.unwrap());
             admin.execute(AssertSqlSafe("UPDATE artifacts SET last_used_at = '2020-01-01'".to_owned())).await.unwrap();
             let before = Utc::now() - chrono::Duration::days(1);
-            let nothing = BTreeSet::new();
             let over = std::sync::atomic::AtomicBool::new(false);
             let collection = async {
-                records.collect(&engine, before, &nothing).await;
+                records.collect(&engine, before).await;
                 over.store(true, std::sync::atomic::Ordering::SeqCst);
             };
             let deploy = async {

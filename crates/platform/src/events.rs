@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use freehold_engine::{OperationId, Record, StepId};
 use freehold_store::Operation;
-use futures::stream::BoxStream;
+use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -25,13 +25,17 @@ const BUFFER: usize = 64;
 
 impl Operations {
     /// The events of an operation from behind `after` on, until it has finished.
-    pub async fn events(&self, actor: &Actor, operation: OperationId, after: u64) -> Result<BoxStream<'static, Event>> {
+    pub async fn events(
+        &self,
+        actor: &Actor,
+        operation: OperationId,
+        after: u64,
+    ) -> Result<impl Stream<Item = Event> + use<>> {
         actor.require(Scope::Read)?;
         let feed = self.hub.watch(self.records.find_operation(actor, operation).await?);
         let (sender, receiver) = mpsc::channel(BUFFER);
-        let events = self.streams.open(actor, ReceiverStream::new(receiver))?;
         tokio::spawn(tell(feed, after, sender, self.stopping.clone()));
-        Ok(events)
+        Ok(ReceiverStream::new(receiver))
     }
 }
 
@@ -56,9 +60,6 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
             let at = end.finished_at.unwrap_or_else(Utc::now);
             cursor.operation = end;
             let _ = sender.send(Event { sequence: cursor.seen as u64 + 1, at, kind: cursor.finished() }).await;
-            return;
-        }
-        if feed.is_broken() {
             return;
         }
         tokio::select! {

@@ -18,11 +18,14 @@ use crate::settings::Settings;
 #[async_trait]
 pub trait TargetFactory: Send + Sync {
     /// A cluster as it is stored, ready for work. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
-    /// Operations that work with an earlier runtime of the same target reach its cluster with these credentials from now on.
     ///
     /// # Errors
     /// What is stored can't be used.
     async fn make(&self, stored: &StoredTarget) -> Result<TargetRuntime>;
+
+    /// It is the one that is worked with from now on: operations that work with an earlier runtime of the same target reach its cluster with
+    /// the credentials of this one.
+    fn installed(&self, runtime: &TargetRuntime);
 
     /// Connects to what is to become a target, or to stay one in another way. Changes nothing in the cluster; on the database server
     /// Freehold's own role is made or brought up to date.

@@ -10,7 +10,6 @@
 //! missing. Nothing is looked at while nothing happens.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use freehold_engine::OperationId;
 use freehold_store::{Appended, Entry, Operation, Signal, Store, StoreError};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tracing::warn;
 
 /// The pause before a store that didn't answer is read again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -64,7 +63,6 @@ pub(crate) struct Feed {
     feeds: Arc<Feeds>,
     entries: RwLock<Vec<Arc<Entry>>>,
     end: OnceLock<Arc<Operation>>,
-    broken: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -89,7 +87,6 @@ impl Hub {
             feeds: Arc::clone(&self.feeds),
             entries: RwLock::default(),
             end: OnceLock::new(),
-            broken: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         });
         // It may have ended since the caller read it.
@@ -156,11 +153,6 @@ async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
         let operation = feed.operation.id;
         match feed.read(store, state).await {
             Ok(()) => return feed.end.get().is_none(),
-            Err(error @ StoreError::Unreadable { .. }) => {
-                error!(%operation, "its events can't be read: {error}");
-                feed.break_off();
-                return false;
-            }
             Err(error) => warn!(%operation, "its events are told later: {error}"),
         }
         drop(feed);
@@ -173,18 +165,6 @@ impl Feed {
     /// Told whenever there is more: subscribe, read, then wait.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
-    }
-
-    /// Whether nothing is to come although the operation hasn't ended: its journal can't be read.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire)
-    }
-
-    /// Ends it for whoever reads it; who asks next gets a new one.
-    fn break_off(&self) {
-        self.broken.store(true, Ordering::Release);
-        self.feeds.all().remove(&self.operation.id);
-        self.changed.send_replace(());
     }
 
     /// The operation as it ended. To be read before the entries: these are then complete.

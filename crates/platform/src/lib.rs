@@ -41,7 +41,6 @@ mod secret_provider;
 mod secrets;
 mod settings;
 mod stacks;
-mod streams;
 mod target_changes;
 mod targets;
 pub mod view;
@@ -74,13 +73,12 @@ pub use request::{
 };
 pub use secrets::Secrets;
 pub(crate) use secrets::generate_text;
-pub use settings::{Settings, identity};
+pub use settings::Settings;
 pub use stacks::Stacks;
 pub use targets::Targets;
 
 use hub::Hub;
 use records::Records;
-use streams::Streams;
 
 /// What plans consist of.
 pub mod plan {
@@ -131,7 +129,6 @@ impl Platform {
     /// On a store, with these targets.
     pub fn new(store: &Store, targets: Targets, facts: Facts, stopping: CancellationToken) -> Self {
         let records = Records { store: store.clone() };
-        let streams = Streams::default();
         let targets = Arc::new(targets);
         let artifacts = Arc::new(Artifacts { store: store.clone(), targets: Arc::clone(&targets) });
         let plans =
@@ -145,11 +142,10 @@ impl Platform {
                 plans: Arc::clone(&plans),
                 hub: Hub::new(store),
                 keys: Mutex::default(),
-                streams: streams.clone(),
                 stopping: stopping.clone(),
             },
             secrets: Secrets { records: records.clone(), targets: Arc::clone(&targets) },
-            logs: Logs { records: records.clone(), targets: Arc::clone(&targets), streams, stopping: stopping.clone() },
+            logs: Logs { records: records.clone(), targets: Arc::clone(&targets), stopping: stopping.clone() },
             doctor: Doctor {
                 records,
                 targets: Arc::clone(&targets),

@@ -15,7 +15,6 @@ use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::records::Records;
 use crate::request::LogQuery;
-use crate::streams::Streams;
 use crate::targets::Targets;
 
 /// How many lines, unless told.
@@ -25,7 +24,6 @@ const LINES: usize = 100;
 pub struct Logs {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,
-    pub(crate) streams: Streams,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -53,7 +51,7 @@ impl Logs {
         let (of, lines) = (ResourceId(query.of.clone()), query.lines.unwrap_or(LINES));
         let query = capability::LogQuery { stack: stack.id, of, scheduled, lines, follow: query.follow, resources };
         let lines = logs.logs(query).await?;
-        self.streams.open(actor, lines.take_until(self.stopping.clone().cancelled_owned()))
+        Ok(lines.take_until(self.stopping.clone().cancelled_owned()).boxed())
     }
 
     /// Refuses a service or a job that the stack's definition doesn't have: nothing would ever be written. Says whether it is a job

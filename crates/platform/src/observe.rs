@@ -27,7 +27,7 @@ pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
 impl TargetRuntime {
     /// Looks at every one of these.
     pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Result<Observed> {
-        // Namespaces first: where one isn't there, nothing in it has to be call_all for.
+        // Namespaces first: where one isn't there, nothing in it has to be looked for.
         let (mut spaces, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
             let name = resource.kind.provider();

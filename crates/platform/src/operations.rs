@@ -22,7 +22,6 @@ use crate::actor::{Actor, Scope};
 use crate::hub::Hub;
 use crate::records::Records;
 use crate::request::{Apply, Deploy, Destroy};
-use crate::streams::Streams;
 use crate::targets::Targets;
 use crate::view::{OperationView, Planned};
 
@@ -47,7 +46,6 @@ pub struct Operations {
     pub(crate) hub: Hub,
     /// The idempotency keys of the requests that are being carried out.
     pub(crate) keys: Mutex<BTreeSet<String>>,
-    pub(crate) streams: Streams,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -205,7 +203,7 @@ impl Operations {
         let tenant = self.records.store.tenant_of(&plan.key).await?;
         let secrets = match plan.purpose {
             Purpose::Destroy { .. } => BTreeMap::new(),
-            _ => self.records.digests(&plan.request).await?.stored().clone(),
+            Purpose::Deploy | Purpose::Rollback { .. } => self.records.digests(&plan.request).await?.stored().clone(),
         };
         let wanted = graph.connections();
         let (capacity, sharing) = match plan.purpose {

@@ -97,6 +97,11 @@ impl TargetRuntime {
         }
     }
 
+    /// The provider of one of the target's systems.
+    pub fn provider(&self, name: ProviderName) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(&name)
+    }
+
     /// Whether it is the machine that the platform runs on.
     pub(crate) fn is_local(&self) -> bool {
         match &self.target {

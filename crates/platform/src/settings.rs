@@ -172,7 +172,7 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
 }
 
 /// Which platform this is: the same at any time, and another one for each store.
-pub async fn identity(store: &Store) -> Result<Uuid> {
+pub(crate) async fn identity(store: &Store) -> Result<Uuid> {
     let key = store.data_key(PLATFORM).await?;
     let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
     let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());

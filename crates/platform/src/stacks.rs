@@ -71,7 +71,7 @@ impl Stacks {
         let last = match stack.state {
             // Ready also where a destroy has ended before it deleted anything.
             StackState::Failed | StackState::Ready => tx.operations(stack.id, 1).await?.pop(),
-            _ => None,
+            StackState::New | StackState::Deploying | StackState::Destroying | StackState::Suspended => None,
         };
         let resources = tx.resources(stack.id).await?;
         let verified = match (stack.state, stack.verified_revision) {

@@ -132,6 +132,7 @@ impl Targets {
             Some(newer) => Ok(Arc::clone(newer)),
             None => {
                 clusters.insert(stored.name.clone(), Arc::clone(&runtime));
+                self.factory.installed(&runtime);
                 Ok(runtime)
             }
         }

@@ -56,6 +56,8 @@ impl TargetFactory for Nowhere {
         Err(Problem::new(Code::TargetIncomplete, "no test has such a target"))
     }
 
+    fn installed(&self, _runtime: &TargetRuntime) {}
+
     async fn connect(&self, _change: &TargetChange<'_>) -> Result<Connected, Problem> {
         Err(Problem::new(Code::ClusterUnreachable, "there is no cluster"))
     }
@@ -136,6 +138,10 @@ impl Artifacts for Abilities {
     }
 
     fn all(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
+        Ok(BTreeSet::new())
+    }
+
+    fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
         Ok(BTreeSet::new())
     }
 

@@ -209,7 +209,7 @@ async fn a_journal_that_lost_its_end_in_a_crash_is_told_as_it_went_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_of_a_newer_release_is_left_out_and_one_that_nobody_can_read_ends_the_stream() {
+async fn a_record_of_a_newer_release_is_left_out() {
     let ([Replica { platform, store }, _], database) = Replica::pair().await;
     let engine = store.engine("here");
     let (operation, fence) = operation_of(&store, &engine).await;
@@ -223,8 +223,4 @@ async fn a_record_of_a_newer_release_is_left_out_and_one_that_nobody_can_read_en
     let seen: Vec<u64> = watch().await.take(2).map(|event| event.sequence).collect().await;
     assert_eq!(seen, [1, 3]);
     assert_eq!(platform.operations.get(&Actor::operator(), operation).await.unwrap().waits.len(), 1);
-    superuser.execute("UPDATE journal SET version = 1 WHERE seq = 2").await.unwrap();
-    // Whoever read it before may not have left yet: then theirs is the feed, and it is whole.
-    while watch().await.take(2).count().await != 0 {}
-    assert_eq!(watch().await.count().await, 0, "nothing is tried for ever");
 }

@@ -269,7 +269,7 @@ pub fn admin_from_url(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::MIGRATIONS;
+    use super::*;
 
     #[test]
     fn every_migration_is_run() {
@@ -279,5 +279,24 @@ mod tests {
         files.sort();
         let listed = MIGRATIONS.map(|(version, description, _)| format!("{version:04}_{description}.sql"));
         assert_eq!(files, listed);
+    }
+
+    /// SHA-384, as sqlx keeps them in `_sqlx_migrations`: of one that is another than it was when it was run, it refuses the store.
+    #[test]
+    fn no_migration_is_another_than_when_it_was_released() {
+        let released = [
+            "1d638509cd851b282feeb9112e671fa4ad89585a592efb3daa95eec35215b92f9e3c38823a707bef7b23827497e9f986",
+            "fc44522a6a31def00ebd611366c44c396387fd45afa8959e1f549c6bd7413ea1f14e2921372582f185cfdc947390faf3",
+            "320df2d7839f7f528c27166b6cc1319a4f90a492b72e87bac5f14a6510ff3cf7b4050a64cf8940ea1ce740edd90f9f7e",
+            "4ca3a64eca7def87bf27bf50ffd8ada605eaeeb5341810cc1905cb6b09ecf1a469814928a4206c05cb834b5017068935",
+            "2c92cc0eec7485cdd1f95f2b698a930a779ea2538d118cd6ba15622b2b1d6f5530ed41f21caffba0cb87b36fe1174df9",
+            "195b774e608de53b3e8438df2c823efed3122669c08831238652608e56d33cef1467f3536365d8a50ea8769a979fff34",
+            "9d81af6db5c08e59398b1485c2b87570c75b993449310301883dc4848e0c8d337f1675bb1af966ba48dfcff5c3ea4999",
+        ];
+        let checksum = |(version, _, text): (i64, &str, &'static str)| {
+            let migration = Migration::new(version, "".into(), MigrationType::Simple, text.into_sql_str(), false);
+            migration.checksum.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        assert_eq!(MIGRATIONS.map(checksum).as_slice(), released);
     }
 }

@@ -1,7 +1,7 @@
 //! The provider itself: which call goes where.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,8 +47,6 @@ const STEPS: usize = 64;
 pub struct KubernetesProvider {
     facts: KubernetesTarget,
     way: RwLock<Arc<ClusterAccess>>,
-    /// The one before, of the same target, while operations still work with it.
-    former: RwLock<Weak<Self>>,
 }
 
 /// How the cluster is reached, and the connection once it is.
@@ -62,28 +60,19 @@ impl KubernetesProvider {
     /// Doesn't connect yet, so that a platform starts while a cluster is away.
     pub fn new(access: Access, facts: KubernetesTarget) -> Self {
         let way = Arc::new(ClusterAccess { access, cluster: OnceCell::new() });
-        Self { facts, way: RwLock::new(way), former: RwLock::default() }
+        Self { facts, way: RwLock::new(way) }
     }
 
-    /// Takes the place of the one before: operations that still work with that one reach the cluster with these credentials from now on, for
-    /// theirs may have been withdrawn. Nothing, where this is another cluster.
-    pub fn inherit_from(&self, former: &Arc<Self>) {
+    /// Has one that operations still work with reach the cluster as this one does from now on, for its credentials may have been withdrawn.
+    /// Nothing, where that is another cluster.
+    pub fn inherit_from(&self, former: &Self) {
         if former.facts.cluster == self.facts.cluster {
-            *self.former.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(former);
-            former.reach_by(&self.way());
+            *former.way.write().unwrap_or_else(PoisonError::into_inner) = self.way();
         }
     }
 
     fn way(&self) -> Arc<ClusterAccess> {
         Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn reach_by(&self, way: &Arc<ClusterAccess>) {
-        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(way);
-        let former = self.former.read().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(former) = former {
-            former.reach_by(way);
-        }
     }
 
     /// The cluster. It is the target's own: any other is refused.

@@ -27,7 +27,7 @@ use crate::object::Place;
 const TRIES: u32 = 4;
 /// How often a server that has too much to do is asked again, if it doesn't take too long.
 const TRIES_WHILE_BUSY: u32 = 10;
-const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(5));
+const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(200), Duration::from_secs(5));
 /// A look that takes longer is given up and tried again.
 const LOOK: Duration = Duration::from_secs(10);
 /// A dry run may take as long as the webhooks that it asks: an API server lets each have up to 30 s.

@@ -26,7 +26,7 @@ const OPEN: &str = "300";
 const SILENCE: Duration = Duration::from_secs(330);
 /// How long the API server may take to begin.
 const BEGIN: Duration = Duration::from_secs(14);
-/// Between attempts, while the cluster doesn't answer, or has no such kind.
+/// Between one beginning and the next, where nothing was told in between.
 const RETRIES: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(60));
 /// A watch of its objects' metadata only.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -47,7 +47,7 @@ struct Watch {
     /// The state of the cluster up to which everything was told; `None` where that isn't known.
     version: Option<String>,
     lines: Option<Pin<Box<dyn AsyncBufRead + Send>>>,
-    /// Attempts to begin since the last one that worked.
+    /// How often it was begun since it last told of a change.
     failures: u32,
 }
 
@@ -56,16 +56,16 @@ impl Watch {
     async fn next(&mut self) -> Changed {
         loop {
             let Some(lines) = &mut self.lines else {
+                // Also behind a watch that was ended before it told of anything: nothing here may be asked again and again.
+                if self.failures > 0 {
+                    sleep(RETRIES.jittered(self.failures, getrandom::u32().unwrap_or_default())).await;
+                }
+                self.failures = self.failures.saturating_add(1);
                 let begin = timeout(BEGIN, self.begin()).await;
                 match begin.unwrap_or_else(|_| Err(ProviderError::retryable(Code::NotNow, "no answer in time"))) {
                     Ok(true) => return Changed::Anything,
                     Ok(false) => {}
-                    Err(error) => {
-                        tracing::debug!(%error, kind = self.kind.word(), "can't be watched now");
-                        self.version = None;
-                        self.failures += 1;
-                        sleep(RETRIES.jittered(self.failures, getrandom::u32().unwrap_or_default())).await;
-                    }
+                    Err(error) => tracing::debug!(%error, kind = self.kind.word(), "can't be watched now"),
                 }
                 continue;
             };
@@ -73,6 +73,7 @@ impl Watch {
             match timeout(SILENCE, lines.read_line(&mut line)).await {
                 Ok(Ok(1..)) => {
                     if let Some(changed) = self.read(&line) {
+                        self.failures = 0;
                         return changed;
                     }
                 }
@@ -86,8 +87,8 @@ impl Watch {
     async fn begin(&mut self) -> Result<bool, ProviderError> {
         let cluster = self.provider.cluster_for_a_look().await?;
         let (all, selector) = (Place::all(self.kind, None), mark::selector(None));
-        let (version, is_anew) = match self.version.take() {
-            Some(version) => (version, false),
+        let (version, is_anew) = match &self.version {
+            Some(version) => (version.clone(), false),
             None => {
                 let list = Request::list(&all, &selector).metadata().with("limit", "1");
                 let answer = cluster.send(&list, tokio::time::Instant::now() + BEGIN).await?;
@@ -104,7 +105,7 @@ impl Watch {
             |error: &dyn std::fmt::Display| ProviderError::retryable(Code::ClusterUnreachable, error.to_string());
         let lines = cluster.client().request_stream(request.map_err(|error| broken(&error))?).await;
         self.lines = Some(Box::pin(lines.map_err(|error| broken(&error))?));
-        (self.version, self.failures) = (Some(version), 0);
+        self.version = Some(version);
         Ok(is_anew)
     }
 

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio_util::io::StreamReader;
 
-use crate::artifact::{ArtifactError, ArtifactStore, Hidden};
+use crate::artifact::{ArtifactError, Hidden};
 use crate::descriptors;
 use crate::provider::LocalProvider;
 use crate::service::Seen;
@@ -40,12 +40,6 @@ impl System for LocalProvider {
         }
         findings.push(isolation(&self.not_enforced()));
         findings
-    }
-
-    fn artifacts_in_use(&self) -> BTreeSet<ArtifactHash> {
-        let services: Vec<Seen> = self.services().iter().map(|service| service.seen()).collect();
-        let records = services.iter().filter_map(|seen| seen.record.as_ref());
-        records.filter_map(|record| record.resource.body.get("artifact")?.as_text()?.parse().ok()).collect()
     }
 }
 
@@ -101,9 +95,9 @@ impl Logs for LocalProvider {
 }
 
 #[async_trait]
-impl Artifacts for ArtifactStore {
+impl Artifacts for LocalProvider {
     fn has(&self, artifact: &ArtifactHash) -> bool {
-        Self::has(self, artifact)
+        self.machine.artifacts.has(artifact)
     }
 
     async fn receive(
@@ -111,15 +105,21 @@ impl Artifacts for ArtifactStore {
         artifact: &ArtifactHash,
         content: BoxStream<'static, io::Result<Bytes>>,
     ) -> Result<(), Problem> {
-        Ok(Self::receive(self, artifact, StreamReader::new(content)).await?)
+        Ok(self.machine.artifacts.receive(artifact, StreamReader::new(content)).await?)
     }
 
     fn all(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
-        Ok(Self::all(self)?)
+        Ok(self.machine.artifacts.all()?)
+    }
+
+    fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
+        let services: Vec<Seen> = self.services().iter().map(|service| service.seen()).collect();
+        let records = services.iter().filter_map(|seen| seen.record.as_ref());
+        Ok(records.filter_map(|record| record.resource.body.get("artifact")?.as_text()?.parse().ok()).collect())
     }
 
     fn hide(&self, artifact: &ArtifactHash) -> Result<Option<Box<dyn HiddenArtifact>>, Problem> {
-        let hidden = Self::hide(self, artifact)?;
+        let hidden = self.machine.artifacts.hide(artifact)?;
         Ok(hidden.map(|hidden| Box::new(hidden) as Box<dyn HiddenArtifact>))
     }
 }

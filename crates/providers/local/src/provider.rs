@@ -337,7 +337,7 @@ impl Provider for LocalProvider {
         Capabilities {
             system: Some(Arc::<Self>::clone(&self)),
             logs: Some(Arc::<Self>::clone(&self)),
-            artifacts: Some(Arc::new(self.machine.artifacts.clone())),
+            artifacts: Some(Arc::<Self>::clone(&self)),
             restore: Some(self),
             ..Capabilities::default()
         }

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use freehold_engine::{Capabilities, Provider};
 use freehold_graph::expand::ClusterDatabases;
-use freehold_graph::{SecretText, Target};
+use freehold_graph::{ProviderName, SecretText, Target};
 use freehold_platform::runtime::{DatabasePlace, RuntimeParts, TargetRuntime};
 use freehold_platform::{Connected, Settings, TargetChange, TargetFactory};
 use freehold_problem::{Code, Problem};
@@ -36,14 +35,9 @@ pub(crate) struct Wiring {
     engine: EngineStore,
     dumps: PathBuf,
     binaries: Option<Binaries>,
-    clusters: Mutex<BTreeMap<Name, Newest>>,
-}
-
-/// The newest provider of a cluster, for as long as anybody works with it.
-struct Newest {
-    /// When its target was changed to what it is.
-    changed_at: DateTime<Utc>,
-    provider: Weak<KubernetesProvider>,
+    /// The providers of each cluster that anybody works with: that of the target as it is, and those of operations that began with it as it
+    /// was.
+    clusters: Mutex<BTreeMap<Name, Vec<Weak<KubernetesProvider>>>>,
 }
 
 impl Wiring {
@@ -115,22 +109,6 @@ impl Wiring {
         });
         Ok((Arc::new(provider), place))
     }
-
-    /// Has everybody who works with an earlier provider of this cluster reach it as the new one does, unless that is no newer.
-    fn succeed(&self, stored: &StoredTarget, provider: &Arc<KubernetesProvider>) {
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(former) = clusters.get(&stored.name) {
-            if former.changed_at > stored.changed_at {
-                return;
-            }
-            if let Some(former) = former.provider.upgrade() {
-                provider.inherit_from(&former);
-            }
-        }
-        let newest = Newest { changed_at: stored.changed_at, provider: Arc::downgrade(provider) };
-        clusters.insert(stored.name.clone(), newest);
-        clusters.retain(|_, newest| newest.provider.strong_count() > 0);
-    }
 }
 
 #[async_trait]
@@ -155,7 +133,9 @@ impl TargetFactory for Wiring {
         let registry = credential(Credential::Registry).await?;
         let registry = registry_of(registry.as_ref(), settings.wanted.insecure_registries)?;
         let (postgres, database) = postgres.unzip();
-        self.succeed(stored, &kubernetes);
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.entry(stored.name.clone()).or_default().push(Arc::downgrade(&kubernetes));
+        drop(clusters);
         let providers = std::iter::once(kubernetes as Arc<dyn Provider>)
             .chain(postgres.map(|postgres| postgres as Arc<dyn Provider>));
         let parts = RuntimeParts {
@@ -171,6 +151,19 @@ impl TargetFactory for Wiring {
             changed_at: Some(stored.changed_at),
         };
         Ok(TargetRuntime::new(&self.store, &self.engine, parts))
+    }
+
+    fn installed(&self, runtime: &TargetRuntime) {
+        let Some(installed) = runtime.provider(ProviderName::Kubernetes) else { return };
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(providers) = clusters.get_mut(runtime.target.name()) else { return };
+        providers.retain(|provider| provider.strong_count() > 0);
+        let all: Vec<Arc<KubernetesProvider>> = providers.iter().filter_map(Weak::upgrade).collect();
+        let is_it =
+            |provider: &&Arc<KubernetesProvider>| std::ptr::addr_eq(Arc::as_ptr(provider), Arc::as_ptr(installed));
+        if let Some(newest) = all.iter().find(is_it) {
+            all.iter().filter(|provider| !is_it(provider)).for_each(|former| newest.inherit_from(former));
+        }
     }
 
     async fn connect(&self, change: &TargetChange<'_>) -> Result<Connected> {

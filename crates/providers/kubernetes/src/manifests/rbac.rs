@@ -17,7 +17,7 @@ use crate::neighbour::{
 use crate::object::{self, JOB, Kind, POD};
 
 /// What is done to objects that are ours.
-const OWN: &[&str] = &["create", "delete", "get", "list", "patch"];
+const OWN: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 
 /// Verbs on one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) fn permissions() -> Vec<Permission> {
     let mut all: Vec<Permission> = own.map(|kind| on(kind, OWN, "what stacks consist of")).collect();
     all.extend([
         on(JOB, &["create", "get", "list", "patch", "watch"], "runs of jobs"),
-        on(POD, &["get", "list"], "why something isn't ready, logs, the gateway's data plane"),
+        on(POD, &["get", "list", "watch"], "why something isn't ready, logs, the gateway's data plane"),
         Permission { subresource: Some("log"), ..on(POD, &["get"], "logs") },
         on(REPLICA_SET, &["list"], "which pods are the new ones"),
         on(STATEFUL_SET, &["list"], "whether a namespace holds what isn't the stack's"),
