@@ -219,7 +219,7 @@ async fn a_missing_permission_is_named_once_with_what_it_is_for() {
         let errors = find(&findings, "permissions").into_iter().filter(|finding| finding.level == Level::Error);
         told = errors.cloned().collect();
     }
-    assert_eq!(told[0].message, "may not delete, patch deployments.apps (what stacks consist of)");
+    assert_eq!(told[0].message, "may not delete, patch, watch deployments.apps (what stacks consist of)");
     assert_eq!(told[1].message, "may not get pods/log (logs)");
     assert!(told.iter().all(|finding| finding.help.as_deref().is_some_and(|fix| fix.contains("freehold target rbac"))));
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
