@@ -25,16 +25,16 @@ use crate::secret::{Digest, SecretRef, SecretText};
 pub enum Value {
     /// A secret, `Template`, `Checksum`, `Digest` or `Unknown`.
     Special(Special),
-    /// Nothing.
+    /// JSON's `null`: a field that is there without a value.
     #[default]
     Null,
     /// True or false.
     Bool(bool),
     /// A whole number. There are no others: fractions are written in smaller units.
     Integer(i64),
-    /// Text.
+    /// Text as it is, without references.
     Text(String),
-    /// A list.
+    /// Values in an order that counts.
     List(Vec<Value>),
     /// Fields by name.
     Map(BTreeMap<String, Value>),
@@ -123,21 +123,35 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some((name, value)) = entries.next_entry::<String, Value>()? {
             fields.insert(name, value);
         }
-        Ok(match fields.first_key_value() {
-            Some((name, value)) if fields.len() == 1 && name.starts_with('$') => match Special::of(name, value) {
-                Some(special) => Value::Special(special),
-                None => Value::Map(fields),
-            },
-            _ => Value::Map(fields),
-        })
+        match fields.pop_first() {
+            Some((name, value)) if fields.is_empty() && name.starts_with('$') => {
+                let special = Special::of(&name, value).map(Value::Special);
+                Ok(special.unwrap_or_else(|value| Value::Map(BTreeMap::from([(name, value)]))))
+            }
+            Some((name, value)) => {
+                fields.insert(name, value);
+                Ok(Value::Map(fields))
+            }
+            None => Ok(Value::Map(fields)),
+        }
     }
 }
 
 impl Special {
-    /// What a map with this one entry stands for, if it stands for anything.
-    fn of(name: &str, value: &Value) -> Option<Self> {
-        let whole = serde_json::json!({ name: value });
-        serde_json::from_value(whole).ok()
+    /// What a map with this one entry stands for; its value again if it stands for nothing. Made from what was read already: reading it
+    /// again would take twice as long with each level.
+    fn of(name: &str, value: Value) -> Result<Self, Value> {
+        match (name, value) {
+            ("$secret", value @ Value::Map(_)) => {
+                let json = serde_json::to_value(&value).unwrap_or_default();
+                serde_json::from_value(json).map(Self::Secret).map_err(|_| value)
+            }
+            ("$template", Value::List(pieces)) => Ok(Self::Template(pieces)),
+            ("$checksum", below) => Ok(Self::Checksum(Box::new(below))),
+            ("$digest", Value::Text(digest)) => Ok(Self::Digest(Digest(digest))),
+            ("$unknown", Value::Null) => Ok(Self::Unknown(())),
+            (_, value) => Err(value),
+        }
     }
 }
 
@@ -150,7 +164,7 @@ pub trait Digests {
 }
 
 impl Value {
-    /// A text.
+    /// A text that is known now.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
@@ -160,7 +174,7 @@ impl Value {
         Self::Map(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 
-    /// A secret.
+    /// A secret's value, known only to its provider's call.
     pub fn secret(secret: SecretRef) -> Self {
         Self::Special(Special::Secret(secret))
     }
@@ -431,6 +445,20 @@ mod tests {
                 let again: Value = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
                 assert_eq!(again, read, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn leaves_in_leaves_are_read_once_however_deep_they_are() {
+        let depth = 120;
+        for (begin, end) in [(r#"{"$checksum":"#, "}"), (r#"{"$template":["#, "]}"), (r#"{"$secret":{"a":"#, "}}")] {
+            let text = format!(
+                "{}null{}",
+                begin.repeat(depth / begin.matches(['{', '[']).count()),
+                end.repeat(depth / end.len())
+            );
+            let read: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
         }
     }
 }
