@@ -9,7 +9,9 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use freehold_platform::Actor;
 use freehold_problem::{Code, Problem};
+use tracing::{Instrument as _, warn_span};
 
 use crate::Api;
 use crate::response::ProblemResponse;
@@ -44,6 +46,27 @@ fn is_at_home(headers: &HeaderMap, uri: &Uri) -> bool {
     let ours = |name: &Authority| matches!(name.host(), "127.0.0.1" | "localhost" | "[::1]");
     host.is_some_and(|host| host.as_ref().is_none_or(ours))
         && origin.is_none_or(|origin| origin.as_ref().is_some_and(ours))
+}
+
+/// Lets in whoever has the token. Names that a browser might have been tricked into are refused before ([`own_names`]).
+pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    if api.token.is(given) {
+        let actor = Actor::operator();
+        let (method, path) = (request.method(), request.uri().path());
+        // At the level of what it is to explain: a warning is told with the request that led to it.
+        let span = warn_span!("request", id = %actor.request(), %method, path, actor = actor.audited());
+        request.extensions_mut().insert(actor);
+        return next.run(request).instrument(span).await;
+    }
+    let refusal = Problem::new(Code::Unauthorised, "the token is missing or wrong")
+        .help("send `Authorization: Bearer TOKEN`; on one machine the token is in server.json in the data directory");
+    ProblemResponse::from(refusal).into_response()
 }
 
 /// Answers in time, also where a part that the platform stands on neither works nor says so.

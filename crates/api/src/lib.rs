@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  request ─► own names ─► problems ─► token ─► deadline ─► routes ─► Platform
-//!             guard.rs     guard.rs    token.rs guard.rs    routes/
+//!             guard.rs     guard.rs    guard.rs guard.rs    routes/
 //! ```
 //!
 //! Each route stands once, in the attribute of its handler: the router and the OpenAPI document are both made from it.
@@ -11,43 +11,25 @@ mod convert;
 mod guard;
 mod response;
 mod routes;
+mod state;
 mod token;
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header;
 use axum::middleware;
 use axum::routing::get;
-use freehold_platform::Platform;
 use freehold_problem::{Code, Problem};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use response::ProblemResponse;
+pub use state::Api;
 pub use token::Token;
 
 /// The largest body of a request, in bytes; artifacts have no limit but the disk's.
 const LARGEST_BODY: usize = 1 << 20;
-
-/// What the API serves, and to whom.
-#[derive(Clone)]
-pub struct Api {
-    /// Whose use cases are called.
-    pub platform: Arc<Platform>,
-    /// What callers show to be the operator.
-    pub token: Token,
-    /// Whether requests under other names than the loopback's are refused. Off in a cluster, where the API has many names.
-    pub loopback_only: bool,
-}
-
-impl FromRef<Api> for Arc<Platform> {
-    fn from_ref(api: &Api) -> Self {
-        Self::clone(&api.platform)
-    }
-}
 
 /// The OpenAPI 3.1 document's head.
 #[derive(utoipa::OpenApi)]
@@ -79,7 +61,7 @@ pub fn router(api: Api) -> Router {
     let (v1, document) = described();
     let document = document.to_pretty_json().unwrap_or_default();
     let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
-    let v1 = v1.fallback(unknown_path).layer(middleware::from_fn_with_state(api.clone(), token::authenticate));
+    let v1 = v1.fallback(unknown_path).layer(middleware::from_fn_with_state(api.clone(), guard::authenticate));
     Router::new()
         .nest("/api/v1", v1)
         .route("/api/v1/openapi.json", get(document))

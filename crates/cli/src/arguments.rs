@@ -88,7 +88,7 @@ pub(crate) struct PlatformArguments {
 /// Which stack: exactly one of these.
 #[derive(Debug, Clone, Default, Args)]
 #[group(id = "which", required = true, multiple = false)]
-pub(crate) struct Which {
+pub(crate) struct StackSelector {
     /// A customer's stack.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
@@ -100,7 +100,7 @@ pub(crate) struct Which {
     pub stage: Option<String>,
 }
 
-impl Which {
+impl StackSelector {
     /// Kind and name; `None` where nothing was selected.
     pub(crate) fn selected(&self) -> Option<(StackKind, &str)> {
         let tenant = self.tenant.as_deref().map(|name| (StackKind::Tenant, name));
@@ -114,7 +114,7 @@ impl Which {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OneStack {
     #[command(flatten)]
-    pub which: Which,
+    pub which: StackSelector,
     /// The app, where several have a stack of that name.
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
@@ -255,7 +255,7 @@ pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub request: RequestArguments,
     #[command(flatten)]
-    pub which: Which,
+    pub which: StackSelector,
     /// Keep the plan in a file, for `freehold deploy --plan FILE`.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -286,30 +286,30 @@ pub(crate) struct DeployArguments {
     pub plan: Option<PathBuf>,
     /// How many tenants at once: 10% or a number [default: all]
     #[arg(long, value_name = "SIZE", requires = "all_tenants", conflicts_with_all = ["tenant", "preview", "stage", "plan"])]
-    pub wave: Option<Wave>,
+    pub wave: Option<WaveSize>,
     /// Begin no further wave when a tenant failed.
     #[arg(long, requires = "all_tenants", conflicts_with_all = ["tenant", "preview", "stage", "plan"])]
     pub stop_on_failure: bool,
-    /// Don't ask.
+    /// Don't ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
 }
 
 impl DeployArguments {
     /// The stack that is meant, if it is one.
-    pub(crate) fn which(&self) -> Which {
-        Which { tenant: self.tenant.clone(), preview: self.preview.clone(), stage: self.stage.clone() }
+    pub(crate) fn which(&self) -> StackSelector {
+        StackSelector { tenant: self.tenant.clone(), preview: self.preview.clone(), stage: self.stage.clone() }
     }
 }
 
 /// The size of a wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wave {
+pub(crate) enum WaveSize {
     Percent(usize),
     Number(usize),
 }
 
-impl std::str::FromStr for Wave {
+impl std::str::FromStr for WaveSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -324,7 +324,7 @@ impl std::str::FromStr for Wave {
     }
 }
 
-impl Wave {
+impl WaveSize {
     /// How many of `all` tenants that is: at least one.
     pub(crate) fn of(self, all: usize) -> usize {
         match self {
@@ -398,7 +398,7 @@ pub(crate) struct RollbackArguments {
     /// Be done as soon as everything is ready, without waiting whether it stays so.
     #[arg(long)]
     pub no_settle: bool,
-    /// Don't ask.
+    /// Don't ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
 }
@@ -529,7 +529,7 @@ mod tests {
 
     #[test]
     fn a_wave_is_a_share_or_a_number_and_never_empty() {
-        let of = |text: &str, all| text.parse::<Wave>().map(|wave| wave.of(all));
+        let of = |text: &str, all| text.parse::<WaveSize>().map(|wave| wave.of(all));
         assert_eq!(of("10%", 25), Ok(3));
         assert_eq!(of("10%", 2), Ok(1));
         assert_eq!(of("7", 2), Ok(7));

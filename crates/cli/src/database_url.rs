@@ -4,17 +4,19 @@ use std::path::Path;
 
 use freehold_problem::Code;
 
-use crate::report::{Answer, Failure};
+use crate::arguments::UpArguments;
+use crate::report::{CommandError, CommandResult};
+use crate::terminal::Terminal;
 
 /// Where the URL of the platform's own server may be given, since an argument can be read by everybody on the machine.
 pub(crate) const VARIABLE: &str = "FREEHOLD_DATABASE_URL";
 
 /// The URL in a file, else in the environment; `None` if neither has one.
-pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
+pub(crate) fn given(file: Option<&Path>) -> CommandResult<Option<String>> {
     let url = match file {
         Some(file) => std::fs::read_to_string(file).map_err(|error| {
             let detail = format!("the database's URL can't be read from {}: {error}", file.display());
-            Failure::new(Code::BadRequest, detail)
+            CommandError::new(Code::BadRequest, detail)
                 .help("the file holds one line: postgresql://user:password@host:5432/postgres")
         })?,
         None => std::env::var(VARIABLE).unwrap_or_default(),
@@ -22,9 +24,27 @@ pub(crate) fn given(file: Option<&Path>) -> Answer<Option<String>> {
     let url = url.trim();
     match file.filter(|_| url.is_empty()) {
         Some(file) => {
-            Err(Failure::new(Code::BadRequest, format!("{} is empty, not the database's URL", file.display())))
+            Err(CommandError::new(Code::BadRequest, format!("{} is empty, not the database's URL", file.display())))
         }
         None => Ok(Some(url.to_owned()).filter(|url| !url.is_empty())),
+    }
+}
+
+/// The server that the platform is to use instead of a private one: by its option, else by [`given`].
+pub(crate) fn of_platform(arguments: &UpArguments) -> CommandResult<Option<String>> {
+    match arguments.database_url.clone().filter(|url| !url.is_empty()) {
+        None => given(arguments.database_url_file.as_deref()),
+        url => Ok(url),
+    }
+}
+
+/// Arguments can be read by everybody on the machine for as long as the process lives.
+pub(crate) fn warn_of_password(terminal: Terminal, arguments: &UpArguments) {
+    if arguments.database_url.as_deref().is_some_and(has_password) {
+        terminal.say(
+            "warning: everybody on this machine can read the password in --database-url. FREEHOLD_DATABASE_URL or \
+             --database-url-file keep it to yourself.",
+        );
     }
 }
 

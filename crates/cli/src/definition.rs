@@ -6,7 +6,7 @@ use freehold_check::Diagnostic;
 use freehold_problem::Code;
 use freehold_spec::App;
 
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "freehold.toml";
@@ -52,7 +52,7 @@ fn above() -> Option<PathBuf> {
 }
 
 /// Reads the definition in a folder (or the file itself); without a folder that of the current one, or of the nearest above.
-pub(crate) fn read(directory: Option<&Path>) -> Answer<Definition> {
+pub(crate) fn read(directory: Option<&Path>) -> CommandResult<Definition> {
     let found = if directory.is_none() { above() } else { None };
     let given = directory.or(found.as_deref()).unwrap_or(Path::new("."));
     let file = if given.is_file() { given.to_owned() } else { given.join(FILE) };
@@ -67,7 +67,7 @@ pub(crate) fn read(directory: Option<&Path>) -> Answer<Definition> {
 }
 
 /// Like [`read`], but where no folder is given and neither the current one nor one above has a definition, that is no error.
-pub(crate) fn find(directory: Option<&Path>) -> Answer<Option<Definition>> {
+pub(crate) fn find(directory: Option<&Path>) -> CommandResult<Option<Definition>> {
     match directory {
         None if above().is_none() => Ok(None),
         directory => read(directory).map(Some),
@@ -76,7 +76,7 @@ pub(crate) fn find(directory: Option<&Path>) -> Answer<Option<Definition>> {
 
 impl Definition {
     /// The app, or all that is wrong with it.
-    pub(crate) fn valid(self) -> Answer<Valid> {
+    pub(crate) fn valid(self) -> CommandResult<Valid> {
         let Self { directory, file, text, app, diagnostics } = self;
         match app {
             Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
@@ -84,26 +84,27 @@ impl Definition {
             }
             _ => {
                 let detail = format!("{file} can't be deployed as it is");
-                Err(Failure::new(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
+                Err(CommandError::new(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
             }
         }
     }
 }
 
-fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<Failure> {
+fn missing(given: &Path, file: &Path, error: &std::io::Error) -> Box<CommandError> {
     if error.kind() == std::io::ErrorKind::NotFound {
         let detail = match given.is_dir() {
             true if given == Path::new(".") => format!("there is no {FILE} in the current folder or above"),
             true => format!("there is no {FILE} in {}", given.display()),
             false => format!("there is no folder {}", given.display()),
         };
-        return Failure::new(Code::NoDefinition, detail).help("name the folder of an app, or write its freehold.toml");
+        return CommandError::new(Code::NoDefinition, detail)
+            .help("name the folder of an app, or write its freehold.toml");
     }
     let why = match error.kind() {
         std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     };
     let file = file.strip_prefix(".").unwrap_or(file);
-    Failure::new(Code::NoDefinition, format!("{} can't be read: {why}", file.display()))
+    CommandError::new(Code::NoDefinition, format!("{} can't be read: {why}", file.display()))
         .help("it has to be a text file that this user may read")
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::layout::{hanging, short_id};
 use crate::platform::Platform;
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 use crate::view::progress::Progress;
 use crate::view::{outputs, serving};
@@ -96,12 +96,12 @@ impl Follower {
     }
 
     /// Follows an operation that was begun just now.
-    pub(crate) async fn follow(&mut self, platform: &mut Platform, operation: Uuid) -> Answer<Ended> {
+    pub(crate) async fn follow(&mut self, platform: &mut Platform, operation: Uuid) -> CommandResult<Ended> {
         self.events(platform, operation, 0).await
     }
 
     /// Follows an operation that was under way before: tells first where it stands.
-    pub(crate) async fn attach(&mut self, platform: &mut Platform, operation: Uuid) -> Answer<Ended> {
+    pub(crate) async fn attach(&mut self, platform: &mut Platform, operation: Uuid) -> CommandResult<Ended> {
         if self.terminal.json {
             return self.events(platform, operation, 0).await;
         }
@@ -127,7 +127,7 @@ impl Follower {
     }
 
     /// Reads events until the operation has finished.
-    async fn events(&mut self, platform: &mut Platform, operation: Uuid, mut after: u64) -> Answer<Ended> {
+    async fn events(&mut self, platform: &mut Platform, operation: Uuid, mut after: u64) -> CommandResult<Ended> {
         let mut interrupt = self.interrupt()?;
         loop {
             match platform.client.events(operation, after).await {
@@ -154,7 +154,7 @@ impl Follower {
         mut stream: EventStream,
         after: &mut u64,
         interrupt: &mut Option<Signal>,
-    ) -> Answer<Option<Ended>> {
+    ) -> CommandResult<Option<Ended>> {
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
@@ -227,7 +227,7 @@ impl Follower {
         platform: &mut Platform,
         operation: Uuid,
         interrupt: &mut Option<Signal>,
-    ) -> Answer<Option<Ended>> {
+    ) -> CommandResult<Option<Ended>> {
         if let Ok(facts) = platform.client.operation(operation).await {
             if facts.is_finished() {
                 return Ok(Some(Ended::Finished(Box::new(Finished::of(facts)))));
@@ -249,7 +249,7 @@ impl Follower {
             Some(answer) => match answer {
                 Ok(()) => Ok(None),
                 Err(failure) => Err(failure.fact(format!(
-                    "operation {} is not lost: it carries on as soon as the platform runs",
+                    "operation {} is not lost: it continues as soon as the platform runs",
                     short_id(operation)
                 ))),
             },
@@ -273,12 +273,12 @@ impl Follower {
         false
     }
 
-    fn interrupt(&self) -> Answer<Option<Signal>> {
+    fn interrupt(&self) -> CommandResult<Option<Signal>> {
         if self.quiet {
             return Ok(None);
         }
         let signal = signal(SignalKind::interrupt());
-        signal.map(Some).map_err(|error| Failure::new(Code::Internal, format!("can't listen for Ctrl-C: {error}")))
+        signal.map(Some).map_err(|error| CommandError::new(Code::Internal, format!("can't listen for Ctrl-C: {error}")))
     }
 
     fn tick(&mut self) {
@@ -350,7 +350,7 @@ impl Finished {
     }
 
     /// Why a deploy did not succeed, what exists, and what still works.
-    pub(crate) async fn failure(self, platform: &Platform, again: &str) -> Box<Failure> {
+    pub(crate) async fn failure(self, platform: &Platform, again: &str) -> Box<CommandError> {
         let stack = self.stack;
         let failure = self.stopped(again);
         let Ok(stack) = platform.client.stack(stack).await else { return failure };
@@ -364,15 +364,15 @@ impl Finished {
     }
 
     /// Why it did not succeed, and what exists.
-    pub(crate) fn stopped(self, again: &str) -> Box<Failure> {
+    pub(crate) fn stopped(self, again: &str) -> Box<CommandError> {
         let cancelled = self.state == OperationState::Cancelled;
         let mut failure = match self.failure {
-            Some(problem) => Box::<Failure>::from(problem),
-            None if cancelled => Failure::new(Code::Cancelled, "stopped as asked: not everything was done"),
-            None => Failure::new(Code::StepFailed, format!("the operation ended as {}", self.state)),
+            Some(problem) => Box::<CommandError>::from(problem),
+            None if cancelled => CommandError::new(Code::Cancelled, "stopped as asked: not everything was done"),
+            None => CommandError::new(Code::StepFailed, format!("the operation ended as {}", self.state)),
         };
         // The request was good enough to begin with.
-        failure.outcome = crate::report::Outcome::Failed;
+        failure.outcome = crate::report::ExitStatus::Failed;
         failure.told = true;
         for fact in outputs::left(&self.exists, &self.missing) {
             failure = failure.standing(fact);

@@ -11,7 +11,7 @@ use freehold_problem::Code;
 use kube::config::{Kubeconfig, KubeconfigError};
 use serde_json::{Map, Value as Json, json};
 
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 
 /// One context of a kubeconfig.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Context {
 
 impl Context {
     /// Reads one: of this file, else of those in `KUBECONFIG`, else of `~/.kube/config`; without a name the current one.
-    pub(crate) fn read(file: Option<&Path>, name: Option<&str>) -> Answer<Self> {
+    pub(crate) fn read(file: Option<&Path>, name: Option<&str>) -> CommandResult<Self> {
         let kubeconfig = match file {
             Some(file) => Kubeconfig::read_from(file),
             None => Kubeconfig::read(),
@@ -40,7 +40,7 @@ impl Context {
         Self::of(kubeconfig.map_err(|error| unreadable(&error))?, name)
     }
 
-    fn of(kubeconfig: Kubeconfig, name: Option<&str>) -> Answer<Self> {
+    fn of(kubeconfig: Kubeconfig, name: Option<&str>) -> CommandResult<Self> {
         let known: Vec<String> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
         let current = kubeconfig.current_context.clone().filter(|current| !current.is_empty());
         let Some(name) = name.map(str::to_owned).or(current) else {
@@ -89,7 +89,7 @@ fn entry<'a>(kubeconfig: &'a Json, list: &str, field: &str, name: &str) -> Optio
 }
 
 /// Puts the content of a file in the place of its name; what stands there already is kept, as every client does.
-fn inline(of: &mut Map<String, Json>, [file, data]: [&str; 2], context: &str) -> Answer<()> {
+fn inline(of: &mut Map<String, Json>, [file, data]: [&str; 2], context: &str) -> CommandResult<()> {
     let Some(path) = of.remove(file).and_then(|path| path.as_str().map(str::to_owned)) else { return Ok(()) };
     if of.get(data).and_then(Json::as_str).is_some_and(|data| !data.is_empty()) {
         return Ok(());
@@ -104,7 +104,7 @@ fn inline(of: &mut Map<String, Json>, [file, data]: [&str; 2], context: &str) ->
     Ok(())
 }
 
-fn runs_nothing(user: &Map<String, Json>, whose: &str) -> Answer<()> {
+fn runs_nothing(user: &Map<String, Json>, whose: &str) -> CommandResult<()> {
     let has_token = user.get("token").and_then(Json::as_str).is_some_and(|token| !token.is_empty());
     let program = user.get("exec").map(|exec| exec.get("command").and_then(Json::as_str).unwrap_or("a program"));
     let how = match (program, user.get("auth-provider")) {
@@ -118,11 +118,11 @@ fn runs_nothing(user: &Map<String, Json>, whose: &str) -> Answer<()> {
     ))
 }
 
-fn unusable(detail: String) -> Box<Failure> {
-    Failure::new(Code::KubeconfigUnreadable, detail)
+fn unusable(detail: String) -> Box<CommandError> {
+    CommandError::new(Code::KubeconfigUnreadable, detail)
 }
 
-fn unreadable(error: &KubeconfigError) -> Box<Failure> {
+fn unreadable(error: &KubeconfigError) -> Box<CommandError> {
     let detail = match error {
         KubeconfigError::FindPath => "there is no kubeconfig: no home directory is known".to_owned(),
         KubeconfigError::ReadConfig(error, path) => format!("the kubeconfig {} can't be read: {error}", path.display()),
@@ -136,8 +136,8 @@ fn unreadable(error: &KubeconfigError) -> Box<Failure> {
     unusable(detail).help("name it with --kubeconfig FILE, or in KUBECONFIG; `--in-cluster` needs none")
 }
 
-fn no_context(detail: &str, wanted: Option<&str>, known: &[String]) -> Box<Failure> {
-    let failure = Failure::new(Code::UnknownContext, detail);
+fn no_context(detail: &str, wanted: Option<&str>, known: &[String]) -> Box<CommandError> {
+    let failure = CommandError::new(Code::UnknownContext, detail);
     if known.is_empty() {
         return failure.fact("it has none at all");
     }

@@ -28,11 +28,11 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn read(folder: &tempfile::TempDir, context: Option<&str>) -> Answer<Context> {
+fn read(folder: &tempfile::TempDir, context: Option<&str>) -> CommandResult<Context> {
     Context::read(Some(&folder.path().join("config")), context)
 }
 
-fn shown(failure: &Failure) -> String {
+fn shown(failure: &CommandError) -> String {
     anstream::adapter::strip_str(&failure.render()).to_string()
 }
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match error.print() {
         Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
             terminal::Terminal { json: false, verbose: false }.tell(report::unwritten(&failed).render());
-            report::Outcome::Failed.into()
+            report::ExitStatus::Failed.into()
         }
         Ok(()) | Err(_) => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }

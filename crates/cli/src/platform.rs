@@ -11,7 +11,7 @@ use freehold_problem::Code;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::arguments::{OneStack, PlatformArguments};
-use crate::report::{Answer, Failure, not_running};
+use crate::report::{CommandError, CommandResult, not_running};
 
 /// How long to wait for a platform that has gone away to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,9 +30,9 @@ pub(crate) struct Platform {
 }
 
 /// Runs a command's asynchronous part: one thread is enough for a client.
-pub(crate) fn run<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
+pub(crate) fn run<T>(work: impl Future<Output = CommandResult<T>>) -> CommandResult<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| CommandError::new(Code::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(work);
     // A thread that reads stdin can't be ended; nobody waits for it.
     runtime.shutdown_background();
@@ -40,7 +40,7 @@ pub(crate) fn run<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
 }
 
 /// Where the data directory is.
-pub(crate) fn directory(arguments: &PlatformArguments) -> Answer<PathBuf> {
+pub(crate) fn directory(arguments: &PlatformArguments) -> CommandResult<PathBuf> {
     match &arguments.data_dir {
         Some(directory) => Ok(directory.clone()),
         None => Ok(default_data_directory().map_err(freehold::ClientError::from)?),
@@ -61,7 +61,7 @@ fn has_ended(pid: Pid) -> bool {
 }
 
 /// How the platform on a data directory is reached; an error if it isn't running, whatever it may have left.
-pub(crate) fn connection(directory: &Path) -> Answer<Connection> {
+pub(crate) fn connection(directory: &Path) -> CommandResult<Connection> {
     match Connection::read(directory) {
         Ok(connection) if is_alive(connection.pid) => Ok(connection),
         Ok(_) | Err(ConnectionError::NotRunning(_)) => Err(not_running(directory)),
@@ -76,7 +76,7 @@ fn is_stopped(directory: &Path) -> bool {
 
 impl Platform {
     /// The one that the arguments or the environment name.
-    pub(crate) fn connect(arguments: &PlatformArguments) -> Answer<Self> {
+    pub(crate) fn connect(arguments: &PlatformArguments) -> CommandResult<Self> {
         if arguments.data_dir.is_none()
             && let Some(connection) = Connection::from_environment().map_err(freehold::ClientError::from)?
         {
@@ -96,7 +96,7 @@ impl Platform {
     }
 
     /// The target of that name.
-    pub(crate) async fn target(&self, name: &str) -> Answer<Target> {
+    pub(crate) async fn target(&self, name: &str) -> CommandResult<Target> {
         let mut targets = self.client.targets().await?;
         match targets.iter().position(|target| target.name == name) {
             Some(at) => Ok(targets.swap_remove(at)),
@@ -106,7 +106,7 @@ impl Platform {
 
     /// Whether what is deployed there runs from artifacts: on this machine it does, a cluster pulls images. Without a name, the
     /// target that the platform would choose.
-    pub(crate) async fn takes_artifacts(&self, target: Option<&str>) -> Answer<bool> {
+    pub(crate) async fn takes_artifacts(&self, target: Option<&str>) -> CommandResult<bool> {
         if let Some(name) = target {
             return Ok(self.target(name).await?.kind == TargetKind::Local);
         }
@@ -115,7 +115,7 @@ impl Platform {
     }
 
     /// Waits until the platform answers again, wherever it is by then; not for long if somebody has stopped it.
-    pub(crate) async fn reconnect(&mut self) -> Answer<()> {
+    pub(crate) async fn reconnect(&mut self) -> CommandResult<()> {
         let begin = Instant::now();
         let mut stopped: Option<Instant> = None;
         loop {
@@ -145,9 +145,9 @@ impl Platform {
     }
 
     /// The stack that is meant; an error that names near ones if there is none, or the apps or targets if there are several.
-    pub(crate) async fn find(&self, selection: &OneStack) -> Answer<Stack> {
+    pub(crate) async fn find(&self, selection: &OneStack) -> CommandResult<Stack> {
         let Some((kind, name)) = selection.which.selected() else {
-            return Err(Failure::new(Code::BadRequest, "no stack was named"));
+            return Err(CommandError::new(Code::BadRequest, "no stack was named"));
         };
         let (app, target) = (selection.app.as_deref(), selection.target.as_deref());
         let mut query = vec![("kind", kind.as_str()), ("name", name)];
@@ -165,7 +165,7 @@ impl Platform {
 }
 
 /// The only one, or the only one of the app whose definition is at hand.
-fn one(kind: StackKind, name: &str, mut stacks: Vec<Stack>, here: Option<String>) -> Answer<Stack> {
+fn one(kind: StackKind, name: &str, mut stacks: Vec<Stack>, here: Option<String>) -> CommandResult<Stack> {
     let of = |part: fn(&Stack) -> &String, stacks: &[Stack]| -> BTreeSet<String> {
         stacks.iter().map(|stack| part(stack).clone()).collect()
     };
@@ -178,18 +178,18 @@ fn one(kind: StackKind, name: &str, mut stacks: Vec<Stack>, here: Option<String>
         (1, Some(stack)) => Ok(stack),
         _ if apps.len() > 1 => {
             let detail = format!("several apps have a {kind} {name}: {}", list(apps));
-            Err(Failure::new(Code::BadRequest, detail).help("say which with --app NAME"))
+            Err(CommandError::new(Code::BadRequest, detail).help("say which with --app NAME"))
         }
         _ => {
             let detail = format!("the {kind} {name} is on several targets: {}", list(targets));
-            Err(Failure::new(Code::BadRequest, detail).help("say which with --target NAME"))
+            Err(CommandError::new(Code::BadRequest, detail).help("say which with --target NAME"))
         }
     }
 }
 
 /// There is no such target; perhaps another one was meant.
-fn unknown_target(name: &str, targets: &[Target]) -> Box<Failure> {
-    let failure = Failure::new(Code::UnknownTarget, format!("there is no target {name}"));
+fn unknown_target(name: &str, targets: &[Target]) -> Box<CommandError> {
+    let failure = CommandError::new(Code::UnknownTarget, format!("there is no target {name}"));
     match freehold_spec::nearest(name, targets.iter().map(|target| target.name.as_str())) {
         Some(near) => failure.help(format!("did you mean {near}?")),
         None => failure.help("`freehold target list` shows what there is, `freehold target add` adds a cluster"),
@@ -203,10 +203,16 @@ pub(crate) fn app_at_hand() -> Option<String> {
 }
 
 /// There is no such stack; perhaps another one was meant.
-fn unknown(kind: StackKind, name: &str, app: Option<&str>, target: Option<&str>, stacks: &[Stack]) -> Box<Failure> {
+fn unknown(
+    kind: StackKind,
+    name: &str,
+    app: Option<&str>,
+    target: Option<&str>,
+    stacks: &[Stack],
+) -> Box<CommandError> {
     let of = app.map(|app| format!(" of {app}")).unwrap_or_default();
     let on = target.map(|target| format!(" on {target}")).unwrap_or_default();
-    let failure = Failure::new(Code::NotFound, format!("there is no {kind} {name}{of}{on}"));
+    let failure = CommandError::new(Code::NotFound, format!("there is no {kind} {name}{of}{on}"));
     let elsewhere = stacks.iter().find(|stack| stack.kind == kind && stack.name == name);
     if let Some(stack) = elsewhere.filter(|stack| target.is_some_and(|target| stack.target != target)) {
         return failure.help(format!("there is one on {0}: --target {0}", stack.target));

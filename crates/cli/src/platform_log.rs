@@ -39,7 +39,7 @@ pub(crate) fn begin(format: LogFormat, folder: Option<&Path>) {
     // What matters to people is shown by the commands, so only warnings on a terminal.
     let usual = if io::stderr().is_terminal() { "warn" } else { "warn,freehold=info,freehold_server=info" };
     let filter = EnvFilter::try_from_env("FREEHOLD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    let moderation = Moderation::default();
+    let moderation = RateLimit::default();
     let left_out = Arc::clone(&moderation.left_out);
     let place = LogFile { file: folder.map(|folder| folder.join(FILE)), written: 0 };
     let sink = Sink { place: Arc::new(Mutex::new(place)), left_out, text: format == LogFormat::Text };
@@ -133,12 +133,12 @@ impl<'a> MakeWriter<'a> for Sink {
 
 /// Leaves out what is said again and again.
 #[derive(Default)]
-struct Moderation {
+struct RateLimit {
     said: Mutex<HashMap<u64, (Instant, u32)>>,
     left_out: Arc<AtomicU64>,
 }
 
-impl Moderation {
+impl RateLimit {
     /// Whether something may be said once more at this time.
     fn admits(&self, what: u64, now: Instant) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +160,7 @@ impl Moderation {
 /// What a span is about, of what [`Subject`] looks at.
 struct OfSpan(u64);
 
-impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Moderation {
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RateLimit {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut subject = Subject(DefaultHasher::new());
         attributes.record(&mut subject);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_same_is_said_a_few_times_and_then_again_after_a_while() {
-        let moderation = Moderation::default();
+        let moderation = RateLimit::default();
         let now = Instant::now();
         let said = |what: u64, now: Instant| (0..1000).filter(|_| moderation.admits(what, now)).count();
         assert_eq!(said(1, now), 20);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_is_named_by_a_span_has_lines_of_its_own() {
-        let (moderation, written) = (Moderation::default(), Counted::default());
+        let (moderation, written) = (RateLimit::default(), Counted::default());
         let subscriber = tracing_subscriber::registry().with(moderation).with(written.clone());
         tracing::subscriber::with_default(subscriber, || {
             for stack in 0..3 {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let moderation = Moderation::default();
+        let moderation = RateLimit::default();
         let now = Instant::now();
         for what in 0..10_000 {
             moderation.admits(what, now);

@@ -14,7 +14,7 @@ use crate::arguments::RequestArguments;
 use crate::artifact::{self, Artifacts};
 use crate::definition::{self, Valid};
 use crate::platform::Platform;
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 use crate::view::diagnostics;
 
@@ -28,7 +28,7 @@ pub(crate) struct Proposal {
 
 impl Proposal {
     /// Reads and checks the definition, if there is one.
-    pub(crate) fn gather(arguments: &RequestArguments) -> Answer<Self> {
+    pub(crate) fn gather(arguments: &RequestArguments) -> CommandResult<Self> {
         let definition = match definition::find(arguments.directory.as_deref())? {
             // An app was named that isn't the one in this folder: the platform knows it.
             Some(found) if arguments.directory.is_none() && !is_app(&found, arguments.app.as_deref()) => None,
@@ -40,7 +40,7 @@ impl Proposal {
 
     /// Builds the artifacts and sees that the platform has them, if the target takes any: a cluster pulls images, and nothing is
     /// built or sent for it. Gives the milliseconds that it took, if there was anything to do.
-    pub(crate) async fn prepare(&mut self, terminal: Terminal, platform: &Platform) -> Answer<Option<u64>> {
+    pub(crate) async fn prepare(&mut self, terminal: Terminal, platform: &Platform) -> CommandResult<Option<u64>> {
         let begin = Instant::now();
         self.say_which(terminal);
         let target = self.arguments.target.as_deref();
@@ -86,7 +86,7 @@ impl Proposal {
     }
 
     /// Asks for a plan.
-    pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> Answer<PlanAnswer> {
+    pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> CommandResult<PlanAnswer> {
         let request = self.request(kind, name);
         let answer = match platform.client.plan(&request).await {
             Err(ClientError::Problem(problem)) if problem.code == Code::ArtifactUnknown => {
@@ -99,7 +99,7 @@ impl Proposal {
             }
             answer => answer,
         };
-        answer.map_err(|error| Box::<Failure>::from(error).source(self.source()))
+        answer.map_err(|error| Box::<CommandError>::from(error).source(self.source()))
     }
 
     /// What to deploy.

@@ -13,7 +13,7 @@ use crate::view::diagnostics;
 
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ExitStatus {
     /// All is well.
     Done,
     /// The work failed.
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Misused,
 }
 
-impl From<Exit> for Outcome {
+impl From<Exit> for ExitStatus {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Failure => Self::Failed,
@@ -31,24 +31,24 @@ impl From<Exit> for Outcome {
     }
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(outcome: ExitStatus) -> Self {
         Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failed => 1,
-            Outcome::Misused => 2,
+            ExitStatus::Done => 0,
+            ExitStatus::Failed => 1,
+            ExitStatus::Misused => 2,
         })
     }
 }
 
 /// The result of a command.
-pub(crate) type Answer<T = Outcome> = Result<T, Box<Failure>>;
+pub(crate) type CommandResult<T = ExitStatus> = Result<T, Box<CommandError>>;
 
 /// Why a command did not do what it was told to.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     /// What the exit code says.
-    pub outcome: Outcome,
+    pub outcome: ExitStatus,
     /// The facts; for machines as they are.
     pub problem: Problem,
     /// More facts, below the headline.
@@ -61,7 +61,7 @@ pub(crate) struct Failure {
     pub told: bool,
 }
 
-impl Failure {
+impl CommandError {
     /// With a code, which says the exit code, and what happened.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Box<Self> {
         Box::new(Self {
@@ -213,31 +213,31 @@ pub(crate) fn to_do(when: &str, help: &str) -> Vec<String> {
 
 /// A diagnostic whose source isn't at hand.
 fn short_diagnostic(diagnostic: &wire::Diagnostic) -> String {
-    let mut failure = Failure::new(diagnostic.code, &diagnostic.message);
+    let mut failure = CommandError::new(diagnostic.code, &diagnostic.message);
     if let Some(help) = &diagnostic.help {
         failure = failure.help(help);
     }
     failure.headline()
 }
 
-impl From<Problem> for Box<Failure> {
+impl From<Problem> for Box<CommandError> {
     fn from(problem: Problem) -> Self {
-        let mut failure = Failure::new(problem.code, "");
+        let mut failure = CommandError::new(problem.code, "");
         // What a later release's code means, it says by its status.
         let newer = matches!(problem.code, Code::Newer(_)) && matches!(problem.status, 400 | 422);
         if newer || !problem.diagnostics.is_empty() {
-            failure.outcome = Outcome::Misused;
+            failure.outcome = ExitStatus::Misused;
         }
         failure.problem = problem;
         failure
     }
 }
 
-impl From<ClientError> for Box<Failure> {
+impl From<ClientError> for Box<CommandError> {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::Problem(problem) => {
-                let mut failure = Box::<Failure>::from((**problem).clone());
+                let mut failure = Box::<CommandError>::from((**problem).clone());
                 if problem.code == Code::Unauthorised && std::env::var_os("FREEHOLD_TOKEN").is_some() {
                     failure = failure.help("FREEHOLD_TOKEN has to be the token of the platform at FREEHOLD_URL");
                 }
@@ -245,20 +245,22 @@ impl From<ClientError> for Box<Failure> {
             }
             ClientError::Connection(ConnectionError::NotRunning(directory)) => not_running(directory),
             ClientError::Connection(error @ ConnectionError::NoUrl(_)) => {
-                Failure::new(Code::ConnectionSettings, error.to_string())
+                CommandError::new(Code::ConnectionSettings, error.to_string())
                     .help("set it to the platform's address, or unset it to use the platform on this machine")
             }
             ClientError::Connection(error @ ConnectionError::NoToken) => {
-                Failure::new(Code::ConnectionSettings, error.to_string()).help(
+                CommandError::new(Code::ConnectionSettings, error.to_string()).help(
                     "set FREEHOLD_TOKEN to the platform's token, or unset FREEHOLD_URL to use the one on this machine",
                 )
             }
-            ClientError::Connection(error) => Failure::new(Code::NotUp, error.to_string())
+            ClientError::Connection(error) => CommandError::new(Code::NotUp, error.to_string())
                 .help("choose a data directory with --data-dir or FREEHOLD_DATA_DIR"),
-            ClientError::Unreachable { url, .. } => Failure::new(Code::NotUp, error.to_string()).help(help_for(url)),
-            ClientError::Broken(_) => Failure::new(Code::NotUp, error.to_string())
-                .help("what was begun goes on as soon as the platform runs; run the same command again to follow it"),
-            ClientError::Answer(_) => Failure::new(Code::Internal, error.to_string())
+            ClientError::Unreachable { url, .. } => {
+                CommandError::new(Code::NotUp, error.to_string()).help(help_for(url))
+            }
+            ClientError::Broken(_) => CommandError::new(Code::NotUp, error.to_string())
+                .help("the operation continues as soon as the platform runs; run the same command again to follow it"),
+            ClientError::Answer(_) => CommandError::new(Code::Internal, error.to_string())
                 .help("use the same version of Freehold for the command line and the platform"),
         }
     }
@@ -275,15 +277,15 @@ fn help_for(url: &str) -> &'static str {
 }
 
 /// What the command found out could not be written. What it did is done all the same.
-pub(crate) fn unwritten(error: &std::io::Error) -> Box<Failure> {
-    Failure::new(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
+pub(crate) fn unwritten(error: &std::io::Error) -> Box<CommandError> {
+    CommandError::new(Code::OutputNotWritten, format!("stdout can't be written: {error}"))
         .fact("the command itself completed unless stated otherwise")
         .help("make room or choose another place for the output, and run it again if you need it")
 }
 
 /// No platform runs on a data directory.
-pub(crate) fn not_running(directory: &std::path::Path) -> Box<Failure> {
-    Failure::new(Code::NotUp, format!("no platform is running on {}", directory.display()))
+pub(crate) fn not_running(directory: &std::path::Path) -> Box<CommandError> {
+    CommandError::new(Code::NotUp, format!("no platform is running on {}", directory.display()))
         .help("start it with `freehold up`")
 }
 
@@ -291,13 +293,13 @@ pub(crate) fn not_running(directory: &std::path::Path) -> Box<Failure> {
 mod tests {
     use super::*;
 
-    fn plain(failure: &Failure) -> String {
+    fn plain(failure: &CommandError) -> String {
         anstream::adapter::strip_str(&failure.render()).to_string()
     }
 
     #[test]
     fn a_failure_says_what_happened_why_and_what_to_do_next() {
-        let failure = Failure::new(Code::JobFailed, "the migration failed, so the new version was not started")
+        let failure = CommandError::new(Code::JobFailed, "the migration failed, so the new version was not started")
             .fact("job migrate · exit code 1 after 0.4 s")
             .standing("revision 3 is still serving http://acme.localhost:7080")
             .lines(vec!["error: column \"author\" of relation \"entries\" already exists".to_owned()])
@@ -324,17 +326,18 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_eighty_columns() {
-        let failure = Failure::new(Code::NotOwned, "namespace ".repeat(20)).fact("managed by helm ".repeat(12));
+        let failure = CommandError::new(Code::NotOwned, "namespace ".repeat(20)).fact("managed by helm ".repeat(12));
         assert!(plain(&failure).lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]
     fn an_invalid_request_is_wrong_use_and_failed_work_is_not() {
-        let outcome =
-            |code, status| Box::<Failure>::from(Problem { status, ..Failure::new(code, "x").problem }).outcome;
-        assert_eq!(outcome(Code::RequestName, 422), Outcome::Misused);
-        assert_eq!(outcome(Code::PlanOutdated, 409), Outcome::Failed);
-        assert_eq!(outcome(Code::Newer(1099), 422), Outcome::Misused);
-        assert_eq!(outcome(Code::Newer(1099), 409), Outcome::Failed);
+        let outcome = |code, status| {
+            Box::<CommandError>::from(Problem { status, ..CommandError::new(code, "x").problem }).outcome
+        };
+        assert_eq!(outcome(Code::RequestName, 422), ExitStatus::Misused);
+        assert_eq!(outcome(Code::PlanOutdated, 409), ExitStatus::Failed);
+        assert_eq!(outcome(Code::Newer(1099), 422), ExitStatus::Misused);
+        assert_eq!(outcome(Code::Newer(1099), 409), ExitStatus::Failed);
     }
 }

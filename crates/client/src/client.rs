@@ -7,10 +7,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use thiserror::Error;
 use uuid::Uuid;
 
-use crate::connection::{Connection, ConnectionError, default_data_directory};
+use crate::connection::{Connection, default_data_directory};
+use crate::error::ClientError;
 use crate::events::EventStream;
 use crate::logs::LogStream;
 use crate::request::Deployment;
@@ -27,50 +27,10 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// command line may build for minutes, and would then send the next one into a connection that is gone.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Why a call failed.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// It isn't known where the platform is.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// The server refused, or the work failed.
-    #[error("{}: {}", .0.code, .0.detail)]
-    Problem(Box<Problem>),
-    /// The server can't be reached.
-    #[error("the platform does not answer at {url}: {reason}")]
-    Unreachable {
-        /// Where it should be.
-        url: String,
-        /// Why.
-        reason: String,
-    },
-    /// The connection broke.
-    #[error("the connection to the platform broke: {0}")]
-    Broken(String),
-    /// An answer that this client doesn't understand.
-    #[error("the platform gave an answer that this client does not understand: {0}")]
-    Answer(String),
-}
-
-impl From<reqwest::Error> for ClientError {
-    fn from(error: reqwest::Error) -> Self {
-        if error.is_connect() {
-            let url = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-            return Self::Unreachable { url, reason: innermost(&error) };
-        }
-        if error.is_decode() { Self::Answer(error.to_string()) } else { Self::Broken(innermost(&error)) }
-    }
-}
-
-/// The reason behind the reasons: "Connection refused".
-fn innermost(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
-}
-
 /// A deployed and verified stack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deployed {
-    /// The stack.
+    /// The stack's id, which never changes.
     pub stack: Uuid,
     /// The operation; `None` if there was nothing to change.
     pub operation: Option<Uuid>,

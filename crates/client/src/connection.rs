@@ -34,9 +34,9 @@ pub enum ConnectionError {
     /// The file is there and can't be used.
     #[error("can't read {path}: {reason}")]
     Unreadable {
-        /// Which.
+        /// The file that was read.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         reason: String,
     },
     /// What should be an address is none.

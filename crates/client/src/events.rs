@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 
-use crate::client::ClientError;
+use crate::error::ClientError;
 use crate::sse::Parser;
 use crate::wire::Event;
 

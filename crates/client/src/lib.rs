@@ -16,6 +16,7 @@
 
 mod client;
 mod connection;
+mod error;
 mod events;
 mod logs;
 mod pieces;
@@ -23,8 +24,9 @@ mod request;
 mod sse;
 pub mod wire;
 
-pub use client::{Client, ClientError, Deployed};
+pub use client::{Client, Deployed};
 pub use connection::{CONNECTION_FILE, Connection, ConnectionError, default_data_directory};
+pub use error::ClientError;
 pub use events::EventStream;
 pub use logs::LogStream;
 pub use request::{Definition, Deployment, Preview, Stage, Tenant};

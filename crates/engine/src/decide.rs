@@ -20,15 +20,16 @@ use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Change, Observation, Purpose};
 use freehold_problem::{Code, Problem};
 
+use crate::assess::{Assessment, StepCall, assess, assess_fenced};
 use crate::backoff;
 use crate::failure;
 use crate::journal::{Outcome, Record, StateChange};
 use crate::operation::{
-    Asked, CallId, Cancel, CheckState, Contradiction, Hold, OperationState, Phase, Stage, Status, StepState, Subject,
+    CallId, CallPurpose, Cancel, CheckState, CheckTarget, Contradiction, Hold, OperationState, Stage, Status,
+    StepPhase, StepState,
 };
 use crate::provider::{Lookup, OwnedObject, Performed, ProviderError, Readiness, Task};
 use crate::step::{Assessed, StepId, Verb, Work};
-use crate::verdict::{Part, Verdict, judge, judge_fenced};
 
 mod comparison;
 mod lifting;
@@ -43,22 +44,22 @@ const MOST_UNKNOWN: u32 = 20;
 
 /// Something that happened, and when (since this process took the operation up).
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct Input {
     /// When. Never goes back.
     pub at: Duration,
-    /// What.
-    pub what: Happening,
+    /// What happened then.
+    pub what: InputKind,
 }
 
 /// What can happen to an operation.
 #[derive(Debug, Clone)]
-pub enum Happening {
+pub enum InputKind {
     /// The lease is ours and the journal is folded: begin.
     Begun,
     /// Records are in the journal.
     Appended(Vec<Record>),
     /// A call was answered.
-    Answered(CallId, Answer),
+    Answered(CallId, Reply),
     /// A call that is out says what it waits for; or that it doesn't any more.
     Waits(CallId, Option<String>),
     /// Time has passed.
@@ -88,7 +89,7 @@ pub enum Request {
 
 /// What a call was answered.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum Reply {
     /// To [`Request::Observe`].
     Observed(Result<Option<Observation>, ProviderError>),
     /// To [`Request::Perform`].
@@ -108,11 +109,11 @@ pub enum Action {
     Call {
         /// Comes back with the answer.
         call: CallId,
-        /// Whom.
+        /// The provider to call.
         provider: ProviderName,
-        /// Until when.
+        /// When the call is dropped without a reply, since this process acquired the operation.
         deadline: Duration,
-        /// What.
+        /// What to ask it for.
         request: Request,
     },
     /// Nothing more will be decided.
@@ -131,35 +132,35 @@ pub enum End {
 }
 
 /// Decides what follows from an event. After it, ask [`OperationState::next_wake`] when to come back at the latest.
-pub fn decide(mut state: OperationState, event: Event) -> (OperationState, Vec<Action>) {
+pub fn decide(mut state: OperationState, event: Input) -> (OperationState, Vec<Action>) {
     if state.stage == Stage::Over {
         return (state, Vec::new());
     }
     state.now = state.now.max(event.at);
-    let mut decision = Decision { now: state.now, state, actions: Vec::new() };
+    let mut decision = Decider { now: state.now, state, actions: Vec::new() };
     decision.react(event.what);
     decision.proceed();
     (decision.state, decision.actions)
 }
 
-struct Decision {
+struct Decider {
     state: OperationState,
     now: Duration,
     actions: Vec<Action>,
 }
 
-impl Decision {
-    fn react(&mut self, what: Happening) {
+impl Decider {
+    fn react(&mut self, what: InputKind) {
         match what {
-            Happening::Begun => self.begun(),
-            Happening::Appended(records) => self.appended(&records),
-            Happening::Answered(call, answer) => self.answered(call, answer),
-            Happening::Waits(call, reason) => self.call_waits(call, reason.as_deref()),
-            Happening::Woke => {}
-            Happening::CancelRequested => self.cancel(),
-            Happening::LeaseLapsed => self.lapsed(),
-            Happening::LeaseRestored => self.restored(),
-            Happening::LeaseLost => self.end(End::LeaseLost),
+            InputKind::Begun => self.begun(),
+            InputKind::Appended(records) => self.appended(&records),
+            InputKind::Answered(call, answer) => self.answered(call, answer),
+            InputKind::Waits(call, reason) => self.call_waits(call, reason.as_deref()),
+            InputKind::Woke => {}
+            InputKind::CancelRequested => self.cancel(),
+            InputKind::LeaseLapsed => self.lapsed(),
+            InputKind::LeaseRestored => self.restored(),
+            InputKind::LeaseLost => self.end(End::LeaseLost),
         }
     }
 
@@ -185,7 +186,7 @@ impl Decision {
         self.state.deadline = self.state.deadline.saturating_add(self.now);
         let times = self.state.taken.saturating_add(1);
         self.state.stage = self.first_stage();
-        self.append(Record::Taken { times });
+        self.append(Record::Acquired { times });
     }
 
     fn cancel(&mut self) {
@@ -223,9 +224,9 @@ impl Decision {
         let mut unknown = Vec::new();
         for (id, step) in &mut self.state.steps {
             match step.phase {
-                Phase::Observing { .. } => step.phase = Phase::Idle,
-                Phase::Performing { .. } => {
-                    step.phase = Phase::Idle;
+                StepPhase::Observing { .. } => step.phase = StepPhase::Idle,
+                StepPhase::Performing { .. } => {
+                    step.phase = StepPhase::Idle;
                     step.open = false;
                     step.unsettled = true;
                     unknown.push(id.clone());
@@ -268,7 +269,7 @@ impl Decision {
                 Record::StepDone { step, .. } | Record::StepFailed { step, .. } => self.closed(step),
                 Record::Finished { outcome } => return self.end(End::Finished(*outcome)),
                 Record::Ready
-                | Record::Taken { .. }
+                | Record::Acquired { .. }
                 | Record::StepUnknown { .. }
                 | Record::Waiting { .. }
                 | Record::CancelRequested => {}
@@ -281,11 +282,11 @@ impl Decision {
         let (stopping, lapsed) = (self.state.is_stopping(), self.state.is_lapsed());
         let Some(step) = self.step(id) else { return };
         // Of an earlier attempt, or of a process before this one.
-        let Phase::Opening { part, attempt: awaited } = step.phase else { return };
+        let StepPhase::Opening { part, attempt: awaited } = step.phase else { return };
         if attempt != awaited {
             return;
         }
-        step.phase = Phase::Idle;
+        step.phase = StepPhase::Idle;
         if lapsed || stopping && step.step.verb != Verb::Lift {
             return;
         }
@@ -296,21 +297,27 @@ impl Decision {
     /// The journal says how it ended.
     fn closed(&mut self, id: &StepId) {
         let Some(state) = self.step(id) else { return };
-        if matches!(state.phase, Phase::Closing { .. }) {
-            state.phase = Phase::Idle;
+        if matches!(state.phase, StepPhase::Closing { .. }) {
+            state.phase = StepPhase::Idle;
         }
     }
 
-    fn answered(&mut self, call: CallId, answer: Answer) {
+    fn answered(&mut self, call: CallId, answer: Reply) {
         // It came twice, or too late.
         let Some(asked) = self.state.out.remove(&call) else { return };
         match (asked, answer) {
-            (Asked::Step(step), Answer::Observed(result)) => self.observed(&step, result),
-            (Asked::Step(step), Answer::Performed(result)) => self.performed(&step, result),
-            (Asked::Check(Subject::Resource(resource)), Answer::Readiness(result)) => self.readiness(resource, result),
-            (Asked::Check(Subject::Unchanged(resource)), Answer::Observed(result)) => self.unchanged(resource, result),
-            (Asked::Check(Subject::Planned(resource)), Answer::Observed(result)) => self.compared(resource, result),
-            (Asked::Check(Subject::Provider(provider)), Answer::Owned(result)) => self.owned(provider, result),
+            (CallPurpose::Step(step), Reply::Observed(result)) => self.observed(&step, result),
+            (CallPurpose::Step(step), Reply::Performed(result)) => self.performed(&step, result),
+            (CallPurpose::Check(CheckTarget::Resource(resource)), Reply::Readiness(result)) => {
+                self.readiness(resource, result)
+            }
+            (CallPurpose::Check(CheckTarget::Unchanged(resource)), Reply::Observed(result)) => {
+                self.unchanged(resource, result)
+            }
+            (CallPurpose::Check(CheckTarget::Planned(resource)), Reply::Observed(result)) => {
+                self.compared(resource, result)
+            }
+            (CallPurpose::Check(CheckTarget::Provider(provider)), Reply::Owned(result)) => self.owned(provider, result),
             (asked, answer) => self.contradict(format!("{asked:?} was answered with {answer:?}")),
         }
     }
@@ -318,7 +325,7 @@ impl Decision {
     fn observed(&mut self, id: &StepId, result: Result<Option<Observation>, ProviderError>) {
         let Some(step) = self.step(id) else { return };
         let phase = step.phase;
-        let Phase::Observing { last } = phase else {
+        let StepPhase::Observing { last } = phase else {
             return self.contradict(format!("{id} was looked at while it was {phase:?}"));
         };
         match result {
@@ -327,7 +334,7 @@ impl Decision {
                 step.unsettled = false;
                 self.assess(id, seen.as_ref(), last);
             }
-            Err(error) => self.not_done(id, error, false),
+            Err(error) => self.retry_or_fail(id, error, false),
         }
     }
 
@@ -337,31 +344,31 @@ impl Decision {
         let (verb, acted, open) = (step.step.verb, step.status != Status::Planned, step.open);
         let Some(change) = self.change(id) else { return self.contradict(format!("the plan has no line for {id}")) };
         let verdict = match verb.work() {
-            Work::Assessed(Assessed::Delete) if !acted && self.is_fenced(change) => judge_fenced(change, seen),
-            Work::Assessed(verb) => judge(verb, change, acted, seen),
+            Work::Assessed(Assessed::Delete) if !acted && self.is_fenced(change) => assess_fenced(change, seen),
+            Work::Assessed(verb) => assess(verb, change, acted, seen),
             Work::Run | Work::Lift | Work::Verify => {
                 return self.contradict(format!("{id} was looked at, and looks at nothing by itself"));
             }
         };
         match verdict {
-            Verdict::Content { object } => self.content(id, object, acted),
-            Verdict::Stop(failure) => self.fail(id, failure),
-            Verdict::Act(_) if last => self.out_of_time(id),
+            Assessment::UpToDate { object } => self.up_to_date(id, object, acted),
+            Assessment::Stop(failure) => self.fail(id, failure),
+            Assessment::Act(_) if last => self.out_of_time(id),
             // Half of a replacement is done: the other half belongs to it, even if somebody asks to stop.
-            Verdict::Act(part) if open => self.perform(id, part),
-            Verdict::Act(_) if self.state.is_stopping() => self.set_phase(id, Phase::Idle),
-            Verdict::Act(part) => self.open(id, part),
+            Assessment::Act(part) if open => self.perform(id, part),
+            Assessment::Act(_) if self.state.is_stopping() => self.set_phase(id, StepPhase::Idle),
+            Assessment::Act(part) => self.open(id, part),
         }
     }
 
     fn performed(&mut self, id: &StepId, result: Result<Performed, ProviderError>) {
         let Some(step) = self.step(id) else { return };
         let phase = step.phase;
-        let Phase::Performing { part } = phase else {
+        let StepPhase::Performing { part } = phase else {
             return self.contradict(format!("{id} was answered while it was {phase:?}"));
         };
         match result {
-            Ok(_) if step.step.verb == Verb::Replace && part == Part::Delete => self.observe(id, false),
+            Ok(_) if step.step.verb == Verb::Replace && part == StepCall::Delete => self.observe(id, false),
             Ok(performed) => {
                 step.unsettled = false;
                 step.ready = performed.ready;
@@ -382,13 +389,13 @@ impl Decision {
                         self.append(Record::StepUnknown { step: id.clone(), message });
                     }
                 }
-                self.not_done(id, error, recorded);
+                self.retry_or_fail(id, error, recorded);
             }
         }
     }
 
     /// It didn't work: fail, or rest and try again. `recorded`: the journal says that it wasn't answered.
-    fn not_done(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
+    fn retry_or_fail(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
         let (reason, after, look_again) = match error {
             ProviderError::Rejected(_) => {
                 let Some(step) = self.step(id) else { return };
@@ -400,20 +407,20 @@ impl Decision {
         };
         let (deadline, operation, now) = (self.deadline(id), self.state.operation, self.now);
         let Some(step) = self.step(id) else { return };
-        let was_last = matches!(step.phase, Phase::Observing { last: true });
-        let performed = matches!(step.phase, Phase::Performing { .. });
+        let was_last = matches!(step.phase, StepPhase::Observing { last: true });
+        let performed = matches!(step.phase, StepPhase::Performing { .. });
         step.failures = step.failures.saturating_add(1);
         step.reason = Some(reason.clone());
         let delay = backoff::delay((operation, id), step.failures).max(after.unwrap_or_default());
         let until = now.saturating_add(delay);
         if until < deadline {
-            step.phase = Phase::Resting { until };
+            step.phase = StepPhase::Resting { until };
             let subject = step.step.subject.clone();
             let begun = step.began.unwrap_or(now);
             let words = if look_again { format!("no answer: {reason}") } else { reason };
             self.waits(&subject, &words, begun, Some(delay));
             if recorded {
-                self.told_otherwise(&subject, words);
+                self.reason_changed(&subject, words);
             }
         } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {
             self.observe(id, true);
@@ -436,7 +443,7 @@ impl Decision {
         self.fail(id, failure);
     }
 
-    fn content(&mut self, id: &StepId, object: Option<String>, acted: bool) {
+    fn up_to_date(&mut self, id: &StepId, object: Option<String>, acted: bool) {
         let note = if acted { "it had happened already" } else { "it was so already" };
         let state = self.outcome_of(id, object);
         self.done(id, state, Some(note.to_owned()));
@@ -455,9 +462,9 @@ impl Decision {
 
     fn done(&mut self, id: &StepId, state: StateChange, note: Option<String>) {
         self.append(Record::StepDone { step: id.clone(), state, note });
-        self.set_phase(id, Phase::Closing { done: true });
+        self.set_phase(id, StepPhase::Closing { done: true });
         self.end_of_wait(id);
-        self.state.release(id);
+        self.state.unblock(id);
     }
 
     fn fail(&mut self, id: &StepId, mut failure: Problem) {
@@ -472,7 +479,7 @@ impl Decision {
             step.interrupted = failure.code == Code::Cancelled;
         }
         self.append(Record::StepFailed { step: id.clone(), failure });
-        self.set_phase(id, Phase::Closing { done: false });
+        self.set_phase(id, StepPhase::Closing { done: false });
         self.end_of_wait(id);
     }
 
@@ -482,7 +489,7 @@ impl Decision {
         self.state.steps.values().filter(acted).map(|step| &step.step.id).collect()
     }
 
-    fn set_phase(&mut self, id: &StepId, phase: Phase) {
+    fn set_phase(&mut self, id: &StepId, phase: StepPhase) {
         if let Some(step) = self.step(id) {
             step.phase = phase;
         }
@@ -492,7 +499,7 @@ impl Decision {
         self.state.plan.changes.get(&self.state.steps.get(id)?.step.subject)
     }
 
-    fn call(&mut self, provider: ProviderName, asked: Asked, deadline: Duration, request: Request) {
+    fn call(&mut self, provider: ProviderName, asked: CallPurpose, deadline: Duration, request: Request) {
         self.state.calls += 1;
         let call = CallId(self.state.calls);
         self.state.out.insert(call, asked);
@@ -514,13 +521,13 @@ impl Decision {
     fn observe(&mut self, id: &StepId, last: bool) {
         let Some(change) = self.change(id) else { return self.contradict(format!("the plan has no line for {id}")) };
         let (provider, lookup) = (change.kind.provider(), Lookup::from(&change.resource));
-        self.set_phase(id, Phase::Observing { last });
+        self.set_phase(id, StepPhase::Observing { last });
         let deadline = self.now.saturating_add(LOOK);
-        self.call(provider, Asked::Step(id.clone()), deadline, Request::Observe(lookup));
+        self.call(provider, CallPurpose::Step(id.clone()), deadline, Request::Observe(lookup));
     }
 
     /// Writes down that the effect may happen from now on.
-    fn open(&mut self, id: &StepId, part: Part) {
+    fn open(&mut self, id: &StepId, part: StepCall) {
         let pending = |change: &Change| StateChange::Pending(Box::new(change.resource.clone()));
         let Some(step) = self.step(id) else { return };
         let attempt = step.attempts.saturating_add(1);
@@ -530,42 +537,42 @@ impl Decision {
             false => StateChange::None,
         };
         self.append(Record::StepStarted { step: id.clone(), attempt, state });
-        self.set_phase(id, Phase::Opening { part, attempt });
+        self.set_phase(id, StepPhase::Opening { part, attempt });
     }
 
-    fn perform(&mut self, id: &StepId, part: Part) {
+    fn perform(&mut self, id: &StepId, part: StepCall) {
         let deadline = self.deadline(id);
         let Some((provider, task)) = self.task(id, part) else {
             return self.contradict(format!("the plan does not say what {id} does"));
         };
-        self.set_phase(id, Phase::Performing { part });
-        self.call(provider, Asked::Step(id.clone()), deadline, Request::Perform(id.clone(), task));
+        self.set_phase(id, StepPhase::Performing { part });
+        self.call(provider, CallPurpose::Step(id.clone()), deadline, Request::Perform(id.clone(), task));
     }
 
-    fn task(&self, id: &StepId, part: Part) -> Option<(ProviderName, Task)> {
+    fn task(&self, id: &StepId, part: StepCall) -> Option<(ProviderName, Task)> {
         let step = &self.state.steps.get(id)?.step;
-        if part == Part::Run {
+        if part == StepCall::Run {
             let run = self.state.plan.runs.get(&step.subject)?.clone();
             return Some((step.provider?, Task::Run { run }));
         }
         let change = self.state.plan.changes.get(&step.subject)?;
         let mut lookup = Lookup::from(&change.resource);
         let task = match part {
-            Part::Delete => {
+            StepCall::Delete => {
                 // What a replacement deletes is as it was observed, not as it is desired.
                 if let (Verb::Replace, Some(observed)) = (step.verb, &change.observed) {
                     lookup.body = observed.clone();
                 }
                 Task::Delete { lookup, object: change.object.clone() }
             }
-            Part::Dump => Task::Dump { lookup },
-            Part::Fence => Task::Fence { lookup, object: change.object.clone() },
-            Part::Lift => Task::Lift {
+            StepCall::Dump => Task::Dump { lookup },
+            StepCall::Fence => Task::Fence { lookup, object: change.object.clone() },
+            StepCall::Lift => Task::Lift {
                 resource: change.resource.clone(),
                 observed: change.observed.clone().unwrap_or(freehold_graph::Value::Null),
                 object: change.object.clone(),
             },
-            Part::Apply | Part::Run => Task::Apply {
+            StepCall::Apply | StepCall::Run => Task::Apply {
                 resource: change.resource.clone(),
                 desired: change.desired.clone().unwrap_or(freehold_graph::Value::Null),
                 // What takes the place of a deleted object is a new one.

@@ -9,7 +9,7 @@ use crate::provider::{OwnedObject, ProviderError};
 use crate::step::{Step, StepId, Verb};
 
 const PLAN_AGAIN: &str = "run the same command again to get a plan that rests on what is there now";
-const GO_ON: &str = "run the same command again: it goes on from what exists now";
+const GO_ON: &str = "run the same command again; it continues from the current state";
 
 /// What is there is not what the plan rests on.
 pub fn outdated(change: &Change, seen: Option<&Observation>) -> Problem {
@@ -51,24 +51,25 @@ pub fn say_what_was_done(failure: &mut Problem, effects: &[&StepId]) {
         [] => "nothing was done".to_owned(),
         effects => {
             let steps: Vec<String> = effects.iter().map(ToString::to_string).collect();
-            format!("it was left as it is; done before, and left so: {}", steps.join(", "))
+            format!("it was not changed; steps completed before: {}", steps.join(", "))
         }
     };
     failure.help = Some(format!("{done}; {}", failure.help.as_deref().unwrap_or(PLAN_AGAIN)));
 }
 
 /// Completes the help of a destroy's dump that failed: what became of the rest, and the way without a dump. What was stopped for the dump
-/// is started again after this; what becomes of that is said by [`told`].
+/// is started again after this; what becomes of that is said by [`summary`].
 pub fn without_a_dump(failure: &mut Problem, deleted: bool, key: &StackKey) {
-    let state = if deleted { "what was deleted before stays so" } else { "nothing was deleted" };
+    let state = if deleted { "objects deleted earlier stay deleted" } else { "nothing was deleted" };
     let more = failure.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
-    let without = format!("if the data isn't needed, `freehold destroy {} --no-dump` goes on without it", key.option());
+    let without =
+        format!("if the data is not needed, continue without a dump: `freehold destroy {} --no-dump`", key.option());
     failure.help = Some(format!("{state}; {more}{without}"));
 }
 
 /// The failure of an operation that people are told: the first, and with it what became of that which was stopped for a dump.
-pub fn told(records: &[Record]) -> Option<Problem> {
-    let mut told = records.iter().find_map(|record| match record {
+pub fn summary(records: &[Record]) -> Option<Problem> {
+    let mut problem = records.iter().find_map(|record| match record {
         Record::StepFailed { failure, .. } => Some(failure.clone()),
         _ => None,
     })?;
@@ -82,13 +83,13 @@ pub fn told(records: &[Record]) -> Option<Problem> {
         // It may have been started without having become ready.
         let words =
             |failure: &&Problem| format!("{step} has failed, so this doesn't work again yet: {}", failure.message);
-        told.lines.extend(failure.as_ref().map(words));
+        problem.lines.extend(failure.as_ref().map(words));
     }
     if !lifts.is_empty() && lifts.iter().all(|(_, failure)| failure.is_none()) {
-        let help = told.help.take().map(|help| format!("; {help}")).unwrap_or_default();
-        told.help = Some(format!("what was stopped for the dump is started again{help}"));
+        let help = problem.help.take().map(|help| format!("; {help}")).unwrap_or_default();
+        problem.help = Some(format!("what was stopped for the dump is started again{help}"));
     }
-    Some(told)
+    Some(problem)
 }
 
 /// What is there could not be compared with what the plan rests on.
@@ -117,7 +118,7 @@ fn differences(change: &Change, seen: &Observation) -> Vec<String> {
 pub fn not_ours(change: &Change, seen: &Observation) -> Problem {
     let owner = owner(&seen.ownership);
     let code = if seen.ownership == Ownership::Ours { Code::ChangedExternally } else { Code::NotOwned };
-    Problem::new(code, format!("{} is left alone: {owner}", name(change)))
+    Problem::new(code, format!("{} was not changed: {owner}", name(change)))
         .lines(vec![format!("the object there is {}, the plan means {}", seen.object, object(change))])
         .help("find out who made it; then rename or remove it, and run the same command again")
 }
@@ -149,9 +150,9 @@ pub fn step_deadline(step: &Step, reason: Option<&str>) -> Problem {
 
 /// A job was started, and nobody could see how it ended before its time was over.
 pub fn unknown_run(step: &Step, reason: Option<&str>) -> Problem {
-    let message = format!("job {} was started, and how it ended is not known", step.subject.name());
-    let help = "mend what keeps it from being seen, then run the same command again: it looks at that run first, takes it if it has \
-                ended well, and asks before the job runs a second time";
+    let message = format!("job {} was started, and its outcome is unknown", step.subject.name());
+    let help = "fix the cause, then run the same command again; Freehold checks the earlier run first, accepts it if it succeeded, and \
+                asks before it runs the job a second time";
     let lines = reason.map(|reason| format!("last: {reason}")).into_iter().collect();
     Problem::new(Code::RunOutcomeUnknown, message).lines(lines).help(help)
 }
@@ -206,7 +207,7 @@ fn name(change: &Change) -> String {
 
 fn owner(ownership: &Ownership) -> String {
     match ownership {
-        Ownership::Foreign(who) => format!("it is not ours ({who})"),
+        Ownership::Foreign(who) => format!("it is not managed by this stack ({who})"),
         Ownership::Ours | Ownership::OtherStack(_) => ownership.to_string(),
     }
 }

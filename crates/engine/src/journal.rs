@@ -34,14 +34,15 @@ impl fmt::Display for OperationId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 pub enum Record {
-    /// A process has taken the operation up (again).
-    Taken {
+    /// A process has acquired the operation, for the first time or after another one lost it.
+    #[serde(rename = "taken")]
+    Acquired {
         /// How often that has happened, this time included.
         times: u32,
     },
     /// A step's effect may happen from now on.
     StepStarted {
-        /// Which.
+        /// The step that starts.
         step: StepId,
         /// How often it was started, this time included.
         attempt: u32,
@@ -50,7 +51,7 @@ pub enum Record {
     },
     /// A step's effect has happened.
     StepDone {
-        /// Which.
+        /// The step that is done.
         step: StepId,
         /// What the world is like now.
         state: StateChange,
@@ -59,14 +60,14 @@ pub enum Record {
     },
     /// A step didn't happen, and won't in this operation.
     StepFailed {
-        /// Which.
+        /// The step that failed.
         step: StepId,
-        /// Why.
+        /// The problem that people are shown.
         failure: Problem,
     },
     /// A step was sent and not answered.
     StepUnknown {
-        /// Which.
+        /// The step whose outcome is unknown.
         step: StepId,
         /// What was sent to whom.
         message: String,
@@ -75,7 +76,7 @@ pub enum Record {
     Ready,
     /// What is waited for, and why; or that it isn't waited for any more. Says nothing about any step. Since version 3.
     Waiting {
-        /// For what.
+        /// The resource that isn't ready, or that a call is about.
         subject: ResourceId,
         /// Why it isn't as it should be yet; none once it is.
         reason: Option<String>,
@@ -99,13 +100,13 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StateChange {
-    /// Nothing changes.
+    /// No resource changes with this record.
     None,
     /// The resource may exist from now on (a creation or change has begun).
     Pending(Box<Resource>),
     /// The resource exists and is like this.
     Applied {
-        /// As applied.
+        /// Its body as it was applied, with references in place of secrets.
         resource: Box<Resource>,
         /// The object's identity.
         object: Option<String>,
@@ -173,7 +174,7 @@ pub trait Leases: Send + Sync {
     /// Takes the lease of the operation's stack; `None` while another process holds it.
     async fn acquire(&self, operation: OperationId) -> Result<Option<Lease>, JournalError>;
 
-    /// Extends it.
+    /// Extends a lease that this process holds.
     async fn renew(&self, operation: OperationId, fence: Fence) -> Result<Lease, JournalError>;
 
     /// Gives it back.

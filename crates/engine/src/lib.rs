@@ -4,6 +4,7 @@
 //! carries out the actions and feeds back what happened. Providers do the work in the outside world behind
 //! [`Provider`]; what is written down goes through [`Journal`].
 
+pub mod assess;
 pub mod backoff;
 pub mod capability;
 pub mod decide;
@@ -15,16 +16,15 @@ pub mod shell;
 pub mod step;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod verdict;
 
 pub use capability::Capabilities;
-pub use decide::{Action, Answer, End, Event, Happening, Request, decide};
+pub use decide::{Action, End, Input, InputKind, Reply, Request, decide};
 pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outcome, Record, StateChange};
 pub use operation::{CallId, Contradiction, Limits, OperationState, Status};
 pub use provider::{
     CallWaits, Changed, Context, Deletion, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness,
     Revealed, Secrets, Serving, Task,
 };
-pub use shell::{Parts, RunError, run};
+pub use shell::{Dependencies, RunError, run};
 pub use step::{Step, StepId, Verb, steps};
 pub use tokio_util::sync::CancellationToken;

@@ -21,10 +21,10 @@ use freehold_plan::Plan;
 use freehold_problem::{Code, Problem};
 use thiserror::Error;
 
+use crate::assess::StepCall;
 use crate::journal::{OperationId, Outcome, Record};
 use crate::provider::OwnedObject;
 use crate::step::{Step, StepId, Verb, operation_deadline, steps};
-use crate::verdict::Part;
 
 /// How much may go on at once in one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,15 +79,15 @@ pub struct CallId(pub u64);
 
 /// What this process has on its way for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Nothing.
+pub(crate) enum StepPhase {
+    /// No call is out and no record is being written.
     Idle,
     /// Its object is being looked at; for the last time if its time is over.
     Observing { last: bool },
     /// The record that its effect may happen is being written.
-    Opening { part: Part, attempt: u32 },
+    Opening { part: StepCall, attempt: u32 },
     /// Its effect is being made.
-    Performing { part: Part },
+    Performing { part: StepCall },
     /// It is tried again then.
     Resting { until: Duration },
     /// It is the verification, and its checks are on their way.
@@ -105,7 +105,7 @@ pub(crate) struct StepState {
     was_unknown: bool,
     /// The steps that aren't done yet, of those that it depends on.
     pub(crate) waiting_for: BTreeSet<StepId>,
-    pub(crate) phase: Phase,
+    pub(crate) phase: StepPhase,
     /// The record of the current attempt is in the journal, and no answer has ended the attempt.
     pub(crate) open: bool,
     /// A call of it was given up without an answer, and its object wasn't looked at since.
@@ -121,7 +121,7 @@ pub(crate) struct StepState {
 
 /// Something that is looked at before the first effect, or by the verification.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Subject {
+pub(crate) enum CheckTarget {
     /// Whether it is ready.
     Resource(ResourceId),
     /// Whether it still is as the plan saw it, at the end.
@@ -184,7 +184,7 @@ pub(crate) enum ReadyMark {
 
 /// How far a look has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum CheckPhase {
     Due { from: Duration },
     Asking,
     Answered,
@@ -192,14 +192,14 @@ pub(crate) enum Check {
 
 /// What an answer is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum CallPurpose {
     Step(StepId),
-    Check(Subject),
+    Check(CheckTarget),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct CheckState {
-    pub(crate) check: Check,
+    pub(crate) check: CheckPhase,
     pub(crate) tries: u32,
     /// It was ready when it was last looked at, but not for long enough.
     pub(crate) settling: bool,
@@ -213,18 +213,25 @@ pub(crate) struct CheckState {
 impl CheckState {
     /// Not looked at yet.
     pub(crate) fn due(from: Duration) -> Self {
-        Self { check: Check::Due { from }, tries: 0, settling: false, answered: from, lasting: false, reason: None }
+        Self {
+            check: CheckPhase::Due { from },
+            tries: 0,
+            settling: false,
+            answered: from,
+            lasting: false,
+            reason: None,
+        }
     }
 
     /// Known from the answer to its step.
     pub(crate) fn answered(at: Duration, lasting: bool) -> Self {
-        Self { check: Check::Answered, lasting, ..Self::due(at) }
+        Self { check: CheckPhase::Answered, lasting, ..Self::due(at) }
     }
 }
 
 /// What has been looked at once more.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Confirmed {
+pub(crate) struct Rechecked {
     pub(crate) ready: bool,
     pub(crate) verified: bool,
 }
@@ -259,10 +266,10 @@ pub struct OperationState {
     pub(crate) now: Duration,
     pub(crate) calls: u64,
     /// The calls that are out.
-    pub(crate) out: BTreeMap<CallId, Asked>,
-    pub(crate) checks: BTreeMap<Subject, CheckState>,
+    pub(crate) out: BTreeMap<CallId, CallPurpose>,
+    pub(crate) checks: BTreeMap<CheckTarget, CheckState>,
     /// What was found ready before the last one was has been looked at once more: before it is told that all is ready, and before the end.
-    pub(crate) confirmed: Confirmed,
+    pub(crate) confirmed: Rechecked,
     /// Where there can be nothing but what this operation has made in this process: beginnings of identities.
     pub(crate) new_scopes: BTreeSet<(ProviderName, String)>,
     pub(crate) waits: BTreeMap<ResourceId, Wait>,
@@ -283,7 +290,7 @@ impl OperationState {
             status: Status::Planned,
             attempts: 0,
             was_unknown: false,
-            phase: Phase::Idle,
+            phase: StepPhase::Idle,
             open: false,
             unsettled: false,
             began: None,
@@ -308,7 +315,7 @@ impl OperationState {
             calls: 0,
             out: BTreeMap::new(),
             checks: BTreeMap::new(),
-            confirmed: Confirmed::default(),
+            confirmed: Rechecked::default(),
             new_scopes: BTreeSet::new(),
             waits: BTreeMap::new(),
             waits_told: 0,
@@ -362,12 +369,12 @@ impl OperationState {
             return None;
         }
         let resting = self.steps.values().filter_map(|state| match state.phase {
-            Phase::Resting { until } => Some(until),
-            Phase::Verifying => state.began.map(|began| began.saturating_add(state.step.deadline)),
+            StepPhase::Resting { until } => Some(until),
+            StepPhase::Verifying => state.began.map(|began| began.saturating_add(state.step.deadline)),
             _ => None,
         });
         let checks = self.checks.values().filter_map(|state| match state.check {
-            Check::Due { from } => Some(from),
+            CheckPhase::Due { from } => Some(from),
             _ => None,
         });
         let comparison = match self.stage {
@@ -391,7 +398,7 @@ impl OperationState {
             return Err(self.invalid(record, "the end".to_owned()));
         }
         match record {
-            Record::Taken { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
+            Record::Acquired { times } if *times == self.taken.saturating_add(1) => self.taken = *times,
             Record::Ready => self.ready = ReadyMark::Written,
             Record::Waiting { .. } => {}
             Record::CancelRequested => self.cancel = Cancel::Recorded,
@@ -402,7 +409,7 @@ impl OperationState {
             Record::StepUnknown { step, .. } => self.fold_step(step, record, Status::Unknown, 0)?,
             Record::StepDone { step, .. } => {
                 self.fold_step(step, record, Status::Done, 0)?;
-                self.release(&step.clone());
+                self.unblock(&step.clone());
             }
             Record::StepFailed { step, failure } => {
                 self.fold_step(step, record, Status::Failed, 0)?;
@@ -410,7 +417,7 @@ impl OperationState {
                     state.interrupted = failure.code == Code::Cancelled;
                 }
             }
-            Record::Taken { .. } | Record::Finished { .. } => {
+            Record::Acquired { .. } | Record::Finished { .. } => {
                 return Err(self.invalid(record, format!("{} takings, unfinished steps", self.taken)));
             }
         }
@@ -445,7 +452,7 @@ impl OperationState {
     fn repeats(&self, record: &Record) -> bool {
         let step = |id: &StepId| self.steps.get(id);
         match record {
-            Record::Taken { times } => *times <= self.taken,
+            Record::Acquired { times } => *times <= self.taken,
             Record::Ready => self.ready == ReadyMark::Written,
             // It changes nothing.
             Record::Waiting { .. } => true,
@@ -461,7 +468,7 @@ impl OperationState {
     }
 
     /// A step is done: nobody waits for it any more.
-    pub(crate) fn release(&mut self, done: &StepId) {
+    pub(crate) fn unblock(&mut self, done: &StepId) {
         for state in self.steps.values_mut() {
             state.waiting_for.remove(done);
         }

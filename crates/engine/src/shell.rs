@@ -26,22 +26,23 @@ use freehold_problem::Code;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn, warn_span};
 
-use crate::decide::{Action, Answer, End, Event, Happening, Request, decide};
+use crate::decide::{Action, End, Input, InputKind, Reply, Request, decide};
 use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome, Record};
-use crate::operation::{CallId, Contradiction, Limits, OperationState, Status};
+use crate::operation::{CallId, Limits, OperationState, Status};
 use crate::provider::{CallWaits, Context, Provider, ProviderError, Secrets, Task};
 use crate::step::Verb;
 
+mod error;
 mod lease;
 mod recorder;
 
-use lease::{Change, Keeper};
+pub use error::RunError;
+use lease::{LeaseChange, LeaseHolder};
 use recorder::Recorder;
 
 /// Calls at once in one operation, all providers together.
@@ -50,23 +51,23 @@ const CALLS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What operations are made with. One for the whole process: the limits of the providers hold over all operations.
-pub struct Parts {
+pub struct Dependencies {
     journal: Arc<dyn Journal>,
     leases: Arc<dyn Leases>,
     secrets: Arc<dyn Secrets>,
-    providers: BTreeMap<ProviderName, Slots>,
+    providers: BTreeMap<ProviderName, LimitedProvider>,
     patience: Duration,
     while_busy: Duration,
 }
 
 /// A provider, and the right to call it.
 #[derive(Clone)]
-struct Slots {
+struct LimitedProvider {
     provider: Arc<dyn Provider>,
     slots: Arc<Semaphore>,
 }
 
-impl Parts {
+impl Dependencies {
     /// Puts the parts together.
     pub fn new(
         journal: Arc<dyn Journal>,
@@ -76,7 +77,7 @@ impl Parts {
     ) -> Self {
         let slots = |provider: Arc<dyn Provider>| {
             let slots = Arc::new(Semaphore::new(provider.concurrency().max(1)));
-            (provider.name(), Slots { provider, slots })
+            (provider.name(), LimitedProvider { provider, slots })
         };
         let providers = providers.into_iter().map(slots).collect();
         Self { journal, leases, secrets, providers, patience: PATIENCE, while_busy: PATIENCE }
@@ -103,42 +104,9 @@ impl Parts {
     }
 
     fn limits(&self) -> Limits {
-        let concurrency = |slots: &Slots| slots.provider.concurrency().max(1);
+        let concurrency = |slots: &LimitedProvider| slots.provider.concurrency().max(1);
         let providers = self.providers.iter().map(|(name, slots)| (*name, concurrency(slots))).collect();
         Limits { calls: CALLS, providers }
-    }
-}
-
-/// Why this process stopped working on an operation without finishing it. The operation isn't lost: [`run`] goes on with it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RunError {
-    /// Another operation of the same stack, or another process, has the lease.
-    #[error("another process works on this stack")]
-    Busy,
-    /// Another process has taken the operation over.
-    #[error("another process has taken over this operation")]
-    LeaseLost,
-    /// The store could not be reached for too long.
-    #[error("the store does not answer: {0}")]
-    Unavailable(String),
-    /// The store answers with what this program can't read.
-    #[error("the journal can't be read: {0}")]
-    Unreadable(String),
-    /// The journal contradicts itself or the plan.
-    #[error(transparent)]
-    Broken(#[from] Contradiction),
-    /// The plan needs a provider that isn't there.
-    #[error("there is no provider for {}", .0.as_str())]
-    MissingProvider(ProviderName),
-}
-
-impl From<JournalError> for RunError {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::Fenced => Self::LeaseLost,
-            JournalError::Unavailable(message) => Self::Unavailable(message),
-            JournalError::Unreadable(message) => Self::Unreadable(message),
-        }
     }
 }
 
@@ -152,7 +120,7 @@ impl From<JournalError> for RunError {
 pub async fn run(
     operation: OperationId,
     plan: &Plan,
-    parts: &Parts,
+    parts: &Dependencies,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
     let mut state = OperationState::new(operation, Arc::new(plan.clone()), parts.limits());
@@ -161,7 +129,7 @@ pub async fn run(
             return Err(RunError::MissingProvider(provider));
         }
     }
-    let keeper = Keeper::acquire(Arc::clone(&parts.leases), operation, parts.patience, parts.while_busy).await?;
+    let keeper = LeaseHolder::acquire(Arc::clone(&parts.leases), operation, parts.patience, parts.while_busy).await?;
     let result = match recorder::answer(parts.journal.load(operation)).await {
         Ok(records) => {
             let folded = records.iter().try_for_each(|record| state.fold(record));
@@ -182,11 +150,11 @@ pub async fn run(
 struct Shell<'a> {
     operation: OperationId,
     plan: &'a Plan,
-    parts: &'a Parts,
+    parts: &'a Dependencies,
     origin: Instant,
-    keeper: Keeper,
+    keeper: LeaseHolder,
     recorder: Recorder,
-    calls: FuturesUnordered<BoxFuture<'static, (CallId, Answer)>>,
+    calls: FuturesUnordered<BoxFuture<'static, (CallId, Reply)>>,
     /// The steps whose calls are out.
     under_way: BTreeMap<CallId, (ProviderName, Task)>,
     /// What calls that are out wait for.
@@ -218,8 +186,8 @@ impl<'a> Shell<'a> {
     fn new(
         operation: OperationId,
         plan: &'a Plan,
-        parts: &'a Parts,
-        keeper: Keeper,
+        parts: &'a Dependencies,
+        keeper: LeaseHolder,
         cancel: &'a CancellationToken,
     ) -> Self {
         let journal = Arc::clone(&parts.journal);
@@ -241,10 +209,10 @@ impl<'a> Shell<'a> {
     async fn work(mut self, mut state: OperationState) -> Result<Outcome, RunError> {
         let cancel = self.cancel;
         let mut cancelled = false;
-        let mut what = Happening::Begun;
+        let mut what = InputKind::Begun;
         loop {
             let actions;
-            (state, actions) = decide(state, Event { at: self.origin.elapsed(), what });
+            (state, actions) = decide(state, Input { at: self.origin.elapsed(), what });
             for action in actions {
                 if let Some(end) = self.carry_out(action) {
                     return self.end(end, state.is_settled()).await;
@@ -254,38 +222,38 @@ impl<'a> Shell<'a> {
             what = tokio::select! {
                 biased;
                 change = self.keeper.next() => match change {
-                    Change::Lapsed => {
+                    LeaseChange::Lapsed => {
                         warn!(operation = %self.operation, "the lease could not be renewed: nothing is done until it is");
                         self.calls.clear();
                         self.under_way.clear();
-                        Happening::LeaseLapsed
+                        InputKind::LeaseLapsed
                     }
-                    Change::Restored => {
+                    LeaseChange::Restored => {
                         info!(operation = %self.operation, "the lease is renewed: the operation goes on");
-                        Happening::LeaseRestored
+                        InputKind::LeaseRestored
                     }
-                    Change::Lost => Happening::LeaseLost,
-                    Change::GivenUp => return Err(RunError::Unavailable("the lease could not be renewed".to_owned())),
+                    LeaseChange::Lost => InputKind::LeaseLost,
+                    LeaseChange::GivenUp => return Err(RunError::Unavailable("the lease could not be renewed".to_owned())),
                 },
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
                     self.interrupt(&state);
-                    Happening::CancelRequested
+                    InputKind::CancelRequested
                 }
                 written = self.recorder.next(), if self.recorder.is_busy() => match written {
                     Ok(records) => {
                         records.iter().for_each(|record| log(self.operation, record));
-                        Happening::Appended(records)
+                        InputKind::Appended(records)
                     }
-                    Err(JournalError::Fenced) => Happening::LeaseLost,
+                    Err(JournalError::Fenced) => InputKind::LeaseLost,
                     Err(error) => return Err(error.into()),
                 },
-                Some((call, reason)) = self.waits.receiver.recv() => Happening::Waits(call, reason),
+                Some((call, reason)) = self.waits.receiver.recv() => InputKind::Waits(call, reason),
                 Some((call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
                     self.under_way.remove(&call);
-                    Happening::Answered(call, answer)
+                    InputKind::Answered(call, answer)
                 }
-                () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => Happening::Woke,
+                () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => InputKind::Woke,
             };
         }
     }
@@ -317,7 +285,7 @@ impl<'a> Shell<'a> {
         });
         let others = self.under_way.values().filter(|(_, task)| !matches!(task, Task::Run { .. })).cloned();
         for (provider, task) in runs.chain(others) {
-            let Some(Slots { provider, .. }) = self.parts.providers.get(&provider).cloned() else { continue };
+            let Some(LimitedProvider { provider, .. }) = self.parts.providers.get(&provider).cloned() else { continue };
             let stack = self.plan.stack;
             // Nobody waits for it: the call itself says when it is over.
             tokio::spawn(async move { provider.interrupt(stack, &task).await });
@@ -344,16 +312,16 @@ impl<'a> Shell<'a> {
         provider: ProviderName,
         deadline: Instant,
         request: Request,
-    ) -> BoxFuture<'static, (CallId, Answer)> {
-        let Some(Slots { provider, slots }) = self.parts.providers.get(&provider).cloned() else {
+    ) -> BoxFuture<'static, (CallId, Reply)> {
+        let Some(LimitedProvider { provider, slots }) = self.parts.providers.get(&provider).cloned() else {
             let missing = || {
                 ProviderError::rejected(Code::TargetIncomplete, format!("there is no provider {}", provider.as_str()))
             };
             let answer = match request {
-                Request::Observe(_) => Answer::Observed(Err(missing())),
-                Request::Perform(..) => Answer::Performed(Err(missing())),
-                Request::Readiness(..) => Answer::Readiness(Err(missing())),
-                Request::Owned => Answer::Owned(Err(missing())),
+                Request::Observe(_) => Reply::Observed(Err(missing())),
+                Request::Perform(..) => Reply::Performed(Err(missing())),
+                Request::Readiness(..) => Reply::Readiness(Err(missing())),
+                Request::Owned => Reply::Owned(Err(missing())),
             };
             return Box::pin(std::future::ready((call, answer)));
         };
@@ -368,23 +336,23 @@ impl<'a> Shell<'a> {
             Request::Owned => warn_span!("scan", stack = %self.plan.key),
         };
         let work = async move {
-            let within = Within { name: provider.name(), slots, deadline };
+            let limits = CallLimits { name: provider.name(), slots, deadline };
             let answer = match request {
-                Request::Observe(lookup) => Answer::Observed(within.ask(provider.observe(stack, &lookup)).await),
+                Request::Observe(lookup) => Reply::Observed(limits.run(provider.observe(stack, &lookup)).await),
                 Request::Perform(step, task) => {
                     let context = Context { stack, key, operation, step, revision, deadline, secrets, waits, cancel };
-                    let perform = async { provider.perform(&context, &settled(&context, task).await?).await };
-                    Answer::Performed(within.ask(perform).await)
+                    let perform = async { provider.perform(&context, &with_digests(&context, task).await?).await };
+                    Reply::Performed(limits.run(perform).await)
                 }
                 Request::Readiness(lookup, changed) => {
-                    Answer::Readiness(within.ask(provider.readiness_after(stack, &lookup, changed)).await)
+                    Reply::Readiness(limits.run(provider.readiness_after(stack, &lookup, changed)).await)
                 }
                 Request::Owned => {
                     let scan = async {
                         provider.forget(stack).await?;
                         provider.owned(Some(stack)).await
                     };
-                    Answer::Owned(within.ask(scan).await)
+                    Reply::Owned(limits.run(scan).await)
                 }
             };
             (call, answer)
@@ -403,7 +371,7 @@ fn log(operation: OperationId, record: &Record) {
         Record::Waiting { subject, reason: Some(reason), .. } => info!(%operation, %subject, "waiting: {reason}"),
         Record::StepStarted { step, attempt, .. } => debug!(%operation, %step, attempt, "started"),
         Record::StepDone { step, note, .. } => debug!(%operation, %step, ?note, "done"),
-        Record::Taken { .. }
+        Record::Acquired { .. }
         | Record::Ready
         | Record::Waiting { reason: None, .. }
         | Record::CancelRequested
@@ -412,7 +380,7 @@ fn log(operation: OperationId, record: &Record) {
 }
 
 /// A task whose digests are known: those that the plan left open are of secrets that earlier steps have made.
-async fn settled(context: &Context, task: Task) -> Result<Task, ProviderError> {
+async fn with_digests(context: &Context, task: Task) -> Result<Task, ProviderError> {
     match task {
         Task::Apply { resource, desired, object, adopt, takes } if desired.has_unknown() => {
             let now = context.secrets.comparable(context.stack, &resource.body).await?;
@@ -423,15 +391,15 @@ async fn settled(context: &Context, task: Task) -> Result<Task, ProviderError> {
 }
 
 /// The limits of one call.
-struct Within {
+struct CallLimits {
     name: ProviderName,
     slots: Arc<Semaphore>,
     deadline: Instant,
 }
 
-impl Within {
+impl CallLimits {
     /// Waits for a slot, then for the answer. A call that got no slot was certainly not sent.
-    async fn ask<T>(self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    async fn run<T>(self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
         let name = self.name.as_str();
         let Ok(Ok(_slot)) = timeout_at(self.deadline, self.slots.acquire_owned()).await else {
             return Err(ProviderError::retryable(Code::NotNow, format!("{name} is busy with other operations")));

@@ -41,7 +41,7 @@ const SLACK: Duration = Duration::from_secs(30);
 pub enum Verb {
     /// Make a resource.
     Create,
-    /// Change it.
+    /// Change a resource in place.
     Update,
     /// Delete it and make it anew.
     Replace,
@@ -56,7 +56,7 @@ pub enum Verb {
     Lift,
     /// Write a dump of a data-bearing resource and prove that it restores.
     Dump,
-    /// Delete it.
+    /// Delete a resource that the stack no longer has.
     Delete,
     /// See that all of the stack is ready (deploy) or gone (destroy). Only the closing of former logins comes after it.
     Verify,
@@ -109,7 +109,7 @@ impl fmt::Display for StepId {
 /// One step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its identity.
+    /// Unique within the operation.
     pub id: StepId,
     /// What it does.
     pub verb: Verb,

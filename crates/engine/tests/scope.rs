@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_engine::testing::{FakeProvider, NoSecrets};
 use freehold_engine::{
-    Context, Lookup, Outcome, OwnedObject, Parts, Performed, Provider, ProviderError, Readiness, Task, run,
+    Context, Dependencies, Lookup, Outcome, OwnedObject, Performed, Provider, ProviderError, Readiness, Task, run,
 };
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Purpose};
@@ -68,7 +68,7 @@ async fn asked_while(site: &mut Site, shape: &Shape) -> Vec<String> {
         let inner = FakeProvider::new(name, Arc::clone(&site.world), Duration::from_millis(10));
         Arc::new(Telling { inner, asked: Arc::clone(&asked) })
     });
-    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
+    let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let plan = site.plan(Purpose::Deploy, shape);
     let outcome = run(site.next_operation(), &plan, &parts, &CancellationToken::new()).await.unwrap();
     assert_eq!(outcome, Outcome::Succeeded);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, World};
 use freehold_engine::{
-    Context, OperationId, Outcome, Parts, Performed, Provider, ProviderError, Record, RunError, StepId, Task, run,
+    Context, Dependencies, OperationId, Outcome, Performed, Provider, ProviderError, Record, RunError, StepId, Task,
+    run,
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
@@ -22,7 +23,7 @@ pub(crate) struct Site {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) faults: Arc<Faults>,
-    pub(crate) parts: Arc<Parts>,
+    pub(crate) parts: Arc<Dependencies>,
     pub(crate) known: Known,
     operations: u64,
 }
@@ -35,7 +36,7 @@ impl Site {
             let provider = FakeProvider::new(name, Arc::clone(&world), Duration::from_millis(10));
             Arc::new(Faulty::new(Arc::new(provider), Arc::clone(&faults)))
         });
-        let parts = Parts::new(store.clone(), store.clone(), Arc::new(NoSecrets), providers);
+        let parts = Dependencies::new(store.clone(), store.clone(), Arc::new(NoSecrets), providers);
         let parts = Arc::new(parts);
         Self { world, store, faults, parts, known: Known::default(), operations: 0 }
     }
@@ -141,7 +142,7 @@ async fn the_journal_tells_each_step_once_and_ends_with_the_outcome() {
     let told = site.store.journal(operation(1));
     let done = told.iter().filter(|record| matches!(record, Record::StepDone { .. })).count();
     assert_eq!(done, 8, "{told:#?}");
-    assert!(matches!(told.first(), Some(Record::Taken { times: 1 })));
+    assert!(matches!(told.first(), Some(Record::Acquired { times: 1 })));
     assert!(matches!(told.last(), Some(Record::Finished { outcome: Outcome::Succeeded })));
 }
 
@@ -435,7 +436,7 @@ async fn a_destroy_whose_dump_fails_deletes_nothing_starts_everything_again_and_
     let help = site.failure(operation).help.unwrap();
     assert!(help.starts_with("nothing was deleted"), "{help}");
     assert!(help.contains("--no-dump"), "{help}");
-    let told = freehold_engine::failure::told(&site.store.journal(operation)).unwrap();
+    let told = freehold_engine::failure::summary(&site.store.journal(operation)).unwrap();
     assert!(told.help.unwrap().starts_with("what was stopped for the dump is started again; nothing was deleted"));
 }
 
@@ -449,7 +450,7 @@ async fn what_could_not_be_started_again_after_a_failed_dump_is_told_and_not_sai
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let operation = site.next_operation();
     assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
-    let told = freehold_engine::failure::told(&site.store.journal(operation)).unwrap();
+    let told = freehold_engine::failure::summary(&site.store.journal(operation)).unwrap();
     let words = format!("{} {}", told.lines.join(" "), told.help.unwrap());
     assert!(words.contains("lift/service.web has failed, so this doesn't work again yet"), "{words}");
     assert!(!words.contains("still stopped") && !words.contains("is started again"), "{words}");
@@ -586,7 +587,7 @@ async fn a_request_to_stop_reaches_a_job_that_runs_and_the_operation_is_cancelle
         let inner = FakeProvider::new(name, Arc::clone(&site.world), delay);
         Arc::new(Endless { inner, stopped: tokio::sync::Notify::new() })
     });
-    let parts = Parts::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
+    let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let running = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0 == "run/job.migrate");
     let before = Instant::now();
     let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), async {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_engine::testing::World;
 use freehold_engine::{
-    Action, Answer, CallId, Event, Happening, Limits, OperationState, Outcome, Performed, Record, Request, StateChange,
+    Action, CallId, Input, InputKind, Limits, OperationState, Outcome, Performed, Record, Reply, Request, StateChange,
     StepId, decide,
 };
 use freehold_plan::Purpose;
@@ -48,7 +48,7 @@ const KEY: &str = "create/secret.key";
 
 #[test]
 fn listed_transitions_are_taken() {
-    let taken = Record::Taken { times: 1 };
+    let taken = Record::Acquired { times: 1 };
     for journal in [
         vec![taken.clone(), done(KEY)],
         vec![taken.clone(), started(KEY, 1), started(KEY, 2), done(KEY)],
@@ -63,7 +63,7 @@ fn listed_transitions_are_taken() {
 #[test]
 fn unlisted_transitions_are_errors() {
     for journal in [
-        vec![Record::Taken { times: 2 }],
+        vec![Record::Acquired { times: 2 }],
         vec![started(KEY, 2)],
         vec![unknown(KEY)],
         vec![done(KEY), failed(KEY)],
@@ -81,7 +81,7 @@ fn unlisted_transitions_are_errors() {
 
 #[test]
 fn a_record_that_is_there_twice_changes_nothing() {
-    let journal = [Record::Taken { times: 1 }, started(KEY, 1), unknown(KEY), started(KEY, 2), done(KEY)];
+    let journal = [Record::Acquired { times: 1 }, started(KEY, 1), unknown(KEY), started(KEY, 2), done(KEY)];
     for place in 0..journal.len() {
         let mut twice = journal.to_vec();
         twice.insert(place + 1, journal[place].clone());
@@ -90,8 +90,8 @@ fn a_record_that_is_there_twice_changes_nothing() {
     }
 }
 
-fn feed(state: OperationState, what: Happening) -> (OperationState, Vec<Action>) {
-    decide(state, Event { at: Duration::ZERO, what })
+fn feed(state: OperationState, what: InputKind) -> (OperationState, Vec<Action>) {
+    decide(state, Input { at: Duration::ZERO, what })
 }
 
 fn calls(actions: &[Action]) -> Vec<(CallId, &Request)> {
@@ -101,11 +101,11 @@ fn calls(actions: &[Action]) -> Vec<(CallId, &Request)> {
 
 /// Begins, and finds everything as the plan saw it: the looks of the first steps are out.
 fn begun_and_compared() -> (OperationState, Vec<Action>) {
-    let (mut state, mut actions) = feed(state(), Happening::Begun);
+    let (mut state, mut actions) = feed(state(), InputKind::Begun);
     let looks: Vec<CallId> = calls(&actions).into_iter().map(|(call, _)| call).collect();
     assert_eq!(looks.len(), 2, "each line of the plan: {actions:?}");
     for look in looks {
-        (state, actions) = feed(state, Happening::Answered(look, Answer::Observed(Ok(None))));
+        (state, actions) = feed(state, InputKind::Answered(look, Reply::Observed(Ok(None))));
     }
     (state, actions)
 }
@@ -114,17 +114,17 @@ fn begun_and_compared() -> (OperationState, Vec<Action>) {
 fn nothing_acts_before_its_record_is_acknowledged_and_no_answer_counts_twice() {
     let (state, actions) = begun_and_compared();
     let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
-    let seen = Happening::Answered(look, Answer::Observed(Ok(None)));
+    let seen = InputKind::Answered(look, Reply::Observed(Ok(None)));
     let (state, actions) = feed(state, seen.clone());
     assert_eq!(calls(&actions), [], "only the record");
     let [Action::Append(records)] = &actions[..] else { panic!("{actions:?}") };
     let (state, again) = feed(state, seen);
     assert!(again.is_empty(), "{again:?}");
-    let mut written = vec![Record::Taken { times: 1 }];
+    let mut written = vec![Record::Acquired { times: 1 }];
     written.extend_from_slice(records);
-    let (state, actions) = feed(state, Happening::Appended(written.clone()));
+    let (state, actions) = feed(state, InputKind::Appended(written.clone()));
     assert!(matches!(calls(&actions)[..], [(_, Request::Perform(..))]));
-    let (_, again) = feed(state, Happening::Appended(written));
+    let (_, again) = feed(state, InputKind::Appended(written));
     assert_eq!(calls(&again), []);
 }
 
@@ -138,13 +138,13 @@ fn broken(actions: &[Action]) -> String {
 fn an_answer_to_something_else_and_a_record_of_no_step_end_the_operation_as_broken() {
     let (state, actions) = begun_and_compared();
     let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
-    for wrong in [Answer::Performed(Ok(Performed::default())), Answer::Owned(Ok(Vec::new()))] {
-        let (broken_state, actions) = feed(state.clone(), Happening::Answered(look, wrong));
+    for wrong in [Reply::Performed(Ok(Performed::default())), Reply::Owned(Ok(Vec::new()))] {
+        let (broken_state, actions) = feed(state.clone(), InputKind::Answered(look, wrong));
         assert!(broken(&actions).contains("contradicts itself"), "{}", broken(&actions));
         assert_eq!(broken_state.next_wake(), None);
-        assert!(feed(broken_state, Happening::Woke).1.is_empty(), "nothing is decided any more");
+        assert!(feed(broken_state, InputKind::Woke).1.is_empty(), "nothing is decided any more");
     }
-    let (_, actions) = feed(state, Happening::Appended(vec![started("create/nothing", 1)]));
+    let (_, actions) = feed(state, InputKind::Appended(vec![started("create/nothing", 1)]));
     assert!(broken(&actions).contains("is damaged"), "{}", broken(&actions));
 }
 
@@ -152,14 +152,14 @@ fn an_answer_to_something_else_and_a_record_of_no_step_end_the_operation_as_brok
 fn after_the_lease_is_lost_nothing_is_decided() {
     let (state, actions) = begun_and_compared();
     let [(look, _)] = calls(&actions)[..] else { panic!("{actions:?}") };
-    let (state, actions) = feed(state, Happening::LeaseLost);
+    let (state, actions) = feed(state, InputKind::LeaseLost);
     assert!(matches!(actions[..], [Action::End(freehold_engine::End::LeaseLost)]));
     for what in [
-        Happening::Answered(look, Answer::Observed(Ok(None))),
-        Happening::LeaseRestored,
-        Happening::CancelRequested,
-        Happening::Woke,
-        Happening::Begun,
+        InputKind::Answered(look, Reply::Observed(Ok(None))),
+        InputKind::LeaseRestored,
+        InputKind::CancelRequested,
+        InputKind::Woke,
+        InputKind::Begun,
     ] {
         assert!(feed(state.clone(), what).1.is_empty());
     }
@@ -169,15 +169,15 @@ fn after_the_lease_is_lost_nothing_is_decided() {
 fn what_a_call_says_that_it_waits_for_is_written_down_as_it_changes_and_nothing_of_one_that_has_ended() {
     let (state, actions) = begun_and_compared();
     let [(look, Request::Observe(_))] = calls(&actions)[..] else { panic!("{actions:?}") };
-    let (state, actions) = feed(state, Happening::Answered(look, Answer::Observed(Ok(None))));
+    let (state, actions) = feed(state, InputKind::Answered(look, Reply::Observed(Ok(None))));
     let [Action::Append(records)] = &actions[..] else { panic!("{actions:?}") };
-    let written = [vec![Record::Taken { times: 1 }], records.clone()].concat();
-    let (state, actions) = feed(state, Happening::Appended(written));
+    let written = [vec![Record::Acquired { times: 1 }], records.clone()].concat();
+    let (state, actions) = feed(state, InputKind::Appended(written));
     let [(call, Request::Perform(..))] = calls(&actions)[..] else { panic!("{actions:?}") };
 
     let said = |state: OperationState, at: u64, reason: Option<&str>| {
-        let what = Happening::Waits(call, reason.map(str::to_owned));
-        let (state, actions) = decide(state, Event { at: Duration::from_secs(at), what });
+        let what = InputKind::Waits(call, reason.map(str::to_owned));
+        let (state, actions) = decide(state, Input { at: Duration::from_secs(at), what });
         let told = actions.into_iter().find_map(|action| match action {
             Action::Append(records) => records.into_iter().find_map(|record| match record {
                 Record::Waiting { reason, milliseconds, .. } => Some((reason, milliseconds)),
@@ -197,7 +197,7 @@ fn what_a_call_says_that_it_waits_for_is_written_down_as_it_changes_and_nothing_
     assert_eq!(told, Some((Some("no image".to_owned()), 0)));
     let (state, told) = said(state, 12, None);
     assert_eq!(told, Some((None, 0)), "it goes on");
-    let (state, _) = feed(state, Happening::Answered(call, Answer::Performed(Ok(Performed::default()))));
+    let (state, _) = feed(state, InputKind::Answered(call, Reply::Performed(Ok(Performed::default()))));
     let (state, _) = said(state, 20, Some("late"));
     assert_eq!(said(state, 30, Some("late")).1, None);
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{MIGRATOR_CONNECTIONS, ResourceKind};
-use crate::resource::{Resource, ResourceId, Run};
+use crate::resource::{Resource, Run};
+use crate::resource_id::ResourceId;
 
 /// What a stack consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,67 +1,13 @@
 //! Resources and runs: the nodes of a stack's graph.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kind::ResourceKind;
+use crate::provider_name::ProviderName;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
-
-/// A resource's name within its stack: its type's word and its name in the definition, `database.main`.
-/// Stable over revisions: it ties what is desired to what exists.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResourceId(pub String);
-
-impl ResourceId {
-    /// `word.name`.
-    pub fn new(word: &str, name: impl fmt::Display) -> Self {
-        Self(format!("{word}.{name}"))
-    }
-
-    /// The part before the first dot: `database`.
-    pub fn word(&self) -> &str {
-        self.0.split_once('.').map_or(self.0.as_str(), |(word, _)| word)
-    }
-
-    /// The part behind the first dot: `main`.
-    pub fn name(&self) -> &str {
-        self.0.split_once('.').map_or("", |(_, name)| name)
-    }
-}
-
-impl fmt::Display for ResourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Which system a provider talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderName {
-    /// The store itself: sealed secrets.
-    Store,
-    /// A PostgreSQL server.
-    Postgres,
-    /// This machine: processes and routes.
-    Local,
-    /// A cluster's API server.
-    Kubernetes,
-}
-
-impl ProviderName {
-    /// The name as it is written everywhere.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Store => "store",
-            Self::Postgres => "postgres",
-            Self::Local => "local",
-            Self::Kubernetes => "kubernetes",
-        }
-    }
-}
 
 /// One node of a stack's graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

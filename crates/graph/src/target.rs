@@ -10,9 +10,9 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Target {
-    /// This machine.
+    /// Processes on this machine.
     Local(LocalTarget),
-    /// A cluster.
+    /// Objects of a Kubernetes cluster.
     Kubernetes(Box<KubernetesTarget>),
 }
 

@@ -99,7 +99,7 @@ impl EventCursor {
 
     fn event(&mut self, at: DateTime<Utc>, record: &Record) -> Option<EventKind> {
         match record {
-            Record::Taken { times } => Some(EventKind::Taken {
+            Record::Acquired { times } => Some(EventKind::Taken {
                 times: *times,
                 done: u32::try_from(self.done.len()).unwrap_or(u32::MAX),
                 steps: u32::try_from(self.steps).unwrap_or(u32::MAX),

@@ -227,7 +227,8 @@ async fn execute(
 }
 
 async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Requeued> {
-    let told = async || Ok::<_, Requeued>(failure::told(&freehold_engine::Journal::load(engine, operation.id).await?));
+    let told =
+        async || Ok::<_, Requeued>(failure::summary(&freehold_engine::Journal::load(engine, operation.id).await?));
     let failure = match outcome {
         // There is nothing to tell, and a journal is long.
         Outcome::Succeeded => None,

@@ -21,6 +21,7 @@ mod doctor;
 mod events;
 mod executor;
 mod factory;
+mod generate;
 mod handles;
 mod health;
 mod hub;
@@ -36,6 +37,7 @@ mod refused;
 mod replayed;
 mod request;
 mod restore;
+mod result;
 pub mod runtime;
 mod secret_provider;
 mod secrets;
@@ -52,7 +54,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use freehold_graph::Target;
-use freehold_problem::Problem;
 use freehold_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -71,8 +72,8 @@ pub use plans::Plans;
 pub use request::{
     Apply, Deploy, Destroy, LogQuery, PlanOptions, StackFilter, StackSelector, TargetRequest, TargetSetting,
 };
+pub use result::Result;
 pub use secrets::Secrets;
-pub(crate) use secrets::generate_text;
 pub use settings::Settings;
 pub use stacks::Stacks;
 pub use targets::Targets;
@@ -85,9 +86,6 @@ pub mod plan {
     pub use freehold_graph::Effect;
     pub use freehold_plan::{Action, Change, Conflict, FieldChange, Plan, Purpose};
 }
-
-/// What a use case gives: what was asked for, or why there is none.
-pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Everything that callers can ask for, in parts that each own what they need. Ways in hold one of these, and so do tests.
 pub struct Platform {

@@ -8,7 +8,7 @@ use freehold_engine::OperationId;
 use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_store::idempotency::Seen;
+use freehold_store::idempotency::KeyState;
 use freehold_store::{NewOperation, OperationState, Sharing, StoreError, WantedConnections};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -64,17 +64,17 @@ impl Operations {
         };
         let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
         let mut tx = self.records.store.begin(actor.key_space()).await?;
-        let seen = tx.take_key(key, &fingerprint).await?;
+        let seen = tx.claim_key(key, &fingerprint).await?;
         tx.commit_without_waiting().await?;
-        let ours = matches!(seen, Seen::New);
+        let ours = matches!(seen, KeyState::New);
         match seen {
-            Seen::New => {}
-            Seen::Answered { response, .. } => {
+            KeyState::New => {}
+            KeyState::Answered { response, .. } => {
                 return replayed::read(response);
             }
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or
             // is another replica, and then of both only one gets an operation into the queue.
-            Seen::InProgress => {
+            KeyState::InProgress => {
                 let mut tx = self.records.store.look(actor.access()).await?;
                 let begun = tx.operation_of_key(key).await?;
                 drop(tx);
@@ -82,7 +82,7 @@ impl Operations {
                     return self.get(actor, begun).await;
                 }
             }
-            Seen::Other => {
+            KeyState::Other => {
                 return Err(Problem::new(
                     Code::IdempotencyKeyReused,
                     "this Idempotency-Key was used for another request",

@@ -188,7 +188,7 @@ impl Plans {
             refuse_what_has_no_dump(&plan)?;
             runtime.preview_dumps(&plan).await?;
         }
-        self.keep_plan(tenant, &plan).await?;
+        self.save_plan(tenant, &plan).await?;
         self.answer(actor, &runtime, plan, Some(&stack), &[]).await
     }
 
@@ -212,8 +212,8 @@ impl Plans {
             let mut tx = self.records.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
             let Definition { hash, source, language, .. } = &subject.definition;
-            tx.keep_definition(hash, app.as_str(), source, *language).await?;
-            tx.keep_plan(&plan).await?;
+            tx.save_definition(hash, app.as_str(), source, *language).await?;
+            tx.save_plan(&plan).await?;
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
             tx.commit_without_waiting().await?;
         }
@@ -266,9 +266,9 @@ impl Plans {
         Ok(plan)
     }
 
-    async fn keep_plan(&self, tenant: TenantId, plan: &Plan) -> Result<()> {
+    async fn save_plan(&self, tenant: TenantId, plan: &Plan) -> Result<()> {
         let mut tx = self.records.store.begin(tenant).await?;
-        tx.keep_plan(plan).await?;
+        tx.save_plan(plan).await?;
         Ok(tx.commit().await?)
     }
 

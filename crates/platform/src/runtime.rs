@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::capability::{Capacity, Finding};
-use freehold_engine::{Capabilities, Parts, Provider, ProviderError};
+use freehold_engine::{Capabilities, Dependencies, Provider, ProviderError};
 use freehold_graph::{ProviderName, Target};
 use freehold_store::{EngineStore, Sharing, Store};
 use tokio::sync::Semaphore;
@@ -34,7 +34,7 @@ pub struct TargetRuntime {
     /// Whether several tenants may run here.
     pub(crate) sharing: Sharing,
     pub(crate) database: Option<DatabasePlace>,
-    pub(crate) parts: Arc<Parts>,
+    pub(crate) parts: Arc<Dependencies>,
     pub(crate) slots: Arc<Semaphore>,
     /// When it was last changed; `None`: it doesn't change.
     pub(crate) changed_at: Option<DateTime<Utc>>,
@@ -78,7 +78,7 @@ impl TargetRuntime {
         let sealed: Arc<dyn Provider> = Arc::new(SealedSecrets::new(store.clone()));
         let providers: BTreeMap<_, _> =
             std::iter::once(sealed).chain(providers).map(|provider| (provider.name(), provider)).collect();
-        let parts = Parts::new(
+        let parts = Dependencies::new(
             Arc::new(engine.clone()),
             Arc::new(engine.clone()),
             Arc::new(store.clone()),

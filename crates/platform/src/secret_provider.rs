@@ -9,7 +9,7 @@ use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
 use freehold_store::{Store, StoreError};
 
-use crate::generate_text;
+use crate::generate::generate_text;
 
 /// Generates secrets, and removes them.
 pub(crate) struct SealedSecrets {

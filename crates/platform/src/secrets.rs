@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
 use freehold_graph::{ResourceKind, SecretRef, SecretText, StackId, StackKey};
 use freehold_problem::{Code, Problem};
-use freehold_spec::app::{Encoding, Generate};
 use freehold_spec::part::output::Secrecy;
 use freehold_spec::{App, Name, Output, PartKind, StackName};
 use freehold_store::audit::AuditEntry;
@@ -20,6 +17,7 @@ use super::names::{parse_kind, parse_name};
 use super::runtime::DatabasePlace;
 use crate::Result;
 use crate::actor::{Actor, Scope};
+use crate::generate::generate_text;
 use crate::records::Records;
 use crate::request::StackSelector;
 use crate::targets::Targets;
@@ -251,17 +249,6 @@ async fn audit(
 
 fn is_for(secret: &SecretRef, wanted: &str) -> bool {
     matches!(secret, SecretRef::Derived { purpose, .. } if purpose == wanted)
-}
-
-/// A new random text.
-pub(crate) fn generate_text(generate: Generate) -> Result<SecretText> {
-    let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Problem::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
-    Ok(SecretText::new(match generate.encoding {
-        Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
-        Encoding::Hex => hex::encode(&bytes),
-    }))
 }
 
 fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretView {

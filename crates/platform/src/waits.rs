@@ -42,7 +42,7 @@ fn of<'a>(records: impl Iterator<Item = (DateTime<Utc>, &'a Record)>) -> Vec<Wai
     for (at, record) in records {
         match record {
             // Another process begins to wait anew.
-            Record::Taken { .. } | Record::Finished { .. } => waits.clear(),
+            Record::Acquired { .. } | Record::Finished { .. } => waits.clear(),
             Record::Waiting { subject, reason: Some(reason), milliseconds, .. } => {
                 let age = i64::try_from(*milliseconds).ok().and_then(TimeDelta::try_milliseconds).unwrap_or_default();
                 waits.insert(subject.to_string(), (reason.clone(), at - age));
@@ -89,7 +89,7 @@ mod tests {
             Record::StepUnknown { step: step.clone(), message: "the server is away".to_owned() },
             waiting("httproute.web", None),
             Record::StepDone { step, state: StateChange::None, note: None },
-            Record::Taken { times: 2 },
+            Record::Acquired { times: 2 },
         ];
         let seen = |records: &[Record]| {
             let records = records.iter().enumerate();

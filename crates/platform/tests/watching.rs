@@ -52,7 +52,7 @@ async fn operation_of(store: &Store, engine: &EngineStore) -> (OperationId, Fenc
     };
     let tenant = store.tenant_of(&plan.key).await.unwrap();
     let mut tx = store.begin(tenant).await.unwrap();
-    tx.keep_definition(&definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await.unwrap();
+    tx.save_definition(&definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await.unwrap();
     tx.commit().await.unwrap();
     let id = OperationId(Uuid::now_v7());
     let new = NewOperation {

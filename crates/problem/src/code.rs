@@ -103,7 +103,7 @@ macro_rules! codes {
             SealBroken            "FH0517" Internal           "a sealed value doesn't open"
             MasterKeyUnreadable   "FH0518" Internal           "the master key can't be read"
             StoreRefused          "FH0519" Internal           "the store refused a statement"
-            NoRandomness          "FH0520" Unavailable        "the system gives no random numbers"
+            NoRandomness          "FH0520" Unavailable        "the system provides no random numbers"
             DatabaseUrl           "FH0521" Invalid            "a database URL that can't be used"
             Internal              "FH0599" Internal           "a fault of Freehold's own"
 
@@ -141,7 +141,7 @@ macro_rules! codes {
             DestroyLeftSomething  "FH0805" Conflict           "something is left after destroy"
             DumpNotProved         "FH0806" Conflict           "a dump could not be proved, so its database is kept"
             FieldConflict         "FH0807" Conflict           "the fields belong to another manager"
-            NotAdoptable          "FH0808" Conflict           "the object would have to be made anew"
+            NotAdoptable          "FH0808" Conflict           "the object would have to be recreated"
             NoDumpOfIt            "FH0809" Conflict           "it can't be dumped"
             UsedByOthers          "FH0810" Conflict           "others use it, or hold a part of it"
             NotAdoptableAsIs      "FH0811" Conflict           "it can't be adopted as it is"
@@ -171,7 +171,7 @@ macro_rules! codes {
             BadRequest            "FH1011" Invalid            "the request can't be read"
             SecretValue           "FH1012" Invalid            "a text that can't be a secret's value"
             SecretNotGenerated    "FH1013" Invalid            "a secret that isn't generated can't be rotated"
-            TenantsNotIsolated    "FH1014" Conflict           "a second tenant where tenants aren't kept apart"
+            TenantsNotIsolated    "FH1014" Conflict           "a second tenant where tenants are not isolated"
             NeverDeployed         "FH1015" Conflict           "the stack was never deployed"
             Ambiguous             "FH1016" Invalid            "a name that fits several things"
             UnknownHandle         "FH1017" Invalid            "a handle that fits nothing"
@@ -195,7 +195,7 @@ macro_rules! codes {
             QuotaUsedUp           "FH1211" Conflict           "the namespace's quota is used up"
             ClusterAnswer         "FH1212" Conflict           "an API server's answer that can't be used"
             ClusterFault          "FH1213" Conflict           "the cluster reports an error"
-            NamespaceShared       "FH1214" Conflict           "the namespace holds somebody else's objects"
+            NamespaceShared       "FH1214" Conflict           "the namespace holds unmanaged objects"
             ObjectTooLarge        "FH1215" Invalid            "an object that is larger than a cluster takes"
 
             // Clusters: what is meant to run there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use freehold_graph::image::{Digest, ImageReference, ReferenceError};
 use freehold_problem::{Code, Problem};
 
-use crate::exchange::{BODY_LIMIT, DEADLINE};
+use crate::limits::{BODY_LIMIT, DEADLINE};
 use crate::{CredentialsError, Platform};
 
 /// Why an image could not be resolved.
@@ -51,9 +51,9 @@ pub enum RegistryError {
     /// The registry doesn't let us have it.
     #[error("{registry} doesn't let us pull {repository}: {}{}", as_whom(user.as_deref()), said(says.as_deref()))]
     Unauthorised {
-        /// The registry.
+        /// The registry's host, with its port.
         registry: String,
-        /// The repository.
+        /// The repository within the registry.
         repository: String,
         /// The user name that was shown, if there are credentials for the registry.
         user: Option<String>,
@@ -76,7 +76,7 @@ pub enum RegistryError {
         /// The host, as in [`Self::Unreachable`].
         host: String,
     },
-    /// Status 429.
+    /// The host limits requests (status 429).
     #[error("{host} lets nothing more through for now{}{}", wait(*retry_after), said(says.as_deref()))]
     TooManyRequests {
         /// The host, as in [`Self::Unreachable`].
@@ -99,7 +99,7 @@ pub enum RegistryError {
     /// The bytes aren't those that were announced.
     #[error("{registry} sent something else than {what}: its content has the digest {found}, not {announced}")]
     WrongDigest {
-        /// The registry.
+        /// The registry's host, with its port.
         registry: String,
         /// What was fetched.
         what: String,
@@ -131,7 +131,7 @@ pub enum RegistryError {
 /// Kinds of faults between us and a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkFault {
-    /// No connection.
+    /// No connection could be made, or it broke.
     Connection,
     /// The certificate isn't trusted, or is for another host.
     Certificate,
@@ -199,7 +199,7 @@ impl RegistryError {
             }
             Self::Failing { host, .. } => format!("the fault is at {host}: try again, and look there if it stays"),
             Self::WrongDigest { registry, .. } => format!(
-                "nothing was deployed. A broken cache or proxy in front of {registry} does this, and so does somebody in \
+                "nothing was deployed. A broken cache or proxy in front of {registry} does this, and so does an attacker in \
                  between: find out which before you go on"
             ),
             Self::TooLarge { .. } | Self::Unusable { .. } => {
@@ -215,7 +215,7 @@ fn help_for_link(host: &str, fault: LinkFault) -> String {
             format!("check the name {host}, that it works, and that it can be reached from this machine")
         }
         LinkFault::Certificate => format!(
-            "if {host} has a certificate of your own authority, add that to the target's registry certificates; else don't go on"
+            "if {host} has a certificate of your own authority, add that to the target's registry certificates; otherwise do not continue"
         ),
         LinkFault::NoTls | LinkFault::Plain => format!(
             "give {host} a certificate; or, in a network that you trust, list it among the target's insecure registries"

@@ -5,7 +5,6 @@ use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, LOCATION, USER_AGENT};
@@ -21,15 +20,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::RegistryError;
 use crate::error::LinkFault;
+use crate::limits::{BODY_LIMIT, DEADLINE};
 
-/// How long one exchange may take, from the first connection to the last byte, redirects included.
-pub const DEADLINE: Duration = Duration::from_secs(10);
-/// How large an answer may be, in bytes: what the distribution specification asks registries to take as a manifest.
-pub const BODY_LIMIT: usize = 4 << 20;
 /// How often an exchange may be sent on.
 const MOST_REDIRECTS: usize = 5;
 
-/// A question.
 pub(crate) struct Question<'a> {
     pub(crate) uri: Uri,
     /// What is fetched, for messages: `the manifest of ghcr.io/acme/web:1.4`.
@@ -39,7 +34,7 @@ pub(crate) struct Question<'a> {
 }
 
 /// An answer, whatever its status.
-pub(crate) struct Answer {
+pub(crate) struct RegistryResponse {
     /// The host that gave it: another one after a redirect.
     pub(crate) host: String,
     pub(crate) status: StatusCode,
@@ -96,7 +91,7 @@ impl Exchange {
     }
 
     /// Asks, follows redirects, and reads the answer to its end.
-    pub(crate) async fn ask(&self, question: Question<'_>) -> Result<Answer, RegistryError> {
+    pub(crate) async fn ask(&self, question: Question<'_>) -> Result<RegistryResponse, RegistryError> {
         let host = host_of(&question.uri);
         match tokio::time::timeout(DEADLINE, self.follow(question)).await {
             Ok(answer) => answer,
@@ -104,7 +99,7 @@ impl Exchange {
         }
     }
 
-    async fn follow(&self, mut question: Question<'_>) -> Result<Answer, RegistryError> {
+    async fn follow(&self, mut question: Question<'_>) -> Result<RegistryResponse, RegistryError> {
         let what = question.what;
         for _ in 0..=MOST_REDIRECTS {
             let uri = question.uri.clone();
@@ -129,7 +124,7 @@ impl Exchange {
         })
     }
 
-    async fn once(&self, question: &Question<'_>) -> Result<Answer, RegistryError> {
+    async fn once(&self, question: &Question<'_>) -> Result<RegistryResponse, RegistryError> {
         let host = host_of(&question.uri);
         let unreachable = |fault, why| RegistryError::Unreachable { host: host.clone(), why, fault };
         let mut request = Request::get(question.uri.clone())
@@ -152,7 +147,7 @@ impl Exchange {
             }
             Err(error) => return Err(unreachable(LinkFault::Connection, innermost(error.as_ref()))),
         };
-        Ok(Answer { host, status: head.status, headers: head.headers, body })
+        Ok(RegistryResponse { host, status: head.status, headers: head.headers, body })
     }
 }
 

@@ -24,6 +24,7 @@
 mod credentials;
 mod error;
 mod exchange;
+mod limits;
 mod manifest;
 mod platform;
 mod registry;
@@ -31,6 +32,6 @@ mod token;
 
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{LinkFault, RegistryError};
-pub use exchange::{BODY_LIMIT, DEADLINE};
+pub use limits::{BODY_LIMIT, DEADLINE};
 pub use platform::Platform;
 pub use registry::{Registry, Resolved};

@@ -19,7 +19,6 @@ pub(crate) enum Manifest {
         /// Of the config.
         config: Digest,
     },
-    /// Several images.
     Index {
         /// The platforms that the index tells.
         platforms: Vec<Platform>,

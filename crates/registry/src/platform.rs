@@ -7,9 +7,9 @@ use std::str::FromStr;
 /// `v8`) are left out: nodes don't tell theirs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
-    /// `linux`.
+    /// Operating system, in Go's words: `linux`.
     pub os: String,
-    /// `amd64`, `arm64`.
+    /// Processor, in Go's words: `amd64`, `arm64`.
     pub architecture: String,
 }
 

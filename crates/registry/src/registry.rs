@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::credentials::Login;
 use crate::error::LinkFault;
-use crate::exchange::{Answer, Exchange, Question, plain_refused};
+use crate::exchange::{Exchange, Question, RegistryResponse, plain_refused};
 use crate::manifest::{ACCEPTED, Manifest, platform_of_config};
 use crate::token::{self, Challenge};
 use crate::{Credentials, Platform, RegistryError};
@@ -171,7 +171,7 @@ impl<'a> Visit<'a> {
         digest: Digest,
         what: &str,
         accept: &'static str,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<RegistryResponse, RegistryError> {
         let answer = self.get(path, what, accept).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Err(self.unusable(
@@ -202,7 +202,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks the registry about this repository; a second time if it wants to know first who we are.
-    async fn get(&mut self, path: &str, what: &str, accept: &'static str) -> Result<Answer, RegistryError> {
+    async fn get(&mut self, path: &str, what: &str, accept: &'static str) -> Result<RegistryResponse, RegistryError> {
         let first = self.ask(path, what, accept).await?;
         if first.status != StatusCode::UNAUTHORIZED {
             return Ok(first);
@@ -211,7 +211,7 @@ impl<'a> Visit<'a> {
         self.ask(path, what, accept).await
     }
 
-    async fn ask(&mut self, path: &str, what: &str, accept: &'static str) -> Result<Answer, RegistryError> {
+    async fn ask(&mut self, path: &str, what: &str, accept: &'static str) -> Result<RegistryResponse, RegistryError> {
         let host = match self.reference.registry() {
             "docker.io" => "registry-1.docker.io",
             host => host,
@@ -240,7 +240,7 @@ impl<'a> Visit<'a> {
     }
 
     /// What to show the registry, after it refused.
-    async fn authorise(&self, refusal: &Answer) -> Result<Option<HeaderValue>, RegistryError> {
+    async fn authorise(&self, refusal: &RegistryResponse) -> Result<Option<HeaderValue>, RegistryError> {
         match Challenge::from_headers(&refusal.headers) {
             Some(Challenge::Basic) => match self.login.and_then(token::basic) {
                 Some(basic) => Ok(Some(basic)),
@@ -276,7 +276,7 @@ impl<'a> Visit<'a> {
     }
 
     /// The answer, if it is one; else what its status means.
-    fn granted(&self, answer: Answer) -> Result<Answer, RegistryError> {
+    fn granted(&self, answer: RegistryResponse) -> Result<RegistryResponse, RegistryError> {
         let host = || answer.host.clone();
         Err(match answer.status {
             StatusCode::OK => return Ok(answer),
@@ -290,7 +290,7 @@ impl<'a> Visit<'a> {
         })
     }
 
-    fn unauthorised(&self, answer: &Answer) -> RegistryError {
+    fn unauthorised(&self, answer: &RegistryResponse) -> RegistryError {
         RegistryError::Unauthorised {
             registry: self.reference.registry().to_owned(),
             repository: self.reference.repository().to_owned(),
@@ -299,7 +299,12 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn checked(&self, answer: &Answer, announced: Option<Digest>, what: &str) -> Result<Digest, RegistryError> {
+    fn checked(
+        &self,
+        answer: &RegistryResponse,
+        announced: Option<Digest>,
+        what: &str,
+    ) -> Result<Digest, RegistryError> {
         let found = Digest::of(&answer.body);
         match announced {
             Some(announced) if announced != found => Err(RegistryError::WrongDigest {
@@ -312,7 +317,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn unusable(&self, answer: &Answer, what: &str, why: String) -> RegistryError {
+    fn unusable(&self, answer: &RegistryResponse, what: &str, why: String) -> RegistryError {
         RegistryError::Unusable { host: answer.host.clone(), what: what.to_owned(), why }
     }
 }

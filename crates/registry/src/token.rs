@@ -14,11 +14,9 @@ use crate::credentials::Login;
 pub(crate) enum Challenge {
     /// User name and password, each time.
     Basic,
-    /// A token.
     Bearer {
         /// Where to get it.
         realm: Uri,
-        /// For whom.
         service: Option<String>,
     },
 }

@@ -14,7 +14,7 @@ use crate::transaction::TenantTx;
 pub struct Artifact {
     /// `sha256:…`, of its content.
     pub hash: String,
-    /// In bytes.
+    /// Size of its files together, in bytes.
     pub size: u64,
     /// When it was first kept.
     pub created_at: DateTime<Utc>,

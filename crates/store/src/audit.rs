@@ -16,7 +16,7 @@ use crate::transaction::{ReadTx, TenantTx};
 /// What is to be written down.
 #[derive(Debug, Clone)]
 pub struct AuditEntry<'a> {
-    /// Who.
+    /// The actor in words: `operator`.
     pub actor: &'a str,
     /// Did what: `secret.set`, `database.user.rotate`.
     pub action: &'a str,
@@ -33,13 +33,13 @@ pub struct AuditEntry<'a> {
 /// What was written down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditLine {
-    /// Grows.
+    /// Larger for lines that were written later.
     pub id: u64,
-    /// When.
+    /// By the store's clock.
     pub at: DateTime<Utc>,
-    /// Who.
+    /// The actor in words: `operator`.
     pub actor: String,
-    /// Did what.
+    /// What was done: `secret.set`, `database.user.rotate`.
     pub action: String,
     /// To which stack.
     pub stack: Option<StackId>,
@@ -47,7 +47,7 @@ pub struct AuditLine {
     pub subject: String,
     /// In which operation.
     pub operation: Option<OperationId>,
-    /// More.
+    /// Details of the action, without secrets.
     pub detail: serde_json::Value,
 }
 

@@ -40,9 +40,9 @@ const LOCK_TIMEOUT: &str = "60s";
 pub struct Connections {
     /// The owner of the schema.
     pub owner: PgConnectOptions,
-    /// For [`crate::TenantTx`].
+    /// The role of request work, under forced row-level security: [`crate::TenantTx`].
     pub tenant: PgConnectOptions,
-    /// For [`crate::EngineStore`].
+    /// The role of the engine, with policies of its own: [`crate::EngineStore`].
     pub engine: PgConnectOptions,
     /// For the postgres provider: makes the stacks' databases and roles (CREATEDB, CREATEROLE). Connected to the
     /// maintenance database, not to the store's.

@@ -16,7 +16,7 @@ use crate::transaction::TenantTx;
 pub struct Claim {
     /// What kind of name: `host`, `database`, `role`.
     pub scope: String,
-    /// The name.
+    /// The name that only one stack may hold.
     pub name: String,
 }
 

@@ -20,7 +20,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn keep_definition(
+    pub async fn save_definition(
         &mut self,
         hash: &str,
         app: &str,

@@ -17,9 +17,9 @@ use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
 use crate::sharing::Sharing;
-use crate::signals::Signal;
+use crate::signal::Signal;
 use crate::store::Store;
-use crate::tenants::TenantId;
+use crate::tenant_id::TenantId;
 use crate::transaction::TenantTx;
 
 /// What is asked for.
@@ -39,14 +39,14 @@ pub struct NewOperation<'a> {
     pub connections: WantedConnections<'a>,
     /// Whether the target may have several tenants.
     pub sharing: Sharing,
-    /// Who asks.
+    /// The actor in words, for the audit log.
     pub requested_by: &'a str,
     /// The key that the request came with.
     pub idempotency_key: Option<&'a str>,
 }
 
 impl Store {
-    /// Puts an operation into the queue, and tells when. The plan's definition has to be kept already ([`TenantTx::keep_definition`]).
+    /// Puts an operation into the queue, and tells when. The plan's definition has to be kept already ([`TenantTx::save_definition`]).
     ///
     /// # Errors
     /// [`StoreError::AnotherRunning`], [`StoreError::PlanOutdated`], [`StoreError::ClaimTaken`],

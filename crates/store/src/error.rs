@@ -24,15 +24,15 @@ pub enum StoreError {
     Refused {
         /// What was being done.
         doing: &'static str,
-        /// PostgreSQL's words.
+        /// The message of PostgreSQL.
         message: String,
     },
     /// Something in the store can't be read: a newer release wrote it, or it was damaged.
     #[error("{what} in the store can't be read: {message}")]
     Unreadable {
-        /// What.
+        /// What was read: `plan`, `graph`.
         what: &'static str,
-        /// Why.
+        /// Why it can't be read.
         message: String,
     },
     /// The server is older than what Freehold needs.
@@ -56,7 +56,7 @@ pub enum StoreError {
     /// The file can't be read or written, or holds no key.
     #[error("the master key {path}: {message}")]
     MasterKeyFile {
-        /// Which file.
+        /// The file that was read or written.
         path: String,
         /// What is wrong.
         message: String,
@@ -64,22 +64,22 @@ pub enum StoreError {
     /// A sealed value doesn't open: it was changed, or moved from another row.
     #[error("the sealed value of {what} does not open: it was changed, or it belongs to another row")]
     Tampered {
-        /// Which.
+        /// What was sealed: `secret session-key`.
         what: String,
     },
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system provides no random numbers: {0}")]
     Random(String),
     /// A pool's role could pass by row-level security.
     #[error("role {role} must not be used: it {why}, so row-level security would not hold")]
     RoleTooPowerful {
-        /// The role.
+        /// The role that the connection uses.
         role: String,
         /// What it is or has.
         why: String,
     },
     /// A name for a role, a database or a schema that isn't one.
-    #[error("{0:?} is no name for a role or database of the store: use a-z, 0-9 and _, at most 63")]
+    #[error("{0:?} is not a valid role or database name: use a-z, 0-9 and _, at most 63")]
     Name(String),
     /// Another plan was carried out since this one was made.
     #[error("the plan is outdated: {subject} has changed since it was made")]
@@ -92,7 +92,7 @@ pub enum StoreError {
     AnotherRunning {
         /// The stack's name.
         subject: String,
-        /// Which operation.
+        /// The operation that holds the stack.
         operation: OperationId,
     },
     /// Another stack holds a name of the outside world.
@@ -100,11 +100,11 @@ pub enum StoreError {
     ClaimTaken {
         /// What kind of name: `host`, `database`.
         scope: String,
-        /// The name.
+        /// The name that both want.
         name: String,
         /// The stack that holds it.
         holder: StackId,
-        /// Its name.
+        /// The name of that stack.
         by: String,
     },
     /// A stack asks for more connections than it has, and there are not so many left.
@@ -114,7 +114,7 @@ pub enum StoreError {
     ConnectionsTaken {
         /// The stack's name.
         subject: String,
-        /// The target.
+        /// The target whose server it is.
         target: String,
         /// What it wants.
         wanted: u32,
@@ -125,7 +125,7 @@ pub enum StoreError {
     },
     /// A second tenant, on a target that may have one only.
     #[error(
-        "{subject} would be a second tenant beside {beside}, and tenants aren't kept apart here: the programs of all run as one user"
+        "{subject} would be a second tenant beside {beside}, and tenants are not isolated on this machine: all programs run as the same user"
     )]
     SecondTenant {
         /// The stack's name.
@@ -141,7 +141,7 @@ pub enum StoreError {
     NotFound {
         /// What kind of thing.
         what: &'static str,
-        /// Which.
+        /// The name or id that was asked for.
         name: String,
     },
     /// No such target.
@@ -150,7 +150,7 @@ pub enum StoreError {
     /// Stacks are on the target.
     #[error("target {target} has stacks: {}", stacks.join(", "))]
     TargetInUse {
-        /// Which target.
+        /// The target that was to be removed.
         target: String,
         /// The stacks: `guestbook/tenant/acme`.
         stacks: Vec<String>,
@@ -198,7 +198,7 @@ impl StoreError {
                 Some("take the attribute from the role, or let Freehold make its own roles")
             }
             Self::DiskFull(_) => Some("make room on the disk; what was under way continues by itself"),
-            Self::NoConnections(_) => Some("raise max_connections, or close connections that nobody needs"),
+            Self::NoConnections(_) => Some("raise max_connections, or close unused connections"),
             Self::PlanOutdated { .. } => Some("make a new plan and look at it"),
             Self::MasterKeyFile { .. } => {
                 Some("make it a file of 32 bytes that only Freehold's user may read: mode 600")
@@ -218,8 +218,8 @@ impl StoreError {
                  --insecure-shared-user`, which it remembers",
             ),
             Self::Migration(_) => Some(
-                "mend what the message names, mostly a right of the role that owns the tables; a store that a newer release has \
-                 changed needs that release",
+                "fix the cause named above, usually a missing privilege of the role that owns the tables; a store that a newer \
+                 release has changed needs that release",
             ),
             Self::TooOld { .. } => Some("install PostgreSQL 15 or newer, or give another server with --database-url"),
             _ => None,
@@ -293,6 +293,7 @@ pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
         _ => None,
     }
 }
+
 /// For whoever asked for something that the store didn't do.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {

@@ -13,14 +13,14 @@ use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::operations::OperationState;
 use crate::row::{self, read, word};
-use crate::signals::Signal;
-use crate::tenants::TenantId;
+use crate::signal::Signal;
+use crate::tenant_id::TenantId;
 use crate::transaction::TenantTx;
 
 /// How an operation ended.
 #[derive(Debug, Clone)]
 pub struct End {
-    /// How.
+    /// How the journal says that it ended.
     pub outcome: Outcome,
     /// What people are told.
     pub outputs: BTreeMap<String, String>,
@@ -182,7 +182,8 @@ impl TenantTx<'_> {
 
     async fn settle_stack(&mut self, operation: OperationId, stack: StackId, end: &End) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
-        let statement = if end.outcome == Outcome::Succeeded {
+        let succeeded = end.outcome == Outcome::Succeeded;
+        let statement = if succeeded {
             // A plan that was made beside the operation rests on what was still changing: the end outdates it, as the beginning
             // outdates the ones from before.
             "WITH verified AS (
@@ -214,16 +215,10 @@ impl TenantTx<'_> {
                     state = CASE WHEN EXISTS (SELECT 1 FROM operations WHERE tenant_id = $1 AND id = $3 AND purpose = 'destroy')
                                       AND EXISTS (SELECT 1 FROM since) AND NOT EXISTS (SELECT 1 FROM broken)
                                  THEN 'ready' ELSE 'failed' END
-             WHERE tenant_id = $1 AND id = $2 AND $4::json IS NOT NULL AND $5::smallint IS NOT NULL"
+             WHERE tenant_id = $1 AND id = $2"
         };
-        sqlx::query(statement)
-            .bind(tenant)
-            .bind(stack.0)
-            .bind(operation.0)
-            .bind_document(&end.outputs)?
-            .execute(self.connection())
-            .await
-            .map(|_| ())
-            .map_err(StoreError::from_sqlx("settle a stack"))
+        let query = sqlx::query(statement).bind(tenant).bind(stack.0).bind(operation.0);
+        let query = if succeeded { query.bind_document(&end.outputs)? } else { query };
+        query.execute(self.connection()).await.map(|_| ()).map_err(StoreError::from_sqlx("settle a stack"))
     }
 }

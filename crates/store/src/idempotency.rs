@@ -7,7 +7,7 @@ use crate::transaction::TenantTx;
 
 /// What is known of a key.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
+pub enum KeyState {
     /// It is new, and taken by this request now (once the transaction is committed).
     New,
     /// The first request is still at work, or died.
@@ -16,7 +16,7 @@ pub enum Seen {
     Answered {
         /// The HTTP status.
         status: u16,
-        /// The body.
+        /// The body that was answered then.
         response: serde_json::Value,
     },
     /// The first request was another one: the key must not be used again.
@@ -28,7 +28,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn take_key(&mut self, key: &str, fingerprint: &str) -> Result<Seen, StoreError> {
+    pub async fn claim_key(&mut self, key: &str, fingerprint: &str) -> Result<KeyState, StoreError> {
         let tenant = self.tenant().0;
         let failed = "look for an idempotency key";
         let taken = sqlx::query(
@@ -42,7 +42,7 @@ impl TenantTx<'_> {
         .await
         .map_err(StoreError::from_sqlx(failed))?;
         if taken.rows_affected() == 1 {
-            return Ok(Seen::New);
+            return Ok(KeyState::New);
         }
         let row = sqlx::query(
             "SELECT fingerprint, status, response::text, response_version FROM idempotency
@@ -56,17 +56,17 @@ impl TenantTx<'_> {
         let Some(row) = row else {
             // It has expired and nobody has purged it yet.
             self.drop_key(key).await?;
-            return Box::pin(self.take_key(key, fingerprint)).await;
+            return Box::pin(self.claim_key(key, fingerprint)).await;
         };
         if read::<String, _>(&row, "fingerprint")? != fingerprint {
-            return Ok(Seen::Other);
+            return Ok(KeyState::Other);
         }
         let status: Option<i32> = read(&row, "status")?;
         match status.zip(document::read_optional(&row, "response")?) {
             Some((status, Reply(response))) => {
-                Ok(Seen::Answered { status: u16::try_from(status).unwrap_or(500), response })
+                Ok(KeyState::Answered { status: u16::try_from(status).unwrap_or(500), response })
             }
-            None => Ok(Seen::InProgress),
+            None => Ok(KeyState::InProgress),
         }
     }
 

@@ -33,7 +33,8 @@ use uuid::Uuid;
 use crate::document;
 use crate::error::{broken_constraint, is_unavailable};
 use crate::memory::Memory;
-use crate::signals::{Appended, Entry, Signal};
+use crate::record::without_state;
+use crate::signal::{Appended, Entry, Signal};
 use crate::store::Store;
 
 /// The store as the engine sees it: the journal, the leases, the queue. One for each server process.
@@ -176,24 +177,6 @@ impl Journal for EngineStore {
                 parse(version, &record)
             })
             .collect()
-    }
-}
-
-/// A record as the journal keeps it: without its [`StateChange`].
-pub(crate) fn without_state(record: &Record) -> Record {
-    let state = StateChange::None;
-    match record {
-        Record::StepStarted { step, attempt, state: _ } => {
-            Record::StepStarted { step: step.clone(), attempt: *attempt, state }
-        }
-        Record::StepDone { step, state: _, note } => Record::StepDone { step: step.clone(), state, note: note.clone() },
-        Record::Taken { .. }
-        | Record::StepFailed { .. }
-        | Record::StepUnknown { .. }
-        | Record::Ready
-        | Record::Waiting { .. }
-        | Record::CancelRequested
-        | Record::Finished { .. } => record.clone(),
     }
 }
 

@@ -14,8 +14,8 @@ use freehold_graph::SecretText;
 use zeroize::Zeroizing;
 
 use crate::error::StoreError;
-use crate::seal::{DataKey, Key, Place};
-use crate::tenants::TenantId;
+use crate::seal::{AssociatedData, DataKey, Key};
+use crate::tenant_id::TenantId;
 
 /// What the store keeps to tell the right master key from a wrong one. Says nothing about the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +146,6 @@ fn thirty_two(bytes: &[u8]) -> Option<[u8; 32]> {
     <[u8; 32]>::try_from(decoded.as_slice()).ok()
 }
 
-fn data_key_row(tenant: TenantId, number: u32) -> Place {
-    Place::new("data_keys", &[tenant.0.as_bytes(), &number.to_be_bytes()])
+fn data_key_row(tenant: TenantId, number: u32) -> AssociatedData {
+    AssociatedData::new("data_keys", &[tenant.0.as_bytes(), &number.to_be_bytes()])
 }

@@ -11,7 +11,7 @@ use freehold_engine::{Fence, JournalError, Lease, Leases, OperationId};
 use sqlx::Row;
 
 use crate::journal::{EngineStore, unavailable};
-use crate::signals::Signal;
+use crate::signal::Signal;
 
 /// How long a lease lasts, in seconds.
 pub const LEASE_SECONDS: i32 = 15;

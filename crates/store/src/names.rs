@@ -5,7 +5,7 @@ use crate::error::StoreError;
 /// The names of the store's database and roles on its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreNames {
-    /// The database.
+    /// The store's database.
     pub database: String,
     /// Owns the schema; used for migrations only.
     pub owner: String,

@@ -16,9 +16,9 @@ use crate::document::{self, Timings};
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::row::{read, word};
-use crate::signals::Signal;
+use crate::signal::Signal;
 use crate::store::Store;
-use crate::tenants::TenantId;
+use crate::tenant_id::TenantId;
 use crate::transaction::{ReadTx, TenantTx};
 
 /// How far an operation has got.
@@ -31,7 +31,7 @@ pub enum OperationState {
     Running,
     /// It is done and verified.
     Succeeded,
-    /// Something failed.
+    /// A step failed, or its deadline passed.
     Failed,
     /// Somebody asked it to stop, and it did.
     Cancelled,
@@ -47,9 +47,9 @@ impl OperationState {
 /// An operation as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Its identity.
+    /// A version 7 UUID: later operations have larger ones.
     pub id: OperationId,
-    /// Whose.
+    /// The tenant that owns the stack.
     pub tenant: TenantId,
     /// Which stack it works on.
     pub stack: StackId,
@@ -82,7 +82,7 @@ pub struct Operation {
 /// What there is to work on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// Oldest first.
+    /// Operations without a lease, the oldest first.
     pub waiting: Vec<Waiting>,
     /// After what time the first lease of an unfinished operation ends that isn't renewed; none while nobody holds one.
     pub next_lease_end: Option<Duration>,
@@ -91,7 +91,7 @@ pub struct Queue {
 /// An unfinished operation that no process holds a lease for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its identity.
+    /// Acquire it with [`freehold_engine::journal::Leases::acquire`].
     pub operation: OperationId,
     /// The target that it works on.
     pub target: Name,

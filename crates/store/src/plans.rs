@@ -13,7 +13,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// The store doesn't answer.
-    pub async fn keep_plan(&mut self, plan: &Plan) -> Result<(), StoreError> {
+    pub async fn save_plan(&mut self, plan: &Plan) -> Result<(), StoreError> {
         let tenant = self.tenant().0;
         sqlx::query(
             "INSERT INTO plans (tenant_id, id, stack, plan, plan_version) VALUES ($1, $2, $3, $4::json, $5)

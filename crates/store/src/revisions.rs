@@ -22,7 +22,7 @@ pub struct Revision {
     pub definition: String,
     /// The request, complete.
     pub request: Request,
-    /// The graph.
+    /// The expanded graph that was applied.
     pub graph: Graph,
     /// The secrets' digests at that time, by name.
     pub secrets: BTreeMap<String, Digest>,

@@ -7,7 +7,6 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use crate::error::StoreError;
 
-/// A column.
 pub(crate) fn read<'r, T, I>(row: &'r PgRow, column: I) -> Result<T, StoreError>
 where
     T: Decode<'r, Postgres> + Type<Postgres>,

@@ -20,7 +20,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::StoreError;
-use crate::tenants::TenantId;
+use crate::tenant_id::TenantId;
 
 /// The format that this program writes. It reads all up to this one.
 const VERSION: u8 = 1;
@@ -46,7 +46,7 @@ impl Key {
     }
 
     /// Seals `text` for the row that `place` names.
-    pub(crate) fn seal(&self, number: u32, place: &Place, text: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn seal(&self, number: u32, place: &AssociatedData, text: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut nonce = [0_u8; NONCE];
         fill_random(&mut nonce)?;
         let payload = Payload { msg: text, aad: &place.0 };
@@ -64,7 +64,7 @@ impl Key {
     pub(crate) fn open(
         &self,
         number: u32,
-        place: &Place,
+        place: &AssociatedData,
         sealed: &[u8],
         what: &str,
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -93,7 +93,7 @@ impl Key {
         key
     }
 
-    /// HMAC-SHA-256.
+    /// HMAC-SHA-256 of a message under this key.
     pub(crate) fn authenticate(&self, message: &[u8]) -> [u8; 32] {
         // The key of a block's length that HMAC would make of a shorter one: zeros behind it.
         let mut block = Zeroizing::new([0_u8; 64]);
@@ -111,9 +111,9 @@ impl Key {
 }
 
 /// Which row a sealed value belongs to.
-pub(crate) struct Place(Vec<u8>);
+pub(crate) struct AssociatedData(Vec<u8>);
 
-impl Place {
+impl AssociatedData {
     pub(crate) fn new(table: &str, row: &[&[u8]]) -> Self {
         Self(joined(table, row))
     }
@@ -215,11 +215,14 @@ impl DataKey {
         Ok(SecretText::new(text))
     }
 
-    fn place_of_credential(&self, target: &str, purpose: &str) -> Place {
-        Place::new("target_credentials", &[self.tenant.0.as_bytes(), target.as_bytes(), purpose.as_bytes()])
+    fn place_of_credential(&self, target: &str, purpose: &str) -> AssociatedData {
+        AssociatedData::new("target_credentials", &[self.tenant.0.as_bytes(), target.as_bytes(), purpose.as_bytes()])
     }
 
-    fn place(&self, stack: StackId, name: &str, version: u32) -> Place {
-        Place::new("secrets", &[self.tenant.0.as_bytes(), stack.0.as_bytes(), name.as_bytes(), &version.to_be_bytes()])
+    fn place(&self, stack: StackId, name: &str, version: u32) -> AssociatedData {
+        AssociatedData::new(
+            "secrets",
+            &[self.tenant.0.as_bytes(), stack.0.as_bytes(), name.as_bytes(), &version.to_be_bytes()],
+        )
     }
 }

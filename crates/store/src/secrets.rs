@@ -20,7 +20,7 @@ use crate::row::{self, plain, read};
 use crate::seal::{self, DataKey};
 use crate::store::Store;
 use crate::targets::Credential;
-use crate::tenants::TenantId;
+use crate::tenant_id::TenantId;
 use crate::transaction::TenantTx;
 
 /// What can be told of a secret.
@@ -40,7 +40,7 @@ pub struct SecretSummary {
     pub generated: bool,
     /// When it was set.
     pub set_at: DateTime<Utc>,
-    /// By whom.
+    /// The actor who set it, in words.
     pub set_by: String,
 }
 

@@ -35,9 +35,9 @@ pub enum StackState {
 /// A stack as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
-    /// Its identity.
+    /// Never changes, and is never used again.
     pub id: StackId,
-    /// Its name.
+    /// Target, app, kind and name; unique.
     pub key: StackKey,
     /// What it is doing.
     pub state: StackState,

@@ -2,24 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use freehold_graph::StackId;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool, Row};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgPool, Row};
 
 use crate::bootstrap::Connections;
 use crate::error::StoreError;
 use crate::keys::MasterKey;
+use crate::pool::pool;
 use crate::seal::DataKey;
-use crate::signals::Signals;
-use crate::tenants::TenantId;
+use crate::signal::Signals;
+use crate::tenant_id::TenantId;
 
 /// The most connections of each pool. Part of what the server has to have room for.
 pub const POOL_SIZE: u32 = 6;
-
-/// How long a connection that was just used is taken to be alive without asking.
-const SURELY_ALIVE: Duration = Duration::from_millis(250);
 
 /// What Freehold keeps. Cheap to clone: all clones share the pools.
 #[derive(Clone)]
@@ -32,7 +29,7 @@ struct Inner {
     engine: PgPool,
     engine_options: PgConnectOptions,
     master: MasterKey,
-    known: Known,
+    known: LookupCache,
     signals: Signals,
 }
 
@@ -54,7 +51,8 @@ impl Store {
         let engine = pool(engine_options.clone(), POOL_SIZE);
         refuse_powerful(&tenant).await?;
         refuse_powerful(&engine).await?;
-        let inner = Inner { tenant, engine, engine_options, master, known: Known::default(), signals: Signals::new() };
+        let inner =
+            Inner { tenant, engine, engine_options, master, known: LookupCache::default(), signals: Signals::new() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -92,7 +90,7 @@ impl Store {
         &self.inner.master
     }
 
-    pub(crate) fn known(&self) -> &Known {
+    pub(crate) fn known(&self) -> &LookupCache {
         &self.inner.known
     }
 
@@ -111,20 +109,6 @@ fn session(options: &PgConnectOptions, application: &str) -> PgConnectOptions {
         ("idle_in_transaction_session_timeout", "60s"),
         ("jit", "off"),
     ])
-}
-
-pub(crate) fn pool(options: PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new()
-        .min_connections(0)
-        .max_connections(size)
-        .acquire_timeout(Duration::from_secs(10))
-        .idle_timeout(Duration::from_secs(60))
-        // One that was used a moment ago was found alive when it was given back.
-        .test_before_acquire(false)
-        .before_acquire(|connection, kept| {
-            Box::pin(async move { Ok(kept.idle_for < SURELY_ALIVE || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(options)
 }
 
 /// Refuses a role for which row-level security doesn't hold, and a schema in which it isn't forced.
@@ -165,7 +149,7 @@ async fn refuse_powerful(pool: &PgPool) -> Result<(), StoreError> {
 
 /// What was looked up once and doesn't change: names of tenants, owners of stacks, data keys.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct LookupCache {
     maps: Mutex<Maps>,
 }
 
@@ -176,7 +160,7 @@ struct Maps {
     data_keys: HashMap<TenantId, Arc<DataKey>>,
 }
 
-impl Known {
+impl LookupCache {
     pub(crate) fn tenant_named(&self, name: &str) -> Option<TenantId> {
         self.maps().tenants.get(name).copied()
     }

@@ -15,9 +15,9 @@ use crate::audit::AuditEntry;
 use crate::document::{self, TargetSettings};
 use crate::error::StoreError;
 use crate::row::{self, read, word};
-use crate::signals::Signal;
+use crate::signal::Signal;
 use crate::store::Store;
-use crate::tenants::{PLATFORM, TenantId};
+use crate::tenant_id::{PLATFORM, TenantId};
 use crate::transaction::{ReadTx, TenantTx};
 
 /// What a credential of a target is for.
@@ -48,7 +48,7 @@ impl Credential {
 /// A target as it is recorded, without its credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTarget {
-    /// Its name.
+    /// Unique; this machine is `local`.
     pub name: Name,
     /// What is known of it.
     pub facts: Target,

@@ -1,31 +1,16 @@
 //! Tenants: whose a row is.
 
-use std::fmt;
 use std::sync::Arc;
 
 use freehold_graph::{StackId, StackKey, StackKind};
-use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::seal::{DataKey, Key};
 use crate::store::Store;
+use crate::tenant_id::{PLATFORM, TenantId};
 use crate::transaction::TenantTx;
-
-/// A tenant's identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TenantId(pub Uuid);
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The reserved tenant: previews, stages and operators' things belong to it. (The last six bytes spell `freehd`.)
-pub const PLATFORM: TenantId = TenantId(Uuid::from_u128(0x0000_0000_0000_8000_8000_6672_6565_6864));
 
 impl Store {
     /// The tenant that owns (or would own) a stack; made if there is none yet.

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use crate::error::StoreError;
 use crate::store::Store;
-use crate::tenants::TenantId;
+use crate::tenant_id::TenantId;
 
 /// A transaction that sees and changes one tenant's rows. Dropped without [`TenantTx::commit`], it changes nothing.
 pub struct TenantTx<'a> {
@@ -16,7 +16,7 @@ pub struct TenantTx<'a> {
 }
 
 impl TenantTx<'_> {
-    /// Whose rows.
+    /// The tenant whose rows it sees.
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }

@@ -116,7 +116,7 @@ async fn an_outcome_that_the_journal_has_lost_is_not_written_over_it() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (_, operation, fence) = fixture.running("acme", &engine).await;
-    engine.append(operation, fence, &[Record::Taken { times: 1 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 1 }]).await.unwrap();
     engine.append(operation, fence, &[Record::Finished { outcome: Outcome::Succeeded }]).await.unwrap();
     // As a crash of PostgreSQL leaves it, for a process that comes afterwards and was told the outcome before.
     let mut superuser = fixture.superuser().await;
@@ -199,7 +199,7 @@ async fn nothing_but_the_collection_takes_anything_out_of_the_journal() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (_, operation, fence) = fixture.running("acme", &engine).await;
-    engine.append(operation, fence, &[Record::Taken { times: 1 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 1 }]).await.unwrap();
     for (options, setting) in
         [(&fixture.connections.owner, "off"), (&fixture.connections.tenant, "on"), (&fixture.connections.engine, "on")]
     {

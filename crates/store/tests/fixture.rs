@@ -111,7 +111,7 @@ impl Fixture {
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
-        tx.keep_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await?;
+        tx.save_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await?;
         tx.commit().await?;
         let claims: BTreeSet<Claim> =
             claims.iter().map(|(scope, name)| Claim { scope: (*scope).to_owned(), name: (*name).to_owned() }).collect();

@@ -23,8 +23,8 @@ async fn filled() -> (Fixture, TenantId, TenantId) {
         let tenant = fixture.tenant(name).await;
         let key = fixture.store.data_key(tenant).await.unwrap();
         let mut tx = fixture.store.begin(tenant).await.unwrap();
-        tx.keep_plan(&plan).await.unwrap();
-        tx.take_key("key", "fingerprint").await.unwrap();
+        tx.save_plan(&plan).await.unwrap();
+        tx.claim_key("key", "fingerprint").await.unwrap();
         tx.set_secret(&key, plan.stack, "session-key", &SecretText::new("x"), "a test").await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -20,7 +20,7 @@ async fn records_come_back_in_the_order_in_which_they_were_written() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (plan, operation, fence) = fixture.running("acme", &engine).await;
-    let first = [Record::Taken { times: 1 }, started("main", StateChange::None)];
+    let first = [Record::Acquired { times: 1 }, started("main", StateChange::None)];
     let second = [Record::StepUnknown { step: StepId("a".to_owned()), message: "odd: '\"\\ \u{0} é".to_owned() }];
     engine.append(operation, fence, &first).await.unwrap();
     engine.append(operation, fence, &[]).await.unwrap();
@@ -154,7 +154,7 @@ async fn nobody_changes_or_removes_what_was_written() {
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let (_, operation, fence) = fixture.running("acme", &engine).await;
-    engine.append(operation, fence, &[Record::Taken { times: 1 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 1 }]).await.unwrap();
     for table in ["journal", "audit"] {
         for statement in [
             format!("UPDATE {table} SET at = clock_timestamp()"),

@@ -44,7 +44,7 @@ async fn a_successor_has_a_higher_fence_and_the_old_one_is_refused_everywhere() 
     let_leases_run_out(&fixture).await;
     let taken = new.acquire(operation).await.unwrap().unwrap();
     assert!(taken.fence > fence);
-    let record = [Record::Taken { times: 2 }];
+    let record = [Record::Acquired { times: 2 }];
     assert_eq!(old.append(operation, fence, &record).await, Err(JournalError::Fenced));
     assert_eq!(old.renew(operation, fence).await, Err(JournalError::Fenced));
     assert_eq!(old.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap_err().code(), Code::LeaseLost);

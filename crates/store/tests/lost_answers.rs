@@ -74,7 +74,7 @@ async fn carry(client: TcpStream, answers: &'static [&'static str], swallow: Arc
     }
 }
 
-const RECORD: [Record; 2] = [Record::Taken { times: 1 }, Record::CancelRequested];
+const RECORD: [Record; 2] = [Record::Acquired { times: 1 }, Record::CancelRequested];
 
 /// A store over a line that swallows the answers of appends, and an operation under way.
 async fn over_a_bad_line() -> (Fixture, Line, EngineStore, freehold_engine::OperationId, freehold_engine::Fence) {
@@ -88,7 +88,7 @@ async fn over_a_bad_line() -> (Fixture, Line, EngineStore, freehold_engine::Oper
 #[tokio::test]
 async fn an_append_whose_answer_is_lost_once_is_repeated_and_written_once() {
     let (fixture, line, engine, operation, fence) = over_a_bad_line().await;
-    engine.append(operation, fence, &[Record::Taken { times: 9 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 9 }]).await.unwrap();
     line.swallow(1);
     engine.append(operation, fence, &RECORD).await.unwrap();
     assert_eq!(line.swallow.load(Ordering::SeqCst), 0);
@@ -98,12 +98,12 @@ async fn an_append_whose_answer_is_lost_once_is_repeated_and_written_once() {
 #[tokio::test]
 async fn an_append_that_the_engine_repeats_is_written_once() {
     let (fixture, line, engine, operation, fence) = over_a_bad_line().await;
-    engine.append(operation, fence, &[Record::Taken { times: 9 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 9 }]).await.unwrap();
     line.swallow(2);
     let lost = engine.append(operation, fence, &RECORD).await;
     assert!(matches!(lost, Err(JournalError::Unavailable(_))), "{lost:?}");
     // Other appends in between change nothing about it.
-    engine.append(operation, fence, &[Record::Taken { times: 10 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 10 }]).await.unwrap();
     engine.append(operation, fence, &RECORD).await.unwrap();
     let records = fixture.engine("a look").load(operation).await.unwrap();
     assert_eq!(records.len(), 4);
@@ -113,7 +113,7 @@ async fn an_append_that_the_engine_repeats_is_written_once() {
 #[tokio::test]
 async fn after_a_look_at_the_journal_the_same_content_is_a_new_append() {
     let (_fixture, line, engine, operation, fence) = over_a_bad_line().await;
-    engine.append(operation, fence, &[Record::Taken { times: 9 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 9 }]).await.unwrap();
     line.swallow(2);
     engine.append(operation, fence, &RECORD).await.unwrap_err();
     assert_eq!(engine.load(operation).await.unwrap().len(), 3);
@@ -124,7 +124,7 @@ async fn after_a_look_at_the_journal_the_same_content_is_a_new_append() {
 #[tokio::test]
 async fn an_append_that_is_repeated_too_late_is_refused() {
     let (fixture, line, engine, operation, fence) = over_a_bad_line().await;
-    engine.append(operation, fence, &[Record::Taken { times: 9 }]).await.unwrap();
+    engine.append(operation, fence, &[Record::Acquired { times: 9 }]).await.unwrap();
     line.swallow(2);
     engine.append(operation, fence, &RECORD).await.unwrap_err();
     let successor = fixture.engine("successor");
@@ -183,7 +183,7 @@ async fn after_a_lost_answer_one_can_see_whether_the_operation_is_in_the_queue()
     let plan = deploy("acme", 0);
     // One commit for the definition, and one for the operation: the second is lost.
     let mut tx = over.store.begin(tenant).await.unwrap();
-    tx.keep_definition(&plan.definition, "guestbook", "", Language::V1).await.unwrap();
+    tx.save_definition(&plan.definition, "guestbook", "", Language::V1).await.unwrap();
     tx.commit().await.unwrap();
     line.swallow(1);
     let (graph, secrets, claims) = Default::default();

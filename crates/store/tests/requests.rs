@@ -2,7 +2,7 @@
 
 use chrono::{TimeDelta, Utc};
 use freehold_store::audit::AuditEntry;
-use freehold_store::idempotency::Seen;
+use freehold_store::idempotency::KeyState;
 use serde_json::json;
 use sqlx::Executor;
 
@@ -14,8 +14,8 @@ async fn a_plan_is_kept_for_its_tenant_until_it_expires() {
     let (acme, globex) = (fixture.tenant("acme").await, fixture.tenant("globex").await);
     let plan = deploy("acme", 0);
     let mut tx = fixture.store.begin(acme).await.unwrap();
-    tx.keep_plan(&plan).await.unwrap();
-    tx.keep_plan(&deploy("acme", 0)).await.unwrap();
+    tx.save_plan(&plan).await.unwrap();
+    tx.save_plan(&deploy("acme", 0)).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fixture.store.begin(acme).await.unwrap().plan(plan.id).await.unwrap(), Some(plan.clone()));
     assert_eq!(fixture.store.begin(globex).await.unwrap().plan(plan.id).await.unwrap(), None);
@@ -33,22 +33,22 @@ async fn a_repeated_request_gets_the_first_ones_answer() {
     let tenant = fixture.tenant("acme").await;
     let take = async |fingerprint: &str| {
         let mut tx = fixture.store.begin(tenant).await.unwrap();
-        let seen = tx.take_key("key", fingerprint).await.unwrap();
+        let seen = tx.claim_key("key", fingerprint).await.unwrap();
         tx.commit().await.unwrap();
         seen
     };
-    assert_eq!(take("a").await, Seen::New);
-    assert_eq!(take("a").await, Seen::InProgress);
+    assert_eq!(take("a").await, KeyState::New);
+    assert_eq!(take("a").await, KeyState::InProgress);
     let mut tx = fixture.store.begin(tenant).await.unwrap();
     tx.answer_key("key", 202, &json!({ "operation": 1 })).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(take("a").await, Seen::Answered { status: 202, response: json!({ "operation": 1 }) });
-    assert_eq!(take("b").await, Seen::Other);
+    assert_eq!(take("a").await, KeyState::Answered { status: 202, response: json!({ "operation": 1 }) });
+    assert_eq!(take("b").await, KeyState::Other);
     // The same key of another tenant is another key.
     let globex = fixture.tenant("globex").await;
-    assert_eq!(fixture.store.begin(globex).await.unwrap().take_key("key", "b").await.unwrap(), Seen::New);
+    assert_eq!(fixture.store.begin(globex).await.unwrap().claim_key("key", "b").await.unwrap(), KeyState::New);
     fixture.superuser().await.execute("UPDATE idempotency SET expires_at = clock_timestamp()").await.unwrap();
-    assert_eq!(take("b").await, Seen::New);
+    assert_eq!(take("b").await, KeyState::New);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ async fn what_an_older_release_has_written_beside_this_one_is_read() {
     let tenant = fixture.tenant("acme").await;
     let other = deploy("acme", 0);
     let mut tx = fixture.store.begin(tenant).await.unwrap();
-    tx.keep_plan(&other).await.unwrap();
+    tx.save_plan(&other).await.unwrap();
     tx.commit().await.unwrap();
     // A release that knows of no versions names none of their columns.
     let mut older = fixture.superuser().await;

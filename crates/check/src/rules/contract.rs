@@ -89,7 +89,7 @@ fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]
         !read.optional && !by_freehold && !program.env.contains_key(&read.name)
     });
     for read in missing {
-        let message = format!("{} {} reads {}, and nobody sets it", program.word, program.name, read.name);
+        let message = format!("{} {} reads {}, which is not set", program.word, program.name, read.name);
         let diagnostic = Diagnostic::error(Code::VariableNotSet, message).at(read.span, "not set");
         scope.report(match remedy(program, read, read_names) {
             Remedy::Rename(set) => {

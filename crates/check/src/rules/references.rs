@@ -133,8 +133,8 @@ fn unreachable(scope: &mut Scope<'_>) {
             && has_none(name)
             && scope.knows(&format!("service.{name}.port"))
         {
-            let message = format!("service {name} has no port, so its health can't be asked over HTTP");
-            let diagnostic = Diagnostic::error(Code::NoPortToReach, message).at(path.span, "nobody would answer").help(
+            let message = format!("service {name} has no port, so its health cannot be probed over HTTP");
+            let diagnostic = Diagnostic::error(Code::NoPortToReach, message).at(path.span, "nothing would answer").help(
                 "set `port`, or leave `health` out: without a port, a service is ready when it has lived for a second",
             );
             scope.report(diagnostic);

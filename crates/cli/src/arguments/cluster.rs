@@ -116,7 +116,7 @@ impl From<Setting> for TargetSetting {
 
 #[derive(Debug, Args)]
 pub(crate) struct Existing {
-    /// Its name.
+    /// The target's name, as `target list` shows it.
     pub name: String,
     #[command(flatten)]
     pub platform: PlatformArguments,
@@ -126,7 +126,7 @@ pub(crate) struct Existing {
 pub(crate) struct RemoveTarget {
     #[command(flatten)]
     pub target: Existing,
-    /// Don't ask.
+    /// Don't ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
 }
@@ -136,7 +136,7 @@ pub(crate) struct RbacArguments {
     /// The service account that gets them.
     #[arg(long, value_name = "NAME", default_value = "freehold")]
     pub service_account: String,
-    /// Its namespace.
+    /// The namespace to install into.
     #[arg(long, value_name = "NAME", default_value = "freehold")]
     pub namespace: String,
 }

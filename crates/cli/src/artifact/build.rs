@@ -9,14 +9,14 @@ use std::sync::mpsc;
 use freehold_problem::Code;
 
 use crate::layout::{DIM, paint, shorten};
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 
 /// How many of the last lines an error shows.
 const KEPT: usize = 15;
 
 /// Runs the command in the app's folder.
-pub(super) fn run(terminal: Terminal, root: &Path, service: &str, command: &[String]) -> Answer<()> {
+pub(super) fn run(terminal: Terminal, root: &Path, service: &str, command: &[String]) -> CommandResult<()> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
     let shown = command.join(" ");
     terminal.tell(format!("Building {service}: {}", shorten(&shown, 60)));
@@ -28,7 +28,7 @@ pub(super) fn run(terminal: Terminal, root: &Path, service: &str, command: &[Str
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| {
-            Failure::new(Code::BuildFailed, format!("service {service}: can't run `{program}`: {error}"))
+            CommandError::new(Code::BuildFailed, format!("service {service}: can't run `{program}`: {error}"))
                 .help(format!("install {program}, or correct `command` in [service.{service}.build]"))
         })?;
     let (sender, lines) = mpsc::channel::<String>();
@@ -52,7 +52,7 @@ pub(super) fn run(terminal: Terminal, root: &Path, service: &str, command: &[Str
     for reader in readers {
         let _ = reader.join();
     }
-    let status = child.wait().map_err(|error| Failure::new(Code::BuildFailed, format!("{shown}: {error}")))?;
+    let status = child.wait().map_err(|error| CommandError::new(Code::BuildFailed, format!("{shown}: {error}")))?;
     if status.success() {
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub(super) fn run(terminal: Terminal, root: &Path, service: &str, command: &[Str
         Some(code) => format!("exit code {code}"),
         None => status.to_string(),
     };
-    Err(Failure::new(Code::BuildFailed, format!("the build of {service} failed, so nothing was changed"))
+    Err(CommandError::new(Code::BuildFailed, format!("the build of {service} failed, so nothing was changed"))
         .fact(format!("{shown} · {how}"))
         .lines(last.into())
         .help("correct it and run the command again"))

@@ -26,7 +26,7 @@ pub(super) struct ContentHash {
 
 /// What a build was made from, and what came out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(super) struct BuildRecord {
     /// Digest of the sources and of the artifact's files.
     pub inputs: String,
     /// The artifact: `sha256:…`.
@@ -35,11 +35,11 @@ pub(super) struct Made {
 
 /// All of it.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(super) struct HashCache {
     #[serde(default)]
     files: BTreeMap<String, ContentHash>,
     #[serde(default)]
-    builds: BTreeMap<String, Made>,
+    builds: BTreeMap<String, BuildRecord>,
     #[serde(default)]
     sent: BTreeMap<String, BTreeSet<String>>,
     #[serde(skip)]
@@ -64,7 +64,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-impl Memory {
+impl HashCache {
     /// Reads it; an unreadable one is empty.
     pub(super) fn read(path: &Path) -> Self {
         std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
@@ -106,12 +106,12 @@ impl Memory {
     }
 
     /// What a build made.
-    pub(super) fn made(&self, key: &str) -> Option<&Made> {
+    pub(super) fn made(&self, key: &str) -> Option<&BuildRecord> {
         self.builds.get(key)
     }
 
     /// Remembers what a build made.
-    pub(super) fn keep(&mut self, key: String, made: Made) {
+    pub(super) fn keep(&mut self, key: String, made: BuildRecord) {
         self.builds.insert(key, made);
         self.changed = true;
     }

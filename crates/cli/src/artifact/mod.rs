@@ -18,21 +18,19 @@ use freehold_spec::app::Build;
 
 use crate::definition::Valid;
 use crate::platform::Platform;
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 
-use hash_cache::{Made, Memory};
+use hash_cache::{BuildRecord, HashCache};
 use survey::Survey;
 
 /// The artifacts of an app's services.
 pub(crate) struct Artifacts {
     root: PathBuf,
-    /// By service.
     services: BTreeMap<String, Artifact>,
     memory: PathBuf,
 }
 
-/// One artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Artifact {
     /// `sha256:…`.
@@ -42,10 +40,10 @@ struct Artifact {
 }
 
 /// Builds what has to be built, or all with `rebuild`, and finds out each artifact's digest.
-pub(crate) fn prepare(terminal: Terminal, definition: &Valid, rebuild: bool) -> Answer<Artifacts> {
+pub(crate) fn prepare(terminal: Terminal, definition: &Valid, rebuild: bool) -> CommandResult<Artifacts> {
     let root = definition.directory.canonicalize().unwrap_or_else(|_| definition.directory.clone());
     let path = hash_cache::path(&root);
-    let mut memory = Memory::read(&path);
+    let mut memory = HashCache::read(&path);
     let mut services = BTreeMap::new();
     // Services that are built the same way are built once.
     let mut made: Vec<(&Build, Artifact)> = Vec::new();
@@ -81,7 +79,13 @@ fn is_same(one: &Build, other: &Build) -> bool {
 }
 
 /// One artifact: built if need be, packed if need be.
-fn make(terminal: Terminal, root: &Path, service: &str, build: &Build, memory: &mut Memory) -> Answer<Artifact> {
+fn make(
+    terminal: Terminal,
+    root: &Path,
+    service: &str,
+    build: &Build,
+    memory: &mut HashCache,
+) -> CommandResult<Artifact> {
     let (entries, key) = (entries(build), key(build));
     let mut survey =
         Survey::take(root, &entries, build.command.is_some(), memory).map_err(|error| unreadable(&error))?;
@@ -99,7 +103,7 @@ fn make(terminal: Terminal, root: &Path, service: &str, build: &Build, memory: &
     }
     if let Some(missing) = survey.missing.first() {
         let after = if build.command.is_some() { " after the build" } else { "" };
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::ArtifactFileMissing,
             format!("service {service}: {missing} is not there{after}"),
         )
@@ -107,7 +111,7 @@ fn make(terminal: Terminal, root: &Path, service: &str, build: &Build, memory: &
     }
     let digest = format::pack(root, &entries).map_err(|error| unfit(service, &error))?.hash.to_string();
     match settled {
-        true => memory.keep(key, Made { inputs: survey.inputs(), digest: digest.clone() }),
+        true => memory.keep(key, BuildRecord { inputs: survey.inputs(), digest: digest.clone() }),
         false => memory.forget(&key),
     }
     Ok(Artifact { digest, entries })
@@ -120,8 +124,8 @@ impl Artifacts {
     }
 
     /// Sends what the platform doesn't have. Without `anew`, what it was sent before isn't asked for again.
-    pub(crate) async fn send(&self, platform: &Platform, anew: bool) -> Answer<()> {
-        let mut memory = Memory::read(&self.memory);
+    pub(crate) async fn send(&self, platform: &Platform, anew: bool) -> CommandResult<()> {
+        let mut memory = HashCache::read(&self.memory);
         let identity = platform.identity();
         let mut changed = false;
         for artifact in self.services.values() {
@@ -131,8 +135,11 @@ impl Artifacts {
             if !platform.client.has_artifact(&artifact.digest).await? {
                 let packed = format::pack(&self.root, &artifact.entries).map_err(|error| unreadable(&error))?;
                 if packed.hash.to_string() != artifact.digest {
-                    return Err(Failure::new(Code::BuildFailed, "the artifact's files changed while they were sent")
-                        .help("run the command again when nothing writes to them"));
+                    return Err(CommandError::new(
+                        Code::BuildFailed,
+                        "the artifact's files changed while they were sent",
+                    )
+                    .help("run the command again when nothing writes to them"));
                 }
                 platform.client.send_artifact(&artifact.digest, transfer::body(packed)).await?;
             }
@@ -147,21 +154,22 @@ impl Artifacts {
 }
 
 /// The artifact can't be made as the definition says.
-fn unfit(service: &str, error: &ArtifactError) -> Box<Failure> {
+fn unfit(service: &str, error: &ArtifactError) -> Box<CommandError> {
     match error {
         ArtifactError::File { .. } | ArtifactError::Stream(_) => unreadable(error),
-        ArtifactError::Unfit { .. } => Failure::new(Code::ArtifactUnfit, format!("service {service}: {error}")).help(
-            error
-                .help()
-                .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
-        ),
+        ArtifactError::Unfit { .. } => CommandError::new(Code::ArtifactUnfit, format!("service {service}: {error}"))
+            .help(
+                error
+                    .help()
+                    .map_or_else(|| format!("leave it out of `artifact` in [service.{service}.build]"), str::to_owned),
+            ),
         ArtifactError::Missing { .. } | ArtifactError::SameName { .. } | ArtifactError::OtherContent { .. } => {
-            Failure::new(Code::ArtifactFileMissing, format!("service {service}: {error}"))
+            CommandError::new(Code::ArtifactFileMissing, format!("service {service}: {error}"))
                 .help(format!("correct `artifact` in [service.{service}.build]"))
         }
     }
 }
 
-fn unreadable(error: &dyn std::fmt::Display) -> Box<Failure> {
-    Failure::new(Code::ArtifactFileMissing, format!("the artifact's files can't be read: {error}"))
+fn unreadable(error: &dyn std::fmt::Display) -> Box<CommandError> {
+    CommandError::new(Code::ArtifactFileMissing, format!("the artifact's files can't be read: {error}"))
 }

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ignore::WalkBuilder;
 use sha2::{Digest as _, Sha256};
 
-use super::hash_cache::{ContentHash, Memory};
+use super::hash_cache::{ContentHash, HashCache};
 use crate::definition::FILE;
 
 /// Times of files are as coarse as the kernel's clock: a file that was written within this of being looked at may be
@@ -33,8 +33,8 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Looks the folder over. Without a build there are no sources that matter.
-    pub(super) fn take(root: &Path, entries: &[String], builds: bool, memory: &mut Memory) -> io::Result<Self> {
-        let mut look = Look { root, memory, seen: BTreeMap::new(), now: nanoseconds(SystemTime::now()) };
+    pub(super) fn take(root: &Path, entries: &[String], builds: bool, memory: &mut HashCache) -> io::Result<Self> {
+        let mut look = Scan { root, memory, seen: BTreeMap::new(), now: nanoseconds(SystemTime::now()) };
         let outputs: Vec<PathBuf> = entries.iter().map(|entry| root.join(entry)).collect();
         let mut files = BTreeMap::new();
         let mut missing = Vec::new();
@@ -71,14 +71,14 @@ impl Survey {
     }
 }
 
-struct Look<'a> {
+struct Scan<'a> {
     root: &'a Path,
-    memory: &'a Memory,
+    memory: &'a HashCache,
     seen: BTreeMap<String, ContentHash>,
     now: i64,
 }
 
-impl Look<'_> {
+impl Scan<'_> {
     /// Adds what a walk finds: each file's path with a digest of what it is.
     fn add(&mut self, walk: ignore::Walk, found: &mut BTreeMap<String, String>) -> io::Result<()> {
         for entry in walk {
@@ -166,7 +166,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        fn survey(&self, memory: &mut Memory) -> Survey {
+        fn survey(&self, memory: &mut HashCache) -> Survey {
             Survey::take(self.0.path(), &["dist".to_owned()], true, memory).unwrap()
         }
     }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_change_of_a_source_is_seen_and_a_touch_is_none() {
         let folder = Folder::new();
-        let mut memory = Memory::default();
+        let mut memory = HashCache::default();
         let before = folder.survey(&mut memory).inputs();
         folder.write("src/main.py", "print(1)");
         assert_eq!(folder.survey(&mut memory).inputs(), before);
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn ignored_files_the_definition_and_build_folders_are_no_sources() {
         let folder = Folder::new();
-        let mut memory = Memory::default();
+        let mut memory = HashCache::default();
         let before = folder.survey(&mut memory).sources;
         folder.write(".gitignore", "dist/\n");
         folder.write(".git/HEAD", "ref");
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_a_build_made_is_looked_at_even_where_git_ignores_it() {
         let folder = Folder::new();
-        let mut memory = Memory::default();
+        let mut memory = HashCache::default();
         let before = folder.survey(&mut memory);
         folder.write("dist/app", "tampered");
         let after = folder.survey(&mut memory);
@@ -212,7 +212,7 @@ mod tests {
     fn the_mode_of_a_file_counts() {
         use std::os::unix::fs::PermissionsExt;
         let folder = Folder::new();
-        let mut memory = Memory::default();
+        let mut memory = HashCache::default();
         let before = folder.survey(&mut memory).inputs();
         fs::set_permissions(folder.0.path().join("dist/app"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_ne!(folder.survey(&mut memory).inputs(), before);

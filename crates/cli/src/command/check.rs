@@ -5,11 +5,11 @@ use freehold_check::{Diagnostic, render};
 use crate::arguments::{CheckArguments, CheckFormat};
 use crate::definition;
 use crate::layout::{GREEN, count, paint};
-use crate::report::{Answer, Outcome};
+use crate::report::{CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view::diagnostics;
 
-pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> CommandResult {
     let definition = definition::read(arguments.directory.as_deref())?;
     let (file, text, diagnostics) = (&definition.file, &definition.text, &definition.diagnostics);
     let format = if terminal.json { CheckFormat::Json } else { arguments.format };
@@ -26,7 +26,7 @@ pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> Answer {
         CheckFormat::Github => terminal.print(render::github(diagnostics, file, text).trim_end()),
     }
     let wrong = diagnostics.iter().any(Diagnostic::is_error);
-    Ok(if wrong { Outcome::Misused } else { Outcome::Done })
+    Ok(if wrong { ExitStatus::Misused } else { ExitStatus::Done })
 }
 
 fn verdict(file: &str, diagnostics: &[Diagnostic]) -> String {

@@ -8,16 +8,16 @@ use freehold_problem::Code;
 
 use crate::arguments::{DbCommand, ShellArguments};
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 
-pub(super) fn run(terminal: Terminal, command: &DbCommand) -> Answer {
+pub(super) fn run(terminal: Terminal, command: &DbCommand) -> CommandResult {
     match command {
         DbCommand::Shell(arguments) => shell(terminal, arguments),
     }
 }
 
-fn shell(terminal: Terminal, arguments: &ShellArguments) -> Answer {
+fn shell(terminal: Terminal, arguments: &ShellArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.stack.platform)?;
     let access = platform::run(async {
         let stack = platform.find(&arguments.stack).await?;
@@ -38,7 +38,7 @@ fn shell(terminal: Terminal, arguments: &ShellArguments) -> Answer {
         // Whoever answers must prove that it knows the password, and isn't told it. psql before 16 doesn't know the variable.
         .env("PGREQUIREAUTH", "scram-sha-256,none")
         .exec();
-    Err(Failure::new(Code::PostgresNotFound, format!("psql can't be started: {error}"))
+    Err(CommandError::new(Code::PostgresNotFound, format!("psql can't be started: {error}"))
         .help("install PostgreSQL's client programs"))
 }
 

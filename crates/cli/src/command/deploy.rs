@@ -14,7 +14,7 @@ use crate::follow::{Ended, Finished, Follower};
 use crate::layout::seconds;
 use crate::platform::{self, Platform};
 use crate::proposal::{Proposal, milliseconds};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 use crate::view::progress::Progress;
@@ -22,7 +22,7 @@ use crate::view::progress::Progress;
 use super::precheck::{confirmed, under_way, well};
 use super::{fleet, plan};
 
-pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandResult {
     if arguments.all_tenants {
         return fleet::run(terminal, arguments);
     }
@@ -32,7 +32,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
             let answer = kept(file)?;
             if answer.noop && !terminal.json {
                 terminal.print(format!("The plan in {} changes nothing, so nothing was done.", file.display()));
-                return Ok(Outcome::Done);
+                return Ok(ExitStatus::Done);
             }
             let mut platform = Platform::connect(&arguments.request.platform)?;
             platform::run(async {
@@ -48,14 +48,14 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
                 deploy.propose(&mut proposal, (kind, name), arguments.yes).await
             })
         }
-        (None, None) => Err(Failure::new(Code::BadRequest, "no stack was named")),
+        (None, None) => Err(CommandError::new(Code::BadRequest, "no stack was named")),
     }
 }
 
 /// A plan that was kept in a file.
-fn kept(file: &Path) -> Answer<PlanAnswer> {
+fn kept(file: &Path) -> CommandResult<PlanAnswer> {
     let unusable = |reason: String| {
-        Failure::new(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
+        CommandError::new(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
             .help("make one with `freehold plan --out FILE`")
     };
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
@@ -75,7 +75,7 @@ pub(super) struct Deploy<'a> {
 }
 
 impl Deploy<'_> {
-    async fn propose(&mut self, proposal: &mut Proposal, which: (StackKind, &str), yes: bool) -> Answer {
+    async fn propose(&mut self, proposal: &mut Proposal, which: (StackKind, &str), yes: bool) -> CommandResult {
         let built = proposal.prepare(self.terminal, self.platform).await?;
         self.phases.extend(built.map(|time| ("build", time)));
         let begin = Instant::now();
@@ -93,7 +93,7 @@ impl Deploy<'_> {
         answer: &PlanAnswer,
         yes: bool,
         proposal: Option<(&Proposal, (StackKind, &str))>,
-    ) -> Answer {
+    ) -> CommandResult {
         if let Some(operation) = under_way(self.platform, answer).await? {
             return self.join(answer, operation, proposal).await;
         }
@@ -105,12 +105,12 @@ impl Deploy<'_> {
         }
         if !confirmed(self.terminal, yes, "Apply?", "--yes")? {
             self.terminal.tell("Nothing was changed.");
-            return Ok(Outcome::Failed);
+            return Ok(ExitStatus::Failed);
         }
         let error = match self.platform.client.apply(&ApplyRequest::Plan { plan: answer.plan.id }).await {
             Ok(operation) => {
                 let finished = self.follow(answer, operation.id, false).await?;
-                return Ok(finished.map_or(Outcome::Failed, |finished| self.ready(&finished)));
+                return Ok(finished.map_or(ExitStatus::Failed, |finished| self.ready(&finished)));
             }
             Err(error) => error,
         };
@@ -135,8 +135,8 @@ impl Deploy<'_> {
         answer: &PlanAnswer,
         operation: Uuid,
         proposal: Option<(&Proposal, (StackKind, &str))>,
-    ) -> Answer {
-        let Some(finished) = self.follow(answer, operation, true).await? else { return Ok(Outcome::Failed) };
+    ) -> CommandResult {
+        let Some(finished) = self.follow(answer, operation, true).await? else { return Ok(ExitStatus::Failed) };
         let same = match proposal {
             Some((proposal, (kind, name))) => proposal.plan(self.platform, kind, name).await?.noop,
             None => true,
@@ -145,17 +145,17 @@ impl Deploy<'_> {
             return Ok(self.ready(&finished));
         }
         let detail = "another deploy finished first, with different input; this one was not started";
-        let mut failure = Failure::new(Code::OperationRunning, detail).help("run the same command again");
+        let mut failure = CommandError::new(Code::OperationRunning, detail).help("run the same command again");
         failure.problem.operation = Some(operation);
         Err(failure)
     }
 
-    async fn unchanged(&self, answer: &PlanAnswer) -> Answer {
+    async fn unchanged(&self, answer: &PlanAnswer) -> CommandResult {
         let total = milliseconds(self.begin);
         let well = well(self.platform, answer).await;
         if !self.terminal.json {
             self.terminal.print(plan::unchanged(answer, Some(total)));
-            return well.map(|()| Outcome::Done);
+            return well.map(|()| ExitStatus::Done);
         }
         let mut timings = serde_json::Map::from_iter([("total".to_owned(), total.into())]);
         timings.extend(self.phases.iter().map(|(phase, time)| ((*phase).to_owned(), (*time).into())));
@@ -168,11 +168,16 @@ impl Deploy<'_> {
             "outputs": nested(&answer.plan.outputs),
             "timings": timings,
         }));
-        well.map(|()| Outcome::Done)
+        well.map(|()| ExitStatus::Done)
     }
 
     /// Follows an operation to its end; `None` if it was left to the platform.
-    async fn follow(&mut self, answer: &PlanAnswer, operation: Uuid, attach: bool) -> Answer<Option<Box<Finished>>> {
+    async fn follow(
+        &mut self,
+        answer: &PlanAnswer,
+        operation: Uuid,
+        attach: bool,
+    ) -> CommandResult<Option<Box<Finished>>> {
         let plan = &answer.plan;
         let subjects = plan.changes.keys().chain(plan.runs.keys()).map(|id| id.0.as_str());
         let mut progress = Progress::new(self.terminal.is_watched(), self.terminal.width(), subjects);
@@ -195,13 +200,13 @@ impl Deploy<'_> {
     }
 
     /// Says what exists and how long it took.
-    fn ready(&self, finished: &Finished) -> Outcome {
+    fn ready(&self, finished: &Finished) -> ExitStatus {
         if !self.terminal.json {
             let total: u64 = self.phases.iter().map(|(_, time)| time).sum();
             let settled = finished.settled().map(|time| format!(", verified {} later", seconds(time)));
             let headline = format!("Ready in {}{}", seconds(total), settled.unwrap_or_default());
             self.terminal.print(view::outputs::ready(&headline, finished.revision, &finished.outputs, &self.phases));
         }
-        Outcome::Done
+        ExitStatus::Done
     }
 }

@@ -7,19 +7,19 @@ use crate::arguments::DestroyArguments;
 use crate::follow::{Ended, Follower};
 use crate::layout::seconds;
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 use crate::view::progress::Progress;
 
 use super::precheck::under_way;
 
-pub(super) fn run(terminal: Terminal, arguments: &DestroyArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &DestroyArguments) -> CommandResult {
     let mut platform = Platform::connect(&arguments.stack.platform)?;
     platform::run(destroy(terminal, arguments, &mut platform))
 }
 
-async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mut Platform) -> Answer {
+async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mut Platform) -> CommandResult {
     let stack = platform.find(&arguments.stack).await?;
     let dump = !arguments.no_dump;
     let answer = platform.client.plan_for(stack.id, &StackPlanRequest::Destroy { dump }).await?;
@@ -42,13 +42,13 @@ async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mu
         }
     };
     match ended {
-        Ended::Detached => Ok(Outcome::Failed),
+        Ended::Detached => Ok(ExitStatus::Failed),
         Ended::Finished(finished) if finished.succeeded() => {
             if !terminal.json {
                 let time = finished.ready().map(|time| format!(" in {}", seconds(time))).unwrap_or_default();
                 terminal.print(format!("{} is gone{time}.", subject(&answer)));
             }
-            Ok(Outcome::Done)
+            Ok(ExitStatus::Done)
         }
         Ended::Finished(finished) => Err(finished.stopped("`freehold destroy` again")),
     }
@@ -59,11 +59,11 @@ fn subject(answer: &PlanAnswer) -> String {
 }
 
 /// The stack's name has to be given again.
-fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answer<()> {
+fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> CommandResult<()> {
     let typed = match &arguments.confirm {
         Some(typed) => Some(typed.clone()),
         None if terminal.json || !terminal.can_ask() => {
-            return Err(Failure::new(
+            return Err(CommandError::new(
                 Code::NotConfirmed,
                 "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was deleted",
             )
@@ -75,8 +75,8 @@ fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> Answ
         Some(typed) if typed == name => Ok(()),
         Some(typed) => {
             let detail = format!("{typed:?} is not the stack's name, and nothing was deleted");
-            Err(Failure::new(Code::NotConfirmed, detail).help(format!("its name is {name}")))
+            Err(CommandError::new(Code::NotConfirmed, detail).help(format!("its name is {name}")))
         }
-        None => Err(Failure::new(Code::NotConfirmed, "no name was typed, and nothing was deleted")),
+        None => Err(CommandError::new(Code::NotConfirmed, "no name was typed, and nothing was deleted")),
     }
 }

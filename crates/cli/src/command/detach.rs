@@ -10,46 +10,49 @@ use freehold::{Client, Connection};
 use freehold_problem::Code;
 
 use crate::arguments::{LogFormat, UpArguments};
-use crate::database_url::VARIABLE;
+use crate::database_url::{self, VARIABLE};
 use crate::platform;
 use crate::platform_log;
 use crate::proposal::milliseconds;
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 
-use super::up::{self, Facts};
+use super::ready::ReadyPlatform;
 
 /// How long it may take: making a database server is the longest part.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &UpArguments, directory: &Path) -> CommandResult {
     let begin = Instant::now();
     let path = directory.join(platform_log::FILE);
     let unusable = |error: std::io::Error| {
-        Failure::new(Code::DataNotWritable, format!("the data directory can't be used: {}: {error}", path.display()))
-            .help("make it writable for this user, or choose another one with --data-dir")
+        CommandError::new(
+            Code::DataNotWritable,
+            format!("the data directory can't be used: {}: {error}", path.display()),
+        )
+        .help("make it writable for this user, or choose another one with --data-dir")
     };
     fs::create_dir_all(directory).map_err(unusable)?;
     let log = platform_log::open(directory).map_err(unusable)?;
     let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let url = up::database_url(arguments)?;
-    up::warn_of_password(terminal, arguments);
+    let url = database_url::of_platform(arguments)?;
+    database_url::warn_of_password(terminal, arguments);
     let mut child = start(arguments, url.as_deref(), directory, log)
-        .map_err(|error| Failure::new(Code::Internal, format!("the platform can't be started: {error}")))?;
+        .map_err(|error| CommandError::new(Code::Internal, format!("the platform can't be started: {error}")))?;
     let pid = child.id();
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(died(&path, written, &status.to_string()));
         }
         if Connection::read(directory).is_ok_and(|connection| connection.pid == pid)
-            && let Ok(facts) = ask(directory, begin)
+            && let Ok(ready) = ask(directory, begin)
         {
-            facts.tell(terminal);
-            return Ok(Outcome::Done);
+            ready.print(terminal);
+            return Ok(ExitStatus::Done);
         }
         if begin.elapsed() > PATIENCE {
             let detail = format!("the platform is not ready after {} s (process {pid})", PATIENCE.as_secs());
-            return Err(Failure::new(Code::NotUp, detail).help(format!("see {}", path.display())));
+            return Err(CommandError::new(Code::NotUp, detail).help(format!("see {}", path.display())));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -91,12 +94,12 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
 }
 
 /// Asks the new platform about itself.
-fn ask(directory: &Path, begin: Instant) -> Answer<Facts> {
+fn ask(directory: &Path, begin: Instant) -> CommandResult<ReadyPlatform> {
     let client = Client::connect_to(directory)?;
     platform::run(async {
         let platform = client.platform().await?;
         let stacks = client.stacks(&[]).await?.len();
-        Ok(Facts {
+        Ok(ReadyPlatform {
             api_url: client.connection().url.clone(),
             router_port: platform.router_port,
             postgres: platform.postgres,
@@ -111,7 +114,7 @@ fn ask(directory: &Path, begin: Instant) -> Answer<Facts> {
 }
 
 /// It has ended. What it wrote tells why: its own failure if there is one, else the end of the log.
-fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
+fn died(log: &Path, written: u64, status: &str) -> Box<CommandError> {
     let text = fs::read(log).unwrap_or_default();
     let text = text.get(usize::try_from(written).unwrap_or(0)..).unwrap_or_default();
     let text = String::from_utf8_lossy(text).into_owned();
@@ -121,7 +124,7 @@ fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
         serde_json::from_value::<Problem>(line.get("failure")?.clone()).ok()
     };
     if let Some(problem) = text.lines().rev().find_map(refusal) {
-        let mut failure = Box::<Failure>::from(problem);
+        let mut failure = Box::<CommandError>::from(problem);
         if failure.problem.code != Code::AlreadyUp {
             failure = failure.standing(told);
         }
@@ -129,5 +132,5 @@ fn died(log: &Path, written: u64, status: &str) -> Box<Failure> {
     }
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let end = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().to_vec();
-    Failure::new(Code::Internal, format!("the platform did not start ({status})")).lines(end).standing(told)
+    CommandError::new(Code::Internal, format!("the platform did not start ({status})")).lines(end).standing(told)
 }

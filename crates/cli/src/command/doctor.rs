@@ -8,14 +8,14 @@ use freehold::wire::{Finding, Level, Words};
 use crate::arguments::DoctorArguments;
 use crate::layout::{GREEN, count, paint};
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
 /// The oldest PostgreSQL that will do.
 const OLDEST: u32 = 15;
 
-pub(super) fn run(terminal: Terminal, arguments: &DoctorArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &DoctorArguments) -> CommandResult {
     let mut findings = vec![programs()];
     match Platform::connect(&arguments.platform) {
         Ok(platform) => match platform::run(async { Ok(platform.client.doctor(arguments.all_groups).await?) }) {
@@ -31,7 +31,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DoctorArguments) -> Answer {
 }
 
 /// Tells findings and what they come to: an error among them is a failure.
-pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> Outcome {
+pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> ExitStatus {
     let of = |level: &Level| findings.iter().filter(|finding| finding.level == *level).count();
     let (errors, warnings) = (of(&Level::Error), of(&Level::Warning));
     if terminal.json {
@@ -45,14 +45,14 @@ pub(super) fn told(terminal: Terminal, findings: &[Finding]) -> Outcome {
             (errors, warnings) => format!("{}, {}.", count(errors, "error"), count(warnings, "warning")),
         });
     }
-    if errors > 0 { Outcome::Failed } else { Outcome::Done }
+    if errors > 0 { ExitStatus::Failed } else { ExitStatus::Done }
 }
 
 fn finding(level: Level, subject: &str, message: impl Into<Words>, help: Option<&str>) -> Finding {
     Finding { level, subject: subject.to_owned(), message: message.into(), help: help.map(str::to_owned) }
 }
 
-fn absent(failure: &Failure, level: Level) -> Finding {
+fn absent(failure: &CommandError, level: Level) -> Finding {
     finding(level, "platform", failure.problem.detail.clone(), failure.problem.help.as_deref())
 }
 

@@ -10,13 +10,13 @@ use crate::arguments::PlatformArguments;
 use crate::layout::seconds;
 use crate::platform::{self, connection, is_alive};
 use crate::proposal::milliseconds;
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 
 /// How long the platform may take: open streams are drained, services end, PostgreSQL shuts down.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> CommandResult {
     let directory = platform::directory(arguments)?;
     let connection = connection(&directory)?;
     let pid = connection.pid;
@@ -27,10 +27,10 @@ pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
     })?;
     if platform.pid != pid {
         let detail = format!("process {pid} is not the platform on {}", directory.display());
-        return Err(Failure::new(Code::NotUp, detail));
+        return Err(CommandError::new(Code::NotUp, detail));
     }
     let begin = Instant::now();
-    let failed = |reason: String| Failure::new(Code::NotUp, format!("process {pid} can't be stopped: {reason}"));
+    let failed = |reason: String| CommandError::new(Code::NotUp, format!("process {pid} can't be stopped: {reason}"));
     let target = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| failed("no such process".to_owned()))?;
     kill_process(target, Signal::TERM).map_err(|error| failed(error.to_string()))?;
     if !terminal.json {
@@ -50,5 +50,5 @@ pub(super) fn run(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
             terminal.print(format!("Stopped in {}. `freehold up` brings every stack back as it was.", seconds(time)))
         }
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }

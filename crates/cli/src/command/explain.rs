@@ -5,20 +5,20 @@ use freehold_problem::Code;
 
 use crate::arguments::ExplainArguments;
 use crate::layout::{WIDTH, wrap};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 
-pub(super) fn run(terminal: Terminal, arguments: &ExplainArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &ExplainArguments) -> CommandResult {
     let code = Code::parse(&arguments.code).or_else(|| Code::parse(&format!("FH{}", arguments.code)));
     let Some(code) = code else {
-        let failure = Failure::new(Code::BadRequest, format!("there is no code {}", arguments.code));
+        let failure = CommandError::new(Code::BadRequest, format!("there is no code {}", arguments.code));
         return Err(failure.help("codes look like FH0203; errors and warnings begin with theirs"));
     };
     match terminal.json {
         true => terminal.print_json(&serde_json::json!({ "code": code, "title": code.title(), "page": page(code) })),
         false => terminal.print(fold(page(code))),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// A page, its paragraphs broken anew for a terminal; each item of a list is a paragraph of its own, examples and tables stay as they are.

@@ -12,12 +12,12 @@ use freehold_problem::Code;
 use futures::StreamExt;
 use serde::Serialize;
 
-use crate::arguments::{DeployArguments, Wave};
+use crate::arguments::{DeployArguments, WaveSize};
 use crate::follow::{Ended, Follower};
 use crate::layout::{GREEN, RED, YELLOW, count, paint, seconds, table};
 use crate::platform::{self, Platform};
 use crate::proposal::{Proposal, milliseconds};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view::progress::Progress;
 
@@ -48,34 +48,34 @@ struct FleetLine<'a> {
     fate: &'a StackResult,
 }
 
-pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.request.platform)?;
     let mut proposal = Proposal::gather(&arguments.request)?;
     platform::run(async {
         let Some(app) = proposal.app() else {
-            return Err(Failure::new(Code::BadRequest, "it is not said which app's tenants are meant")
+            return Err(CommandError::new(Code::BadRequest, "it is not said which app's tenants are meant")
                 .help("name the app's folder, or the app with --app NAME"));
         };
         let mut tenants = platform.client.stacks(&[("app", &app), ("kind", StackKind::Tenant.as_str())]).await?;
         tenants.retain(|tenant| proposal.target().is_none_or(|target| tenant.target == target));
         if tenants.is_empty() {
             let on = proposal.target().map(|target| format!(" on {target}")).unwrap_or_default();
-            return Err(Failure::new(Code::NotFound, format!("{app} has no tenants{on}"))
+            return Err(CommandError::new(Code::NotFound, format!("{app} has no tenants{on}"))
                 .help("the first one is made with `freehold deploy --tenant NAME`"));
         }
         let targets: BTreeSet<&str> = tenants.iter().map(|tenant| tenant.target.as_str()).collect();
         if targets.len() > 1 {
             let list = targets.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Failure::new(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
+            return Err(CommandError::new(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
                 .help("say which are meant with --target NAME"));
         }
-        let size = arguments.wave.map_or(tenants.len(), |wave: Wave| wave.of(tenants.len()));
+        let size = arguments.wave.map_or(tenants.len(), |wave: WaveSize| wave.of(tenants.len()));
         let waves = tenants.len().div_ceil(size);
         let parts = if waves > 1 { format!(" in {waves} waves of {size}") } else { String::new() };
         terminal.say(&format!("{app} has {}, to be deployed{parts}.", count(tenants.len(), "tenant")));
         if !confirmed(terminal, arguments.yes, "Go on?", "--yes")? {
             terminal.tell("Nothing was changed.");
-            return Ok(Outcome::Failed);
+            return Ok(ExitStatus::Failed);
         }
         proposal.prepare(terminal, &platform).await?;
         let mut fleet = Fleet { terminal, proposal: &proposal, fates: BTreeMap::new(), stopping: false };
@@ -139,7 +139,7 @@ impl Fleet<'_> {
     }
 
     /// Who has what.
-    fn conclude(&self, tenants: &[Stack]) -> Outcome {
+    fn conclude(&self, tenants: &[Stack]) -> ExitStatus {
         let fate = |stack: &Stack| {
             self.fates.get(&stack.name).cloned().unwrap_or_else(|| StackResult {
                 tenant: stack.name.clone(),
@@ -169,7 +169,7 @@ impl Fleet<'_> {
                 self.terminal.say("Run the command again to carry on: tenants that are up to date are passed over.");
             }
         }
-        if done { Outcome::Done } else { Outcome::Failed }
+        if done { ExitStatus::Done } else { ExitStatus::Failed }
     }
 }
 
@@ -216,7 +216,7 @@ async fn attempt(
     place: &crate::arguments::PlatformArguments,
     proposal: &Proposal,
     tenant: &Stack,
-) -> Answer<(&'static str, u64)> {
+) -> CommandResult<(&'static str, u64)> {
     let mut platform = Platform::connect(place)?;
     let answer = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
     if answer.noop {
@@ -236,13 +236,15 @@ async fn attempt(
             let now = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
             match now.noop {
                 true => Ok(("deployed", finished.revision)),
-                false => Err(Failure::new(
+                false => Err(CommandError::new(
                     Code::OperationRunning,
                     "another deploy finished first, with different input; this one was not started",
                 )),
             }
         }
         Ended::Finished(finished) => Err(finished.failure(&platform, "the same command").await),
-        Ended::Detached => Err(Failure::new(Code::Cancelled, "detached: the operation continues in the background")),
+        Ended::Detached => {
+            Err(CommandError::new(Code::Cancelled, "detached: the operation continues in the background"))
+        }
     }
 }

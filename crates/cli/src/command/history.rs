@@ -2,11 +2,11 @@
 
 use crate::arguments::OneStack;
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Outcome};
+use crate::report::{CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
-pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
+pub(super) fn run(terminal: Terminal, selection: &OneStack) -> CommandResult {
     let platform = Platform::connect(&selection.platform)?;
     let revisions = platform::run(async {
         let stack = platform.find(selection).await?;
@@ -17,5 +17,5 @@ pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
         (false, true) => terminal.tell("It has no revision yet."),
         (false, false) => terminal.print(view::stack::history(&revisions)),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }

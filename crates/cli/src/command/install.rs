@@ -10,15 +10,15 @@ use freehold_provider_kubernetes::{Install, InstallRoute, InstallSecret};
 
 use crate::arguments::InstallArguments;
 use crate::database_url;
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 
 /// The Secret, unless another one is named.
 const NAME: &str = "freehold";
 
-pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> CommandResult {
     if !arguments.dry_run {
-        return Err(Failure::new(Code::BadRequest, "`freehold install` only prints manifests so far")
+        return Err(CommandError::new(Code::BadRequest, "`freehold install` only prints manifests so far")
             .help("look at them with --dry-run, and apply them: `freehold install --dry-run … | kubectl apply -f -`"));
     }
     for name in [&arguments.namespace].into_iter().chain(&arguments.existing_secret) {
@@ -39,19 +39,19 @@ pub(super) fn run(terminal: Terminal, arguments: &InstallArguments) -> Answer {
              manifests again for the same platform, say --existing-secret freehold.",
         );
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<String> {
+fn database_url(terminal: Terminal, arguments: &InstallArguments) -> CommandResult<String> {
     let missing = || {
-        Failure::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named").help(
+        CommandError::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named").help(
             "give its URL on stdin with --database-url-stdin, or name a Secret that has it with --existing-secret",
         )
     };
     let url = match arguments.database_url_stdin {
         true => terminal
             .read_secret("URL of Freehold's own PostgreSQL: ")
-            .map_err(|error| Failure::new(Code::BadRequest, format!("the URL can't be read: {error}")))?,
+            .map_err(|error| CommandError::new(Code::BadRequest, format!("the URL can't be read: {error}")))?,
         false => std::env::var(database_url::VARIABLE).unwrap_or_default(),
     };
     if url.trim().is_empty() {
@@ -61,29 +61,29 @@ fn database_url(terminal: Terminal, arguments: &InstallArguments) -> Answer<Stri
 }
 
 /// A URL that is one, of a server that Pods can reach. It isn't repeated: it may hold a password.
-fn checked(url: &str) -> Answer<String> {
+fn checked(url: &str) -> CommandResult<String> {
     let url = url.trim();
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(Failure::new(Code::DatabaseUrl, "what was given is no URL of a PostgreSQL server")
+        return Err(CommandError::new(Code::DatabaseUrl, "what was given is no URL of a PostgreSQL server")
             .help("it looks like postgresql://user:password@host:5432/postgres"));
     }
     if let Some(host) = database_url::loopback(url) {
         let detail = format!("Pods don't reach PostgreSQL at {host}: for each of them that is the Pod itself");
-        return Err(Failure::new(Code::DatabaseUrl, detail)
+        return Err(CommandError::new(Code::DatabaseUrl, detail)
             .help("give the URL with the address at which the cluster reaches the server"));
     }
     Ok(url.to_owned())
 }
 
 /// A name that an object of a cluster can have.
-pub(super) fn is_name(name: &str) -> Answer<()> {
+pub(super) fn is_name(name: &str) -> CommandResult<()> {
     let fits = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
     if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
     {
         return Ok(());
     }
     let detail = format!("{name:?} can't be the name of an object");
-    Err(Failure::new(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
+    Err(CommandError::new(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
 }
 
 /// The values of a new Secret.
@@ -94,17 +94,17 @@ struct Generated {
 }
 
 impl Generated {
-    fn new(database_url: String) -> Answer<Self> {
+    fn new(database_url: String) -> CommandResult<Self> {
         let random = || {
             let mut bytes = [0; 32];
             let filled = getrandom::fill(&mut bytes);
-            filled.map(|()| bytes).map_err(|error| Failure::new(Code::NoRandomness, error.to_string()))
+            filled.map(|()| bytes).map_err(|error| CommandError::new(Code::NoRandomness, error.to_string()))
         };
         Ok(Self { master_key: random()?, token: random()?, database_url })
     }
 }
 
-fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> Answer<String> {
+fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> CommandResult<String> {
     let token = secret.map(|secret| URL_SAFE_NO_PAD.encode(secret.token)).unwrap_or_default();
     let secret = match secret {
         Some(Generated { master_key, database_url, .. }) => {
@@ -121,10 +121,10 @@ fn manifests(arguments: &InstallArguments, secret: Option<&Generated>) -> Answer
     Ok(freehold_provider_kubernetes::install(&install))
 }
 
-fn route<'a>(host: &'a str, gateway: &'a str) -> Answer<InstallRoute<'a>> {
+fn route<'a>(host: &'a str, gateway: &'a str) -> CommandResult<InstallRoute<'a>> {
     let Some((gateway_namespace, gateway)) = gateway.split_once('/') else {
         let detail = format!("{gateway:?} is not the name of a Gateway");
-        return Err(Failure::new(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
+        return Err(CommandError::new(Code::BadRequest, detail).help("it looks like NAMESPACE/NAME"));
     };
     is_name(gateway_namespace)?;
     is_name(gateway)?;

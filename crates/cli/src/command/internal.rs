@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use freehold_problem::Code;
 
 use crate::arguments::InternalArguments;
-use crate::report::Failure;
+use crate::report::CommandError;
 use crate::terminal::Terminal;
 
 /// The exit code is the part's own: whoever started it reads it.
@@ -16,7 +16,7 @@ pub(super) fn run(terminal: Terminal, arguments: InternalArguments) -> ExitCode 
         Some("launch") => return freehold_provider_local::launcher::main(),
         Some(_) | None => {}
     }
-    let failure = Failure::new(Code::BadRequest, "`freehold internal` is for Freehold itself");
+    let failure = CommandError::new(Code::BadRequest, "`freehold internal` is for Freehold itself");
     failure.show(terminal);
     failure.outcome.into()
 }

@@ -4,11 +4,11 @@ use chrono::Utc;
 
 use crate::arguments::ListArguments;
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Outcome};
+use crate::report::{CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
-pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.platform)?;
     // Only what is asked for is looked at: another target that is away keeps nobody waiting.
     let app = arguments.app.iter().map(|app| ("app", app.as_str()));
@@ -26,7 +26,7 @@ pub(super) fn run(terminal: Terminal, arguments: &ListArguments) -> Answer {
         (false, true) => terminal.say(&none(arguments)),
         (false, false) => terminal.print(view::stack::list(&stacks, Utc::now())),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// That there are none; of what, where only some were asked for.

@@ -11,11 +11,11 @@ use futures::StreamExt;
 use crate::arguments::LogsArguments;
 use crate::layout::{BLUE, DIM, GREEN, YELLOW, columns, pad, paint};
 use crate::platform::{self, LOCAL, Platform};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::terminal::text::{colours, json_text, plain};
 
-pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.stack.platform)?;
     platform::run(async {
         let stack = platform.find(&arguments.stack).await?;
@@ -54,24 +54,24 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> Answer {
             };
             terminal.say(&format!("There is no log of {wanted} of {key}: {why}."));
         }
-        Ok(Outcome::Done)
+        Ok(ExitStatus::Done)
     })
 }
 
 /// All services of a stack. In a cluster one that takes no requests has a Deployment only.
-fn services(stack: &Stack) -> Answer<Vec<String>> {
+fn services(stack: &Stack) -> CommandResult<Vec<String>> {
     let parts = stack.resources.iter().filter_map(|resource| resource.id.split_once('.'));
     let services = parts.filter(|(word, _)| matches!(*word, "service" | "deployment"));
     let services: BTreeSet<String> = services.map(|(_, name)| format!("service.{name}")).collect();
     if services.is_empty() {
         let detail = format!("{} has no service yet", crate::view::stack::key(stack));
-        return Err(Failure::new(Code::NotFound, detail).help("see a job's log with --job NAME"));
+        return Err(CommandError::new(Code::NotFound, detail).help("see a job's log with --job NAME"));
     }
     Ok(services.into_iter().collect())
 }
 
 /// The service of that name, if the stack has it.
-fn one_of(services: &[String], name: &str, stack: &Stack) -> Answer<String> {
+fn one_of(services: &[String], name: &str, stack: &Stack) -> CommandResult<String> {
     services.iter().find(|source| short(source) == name).cloned().ok_or_else(|| {
         let known: Vec<&str> = services.iter().map(|source| short(source)).collect();
         let detail = format!("{} has no service {name}", crate::view::stack::key(stack));
@@ -79,7 +79,7 @@ fn one_of(services: &[String], name: &str, stack: &Stack) -> Answer<String> {
             Some(near) => format!("did you mean {near}?"),
             None => format!("it has {}", known.join(", ")),
         };
-        Failure::new(Code::NotFound, detail).help(help)
+        CommandError::new(Code::NotFound, detail).help(help)
     })
 }
 

@@ -16,6 +16,7 @@ mod list;
 mod logs;
 mod plan;
 mod precheck;
+mod ready;
 mod rollback;
 mod schema;
 mod secret;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 use crate::arguments::{Cli, Command};
 use crate::inherited_fds;
-use crate::report::{Failure, Outcome};
+use crate::report::{CommandError, ExitStatus};
 use crate::terminal::Terminal;
 
 /// Runs a command and shows its failure, if it has one.
@@ -61,14 +62,14 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Version => version::run(terminal),
         Command::Internal(arguments) => return internal::run(terminal, arguments),
     };
-    let mut outcome = answer.unwrap_or_else(|failure: Box<Failure>| {
+    let mut outcome = answer.unwrap_or_else(|failure: Box<CommandError>| {
         failure.show(terminal);
         failure.outcome
     });
     if let Some(error) = terminal.unwritten() {
         terminal.tell(crate::report::unwritten(error).render());
-        if outcome == Outcome::Done {
-            outcome = Outcome::Failed;
+        if outcome == ExitStatus::Done {
+            outcome = ExitStatus::Failed;
         }
     }
     outcome.into()

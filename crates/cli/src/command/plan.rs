@@ -7,13 +7,13 @@ use crate::arguments::PlanArguments;
 use crate::layout::{columns, paint};
 use crate::platform::{self, Platform};
 use crate::proposal::Proposal;
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
-pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResult {
     let Some((kind, name)) = arguments.which.selected() else {
-        return Err(Failure::new(Code::BadRequest, "no stack was named"));
+        return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
     let mut proposal = Proposal::gather(&arguments.request)?;
     let platform = Platform::connect(&arguments.request.platform)?;
@@ -25,7 +25,10 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> Answer {
     if let Some(file) = &arguments.out {
         let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
         std::fs::write(file, text).map_err(|error| {
-            Failure::new(Code::OutputNotWritten, format!("the plan can't be written to {}: {error}", file.display()))
+            CommandError::new(
+                Code::OutputNotWritten,
+                format!("the plan can't be written to {}: {error}", file.display()),
+            )
         })?;
     }
     match terminal.json {
@@ -35,7 +38,7 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> Answer {
     if let Some(file) = arguments.out.as_ref().filter(|_| !terminal.json && !answer.noop) {
         terminal.tell(format!("\nKept in {0}. Apply it with `freehold deploy --plan {0}`.", file.display()));
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn text(terminal: Terminal, answer: &PlanAnswer) -> String {

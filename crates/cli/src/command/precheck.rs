@@ -10,11 +10,11 @@ use freehold_problem::Code;
 use uuid::Uuid;
 
 use crate::platform::Platform;
-use crate::report::{Answer, Failure};
+use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 
 /// Whether a stack that is as it should be does what it is for: it was verified once, and what has fallen since is no success.
-pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()> {
+pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> CommandResult<()> {
     let stack = platform.client.stack(answer.plan.stack.0).await?;
     if stack.state != StackState::Degraded {
         return Ok(());
@@ -27,7 +27,7 @@ pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> Answer<()>
     };
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
     let help = format!("fix the problem and deploy again; details: `freehold status {}`", answer.plan.key.option());
-    Err(Failure::new(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
+    Err(CommandError::new(code, detail).lines(unwell.into_iter().map(line).collect()).help(help))
 }
 
 /// What it is called that such parts of a stack don't do what they are for any more, and whether it is known that they won't: by the
@@ -48,7 +48,7 @@ fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
 }
 
 /// The operation that is at work on the stack already, if it is for the same purpose.
-pub(super) async fn under_way(platform: &Platform, answer: &PlanAnswer) -> Answer<Option<Uuid>> {
+pub(super) async fn under_way(platform: &Platform, answer: &PlanAnswer) -> CommandResult<Option<Uuid>> {
     let Some(operation) = answer.running else { return Ok(None) };
     let facts = platform.client.operation(operation).await?;
     let same = match (answer.plan.purpose, &facts.purpose) {
@@ -61,12 +61,12 @@ pub(super) async fn under_way(platform: &Platform, answer: &PlanAnswer) -> Answe
 }
 
 /// Whether the user agrees: by a flag, or when asked.
-pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &str) -> Answer<bool> {
+pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &str) -> CommandResult<bool> {
     if yes {
         return Ok(true);
     }
     if terminal.json || !terminal.can_ask() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::NotConfirmed,
             "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was changed",
         )

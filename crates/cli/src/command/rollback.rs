@@ -7,12 +7,12 @@ use freehold::wire::StackPlanRequest;
 use crate::arguments::RollbackArguments;
 use crate::platform::{self, Platform};
 use crate::proposal::milliseconds;
-use crate::report::Answer;
+use crate::report::CommandResult;
 use crate::terminal::Terminal;
 
 use super::deploy::Deploy;
 
-pub(super) fn run(terminal: Terminal, arguments: &RollbackArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &RollbackArguments) -> CommandResult {
     let begin = Instant::now();
     let mut platform = Platform::connect(&arguments.stack.platform)?;
     platform::run(async {

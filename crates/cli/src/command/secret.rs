@@ -9,11 +9,11 @@ use crate::arguments::{OneStack, SecretCommand, SecretName, SetSecret};
 use crate::definition;
 use crate::layout::hanging;
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
-pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> Answer {
+pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> CommandResult {
     match command {
         SecretCommand::Set(secret) => set(terminal, secret),
         SecretCommand::List(selection) => list(terminal, selection),
@@ -21,17 +21,17 @@ pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> Answer {
     }
 }
 
-fn set(terminal: Terminal, arguments: &SetSecret) -> Answer {
+fn set(terminal: Terminal, arguments: &SetSecret) -> CommandResult {
     let secret = &arguments.secret;
     let Some((kind, stack)) = secret.stack.which.selected() else {
-        return Err(Failure::new(Code::BadRequest, "no stack was named"));
+        return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
     let platform = Platform::connect(&secret.stack.platform)?;
     let value = terminal
         .read_secret(&format!("Value of {}: ", secret.name))
-        .map_err(|error| Failure::new(Code::BadRequest, format!("the value can't be read: {error}")))?;
+        .map_err(|error| CommandError::new(Code::BadRequest, format!("the value can't be read: {error}")))?;
     if value.is_empty() {
-        return Err(Failure::new(Code::BadRequest, "the value is empty, and nothing was changed")
+        return Err(CommandError::new(Code::BadRequest, "the value is empty, and nothing was changed")
             .help(format!("give it on stdin: `freehold secret set {} … < FILE`", secret.name)));
     }
     let status = platform::run(async {
@@ -44,11 +44,11 @@ fn set(terminal: Terminal, arguments: &SetSecret) -> Answer {
         Ok(platform.client.set_secret(target, (&app, kind.as_str(), stack), &secret.name, &value).await?)
     })?;
     told(terminal, &status, "set");
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The app of a stack that need not exist yet.
-async fn app(platform: &Platform, selection: &OneStack) -> Answer<String> {
+async fn app(platform: &Platform, selection: &OneStack) -> CommandResult<String> {
     if let Some(app) = selection.app.clone().or_else(platform::app_at_hand) {
         return Ok(app);
     }
@@ -62,7 +62,7 @@ async fn app(platform: &Platform, selection: &OneStack) -> Answer<String> {
 }
 
 /// A name that the definition doesn't have is most likely a mistake: nothing would ever read the value.
-async fn refuse_undefined(platform: &Platform, app: &str, secret: &SecretName) -> Answer<()> {
+async fn refuse_undefined(platform: &Platform, app: &str, secret: &SecretName) -> CommandResult<()> {
     let Some(known) = defined(platform, app, &secret.stack).await? else { return Ok(()) };
     if known.contains(&secret.name) {
         return Ok(());
@@ -75,11 +75,11 @@ async fn refuse_undefined(platform: &Platform, app: &str, secret: &SecretName) -
         Some(near) => format!("did you mean {near}? {force}"),
         None => force.to_owned(),
     };
-    Err(Failure::new(Code::NotFound, detail).help(help))
+    Err(CommandError::new(Code::NotFound, detail).help(help))
 }
 
 /// The secrets of an app: by its definition in this folder, else as the platform knows it; `None` if neither does.
-async fn defined(platform: &Platform, app: &str, selection: &OneStack) -> Answer<Option<BTreeSet<String>>> {
+async fn defined(platform: &Platform, app: &str, selection: &OneStack) -> CommandResult<Option<BTreeSet<String>>> {
     let here = definition::find(None).ok().flatten().and_then(|definition| definition.app);
     if let Some(here) = here.filter(|here| here.name.value.as_str() == app) {
         return Ok(Some(here.secrets.keys().map(ToString::to_string).collect()));
@@ -90,7 +90,7 @@ async fn defined(platform: &Platform, app: &str, selection: &OneStack) -> Answer
     Ok(Some(platform.client.secrets(stack.id).await?.into_iter().map(|secret| secret.name).collect()))
 }
 
-fn list(terminal: Terminal, selection: &OneStack) -> Answer {
+fn list(terminal: Terminal, selection: &OneStack) -> CommandResult {
     let platform = Platform::connect(&selection.platform)?;
     let secrets = platform::run(async {
         let stack = platform.find(selection).await?;
@@ -101,17 +101,17 @@ fn list(terminal: Terminal, selection: &OneStack) -> Answer {
         (false, true) => terminal.tell("It has no secrets."),
         (false, false) => terminal.print(view::stack::secrets(&secrets, chrono::Utc::now())),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn rotate(terminal: Terminal, secret: &SecretName) -> Answer {
+fn rotate(terminal: Terminal, secret: &SecretName) -> CommandResult {
     let platform = Platform::connect(&secret.stack.platform)?;
     let status = platform::run(async {
         let stack = platform.find(&secret.stack).await?;
         Ok(platform.client.rotate_secret(stack.id, &secret.name).await?)
     })?;
     told(terminal, &status, "rotated");
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn told(terminal: Terminal, status: &SecretStatus, done: &str) {

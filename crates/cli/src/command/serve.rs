@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::{LogFormat, ServeArguments};
 use crate::database_url;
 use crate::layout::{count, seconds};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 
 use super::up;
 
-pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
+pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> CommandResult {
     let usual = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
     crate::platform_log::begin(arguments.log_format.unwrap_or(usual), None);
     let options = Options {
@@ -31,22 +31,22 @@ pub(super) fn run(terminal: Terminal, arguments: &ServeArguments) -> Answer {
         linger: Duration::from_secs(arguments.linger),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| CommandError::new(Code::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(serve(terminal, options));
     runtime.shutdown_background();
     answer
 }
 
-fn database_url(file: Option<&Path>) -> Answer<String> {
+fn database_url(file: Option<&Path>) -> CommandResult<String> {
     database_url::given(file)?.ok_or_else(|| {
-        Failure::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named")
+        CommandError::new(Code::BadRequest, "Freehold needs a PostgreSQL of its own, and none was named")
             .help("name the file that holds its URL with --database-url-file, or set FREEHOLD_DATABASE_URL")
     })
 }
 
 /// Runs until it is told to stop; told twice, it leaves at once: what it had begun is carried on by the other replicas.
-async fn serve(terminal: Terminal, options: Options) -> Answer {
-    let unheard = |error| Failure::new(Code::Internal, format!("can't listen for signals: {error}"));
+async fn serve(terminal: Terminal, options: Options) -> CommandResult {
+    let unheard = |error| CommandError::new(Code::Internal, format!("can't listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let stop = CancellationToken::new();
@@ -54,12 +54,12 @@ async fn serve(terminal: Terminal, options: Options) -> Answer {
     tokio::pin!(platform);
     loop {
         tokio::select! {
-            answer = &mut platform => return answer.map(|()| Outcome::Done).map_err(up::refused),
+            answer = &mut platform => return answer.map(|()| ExitStatus::Done).map_err(up::refused),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         if stop.is_cancelled() {
-            return Ok(Outcome::Failed);
+            return Ok(ExitStatus::Failed);
         }
         stop.cancel();
     }

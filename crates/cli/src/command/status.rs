@@ -4,11 +4,11 @@ use freehold::wire::StackState;
 
 use crate::arguments::OneStack;
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Outcome};
+use crate::report::{CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
-pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
+pub(super) fn run(terminal: Terminal, selection: &OneStack) -> CommandResult {
     let platform = Platform::connect(&selection.platform)?;
     let stack = platform::run(async {
         let stack = platform.find(selection).await?;
@@ -19,12 +19,12 @@ pub(super) fn run(terminal: Terminal, selection: &OneStack) -> Answer {
         false => terminal.print(view::stack::status(&stack, terminal.verbose, chrono::Utc::now())),
     }
     Ok(match stack.state {
-        StackState::Failed | StackState::Degraded | StackState::Unknown => Outcome::Failed,
+        StackState::Failed | StackState::Degraded | StackState::Unknown => ExitStatus::Failed,
         StackState::New
         | StackState::Deploying
         | StackState::Ready
         | StackState::Destroying
         | StackState::Suspended
-        | StackState::Other(_) => Outcome::Done,
+        | StackState::Other(_) => ExitStatus::Done,
     })
 }

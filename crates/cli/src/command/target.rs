@@ -7,7 +7,7 @@ use crate::arguments::{AddTarget, Existing, PlatformArguments, RbacArguments, Re
 use crate::kubeconfig::Context;
 use crate::layout::{BOLD, count, paint};
 use crate::platform::{self, Platform};
-use crate::report::{Answer, Failure, Outcome};
+use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
 
@@ -18,7 +18,7 @@ use super::precheck::confirmed;
 /// Where a database's URL may be given, since an argument can be read by everybody on the machine.
 const DATABASE_URL: &str = "FREEHOLD_TARGET_DATABASE_URL";
 
-pub(super) fn run(terminal: Terminal, command: &TargetCommand) -> Answer {
+pub(super) fn run(terminal: Terminal, command: &TargetCommand) -> CommandResult {
     match command {
         TargetCommand::Add(arguments) => add(terminal, arguments),
         TargetCommand::Check(existing) => check(terminal, existing),
@@ -28,7 +28,7 @@ pub(super) fn run(terminal: Terminal, command: &TargetCommand) -> Answer {
     }
 }
 
-fn add(terminal: Terminal, arguments: &AddTarget) -> Answer {
+fn add(terminal: Terminal, arguments: &AddTarget) -> CommandResult {
     let platform = Platform::connect(&arguments.platform)?;
     let known = platform::run(async { Ok(platform.client.targets().await?) })?;
     let is_new = !known.iter().any(|target| target.name == arguments.name);
@@ -52,7 +52,7 @@ fn add(terminal: Terminal, arguments: &AddTarget) -> Answer {
     let errors = findings.iter().filter(|finding| finding.level == Level::Error).count();
     if terminal.json {
         terminal.print_json(&serde_json::json!({ "target": target, "findings": findings }));
-        return Ok(if errors > 0 { Outcome::Failed } else { Outcome::Done });
+        return Ok(if errors > 0 { ExitStatus::Failed } else { ExitStatus::Done });
     }
     let done = if is_new { "was added" } else { "was changed" };
     terminal.print(format!("{} {done}\n{}\n", paint(BOLD, &target.name), view::target::facts(&target)));
@@ -64,7 +64,7 @@ fn add(terminal: Terminal, arguments: &AddTarget) -> Answer {
 }
 
 /// What a new target can't do without.
-fn complete(arguments: &AddTarget) -> Answer<()> {
+fn complete(arguments: &AddTarget) -> CommandResult<()> {
     let missing: Vec<&str> = [("--domain", &arguments.domain), ("--gateway", &arguments.gateway)]
         .iter()
         .filter(|(_, given)| given.is_none())
@@ -74,14 +74,15 @@ fn complete(arguments: &AddTarget) -> Answer<()> {
         return Ok(());
     }
     let detail = format!("the new target {} needs {}", arguments.name, missing.join(" and "));
-    Err(Failure::new(Code::TargetSettings, detail)
+    Err(CommandError::new(Code::TargetSettings, detail)
         .help("such as `--domain example.org --gateway NAMESPACE/NAME`; `kubectl get gateways -A` lists what there is"))
 }
 
-fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) -> Answer<TargetRequest> {
+fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) -> CommandResult<TargetRequest> {
     let registry_credentials = arguments.registry_config.as_ref().map(|file| {
-        std::fs::read_to_string(file)
-            .map_err(|error| Failure::new(Code::PullCredentials, format!("{} can't be read: {error}", file.display())))
+        std::fs::read_to_string(file).map_err(|error| {
+            CommandError::new(Code::PullCredentials, format!("{} can't be read: {error}", file.display()))
+        })
     });
     Ok(TargetRequest {
         kubeconfig: context.map(|context| context.text),
@@ -104,7 +105,7 @@ fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) 
     })
 }
 
-fn database_url(terminal: Terminal, arguments: &AddTarget) -> Answer<Option<String>> {
+fn database_url(terminal: Terminal, arguments: &AddTarget) -> CommandResult<Option<String>> {
     if arguments.cloudnative_pg {
         return Ok(None);
     }
@@ -113,15 +114,15 @@ fn database_url(terminal: Terminal, arguments: &AddTarget) -> Answer<Option<Stri
     }
     let url = terminal
         .read_secret("URL of the PostgreSQL server: ")
-        .map_err(|error| Failure::new(Code::BadRequest, format!("the URL can't be read: {error}")))?;
+        .map_err(|error| CommandError::new(Code::BadRequest, format!("the URL can't be read: {error}")))?;
     match url.trim() {
-        "" => Err(Failure::new(Code::BadRequest, "there is no URL on stdin, and nothing was changed")
+        "" => Err(CommandError::new(Code::BadRequest, "there is no URL on stdin, and nothing was changed")
             .help("it looks like postgresql://user:password@host:5432/postgres")),
         url => Ok(Some(url.to_owned())),
     }
 }
 
-fn check(terminal: Terminal, existing: &Existing) -> Answer {
+fn check(terminal: Terminal, existing: &Existing) -> CommandResult {
     let platform = Platform::connect(&existing.platform)?;
     let findings = platform::run(async {
         platform.target(&existing.name).await?;
@@ -130,7 +131,7 @@ fn check(terminal: Terminal, existing: &Existing) -> Answer {
     Ok(told(terminal, &findings))
 }
 
-fn list(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
+fn list(terminal: Terminal, arguments: &PlatformArguments) -> CommandResult {
     let platform = Platform::connect(arguments)?;
     let targets = platform::run(async { Ok(platform.client.targets().await?) })?;
     match (terminal.json, targets.is_empty()) {
@@ -138,10 +139,10 @@ fn list(terminal: Terminal, arguments: &PlatformArguments) -> Answer {
         (false, true) => terminal.tell("There are no targets. `freehold target add NAME …` adds a cluster."),
         (false, false) => terminal.print(view::target::list(&targets)),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
+fn remove(terminal: Terminal, arguments: &RemoveTarget) -> CommandResult {
     let name = &arguments.target.name;
     let platform = Platform::connect(&arguments.target.platform)?;
     let target = platform::run(platform.target(name))?;
@@ -153,35 +154,35 @@ fn remove(terminal: Terminal, arguments: &RemoveTarget) -> Answer {
     }
     if !confirmed(terminal, arguments.yes, "Go on?", "--yes")? {
         terminal.tell("Nothing was changed.");
-        return Ok(Outcome::Failed);
+        return Ok(ExitStatus::Failed);
     }
     platform::run(async { Ok(platform.client.remove_target(name).await?) })?;
     match terminal.json {
         true => terminal.print_json(&serde_json::json!({ "removed": name })),
         false => terminal.print(format!("{name} is no target any more.")),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The platform refuses this and the next, too; but nobody need be asked first.
-fn refuse_own(target: &Target) -> Answer<()> {
+fn refuse_own(target: &Target) -> CommandResult<()> {
     if target.kind != TargetKind::Local {
         return Ok(());
     }
     let detail = format!("{} is the machine that the platform runs on, and can't be removed", target.name);
-    Err(Failure::new(Code::OtherKindOfTarget, detail).help("`freehold target list` shows which targets can"))
+    Err(CommandError::new(Code::OtherKindOfTarget, detail).help("`freehold target list` shows which targets can"))
 }
 
-fn refuse_used(target: &Target) -> Answer<()> {
+fn refuse_used(target: &Target) -> CommandResult<()> {
     if target.stacks == 0 {
         return Ok(());
     }
     let detail = format!("{} has {}, and nothing was changed", target.name, count(target.stacks, "stack"));
-    Err(Failure::new(Code::TargetInUse, detail)
+    Err(CommandError::new(Code::TargetInUse, detail)
         .help(format!("`freehold list --target {}` shows what has to be destroyed first", target.name)))
 }
 
-fn rbac(terminal: Terminal, arguments: &RbacArguments) -> Answer {
+fn rbac(terminal: Terminal, arguments: &RbacArguments) -> CommandResult {
     for name in [&arguments.service_account, &arguments.namespace] {
         is_name(name)?;
     }
@@ -190,5 +191,5 @@ fn rbac(terminal: Terminal, arguments: &RbacArguments) -> Answer {
         true => terminal.print_json(&serde_json::json!({ "yaml": yaml })),
         false => terminal.print(yaml.trim_end()),
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Done)
 }

@@ -25,7 +25,7 @@ pub struct DeployRequest {
     /// The kind of stack.
     #[schema(value_type = String)]
     pub kind: StackKind,
-    /// Its name.
+    /// The stack's name: a-z, 0-9 and -, unique among those of its target, app and kind.
     pub name: String,
     /// The tier (tenants). Left out: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub struct DeployRequest {
 pub enum ApplyRequest {
     /// Apply a plan that was shown.
     Plan {
-        /// Its id.
+        /// The id that came with the plan.
         plan: Uuid,
     },
     /// Plan and apply in one.
@@ -67,7 +67,7 @@ pub enum ApplyRequest {
 pub enum StackPlanRequest {
     /// Go back to an older revision; without a number to the last verified one before the present.
     Rollback {
-        /// Which.
+        /// The revision's number; left out: the last verified one before the present.
         #[serde(default)]
         to: Option<u64>,
         /// Objects to take over that aren't ours, and objects whose fields to take from others.

@@ -17,12 +17,12 @@ pub struct Event {
     pub sequence: u64,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// What happened, told apart by `event`.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// What happened.
+/// What can happen to an operation, told apart by `event`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
@@ -87,7 +87,7 @@ pub enum EventKind {
         step: String,
         /// `database.main`.
         subject: String,
-        /// Why.
+        /// The problem that the step failed with.
         problem: Problem,
     },
     /// Everything is switched over and responds. What is left is to see whether it stays so.
@@ -99,7 +99,7 @@ pub enum EventKind {
     Finished {
         /// The stack that it worked on.
         stack: Uuid,
-        /// The operation.
+        /// The operation that has ended.
         operation: Uuid,
         /// The revision that it made.
         revision: u64,
@@ -145,7 +145,7 @@ words! {
     Verb {
         /// Make a resource.
         Create "create",
-        /// Change it.
+        /// Change a resource in place.
         Update "update",
         /// Delete it and recreate it.
         Replace "replace",

@@ -35,7 +35,7 @@ use word::words;
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// The items.
+    /// In the order of the list; at most as many as `limit` says.
     pub items: Vec<T>,
     /// Give this as `cursor` to get the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Problem, words};
 
-/// An operation.
+/// A deploy, rollback or destroy of one stack: a plan that is carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     /// Immutable; operations that were asked for later have larger ones.
@@ -93,7 +93,7 @@ pub enum Purpose {
     Deploy,
     /// To go back to an older revision.
     Rollback {
-        /// That revision.
+        /// The number of that revision.
         to: u64,
     },
     /// To take the stack away.

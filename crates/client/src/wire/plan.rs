@@ -88,7 +88,7 @@ pub enum PlanPurpose {
     Deploy,
     /// To go back to an older revision's artifacts and settings.
     Rollback {
-        /// That revision.
+        /// The number of that revision.
         to: u64,
     },
     /// To take the stack away.

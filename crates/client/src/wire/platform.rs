@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 
 use super::words;
 
-/// `GET /platform`.
+/// The platform as a process: `GET /platform`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Platform {
-    /// Freehold's version.
+    /// The version of the program: `0.3.0`.
     pub version: String,
     /// The id of its process.
     pub pid: u32,

@@ -62,7 +62,7 @@ pub struct Diagnostic {
     /// Why: arithmetic, reasons, consequences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The fix.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
@@ -70,7 +70,7 @@ pub struct Diagnostic {
 /// A place in a definition, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Label {
-    /// Where.
+    /// The place in the source.
     pub span: Span,
     /// A few words; may be empty.
     pub message: String,

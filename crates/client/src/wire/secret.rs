@@ -21,7 +21,7 @@ pub struct SecretStatus {
     pub readers: Vec<String>,
 }
 
-/// `PUT /stacks/{id}/secrets/{name}`.
+/// The new value of a secret: the body of `PUT /stacks/{id}/secrets/{name}`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretValue {
     /// 1 to 65536 bytes of UTF-8 without NUL. Never logged.

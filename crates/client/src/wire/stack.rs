@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::{Operation, OperationState, Problem, Purpose, Wait, words};
 
-/// A stack.
+/// An app that is deployed for one tenant, preview or stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stack {
-    /// Immutable.
+    /// Never changes, and is never used again.
     pub id: Uuid,
     /// The name of the target that it runs on.
     pub target: String,
@@ -155,9 +155,9 @@ words! {
 words! {
     /// Whether a resource does what it is for.
     ResourceState {
-        /// It does.
+        /// It does what it is for.
         Ready "ready",
-        /// Not yet.
+        /// It isn't ready yet, and may get ready by itself.
         Waiting "waiting",
         /// It failed, and doesn't get ready by itself.
         Failed "failed",

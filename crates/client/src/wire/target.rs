@@ -100,7 +100,7 @@ pub enum TargetSetting {
     InsecureRegistries,
 }
 
-/// A target.
+/// A place where stacks run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Target {
     /// `prod`; this machine is `local`.
@@ -121,7 +121,7 @@ words! {
     TargetKind {
         /// The machine that the platform runs on.
         Local "local",
-        /// A cluster.
+        /// A Kubernetes cluster.
         Kubernetes "kubernetes",
     }
 }

@@ -12,7 +12,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// The word.
+            /// The word as it is on the wire.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $word,)+

@@ -10,14 +10,14 @@ use std::time::Duration;
 use freehold_plan::Observation;
 use freehold_problem::Problem;
 
-use super::{CheckState, Decision, ProviderError, ResourceId, Status, Subject, Verb, failure};
-use crate::operation::{Check, Stage, StepState};
-use crate::verdict::contradiction;
+use super::{CheckState, CheckTarget, Decider, ProviderError, ResourceId, Status, Verb, failure};
+use crate::assess::precheck;
+use crate::operation::{CheckPhase, Stage, StepState};
 
 /// How long the comparison may take: a server may be busy or starting.
 const COMPARISON_DEADLINE: Duration = Duration::from_secs(120);
 
-impl Decision {
+impl Decider {
     /// Where this process begins, as the journal says: effects come after the comparison.
     pub(super) fn first_stage(&self) -> Stage {
         let steps = || self.state.steps.values();
@@ -46,12 +46,12 @@ impl Decision {
         if self.state.stage == Stage::ToCompare {
             let due = CheckState::due(self.now);
             let lines = self.state.plan.changes.keys();
-            self.state.checks = lines.map(|id| (Subject::Planned(id.clone()), due.clone())).collect();
+            self.state.checks = lines.map(|id| (CheckTarget::Planned(id.clone()), due.clone())).collect();
             let until = self.now.saturating_add(COMPARISON_DEADLINE).min(self.state.deadline);
             self.state.stage = Stage::Comparing { until, differs: BTreeMap::new() };
         }
         let Stage::Comparing { until, .. } = self.state.stage else { return };
-        if self.state.checks.values().all(|state| state.check == Check::Answered) {
+        if self.state.checks.values().all(|state| state.check == CheckPhase::Answered) {
             self.judge_all();
         } else if self.now >= until {
             let failure = failure::not_compared(COMPARISON_DEADLINE.as_secs(), self.reasons());
@@ -95,7 +95,7 @@ impl Decision {
             Err(error) => {
                 let reason = error.to_string();
                 self.waits(&id, &reason, self.now, None);
-                return self.ask_later(&Subject::Planned(id), reason);
+                return self.ask_later(&CheckTarget::Planned(id), reason);
             }
         };
         self.waits_no_more(&id);
@@ -103,11 +103,11 @@ impl Decision {
             return self.contradict(format!("the plan has no line for {id}"));
         };
         let verbs = self.state.steps.values().filter(|step| step.step.subject == id).map(|step| &step.step.verb);
-        let found = contradiction(change, verbs, seen.as_ref());
+        let found = precheck(change, verbs, seen.as_ref());
         if let (Some(failure), Stage::Comparing { differs, .. }) = (found, &mut self.state.stage) {
             differs.insert(id.clone(), failure);
         }
-        self.set_check(&Subject::Planned(id), Check::Answered, None);
+        self.set_check(&CheckTarget::Planned(id), CheckPhase::Answered, None);
     }
 
     fn cannot_compare(&mut self, id: &ResourceId, error: &ProviderError) {

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use super::scheduling::is_final;
-use super::{Change, Decision, Phase, ResourceId, StepId, Verb};
+use super::{Change, Decider, ResourceId, StepId, StepPhase, Verb};
 use crate::operation::StepState;
 use crate::step::fenced_with;
 
-impl Decision {
+impl Decider {
     /// Whether this operation has fenced it, or begun to.
     pub(super) fn is_fenced(&self, change: &Change) -> bool {
         let fence = self.state.steps.get(&StepId::new(Verb::Fence, &fenced_with(change)));
@@ -37,7 +37,7 @@ impl Decision {
         let last = self.open_lifts().filter_map(|step| self.rank(step)).max();
         for id in open {
             let Some(step) = self.state.steps.get(&id) else { continue };
-            let is_next = self.rank(step) == last && step.phase == Phase::Idle;
+            let is_next = self.rank(step) == last && step.phase == StepPhase::Idle;
             if is_next && self.has_room(step.step.provider) {
                 self.begin(&id);
             }
@@ -56,7 +56,7 @@ impl Decision {
             .map(|step| &step.step.subject)
             .collect();
         self.state.steps.values().filter(move |step| {
-            let ends = is_final(step.status) || matches!(step.phase, Phase::Closing { .. });
+            let ends = is_final(step.status) || matches!(step.phase, StepPhase::Closing { .. });
             step.step.verb == Verb::Lift && fenced.contains(&step.step.subject) && !ends
         })
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    Cancel, Decision, Outcome, Part, Phase, ProviderName, Record, Stage, Status, StepId, StepState, Verb, Work,
+    Cancel, Decider, Outcome, ProviderName, Record, Stage, Status, StepCall, StepId, StepPhase, StepState, Verb, Work,
 };
 
-impl Decision {
+impl Decider {
     /// Begins whatever can be begun now.
     pub(super) fn proceed(&mut self) {
         if !self.state.is_at_work() {
@@ -14,8 +14,8 @@ impl Decision {
         }
         self.expire();
         for step in self.state.steps.values_mut() {
-            if matches!(step.phase, Phase::Resting { until } if until <= self.now) {
-                step.phase = Phase::Idle;
+            if matches!(step.phase, StepPhase::Resting { until } if until <= self.now) {
+                step.phase = StepPhase::Idle;
             }
         }
         self.comparison();
@@ -40,9 +40,12 @@ impl Decision {
             return;
         }
         let begun = |step: &&StepState| match step.phase {
-            Phase::Resting { .. } | Phase::Verifying => true,
-            Phase::Idle => step.began.is_some() && !is_final(step.status),
-            Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Closing { .. } => false,
+            StepPhase::Resting { .. } | StepPhase::Verifying => true,
+            StepPhase::Idle => step.began.is_some() && !is_final(step.status),
+            StepPhase::Observing { .. }
+            | StepPhase::Opening { .. }
+            | StepPhase::Performing { .. }
+            | StepPhase::Closing { .. } => false,
         };
         // Lifting a fence has its own time.
         let own = |step: &&StepState| step.step.verb != Verb::Lift;
@@ -71,7 +74,7 @@ impl Decision {
     /// Whether one more call may go on.
     pub(super) fn has_room(&self, provider: Option<ProviderName>) -> bool {
         let busy = |step: &&StepState| {
-            matches!(step.phase, Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. })
+            matches!(step.phase, StepPhase::Observing { .. } | StepPhase::Opening { .. } | StepPhase::Performing { .. })
         };
         let steps = self.state.steps.values().filter(busy).map(|step| step.step.provider);
         let checks = self.checks_out();
@@ -93,8 +96,8 @@ impl Decision {
         match verb.work() {
             Work::Verify => self.begin_verification(id),
             Work::Run | Work::Lift if late => self.out_of_time(id),
-            Work::Run => self.open(id, Part::Run),
-            Work::Lift => self.open(id, Part::Lift),
+            Work::Run => self.open(id, StepCall::Run),
+            Work::Lift => self.open(id, StepCall::Lift),
             Work::Assessed(_) if !late && self.is_in_new_scope(id) => self.assess(id, None, false),
             Work::Assessed(_) => self.observe(id, late),
         }
@@ -107,21 +110,26 @@ impl Decision {
             return;
         }
         let active = |step: &StepState| match step.phase {
-            Phase::Observing { .. } | Phase::Opening { .. } | Phase::Performing { .. } | Phase::Verifying => true,
-            Phase::Resting { .. } => !stopping || step.step.verb == Verb::Lift,
-            Phase::Idle => !stopping && is_ready(step),
-            Phase::Closing { .. } => false,
+            StepPhase::Observing { .. }
+            | StepPhase::Opening { .. }
+            | StepPhase::Performing { .. }
+            | StepPhase::Verifying => true,
+            StepPhase::Resting { .. } => !stopping || step.step.verb == Verb::Lift,
+            StepPhase::Idle => !stopping && is_ready(step),
+            StepPhase::Closing { .. } => false,
         };
         if self.state.steps.values().any(active) {
             return;
         }
         let is_done = |step: &StepState| {
-            step.status == Status::Done || step.phase == Phase::Closing { done: true } || step.step.verb == Verb::Lift
+            step.status == Status::Done
+                || step.phase == StepPhase::Closing { done: true }
+                || step.step.verb == Verb::Lift
         };
         // What was ended because somebody asked to stop has not failed by itself.
         let cancelling = self.state.cancel != Cancel::No;
         let has_failed = |step: &StepState| {
-            (step.status == Status::Failed || step.phase == Phase::Closing { done: false })
+            (step.status == Status::Failed || step.phase == StepPhase::Closing { done: false })
                 && !(cancelling && step.interrupted)
         };
         let steps = &self.state.steps;
@@ -152,5 +160,8 @@ pub(super) fn is_final(status: Status) -> bool {
 
 /// Whether nothing but the limits keeps a step from beginning.
 fn is_ready(step: &StepState) -> bool {
-    step.phase == Phase::Idle && !is_final(step.status) && step.waiting_for.is_empty() && step.step.verb != Verb::Lift
+    step.phase == StepPhase::Idle
+        && !is_final(step.status)
+        && step.waiting_for.is_empty()
+        && step.step.verb != Verb::Lift
 }

@@ -13,41 +13,41 @@ use freehold_plan::{Action as Planned, Purpose};
 use freehold_problem::Problem;
 
 use super::{
-    Asked, CheckState, Decision, LOOK, Lookup, Observation, OwnedObject, Phase, ProviderError, ProviderName, Readiness,
-    Record, Request, ResourceId, StateChange, StepId, StepState, Subject, backoff, failure,
+    CallPurpose, CheckState, CheckTarget, Decider, LOOK, Lookup, Observation, OwnedObject, ProviderError, ProviderName,
+    Readiness, Record, Request, ResourceId, StateChange, StepId, StepPhase, StepState, backoff, failure,
 };
+use crate::assess::is_as_desired;
 use crate::failure::NotReady;
-use crate::operation::{Check, Confirmed, ReadyMark};
-use crate::verdict::is_as_desired;
+use crate::operation::{CheckPhase, ReadyMark, Rechecked};
 
 /// Something that isn't ready is looked at again after this at the latest.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether it answers, settled or not.
 fn is_ready(state: &CheckState) -> bool {
-    state.settling || state.check == Check::Answered
+    state.settling || state.check == CheckPhase::Answered
 }
 
-impl Decision {
+impl Decider {
     pub(super) fn begin_verification(&mut self, id: &StepId) {
         let changes = self.state.plan.changes.values();
-        let subjects: Vec<Subject> = match self.state.plan.purpose {
-            Purpose::Destroy { .. } => self.state.limits.providers.keys().copied().map(Subject::Provider).collect(),
+        let subjects: Vec<CheckTarget> = match self.state.plan.purpose {
+            Purpose::Destroy { .. } => self.state.limits.providers.keys().copied().map(CheckTarget::Provider).collect(),
             Purpose::Deploy | Purpose::Rollback { .. } => {
                 let unchanged = changes.clone().filter(|change| change.action == Planned::NoOp);
-                let unchanged = unchanged.map(|change| Subject::Unchanged(change.id.clone()));
+                let unchanged = unchanged.map(|change| CheckTarget::Unchanged(change.id.clone()));
                 let wanted = changes.filter(|change| change.action != Planned::Delete);
-                unchanged.chain(wanted.map(|change| Subject::Resource(change.id.clone()))).collect()
+                unchanged.chain(wanted.map(|change| CheckTarget::Resource(change.id.clone()))).collect()
             }
         };
         let checks = subjects.into_iter().map(|subject| (self.first_check(&subject), subject));
         self.state.checks = checks.map(|(check, subject)| (subject, check)).collect();
-        self.set_phase(id, Phase::Verifying);
+        self.set_phase(id, StepPhase::Verifying);
     }
 
     /// What the answer to a step has shown needs no look.
-    fn first_check(&self, subject: &Subject) -> CheckState {
-        let Subject::Resource(id) = subject else { return CheckState::due(self.now) };
+    fn first_check(&self, subject: &CheckTarget) -> CheckState {
+        let CheckTarget::Resource(id) = subject else { return CheckState::due(self.now) };
         let shown = |step: &&StepState| step.ready && step.step.verb.applies() && step.step.subject == *id;
         match (self.state.steps.values().find(shown), self.state.plan.changes.get(id)) {
             (Some(_), Some(change)) => CheckState::answered(self.now, !change.kind.row().status),
@@ -58,7 +58,7 @@ impl Decision {
     /// Stops without a result.
     pub(super) fn stop_verification(&mut self) {
         if let Some(id) = self.verifying() {
-            self.set_phase(&id, Phase::Idle);
+            self.set_phase(&id, StepPhase::Idle);
             self.state.checks.clear();
         }
     }
@@ -66,22 +66,22 @@ impl Decision {
     /// The answers to what was asked won't come.
     pub(super) fn forget_checks(&mut self) {
         for state in self.state.checks.values_mut() {
-            if state.check == Check::Asking {
-                state.check = Check::Due { from: self.now };
+            if state.check == CheckPhase::Asking {
+                state.check = CheckPhase::Due { from: self.now };
             }
         }
     }
 
     /// The providers of the checks whose answers are awaited.
     pub(super) fn checks_out(&self) -> Vec<ProviderName> {
-        let asking = self.state.checks.iter().filter(|(_, state)| state.check == Check::Asking);
+        let asking = self.state.checks.iter().filter(|(_, state)| state.check == CheckPhase::Asking);
         asking.filter_map(|(subject, _)| self.provider_of(subject)).collect()
     }
 
-    fn provider_of(&self, subject: &Subject) -> Option<ProviderName> {
+    fn provider_of(&self, subject: &CheckTarget) -> Option<ProviderName> {
         match subject {
-            Subject::Provider(provider) => Some(*provider),
-            Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => {
+            CheckTarget::Provider(provider) => Some(*provider),
+            CheckTarget::Resource(id) | CheckTarget::Unchanged(id) | CheckTarget::Planned(id) => {
                 self.state.plan.changes.get(id).map(|change| change.kind.provider())
             }
         }
@@ -95,7 +95,7 @@ impl Decision {
 
     fn verifying(&self) -> Option<StepId> {
         let mut steps = self.state.steps.values();
-        steps.find(|step| step.phase == Phase::Verifying).map(|step| step.step.id.clone())
+        steps.find(|step| step.phase == StepPhase::Verifying).map(|step| step.step.id.clone())
     }
 
     /// Asks what is due, and closes the step once all has been answered or its time is over.
@@ -103,7 +103,7 @@ impl Decision {
         let Some(id) = self.verifying() else { return };
         if self.confirm() {
             self.ask_what_is_due();
-        } else if self.all(|state| state.check == Check::Answered) {
+        } else if self.all(|state| state.check == CheckPhase::Answered) {
             self.verified(&id);
         } else if self.now >= self.deadline(&id) {
             self.fail_verification(failure::not_ready(self.reasons(), NotReady::NotInTime));
@@ -115,7 +115,7 @@ impl Decision {
 
     pub(super) fn ask_what_is_due(&mut self) {
         let now = self.now;
-        let is_due = |check: Check| matches!(check, Check::Due { from } if from <= now);
+        let is_due = |check: CheckPhase| matches!(check, CheckPhase::Due { from } if from <= now);
         let due = self.state.checks.iter().filter(|(_, state)| is_due(state.check));
         for subject in due.map(|(subject, _)| subject.clone()).collect::<Vec<_>>() {
             self.ask(&subject);
@@ -136,21 +136,21 @@ impl Decision {
     /// Has what was ready long before the last be looked at once more, since it may have fallen meanwhile. Says whether there is such.
     fn confirm(&mut self) -> bool {
         let told = self.state.ready != ReadyMark::No;
-        let Confirmed { ready, verified } = self.state.confirmed;
-        if !verified && self.all(|state| state.check == Check::Answered) {
-            self.state.confirmed = Confirmed { ready: true, verified: true };
+        let Rechecked { ready, verified } = self.state.confirmed;
+        if !verified && self.all(|state| state.check == CheckPhase::Answered) {
+            self.state.confirmed = Rechecked { ready: true, verified: true };
         } else if !told && !ready && self.all(is_ready) {
             self.state.confirmed.ready = true;
         } else {
             return false;
         }
         let before = self.now.saturating_sub(LONGEST_WAIT);
-        let checks = self.state.checks.iter_mut().filter(|(subject, _)| matches!(subject, Subject::Resource(_)));
+        let checks = self.state.checks.iter_mut().filter(|(subject, _)| matches!(subject, CheckTarget::Resource(_)));
         let mut any = false;
         let may_have_fallen =
-            |state: &CheckState| state.check == Check::Answered && !state.lasting && state.answered < before;
+            |state: &CheckState| state.check == CheckPhase::Answered && !state.lasting && state.answered < before;
         for (_, state) in checks.filter(|(_, state)| may_have_fallen(state)) {
-            (state.check, state.settling, any) = (Check::Due { from: self.now }, false, true);
+            (state.check, state.settling, any) = (CheckPhase::Due { from: self.now }, false, true);
         }
         any
     }
@@ -181,7 +181,7 @@ impl Decision {
     /// ready yet beside something that won't be, and what has not answered, where nothing else tells why.
     pub(super) fn reasons(&self) -> Vec<String> {
         let mut open: BTreeMap<String, Open<'_>> = BTreeMap::new();
-        for (subject, state) in self.state.checks.iter().filter(|(_, state)| state.check != Check::Answered) {
+        for (subject, state) in self.state.checks.iter().filter(|(_, state)| state.check != CheckPhase::Answered) {
             let found = Open::of(subject, state);
             let known = open.entry(found.name.clone()).or_insert_with(|| found.clone());
             if (known.reason.is_none(), !known.failed) > (found.reason.is_none(), !found.failed) {
@@ -229,73 +229,77 @@ impl Decision {
         false
     }
 
-    pub(super) fn ask(&mut self, subject: &Subject) {
+    pub(super) fn ask(&mut self, subject: &CheckTarget) {
         let Some(provider) = self.provider_of(subject).filter(|provider| self.has_room(Some(*provider))) else {
             return;
         };
         let request = match subject {
-            Subject::Provider(_) => Request::Owned,
-            Subject::Resource(id) => {
+            CheckTarget::Provider(_) => Request::Owned,
+            CheckTarget::Resource(id) => {
                 let Some(change) = self.state.plan.changes.get(id) else {
                     return self.contradict(format!("the plan has no line for {id}"));
                 };
                 Request::Readiness(Lookup::from(&change.resource), self.verifying_for())
             }
-            Subject::Unchanged(id) | Subject::Planned(id) => {
+            CheckTarget::Unchanged(id) | CheckTarget::Planned(id) => {
                 let Some(change) = self.state.plan.changes.get(id) else {
                     return self.contradict(format!("the plan has no line for {id}"));
                 };
                 Request::Observe(Lookup::from(&change.resource))
             }
         };
-        self.set_check(subject, Check::Asking, None);
+        self.set_check(subject, CheckPhase::Asking, None);
         let deadline = self.now.saturating_add(LOOK);
-        self.call(provider, Asked::Check(subject.clone()), deadline, request);
+        self.call(provider, CallPurpose::Check(subject.clone()), deadline, request);
     }
 
-    pub(super) fn set_check(&mut self, subject: &Subject, check: Check, reason: Option<String>) {
+    pub(super) fn set_check(&mut self, subject: &CheckTarget, check: CheckPhase, reason: Option<String>) {
         if let Some(state) = self.state.checks.get_mut(subject) {
             state.check = check;
-            if check == Check::Answered {
+            if check == CheckPhase::Answered {
                 state.answered = self.now;
             }
             state.reason = reason.or(state.reason.take());
         }
     }
 
-    fn set_settling(&mut self, subject: &Subject, settling: bool) {
+    fn set_settling(&mut self, subject: &CheckTarget, settling: bool) {
         if let Some(state) = self.state.checks.get_mut(subject) {
             state.settling = settling;
         }
     }
 
     pub(super) fn readiness(&mut self, id: ResourceId, result: Result<Readiness, ProviderError>) {
-        let subject = Subject::Resource(id.clone());
+        let subject = CheckTarget::Resource(id.clone());
         match result {
             Ok(Readiness::Ready) => {
-                self.set_check(&subject, Check::Answered, None);
+                self.set_check(&subject, CheckPhase::Answered, None);
                 self.waits_no_more(&id);
             }
             Ok(Readiness::Settling { .. }) if !self.settles() => {
-                self.set_check(&subject, Check::Answered, None);
+                self.set_check(&subject, CheckPhase::Answered, None);
                 self.waits_no_more(&id);
             }
             Ok(Readiness::Settling { remaining }) => {
                 self.waits_no_more(&id);
                 self.set_settling(&subject, true);
                 let from = self.now.saturating_add(remaining.min(LONGEST_WAIT));
-                self.set_check(&subject, Check::Due { from }, Some("it is ready, and has not settled yet".to_owned()));
+                self.set_check(
+                    &subject,
+                    CheckPhase::Due { from },
+                    Some("it is ready, and has not settled yet".to_owned()),
+                );
             }
             Ok(Readiness::Waiting(reason)) => {
                 self.set_settling(&subject, false);
-                self.state.confirmed = Confirmed::default();
+                self.state.confirmed = Rechecked::default();
                 if self.state.checks.contains_key(&subject) {
                     self.waits(&id, &reason, self.now, None);
                 }
                 self.ask_later(&subject, reason);
             }
             Ok(Readiness::Failed(reason)) => {
-                let check = Check::Due { from: Duration::MAX };
+                let check = CheckPhase::Due { from: Duration::MAX };
                 self.set_check(&subject, check, Some(reason));
                 let how = if self.state.ready == ReadyMark::No { NotReady::Never } else { NotReady::NotForLong };
                 self.fail_verification(failure::not_ready(self.reasons(), how));
@@ -310,13 +314,13 @@ impl Decision {
         };
         match result {
             Ok(Some(seen)) if is_as_desired(change, &seen) => {
-                self.set_check(&Subject::Unchanged(id), Check::Answered, None)
+                self.set_check(&CheckTarget::Unchanged(id), CheckPhase::Answered, None)
             }
             Ok(seen) => {
                 let failure = failure::outdated(change, seen.as_ref());
                 self.fail_verification(failure);
             }
-            Err(error) => self.no_answer(&Subject::Unchanged(id), error),
+            Err(error) => self.no_answer(&CheckTarget::Unchanged(id), error),
         }
     }
 
@@ -328,11 +332,11 @@ impl Decision {
     }
 
     pub(super) fn owned(&mut self, provider: ProviderName, result: Result<Vec<OwnedObject>, ProviderError>) {
-        let subject = Subject::Provider(provider);
+        let subject = CheckTarget::Provider(provider);
         match result {
             Ok(objects) => {
                 self.state.left.extend(objects);
-                self.set_check(&subject, Check::Answered, None);
+                self.set_check(&subject, CheckPhase::Answered, None);
                 if let Some(stack) = self.verified_stack() {
                     self.waits_no_more(&stack);
                 }
@@ -341,7 +345,7 @@ impl Decision {
         }
     }
 
-    fn no_answer(&mut self, subject: &Subject, error: ProviderError) {
+    fn no_answer(&mut self, subject: &CheckTarget, error: ProviderError) {
         if let (ProviderError::Rejected(_), Some(id)) = (&error, self.verifying()) {
             let Some(step) = self.state.steps.get(&id) else { return };
             let failure = failure::of_provider(&step.step, &error);
@@ -350,14 +354,14 @@ impl Decision {
         let reason = error.to_string();
         if self.state.checks.contains_key(subject) {
             match subject {
-                Subject::Resource(id) => self.waits(id, &reason, self.now, None),
-                Subject::Provider(_) => {
+                CheckTarget::Resource(id) => self.waits(id, &reason, self.now, None),
+                CheckTarget::Provider(_) => {
                     if let Some(stack) = self.verified_stack() {
                         self.waits(&stack, &reason, self.now, None);
                     }
                 }
                 // Its readiness is asked for, too.
-                Subject::Unchanged(_) | Subject::Planned(_) => {}
+                CheckTarget::Unchanged(_) | CheckTarget::Planned(_) => {}
             }
         }
         self.ask_later(subject, reason);
@@ -368,12 +372,12 @@ impl Decision {
         Some(self.state.steps.get(&self.verifying()?)?.step.subject.clone())
     }
 
-    pub(super) fn ask_later(&mut self, subject: &Subject, reason: String) {
+    pub(super) fn ask_later(&mut self, subject: &CheckTarget, reason: String) {
         let Some(state) = self.state.checks.get_mut(subject) else { return };
         state.tries = state.tries.saturating_add(1);
         let wait = backoff::delay(self.state.operation, state.tries).min(LONGEST_WAIT);
         let from = self.now.saturating_add(wait);
-        self.set_check(subject, Check::Due { from }, Some(reason));
+        self.set_check(subject, CheckPhase::Due { from }, Some(reason));
     }
 }
 
@@ -389,12 +393,14 @@ struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    fn of(subject: &'a Subject, state: &'a CheckState) -> Self {
+    fn of(subject: &'a CheckTarget, state: &'a CheckState) -> Self {
         let (name, id) = match subject {
-            Subject::Resource(id) | Subject::Unchanged(id) | Subject::Planned(id) => (id.to_string(), Some(id)),
-            Subject::Provider(provider) => (provider.as_str().to_owned(), None),
+            CheckTarget::Resource(id) | CheckTarget::Unchanged(id) | CheckTarget::Planned(id) => {
+                (id.to_string(), Some(id))
+            }
+            CheckTarget::Provider(provider) => (provider.as_str().to_owned(), None),
         };
-        let failed = state.check == Check::Due { from: Duration::MAX };
+        let failed = state.check == CheckPhase::Due { from: Duration::MAX };
         Self { name, id, reason: state.reason.as_deref(), failed }
     }
 

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use super::{Decision, Record, ResourceId, Stage, StepId, millis};
-use crate::operation::{Asked, CallId, Wait};
+use super::{Decider, Record, ResourceId, Stage, StepId, millis};
+use crate::operation::{CallId, CallPurpose, Wait};
 
 /// What is waited for no longer than this is not told.
 const LASTS: Duration = Duration::from_secs(3);
@@ -22,7 +22,7 @@ fn pace(told: usize) -> u32 {
     1_u32.checked_shl(u32::try_from(told / TWICE).unwrap_or(u32::MAX)).unwrap_or(u32::MAX)
 }
 
-impl Decision {
+impl Decider {
     /// Something isn't as it should be yet. `begun` is when the waiting for it began.
     /// `retry` is the pause before a call that failed is made again.
     pub(super) fn waits(&mut self, subject: &ResourceId, reason: &str, begun: Duration, retry: Option<Duration>) {
@@ -52,7 +52,7 @@ impl Decision {
     }
 
     /// Another record says this of a subject: what was told before is news when it is so again.
-    pub(super) fn told_otherwise(&mut self, subject: &ResourceId, reason: String) {
+    pub(super) fn reason_changed(&mut self, subject: &ResourceId, reason: String) {
         let now = self.now;
         let told = self.state.waits.get_mut(subject).and_then(|wait| wait.told.as_mut());
         if let Some(told) = told.filter(|(told, _)| *told != reason) {
@@ -62,7 +62,7 @@ impl Decision {
 
     /// A call of a step says what it waits for, or that it doesn't any more.
     pub(super) fn call_waits(&mut self, call: CallId, reason: Option<&str>) {
-        let Some(Asked::Step(step)) = self.state.out.get(&call) else { return };
+        let Some(CallPurpose::Step(step)) = self.state.out.get(&call) else { return };
         let Some(subject) = self.state.steps.get(step).map(|step| step.step.subject.clone()) else { return };
         match reason {
             Some(reason) => self.waits(&subject, reason, self.now, None),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
-use super::RunError;
+use super::error::RunError;
 use crate::journal::{Fence, JournalError, Lease, Leases, OperationId};
 
 /// How long the store may take to answer a request for a lease.
@@ -28,7 +28,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What became of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum LeaseChange {
     /// It could not be renewed in time: no call may go on.
     Lapsed,
     /// It was renewed after all; nobody else had it.
@@ -40,7 +40,7 @@ pub(super) enum Change {
 }
 
 /// Renews a lease for as long as it is polled.
-pub(super) struct Keeper {
+pub(super) struct LeaseHolder {
     leases: Arc<dyn Leases>,
     operation: OperationId,
     fence: Fence,
@@ -53,7 +53,7 @@ pub(super) struct Keeper {
     alarm: Pin<Box<Sleep>>,
 }
 
-impl Keeper {
+impl LeaseHolder {
     /// Waits for the lease.
     pub(super) async fn acquire(
         leases: Arc<dyn Leases>,
@@ -115,20 +115,20 @@ impl Keeper {
     }
 
     /// The next change. Cancelling it loses nothing.
-    pub(super) async fn next(&mut self) -> Change {
+    pub(super) async fn next(&mut self) -> LeaseChange {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Change> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<LeaseChange> {
         loop {
             let now = Instant::now();
             // First of all, and without trusting the timer: a process that was stopped for a while may be woken by something else.
             if !self.lapsed && now >= self.hold_until {
                 self.lapsed = true;
-                return Poll::Ready(Change::Lapsed);
+                return Poll::Ready(LeaseChange::Lapsed);
             }
             if self.lapsed && now >= self.give_up_at {
-                return Poll::Ready(Change::GivenUp);
+                return Poll::Ready(LeaseChange::GivenUp);
             }
             if let Some((sent, request)) = &mut self.request
                 && let Poll::Ready(answer) = request.as_mut().poll(context)
@@ -139,10 +139,10 @@ impl Keeper {
                     Ok(lease) => {
                         self.extend(sent, &lease);
                         if std::mem::take(&mut self.lapsed) {
-                            return Poll::Ready(Change::Restored);
+                            return Poll::Ready(LeaseChange::Restored);
                         }
                     }
-                    Err(JournalError::Fenced) => return Poll::Ready(Change::Lost),
+                    Err(JournalError::Fenced) => return Poll::Ready(LeaseChange::Lost),
                     Err(JournalError::Unavailable(_) | JournalError::Unreadable(_)) => self.renew_at = now + ASK_AGAIN,
                 }
                 continue;
@@ -201,7 +201,7 @@ mod tests {
     async fn an_operation_that_another_process_has_ended_is_not_waited_for() {
         let begun = Instant::now();
         let operation = OperationId(uuid::Uuid::nil());
-        let lease = Keeper::acquire(Arc::new(Ended), operation, Duration::from_secs(900), Duration::ZERO).await;
+        let lease = LeaseHolder::acquire(Arc::new(Ended), operation, Duration::from_secs(900), Duration::ZERO).await;
         assert_eq!(lease.err(), Some(RunError::LeaseLost));
         assert!(begun.elapsed() < ASK_AGAIN);
     }

@@ -119,7 +119,7 @@ fn says(record: &Record, wanted: &StepId, status: Status) -> bool {
         Record::StepDone { step, .. } => step == wanted && status == Status::Done,
         Record::StepFailed { step, .. } => step == wanted && status == Status::Failed,
         Record::StepUnknown { step, .. } => step == wanted && status == Status::Unknown,
-        Record::Taken { .. }
+        Record::Acquired { .. }
         | Record::Ready
         | Record::Waiting { .. }
         | Record::CancelRequested

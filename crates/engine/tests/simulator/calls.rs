@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use freehold_engine::testing::{Effect, Sent, World};
-use freehold_engine::{Answer, CallId, Happening, Performed, ProviderError, Record, Request, Task};
+use freehold_engine::{CallId, InputKind, Performed, ProviderError, Record, Reply, Request, Task};
 use freehold_graph::ProviderName;
 use freehold_plan::{Observation, Ownership, Plan, Purpose};
 use freehold_problem::Code;
@@ -56,14 +56,14 @@ impl Machine {
         if let Stage::Back(answer) = flight.stage {
             let luck = self.luck.calls;
             let twice = self.unlucky(luck).then(|| answer.clone());
-            if let (Request::Observe(lookup), Answer::Observed(Ok(_))) = (&flight.request, &answer) {
+            if let (Request::Observe(lookup), Reply::Observed(Ok(_))) = (&flight.request, &answer) {
                 self.processes[index].looked.insert(lookup.id.clone());
                 let operation = self.processes[index].operation;
                 self.compared.entry(operation).or_default().insert(lookup.id.clone());
             }
-            self.feed(index, Happening::Answered(flight.call, answer));
+            self.feed(index, InputKind::Answered(flight.call, answer));
             if let Some(answer) = twice {
-                self.feed(index, Happening::Answered(flight.call, answer));
+                self.feed(index, InputKind::Answered(flight.call, answer));
             }
             return;
         }
@@ -71,7 +71,7 @@ impl Machine {
             let answer = no_answer(&flight.request);
             let (call, expires, plan) = (flight.call, process.expires, Arc::clone(&process.plan));
             self.give_up(number, expires, &plan, flight, false);
-            return self.feed(index, Happening::Answered(call, answer));
+            return self.feed(index, InputKind::Answered(call, answer));
         }
         let plan = Arc::clone(&process.plan);
         flight.stage = match &flight.request {
@@ -112,7 +112,7 @@ impl Machine {
             Err(ProviderError::Unknown(_)) if self.mutant == Mutant::TakesNoAnswerForDone => Ok(Performed::default()),
             result => result,
         };
-        Stage::Back(Answer::Performed(result))
+        Stage::Back(Reply::Performed(result))
     }
 
     /// An effect happens. Checks that the plan allows the loss of data that comes with it.
@@ -147,11 +147,11 @@ impl Machine {
             let error = ProviderError::unknown(Code::NotNow, "bad luck");
             return match (&flight.request, self.chance.below(3)) {
                 (_, 0) => Stage::Lost(false),
-                (Request::Observe(_), _) => Stage::Back(Answer::Observed(Err(error))),
+                (Request::Observe(_), _) => Stage::Back(Reply::Observed(Err(error))),
                 (Request::Readiness(..), _) => {
-                    Stage::Back(Answer::Readiness(Err(ProviderError::retryable(Code::NotNow, "bad luck"))))
+                    Stage::Back(Reply::Readiness(Err(ProviderError::retryable(Code::NotNow, "bad luck"))))
                 }
-                _ => Stage::Back(Answer::Owned(Err(error))),
+                _ => Stage::Back(Reply::Owned(Err(error))),
             };
         }
         let number = self.processes[index].number;
@@ -165,28 +165,28 @@ impl Machine {
                     ownership: Ownership::Ours,
                     beside: Vec::new(),
                 });
-                return Stage::Back(Answer::Observed(Ok(seen)));
+                return Stage::Back(Reply::Observed(Ok(seen)));
             }
             Request::Observe(lookup) => {
                 self.settle_own(number);
-                Answer::Observed(Ok(self.world.observe(STACK, lookup)))
+                Reply::Observed(Ok(self.world.observe(STACK, lookup)))
             }
-            Request::Readiness(lookup, _) => Answer::Readiness(Ok(self.world.readiness(lookup))),
+            Request::Readiness(lookup, _) => Reply::Readiness(Ok(self.world.readiness(lookup))),
             Request::Owned => {
                 self.settle_own(number);
-                Answer::Owned(Ok(self.world.owned(flight.provider, Some(STACK))))
+                Reply::Owned(Ok(self.world.owned(flight.provider, Some(STACK))))
             }
             Request::Perform(..) => return Stage::Lost(false),
         })
     }
 }
 
-fn no_answer(request: &Request) -> Answer {
+fn no_answer(request: &Request) -> Reply {
     let unknown = ProviderError::unknown(Code::NotNow, "no answer");
     match request {
-        Request::Observe(_) => Answer::Observed(Err(unknown)),
-        Request::Perform(..) => Answer::Performed(Err(unknown)),
-        Request::Readiness(..) => Answer::Readiness(Err(unknown)),
-        Request::Owned => Answer::Owned(Err(unknown)),
+        Request::Observe(_) => Reply::Observed(Err(unknown)),
+        Request::Perform(..) => Reply::Performed(Err(unknown)),
+        Request::Readiness(..) => Reply::Readiness(Err(unknown)),
+        Request::Owned => Reply::Owned(Err(unknown)),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freehold_engine::testing::{Sent, World};
-use freehold_engine::{End, Happening, OperationId, Outcome, Record};
+use freehold_engine::{End, InputKind, OperationId, Outcome, Record};
 use freehold_graph::ResourceId;
 use freehold_plan::Plan;
 
@@ -171,7 +171,7 @@ impl Machine {
         }
         self.processes.push(process);
         let last = self.processes.len() - 1;
-        self.feed(last, Happening::Begun);
+        self.feed(last, InputKind::Begun);
     }
 
     /// Takes away processes that have ended; returns the outcome if one of them finished the operation.
@@ -268,7 +268,7 @@ impl Machine {
             return self.strike(index);
         }
         if self.unlucky(luck.cancel) {
-            return self.feed(index, Happening::CancelRequested);
+            return self.feed(index, InputKind::CancelRequested);
         }
         if self.unlucky(luck.store / 10) {
             self.store.down_until = self.now + self.chance.below(40_000);
@@ -297,7 +297,7 @@ impl Machine {
             let flight = *self.chance.pick(&movable);
             self.fly(index, flight);
         } else if process.next_wake().is_some_and(|wake| wake <= now) {
-            self.feed(index, Happening::Woke);
+            self.feed(index, InputKind::Woke);
         } else {
             return self.pass_time();
         }
@@ -341,7 +341,7 @@ impl Machine {
         for flight in std::mem::take(&mut process.flights) {
             self.give_up(number, expires, &plan, flight, false);
         }
-        self.feed(index, Happening::LeaseLapsed);
+        self.feed(index, InputKind::LeaseLapsed);
     }
 
     fn renew(&mut self, index: usize) {
@@ -351,16 +351,16 @@ impl Machine {
                 self.processes[index].renew_at = now + 5_000;
                 return;
             }
-            return self.feed(index, Happening::LeaseLost);
+            return self.feed(index, InputKind::LeaseLost);
         }
         let process = &mut self.processes[index];
         process.extend(now);
         if std::mem::take(&mut process.lapsed) {
-            self.feed(index, Happening::LeaseRestored);
+            self.feed(index, InputKind::LeaseRestored);
         }
     }
 
-    pub(super) fn feed(&mut self, index: usize, what: Happening) {
+    pub(super) fn feed(&mut self, index: usize, what: InputKind) {
         for Demand::Send(call, provider, deadline, request) in self.processes[index].feed(self.now, what) {
             self.send(index, call, provider, deadline, request);
         }
@@ -387,7 +387,7 @@ impl Machine {
             _ if !up => {}
             0 => {}
             1 => self.store.commit_later(operation, fence, known, &batch),
-            _ if !self.store.commit(operation, fence, known, &batch) => return self.feed(index, Happening::LeaseLost),
+            _ if !self.store.commit(operation, fence, known, &batch) => return self.feed(index, InputKind::LeaseLost),
             2 => {}
             _ => {
                 self.processes[index].known += batch.records.len();
@@ -405,9 +405,9 @@ impl Machine {
     fn acknowledge(&mut self, index: usize, records: Vec<Record>) {
         let luck = self.luck.calls;
         let twice = self.unlucky(luck).then(|| records.clone());
-        self.feed(index, Happening::Appended(records));
+        self.feed(index, InputKind::Appended(records));
         if let Some(records) = twice {
-            self.feed(index, Happening::Appended(records));
+            self.feed(index, InputKind::Appended(records));
         }
     }
 

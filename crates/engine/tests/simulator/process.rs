@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_engine::testing::Sent;
 use freehold_engine::{
-    Answer, CallId, End, Event, Happening, Limits, OperationId, OperationState, Record, Request, decide,
+    CallId, End, Input, InputKind, Limits, OperationId, OperationState, Record, Reply, Request, decide,
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::Plan;
@@ -28,7 +28,7 @@ pub(crate) enum Stage {
     /// On its way there.
     Out,
     /// On its way back.
-    Back(Answer),
+    Back(Reply),
     /// It never returns; whether it has happened.
     Lost(bool),
 }
@@ -108,9 +108,9 @@ impl Process {
     }
 
     /// Decides what follows from an event; returns the calls to send.
-    pub(crate) fn feed(&mut self, now: u64, what: Happening) -> Vec<Demand> {
+    pub(crate) fn feed(&mut self, now: u64, what: InputKind) -> Vec<Demand> {
         let at = Duration::from_millis(now - self.origin);
-        let (state, actions) = decide(self.state.take().unwrap(), Event { at, what });
+        let (state, actions) = decide(self.state.take().unwrap(), Input { at, what });
         self.state = Some(state);
         let mut demands = Vec::new();
         for action in actions {

@@ -22,7 +22,7 @@ pub enum ExpandError {
     Missing {
         /// Of what: `service.web`.
         from: String,
-        /// What: `image`.
+        /// The key that is missing: `image`.
         what: String,
     },
     /// Two objects of a cluster that would have one name.
@@ -49,7 +49,7 @@ pub enum ExpandError {
          write the days as figures, or leave one of the two fields `*`"
     )]
     Schedule {
-        /// Whose: `job.digest`.
+        /// The part that refers to it: `job.digest`.
         from: String,
         /// The cron expression as it is written.
         schedule: String,

@@ -30,8 +30,10 @@ use super::names;
 use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::part;
+use crate::provider_name::ProviderName;
 use crate::request::Request;
-use crate::resource::{ProviderName, ResourceId, Run};
+use crate::resource::Run;
+use crate::resource_id::ResourceId;
 use crate::target::Target;
 use crate::value::Value;
 

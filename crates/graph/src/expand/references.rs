@@ -9,7 +9,7 @@ use super::error::ExpandError;
 use super::names;
 use crate::part;
 use crate::request::Request;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::secret::SecretRef;
 use crate::target::Target;
 use crate::value::{Special, Value};

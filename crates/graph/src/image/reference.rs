@@ -25,7 +25,7 @@ pub struct ImageReference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no reference to an image: {reason}")]
 pub struct ReferenceError {
-    /// The text.
+    /// The text that was to name an image.
     pub text: String,
     /// What is wrong with it, in words.
     pub reason: String,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::display::{count, span, value};
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// A resource that a plan is to create, and what stands around it.

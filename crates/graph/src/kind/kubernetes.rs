@@ -167,7 +167,6 @@ pub(super) static SECRET: Row = Row {
     describe: describe::credentials,
 };
 
-/// Plain variables.
 pub(super) static CONFIG_MAP: Row = Row {
     word: "configmap",
     id_word: "configmap",

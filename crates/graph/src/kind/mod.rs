@@ -11,7 +11,7 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::ProviderName;
+use crate::provider_name::ProviderName;
 pub use describe::New;
 pub use postgres::MIGRATOR_CONNECTIONS;
 pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
@@ -99,7 +99,7 @@ kinds! {
         PostgresRoles = Roles "postgres.roles" postgres::ROLES;
         /// Which of a database's logins are open, where rotations made new ones. Body: see [`crate::expand::local`].
         PostgresLogins = Logins "postgres.logins" postgres::LOGINS;
-        /// A database.
+        /// A database with its extensions and rights.
         PostgresDatabase = Database "postgres.database" postgres::DATABASE;
     }
     /// What is on this machine.

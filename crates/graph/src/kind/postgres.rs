@@ -56,7 +56,6 @@ pub(super) static LOGINS: Row = Row {
     describe: describe::logins,
 };
 
-/// A database.
 pub(super) static DATABASE: Row = Row {
     word: "database",
     id_word: "database",

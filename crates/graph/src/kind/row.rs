@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::kind::ResourceKind;
 use crate::kind::describe::{self, New};
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// What one kind of resources is like.

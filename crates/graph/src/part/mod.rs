@@ -19,7 +19,7 @@ use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
 use crate::expand::references::Resolver;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// Where a reference to an output stands, and what is made of it.

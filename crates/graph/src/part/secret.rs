@@ -8,7 +8,7 @@ use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::secret::SecretRef;
 use crate::value::Value;
 

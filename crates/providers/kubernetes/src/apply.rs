@@ -41,7 +41,6 @@ pub(crate) struct Application<'a> {
     pub(crate) takes: &'a [Conflict],
 }
 
-/// Applies.
 pub(crate) async fn apply(
     cluster: &Cluster,
     context: &Context,

@@ -3,7 +3,8 @@
 //! One client with kept connections for each cluster, shared by everything that talks to it; the limit of requests at once is
 //! shared, too. A cluster is known by the uid of its namespace `kube-system`, whatever its address is.
 
-use std::convert::Infallible;
+mod identity;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,29 +15,19 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::discovery::{self, Kinds};
 use crate::error::ClusterError;
+use crate::kinds::Kinds;
 use crate::limit::Limit;
 use crate::namespaces::Namespaces;
-use crate::neighbour::DEFINITION;
 use crate::newest::Newest;
-use crate::object::{Kind, NAMESPACE, Place};
 use crate::object_cache::ObjectCache;
-use crate::request::Request;
 
 /// How long a first contact may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long the answer to "which cluster is this" holds.
-const SURE: Duration = Duration::from_secs(2);
-/// How long it holds which kinds there are: over the deletions of one moment.
-const SAME_KINDS: Duration = Duration::from_secs(5);
 /// How long after a lost connection a refusal for want of permission is not believed.
 const STARTING: Duration = Duration::from_secs(20);
 /// At once, at first, at the least, at the most.
 const REQUESTS: (usize, usize, usize) = (16, 2, 48);
-
-/// The namespace whose uid a cluster is known by.
-const IDENTITY: &str = "kube-system";
 
 /// How to get at a cluster.
 #[derive(Debug, Clone)]
@@ -127,7 +118,7 @@ impl Cluster {
         &self.version
     }
 
-    /// Its address.
+    /// The URL of its API server.
     pub fn server(&self) -> &str {
         &self.server
     }
@@ -164,34 +155,6 @@ impl Cluster {
         &self.clock
     }
 
-    /// Makes sure that it is still the cluster that it has to be. What was found out holds for some seconds.
-    ///
-    /// # Errors
-    /// It is another one, or doesn't say.
-    pub async fn is_still(&self, expected: &str, deadline: Instant) -> Result<(), ClusterError> {
-        let wrong = |found: &str| ClusterError::WrongCluster { expected: expected.to_owned(), found: found.to_owned() };
-        if self.identity != expected {
-            return Err(wrong(&self.identity));
-        }
-        if self.is_sure() {
-            return Ok(());
-        }
-        // One request for all who want to know. What it failed with holds for all of them, too.
-        let asked = Instant::now();
-        let request = async { Ok::<_, Infallible>(self.ask_identity(deadline).await) };
-        let Ok(answer) = self.identities.get(request).await;
-        let found = answer?;
-        if found != expected {
-            return Err(wrong(&found));
-        }
-        *self.sure.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-        Ok(())
-    }
-
-    fn is_sure(&self) -> bool {
-        self.sure.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < SURE
-    }
-
     /// A connection was lost.
     pub(crate) fn note_lost(&self) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -200,57 +163,6 @@ impl Cluster {
     /// Whether the API server may have started a moment ago, and not have read its permissions yet: then it forbids everything.
     pub(crate) fn may_be_starting(&self) -> bool {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|lost| lost.elapsed() < STARTING)
-    }
-
-    /// Which kinds of objects it has, as of a few seconds ago at most.
-    ///
-    /// # Errors
-    /// It doesn't say.
-    pub(crate) async fn kinds(&self, deadline: Instant) -> Result<Arc<Kinds>, ClusterError> {
-        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((seen, kinds)) = known
-            && seen.elapsed() < SAME_KINDS
-        {
-            return Ok(kinds);
-        }
-        let (asked, kinds) = (Instant::now(), Arc::new(discovery::kinds(self, deadline).await?));
-        if kinds.silent.is_empty() {
-            *self.kinds.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, Arc::clone(&kinds)));
-        }
-        Ok(kinds)
-    }
-
-    /// Whether a kind that didn't come with Kubernetes is certainly not there: its definition doesn't exist. That the API server doesn't
-    /// serve it is not enough, because that may be another version, or a server that is starting.
-    pub(crate) async fn is_without(&self, kind: Kind, deadline: Instant) -> bool {
-        if kind.installation().is_none() {
-            return false;
-        }
-        matches!(self.look(&Place::named(DEFINITION, None, &kind.resource()), deadline).await, Ok(None))
-    }
-
-    async fn ask_identity(&self, deadline: Instant) -> Result<String, ClusterError> {
-        let place = Place::named(NAMESPACE, None, IDENTITY);
-        let request = Request::get(&place);
-        let answer = self.send(&request, deadline).await?;
-        let uid = answer.body.pointer("/metadata/uid").and_then(Json::as_str);
-        uid.map(str::to_owned)
-            .ok_or_else(|| ClusterError::Answer { doing: request.doing(), why: "a namespace without a uid".to_owned() })
-    }
-
-    async fn ask_version(&self, deadline: Instant) -> Result<String, ClusterError> {
-        let doing = || "asking for the version".to_owned();
-        let ask = self.client.apiserver_version();
-        match tokio::time::timeout_at(deadline, ask).await {
-            Ok(Ok(info)) => Ok(info.git_version),
-            Ok(Err(error)) => Err(ClusterError::Answer { doing: doing(), why: error.to_string() }),
-            Err(_) => Err(ClusterError::Unreachable {
-                doing: doing(),
-                server: self.server.clone(),
-                why: "not in time".to_owned(),
-                uncertain: false,
-            }),
-        }
     }
 }
 

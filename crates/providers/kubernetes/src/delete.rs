@@ -38,7 +38,6 @@ const LAST_WORDS: Duration = Duration::from_secs(4);
 const FIRST_WORDS: Duration = Duration::from_secs(2);
 const NEXT_WORDS: Duration = Duration::from_secs(8);
 
-/// Deletes.
 pub(crate) async fn delete(
     cluster: &Cluster,
     context: &Context,

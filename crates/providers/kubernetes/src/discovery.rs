@@ -1,6 +1,5 @@
-//! What kinds of objects an API server has, also those that Freehold doesn't know, and lists of them.
+//! Asks an API server which kinds of objects it has, also those that Freehold doesn't know, and for lists of them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -10,53 +9,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::kinds::{Collection, Kinds};
 use crate::request::METADATA;
 
 /// How often, and after how long, a collection is asked for again whose server has too much to do.
 const MOST_WHILE_BUSY: u32 = 30;
 const WHILE_BUSY: Duration = Duration::from_secs(1);
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// What there is.
-#[derive(Debug, Default)]
-pub(crate) struct Kinds {
-    /// The collections that can be listed, each in the version that its group prefers of those that have it.
-    pub(crate) collections: Vec<Collection>,
-    /// The versions of groups whose own server doesn't answer: `v1beta1.metrics.k8s.io`.
-    pub(crate) silent: Vec<String>,
-    /// We may not ask.
-    pub(crate) hidden: bool,
-}
-
-/// The API group of the figures that autoscalers need.
-pub(crate) const METRICS: &str = "metrics.k8s.io";
-
-/// Whether a group is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
-    There,
-    /// Its own server doesn't answer.
-    Silent,
-    /// We may not ask.
-    Hidden,
-    None,
-}
-
-/// All objects of a kind.
-#[derive(Debug)]
-pub(crate) struct Collection {
-    /// `/apis/apps/v1`
-    root: String,
-    /// Empty for the core.
-    pub(crate) group: String,
-    /// `deployments`
-    pub(crate) plural: String,
-    /// `Deployment`
-    pub(crate) kind: String,
-    pub(crate) namespaced: bool,
-    /// A namespace that is deleted takes them along.
-    pub(crate) can_be_deleted: bool,
-}
 
 /// Why a collection isn't listed.
 #[derive(Debug)]
@@ -65,21 +24,10 @@ pub(crate) enum Unlisted {
     NotPermitted(String),
     /// Its own API server doesn't answer.
     Silent(String),
-    /// Anything else.
     Failed(ClusterError),
 }
 
 impl Collection {
-    /// As RBAC names it: `deployments.apps`.
-    pub(crate) fn resource(&self) -> String {
-        of_group(&self.plural, &self.group)
-    }
-
-    /// For people: `deployment.apps`.
-    pub(crate) fn word(&self) -> String {
-        of_group(&self.kind.to_lowercase(), &self.group)
-    }
-
     /// The metadata of all its objects that a selector fits, in one namespace or everywhere. None where it isn't there any more, or
     /// can't be listed after all.
     ///
@@ -134,10 +82,6 @@ fn query(labels: &str, page: &str) -> String {
     query.append_pair("limit", "500").extend_pairs(given).finish()
 }
 
-fn of_group(what: &str, group: &str) -> String {
-    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
-}
-
 /// Asks which kinds there are.
 ///
 /// # Errors
@@ -153,49 +97,6 @@ pub(crate) async fn kinds(cluster: &Cluster, deadline: Instant) -> Result<Kinds,
         }
     }
     Ok(kinds)
-}
-
-impl Kinds {
-    /// Whether a group is there.
-    pub(crate) fn group(&self, name: &str) -> Group {
-        if self.hidden {
-            Group::Hidden
-        } else if self.silent.iter().any(|version| version.split_once('.').is_some_and(|(_, group)| group == name)) {
-            Group::Silent
-        } else if self.collections.iter().any(|collection| collection.group == name) {
-            Group::There
-        } else {
-            Group::None
-        }
-    }
-
-    fn read(&mut self, discovery: &Json) {
-        for group in discovery.items("/items") {
-            let name = group.text("/metadata/name");
-            let stale = group.items("/versions").iter().filter(|version| version.text("/freshness") == "Stale");
-            self.silent.extend(stale.map(|version| of_group(version.text("/version"), name)));
-            let mut known = BTreeSet::new();
-            for version in group.items("/versions") {
-                let of_version = version.items("/resources").iter();
-                let new: Vec<&Json> = of_version.filter(|resource| known.insert(resource.text("/resource"))).collect();
-                self.collections.extend(new.into_iter().filter_map(|resource| collection(name, version, resource)));
-            }
-        }
-    }
-}
-
-/// `None` for what can't be listed.
-fn collection(group: &str, version: &Json, resource: &Json) -> Option<Collection> {
-    let may = |verb: &str| resource.items("/verbs").iter().any(|known| known.as_str() == Some(verb));
-    let version = version.text("/version");
-    may("list").then(|| Collection {
-        root: if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") },
-        group: group.to_owned(),
-        plural: resource.text("/resource").to_owned(),
-        kind: resource.text("/responseKind/kind").to_owned(),
-        namespaced: resource.text("/scope") == "Namespaced",
-        can_be_deleted: may("delete") || may("deletecollection"),
-    })
 }
 
 /// Not an answer that can be used.
@@ -226,46 +127,5 @@ async fn ask(cluster: &Cluster, path: &str, accept: &str, deadline: Instant) -> 
         Ok(Err(kube::Error::SerdeError(error))) => Err(No::Answer(error.to_string())),
         Ok(Err(error)) => Err(nothing(error.to_string())),
         Err(_) => Err(nothing("not in time".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn resource(plural: &str, kind: &str, scope: &str, verbs: &[&str]) -> Json {
-        json!({"resource": plural, "responseKind": {"kind": kind}, "scope": scope, "verbs": verbs})
-    }
-
-    #[test]
-    fn kinds_are_read_in_their_preferred_version_with_what_can_be_done_to_them() {
-        let widgets = resource("widgets", "Widget", "Namespaced", &["list", "delete"]);
-        let nodes = resource("nodes", "Node", "Cluster", &["list", "deletecollection"]);
-        let mut kinds = Kinds::default();
-        kinds.read(&json!({"items": [
-            {"metadata": {}, "versions": [{"version": "v1", "freshness": "Current", "resources":
-                [nodes, resource("bindings", "Binding", "Namespaced", &["create"])]}]},
-            {"metadata": {"name": "example.org"}, "versions": [
-                {"version": "v2", "freshness": "Current", "resources": [widgets]},
-                {"version": "v1", "freshness": "Current", "resources":
-                    [widgets, resource("levers", "Lever", "Namespaced", &["list", "delete"])]},
-            ]},
-            {"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]},
-        ]}));
-        let told = |collection: &Collection| {
-            let Collection { root, namespaced, can_be_deleted, .. } = collection;
-            format!("{root} {} {} {namespaced} {can_be_deleted}", collection.resource(), collection.word())
-        };
-        let told: Vec<String> = kinds.collections.iter().map(told).collect();
-        let expected = [
-            "/api/v1 nodes node false true",
-            "/apis/example.org/v2 widgets.example.org widget.example.org true true",
-            "/apis/example.org/v1 levers.example.org lever.example.org true true",
-        ];
-        assert_eq!(told, expected);
-        assert_eq!(kinds.silent, ["v1beta1.metrics.k8s.io"]);
-        let groups = [METRICS, "example.org", "example.com"].map(|name| kinds.group(name));
-        assert_eq!(groups, [Group::Silent, Group::There, Group::None]);
     }
 }

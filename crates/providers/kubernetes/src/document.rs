@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 /// Fields of a document by JSON pointer. What is missing is empty.
 pub(crate) trait Fields {
-    /// A text.
+    /// The text at a pointer; empty where there is none.
     fn text(&self, pointer: &str) -> &str;
     /// A whole number, or 0.
     fn number(&self, pointer: &str) -> i64;
@@ -16,7 +16,7 @@ pub(crate) trait Fields {
     fn items(&self, pointer: &str) -> &[Json];
     /// The fields of a map.
     fn entries(&self, pointer: &str) -> Vec<(&str, &Json)>;
-    /// A time.
+    /// The RFC 3339 time at a pointer.
     fn time(&self, pointer: &str) -> Option<DateTime<Utc>>;
     /// An item of `status.conditions` by its type.
     fn condition(&self, kind: &str) -> Option<Condition<'_>>;

@@ -17,19 +17,19 @@ pub enum ClusterError {
     /// The kubeconfig, or the service account in its place, is of no use here.
     #[error("{why}")]
     Kubeconfig {
-        /// Why.
+        /// What is wrong, in words for people.
         why: String,
         /// What to do.
         help: String,
     },
-    /// No answer.
+    /// The API server could not be reached, or did not respond in time.
     #[error("{doing}: the API server at {server} does not respond: {why}")]
     Unreachable {
         /// `creating deployment acme--guestbook/web`
         doing: String,
-        /// Its address.
+        /// The URL of the API server.
         server: String,
-        /// Why.
+        /// What is wrong, in words for people.
         why: String,
         /// It was sent and may have been carried out.
         uncertain: bool,
@@ -39,7 +39,7 @@ pub enum ClusterError {
     Refused {
         /// `creating deployment acme--guestbook/web`
         doing: String,
-        /// The answer.
+        /// The status that the API server responded with.
         refusal: Box<Refusal>,
     },
     /// An answer that can't be read, or makes no sense.
@@ -47,7 +47,7 @@ pub enum ClusterError {
     Answer {
         /// What was being done.
         doing: String,
-        /// Why.
+        /// What is wrong, in words for people.
         why: String,
     },
     /// It is another cluster.
@@ -92,13 +92,11 @@ pub(crate) enum Reason {
     NamespaceAbsent,
     /// The cluster doesn't know the kind.
     KindUnknown,
-    /// 401.
     Unauthenticated,
     /// 403 by the cluster's permissions: which verb on which resource.
     NotPermitted(Permission),
     /// The namespace is being deleted.
     NamespaceTerminating,
-    /// A quota.
     Quota,
     /// A quota that was made a moment ago and isn't counted yet.
     QuotaUncounted,
@@ -122,7 +120,6 @@ pub(crate) enum Reason {
     TimedOut,
     /// Something in the server doesn't work: its database is full, for example.
     Fault,
-    /// Anything else.
     Other,
 }
 

@@ -32,7 +32,6 @@ struct State {
 /// How a request went, as far as the limit is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feedback {
-    /// Answered.
     Well,
     /// The server says that it has too much to do, or was too slow.
     TooMuch,

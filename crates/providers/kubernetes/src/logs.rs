@@ -44,7 +44,7 @@ const JOB_NAME: &str = "/metadata/labels/batch.kubernetes.io~1job-name";
 /// Which log, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodLogs {
-    /// Whose.
+    /// The stack whose Pods print.
     pub stack: StackId,
     /// The stack's namespace.
     pub namespace: String,

@@ -112,7 +112,6 @@ pub(crate) fn uid(object: &Json) -> &str {
     object.pointer("/metadata/uid").and_then(Json::as_str).unwrap_or_default()
 }
 
-/// Its finalizers.
 pub(crate) fn finalizers(object: &Json) -> Vec<String> {
     let all = object.pointer("/metadata/finalizers").and_then(Json::as_array);
     all.into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()

@@ -54,7 +54,6 @@ pub(crate) enum Absence {
     Holds,
     /// The namespace wasn't there some time ago: it is to be asked for first, by whoever holds this.
     WasBefore(Arc<tokio::sync::Mutex<()>>),
-    /// Yes.
     Unknown,
 }
 

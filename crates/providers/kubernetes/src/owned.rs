@@ -20,7 +20,6 @@ pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     object::all().chain([JOB, POD])
 }
 
-/// Lists them.
 pub(crate) async fn owned(
     cluster: &Cluster,
     stack: Option<StackId>,

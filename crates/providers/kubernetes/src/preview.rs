@@ -88,7 +88,6 @@ impl<'a> Trial<'a> {
         Ok(Self { cluster, stack, scratch, proposal, place, deadline })
     }
 
-    /// Finds out.
     pub(crate) async fn preview(&self) -> Result<Preview, ProviderError> {
         match self.proposal.observed {
             None => self.creation().await,

@@ -14,8 +14,8 @@ use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
 use freehold_problem::Code;
-use futures::Stream;
 use futures::stream::BoxStream;
+use futures::{FutureExt, Stream};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -238,7 +238,11 @@ impl Provider for KubernetesProvider {
     }
 
     fn watch(self: Arc<Self>) -> BoxStream<'static, Changed> {
-        watch::of_all(&self)
+        let connect: watch::Connect = Arc::new(move || {
+            let provider = Arc::clone(&self);
+            async move { provider.cluster_for_a_look().await }.boxed()
+        });
+        watch::of_all(&connect)
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {

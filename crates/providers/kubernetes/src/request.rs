@@ -102,7 +102,6 @@ impl Request {
         Self { accept: METADATA, ..self }
     }
 
-    /// Server-side apply.
     pub(crate) fn apply(place: &Place, manifest: &Json, force: bool) -> Self {
         Self::apply_as(MANAGER, place, manifest, force)
     }

@@ -556,7 +556,7 @@ impl<'a> RunOnce<'a> {
         ProviderError::from(
             Problem::new(
                 Code::RunOutcomeUnknown,
-                format!("job {job} was started, and nobody knows how it ended: {place} is gone"),
+                format!("job {job} was started, and its outcome is unknown: {place} is gone"),
             )
             .help(format!(
                 "see what it did; if it may run again, deploy again ({key}), or say `retry = \"safe\"` in [job.{job}]"

@@ -16,9 +16,10 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::discovery::{Collection, Unlisted};
+use crate::discovery::Unlisted;
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::kinds::Collection;
 use crate::mark;
 use crate::neighbour::{DAEMON_SET, STATEFUL_SET};
 use crate::object::{AUTOSCALER, DEPLOYMENT, Kind, Place, SECRET};

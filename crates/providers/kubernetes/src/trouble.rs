@@ -7,8 +7,6 @@ use serde_json::Value as Json;
 
 use crate::document::Fields;
 use crate::error::ClusterError;
-use crate::logs;
-use crate::moment::Moment;
 use crate::neighbour::EVENT;
 use crate::object::Place;
 use crate::reader::Reader;
@@ -37,11 +35,9 @@ pub(crate) struct Trouble {
 /// What tells more about a Pod's trouble than its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum More {
-    /// Nothing.
     Nothing,
     /// The last lines of a container's log; of the one before the present one, if that is waiting to start.
     Log {
-        /// Which container.
         container: String,
         /// The one before.
         previous: bool,
@@ -52,7 +48,6 @@ pub(crate) enum More {
     Events,
     /// The same, where a container was started again: first of all, whether the kubelet has ended the one before.
     Ended {
-        /// Which container.
         container: String,
         /// When the one before began.
         begun: Option<DateTime<Utc>>,
@@ -98,38 +93,6 @@ impl Trouble {
             + u8::from(self.more != More::Nothing)
     }
 
-    /// The same with the words of the log or the events of that Pod.
-    pub(crate) async fn explained(mut self, reader: &Reader<'_>, pod: &Json, moment: Moment) -> (Self, Vec<String>) {
-        let mut lines = Vec::new();
-        if self.unproven {
-            let last = last_warning(reader, pod).await.ok().flatten();
-            let is_evidence = last.is_some_and(|event| moment.is_evidence(time_of(&event)));
-            self = if is_evidence { Self { unproven: false, ..self } } else { self.outdated() };
-        }
-        match &self.more {
-            More::Nothing => {}
-            More::Log { container, previous, begun } => {
-                if let Some(probe) = probe(reader, pod, container, *begun).await {
-                    self.words = format!("{}; the kubelet ended it: {probe}", self.words);
-                }
-                lines = match logs::last_lines(reader, pod, container, *previous, SHOWN_LINES).await {
-                    Ok(lines) => lines,
-                    Err(error) => vec![format!("(its log can't be read: {})", logs::words(&error))],
-                };
-            }
-            More::Events => self.words += &behind(last_of(readable_events(reader, pod, Only::Warnings).await)),
-            More::Ended { container, begun } => {
-                let events = readable_events(reader, pod, Only::All).await;
-                match failed_probe(&events, container, *begun) {
-                    Some(probe) => self.words = format!("{}; the kubelet ended it: {probe}", self.words),
-                    None => self.words += &behind(last_of(events)),
-                }
-            }
-        }
-        self.more = More::Nothing;
-        (self, lines)
-    }
-
     /// As the answer to whether something is ready, with lines of a log below.
     pub(crate) fn readiness(self, lines: &[String]) -> Readiness {
         let mut words = self.words;
@@ -146,7 +109,7 @@ impl Trouble {
 
 /// Which events of an object.
 #[derive(Debug, Clone, Copy)]
-enum Only {
+pub(crate) enum Only {
     All,
     Warnings,
 }
@@ -162,23 +125,13 @@ pub(crate) async fn last_warning(reader: &Reader<'_>, object: &Json) -> Result<O
 }
 
 /// The last warning of these that tells of an attempt.
-fn last_of(events: Vec<Json>) -> Option<Json> {
+pub(crate) fn last_of(events: Vec<Json>) -> Option<Json> {
     let telling = |event: &Json| event.text("/type") == WARNING && event.text("/reason") != "BackOff";
     events.into_iter().filter(telling).max_by_key(time_of)
 }
 
-fn message(event: &Json) -> Option<String> {
+pub(crate) fn message(event: &Json) -> Option<String> {
     Some(event.text("/message").trim().to_owned()).filter(|message| !message.is_empty())
-}
-
-/// What a warning says, behind what is said of a Pod.
-fn behind(warning: Option<Json>) -> String {
-    warning.and_then(|event| message(&event)).map(|message| format!(": {message}")).unwrap_or_default()
-}
-
-/// The probe for which the kubelet has ended a container of a Pod, if it has.
-async fn probe(reader: &Reader<'_>, pod: &Json, container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
-    failed_probe(&readable_events(reader, pod, Only::All).await, container, begun)
 }
 
 async fn events(reader: &Reader<'_>, object: &Json, only: Only) -> Result<Vec<Json>, ClusterError> {
@@ -192,7 +145,7 @@ async fn events(reader: &Reader<'_>, object: &Json, only: Only) -> Result<Vec<Js
 }
 
 /// None where they can't be read.
-async fn readable_events(reader: &Reader<'_>, object: &Json, only: Only) -> Vec<Json> {
+pub(crate) async fn readable_events(reader: &Reader<'_>, object: &Json, only: Only) -> Vec<Json> {
     events(reader, object, only).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "events can't be read");
         Vec::new()
@@ -201,7 +154,7 @@ async fn readable_events(reader: &Reader<'_>, object: &Json, only: Only) -> Vec<
 
 /// The probe for which the kubelet has ended a container since `begun`, with what it answered: the exit code of such an end, 137 or 143,
 /// is not the container's doing.
-fn failed_probe(events: &[Json], container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
+pub(crate) fn failed_probe(events: &[Json], container: &str, begun: Option<DateTime<Utc>>) -> Option<String> {
     let field = format!("{{{container}}}");
     let of_it = |event: &&Json| {
         event.text("/involvedObject/fieldPath").ends_with(&field)

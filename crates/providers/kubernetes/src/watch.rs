@@ -7,17 +7,18 @@ use std::time::Duration;
 use freehold_engine::backoff::Backoff;
 use freehold_engine::{Changed, ProviderError};
 use freehold_problem::Code;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use futures::{AsyncBufRead, AsyncBufReadExt};
 use http::header::ACCEPT;
 use serde_json::Value as Json;
 use tokio::time::{sleep, timeout};
 
+use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::mark;
 use crate::object::{Kind, Place};
 use crate::owned;
-use crate::provider::KubernetesProvider;
 use crate::request::Request;
 
 /// How long the API server keeps a watch open, in seconds.
@@ -31,10 +32,13 @@ const RETRIES: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::fro
 /// A watch of its objects' metadata only.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
+/// Gives the cluster, if it answers now and is the right one.
+pub(crate) type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<Cluster>, ProviderError>> + Send + Sync>;
+
 /// Of all kinds that a stack can leave behind.
-pub(crate) fn of_all(provider: &Arc<KubernetesProvider>) -> BoxStream<'static, Changed> {
+pub(crate) fn of_all(connect: &Connect) -> BoxStream<'static, Changed> {
     let kinds = owned::kinds().map(|kind| {
-        let watch = Watch { provider: Arc::clone(provider), kind, version: None, lines: None, failures: 0 };
+        let watch = Watch { connect: Arc::clone(connect), kind, version: None, lines: None, failures: 0 };
         stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) }).boxed()
     });
     stream::select_all(kinds).boxed()
@@ -42,7 +46,7 @@ pub(crate) fn of_all(provider: &Arc<KubernetesProvider>) -> BoxStream<'static, C
 
 /// The watch of one kind.
 struct Watch {
-    provider: Arc<KubernetesProvider>,
+    connect: Connect,
     kind: Kind,
     /// The state of the cluster up to which everything was told; `None` where that isn't known.
     version: Option<String>,
@@ -85,7 +89,7 @@ impl Watch {
 
     /// Begins the watch; whether anything may have happened that nobody was told of.
     async fn begin(&mut self) -> Result<bool, ProviderError> {
-        let cluster = self.provider.cluster_for_a_look().await?;
+        let cluster = (self.connect)().await?;
         let (all, selector) = (Place::all(self.kind, None), mark::selector(None));
         let (version, is_anew) = match &self.version {
             Some(version) => (version.clone(), false),

@@ -47,7 +47,7 @@ pub(crate) enum Fate {
 
 type Rule = Box<dyn FnMut(&str, &str) -> Fate + Send>;
 
-type Parts = (Client, Arc<Mutex<Rule>>, Arc<Mutex<Vec<String>>>);
+type Dependencies = (Client, Arc<Mutex<Rule>>, Arc<Mutex<Vec<String>>>);
 
 /// A running proxy. It ends with the test's runtime.
 pub(crate) struct Proxy {
@@ -101,7 +101,10 @@ impl Proxy {
     }
 }
 
-async fn exchange(request: Request<Incoming>, (client, rule, seen): Parts) -> Result<Response<Full<Bytes>>, Lost> {
+async fn exchange(
+    request: Request<Incoming>,
+    (client, rule, seen): Dependencies,
+) -> Result<Response<Full<Bytes>>, Lost> {
     let (method, path) = (request.method().to_string(), request.uri().to_string());
     let fate = rule.lock().unwrap()(&method, &path);
     seen.lock().unwrap().push(format!("{method} {path}"));

@@ -114,7 +114,7 @@ async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
     ground.control.kubectl(&["delete", "job", "migrate-r3", "--namespace", &ground.namespace]).unwrap();
     let (code, message, _, help) = rejected(ground.perform(&run, 3).await);
     assert_eq!(code, Code::RunOutcomeUnknown);
-    assert!(message.contains("nobody knows how it ended") && message.contains("migrate-r3 is gone"), "{message}");
+    assert!(message.contains("its outcome is unknown") && message.contains("migrate-r3 is gone"), "{message}");
     assert!(help.contains("retry = \"safe\""), "{help}");
     assert!(ground.jobs().is_empty());
 

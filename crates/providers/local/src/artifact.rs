@@ -33,9 +33,9 @@ pub enum ArtifactError {
     /// A file couldn't be read or written.
     #[error("can't {doing} {}: {source}", path.display())]
     File {
-        /// "read", "write".
+        /// What was being done: `read`, `write`.
         doing: &'static str,
-        /// Which.
+        /// The file or folder on disk.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -49,7 +49,7 @@ pub enum ArtifactError {
     /// Two entries would have the same name in the artifact.
     #[error("two entries would both be called {name} in the artifact")]
     SameName {
-        /// The name.
+        /// The name, as it would be in the artifact.
         name: String,
     },
     /// Something that an artifact can't contain.
@@ -57,7 +57,7 @@ pub enum ArtifactError {
     Unfit {
         /// The path in the artifact.
         path: String,
-        /// Why.
+        /// What is wrong with the entry.
         reason: String,
         /// What to do instead, where there is more to say than to leave it out.
         help: Option<String>,
@@ -68,9 +68,9 @@ pub enum ArtifactError {
     /// The content isn't what was announced.
     #[error("the artifact's content is {found}, not {expected} as announced")]
     OtherContent {
-        /// As announced.
+        /// The hash that the request announced.
         expected: ArtifactHash,
-        /// As received.
+        /// The hash of what was received.
         found: ArtifactHash,
     },
 }

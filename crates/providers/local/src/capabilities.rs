@@ -19,7 +19,7 @@ use tokio_util::io::StreamReader;
 use crate::artifact::{ArtifactError, Hidden};
 use crate::descriptors;
 use crate::provider::LocalProvider;
-use crate::service::Seen;
+use crate::service::state::ServiceState;
 
 /// Below this much room on the data directory's disk it is said, in bytes.
 const LITTLE_ROOM: u64 = 1 << 30;
@@ -113,7 +113,7 @@ impl Artifacts for LocalProvider {
     }
 
     fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem> {
-        let services: Vec<Seen> = self.services().iter().map(|service| service.seen()).collect();
+        let services: Vec<ServiceState> = self.services().iter().map(|service| service.seen()).collect();
         let records = services.iter().filter_map(|seen| seen.record.as_ref());
         Ok(records.filter_map(|record| record.resource.body.get("artifact")?.as_text()?.parse().ok()).collect())
     }

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 
 use freehold_engine::ProviderError;
+use freehold_graph::ResourceKind;
 use freehold_problem::{Code, Problem};
 
-use crate::shortage::{self, is_shortage};
+use crate::exhaustion::{self, is_exhaustion};
 
 /// A file operation that failed: `doing` is what was attempted, "write".
 pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> ProviderError {
@@ -17,11 +18,11 @@ pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> ProviderError
             "free some space, then deploy again",
         );
     }
-    if is_shortage(error) {
+    if is_exhaustion(error) {
         // Ours, and it passes.
         return ProviderError::retryable(
             Code::NotNow,
-            format!("can't {doing} {} now: {}", path.display(), shortage::words(error)),
+            format!("can't {doing} {} now: {}", path.display(), exhaustion::words(error)),
         );
     }
     ProviderError::rejected(Code::DataNotWritable, format!("can't {doing} {}: {error}", path.display()))
@@ -45,4 +46,9 @@ pub(crate) fn stopped(what: &str) -> ProviderError {
 /// Processes that are still there after they were ended, or of which it can't be told.
 pub(crate) fn still_running(whose: &str) -> ProviderError {
     ProviderError::retryable(Code::NotNow, format!("it is not certain that all processes of {whose} have ended"))
+}
+
+/// A kind of resources of another provider.
+pub(crate) fn not_served(kind: ResourceKind) -> ProviderError {
+    ProviderError::rejected(Code::StepFailed, format!("provider local does not serve {}", kind.word()))
 }

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::shortage::is_shortage;
+use crate::exhaustion::is_exhaustion;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -21,25 +21,25 @@ const SHOWN: usize = 300;
 
 /// What tells that an instance is ready.
 #[derive(Debug, Clone)]
-pub(crate) enum Sign {
+pub(crate) enum ReadinessCheck {
     /// A path that answers 2xx.
-    Answers(Place, String),
+    Answers(Endpoint, String),
     /// Its port takes connections.
-    Accepts(Place),
+    Accepts(Endpoint),
     /// It has lived for a while.
     Lives(Duration),
 }
 
 /// Where an instance is asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) connect: Arc<dyn Connect>,
 }
 
 /// What was seen instead of what was hoped for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum ProbeFailure {
     /// In words for people.
     Bad(String),
     /// Nobody of the instance listens on its port; in words for people.
@@ -48,7 +48,7 @@ pub(crate) enum Seen {
     Nothing(String),
 }
 
-impl Seen {
+impl ProbeFailure {
     pub(crate) fn words(self) -> String {
         match self {
             Self::Bad(words) | Self::NotListening(words) | Self::Nothing(words) => words,
@@ -56,12 +56,12 @@ impl Seen {
     }
 }
 
-impl Sign {
+impl ReadinessCheck {
     /// Looks once.
     ///
     /// # Errors
     /// What was seen instead.
-    pub(crate) async fn look(&self) -> Result<(), Seen> {
+    pub(crate) async fn look(&self) -> Result<(), ProbeFailure> {
         match self {
             Self::Answers(place, path) => get(place, path).await,
             Self::Accepts(place) => connect(place).await.map(drop),
@@ -73,22 +73,22 @@ impl Sign {
     }
 }
 
-async fn connect(place: &Place) -> Result<TcpStream, Seen> {
+async fn connect(place: &Endpoint) -> Result<TcpStream, ProbeFailure> {
     let port = place.address.port();
     match tokio::time::timeout(LIMIT, place.connect.connect(place.address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) if is_shortage(&error) => {
-            Err(Seen::Nothing(format!("port {port} could not be asked: Freehold lacks something: {error}")))
+        Ok(Err(error)) if is_exhaustion(&error) => {
+            Err(ProbeFailure::Nothing(format!("probe of port {port} failed inside Freehold: {error}")))
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             // One with words of its own is the proof's: somebody else listens.
-            Err(Seen::NotListening(match error.get_ref() {
-                Some(why) => format!("nothing of it listens on port {port}, its PORT: {why}"),
+            Err(ProbeFailure::NotListening(match error.get_ref() {
+                Some(why) => format!("the process does not listen on its PORT {port}: {why}"),
                 None => format!("nothing listens on port {port}, its PORT"),
             }))
         }
-        Ok(Err(error)) => Err(Seen::Bad(format!("no connection to port {port}: {error}"))),
-        Err(_elapsed) => Err(Seen::Bad(format!("no connection to port {port} within {LIMIT:?}"))),
+        Ok(Err(error)) => Err(ProbeFailure::Bad(format!("no connection to port {port}: {error}"))),
+        Err(_elapsed) => Err(ProbeFailure::Bad(format!("no connection to port {port} within {LIMIT:?}"))),
     }
 }
 
@@ -96,15 +96,15 @@ async fn connect(place: &Place) -> Result<TcpStream, Seen> {
 ///
 /// # Errors
 /// The answer, if it wasn't 2xx, or why there was none.
-pub(crate) async fn get(place: &Place, path: &str) -> Result<(), Seen> {
+pub(crate) async fn get(place: &Endpoint, path: &str) -> Result<(), ProbeFailure> {
     match tokio::time::timeout(LIMIT, exchange(place, path)).await {
         Ok(result) => result,
-        Err(_elapsed) => Err(Seen::Bad(format!("GET {path} was not answered within {LIMIT:?}"))),
+        Err(_elapsed) => Err(ProbeFailure::Bad(format!("GET {path} was not answered within {LIMIT:?}"))),
     }
 }
 
-async fn exchange(place: &Place, path: &str) -> Result<(), Seen> {
-    let failed = |error: &dyn std::fmt::Display| Seen::Bad(format!("GET {path} was not answered: {error}"));
+async fn exchange(place: &Endpoint, path: &str) -> Result<(), ProbeFailure> {
+    let failed = |error: &dyn std::fmt::Display| ProbeFailure::Bad(format!("GET {path} was not answered: {error}"));
     let stream = connect(place).await?;
     let (mut sender, connection) =
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
@@ -126,7 +126,7 @@ async fn exchange(place: &Place, path: &str) -> Result<(), Seen> {
         let body = body.unwrap_or_default().replace('\0', "\u{2400}");
         let body = body.split_whitespace().collect::<Vec<_>>().join(" ");
         let separator = if body.is_empty() { "" } else { ": " };
-        Err(Seen::Bad(format!("GET {path} answered {}{separator}{body}", status.as_u16())))
+        Err(ProbeFailure::Bad(format!("GET {path} answered {}{separator}{body}", status.as_u16())))
     };
     tokio::pin!(answer);
     tokio::select! {
@@ -157,13 +157,13 @@ mod tests {
     async fn a_probe_that_fails_for_want_of_descriptors_says_nothing_about_the_service() {
         let look = async |errno: rustix::io::Errno| {
             let connect = Arc::new(Fails(errno.raw_os_error()));
-            let place = Place { address: SocketAddr::from(([127, 0, 0, 1], 1)), connect };
+            let place = Endpoint { address: SocketAddr::from(([127, 0, 0, 1], 1)), connect };
             get(&place, "/live").await.unwrap_err()
         };
         for ours in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::ADDRNOTAVAIL] {
-            assert!(matches!(look(ours).await, Seen::Nothing(_)), "{ours}");
+            assert!(matches!(look(ours).await, ProbeFailure::Nothing(_)), "{ours}");
         }
-        assert!(matches!(look(rustix::io::Errno::CONNREFUSED).await, Seen::NotListening(_)));
-        assert!(matches!(look(rustix::io::Errno::CONNRESET).await, Seen::Bad(_)));
+        assert!(matches!(look(rustix::io::Errno::CONNREFUSED).await, ProbeFailure::NotListening(_)));
+        assert!(matches!(look(rustix::io::Errno::CONNRESET).await, ProbeFailure::Bad(_)));
     }
 }

@@ -14,54 +14,20 @@ use std::time::Duration;
 use freehold_engine::ProviderError;
 use freehold_graph::StackId;
 use freehold_problem::Code;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cgroup::Group;
 use crate::directory::{self, Durability};
+use crate::exhaustion;
 use crate::failure;
+use crate::instance_record::{Held, InstanceRecord};
 use crate::launch::Launch;
 use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::membership::{Ended, Members};
-use crate::process::{Process, ProcessId};
+use crate::process::Process;
 use crate::program::{Holding, Mark, Program};
-use crate::proof::Proof;
-use crate::shortage;
-
-/// What is kept of an instance while it exists.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct InstanceRecord {
-    pub(crate) instance: String,
-    /// Which of the service's replicas it is; the first is 1.
-    pub(crate) slot: u32,
-    pub(crate) process: ProcessId,
-    pub(crate) port: Option<u16>,
-    /// Of the launch that it was started from.
-    pub(crate) fingerprint: String,
-    pub(crate) log: PathBuf,
-    /// Where it runs: its artifact must stay.
-    #[serde(default)]
-    pub(crate) folder: Option<PathBuf>,
-    pub(crate) step: String,
-    /// Milliseconds since 1970.
-    pub(crate) started: i64,
-    #[serde(default)]
-    pub(crate) held: Held,
-}
-
-/// By what the processes of an instance are found, beside their mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Held {
-    /// Nothing: it was started by a former version.
-    #[default]
-    Mark,
-    /// The process is a launcher from which they all descend.
-    Launcher,
-    /// A control group.
-    Group,
-}
+use crate::verified_connect::VerifiedConnect;
 
 impl InstanceRecord {
     /// How its processes are found.
@@ -81,13 +47,12 @@ pub(crate) struct Instance {
     pub(crate) process: Process,
     pub(crate) log: Log,
     /// Makes connections to it.
-    pub(crate) proof: Arc<Proof>,
+    pub(crate) proof: Arc<VerifiedConnect>,
     members: Members,
     path: PathBuf,
 }
 
 impl Instance {
-    /// Starts one.
     pub(crate) async fn start(machine: &Machine, launch: &Launch, slot: u32) -> Result<Self, ProviderError> {
         let port = if launch.body.serves { Some(take_port(machine).await?) } else { None };
         let started = Self::start_on(machine, launch, slot, port).await;
@@ -121,7 +86,10 @@ impl Instance {
         })?;
         let process = Process::child(child).await.map_err(|error| {
             let what = program.path().display();
-            ProviderError::retryable(Code::NotNow, format!("{what} could not be watched: {}", shortage::words(&error)))
+            ProviderError::retryable(
+                Code::NotNow,
+                format!("{what} could not be watched: {}", exhaustion::words(&error)),
+            )
         })?;
         let record = InstanceRecord {
             slot,
@@ -172,7 +140,7 @@ impl Instance {
         path: PathBuf,
     ) -> Self {
         let members = record.members(machine, stack);
-        let proof = Arc::new(Proof::new(machine.clone(), record.process.clone(), members.clone()));
+        let proof = Arc::new(VerifiedConnect::new(machine.clone(), record.process.clone(), members.clone()));
         Self { record, process, log, proof, members, path }
     }
 
@@ -225,7 +193,7 @@ impl Instance {
 
 async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {
     let short = |error: std::io::Error| {
-        ProviderError::retryable(Code::NotNow, format!("no port can be tried now: {}", shortage::words(&error)))
+        ProviderError::retryable(Code::NotNow, format!("no port can be tried now: {}", exhaustion::words(&error)))
     };
     if let Some(port) = machine.ports.take().map_err(short)? {
         return Ok(port);

@@ -41,7 +41,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::calls;
 use crate::membership::{descendants, end_all};
-use crate::process::ProcessId;
+use crate::process_id::ProcessId;
 use crate::sandbox::{self, Sandbox};
 
 /// How long what a program left behind may take to end when nobody asked for the end.
@@ -74,7 +74,7 @@ pub(crate) struct Order {
     /// The folders that it has for itself alone under the usual names for temporary files.
     pub(crate) private: Option<Private>,
     pub(crate) sandbox: Option<Sandbox>,
-    pub(crate) stay: Option<Stay>,
+    pub(crate) stay: Option<StopPolicy>,
 }
 
 /// A stack's own view of the folders that programs of all stacks write to.
@@ -90,7 +90,7 @@ pub(crate) struct Private {
 
 /// How a launcher looks after what it has started.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Stay {
+pub(crate) struct StopPolicy {
     /// How long all may take to end after SIGTERM, in milliseconds.
     pub(crate) patience: u64,
 }

@@ -10,8 +10,8 @@
 //! What always holds:
 //! - Whatever is started bears its stack's mark in its environment from `exec` on ([`program`](self)), and nothing of Freehold's own.
 //! - Everything that a program starts is found and ended with it ([`membership`](self)); a mark is believed only with the right user.
-//! - No request, probe or secret goes to a port before it is proved that the instance listens there ([`proof`](self)).
-//! - An error of our own, a lack of descriptors say, is never taken for the end of somebody else ([`shortage`](self)).
+//! - No request, probe or secret goes to a port before it is proved that the instance listens there ([`verified_connect`](self)).
+//! - An error of our own, a lack of descriptors say, is never taken for the end of somebody else ([`exhaustion`](self)).
 //! - No process is signalled by its pid alone: its start time and the boot have to fit too.
 //! - A service's old version takes requests until the new one is ready; the exchange in the router is one.
 //! - A job is started at most once for (stack, revision, job), whoever is killed when.
@@ -29,9 +29,11 @@ mod calls;
 mod capabilities;
 mod cgroup;
 mod directory;
+mod exhaustion;
 mod failure;
 mod health;
 mod instance;
+mod instance_record;
 mod interruption;
 mod kind;
 mod launch;
@@ -42,21 +44,21 @@ mod membership;
 mod options;
 mod port;
 mod process;
+mod process_id;
 mod program;
-mod proof;
 mod provider;
+mod readiness;
 mod removal;
 mod restore;
-mod roster;
 mod route;
 mod run;
 mod sandbox;
 mod schedule;
 mod service;
-mod shortage;
+mod serving_set;
 mod slot;
 mod socket;
-mod verdict;
+mod verified_connect;
 
 pub use account::{FIRST_USER, RunAs, USERS};
 pub use artifact::{ArtifactError, ArtifactStore};

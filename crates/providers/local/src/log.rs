@@ -14,13 +14,16 @@
 //! `ftruncate`), so nothing here reads or copies by them.
 
 mod follow;
-mod kept;
+mod line;
+mod open_log;
 mod prune;
 mod reader;
 mod remark;
+mod starting;
 
-pub(crate) use prune::{Starting, prune};
+pub(crate) use prune::prune;
 pub use reader::LogReader;
+pub(crate) use starting::Starting;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -31,7 +34,7 @@ use std::time::Duration;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::directory;
-use kept::Kept;
+use open_log::OpenLog;
 
 /// How often the size of a log is looked at, and how soon again when it had to be cut.
 const LOOK: Duration = Duration::from_secs(2);
@@ -104,7 +107,7 @@ impl Log {
     pub(crate) async fn last(&self, count: usize) -> Vec<String> {
         let path = self.path.clone();
         let read = move || -> io::Result<Vec<String>> {
-            let Some(kept) = Kept::open(&path)? else { return Ok(Vec::new()) };
+            let Some(kept) = OpenLog::open(&path)? else { return Ok(Vec::new()) };
             let lines = kept.last_lines(count, SHOWN)?.lines;
             Ok(lines.into_iter().map(|line| line.text.replace('\0', "\u{2400}")).collect())
         };
@@ -134,7 +137,7 @@ impl Log {
 
     /// Cuts it at its beginning if it holds more than it may; says whether it did.
     fn trim(&self, limits: &LogLimits) -> io::Result<bool> {
-        let Some(kept) = Kept::open(&self.path)? else { return Ok(false) };
+        let Some(kept) = OpenLog::open(&self.path)? else { return Ok(false) };
         if kept.end > LARGEST {
             return self.begin_anew(&kept).map(|()| true);
         }
@@ -152,10 +155,10 @@ impl Log {
     }
 
     /// Where the file system has no holes, and for a file that has become too large for it.
-    fn begin_anew(&self, kept: &Kept) -> io::Result<()> {
+    fn begin_anew(&self, kept: &OpenLog) -> io::Result<()> {
         OpenOptions::new().write(true).open(&self.path)?.set_len(0)?;
         remark::clear(&self.path)?;
-        let held = kept::bytes(kept.end - kept.begin);
+        let held = open_log::bytes(kept.end - kept.begin);
         remark::add(&self.path, 0, &format!("{held} before this were dropped: the log had grown too large"))
     }
 }

@@ -28,7 +28,7 @@ use crate::mark::{self, Marked};
 use crate::membership::{descendants, end_all};
 use crate::options::LocalOptions;
 use crate::port::Ports;
-use crate::process::{self, ProcessId};
+use crate::process_id::{self, ProcessId};
 use crate::sandbox::{Sandbox, Sandboxing};
 use crate::socket::holds;
 
@@ -52,7 +52,7 @@ pub(crate) struct Machine {
     pub(crate) executable: PathBuf,
     pub(crate) platform: Uuid,
     /// How programs are kept apart.
-    pub(crate) separation: std::sync::Arc<Separation>,
+    pub(crate) separation: std::sync::Arc<Isolation>,
     data: PathBuf,
     tasks: u64,
     /// How long a replica has to live to start with a clean slate.
@@ -66,7 +66,7 @@ pub(crate) struct Machine {
 
 /// What this machine can do to keep programs apart.
 #[derive(Debug)]
-pub(crate) struct Separation {
+pub(crate) struct Isolation {
     /// Stacks have users of their own.
     pub(crate) users: bool,
     /// Control groups, with users only.
@@ -79,7 +79,7 @@ pub(crate) struct Separation {
     pub(crate) sandboxing: Sandboxing,
 }
 
-impl Separation {
+impl Isolation {
     fn detect(run_as: RunAs, platform: Uuid) -> Self {
         let users = match run_as {
             RunAs::Separate(_) => true,
@@ -175,11 +175,11 @@ impl Machine {
             starting: Starting::default(),
             executable: options.executable,
             platform,
-            separation: Separation::detect(options.run_as, platform).into(),
+            separation: Isolation::detect(options.run_as, platform).into(),
             data: options.data.canonicalize().map_err(unusable)?,
             tasks: options.tasks,
             steady: options.steady,
-            opened: process::ticks().map_err(unusable)?,
+            opened: process_id::ticks().map_err(unusable)?,
             directory,
             strays_ended: std::sync::Arc::default(),
             restored: std::sync::Arc::default(),
@@ -324,7 +324,7 @@ impl Machine {
         for service in directory::entries(&self.directory.services(stack))? {
             for record in directory::entries(&service.join("instances"))? {
                 // One that can't be read, or is gone by now, is a service's business.
-                if let Ok(Some(record)) = directory::read_json::<crate::instance::InstanceRecord>(&record) {
+                if let Ok(Some(record)) = directory::read_json::<crate::instance_record::InstanceRecord>(&record) {
                     in_use.extend(record.folder);
                 }
             }

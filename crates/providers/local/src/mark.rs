@@ -15,8 +15,8 @@ use freehold_graph::StackId;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::process::{self, ProcessId};
-use crate::shortage::is_shortage;
+use crate::exhaustion::is_exhaustion;
+use crate::process_id::{self, ProcessId};
 
 /// The stack that a process belongs to.
 pub(crate) const STACK: &str = "FREEHOLD_STACK";
@@ -84,7 +84,7 @@ fn marked_within(
     let own = rustix::process::geteuid().as_raw();
     let mut left: BTreeMap<u32, u64> = BTreeMap::new();
     let mut found = Vec::new();
-    for pid in process::pids()? {
+    for pid in process_id::pids()? {
         let Some(user) = user_among(pid, &bears)? else { continue };
         // What is ours is bounded by ourselves.
         let room = left.entry(user).or_insert(if user == own { u64::MAX } else { room });
@@ -98,7 +98,7 @@ fn marked_within(
 fn mark(pid: i32, room: &mut u64) -> io::Result<Option<Marked>> {
     let environment = match environment(pid, MOST.min(*room)) {
         Ok(environment) => environment,
-        Err(error) if is_shortage(&error) => return Err(error),
+        Err(error) if is_exhaustion(&error) => return Err(error),
         Err(_) => return Ok(None),
     };
     *room = room.saturating_sub(u64::try_from(environment.len()).unwrap_or(u64::MAX));
@@ -132,7 +132,7 @@ fn environment(pid: i32, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// The real user of a process; `None` if it is gone.
 fn user(pid: i32) -> io::Result<Option<u32>> {
-    let Some(status) = process::told(pid, "status")? else { return Ok(None) };
+    let Some(status) = process_id::file_of(pid, "status")? else { return Ok(None) };
     let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
     Ok(real.and_then(|real| real.parse().ok()))
 }
@@ -143,7 +143,7 @@ fn user(pid: i32) -> io::Result<Option<u32>> {
 /// As [`marked`].
 pub(crate) fn of_users(which: impl Fn(u32) -> bool) -> io::Result<Vec<(u32, ProcessId)>> {
     let mut found = Vec::new();
-    for pid in process::pids()? {
+    for pid in process_id::pids()? {
         if let Some(user) = user_among(pid, &which)? {
             found.extend(ProcessId::of(pid)?.map(|id| (user, id)));
         }
@@ -156,7 +156,7 @@ fn user_among(pid: i32, which: &impl Fn(u32) -> bool) -> io::Result<Option<u32>>
     // The folder's owner is the effective user, or root where the process may not be dumped. Ours never run as two users at once.
     match fs::metadata(format!("/proc/{pid}")).map(|folder| folder.uid()) {
         Ok(owner) if owner != 0 && !which(owner) => return Ok(None),
-        Err(error) if is_shortage(&error) => return Err(error),
+        Err(error) if is_exhaustion(&error) => return Err(error),
         Ok(_) | Err(_) => {}
     }
     Ok(user(pid)?.filter(|user| which(*user)))

@@ -17,9 +17,9 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::cgroup::Group;
+use crate::exhaustion::is_exhaustion;
 use crate::mark::marked;
-use crate::process::{self, KILLED, ProcessId};
-use crate::shortage::is_shortage;
+use crate::process_id::{self, KILLED, ProcessId};
 
 /// How often is looked whether the processes that were told to end have ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -78,8 +78,8 @@ impl Members {
 /// They can't be listed.
 pub(crate) fn descendants(ancestor: i32) -> io::Result<Vec<i32>> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for pid in process::pids()? {
-        if let Some(stat) = process::stat(pid)? {
+    for pid in process_id::pids()? {
+        if let Some(stat) = process_id::stat(pid)? {
             children.entry(stat.parent).or_default().push(pid);
         }
     }
@@ -114,7 +114,7 @@ pub(crate) async fn end_all(find: impl Fn() -> io::Result<Vec<ProcessId>>, limit
         let left = find();
         match &left {
             Ok(left) if left.is_empty() => return Ended { killed, all: true },
-            Err(error) if !is_shortage(error) => {
+            Err(error) if !is_exhaustion(error) => {
                 tracing::warn!(%error, "it can't be told which processes are left");
                 return Ended { killed, all: false };
             }

@@ -11,7 +11,9 @@ use crate::artifact::ArtifactStore;
 use crate::cgroup::TASKS;
 use crate::log::LogLimits;
 use crate::port::PORTS;
-use crate::slot::STEADY;
+
+/// Whoever has lived this long starts with a clean slate, unless it is said otherwise.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// Where things are and how programs are run.
 #[derive(Clone)]

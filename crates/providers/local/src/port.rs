@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
-use crate::shortage::is_shortage;
+use crate::exhaustion::is_exhaustion;
 
 /// The range that is used unless another is given.
 pub const PORTS: RangeInclusive<u16> = 10_000..=11_999;
@@ -71,7 +71,7 @@ fn is_free(port: u16) -> io::Result<bool> {
     let tried = socket.and_then(|socket| bind(&socket, &any));
     match tried.map_err(io::Error::from) {
         Ok(()) => Ok(true),
-        Err(error) if is_shortage(&error) => Err(error),
+        Err(error) if is_exhaustion(&error) => Err(error),
         Err(_) => Ok(false),
     }
 }

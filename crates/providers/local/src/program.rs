@@ -30,11 +30,11 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::cgroup::Limits;
+use crate::exhaustion::{self, is_exhaustion};
 use crate::failure;
-use crate::launcher::{self, NotStarted, Order, Stay};
+use crate::launcher::{self, NotStarted, Order, StopPolicy};
 use crate::machine::Machine;
 use crate::mark;
-use crate::shortage::{self, is_shortage};
 
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -100,7 +100,7 @@ impl Program {
         let program = find(name, artifact.as_deref(), search)?;
         let stay = match holding {
             Holding::Launcher(patience) if machine.separation.groups.is_none() => {
-                Some(Stay { patience: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX) })
+                Some(StopPolicy { patience: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX) })
             }
             Holding::Launcher(_) | Holding::Starter => None,
         };
@@ -128,7 +128,7 @@ impl Program {
 
     /// Starts it through a launcher, which is `executable`, as the leader of a session of its own. What it prints goes to `log`.
     pub(crate) async fn start(&self, executable: &Path, log: &File) -> Result<Child, ProviderError> {
-        let (mut child, ours) = self.launch(executable, log).map_err(|error| self.not_now(&error))?;
+        let (mut child, ours) = self.launch(executable, log).map_err(|error| self.unavailable(&error))?;
         let answer = match tokio::time::timeout(LAUNCH, self.hand_over(ours)).await {
             Ok(Ok(None)) => return Ok(child),
             Ok(Ok(Some(answer))) => answer,
@@ -141,16 +141,16 @@ impl Program {
         Err(self.not_started(&error, &answer))
     }
 
-    fn not_now(&self, error: &io::Error) -> ProviderError {
+    fn unavailable(&self, error: &io::Error) -> ProviderError {
         ProviderError::retryable(
             Code::NotNow,
-            format!("{} can't be started now: {}", self.path().display(), shortage::words(error)),
+            format!("{} can't be started now: {}", self.path().display(), exhaustion::words(error)),
         )
     }
 
     async fn given_up(&self, mut child: Child, error: &io::Error) -> ProviderError {
         let _ = child.kill().await;
-        self.not_now(error)
+        self.unavailable(error)
     }
 
     fn launch(&self, executable: &Path, log: &File) -> io::Result<(Child, UnixStream)> {
@@ -200,8 +200,8 @@ impl Program {
 
     fn not_started(&self, error: &io::Error, answer: &NotStarted) -> ProviderError {
         let path = self.path().display();
-        if is_shortage(error) || error.kind() == io::ErrorKind::ExecutableFileBusy {
-            return self.not_now(error);
+        if is_exhaustion(error) || error.kind() == io::ErrorKind::ExecutableFileBusy {
+            return self.unavailable(error);
         }
         if !answer.program {
             return failure::refusal(

@@ -23,7 +23,7 @@ use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::{ScheduledRun, Schedules};
 use crate::service::{Caller, Service};
-use crate::{directory, failure, kind, run};
+use crate::{directory, failure, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
 const FORGET: Duration = Duration::from_secs(10);
@@ -265,7 +265,7 @@ impl LocalProvider {
         if !seen.recovered && !self.machine.is_restored() {
             return Err(ProviderError::retryable(
                 Code::NotNow,
-                format!("{} is being taken over from a former Freehold", lookup.id),
+                format!("{} is still owned by a previous Freehold process", lookup.id),
             ));
         }
         let replicas = u32::try_from(seen.replicas.len()).unwrap_or(u32::MAX);
@@ -361,7 +361,7 @@ impl Provider for LocalProvider {
             Task::Lift { resource, observed, object } => {
                 self.unfence(context, resource, observed, object.as_deref()).await
             }
-            Task::Dump { lookup } => Err(kind::not_served(lookup.kind)),
+            Task::Dump { lookup } => Err(failure::not_served(lookup.kind)),
         }
     }
 

@@ -11,14 +11,14 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::instance::InstanceRecord;
+use crate::instance_record::InstanceRecord;
 use crate::launch::seconds;
 use crate::machine::endpoint;
 use crate::mark::Marked;
 use crate::membership::end_all;
-use crate::process::ProcessId;
+use crate::process_id::ProcessId;
 use crate::provider::LocalProvider;
-use crate::service::ServiceRecord;
+use crate::service::state::ServiceRecord;
 use crate::{directory, failure, run};
 
 /// How many services are brought back at once.
@@ -33,9 +33,9 @@ const SLACK: Duration = Duration::from_secs(30);
 /// What became of one resource.
 #[derive(Debug)]
 pub struct RestoreOutcome {
-    /// Whose.
+    /// The stack that it belongs to.
     pub stack: StackId,
-    /// Which.
+    /// The resource within its stack.
     pub id: ResourceId,
     /// In words for people; a service that isn't ready yet is an error here and goes on being tried.
     pub result: Result<String, ProviderError>,

@@ -29,17 +29,18 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::directory;
+use crate::exhaustion::is_exhaustion;
 use crate::failure;
 use crate::launch::seconds;
 use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::mark::{self, Marked, SUPERVISOR};
 use crate::membership::{Members, end_all};
-use crate::process::{ProcessId, out_of_memory};
+use crate::process::out_of_memory;
+use crate::process_id::ProcessId;
 use crate::program::{Holding, Mark, Program};
-use crate::shortage::is_shortage;
-use crate::supervise::{Assignment, End, LOCK, Outcome, STARTED, STATUS, Started};
-use crate::verdict::{self, SHOWN_LINES};
+use crate::readiness::{self, SHOWN_LINES};
+use crate::supervise::{Assignment, End, ExitReport, LOCK, STARTED, STATUS, Started};
 
 /// How often a run's folder is read while it goes on.
 const POLL: Backoff = Backoff::by_half(Duration::from_millis(5), LONGEST_LOOK);
@@ -99,8 +100,8 @@ fn forget_old(folder: &Path, revision: u64) -> io::Result<()> {
 }
 
 /// What a run's outcome means for its step.
-async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Performed, ProviderError> {
-    let after = verdict::seconds(Duration::from_millis(outcome.milliseconds));
+async fn judge(key: &StackKey, id: &ResourceId, outcome: &ExitReport) -> Result<Performed, ProviderError> {
+    let after = readiness::seconds(Duration::from_millis(outcome.milliseconds));
     let name = id.name();
     let how = match &outcome.end {
         End::Exited(0) => return Ok(Performed::default()),
@@ -125,14 +126,14 @@ async fn judge(key: &StackKey, id: &ResourceId, outcome: &Outcome) -> Result<Per
 
 impl RunOnce<'_> {
     /// Starts the run, or waits for it, or tells how it ended.
-    pub(crate) async fn outcome(&self) -> Result<Outcome, ProviderError> {
+    pub(crate) async fn outcome(&self) -> Result<ExitReport, ProviderError> {
         let mut supervisor: Option<Child> = None;
         let mut attempts = 0;
         let mut pause = POLL.waits();
         loop {
             // Asked before looking at what is written: if nobody holds the lock, nothing more will be written.
             let supervised = is_supervised(&self.folder).map_err(|error| self.unreadable(&error))?;
-            if let Some(outcome) = self.read::<Outcome>(STATUS)? {
+            if let Some(outcome) = self.read::<ExitReport>(STATUS)? {
                 if let Some(mut supervisor) = supervisor {
                     // It ends now; waiting for it leaves no zombie.
                     let _ = tokio::time::timeout(SLACK, supervisor.wait()).await;
@@ -171,7 +172,7 @@ impl RunOnce<'_> {
     /// Whether there is a supervisor, or an outcome.
     fn is_decided(&self) -> Result<bool, ProviderError> {
         let supervised = is_supervised(&self.folder).map_err(|error| self.unreadable(&error))?;
-        Ok(supervised || self.read::<Outcome>(STATUS)?.is_some())
+        Ok(supervised || self.read::<ExitReport>(STATUS)?.is_some())
     }
 
     /// Waits for the supervisor if it is our child, else for a while.
@@ -262,7 +263,7 @@ impl RunOnce<'_> {
         };
         match members.find() {
             Ok(left) if left.is_empty() => return Ok(true),
-            Err(error) if !is_shortage(&error) => return Err(self.unreadable(&error)),
+            Err(error) if !is_exhaustion(&error) => return Err(self.unreadable(&error)),
             Ok(_) | Err(_) => {}
         }
         let age = chrono::Utc::now().timestamp_millis().saturating_sub(started.at);
@@ -284,7 +285,7 @@ impl RunOnce<'_> {
     async fn unknown(&self, started: &Started) -> ProviderError {
         let (name, key) = (self.id.name(), self.context.key.option());
         let message = format!(
-            "job {name} was started, and nobody knows how it ended: its supervisor was killed, or the machine went down"
+            "job {name} was started, and its outcome is unknown: its supervisor was killed, or the machine went down"
         );
         let help = format!(
             "see what it did (`freehold logs {key} --job {name}`); if it may run again, deploy again, or say `retry = \"safe\"` in \
@@ -365,7 +366,7 @@ async fn end_supervised(
                     }
                 }
             }
-            Err(error) if is_shortage(&error) && Instant::now() < limit => {}
+            Err(error) if is_exhaustion(&error) && Instant::now() < limit => {}
             Err(error) => return Err(error),
         }
         if Instant::now() >= limit {

@@ -6,7 +6,7 @@
 //! - can't look into processes outside of its sandbox (their environment, their memory), nor, on kernels from 6.12 on, signal them or
 //!   connect to their abstract Unix sockets.
 //!
-//! Not kept apart: the folders for temporary files, what else the user may read, and ports ([`crate::proof`] has those).
+//! Not kept apart: the folders for temporary files, what else the user may read, and ports ([`crate::verified_connect`] has those).
 
 use std::fs;
 use std::io;
@@ -26,11 +26,11 @@ const SHARED: [&str; 4] = ["/dev", "/tmp", "/var/tmp", "/run"];
 /// What this kernel can keep apart between processes of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sandboxing {
-    /// Nothing.
+    /// The kernel has no Landlock: programs of one user are not kept apart.
     None,
     /// Files and the insides of processes, but any may signal any other.
     Files,
-    /// Signals too.
+    /// Files, the insides of processes, and signals (Landlock 6).
     FilesAndSignals,
 }
 

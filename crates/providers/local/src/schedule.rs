@@ -33,7 +33,7 @@ use crate::log::Log;
 use crate::machine::Machine;
 use crate::process::out_of_memory;
 use crate::run::RunOnce;
-use crate::supervise::{End, Outcome, STARTED, STATUS};
+use crate::supervise::{End, ExitReport, STARTED, STATUS};
 
 /// How long after its time a run may still begin, in seconds.
 const LATEST_START: i64 = 3600;
@@ -170,7 +170,7 @@ impl Schedules {
         let path = self.path(stack, &id);
         directory::write_json(&path, &record, Durability::Power)
             .map_err(|error| failure::file("write", &path, &error))?;
-        let keeper = Keeper { machine: self.machine.clone(), context, record };
+        let keeper = ScheduleLoop { machine: self.machine.clone(), context, record };
         let task = AbortOnDropHandle::new(tokio::spawn(async move { keeper.run(&schedule).await }));
         self.tasks().insert((stack, id), task);
         Ok(())
@@ -200,7 +200,7 @@ impl Schedules {
         if !kept && !self.machine.is_restored() {
             return Err(ProviderError::retryable(
                 Code::NotNow,
-                format!("{} is being taken over from a former Freehold", lookup.id),
+                format!("{} is still owned by a previous Freehold process", lookup.id),
             ));
         }
         let observation =
@@ -210,7 +210,7 @@ impl Schedules {
 
     pub(crate) fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         let kept = self.tasks().get(&(stack, lookup.id.clone())).is_some_and(|task| !task.is_finished());
-        Ok(if kept { Readiness::Ready } else { Readiness::Failed("nobody keeps to the schedule".to_owned()) })
+        Ok(if kept { Readiness::Ready } else { Readiness::Failed("the scheduler is not running".to_owned()) })
     }
 
     pub(crate) async fn delete(
@@ -291,7 +291,8 @@ fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec
     for path in directory::entries(&folder).map_err(unreadable)? {
         let Some(due) = due_of(&path) else { continue };
         let running = crate::run::is_supervised(&path).map_err(unreadable)?;
-        let end = directory::read_json::<Outcome>(&path.join(STATUS)).map_err(unreadable)?.map(|outcome| outcome.end);
+        let end =
+            directory::read_json::<ExitReport>(&path.join(STATUS)).map_err(unreadable)?.map(|outcome| outcome.end);
         let (how, exit_code) = match &end {
             Some(End::Exited(code)) => (format!("exit code {code}"), Some(*code)),
             Some(End::Signalled(signal)) => (format!("signal {signal}"), None),
@@ -299,7 +300,7 @@ fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec
             Some(End::OutOfMemory(limit)) => (out_of_memory(*limit), None),
             Some(End::Cancelled) => ("ended on request".to_owned(), None),
             Some(End::NotStarted(message)) => (format!("not started: {message}"), None),
-            None => ("nobody knows how it ended".to_owned(), None),
+            None => ("its outcome is unknown".to_owned(), None),
         };
         let succeeded = matches!(end, Some(End::Exited(0) | End::Cancelled));
         runs.push(ScheduledRun { due, exit_code, how, succeeded, running: running && end.is_none() });
@@ -330,13 +331,13 @@ fn due_of(path: &std::path::Path) -> Option<i64> {
 }
 
 /// Keeps to one schedule.
-struct Keeper {
+struct ScheduleLoop {
     machine: Machine,
     context: Context,
     record: ScheduleRecord,
 }
 
-impl Keeper {
+impl ScheduleLoop {
     async fn run(self, calendar: &dyn Calendar) {
         let folder = self.machine.directory.runs(self.context.stack, &self.record.resource.id.0);
         let mut done = self.settled(&folder).await;

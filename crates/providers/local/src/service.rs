@@ -18,11 +18,13 @@
 //! and a Freehold that starts after a crash ends it.
 
 mod recovery;
-pub(crate) mod settling;
+mod settling;
+pub(crate) mod state;
+mod takeover;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_engine::{Context, Performed, ProviderError};
@@ -30,7 +32,6 @@ use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_problem::Code;
 use freehold_router::RouterError;
 use freehold_router::socket::Socket;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -38,16 +39,17 @@ use uuid::Uuid;
 
 use crate::directory::{self, Durability};
 use crate::failure;
-use crate::instance::InstanceRecord;
+use crate::instance_record::InstanceRecord;
 use crate::launch::Launch;
 use crate::machine::{Machine, endpoint};
 use crate::mark::Marked;
 use crate::membership::end_all;
-use crate::roster::Roster;
-use crate::slot::{Duty, Phase, Slot, Status, Stop, Trouble};
-use crate::verdict;
+use crate::readiness;
+use crate::serving_set::ServingSet;
+use crate::slot::{Phase, ReplicaFailure, Slot, SlotSpec, Status, Stop};
 
-use settling::{Fallen, Settling};
+use settling::Settling;
+use state::{FailedVersion, ServiceRecord, ServiceState, View, lock};
 
 /// The part of a step's time that is kept for the answer.
 const SLACK: Duration = Duration::from_secs(1);
@@ -56,51 +58,11 @@ const LAST_DRAIN: Duration = Duration::from_secs(5);
 /// The same when all of Freehold stops.
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 
-/// What is kept of a service while it exists.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ServiceRecord {
-    /// Made when the service is created, and never used again.
-    pub(crate) object: String,
-    pub(crate) resource: Resource,
-    /// The body in comparable form.
-    pub(crate) desired: Value,
-}
-
-/// What is known of a service at the moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    /// The instances of a former Freehold have been taken over or ended.
-    pub(crate) recovered: bool,
-    pub(crate) record: Option<ServiceRecord>,
-    pub(crate) replicas: Vec<watch::Receiver<Status>>,
-    /// How long a replica has to be ready before it is relied on.
-    pub(crate) settle: Duration,
-    /// How long it has to be ready until its former troubles don't count any more.
-    pub(crate) steady: Duration,
-    /// Until when the present version settles.
-    pub(crate) settling: Option<Instant>,
-    /// What the last version that was applied fell by while it was settling.
-    pub(crate) fallen: Option<Fallen>,
-    /// A command is being carried out.
-    pub(crate) busy: bool,
-    /// It was stopped on purpose, and is there nevertheless.
-    pub(crate) fenced: bool,
-}
-
-impl Seen {
-    /// Whether there is such a service, or one is being made.
-    pub(crate) fn exists(&self) -> bool {
-        self.record.is_some() || !self.replicas.is_empty()
-    }
-}
-
-pub(crate) type View = Arc<Mutex<Seen>>;
-
 enum Command {
     Apply(Box<(Context, Resource, Value)>, oneshot::Sender<Result<Performed, ProviderError>>),
     Restore(Box<(Context, Option<ServiceRecord>)>, oneshot::Sender<Result<String, ProviderError>>),
     Delete(Box<(Context, Option<String>)>, oneshot::Sender<Result<Performed, ProviderError>>),
-    Look(oneshot::Sender<Seen>),
+    Look(oneshot::Sender<ServiceState>),
     Fence(Box<(Context, Option<String>)>, oneshot::Sender<Result<Performed, ProviderError>>),
     Stop(oneshot::Sender<()>),
 }
@@ -120,7 +82,7 @@ impl Service {
         let view = View::default();
         lock(&view).record.clone_from(&record);
         let (commands, received) = mpsc::channel(8);
-        let roster = Roster::new(machine.router.clone(), endpoint(stack, &id.0));
+        let roster = ServingSet::new(machine.router.clone(), endpoint(stack, &id.0));
         let (urgent, _) = watch::channel(0);
         let urgent = Arc::new(urgent);
         let (given_up, _) = watch::channel(false);
@@ -132,7 +94,7 @@ impl Service {
             given_up: Arc::clone(&given_up),
             waiting: Arc::default(),
         };
-        let keeper = Keeper {
+        let keeper = ServiceLoop {
             machine: machine.clone(),
             stack,
             id: id.clone(),
@@ -155,7 +117,7 @@ impl Service {
         Ok(Self { caller, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> ServiceState {
         lock(&self.view).clone()
     }
 
@@ -233,7 +195,7 @@ impl Caller {
 
     /// What it is like, with what every call did that was given up: those are waited for. What somebody still waits for is not: it is
     /// as it was before, until it is done.
-    pub(crate) async fn look(&self) -> Result<Seen, ProviderError> {
+    pub(crate) async fn look(&self) -> Result<ServiceState, ProviderError> {
         let seen = lock(&self.view).clone();
         if !seen.busy || self.waiting.load(Ordering::SeqCst) > 0 {
             return Ok(seen);
@@ -272,15 +234,11 @@ impl Caller {
     }
 }
 
-fn lock(view: &View) -> MutexGuard<'_, Seen> {
-    view.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Keeper {
+struct ServiceLoop {
     machine: Machine,
     stack: StackId,
     id: ResourceId,
-    roster: Arc<Roster>,
+    roster: Arc<ServingSet>,
     view: View,
     urgent: Arc<watch::Sender<usize>>,
     given_up: Arc<watch::Sender<bool>>,
@@ -292,7 +250,7 @@ struct Keeper {
     leaving: Vec<Slot>,
     /// The present version has taken over and has still to prove itself.
     settling: Option<Settling>,
-    fallen: Option<Fallen>,
+    fallen: Option<FailedVersion>,
     generation: u64,
     /// The highest that there ever was: none is used twice.
     generations: u64,
@@ -301,7 +259,7 @@ struct Keeper {
     fenced: bool,
 }
 
-impl Keeper {
+impl ServiceLoop {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let command = tokio::select! {
@@ -370,13 +328,13 @@ impl Keeper {
     }
 
     /// Waits until replicas are ready, but no longer than until somebody wants the service to be otherwise.
-    async fn await_ready(&self, slots: &[Slot], deadline: Instant) -> Result<u32, Option<Trouble>> {
+    async fn await_ready(&self, slots: &[Slot], deadline: Instant) -> Result<u32, Option<ReplicaFailure>> {
         let (mut urgent, mut given_up) = (self.urgent.subscribe(), self.given_up.subscribe());
         tokio::select! {
             biased;
-            ready = verdict::await_ready(slots, deadline) => ready,
-            _ = urgent.wait_for(|count| *count > 0) => Err(Some(Trouble::Interrupted)),
-            _ = given_up.wait_for(|given_up| *given_up) => Err(Some(Trouble::Interrupted)),
+            ready = readiness::await_ready(slots, deadline) => ready,
+            _ = urgent.wait_for(|count| *count > 0) => Err(Some(ReplicaFailure::Interrupted)),
+            _ = given_up.wait_for(|given_up| *given_up) => Err(Some(ReplicaFailure::Interrupted)),
         }
     }
 
@@ -474,8 +432,8 @@ impl Keeper {
             // A version that can't be recorded doesn't count: what was started for it goes.
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
             Err(trouble) => {
-                let still = Some("the replicas that were there go on");
-                Err(verdict::refusal(&launch.context.key, &self.id, trouble, still).await)
+                let still = Some("the existing replicas keep running");
+                Err(readiness::refusal(&launch.context.key, &self.id, trouble, still).await)
             }
         };
         match ready {
@@ -501,8 +459,8 @@ impl Keeper {
         let ready = match self.await_ready(&new, deadline).await {
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
             Err(trouble) => {
-                let old = self.launch.is_some().then_some("the previous version goes on");
-                Err(verdict::refusal(&launch.context.key, &self.id, trouble, old).await)
+                let old = self.launch.is_some().then_some("the previous version keeps serving");
+                Err(readiness::refusal(&launch.context.key, &self.id, trouble, old).await)
             }
         };
         let looks = match ready {
@@ -544,9 +502,9 @@ impl Keeper {
         numbers.iter().map(|number| Slot::begin(self.duty(launch, generation, *number), None)).collect()
     }
 
-    fn duty(&mut self, launch: &Arc<Launch>, generation: u64, number: u32) -> Duty {
+    fn duty(&mut self, launch: &Arc<Launch>, generation: u64, number: u32) -> SlotSpec {
         self.serial += 1;
-        Duty {
+        SlotSpec {
             machine: self.machine.clone(),
             launch: Arc::clone(launch),
             roster: Arc::clone(&self.roster),
@@ -624,9 +582,9 @@ impl Keeper {
         let ready = self.await_ready(&self.slots, context.deadline).await;
         self.roster.expect_one(false);
         match ready {
-            Ok(_looks) => Ok(format!("{adopted} taken over, {} started", missing.len())),
+            Ok(_looks) => Ok(format!("{adopted} adopted, {} started", missing.len())),
             Err(trouble) => {
-                Err(verdict::refusal(&context.key, &self.id, trouble, Some("it will be tried again")).await)
+                Err(readiness::refusal(&context.key, &self.id, trouble, Some("it will be tried again")).await)
             }
         }
     }
@@ -635,7 +593,7 @@ impl Keeper {
         match (&self.record, object) {
             (Some(record), Some(object)) if record.object != object => Err(ProviderError::rejected(
                 Code::ChangedExternally,
-                format!("{} is not the one that was deployed: it was made anew meanwhile", self.id),
+                format!("{} was replaced since it was deployed", self.id),
             )),
             _ => Ok(()),
         }
@@ -675,7 +633,7 @@ impl Keeper {
     }
 }
 
-impl Keeper {
+impl ServiceLoop {
     /// Ends what is left of instances whose end is not certain: their records are still there.
     async fn are_all_ended(&self) -> bool {
         let folder = self.machine.directory.instances(self.stack, self.id.name());

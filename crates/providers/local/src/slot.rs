@@ -22,19 +22,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::health::{Place, Seen, Sign, get};
+use crate::health::{Endpoint, ProbeFailure, ReadinessCheck, get};
 use crate::instance::Instance;
 use crate::launch::Launch;
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::process::Exit;
-use crate::proof::Proof;
-use crate::roster::Roster;
+use crate::serving_set::ServingSet;
+use crate::verified_connect::VerifiedConnect;
 
 /// How many exits in a row make a crash loop.
 pub(crate) const CRASH_LOOP: u32 = 5;
-/// Whoever has lived this long starts with a clean slate, unless it is said otherwise.
-pub(crate) const STEADY: Duration = Duration::from_secs(60);
 /// How long an instance that has ended is not started again.
 const RESTARTS: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(30));
 /// Requests wait for an instance that is to be started again within this time.
@@ -65,7 +63,7 @@ pub(crate) enum Phase {
 
 /// What went wrong last.
 #[derive(Debug, Clone)]
-pub(crate) enum Trouble {
+pub(crate) enum ReplicaFailure {
     NotStarted(ProviderError),
     Exited {
         exit: Exit,
@@ -96,7 +94,7 @@ pub(crate) struct Status {
     pub(crate) looks: u32,
     /// Troubles since it last ran steadily.
     pub(crate) troubles: u32,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) trouble: Option<ReplicaFailure>,
 }
 
 /// How to stop.
@@ -117,10 +115,10 @@ pub(crate) struct Slot {
 }
 
 /// What a slot is made from.
-pub(crate) struct Duty {
+pub(crate) struct SlotSpec {
     pub(crate) machine: Machine,
     pub(crate) launch: Arc<Launch>,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) roster: Arc<ServingSet>,
     pub(crate) number: u32,
     /// Unique among the service's slots, of all generations.
     pub(crate) serial: u64,
@@ -129,11 +127,11 @@ pub(crate) struct Duty {
 
 impl Slot {
     /// Starts keeping a replica running; with an instance that is running already, if one is given.
-    pub(crate) fn begin(duty: Duty, adopted: Option<Instance>) -> Self {
+    pub(crate) fn begin(duty: SlotSpec, adopted: Option<Instance>) -> Self {
         let (report, status) = watch::channel(Status::default());
         let (orders, received) = watch::channel(None);
         let number = duty.number;
-        let keeper = Keeper { duty, report, orders: received };
+        let keeper = SlotLoop { duty, report, orders: received };
         Self { number, status, orders, task: AbortOnDropHandle::new(tokio::spawn(keeper.run(adopted))) }
     }
 
@@ -155,18 +153,18 @@ impl Slot {
     }
 }
 
-struct Keeper {
-    duty: Duty,
+struct SlotLoop {
+    duty: SlotSpec,
     report: watch::Sender<Status>,
     orders: watch::Receiver<Option<Stop>>,
 }
 
 enum End {
     Ordered(Stop),
-    Trouble(Trouble),
+    Failed(ReplicaFailure),
 }
 
-impl Keeper {
+impl SlotLoop {
     async fn run(mut self, mut adopted: Option<Instance>) {
         let mut waits = RESTARTS.waits();
         loop {
@@ -180,17 +178,18 @@ impl Keeper {
                     // We lack something; the program is not to blame.
                     tracing::warn!(service = %self.duty.launch.resource.identity, message, "a replica can't be started now");
                     self.report.send_modify(|status| {
-                        status.trouble = Some(Trouble::NotStarted(ProviderError::retryable(Code::NotNow, message)))
+                        status.trouble =
+                            Some(ReplicaFailure::NotStarted(ProviderError::retryable(Code::NotNow, message)))
                     });
                     tokio::select! {
                         _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),
                         () = tokio::time::sleep(LONGEST_LOOK) => continue,
                     }
                 }
-                Err(error) => Trouble::NotStarted(error),
+                Err(error) => ReplicaFailure::NotStarted(error),
                 Ok(mut instance) => match self.tend(&mut instance, began).await {
                     End::Ordered(stop) => return self.stop(instance, stop).await,
-                    End::Trouble(trouble) => {
+                    End::Failed(trouble) => {
                         self.clear(instance, &trouble).await;
                         trouble
                     }
@@ -222,18 +221,18 @@ impl Keeper {
     async fn tend(&mut self, instance: &mut Instance, began: Instant) -> End {
         let Self { duty, report, orders } = self;
         let (address, log, proof) = (instance.address(), instance.log.clone(), Arc::clone(&instance.proof));
-        let place = address.map(|address| Place { address, connect: Arc::clone(&proof) as Arc<dyn Connect> });
-        let care = Care { duty, report, place, proof };
+        let place = address.map(|address| Endpoint { address, connect: Arc::clone(&proof) as Arc<dyn Connect> });
+        let care = InstanceWatch { duty, report, place, proof };
         let mut ready = false;
         let caring = async {
             match care.until_ready().await {
                 Ok(()) => ready = true,
                 Err(seen) => {
                     let after = duty.launch.body.start_timeout;
-                    return Trouble::NeverReady { after, seen, log: log.clone() };
+                    return ReplicaFailure::NeverReady { after, seen, log: log.clone() };
                 }
             }
-            Trouble::NotLive { seen: care.while_live().await, log: log.clone() }
+            ReplicaFailure::NotLive { seen: care.while_live().await, log: log.clone() }
         };
         let tidying = log.tidy(&duty.machine.log_limits);
         let ended = tokio::select! {
@@ -243,26 +242,28 @@ impl Keeper {
             trouble = caring => Ok(trouble),
             () = tidying => Err(Exit::Unknown),
         };
-        End::Trouble(match ended {
+        End::Failed(match ended {
             Ok(trouble) => trouble,
-            Err(exit) => Trouble::Exited { exit: exit.explained(instance.group()), after: began.elapsed(), ready, log },
+            Err(exit) => {
+                ReplicaFailure::Exited { exit: exit.explained(instance.group()), after: began.elapsed(), ready, log }
+            }
         })
     }
 
     /// Clears up behind an instance that is in trouble.
-    async fn clear(&self, instance: Instance, trouble: &Trouble) {
+    async fn clear(&self, instance: Instance, trouble: &ReplicaFailure) {
         self.duty.roster.leave(self.duty.serial);
         match trouble {
-            Trouble::Exited { exit, after, .. } => {
+            ReplicaFailure::Exited { exit, after, .. } => {
                 instance.log.event(&format!("exited by itself: {exit}, after {:.1} s", after.as_secs_f64()));
                 instance.clear(&self.duty.machine).await;
             }
-            Trouble::NeverReady { seen, .. } | Trouble::NotLive { seen, .. } => {
+            ReplicaFailure::NeverReady { seen, .. } | ReplicaFailure::NotLive { seen, .. } => {
                 instance.log.event(&format!("to be ended: {seen}"));
                 instance.end(&self.duty.machine, self.duty.launch.body.stop_timeout).await;
             }
             // Nothing runs; or nobody waits for it any more, which is no trouble of its own.
-            Trouble::NotStarted(_) | Trouble::Interrupted => {}
+            ReplicaFailure::NotStarted(_) | ReplicaFailure::Interrupted => {}
         }
     }
 
@@ -303,14 +304,14 @@ async fn ordered(orders: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 /// The care for one running instance.
-struct Care<'a> {
-    duty: &'a Duty,
+struct InstanceWatch<'a> {
+    duty: &'a SlotSpec,
     report: &'a watch::Sender<Status>,
-    place: Option<Place>,
-    proof: Arc<Proof>,
+    place: Option<Endpoint>,
+    proof: Arc<VerifiedConnect>,
 }
 
-impl Care<'_> {
+impl InstanceWatch<'_> {
     fn set_ready(&self, ready: bool) {
         if let Some(place) = &self.place {
             let connect = Arc::clone(&place.connect);
@@ -322,11 +323,11 @@ impl Care<'_> {
     async fn until_ready(&self) -> Result<(), String> {
         let body = &self.duty.launch.body;
         let sign = match (&self.place, &body.ready) {
-            (Some(place), Some(path)) => Sign::Answers(place.clone(), path.clone()),
-            (Some(place), None) => Sign::Accepts(place.clone()),
-            (None, _) => Sign::Lives(ALIVE),
+            (Some(place), Some(path)) => ReadinessCheck::Answers(place.clone(), path.clone()),
+            (Some(place), None) => ReadinessCheck::Accepts(place.clone()),
+            (None, _) => ReadinessCheck::Lives(ALIVE),
         };
-        let mut seen = Seen::Bad("it did not answer".to_owned());
+        let mut seen = ProbeFailure::Bad("it did not answer".to_owned());
         let mut looks = 0;
         let mut pause = PROBES.waits();
         let mut limit = Instant::now() + body.start_timeout;
@@ -339,7 +340,7 @@ impl Care<'_> {
                 Err(_elapsed) => return Err(self.last_seen(seen).await),
             }
             tokio::time::sleep(pause.take()).await;
-            if let Seen::Nothing(_) = seen {
+            if let ProbeFailure::Nothing(_) = seen {
                 // Its time does not run while we can't look.
                 limit += began.elapsed();
             }
@@ -357,8 +358,8 @@ impl Care<'_> {
     }
 
     /// What was seen last, in words; if nothing listens on its port, then also where it does listen.
-    async fn last_seen(&self, seen: Seen) -> String {
-        let Seen::NotListening(words) = seen else { return seen.words() };
+    async fn last_seen(&self, seen: ProbeFailure) -> String {
+        let ProbeFailure::NotListening(words) = seen else { return seen.words() };
         let proof = Arc::clone(&self.proof);
         let elsewhere = tokio::task::spawn_blocking(move || proof.elsewhere()).await.ok().flatten();
         match elsewhere {
@@ -377,7 +378,7 @@ impl Care<'_> {
             if let Some(path) = &body.live {
                 match get(place, path).await {
                     Ok(()) => dead = 0,
-                    Err(Seen::Nothing(_)) => {}
+                    Err(ProbeFailure::Nothing(_)) => {}
                     Err(seen) if dead + 1 >= DEAD => return seen.words(),
                     Err(_) => dead += 1,
                 }
@@ -392,7 +393,7 @@ impl Care<'_> {
                             std::mem::replace(&mut status.phase, Phase::Ready) != Phase::Ready
                         });
                     }
-                    Err(Seen::Nothing(_)) => {}
+                    Err(ProbeFailure::Nothing(_)) => {}
                     Err(_) if unready + 1 < UNREADY => unready += 1,
                     Err(seen) => {
                         unready = UNREADY;

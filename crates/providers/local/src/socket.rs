@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::process;
+use crate::process_id;
 
 /// Whether a process holds one of these sockets.
 ///
@@ -12,7 +12,7 @@ use crate::process;
 pub(crate) fn holds(pid: i32, inodes: &[u64]) -> io::Result<bool> {
     let reading = match fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(reading) => reading,
-        Err(error) if process::gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        Err(error) if process_id::gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
         Err(error) => return Err(error),
     };
     for entry in reading {

@@ -36,7 +36,8 @@ use crate::directory::{self, Durability};
 use crate::launcher::Order;
 use crate::log::{Log, LogLimits};
 use crate::membership::{Members, descendants};
-use crate::process::{self, Exit, Process, ProcessId, out_of_memory};
+use crate::process::{Exit, Process, out_of_memory};
+use crate::process_id::{self, ProcessId};
 use crate::program::Program;
 
 /// How long a job may take to end after SIGTERM.
@@ -108,7 +109,7 @@ impl End {
 
 /// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct ExitReport {
     pub(crate) end: End,
     pub(crate) milliseconds: u64,
     pub(crate) log: PathBuf,
@@ -162,7 +163,7 @@ async fn supervise(run: &Path) -> io::Result<bool> {
     };
     log.event(&end.words());
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let outcome = Outcome { end, milliseconds, log: log_path };
+    let outcome = ExitReport { end, milliseconds, log: log_path };
     directory::write_json(&run.join(STATUS), &outcome, Durability::Power)?;
     drop(lock);
     Ok(true)
@@ -237,7 +238,7 @@ async fn attend(
 /// Takes note of the end of what the job had left behind, which would stay in the kernel's table otherwise.
 fn reap_orphans(main: i32) -> io::Result<()> {
     for pid in descendants(rustix::process::getpid().as_raw_pid())? {
-        if pid != main && process::stat(pid)?.is_some_and(|stat| stat.dead) {
+        if pid != main && process_id::stat(pid)?.is_some_and(|stat| stat.dead) {
             let _ = waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::NOHANG);
         }
     }

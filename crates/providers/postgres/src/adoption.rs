@@ -18,7 +18,7 @@ use crate::quote::Identifier;
 use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions};
 
-struct Former {
+struct PreviousOwner {
     superuser: bool,
     usable: bool,
     me: String,
@@ -26,7 +26,7 @@ struct Former {
     others: Vec<String>,
 }
 
-from_row!(Former { superuser, usable, me, elsewhere, others });
+from_row!(PreviousOwner { superuser, usable, me, elsewhere, others });
 
 /// Makes the owner's role the owner of a foreign database and of what is in it, and gives the app its rights in there.
 pub(crate) async fn take(
@@ -47,7 +47,7 @@ pub(crate) async fn take(
             ARRAY(SELECT DISTINCT o.rolname::text FROM pg_shdepend s JOIN pg_roles o ON o.oid = s.refobjid
                   WHERE s.dbid::int8 = $2 AND s.deptype = 'o' AND s.refobjid <> r.oid) AS others
         FROM pg_roles r, pg_roles me WHERE r.rolname = $1 AND me.rolname = CURRENT_USER";
-    let former: Former = sqlx::query_as(SQL)
+    let former: PreviousOwner = sqlx::query_as(SQL)
         .bind(&row.owner)
         .bind(row.oid)
         .fetch_one(session.connection())
@@ -57,7 +57,7 @@ pub(crate) async fn take(
     let old = body::identifier(&row.owner)?;
     let RoleNames { owner, keeper, .. } = names;
     session.assume(owner, &[&old], doing, deadline).await?;
-    let admit = crate::database::admit_statements(name, names);
+    let admit = crate::statements::admit_statements(name, names);
     session.run(doing, deadline, format!("{admit}GRANT {old} TO {keeper};")).await?;
     let mut there = sessions.inside(name, Entry::change(keeper, keeper), doing, deadline).await?;
     let schemas: Vec<String> = sqlx::query_scalar(
@@ -85,18 +85,18 @@ pub(crate) async fn take(
 
 /// # Errors
 /// What stands in the way.
-fn check(name: &Identifier, owner: &str, former: &Former) -> Result<(), ProviderError> {
+fn check(name: &Identifier, owner: &str, former: &PreviousOwner) -> Result<(), ProviderError> {
     let own = "give it to a role of its own (`ALTER DATABASE … OWNER TO`), with everything in it, then try again";
     let (why, help) = match former {
-        Former { superuser: true, .. } => (format!("its owner {owner} is a superuser"), own.to_owned()),
-        Former { usable: false, me, .. } => (
+        PreviousOwner { superuser: true, .. } => (format!("its owner {owner} is a superuser"), own.to_owned()),
+        PreviousOwner { usable: false, me, .. } => (
             format!("Freehold's role may not act for its owner {owner}"),
             format!("let a superuser run `GRANT {owner} TO {me} WITH ADMIN OPTION`, then try again"),
         ),
-        Former { elsewhere, .. } if !elsewhere.is_empty() => {
+        PreviousOwner { elsewhere, .. } if !elsewhere.is_empty() => {
             (format!("its owner {owner} owns more: {}", elsewhere.join(", ")), own.to_owned())
         }
-        Former { others, .. } if !others.is_empty() => {
+        PreviousOwner { others, .. } if !others.is_empty() => {
             (format!("other roles own objects in it: {}", others.join(", ")), own.to_owned())
         }
         _ => return Ok(()),

@@ -12,7 +12,7 @@ use crate::failure::Doing;
 use crate::mark::Mark;
 use crate::provider::{LOOK, PostgresProvider};
 use crate::session::Turn;
-use crate::{logins, own_logins, strangers};
+use crate::{logins, mark, strangers};
 
 #[async_trait]
 impl DatabaseServer for PostgresProvider {
@@ -31,7 +31,7 @@ impl DatabaseServer for PostgresProvider {
         let mut logins = BTreeMap::new();
         for row in marked {
             let limit = row.connections.and_then(|limit| u32::try_from(limit).ok());
-            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(own_logins::KEY));
+            let mark = Mark::parse(&row.comment).filter(|mark| !mark.values.contains_key(mark::KEY));
             if let (Some(limit), Some(mark)) = (limit, mark) {
                 // Logins of several rotations take each other's place.
                 let most: &mut u32 =

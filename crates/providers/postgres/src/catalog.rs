@@ -14,7 +14,6 @@ use crate::session::Session;
 /// `datconnlimit` of a database whose `DROP DATABASE` was interrupted: only another one can follow.
 pub(crate) const HALF_DROPPED: i32 = -2;
 
-/// A role.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleRow {
     pub(crate) oid: i64,
@@ -87,7 +86,7 @@ impl RoleRow {
         match self.mark() {
             Some(mark) if mark.stack == stack => Ownership::Ours,
             Some(mark) => Ownership::OtherStack(mark.stack),
-            None => Ownership::Foreign(format!("role {} bears no mark of Freehold", self.rolname)),
+            None => Ownership::Foreign(format!("role {} is unmanaged", self.rolname)),
         }
     }
 }
@@ -141,7 +140,6 @@ impl RoleRows {
     }
 }
 
-/// A database.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseRow {
     pub(crate) oid: i64,

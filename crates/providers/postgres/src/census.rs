@@ -10,8 +10,8 @@ use sqlx::AssertSqlSafe;
 
 use tokio::time::Instant;
 
-use crate::blockers;
 use crate::body::identifier;
+use crate::drop_blockers;
 use crate::failure::{self, Doing};
 use crate::row::from_row;
 use crate::session::Session;
@@ -78,7 +78,7 @@ impl Tables {
                 Ok(()) => {}
                 Err(Some(error)) if failure::sqlstate(&error).as_deref() == Some("55P03") => {
                     session.run(doing, deadline, "ROLLBACK".to_owned()).await?;
-                    return Err(held(doing, blockers::holders(session, doing).await?));
+                    return Err(held(doing, drop_blockers::holders(session, doing).await?));
                 }
                 Err(Some(error)) => return Err(doing.failed(error)),
                 Err(None) => {

@@ -3,7 +3,7 @@
 //! The app gets its rights by default privileges of the owner, so that each migration's new tables are covered without
 //! anybody's doing. It may read and write rows, use sequences, call functions; it can't make, change or drop anything.
 //!
-//! All of this is the keeper's work ([`crate::inside`]): what is found in there is the tenant's.
+//! All of this is the keeper's work ([`crate::in_database`]): what is found in there is the tenant's.
 
 use freehold_engine::ProviderError;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ const RIGHTS: [(&str, &str, &str); 5] = [
 
 /// What is in a database.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct DatabaseContent {
     /// All extensions that are there.
     pub(crate) extensions: Vec<String>,
     /// The app has the rights that it should have by default.
@@ -34,8 +34,8 @@ pub(crate) struct Content {
 
 /// What came of a look.
 #[derive(Debug)]
-pub(crate) enum Look {
-    Seen(Content),
+pub(crate) enum Inspection {
+    Seen(DatabaseContent),
     /// The keeper isn't let in: it isn't there yet, or its password or the database's rights were changed.
     Shut,
 }
@@ -47,14 +47,14 @@ struct ContentRow {
 
 from_row!(ContentRow { extensions, rights });
 
-impl Content {
+impl DatabaseContent {
     pub(crate) async fn read(
         sessions: &Sessions,
         name: &Identifier,
         names: &RoleNames,
         doing: &Doing,
         deadline: Instant,
-    ) -> Result<Look, ProviderError> {
+    ) -> Result<Inspection, ProviderError> {
         const SQL: &str = "
             SELECT ARRAY(SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension ORDER BY 1) AS extensions,
                 ARRAY(SELECT pg_catalog.concat(d.defaclobjtype, ' ', a.privilege_type)
@@ -64,7 +64,7 @@ impl Content {
                           AND a.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $2)) AS rights";
         let mut session = match sessions.attempt_inside(name, Entry::look(&names.keeper), doing, deadline).await? {
             Ok(session) => session,
-            Err(error) if failure::is_shut_out(&error) => return Ok(Look::Shut),
+            Err(error) if failure::is_shut_out(&error) => return Ok(Inspection::Shut),
             Err(error) => return Err(doing.connecting(error)),
         };
         let row: ContentRow = sqlx::query_as(SQL)
@@ -76,7 +76,7 @@ impl Content {
         session.finish().await;
         let has = |kind: &str, right: &str| row.rights.iter().any(|found| *found == format!("{kind} {right}"));
         let complete = RIGHTS.iter().all(|(kind, _, rights)| rights.split(", ").all(|right| has(kind, right)));
-        Ok(Look::Seen(Self { extensions: row.extensions, complete }))
+        Ok(Inspection::Seen(Self { extensions: row.extensions, complete }))
     }
 }
 

@@ -26,20 +26,20 @@ use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
 use crate::catalog::{DatabaseRow, RoleRows};
-use crate::content::{self, Content, Look};
+use crate::content::{self, DatabaseContent, Inspection};
 use crate::failure::Doing;
-use crate::inside;
+use crate::in_database;
 use crate::mark::Mark;
-use crate::quote::{Identifier, Literal};
+use crate::quote::Identifier;
+use crate::removal::{check_ours, foreign, remove};
 use crate::session::{Session, Sessions, Turn};
+use crate::statements::{create_statement, drop_statement, open_statements};
 use crate::{own_logins, roles};
 
 /// How long to wait for an earlier call.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether it is done.
 const POLL: Duration = Duration::from_millis(10);
-/// How long to wait before a database is dropped once more: each refusal is a line in the server's log.
-const BETWEEN_DROPS: Duration = Duration::from_millis(250);
 
 pub(crate) async fn observe(
     sessions: &Sessions,
@@ -60,7 +60,7 @@ pub(crate) async fn observe(
     // Nobody gets into a database that is half made or half dropped, and a foreign one isn't ours to look into.
     let open = row.owner == names.owner.as_str() && row.connection_limit != 0 && !row.is_half_dropped();
     let content = match ownership {
-        Ownership::Ours if open => Some(Content::read(sessions, &name, &names, &doing, deadline).await?),
+        Ownership::Ours if open => Some(DatabaseContent::read(sessions, &name, &names, &doing, deadline).await?),
         Ownership::Ours | Ownership::Foreign(_) | Ownership::OtherStack(_) => None,
     };
     session.finish().await;
@@ -89,15 +89,15 @@ pub(crate) async fn apply(
                 session.assume(&names.owner, &[&owner], &doing, context.deadline).await?;
                 session.run(&doing, context.deadline, drop_statement(&name)).await?;
                 session.resign(&names.owner, &[&owner], &doing, context.deadline).await?;
-                note = Some("a deletion that had been interrupted was finished, and it was made anew".to_owned());
+                note = Some("finished an interrupted deletion and recreated the database".to_owned());
                 row = None;
             }
             Ownership::Ours => {}
             Ownership::Foreign(_) if adopt => {
                 crate::adoption::take(&mut session, sessions, &name, found, &names, &doing, context.deadline).await?;
             }
-            Ownership::Foreign(who) => return Err(not_ours(&name, &who, true)),
-            other @ Ownership::OtherStack(_) => return Err(not_ours(&name, &other.to_string(), false)),
+            Ownership::Foreign(who) => return Err(foreign(&name, &who, true)),
+            other @ Ownership::OtherStack(_) => return Err(foreign(&name, &other.to_string(), false)),
         }
     }
     check_owner(&mut session, &names, context.stack, &doing).await?;
@@ -118,7 +118,7 @@ pub(crate) async fn apply(
         if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
             return Err(ProviderError::retryable(
                 Code::NotNow,
-                format!("{}: {} is not let in", doing.0, names.keeper.as_str()),
+                format!("{}: role {} cannot connect yet", doing.0, names.keeper.as_str()),
             ));
         }
     }
@@ -150,80 +150,6 @@ pub(crate) async fn delete(
     Ok(Performed::default())
 }
 
-/// Drops a database that was found to be ours.
-pub(crate) async fn remove(
-    session: &mut Session,
-    name: &Identifier,
-    names: &RoleNames,
-    row: &DatabaseRow,
-    doing: &Doing,
-    deadline: Instant,
-) -> Result<(), ProviderError> {
-    let blockers = crate::blockers::of(session, row.oid, name, doing).await?;
-    if !blockers.is_empty() {
-        return Err(ProviderError::from(
-            Problem::new(
-                Code::UsedByOthers,
-                format!("database {} can't be dropped while it is in use by others", name.as_str()),
-            )
-            .lines(blockers)
-            .help("end these first, then try again"),
-        ));
-    }
-    // The owner's to drop it, and those of all whose sessions end with it.
-    let owner = body::identifier(&row.owner)?;
-    let rows = RoleRows::read(session, names, doing).await?;
-    let mut roles = vec![&owner];
-    let theirs = names.all().into_iter().filter(|name| rows.existing().any(|row| row.rolname == name.as_str()));
-    roles.extend(theirs.filter(|name| **name != owner));
-    session.assume(&names.owner, &roles, doing, deadline).await?;
-    drop_when_left(session, name, row.oid, doing, deadline).await?;
-    session.resign(&names.owner, &roles, doing, deadline).await
-}
-
-/// Drops a database. Sessions that Freehold may not end (a superuser's, the server's own workers') get as long to leave as the server
-/// gives anybody's without FORCE: 5 s (`CountOtherDBBackends` in procarray.c). An agent that measures each database comes and goes.
-async fn drop_when_left(
-    session: &mut Session,
-    name: &Identifier,
-    oid: i64,
-    doing: &Doing,
-    deadline: Instant,
-) -> Result<(), ProviderError> {
-    let patience = deadline.min(Instant::now() + PATIENCE);
-    loop {
-        let error = match session.attempt(deadline, drop_statement(name)).await {
-            Ok(()) => return Ok(()),
-            Err(None) => {
-                return Err(ProviderError::unknown(
-                    Code::PostgresUnreachable,
-                    format!("{}: no answer within its time", doing.0),
-                ));
-            }
-            Err(Some(error)) => error,
-        };
-        if crate::failure::sqlstate(&error).as_deref() != Some("42501") {
-            return Err(doing.failed(error));
-        }
-        if Instant::now() < patience {
-            tokio::time::sleep(BETWEEN_DROPS).await;
-            continue;
-        }
-        let sessions = crate::blockers::sessions(session, oid, doing).await?;
-        if sessions.is_empty() {
-            return Err(ProviderError::retryable(
-                Code::NotNow,
-                format!("{}: the server's own worker is busy in it", doing.0),
-            ));
-        }
-        let mut rejected = doing.failed(error);
-        if let ProviderError::Rejected(Problem { lines, .. }) = &mut rejected {
-            lines.extend(sessions);
-        }
-        return Err(rejected);
-    }
-}
-
 /// Waits for what an earlier call has begun in a database and given up: the server goes on with it until it is done. It is
 /// found by its name, for a lock in there could be held by the tenant.
 async fn settle(
@@ -240,7 +166,7 @@ async fn settle(
         let busy: bool = sqlx::query_scalar(SQL)
             .bind(name.as_str())
             .bind(names.keeper.as_str())
-            .bind(inside::CHANGING)
+            .bind(in_database::CHANGING)
             .fetch_one(session.connection())
             .await
             .map_err(|error| doing.failed(error))?;
@@ -275,43 +201,6 @@ async fn check_owner(
     ))
 }
 
-fn create_statement(name: &Identifier, owner: &Identifier) -> String {
-    format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 0")
-}
-
-fn drop_statement(name: &Identifier) -> String {
-    format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-}
-
-/// Creates a database that belongs to the owner and that nobody but Freehold's own logins can use.
-pub(crate) fn private_statements(name: &Identifier, names: &RoleNames) -> [String; 2] {
-    let open = format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n{}", admit_statements(name, names));
-    [create_statement(name, &names.owner), open]
-}
-
-/// Lets Freehold's own logins in, whatever the owner has done to the database.
-pub(crate) fn admit_statements(name: &Identifier, names: &RoleNames) -> String {
-    format!(
-        "GRANT CONNECT ON DATABASE {name} TO {}, {};\n\
-         ALTER DATABASE {name} CONNECTION LIMIT -1 ALLOW_CONNECTIONS true;\n",
-        names.keeper, names.dumper
-    )
-}
-
-/// One transaction that sets the rights, marks the database and opens it.
-fn open_statements(name: &Identifier, names: &RoleNames, before: Option<&DatabaseRow>, mark: &Mark) -> String {
-    let RoleNames { owner, migrator, app, .. } = names;
-    let given_away = before.is_some_and(|row| row.owner != owner.as_str());
-    let take_back = if given_away { format!("ALTER DATABASE {name} OWNER TO {owner};\n") } else { String::new() };
-    format!(
-        "{take_back}REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n\
-         GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {migrator}, {app};\n\
-         COMMENT ON DATABASE {name} IS {};\n{}",
-        Literal(&mark.to_string()),
-        admit_statements(name, names)
-    )
-}
-
 /// What is there, in the form of the desired body. What deviates and has no field there gets a field of its own.
 ///
 /// Extensions: those of the wanted ones that are there. One that is there and isn't wanted (any more) is never dropped,
@@ -320,14 +209,14 @@ fn comparable(
     name: &Identifier,
     names: &RoleNames,
     row: &DatabaseRow,
-    content: Option<&Look>,
+    content: Option<&Inspection>,
     wanted: Vec<&str>,
 ) -> Value {
     let RoleNames { owner, migrator, app, keeper, dumper } = names;
-    let shut = matches!(content, Some(Look::Shut));
+    let shut = matches!(content, Some(Inspection::Shut));
     let content = content.and_then(|look| match look {
-        Look::Seen(content) => Some(content),
-        Look::Shut => None,
+        Inspection::Seen(content) => Some(content),
+        Inspection::Shut => None,
     });
     let connects = |role: &Identifier| match row.connect.iter().any(|grantee| grantee == role.as_str()) {
         true => Value::text(role.as_str()),
@@ -390,40 +279,16 @@ fn allowed(name: &Identifier, wanted: Vec<&str>) -> Result<Vec<Identifier>, Prov
 }
 
 /// # Errors
-/// It bears no mark of the stack.
-pub(crate) fn check_ours(name: &Identifier, row: &DatabaseRow, stack: StackId) -> Result<(), ProviderError> {
-    match row.ownership(stack) {
-        Ownership::Ours => Ok(()),
-        owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => Err(not_ours(name, &owner.to_string(), false)),
-    }
-}
-
-/// # Errors
 /// It is another one than was recorded.
 fn check_identity(name: &Identifier, row: &DatabaseRow, object: Option<&str>) -> Result<(), ProviderError> {
     match object {
         Some(recorded) if recorded != row.oid.to_string() => Err(ProviderError::from(
             Problem::new(
                 Code::ChangedExternally,
-                format!(
-                    "database {} was made anew by somebody else: it had the oid {recorded}, and has {}",
-                    name.as_str(),
-                    row.oid
-                ),
+                format!("database {} was recreated outside Freehold (oid {recorded}, now {})", name.as_str(), row.oid),
             )
             .help("deploy again to see what is there now, then destroy"),
         )),
         _ => Ok(()),
     }
-}
-
-fn not_ours(name: &Identifier, who: &str, adoptable: bool) -> ProviderError {
-    let adopt = format!("adopt it with `freehold deploy --adopt database/{}`, or choose another name", name.as_str());
-    ProviderError::from(
-        Problem::new(Code::NotOwned, format!("database {} is not ours: {who}", name.as_str())).help(if adoptable {
-            adopt
-        } else {
-            "choose another name".to_owned()
-        }),
-    )
 }

@@ -6,7 +6,7 @@
 //!                                                          └─ equal: .partial becomes .dump
 //! ```
 //!
-//! The dumper dumps and counts, the keeper restores ([`crate::inside`]): a restore runs the tenant's code, in constraints,
+//! The dumper dumps and counts, the keeper restores ([`crate::in_database`]): a restore runs the tenant's code, in constraints,
 //! defaults and indexes, and that code gets nothing that the tenant hasn't got. Afterwards both logins are made anew.
 //!
 //! The counts and the dump see the same snapshot, so the proof holds while the app goes on writing. Whatever fails, no
@@ -31,11 +31,13 @@ use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
 use crate::census::{Census, Tables};
 use crate::failure::Doing;
-use crate::provider::PostgresOptions;
+use crate::options::PostgresOptions;
+use crate::programs::programs;
 use crate::quote::Identifier;
+use crate::removal::check_ours;
 use crate::server::Binaries;
 use crate::session::{Entry, Session, Sessions, Turn};
-use crate::{database, inside, obstacles, own_logins, scratch};
+use crate::{dump_blockers, in_database, own_logins, scratch, statements};
 
 /// How much is kept of what a program says, in bytes.
 const SAID: u64 = 64 << 10;
@@ -61,7 +63,7 @@ pub(crate) async fn write(
         session.finish().await;
         return Ok(nothing("there is no database any more, so nothing was dumped"));
     };
-    database::check_ours(&name, &row, context.stack)?;
+    check_ours(&name, &row, context.stack)?;
     // The server's own mark, which no owner can set. A database that is shut holds data like any other.
     if row.is_half_dropped() {
         session.finish().await;
@@ -87,7 +89,7 @@ pub(crate) async fn write(
         scratch::discard(session, scratch, names, context.stack, doing, context.deadline).await
     };
     discard(&mut session).await?;
-    let mut file = Partial::create(&options.dump_directory, work.name.as_str(), context)?;
+    let mut file = UnprovedDump::create(&options.dump_directory, work.name.as_str(), context)?;
     let outcome = work.write_and_prove(&mut session, &mut file).await;
     let cleaned = discard(&mut session).await;
     let renewed = work.renew(&mut session).await;
@@ -113,47 +115,12 @@ async fn admit(
 ) -> Result<(), ProviderError> {
     own_logins::renew(sessions, session, names, context.stack, doing, context.deadline).await?;
     session.assume(&names.owner, &[&names.owner], doing, context.deadline).await?;
-    session.run(doing, context.deadline, database::admit_statements(name, names)).await?;
+    session.run(doing, context.deadline, statements::admit_statements(name, names)).await?;
     session.resign(&names.owner, &[&names.owner], doing, context.deadline).await
 }
 
 fn nothing(note: &str) -> Performed {
     Performed { object: None, note: Some(note.to_owned()), ..Performed::default() }
-}
-
-/// The programs, if they are there and as new as the server: an older `pg_dump` refuses.
-pub(crate) async fn programs<'a>(
-    options: &'a PostgresOptions,
-    session: &mut Session,
-    doing: &Doing,
-) -> Result<&'a Binaries, ProviderError> {
-    let Some(binaries) = &options.binaries else {
-        return Err(without(rejected(
-            Code::PostgresNotFound,
-            format!("{}: there is no pg_dump on this machine", doing.0),
-        )));
-    };
-    let number: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
-        .fetch_one(session.connection())
-        .await
-        .map_err(|error| doing.failed(error))?;
-    let (server, version) = (u32::try_from(number / 10_000).unwrap_or_default(), binaries.version());
-    if server > version.major {
-        let message = format!("{}: the server is PostgreSQL {server}, and pg_dump is only {version}", doing.0);
-        return Err(without(rejected(Code::PostgresTooOld, message)));
-    }
-    Ok(binaries)
-}
-
-/// There is a way without dumps, if somebody wants it.
-fn without(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Rejected(problem) => {
-            let help = "install PostgreSQL's programs where Freehold runs; or, if the data isn't needed: --no-dump";
-            problem.help(help).into()
-        }
-        other => other,
-    }
 }
 
 /// One dump on its way.
@@ -170,7 +137,7 @@ struct Dump<'a> {
 }
 
 impl Dump<'_> {
-    async fn write_and_prove(&self, session: &mut Session, file: &mut Partial) -> Result<(), ProviderError> {
+    async fn write_and_prove(&self, session: &mut Session, file: &mut UnprovedDump) -> Result<(), ProviderError> {
         let dumped = self.dump(file).await?;
         file.whole = true;
         if let Some(fault) = &self.options.fault {
@@ -202,7 +169,7 @@ impl Dump<'_> {
     }
 
     /// Writes the file, and counts what has to be in it.
-    async fn dump(&self, file: &Partial) -> Result<Census, ProviderError> {
+    async fn dump(&self, file: &UnprovedDump) -> Result<Census, ProviderError> {
         // With `row_security = off`, rows that we may not see are an error instead of missing.
         let dumper = Entry::look(&self.names.dumper);
         let mut source = self.sessions.inside(&self.name, dumper, &self.doing, self.deadline).await?;
@@ -216,7 +183,7 @@ impl Dump<'_> {
                 .fetch_one(source.connection())
                 .await
                 .map_err(|error| self.doing.failed(error))?;
-        obstacles::refuse_unseen(&mut source, &self.name, &self.names, sees_all, &self.doing).await?;
+        dump_blockers::check_dumpable(&mut source, &self.name, &self.names, sees_all, &self.doing).await?;
         let tables = Tables::hold(&mut source, &self.doing, self.deadline).await?;
         let mut command = self.command("pg_dump", &self.names.dumper, self.name.as_str());
         command.args(["--format=custom", "--lock-wait-timeout=10s", "--snapshot", &snapshot]).stdout(file.output()?);
@@ -258,7 +225,7 @@ impl Dump<'_> {
             .env("PGPORT", options.get_port().to_string())
             .env("PGUSER", login.as_str())
             .env("PGPASSWORD", self.sessions.password(login).reveal())
-            .env("PGOPTIONS", inside::program_options())
+            .env("PGOPTIONS", in_database::program_options())
             .env("PGDATABASE", database)
             .env("PGAPPNAME", "freehold")
             .env("PGCONNECT_TIMEOUT", "10")
@@ -319,8 +286,8 @@ async fn first_of(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u
     Ok(said)
 }
 
-/// A dump that isn't proved yet. Removed when dropped, unless [`Partial::keep`] gave it its name.
-struct Partial {
+/// A dump that isn't proved yet. Removed when dropped, unless [`UnprovedDump::keep`] gave it its name.
+struct UnprovedDump {
     path: PathBuf,
     name: PathBuf,
     /// What it is called if it can't be proved.
@@ -331,7 +298,7 @@ struct Partial {
     kept: bool,
 }
 
-impl Partial {
+impl UnprovedDump {
     fn create(directory: &Path, database: &str, context: &Context) -> Result<Self, ProviderError> {
         let failed = |error| failed_io(directory, error);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
@@ -386,7 +353,7 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for UnprovedDump {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_file(&self.path);

@@ -53,12 +53,12 @@ impl Doing {
                     Code::NoConnectionsLeft,
                     format!("{}: the PostgreSQL server is out of connections ({words})", self.0),
                 );
-                let help = "raise max_connections, or close connections that nobody needs";
+                let help = "raise max_connections, or close unused connections";
                 ProviderError::Retryable { problem: problem.help(help), after: None }
             }
             "57P03" => retry_later(Code::PostgresUnreachable, "the PostgreSQL server is starting or stopping"),
             "53200" => retry_later(Code::PostgresUnreachable, "the PostgreSQL server is out of memory"),
-            "55P03" | "57014" => retry("it took too long and was given up"),
+            "55P03" | "57014" => retry("the statement timed out"),
             "55006" => retry("the object is in use"),
             "40001" | "40P01" => retry("another session was faster"),
             // Made or changed at the same moment by somebody else: the next look tells by whom.

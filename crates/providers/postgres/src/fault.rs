@@ -18,7 +18,7 @@ struct FaultState {
 
 /// What happens to a statement.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum FaultAction {
     Succeeds,
     IsNotSent,
     IsNotAnswered,
@@ -45,17 +45,17 @@ impl Fault {
         }
     }
 
-    pub(crate) fn fate(&self) -> Fate {
-        let Ok(mut state) = self.0.lock() else { return Fate::Succeeds };
+    pub(crate) fn fate(&self) -> FaultAction {
+        let Ok(mut state) = self.0.lock() else { return FaultAction::Succeeds };
         match state.left {
-            None => Fate::Succeeds,
+            None => FaultAction::Succeeds,
             Some(0) => {
                 state.left = None;
-                if state.lose_answer { Fate::IsNotAnswered } else { Fate::IsNotSent }
+                if state.lose_answer { FaultAction::IsNotAnswered } else { FaultAction::IsNotSent }
             }
             Some(left) => {
                 state.left = Some(left - 1);
-                Fate::Succeeds
+                FaultAction::Succeeds
             }
         }
     }

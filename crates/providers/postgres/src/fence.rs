@@ -19,7 +19,7 @@ use crate::failure::Doing;
 use crate::logins::{self, LoginRow};
 use crate::mark::Mark;
 use crate::quote::{Identifier, Literal};
-use crate::roles::{Held, hold};
+use crate::roles::{LockedRoles, lock_roles};
 use crate::session::{Session, Sessions};
 use crate::usage;
 
@@ -42,8 +42,8 @@ pub(crate) async fn raise(
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
     let what = "shutting the logins of";
-    let Held { mut session, names, doing, .. } =
-        hold(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
+    let LockedRoles { mut session, names, doing, .. } =
+        lock_roles(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
     let (stack, deadline) = (context.stack, context.deadline);
     let logins = logins::of_database(&mut session, stack, &lookup.id, &doing).await?;
     let mut sql = String::new();
@@ -94,7 +94,7 @@ async fn await_arrivals(session: &mut Session, doing: &Doing, deadline: Instant)
             let left = arriving.len();
             return Err(ProviderError::retryable(
                 Code::NotNow,
-                format!("{}: {left} sessions are still being let in", doing.0),
+                format!("{}: {left} sessions are still connecting", doing.0),
             ));
         }
         earlier = Some(arriving);
@@ -110,8 +110,8 @@ pub(crate) async fn lift(
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
     let what = "opening the logins of";
-    let Held { mut session, names, rows, doing } =
-        hold(sessions, context, what, (&resource.body, &resource.identity), object).await?;
+    let LockedRoles { mut session, names, rows, doing } =
+        lock_roles(sessions, context, what, (&resource.body, &resource.identity), object).await?;
     let deadline = context.deadline;
     let logins = logins::of_database(&mut session, context.stack, &resource.id, &doing).await?;
     let word = if closed(&rows).is_some() { "NOLOGIN" } else { "LOGIN" };

@@ -2,12 +2,12 @@
 //! ([`PrivateServer`]).
 //!
 //! ```text
-//! provider ── roles ── holdings        server ── account · binaries · cluster
+//! provider ── roles ── owned_objects        server ── account · binaries · cluster
 //!     │  └─── database ── content         └───── private ── postmaster
-//!     ├────── dump ────── scratch · census · obstacles
+//!     ├────── dump ────── scratch · census · dump_blockers
 //!     └────── strangers
 //! pressure (what sessions take of the server) · usage (what databases take of the disk)
-//! home (the provisioner's database) · inside (how a stack's database is entered)
+//! own_database (the provisioner's database) · in_database (how a stack's database is entered)
 //! catalog (reads) · session (connections, deadlines) · mark (whose) · quote (names in SQL) · failure (errors)
 //! ```
 //!
@@ -16,38 +16,45 @@
 //! provisioner never enters a database that a tenant owns.
 
 mod adoption;
-mod blockers;
 mod body;
 mod capabilities;
 mod catalog;
 mod census;
 mod content;
 mod database;
+mod drop_blockers;
 mod dump;
+mod dump_blockers;
 mod failure;
 mod fault;
 mod fence;
-mod holdings;
-mod home;
-mod inside;
+mod in_database;
 mod logins;
 mod mark;
-mod obstacles;
+mod options;
+mod own_database;
 mod own_logins;
+mod owned_objects;
 pub mod pressure;
+mod programs;
 mod provider;
 mod provisioner;
 pub mod quote;
+mod removal;
 mod roles;
 mod row;
 mod scratch;
 pub mod server;
 mod session;
+mod setting;
+mod statements;
 mod strangers;
 pub mod usage;
+mod verifier;
 
 #[doc(hidden)]
 pub use fault::Fault;
-pub use provider::{PostgresOptions, PostgresProvider, version_of};
+pub use options::PostgresOptions;
+pub use provider::{PostgresProvider, version_of};
 pub use provisioner::ensure_provisioner;
 pub use server::{Binaries, PrivateServer, ServerError, ServerOptions};

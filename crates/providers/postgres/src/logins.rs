@@ -22,12 +22,11 @@ use tokio::time::Instant;
 use crate::body;
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
-use crate::mark::Mark;
-use crate::own_logins::KEY;
+use crate::mark::{KEY, Mark};
 use crate::quote::{Identifier, Literal};
-use crate::roles::seconds;
 use crate::row::from_row;
 use crate::session::{Session, Sessions, Turn};
+use crate::setting::seconds;
 
 /// The logins of the present rotation, where there was one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +184,7 @@ pub(crate) fn comparable(
 }
 
 /// A login, as it is wanted.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct LoginSpec<'a> {
     pub(crate) login: &'a Identifier,
     /// What it is a member of, if it is there.
     pub(crate) existing: Option<&'a [String]>,
@@ -201,8 +200,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Makes a login what it should be, whatever it is; for the transaction that makes the roles.
-pub(crate) fn statements(wanted: &Wanted<'_>) -> Result<String, ProviderError> {
-    let Wanted { login, existing, acts_as, switches, connections, verifier, settings, mark } = wanted;
+pub(crate) fn statements(wanted: &LoginSpec<'_>) -> Result<String, ProviderError> {
+    let LoginSpec { login, existing, acts_as, switches, connections, verifier, settings, mark } = wanted;
     let mut sql = if existing.is_none() { format!("CREATE ROLE {login};\n") } else { String::new() };
     for group in existing.iter().copied().flatten().filter(|group| *group != acts_as.as_str()) {
         sql.push_str(&format!("REVOKE {} FROM {login};\n", body::identifier(group)?));

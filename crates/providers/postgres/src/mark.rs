@@ -14,10 +14,12 @@ use uuid::Uuid;
 
 const VERSION: &str = "v1";
 
+/// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
+pub(crate) const KEY: &str = "key";
+
 /// What all marks begin with.
 pub(crate) const PREFIX: &str = "freehold stack=";
 
-/// A mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) stack: StackId,

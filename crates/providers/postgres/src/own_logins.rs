@@ -1,4 +1,4 @@
-//! Keeper and dumper, Freehold's own logins in a stack's database ([`crate::inside`] says what for): made with the database's roles, made
+//! Keeper and dumper, Freehold's own logins in a stack's database ([`crate::in_database`] says what for): made with the database's roles, made
 //! anew whenever code of the tenant's ran in a session of theirs.
 
 use std::collections::BTreeMap;
@@ -11,16 +11,14 @@ use tokio::time::Instant;
 use crate::body::RoleNames;
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
-use crate::inside;
-use crate::logins::{self, Wanted};
-use crate::mark::Mark;
+use crate::in_database;
+use crate::logins::{self, LoginSpec};
+use crate::mark::{KEY, Mark};
 use crate::provisioner::LET_DUMP;
 use crate::quote::{Identifier, Literal};
 use crate::roles::check_ownership;
 use crate::session::{Session, Sessions};
-
-/// The field of a mark that says which password one of Freehold's own logins has. Only their marks have it.
-pub(crate) const KEY: &str = "key";
+use crate::verifier::verifier;
 
 /// How dumpers come by BYPASSRLS, which only who has it can give, and up to 15 only a superuser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +57,6 @@ impl Bypass {
             Self::Nobody => String::new(),
         }
     }
-}
-
-/// What the server stores in the place of a password.
-pub(crate) fn verifier(password: &SecretText) -> String {
-    postgres_protocol::password::scram_sha_256(password.reveal().as_bytes())
 }
 
 /// Makes keeper and dumper what they should be, from the marks of the roles that are there: where an older release made the
@@ -120,12 +113,12 @@ pub(crate) fn statements(
     bypass: Bypass,
 ) -> Result<String, ProviderError> {
     let logins = [
-        (&names.keeper, &rows.keeper, inside::KEEPER_CONNECTIONS),
-        (&names.dumper, &rows.dumper, inside::DUMPER_CONNECTIONS),
+        (&names.keeper, &rows.keeper, in_database::KEEPER_CONNECTIONS),
+        (&names.dumper, &rows.dumper, in_database::DUMPER_CONNECTIONS),
     ];
     let mut sql = String::new();
     for (((login, row, limit), verifier), mark) in logins.into_iter().zip(verifiers).zip(marks) {
-        sql.push_str(&logins::statements(&Wanted {
+        sql.push_str(&logins::statements(&LoginSpec {
             login,
             existing: row.as_ref().map(|row| &*row.memberships),
             acts_as: &names.owner,

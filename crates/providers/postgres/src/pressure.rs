@@ -81,7 +81,7 @@ impl Default for Limits {
 pub struct Excess {
     /// The database, by its oid.
     pub database: i64,
-    /// Of what.
+    /// What the stack takes too much of.
     pub of: Shared,
     /// How many sessions were ended.
     pub sessions: usize,

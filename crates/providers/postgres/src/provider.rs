@@ -1,7 +1,5 @@
 //! The provider itself: which call goes where.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::kind::{PostgresKind, Served};
-use freehold_graph::{ProviderName, ResourceId, ResourceKind, SecretText, StackId};
+use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
@@ -20,43 +18,16 @@ use crate::body;
 use crate::catalog::{self, DatabaseRow};
 use crate::dump;
 use crate::failure::Doing;
-use crate::fault::Fault;
-use crate::inside::Key;
+use crate::in_database::Key;
 use crate::mark::Mark;
-use crate::server::Binaries;
+use crate::options::PostgresOptions;
 use crate::session::{Session, Sessions, Turn, single};
-use crate::{database, fence, logins, obstacles, roles, usage};
+use crate::{database, dump_blockers, fence, logins, roles, usage};
 
 /// How long a look may take. It has no deadline of its own in the interface.
 pub(crate) const LOOK: Duration = Duration::from_secs(10);
 /// Connections to the provisioner's own database.
 const POOL: usize = 4;
-
-/// How to reach the server, and what to do with dumps.
-#[derive(Debug, Clone)]
-pub struct PostgresOptions {
-    /// How to connect as the provisioner to a database that is there. It works in one of its own, which is made where it isn't
-    /// there. See [`crate::ensure_provisioner`].
-    pub provisioner: PgConnectOptions,
-    /// What the passwords of Freehold's own logins in the stacks' databases follow from. The same for as long as the server has
-    /// stacks.
-    pub login_key: SecretText,
-    /// Where dumps go.
-    pub dump_directory: PathBuf,
-    /// PostgreSQL's programs; without them there are no dumps.
-    pub binaries: Option<Binaries>,
-    /// Connections that the platform keeps for itself: the store's pools and [`PostgresProvider::own_connections`].
-    pub reserved_connections: u32,
-    /// On a server that is the platform's alone: its own roles and databases there. Everything else that bears no mark is
-    /// somebody's who has no business there.
-    pub sole: Option<BTreeSet<String>>,
-    /// How many steps at once. `CREATE DATABASE` writes some 7 MB: 30 tenants took 10.7 s one after the other, 5.3 s with 2 at
-    /// once, 4.4 s with 4, 4.5 s with 8 (two cores, one disk).
-    pub concurrency: usize,
-    /// For tests: fails a statement.
-    #[doc(hidden)]
-    pub fault: Option<Fault>,
-}
 
 /// Databases and their roles on one PostgreSQL server.
 #[derive(Debug, Clone)]
@@ -100,7 +71,7 @@ impl PostgresProvider {
         Ok(match row {
             None => Readiness::Failed(format!("there is no database {}", name.as_str())),
             Some(row) if row.ownership(stack) != Ownership::Ours => {
-                Readiness::Failed(format!("database {} is not ours", name.as_str()))
+                Readiness::Failed(format!("database {} is not managed by this stack", name.as_str()))
             }
             Some(row) if row.connection_limit == 0 || row.is_half_dropped() => {
                 Readiness::Waiting(format!("database {} is not open yet", name.as_str()))
@@ -132,7 +103,7 @@ impl Provider for PostgresProvider {
 
     async fn preview_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {
         let deadline = Instant::now() + LOOK;
-        let look = obstacles::check(&self.sessions, &self.options, stack, lookup, deadline);
+        let look = dump_blockers::check(&self.sessions, &self.options, stack, lookup, deadline);
         in_time(deadline, look).await
     }
 
@@ -170,10 +141,10 @@ impl Provider for PostgresProvider {
                 Task::Lift { resource, object, .. } if resource.kind == ResourceKind::PostgresRoles => {
                     fence::lift(&self.sessions, context, resource, object.as_deref()).await
                 }
-                Task::Fence { lookup, .. } => Err(not_mine(&lookup.id)),
-                Task::Lift { resource, .. } => Err(not_mine(&resource.id)),
+                Task::Fence { lookup, .. } => Err(not_served(&lookup.id)),
+                Task::Lift { resource, .. } => Err(not_served(&resource.id)),
                 Task::Dump { lookup } => dump::write(&self.sessions, &self.options, context, lookup).await,
-                Task::Run { run } => Err(not_mine(&run.id)),
+                Task::Run { run } => Err(not_served(&run.id)),
             }
         };
         match tokio::time::timeout_at(context.deadline, work).await {
@@ -194,13 +165,13 @@ impl Provider for PostgresProvider {
         }
         Ok(match self.observe(stack, lookup).await? {
             Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
-            Some(_) => Readiness::Failed(format!("the roles of {} are not ours", lookup.identity)),
+            Some(_) => Readiness::Failed(format!("the roles of {} are not managed by this stack", lookup.identity)),
             None => Readiness::Failed(format!("there are no roles for {}", lookup.identity)),
         })
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
-        let doing = Doing("looking for all that bears a mark on the PostgreSQL server".to_owned());
+        let doing = Doing("listing managed objects of the PostgreSQL server".to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
         let rows = catalog::marked(&mut session, &doing).await?;
         session.finish().await;
@@ -252,10 +223,10 @@ async fn version(session: &mut Session, doing: &Doing) -> Result<String, Provide
 fn mine(kind: ResourceKind, id: &ResourceId) -> Result<PostgresKind, ProviderError> {
     match kind.served() {
         Served::Postgres(kind) => Ok(kind),
-        Served::Store(_) | Served::Local(_) | Served::Kubernetes(_) => Err(not_mine(id)),
+        Served::Store(_) | Served::Local(_) | Served::Kubernetes(_) => Err(not_served(id)),
     }
 }
 
-fn not_mine(id: &freehold_graph::ResourceId) -> ProviderError {
+fn not_served(id: &freehold_graph::ResourceId) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of PostgreSQL's"))
 }

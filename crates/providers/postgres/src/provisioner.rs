@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use crate::body;
 use crate::failure::Doing;
-use crate::home;
+use crate::mark::KEY;
 use crate::mark::PREFIX;
-use crate::own_logins::{KEY, verifier};
+use crate::own_database;
 use crate::quote::{Identifier, Literal};
 use crate::session::{Session, Turn, single};
+use crate::verifier::verifier;
 
 /// The function that gives a dumper BYPASSRLS.
 pub(crate) const LET_DUMP: &str = "freehold.let_dump(name)";
@@ -37,9 +38,9 @@ pub async fn ensure_provisioner(
     let doing = Doing::new("making the role", name);
     let deadline = Instant::now() + Duration::from_secs(15);
     let role = body::identifier(name)?;
-    let home = home::name(name)?;
+    let home = own_database::name(name)?;
     let mut session = single(admin, &doing, deadline).await?;
-    home::make(&mut session, name, &doing, deadline).await?;
+    session.make_home(name, &doing, deadline).await?;
     session.finish().await;
     let mut session = single(&admin.clone().database(home.as_str()), &doing, deadline).await?;
     session.take(Turn::Change(&role), &doing, deadline).await?;

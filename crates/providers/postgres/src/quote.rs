@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Why a text can't be the name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotIdentifier {
-    /// Nothing.
+    /// The text is empty.
     #[error("a name in the database can't be empty")]
     Empty,
     /// PostgreSQL would cut it, and it would be the name of something else.

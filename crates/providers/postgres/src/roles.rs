@@ -18,6 +18,7 @@
 //! sessions ([`Session::assume`]).
 
 mod checks;
+mod list;
 
 use std::collections::BTreeMap;
 
@@ -30,16 +31,20 @@ use tokio::time::Instant;
 use crate::body::{self, RoleNames};
 use crate::catalog::{RoleRow, RoleRows};
 use crate::failure::Doing;
-use crate::inside;
-use crate::logins::{self, LoginRow, Logins, Wanted};
+use crate::in_database;
+use crate::logins::{self, LoginRow, LoginSpec, Logins};
+use crate::mark::KEY;
 use crate::mark::Mark;
-use crate::own_logins::{self, Bypass, KEY, login_mark, verifier};
+use crate::own_logins::{self, Bypass, login_mark};
 use crate::quote::{Identifier, Literal};
 use crate::session::{self, Session, Sessions, Turn};
+use crate::setting::seconds;
 use crate::usage;
+use crate::verifier::verifier;
 
 pub(crate) use checks::check_ownership;
 use checks::{check_identity, check_memberships};
+use list::{expected_memberships, roles};
 
 /// [`freehold_graph::kind::MIGRATOR_CONNECTIONS`] as SQL has it.
 const MIGRATOR_CONNECTIONS: i32 = freehold_graph::kind::MIGRATOR_CONNECTIONS.cast_signed();
@@ -96,7 +101,7 @@ pub(crate) async fn apply(
 }
 
 /// The roles of a database as they are, all of them the stack's, and a session beside which nobody else changes them.
-pub(crate) struct Held {
+pub(crate) struct LockedRoles {
     pub(crate) session: Session,
     pub(crate) names: RoleNames,
     pub(crate) rows: RoleRows,
@@ -105,20 +110,20 @@ pub(crate) struct Held {
 
 /// # Errors
 /// They are not the stack's, or others than were recorded.
-pub(crate) async fn hold(
+pub(crate) async fn lock_roles(
     sessions: &Sessions,
     context: &Context,
     what: &str,
     (body, identity): (&Value, &str),
     object: Option<&str>,
-) -> Result<Held, ProviderError> {
+) -> Result<LockedRoles, ProviderError> {
     let names = RoleNames::of(body)?;
     let doing = Doing::new(what, identity);
     let mut session = sessions.maintenance(Turn::Change(&names.owner), &doing, context.deadline).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     check_ownership(&rows, context.stack, false)?;
     check_identity(&rows, object)?;
-    Ok(Held { session, names, rows, doing })
+    Ok(LockedRoles { session, names, rows, doing })
 }
 
 pub(crate) async fn delete(
@@ -128,8 +133,8 @@ pub(crate) async fn delete(
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
     let what = "dropping the roles of";
-    let Held { mut session, names, rows, doing } =
-        hold(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
+    let LockedRoles { mut session, names, rows, doing } =
+        lock_roles(sessions, context, what, (&lookup.body, &lookup.identity), object).await?;
     let of_rotations = logins::others(&mut session, context.stack, &lookup.id, &rows, &doing).await?;
     let existing: Vec<&RoleRow> = rows.existing().chain(&of_rotations).collect();
     if existing.is_empty() {
@@ -140,7 +145,7 @@ pub(crate) async fn delete(
     let listed = session::listed(&identifiers.iter().collect::<Vec<_>>());
     session.assume(&names.owner, &identifiers.iter().collect::<Vec<_>>(), &doing, context.deadline).await?;
     end_sessions(&mut session, &existing, &doing, context.deadline).await?;
-    crate::holdings::release(sessions, &mut session, &existing, &doing, context.deadline).await?;
+    crate::owned_objects::release(sessions, &mut session, &existing, &doing, context.deadline).await?;
     session.run(&doing, context.deadline, format!("DROP ROLE {listed}")).await?;
     session.finish().await;
     Ok(Performed::default())
@@ -227,43 +232,9 @@ fn is_freeholds(word: &str) -> bool {
 fn connections_of(word: &str) -> Option<i32> {
     match word {
         "migrator" => Some(MIGRATOR_CONNECTIONS),
-        "keeper" => Some(inside::KEEPER_CONNECTIONS),
-        "dumper" => Some(inside::DUMPER_CONNECTIONS),
+        "keeper" => Some(in_database::KEEPER_CONNECTIONS),
+        "dumper" => Some(in_database::DUMPER_CONNECTIONS),
         _ => None,
-    }
-}
-
-fn roles<'a>(names: &'a RoleNames, rows: &'a RoleRows) -> [(&'static str, &'a Identifier, Option<&'a RoleRow>); 5] {
-    [
-        ("owner", &names.owner, rows.owner.as_ref()),
-        ("migrator", &names.migrator, rows.migrator.as_ref()),
-        ("app", &names.app, rows.app.as_ref()),
-        ("keeper", &names.keeper, rows.keeper.as_ref()),
-        ("dumper", &names.dumper, rows.dumper.as_ref()),
-    ]
-}
-
-fn expected_memberships(word: &str, names: &RoleNames) -> Vec<String> {
-    if matches!(word, "owner" | "app") { Vec::new() } else { vec![names.owner.as_str().to_owned()] }
-}
-
-/// A setting with a unit, in seconds where that is a whole number.
-pub(crate) fn seconds(setting: Option<&str>) -> Value {
-    let Some(text) = setting else { return Value::Null };
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim();
-    let unit = text.get(digits.len()..).unwrap_or_default().trim();
-    let milliseconds = match unit {
-        "" | "ms" => Some(1),
-        "s" => Some(1_000),
-        "min" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let total = digits.parse::<i64>().ok().zip(milliseconds).map(|(number, unit)| number.saturating_mul(unit));
-    match total {
-        Some(total) if total % 1000 == 0 => Value::Integer(total / 1000),
-        _ => Value::text(text),
     }
 }
 
@@ -382,8 +353,16 @@ fn statements(
             Some(login) => {
                 let row = login_rows.iter().find(|row| row.name() == login.as_str());
                 let existing = row.map(|row| &*row.memberships);
-                let wanted =
-                    Wanted { login, existing, acts_as, switches: true, connections: limit, verifier, settings, mark };
+                let wanted = LoginSpec {
+                    login,
+                    existing,
+                    acts_as,
+                    switches: true,
+                    connections: limit,
+                    verifier,
+                    settings,
+                    mark,
+                };
                 sql.push_str(&logins::statements(&wanted)?);
                 sql.push_str(&format!("COMMENT ON ROLE {role} IS {};\n", Literal(&marks.plain.to_string())));
             }

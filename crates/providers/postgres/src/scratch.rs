@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
-use crate::database;
 use crate::failure::Doing;
 use crate::quote::Identifier;
 use crate::session::Session;
+use crate::{removal, statements};
 
 /// The name for the database with this oid.
 pub(crate) fn name(oid: &str) -> Result<Identifier, ProviderError> {
@@ -28,7 +28,7 @@ pub(crate) async fn make(
     deadline: Instant,
 ) -> Result<(), ProviderError> {
     session.assume(&names.owner, &[&names.owner], doing, deadline).await?;
-    for sql in database::private_statements(name, names) {
+    for sql in statements::private_statements(name, names) {
         session.run(doing, deadline, sql).await?;
     }
     session.resign(&names.owner, &[&names.owner], doing, deadline).await
@@ -48,8 +48,8 @@ pub(crate) async fn discard(
 ) -> Result<(), ProviderError> {
     match DatabaseRow::read(session, name, doing).await? {
         Some(row) => {
-            database::check_ours(name, &row, stack)?;
-            database::remove(session, name, names, &row, doing, deadline).await
+            removal::check_ours(name, &row, stack)?;
+            removal::remove(session, name, names, &row, doing, deadline).await
         }
         None => Ok(()),
     }

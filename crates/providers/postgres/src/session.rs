@@ -1,5 +1,5 @@
-//! Connections: a few kept ones of the provisioner, to a database of its own ([`crate::home`]), and short ones to stacks'
-//! databases, which the provisioner never enters ([`crate::inside`]).
+//! Connections: a few kept ones of the provisioner, to a database of its own ([`crate::own_database`]), and short ones to stacks'
+//! databases, which the provisioner never enters ([`crate::in_database`]).
 //!
 //! Locks are held in the provisioner's own database only: in one that tenants enter, they could hold them, too.
 //!
@@ -20,9 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{self, Doing};
-use crate::fault::{Fate, Fault};
-use crate::home;
-use crate::inside::{self, Key};
+use crate::fault::{Fault, FaultAction};
+use crate::in_database::{self, Key};
+use crate::own_database;
 use crate::quote::Identifier;
 
 /// Of the time that a call has, what is left for its answer to arrive after the server gave a statement up.
@@ -37,7 +37,6 @@ pub(crate) enum Turn<'a> {
     None,
     /// Looks at the object of this name, after those who change it.
     Look(&'a Identifier),
-    /// Changes it.
     Change(&'a Identifier),
     /// Dumps it: one at a time, while others may look.
     Dump(&'a Identifier),
@@ -95,17 +94,17 @@ pub(crate) struct Entry<'a> {
     pub(crate) login: &'a Identifier,
     /// Whom it acts as, where not as itself.
     pub(crate) acts_as: Option<&'a Identifier>,
-    /// [`inside::CHANGING`] or [`inside::LOOKING`].
+    /// [`in_database::CHANGING`] or [`in_database::LOOKING`].
     pub(crate) called: &'static str,
 }
 
 impl<'a> Entry<'a> {
     pub(crate) fn look(login: &'a Identifier) -> Self {
-        Self { login, acts_as: None, called: inside::LOOKING }
+        Self { login, acts_as: None, called: in_database::LOOKING }
     }
 
     pub(crate) fn change(login: &'a Identifier, acts_as: &'a Identifier) -> Self {
-        Self { login, acts_as: Some(acts_as), called: inside::CHANGING }
+        Self { login, acts_as: Some(acts_as), called: in_database::CHANGING }
     }
 }
 
@@ -114,7 +113,7 @@ impl Sessions {
     pub(crate) fn new(options: PgConnectOptions, key: Key, size: usize) -> Self {
         let given = options.get_database().and_then(|name| Identifier::new(name).ok());
         let options = ours(options);
-        let options = match home::name(options.get_username()) {
+        let options = match own_database::name(options.get_username()) {
             Ok(home) => options.database(home.as_str()),
             Err(_) => options,
         };
@@ -194,7 +193,7 @@ impl Sessions {
             Ok(session) => session,
             Err(error) => return Err(doing.connecting(error)),
         };
-        home::make(&mut session, self.options.get_username(), doing, deadline).await?;
+        session.make_home(self.options.get_username(), doing, deadline).await?;
         session.finish().await;
         self.connect(&self.options, doing, deadline).await?.map_err(|error| doing.connecting(error))
     }
@@ -220,7 +219,7 @@ impl Sessions {
         deadline: Instant,
     ) -> Result<Result<Session, sqlx::Error>, ProviderError> {
         let options = self.options.clone().username(entry.login.as_str()).password(self.password(entry.login).reveal());
-        let options = options.database(database.as_str()).application_name(entry.called).options(inside::OPTIONS);
+        let options = options.database(database.as_str()).application_name(entry.called).options(in_database::OPTIONS);
         let options = options.options([("role", entry.acts_as.map_or("none", Identifier::as_str))]);
         self.connect(&options, doing, deadline).await
     }
@@ -289,6 +288,32 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Makes the provisioner's own database ([`crate::own_database`]), closed to all but its owner: who runs this. Repeating it changes nothing.
+    pub(crate) async fn make_home(
+        &mut self,
+        provisioner: &str,
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<(), ProviderError> {
+        let home = own_database::name(provisioner)?;
+        // Closed until PUBLIC's rights are gone.
+        let create = format!("CREATE DATABASE {home} TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 0");
+        match self.attempt(deadline, create).await {
+            Ok(()) => {}
+            // There already, or made by another process in this moment.
+            Err(Some(error)) if matches!(failure::sqlstate(&error).as_deref(), Some("42P04" | "23505")) => {}
+            Err(Some(error)) => return Err(doing.failed(error)),
+            Err(None) => {
+                return Err(ProviderError::retryable(
+                    Code::PostgresUnreachable,
+                    format!("{}: no answer within its time", doing.0),
+                ));
+            }
+        }
+        let close = format!("REVOKE ALL ON DATABASE {home} FROM PUBLIC; ALTER DATABASE {home} CONNECTION LIMIT -1");
+        self.run(doing, deadline, close).await
+    }
+
     /// For queries with parameters.
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
@@ -312,13 +337,13 @@ impl Session {
 
     /// The same, with the error as it is; `None` if there was no answer in time.
     pub(crate) async fn attempt(&mut self, deadline: Instant, sql: String) -> Result<(), Option<sqlx::Error>> {
-        let fate = self.fault.as_ref().map_or(Fate::Succeeds, Fault::fate);
+        let fate = self.fault.as_ref().map_or(FaultAction::Succeeds, Fault::fate);
         let broken = || Some(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
-        if fate == Fate::IsNotSent {
+        if fate == FaultAction::IsNotSent {
             return Err(broken());
         }
         self.send(deadline, sql).await?;
-        if fate == Fate::IsNotAnswered { Err(broken()) } else { Ok(()) }
+        if fate == FaultAction::IsNotAnswered { Err(broken()) } else { Ok(()) }
     }
 
     async fn send(&mut self, deadline: Instant, sql: String) -> Result<(), Option<sqlx::Error>> {

@@ -7,9 +7,9 @@
 use freehold_engine::ProviderError;
 
 use crate::failure::Doing;
-use crate::home;
 use crate::mark::PREFIX;
-use crate::provider::PostgresOptions;
+use crate::options::PostgresOptions;
+use crate::own_database;
 use crate::row::from_row;
 use crate::session::Session;
 
@@ -46,7 +46,7 @@ const COMMON: &str = "
 /// A question each: whether it is dangerous, what it is, what to do about it.
 const QUESTIONS: [&str; 8] = [
     // A role of nobody's.
-    "SELECT true, format('role %I bears no mark of Freehold, and nothing of Freehold made it', name),
+    "SELECT true, format('role %I is unmanaged', name),
         format('see what it may do and who uses it, then: DROP ROLE %I', name)
      FROM roles WHERE $3 AND NOT own AND NOT predefined AND stack IS NULL",
     // A role of a stack that can do more than any of ours.
@@ -100,7 +100,7 @@ pub(crate) async fn find(
     doing: &Doing,
 ) -> Result<Vec<Stranger>, ProviderError> {
     let own: Vec<String> = options.sole.iter().flatten().cloned().collect();
-    let home = home::name(options.provisioner.get_username())?;
+    let home = own_database::name(options.provisioner.get_username())?;
     let sql = format!(
         "{COMMON}{}) SELECT dangerous, what, help FROM found AS f (dangerous, what, help) ORDER BY 1 DESC, 2",
         QUESTIONS.join(" UNION ALL ")

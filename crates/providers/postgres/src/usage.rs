@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// A stack's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Whose.
+    /// The stack that it belongs to.
     pub stack: StackId,
     /// Its name on the server.
     pub database: String,

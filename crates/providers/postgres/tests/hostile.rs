@@ -468,7 +468,7 @@ async fn what_nobody_of_ours_made_is_found() {
     assert_eq!(about().await, Vec::<String>::new());
     let mut superuser = admin("postgres").await;
     let cases = [
-        (format!("CREATE ROLE {name}_left"), format!("DROP ROLE {name}_left"), "bears no mark"),
+        (format!("CREATE ROLE {name}_left"), format!("DROP ROLE {name}_left"), "is unmanaged"),
         (
             format!("GRANT {name}__owner TO {}", other.role("app")),
             format!("REVOKE {name}__owner FROM {}", other.role("app")),

@@ -67,7 +67,7 @@ macro_rules! parts {
         /// An app's definition. Maps are sorted, so that everything derived from them is deterministic.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct App {
-            /// `[app] name`.
+            /// The table `[app]`, key `name`.
             pub name: Spanned<Name>,
             $($(#[doc = $doc])+ pub $field: BTreeMap<Name, $module::$part>,)+
         }
@@ -139,7 +139,7 @@ parts! {
     databases "database" database Database DatabaseTable;
     /// Secrets of each stack.
     secrets "secret" secret Secret SecretTable;
-    /// Long-running programs.
+    /// Programs that run until they are stopped, in replicas.
     services "service" service Service ServiceTable;
     /// Programs that run to their end: once for each revision, or on a schedule.
     jobs "job" job Job JobTable;

@@ -29,7 +29,7 @@ pub struct Generate {
 pub enum Encoding {
     /// RFC 4648 section 5, without padding.
     Base64Url,
-    /// Lower-case hexadecimal.
+    /// Hexadecimal digits in lower case, two for each byte.
     Hex,
 }
 
@@ -72,7 +72,7 @@ table! {
 table! {
     /// How a secret is generated.
     "generate" GenerateTable -> Generate {
-        /// Random bytes.
+        /// How many random bytes to generate.
         bytes: default Whole<u32, 16, 1024> = "32";
         /// How they are written: base64url (without padding) or hex.
         encoding ["as"]: default Text<OneOf<Encoding>> = "\"base64url\"";

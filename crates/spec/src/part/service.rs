@@ -265,7 +265,7 @@ table! {
         port: optional At<Whole<u16, 1, 65535>>;
         /// Processor time, request..limit.
         cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
-        /// Memory, request..limit.
+        /// Memory, request..limit, as in Kubernetes.
         memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
         /// The variables that are set for it; texts with `${…}` references.
         env: default Env = "{}";
@@ -281,7 +281,7 @@ table! {
         command: optional At<Command>;
         /// Processor time, request..limit.
         cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
-        /// Memory, request..limit.
+        /// Memory, request..limit, as in Kubernetes.
         memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
         /// The variables that are set for it; texts with `${…}` references.
         env: default Env = "{}";

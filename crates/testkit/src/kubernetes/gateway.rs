@@ -6,8 +6,20 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
+use super::control_plane::ControlPlane;
 use super::image::Image;
-use super::node::{HTTP_PORT, HTTPS_PORT, Node};
+use super::registry::Registry;
+
+/// Where the gateway answers HTTP, on [`super::Node::ADDRESS`].
+pub const HTTP_PORT: u16 = 30080;
+/// Where the gateway answers HTTPS, on [`super::Node::ADDRESS`].
+pub const HTTPS_PORT: u16 = 30443;
+/// The Gateway's namespace.
+pub(super) const NAMESPACE: &str = "freehold-gateway";
+/// The Gateway's name.
+pub(super) const NAME: &str = "freehold-gateway";
+/// Where its own Pods run.
+pub(super) const DATA_PLANE_NAMESPACE: &str = "envoy-gateway-system";
 
 /// Stands for the registry in the chart as `scripts/kubernetes` has rendered it.
 const REGISTRY: &str = "registry.invalid";
@@ -17,33 +29,33 @@ const DOMAIN: &str = "test.localhost";
 const PATIENCE: &str = "--timeout=900s";
 
 /// Installs it and waits until the Gateway is programmed.
-pub(super) fn install(node: &Node) -> anyhow::Result<()> {
-    let (cluster, parts) = (node.cluster(), node.cluster().parts());
+pub(super) fn install(cluster: &ControlPlane, registry: &Registry) -> anyhow::Result<()> {
+    let parts = cluster.parts();
     for name in ["envoy-gateway", "envoy"] {
         let image = Image::of_program(&parts.program(name).canonicalize()?)?;
-        node.registry().push(name, "1", &image)?;
+        registry.push(name, "1", &image)?;
     }
 
     let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    for name in [Node::DATA_PLANE_NAMESPACE, Node::GATEWAY_NAMESPACE] {
+    for name in [DATA_PLANE_NAMESPACE, NAMESPACE] {
         cluster.apply(&namespace(name).to_string())?;
     }
-    let chart = fs::read_to_string(parts.share("gateway.yaml"))?.replace(REGISTRY, node.registry().address());
+    let chart = fs::read_to_string(parts.share("gateway.yaml"))?.replace(REGISTRY, registry.address());
     cluster.apply(&chart)?;
     cluster.wait_for_definitions()?;
-    let items: Vec<Value> = vec![certificate(node)?, proxy(node), class(), gateway()];
+    let items: Vec<Value> = vec![certificate(cluster)?, proxy(registry), class(), gateway()];
     cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
-    let namespace = format!("--namespace={}", Node::GATEWAY_NAMESPACE);
-    let gateway = format!("gateways.gateway.networking.k8s.io/{}", Node::GATEWAY);
+    let namespace = format!("--namespace={}", NAMESPACE);
+    let gateway = format!("gateways.gateway.networking.k8s.io/{}", NAME);
     cluster.kubectl(&["wait", "--for=condition=Programmed", &gateway, &namespace, PATIENCE])?;
-    let namespace = format!("--namespace={}", Node::DATA_PLANE_NAMESPACE);
+    let namespace = format!("--namespace={}", DATA_PLANE_NAMESPACE);
     cluster.kubectl(&["wait", "--for=condition=Available", "deployments", "--all", &namespace, PATIENCE])?;
     Ok(())
 }
 
 /// For HTTPS, signed by itself.
-fn certificate(node: &Node) -> anyhow::Result<Value> {
-    let program = node.cluster().parts().program("self-signed-certificate");
+fn certificate(cluster: &ControlPlane) -> anyhow::Result<Value> {
+    let program = cluster.parts().program("self-signed-certificate");
     let output = Command::new(program).arg(format!("*.{DOMAIN}")).output().context("making a certificate")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
@@ -51,14 +63,14 @@ fn certificate(node: &Node) -> anyhow::Result<Value> {
     let (certificate, key) = text.split_at(at);
     Ok(json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "wildcard", "namespace": Node::GATEWAY_NAMESPACE},
+        "metadata": {"name": "wildcard", "namespace": NAMESPACE},
         "stringData": {"tls.crt": certificate, "tls.key": key},
     }))
 }
 
 /// How Envoy runs: our image, fixed ports, and quick to be ready and to go.
-fn proxy(node: &Node) -> Value {
-    let image = format!("{}/envoy:1", node.registry().address());
+fn proxy(registry: &Registry) -> Value {
+    let image = format!("{}/envoy:1", registry.address());
     let containers = ["envoy", "shutdown-manager"].map(
         |name| json!({"name": name, "startupProbe": {"periodSeconds": 1}, "readinessProbe": {"periodSeconds": 1}}),
     );
@@ -68,7 +80,7 @@ fn proxy(node: &Node) -> Value {
         {"name": "https-443", "port": 443, "nodePort": HTTPS_PORT, "protocol": "TCP"}]}});
     json!({
         "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": "EnvoyProxy",
-        "metadata": {"name": "freehold", "namespace": Node::GATEWAY_NAMESPACE},
+        "metadata": {"name": "freehold", "namespace": NAMESPACE},
         "spec": {
             "concurrency": 2,
             "provider": {"type": "Kubernetes", "kubernetes": {
@@ -90,7 +102,7 @@ fn class() -> Value {
             "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
             "parametersRef": {
                 "group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "freehold",
-                "namespace": Node::GATEWAY_NAMESPACE,
+                "namespace": NAMESPACE,
             },
         },
     })
@@ -101,7 +113,7 @@ fn gateway() -> Value {
     let wildcard = format!("*.{DOMAIN}");
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-        "metadata": {"name": Node::GATEWAY, "namespace": Node::GATEWAY_NAMESPACE},
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
         "spec": {"gatewayClassName": "envoy", "listeners": [
             {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": routes},
             {"name": "wildcard", "port": 80, "protocol": "HTTP", "hostname": wildcard, "allowedRoutes": routes},

@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::control_plane::ControlPlane;
 use super::flags::Listen;
 use super::forward::Forward;
+use super::gateway;
 use super::image::Image;
 use super::parts::Parts;
 use super::processes::Processes;
@@ -41,10 +42,6 @@ const ADDRESS: &str = "10.244.77.1";
 const NAME: &str = "real-0";
 const LOCK: &str = "/run/lock/freehold-node";
 const START: Duration = Duration::from_secs(240);
-/// Where the gateway answers HTTP, on [`Node::ADDRESS`].
-pub const HTTP_PORT: u16 = 30080;
-/// Where the gateway answers HTTPS, on [`Node::ADDRESS`].
-pub const HTTPS_PORT: u16 = 30443;
 
 /// A running node with its cluster.
 #[derive(Debug)]
@@ -58,12 +55,12 @@ impl Node {
     /// This machine, as Pods see it and as the gateway's address.
     pub const ADDRESS: &str = ADDRESS;
     /// The gateway that routes attach to: namespace.
-    pub const GATEWAY_NAMESPACE: &str = "freehold-gateway";
+    pub const GATEWAY_NAMESPACE: &str = gateway::NAMESPACE;
     /// The gateway that routes attach to: name. Its listeners: `http` (any host), `wildcard` (HTTP) and `https`, both for
     /// `*.test.localhost`.
-    pub const GATEWAY: &str = "freehold-gateway";
+    pub const GATEWAY: &str = gateway::NAME;
     /// Where the gateway's own Pods run, which NetworkPolicies have to let in.
-    pub const DATA_PLANE_NAMESPACE: &str = "envoy-gateway-system";
+    pub const DATA_PLANE_NAMESPACE: &str = gateway::DATA_PLANE_NAMESPACE;
 
     /// Why there can't be one here, if so.
     pub fn missing() -> Option<String> {
@@ -98,7 +95,7 @@ impl Node {
     /// Something is missing, or doesn't start.
     pub fn start() -> anyhow::Result<Self> {
         let node = Self::start_without_gateway()?;
-        super::gateway::install(&node).context("installing the gateway")?;
+        gateway::install(&node.cluster, &node.registry).context("installing the gateway")?;
         Ok(node)
     }
 

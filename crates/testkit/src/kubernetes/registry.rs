@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// One request over a connection of its own: HTTP as far as this registry needs it.
-    fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<Answer> {
+    fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<CannedResponse> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut head = format!(
@@ -171,11 +171,11 @@ impl Registry {
                 None => break,
             }
         }
-        Ok(Answer { status, location })
+        Ok(CannedResponse { status, location })
     }
 }
 
-struct Answer {
+struct CannedResponse {
     status: u16,
     location: Option<String>,
 }

@@ -14,7 +14,7 @@ use super::policy::{POSTGRES, database_pods, namespace, tcp};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, resources};
 use crate::expand::names;
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 
 /// Where a database's Pod tells its operator how it is.
 const STATUS: u16 = 8000;

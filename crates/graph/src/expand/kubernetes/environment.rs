@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::manifest::{Object, PodPart};
 use super::{Cluster, database};
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 type Variables = BTreeMap<EnvName, Spanned<Template>>;

@@ -13,7 +13,9 @@ use super::schedule::cron;
 use crate::expand::error::ExpandError;
 use crate::expand::expansion::retry;
 use crate::kind::ResourceKind;
-use crate::resource::{ProviderName, ResourceId, Run};
+use crate::provider_name::ProviderName;
+use crate::resource::Run;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// Seconds that a Job that has ended is kept, for its logs. That it is gone then is no drift.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use crate::expand::error::ExpandError;
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// The ownership mark.
@@ -123,7 +123,7 @@ impl Cluster<'_> {
     fn metadata(&self, name: &str, part: PodPart<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {
         let mut labels = self.labels(part);
         if let (true, Some(labels)) = (alone, labels.as_object_mut()) {
-            labels.extend(super::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
+            labels.extend(super::pod_security::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
         }
         let key = ("freehold.dev/key", self.expansion.resolver.request.key.to_string());
         let platform = self.facts.platform.filter(|_| alone).map(|platform| (PLATFORM, platform.to_string()));

@@ -18,6 +18,7 @@ mod manifest;
 mod minimal;
 mod namespace;
 mod pod;
+mod pod_security;
 mod policy;
 mod quantity;
 mod route;
@@ -35,11 +36,12 @@ use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::part;
 use crate::request::Request;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::target::{ClusterDatabases, KubernetesTarget, Target};
 
 pub use minimal::hindrances;
-pub use namespace::{POD_SECURITY, limits};
+pub use namespace::limits;
+pub use pod_security::POD_SECURITY;
 pub use quantity::{CPU_DEFAULT, MEMORY_DEFAULT};
 pub use schedule::cron;
 

@@ -9,13 +9,6 @@ use crate::kind::ResourceKind;
 use crate::secret::SecretRef;
 use crate::value::Value;
 
-/// What admission looks at: Pods of a stack's namespace keep to the standard `restricted`.
-pub const POD_SECURITY: [(&str, &str); 3] = [
-    ("pod-security.kubernetes.io/audit", "restricted"),
-    ("pod-security.kubernetes.io/enforce", "restricted"),
-    ("pod-security.kubernetes.io/warn", "restricted"),
-];
-
 /// The service account, and most of what there is once.
 pub(super) const FREEHOLD: &str = "freehold";
 /// The Secret with the registry's credentials.

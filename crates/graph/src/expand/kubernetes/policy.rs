@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::target::ClusterDatabases;
 
 /// What no Pod reaches as "the internet": the host itself, private, shared, link-local and reserved addresses, the places in them and

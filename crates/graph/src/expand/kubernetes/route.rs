@@ -13,7 +13,7 @@ use super::service::SERVICE_PORT;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// The most rules of one HTTPRoute (`maxItems` in its definition). A path has two at the most, so that its matches stay below 128,

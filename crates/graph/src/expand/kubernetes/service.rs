@@ -18,7 +18,7 @@ use super::quantity::bytes;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
 use crate::kind::ResourceKind;
-use crate::resource::ResourceId;
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// Seconds that a Pod goes on as if nothing were after it was told to end: until nobody sends it requests any more. Measured with

@@ -34,7 +34,7 @@ pub enum InstallSecret<'a> {
     Existing(&'a str),
     /// One to be made.
     New {
-        /// Seals everything.
+        /// The key that the store's data is sealed under, 32 bytes.
         master_key: &'a [u8],
         /// The operator's token, as text.
         token: &'a str,
@@ -60,7 +60,7 @@ pub struct InstallRoute<'a> {
     pub host: &'a str,
     /// The Gateway's namespace.
     pub gateway_namespace: &'a str,
-    /// The Gateway.
+    /// The Gateway that routes attach to, as `namespace/name`.
     pub gateway: &'a str,
 }
 

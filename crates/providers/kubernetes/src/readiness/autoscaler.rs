@@ -5,9 +5,9 @@ use freehold_engine::Readiness;
 use freehold_problem::Code;
 use serde_json::Value as Json;
 
-use crate::discovery::{Group, METRICS};
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
+use crate::kinds::{Group, METRICS};
 use crate::moment::Moment;
 use crate::reader::Reader;
 use crate::trouble::Trouble;

@@ -6,7 +6,7 @@ use freehold_spec::Name;
 /// What a target is meant to be like, as given by whoever adds it. What is left out is found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirements {
-    /// Its name.
+    /// The target's name.
     pub name: Name,
     /// What host names end with.
     pub domain: String,

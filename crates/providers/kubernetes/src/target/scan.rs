@@ -11,9 +11,10 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::discovery::{self, Collection, Kinds, Unlisted};
+use crate::discovery::{self, Unlisted};
 use crate::document::Fields;
 use crate::error::ClusterError;
+use crate::kinds::{Collection, Kinds};
 use crate::mark;
 
 const AT_ONCE: usize = 8;

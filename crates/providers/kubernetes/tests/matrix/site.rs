@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 use freehold_engine::provider::Proposal;
 use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, World};
-use freehold_engine::{Lookup, OperationId, Outcome, Parts, Provider, Record, StepId, run};
+use freehold_engine::{Dependencies, Lookup, OperationId, Outcome, Provider, Record, StepId, run};
 use freehold_graph::expand::{KubernetesTarget, names};
 use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind};
 use freehold_plan::{Inputs, Observation, Ownership, Plan, Preview, Previous, Purpose, Recorded};
@@ -131,9 +131,9 @@ impl Site {
     }
 
     /// What a process has that works on it.
-    fn parts(&self) -> Parts {
+    fn parts(&self) -> Dependencies {
         let (journal, secrets) = (Arc::clone(&self.store), Arc::clone(&self.secrets));
-        Parts::new(journal.clone(), journal, secrets, self.providers())
+        Dependencies::new(journal.clone(), journal, secrets, self.providers())
     }
 
     pub(super) async fn plan(&mut self, purpose: Purpose, shape: Shape, adopts: bool) -> Result<Plan> {

@@ -13,7 +13,7 @@ use super::source::{Kind, Source};
 /// An artifact that is ready to be sent.
 #[derive(Debug)]
 pub struct Packed {
-    /// Its identity.
+    /// The hash that names it in the store.
     pub hash: ArtifactHash,
     /// The size of its files together, in bytes.
     pub size: u64,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use freehold_graph::Value;
 use uuid::Uuid;
 
-use crate::process;
+use crate::process_id;
 
 /// The length of a period of cpu time, in microseconds, as the kernel has it by default.
 const PERIOD: u64 = 100_000;
@@ -232,7 +232,7 @@ pub(super) fn processes(folder: &Path) -> io::Result<Vec<i32>> {
     match fs::read_to_string(folder.join("cgroup.procs")) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
         Err(error)
-            if process::gone(&error) || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) =>
+            if process_id::gone(&error) || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) =>
         {
             Ok(Vec::new())
         }

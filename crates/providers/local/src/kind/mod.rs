@@ -13,18 +13,14 @@ use freehold_problem::Code;
 
 use crate::provider::LocalProvider;
 use crate::restore::context;
-use crate::{route, verdict};
+use crate::{failure, readiness, route};
 
 /// The kind among those of this machine.
 fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
     match kind.served() {
         Served::Local(kind) => Ok(kind),
-        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(not_served(kind)),
+        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => Err(failure::not_served(kind)),
     }
-}
-
-pub(crate) fn not_served(kind: ResourceKind) -> ProviderError {
-    ProviderError::rejected(Code::StepFailed, format!("provider local does not serve {}", kind.word()))
 }
 
 fn not_stopped(kind: LocalKind) -> ProviderError {
@@ -123,7 +119,7 @@ impl LocalProvider {
                 if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
                     return Ok(Readiness::Waiting("it is not running".to_owned()));
                 }
-                Ok(verdict::readiness(&lookup.id, &seen).await)
+                Ok(readiness::readiness(&lookup.id, &seen).await)
             }
             LocalKind::Route => Ok(route::readiness(&self.machine, stack, lookup)),
             LocalKind::Schedule => self.schedules.readiness(stack, lookup),

@@ -10,8 +10,9 @@ use freehold_graph::{ResourceId, StackId};
 use futures::{Stream, stream};
 
 use super::instance_of;
-use super::kept::{Kept, LONGEST_LINE, Line, bytes, cut, decode};
-use super::reader::{LogReader, among, of_freehold};
+use super::line::{among, of_freehold};
+use super::open_log::{LONGEST_LINE, Line, OpenLog, bytes, cut, decode};
+use super::reader::LogReader;
 use super::remark;
 
 /// How often a followed log is looked at.
@@ -19,6 +20,20 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// The most that is read of one file in one look, and of all of them.
 const PIECE: usize = 256 * 1024;
 const MOST: usize = 1 << 20;
+
+impl LogReader {
+    /// The last `count` lines and then every line as it comes, from instances that begin later too, a few at a time. What could not be
+    /// shown is said in a line of Freehold's. Files are read on threads that serve nobody else, and only as fast as somebody takes what
+    /// was read. Ends only when it is dropped.
+    pub fn follow(
+        &self,
+        stack: StackId,
+        resource: &ResourceId,
+        count: usize,
+    ) -> impl Stream<Item = io::Result<Vec<LogLine>>> + Send + use<> {
+        Follower::new(self.clone(), stack, resource.clone(), count).stream()
+    }
+}
 
 /// Somebody who follows the logs of a service or a job. What was read and not yet taken is one look's worth.
 pub(super) struct Follower {
@@ -36,7 +51,7 @@ pub(super) struct Follower {
 #[derive(Default)]
 struct Position {
     at: u64,
-    line: Unended,
+    line: PartialLine,
     /// How many remarks were shown.
     remarks: usize,
     /// There was more when it was read last.
@@ -45,7 +60,7 @@ struct Position {
 
 /// The beginning of a line that hasn't ended.
 #[derive(Default)]
-struct Unended {
+struct PartialLine {
     at: u64,
     bytes: Vec<u8>,
     /// How many bytes of it were left out.
@@ -88,9 +103,9 @@ impl Follower {
         if let Some(count) = self.begin.take() {
             // The ends first: what is printed while the tail is read is shown twice rather than not at all.
             for file in &files {
-                let at = Kept::open(file)?.map_or(0, |kept| kept.end);
+                let at = OpenLog::open(file)?.map_or(0, |kept| kept.end);
                 let remarks = remark::all(file)?.len();
-                let line = Unended { at, ..Unended::default() };
+                let line = PartialLine { at, ..PartialLine::default() };
                 self.positions.insert(file.clone(), Position { at, line, remarks, behind: false });
             }
             return self.reader.tail(self.stack, &self.resource, count);
@@ -123,7 +138,7 @@ impl Position {
     fn advance(&mut self, file: &Path, lines: &mut Vec<LogLine>) -> io::Result<usize> {
         let source = instance_of(file);
         let remarks = remark::all(file)?;
-        let Some(kept) = Kept::open(file)? else { return Ok(0) };
+        let Some(kept) = OpenLog::open(file)? else { return Ok(0) };
         if kept.end < self.at {
             let text = "the log was begun anew; what had come before may not have been shown".to_owned();
             lines.push(of_freehold(source, text));
@@ -135,7 +150,7 @@ impl Position {
             let text = format!("… {missed} were not shown: they were dropped from the log before they could be read");
             lines.push(of_freehold(source, text));
             self.at = begin;
-            self.line = Unended { at: begin, headless: true, ..Unended::default() };
+            self.line = PartialLine { at: begin, headless: true, ..PartialLine::default() };
         }
         let piece = kept.read(self.at, PIECE)?;
         if kept.data_from(self.at)? > self.at && !piece.is_empty() {
@@ -159,7 +174,7 @@ impl Position {
     }
 }
 
-impl Unended {
+impl PartialLine {
     /// Adds what comes next; gives the lines that ended in it.
     fn take_in(&mut self, mut piece: &[u8]) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -207,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_line_comes_whole_however_it_is_cut_up_and_one_without_end_takes_no_room() {
-        let mut line = Unended::default();
+        let mut line = PartialLine::default();
         assert_eq!(line.take_in(b"one\ntw").len(), 1);
         let lines = line.take_in(b"o\n");
         assert_eq!((lines[0].at, lines[0].text.as_str()), (4, "two"));

@@ -1,9 +1,7 @@
 //! Old logs are removed: of each service and job but for the last ones, and of a whole stack what is beyond its share of the disk.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use freehold_graph::StackId;
@@ -11,38 +9,6 @@ use freehold_graph::StackId;
 use super::{instance_of, logs_in, remark, taken};
 use crate::directory;
 use crate::machine::Machine;
-
-/// The instances that are being started: each has a log, and nothing else by which it could be told from one that has ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Starting(Arc<Mutex<BTreeSet<String>>>);
-
-/// One of them, until this is dropped.
-pub(crate) struct Start {
-    all: Starting,
-    instance: String,
-}
-
-impl Starting {
-    /// From before its log is begun until its record is written.
-    pub(crate) fn begin(&self, instance: &str) -> Start {
-        self.lock().insert(instance.to_owned());
-        Start { all: self.clone(), instance: instance.to_owned() }
-    }
-
-    fn has(&self, instance: &str) -> bool {
-        self.lock().contains(instance)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Start {
-    fn drop(&mut self) {
-        self.all.lock().remove(&self.instance);
-    }
-}
 
 /// How long after its last line the log of a run may still be somebody's who is at work.
 const AT_WORK: Duration = Duration::from_secs(24 * 3600);

@@ -3,28 +3,17 @@
 use std::io;
 use std::path::Path;
 
-use freehold_engine::capability::{LogLine, Voice};
+use freehold_engine::capability::LogLine;
 use freehold_graph::{ResourceId, StackId};
-use futures::Stream;
 
-use super::follow::Follower;
-use super::kept::{Kept, LONGEST_LINE, Line};
-use super::remark::{self, Remark};
+use super::line::{among, of_freehold};
+use super::open_log::{LONGEST_LINE, OpenLog};
+use super::remark;
 use super::{instance_of, logs_in};
 use crate::directory::Directory;
 
 /// The most lines that are read at once.
 const MOST_LINES: usize = 100_000;
-
-/// What a program printed.
-pub(super) fn of_program(source: &str, text: String) -> LogLine {
-    LogLine { source: source.to_owned(), voice: Voice::Program, text }
-}
-
-/// What Freehold says of a program.
-pub(super) fn of_freehold(source: &str, text: String) -> LogLine {
-    LogLine { source: source.to_owned(), voice: Voice::Freehold, text }
-}
 
 /// Reads the logs of services (`service.web`), jobs (`job.migrate`) and schedules (`schedule.digest`).
 #[derive(Debug, Clone)]
@@ -63,25 +52,13 @@ impl LogReader {
         }
         Ok(pieces.into_iter().rev().flatten().collect())
     }
-
-    /// The last `count` lines and then every line as it comes, from instances that begin later too, a few at a time. What could not be
-    /// shown is said in a line of Freehold's. Files are read on threads that serve nobody else, and only as fast as somebody takes what
-    /// was read. Ends only when it is dropped.
-    pub fn follow(
-        &self,
-        stack: StackId,
-        resource: &ResourceId,
-        count: usize,
-    ) -> impl Stream<Item = io::Result<Vec<LogLine>>> + Send + use<> {
-        Follower::new(self.clone(), stack, resource.clone(), count).stream()
-    }
 }
 
 /// The last lines of a log with the remarks among them; and whether there were too many for one answer.
 fn end_of(file: &Path, count: usize) -> io::Result<(Vec<LogLine>, bool)> {
     let source = instance_of(file);
     let remarks = remark::all(file)?;
-    let (tail, cut) = match Kept::open(file)? {
+    let (tail, cut) = match OpenLog::open(file)? {
         Some(kept) => {
             let tail = kept.last_lines(count, LONGEST_LINE)?;
             (tail.lines, tail.cut)
@@ -99,18 +76,4 @@ fn end_of(file: &Path, count: usize) -> io::Result<(Vec<LogLine>, bool)> {
         lines.insert(0, of_freehold(source, text));
     }
     Ok((lines, cut))
-}
-
-/// Lines with remarks among them, each behind what had been printed then.
-pub(super) fn among(source: &str, lines: Vec<Line>, remarks: Vec<Remark>) -> Vec<LogLine> {
-    let mut all = Vec::with_capacity(lines.len() + remarks.len());
-    let mut remarks = remarks.into_iter().peekable();
-    for line in lines {
-        while let Some(remark) = remarks.next_if(|remark| remark.at <= line.at) {
-            all.push(of_freehold(source, remark.text));
-        }
-        all.push(of_program(source, line.text));
-    }
-    all.extend(remarks.map(|remark| of_freehold(source, remark.text)));
-    all
 }

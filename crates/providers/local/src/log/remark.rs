@@ -12,7 +12,6 @@ use crate::directory;
 /// How large the file may become, in bytes: an instance has a handful of remarks in its life. Then it is begun anew.
 const LARGEST: u64 = 64 * 1024;
 
-/// One remark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remark {
     /// How long the log was then: the remark comes after these bytes.
@@ -50,7 +49,6 @@ pub(super) fn all(log: &Path) -> io::Result<Vec<Remark>> {
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// Removes them.
 pub(super) fn clear(log: &Path) -> io::Result<()> {
     directory::remove(&place(log))
 }

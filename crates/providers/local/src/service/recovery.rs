@@ -7,21 +7,22 @@ use std::time::Duration;
 use freehold_engine::{Context, ProviderError};
 use tokio::time::Instant;
 
-use super::Keeper;
+use super::ServiceLoop;
 use crate::directory;
+use crate::exhaustion::is_exhaustion;
 use crate::failure;
-use crate::instance::{Instance, InstanceRecord};
+use crate::instance::Instance;
+use crate::instance_record::InstanceRecord;
 use crate::launch::Launch;
 use crate::mark::Marked;
 use crate::membership::end_all;
-use crate::shortage::is_shortage;
 use crate::slot::Slot;
 
 /// How long is waited for what we lack ourselves before an instance counts as one that can't be taken over, and how often is tried.
 const SHORTAGE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
-impl Keeper {
+impl ServiceLoop {
     /// Takes over what a former Freehold left: instances of the version that counts are adopted, all others ended.
     pub(super) async fn recover(&mut self, context: &Context) -> Result<(), ProviderError> {
         if self.recovered {
@@ -37,8 +38,8 @@ impl Keeper {
         for path in directory::entries(&folder).map_err(|error| failure::file("read", &folder, &error))? {
             let until = Instant::now() + SHORTAGE;
             while let Err(error) = self.recover_instance(&path).await {
-                if !is_shortage(&error) || Instant::now() >= until {
-                    tracing::warn!(record = %path.display(), %error, "an instance could not be taken over");
+                if !is_exhaustion(&error) || Instant::now() >= until {
+                    tracing::warn!(record = %path.display(), %error, "could not adopt an instance");
                     break;
                 }
                 tokio::time::sleep(LOOK).await;

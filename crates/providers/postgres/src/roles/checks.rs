@@ -5,7 +5,7 @@ use freehold_graph::StackId;
 use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 
-use super::{expected_memberships, roles};
+use super::list::{expected_memberships, roles};
 use crate::body::{self, RoleNames};
 use crate::catalog::RoleRows;
 
@@ -19,7 +19,7 @@ pub(crate) fn check_ownership(rows: &RoleRows, stack: StackId, adopt: bool) -> R
     };
     let names: Vec<&str> = rows.existing().map(|row| row.rolname.as_str()).collect();
     Err(ProviderError::from(
-        Problem::new(Code::NotOwned, format!("the roles {} are not ours: {who}", names.join(", ")))
+        Problem::new(Code::NotOwned, format!("roles {} are not managed by this stack: {who}", names.join(", ")))
             .help("choose another name, or have a superuser rename or drop them"),
     ))
 }
@@ -73,7 +73,7 @@ pub(super) fn check_identity(rows: &RoleRows, object: Option<&str>) -> Result<()
         return Err(ProviderError::from(
             Problem::new(
                 Code::ChangedExternally,
-                format!("the roles were made anew by somebody else: they had the oids {recorded}, and have {now}"),
+                format!("the roles were recreated outside Freehold (oids {recorded}, now {now})"),
             )
             .help("deploy again to see what is there now, then destroy"),
         ));

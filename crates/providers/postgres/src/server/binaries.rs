@@ -1,14 +1,11 @@
 //! Finds PostgreSQL's programs.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::ServerError;
-
-/// The oldest major version that Freehold works with.
-pub const LEAST_MAJOR: u32 = 15;
+use super::version::{LEAST_MAJOR, Version};
 
 /// What a private server needs.
 const SERVER: [&str; 4] = ["postgres", "initdb", "pg_dump", "pg_restore"];
@@ -26,32 +23,6 @@ const VERSIONED: [(&str, &str); 6] = [
 ];
 /// Directories that have the programs themselves.
 const PLAIN: [&str; 4] = ["/usr/local/pgsql/bin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
-
-/// A version of PostgreSQL: `15.18`. A development version's minor number is 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// 15, 16, …
-    pub major: u32,
-    /// The number of the minor release.
-    pub minor: u32,
-}
-
-impl Version {
-    /// From what a program prints: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-        let mut parts = number.split(|c: char| !c.is_ascii_digit());
-        let major = parts.next()?.parse().ok()?;
-        let minor = parts.next().and_then(|minor| minor.parse().ok()).unwrap_or_default();
-        Some(Self { major, minor })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
 
 /// PostgreSQL's programs of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +47,7 @@ impl Binaries {
     /// # Errors
     /// As [`Binaries::find`].
     pub fn find_for(explicit: Option<&Path>, home: &Path) -> Result<Self, ServerError> {
-        Self::choose(explicit, &SERVER, super::cluster::data_version(home))
+        Self::choose(explicit, &SERVER, super::folder::data_version(home))
     }
 
     /// Only what dumps need, for a server that somebody else runs.
@@ -92,7 +63,7 @@ impl Binaries {
         &self.directory
     }
 
-    /// Their version.
+    /// The version that all of them report.
     pub fn version(&self) -> Version {
         self.version
     }

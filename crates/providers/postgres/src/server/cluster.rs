@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::account::Account;
 use super::binaries::Binaries;
 use super::error::ServerError;
-use super::folder::{Folder, Foreign};
+use super::folder::{Folder, Foreign, data_version};
 
 /// The superuser of the private server.
 pub(super) const SUPERUSER: &str = "postgres";
@@ -137,11 +137,6 @@ pub(super) fn log(home: &Path) -> PathBuf {
 fn short_paths() -> PathBuf {
     let run = Path::new("/run");
     if rustix::process::geteuid().is_root() && run.is_dir() { run.to_owned() } else { std::env::temp_dir() }
-}
-
-/// The major version that made the cluster in `home`; `None` if there is none.
-pub(super) fn data_version(home: &Path) -> Option<u32> {
-    Foreign::open(&home.join("cluster"))?.read("PG_VERSION", 16)?.trim().parse().ok()
 }
 
 /// Makes the directories, and the cluster if there is none. Returns the superuser's password.

@@ -7,17 +7,17 @@ use std::time::Duration;
 use freehold_problem::Code;
 use thiserror::Error;
 
-use super::binaries::{LEAST_MAJOR, Version};
+use super::version::{LEAST_MAJOR, Version};
 
 /// What went wrong with the private server or with PostgreSQL's programs.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// No programs.
+    /// PostgreSQL's programs are in none of the usual places.
     #[error("PostgreSQL is not installed: found no {} in {}", .programs.join(", "), paths(.looked))]
     NotFound {
         /// What was looked for.
         programs: Vec<&'static str>,
-        /// Where.
+        /// The directories that were searched.
         looked: Vec<PathBuf>,
     },
     /// Programs that are too old.
@@ -25,7 +25,7 @@ pub enum ServerError {
     TooOld {
         /// The newest that was found.
         found: Version,
-        /// Where.
+        /// The directory with its programs.
         directory: PathBuf,
     },
     /// PostgreSQL refuses to run as root, and there is nobody else.
@@ -35,9 +35,9 @@ pub enum ServerError {
         name: String,
     },
     /// The account can't get to the directory.
-    #[error("the account {account} can't reach {}: {} lets nobody else through", .directory.display(), .barrier.display())]
+    #[error("account {account} cannot traverse {}, which leads to {}", .barrier.display(), .directory.display())]
     OutOfReach {
-        /// Who.
+        /// The account that PostgreSQL runs as.
         account: String,
         /// The server's directory.
         directory: PathBuf,
@@ -47,7 +47,7 @@ pub enum ServerError {
     /// Another user's folder, where root's files could be replaced by links.
     #[error("{} belongs to user {owner}, and not to the one that runs Freehold", .path.display())]
     NotOurs {
-        /// The folder.
+        /// The folder that should be ours.
         path: PathBuf,
         /// The id of its user.
         owner: u32,
@@ -61,7 +61,7 @@ pub enum ServerError {
     /// Made by another major version.
     #[error("the data in {} was made by PostgreSQL {data}, and PostgreSQL {found} can't read it", .directory.display())]
     DataVersion {
-        /// The cluster.
+        /// The data directory of the cluster.
         directory: PathBuf,
         /// What made it.
         data: u32,
@@ -71,29 +71,29 @@ pub enum ServerError {
     /// Somebody else listens there.
     #[error("port {port} of 127.0.0.1 is taken by another program")]
     PortTaken {
-        /// Which.
+        /// The port that was asked for.
         port: u16,
     },
-    /// No space.
+    /// The file system is full, or this user's quota is used up.
     #[error("the disk is full: {doing} in {}", .path.display())]
     DiskFull {
         /// What was being done.
         doing: &'static str,
-        /// Where.
+        /// The file or directory that was being written.
         path: PathBuf,
     },
     /// The cluster is there and its password isn't.
     #[error("the password file {} is missing, and the cluster beside it can't be used without", .path.display())]
     PasswordMissing {
-        /// The file.
+        /// Where the password should be.
         path: PathBuf,
     },
     /// Something else holds the cluster.
     #[error("process {pid} holds {} and doesn't let Freehold in: {reason}", .cluster.display())]
     Held {
-        /// Which process.
+        /// The process that `postmaster.pid` names.
         pid: i32,
-        /// The cluster.
+        /// The data directory of the cluster.
         cluster: PathBuf,
         /// What happened when it was asked.
         reason: String,
@@ -101,13 +101,13 @@ pub enum ServerError {
     /// A server has crashed, and its sessions still use the memory that they shared.
     #[error("sessions of a server that crashed are still ending in {}", .cluster.display())]
     Ending {
-        /// The cluster.
+        /// The data directory of the cluster.
         cluster: PathBuf,
     },
     /// A program of PostgreSQL failed.
     #[error("{program} failed{}", lines(.detail))]
     Program {
-        /// Which.
+        /// Its name: `initdb`.
         program: &'static str,
         /// The end of what it wrote.
         detail: Vec<String>,
@@ -115,7 +115,7 @@ pub enum ServerError {
     /// It ended, or wasn't ready in time.
     #[error("PostgreSQL did not start: {reason}{}", lines(.detail))]
     NotStarted {
-        /// What happened.
+        /// How it ended, or how long it was waited for.
         reason: String,
         /// The end of its log.
         detail: Vec<String>,
@@ -123,7 +123,7 @@ pub enum ServerError {
     /// It didn't end in time.
     #[error("PostgreSQL (process {pid}) did not stop within {} s", .waited.as_secs())]
     NotStopped {
-        /// Which process.
+        /// The process that was told to stop.
         pid: i32,
         /// How long we waited.
         waited: Duration,
@@ -133,16 +133,16 @@ pub enum ServerError {
     Io {
         /// What was being done.
         doing: &'static str,
-        /// To what.
+        /// The file or directory that it was done to.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
     /// The server refused something during its set-up.
     #[error("setting up the private PostgreSQL: {0}")]
     Sql(#[from] sqlx::Error),
     /// No randomness for the password.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system provides no random numbers: {0}")]
     Random(getrandom::Error),
 }
 

@@ -223,6 +223,11 @@ fn mode_of(mode: u32) -> Mode {
     Mode::from_raw_mode(mode.try_into().unwrap_or_default())
 }
 
+/// The major version that made the cluster in `home`; `None` if there is none.
+pub(super) fn data_version(home: &Path) -> Option<u32> {
+    Foreign::open(&home.join("cluster"))?.read("PG_VERSION", 16)?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};

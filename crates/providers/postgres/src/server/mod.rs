@@ -32,6 +32,7 @@ mod error;
 mod folder;
 mod postmaster;
 mod private;
+mod version;
 
 /// What PostgreSQL's log for a weekday may take of the disk, and what is kept of it then, in bytes. A session may write there
 /// whatever it likes (`RAISE LOG`), and no setting bounds it: the one for the size begins a new file, which is the same here.
@@ -47,6 +48,7 @@ pub fn shorten_logs(home: &std::path::Path) -> std::io::Result<()> {
 }
 
 pub use account::Account;
-pub use binaries::{Binaries, LEAST_MAJOR, Version};
+pub use binaries::Binaries;
 pub use error::ServerError;
 pub use private::{PrivateServer, ServerOptions};
+pub use version::{LEAST_MAJOR, Version};

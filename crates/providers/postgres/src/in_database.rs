@@ -16,13 +16,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use freehold_engine::ProviderError;
 use freehold_graph::SecretText;
-use freehold_graph::expand::names::POSTGRES_LIMIT;
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::body;
 use crate::quote::Identifier;
 
 /// Connections of a keeper: what looks at a database at the same time. None of them counts as promised to the stack.
@@ -68,21 +65,6 @@ pub(crate) fn program_options() -> String {
     text
 }
 
-/// The name of a login beside the owner's: `acme__guestbook__keeper` beside `acme__guestbook__owner`.
-pub(crate) fn name(owner: &Identifier, login: &str) -> Result<Identifier, ProviderError> {
-    let stem = owner.as_str().strip_suffix("__owner").unwrap_or(owner.as_str());
-    let name = format!("{stem}__{login}");
-    if name.len() <= POSTGRES_LIMIT {
-        return body::identifier(&name);
-    }
-    // The names of owners end with a digest then, or are foreign ones: the beginning is for people.
-    let digest = hex::encode(Sha256::digest(format!("{} {login}", owner.as_str())));
-    let mut kept = String::new();
-    let room = POSTGRES_LIMIT.saturating_sub(login.len()).saturating_sub(16);
-    kept.extend(stem.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c));
-    body::identifier(&format!("{kept}__{}__{login}", digest.get(..12).unwrap_or_default()))
-}
-
 /// The key that the passwords of all keepers and dumpers of a server follow from.
 #[derive(Debug, Clone)]
 pub(crate) struct Key(SecretText);
@@ -118,17 +100,6 @@ mod tests {
 
     fn identifier(text: &str) -> Identifier {
         Identifier::new(text).unwrap()
-    }
-
-    #[test]
-    fn names_of_logins_are_bounded_and_differ_for_each_owner() {
-        let keeper = |owner: &str| name(&identifier(owner), "keeper").unwrap().as_str().to_owned();
-        assert_eq!(keeper("acme__guestbook__owner"), "acme__guestbook__keeper");
-        assert_eq!(keeper("theirs"), "theirs__keeper");
-        let long = |last: char| format!("{}{last}", "ü".repeat(31));
-        let (one, other) = (keeper(&long('a')), keeper(&long('b')));
-        assert!(one.len() <= POSTGRES_LIMIT && one != other, "{one}");
-        assert!(one.ends_with("__keeper"), "{one}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(20), Duration::from_secs(1));
 
 /// Whether an error means that we lack something, not that something is wrong with the other side.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     let Some(errno) = Errno::from_io_error(error) else { return error.kind() == io::ErrorKind::OutOfMemory };
     matches!(
         errno,
@@ -42,7 +42,7 @@ pub(crate) async fn waited_out<T>(limit: Duration, attempt: impl Fn() -> io::Res
     let mut waits = RETRIES.waits();
     loop {
         match attempt() {
-            Err(error) if is_shortage(&error) && Instant::now() < limit => {
+            Err(error) if is_exhaustion(&error) && Instant::now() < limit => {
                 tokio::time::sleep(waits.take()).await;
             }
             other => return other,

@@ -1,6 +1,6 @@
 //! What keeps a database from being dumped, found before anything is deleted for which a dump was promised.
 //!
-//! The keeper looks ([`crate::inside`]), and changes nothing. What only a restore finds out (an index that calls a function
+//! The keeper looks ([`crate::in_database`]), and changes nothing. What only a restore finds out (an index that calls a function
 //! which isn't there then) isn't seen here.
 
 use freehold_engine::{Lookup, ProviderError};
@@ -9,14 +9,14 @@ use freehold_plan::observation::Ownership;
 use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
 
-use crate::blockers;
 use crate::body::{self, RoleNames};
 use crate::catalog::{DatabaseRow, RoleRows};
 use crate::census;
-use crate::dump;
+use crate::drop_blockers;
 use crate::failure::{self, Doing};
+use crate::options::PostgresOptions;
 use crate::own_logins::Bypass;
-use crate::provider::PostgresOptions;
+use crate::programs;
 use crate::quote::Identifier;
 use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions, Turn};
@@ -39,7 +39,7 @@ pub(crate) async fn check(
     let names = RoleNames::of(&lookup.body)?;
     let doing = Doing::new("dumping database", name.as_str());
     let mut session = sessions.maintenance(Turn::Look(&name), &doing, deadline).await?;
-    dump::programs(options, &mut session, &doing).await?;
+    programs::programs(options, &mut session, &doing).await?;
     let row = DatabaseRow::read(&mut session, &name, &doing).await?;
     let rows = RoleRows::read(&mut session, &names, &doing).await?;
     let bypass = Bypass::read(&mut session, &doing).await?;
@@ -56,8 +56,8 @@ pub(crate) async fn check(
         Err(error) if failure::sqlstate(&error).as_deref() == Some("53300") => return Ok(()),
         Err(error) => return Err(doing.connecting(error)),
     };
-    refuse_unseen(&mut there, &name, &names, sees_all, &doing).await?;
-    let holders = blockers::holders(&mut there, &doing).await?;
+    check_dumpable(&mut there, &name, &names, sees_all, &doing).await?;
+    let holders = drop_blockers::holders(&mut there, &doing).await?;
     there.finish().await;
     if holders.is_empty() { Ok(()) } else { Err(census::held(&doing, holders)) }
 }
@@ -66,28 +66,28 @@ pub(crate) async fn check(
 ///
 /// # Errors
 /// There are some.
-pub(crate) async fn refuse_unseen(
+pub(crate) async fn check_dumpable(
     session: &mut Session,
     database: &Identifier,
     names: &RoleNames,
     sees_all: bool,
     doing: &Doing,
 ) -> Result<(), ProviderError> {
-    Unseen::read(session, doing).await?.check(database, names, sees_all)
+    HiddenTables::read(session, doing).await?.check(database, names, sees_all)
 }
 
 /// Tables whose rows a dump may lack.
 #[derive(Debug)]
-struct Unseen {
+struct HiddenTables {
     /// Under forced row-level security.
     forced: Vec<String>,
     /// That somebody else owns.
     foreign_tables: Vec<String>,
 }
 
-from_row!(Unseen { forced, foreign_tables });
+from_row!(HiddenTables { forced, foreign_tables });
 
-impl Unseen {
+impl HiddenTables {
     async fn read(session: &mut Session, doing: &Doing) -> Result<Self, ProviderError> {
         const SQL: &str = "
             WITH tables AS (

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 use crate::machine::Machine;
 use crate::membership::Members;
-use crate::process::ProcessId;
+use crate::process_id::ProcessId;
 use crate::socket::holds;
 
 /// How often is tried to catch a moment in which the listener stays the same.
@@ -33,7 +33,7 @@ const NOT_OURS: io::ErrorKind = io::ErrorKind::ConnectionRefused;
 
 /// Makes connections to one instance, and to nobody else.
 #[derive(Debug)]
-pub(crate) struct Proof {
+pub(crate) struct VerifiedConnect {
     machine: Machine,
     /// The instance's first process.
     process: ProcessId,
@@ -42,7 +42,7 @@ pub(crate) struct Proof {
     proved: Mutex<Option<u64>>,
 }
 
-impl Proof {
+impl VerifiedConnect {
     pub(crate) fn new(machine: Machine, process: ProcessId, members: Members) -> Self {
         Self { machine, process, members, proved: Mutex::default() }
     }
@@ -103,7 +103,7 @@ impl Proof {
     }
 }
 
-impl Connect for Proof {
+impl Connect for VerifiedConnect {
     fn connect(&self, address: SocketAddr) -> Connecting<'_> {
         Box::pin(self.prove(address))
     }

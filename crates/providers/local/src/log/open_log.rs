@@ -17,7 +17,7 @@ const PIECE: usize = 64 * 1024;
 const SEARCHED: u64 = 64 << 20;
 
 /// An open log, and which part of it there was when it was opened.
-pub(super) struct Kept {
+pub(super) struct OpenLog {
     file: File,
     /// Where what is kept begins.
     pub(super) begin: u64,
@@ -40,7 +40,7 @@ pub(super) struct Tail {
     pub(super) cut: bool,
 }
 
-impl Kept {
+impl OpenLog {
     /// Opens a log; `None` if it is gone.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = match File::open(path) {
@@ -164,14 +164,14 @@ pub(super) fn bytes(size: u64) -> String {
 mod tests {
     use super::*;
 
-    fn kept(bytes: &[u8]) -> (tempfile::NamedTempFile, Kept) {
+    fn kept(bytes: &[u8]) -> (tempfile::NamedTempFile, OpenLog) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let kept = Kept::open(file.path()).unwrap().unwrap();
+        let kept = OpenLog::open(file.path()).unwrap().unwrap();
         (file, kept)
     }
 
-    fn texts(kept: &Kept, count: usize) -> Vec<String> {
+    fn texts(kept: &OpenLog, count: usize) -> Vec<String> {
         kept.last_lines(count, LONGEST_LINE).unwrap().lines.into_iter().map(|line| line.text).collect()
     }
 
@@ -216,7 +216,7 @@ mod tests {
     fn a_size_that_a_program_made_up_costs_nothing() {
         let (file, _) = kept(b"one\n");
         std::fs::OpenOptions::new().write(true).open(file.path()).unwrap().set_len(1 << 40).unwrap();
-        let kept = Kept::open(file.path()).unwrap().unwrap();
+        let kept = OpenLog::open(file.path()).unwrap().unwrap();
         assert_eq!((kept.begin, kept.end), (0, 1 << 40));
         let tail = kept.last_lines(10, LONGEST_LINE).unwrap();
         assert!(tail.cut && tail.lines.len() == 1);

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::body;
 use crate::catalog::{DatabaseRow, RoleRow};
 use crate::failure::Doing;
-use crate::inside;
 use crate::quote::Identifier;
 use crate::row::from_row;
 use crate::session::{Entry, Session, Sessions, listed};
@@ -108,7 +107,7 @@ async fn inside(
 ) -> Result<(), ProviderError> {
     let name = body::identifier(database)?;
     let Some(owner) = owner_of_ours(session, &name, doing).await? else { return Ok(()) };
-    let keeper = inside::name(&owner, "keeper")?;
+    let keeper = body::login_name(&owner, "keeper")?;
     let mut there = match sessions.attempt_inside(&name, Entry::change(&keeper, &keeper), doing, deadline).await? {
         Ok(there) => there,
         Err(_) => return Ok(()),

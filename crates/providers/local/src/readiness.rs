@@ -8,9 +8,8 @@ use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
 
 use crate::log::Log;
-use crate::service::Seen;
-use crate::service::settling::Fallen;
-use crate::slot::{CRASH_LOOP, Phase, Slot, Status, Trouble};
+use crate::service::state::{FailedVersion, ServiceState};
+use crate::slot::{CRASH_LOOP, Phase, ReplicaFailure, Slot, Status};
 
 /// What is about to settle is asked for again after this.
 const SHORTLY: Duration = Duration::from_millis(20);
@@ -19,7 +18,7 @@ pub(crate) const SHOWN_LINES: usize = 10;
 
 /// Waits until all are ready; says how often the slowest was looked at. Fails with the first trouble of any. At the deadline it fails
 /// with what we lacked ourselves to start one, which is no trouble of the service's, or with `None`.
-pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32, Option<Trouble>> {
+pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32, Option<ReplicaFailure>> {
     let each = slots.iter().map(|slot| {
         let mut status = slot.status.clone();
         async move {
@@ -34,9 +33,12 @@ pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32
     match tokio::time::timeout_at(deadline, futures::future::try_join_all(each)).await {
         Ok(looks) => looks.map(|looks| looks.into_iter().max().unwrap_or_default()),
         Err(_elapsed) => Err(slots.iter().find_map(|slot| match &slot.status.borrow().trouble {
-            Some(Trouble::NotStarted(error)) => Some(Trouble::NotStarted(error.clone())),
+            Some(ReplicaFailure::NotStarted(error)) => Some(ReplicaFailure::NotStarted(error.clone())),
             Some(
-                Trouble::Exited { .. } | Trouble::NeverReady { .. } | Trouble::NotLive { .. } | Trouble::Interrupted,
+                ReplicaFailure::Exited { .. }
+                | ReplicaFailure::NeverReady { .. }
+                | ReplicaFailure::NotLive { .. }
+                | ReplicaFailure::Interrupted,
             )
             | None => None,
         })),
@@ -47,28 +49,28 @@ pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32
 pub(crate) async fn refusal(
     key: &StackKey,
     id: &ResourceId,
-    trouble: Option<Trouble>,
+    trouble: Option<ReplicaFailure>,
     still: Option<&str>,
 ) -> ProviderError {
     let name = id.name();
     let still = still.map(|still| format!("; {still}")).unwrap_or_default();
     let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
     let (code, message, log) = match trouble {
-        Some(Trouble::NotStarted(error)) => return error,
-        Some(Trouble::Interrupted) => {
+        Some(ReplicaFailure::NotStarted(error)) => return error,
+        Some(ReplicaFailure::Interrupted) => {
             return ProviderError::retryable(
                 Code::NotNow,
                 format!("{name} was no longer waited for: something else is wanted of it{still}"),
             );
         }
-        Some(Trouble::Exited { exit, after, log, .. }) => {
+        Some(ReplicaFailure::Exited { exit, after, log, .. }) => {
             let message = format!("{name} exited before it was ready: {exit} after {}", seconds(after));
             (Code::ExitedAtOnce, message, Some(log))
         }
-        Some(Trouble::NeverReady { after, seen, log }) => {
+        Some(ReplicaFailure::NeverReady { after, seen, log }) => {
             (Code::NeverReady, format!("{name} was not ready within {}: {seen}", seconds(after)), Some(log))
         }
-        Some(Trouble::NotLive { seen, log }) => {
+        Some(ReplicaFailure::NotLive { seen, log }) => {
             (Code::NeverReady, format!("{name} was ready and then no longer alive: {seen}"), Some(log))
         }
         None => (Code::NeverReady, format!("{name} was not ready when the step's time was over"), None),
@@ -81,32 +83,32 @@ pub(crate) async fn refusal(
 }
 
 /// How a running service is, before anybody reads its log.
-enum Standing<'a> {
-    Fell(&'a Fallen),
+enum VersionState<'a> {
+    Fell(&'a FailedVersion),
     Looping(Box<Status>),
     As(Readiness),
 }
 
 /// How a running service is, with the end of its log where it doesn't do what it is for.
-pub(crate) async fn readiness(id: &ResourceId, seen: &Seen) -> Readiness {
+pub(crate) async fn readiness(id: &ResourceId, seen: &ServiceState) -> Readiness {
     match standing(seen) {
-        Standing::Fell(fallen) => Readiness::Failed(fell(id, fallen).await),
-        Standing::Looping(status) => Readiness::Failed(crash_loop(id, &status).await),
-        Standing::As(readiness) => readiness,
+        VersionState::Fell(fallen) => Readiness::Failed(fell(id, fallen).await),
+        VersionState::Looping(status) => Readiness::Failed(crash_loop(id, &status).await),
+        VersionState::As(readiness) => readiness,
     }
 }
 
-fn standing(seen: &Seen) -> Standing<'_> {
+fn standing(seen: &ServiceState) -> VersionState<'_> {
     let now = Instant::now();
     let all: Vec<Status> = seen.replicas.iter().map(|replica| replica.borrow().clone()).collect();
     let ready_for = |status: &Status| status.ready_since.map(|since| now.saturating_duration_since(since));
     let steady = |status: &Status| ready_for(status).is_some_and(|time| time >= seen.steady);
     if let Some(fallen) = seen.fallen.as_ref().filter(|fallen| fallen.taken_back || !all.iter().all(steady)) {
-        return Standing::Fell(fallen);
+        return VersionState::Fell(fallen);
     }
     // Between two crashes it is ready for a moment, and no better for it.
     if let Some(status) = all.iter().find(|status| status.troubles >= CRASH_LOOP && !steady(status)) {
-        return Standing::Looping(Box::new(status.clone()));
+        return VersionState::Looping(Box::new(status.clone()));
     }
     let ready = all.iter().filter(|status| status.phase == Phase::Ready).count();
     if ready == all.len() {
@@ -114,7 +116,7 @@ fn standing(seen: &Seen) -> Standing<'_> {
         let version = seen.settling.map(|until| until.saturating_duration_since(now).max(SHORTLY));
         let remaining = open.chain(version).max().unwrap_or_default();
         let settled = remaining.is_zero();
-        return Standing::As(if settled { Readiness::Ready } else { Readiness::Settling { remaining } });
+        return VersionState::As(if settled { Readiness::Ready } else { Readiness::Settling { remaining } });
     }
     let reason = all.iter().find_map(|status| match (&status.phase, &status.trouble) {
         (Phase::Unready(seen), _) => Some(seen.clone()),
@@ -123,10 +125,10 @@ fn standing(seen: &Seen) -> Standing<'_> {
         _ => None,
     });
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    Standing::As(Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len())))
+    VersionState::As(Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len())))
 }
 
-async fn fell(id: &ResourceId, fallen: &Fallen) -> String {
+async fn fell(id: &ResourceId, fallen: &FailedVersion) -> String {
     let name = id.name();
     let after = match fallen.taken_back {
         true => "the previous version serves again",
@@ -157,20 +159,20 @@ async fn crash_loop(id: &ResourceId, status: &Status) -> String {
     with_end_of(log, message).await
 }
 
-fn told(trouble: &Trouble) -> (String, Option<&Log>) {
+fn told(trouble: &ReplicaFailure) -> (String, Option<&Log>) {
     match trouble {
-        Trouble::NotStarted(error) => (error.to_string(), None),
-        Trouble::Exited { exit, after, ready: true, log } => {
+        ReplicaFailure::NotStarted(error) => (error.to_string(), None),
+        ReplicaFailure::Exited { exit, after, ready: true, log } => {
             (format!("it exited with {exit} after {}", seconds(*after)), Some(log))
         }
-        Trouble::Exited { exit, after, ready: false, log } => {
+        ReplicaFailure::Exited { exit, after, ready: false, log } => {
             (format!("it exited with {exit} before it was ready, after {}", seconds(*after)), Some(log))
         }
-        Trouble::NeverReady { after, seen, log } => {
+        ReplicaFailure::NeverReady { after, seen, log } => {
             (format!("it was not ready within {}: {seen}", seconds(*after)), Some(log))
         }
-        Trouble::NotLive { seen, log } => (format!("it was no longer alive: {seen}"), Some(log)),
-        Trouble::Interrupted => ("its start was interrupted".to_owned(), None),
+        ReplicaFailure::NotLive { seen, log } => (format!("it was no longer alive: {seen}"), Some(log)),
+        ReplicaFailure::Interrupted => ("its start was interrupted".to_owned(), None),
     }
 }
 

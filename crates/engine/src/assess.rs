@@ -12,14 +12,14 @@ use freehold_problem::Problem;
 
 /// One call of a step. All verbs but [`Verb::Replace`] have exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum StepCall {
     /// Make it what it should be.
     Apply,
-    /// Delete it.
+    /// Delete what was recorded as the stack's.
     Delete,
     /// Run the job.
     Run,
-    /// Dump it.
+    /// Dump a database, and restore the dump to prove it.
     Dump,
     /// Keep everybody from writing.
     Fence,
@@ -29,11 +29,11 @@ pub enum Part {
 
 /// What to do about a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Assessment {
     /// Its effect is needed.
-    Act(Part),
+    Act(StepCall),
     /// The world is as the step would make it.
-    Content {
+    UpToDate {
         /// The object that is there.
         object: Option<String>,
     },
@@ -41,19 +41,19 @@ pub enum Verdict {
     Stop(Problem),
 }
 
-impl Verdict {
+impl Assessment {
     /// Why it may not act.
     fn refusal(self) -> Option<Problem> {
         match self {
             Self::Stop(problem) => Some(problem),
-            Self::Act(_) | Self::Content { .. } => None,
+            Self::Act(_) | Self::UpToDate { .. } => None,
         }
     }
 }
 
 /// Why an operation may not begin, as far as one line of its plan goes: what is there is not what the line rests on. `verbs` are those of
 /// the line's steps; a line without one changes nothing, and has to be as it should be.
-pub fn contradiction<'a>(
+pub fn precheck<'a>(
     change: &Change,
     verbs: impl IntoIterator<Item = &'a Verb>,
     seen: Option<&Observation>,
@@ -64,13 +64,13 @@ pub fn contradiction<'a>(
         return (!stands).then(|| failure::outdated(change, seen));
     }
     verbs.find_map(|verb| match verb.work() {
-        Work::Assessed(verb) => judge(verb, change, false, seen).refusal(),
+        Work::Assessed(verb) => assess(verb, change, false, seen).refusal(),
         Work::Run | Work::Lift | Work::Verify => None,
     })
 }
 
 /// Judges what was seen of a change's object. `acted`: the step's effect may have happened before, wholly or in part.
-pub fn judge(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+pub fn assess(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     match verb {
         Assessed::Create | Assessed::Update | Assessed::Replace | Assessed::Adopt => apply(verb, change, acted, seen),
         Assessed::Delete => delete(change, acted, seen),
@@ -96,64 +96,68 @@ fn is_that_object(change: &Change, seen: &Observation) -> bool {
     change.object.as_ref() == Some(&seen.object)
 }
 
-fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     if let Some(seen) = seen.filter(|seen| is_as_desired(change, seen)) {
-        return Verdict::Content { object: Some(seen.object.clone()) };
+        return Assessment::UpToDate { object: Some(seen.object.clone()) };
     }
-    let outdated = || Verdict::Stop(failure::outdated(change, seen));
+    let outdated = || Assessment::Stop(failure::outdated(change, seen));
     if !acted && !is_as_planned(change, seen) {
         return outdated();
     }
     let Some(seen) = seen else {
         // Neither an update nor an adoption lets an object vanish: somebody else did.
-        return if matches!(verb, Assessed::Update | Assessed::Adopt) { outdated() } else { Verdict::Act(Part::Apply) };
+        return if matches!(verb, Assessed::Update | Assessed::Adopt) {
+            outdated()
+        } else {
+            Assessment::Act(StepCall::Apply)
+        };
     };
     let ours = seen.ownership == Ownership::Ours;
     match verb {
-        Assessed::Adopt if is_as_planned(change, Some(seen)) => Verdict::Act(Part::Apply),
-        _ if !ours => Verdict::Stop(failure::not_ours(change, seen)),
-        Assessed::Replace if is_that_object(change, seen) => Verdict::Act(Part::Delete),
+        Assessed::Adopt if is_as_planned(change, Some(seen)) => Assessment::Act(StepCall::Apply),
+        _ if !ours => Assessment::Stop(failure::not_ours(change, seen)),
+        Assessed::Replace if is_that_object(change, seen) => Assessment::Act(StepCall::Delete),
         // Data-bearing objects keep their identity when they are updated.
         Assessed::Update | Assessed::Adopt if change.kind.holds_data() && !is_that_object(change, seen) => outdated(),
-        _ => Verdict::Act(Part::Apply),
+        _ => Assessment::Act(StepCall::Apply),
     }
 }
 
-fn delete(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
-    let Some(seen) = seen else { return Verdict::Content { object: None } };
+fn delete(change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
+    let Some(seen) = seen else { return Assessment::UpToDate { object: None } };
     if !acted && !is_as_planned(change, Some(seen)) {
-        return Verdict::Stop(failure::outdated(change, Some(seen)));
+        return Assessment::Stop(failure::outdated(change, Some(seen)));
     }
     if seen.ownership == Ownership::Ours && is_that_object(change, seen) {
-        Verdict::Act(Part::Delete)
+        Assessment::Act(StepCall::Delete)
     } else {
-        Verdict::Stop(failure::not_ours(change, seen))
+        Assessment::Stop(failure::not_ours(change, seen))
     }
 }
 
 /// As a deletion, but that a fence which was begun may have left nothing to be seen: the record of what is stopped is still there.
-fn fence(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+fn fence(change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     match delete(change, acted, seen) {
-        Verdict::Act(_) => Verdict::Act(Part::Fence),
-        Verdict::Content { .. } if acted => Verdict::Act(Part::Fence),
+        Assessment::Act(_) => Assessment::Act(StepCall::Fence),
+        Assessment::UpToDate { .. } if acted => Assessment::Act(StepCall::Fence),
         other => other,
     }
 }
 
 /// The deletion of what was fenced before by the same operation: it is not as the plan saw it, and may not be seen at all.
-pub fn judge_fenced(change: &Change, seen: Option<&Observation>) -> Verdict {
+pub fn assess_fenced(change: &Change, seen: Option<&Observation>) -> Assessment {
     match delete(change, true, seen) {
-        Verdict::Content { .. } => Verdict::Act(Part::Delete),
+        Assessment::UpToDate { .. } => Assessment::Act(StepCall::Delete),
         other => other,
     }
 }
 
-fn dump(change: &Change, acted: bool, seen: Option<&Observation>) -> Verdict {
+fn dump(change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     match seen {
-        Some(seen) if seen.ownership != Ownership::Ours && acted => Verdict::Stop(failure::not_ours(change, seen)),
+        Some(seen) if seen.ownership != Ownership::Ours && acted => Assessment::Stop(failure::not_ours(change, seen)),
         Some(seen) if is_that_object(change, seen) && (acted || is_as_planned(change, Some(seen))) => {
-            Verdict::Act(Part::Dump)
+            Assessment::Act(StepCall::Dump)
         }
-        seen => Verdict::Stop(failure::outdated(change, seen)),
+        seen => Assessment::Stop(failure::outdated(change, seen)),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use freehold_router::{Connect, EndpointKey, Router, Upstream};
 
 /// The instances of one service.
-pub(crate) struct Roster {
+pub(crate) struct ServingSet {
     router: Router,
     endpoint: EndpointKey,
     inner: Mutex<Inner>,
@@ -19,7 +19,7 @@ pub(crate) struct Roster {
 struct Inner {
     /// The generation whose instances take requests.
     serving: u64,
-    /// By slot.
+    /// By the slot's generation and number.
     members: BTreeMap<u64, Member>,
     told: Vec<Upstream>,
 }
@@ -30,7 +30,7 @@ struct Member {
     ready: bool,
 }
 
-impl Roster {
+impl ServingSet {
     pub(crate) fn new(router: Router, endpoint: EndpointKey) -> Self {
         Self { router, endpoint, inner: Mutex::default() }
     }
