@@ -1,4 +1,5 @@
-//! The HTTP API: `/api/v1`, `/health`. Handlers parse the request, call one use case of the [`Platform`], and write the response.
+//! The HTTP API: `/api/v1`, `/health`. Handlers parse the request, call one use case of the
+//! [`Platform`](freehold_platform::Platform), and write the response.
 //!
 //! ```text
 //!  request ─► own names ─► problems ─► token ─► deadline ─► routes ─► Platform

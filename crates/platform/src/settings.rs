@@ -119,7 +119,7 @@ impl Settings {
             .help("give what is missing; what is left out later stays as it was"))
     }
 
-    /// The Gateway's namespace and name. After [`Self::check`] there is one.
+    /// The Gateway's namespace and name. Checked settings have one.
     pub fn gateway(&self) -> Option<(String, String)> {
         self.wanted.gateway.as_deref().and_then(namespaced)
     }

@@ -1,4 +1,4 @@
-//! What is told to those who wait, and how it reaches them: [`Signal`] and the two ways out of [`Signals`].
+//! What is told to those who wait, and how it reaches them: [`Signal`] and the two ways out of the store's `Signals`.
 
 use std::sync::{Arc, OnceLock};
 
