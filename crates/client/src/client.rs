@@ -211,7 +211,7 @@ impl Client {
         Ok(EventStream::new(Self::send(request.header("Last-Event-ID", after.to_string())).await?))
     }
 
-    /// An operation.
+    /// An operation as it is now, with what it waits for.
     ///
     /// # Errors
     /// See [`ClientError`].

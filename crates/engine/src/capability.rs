@@ -160,7 +160,7 @@ pub trait DatabaseServer: Send + Sync {
 /// Which log, and how much of it.
 #[derive(Debug, Clone)]
 pub struct LogQuery {
-    /// The stack.
+    /// The stack whose log it is.
     pub stack: StackId,
     /// `service.web`, `job.migrate`.
     pub of: ResourceId,
@@ -292,9 +292,9 @@ pub trait Images: Send + Sync {
 /// A resource as the store remembers it, for a provider whose objects don't outlive the platform.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    /// The stack.
+    /// The stack that it belongs to.
     pub stack: StackId,
-    /// Its name.
+    /// What people call that stack.
     pub key: StackKey,
     /// As last applied, or as it was about to be.
     pub resource: Resource,

@@ -31,7 +31,7 @@ const LOOKS: usize = 8;
 /// Talks to one kind of system.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Which system.
+    /// Which system it talks to. A target has at most one provider of a name.
     fn name(&self) -> ProviderName;
 
     /// How many calls it wants at once at the most, over all operations.
@@ -127,7 +127,7 @@ pub trait Provider: Send + Sync {
 pub struct Lookup {
     /// The resource's name within its stack.
     pub id: ResourceId,
-    /// Its type.
+    /// By which its provider knows how to look.
     pub kind: ResourceKind,
     /// Its outside name.
     pub identity: String,
@@ -192,13 +192,13 @@ pub enum Changed {
 /// Who asks, on whose behalf, and until when.
 #[derive(Clone)]
 pub struct Context {
-    /// The stack.
+    /// For whose stack: what is made bears its mark.
     pub stack: StackId,
-    /// Its name.
+    /// What people call it.
     pub key: StackKey,
-    /// The operation.
+    /// Together with the step what a call is idempotent under.
     pub operation: OperationId,
-    /// The step.
+    /// As the journal calls it: `create/database.main`.
     pub step: StepId,
     /// The revision that the operation makes.
     pub revision: u64,
@@ -259,21 +259,21 @@ pub enum Task {
     /// Delete the object, if it bears the stack's mark and (where `object` is known) is that very object. An object that is
     /// gone already is a success.
     Delete {
-        /// Which.
+        /// The object to delete.
         lookup: Lookup,
         /// Its identity as recorded when we made or adopted it.
         object: Option<String>,
     },
     /// Run a job once for (stack, revision, job), or wait for the run that was started before, or tell the outcome that was recorded.
     Run {
-        /// The job.
+        /// What to run, and how often it may be tried.
         run: Run,
     },
     /// See to it that nobody writes through this object any more, and that nothing that was sent before is still to come: a service and its
     /// processes are stopped, a schedule begins no more runs, logins are shut and their sessions ended. Everything that is needed for
     /// [`Task::Lift`] or [`Task::Delete`] is kept. Only with the stack's mark and, where `object` is known, that very object.
     Fence {
-        /// Which.
+        /// What to stop.
         lookup: Lookup,
         /// Its identity as recorded when we made or adopted it.
         object: Option<String>,
@@ -289,7 +289,7 @@ pub enum Task {
     },
     /// Write a dump and prove that it restores. Repeated after a crash it may start over.
     Dump {
-        /// Which database.
+        /// The database to dump.
         lookup: Lookup,
     },
 }
@@ -312,7 +312,7 @@ pub struct Performed {
 /// Whether a resource does what it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does.
+    /// It does what it is for.
     Ready,
     /// It does, but hasn't for long enough to be relied on.
     Settling {
@@ -337,7 +337,7 @@ pub struct Serving {
 /// Something that bears a stack's mark.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnedObject {
-    /// Whose.
+    /// The stack whose mark it bears.
     pub stack: StackId,
     /// What kind of thing, in words for people: `database`, `role`, `process`.
     pub kind: String,

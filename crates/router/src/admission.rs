@@ -31,7 +31,7 @@ const RESERVE: u64 = 256;
 /// How many connections an entrance has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// All together.
+    /// Of all peers together.
     pub connections: usize,
     /// Of one peer: a user of this machine, or an address that is somewhere else.
     pub per_peer: usize,

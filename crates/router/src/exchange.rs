@@ -42,7 +42,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) options: &'a Options,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
-    /// Who asks.
+    /// The peer that the request came from, for limits and the forwarded fields.
     pub(crate) client: &'a Client,
     /// Where the tunnels of upgraded connections run.
     pub(crate) tunnels: &'a TaskTracker,

@@ -45,7 +45,7 @@ pub trait Service: Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>, client: &Client) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// Who asks.
+/// The peer of a connection.
 #[derive(Clone)]
 pub struct Client {
     /// Where the connection comes from.

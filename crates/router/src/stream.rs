@@ -17,7 +17,7 @@ pub(crate) trait Ending: Unpin {
         outcome: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>>;
 
-    /// Closes it.
+    /// Closes it for writing, so that the peer reads its end.
     fn shut(&mut self, context: &mut Context<'_>, stream: Pin<&mut TcpStream>) -> Poll<io::Result<()>>;
 }
 

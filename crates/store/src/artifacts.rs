@@ -40,7 +40,7 @@ impl TenantTx<'_> {
         .map_err(StoreError::from_sqlx("record an artifact"))
     }
 
-    /// An artifact.
+    /// What is recorded of an artifact; its files may be gone all the same.
     ///
     /// # Errors
     /// The store doesn't answer.

@@ -43,7 +43,7 @@ impl TenantTx<'_> {
         .map_err(StoreError::from_sqlx("keep a definition"))
     }
 
-    /// A definition.
+    /// A definition by the hash of its source; `None` if it isn't kept.
     ///
     /// # Errors
     /// [`StoreError::Unreadable`] if it is in a language of a newer release; the store doesn't answer.

@@ -4,7 +4,7 @@ use crate::error::StoreError;
 use crate::store::Store;
 
 impl Store {
-    /// A fact.
+    /// What the platform keeps about itself under a name.
     ///
     /// # Errors
     /// The store doesn't answer.

@@ -235,7 +235,7 @@ impl ReadTx<'_> {
         rows.iter().map(stored).collect()
     }
 
-    /// One target.
+    /// A target as it is kept, without its credentials; `None` if there is none of that name.
     ///
     /// # Errors
     /// The store doesn't answer, or the row can't be read.

@@ -57,7 +57,7 @@ impl ProbeFailure {
 }
 
 impl ReadinessCheck {
-    /// Looks once.
+    /// Asks once, with a deadline of its own.
     ///
     /// # Errors
     /// What was seen instead.
