@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_graph::image::ImageReference;
-use freehold_graph::{ArtifactHash, Resource, ResourceId, StackId, StackKey, Value};
+use freehold_graph::{ArtifactHash, ProviderName, Resource, ResourceId, StackId, StackKey, Value};
 use freehold_problem::Problem;
 use futures::stream::BoxStream;
 use uuid::Uuid;
@@ -77,24 +77,35 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Without what to do.
+    pub fn new(level: Level, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { level, subject: subject.into(), message: message.into(), help: None }
+    }
+
+    /// With what to do, where that is known.
+    #[must_use]
+    pub fn maybe_help(self, help: Option<String>) -> Self {
+        Self { help, ..self }
+    }
+
     /// Nothing to do.
     pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level: Level::Ok, subject: subject.into(), message: message.into(), help: None }
+        Self::new(Level::Ok, subject, message)
     }
 
     /// To be looked at, with what to do about it.
     pub fn warning(subject: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { level: Level::Warning, subject: subject.into(), message: message.into(), help: Some(help.into()) }
+        Self::new(Level::Warning, subject, message).maybe_help(Some(help.into()))
     }
 
     /// Something that doesn't work, with what to do about it.
     pub fn error(subject: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { level: Level::Error, subject: subject.into(), message: message.into(), help: Some(help.into()) }
+        Self::new(Level::Error, subject, message).maybe_help(Some(help.into()))
     }
 
     /// Something that could not be looked at.
     pub fn failed(subject: impl Into<String>, problem: Problem) -> Self {
-        Self { level: Level::Error, subject: subject.into(), message: problem.message, help: problem.help }
+        Self::new(Level::Error, subject, problem.message).maybe_help(problem.help)
     }
 }
 
@@ -307,6 +318,9 @@ pub struct Restored {
 /// Brings back what ended with the platform's process or its machine.
 #[async_trait]
 pub trait Restore: Send + Sync {
+    /// Whose resources it brings back.
+    fn provider(&self) -> ProviderName;
+
     /// Brings back all of these, once, after a start. What can't be brought back is told in the log and tried again by itself.
     ///
     /// # Errors

@@ -179,12 +179,7 @@ impl Default for Deletion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
     /// To this object: it was made, changed or deleted.
-    Object {
-        /// The stack whose mark it bears.
-        stack: StackId,
-        /// As it is called in the system.
-        object: OwnedObject,
-    },
+    Object(OwnedObject),
     /// To any of them: changes may have been missed.
     Anything,
 }

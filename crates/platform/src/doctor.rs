@@ -81,7 +81,7 @@ impl Doctor {
                     Ok(objects) => found.extend(orphans_among(objects, &known)),
                     Err(error) => {
                         let message = format!("{} can't be scanned: {error}", provider.name().as_str());
-                        found.push(finding(Level::Error, "orphans", message, None));
+                        found.push(Finding::new(Level::Error, "orphans", message));
                     }
                 }
             }
@@ -91,12 +91,7 @@ impl Doctor {
             findings.extend(of_target(&runtime, found));
         }
         if findings.is_empty() {
-            findings.push(finding(
-                Level::Ok,
-                "orphans",
-                "none: every managed object belongs to a stack".to_owned(),
-                None,
-            ));
+            findings.push(Finding::ok("orphans", "none: every managed object belongs to a stack"));
         }
         findings.extend(neighbours);
         findings
@@ -115,7 +110,7 @@ impl Doctor {
             Ok(found) => found,
             Err(refusal) => {
                 let message = format!("can't be told from orphans: {}", refusal.message);
-                return (BTreeSet::new(), vec![finding(Level::Error, subject, message, None)]);
+                return (BTreeSet::new(), vec![Finding::new(Level::Error, subject, message)]);
             }
         };
         let mut others: BTreeMap<Uuid, BTreeSet<StackId>> = BTreeMap::new();
@@ -132,7 +127,7 @@ impl Doctor {
             let message = format!("{count} to another platform ({platform}), and {these} ignored");
             let help =
                 "nothing, unless that platform is gone for good: then remove their namespaces and databases by hand";
-            finding(Level::Ok, subject, message, Some(help))
+            Finding::ok(subject, message).maybe_help(Some(help.to_owned()))
         });
         let told = told.collect();
         (others.into_values().flatten().collect(), told)
@@ -146,7 +141,7 @@ impl Doctor {
             Err(_) => Vec::new(),
         };
         if waits.is_empty() {
-            return finding(Level::Ok, subject, working, None);
+            return Finding::ok(subject, working);
         }
         let now = Utc::now();
         let told = waits.iter().map(|wait: &Wait| {
@@ -155,7 +150,7 @@ impl Doctor {
         });
         let message = format!("{working}, and waits for {}", told.collect::<Vec<_>>().join("; "));
         let help = format!("details: `freehold status {}`", stack.key.option());
-        finding(Level::Warning, subject, message, Some(&help))
+        Finding::warning(subject, message, help)
     }
 
     async fn drift(&self, actor: &Actor, stack: &Stack) -> Finding {
@@ -170,23 +165,23 @@ impl Doctor {
             Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
                 let help =
                     format!("continue with `freehold deploy {0}`; details: `freehold status {0}`", stack.key.option());
-                finding(Level::Error, &subject, "its last operation failed".to_owned(), Some(&help))
+                Finding::error(subject, "its last operation failed", help)
             }
             Ok(answer) if answer.noop => match notes(&answer.plan) {
-                told if told.is_empty() => finding(Level::Ok, &subject, "none".to_owned(), None),
-                told => finding(Level::Warning, &subject, told.join("; "), Some(LEFT_ALONE)),
+                told if told.is_empty() => Finding::ok(subject, "none"),
+                told => Finding::warning(subject, told.join("; "), LEFT_ALONE),
             },
             Ok(answer) => {
                 let option = stack.key.option();
                 let help = format!(
                     "`freehold plan {option}` shows the differing fields, `freehold deploy {option}` reverts them"
                 );
-                finding(Level::Warning, &subject, differences(&answer.plan), Some(&help))
+                Finding::warning(subject, differences(&answer.plan), help)
             }
             Err(problem) => {
                 let lines = problem.lines.iter().map(|line| format!("; {}", line.trim()));
                 let message = format!("{}: {}{}", problem.code, problem.message, lines.collect::<String>());
-                finding(Level::Error, &subject, message, problem.help.as_deref())
+                Finding::new(Level::Error, subject, message).maybe_help(problem.help)
             }
         }
     }
@@ -204,7 +199,7 @@ fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
         _ => format!("details: `freehold status {option}`"),
     };
     let message = format!("{}: {}", state_word(part.state), part.reason.as_deref().unwrap_or("no reason is known"));
-    finding(Level::Error, &format!("{} of {}", part.id, stack.key), message, Some(&help))
+    Finding::error(format!("{} of {}", part.id, stack.key), message, help)
 }
 
 fn state_word(state: ResourceState) -> &'static str {
@@ -231,7 +226,7 @@ fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Fi
     let told = orphans.map(|object| {
         let message =
             format!("{} {} belongs to stack {}, which no longer exists", object.kind, object.name, object.stack);
-        finding(Level::Error, "orphan", message, Some("look at it, and remove it by hand if it is not needed"))
+        Finding::error("orphan", message, "look at it, and remove it by hand if it is not needed")
     });
     told.collect()
 }
@@ -244,7 +239,7 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
         Err(refusal) => {
             let message = format!("not every API group can be scanned: {}", refusal.message);
             let help = "this scan needs an administrator's permissions on the cluster";
-            vec![finding(Level::Error, "orphans", message, Some(help))]
+            vec![Finding::error("orphans", message, help)]
         }
     }
 }
@@ -259,8 +254,4 @@ fn differences(plan: &Plan) -> String {
 /// What others have in the stack's objects that the definition doesn't.
 fn notes(plan: &Plan) -> Vec<String> {
     plan.changes.values().flat_map(Change::notes).collect()
-}
-
-fn finding(level: Level, subject: &str, message: impl Into<String>, help: Option<&str>) -> Finding {
-    Finding { level, subject: subject.to_owned(), message: message.into(), help: help.map(ToOwned::to_owned) }
 }

@@ -14,15 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use freehold_engine::OperationId;
+use freehold_engine::backoff::Backoff;
 use freehold_store::{Appended, Entry, Operation, Signal, Store, StoreError};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-/// The pause before a store that didn't answer is read again.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The pauses before a store that didn't answer is read again.
+const RETRIES: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(15));
 
 /// The feeds of this replica.
 pub(crate) struct Hub {
@@ -146,7 +145,7 @@ async fn fill(store: Store, feed: Weak<Feed>, mut news: mpsc::UnboundedReceiver<
 
 /// Reads what a feed lacks, as often as it takes; whether more is to come for somebody who reads it.
 async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
-    let mut pause = PAUSE;
+    let mut waits = RETRIES.waits();
     loop {
         // Held for no longer than the read: whoever read it last may leave meanwhile.
         let Some(feed) = feed.upgrade() else { return false };
@@ -156,8 +155,7 @@ async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
             Err(error) => warn!(%operation, "its events are told later: {error}"),
         }
         drop(feed);
-        tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        tokio::time::sleep(waits.take()).await;
     }
 }
 

@@ -55,7 +55,8 @@ impl Stacks {
             let digests = self.records.store.digests(tenant, stack.id, &stack.key.target).await?;
             let mut tx = self.records.store.begin(tenant).await?;
             let stored = tx.resources(stack.id).await?;
-            resources.extend(stored.into_iter().map(|stored| Restored {
+            let own = stored.into_iter().filter(|stored| stored.resource.kind.provider() == restore.provider());
+            resources.extend(own.map(|stored| Restored {
                 stack: stack.id,
                 key: stack.key.clone(),
                 comparable: stored.resource.body.comparable(&digests),

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::request::{TargetRequest, TargetSetting};
-use freehold_graph::StackId;
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
-use freehold_store::{PLATFORM, Store, StoredTarget};
+use freehold_store::{Store, StoredTarget};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -173,14 +172,10 @@ fn host_and_port(address: &str) -> Option<(String, u16)> {
 
 /// Which platform this is: the same at any time, and another one for each store.
 pub(crate) async fn identity(store: &Store) -> Result<Uuid> {
-    let key = store.data_key(PLATFORM).await?;
-    let digest = Sha256::digest(key.derive(NOBODY, "platform/identity", 0).reveal());
+    let digest = Sha256::digest(store.derive("platform/identity").await?.reveal());
     let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
     Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
-
-/// In the place of a stack, for what belongs to none.
-const NOBODY: StackId = StackId(Uuid::nil());
 
 #[cfg(test)]
 mod tests {

@@ -74,11 +74,13 @@ impl Stacks {
             StackState::New | StackState::Deploying | StackState::Destroying | StackState::Suspended => None,
         };
         let resources = tx.resources(stack.id).await?;
-        let verified = match (stack.state, stack.verified_revision) {
-            (StackState::Failed | StackState::Deploying, Some(number)) => {
-                tx.revision(stack.id, number).await?.map(|revision| revision.graph)
-            }
-            _ => None,
+        let serves_older = match stack.state {
+            StackState::Failed | StackState::Deploying => stack.verified_revision,
+            StackState::New | StackState::Ready | StackState::Destroying | StackState::Suspended => None,
+        };
+        let verified = match serves_older {
+            Some(number) => tx.revision(stack.id, number).await?.map(|revision| revision.graph),
+            None => None,
         };
         drop(tx);
         let runtime = self.targets.find(&stack.key.target).await.ok();

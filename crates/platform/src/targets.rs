@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use freehold_engine::backoff::Backoff;
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 use freehold_store::{Signal, Store, StoredTarget};
@@ -20,9 +21,9 @@ use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::Actor;
 
-/// The pause before changes of other processes that couldn't be used are tried again; twice as long each time.
-const PAUSE: Duration = Duration::from_secs(5);
-/// The longest such pause, and how often changes are looked for though nobody has signalled any: a replica of an earlier release doesn't.
+/// The pauses before changes of other processes that couldn't be used are tried again.
+const RETRIES: Backoff = Backoff::doubling(Duration::from_secs(5), LONGEST_PAUSE);
+/// The longest of them, and how often changes are looked for though nobody has signalled any: a replica of an earlier release doesn't.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The targets at work.
@@ -174,7 +175,7 @@ impl Targets {
     /// Keeps them up to date until `stop`. For a platform that isn't the only process on its store.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut signals = self.store.signals_from_now();
-        let mut pause = PAUSE;
+        let mut waits = RETRIES.waits();
         loop {
             let again = match self.refresh().await {
                 Ok(all_usable) => !all_usable,
@@ -185,8 +186,10 @@ impl Targets {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = targets_changed(&mut signals) => pause = PAUSE,
-                () = tokio::time::sleep(if again { pause } else { LONGEST_PAUSE }) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+                () = targets_changed(&mut signals) => waits.reset(),
+                () = tokio::time::sleep(if again { waits.present() } else { LONGEST_PAUSE }) => {
+                    waits.take();
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use freehold_graph::image::{Digest, ImageReference, ReferenceError};
+use freehold_graph::image::{Digest, ImageReference};
 use freehold_problem::{Code, Problem};
 
 use crate::limits::{BODY_LIMIT, DEADLINE};
@@ -12,9 +12,6 @@ use crate::{CredentialsError, Platform};
 /// Why an image could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The text names no image.
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
     /// The docker config can't be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -152,7 +149,6 @@ impl RegistryError {
                 Code::RegistryUnreachable
             }
             Self::TooManyRequests { .. } => Code::RegistryBusy,
-            Self::Reference(_) => Code::BadImageReference,
             Self::WrongDigest { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => Code::RegistryAnswer,
             Self::Credentials(_) | Self::Authorities(_) => Code::PullCredentials,
         }
@@ -161,7 +157,6 @@ impl RegistryError {
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
-            Self::Reference(_) => "write it like ghcr.io/acme/web:1.4 or ghcr.io/acme/web@sha256:…".to_owned(),
             Self::Credentials(error) => error.help(),
             Self::Authorities(_) => "give them as PEM: -----BEGIN CERTIFICATE----- and so on".to_owned(),
             Self::Tls(_) => "this is a fault of Freehold's own: report it, please".to_owned(),

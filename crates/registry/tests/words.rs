@@ -17,7 +17,6 @@ fn every_code_has_a_page() {
         RegistryError::Unauthorised { registry: text(), repository: text(), user: None, says: None },
         RegistryError::TimedOut { host: text() },
         RegistryError::TooManyRequests { host: text(), retry_after: None, says: None },
-        RegistryError::from("".parse::<ImageReference>().unwrap_err()),
         RegistryError::WrongDigest { registry: text(), what: text(), announced: digest, found: digest },
         RegistryError::from(Credentials::from_docker_config("").unwrap_err()),
     ];

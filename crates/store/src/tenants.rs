@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freehold_graph::{StackId, StackKey, StackKind};
+use freehold_graph::{SecretText, StackId, StackKey, StackKind};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -11,6 +11,9 @@ use crate::seal::{DataKey, Key};
 use crate::store::Store;
 use crate::tenant_id::{PLATFORM, TenantId};
 use crate::transaction::TenantTx;
+
+/// In the place of a stack, for what belongs to none.
+const NOBODY: StackId = StackId(Uuid::nil());
 
 impl Store {
     /// The tenant that owns (or would own) a stack; made if there is none yet.
@@ -85,6 +88,14 @@ impl Store {
         let tenant = TenantId(id.ok_or_else(|| StoreError::NotFound { what: "stack", name: stack.to_string() })?);
         self.known().remember_stack(stack, tenant);
         Ok(tenant)
+    }
+
+    /// What follows from the platform's own key for a purpose that is no stack's: the same at any time, another one for each store.
+    ///
+    /// # Errors
+    /// As [`Self::data_key`].
+    pub async fn derive(&self, purpose: &str) -> Result<SecretText, StoreError> {
+        Ok(self.data_key(PLATFORM).await?.derive(NOBODY, purpose, 0))
     }
 
     /// A tenant's data key; made if it has none yet.

@@ -51,7 +51,7 @@ struct Watch {
     /// The state of the cluster up to which everything was told; `None` where that isn't known.
     version: Option<String>,
     lines: Option<Pin<Box<dyn AsyncBufRead + Send>>>,
-    /// How often it was begun since it last told of a change.
+    /// How often it was begun since it last told of a change or that there is none.
     failures: u32,
 }
 
@@ -76,8 +76,11 @@ impl Watch {
             let mut line = String::new();
             match timeout(SILENCE, lines.read_line(&mut line)).await {
                 Ok(Ok(1..)) => {
-                    if let Some(changed) = self.read(&line) {
+                    let changed = self.read(&line);
+                    if self.lines.is_some() {
                         self.failures = 0;
+                    }
+                    if let Some(changed) = changed {
                         return changed;
                     }
                 }
@@ -138,7 +141,7 @@ fn event(kind: Kind, line: &str) -> Option<(String, Option<Changed>)> {
     }
     let version = object.text("/metadata/resourceVersion").to_owned();
     let object = owned::marked(kind, object).filter(|_| word != "BOOKMARK");
-    Some((version, object.map(|object| Changed::Object { stack: object.stack, object })))
+    Some((version, object.map(Changed::Object)))
 }
 
 #[cfg(test)]
@@ -155,7 +158,7 @@ mod tests {
         let meta = |labels: &Json| json!({"metadata": {"name": "a", "resourceVersion": "7", "labels": labels}});
         for word in ["ADDED", "MODIFIED", "DELETED"] {
             let (version, changed) = event(word, meta(&labels)).unwrap();
-            let Some(Changed::Object { object, .. }) = changed else { panic!("{changed:?}") };
+            let Some(Changed::Object(object)) = changed else { panic!("{changed:?}") };
             assert_eq!((version.as_str(), object.name.as_str(), object.stack.to_string().as_str()), ("7", "a", stack));
         }
         assert_eq!(event("BOOKMARK", meta(&labels)), Some(("7".to_owned(), None)));

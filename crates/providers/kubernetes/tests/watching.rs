@@ -26,10 +26,10 @@ async fn a_change_by_hand_is_told_and_nothing_of_what_bears_no_mark() {
     let provider = Arc::new(KubernetesProvider::new(access(stage.control.admin()), stage.facts.clone()));
     let mut changes = provider.watch();
     let mut next = async || loop {
-        if let Changed::Object { stack, object } = changes.next().await.unwrap()
+        if let Changed::Object(object) = changes.next().await.unwrap()
             && object.name.starts_with(&stage.namespace)
         {
-            assert_eq!(stack, stage.stack);
+            assert_eq!(object.stack, stage.stack);
             return object.name.rsplit('/').next().unwrap().to_owned();
         }
     };

@@ -146,8 +146,11 @@ impl From<ArtifactError> for Problem {
 
 #[async_trait]
 impl Restore for LocalProvider {
+    fn provider(&self) -> ProviderName {
+        ProviderName::Local
+    }
+
     async fn restore(&self, resources: Vec<Restored>, secrets: Arc<dyn Secrets>) -> Result<(), ProviderError> {
-        let own = resources.into_iter().filter(|restored| restored.resource.kind.provider() == ProviderName::Local);
-        Self::restore(self, own.collect(), secrets).await.map(drop)
+        Self::restore(self, resources, secrets).await.map(drop)
     }
 }

@@ -1,18 +1,14 @@
 //! What follows from the platform's master key for each target, so that it is kept nowhere.
 
-use freehold_graph::{SecretText, StackId};
+use freehold_graph::SecretText;
 use freehold_problem::Problem;
 use freehold_spec::Name;
-use freehold_store::{PLATFORM, Store};
+use freehold_store::Store;
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
-
-/// In the place of a stack, for what belongs to none.
-const NOBODY: StackId = StackId(Uuid::nil());
 
 /// The name of Freehold's own role on a target's database server: the same at any time, another one for each platform and target.
 pub(crate) async fn role_name(store: &Store, target: &Name) -> Result<String, Problem> {
-    let secret = derive(store, &format!("target/{target}/role")).await?;
+    let secret = store.derive(&format!("target/{target}/role")).await?;
     let digest = hex::encode(Sha256::digest(secret.reveal()));
     let digest = digest.get(..12).unwrap_or_default();
     Ok(format!("freehold_{}_{digest}", target.as_str().replace('-', "_")))
@@ -20,14 +16,10 @@ pub(crate) async fn role_name(store: &Store, target: &Name) -> Result<String, Pr
 
 /// That role's password.
 pub(crate) async fn role_password(store: &Store, target: &Name) -> Result<SecretText, Problem> {
-    derive(store, &format!("target/{target}/database")).await
+    Ok(store.derive(&format!("target/{target}/database")).await?)
 }
 
 /// What the passwords of Freehold's own logins in the target's databases follow from.
 pub(crate) async fn login_key(store: &Store, target: &Name) -> Result<SecretText, Problem> {
-    derive(store, &format!("target/{target}/logins")).await
-}
-
-async fn derive(store: &Store, purpose: &str) -> Result<SecretText, Problem> {
-    Ok(store.data_key(PLATFORM).await?.derive(NOBODY, purpose, 0))
+    Ok(store.derive(&format!("target/{target}/logins")).await?)
 }

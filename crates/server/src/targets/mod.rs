@@ -128,7 +128,7 @@ impl TargetFactory for Wiring {
         let url = credential(Credential::Database).await?;
         let postgres = match (&facts.databases, url) {
             (ClusterDatabases::Server { .. }, Some(url)) => Some(self.databases(&stored.name, &settings, &url).await?),
-            _ => None,
+            (ClusterDatabases::Server { .. }, None) | (ClusterDatabases::CloudNativePg { .. }, _) => None,
         };
         let registry = credential(Credential::Registry).await?;
         let registry = registry_of(registry.as_ref(), settings.wanted.insecure_registries)?;

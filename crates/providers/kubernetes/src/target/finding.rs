@@ -6,5 +6,5 @@ use crate::error::ClusterError;
 
 /// A question that got no good answer.
 pub(crate) fn of_error(subject: &str, error: &ClusterError) -> Finding {
-    Finding { level: Level::Error, subject: subject.to_owned(), message: error.to_string(), help: error.help() }
+    Finding::new(Level::Error, subject, error.to_string()).maybe_help(error.help())
 }
