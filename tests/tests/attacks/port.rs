@@ -154,8 +154,12 @@ const WAITING: &str = r#"
 def take(begun):
     begun()
     one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     def taken():
+        # A new one for each try: one that is bound and may not listen would be refused ever after.
+        nonlocal one
+        one.close()
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", @@))
         one.listen(512)
         return True
@@ -176,12 +180,25 @@ const CONNECTED: &str = r#"
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 "#;
 
+/// Whether a socket listens on the port or is connected from it. A socket of this test's own would be in the attacker's way.
+fn is_taken(port: u16) -> bool {
+    const ESTABLISHED: &str = "01";
+    const LISTEN: &str = "0A";
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    sockets.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, _remote, state) = (fields.next(), fields.next(), fields.next());
+        local.is_some_and(|local| local.ends_with(&format!(":{port:04X}")))
+            && matches!(state, Some(ESTABLISHED | LISTEN))
+    })
+}
+
 /// Whether the platform, killed, doesn't start again, because a tenant's program has its port.
 fn while_away(stage: &mut Stage, more: &str) -> Result<bool> {
     let port = stage.freehold.router_port();
     stage.inside(&WAITING.replace("    #more", more).replace("@@", &port.to_string()))?;
     stage.freehold.kill()?;
-    eventually("the port is taken", || TcpListener::bind(("127.0.0.1", port)).err());
+    eventually("the port is taken", || is_taken(port).then_some(()));
     let kept_away = stage.freehold.up().is_err();
     if kept_away {
         eventually("the port is free", || TcpListener::bind(("127.0.0.1", port)).ok());
