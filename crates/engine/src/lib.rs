@@ -25,6 +25,6 @@ pub use provider::{
     CallWaits, Changed, Context, Deletion, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness,
     Revealed, Secrets, Serving, Task,
 };
-pub use shell::{Dependencies, RunError, run};
+pub use shell::{Dependencies, Ended, RunError, run};
 pub use step::{Step, StepId, Verb, steps};
 pub use tokio_util::sync::CancellationToken;

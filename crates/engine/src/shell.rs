@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn, warn_span};
 
 use crate::decide::{Action, End, Input, InputKind, Reply, Request, decide};
-use crate::journal::{Journal, JournalError, Leases, OperationId, Outcome, Record};
+use crate::journal::{Fence, Journal, JournalError, Leases, OperationId, Outcome, Record};
 use crate::operation::{CallId, Limits, OperationState, Status};
 use crate::provider::{CallWaits, Context, Provider, ProviderError, Secrets, Task};
 use crate::step::Verb;
@@ -103,11 +103,27 @@ impl Dependencies {
         self.providers.get(&name).map(|slots| &slots.provider)
     }
 
+    /// Where leases are granted.
+    #[cfg(feature = "testing")]
+    pub(crate) fn leases(&self) -> &dyn Leases {
+        &*self.leases
+    }
+
     fn limits(&self) -> Limits {
         let concurrency = |slots: &LimitedProvider| slots.provider.concurrency().max(1);
         let providers = self.providers.iter().map(|(name, slots)| (*name, concurrency(slots))).collect();
         Limits { calls: CALLS, providers }
     }
+}
+
+/// How [`run`] has ended an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// What the journal says.
+    pub outcome: Outcome,
+    /// The lease, which is still held: give it back once all is recorded ([`Leases::release`]). `None` where something that was sent may
+    /// still take effect; then it ends by itself.
+    pub lease: Option<Fence>,
 }
 
 /// Works on an operation until it is finished: begins it, or goes on where its journal ends. An operation that was
@@ -122,7 +138,7 @@ pub async fn run(
     plan: &Plan,
     parts: &Dependencies,
     cancel: &CancellationToken,
-) -> Result<Outcome, RunError> {
+) -> Result<Ended, RunError> {
     let mut state = OperationState::new(operation, Arc::new(plan.clone()), parts.limits());
     for provider in state.statuses().filter_map(|(step, _)| step.provider) {
         if !parts.providers.contains_key(&provider) {
@@ -135,7 +151,7 @@ pub async fn run(
             let folded = records.iter().try_for_each(|record| state.fold(record));
             match (folded, state.outcome()) {
                 (Err(broken), _) => Err(RunError::from(broken)),
-                (Ok(()), Some(outcome)) => Ok(outcome),
+                (Ok(()), Some(outcome)) => return Ok(Ended { outcome, lease: Some(keeper.fence()) }),
                 (Ok(()), None) => {
                     return Shell::new(operation, plan, parts, keeper, cancel).work(state).await;
                 }
@@ -206,7 +222,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    async fn work(mut self, mut state: OperationState) -> Result<Outcome, RunError> {
+    async fn work(mut self, mut state: OperationState) -> Result<Ended, RunError> {
         let cancel = self.cancel;
         let mut cancelled = false;
         let mut what = InputKind::Begun;
@@ -215,7 +231,7 @@ impl<'a> Shell<'a> {
             (state, actions) = decide(state, Input { at: self.origin.elapsed(), what });
             for action in actions {
                 if let Some(end) = self.carry_out(action) {
-                    return self.end(end, state.is_settled()).await;
+                    return self.end(end, state.is_settled());
                 }
             }
             let wake = state.next_wake().and_then(|wake| self.origin.checked_add(wake));
@@ -292,15 +308,10 @@ impl<'a> Shell<'a> {
         }
     }
 
-    async fn end(self, end: End, settled: bool) -> Result<Outcome, RunError> {
+    fn end(self, end: End, settled: bool) -> Result<Ended, RunError> {
         drop(self.calls);
         match end {
-            End::Finished(outcome) => {
-                if settled {
-                    self.keeper.release().await;
-                }
-                Ok(outcome)
-            }
+            End::Finished(outcome) => Ok(Ended { outcome, lease: settled.then(|| self.keeper.fence()) }),
             End::LeaseLost => Err(RunError::LeaseLost),
             End::Broken(broken) => Err(broken.into()),
         }

@@ -1,8 +1,8 @@
 //! The failure matrix, through the real shell: every step of every kind of plan, with everything that can go wrong with it. Each
 //! case is gone through twice: once the work is taken up again, once all is taken away.
 
-use freehold_engine::testing::Fault;
-use freehold_engine::{Outcome, Status, Step, StepId, Verb, run, steps};
+use freehold_engine::testing::{Fault, complete};
+use freehold_engine::{Outcome, Status, Step, StepId, Verb, steps};
 use freehold_graph::{ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
 use tokio_util::sync::CancellationToken;
@@ -120,7 +120,7 @@ async fn endure(site: &mut Site, plan: &Plan, step: &StepId, trouble: Trouble, c
     let outcome = loop {
         let parts = site.parts.clone();
         tokio::select! {
-            outcome = run(operation, plan, &parts, &cancel) => break outcome.unwrap(),
+            outcome = complete(operation, plan, &parts, &cancel) => break outcome.unwrap(),
             () = site.store.stopped() => {}
             () = site.faults.hung.notified(), if matches!(trouble, Trouble::Killed(_)) => {}
         }
@@ -164,7 +164,7 @@ async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: 
                 });
         let operation = site.next_operation();
         assert_eq!(
-            run(operation, &plan, &site.parts, &CancellationToken::new()).await,
+            complete(operation, &plan, &site.parts, &CancellationToken::new()).await,
             Ok(Outcome::Succeeded),
             "{name}"
         );
@@ -175,7 +175,7 @@ async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: 
         let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
         let operation = site.next_operation();
         assert_eq!(
-            run(operation, &plan, &site.parts, &CancellationToken::new()).await,
+            complete(operation, &plan, &site.parts, &CancellationToken::new()).await,
             Ok(Outcome::Succeeded),
             "{name}"
         );

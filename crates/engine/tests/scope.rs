@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_engine::testing::{FakeProvider, NoSecrets};
+use freehold_engine::testing::{FakeProvider, NoSecrets, complete};
 use freehold_engine::{
-    Context, Dependencies, Lookup, Outcome, OwnedObject, Performed, Provider, ProviderError, Readiness, Task, run,
+    Context, Dependencies, Lookup, Outcome, OwnedObject, Performed, Provider, ProviderError, Readiness, Task,
 };
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Purpose};
@@ -70,7 +70,7 @@ async fn asked_while(site: &mut Site, shape: &Shape) -> Vec<String> {
     });
     let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let plan = site.plan(Purpose::Deploy, shape);
-    let outcome = run(site.next_operation(), &plan, &parts, &CancellationToken::new()).await.unwrap();
+    let outcome = complete(site.next_operation(), &plan, &parts, &CancellationToken::new()).await.unwrap();
     assert_eq!(outcome, Outcome::Succeeded);
     site.settle(&plan, shape, outcome);
     site.assert_is(shape);

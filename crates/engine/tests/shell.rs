@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, World};
+use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, World, complete};
 use freehold_engine::{
     Context, Dependencies, OperationId, Outcome, Performed, Provider, ProviderError, Record, RunError, StepId, Task,
-    run,
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
@@ -67,7 +66,7 @@ impl Site {
 
     pub(crate) async fn apply(&mut self, purpose: Purpose, shape: &Shape) -> Outcome {
         let plan = self.plan(purpose, shape);
-        let outcome = run(self.next_operation(), &plan, &self.parts, &CancellationToken::new()).await.unwrap();
+        let outcome = complete(self.next_operation(), &plan, &self.parts, &CancellationToken::new()).await.unwrap();
         self.settle(&plan, shape, outcome);
         outcome
     }
@@ -162,7 +161,7 @@ async fn a_failed_job_stops_its_dependants_and_the_old_version_stays() {
     site.world.lock().unwrap().job_ends.insert(ResourceId::new("job", "migrate"), JobEnd::Fails);
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(2));
     let operation = site.next_operation();
-    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    let outcome = complete(operation, &plan, &site.parts, &CancellationToken::new()).await;
     assert_eq!(outcome, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).code, Code::JobFailed);
     let journal = site.store.journal(operation);
@@ -182,7 +181,7 @@ async fn what_changed_after_the_plan_is_not_touched() {
     }
     let effects = site.world.lock().unwrap().effects.len();
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).code, Code::PlanOutdated);
     assert_eq!(site.world.lock().unwrap().effects[effects..], []);
 }
@@ -208,7 +207,7 @@ async fn a_call_that_never_returns_fails_its_step_at_the_deadline() {
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let operation = site.next_operation();
     let before = Instant::now();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).code, Code::DeadlinePassed);
     assert!(before.elapsed() < Duration::from_secs(150), "{:?}", before.elapsed());
 }
@@ -227,7 +226,7 @@ async fn cancelling_lets_the_running_step_finish_and_begins_nothing_new() {
     site.faults.plan(step("create/roles.main"), Fault::Repeated);
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let (operation, cancel) = (site.next_operation(), CancellationToken::new());
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         Site::until_started(&site.store, operation).await;
         cancel.cancel();
     });
@@ -246,7 +245,7 @@ async fn a_store_that_is_away_for_a_minute_does_not_lose_an_effect() {
     let operation = site.next_operation();
     let store = Arc::clone(&site.store);
     let cancel = CancellationToken::new();
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         Site::until_started(&store, operation).await;
         store.set_silent(true);
         sleep(Duration::from_secs(60)).await;
@@ -266,7 +265,7 @@ async fn a_record_whose_answer_was_lost_is_written_once() {
     site.store.lose_answers(3);
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
     let journal = site.store.journal(operation);
     for (number, record) in journal.iter().enumerate() {
         assert!(!journal[..number].contains(record), "twice: {record:?}");
@@ -280,7 +279,7 @@ async fn a_long_job_outlives_many_leases() {
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let operation = site.next_operation();
     let before = Instant::now();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert!(before.elapsed() >= Duration::from_secs(600), "it had its own time");
     let waits_for_the_store =
         |record: &Record| matches!(record, Record::Waiting { subject, .. } if subject.0 == "store");
@@ -295,7 +294,7 @@ async fn who_lost_the_lease_stops_at_once() {
     let operation = site.next_operation();
     let store = Arc::clone(&site.store);
     let cancel = CancellationToken::new();
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         sleep(Duration::from_millis(100)).await;
         store.steal();
     });
@@ -309,7 +308,7 @@ async fn who_wakes_up_late_does_nothing() {
     let operation = site.next_operation();
     let (store, world) = (Arc::clone(&site.store), Arc::clone(&site.world));
     let cancel = CancellationToken::new();
-    let (outcome, effects) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, effects) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         // The first effects are on their way: looked at after 10 ms, made after 20 ms.
         sleep(Duration::from_millis(15)).await;
         store.steal();
@@ -329,7 +328,7 @@ async fn a_dropped_run_goes_on_where_it_was() {
     let outcome = loop {
         runs += 1;
         let limit = Duration::from_millis(15 * runs);
-        match tokio::time::timeout(limit, run(operation, &plan, &site.parts, &cancel)).await {
+        match tokio::time::timeout(limit, complete(operation, &plan, &site.parts, &cancel)).await {
             Ok(outcome) => break outcome,
             Err(_) => site.store.forget_leases(),
         }
@@ -337,7 +336,11 @@ async fn a_dropped_run_goes_on_where_it_was() {
     assert_eq!(outcome, Ok(Outcome::Succeeded));
     assert!(runs > 3);
     site.assert_is(&Shape::guestbook(1));
-    assert_eq!(run(operation, &plan, &site.parts, &cancel).await, Ok(Outcome::Succeeded), "a finished one tells how");
+    assert_eq!(
+        complete(operation, &plan, &site.parts, &cancel).await,
+        Ok(Outcome::Succeeded),
+        "a finished one tells how"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,7 +349,7 @@ async fn what_is_not_ready_in_time_is_named_with_its_reason() {
     site.world.lock().unwrap().slow.insert("acme/web".to_owned(), u32::MAX);
     let plan = site.plan(Purpose::Deploy, &Shape::guestbook(1));
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let failure = site.failure(operation);
     assert_eq!((failure.code, failure.lines), (Code::DeadlinePassed, vec!["service.web: it is starting".to_owned()]));
 }
@@ -359,7 +362,7 @@ async fn what_only_waits_for_a_cause_is_folded_below_it_and_named_once() {
         site.world.lock().unwrap().slow.insert(slow.to_owned(), u32::MAX);
     }
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let expected = ["service.web: it is starting", "waiting for these: route.web"];
     assert_eq!(site.failure(operation).lines, expected);
 }
@@ -376,7 +379,7 @@ async fn outdated_in_its_last_line(purpose: Purpose, shape: &Shape) -> (Site, us
         world.effects.len()
     };
     let operation = site.next_operation();
-    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    let outcome = complete(operation, &plan, &site.parts, &CancellationToken::new()).await;
     assert_eq!(outcome, Ok(Outcome::Failed));
     (site, effects, operation)
 }
@@ -411,7 +414,7 @@ async fn what_was_done_before_a_line_was_found_outdated_is_named() {
         let service = (freehold_graph::ResourceKind::LocalService, "acme/web".to_owned());
         world.lock().unwrap().objects.get_mut(&service).unwrap()[0].body = freehold_graph::Value::text("changed");
     };
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), meddle);
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &parts, &cancel), meddle);
     assert_eq!(outcome, Ok(Outcome::Failed));
     let help = site.failure(operation).help.unwrap();
     assert!(help.contains("run/job.migrate"), "{help}");
@@ -426,7 +429,7 @@ async fn a_destroy_whose_dump_fails_deletes_nothing_starts_everything_again_and_
     site.faults.plan(step("dump/database.main"), Fault::RejectedBefore);
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let operation = site.next_operation();
-    let outcome = run(operation, &plan, &site.parts, &CancellationToken::new()).await;
+    let outcome = complete(operation, &plan, &site.parts, &CancellationToken::new()).await;
     assert_eq!(outcome, Ok(Outcome::Failed));
     {
         let world = site.world.lock().unwrap();
@@ -449,7 +452,7 @@ async fn what_could_not_be_started_again_after_a_failed_dump_is_told_and_not_sai
     site.faults.plan(step("lift/service.web"), Fault::RejectedAfter);
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let told = freehold_engine::failure::summary(&site.store.journal(operation)).unwrap();
     let words = format!("{} {}", told.lines.join(" "), told.help.unwrap());
     assert!(words.contains("lift/service.web has failed, so this doesn't work again yet"), "{words}");
@@ -465,7 +468,7 @@ async fn a_step_that_is_not_answered_for_an_hour_does_not_fill_the_journal() {
     }
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
     let journal = site.store.journal(operation);
     let unknown = journal.iter().filter(|record| matches!(record, Record::StepUnknown { .. })).count();
     assert_eq!(unknown, 20);
@@ -485,7 +488,7 @@ async fn a_deploy_whose_dump_fails_keeps_the_database_and_does_not_say_that_noth
     shape.services.remove("old");
     let plan = site.plan(Purpose::Deploy, &shape);
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let world = site.world.lock().unwrap();
     assert_eq!(world.objects[&database], before);
     assert!(!world.objects.contains_key(&(freehold_graph::ResourceKind::LocalService, "acme/old".to_owned())));
@@ -501,7 +504,7 @@ async fn a_destroy_that_is_cancelled_while_it_dumps_starts_everything_again() {
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let (operation, cancel, store) = (site.next_operation(), CancellationToken::new(), Arc::clone(&site.store));
     let dumping = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0.starts_with("dump/"));
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         while !store.journal(operation).iter().any(dumping) {
             sleep(Duration::from_millis(1)).await;
         }
@@ -590,7 +593,7 @@ async fn a_request_to_stop_reaches_a_job_that_runs_and_the_operation_is_cancelle
     let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let running = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0 == "run/job.migrate");
     let before = Instant::now();
-    let (outcome, ()) = tokio::join!(run(operation, &plan, &parts, &cancel), async {
+    let (outcome, ()) = tokio::join!(complete(operation, &plan, &parts, &cancel), async {
         while !site.store.journal(operation).iter().any(running) {
             sleep(Duration::from_millis(1)).await;
         }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use freehold_engine::{OperationId, Outcome, Readiness, Record, run};
+use freehold_engine::testing::complete;
+use freehold_engine::{OperationId, Outcome, Readiness, Record};
 use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,7 @@ async fn what_was_ready_and_fell_while_others_were_waited_for_is_no_success() {
     let plan = two_services(&site, 20);
     says(&site, "api", [Readiness::Ready, Readiness::Failed("it exited".to_owned())]);
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).lines, ["service.api: it exited"]);
     assert!(!was_told_ready(&site, operation));
 }
@@ -48,7 +49,7 @@ async fn what_fell_and_got_up_again_while_others_were_waited_for_is_waited_for()
     let plan = two_services(&site, 20);
     says(&site, "api", [Readiness::Ready, Readiness::Waiting("it is starting again".to_owned())]);
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
     assert!(site.world.lock().unwrap().sayings.values().all(VecDeque::is_empty));
 }
 
@@ -60,7 +61,7 @@ async fn ready_is_told_when_all_are_ready_at_the_same_time() {
     says(&site, "api", [settling(), Readiness::Ready, waiting(), settling(), settling()]);
     let operation = site.next_operation();
     let cancel = CancellationToken::new();
-    let (outcome, left) = tokio::join!(run(operation, &plan, &site.parts, &cancel), async {
+    let (outcome, left) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         while !was_told_ready(&site, operation) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -85,7 +86,7 @@ async fn hurried(logins: bool) -> usize {
     says(&site, "web", std::iter::repeat_with(settling).take(10));
     let operation = site.next_operation();
     let plan = Plan { settle: false, ..plan };
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Succeeded));
     let world = site.world.lock().unwrap();
     world.sayings["acme/web"].len()
 }
@@ -104,7 +105,7 @@ async fn what_is_not_ready_yet_beside_what_failed_is_named_behind_it_without_a_r
     let fails = Readiness::Failed("FH0706: it fails again and again".to_owned());
     says(&site, "api", [starting(), starting(), starting(), fails]);
     let operation = site.next_operation();
-    assert_eq!(run(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
+    assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     let expected = ["service.api: FH0706: it fails again and again", "not ready yet either: service.web"];
     assert_eq!(site.failure(operation).lines, expected);
 }

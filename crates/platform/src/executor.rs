@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freehold_engine::journal::Outcome;
-use freehold_engine::shell::{RunError, run};
-use freehold_engine::{Leases as _, OperationId, failure};
+use freehold_engine::shell::{Ended, RunError, run};
+use freehold_engine::{Fence, Leases as _, OperationId, failure};
 use freehold_graph::StackKey;
 use freehold_problem::{Code, Problem};
 use freehold_store::{End, EngineStore, Operation, Queue, Signal, Waiting};
@@ -217,16 +217,21 @@ async fn execute(
     }
     Span::current().record("stack", display(&operation.subject)).record("purpose", debug(operation.plan.purpose));
     info!("begins");
-    let outcome = match run(id, &operation.plan, &runtime.parts, cancel).await {
+    let Ended { outcome, lease } = match run(id, &operation.plan, &runtime.parts, cancel).await {
         // It is in good hands: the queue shows it again when that lease has ended.
         Err(RunError::Busy | RunError::LeaseLost) => return Ok(()),
-        outcome => outcome?,
+        ended => ended?,
     };
     info!(?outcome, "ended");
-    finish(engine, &operation, outcome).await
+    let fence = match lease {
+        Some(fence) => fence,
+        None => engine.acquire(id).await?.ok_or(Requeued::Busy)?.fence,
+    };
+    finish(engine, &operation, outcome, fence).await
 }
 
-async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -> Result<(), Requeued> {
+/// Records how an operation ended, under the lease, which goes with it.
+async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome, fence: Fence) -> Result<(), Requeued> {
     let told =
         async || Ok::<_, Requeued>(failure::summary(&freehold_engine::Journal::load(engine, operation.id).await?));
     let failure = match outcome {
@@ -237,8 +242,7 @@ async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome) -
     };
     let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
     let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
-    let lease = engine.acquire(operation.id).await?.ok_or(Requeued::Busy)?;
-    engine.finish(operation.id, lease.fence, &end).await?;
+    engine.finish(operation.id, fence, &end).await?;
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use freehold_engine::provider::Proposal;
-use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, World};
-use freehold_engine::{Dependencies, Lookup, OperationId, Outcome, Provider, Record, StepId, run};
+use freehold_engine::testing::{FakeProvider, FakeStore, Faults, Faulty, World, complete};
+use freehold_engine::{Dependencies, Lookup, OperationId, Outcome, Provider, Record, StepId};
 use freehold_graph::expand::{KubernetesTarget, names};
 use freehold_graph::{Graph, ProviderName, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind};
 use freehold_plan::{Inputs, Observation, Ownership, Plan, Preview, Previous, Purpose, Recorded};
@@ -229,7 +229,7 @@ impl Site {
         let outcome = loop {
             let parts = self.parts();
             tokio::select! {
-                outcome = run(operation, plan, &parts, &cancel) => break outcome?,
+                outcome = complete(operation, plan, &parts, &cancel) => break outcome?,
                 () = self.store.stopped() => {}
                 () = self.faults.hung.notified() => {}
             }
