@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use freehold_engine::{OperationId, Record, StepId};
-use freehold_store::Operation;
+use freehold_store::{Operation, OperationEnd, OperationState};
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,9 +57,8 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
             }
         }
         if let Some(end) = end {
-            let at = end.finished_at.unwrap_or_else(Utc::now);
-            cursor.operation = end;
-            let _ = sender.send(Event { sequence: cursor.seen as u64 + 1, at, kind: cursor.finished() }).await;
+            let (sequence, kind) = (cursor.seen as u64 + 1, cursor.finished(end));
+            let _ = sender.send(Event { sequence, at: end.at, kind }).await;
             return;
         }
         tokio::select! {
@@ -146,21 +145,20 @@ impl EventCursor {
         u64::try_from((until - since).num_milliseconds()).unwrap_or_default()
     }
 
-    fn finished(&self) -> EventKind {
+    fn finished(&self, end: &OperationEnd) -> EventKind {
         let operation = &self.operation;
-        let total = operation.finished_at.map_or(0, |end| (end - operation.created_at).num_milliseconds());
-        let total = u64::try_from(total).unwrap_or_default();
-        let succeeded = operation.state == freehold_store::OperationState::Succeeded;
+        let total = u64::try_from((end.at - operation.created_at).num_milliseconds()).unwrap_or_default();
+        let succeeded = end.state == OperationState::Succeeded;
         let planned = freehold_engine::step::steps(&operation.plan).into_keys();
         let missing = planned.filter(|step| !self.done.contains(step) && parts(step).0 != "verify");
         EventKind::Finished(Box::new(Finished {
             stack: operation.stack,
             operation: operation.id,
             revision: operation.plan.revision,
-            state: operation.state,
+            state: end.state,
             outputs: operation.plan.outputs.clone(),
             timings: Timings { total, ready: self.ready.or(succeeded.then_some(total)), steps: self.durations.clone() },
-            failure: operation.failure.clone(),
+            failure: end.failure.clone(),
             exists: if succeeded { Vec::new() } else { self.done.iter().map(|step| parts(step).1).collect() },
             missing: if succeeded { Vec::new() } else { missing.map(|step| parts(&step).1).collect() },
         }))

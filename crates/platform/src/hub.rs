@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use freehold_engine::OperationId;
 use freehold_engine::backoff::Backoff;
-use freehold_store::{Appended, Entry, Operation, Signal, Store, StoreError};
+use freehold_store::{Appended, Entry, Operation, OperationEnd, Signal, Store, StoreError};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -51,8 +51,21 @@ enum News {
     Appended(Arc<Appended>),
     /// The journal has grown by something else.
     Grown,
-    /// The operation may have ended, and its journal may have grown.
+    /// The operation has ended.
+    Ended,
+    /// Anything may have happened.
     Changed,
+}
+
+/// What a feed reads. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    /// The records behind those that it has.
+    More,
+    /// Whether the operation has ended, and how.
+    End,
+    /// All of the journal: a crash of the server may have cost it records that the feed has.
+    All,
 }
 
 /// What is known of an operation that somebody watches.
@@ -61,7 +74,7 @@ pub(crate) struct Feed {
     pub(crate) operation: Arc<Operation>,
     feeds: Arc<Feeds>,
     entries: RwLock<Vec<Arc<Entry>>>,
-    end: OnceLock<Arc<Operation>>,
+    end: OnceLock<OperationEnd>,
     changed: watch::Sender<()>,
 }
 
@@ -115,7 +128,7 @@ async fn pass_on(mut signals: broadcast::Receiver<Signal>, feeds: Weak<Feeds>) {
         match signal {
             Signal::Appended(appended) => tell(&appended.operation, News::Appended(Arc::clone(&appended))),
             Signal::Grown(operation) => tell(&operation, News::Grown),
-            Signal::Finished(operation) => tell(&operation, News::Changed),
+            Signal::Finished(operation) => tell(&operation, News::Ended),
             Signal::Missed => feeds.keys().for_each(|operation| tell(operation, News::Changed)),
             // A request to stop becomes a record.
             Signal::Cancel(_) | Signal::Queued(_) | Signal::Targets => {}
@@ -126,31 +139,35 @@ async fn pass_on(mut signals: broadcast::Receiver<Signal>, feeds: Weak<Feeds>) {
 /// Fills a feed until it has ended or nobody reads it.
 async fn fill(store: Store, feed: Weak<Feed>, mut news: mpsc::UnboundedReceiver<News>) {
     while let Some(first) = news.recv().await {
-        let (mut grown, mut changed) = (false, false);
+        let mut look = None;
         let mut next = Some(first);
         while let Some(news_now) = next {
             let Some(feed) = feed.upgrade() else { return };
-            match news_now {
-                News::Appended(appended) => grown |= !feed.continue_with(&appended.entries),
-                News::Grown => grown = true,
-                News::Changed => changed = true,
-            }
+            let wanted = match news_now {
+                News::Appended(appended) if feed.continue_with(&appended.entries) => None,
+                News::Appended(_) | News::Grown => Some(Look::More),
+                News::Ended => Some(Look::End),
+                News::Changed => Some(Look::All),
+            };
+            look = look.max(wanted);
             next = news.try_recv().ok();
         }
-        if (grown || changed) && !catch_up(&store, &feed, changed).await {
+        if let Some(look) = look
+            && !catch_up(&store, &feed, look).await
+        {
             return;
         }
     }
 }
 
 /// Reads what a feed lacks, as often as it takes; whether more is to come for somebody who reads it.
-async fn catch_up(store: &Store, feed: &Weak<Feed>, state: bool) -> bool {
+async fn catch_up(store: &Store, feed: &Weak<Feed>, look: Look) -> bool {
     let mut waits = RETRIES.waits();
     loop {
         // Held for no longer than the read: whoever read it last may leave meanwhile.
         let Some(feed) = feed.upgrade() else { return false };
         let operation = feed.operation.id;
-        match feed.read(store, state).await {
+        match feed.read(store, look).await {
             Ok(()) => return feed.end.get().is_none(),
             Err(error) => warn!(%operation, "its events are told later: {error}"),
         }
@@ -165,9 +182,9 @@ impl Feed {
         self.changed.subscribe()
     }
 
-    /// The operation as it ended. To be read before the entries: these are then complete.
-    pub(crate) fn end(&self) -> Option<Arc<Operation>> {
-        self.end.get().cloned()
+    /// How the operation ended. To be read before the entries: these are then complete.
+    pub(crate) fn end(&self) -> Option<&OperationEnd> {
+        self.end.get()
     }
 
     /// The journal's entries behind this many.
@@ -199,21 +216,25 @@ impl Feed {
         true
     }
 
-    /// Reads what is missing; with `state` all of the journal, and whether the operation has ended.
-    async fn read(&self, store: &Store, state: bool) -> Result<(), StoreError> {
+    /// Reads what is missing.
+    async fn read(&self, store: &Store, look: Look) -> Result<(), StoreError> {
         let mut tx = store.begin(self.operation.tenant).await?;
         let id = self.operation.id;
         // Before the journal: of an operation that has ended by now, the journal is complete.
-        let end = match state && tx.has_finished(id).await? {
-            true => tx.operation(id).await?,
-            false => None,
+        let end = match look {
+            Look::More => None,
+            Look::End | Look::All => tx.operation_end(id).await?,
         };
-        let records = tx.journal(id, if state { 0 } else { self.length() }).await?;
+        let known = match look {
+            Look::More | Look::End => self.length(),
+            Look::All => 0,
+        };
+        let records = tx.journal(id, known).await?;
         let entries: Vec<Entry> =
             records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record.as_ref())).collect();
         self.continue_with(&entries);
         if let Some(end) = end {
-            let _ = self.end.set(Arc::new(end));
+            let _ = self.end.set(end);
             self.changed.send_replace(());
         }
         Ok(())

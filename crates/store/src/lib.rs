@@ -65,7 +65,7 @@ pub use finish::End;
 pub use journal::EngineStore;
 pub use keys::{KeyCheck, MasterKey};
 pub use names::StoreNames;
-pub use operations::{Operation, OperationState, Queue, Waiting};
+pub use operations::{Operation, OperationEnd, OperationState, Queue, Waiting};
 pub use resources::{ResourceState, StoredResource};
 pub use revisions::Revision;
 pub use seal::DataKey;

@@ -79,6 +79,17 @@ pub struct Operation {
     pub failure: Option<Problem>,
 }
 
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationEnd {
+    /// One of the three in which nothing more happens.
+    pub state: OperationState,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why it failed.
+    pub failure: Option<Problem>,
+}
+
 /// What there is to work on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Queue {
@@ -160,20 +171,29 @@ impl TenantTx<'_> {
         rows.iter().map(operation).collect()
     }
 
-    /// Whether an operation has ended; not if it isn't the tenant's.
+    /// How an operation ended; `None` if it hasn't, or isn't the tenant's.
     ///
     /// # Errors
-    /// The store doesn't answer.
-    pub async fn has_finished(&mut self, operation: OperationId) -> Result<bool, StoreError> {
+    /// The store doesn't answer, or the row can't be read.
+    pub async fn operation_end(&mut self, operation: OperationId) -> Result<Option<OperationEnd>, StoreError> {
         let tenant = self.tenant().0;
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM operations WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL)",
+        let row = sqlx::query(
+            "SELECT state, finished_at, failure::text, failure_version FROM operations
+             WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL",
         )
         .bind(tenant)
         .bind(operation.0)
-        .fetch_one(self.connection())
+        .fetch_optional(self.connection())
         .await
-        .map_err(StoreError::from_sqlx("read an operation's state"))
+        .map_err(StoreError::from_sqlx("read an operation's end"))?;
+        let end = |row: PgRow| {
+            Ok(OperationEnd {
+                state: word("an operation", read(&row, "state")?)?,
+                at: read(&row, "finished_at")?,
+                failure: document::read_optional(&row, "failure")?,
+            })
+        };
+        row.map(end).transpose()
     }
 
     /// An operation's journal behind the record `after` (0: all of it), for people: number, time and record. `None` in the place of a record
