@@ -17,8 +17,10 @@ use crate::object::{NAMESPACE, Place};
 
 /// How long "it isn't there" holds for what would be in it: a plan's other questions.
 const ABSENCE_HOLDS: Duration = Duration::from_secs(2);
+/// How long it holds for dry runs, which change nothing: at worst one takes place in the scratch namespace for no need.
+const ABSENCE_HOLDS_FOR_TRIALS: Duration = Duration::from_secs(30);
 /// How long it holds that nobody deletes it: what waits in it is looked at again soon.
-const LIFE_HOLDS: Duration = Duration::from_secs(2);
+const LIFE_HOLDS: Duration = Duration::from_secs(4);
 /// How long it is remembered that a question is older than what was found or sent since. Longer than any question takes.
 const KNOWN: Duration = Duration::from_secs(120);
 
@@ -136,6 +138,14 @@ impl Namespaces {
         }
     }
 
+    /// Whether a namespace was not there when the plan began, and nothing was found or sent there since.
+    pub(crate) fn is_absent_for_trials(&self, namespace: &str) -> bool {
+        match self.all().get(namespace) {
+            Some(Known { at, state: State::Absent, .. }) => at.elapsed() < ABSENCE_HOLDS_FOR_TRIALS,
+            Some(Known { state: State::Present | State::Made { .. }, .. }) | None => false,
+        }
+    }
+
     /// When a namespace was asked for that wasn't there.
     pub(crate) fn absent_since(&self, namespace: &str) -> Option<Instant> {
         match self.all().get(namespace) {
@@ -187,6 +197,9 @@ mod tests {
         tokio::time::advance(ABSENCE_HOLDS).await;
         assert!(!namespaces.is_absent("acme"));
         assert!(matches!(namespaces.absence("acme"), Absence::WasBefore(_)), "it is asked for before what is in it");
+        assert!(namespaces.is_absent_for_trials("acme"), "a busy plan's dry runs come late");
+        tokio::time::advance(ABSENCE_HOLDS_FOR_TRIALS).await;
+        assert!(!namespaces.is_absent_for_trials("acme"));
     }
 
     #[tokio::test(start_paused = true)]

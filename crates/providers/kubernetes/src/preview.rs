@@ -134,9 +134,10 @@ impl<'a> Trial<'a> {
     }
 
     async fn created(&self, manifest: Json) -> Result<Preview, ProviderError> {
-        let known =
-            self.place.namespace.as_deref().is_none_or(|namespace| !self.cluster.namespaces().is_absent(namespace));
-        if known {
+        let namespaces = self.cluster.namespaces();
+        let may_be_there =
+            self.place.namespace.as_deref().is_none_or(|namespace| !namespaces.is_absent_for_trials(namespace));
+        if may_be_there {
             let request = Request::apply(&self.place, &manifest, false).dry_run();
             let asked = Instant::now();
             match self.cluster.send(&request, self.deadline).await {
