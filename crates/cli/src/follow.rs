@@ -264,8 +264,8 @@ impl Follower {
             self.show(&[hanging(&text, 0, 0)]);
             return true;
         }
-        let text =
-            "Stopping: what is under way is finished, nothing new is begun. Ctrl-C again leaves it to the platform.";
+        let text = "Stopping: a job or dump that runs is ended, other steps are finished, and none is begun. Ctrl-C again leaves it \
+             to the platform.";
         self.show(&[hanging(text, 0, 0)]);
         if let Err(error) = platform.client.cancel(operation).await {
             self.show(&[format!("It can't be stopped: {error}")]);

@@ -89,6 +89,15 @@ impl Terminal {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
+    /// Why nobody can be asked to confirm something; `None` if somebody can.
+    pub(crate) fn cannot_confirm(self) -> Option<&'static str> {
+        match (self.json, self.can_ask()) {
+            (true, _) => Some("with --json nobody is asked to confirm"),
+            (false, false) => Some("there is no terminal to ask for confirmation"),
+            (false, true) => None,
+        }
+    }
+
     /// How wide lines may be that are drawn over again.
     pub(crate) fn width(self) -> usize {
         let columns = tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));

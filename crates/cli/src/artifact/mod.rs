@@ -102,12 +102,15 @@ fn make(
         settled = survey.sources == before;
     }
     if let Some(missing) = survey.missing.first() {
-        let after = if build.command.is_some() { " after the build" } else { "" };
+        let (after, or) = match build.command.is_some() {
+            true => (" after the build", "or its `command`, which has not made it"),
+            false => ("", "or make it before the deploy"),
+        };
         return Err(CommandError::new(
             Code::ArtifactFileMissing,
             format!("service {service}: {missing} is not there{after}"),
         )
-        .help(format!("correct `artifact` in [service.{service}.build], or what makes {missing}")));
+        .help(format!("correct `artifact` in [service.{service}.build], {or}")));
     }
     let digest = format::pack(root, &entries).map_err(|error| unfit(service, &error))?.hash.to_string();
     match settled {

@@ -58,7 +58,10 @@ fn kept(file: &Path) -> CommandResult<PlanAnswer> {
         CommandError::new(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
             .help("make one with `freehold plan --out FILE`")
     };
-    let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        CommandError::new(Code::BadRequest, format!("the plan {} can't be read: {error}", file.display()))
+            .help("make one with `freehold plan --out FILE`")
+    })?;
     let answer: PlanAnswer = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
     if matches!(answer.plan.purpose, Purpose::Destroy { .. }) {
         return Err(unusable("it destroys a stack, which `freehold destroy` does".to_owned()));

@@ -60,16 +60,13 @@ fn subject(answer: &PlanAnswer) -> String {
 
 /// The stack's name has to be given again.
 fn confirm(terminal: Terminal, arguments: &DestroyArguments, name: &str) -> CommandResult<()> {
-    let typed = match &arguments.confirm {
-        Some(typed) => Some(typed.clone()),
-        None if terminal.json || !terminal.can_ask() => {
-            return Err(CommandError::new(
-                Code::NotConfirmed,
-                "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was deleted",
-            )
-            .help(format!("run the command again with --confirm {name}")));
+    let typed = match (&arguments.confirm, terminal.cannot_confirm()) {
+        (Some(typed), _) => Some(typed.clone()),
+        (None, Some(reason)) => {
+            return Err(CommandError::new(Code::NotConfirmed, format!("{reason}, and nothing was deleted"))
+                .help(format!("run the command again with --confirm {name}")));
         }
-        None => terminal.ask("Type the stack's name to go on: "),
+        (None, None) => terminal.ask("Type the stack's name to go on: "),
     };
     match typed {
         Some(typed) if typed == name => Ok(()),

@@ -72,7 +72,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         let size = arguments.wave.map_or(tenants.len(), |wave: WaveSize| wave.of(tenants.len()));
         let waves = tenants.len().div_ceil(size);
         let parts = if waves > 1 { format!(" in {waves} waves of {size}") } else { String::new() };
-        terminal.say(&format!("{app} has {}, to be deployed{parts}.", count(tenants.len(), "tenant")));
+        terminal.say(&format!("{app} has {} to deploy{parts}.", count(tenants.len(), "tenant")));
         if !confirmed(terminal, arguments.yes, "Go on?", "--yes")? {
             terminal.tell("Nothing was changed.");
             return Ok(ExitStatus::Failed);

@@ -65,12 +65,9 @@ pub(super) fn confirmed(terminal: Terminal, yes: bool, question: &str, flag: &st
     if yes {
         return Ok(true);
     }
-    if terminal.json || !terminal.can_ask() {
-        return Err(CommandError::new(
-            Code::NotConfirmed,
-            "confirmation needed, but there is no terminal to ask on (or --json was given); nothing was changed",
-        )
-        .help(format!("look at the plan and run the command again with {flag}")));
+    if let Some(reason) = terminal.cannot_confirm() {
+        return Err(CommandError::new(Code::NotConfirmed, format!("{reason}, and nothing was changed"))
+            .help(format!("run the command again with {flag}")));
     }
     Ok(terminal.confirm(question))
 }

@@ -41,7 +41,7 @@ fn add(terminal: Terminal, arguments: &AddTarget) -> CommandResult {
         false => None,
     };
     if let Some(context) = context.as_ref().filter(|_| !terminal.json) {
-        terminal.say(&format!("Taking context {} at {}", context.name, context.server));
+        terminal.say(&format!("Using context {} at {}", context.name, context.server));
     }
     let request = request(terminal, arguments, context)?;
     let (target, findings) = platform::run(async {
