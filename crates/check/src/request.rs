@@ -60,10 +60,10 @@ fn tier(app: &App, request: &Request) -> Option<Diagnostic> {
             Some(Diagnostic::error(Code::UnknownTier, message).help(help))
         }
         None if stack.kind == StackKind::Tenant && !app.tiers.is_empty() => {
-            let message = format!("the tenant {} needs a tier, for {} has some", stack.name, app.name.value);
+            let message = format!("the tenant {} has no tier, and {} requires one", stack.name, app.name.value);
             Some(
                 Diagnostic::error(Code::TierRequired, message)
-                    .help(format!("say which with --tier: {}", listed(&app.tiers))),
+                    .help(format!("choose one with --tier: {}", listed(&app.tiers))),
             )
         }
         _ => None,

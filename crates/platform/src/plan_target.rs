@@ -37,7 +37,7 @@ impl Plans {
                 Code::RequestName,
                 format!("{:?} can't be the name of a {}: {error}", request.name, request.kind),
             )
-            .help("choose a name like acme-corp; the customer's own name belongs into your product")
+            .help("choose a name like acme-corp; what the customer is called is for your product to keep")
         })?;
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;

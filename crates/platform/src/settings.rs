@@ -105,7 +105,7 @@ impl Settings {
             Some(_) => {}
         }
         if !wanted.cloudnative_pg && !has_database {
-            faults.push("no place for databases (--database-url-stdin or --cloudnative-pg)".to_owned());
+            faults.push("no server for databases (--database-url-stdin or --cloudnative-pg)".to_owned());
         }
         if let Some(address) = wanted.database_address.as_ref().filter(|address| host_and_port(address).is_none()) {
             faults.push(format!("the database address {address:?}, which is not HOST:PORT"));
@@ -115,7 +115,7 @@ impl Settings {
         }
         let message = format!("target {name} has {}", faults.join("; "));
         Err(Problem::new(Code::TargetSettings, message)
-            .help("give what is missing; what is left out later stays as it was"))
+            .help("run the command again with what is missing; later calls keep every setting that they leave out"))
     }
 
     /// The Gateway's namespace and name. Checked settings have one.

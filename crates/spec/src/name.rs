@@ -24,7 +24,7 @@ pub enum NameError {
     #[error("a name has at most {LONGEST_NAME} characters, this one has {0}")]
     TooLong(usize),
     /// A character outside `a-z`, `0-9` and `-`.
-    #[error("a name consists of a-z, 0-9 and -, not of {0:?}")]
+    #[error("names use a-z, 0-9 and -; found {0:?}")]
     Character(char),
     /// A first character that isn't allowed there.
     #[error("a name starts with a letter, not with {0:?}")]

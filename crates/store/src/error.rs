@@ -304,7 +304,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::AnotherRunning { operation, .. } => Self::new(Code::OperationRunning, message)
                 .about(About::Operation(operation.0))
-                .help("wait until it has ended, or cancel it"),
+                .help("wait until it has ended: `freehold status` shows it; Ctrl-C in the command that follows it stops it"),
             StoreError::ClaimTaken { scope, name, by, .. } => {
                 Self::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}")).help(format!(
                     "choose another {scope} in the definition, another name for the stack, or destroy {by}"

@@ -166,7 +166,7 @@ impl Decider {
     fn verified(&mut self, id: &StepId) {
         if self.state.left.is_empty() {
             let note = match self.state.plan.purpose {
-                Purpose::Destroy { .. } => "nothing is left with its mark",
+                Purpose::Destroy { .. } => "nothing with its ownership label is left",
                 Purpose::Deploy | Purpose::Rollback { .. } => "all is ready",
             };
             self.done(id, StateChange::None, Some(note.to_owned()));
