@@ -162,10 +162,14 @@ impl Doctor {
             return self.under_way(stack, &subject).await;
         }
         match self.plans.repair_of(actor, stack.clone()).await {
-            Ok(answer) if answer.plan.is_noop() && stack.state == StackState::Failed => {
+            Ok(answer) if stack.state == StackState::Failed => {
                 let help =
                     format!("continue with `freehold deploy {0}`; details: `freehold status {0}`", stack.key.option());
-                Finding::error(subject, "its last operation failed", help)
+                let message = match answer.plan.is_noop() {
+                    true => "its last operation failed".to_owned(),
+                    false => format!("its last operation failed; {}", differences(&answer.plan)),
+                };
+                Finding::error(subject, message, help)
             }
             Ok(answer) if answer.noop => match notes(&answer.plan) {
                 told if told.is_empty() => Finding::ok(subject, "none"),
