@@ -113,6 +113,29 @@ fn commands_that_need_a_platform_say_that_none_is_running() {
 }
 
 #[test]
+fn commands_about_clusters_that_need_no_platform_say_what_they_need() {
+    let folder = folder();
+    std::fs::write(folder.path().join("key"), "too short").unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--token-file", "token", "--master-key-file"];
+    let with = |words: &[&'static str]| [&serve[..], words].concat();
+    shown(
+        folder.path(),
+        &[
+            ("serve_without_database", &with(&["key"])),
+            ("serve_without_url_file", &with(&["key", "--database-url-file", "nowhere"])),
+            ("install_without_dry_run", &["install", "--image", "example.org/freehold:1"]),
+            ("install_without_database", &["install", "--image", "example.org/freehold:1", "--dry-run"]),
+            ("install_of_no_name", &["install", "--image", "x", "--dry-run", "--namespace", "Free_Hold"]),
+            ("target_rbac_of_no_name", &["target", "rbac", "--service-account", "Free_Hold"]),
+            ("target_rbac", &["target", "rbac"]),
+        ],
+    );
+    let existing = ["install", "--image", "example.org/freehold:1", "--dry-run", "--existing-secret", "freehold"];
+    let manifests = call(folder.path(), &existing);
+    assert!(manifests.starts_with("exit code 0") && manifests.contains("kind: Deployment"), "{manifests}");
+}
+
+#[test]
 fn wrong_use_exits_with_2_and_says_what_is_missing() {
     shown(
         folder().path(),

@@ -83,7 +83,8 @@ pub(super) fn is_name(name: &str) -> CommandResult<()> {
         return Ok(());
     }
     let detail = format!("{name:?} can't be the name of an object");
-    Err(CommandError::new(Code::RequestName, detail).help("lower-case letters, digits and hyphens, at most 63"))
+    Err(CommandError::new(Code::RequestName, detail)
+        .help("use lower-case letters, digits and hyphens, at most 63 characters"))
 }
 
 /// The values of a new Secret.
