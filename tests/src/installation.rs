@@ -266,6 +266,19 @@ impl Installation {
         self.call(arguments).within(folder).run()
     }
 
+    /// Calls the binary in another folder, with something on its standard input.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn run_in_with_input<S: AsRef<OsStr>>(
+        &self,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> Result<Run> {
+        self.call(arguments).within(folder).run_with_input(input)
+    }
+
     /// Calls the binary as if somebody saw colours.
     ///
     /// # Errors
@@ -296,6 +309,18 @@ impl Installation {
     /// It can't be started.
     pub fn start_run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Child> {
         self.call(arguments).start()
+    }
+
+    /// Starts the binary in another folder and doesn't wait.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_run_in<S: AsRef<OsStr>>(
+        &self,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Child> {
+        self.call(arguments).within(folder).start()
     }
 
     /// `deploy --yes --json`, which has to succeed; its last line.
