@@ -147,6 +147,8 @@ impl Refusal {
             429 => Reason::Busy,
             504 => Reason::TimedOut,
             500.. if reason == "Timeout" || reason == "ServerTimeout" => Reason::TimedOut,
+            // A value of the wrong type, or a field that the kind doesn't have: server-side apply can't tell how to merge it.
+            500.. if message.contains("failed to create typed patch object") => Reason::Invalid,
             500.. => Reason::Fault,
             400.. => self.denied(),
             _ => Reason::Other,
@@ -488,6 +490,12 @@ mod tests {
     fn only_the_objects_own_absence_is_an_absence() {
         assert_eq!(reason(404, "", "404 page not found"), Reason::KindUnknown);
         assert_eq!(reason(404, "NotFound", "the server could not find the requested resource"), Reason::KindUnknown);
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_fit_its_schema_is_invalid_and_no_fault_of_the_server() {
+        let words = "failed to create typed patch object (a/main; example.org/v1, Kind=Widget): .spec.size: expected numeric (int or float), got string";
+        assert_eq!(reason(500, "InternalError", words), Reason::Invalid);
     }
 
     #[test]
