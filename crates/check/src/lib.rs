@@ -29,7 +29,7 @@ mod sizes;
 
 use std::collections::BTreeSet;
 
-use freehold_spec::{App, Language};
+use freehold_spec::{App, Files, Language};
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use pages::page;
@@ -43,12 +43,12 @@ use scope::Scope;
 /// Decodes a definition and checks it. Everything that is wrong is reported at once, in the order of the source. The app
 /// comes out if it could be read without an error; it may still have errors of its own among the diagnostics.
 pub fn source(source: &str) -> (Option<App>, Vec<Diagnostic>) {
-    source_in(Language::NEWEST, source)
+    source_in(Language::NEWEST, source, &Files::new())
 }
 
-/// The same of a definition in this version of the language: one that was kept.
-pub fn source_in(language: Language, source: &str) -> (Option<App>, Vec<Diagnostic>) {
-    let reading = freehold_spec::read_in(language, source);
+/// The same of a definition in this version of the language, with the files that it names.
+pub fn source_in(language: Language, source: &str, files: &Files) -> (Option<App>, Vec<Diagnostic>) {
+    let reading = freehold_spec::read_in(language, source, files);
     let mut found = match &reading.app {
         Some(app) => {
             let mut scope = Scope::new(app, &reading.left_out);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use freehold_check::Diagnostic;
 use freehold_problem::Code;
-use freehold_spec::App;
+use freehold_spec::{App, Files, Language};
 
 use crate::report::{CommandError, CommandResult};
 
@@ -20,6 +20,8 @@ pub(crate) struct Definition {
     pub file: String,
     /// As it stands in the file; diagnostics quote it.
     pub text: String,
+    /// The files that it names, by their paths.
+    pub files: Files,
     /// The app; `None` if the text has errors.
     pub app: Option<App>,
     /// What is to be said about it.
@@ -35,6 +37,8 @@ pub(crate) struct Valid {
     pub file: String,
     /// As it stands in the file; diagnostics quote it.
     pub text: String,
+    /// The files that it names, by their paths.
+    pub files: Files,
     /// What it says, without an error.
     pub app: App,
     /// What is odd in it and prevents nothing.
@@ -62,8 +66,12 @@ pub(crate) fn read(directory: Option<&Path>) -> CommandResult<Definition> {
         _ => PathBuf::from("."),
     };
     let shown = file.strip_prefix(".").unwrap_or(&file).display().to_string();
-    let (app, diagnostics) = freehold_check::source(&text);
-    Ok(Definition { directory, file: shown, text, app, diagnostics })
+    let files = freehold::named_files(&directory, &text).map_err(|error| {
+        CommandError::new(Code::BadManifest, error.to_string())
+            .help(format!("{shown} names it: let it be a text file in the folder of {FILE}, or below"))
+    })?;
+    let (app, diagnostics) = freehold_check::source_in(Language::NEWEST, &text, &files);
+    Ok(Definition { directory, file: shown, text, files, app, diagnostics })
 }
 
 /// Like [`read`], but where no folder is given and neither the current one nor one above has a definition, that is no error.
@@ -77,10 +85,10 @@ pub(crate) fn find(directory: Option<&Path>) -> CommandResult<Option<Definition>
 impl Definition {
     /// The app, or all that is wrong with it.
     pub(crate) fn valid(self) -> CommandResult<Valid> {
-        let Self { directory, file, text, app, diagnostics } = self;
+        let Self { directory, file, text, files, app, diagnostics } = self;
         match app {
             Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
-                Ok(Valid { directory, file, text, app, warnings: diagnostics })
+                Ok(Valid { directory, file, text, files, app, warnings: diagnostics })
             }
             _ => {
                 let detail = format!("{file} can't be deployed as it is");

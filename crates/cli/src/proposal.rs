@@ -113,6 +113,7 @@ impl Proposal {
             images: self.arguments.image.iter().cloned().collect(),
             app: self.app(),
             definition: self.definition.as_ref().map(|definition| definition.text.clone()),
+            files: self.definition.as_ref().map(|definition| definition.files.clone()).unwrap_or_default(),
             kind,
             name: name.to_owned(),
             tier: self.arguments.tier.clone(),

@@ -29,4 +29,4 @@ pub use connection::{CONNECTION_FILE, Connection, ConnectionError, default_data_
 pub use error::ClientError;
 pub use events::EventStream;
 pub use logs::LogStream;
-pub use request::{Definition, Deployment, Preview, Stage, Tenant};
+pub use request::{Definition, Deployment, Preview, Stage, Tenant, named_files};

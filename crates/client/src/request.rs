@@ -1,24 +1,75 @@
 //! What to deploy, said in Rust.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use freehold_graph::StackKind;
 
 use crate::wire::DeployRequest;
 
-/// The source of an app's definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Definition(pub String);
+/// The source of an app's definition, and the files that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Definition {
+    /// The text of `freehold.toml`.
+    pub source: String,
+    /// The files by their paths, relative to its folder.
+    pub files: BTreeMap<String, String>,
+}
 
 impl Definition {
-    /// Reads `freehold.toml` in a folder.
+    /// Reads `freehold.toml` in a folder, and the files that it names.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// One of them can't be read, or leads out of the folder.
     pub fn read(directory: impl AsRef<Path>) -> std::io::Result<Self> {
-        std::fs::read_to_string(directory.as_ref().join("freehold.toml")).map(Self)
+        let directory = directory.as_ref();
+        let source = std::fs::read_to_string(directory.join("freehold.toml"))?;
+        let files = named_files(directory, &source)?;
+        Ok(Self { source, files })
     }
+}
+
+impl From<String> for Definition {
+    /// One that names no files.
+    fn from(source: String) -> Self {
+        Self { source, files: BTreeMap::new() }
+    }
+}
+
+/// The files that a definition names, from its folder. What isn't there is left out: the check says so, with its place.
+///
+/// # Errors
+/// One can't be read, is no text, is larger than all of them may be, or leads out of the folder: a definition from elsewhere could
+/// otherwise name any file of this machine.
+pub fn named_files(directory: &Path, source: &str) -> std::io::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for path in freehold_spec::read(source).files {
+        let place = match directory.join(&path).canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            place => place.map_err(|error| unreadable(&path, &error))?,
+        };
+        if !place.starts_with(directory.canonicalize()?) {
+            return Err(unreadable(&path, &"it leads out of the definition's folder"));
+        }
+        if !place.is_file() {
+            return Err(unreadable(&path, &"it is no file"));
+        }
+        let (mut text, most) = (String::new(), freehold_spec::LARGEST_FILES);
+        let file = File::open(&place).map_err(|error| unreadable(&path, &error))?;
+        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(limit).read_to_string(&mut text).map_err(|error| unreadable(&path, &error))?;
+        if text.len() > most {
+            return Err(unreadable(&path, &format!("it has more than {most} bytes")));
+        }
+        files.insert(path, text);
+    }
+    Ok(files)
+}
+
+fn unreadable(path: &str, why: &dyn std::fmt::Display) -> std::io::Error {
+    std::io::Error::other(format!("{path} can't be read: {why}"))
 }
 
 /// Anything that can be deployed. Made from a [`Tenant`], a [`Preview`] or a [`Stage`].
@@ -37,6 +88,7 @@ macro_rules! deployable {
                 Self(DeployRequest {
                     app: None,
                     definition: None,
+                    files: BTreeMap::new(),
                     target: None,
                     kind: $kind,
                     name: name.to_string(),
@@ -59,7 +111,7 @@ macro_rules! deployable {
             /// With this definition instead of the one that the app was last deployed with.
             #[must_use]
             pub fn definition(mut self, definition: Definition) -> Self {
-                self.0.definition = Some(definition.0);
+                (self.0.definition, self.0.files) = (Some(definition.source), definition.files);
                 self
             }
 

@@ -11,6 +11,7 @@ pub const UNKNOWN: &str = "(known after apply)";
 pub fn value(path: &str, value: &Value) -> String {
     match value {
         Value::Special(Special::Unknown(())) => UNKNOWN.to_owned(),
+        Value::Special(Special::Fraction(number)) => number.clone(),
         Value::Special(_) => "•••".to_owned(),
         Value::Null => "(none)".to_owned(),
         Value::Bool(true) => "yes".to_owned(),

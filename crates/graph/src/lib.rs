@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod artifact;
+pub mod delivered;
 pub mod display;
 pub mod expand;
 pub mod graph;
@@ -20,6 +21,7 @@ pub mod target;
 pub mod value;
 
 pub use artifact::ArtifactHash;
+pub use delivered::AllowedKind;
 pub use graph::Graph;
 pub use kind::{Effect, ResourceKind, Row};
 pub use provider_name::ProviderName;

@@ -6,6 +6,8 @@ use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::delivered::AllowedKind;
+
 /// Where a stack runs: the facts of the target that bodies depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -97,6 +99,9 @@ pub struct KubernetesTarget {
     /// The CPU architectures of its nodes, as in `status.nodeInfo`: `amd64`.
     #[serde(default)]
     pub architectures: BTreeSet<String>,
+    /// The kinds of objects beside [`crate::delivered::ALWAYS`] that manifests may hold.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_kinds: BTreeSet<AllowedKind>,
     /// The platform whose target it is, written on each stack's namespace: several platforms may use one cluster.
     #[serde(default)]
     pub platform: Option<Uuid>,
@@ -128,6 +133,7 @@ impl KubernetesTarget {
             storage_class: None,
             scratch_namespace: None,
             architectures: BTreeSet::new(),
+            allowed_kinds: BTreeSet::new(),
             platform: None,
         }
     }

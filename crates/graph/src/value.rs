@@ -19,18 +19,19 @@ use sha2::{Digest as _, Sha256};
 use crate::secret::{Digest, SecretRef, SecretText};
 
 /// A canonical value. Its JSON is plain, except for the leaves `{"$secret": …}`, `{"$template": …}`,
-/// `{"$checksum": …}`, `{"$digest": …}` and `{"$unknown": null}`.
+/// `{"$checksum": …}`, `{"$digest": …}`, `{"$fraction": …}` and `{"$unknown": null}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// A secret, `Template`, `Checksum`, `Digest` or `Unknown`.
+    /// A secret, `Template`, `Checksum`, `Digest`, `Fraction` or `Unknown`.
     Special(Special),
     /// JSON's `null`: a field that is there without a value.
     #[default]
     Null,
     /// True or false.
     Bool(bool),
-    /// A whole number. There are no others: fractions are written in smaller units.
+    /// A whole number. What Freehold makes has no others: fractions are written in smaller units. Manifests may have them
+    /// ([`Special::Fraction`]).
     Integer(i64),
     /// Text as it is, without references.
     Text(String),
@@ -56,6 +57,9 @@ pub enum Special {
     /// In the place of a secret (comparable bodies only).
     #[serde(rename = "$digest")]
     Digest(Digest),
+    /// A number that isn't whole, as JSON writes it: `0.5`.
+    #[serde(rename = "$fraction")]
+    Fraction(String),
     /// Known only after apply (comparable bodies only).
     #[serde(rename = "$unknown")]
     Unknown(()),
@@ -138,6 +142,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 impl Special {
+    /// The names of the fields that stand for leaves. No map of people's own may have one of these as its only field: it would be read as
+    /// the leaf, a secret in clear text perhaps.
+    pub const NAMES: [&str; 6] = ["$secret", "$template", "$checksum", "$digest", "$fraction", "$unknown"];
+
     /// What a map with this one entry stands for; its value again if it stands for nothing. Made from what was read already: reading it
     /// again would take twice as long with each level.
     fn of(name: &str, value: Value) -> Result<Self, Value> {
@@ -148,6 +156,7 @@ impl Special {
             }
             ("$template", Value::List(pieces)) => Ok(Self::Template(pieces)),
             ("$checksum", below) => Ok(Self::Checksum(Box::new(below))),
+            ("$fraction", Value::Text(number)) => Ok(Self::Fraction(number)),
             ("$digest", Value::Text(digest)) => Ok(Self::Digest(Digest(digest))),
             ("$unknown", Value::Null) => Ok(Self::Unknown(())),
             (_, value) => Err(value),
@@ -172,6 +181,21 @@ impl Value {
     /// A map from pairs.
     pub fn map<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Self {
         Self::Map(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+
+    /// A number of JSON. What is whole is an integer, however it is written.
+    pub fn number(number: &serde_json::Number) -> Self {
+        // Beyond this a double has no fractions, and not every whole number either.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(whole), _, _) => Self::Integer(whole),
+            (None, Some(large), _) => Self::from(large),
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and small enough to be exact")]
+            (None, None, Some(number)) if number.fract() == 0.0 && number.abs() <= EXACT => {
+                Self::Integer(number as i64)
+            }
+            (None, None, _) => Self::Special(Special::Fraction(number.to_string())),
+        }
     }
 
     /// A secret's value, known only to its provider's call.
@@ -242,7 +266,7 @@ impl Value {
             Self::Text(text) => text.len(),
             Self::Special(Special::Secret(secret)) => of(secret),
             Self::Special(Special::Template(parts)) => parts.iter().map(|part| part.text_length(of)).sum(),
-            Self::Special(Special::Checksum(_) | Special::Digest(_) | Special::Unknown(()))
+            Self::Special(Special::Checksum(_) | Special::Digest(_) | Special::Fraction(_) | Special::Unknown(()))
             | Self::Null
             | Self::Bool(_)
             | Self::Integer(_)
@@ -425,6 +449,8 @@ mod tests {
             r#"{"$unknown": 1}"#,
             r#"{"$unknown": null, "a": 1}"#,
             r#"{"$digest": "ab12"}"#,
+            r#"{"$fraction": "0.5"}"#,
+            r#"{"$fraction": 0}"#,
             r#"{"$digest": 12}"#,
             r#"{"$digest": {"$digest": "ab"}}"#,
             r#"{"$secret": {"stored": "session-key"}}"#,

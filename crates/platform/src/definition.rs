@@ -2,47 +2,55 @@
 
 use freehold_check::Diagnostic;
 use freehold_problem::{About, Code, Problem};
-use freehold_spec::{App, Language};
+use freehold_spec::{App, Files, Language};
 use freehold_store::{Stack, StoredDefinition};
 use sha2::{Digest as _, Sha256};
 
 use super::computing::compute;
 use crate::Result;
 
-/// A definition as it is kept: by the hash of its source.
+/// A definition as it is kept: by the hash of its source and files.
 pub(crate) struct Definition {
     pub(crate) app: App,
     pub(crate) hash: String,
-    pub(crate) source: String,
-    pub(crate) language: Language,
+    pub(crate) stored: StoredDefinition,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Definition {
     /// Decodes and checks one that was given.
-    pub(crate) async fn read(source: &str) -> Result<Self> {
-        Self::read_in(Language::NEWEST, source).await
+    pub(crate) async fn read(source: &str, files: &Files) -> Result<Self> {
+        let (source, files, language) = (source.to_owned(), files.clone(), Language::NEWEST);
+        Self::read_stored(StoredDefinition { source, files, language }).await
     }
 
     /// Decodes and checks one that is kept: in the language that it was written in.
-    pub(crate) async fn read_stored(stored: &StoredDefinition) -> Result<Self> {
-        Self::read_in(stored.language, &stored.source).await
-    }
-
-    async fn read_in(language: Language, source: &str) -> Result<Self> {
-        let (app, diagnostics) = compute(|| freehold_check::source_in(language, source)).await;
+    pub(crate) async fn read_stored(mut stored: StoredDefinition) -> Result<Self> {
+        let StoredDefinition { source, files, language } = &stored;
+        let (app, diagnostics) = compute(|| freehold_check::source_in(*language, source, files)).await;
         let wrong = diagnostics.iter().any(Diagnostic::is_error);
         match app {
-            Some(app) if !wrong => Ok(Self {
-                app,
-                hash: hex::encode(Sha256::digest(source)),
-                source: source.to_owned(),
-                language,
-                warnings: diagnostics,
-            }),
+            Some(app) if !wrong => {
+                // What it doesn't name is no part of it.
+                stored.files.retain(|path, _| app.manifests.values().any(|manifest| manifest.file.path == *path));
+                Ok(Self { app, hash: hash(&stored), stored, warnings: diagnostics })
+            }
             _ => Err(invalid_definition(&diagnostics)),
         }
     }
+}
+
+/// SHA-256, in hexadecimal. Of a definition without files it is that of its source. The lengths keep texts apart.
+fn hash(stored: &StoredDefinition) -> String {
+    let mut hash = Sha256::new_with_prefix(&stored.source);
+    if !stored.files.is_empty() {
+        hash.update(stored.source.len().to_be_bytes());
+    }
+    for text in stored.files.iter().flat_map(|(path, text)| [path, text]) {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text);
+    }
+    hex::encode(hash.finalize())
 }
 
 pub(super) fn invalid_definition(diagnostics: &[Diagnostic]) -> Problem {

@@ -42,7 +42,7 @@ impl Plans {
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;
         let given = match request.definition.as_deref() {
-            Some(source) => Some(Definition::read(source).await?),
+            Some(source) => Some(Definition::read(source, &request.files).await?),
             None => None,
         };
         let app = match (&given, &request.app) {

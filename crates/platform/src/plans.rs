@@ -150,7 +150,7 @@ impl Plans {
         }
         let stored = tx.definition(&wanted.definition).await?.ok_or_else(|| not_kept(&wanted.definition))?;
         drop(tx);
-        let mut definition = Definition::read_stored(&stored).await?;
+        let mut definition = Definition::read_stored(stored).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let wanted = ImageDemand { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
@@ -211,8 +211,8 @@ impl Plans {
         if !is_settled(&plan, stack) {
             let mut tx = self.records.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
-            let Definition { hash, source, language, .. } = &subject.definition;
-            tx.save_definition(hash, app.as_str(), source, *language).await?;
+            let Definition { hash, stored, .. } = &subject.definition;
+            tx.save_definition(hash, app.as_str(), stored).await?;
             tx.save_plan(&plan).await?;
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
             tx.commit_without_waiting().await?;
@@ -322,6 +322,13 @@ impl TargetRuntime {
                 return Problem::new(Code::TargetDatabase, message).help(format!(
                     "`freehold target add {target}` with the database's URL again looks the address up; \
                      --database-address HOST:PORT gives it"
+                ));
+            }
+            if has(|error| matches!(error, ExpandError::KindNotAllowed { .. })) {
+                let target = self.target.name();
+                return Problem::new(Code::KindNotAllowed, message).help(format!(
+                    "take the object out of the manifest, or let the target's operator allow its kind: \
+                     `freehold target add {target} --allow-kind NAME`"
                 ));
             }
             let meet = has(|error| matches!(error, ExpandError::SameName { .. }));

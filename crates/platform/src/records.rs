@@ -60,7 +60,7 @@ impl Records {
         let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
         let mut tx = self.store.begin(tenant).await?;
         let stored = tx.definition(hash).await?;
-        Definition::read_stored(&stored.ok_or_else(|| never_deployed(stack))?).await
+        Definition::read_stored(stored.ok_or_else(|| never_deployed(stack))?).await
     }
 
     /// The resources as recorded, and the last verified revision.

@@ -15,6 +15,9 @@ pub struct Deploy {
     /// The definition's source (`freehold.toml`). Left out: the one that the app was last deployed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// The files that the definition names, by their paths.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// The target: `local`, or one that was added. Left out: this machine, else the only one there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -40,6 +43,7 @@ impl Deploy {
         Self {
             app: None,
             definition: Some(definition.into()),
+            files: BTreeMap::new(),
             target: None,
             kind,
             name: name.into(),
@@ -141,6 +145,9 @@ pub struct TargetRequest {
     /// Registries that are reached without TLS, `host:port`.
     #[serde(default)]
     pub insecure_registries: BTreeSet<String>,
+    /// The kinds of objects that manifests may hold, as RBAC names them: `widgets.example.org`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_kinds: BTreeSet<String>,
     /// Take the cluster that is there now, although another one was pinned.
     #[serde(default)]
     pub replace_cluster: bool,
@@ -176,6 +183,7 @@ pub enum TargetSetting {
     StorageClass,
     RegistryCredentials,
     InsecureRegistries,
+    AllowedKinds,
 }
 
 /// Which stacks, and from where on.

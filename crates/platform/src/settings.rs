@@ -57,6 +57,7 @@ impl Settings {
                 TargetSetting::DatabaseAddress => wanted.database_address = None,
                 TargetSetting::StorageClass => wanted.storage_class = None,
                 TargetSetting::InsecureRegistries => wanted.insecure_registries.clear(),
+                TargetSetting::AllowedKinds => wanted.allowed_kinds.clear(),
                 // A credential, and so no setting.
                 TargetSetting::RegistryCredentials => {}
             }
@@ -80,6 +81,9 @@ impl Settings {
         wanted.external_dns |= request.external_dns;
         if !request.insecure_registries.is_empty() {
             wanted.insecure_registries.clone_from(&request.insecure_registries);
+        }
+        if !request.allowed_kinds.is_empty() {
+            wanted.allowed_kinds.clone_from(&request.allowed_kinds);
         }
         if request.cloudnative_pg {
             (wanted.cloudnative_pg, wanted.database_address) = (true, None);
@@ -190,6 +194,7 @@ mod tests {
             database_address: Some("10.0.0.5:5432".to_owned()),
             external_dns: true,
             insecure_registries: BTreeSet::from(["127.0.0.1:5000".to_owned()]),
+            allowed_kinds: BTreeSet::from(["widgets.example.org".to_owned()]),
             ..TargetRequest::default()
         }
     }

@@ -11,8 +11,8 @@ use freehold_graph::{Graph, Request, ResourceId, StackId};
 use freehold_plan::{Plan, Purpose};
 use freehold_platform::Actor;
 use freehold_platform::view::{Event, EventKind};
-use freehold_spec::Language;
-use freehold_store::{End, EngineStore, NewOperation, Sharing, Store, WantedConnections};
+use freehold_spec::{Files, Language};
+use freehold_store::{End, EngineStore, NewOperation, Sharing, Store, StoredDefinition, WantedConnections};
 use freehold_testkit::postgres::TestServer;
 use futures::{StreamExt as _, TryFutureExt as _};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
@@ -52,7 +52,9 @@ async fn operation_of(store: &Store, engine: &EngineStore) -> (OperationId, Fenc
     };
     let tenant = store.tenant_of(&plan.key).await.unwrap();
     let mut tx = store.begin(tenant).await.unwrap();
-    tx.save_definition(&definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await.unwrap();
+    let source = "[app]\nname = \"guestbook\"\n".to_owned();
+    let stored = StoredDefinition { source, files: Files::new(), language: Language::V1 };
+    tx.save_definition(&definition, "guestbook", &stored).await.unwrap();
     tx.commit().await.unwrap();
     let id = OperationId(Uuid::now_v7());
     let new = NewOperation {

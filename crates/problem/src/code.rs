@@ -43,6 +43,8 @@ macro_rules! codes {
             SameObject            "FH0019" Invalid            "two things would be the same object of a cluster"
             TooLarge              "FH0020" Invalid            "a definition that is too large"
             MoreProblems          "FH0021" Invalid            "more problems than are listed"
+            BadManifest           "FH0022" Invalid            "a manifest that can't be read"
+            NotDeliverable        "FH0023" Invalid            "an object that no manifest may hold"
 
             // References and the environment contract.
             Dangling              "FH0101" Invalid            "a reference to something that isn't defined"
@@ -206,6 +208,7 @@ macro_rules! codes {
             NoCertificate         "FH1224" Conflict           "a certificate was not issued"
             ClusterUnfit          "FH1225" Conflict           "the cluster does not meet the requirements"
             NoMetrics             "FH1226" Conflict           "an autoscaler can't scale"
+            KindNotAllowed        "FH1227" Conflict           "a kind of objects that the target doesn't allow"
 
             // Targets.
             UnknownTarget         "FH1240" NotFound           "there is no such target"

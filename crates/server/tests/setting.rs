@@ -1,6 +1,6 @@
 //! Replicas of the platform in this process, and what tests deploy with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -129,7 +129,7 @@ impl Ground {
     pub(crate) fn new(test: &str) -> Option<Self> {
         let control = ControlPlane::for_test(test)?;
         let namespace = ControlPlane::unique("platform");
-        control.apply(&rbac(&namespace, &namespace)).unwrap();
+        control.apply(&rbac(&namespace, &namespace, &BTreeSet::new())).unwrap();
         let listener = json!({"name": "http", "port": 80, "protocol": "HTTP",
             "allowedRoutes": {"namespaces": {"from": "All"}}});
         let gateway = json!({
@@ -196,6 +196,7 @@ pub(crate) fn tenant(name: &str, definition: &str, image: Option<&str>) -> Deplo
     DeployRequest {
         app: None,
         definition: Some(definition.to_owned()),
+        files: BTreeMap::new(),
         target: None,
         kind: StackKind::Tenant,
         name: name.to_owned(),

@@ -24,6 +24,7 @@
 
 pub mod app;
 pub mod decode;
+pub mod files;
 pub mod language;
 pub mod name;
 pub mod nearest;
@@ -32,9 +33,11 @@ pub mod quantity;
 pub mod schedule;
 pub mod span;
 pub mod template;
+pub mod yaml;
 
 pub use app::App;
-pub use decode::{DecodeError, DecodeErrorKind, LARGEST, Reading, decode, read, read_in, schema};
+pub use decode::{DecodeError, DecodeErrorKind, LARGEST, LARGEST_FILES, Reading, decode, read, read_in, schema};
+pub use files::Files;
 pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};
 pub use nearest::nearest;

@@ -20,7 +20,7 @@ use crate::quote;
 
 /// The migrations in their order: version, description, text. One that a release has run never changes; new ones are appended. A list and not
 /// sqlx's macro, which alone would have its crates built twice (docs/adr/0016-what-a-dependency-costs.md).
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "store", include_str!("../migrations/0001_store.sql")),
     (2, "targets", include_str!("../migrations/0002_targets.sql")),
     (3, "bounds", include_str!("../migrations/0003_bounds.sql")),
@@ -28,6 +28,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "retention", include_str!("../migrations/0005_retention.sql")),
     (6, "guards", include_str!("../migrations/0006_guards.sql")),
     (7, "versions", include_str!("../migrations/0007_versions.sql")),
+    (8, "files", include_str!("../migrations/0008_files.sql")),
 ];
 
 /// Locks out other bootstraps of the same store. (`freehold` in ASCII.)
@@ -292,6 +293,7 @@ mod tests {
             "2c92cc0eec7485cdd1f95f2b698a930a779ea2538d118cd6ba15622b2b1d6f5530ed41f21caffba0cb87b36fe1174df9",
             "195b774e608de53b3e8438df2c823efed3122669c08831238652608e56d33cef1467f3536365d8a50ea8769a979fff34",
             "9d81af6db5c08e59398b1485c2b87570c75b993449310301883dc4848e0c8d337f1675bb1af966ba48dfcff5c3ea4999",
+            "5b1f05e27142cf184aea6bb09c4e1f0c6d8a55f31ae105adb3ce99d9de0476313e59bbc86d31b085856b6f7a2531d17f",
         ];
         let checksum = |(version, _, text): (i64, &str, &'static str)| {
             let migration = Migration::new(version, "".into(), MigrationType::Simple, text.into_sql_str(), false);

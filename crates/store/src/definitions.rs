@@ -1,7 +1,9 @@
-//! Definitions: the sources of apps, by the hash of their content. Shared by all stacks, so nobody's rows.
+//! Definitions: the sources of apps and the files that they name, by the hash of their content. Shared by all stacks, so nobody's rows.
 
-use freehold_spec::Language;
+use freehold_spec::{Files, Language};
+use serde::{Deserialize, Serialize};
 
+use crate::document::{self, BindDocument as _, Document};
 use crate::error::StoreError;
 use crate::row::read;
 use crate::transaction::TenantTx;
@@ -11,12 +13,23 @@ use crate::transaction::TenantTx;
 pub struct StoredDefinition {
     /// The text of a `freehold.toml`.
     pub source: String,
+    /// The files that it names.
+    pub files: Files,
     /// The language that it was written in.
     pub language: Language,
 }
 
+/// The files of a definition as they are kept.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct KeptFiles(Files);
+
+impl Document for KeptFiles {
+    const NAME: &'static str = "the files of a definition";
+}
+
 impl TenantTx<'_> {
-    /// Keeps a definition. `hash` is the SHA-256 of its source, in hexadecimal.
+    /// Keeps a definition. `hash` is the SHA-256 of its source and files, in hexadecimal.
     ///
     /// # Errors
     /// The store doesn't answer.
@@ -24,12 +37,12 @@ impl TenantTx<'_> {
         &mut self,
         hash: &str,
         app: &str,
-        source: &str,
-        language: Language,
+        definition: &StoredDefinition,
     ) -> Result<(), StoreError> {
+        let StoredDefinition { source, files, language } = definition;
         // One that was used of late isn't collected, so that it needn't be written for each plan.
         sqlx::query(
-            "INSERT INTO definitions (hash, app, source, language) VALUES ($1, $2, $3, $4)
+            "INSERT INTO definitions (hash, app, source, language, files, files_version) VALUES ($1, $2, $3, $4, $5::json, $6)
              ON CONFLICT (hash) DO UPDATE SET last_used_at = clock_timestamp()
              WHERE definitions.last_used_at < clock_timestamp() - interval '1 hour'",
         )
@@ -37,18 +50,19 @@ impl TenantTx<'_> {
         .bind(app)
         .bind(source)
         .bind(i16::from(language.number()))
+        .bind_document(&KeptFiles(files.clone()))?
         .execute(self.connection())
         .await
         .map(|_| ())
         .map_err(StoreError::from_sqlx("keep a definition"))
     }
 
-    /// A definition by the hash of its source; `None` if it isn't kept.
+    /// A definition by its hash; `None` if it isn't kept.
     ///
     /// # Errors
     /// [`StoreError::Unreadable`] if it is in a language of a newer release; the store doesn't answer.
     pub async fn definition(&mut self, hash: &str) -> Result<Option<StoredDefinition>, StoreError> {
-        let row = sqlx::query("SELECT source, language FROM definitions WHERE hash = $1")
+        let row = sqlx::query("SELECT source, language, files::text, files_version FROM definitions WHERE hash = $1")
             .bind(hash)
             .fetch_optional(self.connection())
             .await
@@ -63,6 +77,7 @@ impl TenantTx<'_> {
                 Language::NEWEST.number()
             ),
         })?;
-        Ok(Some(StoredDefinition { source: read(&row, "source")?, language }))
+        let KeptFiles(files) = document::read(&row, "files")?;
+        Ok(Some(StoredDefinition { source: read(&row, "source")?, files, language }))
     }
 }

@@ -6,10 +6,10 @@ use freehold_engine::journal::Outcome;
 use freehold_engine::{Fence, Journal, Leases, OperationId, Record};
 use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceKind, StackId, StackKey, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
-use freehold_spec::Language;
+use freehold_spec::{Files, Language};
 use freehold_store::{
-    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames, TenantId,
-    WantedConnections, bootstrap,
+    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames,
+    StoredDefinition, TenantId, WantedConnections, bootstrap,
 };
 use freehold_testkit::postgres::TestServer;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -111,7 +111,10 @@ impl Fixture {
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;
         let mut tx = self.store.begin(tenant).await?;
-        tx.save_definition(&plan.definition, "guestbook", "[app]\nname = \"guestbook\"\n", Language::V1).await?;
+        let source = "[app]\nname = \"guestbook\"\n".to_owned();
+        let files = Files::from([("deploy/a.yaml".to_owned(), "kind: \0\n".to_owned())]);
+        let definition = StoredDefinition { source, files, language: Language::V1 };
+        tx.save_definition(&plan.definition, "guestbook", &definition).await?;
         tx.commit().await?;
         let claims: BTreeSet<Claim> =
             claims.iter().map(|(scope, name)| Claim { scope: (*scope).to_owned(), name: (*name).to_owned() }).collect();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use freehold_engine::journal::Outcome;
 use freehold_engine::{Journal, JournalError, Leases, Record};
-use freehold_spec::Language;
-use freehold_store::{EngineStore, OperationState, Store, StoreError};
+use freehold_spec::{Files, Language};
+use freehold_store::{EngineStore, OperationState, Store, StoreError, StoredDefinition};
 use freehold_testkit::postgres::TestServer;
 use sqlx::Executor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,7 +183,8 @@ async fn after_a_lost_answer_one_can_see_whether_the_operation_is_in_the_queue()
     let plan = deploy("acme", 0);
     // One commit for the definition, and one for the operation: the second is lost.
     let mut tx = over.store.begin(tenant).await.unwrap();
-    tx.save_definition(&plan.definition, "guestbook", "", Language::V1).await.unwrap();
+    let definition = StoredDefinition { source: String::new(), files: Files::new(), language: Language::V1 };
+    tx.save_definition(&plan.definition, "guestbook", &definition).await.unwrap();
     tx.commit().await.unwrap();
     line.swallow(1);
     let (graph, secrets, claims) = Default::default();

@@ -52,6 +52,7 @@ async fn a_deploy_makes_a_stack_a_revision_and_a_line_of_audit() {
     assert!(revision.verified_at.is_some());
     let definition = tx.definition(&plan.definition).await.unwrap().unwrap();
     assert_eq!(definition.source, "[app]\nname = \"guestbook\"\n");
+    assert_eq!(definition.files.get("deploy/a.yaml").map(String::as_str), Some("kind: \0\n"), "as it was written");
     let audit = tx.audit_log(Some(plan.stack), None, 10).await.unwrap();
     let lines: Vec<_> = audit.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
     assert_eq!(lines, [("freehold", "deploy.succeeded"), ("a test", "deploy")]);

@@ -4,6 +4,7 @@ mod foreign;
 mod interruption;
 mod lifecycle;
 mod limits;
+mod manifests;
 mod targets;
 
 use anyhow::Result;

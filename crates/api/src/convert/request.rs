@@ -9,9 +9,10 @@ impl IntoDomain for wire::DeployRequest {
     type Domain = Deploy;
 
     fn into_domain(self) -> Deploy {
-        let Self { app, definition, target, kind, name, tier, artifacts, images, adopt, delete_data, settle } = self;
+        let Self { app, definition, files, target, kind, name, tier, artifacts, images, adopt, delete_data, settle } =
+            self;
         let options = PlanOptions { adopt, delete_data, settle };
-        Deploy { app, definition, target, kind, name, tier, artifacts, images, options }
+        Deploy { app, definition, files, target, kind, name, tier, artifacts, images, options }
     }
 }
 
@@ -54,6 +55,7 @@ impl IntoDomain for wire::TargetRequest {
             storage_class,
             registry_credentials,
             insecure_registries,
+            allowed_kinds,
             replace_cluster,
             in_cluster,
             unset,
@@ -73,6 +75,7 @@ impl IntoDomain for wire::TargetRequest {
             storage_class,
             registry_credentials,
             insecure_registries,
+            allowed_kinds,
             replace_cluster,
             in_cluster,
             unset: unset.into_iter().map(IntoDomain::into_domain).collect(),
@@ -94,6 +97,7 @@ impl IntoDomain for wire::TargetSetting {
             Self::StorageClass => TargetSetting::StorageClass,
             Self::RegistryCredentials => TargetSetting::RegistryCredentials,
             Self::InsecureRegistries => TargetSetting::InsecureRegistries,
+            Self::AllowedKinds => TargetSetting::AllowedKinds,
         }
     }
 }

@@ -113,5 +113,7 @@ fn same_object(app: &App, first: &str, second: &str, object: &str) -> Option<Dia
 
 fn span(app: &App, place: &str) -> Option<Span> {
     let (word, name) = place.split_once('.')?;
+    // An object of a manifest has its place in the file behind it.
+    let name = name.split_once(' ').map_or(name, |(name, _)| name);
     app.span(PartKind::of_word(word)?, name)
 }

@@ -4,6 +4,7 @@ mod artifacts;
 mod clusters;
 mod contract;
 mod data;
+mod manifests;
 mod pods;
 mod quota;
 mod references;
@@ -29,5 +30,6 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     data::check(scope);
     routes::check(scope);
     artifacts::check(scope);
+    manifests::check(scope);
     clusters::check(scope);
 }

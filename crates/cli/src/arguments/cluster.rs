@@ -80,6 +80,10 @@ pub(crate) struct AddTarget {
     /// A registry that is spoken to without TLS; may be repeated.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Images")]
     pub insecure_registry: Vec<String>,
+    /// A kind of objects that manifests may hold beside ConfigMaps: servicemonitors.monitoring.coreos.com; may be repeated. Whoever writes
+    /// definitions gets the power of the kind's controller.
+    #[arg(long, value_name = "KINDS.GROUP", help_heading = "Manifests")]
+    pub allow_kind: Vec<String>,
     #[command(flatten)]
     pub platform: PlatformArguments,
 }
@@ -96,6 +100,7 @@ pub(crate) enum Setting {
     StorageClass,
     RegistryConfig,
     InsecureRegistry,
+    AllowKind,
 }
 
 impl From<Setting> for TargetSetting {
@@ -110,6 +115,7 @@ impl From<Setting> for TargetSetting {
             Setting::StorageClass => Self::StorageClass,
             Setting::RegistryConfig => Self::RegistryCredentials,
             Setting::InsecureRegistry => Self::InsecureRegistries,
+            Setting::AllowKind => Self::AllowedKinds,
         }
     }
 }
@@ -139,6 +145,9 @@ pub(crate) struct RbacArguments {
     /// The namespace to install into.
     #[arg(long, value_name = "NAME", default_value = "freehold")]
     pub namespace: String,
+    /// A kind of objects that manifests of stacks may hold, as in `target add`; may be repeated.
+    #[arg(long, value_name = "KINDS.GROUP")]
+    pub allow_kind: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -99,6 +99,7 @@ fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) 
         storage_class: arguments.storage_class.clone(),
         registry_credentials: registry_credentials.transpose()?,
         insecure_registries: arguments.insecure_registry.iter().cloned().collect(),
+        allowed_kinds: arguments.allow_kind.iter().cloned().collect(),
         replace_cluster: arguments.replace_cluster,
         in_cluster: arguments.in_cluster,
         unset: arguments.unset.iter().copied().map(Into::into).collect(),
@@ -182,11 +183,32 @@ fn refuse_used(target: &Target) -> CommandResult<()> {
         .help(format!("`freehold list --target {}` shows what has to be destroyed first", target.name)))
 }
 
+/// Whether this can be the name of a kind that manifests may hold.
+fn may_be_allowed(kind: &str) -> CommandResult<()> {
+    let (plural, group) = kind.split_once('.').unwrap_or((kind, ""));
+    let is_word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !is_word(plural) || !(group.is_empty() || group.split('.').all(is_word)) {
+        let detail = format!("{kind:?} is no kind of objects as RBAC names them");
+        return Err(
+            CommandError::new(Code::BadName, detail).help("write its plural and its group: widgets.example.org")
+        );
+    }
+    match freehold_graph::delivered::refused(group, plural) {
+        Some(why) => Err(CommandError::new(Code::NotDeliverable, format!("no stack may deliver {kind}: {why}"))),
+        None => Ok(()),
+    }
+}
+
 fn rbac(terminal: Terminal, arguments: &RbacArguments) -> CommandResult {
     for name in [&arguments.service_account, &arguments.namespace] {
         is_name(name)?;
     }
-    let yaml = freehold_provider_kubernetes::rbac(&arguments.service_account, &arguments.namespace);
+    for kind in &arguments.allow_kind {
+        may_be_allowed(kind)?;
+    }
+    let allowed = arguments.allow_kind.iter().cloned().collect();
+    let yaml = freehold_provider_kubernetes::rbac(&arguments.service_account, &arguments.namespace, &allowed);
     match terminal.json {
         true => terminal.print_json(&serde_json::json!({ "yaml": yaml })),
         false => terminal.print(yaml.trim_end()),

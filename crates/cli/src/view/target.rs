@@ -1,6 +1,7 @@
 //! Targets as people read them.
 
 use freehold::wire::Target;
+use freehold_graph::AllowedKind;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 
 use crate::layout::{BOLD, hanging, pad, paint, table};
@@ -32,7 +33,8 @@ pub(crate) fn facts(target: &Target) -> String {
     let architectures: Vec<&str> = facts.architectures.iter().map(String::as_str).collect();
     let storage = facts.storage_class.clone().unwrap_or_else(|| "the cluster's default class".to_owned());
     let pull = if facts.registry_credentials { "with credentials" } else { "without credentials" };
-    let rows = [
+    let allowed: Vec<String> = facts.allowed_kinds.iter().map(AllowedKind::resource).collect();
+    let mut rows = vec![
         ("cluster", format!("Kubernetes {}, {}", facts.version.trim_start_matches('v'), facts.cluster)),
         ("nodes", if architectures.is_empty() { "none ready".to_owned() } else { architectures.join(", ") }),
         ("gateway", format!("{}/{}, {listener}, {scheme} on {}", gateway.namespace, gateway.name, gateway.port)),
@@ -43,6 +45,9 @@ pub(crate) fn facts(target: &Target) -> String {
         ("volumes", storage),
         ("registries", pull.to_owned()),
     ];
+    if !allowed.is_empty() {
+        rows.push(("manifests", format!("configmaps, {}", allowed.join(", "))));
+    }
     rows.iter().map(|(name, value)| row(name, value)).collect::<Vec<_>>().join("\n")
 }
 

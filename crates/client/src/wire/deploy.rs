@@ -19,6 +19,9 @@ pub struct DeployRequest {
     /// The definition's source (`freehold.toml`). Left out: the one that the app was last deployed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// The files that the definition names (`file` of a `[manifest.NAME]`): path → text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// The target: `local`, or one that was added. Left out: the only one there is, or this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,

@@ -55,6 +55,9 @@ pub struct TargetRequest {
     /// Registries that are spoken to without TLS, `host:port`.
     #[serde(default)]
     pub insecure_registries: BTreeSet<String>,
+    /// The kinds of objects in namespaces that manifests may hold beside ConfigMaps, as RBAC names them: `widgets.example.org`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_kinds: BTreeSet<String>,
     /// Take the cluster that is there now, although another one was pinned.
     #[serde(default)]
     pub replace_cluster: bool,
@@ -98,6 +101,8 @@ pub enum TargetSetting {
     RegistryCredentials,
     /// [`TargetRequest::insecure_registries`]
     InsecureRegistries,
+    /// [`TargetRequest::allowed_kinds`]
+    AllowedKinds,
 }
 
 /// A place where stacks run.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
-/// [`ExpandError::SameName`], [`ExpandError::NotAlone`] and [`ExpandError::NoDatabaseAddress`].
+/// [`ExpandError::SameName`], [`ExpandError::NotAlone`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpandError {
     /// A reference to something that isn't defined.
@@ -34,6 +34,16 @@ pub enum ExpandError {
         second: String,
         /// What both would be: `secret/acme--guestbook/main-app`.
         object: String,
+    },
+    /// A kind of objects that the operator of the target doesn't let stacks deliver.
+    #[error("{from} is a {kind}, which target {target} does not allow")]
+    KindNotAllowed {
+        /// The manifest and its place: `manifest.metrics (deploy/metrics.yaml:1)`.
+        from: String,
+        /// `ServiceMonitor.monitoring.coreos.com`
+        kind: String,
+        /// The target's name.
+        target: String,
     },
     /// A text around a value that only the cluster knows.
     #[error("{from} has text around {to}, whose value only the cluster will know: let the reference stand alone")]

@@ -198,6 +198,11 @@ impl LocalExpansion<'_> {
                 lines.push(format!("{what} of {} (one machine)", names.join(", ")));
             }
         }
+        let manifests: Vec<&str> =
+            self.expansion.resolver.app.manifests.keys().map(freehold_spec::Name::as_str).collect();
+        if !manifests.is_empty() {
+            lines.push(format!("objects of manifest {} (one machine)", manifests.join(", ")));
+        }
         self.expansion.graph.not_enforced.extend(lines);
         self.expansion.unsupported();
     }

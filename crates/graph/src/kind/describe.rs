@@ -239,6 +239,12 @@ pub(super) fn cloudnative_pg(new: &New<'_>) -> String {
     format!("CloudNativePG, {}, {size}", count(usize::try_from(instances).unwrap_or(1), "instance"))
 }
 
+/// `Widget of example.org/v1`.
+pub(super) fn object(new: &New<'_>) -> String {
+    let text = |field: &str| new.text(&[field]).unwrap_or_default();
+    format!("{} of {}", text("kind"), text("apiVersion"))
+}
+
 /// The name of the Secret with the registry's credentials, of which a stack has one.
 const REGISTRY: &str = "registry";
 

@@ -428,6 +428,31 @@ pub(super) static LISTENER_SET: Row = Row {
     describe: describe::listener,
 };
 
+/// An object of a manifest. Where the API server has it, its body and its identity say: `acme--guestbook/widgets.example.org/main`.
+/// Whether data goes with it nobody can tell but whoever allows its kind on the target.
+pub(super) static OBJECT: Row = Row {
+    word: "object",
+    id_word: "object",
+    label: "object",
+    api: None,
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::LONG },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 12,
+    plumbing: false,
+    program: Program::None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::object,
+};
+
 /// A certificate from cert-manager.
 pub(super) static CERTIFICATE: Row = Row {
     word: "certificate",

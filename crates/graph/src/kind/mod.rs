@@ -141,6 +141,8 @@ kinds! {
         PodDisruptionBudget = PodDisruptionBudget "kubernetes.pod-disruption-budget" kubernetes::POD_DISRUPTION_BUDGET;
         /// More and fewer Pods by load.
         HorizontalPodAutoscaler = HorizontalPodAutoscaler "kubernetes.horizontal-pod-autoscaler" kubernetes::HORIZONTAL_POD_AUTOSCALER;
+        /// An object of a manifest, of any kind that the target allows: as it stands in its file.
+        KubernetesObject = Object "kubernetes.object" kubernetes::OBJECT;
         /// A certificate from cert-manager.
         Certificate = Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
         /// A listener with a certificate of its own on the gateway.

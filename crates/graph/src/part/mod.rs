@@ -5,6 +5,7 @@
 
 mod database;
 mod job;
+mod manifest;
 mod route;
 mod secret;
 mod service;
@@ -103,6 +104,7 @@ macro_rules! parts {
 parts! {
     Secret secrets;
     Database databases;
+    Manifest manifests;
     Service services;
     Job jobs;
     Route routes;

@@ -4,5 +4,6 @@
 
 mod behaviour;
 mod fixture;
+mod manifests;
 mod properties;
 mod snapshots;

@@ -47,7 +47,7 @@ pub(crate) async fn apply(
     wanted: &Application<'_>,
 ) -> Result<Performed, ProviderError> {
     let Application { resource, desired, .. } = *wanted;
-    let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
+    let place = observe::place(&resource.id, resource.kind, &resource.identity, &resource.body)?;
     let revealed = Revealed::all(context, &resource.body).await?;
     let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
     let mut first: Option<Value> = None;

@@ -136,11 +136,7 @@ pub(crate) fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::Integer(number),
-            (None, Some(number)) => Value::from(number),
-            (None, None) => Value::text(number.to_string()),
-        },
+        Json::Number(number) => Value::number(number),
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(items) => Value::List(items.iter().map(value).collect()),
         Json::Object(fields) => {

@@ -44,7 +44,8 @@ pub(crate) async fn delete(
     lookup: &Lookup,
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
-    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity, &lookup.body)?;
+    let place = cluster.present_place(&place, context.deadline).await?;
     // Never from memory: "gone" ends the step.
     let Some(live) = cluster.look_for(&place, context.deadline).await? else { return Ok(Performed::default()) };
     may_delete(&place, &live, context, object)?;
@@ -83,6 +84,7 @@ const fn propagation(kind: KubernetesKind) -> &'static str {
         | KubernetesKind::Service
         | KubernetesKind::PodDisruptionBudget
         | KubernetesKind::HorizontalPodAutoscaler
+        | KubernetesKind::Object
         | KubernetesKind::Certificate
         | KubernetesKind::ListenerSet
         | KubernetesKind::HttpRoute => "Background",
@@ -119,7 +121,7 @@ pub(crate) async fn preview(
     lookup: &Lookup,
     deadline: Instant,
 ) -> Result<Deletion, ProviderError> {
-    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity)?;
+    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity, &lookup.body)?;
     if lookup.kind == ResourceKind::PersistentVolumeClaim {
         let empty = volume::was_never_made(cluster, &place, deadline).await?;
         return Ok(Deletion { may_hold_data: !empty, ..Deletion::default() });

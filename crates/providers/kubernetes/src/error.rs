@@ -162,7 +162,7 @@ impl Refusal {
         if self.status.reason != "NotFound" {
             return Reason::KindUnknown;
         }
-        if about(self.place.kind.plural, &self.place.name) && !self.place.name.is_empty() {
+        if about(&self.place.kind.plural, &self.place.name) && !self.place.name.is_empty() {
             return Reason::Absent;
         }
         match &self.place.namespace {
@@ -365,6 +365,9 @@ impl ClusterError {
             Self::Refused { refusal, .. } => match refusal.reason() {
                 Reason::Unauthenticated => {
                     "the token has expired or was withdrawn: give the target a new one with `freehold target add`"
+                }
+                Reason::NotPermitted(_) if !refusal.place.kind.is_known() => {
+                    "apply what `freehold target rbac` prints as an administrator, with `--allow-kind` for each kind that manifests hold"
                 }
                 Reason::NotPermitted(_) => {
                     "apply what `freehold target rbac` prints as an administrator; it is the least that Freehold needs"

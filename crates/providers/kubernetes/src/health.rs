@@ -88,7 +88,7 @@ impl<'a> Look<'a> {
             Some(Err(error)) => return Err(error.clone().into()),
             Some(Ok(listed)) => match listed.get(&lookup.identity) {
                 Some(found) => {
-                    let place = object::of(lookup.kind).map(|kind| Place::of(kind, &lookup.identity));
+                    let place = Place::of_resource(lookup.kind, &lookup.identity, &lookup.body);
                     match place {
                         Some(place) => {
                             readiness::judge(&self.reader, stack, (lookup.kind, &place), found, None).await?

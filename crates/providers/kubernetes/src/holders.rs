@@ -31,13 +31,16 @@ pub(crate) async fn of(cluster: &Cluster, place: &Place, live: &Json, deadline: 
         finalizers.map(|finalizer| format!("{place} is held by its finalizer {finalizer}")).collect();
     let reader = Reader::new(cluster, deadline);
     // Whoever may not look has the finalizers' names.
-    let more = match place.kind {
-        NAMESPACE => Ok(of_namespace(cluster, &place.name, live, deadline).await),
-        DEPLOYMENT => dependents(&reader, live, &[REPLICA_SET, POD]).await,
-        CRON_JOB => dependents(&reader, live, &[JOB, POD]).await,
-        POSTGRES => dependents(&reader, live, &[POD, CLAIM]).await,
-        CLAIM => users(&reader, live).await,
-        _ => Ok(Vec::new()),
+    let belongings: [(Kind, &[Kind]); 3] =
+        [(DEPLOYMENT, &[REPLICA_SET, POD]), (CRON_JOB, &[JOB, POD]), (POSTGRES, &[POD, CLAIM])];
+    let more = if place.kind == NAMESPACE {
+        Ok(of_namespace(cluster, &place.name, live, deadline).await)
+    } else if place.kind == CLAIM {
+        users(&reader, live).await
+    } else if let Some((_, kinds)) = belongings.iter().find(|(owner, _)| place.kind == *owner) {
+        dependents(&reader, live, kinds).await
+    } else {
+        Ok(Vec::new())
     };
     lines.extend(more.unwrap_or_default());
     lines.truncate(NAMED);

@@ -40,7 +40,7 @@ pub(crate) async fn foresee(
         return Ok(None);
     }
     // The routes of all stacks: many deploys at once ask once.
-    let list = async { Reader::new(cluster, deadline).list(route.kind, None, "").await.map(Arc::new) };
+    let list = async { Reader::new(cluster, deadline).list(route.kind.clone(), None, "").await.map(Arc::new) };
     let routes = match cluster.routes().get(list).await {
         Ok(routes) => routes,
         // Whoever may not look finds out from the route's state.

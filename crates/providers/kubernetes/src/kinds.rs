@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use freehold_graph::delivered::of_group;
 use serde_json::Value as Json;
 
 use crate::document::Fields;
@@ -48,6 +49,11 @@ pub(crate) struct Collection {
 }
 
 impl Collection {
+    /// `v1`
+    pub(crate) fn version(&self) -> &str {
+        self.root.rsplit('/').next().unwrap_or_default()
+    }
+
     /// As RBAC names it: `deployments.apps`.
     pub(crate) fn resource(&self) -> String {
         of_group(&self.plural, &self.group)
@@ -100,10 +106,6 @@ fn collection(group: &str, version: &Json, resource: &Json) -> Option<Collection
         namespaced: resource.text("/scope") == "Namespaced",
         can_be_deleted: may("delete") || may("deletecollection"),
     })
-}
-
-fn of_group(what: &str, group: &str) -> String {
-    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
-use freehold_graph::ResourceKind;
-use freehold_graph::kind::{Api, KubernetesKind};
+use std::borrow::Cow;
 
-/// A kind of objects.
+use freehold_graph::delivered::of_group;
+use freehold_graph::kind::{Api, KubernetesKind};
+use freehold_graph::{AllowedKind, ResourceKind, Value};
+
+/// A kind of objects that is known to the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     /// Empty for the core.
@@ -60,10 +63,62 @@ const fn object(resource: ResourceKind) -> Kind {
     }
 }
 
+/// A kind of objects: a known one, or any other that a target allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectKind {
+    /// Empty for the core.
+    pub(crate) group: Cow<'static, str>,
+    pub(crate) version: Cow<'static, str>,
+    /// As in manifests: `Deployment`.
+    pub(crate) name: Cow<'static, str>,
+    /// As in paths: `deployments`.
+    pub(crate) plural: Cow<'static, str>,
+    pub(crate) namespaced: bool,
+}
+
+impl From<Kind> for ObjectKind {
+    fn from(kind: Kind) -> Self {
+        let Kind { group, version, name, plural, namespaced } = kind;
+        let [group, version, name, plural] = [group, version, name, plural].map(Cow::Borrowed);
+        Self { group, version, name, plural, namespaced }
+    }
+}
+
+impl PartialEq<Kind> for ObjectKind {
+    fn eq(&self, kind: &Kind) -> bool {
+        self.group == kind.group && self.name == kind.name && self.version == kind.version
+    }
+}
+
 impl Kind {
+    /// [`ObjectKind::api_version`]
+    pub(crate) fn api_version(self) -> String {
+        ObjectKind::from(self).api_version()
+    }
+
+    /// [`ObjectKind::word`]
+    pub(crate) fn word(self) -> String {
+        ObjectKind::from(self).word()
+    }
+}
+
+impl ObjectKind {
+    /// Of a version of a kind that a target allows: all of these are in namespaces.
+    pub(crate) fn allowed(kind: &AllowedKind, version: &str) -> Self {
+        let AllowedKind { group, plural, kind } = kind.clone();
+        let version = version.to_owned();
+        let [group, version, name, plural] = [group, version, kind, plural].map(Cow::Owned);
+        Self { group, version, name, plural, namespaced: true }
+    }
+
     /// `apps/v1`, or `v1` for the core.
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Whether the program knows it, and not only the target.
+    pub(crate) fn is_known(&self) -> bool {
+        comes_with_kubernetes(&self.group) || all().any(|kind| *self == kind)
     }
 
     /// The kind in lower case, which people read and `kubectl` understands.
@@ -73,12 +128,12 @@ impl Kind {
 
     /// As RBAC names it: `deployments.apps`.
     pub(crate) fn resource(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        of_group(&self.plural, &self.group)
     }
 
     /// How to install it, for kinds that don't come with Kubernetes.
     pub(crate) fn installation(&self) -> Option<&'static str> {
-        match self.group {
+        match self.group.as_ref() {
             "gateway.networking.k8s.io" => Some(
                 "install the Gateway API's definitions (standard channel; ListenerSet since 1.6): https://gateway-api.sigs.k8s.io/guides/",
             ),
@@ -88,21 +143,51 @@ impl Kind {
             "postgresql.cnpg.io" => {
                 Some("install CloudNativePG: https://cloudnative-pg.io/documentation/current/installation_upgrade/")
             }
+            group if !comes_with_kubernetes(group) => {
+                Some("install what defines it, or take it out of the definition's manifests")
+            }
             _ => None,
         }
     }
 }
 
+/// Whether a group is Kubernetes' own.
+pub(crate) fn comes_with_kubernetes(group: &str) -> bool {
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
 /// One object's place, or with an empty name that of all of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ObjectKind,
     /// `None` for what has none, and for all namespaces.
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
 }
 
 impl Place {
+    /// Of a resource; `None` for what isn't in a cluster, and for an object of a manifest whose body doesn't say what it is.
+    pub(crate) fn of_resource(kind: ResourceKind, identity: &str, body: &Value) -> Option<Self> {
+        if kind == ResourceKind::KubernetesObject {
+            Self::of_object(identity, body)
+        } else {
+            Some(Self::of(of(kind)?, identity))
+        }
+    }
+
+    /// Of an object of a manifest: `namespace/widgets.example.org/name`. Its version and its kind stand in its body.
+    fn of_object(identity: &str, body: &Value) -> Option<Self> {
+        let text = |field: &str| body.get(field).and_then(Value::as_text);
+        let mut parts = identity.splitn(3, '/');
+        let (namespace, resource, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let version = text("apiVersion")?;
+        let version = version.rsplit('/').next().unwrap_or(version);
+        let [plural, group] = [plural, group].map(str::to_owned);
+        let kind = AllowedKind { group, plural, kind: text("kind")?.to_owned() };
+        Some(Self::named(ObjectKind::allowed(&kind, version), Some(namespace), name))
+    }
+
     /// Of an identity: `namespace/name`, or `name`.
     pub(crate) fn of(kind: Kind, identity: &str) -> Self {
         match identity.split_once('/') {
@@ -111,12 +196,12 @@ impl Place {
         }
     }
 
-    pub(crate) fn named(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
-        Self { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() }
+    pub(crate) fn named(kind: impl Into<ObjectKind>, namespace: Option<&str>, name: &str) -> Self {
+        Self { kind: kind.into(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
     }
 
     /// All of a kind: in one namespace, or everywhere.
-    pub(crate) fn all(kind: Kind, namespace: Option<&str>) -> Self {
+    pub(crate) fn all(kind: impl Into<ObjectKind>, namespace: Option<&str>) -> Self {
         Self::named(kind, namespace, "")
     }
 
@@ -127,7 +212,7 @@ impl Place {
 
     /// `/apis/apps/v1/namespaces/acme--guestbook/deployments/web`
     pub(crate) fn path(&self) -> String {
-        let Kind { group, version, plural, .. } = self.kind;
+        let ObjectKind { group, version, plural, .. } = &self.kind;
         let mut path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         if let Some(namespace) = &self.namespace {
             path.push_str("/namespaces/");
@@ -148,7 +233,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.namespace, self.name.as_str()) {
             (Some(namespace), "") => write!(f, "{} in {namespace}", self.kind.plural),
-            (None, "") => f.write_str(self.kind.plural),
+            (None, "") => f.write_str(&self.kind.plural),
             (Some(namespace), name) => write!(f, "{} {namespace}/{name}", self.kind.word()),
             (None, name) => write!(f, "{} {name}", self.kind.word()),
         }
@@ -161,9 +246,27 @@ mod tests {
 
     #[test]
     fn every_type_of_a_cluster_has_a_kind_whose_word_people_read() {
-        for resource in KubernetesKind::ALL.iter().map(|kind| kind.kind()) {
+        let known = KubernetesKind::ALL.iter().map(|kind| kind.kind());
+        for resource in known.filter(|kind| *kind != ResourceKind::KubernetesObject) {
             assert_eq!(of(resource).map(|kind| kind.word()).as_deref(), Some(resource.word()));
         }
+    }
+
+    #[test]
+    fn an_object_of_a_manifest_is_where_its_identity_and_its_body_say() {
+        let path = |identity: &str, api_version: &str, kind: &str| {
+            let body = Value::map([("apiVersion", Value::from(api_version)), ("kind", Value::from(kind))]);
+            let place = Place::of_resource(ResourceKind::KubernetesObject, identity, &body).unwrap();
+            (place.path(), place.to_string())
+        };
+        let (widget, word) = path("a/widgets.example.org/main.b", "example.org/v1beta1", "Widget");
+        assert_eq!(widget, "/apis/example.org/v1beta1/namespaces/a/widgets/main.b");
+        assert_eq!(word, "widget a/main.b");
+        assert_eq!(path("a/configmaps/settings", "v1", "ConfigMap").0, "/api/v1/namespaces/a/configmaps/settings");
+        assert_eq!(
+            Place::of_resource(ResourceKind::KubernetesObject, "a/widgets.example.org/main", &Value::Null),
+            None
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use freehold_engine::{Lookup, ProviderError};
 use freehold_graph::kind::{KubernetesKind, Served};
-use freehold_graph::{ResourceId, ResourceKind, StackId};
+use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::Observation;
 use freehold_problem::Code;
 use tokio::time::Instant;
@@ -13,12 +13,12 @@ use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::mark;
 use crate::namespaces::Absence;
-use crate::object::{self, NAMESPACE, Place};
+use crate::object::{NAMESPACE, Place};
 use crate::object_cache;
 
 /// Where a resource's object is.
-pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str) -> Result<Place, ProviderError> {
-    Ok(Place::of(object::of(kind).ok_or_else(|| not_served(id, kind))?, identity))
+pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str, body: &Value) -> Result<Place, ProviderError> {
+    Place::of_resource(kind, identity, body).ok_or_else(|| not_served(id, kind))
 }
 
 /// A resource's kind among those of a cluster.
@@ -71,7 +71,7 @@ pub(crate) async fn observe(
     lookup: &Lookup,
     deadline: Instant,
 ) -> Result<Option<Observation>, ProviderError> {
-    let place = place(&lookup.id, lookup.kind, &lookup.identity)?;
+    let place = place(&lookup.id, lookup.kind, &lookup.identity, &lookup.body)?;
     if is_certainly_absent(cluster, &place, deadline).await? {
         return Ok(None);
     }

@@ -1,9 +1,9 @@
 //! Everything in the cluster that bears a mark, whatever our records say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::{OwnedObject, ProviderError};
-use freehold_graph::StackId;
+use freehold_graph::{AllowedKind, StackId};
 use futures::future::try_join_all;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -12,21 +12,28 @@ use uuid::Uuid;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
 use crate::mark;
-use crate::object::{self, JOB, Kind, NAMESPACE, POD, Place};
+use crate::object::{self, JOB, Kind, NAMESPACE, ObjectKind, POD, Place};
 use crate::request::Request;
 
-/// All kinds that a stack can leave behind: those that it is made of, and what its Jobs and Deployments make.
+/// All kinds that a stack can leave behind beside those that its target allows: those that it is made of, and what its Jobs and
+/// Deployments make.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     object::all().chain([JOB, POD])
 }
 
 pub(crate) async fn owned(
     cluster: &Cluster,
+    allowed: &BTreeSet<AllowedKind>,
     stack: Option<StackId>,
     deadline: Instant,
 ) -> Result<Vec<OwnedObject>, ProviderError> {
     let selector = mark::selector(stack);
-    let lists = kinds().map(|kind| of_kind(cluster, kind, &selector, deadline));
+    let mut all: Vec<ObjectKind> = kinds().map(ObjectKind::from).collect();
+    for kind in allowed {
+        let served = cluster.served(kind, deadline).await?;
+        all.extend(served.filter(|served| !kinds().any(|known| *served == known)));
+    }
+    let lists = all.into_iter().map(|kind| of_kind(cluster, kind, &selector, deadline));
     let mut objects: Vec<OwnedObject> = try_join_all(lists).await?.into_iter().flatten().collect();
     objects.sort();
     Ok(objects)
@@ -41,17 +48,18 @@ pub(crate) async fn platforms(cluster: &Cluster, deadline: Instant) -> Result<BT
 
 async fn of_kind(
     cluster: &Cluster,
-    kind: Kind,
+    kind: ObjectKind,
     selector: &str,
     deadline: Instant,
 ) -> Result<Vec<OwnedObject>, ClusterError> {
-    let items = cluster.list(&Request::list(&Place::all(kind, None), selector).metadata(), deadline).await?;
-    Ok(items.iter().filter_map(|item| marked(kind, item)).collect())
+    let all = Place::all(kind, None);
+    let items = cluster.list(&Request::list(&all, selector).metadata(), deadline).await?;
+    Ok(items.iter().filter_map(|item| marked(&all.kind.word(), item)).collect())
 }
 
-pub(crate) fn marked(kind: Kind, item: &Json) -> Option<OwnedObject> {
+pub(crate) fn marked(word: &str, item: &Json) -> Option<OwnedObject> {
     let text = |pointer| item.pointer(pointer).and_then(Json::as_str);
     let name = text("/metadata/name")?;
     let name = text("/metadata/namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
-    Some(OwnedObject { stack: mark::stack(item)?, kind: kind.word(), name })
+    Some(OwnedObject { stack: mark::stack(item)?, kind: word.to_owned(), name })
 }

@@ -84,7 +84,7 @@ impl<'a> Trial<'a> {
         deadline: Instant,
     ) -> Result<Self, ProviderError> {
         let resource = proposal.resource;
-        let place = observe::place(&resource.id, resource.kind, &resource.identity)?;
+        let place = observe::place(&resource.id, resource.kind, &resource.identity, &resource.body)?;
         Ok(Self { cluster, stack, scratch, proposal, place, deadline })
     }
 
@@ -128,6 +128,7 @@ impl<'a> Trial<'a> {
             | KubernetesKind::Service
             | KubernetesKind::PodDisruptionBudget
             | KubernetesKind::HorizontalPodAutoscaler
+            | KubernetesKind::Object
             | KubernetesKind::Certificate
             | KubernetesKind::ListenerSet => Ok(None),
         }

@@ -238,16 +238,18 @@ impl Provider for KubernetesProvider {
     }
 
     fn watch(self: Arc<Self>) -> BoxStream<'static, Changed> {
+        let allowed = self.facts.allowed_kinds.clone();
         let connect: watch::Connect = Arc::new(move || {
             let provider = Arc::clone(&self);
             async move { provider.cluster_for_a_look().await }.boxed()
         });
-        watch::of_all(&connect)
+        watch::of_all(&connect, &allowed)
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
         let deadline = Instant::now() + SCAN;
-        let scan = async { owned::owned(&*self.sure(deadline).await?, stack, deadline).await };
+        let scan =
+            async { owned::owned(&*self.sure(deadline).await?, &self.facts.allowed_kinds, stack, deadline).await };
         in_time(SCAN, "managed objects", scan).await
     }
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
-use crate::object::{Kind, Place};
+use crate::object::{ObjectKind, Place};
 use crate::request::Request;
 
 /// A cluster, and until when it is looked at.
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
     /// All objects of a kind that a label selector fits. None where the cluster doesn't have the kind.
     pub(crate) async fn list(
         &self,
-        kind: Kind,
+        kind: impl Into<ObjectKind>,
         namespace: Option<&str>,
         labels: &str,
     ) -> Result<Vec<Json>, ClusterError> {

@@ -13,6 +13,7 @@
 
 mod autoscaler;
 mod certificate;
+mod custom;
 pub(crate) mod deployment;
 pub(crate) mod pod;
 pub(crate) mod quota;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::kind::{KubernetesKind, Served};
 use freehold_graph::{ResourceKind, StackId};
-use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -36,6 +36,7 @@ use crate::holders;
 use crate::mark;
 use crate::moment::Moment;
 use crate::object::{self, Place};
+use crate::observe;
 use crate::reader::Reader;
 
 /// How long one look may take, with everything that is looked into.
@@ -48,10 +49,7 @@ pub(crate) async fn of(
     lookup: &Lookup,
     changed: Option<Duration>,
 ) -> Result<Readiness, ProviderError> {
-    let Some(kind) = object::of(lookup.kind) else {
-        return Err(ProviderError::rejected(Code::StepFailed, format!("{} is not in a cluster", lookup.id)));
-    };
-    let place = Place::of(kind, &lookup.identity);
+    let place = observe::place(&lookup.id, lookup.kind, &lookup.identity, &lookup.body)?;
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let Some(found) = reader.get(&place).await? else {
         let absent = || Readiness::Failed("it does not exist".to_owned());
@@ -135,6 +133,7 @@ async fn look(
         KubernetesKind::CloudNativePg => Ok(storage::postgres(found)),
         KubernetesKind::HttpRoute => route::of_route(reader, found, moment.now).await,
         KubernetesKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
+        KubernetesKind::Object => Ok(custom::readiness(found)),
         KubernetesKind::Certificate => certificate::readiness(reader, found).await,
         KubernetesKind::Namespace => Ok(match found.text("/status/phase") {
             "Active" => Readiness::Ready,

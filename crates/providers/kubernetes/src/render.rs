@@ -127,6 +127,10 @@ fn json(body: &Value, comparable: Option<&Value>, texts: &Texts<'_>) -> Result<J
             Texts::Revealed(revealed) => revealed.text(body)?.reveal().into(),
             Texts::Kept(_) => PLACEHOLDER.into(),
         },
+        Value::Special(Special::Fraction(number)) => {
+            let fault = || ProviderError::rejected(Code::StepFailed, format!("{number} is no number"));
+            Json::Number(number.parse().map_err(|_| fault())?)
+        }
         Value::Special(Special::Digest(_) | Special::Unknown(())) => {
             return Err(ProviderError::rejected(
                 Code::StepFailed,

@@ -119,7 +119,7 @@ impl Request {
 
     /// Makes an object, which must not exist.
     pub(crate) fn create(place: &Place, manifest: &Json) -> Self {
-        let all = Place::all(place.kind, place.namespace.as_deref());
+        let all = Place::all(place.kind.clone(), place.namespace.as_deref());
         let request = Self { changes: true, ..Self::new(Method::POST, &all, "creating") };
         request.with_body(manifest).with("fieldManager", MANAGER)
     }
@@ -216,13 +216,20 @@ impl Cluster {
         }
     }
 
-    /// The same for an object that was there once: of a kind whose definition is gone there is none.
+    /// The same for an object that was there once: of a kind whose definition is gone there is none, and one whose version is gone is looked
+    /// at in another.
     ///
     /// # Errors
     /// As [`Self::look`].
     pub(crate) async fn look_for(&self, place: &Place, deadline: Instant) -> Result<Option<Json>, ClusterError> {
         match self.look(place, deadline).await {
-            Err(error) if error.is_of_unknown_kind() && self.is_without(place.kind, deadline).await => Ok(None),
+            Err(error) if error.is_of_unknown_kind() => {
+                if self.is_without(&place.kind, deadline).await {
+                    return Ok(None);
+                }
+                let present = self.present_place(place, deadline).await?;
+                if present == *place { Err(error) } else { self.look(&present, deadline).await }
+            }
             answer => answer,
         }
     }

@@ -22,7 +22,7 @@ use crate::error::ClusterError;
 use crate::kinds::Collection;
 use crate::mark;
 use crate::neighbour::{DAEMON_SET, STATEFUL_SET};
-use crate::object::{AUTOSCALER, DEPLOYMENT, Kind, Place, SECRET};
+use crate::object::{AUTOSCALER, DEPLOYMENT, Kind, Place, SECRET, comes_with_kubernetes};
 use crate::owned;
 use crate::reader::Reader;
 use crate::replicas;
@@ -219,10 +219,6 @@ fn goes_along(collection: &Collection) -> bool {
     let Collection { group, plural, namespaced, can_be_deleted, .. } = collection;
     let is_known = known_kinds().any(|kind| kind.group == group && kind.plural == plural);
     *namespaced && *can_be_deleted && !is_known && plural != "events"
-}
-
-fn comes_with_kubernetes(group: &str) -> bool {
-    !group.contains('.') || group.ends_with(".k8s.io")
 }
 
 fn stranger(word: &str, item: &Json) -> Unmanaged {

@@ -1,11 +1,14 @@
-//! Changes to managed objects, as the API server tells of them: a watch for each kind, of metadata only.
+//! Changes to managed objects, as the API server tells of them: a watch for each kind, of metadata only. Kinds that the target allows are
+//! watched as well, from when the cluster has them.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::backoff::Backoff;
 use freehold_engine::{Changed, ProviderError};
+use freehold_graph::AllowedKind;
 use freehold_problem::Code;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -17,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::cluster::Cluster;
 use crate::document::Fields;
 use crate::mark;
-use crate::object::{Kind, Place};
+use crate::object::{ObjectKind, Place};
 use crate::owned;
 use crate::request::Request;
 
@@ -36,18 +39,47 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 pub(crate) type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<Cluster>, ProviderError>> + Send + Sync>;
 
 /// Of all kinds that a stack can leave behind.
-pub(crate) fn of_all(connect: &Connect) -> BoxStream<'static, Changed> {
-    let kinds = owned::kinds().map(|kind| {
+pub(crate) fn of_all(connect: &Connect, allowed: &BTreeSet<AllowedKind>) -> BoxStream<'static, Changed> {
+    let known = owned::kinds().map(|kind| Watched::Known(kind.into()));
+    let kinds = known.chain(allowed.iter().cloned().map(Watched::Allowed)).map(|kind| {
         let watch = Watch { connect: Arc::clone(connect), kind, version: None, lines: None, failures: 0 };
         stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) }).boxed()
     });
     stream::select_all(kinds).boxed()
 }
 
+/// What is watched.
+#[derive(Clone)]
+enum Watched {
+    Known(ObjectKind),
+    /// Looked for whenever the watch begins: its definition comes and goes.
+    Allowed(AllowedKind),
+}
+
+impl Watched {
+    fn word(&self) -> String {
+        match self {
+            Self::Known(kind) => kind.word(),
+            Self::Allowed(kind) => kind.kind.to_ascii_lowercase(),
+        }
+    }
+
+    async fn at(&self, cluster: &Cluster) -> Result<ObjectKind, ProviderError> {
+        match self {
+            Self::Known(kind) => Ok(kind.clone()),
+            Self::Allowed(kind) => {
+                let served = cluster.served(kind, tokio::time::Instant::now() + BEGIN).await?;
+                let missing = || format!("the cluster has no {}", kind.resource());
+                served.ok_or_else(|| ProviderError::retryable(Code::KindUnknown, missing()))
+            }
+        }
+    }
+}
+
 /// The watch of one kind.
 struct Watch {
     connect: Connect,
-    kind: Kind,
+    kind: Watched,
     /// The state of the cluster up to which everything was told; `None` where that isn't known.
     version: Option<String>,
     lines: Option<Pin<Box<dyn AsyncBufRead + Send>>>,
@@ -93,7 +125,7 @@ impl Watch {
     /// Begins the watch; whether anything may have happened that nobody was told of.
     async fn begin(&mut self) -> Result<bool, ProviderError> {
         let cluster = (self.connect)().await?;
-        let (all, selector) = (Place::all(self.kind, None), mark::selector(None));
+        let (all, selector) = (Place::all(self.kind.at(&cluster).await?, None), mark::selector(None));
         let (version, is_anew) = match &self.version {
             Some(version) => (version.clone(), false),
             None => {
@@ -118,7 +150,7 @@ impl Watch {
 
     /// Takes in one event; `None` for what is only about the watch itself.
     fn read(&mut self, line: &str) -> Option<Changed> {
-        match event(self.kind, line) {
+        match event(&self.kind.word(), line) {
             Some((version, changed)) => {
                 self.version = Some(version);
                 changed
@@ -133,27 +165,27 @@ impl Watch {
 
 /// The version that an event leads to, and what has changed; `None` where the watch is over. Most often its version is too old then, and what
 /// happened since is lost.
-fn event(kind: Kind, line: &str) -> Option<(String, Option<Changed>)> {
+fn event(word_of_kind: &str, line: &str) -> Option<(String, Option<Changed>)> {
     let event: Json = serde_json::from_str(line).ok()?;
     let (word, object) = (event.text("/type"), event.get("object")?);
     if word == "ERROR" {
         return None;
     }
     let version = object.text("/metadata/resourceVersion").to_owned();
-    let object = owned::marked(kind, object).filter(|_| word != "BOOKMARK");
+    let object = owned::marked(word_of_kind, object).filter(|_| word != "BOOKMARK");
     Some((version, object.map(Changed::Object)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::NAMESPACE;
     use serde_json::json;
 
     #[test]
     fn an_event_tells_of_an_object_or_of_the_watch_itself() {
         let stack = "0197d6b4-6a2f-7000-8000-000000000001";
-        let event = |word: &str, object: Json| event(NAMESPACE, &json!({"type": word, "object": object}).to_string());
+        let event =
+            |word: &str, object: Json| super::event("namespace", &json!({"type": word, "object": object}).to_string());
         let labels = json!({"freehold.dev/stack": stack});
         let meta = |labels: &Json| json!({"metadata": {"name": "a", "resourceVersion": "7", "labels": labels}});
         for word in ["ADDED", "MODIFIED", "DELETED"] {

@@ -147,6 +147,13 @@ fn cases() -> Vec<Case> {
             json!("shop.example.org"),
         ),
         case(
+            ResourceKind::KubernetesObject,
+            ("coordination.k8s.io/v1", "Lease"),
+            json!({"spec": {"holderIdentity": "a", "leaseDurationSeconds": 30}}),
+            "/spec/holderIdentity",
+            json!("b"),
+        ),
+        case(
             ResourceKind::Certificate,
             ("cert-manager.io/v1", "Certificate"),
             json!({"spec": {

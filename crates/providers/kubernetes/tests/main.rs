@@ -8,6 +8,7 @@ mod health;
 mod interruptions;
 mod kinds;
 mod lists;
+mod manifests;
 mod matrix;
 mod network;
 mod node;

@@ -1,5 +1,7 @@
 //! What is generated for `freehold target rbac` is enough for every kind of object, from the first plan to the end.
 
+use std::collections::BTreeSet;
+
 use freehold_engine::capability::Level;
 use freehold_engine::{Deletion, Lookup, Provider, ProviderError};
 use freehold_graph::kind::KubernetesKind;
@@ -56,6 +58,7 @@ fn rest(kind: ResourceKind, stage: &Stage) -> ((&'static str, &'static str), Jso
             json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef":
                 {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}),
         ),
+        ResourceKind::KubernetesObject => (("v1", "ConfigMap"), json!({"data": {"A": "1"}})),
         ResourceKind::Certificate => (
             ("cert-manager.io/v1", "Certificate"),
             json!({"spec": {"secretName": "tls", "dnsNames": ["a.example.org"], "issuerRef": {"name": "main"}}}),
@@ -85,7 +88,8 @@ fn resource(stage: &Stage, kind: ResourceKind) -> Resource {
         ResourceKind::Deployment => stage.deployment("web", |_| {}),
         kind => {
             let (api, rest) = rest(kind, stage);
-            stage.resource(kind, api, "web", &rest)
+            let name = if kind == ResourceKind::KubernetesObject { "delivered" } else { "web" };
+            stage.resource(kind, api, name, &rest)
         }
     }
 }
@@ -95,7 +99,7 @@ async fn the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_no
     let test = "the_plan_of_a_deletion_names_what_would_go_along_and_which_kinds_may_not_be_looked_at";
     let Some(stage) = Stage::settled(test).await else { return };
     let name = ControlPlane::unique("freehold");
-    stage.control.apply(&rbac(&name, &name)).unwrap();
+    stage.control.apply(&rbac(&name, &name, &BTreeSet::new())).unwrap();
     let limited = stage.as_user(&access(&stage.control.service_account(&name, &name).unwrap()));
     stage.deploy(&stage.config_map("ours", &json!({"A": "1"}))).await;
     let namespace = Lookup::from(&stage.namespace_resource());
@@ -153,7 +157,7 @@ async fn every_kind_of_object_comes_and_goes_with_the_generated_permissions_alon
     let test = "every_kind_of_object_comes_and_goes_with_the_generated_permissions_alone";
     let Some(stage) = Stage::new(test).await else { return };
     let name = ControlPlane::unique("freehold");
-    stage.control.apply(&rbac(&name, &name)).unwrap();
+    stage.control.apply(&rbac(&name, &name, &BTreeSet::new())).unwrap();
     let account = stage.control.service_account(&name, &name).unwrap();
     let (administrator, stage) = (&stage, stage.as_user(&access(&account)));
     stage.secrets.set("key", "s3cret");
@@ -237,7 +241,7 @@ async fn whoever_has_our_token_can_write_in_no_namespace_but_those_of_stacks() {
         return;
     };
     let name = ControlPlane::unique("freehold");
-    stage.control.apply(&rbac(&name, &name)).unwrap();
+    stage.control.apply(&rbac(&name, &name, &BTreeSet::new())).unwrap();
     let account = access(&stage.control.service_account(&name, &name).unwrap());
     let cluster = Cluster::connect(&account).await.unwrap();
     let confinement = async || {

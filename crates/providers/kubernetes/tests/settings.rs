@@ -292,6 +292,7 @@ fn wanted(place: &Place) -> Requirements {
         external_dns: false,
         storage_class: None,
         registry_credentials: false,
+        allowed_kinds: BTreeSet::new(),
     }
 }
 

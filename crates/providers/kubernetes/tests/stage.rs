@@ -104,12 +104,16 @@ pub(crate) fn json(body: &Value) -> Json {
 impl Stage {
     /// A namespace that is not there yet, in a cluster with a scratch namespace.
     pub(crate) async fn new(test: &str) -> Option<Self> {
-        let control = ControlPlane::for_test(test)?;
+        Some(Self::on(ControlPlane::for_test(test)?).await)
+    }
+
+    /// The same in a given cluster.
+    pub(crate) async fn on(control: &'static ControlPlane) -> Self {
         let cluster = Cluster::connect(&access(control.admin())).await.unwrap();
         let mut facts = facts(&cluster);
         prepare(&cluster, &mut facts).await.unwrap();
         assert!(facts.scratch_namespace.is_some());
-        Some(Self::of(control, &access(control.admin()), facts))
+        Self::of(control, &access(control.admin()), facts)
     }
 
     pub(crate) fn of(control: &'static ControlPlane, access: &Access, facts: KubernetesTarget) -> Self {
@@ -155,10 +159,15 @@ impl Stage {
         body["metadata"]["name"] = json!(name);
         body["metadata"]["namespace"] = json!(self.namespace);
         body["metadata"]["labels"] = self.labels();
+        let mut identity = format!("{}/{name}", self.namespace);
+        if kind == ResourceKind::KubernetesObject {
+            let group = api.0.split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+            identity = format!("{}/{}s{group}/{name}", self.namespace, api.1.to_lowercase());
+        }
         Resource {
             id: ResourceId::new(kind.word(), name),
             kind,
-            identity: format!("{}/{name}", self.namespace),
+            identity,
             body: serde_json::from_value(body).unwrap(),
             depends_on: [].into(),
         }
@@ -272,8 +281,10 @@ impl Stage {
 
     /// The object as it is, for the administrator.
     pub(crate) fn live(&self, resource: &Resource) -> Json {
-        let kind = resource.body.get("kind").and_then(Value::as_text).unwrap();
-        let name = resource.identity.rsplit('/').next().unwrap();
+        let mut parts = resource.identity.rsplit('/');
+        let name = parts.next().unwrap();
+        let named = parts.next().filter(|_| resource.kind == ResourceKind::KubernetesObject);
+        let kind = named.or_else(|| resource.body.get("kind").and_then(Value::as_text)).unwrap();
         self.control.get(&[kind, name, "--namespace", &self.namespace, "--show-managed-fields"]).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Clusters as targets: what is found out, what is missing, what may be done, and what is left.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freehold_engine::Readiness;
@@ -28,6 +29,7 @@ fn wanted(namespace: &str) -> Requirements {
         external_dns: false,
         storage_class: None,
         registry_credentials: false,
+        allowed_kinds: BTreeSet::new(),
     }
 }
 
@@ -180,7 +182,7 @@ async fn a_cluster_without_definitions_is_told_what_to_install_and_its_scratch_n
 /// A service account with exactly what is generated.
 fn account(control: &ControlPlane) -> (String, freehold_testkit::kubernetes::Access) {
     let name = ControlPlane::unique("freehold");
-    control.apply(&rbac(&name, &name)).unwrap();
+    control.apply(&rbac(&name, &name, &BTreeSet::new())).unwrap();
     (name.clone(), control.service_account(&name, &name).unwrap())
 }
 

@@ -118,5 +118,6 @@ fn requirements(
         external_dns: wanted.external_dns,
         storage_class: wanted.storage_class.clone(),
         registry_credentials,
+        allowed_kinds: wanted.allowed_kinds.clone(),
     }
 }

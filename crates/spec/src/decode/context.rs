@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::error::{DecodeError, DecodeErrorKind};
+use crate::files::Files;
 use crate::span::Span;
 
 /// How many mistakes are kept; the others are counted.
@@ -14,6 +15,10 @@ const LONGEST_KEY: usize = 200;
 /// The state of one run of the decoder.
 pub(crate) struct Context<'s> {
     source: &'s str,
+    /// The files of the app's folder that are at hand.
+    files: &'s Files,
+    /// The paths that were asked for.
+    named: BTreeSet<String>,
     /// While a default is read: the place of the table that it is a default of.
     fixed: Option<Span>,
     path: Vec<String>,
@@ -23,8 +28,15 @@ pub(crate) struct Context<'s> {
 }
 
 impl<'s> Context<'s> {
-    pub(crate) fn new(source: &'s str) -> Self {
-        Self { source, fixed: None, path: Vec::new(), errors: Vec::new(), untold: 0, left_out: BTreeSet::new() }
+    pub(crate) fn new(source: &'s str, files: &'s Files) -> Self {
+        let (named, left_out) = Default::default();
+        Self { source, files, named, fixed: None, path: Vec::new(), errors: Vec::new(), untold: 0, left_out }
+    }
+
+    /// A file of the app's folder, if it is at hand.
+    pub(crate) fn file(&mut self, path: &str) -> Option<&'s str> {
+        self.named.insert(path.to_owned());
+        self.files.get(path).map(String::as_str)
     }
 
     /// A place in the source.
@@ -82,9 +94,9 @@ impl<'s> Context<'s> {
         self.left_out.insert(if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") });
     }
 
-    /// The mistakes, how many more there were, and the paths of what was left out because of them.
-    pub(crate) fn finish(self) -> (Vec<DecodeError>, usize, BTreeSet<String>) {
-        (self.errors, self.untold, self.left_out)
+    /// The mistakes, how many more there were, the paths of what was left out because of them, and those of the files that were named.
+    pub(crate) fn finish(self) -> (Vec<DecodeError>, usize, BTreeSet<String>, BTreeSet<String>) {
+        (self.errors, self.untold, self.left_out, self.named)
     }
 }
 

@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::files::Files;
 use crate::language::Language;
 use crate::part::{App, Definition};
 use crate::span::Span;
@@ -35,6 +36,9 @@ use kind::ValueKind;
 
 /// The largest definition that is read, in bytes. The work that one makes grows faster than it does, and a platform reads those of many.
 pub const LARGEST: usize = 256 << 10;
+
+/// The same of all files together that one names.
+pub const LARGEST_FILES: usize = 256 << 10;
 
 /// What could be read of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Reading {
     pub untold: usize,
     /// Paths of what is wrong and therefore not in the app, or there with its default: `service.web`, `service.web.port`.
     pub left_out: BTreeSet<String>,
+    /// Paths of the files that the definition names, relative to its folder, whether they were at hand or not.
+    pub files: BTreeSet<String>,
 }
 
 /// Reads a definition.
@@ -63,28 +69,41 @@ pub fn decode(source: &str) -> Result<App, Vec<DecodeError>> {
 
 /// Reads as much of a definition as can be read, so that what is right can be checked beside what is wrong.
 pub fn read(source: &str) -> Reading {
-    read_in(Language::NEWEST, source)
+    read_in(Language::NEWEST, source, &Files::new())
 }
 
-/// The same of a definition in this version of the language.
-pub fn read_in(language: Language, source: &str) -> Reading {
+/// The same of a definition in this version of the language, with the files that it names.
+pub fn read_in(language: Language, source: &str, files: &Files) -> Reading {
     match language {
-        Language::V1 => read_first(source),
+        Language::V1 => read_first(source, files),
     }
 }
 
-fn read_first(source: &str) -> Reading {
+/// What is larger than anything that is read.
+fn too_large(source: &str, files: &Files) -> Option<DecodeError> {
+    let error = |message: String| DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);
     if source.len() > LARGEST {
         let message = format!("the definition has {} bytes; {LARGEST} are the most", source.len());
-        let error = DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);
-        let errors = vec![error.help("split the app, or keep what isn't Freehold's in files of its own")];
-        return Reading { app: None, errors, untold: 0, left_out: BTreeSet::new() };
+        return Some(error(message).help("split the app, or keep what isn't Freehold's in files of its own"));
+    }
+    let bytes = files.iter().map(|(path, text)| path.len().saturating_add(text.len())).fold(0, usize::saturating_add);
+    (bytes > LARGEST_FILES).then(|| {
+        let message =
+            format!("the files that the definition names have {bytes} bytes together; {LARGEST_FILES} are the most");
+        error(message).help("split the app, or let the images bring what is large")
+    })
+}
+
+fn read_first(source: &str, files: &Files) -> Reading {
+    if let Some(error) = too_large(source, files) {
+        let (left_out, files) = Default::default();
+        return Reading { app: None, errors: vec![error], untold: 0, left_out, files };
     }
     let (table, syntax) = DeTable::parse_recoverable(source);
-    let mut context = Context::new(source);
+    let mut context = Context::new(source, files);
     let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
     let mut app = Definition::decode(&mut context, &root);
-    let (mut errors, untold, left_out) = context.finish();
+    let (mut errors, untold, left_out, files) = context.finish();
     if !syntax.is_empty() {
         app = None;
         let syntax = syntax_errors(source, &syntax);
@@ -95,7 +114,7 @@ fn read_first(source: &str) -> Reading {
         let message = "the definition could not be read, and no reason was found";
         errors.push(DecodeError::new(DecodeErrorKind::Internal, Span::default(), message));
     }
-    Reading { app, errors, untold, left_out }
+    Reading { app, errors, untold, left_out, files }
 }
 
 fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {

@@ -5,6 +5,7 @@
 
 pub mod database;
 pub mod job;
+pub mod manifest;
 pub mod output;
 pub mod route;
 pub mod secret;
@@ -145,6 +146,8 @@ parts! {
     jobs "job" job Job JobTable;
     /// Host names and paths that lead to services.
     routes "route" route Route RouteTable;
+    /// Objects of a cluster that are delivered as they are.
+    manifests "manifest" manifest Manifest ManifestTable;
     /// What tenants get, by tier.
     tiers "tier" tier Tier TierTable;
     /// What the developers' own environments get.

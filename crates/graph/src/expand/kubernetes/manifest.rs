@@ -25,6 +25,7 @@ pub(super) enum PodPart<'a> {
     Whole,
     Service(&'a Name),
     Job(&'a Name),
+    Manifest(&'a Name),
 }
 
 impl PodPart<'_> {
@@ -34,6 +35,7 @@ impl PodPart<'_> {
             Self::Whole => "freehold".to_owned(),
             Self::Service(name) => name.to_string(),
             Self::Job(name) => crate::expand::names::joined("job", name.as_str()),
+            Self::Manifest(name) => crate::expand::names::joined("manifest", name.as_str()),
         }
     }
 
@@ -43,6 +45,7 @@ impl PodPart<'_> {
             Self::Whole => None,
             Self::Service(name) => Some(format!("service.{name}")),
             Self::Job(name) => Some(format!("job.{name}")),
+            Self::Manifest(name) => Some(format!("manifest.{name}")),
         }
     }
 
@@ -51,6 +54,7 @@ impl PodPart<'_> {
             Self::Whole => None,
             Self::Service(_) => Some("service"),
             Self::Job(_) => Some("job"),
+            Self::Manifest(_) => Some("manifest"),
         }
     }
 }
@@ -115,12 +119,26 @@ impl Cluster<'_> {
 
     /// Notes who has a name, by the place in the definition, so that no two have the same.
     pub(super) fn take(&mut self, kind: ResourceKind, name: &str, second: String) {
-        let Some(first) = self.taken.insert((kind, name.to_owned()), second.clone()) else { return };
-        let object = format!("{}/{}/{name}", kind.word(), self.namespace);
+        if let Some(api) = kind.row().api {
+            self.take_object(api.group, api.kind, name, second);
+        }
+    }
+
+    /// The same of an object of any kind.
+    pub(super) fn take_object(&mut self, group: &str, kind: &str, name: &str, second: String) {
+        let taken = [group, kind, name].map(str::to_owned);
+        let Some(first) = self.taken.insert(taken, second.clone()) else { return };
+        let object = format!("{}/{}/{name}", kind.to_ascii_lowercase(), self.namespace);
         self.expansion.resolver.errors.push(ExpandError::SameName { first, second, object });
     }
 
-    fn metadata(&self, name: &str, part: PodPart<'_>, alone: bool, annotations: Vec<(&'static str, String)>) -> Json {
+    pub(super) fn metadata(
+        &self,
+        name: &str,
+        part: PodPart<'_>,
+        alone: bool,
+        annotations: Vec<(&'static str, String)>,
+    ) -> Json {
         let mut labels = self.labels(part);
         if let (true, Some(labels)) = (alone, labels.as_object_mut()) {
             labels.extend(super::pod_security::POD_SECURITY.map(|(name, level)| (name.to_owned(), level.into())));
@@ -137,7 +155,7 @@ impl Cluster<'_> {
         let request = self.expansion.resolver.request;
         let name = match part {
             PodPart::Whole => &request.key.app,
-            PodPart::Service(name) | PodPart::Job(name) => name,
+            PodPart::Service(name) | PodPart::Job(name) | PodPart::Manifest(name) => name,
         };
         json!({
             "app.kubernetes.io/managed-by": "freehold",
@@ -167,7 +185,7 @@ pub(super) fn literal(json: Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(value),
-        Json::Number(number) => number.as_i64().map_or_else(|| Value::Text(number.to_string()), Value::Integer),
+        Json::Number(number) => Value::number(&number),
         Json::String(text) => Value::Text(text),
         Json::Array(items) => Value::List(items.into_iter().map(literal).collect()),
         Json::Object(fields) => {

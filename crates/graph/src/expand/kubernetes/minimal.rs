@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::{App, Name};
+use freehold_spec::App;
+use freehold_spec::yaml::Document;
 use uuid::Uuid;
 
+use crate::delivered::AllowedKind;
 use crate::expand::error::ExpandError;
+use crate::expand::kubernetes::object::Head;
 use crate::request::Request;
 use crate::stack::{StackId, StackKey, StackKind};
 use crate::target::{ClusterDatabases, KubernetesTarget, PostgresServer, Target};
@@ -25,12 +28,23 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
     };
-    let target = Target::Kubernetes(Box::new(minimal_target(name)));
+    let target = Target::Kubernetes(Box::new(minimal_target(app)));
     crate::expand::expand(app, &request, &target).err().unwrap_or_default()
 }
 
-fn minimal_target(name: &Name) -> KubernetesTarget {
+/// It allows what manifests hold, for another one may.
+fn minimal_target(app: &App) -> KubernetesTarget {
     let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
     let addresses = BTreeSet::from([ADDRESS.to_owned()]);
-    KubernetesTarget::minimal(name.clone(), ClusterDatabases::Server { server, addresses })
+    let name = app.name.value.clone();
+    let databases = ClusterDatabases::Server { server, addresses };
+    let allowed_kinds = app.manifests.values().flat_map(|manifest| &manifest.file.documents).map(kind_of).collect();
+    KubernetesTarget { allowed_kinds, ..KubernetesTarget::minimal(name, databases) }
+}
+
+/// With a plural as most have it.
+fn kind_of(document: &Document) -> AllowedKind {
+    let head = Head::of(&document.value);
+    let plural = format!("{}s", head.kind.to_ascii_lowercase());
+    AllowedKind { group: head.group.to_owned(), plural, kind: head.kind.to_owned() }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! namespace ── quota · limit range · service account · policies (deny all, then what the references say)
+//!     ├── objects of manifests, as they stand in their files
 //!     └── config, credentials · volumes · databases (roles and database on a server, or a cluster of CloudNativePG)
 //!             └── [runs] ── deployments, cron jobs · services · budgets · autoscalers
 //!                                └── routes (with a listener and a certificate where there is an issuer)
@@ -17,6 +18,7 @@ mod job;
 mod manifest;
 mod minimal;
 mod namespace;
+pub mod object;
 mod pod;
 mod pod_security;
 mod policy;
@@ -33,7 +35,6 @@ use super::error::ExpandError;
 use super::expansion::Expansion;
 use super::names;
 use crate::graph::Graph;
-use crate::kind::ResourceKind;
 use crate::part;
 use crate::request::Request;
 use crate::resource_id::ResourceId;
@@ -86,8 +87,8 @@ pub(crate) struct Cluster<'a> {
     namespace: String,
     /// What has to be there before any Pod.
     prerequisites: BTreeSet<ResourceId>,
-    /// Who has which name: kind and name → place in the definition.
-    taken: BTreeMap<(ResourceKind, String), String>,
+    /// Who has which name: group, kind and name → place in the definition.
+    taken: BTreeMap<[String; 3], String>,
 }
 
 impl Cluster<'_> {

@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use freehold_graph::AllowedKind;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::Cluster;
 use crate::discovery;
 use crate::error::ClusterError;
-use crate::kinds::Kinds;
+use crate::kinds::{Collection, Group, Kinds};
 use crate::neighbour::DEFINITION;
-use crate::object::{Kind, NAMESPACE, Place};
+use crate::object::{NAMESPACE, ObjectKind, Place};
 use crate::request::Request;
 
 /// How long the answer to "which cluster is this" holds.
@@ -69,9 +70,47 @@ impl Cluster {
         Ok(kinds)
     }
 
+    /// A kind that the target allows, in the version that its group prefers; `None` where the cluster doesn't have it.
+    ///
+    /// # Errors
+    /// The cluster doesn't say.
+    pub(crate) async fn served(
+        &self,
+        kind: &AllowedKind,
+        deadline: Instant,
+    ) -> Result<Option<ObjectKind>, ClusterError> {
+        let kinds = self.kinds(deadline).await?;
+        let served = kinds.collections.iter().find(|one| one.group == kind.group && one.plural == kind.plural);
+        if let Some(served) = served {
+            return Ok(Some(ObjectKind::allowed(kind, served.version())));
+        }
+        let why = match kinds.group(&kind.group) {
+            Group::Hidden => "not permitted to ask which kinds there are",
+            Group::Silent => "the API server of its group does not answer",
+            Group::There | Group::None => return Ok(None),
+        };
+        Err(ClusterError::Answer { doing: format!("looking for {}", kind.resource()), why: why.to_owned() })
+    }
+
+    /// The same place in a version that the cluster has, for what only has to be looked at or deleted: a definition may have dropped the one
+    /// that an object was made in.
+    ///
+    /// # Errors
+    /// The cluster doesn't say.
+    pub(crate) async fn present_place(&self, place: &Place, deadline: Instant) -> Result<Place, ClusterError> {
+        if place.kind.is_known() {
+            return Ok(place.clone());
+        }
+        let kinds = self.kinds(deadline).await?;
+        let is_it = |one: &&Collection| one.group == place.kind.group && one.plural == place.kind.plural;
+        let version = kinds.collections.iter().find(is_it).map(|one| one.version().to_owned());
+        let version = version.map_or_else(|| place.kind.version.clone(), Into::into);
+        Ok(Place { kind: ObjectKind { version, ..place.kind.clone() }, ..place.clone() })
+    }
+
     /// Whether a kind that didn't come with Kubernetes is certainly not there: its definition doesn't exist. That the API server doesn't
     /// serve it is not enough, because that may be another version, or a server that is starting.
-    pub(crate) async fn is_without(&self, kind: Kind, deadline: Instant) -> bool {
+    pub(crate) async fn is_without(&self, kind: &ObjectKind, deadline: Instant) -> bool {
         if kind.installation().is_none() {
             return false;
         }

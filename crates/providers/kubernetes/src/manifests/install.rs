@@ -1,5 +1,7 @@
 //! The platform itself in a cluster: replicas of `freehold serve`, their permissions, their address and who reaches them.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
@@ -68,7 +70,7 @@ pub struct InstallRoute<'a> {
 pub fn install(install: &Install<'_>) -> String {
     let namespace = install.namespace;
     let mut manifests = vec![home(namespace)];
-    manifests.extend(rbac::granted(NAME, namespace));
+    manifests.extend(rbac::granted(NAME, namespace, &BTreeSet::new()));
     manifests.extend(secret(namespace, install.secret));
     manifests.push(deployment(install));
     manifests.extend(around(namespace));

@@ -5,6 +5,9 @@
 //! written, and looked at for their annotations and managers. Nothing is granted of roles, nodes' proxies, `exec`, or tokens. What that
 //! would let us write outside of our own namespaces, [`super::admission`] takes back.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 
 use super::yaml::COMMENT;
@@ -20,11 +23,11 @@ use crate::object::{self, JOB, Kind, POD};
 const OWN: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 
 /// Verbs on one resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Permission {
-    pub(crate) group: &'static str,
+    pub(crate) group: Cow<'static, str>,
     /// As in paths: `pods`.
-    pub(crate) resource: &'static str,
+    pub(crate) resource: Cow<'static, str>,
     /// `log`
     pub(crate) subresource: Option<&'static str>,
     pub(crate) verbs: &'static [&'static str],
@@ -33,10 +36,22 @@ pub(crate) struct Permission {
 }
 
 const fn on(kind: Kind, verbs: &'static [&'static str], why: &'static str) -> Permission {
-    Permission { group: kind.group, resource: kind.plural, subresource: None, verbs, why }
+    let (group, resource) = (Cow::Borrowed(kind.group), Cow::Borrowed(kind.plural));
+    Permission { group, resource, subresource: None, verbs, why }
 }
 
-/// Everything that is needed, and nothing else.
+/// What is needed of the kinds that manifests may hold on a target, as RBAC names them.
+pub(crate) fn of_allowed<'a>(kinds: impl Iterator<Item = &'a str>) -> Vec<Permission> {
+    let own = |plural: &str, group: &str| object::all().any(|kind| kind.plural == plural && kind.group == group);
+    let names = kinds.map(|name| name.split_once('.').unwrap_or((name, "")));
+    let granted = names.filter(|(plural, group)| !own(plural, group)).map(|(plural, group)| {
+        let [group, resource] = [group, plural].map(|text| Cow::Owned(text.to_owned()));
+        Permission { group, resource, subresource: None, verbs: OWN, why: "what manifests of stacks hold" }
+    });
+    granted.collect()
+}
+
+/// Everything that is needed of every cluster, and nothing else.
 pub(crate) fn permissions() -> Vec<Permission> {
     let own = object::all();
     let mut all: Vec<Permission> = own.map(|kind| on(kind, OWN, "what stacks consist of")).collect();
@@ -61,17 +76,19 @@ pub(crate) fn permissions() -> Vec<Permission> {
 }
 
 /// The permissions as YAML, to be applied by an administrator: a service account, its role and its binding, and the policy that keeps it
-/// out of every namespace but those of stacks.
-pub fn rbac(service_account: &str, namespace: &str) -> String {
+/// out of every namespace but those of stacks. With `allowed`, also for objects of these kinds in manifests: `widgets.example.org`.
+pub fn rbac(service_account: &str, namespace: &str, allowed: &BTreeSet<String>) -> String {
     let home = Manifest::new(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }))
         .comment("The least that Freehold needs in a cluster. Apply it as an administrator.");
     let mut manifests = vec![home];
-    manifests.extend(granted(service_account, namespace));
+    manifests.extend(granted(service_account, namespace, allowed));
     manifests::text(&manifests)
 }
 
 /// The same without the namespace.
-pub(super) fn granted(service_account: &str, namespace: &str) -> Vec<Manifest> {
+pub(super) fn granted(service_account: &str, namespace: &str, allowed: &BTreeSet<String>) -> Vec<Manifest> {
+    let mut all = permissions();
+    all.extend(of_allowed(allowed.iter().map(String::as_str)));
     let api = "rbac.authorization.k8s.io";
     let mut manifests = vec![
         Manifest::new(json!({
@@ -83,7 +100,7 @@ pub(super) fn granted(service_account: &str, namespace: &str) -> Vec<Manifest> {
             "apiVersion": format!("{api}/v1"),
             "kind": "ClusterRole",
             "metadata": { "name": service_account },
-            "rules": permissions().iter().map(rule).collect::<Vec<_>>(),
+            "rules": all.iter().map(rule).collect::<Vec<_>>(),
         })),
         Manifest::new(json!({
             "apiVersion": format!("{api}/v1"),
@@ -101,7 +118,7 @@ fn rule(permission: &Permission) -> Json {
     let Permission { group, resource, subresource, verbs, why } = permission;
     let resource = match subresource {
         Some(subresource) => format!("{resource}/{subresource}"),
-        None => (*resource).to_owned(),
+        None => resource.to_string(),
     };
     json!({ COMMENT: why, "apiGroups": [group], "resources": [resource], "verbs": verbs })
 }
@@ -112,13 +129,24 @@ mod tests {
 
     #[test]
     fn every_resource_is_named_once_and_nothing_is_a_wildcard() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for permission in permissions() {
-            assert!(seen.insert((permission.group, permission.resource, permission.subresource)), "{permission:?}");
+            let Permission { group, resource, subresource, .. } = permission.clone();
+            assert!(seen.insert((group, resource, subresource)), "{permission:?}");
             assert!(!permission.verbs.contains(&"*") && !permission.verbs.is_empty(), "{permission:?}");
         }
-        let text = rbac("freehold", "freehold");
+        let text = rbac("freehold", "freehold", &BTreeSet::new());
         let role = text.split("---\n").find(|document| document.contains("kind: ClusterRole\n")).unwrap();
         assert!(!role.contains('*'), "{role}");
+    }
+
+    #[test]
+    fn kinds_of_manifests_are_granted_beside_those_that_stacks_consist_of() {
+        let allowed = ["services", "widgets.example.org"].map(str::to_owned).into();
+        let text = rbac("freehold", "freehold", &allowed);
+        let widgets =
+            "apiGroups: [example.org]\n    resources: [widgets]\n    verbs: [create, delete, get, list, patch, watch]";
+        assert!(text.contains(widgets), "{text}");
+        assert_eq!(text.matches("[services]").count(), 1, "they are granted anyway");
     }
 }

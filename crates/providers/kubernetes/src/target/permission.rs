@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freehold_graph::AllowedKind;
 use freehold_graph::expand::KubernetesTarget;
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::json;
@@ -11,7 +12,7 @@ use freehold_engine::capability::Finding;
 use super::finding;
 use crate::document::Fields;
 use crate::error::ClusterError;
-use crate::manifests::rbac::{Permission, permissions};
+use crate::manifests::rbac::{Permission, of_allowed, permissions};
 use crate::neighbour::ACCESS_REVIEW;
 use crate::object::Place;
 use crate::reader::Reader;
@@ -22,16 +23,22 @@ const AT_ONCE: usize = 8;
 
 pub(super) async fn check(reader: &Reader<'_>, facts: &KubernetesTarget) -> Vec<Finding> {
     let subject = "permissions";
+    let allowed: Vec<String> = facts.allowed_kinds.iter().map(AllowedKind::resource).collect();
     let questions: Vec<(usize, Permission, &'static str)> = permissions()
         .into_iter()
+        .chain(of_allowed(allowed.iter().map(String::as_str)))
         .filter(|permission| is_needed(permission, facts))
         .enumerate()
-        .flat_map(|(number, permission)| permission.verbs.iter().map(move |verb| (number, permission, *verb)))
+        .flat_map(|(number, permission)| permission.verbs.iter().map(move |verb| (number, permission.clone(), *verb)))
         .collect();
     let count = questions.len();
     // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
     let asked = questions.into_iter().map(|(number, permission, verb)| {
-        async move { (number, permission, verb, may(reader, &permission, verb).await) }.boxed()
+        async move {
+            let answer = may(reader, &permission, verb).await;
+            (number, permission, verb, answer)
+        }
+        .boxed()
     });
     let asked: Vec<_> = asked.collect();
     let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
@@ -49,16 +56,27 @@ pub(super) async fn check(reader: &Reader<'_>, facts: &KubernetesTarget) -> Vec<
     let told = missing.into_values().map(|(permission, mut verbs)| {
         verbs.sort_unstable();
         let message = format!("may not {} {} ({})", verbs.join(", "), called(&permission), permission.why);
-        let fix = "apply what `freehold target rbac` prints as an administrator; it is the least that Freehold needs";
-        Finding::error(subject, message, fix)
+        Finding::error(subject, message, fix(&permission, facts))
     });
     told.collect()
+}
+
+fn fix(permission: &Permission, facts: &KubernetesTarget) -> String {
+    let is_allowed = |kind: &&AllowedKind| kind.group == permission.group && kind.plural == permission.resource;
+    match facts.allowed_kinds.iter().find(is_allowed) {
+        Some(_) => {
+            let kinds = facts.allowed_kinds.iter().map(|kind| format!(" --allow-kind {}", kind.resource()));
+            format!("apply what `freehold target rbac{}` prints as an administrator", kinds.collect::<String>())
+        }
+        None => "apply what `freehold target rbac` prints as an administrator; it is the least that Freehold needs"
+            .to_owned(),
+    }
 }
 
 /// What isn't used on this target needs no permission.
 fn is_needed(permission: &Permission, facts: &KubernetesTarget) -> bool {
     use freehold_graph::expand::ClusterDatabases;
-    match permission.group {
+    match permission.group.as_ref() {
         "cert-manager.io" | "acme.cert-manager.io" => facts.issuer.is_some(),
         "postgresql.cnpg.io" => matches!(facts.databases, ClusterDatabases::CloudNativePg { .. }),
         _ => true,
@@ -67,7 +85,7 @@ fn is_needed(permission: &Permission, facts: &KubernetesTarget) -> bool {
 
 /// `deployments.apps`, `pods/log`
 fn called(permission: &Permission) -> String {
-    let mut name = permission.resource.to_owned();
+    let mut name = permission.resource.to_string();
     if let Some(subresource) = permission.subresource {
         name = format!("{name}/{subresource}");
     }

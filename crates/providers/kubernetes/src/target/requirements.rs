@@ -1,5 +1,8 @@
 //! What whoever adds a target says of it.
 
+use std::collections::BTreeSet;
+
+use freehold_graph::AllowedKind;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_spec::Name;
 
@@ -28,6 +31,8 @@ pub struct Requirements {
     pub storage_class: Option<String>,
     /// Images need the target's registry credentials.
     pub registry_credentials: bool,
+    /// The kinds of objects that manifests may hold, as RBAC names them: `widgets.example.org`.
+    pub allowed_kinds: BTreeSet<String>,
 }
 
 impl From<&KubernetesTarget> for Requirements {
@@ -45,6 +50,7 @@ impl From<&KubernetesTarget> for Requirements {
             external_dns: facts.external_dns,
             storage_class: facts.storage_class.clone(),
             registry_credentials: facts.registry_credentials,
+            allowed_kinds: facts.allowed_kinds.iter().map(AllowedKind::resource).collect(),
         }
     }
 }

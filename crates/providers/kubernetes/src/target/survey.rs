@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use freehold_graph::AllowedKind;
+use freehold_graph::delivered;
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::expand::{ClusterDatabases, Gateway};
 use serde_json::Value as Json;
@@ -35,6 +37,7 @@ pub(super) struct Survey {
     retries: bool,
     listener_sets: bool,
     architectures: BTreeSet<String>,
+    allowed_kinds: BTreeSet<AllowedKind>,
 }
 
 impl Survey {
@@ -51,6 +54,7 @@ impl Survey {
         survey.issuer(reader, wanted).await;
         survey.databases(reader, wanted).await;
         survey.metrics(reader).await;
+        survey.allowed_kinds(reader, wanted).await;
         survey
     }
 
@@ -97,6 +101,7 @@ impl Survey {
             storage_class: wanted.storage_class.clone(),
             scratch_namespace: None,
             architectures: self.architectures.clone(),
+            allowed_kinds: self.allowed_kinds.clone(),
             platform: None,
         })
     }
@@ -143,6 +148,42 @@ impl Survey {
             let message = "certificates of each host need ListenerSet, which the installed definitions don't have";
             let fix = "install the Gateway API's definitions of 1.6 or newer, or let the gateway's own certificate cover the hosts";
             self.findings.push(Finding::error(subject, message, fix));
+        }
+    }
+
+    /// What manifests may hold has to be there, and in namespaces: a stack has no others.
+    async fn allowed_kinds(&mut self, reader: &Reader<'_>, wanted: &Requirements) {
+        let subject = "allowed kinds";
+        if wanted.allowed_kinds.is_empty() {
+            return;
+        }
+        let Some(kinds) = self.answered(subject, reader.cluster.kinds(reader.deadline).await) else { return };
+        for name in &wanted.allowed_kinds {
+            let (plural, group) = name.split_once('.').unwrap_or((name, ""));
+            if let Some(why) = delivered::refused(group, plural) {
+                let fix = format!("leave --allow-kind {name} out: {why}");
+                self.findings.push(Finding::error(subject, format!("no stack may deliver {name}"), fix));
+                continue;
+            }
+            match kinds.collections.iter().find(|found| found.group == group && found.plural == plural) {
+                Some(found) if found.namespaced => {
+                    let [group, plural, kind] = [group, plural, &found.kind].map(str::to_owned);
+                    self.allowed_kinds.insert(AllowedKind { group, plural, kind });
+                }
+                Some(_) => {
+                    let fix = format!("leave --allow-kind {name} out: an administrator makes such objects");
+                    let message = format!("{name} are in no namespace, so they would be no single stack's");
+                    self.findings.push(Finding::error(subject, message, fix));
+                }
+                None => {
+                    let fix = "install what defines it; `kubectl api-resources` has the names as widgets.example.org";
+                    self.findings.push(Finding::error(subject, format!("the cluster has no {name}"), fix));
+                }
+            }
+        }
+        if self.allowed_kinds.len() == wanted.allowed_kinds.len() {
+            let names: Vec<&str> = wanted.allowed_kinds.iter().map(String::as_str).collect();
+            self.findings.push(Finding::ok(subject, names.join(", ")));
         }
     }
 

@@ -1,0 +1,28 @@
+//! Manifests: objects of a cluster as they stand in a file. On one machine there is nothing for them.
+
+use freehold_spec::Name;
+use freehold_spec::app::Manifest;
+use freehold_spec::part::manifest::Output;
+
+use super::{Expand, Site};
+use crate::expand::expansion::Expansion;
+use crate::expand::kubernetes::Cluster;
+use crate::expand::local::LocalExpansion;
+use crate::value::Value;
+
+impl Expand for Manifest {
+    type Output = Output;
+
+    /// Said by [`LocalExpansion`] together with all else that only a cluster has.
+    fn local(&self, _: &Name, _: &mut LocalExpansion<'_>) {}
+
+    fn kubernetes(&self, name: &Name, stack: &mut Cluster<'_>) {
+        stack.manifest(name, self);
+    }
+
+    fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn value(_: &Name, output: Output, _: &mut Site<'_, '_>) -> Vec<Value> {
+        match output {}
+    }
+}
