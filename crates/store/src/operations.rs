@@ -84,7 +84,7 @@ pub struct Operation {
 pub struct OperationEnd {
     /// One of the three in which nothing more happens.
     pub state: OperationState,
-    /// When.
+    /// By the clock of the store.
     pub at: DateTime<Utc>,
     /// Why it failed.
     pub failure: Option<Problem>,
