@@ -66,6 +66,11 @@ impl Collection {
 }
 
 impl Kinds {
+    /// A kind by its group and its plural, in the version that the group prefers.
+    pub(crate) fn collection(&self, group: &str, plural: &str) -> Option<&Collection> {
+        self.collections.iter().find(|collection| collection.group == group && collection.plural == plural)
+    }
+
     /// Whether a group is there.
     pub(crate) fn group(&self, name: &str) -> Group {
         if self.hidden {

@@ -140,10 +140,7 @@ impl Namespaces {
 
     /// Whether a namespace was not there when the plan began, and nothing was found or sent there since.
     pub(crate) fn is_absent_for_trials(&self, namespace: &str) -> bool {
-        match self.all().get(namespace) {
-            Some(Known { at, state: State::Absent, .. }) => at.elapsed() < ABSENCE_HOLDS_FOR_TRIALS,
-            Some(Known { state: State::Present | State::Made { .. }, .. }) | None => false,
-        }
+        self.absent_since(namespace).is_some_and(|asked| asked.elapsed() < ABSENCE_HOLDS_FOR_TRIALS)
     }
 
     /// When a namespace was asked for that wasn't there.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Cluster;
 use crate::discovery;
 use crate::error::ClusterError;
-use crate::kinds::{Collection, Group, Kinds};
+use crate::kinds::{Group, Kinds};
 use crate::neighbour::DEFINITION;
 use crate::object::{NAMESPACE, ObjectKind, Place};
 use crate::request::Request;
@@ -80,8 +80,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Option<ObjectKind>, ClusterError> {
         let kinds = self.kinds(deadline).await?;
-        let served = kinds.collections.iter().find(|one| one.group == kind.group && one.plural == kind.plural);
-        if let Some(served) = served {
+        if let Some(served) = kinds.collection(&kind.group, &kind.plural) {
             return Ok(Some(ObjectKind::allowed(kind, served.version())));
         }
         let why = match kinds.group(&kind.group) {
@@ -102,9 +101,8 @@ impl Cluster {
             return Ok(place.clone());
         }
         let kinds = self.kinds(deadline).await?;
-        let is_it = |one: &&Collection| one.group == place.kind.group && one.plural == place.kind.plural;
-        let version = kinds.collections.iter().find(is_it).map(|one| one.version().to_owned());
-        let version = version.map_or_else(|| place.kind.version.clone(), Into::into);
+        let served = kinds.collection(&place.kind.group, &place.kind.plural);
+        let version = served.map_or_else(|| place.kind.version.clone(), |served| served.version().to_owned().into());
         Ok(Place { kind: ObjectKind { version, ..place.kind.clone() }, ..place.clone() })
     }
 

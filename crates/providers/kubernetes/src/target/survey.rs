@@ -165,7 +165,7 @@ impl Survey {
                 self.findings.push(Finding::error(subject, format!("no stack may deliver {name}"), fix));
                 continue;
             }
-            match kinds.collections.iter().find(|found| found.group == group && found.plural == plural) {
+            match kinds.collection(group, plural) {
                 Some(found) if found.namespaced => {
                     let [group, plural, kind] = [group, plural, &found.kind].map(str::to_owned);
                     self.allowed_kinds.insert(AllowedKind { group, plural, kind });
