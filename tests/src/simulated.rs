@@ -16,14 +16,9 @@ const GATEWAY: &str = include_str!("simulated/gateway.yaml");
 
 /// A control plane with a simulated gateway, and a real registry.
 pub struct Simulated {
-    cluster: Held,
+    cluster: ControlPlane,
     registry: Registry,
     _controller: Controller,
-}
-
-enum Held {
-    Shared(&'static ControlPlane),
-    Own(Box<ControlPlane>),
 }
 
 /// The second kwok. It ends when its shell's standard input does: with the test process, whatever becomes of that.
@@ -33,38 +28,36 @@ struct Controller {
 }
 
 impl Simulated {
-    /// The one that all tests of this process share; or `None`, after a line `skipped: TEST: kubernetes: REASON`.
+    /// The one that all tests of this process share; or `None`, after a line `skipped: TEST: kubernetes: REASON`. It takes every route, which
+    /// tests of other processes don't expect of the control plane that they share.
     ///
     /// # Panics
     /// It should be there but doesn't start.
-    #[allow(clippy::panic, reason = "for tests")]
     pub fn for_test(test: &str) -> Option<&'static Self> {
         static SHARED: OnceLock<Simulated> = OnceLock::new();
-        let cluster = ControlPlane::for_test(test)?;
-        let start =
-            || Self::of(Held::Shared(cluster)).unwrap_or_else(|error| panic!("no simulated gateway: {error:#}"));
-        Some(SHARED.get_or_init(start))
+        can_be_had(test).then(|| SHARED.get_or_init(|| Self::start(&Options::default())))
     }
 
     /// One of one's own, for a test that stops it or breaks it.
     ///
     /// # Panics
     /// It should be there but doesn't start.
-    #[allow(clippy::panic, clippy::print_stdout, reason = "for tests; scripts/test counts these lines")]
     pub fn own_for_test(test: &str, options: &Options) -> Option<Self> {
-        if let Some(reason) = ControlPlane::missing() {
-            println!("skipped: {test}: kubernetes: {reason}");
-            return None;
-        }
-        let start = || Self::of(Held::Own(Box::new(ControlPlane::start_with(options)?)));
-        Some(start().unwrap_or_else(|error| panic!("no control plane of one's own: {error:#}")))
+        can_be_had(test).then(|| Self::start(options))
     }
 
-    fn of(cluster: Held) -> Result<Self> {
-        let controller = Controller::start(cluster.get())?;
-        cluster.get().apply(GATEWAY)?;
-        cluster.get().wait("the simulated gateway is programmed", Duration::from_secs(180), || {
-            let gateway = cluster.get().get(&["gateway", "--namespace=freehold-gateway", "freehold-gateway"])?;
+    #[allow(clippy::panic, reason = "for tests: there is nobody to tell but the test")]
+    fn start(options: &Options) -> Self {
+        ControlPlane::start_with(options)
+            .and_then(Self::of)
+            .unwrap_or_else(|error| panic!("no simulated cluster: {error:#}"))
+    }
+
+    fn of(cluster: ControlPlane) -> Result<Self> {
+        let controller = Controller::start(&cluster)?;
+        cluster.apply(GATEWAY)?;
+        cluster.wait("the simulated gateway is programmed", Duration::from_secs(180), || {
+            let gateway = cluster.get(&["gateway", "--namespace=freehold-gateway", "freehold-gateway"])?;
             let conditions = gateway.pointer("/status/conditions").and_then(serde_json::Value::as_array);
             Ok(conditions
                 .is_some_and(|all| all.iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")))
@@ -74,7 +67,7 @@ impl Simulated {
 
     /// The control plane.
     pub fn cluster(&self) -> &ControlPlane {
-        self.cluster.get()
+        &self.cluster
     }
 
     /// The registry in which Freehold looks images up. Nobody pulls from it.
@@ -83,13 +76,14 @@ impl Simulated {
     }
 }
 
-impl Held {
-    fn get(&self) -> &ControlPlane {
-        match self {
-            Self::Shared(cluster) => cluster,
-            Self::Own(cluster) => cluster,
-        }
+/// Where it can't, a line says so.
+#[allow(clippy::print_stdout, reason = "scripts/test counts these lines")]
+fn can_be_had(test: &str) -> bool {
+    let missing = ControlPlane::missing();
+    if let Some(reason) = &missing {
+        println!("skipped: {test}: kubernetes: {reason}");
     }
+    missing.is_none()
 }
 
 impl Controller {
