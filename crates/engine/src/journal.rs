@@ -141,9 +141,13 @@ pub enum JournalError {
     /// The store doesn't answer. The record may or may not be there.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
-    /// A record can't be read: a newer release wrote it, or it was damaged. Trying again doesn't help; nothing may be guessed.
+    /// This program can't read what is there, a newer release can; or the store refuses a statement. Trying again here doesn't help; nothing
+    /// may be guessed.
     #[error("the journal can't be read: {0}")]
     Unreadable(String),
+    /// A record of a version that this program reads isn't one: no release can go on from it.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
 }
 
 /// Where records are kept.

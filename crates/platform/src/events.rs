@@ -46,7 +46,9 @@ async fn tell(feed: Arc<Feed>, after: u64, sender: mpsc::Sender<Event>, stopping
     let mut cursor = EventCursor::new(Arc::clone(&feed.operation));
     loop {
         let end = feed.end();
-        for entry in feed.entries_behind(cursor.seen) {
+        let (seen, entries) = feed.entries_behind(cursor.seen);
+        cursor.seen = seen;
+        for entry in entries {
             cursor.seen += 1;
             // What comes before `after` is read, because later events tell how long something took, but not sent.
             if let Some(kind) = entry.record.as_ref().and_then(|record| cursor.event(entry.at, record))

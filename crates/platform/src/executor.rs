@@ -1,23 +1,23 @@
 //! Takes operations off the queue and lets the engine run them. Several at once, each stack's one after the other (the store sees
 //! to that). An operation whose process died is taken up like a new one: the engine carries on from its journal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freehold_engine::journal::Outcome;
+use freehold_engine::journal::{Journal as _, Outcome, Record};
 use freehold_engine::shell::{Ended, RunError, run};
 use freehold_engine::{Fence, Leases as _, OperationId, failure};
-use freehold_graph::StackKey;
+use freehold_graph::{ResourceId, StackKey};
 use freehold_problem::{Code, Problem};
-use freehold_store::{End, EngineStore, Operation, Queue, Signal, Waiting};
+use freehold_spec::Name;
+use freehold_store::{End, EngineStore, Operation, Queue, Signal, StoreError, Waiting};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::field::{Empty, debug, display};
-use tracing::{Instrument as _, Span, info, warn, warn_span};
+use tracing::field::{self, Empty, display};
+use tracing::{Instrument as _, Span, debug, info, warn, warn_span};
 
-use crate::runtime::TargetRuntime;
 use crate::targets::Targets;
 
 /// The pause before a queue that couldn't be read is read again.
@@ -38,12 +38,13 @@ pub struct Executor {
     engine: EngineStore,
     targets: Arc<Targets>,
     active: Arc<Mutex<HashMap<OperationId, CancellationToken>>>,
+    told: Arc<Mutex<HashMap<OperationId, String>>>,
 }
 
 impl Executor {
     /// With the queue and the leases of a store, and the targets that operations are for.
     pub fn new(engine: EngineStore, targets: Arc<Targets>) -> Self {
-        Self { engine, targets, active: Arc::default() }
+        Self { engine, targets, active: Arc::default(), told: Arc::default() }
     }
 
     /// Works until `stop`.
@@ -117,7 +118,7 @@ impl Executor {
                 Ok(true) => cancel.cancel(),
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(%operation, "requests to stop are looked for later: {error}");
+                    warn!(%operation, "looking again for requests to stop: {error}");
                     return false;
                 }
             }
@@ -139,19 +140,18 @@ impl Executor {
             }
             active.insert(operation, cancel.clone());
         }
-        let (engine, targets) = (self.engine.clone(), Arc::clone(&self.targets));
         let active = ActiveGuard { all: Arc::clone(&self.active), operation };
+        let worker =
+            Worker { engine: self.engine.clone(), targets: Arc::clone(&self.targets), told: Arc::clone(&self.told) };
         let work = async move {
             // Given back however this ends: an operation that nobody works on has to be taken up again.
             let _active = active;
-            let work = async {
-                let runtime = targets.find(&target).await?;
-                let Ok(_slot) = Arc::clone(&runtime.slots).acquire_owned().await else { return Ok(()) };
-                execute(&engine, &runtime, operation, &cancel).await
-            };
-            if let Err(failure) = work.await {
-                warn!("operation requeued: {failure}");
-                tokio::time::sleep(REST).await;
+            if let Err(why) = worker.work(operation, &target, &cancel).await {
+                worker.tell(operation, &target, &why).await;
+                tokio::select! {
+                    () = tokio::time::sleep(REST) => {}
+                    () = cancel.cancelled() => {}
+                }
             }
         };
         // At the level of what it is to explain: a warning is told with the operation that led to it.
@@ -184,7 +184,7 @@ impl Drop for ActiveGuard {
 #[derive(Debug, thiserror::Error)]
 enum Requeued {
     #[error(transparent)]
-    Store(#[from] freehold_store::StoreError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -201,49 +201,131 @@ impl From<Problem> for Requeued {
     }
 }
 
-async fn execute(
-    engine: &EngineStore,
-    runtime: &TargetRuntime,
-    id: OperationId,
-    cancel: &CancellationToken,
-) -> Result<(), Requeued> {
-    let operation = engine.operation(id).await?;
-    if operation.state.is_finished() {
-        return Ok(());
-    }
-    // Whoever asks after this read is heard: the operation is active since before it.
-    if operation.cancel.is_some() {
-        cancel.cancel();
-    }
-    Span::current().record("stack", display(&operation.subject)).record("purpose", debug(operation.plan.purpose));
-    info!("begins");
-    let Ended { outcome, lease } = match run(id, &operation.plan, &runtime.parts, cancel).await {
-        // It is in good hands: the queue shows it again when that lease has ended.
-        Err(RunError::Busy | RunError::LeaseLost) => return Ok(()),
-        ended => ended?,
-    };
-    info!(?outcome, "ended");
-    let fence = match lease {
-        Some(fence) => fence,
-        None => engine.acquire(id).await?.ok_or(Requeued::Busy)?.fence,
-    };
-    finish(engine, &operation, outcome, fence).await
+/// What works on one operation.
+struct Worker {
+    engine: EngineStore,
+    targets: Arc<Targets>,
+    /// Why operations are left for later, as it was told last.
+    told: Arc<Mutex<HashMap<OperationId, String>>>,
 }
 
-/// Records how an operation ended, under the lease, which goes with it.
-async fn finish(engine: &EngineStore, operation: &Operation, outcome: Outcome, fence: Fence) -> Result<(), Requeued> {
-    let told =
-        async || Ok::<_, Requeued>(failure::summary(&freehold_engine::Journal::load(engine, operation.id).await?));
-    let failure = match outcome {
-        // There is nothing to tell, and a journal is long.
-        Outcome::Succeeded => None,
-        Outcome::Failed => told().await?.or_else(|| Some(unexplained(&operation.plan.key))),
-        Outcome::Cancelled => told().await?.or_else(|| Some(cancelled(&operation.plan.key))),
-    };
-    let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
-    let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
-    engine.finish(operation.id, fence, &end).await?;
-    Ok(())
+impl Worker {
+    /// Works on an operation until it has ended, or another process works on it.
+    ///
+    /// # Errors
+    /// Nobody works on it now, and it has to be taken up again.
+    async fn work(&self, id: OperationId, target: &Name, cancel: &CancellationToken) -> Result<(), Requeued> {
+        let operation = self.engine.operation(id).await?;
+        if operation.state.is_finished() {
+            return Ok(());
+        }
+        // Whoever asks after this read is heard: the operation is active since before it.
+        if operation.cancel.is_some() {
+            cancel.cancel();
+        }
+        Span::current()
+            .record("stack", display(&operation.subject))
+            .record("purpose", field::debug(operation.plan.purpose));
+        let runtime = match self.targets.find(target).await {
+            Ok(runtime) => runtime,
+            // What has changed nothing needs no target to end.
+            Err(_) if cancel.is_cancelled() && !self.has_begun(id).await? => {
+                return self.abandon(&operation, Outcome::Cancelled, cancelled(&operation.plan.key)).await;
+            }
+            Err(problem) => return Err(problem.into()),
+        };
+        let Ok(_slot) = Arc::clone(&runtime.slots).acquire_owned().await else { return Ok(()) };
+        info!("begins");
+        let Ended { outcome, lease } = match run(id, &operation.plan, &runtime.parts, cancel).await {
+            // The queue shows it again when that lease has ended.
+            Err(RunError::Busy | RunError::LeaseLost) => return Ok(()),
+            Err(error @ (RunError::Broken(_) | RunError::Damaged(_))) => {
+                return self.abandon(&operation, Outcome::Failed, broken(&operation.plan.key, &error)).await;
+            }
+            ended => ended?,
+        };
+        info!(?outcome, "ended");
+        let fence = match lease {
+            Some(fence) => fence,
+            None => self.engine.acquire(id).await?.ok_or(Requeued::Busy)?.fence,
+        };
+        self.finish(&operation, outcome, fence).await
+    }
+
+    /// Whether anything may have been done.
+    async fn has_begun(&self, operation: OperationId) -> Result<bool, Requeued> {
+        let records = self.engine.load(operation).await?;
+        Ok(records.iter().any(|record| !matches!(record, Record::Waiting { .. })))
+    }
+
+    /// Records how an operation ended, under the lease, which goes with it.
+    async fn finish(&self, operation: &Operation, outcome: Outcome, fence: Fence) -> Result<(), Requeued> {
+        let told = async || Ok::<_, Requeued>(failure::summary(&self.engine.load(operation.id).await?));
+        let failure = match outcome {
+            // There is nothing to tell, and a journal is long.
+            Outcome::Succeeded => None,
+            Outcome::Failed => told().await?.or_else(|| Some(unexplained(&operation.plan.key))),
+            Outcome::Cancelled => told().await?.or_else(|| Some(cancelled(&operation.plan.key))),
+        };
+        let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
+        let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
+        self.engine.finish(operation.id, fence, &end).await?;
+        self.forget(operation.id);
+        Ok(())
+    }
+
+    /// Ends an operation that nobody can go on with. What was sent before has ended by now: no lease is granted before.
+    async fn abandon(&self, operation: &Operation, outcome: Outcome, failure: Problem) -> Result<(), Requeued> {
+        let lease = self.engine.acquire(operation.id).await?.ok_or(Requeued::Busy)?;
+        warn!(?outcome, "abandoned: {}", failure.message);
+        let end = End { outcome, outputs: BTreeMap::new(), timings: serde_json::Value::Null, failure: Some(failure) };
+        self.engine.abandon(operation.id, lease.fence, &end).await?;
+        self.forget(operation.id);
+        Ok(())
+    }
+
+    /// Tells all who watch why an operation is left for later, once for each reason.
+    async fn tell(&self, operation: OperationId, target: &Name, why: &Requeued) {
+        let words = why.to_string();
+        warn!("the operation is left for later: {words}");
+        if self.all_told().get(&operation) == Some(&words) {
+            return;
+        }
+        match self.record(operation, target, &words).await {
+            Ok(()) => drop(self.all_told().insert(operation, words)),
+            Err(error) => debug!("why can't be recorded: {error}"),
+        }
+    }
+
+    async fn record(&self, operation: OperationId, target: &Name, words: &str) -> Result<(), Requeued> {
+        let lease = self.engine.acquire(operation).await?.ok_or(Requeued::Busy)?;
+        let wait = Record::Waiting {
+            subject: ResourceId(format!("target.{target}")),
+            reason: Some(words.to_owned()),
+            milliseconds: 0,
+            retry_after_milliseconds: Some(u64::try_from(REST.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let written = self.engine.append(operation, lease.fence, &[wait]).await;
+        self.engine.release(operation, lease.fence).await?;
+        Ok(written?)
+    }
+
+    fn forget(&self, operation: OperationId) {
+        self.all_told().remove(&operation);
+    }
+
+    fn all_told(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The journal says what can't be, so nobody can know what the operation was about to do.
+fn broken(key: &StackKey, why: &RunError) -> Problem {
+    let option = key.option();
+    Problem::new(Code::StoreUnreadable, format!("the operation can't go on: {why}")).help(format!(
+        "see `freehold status {option}`, then continue with `freehold deploy {option}`, or remove the stack with \
+         `freehold destroy {option}`; a plan shows what there is now"
+    ))
 }
 
 fn cancelled(key: &StackKey) -> Problem {

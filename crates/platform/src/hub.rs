@@ -169,7 +169,7 @@ async fn catch_up(store: &Store, feed: &Weak<Feed>, look: Look) -> bool {
         let operation = feed.operation.id;
         match feed.read(store, look).await {
             Ok(()) => return feed.end.get().is_none(),
-            Err(error) => warn!(%operation, "its events are told later: {error}"),
+            Err(error) => warn!(%operation, "its events can't be read yet: {error}"),
         }
         drop(feed);
         tokio::time::sleep(waits.take()).await;
@@ -187,10 +187,12 @@ impl Feed {
         self.end.get()
     }
 
-    /// The journal's entries behind this many.
-    pub(crate) fn entries_behind(&self, seen: usize) -> Vec<Arc<Entry>> {
+    /// The journal's entries behind this many, or behind those that are left of them: a crash of the server may have cost it its end. Gives
+    /// also how many are before them.
+    pub(crate) fn entries_behind(&self, seen: usize) -> (usize, Vec<Arc<Entry>>) {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(seen..).map(<[_]>::to_vec).unwrap_or_default()
+        let seen = seen.min(entries.len());
+        (seen, entries.get(seen..).map(<[_]>::to_vec).unwrap_or_default())
     }
 
     fn length(&self) -> u64 {
@@ -216,6 +218,11 @@ impl Feed {
         true
     }
 
+    /// Forgets what is behind this many records.
+    fn shorten(&self, length: usize) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).truncate(length);
+    }
+
     /// Reads what is missing.
     async fn read(&self, store: &Store, look: Look) -> Result<(), StoreError> {
         let mut tx = store.begin(self.operation.tenant).await?;
@@ -232,6 +239,9 @@ impl Feed {
         let records = tx.journal(id, known).await?;
         let entries: Vec<Entry> =
             records.iter().map(|(sequence, at, record)| Entry::of(*sequence, *at, record.as_ref())).collect();
+        if look == Look::All {
+            self.shorten(entries.len());
+        }
         self.continue_with(&entries);
         if let Some(end) = end {
             let _ = self.end.set(end);

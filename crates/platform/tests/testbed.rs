@@ -166,11 +166,15 @@ impl Drop for Testbed {
 impl Testbed {
     /// With a machine as its target, where everything takes no time.
     pub(crate) async fn new() -> Self {
+        let connections = store_of_its_own().await.0;
+        Self::on(Store::open(&connections, master()).await.unwrap()).await
+    }
+
+    /// The same on a store that others use as well.
+    pub(crate) async fn on(store: Store) -> Self {
         let world = Arc::new(Mutex::new(World::default()));
         let abilities = Arc::new(Abilities::default());
         locked(&abilities.capacity).usable = 100;
-        let connections = store_of_its_own().await.0;
-        let store = Store::open(&connections, master()).await.unwrap();
         let engine = store.engine("a test");
         let fake = |name| Arc::new(FakeProvider::new(name, Arc::clone(&world), Duration::ZERO)) as Arc<dyn Provider>;
         let postgres = PostgresServer { host: "/run/nowhere".to_owned(), port: 5432, version: 15 };

@@ -23,7 +23,7 @@ use crate::actors::key;
 use crate::testbed::Replica;
 
 /// An operation that this test works on, as an executor would.
-async fn operation_of(store: &Store, engine: &EngineStore) -> (OperationId, Fence) {
+pub(crate) async fn operation_of(store: &Store, engine: &EngineStore) -> (OperationId, Fence) {
     let (stack, definition) = (StackId(Uuid::now_v7()), "d".repeat(64));
     let plan = Plan {
         id: Uuid::now_v7(),

@@ -30,6 +30,15 @@ pub struct End {
     pub failure: Option<Problem>,
 }
 
+/// What has to tell the outcome as well.
+#[derive(Debug, Clone, Copy)]
+enum Proof {
+    /// The journal's last record.
+    Journal,
+    /// Nothing: nobody can go on from the journal, or there is none.
+    None,
+}
+
 impl EngineStore {
     /// Ends an operation and gives its lease back. A deploy or rollback that succeeded marks its revision as verified and
     /// lets go of the names that it no longer needs; a destroy that succeeded removes the stack and all that belongs to it,
@@ -38,6 +47,19 @@ impl EngineStore {
     /// # Errors
     /// [`StoreError::Fenced`] if the lease has passed to another process, or the journal has lost its end; the store doesn't answer.
     pub async fn finish(&self, operation: OperationId, fence: Fence, end: &End) -> Result<(), StoreError> {
+        self.end(operation, fence, end, Proof::Journal).await
+    }
+
+    /// Ends an operation that can't go on, or was never begun, whatever its journal says: the outcome is not told there. What has been made so
+    /// far stays, and the stack's next operation finds it. Everything else is as in [`Self::finish`].
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the lease has passed to another process; the store doesn't answer.
+    pub async fn abandon(&self, operation: OperationId, fence: Fence, end: &End) -> Result<(), StoreError> {
+        self.end(operation, fence, end, Proof::None).await
+    }
+
+    async fn end(&self, operation: OperationId, fence: Fence, end: &End, proof: Proof) -> Result<(), StoreError> {
         let found = "SELECT tenant_id FROM operations WHERE id = $1";
         let tenant = sqlx::query_scalar(found)
             .bind(operation.0)
@@ -46,7 +68,11 @@ impl EngineStore {
             .map_err(StoreError::from_sqlx("read an operation"))?;
         let tenant = tenant.ok_or_else(|| StoreError::NotFound { what: "operation", name: operation.to_string() })?;
         let mut tx = self.store().begin(TenantId(tenant)).await?;
-        if let Some(stack) = tx.finish(operation, fence, self.memory().length(operation, fence), end).await? {
+        let length = match proof {
+            Proof::Journal => self.memory().length(operation, fence),
+            Proof::None => 0,
+        };
+        if let Some(stack) = tx.finish(operation, fence, length, end, proof).await? {
             self.store().commit_and_tell(tx, Signal::Finished(operation)).await?;
             self.store().known().forget_stack(stack);
         }
@@ -63,6 +89,7 @@ impl TenantTx<'_> {
         fence: Fence,
         length: i64,
         end: &End,
+        proof: Proof,
     ) -> Result<Option<StackId>, StoreError> {
         let tenant = self.tenant().0;
         let state = match end.outcome {
@@ -100,7 +127,10 @@ impl TenantTx<'_> {
         if lease.rows_affected() != 1 {
             return Err(StoreError::Fenced);
         }
-        self.refuse_lost_end(operation, end.outcome).await?;
+        match proof {
+            Proof::Journal => self.refuse_lost_end(operation, end.outcome).await?,
+            Proof::None => {}
+        }
         self.write_end(operation, &purpose, state, end).await?;
         if purpose == "destroy" && end.outcome == Outcome::Succeeded {
             self.remove_stack(stack).await?;

@@ -187,22 +187,19 @@ fn appended(operation: OperationId, records: &[Record], length: i64, at: DateTim
     Appended { operation, entries }
 }
 
-/// Reads a record of this release or an earlier one. There is only one version so far.
+/// Reads a record of this release or an earlier one.
 pub(crate) fn parse(version: i16, record: &str) -> Result<Record, JournalError> {
     if u16::try_from(version).map_or(true, |version| version > RECORD_VERSION) {
         return Err(JournalError::Unreadable(format!(
             "a record has version {version}, this release reads up to {RECORD_VERSION}"
         )));
     }
-    serde_json::from_str(record).map_err(|error| JournalError::Unreadable(error.to_string()))
+    serde_json::from_str(record).map_err(|error| JournalError::Damaged(error.to_string()))
 }
 
-/// The same for those who only watch: `None` for what a newer release wrote and this one can't read.
-pub(crate) fn parse_for_people(version: i16, record: &str) -> Result<Option<Record>, JournalError> {
-    match u16::try_from(version).is_ok_and(|version| version > RECORD_VERSION) {
-        true => Ok(serde_json::from_str(record).ok()),
-        false => parse(version, record).map(Some),
-    }
+/// The same for those who only watch: `None` for what can't be read, because a newer release wrote it or it is damaged.
+pub(crate) fn parse_for_people(record: &str) -> Option<Record> {
+    serde_json::from_str(record).ok()
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {

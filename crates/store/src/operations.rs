@@ -190,17 +190,17 @@ impl TenantTx<'_> {
             Ok(OperationEnd {
                 state: word("an operation", read(&row, "state")?)?,
                 at: read(&row, "finished_at")?,
-                failure: document::read_optional(&row, "failure")?,
+                failure: failure_for_people(document::read_optional(&row, "failure")),
             })
         };
         row.map(end).transpose()
     }
 
     /// An operation's journal behind the record `after` (0: all of it), for people: number, time and record. `None` in the place of a record
-    /// is one that a newer release wrote and this one can't read: who only watches goes on without it.
+    /// is one that can't be read, because a newer release wrote it or it is damaged: who only watches goes on without it.
     ///
     /// # Errors
-    /// The store doesn't answer, or a record can't be read.
+    /// The store doesn't answer.
     pub async fn journal(
         &mut self,
         operation: OperationId,
@@ -208,8 +208,7 @@ impl TenantTx<'_> {
     ) -> Result<Vec<(u64, DateTime<Utc>, Option<Record>)>, StoreError> {
         let tenant = self.tenant().0;
         let rows = sqlx::query(
-            "SELECT seq, at, version, record::text FROM journal
-             WHERE tenant_id = $1 AND operation = $2 AND seq > $3 ORDER BY seq",
+            "SELECT seq, at, record::text FROM journal WHERE tenant_id = $1 AND operation = $2 AND seq > $3 ORDER BY seq",
         )
         .bind(tenant)
         .bind(operation.0)
@@ -219,10 +218,8 @@ impl TenantTx<'_> {
         .map_err(StoreError::from_sqlx("read a journal"))?;
         rows.iter()
             .map(|row| {
-                let (version, record): (i16, String) = (read(row, "version")?, read(row, "record")?);
-                let record = journal::parse_for_people(version, &record)
-                    .map_err(|error| StoreError::Unreadable { what: "a journal", message: error.to_string() })?;
-                Ok((crate::row::number(row, "seq")?, read(row, "at")?, record))
+                let record: String = read(row, "record")?;
+                Ok((crate::row::number(row, "seq")?, read(row, "at")?, journal::parse_for_people(&record)))
             })
             .collect()
     }
@@ -383,6 +380,11 @@ impl EngineStore {
             .map_err(StoreError::from_sqlx("look for a request to stop"))?
             .ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })
     }
+}
+
+/// Why an operation failed. That it has ended is told also where what a newer release says of it can't be read.
+fn failure_for_people(failure: Result<Option<Problem>, StoreError>) -> Option<Problem> {
+    failure.unwrap_or_else(|error| Some(error.into()))
 }
 
 fn operation(row: &PgRow) -> Result<Operation, StoreError> {

@@ -21,6 +21,9 @@ pub enum RunError {
     /// The store answers with what this program can't read.
     #[error("the journal can't be read: {0}")]
     Unreadable(String),
+    /// The journal can't be read by any program.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
     /// The journal contradicts itself or the plan.
     #[error(transparent)]
     Broken(#[from] Contradiction),
@@ -35,6 +38,7 @@ impl From<JournalError> for RunError {
             JournalError::Fenced => Self::LeaseLost,
             JournalError::Unavailable(message) => Self::Unavailable(message),
             JournalError::Unreadable(message) => Self::Unreadable(message),
+            JournalError::Damaged(message) => Self::Damaged(message),
         }
     }
 }

@@ -70,7 +70,7 @@ impl LeaseHolder {
                 // Another process was quicker, and has ended the operation by now: there is nothing to wait for.
                 Ok(Err(JournalError::Fenced)) => return Err(RunError::LeaseLost),
                 Ok(Err(JournalError::Unavailable(message))) => RunError::Unavailable(message),
-                Ok(Err(error @ JournalError::Unreadable(_))) => return Err(error.into()),
+                Ok(Err(error @ (JournalError::Unreadable(_) | JournalError::Damaged(_)))) => return Err(error.into()),
                 Err(_) => RunError::Unavailable(format!("no answer within {} s", ANSWER.as_secs())),
             };
             let most = if problem == RunError::Busy { while_busy } else { patience };
@@ -143,7 +143,9 @@ impl LeaseHolder {
                         }
                     }
                     Err(JournalError::Fenced) => return Poll::Ready(LeaseChange::Lost),
-                    Err(JournalError::Unavailable(_) | JournalError::Unreadable(_)) => self.renew_at = now + ASK_AGAIN,
+                    Err(JournalError::Unavailable(_) | JournalError::Unreadable(_) | JournalError::Damaged(_)) => {
+                        self.renew_at = now + ASK_AGAIN
+                    }
                 }
                 continue;
             }
