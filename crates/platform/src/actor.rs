@@ -43,7 +43,7 @@ pub enum Scope {
     Deploy,
     /// Set and rotate secrets, and be lent a database.
     Secrets,
-    /// Add, change and remove targets, and look over the whole platform.
+    /// Add, change and remove targets, and look over the whole platform. Only operators have it.
     Targets,
 }
 
@@ -73,8 +73,9 @@ impl Actor {
         Self::new(Who::Operator, Scope::ALL)
     }
 
-    /// Somebody with a key to one tenant's stacks.
+    /// Somebody with a key to one tenant's stacks. [`Scope::Targets`] is of the whole platform: no tenant has it.
     pub fn tenant(tenant: TenantId, key: impl Into<String>, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        let scopes = scopes.into_iter().filter(|scope| *scope != Scope::Targets);
         Self::new(Who::Tenant { tenant, key: key.into() }, scopes)
     }
 

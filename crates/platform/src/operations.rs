@@ -79,7 +79,7 @@ impl Operations {
                 let begun = tx.operation_of_key(key).await?;
                 drop(tx);
                 if let Some(begun) = begun {
-                    return self.get(actor, begun).await;
+                    return self.view(actor, begun).await;
                 }
             }
             KeyState::Other => {
@@ -135,7 +135,7 @@ impl Operations {
     async fn deploy_once(&self, actor: &Actor, request: &Deploy, key: Option<&str>) -> Result<OperationView> {
         let (answer, graph) = self.plans.deploy_plan(actor, request).await?;
         if let Some(same) = answer.running {
-            return self.get(actor, same).await;
+            return self.view(actor, same).await;
         }
         if answer.noop {
             let last = self.last_success(actor, &answer).await?;
@@ -174,7 +174,7 @@ impl Operations {
         let revision = tx.revision(plan.stack, plan.revision).await?;
         drop(tx);
         let revision = revision.ok_or_else(|| Problem::new(Code::PlanOutdated, "the stack has changed meanwhile"))?;
-        self.get(actor, revision.operation).await
+        self.view(actor, revision.operation).await
     }
 
     /// Destroys a stack whose name was typed again.
@@ -233,13 +233,18 @@ impl Operations {
         match self.records.store.enqueue(tenant, &new).await {
             Ok(at) => Ok(queued(&new, at)),
             // The answer may have been lost behind the commit: the operation's own id tells.
-            Err(StoreError::Unavailable { .. }) if self.get(actor, id).await.is_ok() => self.get(actor, id).await,
+            Err(StoreError::Unavailable { .. }) if let Ok(begun) = self.view(actor, id).await => Ok(begun),
             Err(error) => Err(error.into()),
         }
     }
 
     /// An operation, and what it waits for at the moment.
     pub async fn get(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
+        actor.require(Scope::Read)?;
+        self.view(actor, id).await
+    }
+
+    async fn view(&self, actor: &Actor, id: OperationId) -> Result<OperationView> {
         let operation = self.records.find_operation(actor, id).await?;
         let waits = match operation.state.is_finished() {
             true => Vec::new(),
@@ -253,7 +258,7 @@ impl Operations {
         actor.require(Scope::Deploy)?;
         let operation = self.records.find_operation(actor, id).await?;
         self.records.store.request_cancel(operation.tenant, operation.id, &actor.audited()).await?;
-        self.get(actor, id).await
+        self.view(actor, id).await
     }
 }
 

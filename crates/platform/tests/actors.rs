@@ -66,5 +66,13 @@ async fn a_key_does_what_its_scopes_say_and_makes_no_tenant() {
     assert_eq!(refused.code, Code::Forbidden);
     let refused = platform.doctor.findings(&reader, false).await.unwrap_err();
     assert_eq!(refused.code, Code::Forbidden);
+    // What is of the whole platform is no tenant's, whatever a key says.
+    let all = Actor::tenant(acme, "all", Scope::ALL);
+    assert_eq!(platform.doctor.findings(&all, false).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(platform.targets.remove(&all, "prod").await.unwrap_err().code, Code::Forbidden);
+    let lender = Actor::tenant(acme, "lender", [Scope::Secrets]);
+    let operation = OperationId(Uuid::new_v4());
+    assert_eq!(platform.operations.get(&lender, operation).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(platform.stacks.get(&lender, own).await.unwrap_err().code, Code::Forbidden);
     assert_eq!(store.find_tenant(&key("initech")).await.unwrap(), None);
 }

@@ -27,7 +27,7 @@ pub struct Operation {
     pub state: OperationState,
     /// The revision that it makes.
     pub revision: u64,
-    /// How often a process acquired it; above 1, it was interrupted.
+    /// 0 until a process has acquired it, then 1. How often that has happened, its events tell.
     pub taken: u32,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
