@@ -54,7 +54,8 @@ pub struct Change {
     pub action: Action,
     /// The fields that differ (update, replace, adopt).
     pub fields: Vec<FieldChange>,
-    /// Why, in words for people: "restarts: session-key changed (reads SESSION_KEY)".
+    /// Why, in words for people. Where one of the fields restarts it, the first tells that: "restarts: session-key changed (reads
+    /// SESSION_KEY)".
     pub reasons: Vec<String>,
     /// The resource as desired; for a deletion as it was last applied.
     pub resource: Resource,

@@ -211,9 +211,8 @@ fn words(change: &Change, context: &Context<'_>) -> String {
         Action::Other(word) => vec![word.clone()],
         Action::Update | Action::Delete | Action::NoOp => Vec::new(),
     };
-    let told = |reason: &&String| change.action != Action::Create || !context.folding.shared.contains_key(*reason);
-    words
-        .extend(change.reasons.iter().filter(told).map(|reason| restart::reason(change, reason, &context.answer.plan)));
+    let told = |reason: &String| change.action != Action::Create || !context.folding.shared.contains_key(reason);
+    words.extend(restart::reasons(change, &context.answer.plan).into_iter().filter(told));
     if change.loses_data {
         words.push("ITS DATA IS DELETED".to_owned());
     }

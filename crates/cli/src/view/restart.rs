@@ -1,31 +1,37 @@
 //! Why the Pods of a service are made anew, in the words of the definition. In a cluster a changed variable reaches them as a
 //! checksum in an annotation: true, and of no help to a reader.
 
-use freehold::wire::{Change, Plan};
+use std::collections::BTreeSet;
+
+use freehold::wire::{Change, Effect, Plan};
 use freehold_graph::ResourceId;
 
-const RESTARTS: &str = "restarts: ";
 /// The annotations with the checksums, and the objects that these are of.
 const CHECKSUMS: [(&str, &str); 2] =
     [("freehold.dev/config", "configmap"), ("freehold.dev/credentials", "credentials")];
 const POD: &str = "spec.template.spec.";
 
-/// A reason of a plan as people read it.
-pub(super) fn reason(change: &Change, reason: &str, plan: &Plan) -> String {
+/// A change's reasons as people read them. The first one tells what restarts it, where something does.
+pub(super) fn reasons(change: &Change, plan: &Plan) -> Vec<String> {
+    let mut reasons = change.reasons.clone();
     let row = change.kind.row();
-    let causes = reason.strip_prefix(RESTARTS).filter(|_| row.program.is_some() && row.api.is_some());
-    let Some(causes) = causes else { return reason.to_owned() };
-    let mut words: Vec<String> = Vec::new();
-    for word in causes.split(", ").flat_map(|cause| cause_in_words(change, cause, plan)) {
-        if !words.contains(&word) {
-            words.push(word);
+    let fields = change.fields.iter().filter(|field| field.effect == Effect::Restart);
+    let paths: BTreeSet<&str> = fields.map(|field| field.path.as_str()).collect();
+    if let Some(first) = reasons.first_mut().filter(|_| row.program.is_some() && row.api.is_some() && !paths.is_empty())
+    {
+        let mut words: Vec<String> = Vec::new();
+        for word in paths.into_iter().flat_map(|path| cause(change, path, plan)) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
         }
+        *first = format!("restarts: {}", words.join(", "));
     }
-    format!("{RESTARTS}{}", words.join(", "))
+    reasons
 }
 
-fn cause_in_words(change: &Change, cause: &str, plan: &Plan) -> Vec<String> {
-    let path = cause.strip_suffix(" changed").unwrap_or(cause);
+/// What the change of a field comes from.
+fn cause(change: &Change, path: &str, plan: &Plan) -> Vec<String> {
     if let Some((_, of)) = checksum(path) {
         let variables = variables(change, of, plan);
         return match variables.is_empty() {
@@ -33,10 +39,9 @@ fn cause_in_words(change: &Change, cause: &str, plan: &Plan) -> Vec<String> {
             false => variables.iter().map(|variable| format!("{variable} changed")).collect(),
         };
     }
-    match path.strip_prefix(POD) {
-        Some(path) if path.starts_with("containers[") && path.ends_with(".image") => vec!["new image".to_owned()],
-        Some(path) => vec![format!("{path} changed")],
-        None => vec![cause.to_owned()],
+    match path.strip_prefix(POD).unwrap_or(path) {
+        path if path.starts_with("containers[") && path.ends_with(".image") => vec!["new image".to_owned()],
+        path => vec![format!("{path} changed")],
     }
 }
 
