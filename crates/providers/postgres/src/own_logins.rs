@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use freehold_engine::ProviderError;
-use freehold_graph::{SecretText, StackId, Value};
+use freehold_graph::{StackId, Value};
 use freehold_problem::Code;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::provisioner::LET_DUMP;
 use crate::quote::{Identifier, Literal};
 use crate::roles::check_ownership;
 use crate::session::{Session, Sessions};
-use crate::verifier::verifier;
+use crate::verifier::verifier_of_key;
 
 /// How dumpers come by BYPASSRLS, which only who has it can give, and up to 15 only a superuser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +79,8 @@ pub(crate) async fn renew(
         return Err(ProviderError::rejected(Code::ChangedExternally, message));
     };
     let bypass = Bypass::read(session, doing).await?;
-    let lost =
-        |error: tokio::task::JoinError| ProviderError::retryable(Code::NotNow, format!("hashing a password: {error}"));
-    let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
-    let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
-    let verifiers = [keeper.await.map_err(lost)?, dumper.await.map_err(lost)?];
+    let verifier = |login| verifier_of_key(&sessions.password(login));
+    let verifiers = [verifier(&names.keeper)?, verifier(&names.dumper)?];
     let marks = [&names.keeper, &names.dumper].map(|login| login_mark(sessions, login, &mark));
     let sql = statements(names, &rows, [&verifiers[0], &verifiers[1]], [&marks[0], &marks[1]], bypass)?;
     session.run(doing, deadline, sql).await

@@ -40,7 +40,7 @@ use crate::quote::{Identifier, Literal};
 use crate::session::{self, Session, Sessions, Turn};
 use crate::setting::seconds;
 use crate::usage;
-use crate::verifier::verifier;
+use crate::verifier::{verifier, verifier_of_key};
 
 pub(crate) use checks::check_ownership;
 use checks::{check_identity, check_memberships};
@@ -258,15 +258,14 @@ impl Verifiers {
         let hash = |password: SecretText| tokio::task::spawn_blocking(move || verifier(&password));
         let field = |field: &str| Ok::<_, ProviderError>(hash(revealed.text(body.get(field).unwrap_or(&Value::Null))?));
         let (migrator, app) = (field("migrator_password")?, field("app_password")?);
-        let (keeper, dumper) = (hash(sessions.password(&names.keeper)), hash(sessions.password(&names.dumper)));
         let lost = |error: tokio::task::JoinError| {
             ProviderError::retryable(Code::NotNow, format!("hashing a password: {error}"))
         };
         Ok(Self {
             migrator: migrator.await.map_err(lost)?,
             app: app.await.map_err(lost)?,
-            keeper: keeper.await.map_err(lost)?,
-            dumper: dumper.await.map_err(lost)?,
+            keeper: verifier_of_key(&sessions.password(&names.keeper))?,
+            dumper: verifier_of_key(&sessions.password(&names.dumper))?,
         })
     }
 }
