@@ -214,14 +214,16 @@ from_row!(MarkedRow { kind, name, comment, connections });
 pub(crate) async fn marked(session: &mut Session, doing: &Doing) -> Result<Vec<MarkedRow>, ProviderError> {
     const SQL: &str = "
         WITH roles AS (
-            SELECT r.oid, r.rolname::text AS name, shobj_description(r.oid, 'pg_authid') AS comment,
+            SELECT r.oid, r.rolname::text AS name, c.description AS comment,
                 CASE WHEN r.rolcanlogin THEN r.rolconnlimit END AS connections
-            FROM pg_roles r
+            -- Instead of shobj_description(), which is a query for each role.
+            FROM pg_roles r JOIN pg_shdescription c ON c.objoid = r.oid AND c.classoid = 'pg_authid'::regclass
+            WHERE c.description LIKE $1
         )
-        SELECT 'role' AS kind, name, comment, connections FROM roles WHERE comment LIKE $1
+        SELECT 'role' AS kind, name, comment, connections FROM roles
         UNION ALL
         SELECT 'database', d.datname::text, r.comment, NULL
-        FROM pg_database d JOIN roles r ON r.oid = d.datdba WHERE r.comment LIKE $1";
+        FROM pg_database d JOIN roles r ON r.oid = d.datdba";
     let rows = sqlx::query_as(SQL).bind(format!("{PREFIX}%")).fetch_all(session.connection()).await;
     rows.map_err(|error| doing.failed(error))
 }
