@@ -227,13 +227,19 @@ impl Plans {
             None => (BTreeMap::new(), None),
         };
         let subjects = freehold_plan::subjects(graph, &recorded);
-        let observed = runtime.observe(request.id, &subjects).await?;
-        let digests = self.records.digests(request).await?;
+        // None of them depends on another. What is refused is refused for the first reason in this order all the same.
+        let (observed, digests, names, connections) = futures::join!(
+            runtime.observe(request.id, &subjects),
+            self.records.digests(request),
+            self.refuse_taken_names(tenant, request, graph),
+            runtime.refuse_too_many_connections(request, graph),
+        );
+        let (observed, digests) = (observed?, digests?);
         if purpose == Purpose::Deploy {
             refuse_missing_secrets(request, graph, &observed)?;
         }
-        self.refuse_taken_names(tenant, request, graph).await?;
-        runtime.refuse_too_many_connections(request, graph).await?;
+        names?;
+        connections?;
         match purpose {
             Purpose::Deploy | Purpose::Rollback { .. } => refuse_what_is_too_large(graph, &digests)?,
             Purpose::Destroy { .. } => {}
