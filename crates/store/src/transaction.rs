@@ -30,8 +30,8 @@ impl TenantTx<'_> {
     }
 
     /// Commits without waiting for the disk. For what is of no use without a later commit that does wait: a kept plan, a
-    /// definition, an idempotency key. PostgreSQL writes in order, so that commit brings this one to the disk as well; a crash
-    /// in between loses it.
+    /// definition, an idempotency key, when an artifact was last wanted. PostgreSQL writes in order, so that commit brings
+    /// this one to the disk as well; a crash in between loses it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if there was no answer: it may or may not have been done.
