@@ -110,8 +110,8 @@ pub(crate) async fn apply(
         session.run(&doing, context.deadline, create_statement(&name, &names.owner)).await?;
     }
     let mark = Mark::new(context.stack, &resource.id);
-    session.run(&doing, context.deadline, open_statements(&name, &names, row.as_ref(), &mark)).await?;
-    session.resign(&names.owner, &owners, &doing, context.deadline).await?;
+    let open = open_statements(&name, &names, row.as_ref(), &mark);
+    session.resign_after(&open, &names.owner, &owners, &doing, context.deadline).await?;
     let made = DatabaseRow::read(&mut session, &name, &doing).await?;
     if !content::write(sessions, &name, &names, &wanted, &doing, context.deadline).await? {
         own_logins::renew(sessions, &mut session, &names, context.stack, &doing, context.deadline).await?;

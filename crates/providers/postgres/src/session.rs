@@ -384,7 +384,9 @@ impl Session {
         deadline: Instant,
     ) -> Result<(), ProviderError> {
         self.take(Turn::Assume(owner), doing, deadline).await?;
-        self.run(doing, deadline, format!("GRANT {} TO CURRENT_USER", listed(roles))).await
+        // Doesn't wait for the disk: what it is for is committed behind it. A crash that loses both leaves nothing to be done.
+        let grant = format!("SET LOCAL synchronous_commit = off; GRANT {} TO CURRENT_USER", listed(roles));
+        self.run(doing, deadline, grant).await
     }
 
     /// Gives the rights back.
@@ -395,10 +397,22 @@ impl Session {
         doing: &Doing,
         deadline: Instant,
     ) -> Result<(), ProviderError> {
+        self.resign_after("", owner, roles, doing, deadline).await
+    }
+
+    /// Runs the last statements that need the rights, each ended by a semicolon, and gives the rights back, in one transaction.
+    pub(crate) async fn resign_after(
+        &mut self,
+        statements: &str,
+        owner: &Identifier,
+        roles: &[&Identifier],
+        doing: &Doing,
+        deadline: Instant,
+    ) -> Result<(), ProviderError> {
         let unlock = format!("SELECT pg_advisory_unlock({})", key("assume", owner));
         let revoke =
             if roles.is_empty() { String::new() } else { format!("REVOKE {} FROM CURRENT_USER; ", listed(roles)) };
-        self.run(doing, deadline, revoke + &unlock).await
+        self.run(doing, deadline, format!("{statements}{revoke}{unlock}")).await
     }
 
     /// Gives it back after everything went well; one of its own is closed.
