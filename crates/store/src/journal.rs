@@ -13,8 +13,8 @@
 //! batch that meets its own rows is there, and that is a success. A process that dies in between knows nothing of it; the
 //! next one reads the journal and finds the batch, or not, as a whole.
 //!
-//! **Waiting for the disk.** What announces an effect waits until it is on the disk; what tells of one that has happened
-//! doesn't. PostgreSQL writes in order, so the next announcement, or the operation's end, brings it to the disk. A crash of the
+//! **Waiting for the disk.** What announces an effect waits until it is on the disk, unless the effect is a commit in this same database,
+//! which never gets there before it; what tells of one that has happened doesn't wait. PostgreSQL writes in order, so the next announcement, or the operation's end, brings it to the disk. A crash of the
 //! server before that loses the end of the journal, and the step is found started: it is looked at again, as after any crash.
 //! A process that survives such a crash must not write on behind the gap: each append names how long the journal was when
 //! the store last said so, and is refused if it is shorter now.
@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use freehold_engine::journal::RECORD_VERSION;
 use freehold_engine::{Fence, Journal, JournalError, OperationId, Record, StateChange};
-use freehold_graph::{Resource, ResourceId, Value};
+use freehold_graph::{ProviderName, Resource, ResourceId, Value};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -136,8 +136,7 @@ impl Journal for EngineStore {
             return Ok(());
         }
         let resources = Resources::last_of(records)?;
-        let announces = records.iter().any(|record| matches!(record, Record::StepStarted { .. }));
-        let wait = if announces { "on" } else { "off" };
+        let wait = if records.iter().any(announces_outside) { "on" } else { "off" };
         let lines: Vec<String> = records.iter().map(|record| json(&without_state(record))).collect::<Result<_, _>>()?;
         let batch = self.memory.batch(operation, fence, &lines);
         // Before it is sent: the engine drops an append that takes too long, and comes back with the same records.
@@ -177,6 +176,26 @@ impl Journal for EngineStore {
                 parse(version, &record)
             })
             .collect()
+    }
+}
+
+/// Whether a record announces an effect on anything but this database.
+fn announces_outside(record: &Record) -> bool {
+    match record {
+        Record::StepStarted { state: StateChange::Pending(resource), .. } => {
+            resource.kind.provider() != ProviderName::Store
+        }
+        Record::StepStarted {
+            state: StateChange::None | StateChange::Applied { .. } | StateChange::Gone(_), ..
+        } => true,
+        Record::Acquired { .. }
+        | Record::StepDone { .. }
+        | Record::StepFailed { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => false,
     }
 }
 
