@@ -20,25 +20,23 @@ mod prune;
 mod reader;
 mod remark;
 mod starting;
+mod trimmer;
 
 pub(crate) use prune::prune;
 pub use reader::LogReader;
 pub(crate) use starting::Starting;
+pub(crate) use trimmer::Trimmer;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::directory;
 use open_log::OpenLog;
 
-/// How often the size of a log is looked at, and how soon again when it had to be cut.
-const LOOK: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Holes are a multiple of this: the block size of the usual file systems.
 const BLOCK: u64 = 4096;
 /// The size at which a log is begun anew, its hole included, in bytes. Some file systems end at 16 TiB.
@@ -118,34 +116,17 @@ impl Log {
         }
     }
 
-    /// Keeps it within its limit for as long as it is polled.
-    pub(crate) async fn tidy(&self, limits: &LogLimits) {
-        let mut pause = LOOK;
-        loop {
-            tokio::time::sleep(pause).await;
-            let (log, limits) = (self.clone(), *limits);
-            pause = match tokio::task::spawn_blocking(move || log.trim(&limits)).await {
-                Ok(Ok(true)) => LOOK_AGAIN,
-                Ok(Ok(false)) | Err(_) => LOOK,
-                Ok(Err(error)) => {
-                    tracing::warn!(log = %self.path.display(), %error, "a log could not be cut");
-                    LOOK
-                }
-            };
-        }
-    }
-
     /// Cuts it at its beginning if it holds more than it may; says whether it did.
-    fn trim(&self, limits: &LogLimits) -> io::Result<bool> {
+    fn trim(&self, size: u64) -> io::Result<bool> {
         let Some(kept) = OpenLog::open(&self.path)? else { return Ok(false) };
         if kept.end > LARGEST {
             return self.begin_anew(&kept).map(|()| true);
         }
-        if kept.end - kept.begin <= limits.size {
+        if kept.end - kept.begin <= size {
             return Ok(false);
         }
         // Somewhat more than is too much, else it would be cut again at the next line.
-        let hole = (kept.end - limits.size / 4 * 3) / BLOCK * BLOCK;
+        let hole = (kept.end - size / 4 * 3) / BLOCK * BLOCK;
         let file = OpenOptions::new().write(true).open(&self.path)?;
         match fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, hole) {
             Ok(()) => Ok(true),

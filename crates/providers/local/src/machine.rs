@@ -23,7 +23,7 @@ use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
 use crate::launcher::{self, Private};
-use crate::log::{LogLimits, Starting};
+use crate::log::{LogLimits, Starting, Trimmer};
 use crate::mark::{self, Marked};
 use crate::membership::{descendants, end_all};
 use crate::options::LocalOptions;
@@ -48,6 +48,7 @@ pub(crate) struct Machine {
     pub(crate) accounts: std::sync::Arc<Accounts>,
     pub(crate) ports: std::sync::Arc<Ports>,
     pub(crate) log_limits: LogLimits,
+    pub(crate) trimmer: Trimmer,
     pub(crate) starting: Starting,
     pub(crate) executable: PathBuf,
     pub(crate) platform: Uuid,
@@ -172,6 +173,7 @@ impl Machine {
             accounts: accounts.into(),
             ports: Ports::new(options.ports).into(),
             log_limits: options.log_limits,
+            trimmer: Trimmer::default(),
             starting: Starting::default(),
             executable: options.executable,
             platform,

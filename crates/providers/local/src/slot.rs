@@ -234,13 +234,13 @@ impl SlotLoop {
             }
             ReplicaFailure::NotLive { seen: care.while_live().await, log: log.clone() }
         };
-        let tidying = log.tidy(&duty.machine.log_limits);
+        let trimming = duty.machine.trimmer.keep(&log, duty.machine.log_limits.size);
         let ended = tokio::select! {
             biased;
             stop = ordered(orders) => return End::Ordered(stop),
             exit = instance.process.exited() => Err(exit),
             trouble = caring => Ok(trouble),
-            () = tidying => Err(Exit::Unknown),
+            () = trimming => Err(Exit::Unknown),
         };
         End::Failed(match ended {
             Ok(trouble) => trouble,

@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use crate::cgroup::Group;
 use crate::directory::{self, Durability};
 use crate::launcher::Order;
-use crate::log::{Log, LogLimits};
+use crate::log::{Log, Trimmer};
 use crate::membership::{Members, descendants};
 use crate::process::{Exit, Process, out_of_memory};
 use crate::process_id::{self, ProcessId};
@@ -150,7 +150,7 @@ async fn supervise(run: &Path) -> io::Result<bool> {
         group: assignment.group.clone(),
     };
     let log = Log::at(assignment.log.clone());
-    let limits = LogLimits { size: assignment.log_size, ..LogLimits::default() };
+    let log_size = assignment.log_size;
     let began = Instant::now();
     if !note_start(run, &assignment)? {
         return Ok(false);
@@ -159,7 +159,7 @@ async fn supervise(run: &Path) -> io::Result<bool> {
     let timeout = Duration::from_secs(assignment.timeout_seconds);
     let end = match start(assignment, &log).await {
         Err(message) => End::NotStarted(message),
-        Ok(child) => attend(child, &members, timeout, &log, &limits, &mut ended).await?,
+        Ok(child) => attend(child, &members, timeout, (&log, log_size), &mut ended).await?,
     };
     log.event(&end.words());
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -203,8 +203,7 @@ async fn attend(
     child: Child,
     members: &Members,
     timeout: Duration,
-    log: &Log,
-    limits: &LogLimits,
+    (log, log_size): (&Log, u64),
     ended: &mut tokio::signal::unix::Signal,
 ) -> io::Result<End> {
     let mut process = Process::child(child).await?;
@@ -215,6 +214,7 @@ async fn attend(
             let _ = reap_orphans(main);
         }
     };
+    let trimmer = Trimmer::default();
     let end = tokio::select! {
         exit = process.exited() => match exit.explained(members.group.as_ref()) {
             Exit::Code(code) => End::Exited(code),
@@ -224,7 +224,7 @@ async fn attend(
         },
         () = tokio::time::sleep(timeout) => End::TimedOut,
         _signal = ended.recv() => End::Cancelled,
-        () = log.tidy(limits) => End::Cancelled,
+        () = trimmer.keep(log, log_size) => End::Cancelled,
         () = reaping => End::Cancelled,
     };
     // What it started and left behind ends with it.
