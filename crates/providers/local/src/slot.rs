@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::health::{Endpoint, ProbeFailure, ReadinessCheck, get};
+use crate::health::{Endpoint, ProbeFailure, Probes, ReadinessCheck};
 use crate::instance::Instance;
 use crate::launch::Launch;
 use crate::log::Log;
@@ -375,8 +375,9 @@ impl InstanceWatch<'_> {
         let (mut dead, mut unready) = (0, 0);
         loop {
             tokio::time::sleep(if dead + unready == 0 { LOOK } else { LOOK_AGAIN }).await;
+            let mut probes = Probes::of(place);
             if let Some(path) = &body.live {
-                match get(place, path).await {
+                match probes.get(path).await {
                     Ok(()) => dead = 0,
                     Err(ProbeFailure::Nothing(_)) => {}
                     Err(seen) if dead + 1 >= DEAD => return seen.words(),
@@ -384,7 +385,7 @@ impl InstanceWatch<'_> {
                 }
             }
             if let Some(path) = &body.ready {
-                match get(place, path).await {
+                match probes.last(path).await {
                     Ok(()) => {
                         unready = 0;
                         self.set_ready(true);
