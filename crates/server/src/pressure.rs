@@ -90,6 +90,11 @@ impl Guard {
     async fn turn_away(&mut self) {
         // Where it isn't known who has logged in, nobody is to blame.
         let Some(sessions) = self.watch.sessions().map(<[_]>::to_vec) else { return };
+        // Who is connected is a walk through all sockets of the kernel.
+        if self.watch.processes().is_some_and(|processes| processes < self.entrance.places / 4) {
+            self.suspect = None;
+            return;
+        }
         let (local, entrance) = (Arc::clone(&self.local), Arc::clone(&self.entrance));
         let look =
             move || strangers(&local.connections_to(&entrance.socket, entrance.port)?, &sessions, entrance.places);
@@ -161,6 +166,7 @@ fn strangers(
     Ok(intruder(connections, &ways, places))
 }
 
+/// Never with fewer connections altogether than half of all places.
 fn is_tight(strangers: usize, sessions: usize, places: usize) -> bool {
     strangers > places.saturating_sub(sessions) / 2
 }

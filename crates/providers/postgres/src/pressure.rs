@@ -165,6 +165,14 @@ impl Watch {
         self.sessions.as_deref()
     }
 
+    /// How many processes the server has now: one for each connection, logged in or not, and a few of its own. `None` if the last look
+    /// failed, or the kernel doesn't say.
+    pub fn processes(&self) -> Option<usize> {
+        let postmaster = self.connected.as_ref()?.postmaster;
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).ok()?;
+        Some(children.split_whitespace().count())
+    }
+
     /// Looks once, and ends the sessions that take too much.
     ///
     /// # Errors
