@@ -1,5 +1,6 @@
 //! The `freehold` command: a client of the platform's HTTP API, and with `freehold up` the platform itself.
 
+mod arenas;
 mod arguments;
 mod artifact;
 mod command;
@@ -21,9 +22,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    inherited_fds::keep();
     let error = match arguments::Cli::try_parse() {
-        Ok(cli) => return command::run(cli),
+        Ok(cli) => {
+            if matches!(cli.command, arguments::Command::Up(_) | arguments::Command::Serve(_)) {
+                // Before descriptors are kept from those that are started.
+                arenas::keep_few();
+            }
+            inherited_fds::keep();
+            return command::run(cli);
+        }
         Err(error) => error,
     };
     // Help and versions go to stdout, too.
