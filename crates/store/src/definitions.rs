@@ -40,9 +40,14 @@ impl TenantTx<'_> {
         definition: &StoredDefinition,
     ) -> Result<(), StoreError> {
         let StoredDefinition { source, files, language } = definition;
-        // One that was used of late isn't collected, so that it needn't be written for each plan.
+        // One that was used of late isn't collected, so that it needn't be written for each plan. It isn't inserted then either: a conflict
+        // locks the row, whatever becomes of it, and all plans of an app would wait for one another.
         sqlx::query(
-            "INSERT INTO definitions (hash, app, source, language, files, files_version) VALUES ($1, $2, $3, $4, $5::json, $6)
+            "INSERT INTO definitions (hash, app, source, language, files, files_version)
+             SELECT $1, $2, $3, $4, $5::json, $6
+             WHERE NOT EXISTS (
+                 SELECT 1 FROM definitions WHERE hash = $1 AND last_used_at >= clock_timestamp() - interval '1 hour'
+             )
              ON CONFLICT (hash) DO UPDATE SET last_used_at = clock_timestamp()
              WHERE definitions.last_used_at < clock_timestamp() - interval '1 hour'",
         )
