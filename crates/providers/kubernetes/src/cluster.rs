@@ -23,6 +23,7 @@ use crate::newest::Newest;
 use crate::object_cache::ObjectCache;
 
 /// How long a first contact may take.
+use crate::taken::TakenNames;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long after a lost connection a refusal for want of permission is not believed.
 const STARTING: Duration = Duration::from_secs(20);
@@ -57,6 +58,9 @@ pub struct Cluster {
     object_cache: ObjectCache,
     kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
     routes: Newest<Arc<Vec<Json>>>,
+    taken_in_scratch: TakenNames,
+    deployments: Awaited,
+    services: Awaited,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -101,6 +105,9 @@ impl Cluster {
             object_cache: ObjectCache::default(),
             kinds: Mutex::default(),
             routes: Newest::default(),
+            taken_in_scratch: TakenNames::default(),
+            deployments: Awaited::default(),
+            services: Awaited::default(),
         };
         let deadline = Instant::now() + CONNECT;
         cluster.identity = cluster.ask_identity(deadline).await?;
@@ -147,6 +154,22 @@ impl Cluster {
 
     /// The routes of the whole cluster.
     pub(crate) const fn routes(&self) -> &Newest<Arc<Vec<Json>>> {
+    /// The objects of a kind that are waited for; `None` for kinds that are only looked at.
+    pub(crate) fn awaited(&self, kind: &ObjectKind) -> Option<&Awaited> {
+        if *kind == DEPLOYMENT {
+            Some(&self.deployments)
+        } else if *kind == SERVICE {
+            Some(&self.services)
+        } else {
+            None
+        }
+    }
+
+    /// What is in the scratch namespace for good.
+    pub(crate) const fn taken_in_scratch(&self) -> &TakenNames {
+        &self.taken_in_scratch
+    }
+
         &self.routes
     }
 

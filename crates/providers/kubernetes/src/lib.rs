@@ -56,6 +56,7 @@ mod replicas;
 mod request;
 mod run;
 mod strangers;
+mod taken;
 mod target;
 mod trouble;
 mod volume;

@@ -262,7 +262,11 @@ impl<'a> Trial<'a> {
             )));
         };
         let mut place = self.place.in_namespace(scratch);
-        for name in [self.place.name.clone(), format!("{}{OTHER_NAME}", self.place.name)] {
+        let mut names = [self.place.name.clone(), format!("{}{OTHER_NAME}", self.place.name)];
+        if self.cluster.taken_in_scratch().contains(&place) {
+            names.reverse();
+        }
+        for name in names {
             place.name = name;
             move_to(&mut manifest, scratch, &place.name);
             match self.cluster.send(&Request::apply(&place, &manifest, false).dry_run(), self.deadline).await {
@@ -272,10 +276,13 @@ impl<'a> Trial<'a> {
                     return Ok(Tried::Object(Box::new(object)));
                 }
                 // Something of the same name is there, such as the namespace's own limits.
-                Ok(_) => {}
+                Ok(_) => self.cluster.taken_in_scratch().note(&place),
                 Err(error) => {
                     return match error.reason() {
-                        Some(Reason::FieldConflict) => continue,
+                        Some(Reason::FieldConflict) => {
+                            self.cluster.taken_in_scratch().note(&place);
+                            continue;
+                        }
                         Some(Reason::NamespaceAbsent | Reason::NamespaceTerminating) => {
                             let help = "`freehold target check` shows how to recreate it";
                             Ok(Tried::Not(format!("the scratch namespace {scratch} is gone: {help}")))
