@@ -23,7 +23,7 @@ use crate::hosts;
 use crate::mark;
 use crate::object::{NAMESPACE, Place};
 use crate::observe;
-use crate::precondition::{ATTEMPTS, with_precondition};
+use crate::precondition::{ATTEMPTS, if_absent, with_precondition};
 use crate::readiness;
 use crate::render::{self, Texts};
 use crate::replicas;
@@ -46,13 +46,18 @@ pub(crate) async fn apply(
     context: &Context,
     wanted: &Application<'_>,
 ) -> Result<Performed, ProviderError> {
-    let Application { resource, desired, .. } = *wanted;
+    let Application { resource, desired, object, .. } = *wanted;
     let place = observe::place(&resource.id, resource.kind, &resource.identity, &resource.body)?;
     let revealed = Revealed::all(context, &resource.body).await?;
     let manifest = render::manifest(resource.kind, &resource.body, desired, &Texts::Revealed(&revealed))?;
     let mut first: Option<Value> = None;
     for _ in 0..ATTEMPTS {
-        let is_untouched = cluster.namespaces().is_untouched(&place, context.operation);
+        // A namespace that wasn't there a moment ago is made only if it still isn't (`create`).
+        let is_untouched = if place.kind == NAMESPACE {
+            object.is_none() && cluster.namespaces().is_absent_for_creation(&place.name)
+        } else {
+            cluster.namespaces().is_untouched(&place, context.operation)
+        };
         let live = if is_untouched { None } else { cluster.cached_or_get(&place, context.deadline).await? };
         if resource.kind == ResourceKind::HttpRoute {
             // Somebody may have been quicker than this plan.
@@ -106,7 +111,12 @@ async fn create(
     if wanted.object.is_some() {
         return Err(outdated(place, "was there when the plan was made and is gone now"));
     }
-    let answer = match cluster.send(&Request::apply(place, manifest, false), context.deadline).await {
+    let request = if place.kind == NAMESPACE {
+        Request::apply(place, &if_absent(manifest), false)
+    } else {
+        Request::apply(place, manifest, false)
+    };
+    let answer = match cluster.send(&request, context.deadline).await {
         Ok(answer) => answer,
         // Two requests at once: whoever asks looks again.
         Err(error) if matches!(error.reason(), Some(Reason::Changed | Reason::Exists)) => {

@@ -1,8 +1,9 @@
 //! What is known of namespaces, which spares a first deploy most of its questions.
 //!
 //! A namespace that isn't there holds nothing: a plan and the comparison before the first step ask for the namespace and for none of the
-//! twenty objects in it. A namespace that an operation has just made holds nothing but what the operation sends there: making these
-//! objects needs no look, because the answer to an apply says whether the object was there before (`apply::create`).
+//! twenty objects in it. Its own step needs no look either: the request that makes it is refused where it is there by now. A namespace
+//! that an operation has just made holds nothing but what the operation sends there: making these objects needs no look, because the
+//! answer to an apply says whether the object was there before (`apply::create`).
 //!
 //! Nothing of this is evidence: what was seen or sent since a question overrules its answer, and all of it is forgotten soon.
 
@@ -17,6 +18,10 @@ use crate::object::{NAMESPACE, Place};
 
 /// How long "it isn't there" holds for what would be in it: a plan's other questions.
 const ABSENCE_HOLDS: Duration = Duration::from_secs(2);
+/// How long it holds for the namespace itself: the time between the comparison and the step.
+const OWN_ABSENCE_HOLDS: Duration = Duration::from_millis(500);
+/// How long it holds for the step that makes it, which is refused where that is no longer so.
+const ABSENCE_HOLDS_FOR_CREATION: Duration = Duration::from_secs(10);
 /// How long it holds for dry runs, which change nothing: at worst one takes place in the scratch namespace for no need.
 const ABSENCE_HOLDS_FOR_TRIALS: Duration = Duration::from_secs(30);
 /// How long it holds that nobody deletes it: what waits in it is looked at again soon.
@@ -125,17 +130,32 @@ impl Namespaces {
     }
 
     /// Whether a namespace was not there a moment ago.
-    pub(crate) fn is_absent(&self, namespace: &str) -> bool {
+    #[cfg(test)]
+    fn is_absent(&self, namespace: &str) -> bool {
         matches!(self.absence(namespace), Absence::Holds)
     }
 
     /// Whether what would be in a namespace has to be asked for.
     pub(crate) fn absence(&self, namespace: &str) -> Absence {
+        self.absence_for(namespace, ABSENCE_HOLDS)
+    }
+
+    /// Whether a namespace itself has to be asked for.
+    pub(crate) fn own_absence(&self, namespace: &str) -> Absence {
+        self.absence_for(namespace, OWN_ABSENCE_HOLDS)
+    }
+
+    fn absence_for(&self, namespace: &str, time: Duration) -> Absence {
         match self.all().get(namespace) {
-            Some(Known { at, state: State::Absent, .. }) if at.elapsed() < ABSENCE_HOLDS => Absence::Holds,
+            Some(Known { at, state: State::Absent, .. }) if at.elapsed() < time => Absence::Holds,
             Some(Known { state: State::Absent, asking, .. }) => Absence::WasBefore(Arc::clone(asking)),
             Some(Known { state: State::Present | State::Made { .. }, .. }) | None => Absence::Unknown,
         }
+    }
+
+    /// Whether a namespace was not there when it was compared with the plan, and nothing was found or sent there since.
+    pub(crate) fn is_absent_for_creation(&self, namespace: &str) -> bool {
+        self.absent_since(namespace).is_some_and(|asked| asked.elapsed() < ABSENCE_HOLDS_FOR_CREATION)
     }
 
     /// Whether a namespace was not there when the plan began, and nothing was found or sent there since.
@@ -144,7 +164,7 @@ impl Namespaces {
     }
 
     /// When a namespace was asked for that wasn't there.
-    pub(crate) fn absent_since(&self, namespace: &str) -> Option<Instant> {
+    fn absent_since(&self, namespace: &str) -> Option<Instant> {
         match self.all().get(namespace) {
             Some(Known { at, state: State::Absent, .. }) => Some(*at),
             _ => None,

@@ -31,11 +31,6 @@ struct Seen {
     object: Option<Json>,
 }
 
-/// Whether "there is none" still holds that was said to a request of then.
-pub(crate) fn absence_holds(asked: Instant) -> bool {
-    asked.elapsed() < ABSENCE_HOLDS
-}
-
 impl Seen {
     fn holds(&self) -> bool {
         let limit = if self.object.is_some() { HOLDS } else { ABSENCE_HOLDS };

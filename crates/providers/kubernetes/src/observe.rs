@@ -14,7 +14,6 @@ use crate::error::ClusterError;
 use crate::mark;
 use crate::namespaces::Absence;
 use crate::object::{NAMESPACE, Place};
-use crate::object_cache;
 
 /// Where a resource's object is.
 pub(crate) fn place(id: &ResourceId, kind: ResourceKind, identity: &str, body: &Value) -> Result<Place, ProviderError> {
@@ -34,26 +33,26 @@ fn not_served(id: &ResourceId, kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, message)
 }
 
-/// Whether the namespace of an object isn't there, so that the object needn't be looked at. Where it was so some time ago, the namespace is
-/// asked for again, once for all objects in it.
+/// Whether a namespace, or that of an object, isn't there, so that the object needn't be looked at. Where it was so some time ago, the
+/// namespace is asked for again, once for all who ask for it or for objects in it. What is made later is made only if that still holds
+/// (`apply::create`).
 async fn is_certainly_absent(cluster: &Cluster, place: &Place, deadline: Instant) -> Result<bool, ClusterError> {
-    if place.kind == NAMESPACE {
-        // The step follows the comparison at once.
-        let since = cluster.namespaces().absent_since(&place.name).filter(|since| object_cache::absence_holds(*since));
-        if let Some(since) = since {
-            cluster.object_cache().keep(place, since, None);
-        }
-        return Ok(since.is_some());
-    }
-    let Some(namespace) = place.namespace.as_deref() else { return Ok(false) };
-    let asking = match cluster.namespaces().absence(namespace) {
+    let namespace = if place.kind == NAMESPACE { Some(&*place.name) } else { place.namespace.as_deref() };
+    let Some(namespace) = namespace else { return Ok(false) };
+    let absence = || match place.kind == NAMESPACE {
+        true => cluster.namespaces().own_absence(namespace),
+        false => cluster.namespaces().absence(namespace),
+    };
+    let asking = match absence() {
         Absence::Holds => return Ok(true),
         Absence::Unknown => return Ok(false),
         Absence::WasBefore(asking) => asking,
     };
     let _one = asking.lock().await;
-    if !matches!(cluster.namespaces().absence(namespace), Absence::WasBefore(_)) {
-        return Ok(cluster.namespaces().is_absent(namespace));
+    match absence() {
+        Absence::Holds => return Ok(true),
+        Absence::Unknown => return Ok(false),
+        Absence::WasBefore(_) => {}
     }
     let (asked, place) = (Instant::now(), Place::named(NAMESPACE, None, namespace));
     let found = cluster.look(&place, deadline).await?;

@@ -15,3 +15,13 @@ pub(crate) fn with_precondition(manifest: &Json, live: &Json) -> Json {
     }
     manifest
 }
+
+/// A manifest for what must not be there. No object has the version 1, which etcd has before anything is written: where one is, the apply
+/// is refused as outdated; where none is, the API server makes it, and the version says nothing.
+pub(crate) fn if_absent(manifest: &Json) -> Json {
+    let mut manifest = manifest.clone();
+    if let Some(Json::Object(metadata)) = manifest.get_mut("metadata") {
+        metadata.insert("resourceVersion".to_owned(), "1".into());
+    }
+    manifest
+}

@@ -184,6 +184,20 @@ async fn a_scan_finds_more_than_one_page() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_somebody_makes_at_the_same_moment_is_left_as_it_is() {
+    let Some(stage) = Stage::new("a_namespace_that_somebody_makes_at_the_same_moment").await else { return };
+    let namespace = stage.namespace_resource();
+    let planned = stage.plan(&namespace).await;
+    stage.control.kubectl(&["create", "namespace", &stage.namespace]).unwrap();
+    let error = stage.apply(&namespace, &planned).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Retryable { .. }), "whoever asks looks again: {error:?}");
+    let live = stage.live(&namespace);
+    assert!(!live.to_string().contains("freehold.dev"), "{live}");
+    let seen = stage.observe(&namespace).await.unwrap();
+    assert!(matches!(seen.ownership, Ownership::Foreign(_)), "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_namespace_that_a_finalizer_holds_says_which_object_and_which_finalizer() {
     let Some(stage) = Stage::settled("a_namespace_that_a_finalizer_holds").await else { return };
     let held = json!({
