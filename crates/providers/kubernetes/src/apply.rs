@@ -81,6 +81,9 @@ pub(crate) async fn apply(
             Err(error) if error.reason() == Some(Reason::Changed) => continue,
             Err(error) => return Err(error.into()),
         };
+        if let Some(awaited) = cluster.awaited(&place.kind) {
+            awaited.expect(&place);
+        }
         // Without force first: what is taken is what the plan has shown, whatever others have taken since.
         let manifest = with_precondition(&manifest, &live);
         let request = |force| Request::apply(&place, &manifest, force);
@@ -92,7 +95,7 @@ pub(crate) async fn apply(
             answer = cluster.send(&request(true), context.deadline).await;
         }
         match answer {
-            Ok(answer) => return Ok(performed(resource.kind, &answer.body)),
+            Ok(answer) => return Ok(performed(cluster, resource.kind, &place, &answer.body)),
             Err(error) if error.reason() == Some(Reason::Changed) => {}
             Err(error) => return Err(error.into()),
         }
@@ -111,6 +114,9 @@ async fn create(
     if wanted.object.is_some() {
         return Err(outdated(place, "was there when the plan was made and is gone now"));
     }
+    if let Some(awaited) = cluster.awaited(&place.kind) {
+        awaited.expect(place);
+    }
     let request = if place.kind == NAMESPACE {
         Request::apply(place, &if_absent(manifest), false)
     } else {
@@ -125,7 +131,7 @@ async fn create(
         Err(error) => return Err(error.into()),
     };
     if answer.is_created() {
-        let performed = performed(wanted.resource.kind, &answer.body);
+        let performed = performed(cluster, wanted.resource.kind, place, &answer.body);
         if place.kind != NAMESPACE {
             return Ok(performed);
         }
@@ -217,7 +223,10 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Application<'_>) -> Re
     Err(ProviderError::from(Problem::new(code, message).lines(detail).help(help)))
 }
 
-fn performed(kind: ResourceKind, object: &Json) -> Performed {
+fn performed(cluster: &Cluster, kind: ResourceKind, place: &Place, object: &Json) -> Performed {
+    if let Some(awaited) = cluster.awaited(&place.kind) {
+        awaited.applied(&cluster.client(), place, object);
+    }
     let ready = mark::deletion(object).is_none() && readiness::is_shown(kind, object);
     Performed { object: Some(mark::uid(object).to_owned()), ready, ..Performed::default() }
 }

@@ -14,16 +14,18 @@ use kube::{Client, Config};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use crate::awaited::Awaited;
 use crate::clock::Clock;
 use crate::error::ClusterError;
 use crate::kinds::Kinds;
 use crate::limit::Limit;
 use crate::namespaces::Namespaces;
 use crate::newest::Newest;
+use crate::object::{DEPLOYMENT, ObjectKind, SERVICE};
 use crate::object_cache::ObjectCache;
+use crate::taken::TakenNames;
 
 /// How long a first contact may take.
-use crate::taken::TakenNames;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long after a lost connection a refusal for want of permission is not believed.
 const STARTING: Duration = Duration::from_secs(20);
@@ -56,11 +58,11 @@ pub struct Cluster {
     clock: Clock,
     namespaces: Namespaces,
     object_cache: ObjectCache,
-    kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
-    routes: Newest<Arc<Vec<Json>>>,
     taken_in_scratch: TakenNames,
     deployments: Awaited,
     services: Awaited,
+    kinds: Mutex<Option<(Instant, Arc<Kinds>)>>,
+    routes: Newest<Arc<Vec<Json>>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -103,11 +105,11 @@ impl Cluster {
             clock: Clock::default(),
             namespaces: Namespaces::default(),
             object_cache: ObjectCache::default(),
-            kinds: Mutex::default(),
-            routes: Newest::default(),
             taken_in_scratch: TakenNames::default(),
             deployments: Awaited::default(),
             services: Awaited::default(),
+            kinds: Mutex::default(),
+            routes: Newest::default(),
         };
         let deadline = Instant::now() + CONNECT;
         cluster.identity = cluster.ask_identity(deadline).await?;
@@ -152,8 +154,6 @@ impl Cluster {
         &self.object_cache
     }
 
-    /// The routes of the whole cluster.
-    pub(crate) const fn routes(&self) -> &Newest<Arc<Vec<Json>>> {
     /// The objects of a kind that are waited for; `None` for kinds that are only looked at.
     pub(crate) fn awaited(&self, kind: &ObjectKind) -> Option<&Awaited> {
         if *kind == DEPLOYMENT {
@@ -170,6 +170,8 @@ impl Cluster {
         &self.taken_in_scratch
     }
 
+    /// The routes of the whole cluster.
+    pub(crate) const fn routes(&self) -> &Newest<Arc<Vec<Json>>> {
         &self.routes
     }
 

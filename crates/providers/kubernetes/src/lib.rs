@@ -17,6 +17,7 @@
 //! target's; "there is none" is only said where the API server said so of that very object or of its namespace; a plan reveals no secret.
 
 mod apply;
+mod awaited;
 mod beside;
 mod body;
 mod capabilities;

@@ -171,6 +171,14 @@ impl Namespaces {
         }
     }
 
+    /// Whether an operation has made a namespace a moment ago, so that nothing is in it but what that has sent.
+    pub(crate) fn is_made(&self, namespace: &str) -> bool {
+        match self.all().get(namespace) {
+            Some(Known { at, state: State::Made { .. }, .. }) => at.elapsed() < KNOWN,
+            Some(Known { state: State::Absent | State::Present, .. }) | None => false,
+        }
+    }
+
     /// Whether an operation has made the namespace of a place, and has sent nothing to that place yet.
     pub(crate) fn is_untouched(&self, place: &Place, by: OperationId) -> bool {
         let Some(namespace) = place.namespace.as_deref() else { return false };

@@ -32,6 +32,7 @@ pub(crate) const QUOTA: Kind = object(ResourceKind::ResourceQuota);
 pub(crate) const CLAIM: Kind = object(ResourceKind::PersistentVolumeClaim);
 pub(crate) const POSTGRES: Kind = object(ResourceKind::CloudNativePg);
 pub(crate) const DEPLOYMENT: Kind = object(ResourceKind::Deployment);
+pub(crate) const SERVICE: Kind = object(ResourceKind::ClusterService);
 pub(crate) const CRON_JOB: Kind = object(ResourceKind::CronJob);
 pub(crate) const AUTOSCALER: Kind = object(ResourceKind::HorizontalPodAutoscaler);
 /// Not a resource: runs leave them behind.

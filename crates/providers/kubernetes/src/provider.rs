@@ -39,8 +39,9 @@ const LOOK: Duration = Duration::from_secs(14);
 const TRIAL: Duration = Duration::from_secs(60);
 /// How long the scan may take.
 const SCAN: Duration = Duration::from_secs(60);
-/// Steps at once. Most of a deletion is waiting; how many requests go at once, the cluster's limit says.
-const STEPS: usize = 64;
+/// Steps and looks at once. Most of a deletion is waiting, and so is most of a look at what was just applied; how many requests go at once,
+/// the cluster's limit says.
+const STEPS: usize = 256;
 
 /// The objects of one cluster.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ mod route;
 mod service;
 mod storage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
@@ -50,12 +51,31 @@ pub(crate) async fn of(
     changed: Option<Duration>,
 ) -> Result<Readiness, ProviderError> {
     let place = observe::place(&lookup.id, lookup.kind, &lookup.identity, &lookup.body)?;
+    let settled = match changed {
+        Some(_) => settled(cluster, &place).await,
+        None => None,
+    };
+    if settled.is_some_and(|found| mark::stack(&found) == Some(stack)) {
+        return Ok(Readiness::Ready);
+    }
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let Some(found) = reader.get(&place).await? else {
         let absent = || Readiness::Failed("it does not exist".to_owned());
         return Ok(without_namespace(&reader, &place).await?.unwrap_or_else(absent));
     };
     Ok(judge(&reader, stack, (lookup.kind, &place), &found, changed).await?)
+}
+
+/// An object that was just applied, once it is ready as its watch shows it; `None` where it has to be looked at.
+async fn settled(cluster: &Cluster, place: &Place) -> Option<Arc<Json>> {
+    let expected = cluster.awaited(&place.kind)?.at(place)?;
+    let settled = if place.kind == object::SERVICE {
+        service::settled(cluster, place, &expected).await
+    } else {
+        expected.settled(deployment::sight).await
+    };
+    expected.note_asked();
+    settled
 }
 
 /// Judges an object that was seen.

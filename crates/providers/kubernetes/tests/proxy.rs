@@ -9,6 +9,7 @@ use bytes::Bytes;
 use freehold_graph::SecretText;
 use freehold_provider_kubernetes::Access;
 use freehold_testkit::kubernetes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,6 +21,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::TcpListener;
+
+type Answer = UnsyncBoxBody<Bytes, kube::Error>;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -103,10 +106,7 @@ impl Proxy {
     }
 }
 
-async fn exchange(
-    request: Request<Incoming>,
-    (client, rule, seen): Dependencies,
-) -> Result<Response<Full<Bytes>>, Lost> {
+async fn exchange(request: Request<Incoming>, (client, rule, seen): Dependencies) -> Result<Response<Answer>, Lost> {
     let (method, path) = (request.method().to_string(), request.uri().to_string());
     let fate = rule.lock().unwrap()(&method, &path);
     seen.lock().unwrap().push(format!("{method} {path}"));
@@ -116,7 +116,7 @@ async fn exchange(
         Response::builder()
             .status(status)
             .header("retry-after", "1")
-            .body(Full::new(Bytes::from(body.to_string())))
+            .body(whole(Bytes::from(body.to_string())))
             .unwrap()
     };
     match &fate {
@@ -127,7 +127,7 @@ async fn exchange(
         Fate::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
         Fate::Pass | Fate::After(_) | Fate::LoseAnswer | Fate::Instead(_) => {}
     }
-    let lose = matches!(fate, Fate::LoseAnswer);
+    let (lose, is_watch) = (matches!(fate, Fate::LoseAnswer), path.contains("watch=true"));
     let (mut parts, body) = request.into_parts();
     match fate {
         Fate::After(work) => work.await,
@@ -140,13 +140,20 @@ async fn exchange(
     let body = body.collect().await.unwrap().to_bytes();
     let response = client.send(Request::from_parts(parts, Body::from(body.to_vec()))).await.unwrap();
     let (mut parts, body) = response.into_parts();
+    parts.headers.remove("transfer-encoding");
+    parts.headers.remove("content-length");
+    if is_watch {
+        return Ok(Response::from_parts(parts, body.boxed_unsync()));
+    }
     let body = body.collect().await.unwrap().to_bytes();
     if lose {
         return Err(Lost);
     }
-    parts.headers.remove("transfer-encoding");
-    parts.headers.remove("content-length");
-    Ok(Response::from_parts(parts, Full::new(body)))
+    Ok(Response::from_parts(parts, whole(body)))
+}
+
+fn whole(body: Bytes) -> Answer {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Ends the connection without an answer.

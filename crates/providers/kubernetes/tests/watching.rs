@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_engine::{Changed, Provider as _};
-use freehold_graph::ResourceKind;
+use freehold_engine::{Changed, Lookup, Provider as _, Readiness};
+use freehold_graph::{Resource, ResourceKind};
 use freehold_provider_kubernetes::KubernetesProvider;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::ground::access;
+use crate::proxy::{Fate, Proxy};
 use crate::stage::{STEP, Stage};
 
 #[tokio::test]
@@ -55,4 +56,51 @@ async fn a_change_by_hand_is_told_and_nothing_of_what_bears_no_mark() {
         }
     };
     timeout(STEP, told).await.expect("nobody was told");
+}
+
+#[tokio::test]
+async fn what_gets_ready_after_its_apply_is_seen_without_a_look() {
+    let Some(stage) = Stage::new("what_gets_ready_after_its_apply_is_seen_without_a_look").await else { return };
+    let proxy = Proxy::start(stage.control.admin()).await;
+    let stage = stage.as_user(&proxy.access());
+    stage.deploy(&stage.namespace_resource()).await;
+    let selector = json!({"freehold.dev/stack": stage.stack.to_string()});
+    let spec = json!({"spec": {"selector": selector, "ports": [{"port": 80}]}});
+    let (web, service) = (
+        stage.deployment("web", |_| {}),
+        stage.resource(ResourceKind::ClusterService, ("v1", "Service"), "web", &spec),
+    );
+    let planned = [stage.plan(&web).await, stage.plan(&service).await];
+    proxy.rule(|_, _| Fate::Pass);
+    stage.apply(&web, &planned[0]).await.unwrap();
+    stage.apply(&service, &planned[1]).await.unwrap();
+    let ready = async |of: &Resource| {
+        stage.provider.readiness_after(stage.stack, &Lookup::from(of), Duration::ZERO).await.unwrap()
+    };
+    assert_eq!(futures::join!(ready(&web), ready(&service)), (Readiness::Ready, Readiness::Ready));
+    let looks = || proxy.seen().into_iter().filter(|request| request.starts_with("GET") && !request.contains("watch="));
+    assert_eq!(looks().collect::<Vec<_>>(), [""; 0]);
+    // It is asked for once more: the cluster is.
+    assert_eq!(ready(&web).await, Readiness::Ready);
+    assert_eq!(looks().count(), 1);
+}
+
+#[tokio::test]
+async fn without_a_watch_what_was_applied_is_looked_at() {
+    let Some(stage) = Stage::new("without_a_watch_what_was_applied_is_looked_at").await else { return };
+    let proxy = Proxy::start(stage.control.admin()).await;
+    let stage = stage.as_user(&proxy.access());
+    stage.deploy(&stage.namespace_resource()).await;
+    let web = stage.deployment("web", |_| {});
+    let planned = stage.plan(&web).await;
+    proxy.rule(|_, path| if path.contains("watch=true") { Fate::Forbidden } else { Fate::Pass });
+    stage.apply(&web, &planned).await.unwrap();
+    let ready = async {
+        while stage.provider.readiness_after(stage.stack, &Lookup::from(&web), Duration::ZERO).await.unwrap()
+            != Readiness::Ready
+        {}
+    };
+    timeout(STEP, ready).await.expect("it does not get ready");
+    let seen = proxy.seen();
+    assert!(seen.iter().any(|request| request.starts_with("GET") && request.ends_with("/deployments/web")), "{seen:?}");
 }

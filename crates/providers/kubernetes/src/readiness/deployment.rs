@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::pod::{self, GRACE};
 use super::quota::{self, Room};
+use crate::awaited::Sight;
 use crate::document::{Condition, Fields, is_owned_by, selector};
 use crate::error::ClusterError;
 use crate::mark;
@@ -43,6 +44,24 @@ pub(super) async fn readiness(
         return Ok(Trouble::failed(trouble.code.unwrap_or(Code::NeverReady), words).readiness(&lines));
     }
     Ok(trouble.readiness(&lines))
+}
+
+/// What a version of a Deployment that was just applied says.
+pub(crate) fn sight(deployment: &Json) -> Sight {
+    let rollout = Rollout::of(deployment);
+    let has_failed = deployment.condition("ReplicaFailure").is_some_and(|condition| condition.is_true())
+        || deployment.condition("Progressing").is_some_and(|condition| condition.is_false());
+    if mark::deletion(deployment).is_some() {
+        Sight::Look
+    } else if !rollout.is_seen {
+        Sight::NotYet
+    } else if rollout.is_done() {
+        Sight::Ready
+    } else if has_failed {
+        Sight::Look
+    } else {
+        Sight::NotYet
+    }
 }
 
 /// How far it is.
