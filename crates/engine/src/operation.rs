@@ -467,6 +467,12 @@ impl OperationState {
         }
     }
 
+    /// Whether a step can begin that waits for nothing but these.
+    pub(crate) fn frees(&self, done: &BTreeSet<&StepId>) -> bool {
+        let waits = |step: &&StepState| !step.waiting_for.is_empty();
+        self.steps.values().filter(waits).any(|step| step.waiting_for.iter().all(|step| done.contains(step)))
+    }
+
     /// A step is done: nobody waits for it any more.
     pub(crate) fn unblock(&mut self, done: &StepId) {
         for state in self.steps.values_mut() {

@@ -230,7 +230,7 @@ impl<'a> Shell<'a> {
             let actions;
             (state, actions) = decide(state, Input { at: self.origin.elapsed(), what });
             for action in actions {
-                if let Some(end) = self.carry_out(action) {
+                if let Some(end) = self.carry_out(action, &state) {
                     return self.end(end, state.is_settled());
                 }
             }
@@ -274,9 +274,9 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<End> {
+    fn carry_out(&mut self, action: Action, state: &OperationState) -> Option<End> {
         match action {
-            Action::Append(records) => self.recorder.append(records),
+            Action::Append(records) => self.recorder.append(records, |done| state.frees(done)),
             Action::Call { call, provider, deadline, request } => {
                 let deadline = self.origin.checked_add(deadline).unwrap_or(self.origin);
                 // A lapse that was not told yet: the call stays out, and the lapse answers it.

@@ -1,10 +1,12 @@
 //! Writes an operation's records, in order, and doesn't let go of one before it is certain that it is in the journal.
 //!
-//! Records that come up while others are being written go out together. A record that nothing waits for, such as that a step is done,
-//! lingers for a moment, so that the next ones go with it: steps that run at the same time end one after the other. A crash in that moment
-//! leaves the step started, as one between the effect and its record does, and it is looked at again. When the store doesn't answer, the
-//! same records are appended again until it does; the journal keeps them once ([`Journal::append`]).
+//! Records that come up while others are being written go out together. A record that nothing waits for, such as that a step is done while
+//! others run that the next one needs as well, lingers for a moment, so that the next ones go with it: steps that run at the same time end
+//! one after the other. A crash in that moment leaves the step started, as one between the effect and its record does, and it is looked at
+//! again. When the store doesn't answer, the same records are appended again until it does; the journal keeps them once
+//! ([`Journal::append`]).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::journal::{Fence, Journal, JournalError, OperationId, Record};
+use crate::step::StepId;
 
 /// How long the store may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -41,13 +44,15 @@ impl Recorder {
         Self { journal, operation, fence, patience, queue: Vec::new(), due: Instant::now(), writing: None }
     }
 
-    /// Takes records over.
-    pub(super) fn append(&mut self, records: Vec<Record>) {
+    /// Takes records over. `frees` says of steps whether another one can begin once the journal has them all as done.
+    pub(super) fn append(&mut self, records: Vec<Record>, frees: impl FnOnce(&BTreeSet<&StepId>) -> bool) {
         let now = Instant::now();
         if self.queue.is_empty() {
             self.due = now + LINGER;
         }
-        if !records.iter().all(may_linger) {
+        let written = self.writing.iter().flat_map(|writing| writing.records.iter());
+        let done = written.chain(&self.queue).chain(&records).filter_map(done).collect();
+        if !records.iter().all(may_linger) || frees(&done) {
             self.due = now;
         }
         self.queue.extend(records);
@@ -92,7 +97,22 @@ impl Recorder {
     }
 }
 
-/// Whether nothing waits for a record: no effect, no end, nobody who has asked for something.
+/// The step that a record tells the end of.
+fn done(record: &Record) -> Option<&StepId> {
+    match record {
+        Record::StepDone { step, .. } => Some(step),
+        Record::Acquired { .. }
+        | Record::StepStarted { .. }
+        | Record::StepFailed { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => None,
+    }
+}
+
+/// Whether nothing but another step can wait for a record: no effect, no end, nobody who has asked for something.
 fn may_linger(record: &Record) -> bool {
     match record {
         Record::Acquired { .. } | Record::StepDone { .. } | Record::Waiting { .. } => true,
@@ -145,21 +165,25 @@ mod tests {
             Recorder::new(Arc::<Appends>::clone(&journal), operation, Fence(1), Duration::from_secs(900));
         let step = StepId::new(Verb::Create, &ResourceId("deployment.web".to_owned()));
         let done = || vec![Record::StepDone { step: step.clone(), state: StateChange::None, note: None }];
+        let nobody = |_: &BTreeSet<&StepId>| false;
         let begun = Instant::now();
-        recorder.append(done());
+        recorder.append(done(), nobody);
         assert!(timeout(LINGER / 2, recorder.next()).await.is_err(), "it waits for others");
-        recorder.append(done());
-        recorder.append(vec![Record::StepStarted { step: step.clone(), attempt: 1, state: StateChange::None }]);
+        recorder.append(done(), nobody);
+        recorder.append(vec![Record::StepStarted { step: step.clone(), attempt: 1, state: StateChange::None }], nobody);
         assert_eq!(recorder.next().await.map(|records| records.len()), Ok(3));
         assert_eq!(begun.elapsed(), LINGER / 2, "an announcement waits for nobody");
-        recorder.append(done());
+        recorder.append(done(), nobody);
         assert!(timeout(LINGER / 2, recorder.next()).await.is_err());
-        recorder.append(done());
+        recorder.append(done(), nobody);
         assert_eq!(recorder.next().await.map(|records| records.len()), Ok(2));
         assert_eq!(begun.elapsed(), LINGER / 2 + LINGER, "counted from the first of them");
-        recorder.append(vec![Record::Finished { outcome: Outcome::Succeeded }]);
+        recorder.append(vec![Record::Finished { outcome: Outcome::Succeeded }], nobody);
         assert_eq!(recorder.next().await.map(|records| records.len()), Ok(1));
         assert_eq!(begun.elapsed(), LINGER / 2 + LINGER);
-        assert_eq!(*journal.0.lock().unwrap(), [3, 2, 1]);
+        recorder.append(done(), |steps| steps.contains(&step));
+        assert_eq!(recorder.next().await.map(|records| records.len()), Ok(1));
+        assert_eq!(begun.elapsed(), LINGER / 2 + LINGER, "a step that can begin waits for nobody");
+        assert_eq!(*journal.0.lock().unwrap(), [3, 2, 1, 1]);
     }
 }
