@@ -253,6 +253,7 @@ mod tests {
             resources: Vec::new(),
             serving: Vec::new(),
             not_enforced: Vec::new(),
+            unreadable: None,
         }
     }
 

@@ -9,7 +9,7 @@ use freehold_engine::OwnedObject;
 use freehold_graph::StackId;
 use freehold_plan::{Change, Plan};
 use freehold_problem::Problem;
-use freehold_store::{Stack, StackState};
+use freehold_store::{Stack, StackState, StoreError};
 use futures::{FutureExt, StreamExt, stream};
 use uuid::Uuid;
 
@@ -42,13 +42,24 @@ impl Doctor {
     pub async fn findings(&self, actor: &Actor, all_groups: bool) -> Result<Vec<Finding>> {
         actor.require(Scope::Targets)?;
         let mut tx = self.records.store.look(actor.access()).await?;
-        let stacks = tx.stacks().await?;
+        let listed = tx.stacks().await?;
         drop(tx);
-        let mut findings = Vec::new();
+        // What belongs to a stack that can't be read is no orphan.
+        let known = listed.iter().map(|stack| stack.as_ref().map_or_else(|left| left.id, |stack| stack.id)).collect();
+        let (mut stacks, mut findings) = (Vec::new(), Vec::new());
+        for stack in listed {
+            match stack {
+                Ok(stack) => stacks.push(stack),
+                Err(left) => findings.push(unreadable(format!("stack {}", left.place), &left.error)),
+            }
+        }
+        for left in self.targets.stored().await?.into_iter().filter_map(Result::err) {
+            findings.push(unreadable(format!("target {}", left.name), &left.error));
+        }
         for runtime in self.targets.all() {
             findings.extend(of_target(&runtime, runtime.inspect().await));
         }
-        findings.extend(self.orphans(&stacks, all_groups).await);
+        findings.extend(self.orphans(&known, all_groups).await);
         // While an operation works on a stack, what its parts are like is that one's business.
         let at_rest: Vec<&Stack> = stacks.iter().filter(|stack| stack.operation.is_none()).collect();
         let health = self.stacks.health(actor, &at_rest).await?;
@@ -68,11 +79,10 @@ impl Doctor {
         findings
     }
 
-    async fn orphans(&self, stacks: &[Stack], all_groups: bool) -> Vec<Finding> {
-        let known: BTreeSet<StackId> = stacks.iter().map(|stack| stack.id).collect();
+    async fn orphans(&self, known: &BTreeSet<StackId>, all_groups: bool) -> Vec<Finding> {
         let (mut findings, mut neighbours) = (Vec::new(), Vec::new());
         for runtime in self.targets.all() {
-            let (others, told) = self.other_platforms(&runtime, &known).await;
+            let (others, told) = self.other_platforms(&runtime, known).await;
             neighbours.extend(of_target(&runtime, told));
             let known: BTreeSet<StackId> = known.union(&others).copied().collect();
             let mut found = Vec::new();
@@ -136,7 +146,7 @@ impl Doctor {
     /// What an operation that works on a stack waits for.
     async fn under_way(&self, stack: &Stack, subject: &str) -> Finding {
         let working = "an operation works on it";
-        let waits = match self.records.waits_of(std::slice::from_ref(stack)).await {
+        let waits = match self.records.waits_of(&[stack]).await {
             Ok(waits) => waits.into_values().flatten().collect(),
             Err(_) => Vec::new(),
         };
@@ -189,6 +199,12 @@ impl Doctor {
             }
         }
     }
+}
+
+/// A row that can't be read.
+fn unreadable(subject: String, error: &StoreError) -> Finding {
+    let help = "if a newer release works on this store, use that one; else restore the store from a backup";
+    Finding::error(subject, format!("{}: {error}", error.code()), help)
 }
 
 /// A part that doesn't do what it is for.

@@ -9,7 +9,7 @@ use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
 use freehold_graph::{ProviderName, Resource, StackId};
 use freehold_problem::Code;
 use freehold_spec::Name;
-use freehold_store::{Stack, StackState};
+use freehold_store::{Stack, StackState, UnreadableResource};
 use futures::future::join_all;
 use tokio::time::timeout;
 
@@ -37,7 +37,14 @@ impl Stacks {
         let resources = tx.resources(&ids).await?;
         drop(tx);
         let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
-        for (stack, stored) in resources {
+        for listed in resources {
+            let (stack, stored) = match listed {
+                Ok(stored) => stored,
+                Err(left) => {
+                    health.entry(left.stack).or_default().push(unreadable(left));
+                    continue;
+                }
+            };
             let Some(target) = targets.get(&stack) else { continue };
             let place = ((*target).clone(), stored.resource.kind.provider());
             groups.entry(place).or_default().push((stack, stored.resource));
@@ -83,7 +90,15 @@ fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> Reso
         Ok(Readiness::Failed(reason)) => (ResourceState::Failed, Some(reason)),
         Err(error) => (ResourceState::Unknown, Some(error.to_string())),
     };
-    ResourceView { id: resource.id.clone(), kind: resource.kind, identity: resource.identity.clone(), state, reason }
+    let kind = resource.kind.written().to_owned();
+    ResourceView { id: resource.id.clone(), kind, identity: resource.identity.clone(), state, reason }
+}
+
+/// A part whose row can't be read: what is known of it all the same.
+fn unreadable(left: UnreadableResource) -> ResourceView {
+    let UnreadableResource { id, kind, identity, error, .. } = left;
+    let reason = Some(format!("{}: {error}", error.code()));
+    ResourceView { id, kind, identity, state: ResourceState::Unknown, reason }
 }
 
 /// A stack's state in one word: as its operations have left it, and where these say that all is well, as its parts are now.

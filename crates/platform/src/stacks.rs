@@ -6,7 +6,9 @@ use std::sync::Arc;
 use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId};
 use freehold_plan::Purpose;
-use freehold_store::{OperationState, Stack, StackPage, StackState, StoredResource};
+use freehold_problem::Problem;
+use freehold_store::{OperationState, Stack, StackPage, StackState, StoreError, StoredResource, UnreadableStack};
+use tracing::warn;
 
 use super::health;
 use super::names::parse_kind;
@@ -47,10 +49,15 @@ impl Stacks {
         drop(tx);
         let more = fitting.len() > limit;
         fitting.truncate(limit);
-        let next = fitting.last().filter(|_| more).map(Stack::place);
-        let open: Vec<&Stack> = fitting.iter().filter(|stack| health::depends_on_parts(stack)).collect();
+        let place = |listed: &Result<Stack, UnreadableStack>| match listed {
+            Ok(stack) => stack.place(),
+            Err(left) => left.place.clone(),
+        };
+        let next = fitting.last().filter(|_| more).map(place);
+        let readable: Vec<&Stack> = fitting.iter().filter_map(|listed| listed.as_ref().ok()).collect();
+        let open: Vec<&Stack> = readable.iter().copied().filter(|stack| health::depends_on_parts(stack)).collect();
         let mut health = self.health(actor, &open).await?;
-        let mut waits = self.records.waits_of(&fitting).await?;
+        let mut waits = self.records.waits_of(&readable).await?;
         let mut describe = |stack: Stack| {
             let parts = health.remove(&stack.id).unwrap_or_default();
             let state = health::state(&stack, &parts);
@@ -59,7 +66,11 @@ impl Stacks {
             let waits = waits.remove(&stack.id).unwrap_or_default();
             StackView { health: state, waits, ..self::describe(&stack, parts) }
         };
-        Ok(Page { items: fitting.into_iter().map(&mut describe).collect(), next })
+        let items = fitting.into_iter().filter_map(|listed| match listed {
+            Ok(stack) => Some(describe(stack)),
+            Err(left) => describe_unreadable(left),
+        });
+        Ok(Page { items: items.collect(), next })
     }
 
     /// One stack, with the state of its resources.
@@ -68,28 +79,35 @@ impl Stacks {
         let stack = self.records.find_stack(actor, id).await?;
         let tenant = self.records.tenant_of(&stack).await?;
         let mut tx = self.records.store.begin(tenant).await?;
+        let mut unreadable = None;
         let last = match stack.state {
             // Ready also where a destroy has ended before it deleted anything.
-            StackState::Failed | StackState::Ready => tx.operations(stack.id, 1).await?.pop(),
+            StackState::Failed | StackState::Ready => {
+                readable(tx.operations(stack.id, 1).await, &mut unreadable)?.and_then(|mut last| last.pop())
+            }
             StackState::New | StackState::Deploying | StackState::Destroying | StackState::Suspended => None,
         };
-        let resources = tx.resources(stack.id).await?;
         let serves_older = match stack.state {
             StackState::Failed | StackState::Deploying => stack.verified_revision,
             StackState::New | StackState::Ready | StackState::Destroying | StackState::Suspended => None,
         };
         let verified = match serves_older {
-            Some(number) => tx.revision(stack.id, number).await?.map(|revision| revision.graph),
+            Some(number) => readable(tx.revision(stack.id, number).await, &mut unreadable)?.flatten(),
             None => None,
         };
         drop(tx);
+        let mut tx = self.records.store.look(actor.access()).await?;
+        // Parts that can't be read are among those whose health is asked for below.
+        let resources: Vec<StoredResource> =
+            tx.resources(&[stack.id]).await?.into_iter().filter_map(|listed| Some(listed.ok()?.1)).collect();
+        drop(tx);
         let runtime = self.targets.find(&stack.key.target).await.ok();
         let serving = match (&runtime, &verified) {
-            (Some(runtime), Some(verified)) => serving(runtime, stack.id, verified, &resources).await,
+            (Some(runtime), Some(verified)) => serving(runtime, stack.id, &verified.graph, &resources).await,
             _ => Vec::new(),
         };
         let waits = match stack.operation {
-            Some(operation) => self.records.waits(tenant, operation).await?,
+            Some(_) => self.records.waits_of(&[&stack]).await?.remove(&stack.id).unwrap_or_default(),
             None => Vec::new(),
         };
         let parts = self.health(actor, &[&stack]).await?.remove(&stack.id).unwrap_or_default();
@@ -97,7 +115,7 @@ impl Stacks {
         let failed = failed.map(|last| Box::new(describe_operation(&last)));
         let state = health::state(&stack, &parts);
         let not_enforced = runtime.map(|runtime| runtime.not_enforced.clone()).unwrap_or_default();
-        Ok(StackView { failed, health: state, waits, serving, not_enforced, ..describe(&stack, parts) })
+        Ok(StackView { failed, health: state, waits, serving, not_enforced, unreadable, ..describe(&stack, parts) })
     }
 
     /// The revisions of a stack, newest first.
@@ -174,5 +192,46 @@ fn describe(stack: &Stack, resources: Vec<ResourceView>) -> StackView {
         resources,
         serving: Vec::new(),
         not_enforced: Vec::new(),
+        unreadable: None,
+    }
+}
+
+/// What is known of a stack whose row can't be read; `None` if not even its name is.
+fn describe_unreadable(left: UnreadableStack) -> Option<StackView> {
+    let UnreadableStack { id, key, place, generation, operation, created_at, changed_at, error } = left;
+    let Some(key) = key else {
+        warn!(stack = %place, "it is left out of a list: {error}");
+        return None;
+    };
+    Some(StackView {
+        id,
+        key,
+        health: StackHealth::Unknown,
+        generation,
+        revision: None,
+        tier: None,
+        artifacts: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        created_at,
+        updated_at: changed_at,
+        operation,
+        failed: None,
+        waits: Vec::new(),
+        resources: Vec::new(),
+        serving: Vec::new(),
+        not_enforced: Vec::new(),
+        unreadable: Some(error.into()),
+    })
+}
+
+/// What was read; `None`, and the reason kept, if it can't be.
+fn readable<T>(read: Result<T, StoreError>, unreadable: &mut Option<Problem>) -> Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ StoreError::Unreadable { .. }) => {
+            unreadable.get_or_insert(error.into());
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }

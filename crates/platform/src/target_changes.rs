@@ -9,7 +9,7 @@ use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 use freehold_graph::{SecretText, Target};
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
-use freehold_store::{Credential, NewTarget, StoredTarget};
+use freehold_store::{Credential, NewTarget, StoredTarget, UnreadableTarget};
 use tracing::warn;
 
 use super::factory::TargetChange;
@@ -19,16 +19,23 @@ use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::request::{TargetRequest, TargetSetting};
 use crate::targets::Targets;
-use crate::view::{Finding, TargetView};
+use crate::view::{Finding, TargetView, UnreadableFacts};
 
 impl Targets {
     /// All targets, this machine first.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<TargetView>> {
         actor.require(Scope::Targets)?;
         let stacks = self.stacks_of_targets(actor).await?;
-        let local = self.local().map(|local| local.target.clone());
-        let stored = self.stored().await?.into_iter().map(|stored| stored.facts);
-        Ok(local.into_iter().chain(stored).map(|target| describe(&target, &stacks)).collect())
+        let local = self.local().map(|local| describe(&local.target, &stacks));
+        let stored = self.stored().await?.into_iter().map(|stored| match stored {
+            Ok(stored) => describe(&stored.facts, &stacks),
+            Err(UnreadableTarget { name, kind, error }) => TargetView {
+                stacks: stacks.get(&name).copied().unwrap_or_default(),
+                name,
+                facts: Err(UnreadableFacts { kind, problem: error.into() }),
+            },
+        });
+        Ok(local.into_iter().chain(stored).collect())
     }
 
     /// One target by its name.
@@ -151,7 +158,7 @@ impl Targets {
         self.refuse_local(&name)?;
         let _one = self.changing.lock().await;
         let runtime = self.find(&name).await;
-        if self.store.remove_target(&name, &actor.audited()).await?.is_none() {
+        if !self.store.remove_target(&name, &actor.audited()).await? {
             let unknown = || Problem::new(Code::UnknownTarget, format!("there is no target {name}"));
             return Err(runtime.err().unwrap_or_else(unknown));
         }
@@ -175,5 +182,6 @@ fn cluster_of(stored: &StoredTarget) -> Option<&KubernetesTarget> {
 }
 
 fn describe(target: &Target, stacks: &BTreeMap<Name, usize>) -> TargetView {
-    TargetView { stacks: stacks.get(target.name()).copied().unwrap_or_default(), target: target.clone() }
+    let name = target.name().clone();
+    TargetView { stacks: stacks.get(&name).copied().unwrap_or_default(), name, facts: Ok(target.clone()) }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use freehold_engine::backoff::Backoff;
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
-use freehold_store::{Signal, Store, StoredTarget};
+use freehold_store::{Signal, Store, StoredTarget, UnreadableTarget};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -37,14 +37,19 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// All that are kept. One that can't be used hinders neither the start nor the others.
+    /// All that are kept. One that can't be read or used hinders neither the start nor the others.
     pub async fn load(store: &Store, factory: Arc<dyn TargetFactory>, local: Option<TargetRuntime>) -> Result<Self> {
         let (store, local) = (store.clone(), local.map(Arc::new));
         let (clusters, changing) = (RwLock::default(), tokio::sync::Mutex::default());
         let targets = Self { store, factory, local, clusters, changing };
         for stored in targets.stored().await? {
-            if let Err(refusal) = targets.install(&stored).await {
-                error!(target = %stored.name, "can't be used: {}", refusal.message);
+            match stored {
+                Ok(stored) => {
+                    if let Err(refusal) = targets.install(&stored).await {
+                        error!(target = %stored.name, "can't be used: {}", refusal.message);
+                    }
+                }
+                Err(UnreadableTarget { name, error, .. }) => error!(target = %name, "can't be used: {error}"),
             }
         }
         Ok(targets)
@@ -91,13 +96,16 @@ impl Targets {
         if let Some(local) = &self.local {
             return Ok(Arc::clone(local));
         }
-        let stored = self.stored().await?;
-        match stored.as_slice() {
-            [only] => self.find(&only.name).await,
+        // Also those that can't be read: the others are not the only ones for that.
+        let name =
+            |stored: Result<StoredTarget, UnreadableTarget>| stored.map_or_else(|left| left.name, |one| one.name);
+        let names: Vec<Name> = self.stored().await?.into_iter().map(name).collect();
+        match names.as_slice() {
+            [only] => self.find(only).await,
             [] => Err(Problem::new(Code::TargetNotChosen, "there is no target yet")
                 .help("add one with `freehold target add`")),
             [..] => {
-                let names: Vec<&str> = stored.iter().map(|stored| stored.name.as_str()).collect();
+                let names: Vec<&str> = names.iter().map(Name::as_str).collect();
                 let message = format!("which target? there are {}", names.join(", "));
                 Err(Problem::new(Code::TargetNotChosen, message).help("say it with --target"))
             }
@@ -113,7 +121,7 @@ impl Targets {
     }
 
     /// The clusters as they are kept.
-    pub(super) async fn stored(&self) -> Result<Vec<StoredTarget>> {
+    pub(super) async fn stored(&self) -> Result<Vec<Result<StoredTarget, UnreadableTarget>>> {
         let mut tx = self.store.look(Actor::system("targets").access()).await?;
         Ok(tx.targets().await?)
     }
@@ -158,16 +166,20 @@ impl Targets {
         let mut all_usable = true;
         for (name, changed_at) in changes {
             let fresh = self.known(&name).is_some_and(|known| known.changed_at == Some(changed_at));
-            if !fresh
-                && let Some(stored) = self.stored_one(&name).await?
-                && let Err(refusal) = self.install(&stored).await
-            {
+            if !fresh && let Err(refusal) = self.reinstall(&name).await {
                 // As it was is better than not at all, and the others are none the worse for it.
                 error!(target = %name, "its change can't be used: {}", refusal.message);
                 all_usable = false;
             }
         }
         Ok(all_usable)
+    }
+
+    async fn reinstall(&self, name: &Name) -> Result<()> {
+        match self.stored_one(name).await? {
+            Some(stored) => self.install(&stored).await.map(drop),
+            None => Ok(()),
+        }
     }
 }
 

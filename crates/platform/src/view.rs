@@ -7,9 +7,10 @@ pub use freehold_check::{Diagnostic, Severity};
 use freehold_engine::OperationId;
 pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
 pub use freehold_graph::Target;
-use freehold_graph::{ResourceId, ResourceKind, SecretText, StackId, StackKey};
+use freehold_graph::{ResourceId, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::Problem;
+use freehold_spec::Name;
 pub use freehold_store::OperationState;
 
 /// A page of a list.
@@ -49,7 +50,7 @@ pub enum StackHealth {
     Ready,
     /// Verified, and a resource doesn't do any more what it is for.
     Degraded,
-    /// Verified, and not every resource could be observed now.
+    /// Verified, and not every resource could be observed now; or its row can't be read.
     Unknown,
     /// The last operation failed.
     Failed,
@@ -96,6 +97,8 @@ pub struct StackView {
     pub serving: Vec<Serving>,
     /// What its machine can't isolate between stacks, for people; only where one stack is asked for.
     pub not_enforced: Vec<&'static str>,
+    /// Why something of it can't be read: FH0516. In lists it is the stack's own row: then nothing else is known.
+    pub unreadable: Option<Problem>,
 }
 
 /// How many replicas of a service take requests.
@@ -118,7 +121,7 @@ pub enum ResourceState {
     Waiting,
     /// It failed, and doesn't get ready by itself.
     Failed,
-    /// It could not be observed.
+    /// It could not be observed, or its row can't be read.
     Unknown,
 }
 
@@ -127,8 +130,8 @@ pub enum ResourceState {
 pub struct ResourceView {
     /// `service.web`.
     pub id: ResourceId,
-    /// What kind of resource.
-    pub kind: ResourceKind,
+    /// What kind of resource: `local.service`. As it is stored, where this release doesn't know it.
+    pub kind: String,
     /// What it is called in the outside world.
     pub identity: String,
     /// Whether it does what it is for.
@@ -258,10 +261,21 @@ pub struct DatabaseCredentials {
 /// A target as its operators see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetView {
+    /// `prod`; this machine is `local`.
+    pub name: Name,
     /// Its facts, without any credentials.
-    pub target: Target,
+    pub facts: Result<Target, UnreadableFacts>,
     /// How many stacks there are on it.
     pub stacks: usize,
+}
+
+/// What there is to say of a target whose row can't be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnreadableFacts {
+    /// As it is stored: `kubernetes`.
+    pub kind: String,
+    /// Why it can't be read: FH0516.
+    pub problem: Problem,
 }
 
 /// The installation, for people.

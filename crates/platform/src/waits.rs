@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use freehold_engine::{OperationId, Record, StepId};
 use freehold_graph::StackId;
-use freehold_problem::Problem;
+use freehold_problem::{Code, Problem};
 use freehold_store::{Stack, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use tracing::warn;
 
 use crate::Result;
 use crate::records::Records;
@@ -24,12 +25,19 @@ impl Records {
         Ok(of(records.iter().filter_map(|(_, at, record)| Some((*at, record.as_ref()?)))))
     }
 
-    /// The same of each of these stacks that an operation works on.
-    pub(super) async fn waits_of(&self, stacks: &[Stack]) -> Result<BTreeMap<StackId, Vec<Wait>>> {
-        let busy = stacks.iter().filter_map(|stack| Some((stack, stack.operation?)));
+    /// The same of each of these stacks that an operation works on. Of one whose journal can't be read nothing is said.
+    pub(super) async fn waits_of(&self, stacks: &[&Stack]) -> Result<BTreeMap<StackId, Vec<Wait>>> {
+        let busy = stacks.iter().filter_map(|stack| Some((*stack, stack.operation?)));
         let looks = busy.map(|(stack, operation)| async move {
             let tenant = self.tenant_of(stack).await?;
-            Ok::<_, Problem>((stack.id, self.waits(tenant, operation).await?))
+            let waits = match self.waits(tenant, operation).await {
+                Err(failure) if failure.code == Code::StoreUnreadable => {
+                    warn!(%operation, "what it waits for can't be told: {}", failure.message);
+                    Vec::new()
+                }
+                waits => waits?,
+            };
+            Ok::<_, Problem>((stack.id, waits))
         });
         let looks: Vec<_> = looks.map(FutureExt::boxed).collect();
         stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await

@@ -60,7 +60,7 @@ async fn an_operation_with_a_damaged_journal_fails_and_its_stack_is_deployed_aga
     // Who watches already gets the end, too.
     let events = platform.operations.events(&Actor::operator(), operation, 0).await.unwrap();
 
-    let testbed = Testbed::on(store).await;
+    let testbed = Testbed::on(store, database).await;
     let last = timeout(SOON, events.collect::<Vec<_>>()).await.unwrap().pop().unwrap();
     let EventKind::Finished(finished) = last.kind else { panic!("{last:?}") };
     let failure = finished.failure.unwrap();

@@ -6,4 +6,5 @@ mod capabilities;
 mod left_for_later;
 mod spans;
 mod testbed;
+mod versions;
 mod watching;

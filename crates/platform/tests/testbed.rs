@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
 use freehold_engine::capability::{
-    Artifacts, Capacity, DatabaseServer, Finding, HiddenArtifact, LogLine, LogLines, LogQuery, Logs, Scan, System,
-    Voice,
+    Artifacts, Capacity, DatabaseServer, Finding, HiddenArtifact, LogLine, LogLines, LogQuery, Logs, Restore, Restored,
+    Scan, System, Voice,
 };
 use freehold_engine::testing::{FakeProvider, World};
-use freehold_engine::{Capabilities, OwnedObject, Provider, ProviderError};
+use freehold_engine::{Capabilities, OwnedObject, Provider, ProviderError, Secrets};
 use freehold_graph::expand::{LocalTarget, PostgresServer};
 use freehold_graph::{ArtifactHash, ProviderName, StackId, StackKind, Target};
 use freehold_platform::runtime::{RuntimeParts, TargetRuntime};
@@ -26,6 +26,7 @@ use freehold_store::{Connections, MasterKey, Sharing, Store, StoreNames, StoredT
 use freehold_testkit::postgres::TestServer;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use sqlx::{ConnectOptions, Executor as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ DATABASE_URL = "${database.main.url}"
 "#;
 
 /// Makes no targets.
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 #[async_trait]
 impl TargetFactory for Nowhere {
@@ -72,6 +73,8 @@ pub(crate) struct Abilities {
     pub(crate) platforms: Mutex<BTreeMap<StackId, Uuid>>,
     /// Which logs were asked for.
     pub(crate) asked: Mutex<Vec<LogQuery>>,
+    /// What was to be brought back after a start: the stack's name and the resource.
+    pub(crate) restored: Mutex<Vec<(String, String)>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -108,6 +111,19 @@ impl Scan for Abilities {
 
     async fn owned_of_every_kind(&self) -> Result<Vec<OwnedObject>, ProviderError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Restore for Abilities {
+    fn provider(&self) -> ProviderName {
+        ProviderName::Local
+    }
+
+    async fn restore(&self, resources: Vec<Restored>, _secrets: Arc<dyn Secrets>) -> Result<(), ProviderError> {
+        let these = resources.iter().map(|one| (one.key.name.to_string(), one.resource.id.to_string()));
+        locked(&self.restored).extend(these);
+        Ok(())
     }
 }
 
@@ -155,6 +171,8 @@ pub(crate) struct Testbed {
     pub(crate) platform: Arc<Platform>,
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) abilities: Arc<Abilities>,
+    pub(crate) store: Store,
+    database: String,
 }
 
 impl Drop for Testbed {
@@ -166,12 +184,12 @@ impl Drop for Testbed {
 impl Testbed {
     /// With a machine as its target, where everything takes no time.
     pub(crate) async fn new() -> Self {
-        let connections = store_of_its_own().await.0;
-        Self::on(Store::open(&connections, master()).await.unwrap()).await
+        let (connections, database) = store_of_its_own().await;
+        Self::on(Store::open(&connections, master()).await.unwrap(), database).await
     }
 
-    /// The same on a store that others use as well.
-    pub(crate) async fn on(store: Store) -> Self {
+    /// The same on a store that others use as well, which is in this database.
+    pub(crate) async fn on(store: Store, database: String) -> Self {
         let world = Arc::new(Mutex::new(World::default()));
         let abilities = Arc::new(Abilities::default());
         locked(&abilities.capacity).usable = 100;
@@ -192,6 +210,7 @@ impl Testbed {
                 logs: Some(Arc::<Abilities>::clone(&abilities)),
                 scan: Some(Arc::<Abilities>::clone(&abilities)),
                 artifacts: Some(Arc::<Abilities>::clone(&abilities)),
+                restore: Some(Arc::<Abilities>::clone(&abilities)),
                 ..Capabilities::default()
             },
             not_enforced: vec!["anything"],
@@ -204,7 +223,7 @@ impl Testbed {
         let platform = platform_on(&store, targets);
         let executor = Executor::new(engine, Arc::clone(&platform.targets));
         tokio::spawn(executor.work(store.signals_from_now(), platform.stopping.clone()));
-        Self { platform, world, abilities }
+        Self { platform, world, abilities, store, database }
     }
 
     /// A deploy of a tenant, as an operator asks for it.
@@ -228,6 +247,12 @@ impl Testbed {
             panic!("the stream ends with the end")
         };
         *finished
+    }
+
+    /// Writes into the store past the platform, as another release does.
+    pub(crate) async fn write(&self, statement: &'static str) {
+        let options = TestServer::shared().superuser().database(&self.database);
+        options.connect().await.unwrap().execute(statement).await.unwrap();
     }
 
     pub(crate) fn world<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {

@@ -3,6 +3,7 @@
 use freehold_graph::{Resource, ResourceId, StackId};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::document;
@@ -31,8 +32,24 @@ pub struct StoredResource {
     pub state: ResourceState,
 }
 
+/// A resource in a list whose row can't be read: a newer release has written it, or it was damaged. It hides no other.
+#[derive(Debug, Error)]
+#[error("{id} of stack {stack}: {error}")]
+pub struct UnreadableResource {
+    /// Whose it is.
+    pub stack: StackId,
+    /// `service.web`.
+    pub id: ResourceId,
+    /// As it is stored; this release may not know it: `local.service`.
+    pub kind: String,
+    /// What it is called in the outside world.
+    pub identity: String,
+    /// Why it can't be read.
+    pub error: StoreError,
+}
+
 impl TenantTx<'_> {
-    /// A stack's resources, by id.
+    /// All of a stack's resources, by id: for what must not be done without one of them, as a plan.
     ///
     /// # Errors
     /// The store doesn't answer, or a row can't be read.
@@ -55,8 +72,11 @@ impl ReadTx<'_> {
     /// The resources of these stacks, by stack and id.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn resources(&mut self, stacks: &[StackId]) -> Result<Vec<(StackId, StoredResource)>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn resources(
+        &mut self,
+        stacks: &[StackId],
+    ) -> Result<Vec<Result<(StackId, StoredResource), UnreadableResource>>, StoreError> {
         let stacks: Vec<Uuid> = stacks.iter().map(|stack| stack.0).collect();
         let rows = sqlx::query(
             "SELECT stack, id, type, identity, object, body::text, body_version, depends_on::text, depends_on_version, state FROM resources
@@ -66,7 +86,23 @@ impl ReadTx<'_> {
         .fetch_all(self.connection())
         .await
         .map_err(StoreError::from_sqlx("read the resources of stacks"))?;
-        rows.iter().map(|row| Ok((StackId(read(row, "stack")?), resource(row)?))).collect()
+        rows.iter().map(listed).collect()
+    }
+}
+
+/// A row of a list.
+fn listed(row: &PgRow) -> Result<Result<(StackId, StoredResource), UnreadableResource>, StoreError> {
+    let stack = StackId(read(row, "stack")?);
+    match resource(row) {
+        Ok(resource) => Ok(Ok((stack, resource))),
+        Err(error @ StoreError::Unreadable { .. }) => Ok(Err(UnreadableResource {
+            stack,
+            id: ResourceId(read(row, "id")?),
+            kind: read(row, "type")?,
+            identity: read(row, "identity")?,
+            error,
+        })),
+        Err(error) => Err(error),
     }
 }
 

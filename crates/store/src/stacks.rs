@@ -7,6 +7,7 @@ use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use std::collections::BTreeMap;
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::document::{self, BindDocument as _};
@@ -59,6 +60,28 @@ pub struct Stack {
     pub created_at: DateTime<Utc>,
     /// When an operation last began or ended.
     pub changed_at: DateTime<Utc>,
+}
+
+/// A stack in a list whose row can't be read: a newer release has written it, or it was damaged. It hides no other.
+#[derive(Debug, Error)]
+#[error("{place}: {error}")]
+pub struct UnreadableStack {
+    /// Never changes, and is never used again.
+    pub id: StackId,
+    /// Target, app, kind and name; `None` if these can't be read either.
+    pub key: Option<StackKey>,
+    /// As [`Stack::place`] of one that can be read.
+    pub place: String,
+    /// As of one that can be read.
+    pub generation: u64,
+    /// The operation that works on it, or waits to.
+    pub operation: Option<OperationId>,
+    /// When it was first named.
+    pub created_at: DateTime<Utc>,
+    /// When an operation last began or ended.
+    pub changed_at: DateTime<Utc>,
+    /// Why it can't be read.
+    pub error: StoreError,
 }
 
 /// Which stacks a page has: those that fit, behind a place.
@@ -133,20 +156,6 @@ impl TenantTx<'_> {
             .await
             .map_err(StoreError::from_sqlx("read a stack"))?;
         row.as_ref().map(stack).transpose()
-    }
-
-    /// The tenant's stacks, by name.
-    ///
-    /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn stacks(&mut self) -> Result<Vec<Stack>, StoreError> {
-        let tenant = self.tenant().0;
-        let rows = sqlx::query(select_stacks!("WHERE tenant_id = $1 ORDER BY target, app, kind, name"))
-            .bind(tenant)
-            .fetch_all(self.connection())
-            .await
-            .map_err(StoreError::from_sqlx("list the stacks"))?;
-        rows.iter().map(stack).collect()
     }
 
     /// Sees to it that a stack is named, and tells its identity: for what is kept with a stack before its first deploy.
@@ -270,20 +279,23 @@ impl ReadTx<'_> {
     /// All stacks that were ever deployed, by name.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn stacks(&mut self) -> Result<Vec<Stack>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn stacks(&mut self) -> Result<Vec<Result<Stack, UnreadableStack>>, StoreError> {
         let rows = sqlx::query(select_stacks!("WHERE generation > 0 ORDER BY target, app, kind, name"))
             .fetch_all(self.connection())
             .await
             .map_err(StoreError::from_sqlx("list the stacks"))?;
-        rows.iter().map(stack).collect()
+        rows.iter().map(listed).collect()
     }
 
     /// Those that were ever deployed and fit, in the order of [`Stack::place`], from behind a place on.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn page_of_stacks(&mut self, wanted: &StackPage<'_>) -> Result<Vec<Stack>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn page_of_stacks(
+        &mut self,
+        wanted: &StackPage<'_>,
+    ) -> Result<Vec<Result<Stack, UnreadableStack>>, StoreError> {
         let rows = sqlx::query(select_stacks!(
             "WHERE generation > 0 AND ($1::text IS NULL OR target = $1) AND ($2::text IS NULL OR app = $2)
              AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR name = $4)
@@ -299,24 +311,51 @@ impl ReadTx<'_> {
         .fetch_all(self.connection())
         .await
         .map_err(StoreError::from_sqlx("list the stacks"))?;
-        rows.iter().map(stack).collect()
+        rows.iter().map(listed).collect()
     }
 }
 
-fn stack(row: &PgRow) -> Result<Stack, StoreError> {
+/// A row of a list.
+fn listed(row: &PgRow) -> Result<Result<Stack, UnreadableStack>, StoreError> {
+    let error = match stack(row) {
+        Ok(stack) => return Ok(Ok(stack)),
+        Err(error @ StoreError::Unreadable { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let mut place: [String; 4] = Default::default();
+    for (part, column) in place.iter_mut().zip(["app", "kind", "name", "target"]) {
+        *part = read(row, column)?;
+    }
+    let operation: Option<Uuid> = read(row, "operation")?;
+    Ok(Err(UnreadableStack {
+        id: StackId(read(row, "id")?),
+        key: key(row).ok(),
+        place: place.join("/"),
+        generation: number(row, "generation")?,
+        operation: operation.map(OperationId),
+        created_at: read(row, "created_at")?,
+        changed_at: read(row, "changed_at")?,
+        error,
+    }))
+}
+
+fn key(row: &PgRow) -> Result<StackKey, StoreError> {
     let what = "a stack";
-    let key = StackKey {
+    Ok(StackKey {
         target: word(what, read(row, "target")?)?,
         app: word(what, read(row, "app")?)?,
         kind: word(what, read(row, "kind")?)?,
         name: word(what, read(row, "name")?)?,
-    };
+    })
+}
+
+fn stack(row: &PgRow) -> Result<Stack, StoreError> {
     let verified: Option<i64> = read(row, "verified_revision")?;
     let operation: Option<Uuid> = read(row, "operation")?;
     Ok(Stack {
         id: StackId(read(row, "id")?),
-        key,
-        state: word(what, read(row, "state")?)?,
+        key: key(row)?,
+        state: word("a stack", read(row, "state")?)?,
         generation: number(row, "generation")?,
         revision: number(row, "revision")?,
         verified_revision: verified.map(i64::unsigned_abs),

@@ -10,6 +10,7 @@ use freehold_graph::{SecretText, StackId, Target};
 use freehold_spec::Name;
 use serde_json::{Value as Json, json};
 use sqlx::postgres::PgRow;
+use thiserror::Error;
 
 use crate::audit::AuditEntry;
 use crate::document::{self, TargetSettings};
@@ -58,6 +59,18 @@ pub struct StoredTarget {
     pub created_at: DateTime<Utc>,
     /// When it, or a credential of it, was last changed.
     pub changed_at: DateTime<Utc>,
+}
+
+/// A target in a list whose row can't be read: a newer release has written it, or it was damaged. It hides no other.
+#[derive(Debug, Error)]
+#[error("target {name}: {error}")]
+pub struct UnreadableTarget {
+    /// Unique.
+    pub name: Name,
+    /// As it is stored: `kubernetes`.
+    pub kind: String,
+    /// Why it can't be read.
+    pub error: StoreError,
 }
 
 /// A target to be kept: one that is there is changed.
@@ -123,11 +136,11 @@ impl Store {
         Ok(is_new)
     }
 
-    /// Forgets a target and its credentials. Tells what it was; `None` if there was none.
+    /// Forgets a target and its credentials. Whether there was one.
     ///
     /// # Errors
     /// [`StoreError::TargetInUse`] while stacks are on it; the store doesn't answer.
-    pub async fn remove_target(&self, name: &Name, by: &str) -> Result<Option<StoredTarget>, StoreError> {
+    pub async fn remove_target(&self, name: &Name, by: &str) -> Result<bool, StoreError> {
         let failed = "remove a target";
         let mut tx = self.begin(PLATFORM).await?;
         // Locked first: a stack that is just being made on it is waited for, and seen by the next statement.
@@ -137,7 +150,7 @@ impl Store {
             .await
             .map_err(StoreError::from_sqlx(failed))?;
         if locked.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         sqlx::query("SELECT set_config('freehold.operator', 'on', true)")
             .execute(tx.connection())
@@ -153,16 +166,14 @@ impl Store {
         if !stacks.is_empty() {
             return Err(StoreError::TargetInUse { target: name.to_string(), stacks });
         }
-        let removed = sqlx::query(
-            "DELETE FROM targets WHERE name = $1 RETURNING name, facts::text, facts_version, settings::text, settings_version, created_at, changed_at",
-        )
-        .bind(name.as_str())
-        .fetch_optional(tx.connection())
-        .await
-        .map_err(StoreError::from_sqlx(failed))?;
+        sqlx::query("DELETE FROM targets WHERE name = $1")
+            .bind(name.as_str())
+            .execute(tx.connection())
+            .await
+            .map_err(StoreError::from_sqlx(failed))?;
         tx.audit_target(name.as_str(), "target.remove", by, &json!({})).await?;
         self.commit_and_tell(tx, Signal::Targets).await?;
-        removed.as_ref().map(stored).transpose()
+        Ok(true)
     }
 
     /// A credential of a target; `None` if it has none of that kind.
@@ -225,14 +236,22 @@ impl ReadTx<'_> {
     /// All targets but this machine, by name.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn targets(&mut self) -> Result<Vec<StoredTarget>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn targets(&mut self) -> Result<Vec<Result<StoredTarget, UnreadableTarget>>, StoreError> {
         let rows =
-            sqlx::query("SELECT name, facts::text, facts_version, settings::text, settings_version, created_at, changed_at FROM targets ORDER BY name")
+            sqlx::query("SELECT name, kind, facts::text, facts_version, settings::text, settings_version, created_at, changed_at FROM targets ORDER BY name")
                 .fetch_all(self.connection())
                 .await
                 .map_err(StoreError::from_sqlx("list the targets"))?;
-        rows.iter().map(stored).collect()
+        let listed = |row: &PgRow| match stored(row) {
+            Ok(target) => Ok(Ok(target)),
+            Err(error @ StoreError::Unreadable { .. }) => {
+                let name = word("a target", read(row, "name")?)?;
+                Ok(Err(UnreadableTarget { name, kind: read(row, "kind")?, error }))
+            }
+            Err(error) => Err(error),
+        };
+        rows.iter().map(listed).collect()
     }
 
     /// A target as it is kept, without its credentials; `None` if there is none of that name.

@@ -26,6 +26,7 @@ impl IntoWire for StackView {
             resources,
             serving,
             not_enforced,
+            unreadable,
         } = self;
         wire::Stack {
             id: id.0,
@@ -47,6 +48,7 @@ impl IntoWire for StackView {
             resources: resources.into_wire(),
             serving: serving.into_wire(),
             not_enforced: not_enforced.into_iter().map(str::to_owned).collect(),
+            unreadable: unreadable.map(|unreadable| Box::new(unreadable.into_wire())),
         }
     }
 }
@@ -73,13 +75,7 @@ impl IntoWire for ResourceView {
 
     fn into_wire(self) -> wire::ResourceStatus {
         let Self { id, kind, identity, state, reason } = self;
-        wire::ResourceStatus {
-            id: id.to_string(),
-            kind: kind.written().to_owned(),
-            identity,
-            state: state.into_wire(),
-            reason,
-        }
+        wire::ResourceStatus { id: id.to_string(), kind, identity, state: state.into_wire(), reason }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Targets, findings, the installation.
 
 use freehold::wire;
-use freehold_platform::view::{Finding, Installation, Level, Target, TargetView};
+use freehold_platform::view::{Finding, Installation, Level, Target, TargetView, UnreadableFacts};
+use serde_json::{Map, Value as Json};
 
 use super::IntoWire;
 
@@ -9,18 +10,21 @@ impl IntoWire for TargetView {
     type Wire = wire::Target;
 
     fn into_wire(self) -> wire::Target {
-        let Self { target, stacks } = self;
-        let (kind, facts) = match &target {
-            Target::Local(facts) => (wire::TargetKind::Local, serde_json::to_value(facts)),
-            Target::Kubernetes(facts) => (wire::TargetKind::Kubernetes, serde_json::to_value(facts)),
+        let Self { name, facts, stacks } = self;
+        let (kind, domain, facts, unreadable) = match facts {
+            Ok(target) => {
+                let domain = target.domain().to_owned();
+                let (kind, facts) = match &target {
+                    Target::Local(facts) => (wire::TargetKind::Local, serde_json::to_value(facts)),
+                    Target::Kubernetes(facts) => (wire::TargetKind::Kubernetes, serde_json::to_value(facts)),
+                };
+                (kind, domain, facts.unwrap_or_default(), None)
+            }
+            Err(UnreadableFacts { kind, problem }) => {
+                (kind.as_str().into(), String::new(), Json::Object(Map::new()), Some(Box::new(problem.into_wire())))
+            }
         };
-        wire::Target {
-            name: target.name().to_string(),
-            kind,
-            domain: target.domain().to_owned(),
-            stacks,
-            facts: facts.unwrap_or_default(),
-        }
+        wire::Target { name: name.to_string(), kind, domain, stacks, facts, unreadable }
     }
 }
 

@@ -88,6 +88,10 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
             count(folded, "object")
         ));
     }
+    if let Some(problem) = &stack.unreadable {
+        let text = format!("{}: {}", problem.code, problem.detail);
+        lines.push(format!("  {} {}", mark(&ResourceState::Unknown), hanging(&text, 4, 4)));
+    }
     if !stack.not_enforced.is_empty() {
         let text = format!("not enforced here: {}", stack.not_enforced.join(", "));
         lines.push(format!("  {} {}", paint(YELLOW, "~"), hanging(&text, 4, 4)));
@@ -224,8 +228,9 @@ pub(crate) fn list(stacks: &[Stack], now: DateTime<Utc>) -> String {
     // Once for all stacks of a cluster that is away.
     let mut unseen: BTreeMap<&str, usize> = BTreeMap::new();
     for stack in stacks.iter().filter(|stack| stack.state == StackState::Unknown) {
+        let own = stack.unreadable.as_ref().map(|problem| problem.detail.as_str());
         let part = stack.resources.iter().find(|part| part.state == ResourceState::Unknown);
-        if let Some(reason) = part.and_then(|part| part.reason.as_deref()) {
+        if let Some(reason) = own.or_else(|| part.and_then(|part| part.reason.as_deref())) {
             *unseen.entry(why(reason)).or_default() += 1;
         }
     }
@@ -337,6 +342,7 @@ mod tests {
             resources,
             serving: Vec::new(),
             not_enforced: Vec::new(),
+            unreadable: None,
         }
     }
 

@@ -4,7 +4,7 @@ use freehold::wire::Target;
 use freehold_graph::AllowedKind;
 use freehold_graph::expand::{ClusterDatabases, KubernetesTarget};
 
-use crate::layout::{BOLD, hanging, pad, paint, table};
+use crate::layout::{BOLD, YELLOW, hanging, pad, paint, table};
 
 /// What is known of a cluster, a line for each part.
 pub(crate) fn facts(target: &Target) -> String {
@@ -63,7 +63,15 @@ pub(crate) fn list(targets: &[Target]) -> String {
         vec![target.name.clone(), target.kind.to_string(), version, target.stacks.to_string(), target.domain.clone()]
     };
     let rows: Vec<Vec<String>> = targets.iter().map(row).collect();
-    table(&["TARGET", "KIND", "VERSION", "STACKS", "DOMAIN"], &rows)
+    let unreadable = targets.iter().filter_map(|target| {
+        let problem = target.unreadable.as_ref()?;
+        let text = format!("{}: {}: {}", target.name, problem.code, problem.detail);
+        Some(format!("  {} {}", paint(YELLOW, "…"), hanging(&text, 4, 4)))
+    });
+    std::iter::once(table(&["TARGET", "KIND", "VERSION", "STACKS", "DOMAIN"], &rows))
+        .chain(unreadable)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -93,6 +101,7 @@ mod tests {
                 } },
                 "architectures": ["amd64", "arm64"],
             }),
+            unreadable: None,
         }
     }
 
@@ -126,6 +135,7 @@ mod tests {
             domain: "localhost".to_owned(),
             stacks: 1,
             facts: json!({}),
+            unreadable: None,
         };
         insta::assert_snapshot!(shown(&list(&[local, prod()])), @r"
         TARGET  KIND        VERSION  STACKS  DOMAIN

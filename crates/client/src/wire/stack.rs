@@ -62,6 +62,10 @@ pub struct Stack {
     /// What its machine can't keep apart between stacks, in words for people; only where one stack is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_enforced: Vec<String>,
+    /// Why something of it can't be read: a newer release has written it (FH0516). In lists it is the stack's own record: then the state is
+    /// `unknown`, and nothing else is known but its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Box<Problem>>,
 }
 
 /// How many replicas of a service take requests.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
-use super::words;
+use super::{Problem, words};
 
 /// A cluster to deploy to. `PUT /targets/{name}`: added, or changed; everything that is left out is found out or stays as it was.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -119,6 +119,9 @@ pub struct Target {
     /// What deploys depend on: `cluster`, `version`, `gateway`, `databases`, … Without any credentials.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub facts: Json,
+    /// Why its record can't be read: a newer release has written it (FH0516). Then domain and facts are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Box<Problem>>,
 }
 
 words! {
