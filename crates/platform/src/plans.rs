@@ -12,7 +12,7 @@ use freehold_graph::{Graph, Request, ResourceKind, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
 use freehold_spec::App;
-use freehold_store::{Claim, SecretDigests, Stack, StackState, TenantId};
+use freehold_store::{Claim, Revision, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
 use super::computing::compute;
@@ -126,14 +126,15 @@ impl Plans {
         let mut tx = self.records.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 1000).await?;
         let current = stack.verified_revision;
-        let wanted = match to {
-            Some(number) => revisions.iter().find(|revision| revision.number == number),
+        let is_it = |number: u64, verified: bool| match to {
+            Some(wanted) => number == wanted,
             // What served before what serves now; after a failure, what serves now.
-            None => revisions.iter().find(|revision| {
-                revision.verified_at.is_some()
-                    && (Some(revision.number) != current || stack.state == StackState::Failed)
-            }),
+            None => verified && (Some(number) != current || stack.state == StackState::Failed),
         };
+        let wanted = revisions.into_iter().find(|listed| match listed {
+            Ok(revision) => is_it(revision.number, revision.verified_at.is_some()),
+            Err(left) => is_it(left.number, left.verified_at.is_some()),
+        });
         let Some(wanted) = wanted else {
             let message = match to {
                 Some(number) => format!("{} has no revision {number}", stack.key),
@@ -142,13 +143,12 @@ impl Plans {
             return Err(Problem::new(Code::UnknownRevision, message)
                 .help(format!("`freehold history {}` lists the revisions", stack.key.option())));
         };
-        let number = wanted.number;
-        let mut request = wanted.request.clone();
+        let Revision { number, mut request, definition, .. } = wanted.map_err(|left| Problem::from(left.error))?;
         // Secrets and credentials are not rolled back: older values are revoked.
         if let Some(present) = &stack.request {
             request.rotations.clone_from(&present.rotations);
         }
-        let stored = tx.definition(&wanted.definition).await?.ok_or_else(|| not_kept(&wanted.definition))?;
+        let stored = tx.definition(&definition).await?.ok_or_else(|| not_kept(&definition))?;
         drop(tx);
         let mut definition = Definition::read_stored(stored).await?;
         let runtime = self.targets.find(&stack.key.target).await?;

@@ -7,7 +7,10 @@ use freehold_engine::{Lookup, OperationId};
 use freehold_graph::{Graph, StackId};
 use freehold_plan::Purpose;
 use freehold_problem::Problem;
-use freehold_store::{OperationState, Stack, StackPage, StackState, StoreError, StoredResource, UnreadableStack};
+use freehold_store::{
+    Operation, OperationState, Revision, Stack, StackPage, StackState, StoreError, StoredResource, UnreadableRevision,
+    UnreadableStack,
+};
 use tracing::warn;
 
 use super::health;
@@ -125,31 +128,71 @@ impl Stacks {
         let tenant = self.records.tenant_of(&stack).await?;
         let mut tx = self.records.store.begin(tenant).await?;
         let revisions = tx.revisions(stack.id, 200).await?;
-        let makers: Vec<OperationId> = revisions.iter().map(|revision| revision.operation).collect();
-        let operations = tx.operations_named(&makers).await?;
-        let mut operations: BTreeMap<OperationId, _> = operations.into_iter().map(|one| (one.id, one)).collect();
-        let mut described = Vec::new();
-        for revision in revisions {
-            let operation = operations.remove(&revision.operation);
-            let (purpose, state, failure) = match operation {
-                Some(operation) => (operation.plan.purpose, Some(operation.state), operation.failure),
+        let makers: Vec<OperationId> = revisions
+            .iter()
+            .map(|listed| listed.as_ref().map_or_else(|left| left.operation, |revision| revision.operation))
+            .collect();
+        let mut operations: BTreeMap<OperationId, Result<Operation>> = BTreeMap::new();
+        for listed in tx.operations_named(&makers).await? {
+            match listed {
+                Ok(operation) => drop(operations.insert(operation.id, Ok(operation))),
+                Err(left) => drop(operations.insert(left.id, Err(left.error.into()))),
+            }
+        }
+        let described = revisions.into_iter().map(|listed| {
+            let maker = listed.as_ref().map_or_else(|left| left.operation, |revision| revision.operation);
+            let (purpose, state, failure) = match operations.remove(&maker) {
+                Some(Ok(operation)) => (operation.plan.purpose, Some(operation.state), operation.failure),
+                Some(Err(unreadable)) => (Purpose::Deploy, None, Some(unreadable)),
                 None => (Purpose::Deploy, None, None),
             };
-            described.push(RevisionView {
-                number: revision.number,
-                created_at: revision.created_at,
-                verified: revision.verified_at.is_some(),
-                current: stack.verified_revision == Some(revision.number),
-                purpose,
-                state,
-                tier: revision.request.tier.as_ref().map(ToString::to_string),
-                artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
-                definition: revision.definition,
-                operation: revision.operation,
-                failure,
-            });
-        }
-        Ok(described)
+            let made_by = RevisionMaker { purpose, state, failure };
+            describe_revision(listed, stack.verified_revision, made_by)
+        });
+        Ok(described.collect())
+    }
+}
+
+/// What is known of the operation that made a revision.
+struct RevisionMaker {
+    purpose: Purpose,
+    state: Option<OperationState>,
+    failure: Option<Problem>,
+}
+
+fn describe_revision(
+    listed: Result<Revision, UnreadableRevision>,
+    current: Option<u64>,
+    made_by: RevisionMaker,
+) -> RevisionView {
+    let RevisionMaker { purpose, state, failure } = made_by;
+    match listed {
+        Ok(revision) => RevisionView {
+            number: revision.number,
+            created_at: revision.created_at,
+            verified: revision.verified_at.is_some(),
+            current: current == Some(revision.number),
+            purpose,
+            state,
+            tier: revision.request.tier.as_ref().map(ToString::to_string),
+            artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
+            definition: revision.definition,
+            operation: revision.operation,
+            failure,
+        },
+        Err(left) => RevisionView {
+            number: left.number,
+            created_at: left.created_at,
+            verified: left.verified_at.is_some(),
+            current: current == Some(left.number),
+            purpose,
+            state,
+            tier: None,
+            artifacts: BTreeMap::new(),
+            definition: left.definition,
+            operation: left.operation,
+            failure: failure.or_else(|| Some(left.error.into())),
+        },
     }
 }
 

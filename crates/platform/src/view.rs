@@ -213,7 +213,7 @@ pub struct RevisionView {
     pub definition: String,
     /// The operation that made it.
     pub operation: OperationId,
-    /// Why that operation failed.
+    /// Why that operation failed; or why the revision or its operation can't be read (FH0516).
     pub failure: Option<Problem>,
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use freehold_platform::view::{Level, ResourceState, StackHealth};
-use freehold_platform::{Actor, Targets};
+use freehold_platform::{Actor, Deploy, PlanOptions, Targets};
 use freehold_problem::Code;
 
-use crate::testbed::{Nowhere, Testbed};
+use crate::testbed::{NOTES, Nowhere, Testbed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resource_of_a_later_release_is_unknown_and_hides_neither_its_stack_nor_another() {
@@ -84,6 +84,27 @@ async fn a_last_operation_and_a_journal_of_a_later_release_hide_no_stack() {
         one.unreadable.unwrap().message,
         "a plan in the store can't be read: it has version 2, and this release reads up to 1"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_of_a_later_release_hides_no_other_and_is_not_skipped_by_a_rollback() {
+    let bed = Testbed::new().await;
+    for connections in ["connections = 20", "connections = 10", "connections = 5"] {
+        let definition = NOTES.replace("connections = 20", connections);
+        bed.apply(Deploy { definition: Some(definition), ..Testbed::deploy("acme") }).await;
+    }
+    bed.write("UPDATE revisions SET graph_version = 2 WHERE number = 2").await;
+    bed.write("UPDATE operations SET plan_version = 2 WHERE revision = 1").await;
+    let operator = Actor::operator();
+    let stack = bed.platform.stacks.list(&operator, &Default::default()).await.unwrap().items[0].id;
+
+    let revisions = bed.platform.stacks.revisions(&operator, stack).await.unwrap();
+    let told: Vec<_> = revisions.iter().map(|one| (one.number, one.failure.as_ref().map(|why| why.code))).collect();
+    assert_eq!(told, [(3, None), (2, Some(Code::StoreUnreadable)), (1, Some(Code::StoreUnreadable))]);
+    assert!(revisions.iter().all(|revision| revision.verified));
+    let back = async |to| bed.platform.plans.rollback(&operator, stack, to, PlanOptions::default()).await;
+    assert_eq!(back(None).await.unwrap_err().code, Code::StoreUnreadable, "the one before is not the one before that");
+    assert_eq!(back(Some(1)).await.unwrap().plan.revision, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use freehold_problem::Problem;
 use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
+use thiserror::Error;
 
 use crate::document::{self, Timings};
 use crate::error::StoreError;
@@ -77,6 +78,16 @@ pub struct Operation {
     pub timings: serde_json::Value,
     /// Why it failed.
     pub failure: Option<Problem>,
+}
+
+/// An operation in a list whose row can't be read: a newer release has written it, or it was damaged. It hides no other.
+#[derive(Debug, Error)]
+#[error("operation {id}: {error}")]
+pub struct UnreadableOperation {
+    /// Which one it is.
+    pub id: OperationId,
+    /// Why it can't be read.
+    pub error: StoreError,
 }
 
 /// How an operation ended.
@@ -158,8 +169,11 @@ impl TenantTx<'_> {
     /// Some of the tenant's operations, in no order; one that isn't kept any more is left out.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn operations_named(&mut self, ids: &[OperationId]) -> Result<Vec<Operation>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn operations_named(
+        &mut self,
+        ids: &[OperationId],
+    ) -> Result<Vec<Result<Operation, UnreadableOperation>>, StoreError> {
         let tenant = self.tenant().0;
         let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query(select_operations!("WHERE tenant_id = $1 AND id = ANY ($2)"))
@@ -168,7 +182,14 @@ impl TenantTx<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(StoreError::from_sqlx("read operations"))?;
-        rows.iter().map(operation).collect()
+        let listed = |row: &PgRow| match operation(row) {
+            Ok(operation) => Ok(Ok(operation)),
+            Err(error @ StoreError::Unreadable { .. }) => {
+                Ok(Err(UnreadableOperation { id: OperationId(read(row, "id")?), error }))
+            }
+            Err(error) => Err(error),
+        };
+        rows.iter().map(listed).collect()
     }
 
     /// How an operation ended; `None` if it hasn't, or isn't the tenant's.

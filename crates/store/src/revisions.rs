@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
 use freehold_graph::{Digest, Graph, Request, StackId};
 use sqlx::postgres::PgRow;
+use thiserror::Error;
 
 use crate::document;
 use crate::error::StoreError;
@@ -34,6 +35,24 @@ pub struct Revision {
     pub verified_at: Option<DateTime<Utc>>,
 }
 
+/// A revision in a list whose row can't be read: a newer release has written it, or it was damaged. It hides no other.
+#[derive(Debug, Error)]
+#[error("revision {number}: {error}")]
+pub struct UnreadableRevision {
+    /// Counts from 1 within the stack.
+    pub number: u64,
+    /// The hash of the definition.
+    pub definition: String,
+    /// The operation that made it.
+    pub operation: OperationId,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it was ready.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// Why it can't be read.
+    pub error: StoreError,
+}
+
 macro_rules! select_revisions {
     ($rest:literal) => {
         concat!(
@@ -49,8 +68,12 @@ impl TenantTx<'_> {
     /// A stack's revisions, newest first.
     ///
     /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn revisions(&mut self, stack: StackId, limit: u32) -> Result<Vec<Revision>, StoreError> {
+    /// The store doesn't answer.
+    pub async fn revisions(
+        &mut self,
+        stack: StackId,
+        limit: u32,
+    ) -> Result<Vec<Result<Revision, UnreadableRevision>>, StoreError> {
         let tenant = self.tenant().0;
         let rows = sqlx::query(select_revisions!("WHERE tenant_id = $1 AND stack = $2 ORDER BY number DESC LIMIT $3"))
             .bind(tenant)
@@ -59,7 +82,7 @@ impl TenantTx<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(StoreError::from_sqlx("list the revisions"))?;
-        rows.iter().map(revision).collect()
+        rows.iter().map(listed).collect()
     }
 
     /// One revision of a stack.
@@ -94,6 +117,22 @@ impl TenantTx<'_> {
         .await
         .map_err(StoreError::from_sqlx("read a revision"))?;
         row.as_ref().map(revision).transpose()
+    }
+}
+
+/// A row of a list.
+fn listed(row: &PgRow) -> Result<Result<Revision, UnreadableRevision>, StoreError> {
+    match revision(row) {
+        Ok(revision) => Ok(Ok(revision)),
+        Err(error @ StoreError::Unreadable { .. }) => Ok(Err(UnreadableRevision {
+            number: number(row, "number")?,
+            definition: read(row, "definition")?,
+            operation: OperationId(read(row, "operation")?),
+            created_at: read(row, "created_at")?,
+            verified_at: read(row, "verified_at")?,
+            error,
+        })),
+        Err(error) => Err(error),
     }
 }
 

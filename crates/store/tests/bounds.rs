@@ -171,7 +171,8 @@ async fn of_each_stack_the_newest_revisions_stay_with_all_that_belongs_to_them_a
     assert_eq!(count(&mut superuser, "journal").await, kept + 2 + 1, "one record each");
     assert_eq!(count(&mut superuser, "definitions").await, 1, "nothing refers to the other one any more");
     let mut tx = fixture.store.begin(fixture.tenant("acme").await).await.unwrap();
-    let numbers: Vec<u64> = tx.revisions(plan.stack, 100).await.unwrap().iter().map(|one| one.number).collect();
+    let numbers: Vec<u64> =
+        tx.revisions(plan.stack, 100).await.unwrap().iter().map(|one| one.as_ref().unwrap().number).collect();
     assert!(numbers.contains(&2) && numbers.contains(&1), "what serves, and where a rollback goes: {numbers:?}");
     drop(tx);
     let mut tx = fixture.store.begin(fixture.tenant("globex").await).await.unwrap();

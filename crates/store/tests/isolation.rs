@@ -7,7 +7,7 @@ use freehold_store::{Access, PLATFORM, TenantId};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
-use crate::fixture::{Fixture, deploy, resource};
+use crate::fixture::{Fixture, deploy, key, resource};
 
 /// A store in which both tenants have rows in every table.
 async fn filled() -> (Fixture, TenantId, TenantId) {

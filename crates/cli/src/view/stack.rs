@@ -526,6 +526,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_that_can_t_be_read_is_told_with_the_reason() {
+        let detail = "a request in the store can't be read: it has version 2, and this release reads up to 1";
+        let unreadable = Problem { code: Code::StoreUnreadable, lines: Vec::new(), ..problem(detail, None) };
+        let later =
+            Stack { state: "unknown".into(), unreadable: Some(Box::new(unreadable)), ..stack("acme", Vec::new()) };
+        let one = shown(&status(&later, false, DateTime::UNIX_EPOCH));
+        let told = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told(&one).ends_with(&format!("… FH0516: {detail}")), "{one}");
+        let all = shown(&list(&[later, stack("globex", Vec::new())], DateTime::UNIX_EPOCH));
+        assert!(told(&all).ends_with(&format!("… 1 stack unknown: {detail}")), "{all}");
+    }
+
+    #[test]
     fn below_a_stack_in_a_list_stands_what_its_operation_waits_for() {
         let wait = freehold::wire::Wait {
             subject: "deployment.web".to_owned(),

@@ -78,6 +78,8 @@ pub(crate) fn list(targets: &[Target]) -> String {
 mod tests {
     use super::*;
     use crate::layout::{WIDTH, columns};
+    use freehold::wire::Problem;
+    use freehold_problem::Code;
     use serde_json::json;
 
     fn prod() -> Target {
@@ -142,5 +144,30 @@ mod tests {
         local   local       -        1       localhost
         prod    kubernetes  v1.36.3  12      example.org
         ");
+    }
+
+    #[test]
+    fn a_target_that_can_t_be_read_is_told_with_the_reason() {
+        let unreadable = Problem {
+            kind: String::new(),
+            title: String::new(),
+            status: 409,
+            detail: "a target's facts in the store can't be read: it has version 2, and this release reads up to 1"
+                .to_owned(),
+            code: Code::StoreUnreadable,
+            help: None,
+            lines: Vec::new(),
+            diagnostics: Vec::new(),
+            operation: None,
+        };
+        let later = Target {
+            name: "later".to_owned(),
+            domain: String::new(),
+            facts: json!({}),
+            unreadable: Some(Box::new(unreadable)),
+            ..prod()
+        };
+        let told = shown(&list(&[prod(), later]));
+        assert!(told.contains("\n  … later: FH0516: a target's facts in the store can't be read"), "{told}");
     }
 }
