@@ -74,7 +74,7 @@ pub use request::{
 };
 pub use result::Result;
 pub use secrets::Secrets;
-pub use settings::Settings;
+pub use settings::{Settings, TargetSettings};
 pub use stacks::Stacks;
 pub use targets::Targets;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::StackKind;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 /// What to deploy. Whatever is left out stays as it was. Serialized only to know the same request again, by its fingerprint.
@@ -104,58 +104,40 @@ pub struct Destroy {
 pub struct TargetRequest {
     /// A kubeconfig with exactly the context that is meant, credentials included. Left out for a new target: the service account of the
     /// Pod that the platform runs in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<String>,
     /// What host names end with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// The Gateway, `namespace/name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
     /// The Gateway's listener (`sectionName`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// The port at which clients reach that listener, where it isn't the listener's own (a NodePort).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The namespace of the gateway's Pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_plane_namespace: Option<String>,
     /// A server for the stacks' databases: an administrator's URL as the platform reaches it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_url: Option<String>,
     /// That server as the Pods reach it, `host:port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_address: Option<String>,
     /// Databases are clusters of CloudNativePG instead.
-    #[serde(default)]
     pub cloudnative_pg: bool,
     /// The ClusterIssuer of cert-manager for certificates of each host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// external-dns watches HTTPRoutes.
-    #[serde(default)]
     pub external_dns: bool,
     /// The storage class of volumes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     /// Registry credentials (a `config.json` of Docker), for resolving images and for the Pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_credentials: Option<String>,
     /// Registries that are reached without TLS, `host:port`.
-    #[serde(default)]
     pub insecure_registries: BTreeSet<String>,
     /// The kinds of objects that manifests may hold, as RBAC names them: `widgets.example.org`.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_kinds: BTreeSet<String>,
     /// Take the cluster that is there now, although another one was pinned.
-    #[serde(default)]
     pub replace_cluster: bool,
     /// Reach the cluster with the service account of the Pod that the platform runs in, instead of the kubeconfig that was given before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_cluster: bool,
     /// Settings to take back: off again, or found out again.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unset: BTreeSet<TargetSetting>,
 }
 
@@ -170,8 +152,7 @@ impl std::fmt::Debug for TargetRequest {
 }
 
 /// A setting of a target that can be taken back; each is the field of the same name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is the field of TargetRequest of the same name")]
 pub enum TargetSetting {
     Listener,

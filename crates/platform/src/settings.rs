@@ -19,14 +19,46 @@ const CLOUDNATIVE_PG: &str = "cnpg-system";
 /// How long the name of a database server may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// The settings of a target as they are kept.
+/// The settings of a target as they are kept. Read without what a later release has added: the store's documents may grow by fields
+/// without another version (ADR 12).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// All that was ever asked for. Without the credentials: these are sealed, apart.
-    pub wanted: TargetRequest,
+    /// All that was ever asked for.
+    #[serde(rename = "wanted")]
+    pub settings: TargetSettings,
     /// Freehold's own role on the database server; without, it works in that of the URL.
     #[serde(default)]
     pub database_role: Option<String>,
+}
+
+/// What was asked for of a target: each is the field of [`TargetRequest`] of the same name. Credentials are sealed, apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is the field of TargetRequest of the same name")]
+pub struct TargetSettings {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_plane_namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_address: Option<String>,
+    #[serde(default)]
+    pub cloudnative_pg: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    #[serde(default)]
+    pub external_dns: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    #[serde(default)]
+    pub insecure_registries: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_kinds: BTreeSet<String>,
 }
 
 impl Settings {
@@ -35,7 +67,7 @@ impl Settings {
         serde_json::from_value(stored.settings.clone()).map_err(|error| {
             let message = format!("the settings of target {} can't be read: {error}", stored.name);
             Problem::new(Code::StoreUnreadable, message)
-                .help("a newer release may have written them; add the target again")
+                .help("if a newer release works on this store, use that one; else remove the target and add it again")
         })
     }
 
@@ -46,72 +78,72 @@ impl Settings {
                 to.clone_from(from);
             }
         }
-        let wanted = &mut self.wanted;
+        let settings = &mut self.settings;
         for setting in &request.unset {
             match setting {
-                TargetSetting::Listener => wanted.listener = None,
-                TargetSetting::Port => wanted.port = None,
-                TargetSetting::DataPlaneNamespace => wanted.data_plane_namespace = None,
-                TargetSetting::Issuer => wanted.issuer = None,
-                TargetSetting::ExternalDns => wanted.external_dns = false,
-                TargetSetting::DatabaseAddress => wanted.database_address = None,
-                TargetSetting::StorageClass => wanted.storage_class = None,
-                TargetSetting::InsecureRegistries => wanted.insecure_registries.clear(),
-                TargetSetting::AllowedKinds => wanted.allowed_kinds.clear(),
+                TargetSetting::Listener => settings.listener = None,
+                TargetSetting::Port => settings.port = None,
+                TargetSetting::DataPlaneNamespace => settings.data_plane_namespace = None,
+                TargetSetting::Issuer => settings.issuer = None,
+                TargetSetting::ExternalDns => settings.external_dns = false,
+                TargetSetting::DatabaseAddress => settings.database_address = None,
+                TargetSetting::StorageClass => settings.storage_class = None,
+                TargetSetting::InsecureRegistries => settings.insecure_registries.clear(),
+                TargetSetting::AllowedKinds => settings.allowed_kinds.clear(),
                 // A credential, and so no setting.
                 TargetSetting::RegistryCredentials => {}
             }
         }
         // What was found for another Gateway says nothing about this one.
-        if request.gateway.is_some() && request.gateway != wanted.gateway {
-            (wanted.listener, wanted.port, wanted.data_plane_namespace) = (None, None, None);
+        if request.gateway.is_some() && request.gateway != settings.gateway {
+            (settings.listener, settings.port, settings.data_plane_namespace) = (None, None, None);
         }
         for (to, from) in [
-            (&mut wanted.domain, &request.domain),
-            (&mut wanted.gateway, &request.gateway),
-            (&mut wanted.listener, &request.listener),
-            (&mut wanted.data_plane_namespace, &request.data_plane_namespace),
-            (&mut wanted.database_address, &request.database_address),
-            (&mut wanted.issuer, &request.issuer),
-            (&mut wanted.storage_class, &request.storage_class),
+            (&mut settings.domain, &request.domain),
+            (&mut settings.gateway, &request.gateway),
+            (&mut settings.listener, &request.listener),
+            (&mut settings.data_plane_namespace, &request.data_plane_namespace),
+            (&mut settings.database_address, &request.database_address),
+            (&mut settings.issuer, &request.issuer),
+            (&mut settings.storage_class, &request.storage_class),
         ] {
             take(to, from);
         }
-        take(&mut wanted.port, &request.port);
-        wanted.external_dns |= request.external_dns;
+        take(&mut settings.port, &request.port);
+        settings.external_dns |= request.external_dns;
         if !request.insecure_registries.is_empty() {
-            wanted.insecure_registries.clone_from(&request.insecure_registries);
+            settings.insecure_registries.clone_from(&request.insecure_registries);
         }
         if !request.allowed_kinds.is_empty() {
-            wanted.allowed_kinds.clone_from(&request.allowed_kinds);
+            settings.allowed_kinds.clone_from(&request.allowed_kinds);
         }
         if request.cloudnative_pg {
-            (wanted.cloudnative_pg, wanted.database_address) = (true, None);
+            (settings.cloudnative_pg, settings.database_address) = (true, None);
         }
         if request.database_url.is_some() {
-            wanted.cloudnative_pg = false;
+            settings.cloudnative_pg = false;
         }
         self
     }
 
     /// What is missing or doesn't go together, all of it.
     pub(crate) fn check(&self, name: &Name, has_database: bool) -> Result<()> {
-        let wanted = &self.wanted;
+        let settings = &self.settings;
         let mut faults = Vec::new();
-        if wanted.domain.is_none() {
+        if settings.domain.is_none() {
             faults.push("no domain (--domain example.org)".to_owned());
         }
-        match &wanted.gateway {
+        match &settings.gateway {
             None => faults.push("no Gateway (--gateway NAMESPACE/NAME)".to_owned()),
             Some(gateway) if namespaced(gateway).is_none() => {
                 faults.push(format!("the Gateway {gateway:?}, which is not NAMESPACE/NAME"));
             }
             Some(_) => {}
         }
-        if !wanted.cloudnative_pg && !has_database {
+        if !settings.cloudnative_pg && !has_database {
             faults.push("no server for databases (--database-url-stdin or --cloudnative-pg)".to_owned());
         }
-        if let Some(address) = wanted.database_address.as_ref().filter(|address| host_and_port(address).is_none()) {
+        if let Some(address) = settings.database_address.as_ref().filter(|address| host_and_port(address).is_none()) {
             faults.push(format!("the database address {address:?}, which is not HOST:PORT"));
         }
         if faults.is_empty() {
@@ -124,7 +156,7 @@ impl Settings {
 
     /// The Gateway's namespace and name. Checked settings have one.
     pub fn gateway(&self) -> Option<(String, String)> {
-        self.wanted.gateway.as_deref().and_then(namespaced)
+        self.settings.gateway.as_deref().and_then(namespaced)
     }
 
     /// Databases of each stack's own.
@@ -134,7 +166,7 @@ impl Settings {
 
     /// A server for databases, as Pods reach it. `reached` is how the platform does.
     pub async fn server(&self, reached: (String, u16), version: u32) -> Result<ClusterDatabases> {
-        let given = self.wanted.database_address.as_deref().and_then(host_and_port);
+        let given = self.settings.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
             Problem::new(Code::TargetDatabase, message).help("say how Pods reach it: --database-address HOST:PORT")
@@ -184,6 +216,10 @@ pub(crate) async fn identity(store: &Store) -> Result<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::DateTime;
+    use freehold_graph::Target;
+    use freehold_graph::expand::LocalTarget;
+    use serde_json::{Value as Json, json};
 
     fn request() -> TargetRequest {
         TargetRequest {
@@ -209,34 +245,56 @@ mod tests {
         assert_eq!(first.clone().with(&TargetRequest::default()), first);
         let moved =
             first.clone().with(&TargetRequest { domain: Some("example.net".to_owned()), ..TargetRequest::default() });
-        assert_eq!(moved.wanted.domain.as_deref(), Some("example.net"));
-        assert_eq!(moved.wanted.gateway, first.wanted.gateway);
+        assert_eq!(moved.settings.domain.as_deref(), Some("example.net"));
+        assert_eq!(moved.settings.gateway, first.settings.gateway);
     }
 
     #[test]
     fn what_was_asked_for_can_be_taken_back() {
         let unset =
             BTreeSet::from([TargetSetting::ExternalDns, TargetSetting::Listener, TargetSetting::InsecureRegistries]);
-        let plain = Settings::default().with(&request()).with(&TargetRequest { unset, ..Default::default() }).wanted;
+        let plain = Settings::default().with(&request()).with(&TargetRequest { unset, ..Default::default() }).settings;
         assert_eq!((plain.external_dns, plain.listener, plain.insecure_registries.len()), (false, None, 0));
         assert_eq!(plain.domain.as_deref(), Some("example.org"));
-        assert!(plain.unset.is_empty(), "it was done once and isn't kept");
     }
 
     #[test]
-    fn no_credential_becomes_part_of_the_settings() {
-        let given =
-            TargetRequest { kubeconfig: Some("k".to_owned()), registry_credentials: Some("r".to_owned()), ..request() };
-        let kept = Settings::default().with(&given).wanted;
-        assert_eq!((kept.kubeconfig, kept.database_url, kept.registry_credentials), (None, None, None));
+    fn settings_are_read_without_what_another_release_has_beside_them() {
+        let kept = json!({
+            "wanted": {
+                "domain": "example.org", "gateway": "infra/public", "cloudnative_pg": false, "external_dns": true,
+                "insecure_registries": [], "replace_cluster": false, "of_a_later_release": { "any": 1 }
+            },
+            "database_role": "freehold_prod",
+            "also_of_a_later_release": 2
+        });
+        let now = DateTime::UNIX_EPOCH;
+        let facts = Target::Local(LocalTarget {
+            name: "local".parse().unwrap(),
+            domain: "localhost".to_owned(),
+            router_port: 80,
+            postgres: PostgresServer { host: "/run".to_owned(), port: 5432, version: 15 },
+        });
+        let stored = StoredTarget { name: name(), facts, settings: kept, created_at: now, changed_at: now };
+        let read = Settings::read(&stored).unwrap();
+        assert_eq!(read.settings.gateway.as_deref(), Some("infra/public"));
+        assert!(read.settings.external_dns);
+        assert_eq!(read.database_role.as_deref(), Some("freehold_prod"));
+        // And this release writes what the one before, which knows no further fields, reads.
+        let written = serde_json::to_value(Settings::default().with(&request())).unwrap();
+        let names = |value: &Json| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&written), ["database_role", "wanted"]);
+        let known =
+            "allowed_kinds cloudnative_pg database_address domain external_dns gateway insecure_registries listener";
+        assert_eq!(names(&written["wanted"]).join(" "), known);
     }
 
     #[test]
     fn another_gateway_has_another_listener() {
         let first = Settings::default().with(&request());
         let other = TargetRequest { gateway: Some("infra/other".to_owned()), ..TargetRequest::default() };
-        assert_eq!(first.clone().with(&other).wanted.listener, None);
-        let same = TargetRequest { gateway: first.wanted.gateway.clone(), ..TargetRequest::default() };
+        assert_eq!(first.clone().with(&other).settings.listener, None);
+        let same = TargetRequest { gateway: first.settings.gateway.clone(), ..TargetRequest::default() };
         assert_eq!(first.clone().with(&same), first, "said again, it is the same Gateway");
     }
 
@@ -244,9 +302,9 @@ mod tests {
     fn a_server_and_databases_of_each_stack_put_each_other_out() {
         let own =
             Settings::default().with(&request()).with(&TargetRequest { cloudnative_pg: true, ..Default::default() });
-        assert!(own.wanted.cloudnative_pg && own.wanted.database_address.is_none());
+        assert!(own.settings.cloudnative_pg && own.settings.database_address.is_none());
         assert!(own.check(&name(), false).is_ok());
-        assert!(!own.with(&request()).wanted.cloudnative_pg);
+        assert!(!own.with(&request()).settings.cloudnative_pg);
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl Targets {
         self.refuse_other_databases(actor, before.as_ref(), &connected.databases).await?;
         let facts = Target::Kubernetes(Box::new(connected.cluster.prepare().await?));
         settings.database_role = connected.database_role;
-        let settings = serde_json::to_value(&settings).unwrap_or_default();
+        let settings = serde_json::to_value(&settings).map_err(|error| {
+            Problem::new(Code::Internal, format!("the settings of target {name} can't be kept: {error}"))
+        })?;
         let new = NewTarget { facts: &facts, settings: &settings, credentials: &credentials, by: &actor.audited() };
         self.store.put_target(&new).await?;
         if let Some(stored) = self.stored_one(&name).await? {
@@ -106,7 +108,7 @@ impl Targets {
         }
         let given = [
             (Credential::Kubeconfig, &request.kubeconfig, !request.in_cluster),
-            (Credential::Database, &request.database_url, !settings.wanted.cloudnative_pg),
+            (Credential::Database, &request.database_url, !settings.settings.cloudnative_pg),
             (
                 Credential::Registry,
                 &request.registry_credentials,

@@ -39,7 +39,7 @@ impl ConnectedCluster for Candidate {
 
 pub(crate) async fn connect(store: &Store, change: &TargetChange<'_>) -> Result<Connected> {
     let TargetChange { name, settings, credentials, former, replace_cluster, platform } = *change;
-    registry_of(credentials.get(&Credential::Registry), settings.wanted.insecure_registries.clone())?;
+    registry_of(credentials.get(&Credential::Registry), settings.settings.insecure_registries.clone())?;
     let cluster = Cluster::connect(&access(credentials.get(&Credential::Kubeconfig).cloned())).await?;
     if let Some(former) = former
         && former.cluster != cluster.identity()
@@ -105,19 +105,19 @@ fn requirements(
     databases: ClusterDatabases,
     registry_credentials: bool,
 ) -> Requirements {
-    let wanted = &settings.wanted;
+    let asked = &settings.settings;
     Requirements {
         name: name.clone(),
-        domain: wanted.domain.clone().unwrap_or_default(),
+        domain: asked.domain.clone().unwrap_or_default(),
         gateway: settings.gateway().unwrap_or_default(),
-        listener: wanted.listener.clone(),
-        port: wanted.port,
-        data_plane_namespace: wanted.data_plane_namespace.clone(),
+        listener: asked.listener.clone(),
+        port: asked.port,
+        data_plane_namespace: asked.data_plane_namespace.clone(),
         databases,
-        issuer: wanted.issuer.clone(),
-        external_dns: wanted.external_dns,
-        storage_class: wanted.storage_class.clone(),
+        issuer: asked.issuer.clone(),
+        external_dns: asked.external_dns,
+        storage_class: asked.storage_class.clone(),
         registry_credentials,
-        allowed_kinds: wanted.allowed_kinds.clone(),
+        allowed_kinds: asked.allowed_kinds.clone(),
     }
 }

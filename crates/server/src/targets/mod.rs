@@ -131,7 +131,7 @@ impl TargetFactory for Wiring {
             (ClusterDatabases::Server { .. }, None) | (ClusterDatabases::CloudNativePg { .. }, _) => None,
         };
         let registry = credential(Credential::Registry).await?;
-        let registry = registry_of(registry.as_ref(), settings.wanted.insecure_registries)?;
+        let registry = registry_of(registry.as_ref(), settings.settings.insecure_registries)?;
         let (postgres, database) = postgres.unzip();
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.entry(stored.name.clone()).or_default().push(Arc::downgrade(&kubernetes));
