@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_graph::{Request, ResourceId, Run, StackId, StackKey};
+use freehold_graph::{Graph, Request, ResourceId, Run, StackId, StackKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -83,6 +83,16 @@ impl Plan {
     /// Whether there is anything to do.
     pub fn is_noop(&self) -> bool {
         self.runs.is_empty() && self.changes.values().all(|change| change.action == Action::NoOp)
+    }
+
+    /// Whether it is a plan for exactly this graph: to make each of its resources and no other, to run its jobs, and to end with its outputs.
+    /// The same definition and request make another graph on a target that has changed since, and in another release.
+    pub fn leads_to(&self, graph: &Graph) -> bool {
+        let desired =
+            self.changes.values().filter(|change| change.action != Action::Delete).map(|change| &change.resource);
+        // A repair and a rollback run no job.
+        let runs = self.runs.is_empty() || self.runs == graph.runs;
+        desired.eq(graph.resources.values()) && runs && self.outputs == graph.outputs
     }
 
     /// How many lines have this action.

@@ -451,6 +451,33 @@ fn a_changed_outside_name_deletes_the_old_object_and_creates_the_new_one() {
     assert_eq!(action(&plan, "route.web@old.localhost"), Action::Delete);
 }
 
+#[test]
+fn a_plan_leads_to_the_graph_that_it_was_made_for_and_to_no_other() {
+    let world = World::empty().wants(database()).wants(service("info")).runs("migrate");
+    let first = world.plan().unwrap();
+    assert!(first.leads_to(&world.graph));
+    let without = |change: fn(&mut Graph)| {
+        let mut graph = world.graph.clone();
+        change(&mut graph);
+        graph
+    };
+    for other in [
+        without(|graph| drop(graph.resources.remove(&ResourceId("service.web".to_owned())))),
+        without(|graph| drop(graph.resources.insert(ResourceId("service.web".to_owned()), service("debug")))),
+        without(|graph| graph.runs.clear()),
+        without(|graph| drop(graph.outputs.insert("routes.web.url".to_owned(), "http://elsewhere".to_owned()))),
+    ] {
+        assert!(!first.leads_to(&other), "{other:?}");
+    }
+    // What goes is no part of the graph, and a repair runs no job.
+    let less = world.applied().forget("service.web");
+    let plan = less.plan().unwrap();
+    assert!(plan.count(Action::Delete) == 1 && plan.leads_to(&less.graph));
+    let repaired = less.applied();
+    let plan = repaired.plan().unwrap();
+    assert!(plan.runs.is_empty() && plan.leads_to(&repaired.graph));
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::Bool),

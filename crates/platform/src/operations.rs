@@ -156,14 +156,26 @@ impl Operations {
         })
     }
 
-    /// The graph that a kept plan leads to. Expanding is pure, so the same definition and request give the same again.
+    /// The graph that a kept plan leads to. Expanding is pure: the same definition and request give the same again, unless the target was
+    /// changed since, or another release has made the plan.
+    ///
+    /// # Errors
+    /// [`Code::PlanOutdated`]: then what the plan shows is not what would come of it.
     async fn graph_of(&self, plan: &Plan) -> Result<Graph> {
         let tenant = self.records.store.tenant_of(&plan.key).await?;
         let mut tx = self.records.store.begin(tenant).await?;
         let stored = tx.definition(&plan.definition).await?.ok_or_else(|| not_kept(&plan.definition))?;
         let definition = Definition::read_stored(stored).await?;
         let runtime = self.targets.find(&plan.key.target).await?;
-        super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await
+        let graph = super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await?;
+        if plan.leads_to(&graph) {
+            return Ok(graph);
+        }
+        let target = &plan.key.target;
+        let message = format!(
+            "the plan is outdated: on target {target} the definition comes to something else than when it was made"
+        );
+        Err(Problem::new(Code::PlanOutdated, message).help("plan again and look at what is different now"))
     }
 
     /// The operation that made a stack what it is.

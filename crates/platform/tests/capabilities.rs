@@ -3,7 +3,7 @@
 use freehold_graph::StackId;
 use freehold_plan::Action;
 use freehold_platform::view::{Level, OperationState};
-use freehold_platform::{Actor, Destroy, LogQuery};
+use freehold_platform::{Actor, Apply, Destroy, LogQuery};
 use freehold_problem::Code;
 use futures::StreamExt;
 use uuid::Uuid;
@@ -83,6 +83,21 @@ async fn doctor_tells_orphans_from_the_stacks_of_another_platform() {
     for expected in ["world", "postgresql", "postgresql access", "other platforms", "drift notes/tenant/acme"] {
         assert!(subjects.contains(&expected), "{expected} is not among {subjects:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_whose_target_has_changed_since_is_outdated() {
+    let bed = Testbed::new().await;
+    let operator = Actor::operator();
+    let planned = bed.platform.plans.deploy(&operator, &Testbed::deploy("acme")).await.unwrap();
+    // As it would have been made while the database server was elsewhere.
+    bed.write("UPDATE plans SET plan = replace(plan::text, 'nowhere', 'elsewhere')::json").await;
+    let apply = |plan: Uuid| Apply::Plan { plan };
+    let refused = bed.platform.operations.apply(&operator, &apply(planned.plan.id), None).await.unwrap_err();
+    assert_eq!(refused.code, Code::PlanOutdated, "{refused:?}");
+    let again = bed.platform.plans.deploy(&operator, &Testbed::deploy("acme")).await.unwrap();
+    let begun = bed.platform.operations.apply(&operator, &apply(again.plan.id), None).await.unwrap();
+    assert_eq!(bed.end_of(begun.id).await.state, OperationState::Succeeded);
 }
 
 async fn planned_stack(bed: &Testbed) -> StackId {
