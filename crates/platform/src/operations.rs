@@ -198,6 +198,7 @@ impl Operations {
                 format!("{:?} is not the name of the stack that would be destroyed: {}", request.confirm, found.key);
             return Err(Problem::new(Code::NotConfirmed, message).help("give the stack's own name to confirm"));
         }
+        refuse_other_generation(request, found.generation)?;
         let plan = match request.plan {
             Some(plan) => self.kept_plan(actor, plan).await?,
             None => self.plans.destroy(actor, stack, request.dump).await?.plan,
@@ -208,6 +209,8 @@ impl Operations {
                 format!("plan {} is not one to destroy {}", plan.id, found.key),
             ));
         }
+        // The one that the plan rests on: a deploy may have ended since the stack was looked up. After this one the queue refuses it.
+        refuse_other_generation(request, plan.generation)?;
         self.enqueue(actor, &plan, &Graph::default(), None).await
     }
 
@@ -271,6 +274,17 @@ impl Operations {
         let operation = self.records.find_operation(actor, id).await?;
         self.records.store.request_cancel(operation.tenant, operation.id, &actor.audited()).await?;
         self.view(actor, id).await
+    }
+}
+
+/// Whether a stack of this generation is the one that was seen by who wants it destroyed.
+fn refuse_other_generation(request: &Destroy, generation: u64) -> Result<()> {
+    match request.generation {
+        Some(expected) if expected != generation => {
+            let message = format!("the stack has changed: its generation is {generation}, not {expected}");
+            Err(Problem::new(Code::PreconditionFailed, message))
+        }
+        _ => Ok(()),
     }
 }
 

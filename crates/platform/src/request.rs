@@ -95,12 +95,12 @@ pub struct Destroy {
     pub dump: bool,
     /// The plan that was shown; without one, a plan is made and carried out unseen.
     pub plan: Option<Uuid>,
+    /// The stack's generation that the caller has seen: nothing is destroyed that has changed since. Left out: whatever it is.
+    pub generation: Option<u64>,
 }
 
-/// A cluster to deploy to, added or changed: whatever is left out is found out, or stays as it was. Without the credentials it is also what
-/// the store keeps of it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A cluster to deploy to, added or changed: whatever is left out is found out, or stays as it was.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct TargetRequest {
     /// A kubeconfig with exactly the context that is meant, credentials included. Left out for a new target: the service account of the
     /// Pod that the platform runs in.

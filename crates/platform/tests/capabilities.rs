@@ -3,12 +3,12 @@
 use freehold_graph::StackId;
 use freehold_plan::Action;
 use freehold_platform::view::{Level, OperationState};
-use freehold_platform::{Actor, Apply, Destroy, LogQuery};
+use freehold_platform::{Actor, Apply, Deploy, Destroy, LogQuery};
 use freehold_problem::Code;
 use futures::StreamExt;
 use uuid::Uuid;
 
-use crate::testbed::Testbed;
+use crate::testbed::{NOTES, Testbed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_is_planned_deployed_and_destroyed_in_this_process() {
@@ -21,7 +21,7 @@ async fn a_tenant_is_planned_deployed_and_destroyed_in_this_process() {
     assert_eq!((finished.state, finished.failure), (OperationState::Succeeded, None));
     let again = bed.platform.plans.deploy(&Actor::operator(), &Testbed::deploy("acme")).await.unwrap();
     assert!(again.noop, "{:?}", again.plan.changes);
-    let destroy = Destroy { confirm: "acme".to_owned(), dump: true, plan: None };
+    let destroy = Destroy { confirm: "acme".to_owned(), dump: true, plan: None, generation: None };
     let stack = planned_stack(&bed).await;
     let begun = bed.platform.operations.destroy(&Actor::operator(), stack, &destroy).await.unwrap();
     assert_eq!(bed.end_of(begun.id).await.state, OperationState::Succeeded);
@@ -97,6 +97,32 @@ async fn a_plan_whose_target_has_changed_since_is_outdated() {
     assert_eq!(refused.code, Code::PlanOutdated, "{refused:?}");
     let again = bed.platform.plans.deploy(&operator, &Testbed::deploy("acme")).await.unwrap();
     let begun = bed.platform.operations.apply(&operator, &apply(again.plan.id), None).await.unwrap();
+    assert_eq!(bed.end_of(begun.id).await.state, OperationState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_has_changed_since_it_was_seen_is_not_destroyed() {
+    let bed = Testbed::new().await;
+    let operator = Actor::operator();
+    bed.apply(Testbed::deploy("acme")).await;
+    let seen = bed.platform.stacks.list(&operator, &Default::default()).await.unwrap().items.remove(0);
+    let plan = bed.platform.plans.destroy(&operator, seen.id, false).await.unwrap().plan;
+    bed.apply(Deploy {
+        definition: Some(NOTES.replace("connections = 20", "connections = 10")),
+        ..Testbed::deploy("acme")
+    })
+    .await;
+    let destroy =
+        |generation, plan| Destroy { confirm: "acme".to_owned(), dump: false, plan, generation: Some(generation) };
+    let attempt = async |request: Destroy| bed.platform.operations.destroy(&operator, seen.id, &request).await;
+    let refused = attempt(destroy(seen.generation, None)).await.unwrap_err();
+    assert_eq!(refused.code, Code::PreconditionFailed);
+    let now = bed.platform.stacks.get(&operator, seen.id).await.unwrap().generation;
+    assert!(now > seen.generation);
+    // As where a deploy ends between the look at the stack and the plan.
+    let refused = attempt(destroy(now, Some(plan.id))).await.unwrap_err();
+    assert_eq!(refused.code, Code::PreconditionFailed);
+    let begun = attempt(destroy(now, None)).await.unwrap();
     assert_eq!(bed.end_of(begun.id).await.state, OperationState::Succeeded);
 }
 

@@ -32,7 +32,7 @@ impl IntoDomain for wire::DestroyRequest {
 
     fn into_domain(self) -> Destroy {
         let Self { confirm, dump, plan } = self;
-        Destroy { confirm, dump, plan }
+        Destroy { confirm, dump, plan, generation: None }
     }
 }
 

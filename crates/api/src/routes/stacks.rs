@@ -10,7 +10,7 @@ use freehold::wire::{
     StackPlanRequest,
 };
 use freehold_platform::view::LogLine as Line;
-use freehold_platform::{Actor, PlanOptions, StackFilter, StackId};
+use freehold_platform::{Actor, Destroy, PlanOptions, StackFilter, StackId};
 use freehold_problem::{Code, Problem as Refused};
 use futures::TryStreamExt as _;
 use serde::Deserialize;
@@ -153,15 +153,23 @@ pub(crate) async fn destroy(
     Query(request): Query<DestroyRequest>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Operation>)> {
-    if let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
-        let generation = platform.stacks.get(&actor, StackId(stack)).await?.generation;
-        if expected != "*" && expected.trim_matches('"') != generation.to_string() {
-            let message = format!("the stack has changed: its generation is {generation}");
-            return Err(Refused::new(Code::PreconditionFailed, message).into());
+    let generation = headers.get(header::IF_MATCH).map(expected_generation).transpose()?.flatten();
+    let request = Destroy { generation, ..request.into_domain() };
+    let operation = platform.operations.destroy(&actor, StackId(stack), &request).await?;
+    Ok((StatusCode::ACCEPTED, Json(operation.into_wire())))
+}
+
+/// The generation that an `If-Match` names; `None`: any. What can't be read is no reason to go on without it.
+fn expected_generation(value: &HeaderValue) -> Result<Option<u64>> {
+    let text = value.to_str().unwrap_or_default().trim();
+    let tag = text.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(text);
+    match tag.parse() {
+        Ok(generation) => Ok(Some(generation)),
+        Err(_) if text == "*" => Ok(None),
+        Err(_) => {
+            Err(Refused::new(Code::BadRequest, "an If-Match is the ETag of one answer, such as \"3\", or *").into())
         }
     }
-    let operation = platform.operations.destroy(&actor, StackId(stack), &request.into_domain()).await?;
-    Ok((StatusCode::ACCEPTED, Json(operation.into_wire())))
 }
 
 /// The revisions of a stack, newest first.
@@ -213,4 +221,20 @@ fn written(line: Line) -> String {
     let mut text = serde_json::to_string(&line.into_wire()).unwrap_or_default();
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_if_match_that_can_t_be_read_is_refused() {
+        let expected = |value: &[u8]| expected_generation(&HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(expected(b"\"3\"").unwrap(), Some(3));
+        assert_eq!(expected(b"3").unwrap(), Some(3));
+        assert_eq!(expected(b"*").unwrap(), None);
+        for wrong in [&b"\"3"[..], b"\xff", b"", b"W/\"3\"", b"\"3\", \"4\"", b"\"three\""] {
+            assert!(expected(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }
