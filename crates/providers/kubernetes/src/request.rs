@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use freehold_engine::backoff::Backoff;
-use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderValue, Method};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use kube::client::Body;
@@ -28,6 +28,8 @@ const TRIES: u32 = 4;
 /// How often a server that has too much to do is asked again, if it doesn't take too long.
 const TRIES_WHILE_BUSY: u32 = 10;
 const RETRIES: Backoff = Backoff::doubling(Duration::from_millis(200), Duration::from_secs(5));
+/// No `Retry-After` is heeded for longer: what is in the way may be gone by then.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A look that takes longer is given up and tried again.
 const LOOK: Duration = Duration::from_secs(10);
 /// A dry run may take as long as the webhooks that it asks: an API server lets each have up to 30 s.
@@ -310,7 +312,8 @@ impl Cluster {
                 Attempt::Lost { .. } => (None, TRIES),
             };
             let wait = wait.unwrap_or_else(|| RETRIES.jittered(tries, getrandom::u32().unwrap_or_default()));
-            if tries >= most || Instant::now() + wait >= deadline {
+            let in_time = Instant::now().checked_add(wait).is_some_and(|then| then < deadline);
+            if tries >= most || !in_time {
                 return self.outcome(request, attempt);
             }
             sleep(wait).await;
@@ -369,7 +372,7 @@ impl Cluster {
         if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
             self.clock().note(date, Utc::now());
         }
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let bytes = match response.into_body().collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) => return Attempt::Lost { why: innermost(&error), sent: true },
@@ -377,18 +380,19 @@ impl Cluster {
         if !status.is_success() {
             let status = refusal_of(status.as_u16(), &bytes);
             let place = request.place.clone();
-            return Attempt::Refused(Box::new(Refusal {
-                after: after.map(Duration::from_secs),
-                changes: request.changes,
-                status,
-                place,
-            }));
+            return Attempt::Refused(Box::new(Refusal { after, changes: request.changes, status, place }));
         }
         match serde_json::from_slice(&bytes) {
             Ok(body) => Attempt::Answered(Answer { status: status.as_u16(), body, repeated: false }),
             Err(error) => Attempt::Lost { why: format!("an answer that is no JSON: {error}"), sent: true },
         }
     }
+}
+
+/// How long a server asks to be left alone, in whole seconds; no longer than [`LONGEST_WAIT`].
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// Whether a look is worth another try.
@@ -431,4 +435,18 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_five_minutes_whatever_a_server_asks_for() {
+        let asked = |text: &'static str| retry_after(&HeaderValue::from_static(text));
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked("18446744073709551615"), Some(LONGEST_WAIT));
+        assert_eq!(asked("184467440737095516160"), None);
+        assert_eq!(asked("Mon, 30 Nov 2026 12:00:00 GMT"), None);
+    }
 }
