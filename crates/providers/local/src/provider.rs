@@ -230,7 +230,8 @@ impl LocalProvider {
         self.schedules.forget(stack);
         let proc = std::path::Path::new("/proc");
         let runs = run::end_runs(&self.machine, stack, Instant::now() + FORGET).await;
-        runs.map_err(|error| failure::file("read", proc, &error))?;
+        // What is left of them is killed with everything else.
+        let _all_ended = runs.map_err(|error| failure::file("read", proc, &error))?;
         if !end_all(|| self.machine.processes_of(stack), Instant::now() + FORGET).await.all {
             return Err(failure::still_running("the stack"));
         }

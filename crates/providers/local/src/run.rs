@@ -327,21 +327,31 @@ pub(crate) fn is_supervised(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Ends the runs of a stack that are going on: their supervisors end the jobs, and write down that they did.
+/// Ends the runs of a stack that are going on: their supervisors end the jobs, and write down that they did. Whether all have ended by
+/// `limit`.
 ///
 /// # Errors
 /// It can't be told which are going on.
-pub(crate) async fn end_runs(machine: &Machine, stack: StackId, limit: Instant) -> io::Result<()> {
+pub(crate) async fn end_runs(machine: &Machine, stack: StackId, limit: Instant) -> io::Result<bool> {
     end_supervised(machine, stack, |resource| resource.starts_with(SUPERVISOR), limit).await
 }
 
 /// Ends the run of one job or schedule.
 ///
 /// # Errors
-/// As [`end_runs`].
-pub(crate) async fn end_runs_of(machine: &Machine, stack: StackId, id: &ResourceId, limit: Instant) -> io::Result<()> {
+/// It has not ended by `limit`, which passes; it can't be told which are going on.
+pub(crate) async fn end_runs_of(
+    machine: &Machine,
+    stack: StackId,
+    id: &ResourceId,
+    limit: Instant,
+) -> Result<(), ProviderError> {
     let name = format!("{SUPERVISOR}{id}");
-    end_supervised(machine, stack, |resource| resource == name, limit).await
+    match end_supervised(machine, stack, |resource| resource == name, limit).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(failure::still_running(&format!("the runs of {id}"))),
+        Err(error) => Err(failure::file("read", Path::new("/proc"), &error)),
+    }
 }
 
 async fn end_supervised(
@@ -349,7 +359,7 @@ async fn end_supervised(
     stack: StackId,
     which: impl Fn(&str) -> bool,
     limit: Instant,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let supervisor = |mark: &Marked| mark.stack == stack && mark.resource.as_deref().is_some_and(&which);
     let mut told: Vec<ProcessId> = Vec::new();
     loop {
@@ -358,7 +368,7 @@ async fn end_supervised(
                 let left: Vec<ProcessId> =
                     found.into_iter().filter(|mark| supervisor(mark)).map(|mark| mark.id).collect();
                 if left.is_empty() {
-                    return Ok(());
+                    return Ok(true);
                 }
                 for process in left {
                     if !told.contains(&process) && process.signal(Signal::TERM).is_ok() {
@@ -370,7 +380,7 @@ async fn end_supervised(
             Err(error) => return Err(error),
         }
         if Instant::now() >= limit {
-            return Ok(());
+            return Ok(false);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

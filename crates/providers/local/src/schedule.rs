@@ -45,6 +45,8 @@ const AHEAD: i64 = 120;
 const ASIDE: &str = "ahead-";
 /// The longest sleep: the clock may be set meanwhile, or the machine suspended.
 const NAP: Duration = Duration::from_secs(30);
+/// How long a run may take to end that a deletion has ended: longer than its supervisor leaves it.
+const ENDING: Duration = Duration::from_secs(15);
 /// The time for a run beside its own limit.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -221,10 +223,9 @@ impl Schedules {
     ) -> Result<Performed, ProviderError> {
         self.check_identity(context.stack, &lookup.id, object)?;
         self.tasks().remove(&(context.stack, lookup.id.clone()));
-        // A run that is going on is ended: its supervisor ends the job.
-        let limit = Instant::now() + Duration::from_secs(15);
-        let ended = crate::run::end_runs_of(&self.machine, context.stack, &lookup.id, limit).await;
-        ended.map_err(|error| failure::file("read", std::path::Path::new("/proc"), &error))?;
+        // A run that is going on is ended: its supervisor ends the job. Until it has, its lock and its records stay.
+        let limit = context.deadline.min(Instant::now() + ENDING);
+        crate::run::end_runs_of(&self.machine, context.stack, &lookup.id, limit).await?;
         let runs = self.machine.directory.runs(context.stack, &lookup.id.0);
         for path in [runs, self.path(context.stack, &lookup.id)] {
             directory::remove(&path).map_err(|error| failure::file("remove", &path, &error))?;
@@ -242,10 +243,7 @@ impl Schedules {
         self.check_identity(context.stack, id, object)?;
         let asleep = AbortOnDropHandle::new(tokio::spawn(std::future::pending::<()>()));
         self.tasks().insert((context.stack, id.clone()), asleep);
-        let ended = crate::run::end_runs_of(&self.machine, context.stack, id, context.deadline).await;
-        ended.map_err(|error| {
-            ProviderError::retryable(Code::NotNow, format!("the runs of {id} could not be ended: {error}"))
-        })
+        crate::run::end_runs_of(&self.machine, context.stack, id, context.deadline).await
     }
 
     fn check_identity(&self, stack: StackId, id: &ResourceId, object: Option<&str>) -> Result<(), ProviderError> {

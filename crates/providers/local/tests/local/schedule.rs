@@ -2,15 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use freehold_engine::{Lookup, Provider, Readiness};
+use freehold_engine::{Context, Lookup, Provider, ProviderError, Readiness, Task};
 use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
+use freehold_problem::Code;
+use tokio::time::{Duration, Instant};
 
-use crate::world::{World, until};
+use crate::world::{World, code, kill, until};
 
 fn digest(schedule: &str) -> Resource {
+    script(schedule, "echo run >> $HOME/digest; exit 6")
+}
+
+fn script(schedule: &str, script: &str) -> Resource {
     let body = Value::map([
         ("artifact", Value::Null),
-        ("command", Value::from(vec!["sh", "-c", "echo run >> $HOME/digest; exit 6"])),
+        ("command", Value::from(vec!["sh", "-c", script])),
         ("env", Value::map::<&str>([])),
         ("schedule", Value::from(schedule)),
         ("timeout_seconds", Value::from(30u32)),
@@ -71,5 +77,34 @@ async fn a_clock_that_was_ahead_once_silences_no_schedule() -> anyhow::Result<()
     assert!(trouble.is_some_and(|trouble| trouble.contains("exit code 6")));
     let log = world.provider.log_reader().tail(world.stack, &resource.id, 100)?;
     assert!(log.iter().any(|line| line.text.contains("the clock was ahead once")), "{log:?}");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_whose_run_can_t_be_ended_in_time_is_neither_removed_nor_fenced() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let resource = script("0 * * * *", "trap '' TERM; echo $$ > $HOME/pid; while :; do sleep 0.1; done");
+    world.apply(&resource).await?;
+    let stack = world.data.path().join("local/stacks").join(world.stack.to_string());
+    let path = stack.join("schedules/digest.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    record["since"] = serde_json::json!(record["since"].as_i64().unwrap() - 7200);
+    std::fs::write(&path, serde_json::to_vec(&record)?)?;
+    let world = world.killed(&[&resource]).await?;
+    let pid = async || std::fs::read_to_string(world.home().join("pid")).ok()?.trim().parse::<i64>().ok();
+    until("the run", async || pid().await.is_some()).await;
+    let lookup = Lookup::from(&resource);
+    for task in
+        [Task::Delete { lookup: lookup.clone(), object: None }, Task::Fence { lookup: lookup.clone(), object: None }]
+    {
+        let context = Context { deadline: Instant::now() + Duration::from_millis(100), ..world.context() };
+        let refused = world.provider.perform(&context, &task).await.unwrap_err();
+        assert!(matches!(refused, ProviderError::Retryable { .. }) && code(&refused) == Code::NotNow, "{refused}");
+    }
+    assert!(path.exists(), "the record stays as long as the run");
+    assert_eq!(world.provider.runs_under_way()?.len(), 1, "and so does its lock");
+    kill(pid().await.unwrap());
+    world.delete(&resource).await?;
+    assert!(!path.exists());
     world.end().await
 }
