@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, Resource, StackId};
+use freehold_graph::{ProviderName, Resource, StackId, Value};
 use freehold_plan::{Observation, Ownership};
 use freehold_problem::Code;
 use freehold_spec::app::{Encoding, Generate};
@@ -22,10 +22,7 @@ impl SealedSecrets {
     }
 
     async fn generate(&self, context: &Context, resource: &Resource) -> Result<Performed, ProviderError> {
-        let Some(generate) = generate(resource) else {
-            let message = format!("secret {} has no value, and is not generated", resource.identity);
-            return Err(ProviderError::rejected(Code::SecretNotSet, message));
-        };
+        let generate = generate(resource)?;
         let text =
             generate_text(generate).map_err(|refusal| ProviderError::retryable(refusal.code, refusal.message))?;
         let tenant = self.store.tenant_of(&context.key).await?;
@@ -97,12 +94,48 @@ impl Provider for SealedSecrets {
     }
 }
 
-fn generate(resource: &Resource) -> Option<Generate> {
-    let generate = resource.body.get("generate")?;
-    let bytes = u32::try_from(generate.get("bytes")?.as_integer()?).ok()?;
-    let encoding = match generate.get("encoding")?.as_text()? {
-        "hex" => Encoding::Hex,
-        _ => Encoding::Base64Url,
+/// How a secret is to be generated. What this release can't read is refused: a value that was made once stays.
+fn generate(resource: &Resource) -> Result<Generate, ProviderError> {
+    let name = &resource.identity;
+    let Some(generate) = resource.body.get("generate") else {
+        let message = format!("secret {name} has no value, and is not generated");
+        return Err(ProviderError::rejected(Code::SecretNotSet, message));
     };
-    Some(Generate { bytes, encoding })
+    let bytes = generate.get("bytes").and_then(Value::as_integer).and_then(|bytes| u32::try_from(bytes).ok());
+    let encoding = generate.get("encoding").and_then(Value::as_text).and_then(Encoding::of);
+    match (bytes, encoding) {
+        (Some(bytes), Some(encoding)) => Ok(Generate { bytes, encoding }),
+        (_, _) => {
+            let message = format!("how secret {name} is generated can't be read: a newer release may have written it");
+            Err(ProviderError::rejected(Code::StoreUnreadable, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freehold_graph::{ResourceId, ResourceKind};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_secret_is_generated_as_asked_or_not_at_all() {
+        let secret = |body: Value| Resource {
+            id: ResourceId::new("secret", "key"),
+            kind: ResourceKind::StoreSecret,
+            identity: "key".to_owned(),
+            body,
+            depends_on: BTreeSet::new(),
+        };
+        let generated = |encoding: &str| {
+            let fields = [("bytes", Value::from(16u32)), ("encoding", Value::from(encoding))];
+            generate(&secret(Value::map([("generate", Value::map(fields))])))
+        };
+        let code = |error: ProviderError| error.problem().code;
+        assert_eq!(generated("hex").unwrap(), Generate { bytes: 16, encoding: Encoding::Hex });
+        assert_eq!(generated("base64url").unwrap(), Generate { bytes: 16, encoding: Encoding::Base64Url });
+        assert_eq!(code(generated("base32").unwrap_err()), Code::StoreUnreadable);
+        let required = secret(Value::map([("required", Value::Bool(true))]));
+        assert_eq!(code(generate(&required).unwrap_err()), Code::SecretNotSet);
+    }
 }

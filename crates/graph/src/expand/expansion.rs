@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::app::{Database, Encoding, Retry, Route, Secret, Service, Stage, Tier};
+use freehold_spec::app::{Database, Retry, Route, Secret, Service, Stage, Tier};
 use freehold_spec::{App, Name};
 
 use super::error::ExpandError;
@@ -165,11 +165,7 @@ impl<'a> Expansion<'a> {
 /// A secret as the store is told of it.
 fn sealed_body(secret: &Secret) -> Value {
     let Some(generate) = secret.generate else { return Value::map([("required", Value::Bool(true))]) };
-    let encoding = match generate.encoding {
-        Encoding::Base64Url => "base64url",
-        Encoding::Hex => "hex",
-    };
-    let fields = [("bytes", Value::from(generate.bytes)), ("encoding", Value::from(encoding))];
+    let fields = [("bytes", Value::from(generate.bytes)), ("encoding", Value::from(generate.encoding.as_str()))];
     Value::map([("generate", Value::map(fields))])
 }
 

@@ -33,6 +33,21 @@ pub enum Encoding {
     Hex,
 }
 
+impl Encoding {
+    /// As definitions and stored bodies have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64Url => "base64url",
+            Self::Hex => "hex",
+        }
+    }
+
+    /// The encoding of that name; `None`, if this release doesn't know it.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find_map(|(known, encoding)| (*known == word).then_some(*encoding))
+    }
+}
+
 /// What others may refer to: `secret.NAME`, without a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
