@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::listeners::{run_maintenance, serve_api, start_executor};
+use crate::listeners::{Essential, serve_api, start_executor, start_maintenance};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 use crate::targets::Wiring;
 
@@ -68,7 +68,7 @@ pub struct Ready {
 /// Starts a replica, calls `ready`, and runs until `stop`.
 ///
 /// # Errors
-/// It can't start.
+/// It can't start; or a part of it that the others can't do without has ended.
 pub async fn run(
     options: Options,
     ready: impl FnOnce(&Ready) + Send,
@@ -95,8 +95,9 @@ pub async fn run(
     let facts = Facts { data_directory: None, postgres: postgres.clone(), started_at: Utc::now(), started: begin };
     let platform = Arc::new(Platform::new(&store, targets, facts, stop.clone()));
     let executor = start_executor(&platform, &store, engine.clone(), &stop);
-    let follower = tokio::spawn(Arc::clone(&platform.targets).follow(stop.clone()));
-    let keeper = tokio::spawn(run_maintenance(Arc::clone(&platform), engine, options.audit_days, stop.clone()));
+    let follower = Arc::clone(&platform.targets).follow(stop.clone());
+    let follower = Essential::start("the follower of changed targets", &stop, follower);
+    let keeper = start_maintenance(&platform, engine, options.audit_days, &stop);
     let silent = CancellationToken::new();
     let api = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: false };
     let http = serve_api(listener, api, silent.clone());
@@ -105,11 +106,12 @@ pub async fn run(
     ready(&Ready { address, postgres, targets, milliseconds });
     stop.cancelled().await;
     info!("stopping: operations are left to other replicas, streams end, requests are still answered for a while");
-    let _ = tokio::join!(executor, follower, keeper, tokio::time::sleep(options.linger));
+    let lingers = tokio::time::sleep(options.linger);
+    let (executor, follower, keeper, ()) = tokio::join!(executor.ended(), follower.ended(), keeper.ended(), lingers);
     silent.cancel();
     let _ = http.await;
     store.close().await;
-    Ok(())
+    executor.or(follower).or(keeper).map_or(Ok(()), Err)
 }
 
 fn token(file: &Path) -> Result<String, StartError> {

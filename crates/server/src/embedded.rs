@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::directory::{DataDirectory, Settings};
-use crate::listeners::{run_maintenance, serve_api, start_executor};
+use crate::listeners::{serve_api, start_executor, start_maintenance};
 use crate::loopback::{self, Kept};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
 use crate::targets::Wiring;
@@ -109,7 +109,7 @@ pub struct Ready {
 /// Starts the platform, calls `ready`, and runs until `stop`.
 ///
 /// # Errors
-/// It can't start; what had been started is stopped again.
+/// It can't start: what had been started is stopped again. Or a part of it that the others can't do without has ended.
 pub async fn run(
     options: Options,
     ready: impl FnOnce(&Ready) + Send,
@@ -138,7 +138,7 @@ pub async fn run(
     let mut postgres = Postgres::start(&options, &directory, &mut settings).await?;
     let result = serve(&options, &directory, &settings, &mut postgres, ready, &stop, begin).await;
     match &result {
-        Ok(Stopped { runs, deadline }) if runs.is_empty() => postgres.stop(*deadline).await,
+        Ok(Stopped { runs, deadline, .. }) if runs.is_empty() => postgres.stop(*deadline).await,
         Ok(Stopped { runs, .. }) => {
             warn!(
                 "PostgreSQL keeps running because jobs are still running: {}; the next start adopts both",
@@ -152,7 +152,7 @@ pub async fn run(
         Err(_) => postgres.stop(Instant::now() + STOP).await,
     }
     directory.retract();
-    result.map(|_stopped| ())
+    result?.failure.map_or(Ok(()), Err)
 }
 
 /// How the part that needs PostgreSQL has ended.
@@ -161,6 +161,8 @@ struct Stopped {
     runs: Vec<String>,
     /// When all has to be over.
     deadline: Instant,
+    /// What stopped it, if nobody asked it to stop.
+    failure: Option<StartError>,
 }
 
 /// The part that needs PostgreSQL.
@@ -227,7 +229,7 @@ async fn serve(
         }
     }
     let executor = start_executor(&platform, &store, engine.clone(), stop);
-    let keeper = tokio::spawn(run_maintenance(Arc::clone(&platform), engine, settings.audit_days, stop.clone()));
+    let keeper = start_maintenance(&platform, engine, settings.audit_days, stop);
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
         let socket = PathBuf::from(&postgres.host).join(format!(".s.PGSQL.{}", postgres.port));
@@ -246,18 +248,19 @@ async fn serve(
     info!("stopping: operations rest, services end, then PostgreSQL");
     let deadline = Instant::now() + STOP;
     let services = async {
-        let _ = executor.await;
+        let failure = executor.ended().await;
         if tokio::time::timeout(SERVICES_PATIENCE, local.shutdown()).await.is_err() {
             warn!("some services have not ended in time; the next start takes them over");
         }
+        failure
     };
-    let _ = tokio::join!(http, keeper, services);
+    let (_, keeper, executor) = tokio::join!(http, keeper.ended(), services);
     router.shutdown(ROUTER_PATIENCE).await;
     let runs = await_runs(&local, deadline.checked_sub(STOP.saturating_sub(RUNS_PATIENCE)).unwrap_or(deadline)).await;
     if tokio::time::timeout(ROUTER_PATIENCE, store.close()).await.is_err() {
         warn!("the store's connections have not ended in time");
     }
-    Ok(Stopped { runs, deadline })
+    Ok(Stopped { runs, deadline, failure: executor.or(keeper) })
 }
 
 /// Waits for running jobs until `deadline`: they must not lose their database. Returns those that still run.
