@@ -62,7 +62,7 @@ impl Operations {
                 "a request with this Idempotency-Key is being carried out",
             ));
         };
-        let fingerprint = serde_json::to_vec(request).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default();
+        let fingerprint = fingerprint(request)?;
         let mut tx = self.records.store.begin(actor.key_space()).await?;
         let seen = tx.claim_key(key, &fingerprint).await?;
         tx.commit_without_waiting().await?;
@@ -322,4 +322,11 @@ fn queued(new: &NewOperation<'_>, at: DateTime<Utc>) -> OperationView {
         outputs: plan.outputs.clone(),
         waits: Vec::new(),
     }
+}
+
+/// What the same request is known by.
+fn fingerprint(request: &Apply) -> Result<String> {
+    let text = serde_json::to_vec(request)
+        .map_err(|error| Problem::new(Code::Internal, format!("the request can't be told from others: {error}")))?;
+    Ok(hex::encode(Sha256::digest(text)))
 }
