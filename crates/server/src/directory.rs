@@ -136,6 +136,12 @@ impl DataDirectory {
         }
     }
 
+    fn write_json(&self, name: &str, content: &impl Serialize, mode: u32) -> Result<(), StartError> {
+        let text = serde_json::to_vec_pretty(content)
+            .map_err(|error| StartError::new(Code::Internal, format!("{name} can't be written: {error}")))?;
+        self.write(name, &text, mode)
+    }
+
     /// Writes a file in one piece: what was there stays there until the new one is complete on disk.
     pub(crate) fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), StartError> {
         let path = self.join(name);
@@ -168,14 +174,12 @@ impl DataDirectory {
 
     /// Keeps the settings.
     pub(crate) fn keep_settings(&self, settings: &Settings) -> Result<(), StartError> {
-        let text = serde_json::to_vec_pretty(settings).unwrap_or_default();
-        self.write("settings.json", &text, 0o644)
+        self.write_json("settings.json", settings, 0o644)
     }
 
     /// Tells the command line how to reach the server.
     pub(crate) fn announce(&self, connection: &Connection) -> Result<(), StartError> {
-        let text = serde_json::to_vec_pretty(connection).unwrap_or_default();
-        self.write(CONNECTION_FILE, &text, 0o600)
+        self.write_json(CONNECTION_FILE, connection, 0o600)
     }
 
     /// The server can't be reached any more.

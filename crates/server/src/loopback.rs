@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use freehold_problem::Code;
 use freehold_provider_local::{RunAs, free_port};
-use freehold_router::{Options as RouterOptions, Router, RouterError};
+use freehold_router::{Options as RouterOptions, Proxy, Router, RouterError};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
@@ -112,7 +112,7 @@ pub(crate) async fn start_router(port: u16, settings: &Settings) -> Result<(Rout
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // As many as there are processors: the system shares them out between what serves and what works.
     let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
-    let trusted_proxies = settings.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
+    let trusted_proxies = trusted_proxies_of(settings)?;
     let options = RouterOptions { threads, trusted_proxies, ..RouterOptions::default() };
     let kept = if port == 0 { None } else { Some(keep_beside("router", port)?) };
     let router = Router::bind(address, options).await.map_err(|error| match error {
@@ -128,6 +128,19 @@ pub(crate) async fn start_router(port: u16, settings: &Settings) -> Result<(Rout
     Ok((router, kept))
 }
 
+/// The proxies whose word on clients' addresses is taken. One that can't be read is no reason to go on without it: limits and logs would be
+/// about the proxy then, and not about the clients.
+fn trusted_proxies_of(settings: &Settings) -> Result<Vec<Proxy>, StartError> {
+    let read = |proxy: &String| {
+        proxy.parse().map_err(|error| {
+            let message = format!("the trusted proxy {proxy:?} in settings.json can't be read: {error}");
+            StartError::new(Code::DataNotWritable, message)
+                .help("start once with --trusted-proxy for each of them, which replaces what is kept")
+        })
+    };
+    settings.trusted_proxies.iter().map(read).collect()
+}
+
 fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> StartError {
     let option = if what == "API" { "--api-port" } else { "--port" };
     StartError::new(Code::PortTaken, format!("the {what} can't listen on {address}: {error}"))
@@ -137,6 +150,17 @@ fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> StartE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trusted_proxy_that_can_t_be_read_stops_the_start() {
+        let of = |proxies: &[&str]| {
+            let trusted_proxies = proxies.iter().map(|proxy| (*proxy).to_owned()).collect();
+            trusted_proxies_of(&Settings { trusted_proxies, ..Settings::default() })
+        };
+        assert_eq!(of(&["10.0.0.0/8", "uid:33"]).unwrap().len(), 2);
+        let refused = of(&["10.0.0.0/8", "socket:/run/proxy"]).unwrap_err();
+        assert!(refused.message.contains("socket:/run/proxy"), "{}", refused.message);
+    }
 
     /// Listens there in the ways that share an address, if they let it.
     fn taken(port: u16) -> io::Result<TcpListener> {
