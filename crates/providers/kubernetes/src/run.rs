@@ -62,7 +62,7 @@ const WORK: &str = "/metadata/annotations/freehold.dev~1work";
 
 mod note;
 
-use note::Note;
+use note::{Note, State};
 
 /// Does a step's run.
 pub(crate) async fn perform(cluster: &Cluster, context: &Context, run: &Run) -> Result<Performed, ProviderError> {
@@ -172,7 +172,7 @@ impl<'a> RunOnce<'a> {
             };
             let is = |kind: &str| job.condition(kind).is_some_and(Condition::is_true);
             if is("Complete") && job.text(WORK) == self.work() {
-                let ended = Note { revision: self.context.revision, state: note::ENDED, ..note };
+                let ended = Note { revision: self.context.revision, state: State::Ended, ..note };
                 if self.write_note(namespace, &ended).await? {
                     let how = duration(&job, "/status/completionTime");
                     let told =
@@ -210,7 +210,7 @@ impl<'a> RunOnce<'a> {
 
     /// Asks, and notes that it was asked: whoever deploys again after that has answered.
     async fn ask(&self, namespace: &Json, note: Note<'_>) -> Result<ProviderError, ProviderError> {
-        let asked = Note { state: note::ASKED, ..note };
+        let asked = Note { state: State::Asked, ..note };
         if note.is_open() && !self.write_note(namespace, &asked).await? {
             return Err(ProviderError::retryable(
                 Code::NotNow,
@@ -234,7 +234,7 @@ impl<'a> RunOnce<'a> {
                 let note = Note::of(&namespace, self.job);
                 let open = note.filter(|note| note.is_open() && note.revision == self.context.revision);
                 let Some(open) = open else { return Ok::<_, ProviderError>(()) };
-                if self.write_note(&namespace, &Note { state: note::ENDED, ..open }).await? {
+                if self.write_note(&namespace, &Note { state: State::Ended, ..open }).await? {
                     return Ok(());
                 }
             }
