@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Rollback(RollbackArguments),
     /// Take a stack away.
     Destroy(DestroyArguments),
-    /// Look for trouble: in the environment, orphans, drift.
+    /// Look for problems: in the environment, orphans, drift.
     Doctor(DoctorArguments),
     /// The clusters that stacks are deployed to.
     #[command(subcommand)]

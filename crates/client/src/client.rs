@@ -351,7 +351,7 @@ impl Client {
         self.get("/platform", &[]).await
     }
 
-    /// Looks for trouble: environment, orphans, drift. With `all_groups`, for orphans of every API group of each cluster, which needs
+    /// Looks for problems: environment, orphans, drift. With `all_groups`, for orphans of every API group of each cluster, which needs
     /// an administrator's permissions there.
     ///
     /// # Errors

@@ -145,21 +145,21 @@ pub async fn run(
             return Err(RunError::MissingProvider(provider));
         }
     }
-    let keeper = LeaseHolder::acquire(Arc::clone(&parts.leases), operation, parts.patience, parts.while_busy).await?;
+    let lease = LeaseHolder::acquire(Arc::clone(&parts.leases), operation, parts.patience, parts.while_busy).await?;
     let result = match recorder::answer(parts.journal.load(operation)).await {
         Ok(records) => {
             let folded = records.iter().try_for_each(|record| state.fold(record));
             match (folded, state.outcome()) {
                 (Err(broken), _) => Err(RunError::from(broken)),
-                (Ok(()), Some(outcome)) => return Ok(Ended { outcome, lease: Some(keeper.fence()) }),
+                (Ok(()), Some(outcome)) => return Ok(Ended { outcome, lease: Some(lease.fence()) }),
                 (Ok(()), None) => {
-                    return Shell::new(operation, plan, parts, keeper, cancel).work(state).await;
+                    return Shell::new(operation, plan, parts, lease, cancel).work(state).await;
                 }
             }
         }
         Err(error) => Err(error.into()),
     };
-    keeper.release().await;
+    lease.release().await;
     result
 }
 
@@ -168,7 +168,7 @@ struct Shell<'a> {
     plan: &'a Plan,
     parts: &'a Dependencies,
     origin: Instant,
-    keeper: LeaseHolder,
+    lease: LeaseHolder,
     recorder: Recorder,
     calls: FuturesUnordered<BoxFuture<'static, (CallId, Reply)>>,
     /// The steps whose calls are out.
@@ -203,17 +203,17 @@ impl<'a> Shell<'a> {
         operation: OperationId,
         plan: &'a Plan,
         parts: &'a Dependencies,
-        keeper: LeaseHolder,
+        lease: LeaseHolder,
         cancel: &'a CancellationToken,
     ) -> Self {
         let journal = Arc::clone(&parts.journal);
-        let recorder = Recorder::new(journal, operation, keeper.fence(), parts.patience);
+        let recorder = Recorder::new(journal, operation, lease.fence(), parts.patience);
         Self {
             operation,
             plan,
             parts,
             origin: Instant::now(),
-            keeper,
+            lease,
             recorder,
             calls: FuturesUnordered::new(),
             under_way: BTreeMap::new(),
@@ -237,7 +237,7 @@ impl<'a> Shell<'a> {
             let wake = state.next_wake().and_then(|wake| self.origin.checked_add(wake));
             what = tokio::select! {
                 biased;
-                change = self.keeper.next() => match change {
+                change = self.lease.next() => match change {
                     LeaseChange::Lapsed => {
                         warn!(operation = %self.operation, "the lease could not be renewed: nothing is done until it is");
                         self.calls.clear();
@@ -280,7 +280,7 @@ impl<'a> Shell<'a> {
             Action::Call { call, provider, deadline, request } => {
                 let deadline = self.origin.checked_add(deadline).unwrap_or(self.origin);
                 // A lapse that was not told yet: the call stays out, and the lapse answers it.
-                if self.keeper.holds() {
+                if self.lease.holds() {
                     if let Request::Perform(_, task) = &request {
                         self.under_way.insert(call, (provider, task.clone()));
                     }
@@ -311,7 +311,7 @@ impl<'a> Shell<'a> {
     fn end(self, end: End, settled: bool) -> Result<Ended, RunError> {
         drop(self.calls);
         match end {
-            End::Finished(outcome) => Ok(Ended { outcome, lease: settled.then(|| self.keeper.fence()) }),
+            End::Finished(outcome) => Ok(Ended { outcome, lease: settled.then(|| self.lease.fence()) }),
             End::LeaseLost => Err(RunError::LeaseLost),
             End::Broken(broken) => Err(broken.into()),
         }

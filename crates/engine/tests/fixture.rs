@@ -71,26 +71,26 @@ impl Shape {
             id
         };
         let version = |version: u32| ("version", Value::from(version));
-        let mut ground = Vec::new();
+        let mut base = Vec::new();
         for (name, number) in &self.secrets {
             let body = Value::map([version(*number)]);
-            ground.push(add("secret", name, ResourceKind::StoreSecret, (*name).to_owned(), body, &[]));
+            base.push(add("secret", name, ResourceKind::StoreSecret, (*name).to_owned(), body, &[]));
         }
         for (name, (number, owner)) in &self.databases {
             let identity = format!("acme__{name}");
             let body = Value::map([version(*number), ("owner", Value::text(format!("owner-{owner}")))]);
             let kind = ResourceKind::PostgresRoles;
             let roles = add("roles", name, kind, identity.clone(), body.clone(), &[]);
-            ground.push(add("database", name, ResourceKind::PostgresDatabase, identity, body, &[roles]));
+            base.push(add("database", name, ResourceKind::PostgresDatabase, identity, body, &[roles]));
         }
         for (name, number) in &self.services {
             let env = Value::map([("VERSION", Value::from(*number))]);
             let body = Value::map([("env", env), ("start_timeout_seconds", Value::from(30_u32))]);
-            add("service", name, ResourceKind::LocalService, format!("acme/{name}"), body, &ground);
+            add("service", name, ResourceKind::LocalService, format!("acme/{name}"), body, &base);
         }
         for (name, number) in &self.schedules {
             let body = Value::map([version(*number)]);
-            add("schedule", name, ResourceKind::LocalSchedule, (*name).to_owned(), body, &ground);
+            add("schedule", name, ResourceKind::LocalSchedule, (*name).to_owned(), body, &base);
         }
         for (name, rotation) in &self.logins {
             let users = self.services.keys().map(|service| ResourceId::new("service", service));
@@ -110,7 +110,7 @@ impl Shape {
             let id = ResourceId::new("job", name);
             let retry = if *safe { "safe" } else { "ask" };
             let body = Value::map([("timeout_seconds", Value::from(600_u32)), ("retry", Value::from(retry))]);
-            let depends_on = ground.iter().cloned().collect();
+            let depends_on = base.iter().cloned().collect();
             graph.runs.insert(
                 id.clone(),
                 Run { id, provider: freehold_graph::ProviderName::Local, body, depends_on, before: services.clone() },

@@ -47,7 +47,7 @@ fn kinds() -> Vec<Kind> {
 
 /// What goes wrong with a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum Disruption {
     /// With its call.
     Call(Fault),
     /// The process is killed when its call hangs.
@@ -56,23 +56,23 @@ enum Trouble {
     KilledBefore(Status),
 }
 
-const TROUBLES: [Trouble; 13] = [
-    Trouble::Call(Fault::RejectedBefore),
-    Trouble::Call(Fault::RejectedAfter),
-    Trouble::Call(Fault::RetryableBefore),
-    Trouble::Call(Fault::RetryableAfter),
-    Trouble::Call(Fault::UnknownBefore),
-    Trouble::Call(Fault::UnknownAfter),
-    Trouble::Call(Fault::HangsBefore),
-    Trouble::Call(Fault::HangsAfter),
-    Trouble::Call(Fault::Repeated),
-    Trouble::Killed(Fault::HangsBefore),
-    Trouble::Killed(Fault::HangsAfter),
-    Trouble::KilledBefore(Status::Started),
-    Trouble::KilledBefore(Status::Done),
+const DISRUPTIONS: [Disruption; 13] = [
+    Disruption::Call(Fault::RejectedBefore),
+    Disruption::Call(Fault::RejectedAfter),
+    Disruption::Call(Fault::RetryableBefore),
+    Disruption::Call(Fault::RetryableAfter),
+    Disruption::Call(Fault::UnknownBefore),
+    Disruption::Call(Fault::UnknownAfter),
+    Disruption::Call(Fault::HangsBefore),
+    Disruption::Call(Fault::HangsAfter),
+    Disruption::Call(Fault::Repeated),
+    Disruption::Killed(Fault::HangsBefore),
+    Disruption::Killed(Fault::HangsAfter),
+    Disruption::KilledBefore(Status::Started),
+    Disruption::KilledBefore(Status::Done),
 ];
 
-impl Trouble {
+impl Disruption {
     /// The verification calls nothing that could go wrong for good, and says only how it ended.
     fn can_happen_to(self, step: &Step) -> bool {
         // Lifting a fence has a matrix of its own.
@@ -107,13 +107,13 @@ async fn site(kind: &Kind) -> Site {
 }
 
 /// Runs the plan until it is finished, however often the process is killed.
-async fn endure(site: &mut Site, plan: &Plan, step: &StepId, trouble: Trouble, call: usize) -> Outcome {
+async fn endure(site: &mut Site, plan: &Plan, step: &StepId, disruption: Disruption, call: usize) -> Outcome {
     for _ in 1..call {
         site.faults.plan(step.clone(), Fault::None);
     }
-    match trouble {
-        Trouble::Call(fault) | Trouble::Killed(fault) => site.faults.plan(step.clone(), fault),
-        Trouble::KilledBefore(status) => site.store.stop_before(step.clone(), status),
+    match disruption {
+        Disruption::Call(fault) | Disruption::Killed(fault) => site.faults.plan(step.clone(), fault),
+        Disruption::KilledBefore(status) => site.store.stop_before(step.clone(), status),
     }
     let (operation, cancel) = (site.next_operation(), CancellationToken::new());
     let mut kills = 0;
@@ -122,24 +122,24 @@ async fn endure(site: &mut Site, plan: &Plan, step: &StepId, trouble: Trouble, c
         tokio::select! {
             outcome = complete(operation, plan, &parts, &cancel) => break outcome.unwrap(),
             () = site.store.stopped() => {}
-            () = site.faults.hung.notified(), if matches!(trouble, Trouble::Killed(_)) => {}
+            () = site.faults.hung.notified(), if matches!(disruption, Disruption::Killed(_)) => {}
         }
         kills += 1;
         site.store.forget_leases();
     };
-    let killed = !matches!(trouble, Trouble::Call(_));
-    assert_eq!(kills, i32::from(killed), "{trouble:?} of {step}");
-    assert!(site.faults.are_over() && !site.store.will_stop(), "{trouble:?} of {step} did not happen");
+    let killed = !matches!(disruption, Disruption::Call(_));
+    assert_eq!(kills, i32::from(killed), "{disruption:?} of {step}");
+    assert!(site.faults.are_over() && !site.store.will_stop(), "{disruption:?} of {step} did not happen");
     outcome
 }
 
-async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: bool) {
-    let name = format!("{}: {trouble:?} of {}, call {call}, then destroy: {destroy}", kind.name, step.id);
+async fn case(kind: &Kind, step: &Step, disruption: Disruption, call: usize, destroy: bool) {
+    let name = format!("{}: {disruption:?} of {}, call {call}, then destroy: {destroy}", kind.name, step.id);
     let mut site = site(kind).await;
     let before = site.world.lock().unwrap().data();
     let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
-    let outcome = endure(&mut site, &plan, &step.id, trouble, call).await;
-    let expected = if trouble.is_overcome(step, call) { Outcome::Succeeded } else { Outcome::Failed };
+    let outcome = endure(&mut site, &plan, &step.id, disruption, call).await;
+    let expected = if disruption.is_overcome(step, call) { Outcome::Succeeded } else { Outcome::Failed };
     assert_eq!(outcome, expected, "{name}");
     site.settle(&plan, &kind.shape, outcome);
     if !matches!(step.verb, Verb::Delete | Verb::Verify) {
@@ -184,8 +184,8 @@ async fn case(kind: &Kind, step: &Step, trouble: Trouble, call: usize, destroy: 
 }
 
 /// Which of a step's calls: a replacement has two.
-fn calls(step: &Step, trouble: Trouble) -> std::ops::RangeInclusive<usize> {
-    let second = step.verb == Verb::Replace && !matches!(trouble, Trouble::KilledBefore(_));
+fn calls(step: &Step, disruption: Disruption) -> std::ops::RangeInclusive<usize> {
+    let second = step.verb == Verb::Replace && !matches!(disruption, Disruption::KilledBefore(_));
     1..=if second { 2 } else { 1 }
 }
 
@@ -196,9 +196,9 @@ async fn whatever_happens_to_a_step_the_work_can_be_taken_up_or_taken_away() {
         let site = site(&kind).await;
         let plan = site.plan_and_adopt(kind.purpose, &kind.shape);
         for step in steps(&plan).values() {
-            for trouble in TROUBLES.into_iter().filter(|trouble| trouble.can_happen_to(step)) {
-                for (call, destroy) in calls(step, trouble).flat_map(|call| [(call, false), (call, true)]) {
-                    case(&kind, step, trouble, call, destroy).await;
+            for disruption in DISRUPTIONS.into_iter().filter(|disruption| disruption.can_happen_to(step)) {
+                for (call, destroy) in calls(step, disruption).flat_map(|call| [(call, false), (call, true)]) {
+                    case(&kind, step, disruption, call, destroy).await;
                     cases += 1;
                 }
             }
@@ -212,16 +212,16 @@ async fn whatever_happens_to_a_step_the_work_can_be_taken_up_or_taken_away() {
 }
 
 /// A destroy whose dump fails, and then something happens to the lifting of a fence.
-async fn lifting_case(step: &Step, trouble: Trouble) {
-    let name = format!("{trouble:?} of {}", step.id);
+async fn lifting_case(step: &Step, disruption: Disruption) {
+    let name = format!("{disruption:?} of {}", step.id);
     let mut site = Site::new();
     site.deploy(&Shape::guestbook(1)).await;
     let before = site.world.lock().unwrap().objects.clone();
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     site.faults.plan(StepId("dump/database.main".to_owned()), Fault::RejectedBefore);
-    let outcome = endure(&mut site, &plan, &step.id, trouble, 1).await;
+    let outcome = endure(&mut site, &plan, &step.id, disruption, 1).await;
     // The record that lifting begins is written together with the dump's failure: if it is lost, the dump is tried again, and succeeds.
-    if outcome == Outcome::Succeeded && trouble == Trouble::KilledBefore(Status::Started) {
+    if outcome == Outcome::Succeeded && disruption == Disruption::KilledBefore(Status::Started) {
         return site.assert_clean();
     }
     assert_eq!(outcome, Outcome::Failed, "{name}");
@@ -229,8 +229,8 @@ async fn lifting_case(step: &Step, trouble: Trouble) {
     {
         let world = site.world.lock().unwrap();
         assert_eq!(world.objects, before, "{name}");
-        let lifted =
-            trouble.is_overcome(step, 1) || matches!(trouble, Trouble::Call(Fault::HangsAfter | Fault::RejectedAfter));
+        let lifted = disruption.is_overcome(step, 1)
+            || matches!(disruption, Disruption::Call(Fault::HangsAfter | Fault::RejectedAfter));
         assert_eq!(world.fenced.is_empty(), lifted, "{name}: fenced: {:?}", world.fenced);
     }
     // What could not be lifted is seen by the next plan, and either mended or taken away.
@@ -249,8 +249,8 @@ async fn whatever_happens_when_a_fence_is_lifted_nothing_is_deleted_and_the_next
     let lifts: Vec<Step> = steps(&plan).into_values().filter(|step| step.verb == Verb::Lift).collect();
     assert_eq!(lifts.len(), 3, "roles, service, schedule: {lifts:?}");
     for step in &lifts {
-        for trouble in TROUBLES {
-            lifting_case(step, trouble).await;
+        for disruption in DISRUPTIONS {
+            lifting_case(step, disruption).await;
         }
     }
 }

@@ -16,20 +16,20 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::Shape;
 use crate::shell::{PROVIDERS, Site};
 
-/// Tells with each answer that the object is ready, and with a service's that nothing else of its name can be there.
-struct Telling {
+/// Reports with each reply that the object is ready, and with a service's that nothing else of its name can be there.
+struct InformativeProvider {
     inner: FakeProvider,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Telling {
+impl InformativeProvider {
     fn note(&self, what: &str, lookup: &Lookup) {
         self.asked.lock().unwrap().push(format!("{what} {}", lookup.id));
     }
 }
 
 #[async_trait]
-impl Provider for Telling {
+impl Provider for InformativeProvider {
     fn name(&self) -> ProviderName {
         self.inner.name()
     }
@@ -66,7 +66,7 @@ async fn asked_while(site: &mut Site, shape: &Shape) -> Vec<String> {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let providers = PROVIDERS.map(|name| -> Arc<dyn Provider> {
         let inner = FakeProvider::new(name, Arc::clone(&site.world), Duration::from_millis(10));
-        Arc::new(Telling { inner, asked: Arc::clone(&asked) })
+        Arc::new(InformativeProvider { inner, asked: Arc::clone(&asked) })
     });
     let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
     let plan = site.plan(Purpose::Deploy, shape);

@@ -91,7 +91,7 @@ fn change(id: &ResourceId, kind: ResourceKind, action: Action, depends_on: BTree
         depends_on,
         loses_data,
         takes: Vec::new(),
-        beside: Vec::new(),
+        foreign_fields: Vec::new(),
     }
 }
 

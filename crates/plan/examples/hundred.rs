@@ -75,7 +75,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let object = id.to_string();
             observed.insert(
                 id.clone(),
-                Some(Observation { object: object.clone(), ownership: Ownership::Ours, body, beside: Vec::new() }),
+                Some(Observation {
+                    object: object.clone(),
+                    ownership: Ownership::Ours,
+                    body,
+                    foreign_fields: Vec::new(),
+                }),
             );
             recorded.insert(id.clone(), Recorded { resource: seen, object: Some(object) });
         }

@@ -75,8 +75,8 @@ pub struct Change {
     #[serde(default)]
     pub takes: Vec<Conflict>,
     /// What others have in it that the definition doesn't: told, and left alone.
-    #[serde(default)]
-    pub beside: Vec<Conflict>,
+    #[serde(default, rename = "beside")]
+    pub foreign_fields: Vec<Conflict>,
 }
 
 impl Change {
@@ -103,7 +103,7 @@ impl Change {
     /// `deployment acme--guestbook/web: kubectl-set manages spec.template.spec.containers[web].env[DEBUG], which the definition doesn't have`.
     pub fn notes(&self) -> Vec<String> {
         let object = format!("{} {}", self.kind.word(), self.identity);
-        added_by_others(&object, self.beside.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
+        added_by_others(&object, self.foreign_fields.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
     }
 }
 

@@ -158,7 +158,7 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
 pub fn remainder(inputs: &Inputs<'_>) -> Vec<Change> {
     let mut maker = Maker { inputs, errors: Vec::new(), notes: Vec::new() };
     let changes = maker.changes().into_values();
-    changes.filter(|change| change.action != Action::NoOp || !change.beside.is_empty()).collect()
+    changes.filter(|change| change.action != Action::NoOp || !change.foreign_fields.is_empty()).collect()
 }
 
 struct Maker<'a> {
@@ -261,7 +261,7 @@ impl Maker<'_> {
         change.desired = Some(preview.body);
         change.takes = preview.conflicts;
         // What is made anew has none of it.
-        change.beside = if action == Action::Replace { Vec::new() } else { observation.beside };
+        change.foreign_fields = if action == Action::Replace { Vec::new() } else { observation.foreign_fields };
         Some(change)
     }
 
@@ -447,6 +447,6 @@ fn line(resource: &Resource, action: Action) -> Change {
         depends_on: resource.depends_on.clone(),
         loses_data: false,
         takes: Vec::new(),
-        beside: Vec::new(),
+        foreign_fields: Vec::new(),
     }
 }

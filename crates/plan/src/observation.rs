@@ -18,8 +18,8 @@ pub struct Observation {
     pub body: Value,
     /// Fields that others manage and the desired body doesn't have. They are told, and part of nothing else: not of the body, nor of
     /// the fingerprint.
-    #[serde(default)]
-    pub beside: Vec<Conflict>,
+    #[serde(default, rename = "beside")]
+    pub foreign_fields: Vec<Conflict>,
 }
 
 impl Observation {

@@ -125,8 +125,12 @@ impl World {
             let object = Some(format!("object of {id}"));
             self.recorded.insert(id.clone(), Recorded { resource: resource.clone(), object });
             let body = resource.body.comparable(&Versions(self.secrets));
-            let observation =
-                Observation { object: format!("object of {id}"), ownership: Ownership::Ours, body, beside: Vec::new() };
+            let observation = Observation {
+                object: format!("object of {id}"),
+                ownership: Ownership::Ours,
+                body,
+                foreign_fields: Vec::new(),
+            };
             self.observed.insert(id.clone(), Some(observation));
         }
         self
@@ -287,11 +291,11 @@ fn a_field_that_is_given_up_and_stays_is_an_update() {
 fn what_others_have_added_is_told_and_changes_nothing() {
     let id = ResourceId("service.web".to_owned());
     let field = |path: String, manager: &str| Conflict { path, manager: manager.to_owned() };
-    let mut beside: Vec<Conflict> = (0..7).map(|at| field(format!("env[V{at}]"), "kubectl-edit")).collect();
-    beside.push(field("labels.team".to_owned(), "kubectl-label"));
+    let mut foreign_fields: Vec<Conflict> = (0..7).map(|at| field(format!("env[V{at}]"), "kubectl-edit")).collect();
+    foreign_fields.push(field("labels.team".to_owned(), "kubectl-label"));
     let world = World::empty().wants(service("info")).applied();
     let quiet = world.plan().unwrap().changes[&id].fingerprint.clone();
-    let plan = world.sees("service.web", |observation| observation.beside = beside).plan().unwrap();
+    let plan = world.sees("service.web", |observation| observation.foreign_fields = foreign_fields).plan().unwrap();
     assert!(plan.is_noop());
     let change = &plan.changes[&id];
     assert_eq!(change.fingerprint, quiet, "it makes no plan outdated");
@@ -410,7 +414,7 @@ fn where_there_can_be_no_plan_the_rest_of_it_is_told_all_the_same() {
     let web = resource("deployment.web", ResourceKind::Deployment, Value::map([("x", Value::from("a"))]));
     let world = World::empty().wants(web.clone()).wants(service("info")).applied();
     let mut world = world.wants(service("debug")).sees("deployment.web", |seen| {
-        seen.beside = vec![conflict("env[DEBUG]", "kubectl-set")];
+        seen.foreign_fields = vec![conflict("env[DEBUG]", "kubectl-set")];
     });
     let preview = Preview { conflicts: vec![conflict("spec.replicas", "kubectl")], ..Preview::exact(web.body.clone()) };
     world.previews.insert(web.id.clone(), preview);

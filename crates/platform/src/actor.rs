@@ -103,8 +103,8 @@ impl Actor {
         }
     }
 
-    /// Whether this tenant's things exist for whoever asks.
-    pub(crate) fn knows_of(&self, tenant: TenantId) -> bool {
+    /// Whether the actor may learn that this tenant exists.
+    pub(crate) fn can_see(&self, tenant: TenantId) -> bool {
         match &self.who {
             Who::Operator | Who::System(_) => true,
             Who::Tenant { tenant: own, .. } => *own == tenant,
@@ -166,9 +166,9 @@ mod tests {
         let (own, other) = (TenantId(Uuid::new_v4()), TenantId(Uuid::new_v4()));
         let operator = Actor::operator();
         assert!(Scope::ALL.iter().all(|scope| operator.require(*scope).is_ok()));
-        assert!(operator.knows_of(own) && operator.knows_of(other));
+        assert!(operator.can_see(own) && operator.can_see(other));
         let key = Actor::tenant(own, "ci", [Scope::Read]).on_behalf_of("ada");
-        assert!(key.require(Scope::Read).is_ok() && key.knows_of(own) && !key.knows_of(other));
+        assert!(key.require(Scope::Read).is_ok() && key.can_see(own) && !key.can_see(other));
         assert_eq!(key.require(Scope::Deploy).unwrap_err().code, Code::Forbidden);
         assert_eq!(key.audited(), format!("tenant {own}/ci for ada"));
         assert_eq!((key.key_space(), operator.key_space()), (own, PLATFORM));

@@ -1,4 +1,4 @@
-//! Looks for trouble and changes nothing: the environment, orphans (things that bear a mark and belong to no stack), drift (what a repair
+//! Looks for problems and changes nothing: the environment, orphans (things that bear a mark and belong to no stack), drift (what a repair
 //! would change).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 /// What to do about fields that others have added.
 const LEFT_ALONE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
 
-/// Looks for trouble and changes nothing.
+/// Looks for problems and changes nothing.
 pub struct Doctor {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,

@@ -24,7 +24,7 @@ impl Records {
         let unknown =
             || Problem::new(Code::NotFound, format!("there is no stack {id}")).help("`freehold list` shows them");
         let tenant = match self.store.tenant_of_stack(id).await {
-            Ok(tenant) if actor.knows_of(tenant) => tenant,
+            Ok(tenant) if actor.can_see(tenant) => tenant,
             Ok(_) => return Err(unknown()),
             Err(StoreError::NotFound { .. }) => return Err(unknown()),
             Err(error) => return Err(error.into()),
@@ -36,7 +36,7 @@ impl Records {
     /// The tenant of a stack that need not exist yet; for an operator it is made where there is none.
     pub(crate) async fn enter(&self, actor: &Actor, key: &StackKey) -> Result<TenantId> {
         let found = self.store.find_tenant(key).await?;
-        match found.filter(|tenant| actor.knows_of(*tenant)) {
+        match found.filter(|tenant| actor.can_see(*tenant)) {
             Some(tenant) => Ok(tenant),
             None if actor.may_make_tenants() => Ok(self.store.tenant_of(key).await?),
             None => Err(Problem::new(Code::NotFound, format!("there is no {key}"))),

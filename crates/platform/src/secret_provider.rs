@@ -67,7 +67,7 @@ impl Provider for SealedSecrets {
             ownership: Ownership::Ours,
             // How it would be generated says nothing about a value that is there.
             body: lookup.body.clone(),
-            beside: Vec::new(),
+            foreign_fields: Vec::new(),
         }))
     }
 

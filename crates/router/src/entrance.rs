@@ -8,7 +8,6 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
-use crate::answer::Answer;
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
 use crate::header::{self, Arrival, Found};
@@ -16,6 +15,7 @@ use crate::listener::{Client, Service};
 use crate::options::Options;
 use crate::page::{Failure, accepts_html, page};
 use crate::path;
+use crate::response_body::ResponseBody;
 use crate::router::Core;
 use crate::table::{Entry, host_name};
 
@@ -37,7 +37,7 @@ impl Core {
         mut request: Request<Incoming>,
         found: Found,
         label: Option<&str>,
-    ) -> Response<Answer> {
+    ) -> Response<ResponseBody> {
         let id = header::set_request_id(request.headers_mut());
         let html = accepts_html(request.headers());
         let endpoint = exchange.endpoint;
@@ -62,9 +62,9 @@ pub(crate) struct Outer {
 }
 
 impl Service for Outer {
-    type Body = Answer;
+    type Body = ResponseBody;
 
-    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
+    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<ResponseBody> {
         let (entry, found) = match self.find(&mut request) {
             Ok(found) => found,
             Err(failure) => return refuse(request, failure, None),
@@ -98,7 +98,7 @@ impl Outer {
 }
 
 /// The page for a request that goes nowhere.
-fn refuse(mut request: Request<Incoming>, failure: Failure, label: Option<&str>) -> Response<Answer> {
+fn refuse(mut request: Request<Incoming>, failure: Failure, label: Option<&str>) -> Response<ResponseBody> {
     let id = header::set_request_id(request.headers_mut());
     page(failure, label, accepts_html(request.headers()), &id)
 }
@@ -111,9 +111,9 @@ pub(crate) struct Inner {
 }
 
 impl Service for Inner {
-    type Body = Answer;
+    type Body = ResponseBody;
 
-    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<Answer> {
+    async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<ResponseBody> {
         let found = match to_origin_form(&mut request, &self.core.options) {
             Ok(found) => found,
             Err(failure) => return refuse(request, failure, None),

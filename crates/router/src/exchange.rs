@@ -22,13 +22,13 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Answer, Relay};
 use crate::backend::{Connection, Flight};
 use crate::endpoint::Endpoint;
 use crate::header::{self, Found};
 use crate::listener::{Client, is_exhaustion};
 use crate::options::Options;
 use crate::page::Failure;
+use crate::response_body::{Relay, ResponseBody};
 use crate::tunnel::tunnel;
 use crate::upload::{Leave, RequestBody, Upload};
 
@@ -64,7 +64,7 @@ enum Miss {
 
 impl Exchange<'_> {
     /// Carries the request to a live upstream and brings back the head of the answer; the body follows as it is read.
-    pub(crate) async fn run(self, request: Request<Incoming>, found: Found) -> Result<Response<Answer>, Failure> {
+    pub(crate) async fn run(self, request: Request<Incoming>, found: Found) -> Result<Response<ResponseBody>, Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut message = Message::new(request, found, deadline);
         let answered = self.client.alarm.limit(deadline, self.attempts(&mut message, deadline)).await;
@@ -152,7 +152,7 @@ impl Exchange<'_> {
         connection: Connection,
         client: Option<(OnUpgrade, HeaderValue)>,
         deadline: Instant,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<ResponseBody>, Failure> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(response, flight, client);
         }
@@ -171,7 +171,7 @@ impl Exchange<'_> {
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();
         let alarm = Arc::clone(&self.client.alarm);
-        let body = Answer::Relay(Relay::new(incoming, flight, connection, deadline, alarm, ends_anywhere));
+        let body = ResponseBody::Relay(Relay::new(incoming, flight, connection, deadline, alarm, ends_anywhere));
         Ok(Response::from_parts(head, body))
     }
 
@@ -180,7 +180,7 @@ impl Exchange<'_> {
         mut response: Response<Incoming>,
         flight: Flight,
         client: Option<(OnUpgrade, HeaderValue)>,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<ResponseBody>, Failure> {
         let Some((client, asked)) = client else { return Err(Failure::Broken) };
         let upstream = hyper::upgrade::on(&mut response);
         let place = Arc::clone(&self.client.place);
@@ -193,7 +193,7 @@ impl Exchange<'_> {
         header::set_upgrade(&mut head.headers, protocol);
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();
-        Ok(Response::from_parts(head, Answer::Page(None)))
+        Ok(Response::from_parts(head, ResponseBody::Page(None)))
     }
 }
 
@@ -237,7 +237,7 @@ async fn attempt(
 }
 
 fn refused(error: std::io::Error, flight: &Flight) -> Miss {
-    // Being out of descriptors is our trouble and says nothing about the upstream.
+    // Being out of descriptors is a failure of the router and says nothing about the upstream.
     if !is_exhaustion(&error) {
         flight.backend().rest();
     }

@@ -21,7 +21,6 @@
 
 mod admission;
 mod alarm;
-mod answer;
 mod backend;
 mod client;
 mod connect;
@@ -35,6 +34,7 @@ mod options;
 mod page;
 mod path;
 mod quiet;
+mod response_body;
 mod router;
 mod signal;
 pub mod socket;

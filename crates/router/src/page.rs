@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
-use crate::answer::Answer;
 use crate::header::REQUEST_ID;
+use crate::response_body::ResponseBody;
 
 /// Why a request has no answer from a service. Nothing in it names an inner address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,13 +81,18 @@ fn selector(label: &str) -> Option<String> {
 }
 
 /// The answer that tells a failure.
-pub(crate) fn page(failure: Failure, label: Option<&str>, accepts_html: bool, id: &HeaderValue) -> Response<Answer> {
+pub(crate) fn page(
+    failure: Failure,
+    label: Option<&str>,
+    accepts_html: bool,
+    id: &HeaderValue,
+) -> Response<ResponseBody> {
     let (media, body) = if accepts_html {
         ("text/html; charset=utf-8", html(failure, label, id))
     } else {
         ("application/problem+json", problem(failure, label, id))
     };
-    let mut response = Response::new(Answer::page(Bytes::from(body)));
+    let mut response = Response::new(ResponseBody::page(Bytes::from(body)));
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));

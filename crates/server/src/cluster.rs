@@ -97,7 +97,7 @@ pub async fn run(
     let executor = start_executor(&platform, &store, engine.clone(), &stop);
     let follower = Arc::clone(&platform.targets).follow(stop.clone());
     let follower = Essential::start("the follower of changed targets", &stop, follower);
-    let keeper = start_maintenance(&platform, engine, options.audit_days, &stop);
+    let maintenance = start_maintenance(&platform, engine, options.audit_days, &stop);
     let silent = CancellationToken::new();
     let api = Api { platform: Arc::clone(&platform), token: Token::new(&token), loopback_only: false };
     let http = serve_api(listener, api, silent.clone());
@@ -107,11 +107,11 @@ pub async fn run(
     stop.cancelled().await;
     info!("stopping: operations are left to other replicas, streams end, requests are still answered for a while");
     let lingers = tokio::time::sleep(options.linger);
-    let (executor, follower, keeper, ()) = tokio::join!(executor.ended(), follower.ended(), keeper.ended(), lingers);
+    let (executor, follower, maintenance, ()) = tokio::join!(executor.ended(), follower.ended(), maintenance.ended(), lingers);
     silent.cancel();
     let _ = http.await;
     store.close().await;
-    executor.or(follower).or(keeper).map_or(Ok(()), Err)
+    executor.or(follower).or(maintenance).map_or(Ok(()), Err)
 }
 
 fn token(file: &Path) -> Result<String, StartError> {

@@ -229,7 +229,7 @@ async fn serve(
         }
     }
     let executor = start_executor(&platform, &store, engine.clone(), stop);
-    let keeper = start_maintenance(&platform, engine, settings.audit_days, stop);
+    let maintenance = start_maintenance(&platform, engine, settings.audit_days, stop);
     if postgres.private.is_some() {
         tokio::spawn(crate::disk::watch(directory.path().to_owned(), postgres.admin.clone(), stop.clone()));
         let socket = PathBuf::from(&postgres.host).join(format!(".s.PGSQL.{}", postgres.port));
@@ -254,13 +254,13 @@ async fn serve(
         }
         failure
     };
-    let (_, keeper, executor) = tokio::join!(http, keeper.ended(), services);
+    let (_, maintenance, executor) = tokio::join!(http, maintenance.ended(), services);
     router.shutdown(ROUTER_PATIENCE).await;
     let runs = await_runs(&local, deadline.checked_sub(STOP.saturating_sub(RUNS_PATIENCE)).unwrap_or(deadline)).await;
     if tokio::time::timeout(ROUTER_PATIENCE, store.close()).await.is_err() {
         warn!("the store's connections have not ended in time");
     }
-    Ok(Stopped { runs, deadline, failure: executor.or(keeper) })
+    Ok(Stopped { runs, deadline, failure: executor.or(maintenance) })
 }
 
 /// Waits for running jobs until `deadline`: they must not lose their database. Returns those that still run.

@@ -96,8 +96,9 @@ impl Guard {
             return;
         }
         let (local, entrance) = (Arc::clone(&self.local), Arc::clone(&self.entrance));
-        let look =
-            move || strangers(&local.connections_to(&entrance.socket, entrance.port)?, &sessions, entrance.places);
+        let look = move || {
+            most_unauthenticated(&local.connections_to(&entrance.socket, entrance.port)?, &sessions, entrance.places)
+        };
         let found = match tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(found) => found,
             Err(failure) => return warn!("it can't be told who is connected to PostgreSQL: {failure}"),
@@ -148,7 +149,7 @@ impl Guard {
 
 /// The stack that has most connections which haven't logged in, and how many, if all such connections take more than half of what the
 /// sessions leave. Blocks.
-fn strangers(
+fn most_unauthenticated(
     connections: &[(StackId, Way)],
     sessions: &[LoggedIn],
     places: usize,
@@ -167,8 +168,8 @@ fn strangers(
 }
 
 /// Never with fewer connections altogether than half of all places.
-fn is_tight(strangers: usize, sessions: usize, places: usize) -> bool {
-    strangers > places.saturating_sub(sessions) / 2
+fn is_tight(unauthenticated: usize, sessions: usize, places: usize) -> bool {
+    unauthenticated > places.saturating_sub(sessions) / 2
 }
 
 fn intruder(connections: &[(StackId, Way)], logged_in: &BTreeSet<Way>, places: usize) -> Option<(StackId, usize)> {
@@ -179,7 +180,7 @@ fn intruder(connections: &[(StackId, Way)], logged_in: &BTreeSet<Way>, places: u
         }
     }
     let all: usize = counts.values().sum();
-    let most = counts.into_iter().max_by_key(|(_, strangers)| *strangers)?;
+    let most = counts.into_iter().max_by_key(|(_, unauthenticated)| *unauthenticated)?;
     is_tight(all, connections.len() - all, places).then_some(most)
 }
 

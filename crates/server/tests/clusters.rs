@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::setting::{Ground, SOON, Setting, problem, tenant};
+use crate::setting::{Fixture, SOON, Setting, problem, tenant};
 
 async fn wait(client: &Client, operation: Uuid) -> Result<(), ClientError> {
     timeout(SOON, client.wait(operation)).await.unwrap().map(|_| ())
@@ -44,16 +44,16 @@ async fn listen(client: &Client, operation: Uuid, enough: impl Fn(&EventKind) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_through_another() {
     let test = "a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_through_another";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let (first, second) = (setting.replica().await, setting.replica().await);
-    let added = first.client.put_target("prod", &ground.target(&setting)).await.unwrap();
+    let added = first.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
     assert_eq!((added.kind.as_str(), added.stacks), ("kubernetes", 0));
     let facts = added.facts.to_string();
     assert!(facts.contains("10.20.30.40/32") && !facts.contains("postgres:"), "{facts}");
     // Known to the other replica without a word.
     let app = ControlPlane::unique("guestbook");
-    let definition = ground.definition(&app);
+    let definition = fixture.definition(&app);
     let plan = second.client.plan(&tenant("acme", &definition, Some(":1"))).await.unwrap();
     assert!(plan.new_stack && plan.target.starts_with("prod, Kubernetes v1."), "{}", plan.target);
     assert!(plan.plan.request.artifacts["web"].contains("/guestbook@sha256:"), "{:?}", plan.plan.request.artifacts);
@@ -66,7 +66,7 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     let Some(EventKind::Finished { state, failure, stack, .. }) = heard.last() else { panic!("{heard:?}") };
     assert_eq!((state.as_str(), failure), ("succeeded", &None));
     let namespace = format!("acme--{app}");
-    assert!(ground.control.kubectl(&["get", "deployment", "web", "--namespace", &namespace]).is_ok());
+    assert!(fixture.control.kubectl(&["get", "deployment", "web", "--namespace", &namespace]).is_ok());
     let status = second.client.stack(*stack).await.unwrap();
     assert!(status.resources.iter().all(|resource| resource.state == ResourceState::Ready), "{:?}", status.resources);
     assert_eq!((status.target.as_str(), status.state.as_str()), ("prod", "ready"));
@@ -95,7 +95,7 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     let plan = second.client.plan_for(*stack, &StackPlanRequest::Destroy { dump: false }).await.unwrap();
     let destroy = second.client.destroy(*stack, "acme", plan.plan.id).await.unwrap();
     wait(&first.client, destroy.id).await.unwrap();
-    assert!(ground.control.kubectl(&["get", "namespace", &namespace]).is_err());
+    assert!(fixture.control.kubectl(&["get", "namespace", &namespace]).is_err());
     assert_eq!(second.client.targets().await.unwrap()[0].stacks, 0);
     first.stopped().await;
     second.stopped().await;
@@ -104,15 +104,15 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_goes_on_at_once_when_its_replica_stops_and_within_its_lease_when_it_is_killed() {
     let test = "an_operation_goes_on_at_once_when_its_replica_stops_and_within_its_lease_when_it_is_killed";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let first = setting.replica().await;
-    first.client.put_target("prod", &ground.target(&setting)).await.unwrap();
+    first.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
     // Its Pods never do anything, so the operation is under way until it is told to stop.
     let stuck = Image::of_program(Path::new("/bin/true")).unwrap().label("test", test);
-    let stuck = ground.registry.push("fail-stuck", "1", &stuck).unwrap();
+    let stuck = fixture.registry.push("fail-stuck", "1", &stuck).unwrap();
     let app = ControlPlane::unique("endless");
-    let definition = ground.definition(&app);
+    let definition = fixture.definition(&app);
     let operation = deploy(&first.client, tenant("acme", &definition, Some(&stuck))).await.id;
     let is_taken =
         |number: u32| move |event: &EventKind| matches!(event, EventKind::Taken { times, .. } if *times == number);
@@ -136,18 +136,18 @@ async fn an_operation_goes_on_at_once_when_its_replica_stops_and_within_its_leas
     second.kill();
     listen(&third.client, operation, is_taken(3)).await;
     assert_eq!(third.client.operation(operation).await.unwrap().state, OperationState::Running);
-    ground.control.kubectl(&["delete", "namespace", &format!("acme--{app}"), "--wait=false"]).unwrap();
+    fixture.control.kubectl(&["delete", "namespace", &format!("acme--{app}"), "--wait=false"]).unwrap();
     third.stopped().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_others() {
     let test = "an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_others";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let replica = setting.replica().await;
-    replica.client.put_target("prod", &ground.target(&setting)).await.unwrap();
-    let definition = ground.definition(&ControlPlane::unique("images"));
+    replica.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
+    let definition = fixture.definition(&ControlPlane::unique("images"));
     let plan = async |definition: &str, image| problem(replica.client.plan(&tenant("acme", definition, image)).await);
     let refused = plan(&definition, None).await;
     assert_eq!(refused.code, Code::NoImage, "{refused:?}");
@@ -161,8 +161,8 @@ async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_othe
     // A sidecar's image is looked for as well, and told together with the service's.
     let sidecar = format!(
         "{definition}\n[service.web.sidecar.proxy]\nimage = \"{}/nothing:1\"\n[service.web.init.wait]\nimage = \"{}/guestbook:1\"\n",
-        ground.registry.address(),
-        ground.registry.address()
+        fixture.registry.address(),
+        fixture.registry.address()
     );
     let refused = plan(&sidecar, Some(":3")).await;
     assert!(refused.detail.contains("service web") && refused.detail.contains("sidecar proxy"), "{}", refused.detail);
@@ -174,7 +174,7 @@ async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_othe
     let mut request = tenant("acme", &definition, None);
     request.images.insert("worker".to_owned(), ":1".to_owned());
     assert!(problem(replica.client.plan(&request).await).detail.contains("no service worker"));
-    let registry = format!("{}/guestbook", ground.registry.address());
+    let registry = format!("{}/guestbook", fixture.registry.address());
     let tagged = definition.replace(&registry, &format!("{registry}:2"));
     let made = replica.client.plan(&tenant("acme", &tagged, None)).await.unwrap();
     assert!(made.plan.request.artifacts["web"].starts_with(&format!("{registry}@sha256:")));
@@ -184,11 +184,11 @@ async fn an_image_that_can_t_run_there_is_an_error_of_the_plan_with_all_the_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluster_is_refused() {
     let test = "a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluster_is_refused";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let replica = setting.replica().await;
     let client = &replica.client;
-    let first = client.put_target("prod", &ground.target(&setting)).await.unwrap();
+    let first = client.put_target("prod", &fixture.target(&setting)).await.unwrap();
     let change = TargetRequest { domain: Some("apps.example.net".to_owned()), ..TargetRequest::default() };
     let second = client.put_target("prod", &change).await.unwrap();
     assert_eq!((second.domain.as_str(), &second.facts["gateway"]), ("apps.example.net", &first.facts["gateway"]));
@@ -231,14 +231,17 @@ async fn a_target_stays_as_it_was_where_a_change_says_nothing_and_another_cluste
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() {
     let test = "a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let replica = setting.replica().await;
-    replica.client.put_target("prod", &ground.target(&setting)).await.unwrap();
-    replica.client.put_target("away", &ground.target(&setting)).await.unwrap();
+    replica.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
+    replica.client.put_target("away", &fixture.target(&setting)).await.unwrap();
     replica.stopped().await;
     // Its token was withdrawn while the platform was down: prod's and away's are the same.
-    ground.control.kubectl(&["delete", "serviceaccount", &ground.namespace, "--namespace", &ground.namespace]).unwrap();
+    fixture
+        .control
+        .kubectl(&["delete", "serviceaccount", &fixture.namespace, "--namespace", &fixture.namespace])
+        .unwrap();
     let replica = setting.replica().await;
     // An API server believes for some seconds what it has once seen of a token.
     let degraded = async {
@@ -255,7 +258,7 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
     assert!(health["checks"].as_array().unwrap().iter().any(|check| check["status"] == "unhealthy"), "{health}");
     let findings = replica.client.check_target("prod").await.unwrap();
     assert!(findings.iter().any(|finding| finding.level == Level::Error), "{findings:?}");
-    let definition = ground.definition(&ControlPlane::unique("which"));
+    let definition = fixture.definition(&ControlPlane::unique("which"));
     let refused = problem(replica.client.plan(&tenant("acme", &definition, Some(":1"))).await);
     assert_eq!(refused.code, Code::TargetNotChosen, "{refused:?}");
     assert!(refused.detail.contains("away, prod") && refused.help.unwrap().contains("--target"), "{}", refused.detail);
@@ -265,13 +268,13 @@ async fn a_cluster_that_is_away_makes_a_replica_degraded_and_hinders_no_start() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_namespace() {
     let test = "what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_namespace";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let (setting, neighbour) = (Setting::new(), Setting::new());
     let (ours, theirs) = (setting.replica().await, neighbour.replica().await);
-    ours.client.put_target("prod", &ground.target(&setting)).await.unwrap();
-    theirs.client.put_target("prod", &ground.target(&neighbour)).await.unwrap();
+    ours.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
+    theirs.client.put_target("prod", &fixture.target(&neighbour)).await.unwrap();
     let app = ControlPlane::unique("guestbook");
-    let operation = deploy(&ours.client, tenant("acme", &ground.definition(&app), Some(":1"))).await;
+    let operation = deploy(&ours.client, tenant("acme", &fixture.definition(&app), Some(":1"))).await;
     wait(&ours.client, operation.id).await.unwrap();
     let (stack, namespace) = (operation.stack, format!("acme--{app}"));
 
@@ -281,9 +284,9 @@ async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_names
     let told = findings.iter().find(|finding| finding.subject == "prod other platforms").unwrap();
     assert!(told.level == Level::Ok && told.message.contains("another platform"), "{told:?}");
     theirs.client.remove_target("prod").await.unwrap();
-    ground.control.kubectl(&["get", "namespace", "freehold-scratch"]).unwrap();
+    fixture.control.kubectl(&["get", "namespace", "freehold-scratch"]).unwrap();
 
-    let inside = |arguments: &[&str]| ground.control.kubectl(&[arguments, &["--namespace", &namespace]].concat());
+    let inside = |arguments: &[&str]| fixture.control.kubectl(&[arguments, &["--namespace", &namespace]].concat());
     inside(&["create", "configmap", "settings"]).unwrap();
     let destroy = StackPlanRequest::Destroy { dump: false };
     let refused = problem(ours.client.plan_for(stack, &destroy).await);
@@ -299,7 +302,7 @@ async fn what_others_have_in_a_cluster_is_no_orphan_and_is_not_lost_with_a_names
     let plan = ours.client.plan_for(stack, &destroy).await.unwrap().plan;
     let destroyed = ours.client.destroy(stack, "acme", plan.id).await.unwrap();
     wait(&ours.client, destroyed.id).await.unwrap();
-    assert!(ground.control.kubectl(&["get", "namespace", &namespace]).is_err());
+    assert!(fixture.control.kubectl(&["get", "namespace", &namespace]).is_err());
     ours.stopped().await;
     theirs.stopped().await;
 }

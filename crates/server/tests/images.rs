@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::setting::{Ground, Replica, SOON, Setting, tenant};
+use crate::setting::{Fixture, Replica, SOON, Setting, tenant};
 
 /// What the plan would have the Deployment run beside its service.
 fn beside(plan: &PlanAnswer) -> String {
@@ -25,16 +25,16 @@ async fn carry_out(replica: &Replica, plan: &PlanAnswer) -> Uuid {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_tag_of_a_sidecar_is_a_change_that_is_named_and_a_rollback_runs_the_old_digest() {
     let test = "a_moved_tag_of_a_sidecar_is_a_change_that_is_named_and_a_rollback_runs_the_old_digest";
-    let Some(ground) = Ground::new(test) else { return };
+    let Some(fixture) = Fixture::new(test) else { return };
     let setting = Setting::new();
     let replica = setting.replica().await;
-    replica.client.put_target("prod", &ground.target(&setting)).await.unwrap();
+    replica.client.put_target("prod", &fixture.target(&setting)).await.unwrap();
     let proxy = Image::of_program(Path::new("/bin/true")).unwrap();
-    ground.registry.push("proxy", "1", &proxy.clone().label("made", "first")).unwrap();
+    fixture.registry.push("proxy", "1", &proxy.clone().label("made", "first")).unwrap();
     let app = ControlPlane::unique("beside");
-    let registry = ground.registry.address();
+    let registry = fixture.registry.address();
     let definition =
-        format!("{}\n[service.web.sidecar.proxy]\nimage = \"{registry}/proxy:1\"\n", ground.definition(&app));
+        format!("{}\n[service.web.sidecar.proxy]\nimage = \"{registry}/proxy:1\"\n", fixture.definition(&app));
 
     let plan = replica.client.plan(&tenant("acme", &definition, Some(":1"))).await.unwrap();
     let first = beside(&plan);
@@ -43,14 +43,14 @@ async fn a_moved_tag_of_a_sidecar_is_a_change_that_is_named_and_a_rollback_runs_
     let runs = || {
         let path = "jsonpath={.spec.template.spec.initContainers[0].image}";
         let namespace = format!("acme--{app}");
-        ground.control.kubectl(&["get", "deployment", "web", "--namespace", &namespace, "--output", path]).unwrap()
+        fixture.control.kubectl(&["get", "deployment", "web", "--namespace", &namespace, "--output", path]).unwrap()
     };
     assert_eq!(runs().trim(), first);
     let status = replica.client.stack(stack).await.unwrap();
     assert_eq!(status.outputs["images"]["web--proxy"], Json::from(first.clone()));
     assert!(replica.client.plan(&tenant("acme", &definition, None)).await.unwrap().noop);
 
-    ground.registry.push("proxy", "1", &proxy.label("made", "second")).unwrap();
+    fixture.registry.push("proxy", "1", &proxy.label("made", "second")).unwrap();
     let plan = replica.client.plan(&tenant("acme", &definition, None)).await.unwrap();
     let second = beside(&plan);
     assert!(!plan.noop && second != first);

@@ -118,14 +118,14 @@ pub(crate) fn problem<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Pro
 }
 
 /// A control plane with a gateway, a registry with an image, and an account that may do what `target rbac` says and nothing else.
-pub(crate) struct Ground {
+pub(crate) struct Fixture {
     pub(crate) control: &'static ControlPlane,
     pub(crate) registry: Registry,
     pub(crate) namespace: String,
     pub(crate) kubeconfig: String,
 }
 
-impl Ground {
+impl Fixture {
     pub(crate) fn new(test: &str) -> Option<Self> {
         let control = ControlPlane::for_test(test)?;
         let namespace = ControlPlane::unique("platform");

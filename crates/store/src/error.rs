@@ -226,7 +226,7 @@ impl StoreError {
         }
     }
 
-    /// Makes an error of sqlx into one of the store: trouble with the connection apart from refusals.
+    /// Makes an error of sqlx into one of the store: connection errors apart from errors of the statement.
     pub(crate) fn from_sqlx(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |error| {
             match sql_state(&error).as_deref() {
@@ -262,7 +262,7 @@ impl From<StoreError> for ProviderError {
     }
 }
 
-/// Whether it is trouble with the connection or the server's state, so that trying again may help.
+/// Whether it is an error of the connection or the server's state, so that trying again may help.
 pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)

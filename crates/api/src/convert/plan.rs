@@ -88,7 +88,7 @@ impl IntoWire for Change {
             depends_on,
             loses_data,
             takes,
-            beside,
+            foreign_fields,
         } = self;
         wire::Change {
             id,
@@ -112,7 +112,7 @@ impl IntoWire for Change {
             depends_on,
             loses_data,
             takes: takes.into_wire(),
-            beside: beside.into_wire(),
+            foreign_fields: foreign_fields.into_wire(),
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct DoctorQuery {
     pub(crate) all_groups: bool,
 }
 
-/// Looks for trouble: environment, targets, orphans, drift. Changes nothing.
+/// Looks for problems: environment, targets, orphans, drift. Changes nothing.
 #[utoipa::path(get, tag = "platform", path = "/doctor", params(DoctorQuery), responses((status = 200, body = Page<Finding>)))]
 pub(crate) async fn doctor(
     State(platform): State<Platform>,

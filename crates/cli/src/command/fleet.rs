@@ -45,7 +45,7 @@ struct StackResult {
 struct FleetLine<'a> {
     event: &'static str,
     #[serde(flatten)]
-    fate: &'a StackResult,
+    result: &'a StackResult,
 }
 
 pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandResult {
@@ -78,7 +78,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
             return Ok(ExitStatus::Failed);
         }
         proposal.prepare(terminal, &platform).await?;
-        let mut fleet = Fleet { terminal, proposal: &proposal, fates: BTreeMap::new(), stopping: false };
+        let mut fleet = Fleet { terminal, proposal: &proposal, results: BTreeMap::new(), stopping: false };
         for (at, wave) in tenants.chunks(size).enumerate() {
             fleet.wave(&arguments.request.platform, at + 1, waves, wave, arguments.stop_on_failure).await;
         }
@@ -89,7 +89,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
 struct Fleet<'a> {
     terminal: Terminal,
     proposal: &'a Proposal,
-    fates: BTreeMap<String, StackResult>,
+    results: BTreeMap<String, StackResult>,
     stopping: bool,
 }
 
@@ -112,8 +112,8 @@ impl Fleet<'_> {
         let work = futures::stream::iter(tenants).map(|tenant| deploy(self.terminal, place, proposal, tenant));
         let mut work = work.buffer_unordered(PARALLEL);
         loop {
-            let fate = tokio::select! {
-                fate = work.next() => fate,
+            let result = tokio::select! {
+                result = work.next() => result,
                 _ = tokio::signal::ctrl_c() => {
                     if self.stopping {
                         self.terminal.say("Detached: what has begun continues in the background.");
@@ -124,14 +124,14 @@ impl Fleet<'_> {
                     continue;
                 }
             };
-            let Some(fate) = fate else { break };
+            let Some(result) = result else { break };
             match self.terminal.json {
-                true => self.terminal.print_json(&FleetLine { event: "tenant", fate: &fate }),
-                false => self.terminal.tell(line(&fate)),
+                true => self.terminal.print_json(&FleetLine { event: "tenant", result: &result }),
+                false => self.terminal.tell(line(&result)),
             }
-            self.fates.insert(fate.tenant.clone(), fate);
+            self.results.insert(result.tenant.clone(), result);
         }
-        let failed = self.fates.values().any(|fate| fate.state == "failed");
+        let failed = self.results.values().any(|result| result.state == "failed");
         if failed && stop_on_failure && at < waves {
             self.stopping = true;
             self.terminal.say("A tenant failed: no further wave is begun.");
@@ -140,8 +140,8 @@ impl Fleet<'_> {
 
     /// Who has what.
     fn conclude(&self, tenants: &[Stack]) -> ExitStatus {
-        let fate = |stack: &Stack| {
-            self.fates.get(&stack.name).cloned().unwrap_or_else(|| StackResult {
+        let result = |stack: &Stack| {
+            self.results.get(&stack.name).cloned().unwrap_or_else(|| StackResult {
                 tenant: stack.name.clone(),
                 state: "not begun",
                 revision: stack.revision,
@@ -150,20 +150,20 @@ impl Fleet<'_> {
                 reason: None,
             })
         };
-        let fates: Vec<StackResult> = tenants.iter().map(fate).collect();
-        let done = fates.iter().all(|fate| matches!(fate.state, "deployed" | "unchanged"));
+        let results: Vec<StackResult> = tenants.iter().map(result).collect();
+        let done = results.iter().all(|result| matches!(result.state, "deployed" | "unchanged"));
         if self.terminal.json {
             let state = if done { "succeeded" } else { "failed" };
-            self.terminal.print_json(&serde_json::json!({ "event": "finished", "state": state, "tenants": fates }));
+            self.terminal.print_json(&serde_json::json!({ "event": "finished", "state": state, "tenants": results }));
         } else {
-            let row = |fate: &StackResult| {
-                let revision = fate.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
-                let time = if fate.milliseconds > 0 { seconds(fate.milliseconds) } else { "-".to_owned() };
-                let code = fate.code.as_ref().map(|code| format!("{code} ")).unwrap_or_default();
-                let why = format!("{code}{}", fate.reason.clone().unwrap_or_default());
-                vec![fate.tenant.clone(), fate.state.to_owned(), revision, time, why]
+            let row = |result: &StackResult| {
+                let revision = result.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
+                let time = if result.milliseconds > 0 { seconds(result.milliseconds) } else { "-".to_owned() };
+                let code = result.code.as_ref().map(|code| format!("{code} ")).unwrap_or_default();
+                let why = format!("{code}{}", result.reason.clone().unwrap_or_default());
+                vec![result.tenant.clone(), result.state.to_owned(), revision, time, why]
             };
-            let rows: Vec<Vec<String>> = fates.iter().map(row).collect();
+            let rows: Vec<Vec<String>> = results.iter().map(row).collect();
             self.terminal.print(table(&["TENANT", "STATE", "REV", "TIME", "WHY"], &rows));
             if !done {
                 self.terminal.say("Run the command again to carry on: tenants that are up to date are passed over.");
@@ -173,15 +173,15 @@ impl Fleet<'_> {
     }
 }
 
-fn line(fate: &StackResult) -> String {
-    let sign = match fate.state {
+fn line(result: &StackResult) -> String {
+    let sign = match result.state {
         "failed" => paint(RED, "✗"),
         "deployed" => paint(GREEN, "✓"),
         _ => paint(YELLOW, "="),
     };
-    let reason = fate.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let time = seconds(fate.milliseconds);
-    let text = format!("{} {} ({time}){reason}", fate.tenant, fate.state);
+    let reason = result.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let time = seconds(result.milliseconds);
+    let text = format!("{} {} ({time}){reason}", result.tenant, result.state);
     format!("  {sign} {}", crate::layout::hanging(&text, 4, 4))
 }
 
@@ -192,7 +192,7 @@ async fn deploy(
     tenant: &Stack,
 ) -> StackResult {
     let begin = Instant::now();
-    let mut fate = StackResult {
+    let mut result = StackResult {
         tenant: tenant.name.clone(),
         state: "failed",
         revision: tenant.revision,
@@ -201,14 +201,14 @@ async fn deploy(
         reason: None,
     };
     match attempt(terminal, place, proposal, tenant).await {
-        Ok((state, revision)) => (fate.state, fate.revision) = (state, Some(revision)),
+        Ok((state, revision)) => (result.state, result.revision) = (state, Some(revision)),
         Err(failure) => {
-            fate.code = Some(failure.problem.code);
-            fate.reason = Some(failure.problem.detail.lines().next().unwrap_or_default().to_owned());
+            result.code = Some(failure.problem.code);
+            result.reason = Some(failure.problem.detail.lines().next().unwrap_or_default().to_owned());
         }
     }
-    fate.milliseconds = milliseconds(begin);
-    fate
+    result.milliseconds = milliseconds(begin);
+    result
 }
 
 async fn attempt(

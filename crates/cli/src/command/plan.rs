@@ -58,6 +58,6 @@ pub(super) fn unchanged(answer: &PlanAnswer, milliseconds: Option<u64>) -> Strin
     let head = format!("Nothing to change in {}", plan.key);
     let gap = if columns(&head) + columns(&parts.join(" · ")) + 3 <= 80 { " · " } else { "\n  " };
     let mut lines = vec![format!("{}{gap}{}", paint(crate::layout::BOLD, head), parts.join(" · "))];
-    lines.extend(view::plan::beside(plan));
+    lines.extend(view::plan::foreign_fields(plan));
     lines.join("\n")
 }

@@ -38,7 +38,7 @@ pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
         remarks.push(format!("{} in these lines; -v lists them", count(folding.hidden.len(), "more object")));
     }
     lines.extend(remarks.iter().map(|remark| format!("  {} {}", paint(DIM, "~"), hanging(remark, 4, 4))));
-    lines.extend(beside(plan));
+    lines.extend(foreign_fields(plan));
     if !answer.new_stack {
         lines.push(format!("  {}", totals(plan).join(", ")));
     }
@@ -53,8 +53,8 @@ pub(crate) fn render_destroy(plan: &Plan) -> String {
     let among = if data.is_empty() { "" } else { ", among them" };
     let mut lines = wrap(&format!("This deletes {resources} of {}{among}", plan.key), WIDTH);
     for change in data {
-        let fate = if dump { "a dump is written and checked first" } else { "no dump is written: gone for good" };
-        let facts: Vec<&str> = change.reasons.iter().map(String::as_str).chain([fate]).collect();
+        let dumped = if dump { "a dump is written and checked first" } else { "no dump is written: gone for good" };
+        let facts: Vec<&str> = change.reasons.iter().map(String::as_str).chain([dumped]).collect();
         let name = format!("  {} {}   ", change.kind.word(), change.identity);
         lines.push(match columns(&name) {
             width @ 0..46 => format!("{}{}", paint(BOLD, &name), hanging(&facts.join("; "), width, width)),
@@ -98,14 +98,14 @@ fn totals(plan: &Plan) -> Vec<String> {
 }
 
 /// What others have added to the stack's objects, a line for each.
-pub(crate) fn beside(plan: &Plan) -> Vec<String> {
+pub(crate) fn foreign_fields(plan: &Plan) -> Vec<String> {
     let told = plan.changes.values().flat_map(added);
     told.map(|line| format!("  {} {}", paint(DIM, "~"), hanging(&line, 4, 4))).collect()
 }
 
 fn added(change: &Change) -> Vec<String> {
     let object = format!("{} {}", change.kind.word(), change.identity);
-    added_by_others(&object, change.beside.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
+    added_by_others(&object, change.foreign_fields.iter().map(|field| (field.manager.as_str(), field.path.as_str())))
 }
 
 fn remarks(plan: &Plan) -> Vec<String> {

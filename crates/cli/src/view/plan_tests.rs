@@ -62,7 +62,7 @@ pub(in crate::view) fn change(id: &str, kind: ResourceKind, identity: &str, acti
         depends_on: BTreeSet::new(),
         loses_data: false,
         takes: Vec::new(),
-        beside: Vec::new(),
+        foreign_fields: Vec::new(),
     }
 }
 
@@ -251,11 +251,11 @@ fn drift_is_named_as_such() {
 fn what_others_have_added_is_told_below() {
     let added = |path: String, manager: &str| Conflict { path, manager: manager.to_owned() };
     let changes = with(guestbook(Action::NoOp), "roles.main", |roles| {
-        roles.beside = (0..7).map(|at| added(format!("env[V{at}]"), "kubectl-edit")).collect();
-        roles.beside.push(added("labels.team".to_owned(), "kubectl-label"));
+        roles.foreign_fields = (0..7).map(|at| added(format!("env[V{at}]"), "kubectl-edit")).collect();
+        roles.foreign_fields.push(added("labels.team".to_owned(), "kubectl-label"));
     });
     let answer = answer(Purpose::Deploy, 4, changes, &[]);
-    let lines = beside(&answer.plan).join("\n");
+    let lines = foreign_fields(&answer.plan).join("\n");
     insta::assert_snapshot!(shown(&lines), @"
     ~ roles acme__guestbook: kubectl-edit manages env[V0], env[V1], env[V2],
       env[V3], env[V4] and 2 more, which the definition doesn't have

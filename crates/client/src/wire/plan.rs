@@ -168,8 +168,8 @@ pub struct Change {
     #[serde(default)]
     pub takes: Vec<Conflict>,
     /// The fields that others have added: listed, and left alone.
-    #[serde(default)]
-    pub beside: Vec<Conflict>,
+    #[serde(default, rename = "beside")]
+    pub foreign_fields: Vec<Conflict>,
 }
 
 /// One field's change.

@@ -82,7 +82,7 @@ impl LeaseHolder {
     }
 
     fn new(leases: Arc<dyn Leases>, operation: OperationId, sent: Instant, lease: &Lease, patience: Duration) -> Self {
-        let mut keeper = Self {
+        let mut holder = Self {
             leases,
             operation,
             fence: lease.fence,
@@ -94,8 +94,8 @@ impl LeaseHolder {
             request: None,
             alarm: Box::pin(sleep_until(sent)),
         };
-        keeper.extend(sent, lease);
-        keeper
+        holder.extend(sent, lease);
+        holder
     }
 
     fn extend(&mut self, sent: Instant, lease: &Lease) {

@@ -131,7 +131,7 @@ impl World {
         };
         let fenced = self.fenced.contains(&(kind, lookup.identity.clone()));
         let body = if fenced { Value::text("stopped") } else { object.body.clone() };
-        Some(Observation { object: object.id.clone(), ownership, body, beside: Vec::new() })
+        Some(Observation { object: object.id.clone(), ownership, body, foreign_fields: Vec::new() })
     }
 
     /// Whether an object does what it is for.

@@ -163,7 +163,7 @@ impl Machine {
                     object,
                     body,
                     ownership: Ownership::Ours,
-                    beside: Vec::new(),
+                    foreign_fields: Vec::new(),
                 });
                 return Stage::Back(Reply::Observed(Ok(seen)));
             }

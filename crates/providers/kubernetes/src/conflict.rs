@@ -36,7 +36,7 @@ impl Conflicts {
         }
         let causes = refusal.causes().iter().filter(|cause| cause.reason == "FieldManagerConflict");
         let mut conflicts = Self::default();
-        for cause in causes.filter(|cause| !replicas::is_with_keeper(cause)) {
+        for cause in causes.filter(|cause| !replicas::is_with_scale_manager(cause)) {
             if replicas::is_with_autoscaler(cause) {
                 conflicts.scaled_by = replicas::foreign_autoscaler(cluster, place, stack, deadline).await?;
                 conflicts.autoscaled = conflicts.scaled_by.is_none();

@@ -26,7 +26,7 @@ use crate::mark;
 use crate::object::{NAMESPACE, Place};
 use crate::observe;
 use crate::request::Request;
-use crate::strangers;
+use crate::unmanaged;
 use crate::volume;
 
 /// How often it is asked whether an object is gone.
@@ -53,7 +53,7 @@ pub(crate) async fn delete(
     if mark::deletion(&live).is_none() {
         if place.kind == NAMESPACE {
             // What may not be looked at was said by the plan.
-            strangers::none(cluster, &place, context.stack, context.deadline).await?;
+            unmanaged::none(cluster, &place, context.stack, context.deadline).await?;
         }
         let request = Request::delete(&place, uid, propagation(observe::kind(&lookup.id, lookup.kind)?));
         match cluster.send(&request, context.deadline).await {
@@ -135,7 +135,7 @@ pub(crate) async fn preview(
     let adopted = mark::foreign_maker(&live).map(|maker| {
         format!("{place} was adopted ({maker} made it) and holds nothing but the stack: it is deleted, too")
     });
-    let along = strangers::none(cluster, &place, stack, deadline).await?.told(&place);
+    let along = unmanaged::none(cluster, &place, stack, deadline).await?.told(&place);
     Ok(Deletion { remarks: adopted.into_iter().chain(along).collect(), ..Deletion::default() })
 }
 

@@ -1,16 +1,16 @@
-//! What more there is to say of a Pod's trouble: from its events and its containers' logs.
+//! Why a Pod isn't ready, in more detail: from its events and its containers' logs.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
 use crate::logs;
 use crate::moment::Moment;
-use crate::reader::Reader;
-use crate::trouble::{
-    More, Only, SHOWN_LINES, Trouble, failed_probe, last_of, last_warning, message, readable_events, time_of,
+use crate::not_ready::{
+    More, NotReady, Only, SHOWN_LINES, failed_probe, last_of, last_warning, message, readable_events, time_of,
 };
+use crate::reader::Reader;
 
-impl Trouble {
+impl NotReady {
     /// The same with the words of the log or the events of that Pod.
     pub(crate) async fn explained(mut self, reader: &Reader<'_>, pod: &Json, moment: Moment) -> (Self, Vec<String>) {
         let mut lines = Vec::new();

@@ -103,7 +103,7 @@ impl<'a> Look<'a> {
         match readiness {
             Readiness::Ready if lookup.kind == ResourceKind::CronJob => {
                 Ok(match self.schedule(lookup, found).await? {
-                    Some(trouble) => Readiness::Failed(trouble),
+                    Some(why) => Readiness::Failed(why),
                     None => Readiness::Ready,
                 })
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! provider ── observe · preview · apply · delete · owned       what the engine asks for
 //!    │          ├── render (bodies → manifests) · projection (objects → comparable bodies)
-//!    │          └── replicas (the number of Pods, to and from an autoscaler) · beside (what others have added)
+//!    │          └── replicas (the number of Pods, to and from an autoscaler) · foreign_fields (what others have added)
 //!    ├── readiness (why something isn't ready) · health (of many at once) · run (jobs) · logs
 //! target ── survey · permission · scratch · scan               what a cluster has to be like
 //! manifests (the permissions that all of this needs)
@@ -18,7 +18,6 @@
 
 mod apply;
 mod awaited;
-mod beside;
 mod body;
 mod capabilities;
 mod clock;
@@ -30,6 +29,7 @@ mod document;
 mod error;
 mod explanation;
 mod field_manager;
+mod foreign_fields;
 mod health;
 mod holders;
 mod hosts;
@@ -42,6 +42,7 @@ mod moment;
 mod namespaces;
 mod neighbour;
 mod newest;
+mod not_ready;
 mod object;
 mod object_cache;
 mod observe;
@@ -56,10 +57,9 @@ mod render;
 mod replicas;
 mod request;
 mod run;
-mod strangers;
 mod taken;
 mod target;
-mod trouble;
+mod unmanaged;
 mod volume;
 mod watch;
 

@@ -47,7 +47,7 @@ pub(crate) fn ownership(object: &Json, stack: StackId) -> Ownership {
 
 /// `release web of Helm, in namespace acme; there since 2026-03-02T10:00:00Z`. Never changes while the object is left alone.
 fn owner(object: &Json) -> String {
-    let managed = keeper(object).unwrap_or_else(|| match first_manager(object) {
+    let managed = stated_manager(object).unwrap_or_else(|| match first_manager(object) {
         Some(manager) => format!("managed by {manager}"),
         None => "it has no owner labels".to_owned(),
     });
@@ -56,8 +56,8 @@ fn owner(object: &Json) -> String {
     format!("{managed}{since}, without a mark of Freehold")
 }
 
-/// The programs that say so themselves.
-fn keeper(object: &Json) -> Option<String> {
+/// The manager that the object itself states, in its labels, annotations or owner references.
+fn stated_manager(object: &Json) -> Option<String> {
     if let Some(release) = annotation(object, "meta.helm.sh/release-name") {
         let namespace = annotation(object, "meta.helm.sh/release-namespace").unwrap_or("?");
         return Some(format!("part of Helm's release {namespace}/{release}"));

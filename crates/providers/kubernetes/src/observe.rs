@@ -7,10 +7,10 @@ use freehold_plan::Observation;
 use freehold_problem::Code;
 use tokio::time::Instant;
 
-use crate::beside;
 use crate::body;
 use crate::cluster::Cluster;
 use crate::error::ClusterError;
+use crate::foreign_fields;
 use crate::mark;
 use crate::namespaces::Absence;
 use crate::object::{NAMESPACE, Place};
@@ -85,7 +85,7 @@ pub(crate) async fn observe(
         object: mark::uid(object).to_owned(),
         ownership: mark::ownership(object, stack),
         body: body::comparable(lookup.kind, object, &lookup.body),
-        beside: beside::of(lookup.kind, object, &lookup.body),
+        foreign_fields: foreign_fields::of(lookup.kind, object, &lookup.body),
     });
     cluster.object_cache().keep(&place, asked, object);
     Ok(observation)

@@ -30,7 +30,7 @@ use crate::observe;
 use crate::precondition::{ATTEMPTS, with_precondition};
 use crate::render::{self, Texts};
 use crate::replicas;
-use crate::request::{Answer, Request};
+use crate::request::{Request, Response};
 use crate::volume;
 
 /// Appended to a name that is taken in the scratch namespace.
@@ -235,7 +235,7 @@ impl<'a> Trial<'a> {
     async fn in_place(&self, manifest: &Json, force: bool) -> Result<Tried, ClusterError> {
         let request = Request::apply(&self.place, manifest, force).dry_run();
         let error = match self.cluster.send(&request, self.deadline).await {
-            Ok(Answer { body, .. }) => return Ok(Tried::Object(Box::new(body))),
+            Ok(Response { body, .. }) => return Ok(Tried::Object(Box::new(body))),
             Err(error) => error,
         };
         match (error.reason(), &error) {

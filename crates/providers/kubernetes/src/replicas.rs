@@ -80,7 +80,7 @@ pub(crate) async fn transfer_replicas(
 }
 
 /// Whether a conflict is with our own second manager.
-pub(crate) fn is_with_keeper(cause: &StatusCause) -> bool {
+pub(crate) fn is_with_scale_manager(cause: &StatusCause) -> bool {
     is_with(cause, &format!("conflict with \"{SCALE_MANAGER}\""))
 }
 

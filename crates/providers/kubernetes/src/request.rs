@@ -58,9 +58,9 @@ pub(crate) struct Request {
     verb: &'static str,
 }
 
-/// An answer that isn't a refusal.
+/// A response that is no refusal.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// 200, 201, 202.
     status: u16,
     /// The object or list.
@@ -69,7 +69,7 @@ pub(crate) struct Answer {
     repeated: bool,
 }
 
-impl Answer {
+impl Response {
     /// It is there only since this request.
     pub(crate) const fn is_created(&self) -> bool {
         self.status == 201
@@ -196,7 +196,7 @@ impl Request {
 
 /// What came of one attempt.
 enum Attempt {
-    Answered(Answer),
+    Answered(Response),
     Refused(Box<Refusal>),
     Lost { why: String, sent: bool },
 }
@@ -286,7 +286,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The API server says no or nothing.
-    pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, ClusterError> {
+    pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Response, ClusterError> {
         if request.changes {
             self.namespaces().note_sent(&request.place, request.method == Method::DELETE);
         }
@@ -330,7 +330,7 @@ impl Cluster {
         self.is_in_it() && refusal.status.code == 401
     }
 
-    fn outcome(&self, request: &Request, attempt: Attempt) -> Result<Answer, ClusterError> {
+    fn outcome(&self, request: &Request, attempt: Attempt) -> Result<Response, ClusterError> {
         let doing = request.doing();
         match attempt {
             Attempt::Answered(answer) => Ok(answer),
@@ -383,7 +383,7 @@ impl Cluster {
             return Attempt::Refused(Box::new(Refusal { after, changes: request.changes, status, place }));
         }
         match serde_json::from_slice(&bytes) {
-            Ok(body) => Attempt::Answered(Answer { status: status.as_u16(), body, repeated: false }),
+            Ok(body) => Attempt::Answered(Response { status: status.as_u16(), body, repeated: false }),
             Err(error) => Attempt::Lost { why: format!("an answer that is no JSON: {error}"), sent: true },
         }
     }

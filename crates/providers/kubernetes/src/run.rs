@@ -38,11 +38,11 @@ use crate::error::{ClusterError, Reason};
 use crate::logs;
 use crate::mark::{self, MARK};
 use crate::moment::Moment;
+use crate::not_ready::{self, NotReady, SHOWN_LINES};
 use crate::object::{JOB, NAMESPACE, POD, Place};
 use crate::reader::Reader;
 use crate::readiness::{deployment::refused, pod, quota};
 use crate::request::Request;
-use crate::trouble::{self, SHOWN_LINES, Trouble};
 
 /// Between two looks at a Job whose watch tells nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -261,7 +261,7 @@ impl<'a> RunOnce<'a> {
         let Some(found) = self.reader.get(&place).await? else {
             let help = "run the same command again: it makes the namespace first";
             let message = format!("job {} can't run: its {place} is gone", self.job);
-            return Err(trouble::refusal(Code::StepFailed, message, help));
+            return Err(not_ready::refusal(Code::StepFailed, message, help));
         };
         self.check_mark(&found, &place.to_string())?;
         Ok(found)
@@ -272,7 +272,7 @@ impl<'a> RunOnce<'a> {
             return Ok(());
         }
         let message = format!("job {} does not run: {what} does not bear this stack's mark", self.job);
-        Err(trouble::refusal(Code::NotOwned, message, "find out who made it; then rename or remove it"))
+        Err(not_ready::refusal(Code::NotOwned, message, "find out who made it; then rename or remove it"))
     }
 
     /// Waits until no run of another revision is going on: after a deploy that was cancelled, two migrations at once would meet.
@@ -355,18 +355,18 @@ impl<'a> RunOnce<'a> {
     async fn wait(&self, job: Json) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
         let uid = job.text("/metadata/uid").to_owned();
         let mut job = job;
-        let mut last: Option<Trouble> = None;
+        let mut last: Option<NotReady> = None;
         loop {
             if let Some(ended) = self.ended(&job, last.as_ref()).await? {
                 return Ok(Some(ended));
             }
             match self.hindrance(&job).await? {
-                Some((trouble, lines)) if trouble.fatal => {
-                    return Ok(Some(Err(self.give_up(&job, &trouble, lines).await?)));
+                Some((not_ready, lines)) if not_ready.fatal => {
+                    return Ok(Some(Err(self.give_up(&job, &not_ready, lines).await?)));
                 }
-                Some((trouble, _)) => {
-                    self.context.waits.tell(trouble.words.as_str());
-                    last = Some(trouble);
+                Some((not_ready, _)) => {
+                    self.context.waits.tell(not_ready.words.as_str());
+                    last = Some(not_ready);
                 }
                 None if job.number("/status/ready") > 0 => {
                     self.context.waits.are_over();
@@ -375,7 +375,7 @@ impl<'a> RunOnce<'a> {
                 None => {}
             }
             if Instant::now() + LAST_LOOK >= self.reader.deadline {
-                let why = last.map(|trouble| format!(": {}", trouble.words)).unwrap_or_default();
+                let why = last.map(|not_ready| format!(": {}", not_ready.words)).unwrap_or_default();
                 return Err(ProviderError::unknown(
                     Code::ClusterUnreachable,
                     format!("job {} is still running{why}", self.job),
@@ -436,7 +436,7 @@ impl<'a> RunOnce<'a> {
     async fn ended(
         &self,
         job: &Json,
-        hindrance: Option<&Trouble>,
+        hindrance: Option<&NotReady>,
     ) -> Result<Option<Result<Performed, ProviderError>>, ProviderError> {
         if let Some(reason) = given_up_for(job) {
             let (code, words) = given_up(reason);
@@ -460,16 +460,16 @@ impl<'a> RunOnce<'a> {
             _ => Vec::new(),
         };
         let how = if failed.reason() == "DeadlineExceeded" {
-            let found = pod.and_then(|pod| pod::trouble(pod, self.moment()));
+            let found = pod.and_then(|pod| pod::not_ready(pod, self.moment()));
             // That it was starting when it was last looked at, or is ending now, is no reason.
-            let is_reason = |trouble: &&Trouble| trouble.code.is_some();
+            let is_reason = |not_ready: &&NotReady| not_ready.code.is_some();
             let why = found.as_ref().filter(is_reason).or(hindrance.filter(is_reason)).filter(|_| name.is_none());
-            let why = why.map(|trouble| format!("; {}", trouble.words)).unwrap_or_default();
+            let why = why.map(|not_ready| format!("; {}", not_ready.words)).unwrap_or_default();
             let after = self.timeout.as_secs();
             format!("ended because it took longer than it may, after {after} s{why}")
         } else {
             // A node that ended the Pod has ended its containers as well: that is the cause.
-            let ended = pod.and_then(pod::ended).map(|trouble| trouble.words);
+            let ended = pod.and_then(pod::ended).map(|not_ready| not_ready.words);
             let end = || pod.and_then(|pod| pod::containers(pod).find(pod::Container::has_failed)?.end());
             ended.or_else(end).unwrap_or_else(|| failed.words())
         };
@@ -490,7 +490,7 @@ impl<'a> RunOnce<'a> {
     }
 
     /// What keeps it from starting, if something does.
-    async fn hindrance(&self, job: &Json) -> Result<Option<(Trouble, Vec<String>)>, ProviderError> {
+    async fn hindrance(&self, job: &Json) -> Result<Option<(NotReady, Vec<String>)>, ProviderError> {
         // A Job that was let go says so a moment later.
         let begun = job.time("/status/startTime").or(job.time("/metadata/creationTimestamp"));
         let age = begun.map(|begun| self.moment().now.signed_duration_since(begun));
@@ -500,11 +500,11 @@ impl<'a> RunOnce<'a> {
         }
         let pods = self.pods(job).await?;
         let Some(pod) = pods.first() else {
-            let Some(said) = trouble::warning(&self.reader, job).await? else { return Ok(None) };
+            let Some(said) = not_ready::warning(&self.reader, job).await? else { return Ok(None) };
             return Ok(Some((self.refusal(&said, age).await?, Vec::new())));
         };
         let moment = self.moment();
-        let Some(found) = pod::trouble(pod, moment) else { return Ok(None) };
+        let Some(found) = pod::not_ready(pod, moment) else { return Ok(None) };
         let (mut found, lines) = found.explained(&self.reader, pod, moment).await;
         let patience = NO_ROOM.min(self.timeout / 2);
         if pod::is_unscheduled(pod) && age >= patience {
@@ -514,31 +514,36 @@ impl<'a> RunOnce<'a> {
     }
 
     /// The cluster doesn't let its Pod be made, and tries again by itself. It is given up when that has had its time.
-    async fn refusal(&self, said: &str, age: Duration) -> Result<Trouble, ProviderError> {
-        let trouble = refused(said);
+    async fn refusal(&self, said: &str, age: Duration) -> Result<NotReady, ProviderError> {
+        let not_ready = refused(said);
         let namespace = self.place.namespace.as_deref().unwrap_or_default();
-        let may_pass = match trouble.code == Some(Code::QuotaTooSmall) {
+        let may_pass = match not_ready.code == Some(Code::QuotaTooSmall) {
             true => quota::room(&self.reader, namespace, said).await?.words(),
             false => None,
         };
         if let Some(words) = may_pass {
-            return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
+            return Ok(NotReady { fatal: false, words: words.to_owned(), ..not_ready });
         }
         let late = chrono::Duration::from_std(age).is_ok_and(|age| age > pod::GRACE);
-        Ok(Trouble { fatal: trouble.fatal && late, ..trouble })
+        Ok(NotReady { fatal: not_ready.fatal && late, ..not_ready })
     }
 
     /// Suspends it, with the reason: nothing of it may start later.
-    async fn give_up(&self, job: &Json, trouble: &Trouble, lines: Vec<String>) -> Result<ProviderError, ProviderError> {
-        let code = trouble.code.unwrap_or(Code::JobFailed);
-        let reason = format!("{code} {}", trouble.words);
+    async fn give_up(
+        &self,
+        job: &Json,
+        not_ready: &NotReady,
+        lines: Vec<String>,
+    ) -> Result<ProviderError, ProviderError> {
+        let code = not_ready.code.unwrap_or(Code::JobFailed);
+        let reason = format!("{code} {}", not_ready.words);
         let change = json!({
             "metadata": {"uid": mark::uid(job), "annotations": {GIVEN_UP: reason}},
             "spec": {"suspend": true},
         });
         let request = Request::merge(&self.place, &change);
         self.reader.cluster.send(&request, self.reader.deadline).await?;
-        Ok(self.failed(code, &trouble.words, lines))
+        Ok(self.failed(code, &not_ready.words, lines))
     }
 
     fn failed(&self, code: Code, how: &str, detail: Vec<String>) -> ProviderError {

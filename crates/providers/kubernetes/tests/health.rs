@@ -4,20 +4,20 @@ use freehold_engine::{Lookup, Provider, Readiness};
 use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
 use serde_json::json;
 
-use crate::ground::{Ground, is_failed, words};
+use crate::fixture::{Fixture, is_failed, words};
 
-fn lookup(ground: &Ground, kind: ResourceKind, name: &str) -> (StackId, Lookup) {
+fn lookup(fixture: &Fixture, kind: ResourceKind, name: &str) -> (StackId, Lookup) {
     let identity = match kind {
-        ResourceKind::Namespace => ground.namespace.clone(),
-        _ => format!("{}/{name}", ground.namespace),
+        ResourceKind::Namespace => fixture.namespace.clone(),
+        _ => format!("{}/{name}", fixture.namespace),
     };
-    (ground.stack, Lookup { id: ResourceId::new(kind.word(), name), kind, identity, body: Value::Null })
+    (fixture.stack, Lookup { id: ResourceId::new(kind.word(), name), kind, identity, body: Value::Null })
 }
 
 #[tokio::test]
 async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last_run_failed_is_no_healthy_one() {
     let name = "what_several_stacks_have_is_told_of_each_part";
-    let (Some(first), Some(second)) = (Ground::new(name).await, Ground::new(name).await) else { return };
+    let (Some(first), Some(second)) = (Fixture::new(name).await, Fixture::new(name).await) else { return };
     first.put("v1", "ConfigMap", "web", &json!({}));
     first.control.apply(&first.deployment(&json!({})).to_string()).unwrap();
     first.until(ResourceKind::Deployment, "web", |told| *told == Readiness::Ready).await;
@@ -53,8 +53,8 @@ async fn what_several_stacks_have_is_told_of_each_part_and_a_schedule_whose_last
         .unwrap();
     let failed =
         || Ok(second.control.get(&["job", "digest-1", "--namespace", &second.namespace])?["status"]["failed"] == 1);
-    second.control.wait("the run has failed", crate::ground::SOON, failed).unwrap();
-    let limit = tokio::time::Instant::now() + crate::ground::SOON;
+    second.control.wait("the run has failed", crate::fixture::SOON, failed).unwrap();
+    let limit = tokio::time::Instant::now() + crate::fixture::SOON;
     let told = loop {
         let told = ask().await[4].clone();
         if is_failed(&told) || tokio::time::Instant::now() > limit {

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 use tokio::sync::Notify;
 
 use crate::facts::facts;
-use crate::ground::Ground;
-use crate::proxy::{Fate, Proxy};
+use crate::fixture::Fixture;
+use crate::proxy::{Proxy, ProxyAction};
 
 /// How many interruptions: `FREEHOLD_RUN_INTERRUPTIONS`, 12 unless told.
 fn interruptions() -> u64 {
@@ -48,7 +48,7 @@ const GONE: [Gone; 5] = [Gone::Platform, Gone::Credentials, Gone::Permissions, G
 async fn attempt(
     provider: &KubernetesProvider,
     proxy: &Proxy,
-    (ground, revision): (&Ground, u64),
+    (fixture, revision): (&Fixture, u64),
     (gone, at): (Gone, u64),
 ) -> (Option<Result<Performed, ProviderError>>, bool) {
     let (killed, met) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
@@ -56,33 +56,33 @@ async fn attempt(
     proxy.rule(move |_, _| {
         requests += 1;
         if requests <= at {
-            return Fate::Pass;
+            return ProxyAction::Pass;
         }
         meets.store(true, Ordering::Relaxed);
         match gone {
             Gone::Platform => {
                 kill.notify_one();
-                Fate::LoseAnswer
+                ProxyAction::LoseAnswer
             }
-            Gone::Credentials => Fate::Withdrawn,
-            Gone::Permissions => Fate::Forbidden,
-            Gone::Api => Fate::LoseAnswer,
-            Gone::Etcd => Fate::Fault("etcdserver: request timed out"),
+            Gone::Credentials => ProxyAction::Withdrawn,
+            Gone::Permissions => ProxyAction::Forbidden,
+            Gone::Api => ProxyAction::LoseAnswer,
+            Gone::Etcd => ProxyAction::Fault("etcdserver: request timed out"),
         }
     });
-    let context = ground.context(revision, ATTEMPT);
-    let task = Task::Run { run: ground.run("example.test/migrate:1", "ask", 60) };
+    let context = fixture.context(revision, ATTEMPT);
+    let task = Task::Run { run: fixture.run("example.test/migrate:1", "ask", 60) };
     let result = tokio::select! {
         result = provider.perform(&context, &task) => Some(result),
         () = killed.notified() => None,
     };
-    proxy.rule(|_, _| Fate::Pass);
+    proxy.rule(|_, _| ProxyAction::Pass);
     (result, met.load(Ordering::Relaxed))
 }
 
 /// How many of the Jobs of these revisions have run, or do.
-fn ran(ground: &Ground, revisions: [u64; 2]) -> usize {
-    let jobs = ground.control.get(&["jobs", "--namespace", &ground.namespace]).unwrap();
+fn ran(fixture: &Fixture, revisions: [u64; 2]) -> usize {
+    let jobs = fixture.control.get(&["jobs", "--namespace", &fixture.namespace]).unwrap();
     let names = revisions.map(|revision| format!("migrate-r{revision}"));
     let of_these = |job: &&Json| names.iter().any(|name| job["metadata"]["name"] == name.as_str());
     let has_run = |job: &&Json| {
@@ -92,9 +92,9 @@ fn ran(ground: &Ground, revisions: [u64; 2]) -> usize {
 }
 
 /// What comes of it in the end: what may pass is tried again, as the engine does.
-async fn settled(ground: &Ground, run: &Run, revision: u64) -> Result<Performed, ProviderError> {
+async fn settled(fixture: &Fixture, run: &Run, revision: u64) -> Result<Performed, ProviderError> {
     loop {
-        match ground.perform(run, revision).await {
+        match fixture.perform(run, revision).await {
             Err(ProviderError::Retryable { .. }) => {}
             settled => return settled,
         }
@@ -115,10 +115,10 @@ struct Told {
 }
 
 /// Interrupts so many runs, in a namespace of its own.
-async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
-    let proxy = Proxy::start(ground.control.admin()).await;
+async fn interrupt(fixture: &Fixture, first: u64, count: u64) -> Told {
+    let proxy = Proxy::start(fixture.control.admin()).await;
     let provider = KubernetesProvider::new(proxy.access(), facts(&Cluster::connect(&proxy.access()).await.unwrap()));
-    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
     let mut told = Told::default();
     for number in first.. {
         if told.met == count {
@@ -127,7 +127,7 @@ async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
         let gone = GONE[usize::try_from(number % 5).unwrap()];
         // Spread over the requests, in an order that mixes early and late. Some runs are done before it comes to that.
         let (revision, at) = (2 * number + 1, (number * 3) % REQUESTS);
-        let (first, met) = attempt(&provider, &proxy, (ground, revision), (gone, at)).await;
+        let (first, met) = attempt(&provider, &proxy, (fixture, revision), (gone, at)).await;
         told.met += u64::from(met);
         if matches!(first, Some(Ok(_))) {
             continue;
@@ -135,12 +135,12 @@ async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
         told.unseen += 1;
         // A killed platform goes on with the same revision; after the others, somebody deploys again.
         let next = if gone == Gone::Platform { revision } else { revision + 1 };
-        match settled(ground, &run, next).await {
+        match settled(fixture, &run, next).await {
             Ok(_) => {}
             Err(ProviderError::Rejected(Problem { code: Code::RunOutcomeUnknown, .. })) => told.asked += 1,
             Err(error) => panic!("{gone:?} gone at request {at}: {error:?}"),
         }
-        if ran(ground, [revision, revision + 1]) > 1 {
+        if ran(fixture, [revision, revision + 1]) > 1 {
             println!("run twice: {gone:?} gone at request {at}");
             told.twice += 1;
         }
@@ -151,14 +151,14 @@ async fn interrupt(ground: &Ground, first: u64, count: u64) -> Told {
 #[tokio::test]
 async fn a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked() {
     let name = "a_run_that_is_interrupted_at_any_request_never_runs_twice_unasked";
-    let mut grounds = Vec::new();
+    let mut fixtures = Vec::new();
     for _ in 0..TOGETHER {
-        let Some(ground) = Ground::new(name).await else { return };
-        grounds.push(ground);
+        let Some(fixture) = Fixture::new(name).await else { return };
+        fixtures.push(fixture);
     }
     let all = interruptions();
     let share = |of: u64| all / TOGETHER + u64::from(of < all % TOGETHER);
-    let each = grounds.iter().zip(0..).map(|(ground, of)| interrupt(ground, of, share(of)));
+    let each = fixtures.iter().zip(0..).map(|(fixture, of)| interrupt(fixture, of, share(of)));
     let told = futures::future::join_all(each).await;
     let sum = |part: fn(&Told) -> u64| told.iter().map(part).sum::<u64>();
     let (met, unseen) = (sum(|told| told.met), sum(|told| told.unseen));

@@ -4,7 +4,7 @@ use freehold_engine::Provider as _;
 use freehold_problem::Code;
 use serde_json::json;
 
-use crate::proxy::{Fate, Proxy};
+use crate::proxy::{Proxy, ProxyAction};
 use crate::stage::{Stage, rejected};
 
 const MAPS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -23,8 +23,8 @@ async fn staged(test: &str) -> Option<(Stage, Stage, Proxy, Vec<String>)> {
 }
 
 /// Pages of two objects, whatever was asked for.
-fn in_pages_of_two(path: &str) -> Fate {
-    Fate::Instead(path.replace("limit=500", "limit=2"))
+fn in_pages_of_two(path: &str) -> ProxyAction {
+    ProxyAction::Instead(path.replace("limit=500", "limit=2"))
 }
 
 fn is_later_page(path: &str) -> bool {
@@ -45,7 +45,7 @@ async fn a_list_whose_page_comes_too_late_is_begun_again() {
     let mut pages = 0;
     proxy.rule(move |_, path| {
         pages += u32::from(is_later_page(path));
-        if is_later_page(path) && pages == 2 { Fate::Gone } else { in_pages_of_two(path) }
+        if is_later_page(path) && pages == 2 { ProxyAction::Gone } else { in_pages_of_two(path) }
     });
     assert_eq!(through.owned().await, owned, "nothing twice, nothing left out");
     assert_eq!(proxy.seen().iter().filter(|request| is_later_page(request)).count(), 4, "{:?}", proxy.seen());
@@ -56,10 +56,10 @@ async fn nothing_is_of_a_kind_that_is_not_installed_and_kubernetes_own_have_to_b
     let Some((_stage, through, proxy, owned)) = staged("nothing_is_of_a_kind_that_is_not_installed").await else {
         return;
     };
-    proxy.rule(|_, path| Fate::Instead(path.replace("/cert-manager.io/", "/absent.example.org/")));
+    proxy.rule(|_, path| ProxyAction::Instead(path.replace("/cert-manager.io/", "/absent.example.org/")));
     assert_eq!(through.owned().await, owned);
 
-    proxy.rule(|_, path| Fate::Instead(path.replace("/configmaps", "/absent")));
+    proxy.rule(|_, path| ProxyAction::Instead(path.replace("/configmaps", "/absent")));
     let error = through.provider.owned(Some(through.stack)).await.unwrap_err();
     assert_eq!(rejected(&error).0, Code::KindUnknown, "{error:?}");
 }

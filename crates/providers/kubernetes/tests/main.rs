@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod facts;
-mod ground;
+mod fixture;
 mod health;
 mod interruptions;
 mod kinds;
@@ -17,11 +17,11 @@ mod ownership;
 mod permissions;
 mod proxy;
 mod readiness;
+mod rejections;
 mod runs;
 mod scaling;
 mod settings;
 mod stage;
 mod targets;
-mod trouble;
 mod volumes;
 mod watching;

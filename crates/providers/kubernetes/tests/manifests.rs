@@ -14,7 +14,7 @@ use futures::StreamExt;
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::ground::{ACCESS_KINDS, SOON, access};
+use crate::fixture::{ACCESS_KINDS, SOON, access};
 use crate::stage::{STEP, Stage, json as shown, rejected};
 
 /// The cluster of these tests: definitions that come and go are noticed by whoever deletes a namespace meanwhile.
@@ -198,7 +198,7 @@ async fn what_somebody_else_changes_is_drift_and_what_they_add_is_left_alone() {
     widgets.patch(&stage, "main", &[], &json!({"spec": {"mode": "slow"}, "metadata": {"labels": {"theirs": "x"}}}));
     let plan = stage.plan(&main).await;
     assert_eq!(plan.fields(), Vec::<&str>::new());
-    let told: Vec<String> = plan.observed.unwrap().beside.into_iter().map(|one| one.path).collect();
+    let told: Vec<String> = plan.observed.unwrap().foreign_fields.into_iter().map(|one| one.path).collect();
     assert_eq!(told, ["metadata.labels.theirs", "spec.mode"]);
 
     widgets.patch(&stage, "main", &[], &json!({"spec": {"size": 9}}));

@@ -7,10 +7,10 @@
 //! ```
 
 mod api;
+mod disruption;
 mod inspection;
 mod shape;
 mod site;
-mod trouble;
 mod witness;
 
 use std::collections::BTreeSet;
@@ -26,11 +26,11 @@ use freehold_testkit::kubernetes::ControlPlane;
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 
-use crate::proxy::{Fate, Proxy};
+use crate::proxy::{Proxy, ProxyAction};
+use disruption::Disruption;
 use inspection::Foreign;
 use shape::{FIRST, LARGER, NOTHING, REBUILT, SECOND, Shape};
 use site::{Bed, Site};
-use trouble::Trouble;
 
 /// How many cases, unless told.
 const CASES: usize = 150;
@@ -83,23 +83,23 @@ impl Kind {
 struct Case {
     kind: &'static Kind,
     /// `None`: nothing goes wrong.
-    trouble: Option<(Step, Trouble, usize)>,
+    disruption: Option<(Step, Disruption, usize)>,
     /// Afterwards all is taken away at once, instead of first going on.
     leaves: bool,
 }
 
 impl Case {
     fn name(&self) -> String {
-        let trouble = match &self.trouble {
-            Some((step, trouble, call)) => format!("{trouble:?} of {}, call {call}", step.id),
+        let disruption = match &self.disruption {
+            Some((step, disruption, call)) => format!("{disruption:?} of {}, call {call}", step.id),
             None => "nothing goes wrong".to_owned(),
         };
-        format!("{}: {trouble}, then destroyed at once: {}", self.kind.name, self.leaves)
+        format!("{}: {disruption}, then destroyed at once: {}", self.kind.name, self.leaves)
     }
 
     /// The steps of its plan.
     async fn go_through(&self, bed: &Arc<Bed>) -> Result<Vec<Step>> {
-        let Self { kind, trouble, .. } = self;
+        let Self { kind, disruption, .. } = self;
         let mut site = Site::new(bed)?;
         for shape in kind.before {
             site.deploy(*shape).await.context("before")?;
@@ -112,12 +112,12 @@ impl Case {
         let before = bed.api.objects(&site.namespace).await?;
         let plan = site.plan(kind.purpose, kind.shape, kind.adopts).await?;
         let own: Vec<Step> = steps(&plan).into_values().collect();
-        let wrong = match trouble {
-            Some((step, trouble, call)) => Some((same(step, &own).context("no such step")?, *trouble, *call)),
+        let wrong = match disruption {
+            Some((step, disruption, call)) => Some((same(step, &own).context("no such step")?, *disruption, *call)),
             None => None,
         };
         let (outcome, failures) = site.work(&plan, kind.shape, wrong).await?;
-        let overcome = wrong.is_none_or(|(_, trouble, _)| trouble.is_overcome());
+        let overcome = wrong.is_none_or(|(_, disruption, _)| disruption.is_overcome());
         ensure!((outcome == Outcome::Succeeded) == overcome, "{outcome:?}: {failures:#?}");
         if overcome && !kind.destroys() {
             inspection::is_desired(&mut site, kind.shape, &plan, &before, &foreign).await.context("it succeeded")?;
@@ -155,13 +155,13 @@ fn cases(kind: &'static Kind, steps: &[Step]) -> Vec<Case> {
     let mut cases = Vec::new();
     for step in steps.iter().filter(|step| step.provider != Some(ProviderName::Store)) {
         let moment = Duration::from_millis(hash((kind.name, &step.id)) % 40);
-        for trouble in Trouble::all(moment).into_iter().filter(|trouble| trouble.can_happen_to(step)) {
-            for call in trouble.calls(step) {
+        for disruption in Disruption::all(moment).into_iter().filter(|disruption| disruption.can_happen_to(step)) {
+            for call in disruption.calls(step) {
                 // A destroy that did not get through is only ever taken up again.
                 let ways: &[bool] = if kind.destroys() { &[true] } else { &[false, true] };
                 cases.extend(ways.iter().map(|leaves| Case {
                     kind,
-                    trouble: Some((step.clone(), trouble, call)),
+                    disruption: Some((step.clone(), disruption, call)),
                     leaves: *leaves,
                 }));
             }
@@ -170,14 +170,14 @@ fn cases(kind: &'static Kind, steps: &[Step]) -> Vec<Case> {
     cases
 }
 
-/// So many of them: first those that are needed to have each step, and each trouble, of each kind of plan at least once.
+/// So many of them: first those that are needed to have each step, and each disruption, of each kind of plan at least once.
 fn chosen(mut cases: Vec<Case>, count: usize) -> Vec<Case> {
     cases.sort_by_key(|case| hash(case.name()));
     let mut seen = BTreeSet::new();
     let (needed, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| {
-        let Some((step, trouble, _)) = &case.trouble else { return true };
-        let trouble = format!("{trouble:?}");
-        let word = trouble.split(|letter: char| letter.is_ascii_digit()).next().unwrap_or_default();
+        let Some((step, disruption, _)) = &case.disruption else { return true };
+        let disruption = format!("{disruption:?}");
+        let word = disruption.split(|letter: char| letter.is_ascii_digit()).next().unwrap_or_default();
         let is_new = [step.id.0.as_str(), word].map(|what| seen.insert((case.kind.name, what.to_owned())));
         is_new.contains(&true)
     });
@@ -213,7 +213,7 @@ async fn a_first_deploy_asks_for_nothing_that_an_answer_has_shown() {
     let proxy = Proxy::start(control.admin()).await;
     let bed = Arc::new(Bed::reached_by(control, proxy.access()).await.unwrap());
     let mut site = Site::new(&bed).unwrap();
-    proxy.rule(|_, _| Fate::Pass);
+    proxy.rule(|_, _| ProxyAction::Pass);
     site.deploy(FIRST).await.unwrap();
     let seen = proxy.seen();
     let of = |plural: &str, method: &str| {
@@ -241,7 +241,7 @@ async fn whatever_happens_to_a_step_in_a_cluster_the_work_can_be_taken_up_or_tak
     let name = "whatever_happens_to_a_step_in_a_cluster_the_work_can_be_taken_up_or_taken_away";
     let Some(control) = ControlPlane::for_test(name) else { return };
     let bed = Arc::new(Bed::new(control).await.unwrap());
-    let calm = KINDS.iter().map(|kind| Case { kind, trouble: None, leaves: false }).collect();
+    let calm = KINDS.iter().map(|kind| Case { kind, disruption: None, leaves: false }).collect();
     let (steps, failures) = go_through_all(&bed, calm).await;
     assert!(failures.is_empty(), "nothing went wrong, and yet:\n{}", failures.join("\n\n"));
     let all: Vec<Case> = KINDS.iter().zip(&steps).flat_map(|(kind, steps)| cases(kind, steps)).collect();

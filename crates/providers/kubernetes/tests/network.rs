@@ -8,7 +8,7 @@ use freehold_engine::{Provider as _, ProviderError};
 use freehold_problem::{Code, Problem};
 use serde_json::json;
 
-use crate::proxy::{Fate, Proxy};
+use crate::proxy::{Proxy, ProxyAction};
 use crate::stage::{Stage, rejected};
 
 /// A settled stage, the same through a proxy, and the proxy.
@@ -25,18 +25,18 @@ async fn a_lost_answer_is_an_unknown_outcome_and_is_never_sent_twice() {
     let Some((_stage, through, proxy)) = staged("a_lost_answer_is_an_unknown_outcome").await else { return };
     let config = through.config_map("web", &json!({"A": "1"}));
     let plan = through.plan(&config).await;
-    proxy.rule(|method, _| if method == "PATCH" { Fate::LoseAnswer } else { Fate::Pass });
+    proxy.rule(|method, _| if method == "PATCH" { ProxyAction::LoseAnswer } else { ProxyAction::Pass });
     let error = through.apply(&config, &plan).await.unwrap_err();
     assert!(matches!(error, ProviderError::Unknown(_)), "{error:?}");
     assert_eq!(proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count(), 1, "{:?}", proxy.seen());
 
     // It did happen: looking again shows it, and the step that is repeated does no harm.
-    proxy.rule(|_, _| Fate::Pass);
+    proxy.rule(|_, _| ProxyAction::Pass);
     let uid = through.observe(&config).await.unwrap().object;
     let performed = through.apply(&config, &plan).await.unwrap();
     assert_eq!(performed.object, Some(uid.clone()));
 
-    proxy.rule(|method, _| if method == "DELETE" { Fate::LoseAnswer } else { Fate::Pass });
+    proxy.rule(|method, _| if method == "DELETE" { ProxyAction::LoseAnswer } else { ProxyAction::Pass });
     let error = through.delete(&config, Some(&uid)).await.unwrap_err();
     assert!(matches!(error, ProviderError::Unknown(_)), "{error:?}");
     through.delete(&config, Some(&uid)).await.unwrap();
@@ -46,7 +46,9 @@ async fn a_lost_answer_is_an_unknown_outcome_and_is_never_sent_twice() {
 async fn a_look_whose_answer_is_lost_is_made_again() {
     let Some((_stage, through, proxy)) = staged("a_look_whose_answer_is_lost").await else { return };
     let times = Arc::new(AtomicU32::new(0));
-    proxy.rule(move |_, _| if times.fetch_add(1, Ordering::Relaxed) < 2 { Fate::LoseAnswer } else { Fate::Pass });
+    proxy.rule(
+        move |_, _| if times.fetch_add(1, Ordering::Relaxed) < 2 { ProxyAction::LoseAnswer } else { ProxyAction::Pass },
+    );
     assert!(through.observe(&through.namespace_resource()).await.is_some());
 }
 
@@ -57,14 +59,14 @@ async fn a_busy_server_is_given_the_time_that_it_asks_for() {
     let plan = through.plan(&config).await;
     let times = Arc::new(AtomicU32::new(0));
     proxy.rule(move |method, _| match method {
-        "PATCH" if times.fetch_add(1, Ordering::Relaxed) < 1 => Fate::Busy,
-        _ => Fate::Pass,
+        "PATCH" if times.fetch_add(1, Ordering::Relaxed) < 1 => ProxyAction::Busy,
+        _ => ProxyAction::Pass,
     });
     let begun = Instant::now();
     through.apply(&config, &plan).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After: 1");
 
-    proxy.rule(|_, _| Fate::Busy);
+    proxy.rule(|_, _| ProxyAction::Busy);
     let lookup = (&config).into();
     let error = through.provider.observe(through.stack, &lookup).await.unwrap_err();
     let ProviderError::Retryable { problem: Problem { message, .. }, after } = &error else { panic!("{error:?}") };
@@ -78,8 +80,8 @@ async fn a_full_database_is_told_and_may_pass() {
     let config = through.config_map("web", &json!({"A": "1"}));
     let plan = through.plan(&config).await;
     let full = |method: &str, _: &str| match method {
-        "PATCH" => Fate::Fault("etcdserver: mvcc: database space exceeded"),
-        _ => Fate::Pass,
+        "PATCH" => ProxyAction::Fault("etcdserver: mvcc: database space exceeded"),
+        _ => ProxyAction::Pass,
     };
     proxy.rule(full);
     let error = through.apply(&config, &plan).await.unwrap_err();
@@ -101,8 +103,8 @@ async fn our_fields_are_taken_back_from_an_object_that_appeared_in_the_last_mome
                 control.kubectl(&["create", "configmap", "web", "--from-literal=Z=theirs", "--namespace", &namespace]);
         };
         match method {
-            "PATCH" => Fate::After(Box::pin(async move { tokio::task::spawn_blocking(create).await.unwrap() })),
-            _ => Fate::Pass,
+            "PATCH" => ProxyAction::After(Box::pin(async move { tokio::task::spawn_blocking(create).await.unwrap() })),
+            _ => ProxyAction::Pass,
         }
     });
     let error = through.apply(&config, &plan).await.unwrap_err();
@@ -132,8 +134,8 @@ async fn what_somebody_makes_in_our_name_in_a_namespace_that_we_made_is_not_take
         });
         let make = move || control.apply_as("freehold", &object.to_string()).unwrap();
         match method {
-            "PATCH" => Fate::After(Box::pin(async move { tokio::task::spawn_blocking(make).await.unwrap() })),
-            _ => Fate::Pass,
+            "PATCH" => ProxyAction::After(Box::pin(async move { tokio::task::spawn_blocking(make).await.unwrap() })),
+            _ => ProxyAction::Pass,
         }
     });
     let error = through.provider.perform(&context, &through.task(&config, &plan)).await.unwrap_err();
@@ -149,7 +151,7 @@ async fn a_plan_asks_once_and_tries_once() {
     let Some((_stage, through, proxy)) = staged("a_plan_asks_once_and_tries_once").await else { return };
     let config = through.config_map("web", &json!({"A": "1"}));
     through.deploy(&config).await;
-    proxy.rule(|_, _| Fate::Pass);
+    proxy.rule(|_, _| ProxyAction::Pass);
     through.plan(&config).await;
     let seen = proxy.seen();
     assert_eq!(seen.len(), 2, "{seen:?}");
@@ -171,9 +173,9 @@ async fn what_was_just_seen_is_seen_again_when_it_has_changed() {
         };
         match method {
             "PATCH" if times.fetch_add(1, Ordering::Relaxed) == 0 => {
-                Fate::After(Box::pin(async move { tokio::task::spawn_blocking(write).await.unwrap() }))
+                ProxyAction::After(Box::pin(async move { tokio::task::spawn_blocking(write).await.unwrap() }))
             }
-            _ => Fate::Pass,
+            _ => ProxyAction::Pass,
         }
     });
     let changed = through.config_map("web", &json!({"A": "2"}));

@@ -56,7 +56,7 @@ async fn a_stack_is_planned_before_its_namespace_exists_and_comes_out_as_planned
         let seen = stage.observe(resource).await.unwrap();
         assert_eq!(seen.ownership, Ownership::Ours);
         assert_eq!(json(&seen.body), json(&plan.preview.body), "{} came out as it was foretold", resource.id);
-        assert_eq!(seen.beside, [], "{} has nothing of others", resource.id);
+        assert_eq!(seen.foreign_fields, [], "{} has nothing of others", resource.id);
     }
 }
 
@@ -64,7 +64,7 @@ async fn a_stack_is_planned_before_its_namespace_exists_and_comes_out_as_planned
 async fn without_a_scratch_namespace_the_plan_says_what_was_not_tried_out() {
     let Some(mut stage) = Stage::new("without_a_scratch_namespace").await else { return };
     stage.facts.scratch_namespace = None;
-    let bare = stage.as_user(&crate::ground::access(stage.control.admin()));
+    let bare = stage.as_user(&crate::fixture::access(stage.control.admin()));
     let plan = bare.plan(&bare.deployment("web", |_| {})).await;
     assert!(plan.preview.notes[0].starts_with("not tried out: namespace"), "{:?}", plan.preview.notes);
     assert!(plan.preview.notes[0].contains("no scratch namespace"));
@@ -136,7 +136,8 @@ async fn what_others_change_beside_our_fields_is_no_drift_and_in_them_it_is() {
     assert_eq!(before.fingerprint(), after.fingerprint());
     assert_eq!(stage.plan(&deployment).await.fields(), Vec::<&str>::new());
     // But it is told, without a value.
-    let told: Vec<String> = after.beside.iter().map(|field| format!("{}: {}", field.manager, field.path)).collect();
+    let told: Vec<String> =
+        after.foreign_fields.iter().map(|field| format!("{}: {}", field.manager, field.path)).collect();
     let expected = [
         "kubectl-annotate: metadata.annotations.example.org/note",
         "kubectl-label: metadata.labels.team",
@@ -144,7 +145,7 @@ async fn what_others_change_beside_our_fields_is_no_drift_and_in_them_it_is() {
         "kubectl-set: spec.template.spec.containers[web].env[DEBUG]",
     ];
     assert_eq!(told, expected);
-    assert_eq!(before.beside, [], "nobody had done anything");
+    assert_eq!(before.foreign_fields, [], "nobody had done anything");
 
     stage.kubectl(&["scale", "deployment/web", "--replicas=3"]);
     let after = stage.observe(&deployment).await.unwrap();
@@ -170,7 +171,7 @@ async fn a_write_of_a_process_that_died_may_arrive_late_and_is_not_taken_for_som
     let planned = stage.plan(&second).await;
     // What this process is about to act on.
     stage.observe(&second).await.unwrap();
-    let before = stage.as_user(&crate::ground::access(stage.control.admin()));
+    let before = stage.as_user(&crate::fixture::access(stage.control.admin()));
     let late = before.apply(&second, &planned).await.unwrap();
     assert_eq!(stage.apply(&second, &planned).await.unwrap().object, late.object);
 }

@@ -86,7 +86,7 @@ async fn another_stacks_object_is_never_touched() {
     let Some(stage) = Stage::settled("another_stacks_object_is_never_touched").await else { return };
     let config = stage.config_map("web", &json!({"A": "1"}));
     stage.deploy(&config).await;
-    let mut other = stage.as_user(&crate::ground::access(stage.control.admin()));
+    let mut other = stage.as_user(&crate::fixture::access(stage.control.admin()));
     other.stack = freehold_graph::StackId(uuid::Uuid::new_v4());
     let theirs = other.config_map("web", &json!({"A": "2"}));
     let plan = other.try_plan(&theirs, true).await.unwrap();

@@ -11,7 +11,7 @@ use freehold_provider_kubernetes::{ADOPTABLE, Cluster, check, rbac};
 use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 
-use crate::ground::{ACCESS_KINDS, SOON, access};
+use crate::fixture::{ACCESS_KINDS, SOON, access};
 use crate::stage::Stage;
 
 /// One object of each kind but the namespace: API version, kind, and the rest of the manifest.

@@ -27,7 +27,7 @@ type Answer = UnsyncBoxBody<Bytes, kube::Error>;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What is done to a request.
-pub(crate) enum Fate {
+pub(crate) enum ProxyAction {
     /// Passed on.
     Pass,
     /// Something happens first.
@@ -48,7 +48,7 @@ pub(crate) enum Fate {
     Instead(String),
 }
 
-type Rule = Box<dyn FnMut(&str, &str) -> Fate + Send>;
+type Rule = Box<dyn FnMut(&str, &str) -> ProxyAction + Send>;
 
 type Dependencies = (Client, Arc<Mutex<Rule>>, Arc<Mutex<Vec<String>>>);
 
@@ -68,7 +68,7 @@ impl Proxy {
         let client = Client::try_from(config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(|_, _| Fate::Pass)));
+        let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(|_, _| ProxyAction::Pass)));
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let parts = (client, Arc::clone(&rule), Arc::clone(&seen));
         tokio::spawn(async move {
@@ -83,7 +83,7 @@ impl Proxy {
     }
 
     /// From now on, for each request by its method and path.
-    pub(crate) fn rule(&self, rule: impl FnMut(&str, &str) -> Fate + Send + 'static) {
+    pub(crate) fn rule(&self, rule: impl FnMut(&str, &str) -> ProxyAction + Send + 'static) {
         *self.rule.lock().unwrap() = Box::new(rule);
         self.seen.lock().unwrap().clear();
     }
@@ -108,7 +108,7 @@ impl Proxy {
 
 async fn exchange(request: Request<Incoming>, (client, rule, seen): Dependencies) -> Result<Response<Answer>, Lost> {
     let (method, path) = (request.method().to_string(), request.uri().to_string());
-    let fate = rule.lock().unwrap()(&method, &path);
+    let action = rule.lock().unwrap()(&method, &path);
     seen.lock().unwrap().push(format!("{method} {path}"));
     let answer = |status: u16, message: &str| {
         let body =
@@ -119,19 +119,19 @@ async fn exchange(request: Request<Incoming>, (client, rule, seen): Dependencies
             .body(whole(Bytes::from(body.to_string())))
             .unwrap()
     };
-    match &fate {
-        Fate::Busy => return Ok(answer(429, "too many requests, please try again later")),
-        Fate::Withdrawn => return Ok(answer(401, "Unauthorized")),
-        Fate::Forbidden => return Ok(answer(403, "forbidden: User \"u\" cannot do this")),
-        Fate::Fault(message) => return Ok(answer(500, message)),
-        Fate::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
-        Fate::Pass | Fate::After(_) | Fate::LoseAnswer | Fate::Instead(_) => {}
+    match &action {
+        ProxyAction::Busy => return Ok(answer(429, "too many requests, please try again later")),
+        ProxyAction::Withdrawn => return Ok(answer(401, "Unauthorized")),
+        ProxyAction::Forbidden => return Ok(answer(403, "forbidden: User \"u\" cannot do this")),
+        ProxyAction::Fault(message) => return Ok(answer(500, message)),
+        ProxyAction::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
+        ProxyAction::Pass | ProxyAction::After(_) | ProxyAction::LoseAnswer | ProxyAction::Instead(_) => {}
     }
     let (lose, is_watch) = (matches!(fate, Fate::LoseAnswer), path.contains("watch=true"));
     let (mut parts, body) = request.into_parts();
-    match fate {
-        Fate::After(work) => work.await,
-        Fate::Instead(path) => parts.uri = path.parse().unwrap(),
+    match action {
+        ProxyAction::After(work) => work.await,
+        ProxyAction::Instead(path) => parts.uri = path.parse().unwrap(),
         _ => {}
     }
     for header in ["host", "authorization", "content-length"] {

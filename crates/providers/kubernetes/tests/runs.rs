@@ -9,7 +9,7 @@ use freehold_provider_kubernetes::{Cluster, KubernetesProvider};
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
-use crate::ground::{Ground, SOON, access, facts};
+use crate::fixture::{Fixture, SOON, access, facts};
 
 fn rejected(result: Result<Performed, ProviderError>) -> (Code, String, Vec<String>, String) {
     match result {
@@ -22,32 +22,32 @@ fn rejected(result: Result<Performed, ProviderError>) -> (Code, String, Vec<Stri
 
 #[tokio::test]
 async fn a_run_succeeds_once_however_often_it_is_asked_for() {
-    let Some(ground) = Ground::new("a_run_succeeds_once_however_often_it_is_asked_for").await else { return };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    let performed = ground.perform(&run, 7).await.unwrap();
+    let Some(fixture) = Fixture::new("a_run_succeeds_once_however_often_it_is_asked_for").await else { return };
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    let performed = fixture.perform(&run, 7).await.unwrap();
     assert!(performed.note.as_deref().is_some_and(|note| note.starts_with("exit code 0 after ")), "{performed:?}");
-    let again = ground.perform(&run, 7).await.unwrap();
+    let again = fixture.perform(&run, 7).await.unwrap();
     assert_eq!(again, performed);
-    assert_eq!(ground.jobs(), ["migrate-r7"]);
-    ground.perform(&run, 8).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r7", "migrate-r8"]);
+    assert_eq!(fixture.jobs(), ["migrate-r7"]);
+    fixture.perform(&run, 8).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r7", "migrate-r8"]);
 }
 
 #[tokio::test]
 async fn two_that_ask_at_once_make_one_run() {
-    let Some(ground) = Ground::new("two_that_ask_at_once_make_one_run").await else { return };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    let (one, other) = tokio::join!(ground.perform(&run, 1), ground.perform(&run, 1));
+    let Some(fixture) = Fixture::new("two_that_ask_at_once_make_one_run").await else { return };
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    let (one, other) = tokio::join!(fixture.perform(&run, 1), fixture.perform(&run, 1));
     assert_eq!(one.unwrap().object, other.unwrap().object);
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
 }
 
 #[tokio::test]
 async fn a_failed_run_is_told_with_its_exit_code_and_stays_failed() {
-    let Some(ground) = Ground::new("a_failed_run_is_told_with_its_exit_code_and_stays_failed").await else { return };
-    let run = ground.run("example.test/fail-job-failed:1", "ask", 60);
+    let Some(fixture) = Fixture::new("a_failed_run_is_told_with_its_exit_code_and_stays_failed").await else { return };
+    let run = fixture.run("example.test/fail-job-failed:1", "ask", 60);
     for _ in 0..2 {
-        let (code, message, detail, help) = rejected(ground.perform(&run, 1).await);
+        let (code, message, detail, help) = rejected(fixture.perform(&run, 1).await);
         assert_eq!(code, Code::JobFailed);
         let (first, second) = message.split_once('\n').unwrap();
         assert_eq!(first, "job migrate failed, so the new version was not started");
@@ -56,35 +56,35 @@ async fn a_failed_run_is_told_with_its_exit_code_and_stays_failed() {
         // The simulated node has no logs, and says so.
         assert!(detail.iter().any(|line| line.contains("its log can't be read")), "{detail:?}");
     }
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
 }
 
 #[tokio::test]
 async fn a_run_that_was_given_up_after_a_crash_is_found_again_by_its_mark() {
-    let Some(ground) = Ground::new("a_run_that_was_given_up_after_a_crash_is_found_again_by_its_mark").await else {
+    let Some(fixture) = Fixture::new("a_run_that_was_given_up_after_a_crash_is_found_again_by_its_mark").await else {
         return;
     };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
     let task = Task::Run { run: run.clone() };
     // Killed in the middle: the call is dropped as soon as the Job is there.
-    let context = ground.context(1, SOON);
-    let begun = ground.provider.perform(&context, &task);
+    let context = fixture.context(1, SOON);
+    let begun = fixture.provider.perform(&context, &task);
     tokio::select! {
         result = begun => drop(result),
-        () = async { while ground.jobs().is_empty() { tokio::time::sleep(Duration::from_millis(5)).await; } } => {}
+        () = async { while fixture.jobs().is_empty() { tokio::time::sleep(Duration::from_millis(5)).await; } } => {}
     }
-    ground.perform(&run, 1).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    fixture.perform(&run, 1).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
 }
 
 #[tokio::test]
 async fn a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet() {
-    let Some(ground) = Ground::new("a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet").await else {
+    let Some(fixture) = Fixture::new("a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet").await else {
         return;
     };
-    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
-    let context = ground.context(1, Duration::from_secs(3));
-    let result = ground.provider.perform(&context, &Task::Run { run }).await;
+    let run = fixture.run("example.test/fail-stuck:1", "ask", 60);
+    let context = fixture.context(1, Duration::from_secs(3));
+    let result = fixture.provider.perform(&context, &Task::Run { run }).await;
     assert!(
         matches!(&result, Err(ProviderError::Unknown(Problem { message, .. })) if message.contains("still running")),
         "{result:?}"
@@ -93,12 +93,12 @@ async fn a_run_that_is_still_going_on_at_the_deadline_has_no_outcome_yet() {
 
 #[tokio::test]
 async fn a_run_begins_when_that_of_a_revision_before_has_ended() {
-    let Some(ground) = Ground::new("a_run_begins_when_that_of_a_revision_before_has_ended").await else { return };
-    let context = ground.context(1, Duration::from_secs(3));
-    let stuck = Task::Run { run: ground.run("example.test/fail-stuck:1", "ask", 5) };
-    ground.provider.perform(&context, &stuck).await.unwrap_err();
-    ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 2).await.unwrap();
-    let job = |name: &str| ground.control.get(&["job", name, "--namespace", &ground.namespace]).unwrap();
+    let Some(fixture) = Fixture::new("a_run_begins_when_that_of_a_revision_before_has_ended").await else { return };
+    let context = fixture.context(1, Duration::from_secs(3));
+    let stuck = Task::Run { run: fixture.run("example.test/fail-stuck:1", "ask", 5) };
+    fixture.provider.perform(&context, &stuck).await.unwrap_err();
+    fixture.perform(&fixture.run("example.test/migrate:1", "ask", 60), 2).await.unwrap();
+    let job = |name: &str| fixture.control.get(&["job", name, "--namespace", &fixture.namespace]).unwrap();
     let (first, second) = (job("migrate-r1"), job("migrate-r2"));
     let ended = first.pointer("/status/conditions").unwrap().as_array().unwrap();
     let ended = ended.iter().find(|condition| condition["type"] == "Failed").expect("it has ended");
@@ -108,47 +108,49 @@ async fn a_run_begins_when_that_of_a_revision_before_has_ended() {
 
 #[tokio::test]
 async fn a_run_that_vanished_stops_and_asks_unless_it_may_run_again() {
-    let Some(ground) = Ground::new("a_run_that_vanished_stops_and_asks_unless_it_may_run_again").await else { return };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    ground.perform(&run, 3).await.unwrap();
-    ground.control.kubectl(&["delete", "job", "migrate-r3", "--namespace", &ground.namespace]).unwrap();
-    let (code, message, _, help) = rejected(ground.perform(&run, 3).await);
+    let Some(fixture) = Fixture::new("a_run_that_vanished_stops_and_asks_unless_it_may_run_again").await else {
+        return;
+    };
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    fixture.perform(&run, 3).await.unwrap();
+    fixture.control.kubectl(&["delete", "job", "migrate-r3", "--namespace", &fixture.namespace]).unwrap();
+    let (code, message, _, help) = rejected(fixture.perform(&run, 3).await);
     assert_eq!(code, Code::RunOutcomeUnknown);
     assert!(message.contains("its outcome is unknown") && message.contains("migrate-r3 is gone"), "{message}");
     assert!(help.contains("retry = \"safe\""), "{help}");
-    assert!(ground.jobs().is_empty());
+    assert!(fixture.jobs().is_empty());
 
-    ground.perform(&ground.run("example.test/migrate:1", "safe", 60), 3).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r3"]);
+    fixture.perform(&fixture.run("example.test/migrate:1", "safe", 60), 3).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r3"]);
 }
 
 /// A user who may run jobs, until that is taken back.
-async fn limited(ground: &Ground) -> KubernetesProvider {
+async fn limited(fixture: &Fixture) -> KubernetesProvider {
     let rules = json!([
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "patch"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "patch", "watch"]},
     ]);
-    let access = access(&ground.control.account_with_rules(&ground.namespace, &rules).unwrap());
+    let access = access(&fixture.control.account_with_rules(&fixture.namespace, &rules).unwrap());
     KubernetesProvider::new(access.clone(), facts(&Cluster::connect(&access).await.unwrap()))
 }
 
 /// A run whose credentials are withdrawn while it goes on. Its Pod goes on all the same.
-async fn lost_from_sight(ground: &Ground, run: &Run, revision: u64) {
-    let (provider, task) = (limited(ground).await, Task::Run { run: run.clone() });
+async fn lost_from_sight(fixture: &Fixture, run: &Run, revision: u64) {
+    let (provider, task) = (limited(fixture).await, Task::Run { run: run.clone() });
     let name = format!("migrate-r{revision}");
     let begun = async {
-        let here = ["--namespace", &ground.namespace];
+        let here = ["--namespace", &fixture.namespace];
         let of_it = format!("--selector=job-name={name}");
         let pods = [&["get", "pods", "--output=name", &of_it], &here[..]].concat();
-        while ground.control.kubectl(&pods).unwrap().trim().is_empty() {
+        while fixture.control.kubectl(&pods).unwrap().trim().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        ground.control.kubectl(&["delete", "clusterrolebinding", &ground.namespace]).unwrap();
-        ground.control.kubectl(&["delete", "clusterrole", &ground.namespace]).unwrap();
-        ground.control.kubectl(&["delete", "serviceaccount", &ground.namespace, "--namespace=default"]).unwrap();
+        fixture.control.kubectl(&["delete", "clusterrolebinding", &fixture.namespace]).unwrap();
+        fixture.control.kubectl(&["delete", "clusterrole", &fixture.namespace]).unwrap();
+        fixture.control.kubectl(&["delete", "serviceaccount", &fixture.namespace, "--namespace=default"]).unwrap();
     };
-    let context = ground.context(revision, SOON);
+    let context = fixture.context(revision, SOON);
     let (result, ()) = tokio::join!(provider.perform(&context, &task), begun);
     let Err(ProviderError::Unknown(Problem { message, .. })) = &result else {
         panic!("no outcome was seen: {result:?}")
@@ -162,112 +164,114 @@ async fn lost_from_sight(ground: &Ground, run: &Run, revision: u64) {
 #[tokio::test]
 async fn a_run_that_ended_well_out_of_sight_is_taken_by_the_next_revision_and_never_repeated() {
     let name = "a_run_that_ended_well_out_of_sight_is_taken_by_the_next_revision_and_never_repeated";
-    let Some(ground) = Ground::new(name).await else { return };
-    let run = ground.run("example.test/fail-stuck:1", "ask", 600);
-    lost_from_sight(&ground, &run, 1).await;
-    let here = ["--namespace", &ground.namespace];
-    let pod = ground.control.kubectl(&[&["get", "pods", "--output=name"], &here[..]].concat()).unwrap();
+    let Some(fixture) = Fixture::new(name).await else { return };
+    let run = fixture.run("example.test/fail-stuck:1", "ask", 600);
+    lost_from_sight(&fixture, &run, 1).await;
+    let here = ["--namespace", &fixture.namespace];
+    let pod = fixture.control.kubectl(&[&["get", "pods", "--output=name"], &here[..]].concat()).unwrap();
     let patch =
         ["patch", pod.trim(), "--subresource=status", "--type=merge", "--patch", r#"{"status":{"phase":"Succeeded"}}"#];
-    ground.control.kubectl(&[&patch, &here[..]].concat()).unwrap();
-    let performed = ground.perform(&run, 2).await.unwrap();
+    fixture.control.kubectl(&[&patch, &here[..]].concat()).unwrap();
+    let performed = fixture.perform(&run, 2).await.unwrap();
     assert!(performed.note.as_deref().is_some_and(|note| note.contains("in the run for revision 1")), "{performed:?}");
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
     // A revision after one whose run was seen has its own.
-    let done = ground.run("example.test/migrate:1", "ask", 60);
-    ground.perform(&done, 3).await.unwrap();
-    ground.perform(&done, 4).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r1", "migrate-r3", "migrate-r4"]);
+    let done = fixture.run("example.test/migrate:1", "ask", 60);
+    fixture.perform(&done, 3).await.unwrap();
+    fixture.perform(&done, 4).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r1", "migrate-r3", "migrate-r4"]);
 }
 
 #[tokio::test]
 async fn a_run_that_vanished_out_of_sight_is_asked_about_once_and_not_repeated_before_that() {
     let name = "a_run_that_vanished_out_of_sight_is_asked_about_once_and_not_repeated_before_that";
-    let Some(ground) = Ground::new(name).await else { return };
-    lost_from_sight(&ground, &ground.run("example.test/fail-stuck:1", "ask", 600), 1).await;
-    ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    let (code, message, ..) = rejected(ground.perform(&run, 2).await);
+    let Some(fixture) = Fixture::new(name).await else { return };
+    lost_from_sight(&fixture, &fixture.run("example.test/fail-stuck:1", "ask", 600), 1).await;
+    fixture.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &fixture.namespace]).unwrap();
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    let (code, message, ..) = rejected(fixture.perform(&run, 2).await);
     assert!(code == Code::RunOutcomeUnknown && message.contains("migrate-r1 is gone"), "{code}: {message}");
-    assert!(ground.jobs().is_empty());
-    ground.perform(&run, 3).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r3"]);
+    assert!(fixture.jobs().is_empty());
+    fixture.perform(&run, 3).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r3"]);
 }
 
 /// Makes a run's Job and then can't go on: noting it on the namespace takes a permission that this user hasn't got.
-async fn begin(ground: &Ground, run: &Run, revision: u64) -> Json {
+async fn begin(fixture: &Fixture, run: &Run, revision: u64) -> Json {
     let rules = json!([
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "patch"]},
     ]);
-    let access = access(&ground.control.account_with_rules(&ground.namespace, &rules).unwrap());
+    let access = access(&fixture.control.account_with_rules(&fixture.namespace, &rules).unwrap());
     let dying = KubernetesProvider::new(access.clone(), facts(&Cluster::connect(&access).await.unwrap()));
     let task = Task::Run { run: run.clone() };
-    let (code, message, ..) = rejected(dying.perform(&ground.context(revision, SOON), &task).await);
+    let (code, message, ..) = rejected(dying.perform(&fixture.context(revision, SOON), &task).await);
     assert!(code == Code::NotPermitted && message.contains("patch namespaces"), "{code}: {message}");
-    ground.control.get(&["job", &format!("migrate-r{revision}"), "--namespace", &ground.namespace]).unwrap()
+    fixture.control.get(&["job", &format!("migrate-r{revision}"), "--namespace", &fixture.namespace]).unwrap()
 }
 
 #[tokio::test]
 async fn a_job_that_was_made_and_not_noted_before_a_crash_has_not_run_and_runs_once() {
     let name = "a_job_that_was_made_and_not_noted_before_a_crash_has_not_run_and_runs_once";
-    let Some(ground) = Ground::new(name).await else { return };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    let job = begin(&ground, &run, 1).await;
+    let Some(fixture) = Fixture::new(name).await else { return };
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    let job = begin(&fixture, &run, 1).await;
     assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)));
-    let performed = ground.perform(&run, 1).await.unwrap();
+    let performed = fixture.perform(&run, 1).await.unwrap();
     assert_eq!(performed.object.as_deref(), job["metadata"]["uid"].as_str(), "it is that very Job");
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
 
     // Deleted before anybody goes on: since it was not noted, it has not run, and nobody has to be asked.
-    begin(&ground, &run, 2).await;
-    ground.control.kubectl(&["delete", "job", "migrate-r2", "--namespace", &ground.namespace]).unwrap();
-    ground.perform(&run, 2).await.unwrap();
-    assert_eq!(ground.jobs(), ["migrate-r1", "migrate-r2"]);
+    begin(&fixture, &run, 2).await;
+    fixture.control.kubectl(&["delete", "job", "migrate-r2", "--namespace", &fixture.namespace]).unwrap();
+    fixture.perform(&run, 2).await.unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r1", "migrate-r2"]);
 }
 
 #[tokio::test]
 async fn a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it() {
-    let Some(ground) = Ground::new("a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it").await else { return };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    ground.perform(&run, 1).await.unwrap();
-    let mut copy = manifest(&ground);
+    let Some(fixture) = Fixture::new("a_job_in_the_place_of_the_one_that_ran_is_not_taken_for_it").await else {
+        return;
+    };
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    fixture.perform(&run, 1).await.unwrap();
+    let mut copy = manifest(&fixture);
     copy["metadata"]["name"] = json!("migrate-r1");
-    copy["metadata"]["namespace"] = json!(ground.namespace);
+    copy["metadata"]["namespace"] = json!(fixture.namespace);
     copy["spec"]["suspend"] = json!(true);
-    ground.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
-    ground.control.apply(&copy.to_string()).unwrap();
-    assert_eq!(rejected(ground.perform(&run, 1).await).0, Code::RunOutcomeUnknown);
-    let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    fixture.control.kubectl(&["delete", "job", "migrate-r1", "--namespace", &fixture.namespace]).unwrap();
+    fixture.control.apply(&copy.to_string()).unwrap();
+    assert_eq!(rejected(fixture.perform(&run, 1).await).0, Code::RunOutcomeUnknown);
+    let job = fixture.control.get(&["job", "migrate-r1", "--namespace", &fixture.namespace]).unwrap();
     assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)), "it was not let go");
 }
 
 #[tokio::test]
 async fn a_run_that_vanishes_while_it_is_waited_for_stops_and_asks() {
-    let Some(ground) = Ground::new("a_run_that_vanishes_while_it_is_waited_for_stops_and_asks").await else { return };
-    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
+    let Some(fixture) = Fixture::new("a_run_that_vanishes_while_it_is_waited_for_stops_and_asks").await else { return };
+    let run = fixture.run("example.test/fail-stuck:1", "ask", 60);
     let delete = async {
-        while ground.jobs().is_empty() {
+        while fixture.jobs().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let arguments = ["delete", "job", "migrate-r1", "--namespace", &ground.namespace, "--wait=false"];
-        ground.control.kubectl(&arguments).unwrap();
+        let arguments = ["delete", "job", "migrate-r1", "--namespace", &fixture.namespace, "--wait=false"];
+        fixture.control.kubectl(&arguments).unwrap();
     };
-    let (result, ()) = tokio::join!(ground.perform(&run, 1), delete);
+    let (result, ()) = tokio::join!(fixture.perform(&run, 1), delete);
     assert_eq!(rejected(result).0, Code::RunOutcomeUnknown);
 }
 
 #[tokio::test]
 async fn a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason() {
     let name = "a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason";
-    let Some(ground) = Ground::new(name).await else { return };
-    let run = ground.run("example.test/fail-stuck:1", "ask", 60);
+    let Some(fixture) = Fixture::new(name).await else { return };
+    let run = fixture.run("example.test/fail-stuck:1", "ask", 60);
     let evict = async {
-        let space = format!("--namespace={}", ground.namespace);
+        let space = format!("--namespace={}", fixture.namespace);
         let mut pod = String::new();
         while pod.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            pod = ground.control.kubectl(&["get", "pods", "--output=name", &space]).unwrap().trim().to_owned();
+            pod = fixture.control.kubectl(&["get", "pods", "--output=name", &space]).unwrap().trim().to_owned();
         }
         let status = json!({"status": {
             "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
@@ -277,9 +281,9 @@ async fn a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason() {
             }],
         }});
         let arguments = ["patch", &pod, &space, "--subresource=status", "--type=merge", "--patch", &status.to_string()];
-        ground.control.kubectl(&arguments).unwrap();
+        fixture.control.kubectl(&arguments).unwrap();
     };
-    let (result, ()) = tokio::join!(ground.perform(&run, 1), evict);
+    let (result, ()) = tokio::join!(fixture.perform(&run, 1), evict);
     let (code, message, ..) = rejected(result);
     assert_eq!(code, Code::JobFailed);
     assert!(message.contains("(Evicted): The node was low on resource: memory."), "{message}");
@@ -288,86 +292,86 @@ async fn a_run_whose_pod_the_node_ends_is_told_with_the_nodes_reason() {
 #[tokio::test]
 async fn an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later() {
     let name = "an_image_that_is_not_there_ends_the_run_before_its_deadline_and_nothing_starts_later";
-    let Some(ground) = Ground::new(name).await else { return };
-    let run = ground.run("example.test/fail-image-pull:1", "ask", 600);
+    let Some(fixture) = Fixture::new(name).await else { return };
+    let run = fixture.run("example.test/fail-image-pull:1", "ask", 600);
     for _ in 0..2 {
-        let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+        let (code, message, ..) = rejected(fixture.perform(&run, 1).await);
         assert_eq!(code, Code::ImageMissing);
         assert!(message.contains("the image can't be pulled: example.test/fail-image-pull:1"), "{message}");
     }
-    let job = ground.control.get(&["job", "migrate-r1", "--namespace", &ground.namespace]).unwrap();
+    let job = fixture.control.get(&["job", "migrate-r1", "--namespace", &fixture.namespace]).unwrap();
     assert_eq!(job.pointer("/spec/suspend"), Some(&json!(true)));
 }
 
 #[tokio::test]
 async fn a_run_for_which_no_node_has_room_tells_so() {
-    let Some(ground) = Ground::new("a_run_for_which_no_node_has_room_tells_so").await else { return };
-    let mut manifest = manifest(&ground);
+    let Some(fixture) = Fixture::new("a_run_for_which_no_node_has_room_tells_so").await else { return };
+    let mut manifest = manifest(&fixture);
     manifest["spec"]["template"]["spec"]["containers"][0]["resources"] =
         json!({"requests": {"cpu": (NODE_CPUS + 1).to_string()}});
-    let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 8), 1).await);
+    let (code, message, ..) = rejected(fixture.perform(&fixture.run_of(&manifest, "ask", 8), 1).await);
     assert_eq!(code, Code::NoRoom);
     assert!(message.contains("no node takes its pod: 0/3 nodes are available"), "{message}");
 }
 
 #[tokio::test]
 async fn a_quota_that_lets_the_runs_pod_not_in_is_told() {
-    let Some(ground) = Ground::new("a_quota_that_lets_the_runs_pod_not_in_is_told").await else { return };
-    ground.put("v1", "ResourceQuota", "freehold", &json!({"spec": {"hard": {"pods": "0"}}}));
+    let Some(fixture) = Fixture::new("a_quota_that_lets_the_runs_pod_not_in_is_told").await else { return };
+    fixture.put("v1", "ResourceQuota", "freehold", &json!({"spec": {"hard": {"pods": "0"}}}));
     let counted = || {
-        let quota = ground.control.get(&["resourcequota", "freehold", "--namespace", &ground.namespace])?;
+        let quota = fixture.control.get(&["resourcequota", "freehold", "--namespace", &fixture.namespace])?;
         Ok(quota.pointer("/status/hard").is_some())
     };
-    ground.control.wait("the quota is counted", SOON, counted).unwrap();
-    let (code, message, ..) = rejected(ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await);
+    fixture.control.wait("the quota is counted", SOON, counted).unwrap();
+    let (code, message, ..) = rejected(fixture.perform(&fixture.run("example.test/migrate:1", "ask", 60), 1).await);
     assert_eq!(code, Code::QuotaTooSmall);
     assert!(message.contains("exceeded quota: freehold, requested: pods=1"), "{message}");
 }
 
 #[tokio::test]
 async fn a_run_that_takes_longer_than_it_may_is_told_so() {
-    let Some(ground) = Ground::new("a_run_that_takes_longer_than_it_may_is_told_so").await else { return };
-    let run = ground.run("example.test/fail-stuck:1", "ask", 3);
-    let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+    let Some(fixture) = Fixture::new("a_run_that_takes_longer_than_it_may_is_told_so").await else { return };
+    let run = fixture.run("example.test/fail-stuck:1", "ask", 3);
+    let (code, message, ..) = rejected(fixture.perform(&run, 1).await);
     assert_eq!(code, Code::JobFailed);
     assert!(message.contains("ended because it took longer than it may, after 3 s"), "{message}");
 }
 
-fn manifest(ground: &Ground) -> Json {
-    let run = ground.run("example.test/migrate:1", "ask", 60);
+fn manifest(fixture: &Fixture) -> Json {
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
     serde_json::to_value(run.body.get("manifest").unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn a_manifest_that_would_show_a_secret_is_refused() {
-    let Some(ground) = Ground::new("a_manifest_that_would_show_a_secret_is_refused").await else { return };
-    let mut manifest = manifest(&ground);
+    let Some(fixture) = Fixture::new("a_manifest_that_would_show_a_secret_is_refused").await else { return };
+    let mut manifest = manifest(&fixture);
     manifest["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": "KEY", "value": {"$secret": {"stored": "key"}}}]);
-    let (code, message, ..) = rejected(ground.perform(&ground.run_of(&manifest, "ask", 60), 1).await);
+    let (code, message, ..) = rejected(fixture.perform(&fixture.run_of(&manifest, "ask", 60), 1).await);
     assert_eq!(code, Code::StepFailed);
     assert!(message.contains("would show a secret"), "{message}");
-    assert!(ground.jobs().is_empty());
+    assert!(fixture.jobs().is_empty());
 }
 
 #[tokio::test]
 async fn nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours() {
-    let Some(ground) = Ground::new("nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours").await else {
+    let Some(fixture) = Fixture::new("nothing_runs_beside_a_job_or_in_a_namespace_that_is_not_ours").await else {
         return;
     };
-    let run = ground.run("example.test/migrate:1", "ask", 60);
-    let mut foreign = manifest(&ground);
-    foreign["metadata"] = json!({"name": "migrate-r1", "namespace": ground.namespace});
+    let run = fixture.run("example.test/migrate:1", "ask", 60);
+    let mut foreign = manifest(&fixture);
+    foreign["metadata"] = json!({"name": "migrate-r1", "namespace": fixture.namespace});
     // A Job without labels gets those of its Pods.
     foreign["spec"]["template"]["metadata"] = json!({});
-    ground.control.apply(&foreign.to_string()).unwrap();
-    let (code, message, ..) = rejected(ground.perform(&run, 1).await);
+    fixture.control.apply(&foreign.to_string()).unwrap();
+    let (code, message, ..) = rejected(fixture.perform(&run, 1).await);
     assert_eq!(code, Code::NotOwned, "{message}");
 
-    ground.control.kubectl(&["label", "namespace", &ground.namespace, "freehold.dev/stack-"]).unwrap();
-    let (code, message, ..) = rejected(ground.perform(&run, 2).await);
+    fixture.control.kubectl(&["label", "namespace", &fixture.namespace, "freehold.dev/stack-"]).unwrap();
+    let (code, message, ..) = rejected(fixture.perform(&run, 2).await);
     assert_eq!(code, Code::NotOwned, "{message}");
-    assert_eq!(ground.jobs(), ["migrate-r1"]);
-    let label = format!("freehold.dev/stack={}", ground.stack);
-    ground.control.kubectl(&["label", "namespace", &ground.namespace, &label]).unwrap();
+    assert_eq!(fixture.jobs(), ["migrate-r1"]);
+    let label = format!("freehold.dev/stack={}", fixture.stack);
+    fixture.control.kubectl(&["label", "namespace", &fixture.namespace, &label]).unwrap();
 }

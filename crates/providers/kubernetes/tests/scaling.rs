@@ -5,7 +5,7 @@ use freehold_graph::Resource;
 use freehold_problem::Code;
 use serde_json::{Value as Json, json};
 
-use crate::proxy::{Fate, Proxy};
+use crate::proxy::{Proxy, ProxyAction};
 use crate::stage::{Stage, rejected};
 
 const KEEPER: &str = "freehold-replicas";
@@ -71,7 +71,7 @@ async fn an_autoscaler_takes_over_with_the_pods_that_there_are_and_gives_them_ba
     scale(&stage, 5);
     let after = stage.observe(&web(&stage, None)).await.unwrap();
     assert_eq!(seen.fingerprint(), after.fingerprint());
-    assert_eq!(after.beside, []);
+    assert_eq!(after.foreign_fields, []);
     assert_eq!(managers(&stage), [CONTROLLER]);
     let other = stage.deployment("web", |manifest| {
         manifest["spec"]["replicas"] = Json::Null;
@@ -126,8 +126,8 @@ async fn dying_in_the_middle_of_a_handover_loses_no_pod() {
     for _ in 0..50 {
         cut.observe(&autoscaled).await.unwrap();
         proxy.rule(|method, path| match (method, path.contains(KEEPER)) {
-            ("PATCH", true) => Fate::LoseAnswer,
-            _ => Fate::Pass,
+            ("PATCH", true) => ProxyAction::LoseAnswer,
+            _ => ProxyAction::Pass,
         });
         let died = cut.apply(&autoscaled, &plan).await.unwrap_err();
         assert!(matches!(died, ProviderError::Unknown(_)), "{died:?}");

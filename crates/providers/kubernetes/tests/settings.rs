@@ -10,7 +10,7 @@ use freehold_testkit::kubernetes::ControlPlane;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::ground::{Ground, SOON, server};
+use crate::fixture::{Fixture, SOON, server};
 
 const APP: &str = r#"
 [app]
@@ -58,9 +58,9 @@ struct Place {
 #[tokio::test]
 async fn every_setting_of_a_target_shows_in_the_objects_and_is_told_where_the_cluster_contradicts_it() {
     let name = "every_setting_of_a_target_shows_in_the_objects_and_is_told_where_the_cluster_contradicts_it";
-    let Some(ground) = Ground::new(name).await else { return };
-    let cluster = ground.provider.cluster().await.unwrap();
-    let place = Place::made(&ground);
+    let Some(fixture) = Fixture::new(name).await else { return };
+    let cluster = fixture.provider.cluster().await.unwrap();
+    let place = Place::made(&fixture);
     for row in rows(&place) {
         let setting = row.setting;
         let seen = |facts: KubernetesTarget| (row.effect)(&expanded(facts)).to_string();
@@ -81,7 +81,7 @@ async fn every_setting_of_a_target_shows_in_the_objects_and_is_told_where_the_cl
         let answer = told_of(&cluster, &wrong).await;
         assert!(answer.contains(told.as_str()), "{setting}, contradicted: {answer}");
     }
-    place.removed(&ground);
+    place.removed(&fixture);
 }
 
 /// What is said of such a target: why it is none, or the warnings of a check.
@@ -297,9 +297,9 @@ fn wanted(place: &Place) -> Requirements {
 }
 
 impl Place {
-    fn made(ground: &Ground) -> Self {
+    fn made(fixture: &Fixture) -> Self {
         let place = Self {
-            gateways: ground.namespace.clone(),
+            gateways: fixture.namespace.clone(),
             envoy: ControlPlane::unique("envoy"),
             class: ControlPlane::unique("class"),
             issuer: ControlPlane::unique("issuer"),
@@ -311,9 +311,9 @@ impl Place {
                 "tls": {"certificateRefs": [{"name": "wildcard"}]}},
         ]});
         for gateway in ["main", "other"] {
-            ground.put("gateway.networking.k8s.io/v1", "Gateway", gateway, &json!({"spec": spec}));
+            fixture.put("gateway.networking.k8s.io/v1", "Gateway", gateway, &json!({"spec": spec}));
         }
-        let control = ground.control;
+        let control = fixture.control;
         let put = |object: &Json| control.apply(&object.to_string()).unwrap();
         put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.envoy}}));
         let account = ["get", "serviceaccount", "default", "--namespace", &place.envoy];
@@ -337,9 +337,9 @@ impl Place {
         place
     }
 
-    fn removed(&self, ground: &Ground) {
-        ground.control.kubectl(&["delete", "namespace", &self.envoy, "--wait=false"]).unwrap();
-        ground.control.kubectl(&["delete", "storageclass", &self.class]).unwrap();
-        ground.control.kubectl(&["delete", "clusterissuer", &self.issuer]).unwrap();
+    fn removed(&self, fixture: &Fixture) {
+        fixture.control.kubectl(&["delete", "namespace", &self.envoy, "--wait=false"]).unwrap();
+        fixture.control.kubectl(&["delete", "storageclass", &self.class]).unwrap();
+        fixture.control.kubectl(&["delete", "clusterissuer", &self.issuer]).unwrap();
     }
 }

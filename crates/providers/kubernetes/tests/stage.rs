@@ -20,7 +20,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::ground::{access, facts, key};
+use crate::fixture::{access, facts, key};
 
 /// How long a step may take on a busy machine.
 pub(crate) const STEP: Duration = Duration::from_secs(60);

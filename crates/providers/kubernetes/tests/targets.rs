@@ -14,7 +14,7 @@ use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::ground::{ACCESS_KINDS, Ground, SOON, access, facts, server, words};
+use crate::fixture::{ACCESS_KINDS, Fixture, SOON, access, facts, server, words};
 
 fn wanted(namespace: &str) -> Requirements {
     Requirements {
@@ -33,14 +33,14 @@ fn wanted(namespace: &str) -> Requirements {
     }
 }
 
-fn gateway(ground: &Ground) {
+fn gateway(fixture: &Fixture) {
     let all = json!({"namespaces": {"from": "All"}});
     let spec = json!({"gatewayClassName": "none", "listeners": [
         {"name": "http", "port": 8080, "protocol": "HTTP", "allowedRoutes": all},
         {"name": "https", "port": 8443, "protocol": "HTTPS", "hostname": "*.apps.example.org", "allowedRoutes": all,
             "tls": {"certificateRefs": [{"name": "wildcard"}]}},
     ]});
-    ground.put("gateway.networking.k8s.io/v1", "Gateway", "main", &json!({"spec": spec}));
+    fixture.put("gateway.networking.k8s.io/v1", "Gateway", "main", &json!({"spec": spec}));
 }
 
 fn unfit(result: Result<KubernetesTarget, ClusterError>) -> (String, String) {
@@ -56,30 +56,30 @@ fn find<'a>(findings: &'a [Finding], subject: &str) -> Vec<&'a Finding> {
 
 #[tokio::test]
 async fn what_a_target_needs_is_found_out() {
-    let Some(ground) = Ground::new("what_a_target_needs_is_found_out").await else { return };
-    let cluster = ground.provider.cluster().await.unwrap();
-    gateway(&ground);
+    let Some(fixture) = Fixture::new("what_a_target_needs_is_found_out").await else { return };
+    let cluster = fixture.provider.cluster().await.unwrap();
+    gateway(&fixture);
     // As Envoy Gateway labels its Pods, which are in its own namespace.
     let envoy = ControlPlane::unique("envoy");
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": envoy}});
-    ground.control.apply(&namespace.to_string()).unwrap();
-    ground
+    fixture.control.apply(&namespace.to_string()).unwrap();
+    fixture
         .control
         .wait("the service account", SOON, || {
-            Ok(ground.control.kubectl(&["get", "serviceaccount", "default", "--namespace", &envoy]).is_ok())
+            Ok(fixture.control.kubectl(&["get", "serviceaccount", "default", "--namespace", &envoy]).is_ok())
         })
         .unwrap();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "envoy", "namespace": envoy, "labels": {
             "gateway.envoyproxy.io/owning-gateway-name": "main",
-            "gateway.envoyproxy.io/owning-gateway-namespace": ground.namespace,
+            "gateway.envoyproxy.io/owning-gateway-namespace": fixture.namespace,
         }},
         "spec": {"containers": [{"name": "envoy", "image": "example.test/envoy:1"}]},
     });
-    ground.control.apply(&pod.to_string()).unwrap();
+    fixture.control.apply(&pod.to_string()).unwrap();
 
-    let found = discover(&cluster, &wanted(&ground.namespace)).await.unwrap();
+    let found = discover(&cluster, &wanted(&fixture.namespace)).await.unwrap();
     assert_eq!(found.cluster, cluster.identity());
     assert!(found.version.starts_with("v1."), "{}", found.version);
     let chosen = &found.gateway;
@@ -90,31 +90,31 @@ async fn what_a_target_needs_is_found_out() {
     assert_eq!(found.architectures.iter().map(String::as_str).collect::<Vec<_>>(), ["amd64"]);
     assert_eq!(found.scratch_namespace, None);
 
-    let plain = Requirements { listener: Some("http".to_owned()), port: Some(80), ..wanted(&ground.namespace) };
+    let plain = Requirements { listener: Some("http".to_owned()), port: Some(80), ..wanted(&fixture.namespace) };
     let found = discover(&cluster, &plain).await.unwrap();
     assert_eq!((found.gateway.https, found.gateway.port), (false, 80));
-    ground.control.kubectl(&["delete", "namespace", &envoy, "--wait=false"]).unwrap();
+    fixture.control.kubectl(&["delete", "namespace", &envoy, "--wait=false"]).unwrap();
 }
 
 #[tokio::test]
 async fn everything_that_is_missing_is_told_together_each_with_its_fix() {
-    let Some(ground) = Ground::new("everything_that_is_missing_is_told_together_each_with_its_fix").await else {
+    let Some(fixture) = Fixture::new("everything_that_is_missing_is_told_together_each_with_its_fix").await else {
         return;
     };
-    let cluster = ground.provider.cluster().await.unwrap();
+    let cluster = fixture.provider.cluster().await.unwrap();
     let wanted = Requirements {
         issuer: Some("letsencrypt".to_owned()),
         storage_class: Some("nothing-of-that-name".to_owned()),
-        ..wanted(&ground.namespace)
+        ..wanted(&fixture.namespace)
     };
     let (why, help) = unfit(discover(&cluster, &wanted).await);
-    assert!(why.contains(&format!("gateway {}/main: it does not exist", ground.namespace)), "{why}");
+    assert!(why.contains(&format!("gateway {}/main: it does not exist", fixture.namespace)), "{why}");
     assert!(why.contains("issuer letsencrypt: there is no such ClusterIssuer"), "{why}");
     assert!(why.contains("storage class: there is no storage class nothing-of-that-name"), "{why}");
     assert!(help.contains("kubectl get gateways") && help.contains("ClusterIssuer"), "{help}");
 
     // With a gateway that keeps its listeners to itself.
-    gateway(&ground);
+    gateway(&fixture);
     let (why, help) = unfit(discover(&cluster, &wanted).await);
     assert!(why.contains("but it lets no namespace in"), "{why}");
     assert!(help.contains("spec.allowedListeners.namespaces.from: All"), "{help}");
@@ -233,18 +233,18 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
     let name = "reasons_runs_and_checks_need_no_more_than_the_generated_permissions";
     let Some(control) = ControlPlane::for_test(name) else { return };
     let (name, account) = account(control);
-    let ground = Ground::with(control, &access(&account)).await;
-    gateway(&ground);
-    let cluster = ground.provider.cluster().await.unwrap();
-    let facts = discover(&cluster, &wanted(&ground.namespace)).await.unwrap();
+    let fixture = Fixture::with(control, &access(&account)).await;
+    gateway(&fixture);
+    let cluster = fixture.provider.cluster().await.unwrap();
+    let facts = discover(&cluster, &wanted(&fixture.namespace)).await.unwrap();
     let findings = check(&cluster, &facts).await;
     let errors: Vec<&Finding> = findings.iter().filter(|finding| finding.level == Level::Error).collect();
     assert!(errors.is_empty(), "{errors:?}");
 
     for way in ["not-ready", "crash-loop", "image-pull"] {
         let container = json!({"env": [{"name": "FREEHOLD_TEST_FAIL", "value": way}]});
-        control.apply(&ground.deployment(&container).to_string()).unwrap();
-        ground
+        control.apply(&fixture.deployment(&container).to_string()).unwrap();
+        fixture
             .until(ResourceKind::Deployment, "web", |told| {
                 words(told).contains(match way {
                     "not-ready" => "Readiness probe failed",
@@ -254,60 +254,60 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
             })
             .await;
     }
-    let spec = json!({"spec": {"selector": ground.labels("web", "service"), "ports": [{"port": 80}]}});
-    ground.put("v1", "Service", "web", &spec);
-    ground.until(ResourceKind::ClusterService, "web", |told| *told != Readiness::Ready).await;
+    let spec = json!({"spec": {"selector": fixture.labels("web", "service"), "ports": [{"port": 80}]}});
+    fixture.put("v1", "Service", "web", &spec);
+    fixture.until(ResourceKind::ClusterService, "web", |told| *told != Readiness::Ready).await;
     let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none",
         "resources": {"requests": {"storage": "1Gi"}}}});
-    ground.put("v1", "PersistentVolumeClaim", "data", &claim);
-    assert!(words(&ground.readiness(ResourceKind::PersistentVolumeClaim, "data").await).contains("no storage class"));
+    fixture.put("v1", "PersistentVolumeClaim", "data", &claim);
+    assert!(words(&fixture.readiness(ResourceKind::PersistentVolumeClaim, "data").await).contains("no storage class"));
     let parent = json!([{"name": "main"}]);
-    ground.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": parent}}));
-    assert!(words(&ground.readiness(ResourceKind::HttpRoute, "web").await).contains("not accepted"));
+    fixture.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": parent}}));
+    assert!(words(&fixture.readiness(ResourceKind::HttpRoute, "web").await).contains("not accepted"));
     let certificate =
         json!({"spec": {"secretName": "tls", "dnsNames": ["a.example.org"], "issuerRef": {"name": "main"}}});
-    ground.put("cert-manager.io/v1", "Certificate", "web", &certificate);
-    assert!(words(&ground.readiness(ResourceKind::Certificate, "web").await).contains("cert-manager"));
+    fixture.put("cert-manager.io/v1", "Certificate", "web", &certificate);
+    assert!(words(&fixture.readiness(ResourceKind::Certificate, "web").await).contains("cert-manager"));
 
-    ground.perform(&ground.run("example.test/migrate:1", "ask", 60), 1).await.unwrap();
-    ground.perform(&ground.run("example.test/fail-image-pull:1", "ask", 60), 2).await.unwrap_err();
+    fixture.perform(&fixture.run("example.test/migrate:1", "ask", 60), 1).await.unwrap();
+    fixture.perform(&fixture.run("example.test/fail-image-pull:1", "ask", 60), 2).await.unwrap_err();
     control.kubectl(&["delete", "namespace", &name, "--wait=false"]).unwrap();
     control.kubectl(&["delete", ACCESS_KINDS, &name]).unwrap();
 }
 
 #[tokio::test]
 async fn a_namespace_says_which_platform_its_stack_is_of() {
-    let Some(ground) = Ground::new("a_namespace_says_which_platform_its_stack_is_of").await else { return };
-    assert_eq!(ground.provider.platforms().await.unwrap().get(&ground.stack), None);
+    let Some(fixture) = Fixture::new("a_namespace_says_which_platform_its_stack_is_of").await else { return };
+    assert_eq!(fixture.provider.platforms().await.unwrap().get(&fixture.stack), None);
     let platform = Uuid::new_v4();
     let mark = format!("freehold.dev/platform={platform}");
-    ground.control.kubectl(&["annotate", "namespace", &ground.namespace, &mark]).unwrap();
-    assert_eq!(ground.provider.platforms().await.unwrap().get(&ground.stack), Some(&platform));
+    fixture.control.kubectl(&["annotate", "namespace", &fixture.namespace, &mark]).unwrap();
+    assert_eq!(fixture.provider.platforms().await.unwrap().get(&fixture.stack), Some(&platform));
 }
 
 #[tokio::test]
 async fn a_scan_of_all_groups_finds_what_bears_a_mark_of_whatever_kind() {
-    let Some(ground) = Ground::new("a_scan_of_all_groups_finds_what_bears_a_mark_of_whatever_kind").await else {
+    let Some(fixture) = Fixture::new("a_scan_of_all_groups_finds_what_bears_a_mark_of_whatever_kind").await else {
         return;
     };
-    let cluster = ground.provider.cluster().await.unwrap();
-    gateway(&ground);
-    ground.put("v1", "ConfigMap", "web", &json!({}));
-    ground.control.apply(&ground.deployment(&json!({})).to_string()).unwrap();
-    ground.until(ResourceKind::Deployment, "web", |told| *told == Readiness::Ready).await;
+    let cluster = fixture.provider.cluster().await.unwrap();
+    gateway(&fixture);
+    fixture.put("v1", "ConfigMap", "web", &json!({}));
+    fixture.control.apply(&fixture.deployment(&json!({})).to_string()).unwrap();
+    fixture.until(ResourceKind::Deployment, "web", |told| *told == Readiness::Ready).await;
     // A kind that Freehold never makes.
-    ground.put(
+    fixture.put(
         "networking.k8s.io/v1",
         "Ingress",
         "web",
         &json!({"spec": {"defaultBackend":
         {"service": {"name": "web", "port": {"number": 80}}}}}),
     );
-    let found = scan_all_groups(&cluster, Some(ground.stack)).await.unwrap();
-    assert!(found.iter().all(|object| object.stack == ground.stack));
+    let found = scan_all_groups(&cluster, Some(fixture.stack)).await.unwrap();
+    assert!(found.iter().all(|object| object.stack == fixture.stack));
     let has = |kind: &str, name: &str| found.iter().any(|object| object.kind == kind && object.name == name);
-    let within = |name: &str| format!("{}/{name}", ground.namespace);
-    assert!(has("namespace", &ground.namespace), "{found:?}");
+    let within = |name: &str| format!("{}/{name}", fixture.namespace);
+    assert!(has("namespace", &fixture.namespace), "{found:?}");
     assert!(has("configmap", &within("web")) && has("deployment.apps", &within("web")), "{found:?}");
     assert!(has("ingress.networking.k8s.io", &within("web")), "{found:?}");
     assert!(has("gateway.gateway.networking.k8s.io", &within("main")), "{found:?}");

@@ -10,8 +10,8 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::ground::access;
-use crate::proxy::{Fate, Proxy};
+use crate::fixture::access;
+use crate::proxy::{ProxyAction, Proxy};
 use crate::stage::{STEP, Stage};
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn what_gets_ready_after_its_apply_is_seen_without_a_look() {
         stage.resource(ResourceKind::ClusterService, ("v1", "Service"), "web", &spec),
     );
     let planned = [stage.plan(&web).await, stage.plan(&service).await];
-    proxy.rule(|_, _| Fate::Pass);
+    proxy.rule(|_, _| ProxyAction::Pass);
     stage.apply(&web, &planned[0]).await.unwrap();
     stage.apply(&service, &planned[1]).await.unwrap();
     let ready = async |of: &Resource| {
@@ -93,7 +93,7 @@ async fn without_a_watch_what_was_applied_is_looked_at() {
     stage.deploy(&stage.namespace_resource()).await;
     let web = stage.deployment("web", |_| {});
     let planned = stage.plan(&web).await;
-    proxy.rule(|_, path| if path.contains("watch=true") { Fate::Forbidden } else { Fate::Pass });
+    proxy.rule(|_, path| if path.contains("watch=true") { ProxyAction::Forbidden } else { ProxyAction::Pass });
     stage.apply(&web, &planned).await.unwrap();
     let ready = async {
         while stage.provider.readiness_after(stage.stack, &Lookup::from(&web), Duration::ZERO).await.unwrap()

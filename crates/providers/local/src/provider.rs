@@ -120,7 +120,7 @@ impl LocalProvider {
     /// # Errors
     /// They can't be read.
     pub async fn schedule_trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
-        self.schedules.trouble(stack, id).await
+        self.schedules.last_failure(stack, id).await
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -278,7 +278,7 @@ impl LocalProvider {
         if let Value::Map(fields) = &mut body {
             fields.insert("replicas".to_owned(), Value::from(replicas));
         }
-        Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body, beside: Vec::new() }))
+        Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body, foreign_fields: Vec::new() }))
     }
 
     fn owned_processes(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
@@ -376,8 +376,8 @@ impl Provider for LocalProvider {
             health.push(match (self.readiness(*stack, lookup).await, lookup.kind) {
                 // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
                 (Ok(Readiness::Ready), ResourceKind::LocalSchedule) => {
-                    let trouble = self.schedules.trouble(*stack, &lookup.id).await;
-                    trouble.map(|trouble| trouble.map_or(Readiness::Ready, Readiness::Failed))
+                    let failure = self.schedules.last_failure(*stack, &lookup.id).await;
+                    failure.map(|failure| failure.map_or(Readiness::Ready, Readiness::Failed))
                 }
                 (readiness, _) => readiness,
             });

@@ -16,23 +16,23 @@ const SHORTLY: Duration = Duration::from_millis(20);
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
 
-/// Waits until all are ready; says how often the slowest was looked at. Fails with the first trouble of any. At the deadline it fails
-/// with what we lacked ourselves to start one, which is no trouble of the service's, or with `None`.
+/// Waits until all are ready; says how often the slowest was looked at. Fails with the first failure of any. At the deadline it fails
+/// with what we lacked ourselves to start one, which is no failure of the service's, or with `None`.
 pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32, Option<ReplicaFailure>> {
     let each = slots.iter().map(|slot| {
         let mut status = slot.status.clone();
         async move {
-            let decided = status.wait_for(|status| status.phase == Phase::Ready || status.troubles > 0).await;
+            let decided = status.wait_for(|status| status.phase == Phase::Ready || status.failures > 0).await;
             match decided {
                 Ok(status) if status.phase == Phase::Ready => Ok(status.looks),
-                Ok(status) => Err(status.trouble.clone()),
+                Ok(status) => Err(status.failure.clone()),
                 Err(_closed) => Err(None),
             }
         }
     });
     match tokio::time::timeout_at(deadline, futures::future::try_join_all(each)).await {
         Ok(looks) => looks.map(|looks| looks.into_iter().max().unwrap_or_default()),
-        Err(_elapsed) => Err(slots.iter().find_map(|slot| match &slot.status.borrow().trouble {
+        Err(_elapsed) => Err(slots.iter().find_map(|slot| match &slot.status.borrow().failure {
             Some(ReplicaFailure::NotStarted(error)) => Some(ReplicaFailure::NotStarted(error.clone())),
             Some(
                 ReplicaFailure::Exited { .. }
@@ -49,13 +49,13 @@ pub(crate) async fn await_ready(slots: &[Slot], deadline: Instant) -> Result<u32
 pub(crate) async fn refusal(
     key: &StackKey,
     id: &ResourceId,
-    trouble: Option<ReplicaFailure>,
+    failure: Option<ReplicaFailure>,
     still: Option<&str>,
 ) -> ProviderError {
     let name = id.name();
     let still = still.map(|still| format!("; {still}")).unwrap_or_default();
     let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
-    let (code, message, log) = match trouble {
+    let (code, message, log) = match failure {
         Some(ReplicaFailure::NotStarted(error)) => return error,
         Some(ReplicaFailure::Interrupted) => {
             return ProviderError::retryable(
@@ -107,7 +107,7 @@ fn standing(seen: &ServiceState) -> VersionState<'_> {
         return VersionState::Fell(fallen);
     }
     // Between two crashes it is ready for a moment, and no better for it.
-    if let Some(status) = all.iter().find(|status| status.troubles >= CRASH_LOOP && !steady(status)) {
+    if let Some(status) = all.iter().find(|status| status.failures >= CRASH_LOOP && !steady(status)) {
         return VersionState::Looping(Box::new(status.clone()));
     }
     let ready = all.iter().filter(|status| status.phase == Phase::Ready).count();
@@ -118,10 +118,10 @@ fn standing(seen: &ServiceState) -> VersionState<'_> {
         let settled = remaining.is_zero();
         return VersionState::As(if settled { Readiness::Ready } else { Readiness::Settling { remaining } });
     }
-    let reason = all.iter().find_map(|status| match (&status.phase, &status.trouble) {
+    let reason = all.iter().find_map(|status| match (&status.phase, &status.failure) {
         (Phase::Unready(seen), _) => Some(seen.clone()),
         (Phase::Ready, _) => None,
-        (_, Some(trouble)) => Some(told(trouble).0),
+        (_, Some(failure)) => Some(told(failure).0),
         _ => None,
     });
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -134,7 +134,7 @@ async fn fell(id: &ResourceId, fallen: &FailedVersion) -> String {
         true => "the previous version serves again",
         false => "it is started again and again",
     };
-    let (what, log) = told(&fallen.trouble);
+    let (what, log) = told(&fallen.failure);
     let message = format!("{}: {name} was ready, but then {what}; {after}", Code::FailedWhileSettling);
     with_end_of(log, message).await
 }
@@ -152,15 +152,15 @@ async fn with_end_of(log: Option<&Log>, mut message: String) -> String {
 }
 
 async fn crash_loop(id: &ResourceId, status: &Status) -> String {
-    let (what, log) = status.trouble.as_ref().map_or((String::new(), None), told);
+    let (what, log) = status.failure.as_ref().map_or((String::new(), None), told);
     let name = id.name();
     let message =
-        format!("{}: {name} fails again and again, {} times so far: {what}", Code::CrashLoop, status.troubles);
+        format!("{}: {name} fails again and again, {} times so far: {what}", Code::CrashLoop, status.failures);
     with_end_of(log, message).await
 }
 
-fn told(trouble: &ReplicaFailure) -> (String, Option<&Log>) {
-    match trouble {
+fn told(failure: &ReplicaFailure) -> (String, Option<&Log>) {
+    match failure {
         ReplicaFailure::NotStarted(error) => (error.to_string(), None),
         ReplicaFailure::Exited { exit, after, ready: true, log } => {
             (format!("it exited with {exit} after {}", seconds(*after)), Some(log))

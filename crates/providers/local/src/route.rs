@@ -90,7 +90,12 @@ pub(crate) fn observe(
     let record = directory::read_json::<RouteRecord>(&path).map_err(|error| failure::file("read", &path, &error))?;
     let ownership = if owner == stack { Ownership::Ours } else { Ownership::OtherStack(owner) };
     let object = record.map_or_else(|| lookup.identity.clone(), |record| record.object);
-    Ok(Some(Observation { object, ownership, body: body(&lookup.identity, service, &route), beside: Vec::new() }))
+    Ok(Some(Observation {
+        object,
+        ownership,
+        body: body(&lookup.identity, service, &route),
+        foreign_fields: Vec::new(),
+    }))
 }
 
 fn body(host: &str, service: &str, route: &Route) -> Value {

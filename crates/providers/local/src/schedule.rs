@@ -172,8 +172,8 @@ impl Schedules {
         let path = self.path(stack, &id);
         directory::write_json(&path, &record, Durability::Power)
             .map_err(|error| failure::file("write", &path, &error))?;
-        let keeper = ScheduleLoop { machine: self.machine.clone(), context, record };
-        let task = AbortOnDropHandle::new(tokio::spawn(async move { keeper.run(&schedule).await }));
+        let schedule_loop = ScheduleLoop { machine: self.machine.clone(), context, record };
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { schedule_loop.run(&schedule).await }));
         self.tasks().insert((stack, id), task);
         Ok(())
     }
@@ -205,8 +205,12 @@ impl Schedules {
                 format!("{} is still owned by a previous Freehold process", lookup.id),
             ));
         }
-        let observation =
-            Observation { object: record.object, ownership: Ownership::Ours, body: record.desired, beside: Vec::new() };
+        let observation = Observation {
+            object: record.object,
+            ownership: Ownership::Ours,
+            body: record.desired,
+            foreign_fields: Vec::new(),
+        };
         Ok(kept.then_some(observation))
     }
 
@@ -270,15 +274,15 @@ impl Schedules {
         history(&self.machine.directory, stack, id)
     }
 
-    /// What is wrong with the last runs of a schedule, in words for people; `None` if the last one went well, or there was none since it
+    /// How the last run of a schedule failed, as a message; `None` if it succeeded, or if there was none since it
     /// was deployed.
-    pub(crate) async fn trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
+    pub(crate) async fn last_failure(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
         let Some(record) = self.record(stack, id)? else { return Ok(None) };
         let (directory, id) = (self.machine.directory.clone(), id.clone());
         let reading = tokio::task::spawn_blocking(move || history(&directory, stack, &id));
         let mut runs = reading.await.map_err(|_| failure::stopped("looking at the runs of a schedule"))??;
         runs.retain(|run| run.due >= record.applied && !run.running);
-        Ok(trouble(&runs))
+        Ok(last_failure(&runs))
     }
 }
 
@@ -306,8 +310,8 @@ fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec
     Ok(runs)
 }
 
-/// What is wrong with the last of these runs.
-fn trouble(runs: &[ScheduledRun]) -> Option<String> {
+/// How the last of these runs failed, and how many failed before it.
+fn last_failure(runs: &[ScheduledRun]) -> Option<String> {
     let last = runs.last().filter(|run| !run.succeeded)?;
     let failed = runs.iter().rev().take_while(|run| !run.succeeded).count();
     let before = match failed - 1 {
@@ -460,11 +464,11 @@ mod tests {
             succeeded: code == 0,
             running: false,
         };
-        assert_eq!(trouble(&[]), None);
-        assert_eq!(trouble(&[run(60, 3), run(120, 0)]), None);
-        let once = trouble(&[run(0, 0), run(60, 3)]).unwrap();
+        assert_eq!(last_failure(&[]), None);
+        assert_eq!(last_failure(&[run(60, 3), run(120, 0)]), None);
+        let once = last_failure(&[run(0, 0), run(60, 3)]).unwrap();
         assert_eq!(once, "exit code 3 in the run of 1970-01-01 00:01 UTC");
-        let often = trouble(&[run(0, 0), run(60, 3), run(120, 4), run(180, 3)]).unwrap();
+        let often = last_failure(&[run(0, 0), run(60, 3), run(120, 4), run(180, 3)]).unwrap();
         assert_eq!(often, "exit code 3 in the run of 1970-01-01 00:03 UTC, and the 2 before failed, too");
     }
 

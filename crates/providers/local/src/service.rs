@@ -7,9 +7,9 @@
 //!
 //! ```text
 //!   rolling    start the new ─► all ready ─► record ─► exchange in the router ─► old: drained, stopped (goes on behind)
-//!                    └── trouble: the new are ended, the old go on as if nothing had happened
+//!                    └── failure: the new are ended, the old go on as if nothing had happened
 //!   recreate   stop the old ─► start the new ─► all ready ─► record
-//!                    └── trouble: the new are ended, the old are started again
+//!                    └── failure: the new are ended, the old are started again
 //! ```
 //!
 //! The old aren't stopped before the new have settled ([`settling`]).
@@ -94,7 +94,7 @@ impl Service {
             given_up: Arc::clone(&given_up),
             waiting: Arc::default(),
         };
-        let keeper = ServiceLoop {
+        let service_loop = ServiceLoop {
             machine: machine.clone(),
             stack,
             id: id.clone(),
@@ -114,7 +114,7 @@ impl Service {
             recovered: false,
             fenced: false,
         };
-        Ok(Self { caller, view, _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(received))) })
+        Ok(Self { caller, view, _task: AbortOnDropHandle::new(tokio::spawn(service_loop.run(received))) })
     }
 
     pub(crate) fn seen(&self) -> ServiceState {
@@ -270,7 +270,7 @@ impl ServiceLoop {
                 outcome = settling::outcome(self.settling.as_ref(), &self.slots) => {
                     match outcome {
                         Ok(()) => self.settled(),
-                        Err(trouble) => self.fell(trouble).await,
+                        Err(failure) => self.fell(failure).await,
                     }
                     self.show();
                     continue;
@@ -431,9 +431,9 @@ impl ServiceLoop {
         let ready = match looked.0.and(looked.1) {
             // A version that can't be recorded doesn't count: what was started for it goes.
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
-            Err(trouble) => {
+            Err(failure) => {
                 let still = Some("the existing replicas keep running");
-                Err(readiness::refusal(&launch.context.key, &self.id, trouble, still).await)
+                Err(readiness::refusal(&launch.context.key, &self.id, failure, still).await)
             }
         };
         match ready {
@@ -458,9 +458,9 @@ impl ServiceLoop {
         let new = self.begin(launch, generation, &all);
         let ready = match self.await_ready(&new, deadline).await {
             Ok(looks) => self.commit(launch, desired).await.map(|()| looks),
-            Err(trouble) => {
+            Err(failure) => {
                 let old = self.launch.is_some().then_some("the previous version keeps serving");
-                Err(readiness::refusal(&launch.context.key, &self.id, trouble, old).await)
+                Err(readiness::refusal(&launch.context.key, &self.id, failure, old).await)
             }
         };
         let looks = match ready {
@@ -583,8 +583,8 @@ impl ServiceLoop {
         self.roster.expect_one(false);
         match ready {
             Ok(_looks) => Ok(format!("{adopted} adopted, {} started", missing.len())),
-            Err(trouble) => {
-                Err(readiness::refusal(&context.key, &self.id, trouble, Some("it will be tried again")).await)
+            Err(failure) => {
+                Err(readiness::refusal(&context.key, &self.id, failure, Some("it will be tried again")).await)
             }
         }
     }
@@ -657,7 +657,7 @@ impl ServiceLoop {
 
 /// Whether a replica is worth keeping when its service is changed: it is ready, or has just been started.
 fn is_well(status: &Status) -> bool {
-    status.phase == Phase::Ready || (status.phase == Phase::Starting && status.troubles == 0)
+    status.phase == Phase::Ready || (status.phase == Phase::Starting && status.failures == 0)
 }
 
 /// Stops replicas and waits until they are gone.

@@ -93,8 +93,8 @@ pub(crate) struct Status {
     /// How often the instance was looked at until it was ready.
     pub(crate) looks: u32,
     /// Troubles since it last ran steadily.
-    pub(crate) troubles: u32,
-    pub(crate) trouble: Option<ReplicaFailure>,
+    pub(crate) failures: u32,
+    pub(crate) failure: Option<ReplicaFailure>,
 }
 
 /// How to stop.
@@ -131,8 +131,8 @@ impl Slot {
         let (report, status) = watch::channel(Status::default());
         let (orders, received) = watch::channel(None);
         let number = duty.number;
-        let keeper = SlotLoop { duty, report, orders: received };
-        Self { number, status, orders, task: AbortOnDropHandle::new(tokio::spawn(keeper.run(adopted))) }
+        let slot = SlotLoop { duty, report, orders: received };
+        Self { number, status, orders, task: AbortOnDropHandle::new(tokio::spawn(slot.run(adopted))) }
     }
 
     /// Orders it to stop. A second order hastens the first.
@@ -173,12 +173,12 @@ impl SlotLoop {
                 Some(instance) => Ok(instance),
                 None => Instance::start(&self.duty.machine, &self.duty.launch, self.duty.number).await,
             };
-            let trouble = match started {
+            let failure = match started {
                 Err(ProviderError::Retryable { problem: Problem { message, .. }, .. }) => {
                     // We lack something; the program is not to blame.
                     tracing::warn!(service = %self.duty.launch.resource.identity, message, "a replica can't be started now");
                     self.report.send_modify(|status| {
-                        status.trouble =
+                        status.failure =
                             Some(ReplicaFailure::NotStarted(ProviderError::retryable(Code::NotNow, message)))
                     });
                     tokio::select! {
@@ -189,9 +189,9 @@ impl SlotLoop {
                 Err(error) => ReplicaFailure::NotStarted(error),
                 Ok(mut instance) => match self.tend(&mut instance, began).await {
                     End::Ordered(stop) => return self.stop(instance, stop).await,
-                    End::Failed(trouble) => {
-                        self.clear(instance, &trouble).await;
-                        trouble
+                    End::Failed(failure) => {
+                        self.clear(instance, &failure).await;
+                        failure
                     }
                 },
             };
@@ -199,15 +199,15 @@ impl SlotLoop {
             self.duty.roster.expect_one(waits.present() <= WORTH_WAITING);
             if began.elapsed() >= self.duty.machine.steady {
                 waits.reset();
-                self.report.send_modify(|status| status.troubles = 0);
+                self.report.send_modify(|status| status.failures = 0);
             }
             let wait = waits.take();
-            tracing::info!(service = %self.duty.launch.resource.identity, ?wait, ?trouble, "a replica will be started again");
+            tracing::info!(service = %self.duty.launch.resource.identity, ?wait, ?failure, "a replica has failed and will be started again");
             self.report.send_modify(|status| {
                 status.phase = Phase::Waiting;
                 status.ready_since = None;
-                status.troubles += 1;
-                status.trouble = Some(trouble);
+                status.failures += 1;
+                status.failure = Some(failure);
             });
             tokio::select! {
                 _stop = ordered(&mut self.orders) => return self.duty.roster.leave(self.duty.serial),
@@ -239,21 +239,21 @@ impl SlotLoop {
             biased;
             stop = ordered(orders) => return End::Ordered(stop),
             exit = instance.process.exited() => Err(exit),
-            trouble = caring => Ok(trouble),
+            failure = caring => Ok(failure),
             () = trimming => Err(Exit::Unknown),
         };
         End::Failed(match ended {
-            Ok(trouble) => trouble,
+            Ok(failure) => failure,
             Err(exit) => {
                 ReplicaFailure::Exited { exit: exit.explained(instance.group()), after: began.elapsed(), ready, log }
             }
         })
     }
 
-    /// Clears up behind an instance that is in trouble.
-    async fn clear(&self, instance: Instance, trouble: &ReplicaFailure) {
+    /// Clears up behind an instance that has failed.
+    async fn clear(&self, instance: Instance, failure: &ReplicaFailure) {
         self.duty.roster.leave(self.duty.serial);
-        match trouble {
+        match failure {
             ReplicaFailure::Exited { exit, after, .. } => {
                 instance.log.event(&format!("exited by itself: {exit}, after {:.1} s", after.as_secs_f64()));
                 instance.clear(&self.duty.machine).await;
@@ -262,7 +262,7 @@ impl SlotLoop {
                 instance.log.event(&format!("to be ended: {seen}"));
                 instance.end(&self.duty.machine, self.duty.launch.body.stop_timeout).await;
             }
-            // Nothing runs; or nobody waits for it any more, which is no trouble of its own.
+            // Nothing runs; or nobody waits for it any more, which is no failure of its own.
             ReplicaFailure::NotStarted(_) | ReplicaFailure::Interrupted => {}
         }
     }

@@ -12,7 +12,7 @@ use crate::failure::Doing;
 use crate::mark::Mark;
 use crate::provider::{LOOK, PostgresProvider};
 use crate::session::Turn;
-use crate::{logins, mark, strangers};
+use crate::{logins, mark, unmanaged};
 
 #[async_trait]
 impl DatabaseServer for PostgresProvider {
@@ -50,7 +50,7 @@ impl DatabaseServer for PostgresProvider {
     async fn unmanaged(&self) -> Result<Vec<Finding>, ProviderError> {
         let doing = Doing("looking for what is not Freehold's on the PostgreSQL server".to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
-        let found = strangers::find(&mut session, &self.options, &doing).await?;
+        let found = unmanaged::find(&mut session, &self.options, &doing).await?;
         session.finish().await;
         let subject = "postgresql access";
         let findings = found.into_iter().map(|found| match found.dangerous {

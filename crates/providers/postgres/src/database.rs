@@ -65,7 +65,7 @@ pub(crate) async fn observe(
     };
     session.finish().await;
     let body = comparable(&name, &names, &row, content.as_ref(), body::extensions(&lookup.body));
-    Ok(Some(Observation { object: row.oid.to_string(), ownership, body, beside: Vec::new() }))
+    Ok(Some(Observation { object: row.oid.to_string(), ownership, body, foreign_fields: Vec::new() }))
 }
 
 pub(crate) async fn apply(

@@ -45,7 +45,7 @@ impl Fault {
         }
     }
 
-    pub(crate) fn fate(&self) -> FaultAction {
+    pub(crate) fn next_action(&self) -> FaultAction {
         let Ok(mut state) = self.0.lock() else { return FaultAction::Succeeds };
         match state.left {
             None => FaultAction::Succeeds,

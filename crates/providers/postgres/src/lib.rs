@@ -5,7 +5,7 @@
 //! provider ── roles ── owned_objects        server ── account · binaries · cluster
 //!     │  └─── database ── content         └───── private ── postmaster
 //!     ├────── dump ────── scratch · census · dump_blockers
-//!     └────── strangers
+//!     └────── unmanaged
 //! pressure (what sessions take of the server) · usage (what databases take of the disk)
 //! own_database (the provisioner's database) · in_database (how a stack's database is entered)
 //! catalog (reads) · session (connections, deadlines) · mark (whose) · quote (names in SQL) · failure (errors)
@@ -48,7 +48,7 @@ pub mod server;
 mod session;
 mod setting;
 mod statements;
-mod strangers;
+mod unmanaged;
 pub mod usage;
 mod verifier;
 

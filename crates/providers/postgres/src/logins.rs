@@ -260,7 +260,7 @@ pub(crate) async fn observe(
     };
     body.insert("open".to_owned(), Value::from(open.into_iter().map(str::to_owned).collect::<Vec<_>>()));
     let object = owner.as_str().to_owned();
-    Ok(Some(Observation { object, ownership: Ownership::Ours, body: Value::Map(body), beside: Vec::new() }))
+    Ok(Some(Observation { object, ownership: Ownership::Ours, body: Value::Map(body), foreign_fields: Vec::new() }))
 }
 
 /// Closes all that are not to go on.

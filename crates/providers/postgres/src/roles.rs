@@ -72,7 +72,7 @@ pub(crate) async fn observe(
     let mut body = comparable(sessions, &names, &rows, bypass, &logins);
     body.extend(logins::comparable(&logins, &login_rows, &names.owner, &names.app));
     let body = Value::Map(body);
-    Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body, beside: Vec::new() }))
+    Ok(Some(Observation { object: rows.object(), ownership: rows.ownership(stack), body, foreign_fields: Vec::new() }))
 }
 
 pub(crate) async fn apply(

@@ -337,13 +337,13 @@ impl Session {
 
     /// The same, with the error as it is; `None` if there was no answer in time.
     pub(crate) async fn attempt(&mut self, deadline: Instant, sql: String) -> Result<(), Option<sqlx::Error>> {
-        let fate = self.fault.as_ref().map_or(FaultAction::Succeeds, Fault::fate);
+        let action = self.fault.as_ref().map_or(FaultAction::Succeeds, Fault::next_action);
         let broken = || Some(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
-        if fate == FaultAction::IsNotSent {
+        if action == FaultAction::IsNotSent {
             return Err(broken());
         }
         self.send(deadline, sql).await?;
-        if fate == FaultAction::IsNotAnswered { Err(broken()) } else { Ok(()) }
+        if action == FaultAction::IsNotAnswered { Err(broken()) } else { Ok(()) }
     }
 
     async fn send(&mut self, deadline: Instant, sql: String) -> Result<(), Option<sqlx::Error>> {

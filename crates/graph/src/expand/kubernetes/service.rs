@@ -181,17 +181,17 @@ impl Cluster<'_> {
             }
         });
         let mut containers = Vec::new();
-        for beside in init.chain(sidecars) {
-            let word = beside.word;
-            let (container, environment) = self.beside(name, beside, mounts);
+        for companion in init.chain(sidecars) {
+            let word = companion.word;
+            let (container, environment) = self.companion(name, companion, mounts);
             containers.push(container);
             environments.push((word.clone(), environment));
         }
         containers
     }
 
-    fn beside(&mut self, service: &Name, beside: Companion<'_>, mounts: &[Json]) -> (Json, Environment) {
-        let Companion { word, key, image, command, cpu, memory, env, more } = beside;
+    fn companion(&mut self, service: &Name, companion: Companion<'_>, mounts: &[Json]) -> (Json, Environment) {
+        let Companion { word, key, image, command, cpu, memory, env, more } = companion;
         let (from, object) = (format!("service.{service}.{key}.{word}"), names::part(service.as_str(), word.as_str()));
         let environment = self.environment(&from, &object, PodPart::Service(service), env, Vec::new());
         let pinned = self.expansion.resolver.request.containers.get(service).and_then(|images| images.get(word));

@@ -107,8 +107,8 @@ async fn one(stack: &Stack, case: &Case, count: &mut Count) -> anyhow::Result<Ve
         return Ok(mistakes);
     }
     let seen = stack.observe(&resource).await?.context("it was applied, and isn't there")?;
-    if case.meddled.is_none() && !seen.beside.is_empty() {
-        mistakes.push(format!("{case}: told as others': {:?}", seen.beside));
+    if case.meddled.is_none() && !seen.foreign_fields.is_empty() {
+        mistakes.push(format!("{case}: told as others': {:?}", seen.foreign_fields));
     }
     let replaced = plan.observed.as_ref().is_some_and(|before| before.object != seen.object);
     if replaced != foretold {

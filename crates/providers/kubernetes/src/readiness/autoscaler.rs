@@ -9,8 +9,8 @@ use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::kinds::{Group, METRICS};
 use crate::moment::Moment;
+use crate::not_ready::NotReady;
 use crate::reader::Reader;
-use crate::trouble::Trouble;
 
 const NO_API: &str = "it can't scale, because the cluster has no metrics API (metrics-server)";
 /// How long an autoscaler may have no figures: those of a new Pod come after a minute.
@@ -33,7 +33,7 @@ pub(super) async fn readiness(
     Ok(match kinds.group(METRICS) {
         Group::There | Group::Hidden => told,
         Group::Silent => Readiness::Waiting("it can't scale: the server of the metrics API does not answer".to_owned()),
-        Group::None => Trouble::failed(Code::NoMetrics, NO_API).readiness(&[]),
+        Group::None => NotReady::failed(Code::NoMetrics, NO_API).readiness(&[]),
     })
 }
 
@@ -45,7 +45,7 @@ fn told(autoscaler: &Json, moment: Moment) -> Readiness {
         return Readiness::Ready;
     };
     if has_no_api(active.message()) {
-        return Trouble::failed(Code::NoMetrics, format!("{NO_API}: {}", active.words())).readiness(&[]);
+        return NotReady::failed(Code::NoMetrics, format!("{NO_API}: {}", active.words())).readiness(&[]);
     }
     // Without Pods there is nothing to scale.
     let is_new = active.since().is_some_and(|since| moment.now.signed_duration_since(since) < FIRST_FIGURES);

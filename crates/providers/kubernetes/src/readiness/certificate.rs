@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::neighbour::CHALLENGE;
+use crate::not_ready::NotReady;
 use crate::reader::Reader;
-use crate::trouble::Trouble;
 
 /// Ready when it is issued; a failed attempt counts as failed, since the next one is an hour away.
 pub(super) async fn readiness(reader: &Reader<'_>, certificate: &Json) -> Result<Readiness, ClusterError> {
@@ -21,7 +21,7 @@ pub(super) async fn readiness(reader: &Reader<'_>, certificate: &Json) -> Result
     let failed = issuing.filter(|issuing| issuing.is_false() && issuing.reason() == "Failed");
     if let Some(issuing) = failed {
         return Ok(
-            Trouble::failed(Code::NoCertificate, format!("it was not issued: {}", issuing.message())).readiness(&[])
+            NotReady::failed(Code::NoCertificate, format!("it was not issued: {}", issuing.message())).readiness(&[])
         );
     }
     if let Some(challenge) = challenge(reader, certificate).await? {

@@ -13,9 +13,9 @@ use crate::error::ClusterError;
 use crate::mark;
 use crate::moment::Moment;
 use crate::neighbour::REPLICA_SET;
+use crate::not_ready::{self, NotReady};
 use crate::object::POD;
 use crate::reader::Reader;
-use crate::trouble::{self, Trouble};
 
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
@@ -35,15 +35,15 @@ pub(super) async fn readiness(
         let is_over = condition.is_false() && condition.reason() == "ProgressDeadlineExceeded";
         is_over && moment.is_evidence(condition.since())
     });
-    let (trouble, lines) = hindrance(reader, deployment, &rollout, moment).await?;
-    let trouble = Trouble { words: format!("{}: {}", rollout.words(), trouble.words), ..trouble };
+    let (not_ready, lines) = hindrance(reader, deployment, &rollout, moment).await?;
+    let not_ready = NotReady { words: format!("{}: {}", rollout.words(), not_ready.words), ..not_ready };
     // Where there is room by now, the cluster only hasn't tried again.
-    if overdue && !trouble.fatal && trouble.code != Some(Code::QuotaTooSmall) {
+    if overdue && !not_ready.fatal && not_ready.code != Some(Code::QuotaTooSmall) {
         let seconds = deployment.number("/spec/progressDeadlineSeconds");
-        let words = format!("not ready after {seconds} s, which is all the time it has; {}", trouble.words);
-        return Ok(Trouble::failed(trouble.code.unwrap_or(Code::NeverReady), words).readiness(&lines));
+        let words = format!("not ready after {seconds} s, which is all the time it has; {}", not_ready.words);
+        return Ok(NotReady::failed(not_ready.code.unwrap_or(Code::NeverReady), words).readiness(&lines));
     }
-    Ok(trouble.readiness(&lines))
+    Ok(not_ready.readiness(&lines))
 }
 
 /// What a version of a Deployment that was just applied says.
@@ -107,24 +107,25 @@ async fn hindrance(
     deployment: &Json,
     rollout: &Rollout,
     moment: Moment,
-) -> Result<(Trouble, Vec<String>), ClusterError> {
+) -> Result<(NotReady, Vec<String>), ClusterError> {
     let pods = new_pods(reader, deployment).await?;
-    let worst = pods.iter().filter_map(|pod| Some((pod, pod::trouble(pod, moment)?)));
-    let worst = worst.max_by_key(|(_, trouble)| trouble.rank());
+    let worst = pods.iter().filter_map(|pod| Some((pod, pod::not_ready(pod, moment)?)));
+    let worst = worst.max_by_key(|(_, not_ready)| not_ready.rank());
     let refused = deployment.condition("ReplicaFailure").filter(|condition| condition.is_true());
     match (worst, refused) {
         // Pods that can't be made hinder more than Pods that only start.
-        (Some((_, trouble)), Some(condition)) if !trouble.fatal => {
+        (Some((_, not_ready)), Some(condition)) if !not_ready.fatal => {
             Ok((refusal(reader, deployment, condition, moment).await?, Vec::new()))
         }
-        (Some((pod, trouble)), _) => {
+        (Some((pod, not_ready)), _) => {
             let name = pod.text("/metadata/name").to_owned();
-            let (trouble, lines) = trouble.explained(reader, pod, moment).await;
-            let words = if pods.len() > 1 { format!("{} (pod {name})", trouble.words) } else { trouble.words.clone() };
-            Ok((Trouble { words, ..trouble }, lines))
+            let (not_ready, lines) = not_ready.explained(reader, pod, moment).await;
+            let words =
+                if pods.len() > 1 { format!("{} (pod {name})", not_ready.words) } else { not_ready.words.clone() };
+            Ok((NotReady { words, ..not_ready }, lines))
         }
         (None, Some(condition)) => Ok((refusal(reader, deployment, condition, moment).await?, Vec::new())),
-        (None, None) => Ok((Trouble::waiting(in_between(rollout)), Vec::new())),
+        (None, None) => Ok((NotReady::waiting(in_between(rollout)), Vec::new())),
     }
 }
 
@@ -177,10 +178,10 @@ async fn refusal(
     deployment: &Json,
     condition: Condition<'_>,
     moment: Moment,
-) -> Result<Trouble, ClusterError> {
-    let trouble = refused(condition.message());
+) -> Result<NotReady, ClusterError> {
+    let not_ready = refused(condition.message());
     let namespace = deployment.text("/metadata/namespace");
-    if trouble.code == Some(Code::QuotaTooSmall) {
+    if not_ready.code == Some(Code::QuotaTooSmall) {
         // What the quota said then isn't what it says now.
         let words = match quota::room(reader, namespace, condition.message()).await? {
             // It may be full of the very Pod that was refused before.
@@ -188,17 +189,17 @@ async fn refusal(
             room @ (Room::Now | Room::Soon | Room::None) => room.words(),
         };
         if let Some(words) = words {
-            return Ok(Trouble { fatal: false, words: words.to_owned(), ..trouble });
+            return Ok(NotReady { fatal: false, words: words.to_owned(), ..not_ready });
         }
     }
     let since = condition.since();
     let late = since.is_none_or(|since| moment.lasted(since) > GRACE);
-    if !(trouble.fatal && late) || trouble.code == Some(Code::QuotaTooSmall) {
-        return Ok(Trouble { fatal: trouble.fatal && late, ..trouble });
+    if !(not_ready.fatal && late) || not_ready.code == Some(Code::QuotaTooSmall) {
+        return Ok(NotReady { fatal: not_ready.fatal && late, ..not_ready });
     }
     // The condition has the time of the first refusal.
     let told = if moment.is_evidence(since) { since } else { last_refusal(reader, deployment).await? };
-    Ok(Trouble { fatal: moment.is_evidence(told), ..trouble })
+    Ok(NotReady { fatal: moment.is_evidence(told), ..not_ready })
 }
 
 /// Whether the ReplicaSet of its present template has all the Pods that it should have.
@@ -211,20 +212,20 @@ async fn is_complete(reader: &Reader<'_>, deployment: &Json) -> Result<bool, Clu
 /// When a Pod was last refused.
 async fn last_refusal(reader: &Reader<'_>, deployment: &Json) -> Result<Option<DateTime<Utc>>, ClusterError> {
     match newest_set(reader, deployment).await? {
-        Some(set) => Ok(trouble::last_warning(reader, &set).await?.as_ref().and_then(trouble::time_of)),
+        Some(set) => Ok(not_ready::last_warning(reader, &set).await?.as_ref().and_then(not_ready::time_of)),
         None => Ok(None),
     }
 }
 
 /// A refusal to make a Pod, from its message: `pods "web-1" is forbidden: exceeded quota: main, requested: …`.
-pub(crate) fn refused(message: &str) -> Trouble {
+pub(crate) fn refused(message: &str) -> NotReady {
     let words = message.split_once(" is forbidden: ").map_or(message, |(_, rest)| rest);
     if words.contains("exceeded quota") || words.contains("failed quota") {
-        return Trouble::failed(Code::QuotaTooSmall, format!("the namespace's quota lets no pod in: {words}"));
+        return NotReady::failed(Code::QuotaTooSmall, format!("the namespace's quota lets no pod in: {words}"));
     }
     let passing = ["failed calling webhook", "timeout", "connection refused", "error looking up service account"];
     if passing.iter().any(|hint| words.contains(hint)) {
-        return Trouble::waiting(format!("no pod can be made: {words}")).coded(Code::PodRefused);
+        return NotReady::waiting(format!("no pod can be made: {words}")).coded(Code::PodRefused);
     }
-    Trouble::failed(Code::PodRefused, format!("the cluster refuses its pods: {words}"))
+    NotReady::failed(Code::PodRefused, format!("the cluster refuses its pods: {words}"))
 }

@@ -22,7 +22,7 @@ use serde_json::Value as Json;
 use crate::document::{Condition, Fields};
 use crate::mark;
 use crate::moment::Moment;
-use crate::trouble::{More, Trouble};
+use crate::not_ready::{More, NotReady};
 
 /// How often a container is started again before it is given up.
 const CRASH_LOOP: i64 = 3;
@@ -34,17 +34,17 @@ const NODE_LOOKS_AGAIN: Duration = Duration::seconds(20);
 const SLOW_START: Duration = Duration::seconds(5);
 
 /// What hinders a Pod from being ready. `None` if nothing does: it is ready, or has done its work.
-pub(crate) fn trouble(pod: &Json, moment: Moment) -> Option<Trouble> {
+pub(crate) fn not_ready(pod: &Json, moment: Moment) -> Option<NotReady> {
     if is_ready(pod) || pod.text("/status/phase") == "Succeeded" {
         return None;
     }
     // What has ended the Pod, or ends it, ends its containers: how they do says nothing about the next one.
-    let whole = ended(pod).or_else(|| mark::deletion(pod).map(|_| Trouble::waiting("its pod is ending")));
+    let whole = ended(pod).or_else(|| mark::deletion(pod).map(|_| NotReady::waiting("its pod is ending")));
     if whole.is_some() {
         return whole;
     }
-    let of_containers = containers(pod).filter_map(|container| container.trouble(pod, moment));
-    let worst = of_containers.max_by_key(Trouble::rank);
+    let of_containers = containers(pod).filter_map(|container| container.not_ready(pod, moment));
+    let worst = of_containers.max_by_key(NotReady::rank);
     Some(worst.or_else(|| unscheduled(pod)).unwrap_or_else(|| starting(pod, moment)))
 }
 
@@ -54,13 +54,13 @@ pub(crate) fn is_ready(pod: &Json) -> bool {
 }
 
 /// The scheduler's own words, where no node takes the Pod.
-fn unscheduled(pod: &Json) -> Option<Trouble> {
+fn unscheduled(pod: &Json) -> Option<NotReady> {
     let condition = pod.condition("PodScheduled").filter(|condition| condition.is_false())?;
     let what = match condition.reason() {
         "SchedulingGated" => "it is held back by a scheduling gate",
         _ => "no node takes its pod",
     };
-    Some(Trouble::waiting(format!("{what}: {}", condition.message())).coded(Code::NoRoom))
+    Some(NotReady::waiting(format!("{what}: {}", condition.message())).coded(Code::NoRoom))
 }
 
 /// Whether no node takes the Pod.
@@ -69,28 +69,28 @@ pub(crate) fn is_unscheduled(pod: &Json) -> bool {
 }
 
 /// A Pod that was ended as a whole: evicted, or its node is gone.
-pub(crate) fn ended(pod: &Json) -> Option<Trouble> {
+pub(crate) fn ended(pod: &Json) -> Option<NotReady> {
     let (reason, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     (pod.text("/status/phase") == "Failed" && !reason.is_empty())
-        .then(|| Trouble::waiting(format!("its pod was ended ({reason}): {message}")))
+        .then(|| NotReady::waiting(format!("its pod was ended ({reason}): {message}")))
 }
 
 /// Nothing is wrong that its status tells of.
-fn starting(pod: &Json, moment: Moment) -> Trouble {
+fn starting(pod: &Json, moment: Moment) -> NotReady {
     if let Some(gate) = pod.items("/spec/readinessGates").iter().map(|gate| gate.text("/conditionType")).find(|gate| {
         !pod.condition(gate).is_some_and(Condition::is_true)
             && pod.condition("ContainersReady").is_some_and(Condition::is_true)
     }) {
-        return Trouble::waiting(format!("its pod's readiness gate {gate} is not open"));
+        return NotReady::waiting(format!("its pod's readiness gate {gate} is not open"));
     }
     // A node says first of all when it has begun.
     let node = pod.text("/spec/nodeName");
     let is_begun = node.is_empty() || pod.pointer("/status/startTime").is_some();
     if !is_begun && lasted(pod, moment).is_some_and(|age| age > SLOW_START) {
-        return Trouble::waiting(format!("node {node} has not begun with its pod: does it answer?"));
+        return NotReady::waiting(format!("node {node} has not begun with its pod: does it answer?"));
     }
-    let trouble = Trouble::waiting("its pod is starting");
-    if lasted(pod, moment).is_some_and(|age| age > SLOW_START) { trouble.with(More::Events) } else { trouble }
+    let not_ready = NotReady::waiting("its pod is starting");
+    if lasted(pod, moment).is_some_and(|age| age > SLOW_START) { not_ready.with(More::Events) } else { not_ready }
 }
 
 /// How long it has had, since the change that is judged.
@@ -173,7 +173,7 @@ impl Container<'_> {
         self.status.pointer("/state/terminated").is_some_and(|terminated| terminated.number("/exitCode") != 0)
     }
 
-    fn trouble(&self, pod: &Json, moment: Moment) -> Option<Trouble> {
+    fn not_ready(&self, pod: &Json, moment: Moment) -> Option<NotReady> {
         if self.is_done() {
             return None;
         }
@@ -187,7 +187,7 @@ impl Container<'_> {
         self.status.pointer("/state/running")?;
         let called = self.called();
         if self.kind == Kind::Init {
-            return Some(Trouble::waiting(format!("{called} is still running")));
+            return Some(NotReady::waiting(format!("{called} is still running")));
         }
         let restarts = self.status.number("/restartCount");
         let mut again = if restarts > 0 { format!(", started again {}", times(restarts)) } else { String::new() };
@@ -198,10 +198,10 @@ impl Container<'_> {
             more = More::Ended { container: self.name.to_owned(), begun: before.time("/startedAt") };
         }
         let what = if self.status.flag("/started") { "is not ready" } else { "has not started up" };
-        Some(Trouble::waiting(format!("{called} runs and {what}{again}")).with(more))
+        Some(NotReady::waiting(format!("{called} runs and {what}{again}")).with(more))
     }
 
-    fn waiting(&self, waiting: &Json, pod: &Json, moment: Moment) -> Option<Trouble> {
+    fn waiting(&self, waiting: &Json, pod: &Json, moment: Moment) -> Option<NotReady> {
         let (reason, message) = (waiting.text("/reason"), waiting.text("/message"));
         let called = self.called();
         match reason {
@@ -220,17 +220,17 @@ impl Container<'_> {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => {
                 let words = format!("{called} can't be started: {}", plain(message));
                 if is_no_command(message) {
-                    return Some(Trouble::failed(Code::CommandNotFound, words));
+                    return Some(NotReady::failed(Code::CommandNotFound, words));
                 }
                 let patience = if moment.is_older(pod) { NODE_LOOKS_AGAIN } else { GRACE };
                 let late = lasted(pod, moment).is_none_or(|lasted| lasted > patience);
-                Some(Trouble { fatal: late, ..Trouble::failed(Code::ContainerNotMade, words) })
+                Some(NotReady { fatal: late, ..NotReady::failed(Code::ContainerNotMade, words) })
             }
-            _ => Some(Trouble::waiting(format!("{called} waits ({reason}): {}", plain(message)))),
+            _ => Some(NotReady::waiting(format!("{called} waits ({reason}): {}", plain(message)))),
         }
     }
 
-    fn image(&self, reason: &str, message: &str, pod: &Json, moment: Moment) -> Trouble {
+    fn image(&self, reason: &str, message: &str, pod: &Json, moment: Moment) -> NotReady {
         let image = self.spec.map_or_else(|| self.status.text("/image"), |spec| spec.text("/image"));
         let of = if self.alone { String::new() } else { format!(" of {}", self.called()) };
         let why = plain(message);
@@ -242,7 +242,7 @@ impl Container<'_> {
         let lower = message.to_lowercase();
         let says = |hints: &[&str]| hints.iter().any(|hint| lower.contains(hint));
         if reason == "InvalidImageName" {
-            return Trouble::failed(Code::ImageMissing, words);
+            return NotReady::failed(Code::ImageMissing, words);
         }
         let missing = ["not found", "manifest unknown", "name unknown", "does not exist", "no match for platform"];
         let refused = ["unauthorized", "denied", "forbidden", "no basic auth", "401 ", "403 "];
@@ -255,15 +255,15 @@ impl Container<'_> {
             _ => None,
         };
         if let Some(code) = told {
-            let trouble = Trouble { fatal: is_late(pod, moment), ..Trouble::failed(code, words) };
-            return if moment.is_older(pod) { trouble.unproven() } else { trouble };
+            let not_ready = NotReady { fatal: is_late(pod, moment), ..NotReady::failed(code, words) };
+            return if moment.is_older(pod) { not_ready.unproven() } else { not_ready };
         }
-        let trouble = Trouble::waiting(words).coded(Code::ImageMissing);
+        let not_ready = NotReady::waiting(words).coded(Code::ImageMissing);
         // Older kubelets say only that they back off; the reason is in an event.
-        if why.is_empty() || !message.contains(": ") { trouble.with(More::Events) } else { trouble }
+        if why.is_empty() || !message.contains(": ") { not_ready.with(More::Events) } else { not_ready }
     }
 
-    fn crashed(&self, terminated: &Json, waits: bool, pod: &Json, moment: Moment) -> Trouble {
+    fn crashed(&self, terminated: &Json, waits: bool, pod: &Json, moment: Moment) -> NotReady {
         let restarts = self.status.number("/restartCount");
         let (called, how) = (self.called(), self.ended(terminated));
         let begun = terminated.time("/startedAt");
@@ -272,15 +272,15 @@ impl Container<'_> {
         let is_evidence = !moment.is_older(pod) || moment.is_evidence(terminated.time("/finishedAt"));
         if is_no_command(message) && is_evidence {
             let words = format!("{called} can't be started: {}", plain(message));
-            return Trouble::failed(Code::CommandNotFound, words);
+            return NotReady::failed(Code::CommandNotFound, words);
         }
         if restarts >= CRASH_LOOP {
             let words = format!("{called} fails again and again, started again {} so far: {how}", times(restarts));
-            let trouble = Trouble::failed(Code::CrashLoop, words).with(log);
-            return if is_evidence { trouble } else { trouble.outdated() };
+            let not_ready = NotReady::failed(Code::CrashLoop, words).with(log);
+            return if is_evidence { not_ready } else { not_ready.outdated() };
         }
         let again = if restarts > 0 { format!(", started again {} so far", times(restarts)) } else { String::new() };
-        Trouble::waiting(format!("{called} ended: {how}{again}")).coded(Code::CrashLoop).with(log)
+        NotReady::waiting(format!("{called} ended: {how}{again}")).coded(Code::CrashLoop).with(log)
     }
 
     fn ended(&self, terminated: &Json) -> String {
@@ -340,9 +340,9 @@ mod tests {
         json!({"name": name, "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}})
     }
 
-    fn of(init: &Json, main: &Json) -> Trouble {
+    fn of(init: &Json, main: &Json) -> NotReady {
         let now = "2026-03-01T10:01:00Z".parse().unwrap();
-        trouble(&pod(init, main), Moment::new(now)).expect("it is not ready")
+        not_ready(&pod(init, main), Moment::new(now)).expect("it is not ready")
     }
 
     #[test]
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_waited_for_for_a_moment() {
         let missing = json!([waiting("web", "CreateContainerConfigError", "secret \"key\" not found")]);
-        let at = |time: &str| trouble(&pod(&json!([]), &missing), Moment::new(time.parse().unwrap())).unwrap();
+        let at = |time: &str| not_ready(&pod(&json!([]), &missing), Moment::new(time.parse().unwrap())).unwrap();
         assert!(!at("2026-03-01T10:00:05Z").fatal);
         assert!(at("2026-03-01T10:00:15Z").fatal);
         let command = "exec: \"/nothing\": stat /nothing: no such file or directory: unknown";
@@ -413,35 +413,35 @@ mod tests {
     fn an_evicted_pod_a_closed_gate_and_a_silent_node_tell_why() {
         let now = Moment::new("2026-03-01T10:01:00Z".parse().unwrap());
         let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}});
-        assert_eq!(trouble(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
+        assert_eq!(not_ready(&evicted, now).unwrap().words, "its pod was ended (Evicted): low on memory");
         let mut with_containers =
             pod(&json!([]), &json!([{"name": "web", "state": {"terminated": {"exitCode": 137}}}]));
         for field in ["phase", "reason", "message"] {
             with_containers["status"][field] = evicted["status"][field].clone();
         }
-        let told = trouble(&with_containers, now).unwrap();
+        let told = not_ready(&with_containers, now).unwrap();
         assert_eq!(told.words, "its pod was ended (Evicted): low on memory", "and not by exit code 137");
         let gated = json!({
             "spec": {"readinessGates": [{"conditionType": "example.test/balanced"}]},
             "status": {"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"}]},
         });
-        assert_eq!(trouble(&gated, now).unwrap().words, "its pod's readiness gate example.test/balanced is not open");
+        assert_eq!(not_ready(&gated, now).unwrap().words, "its pod's readiness gate example.test/balanced is not open");
         let mut lost = json!({
             "metadata": {"creationTimestamp": "2026-03-01T10:00:50Z"}, "spec": {"nodeName": "node-1"},
             "status": {"phase": "Pending"},
         });
-        assert_eq!(trouble(&lost, now).unwrap().words, "node node-1 has not begun with its pod: does it answer?");
+        assert_eq!(not_ready(&lost, now).unwrap().words, "node node-1 has not begun with its pod: does it answer?");
         lost["metadata"]["creationTimestamp"] = json!("2026-03-01T10:00:58Z");
-        assert_eq!(trouble(&lost, now).unwrap().words, "its pod is starting", "it has had no time yet");
+        assert_eq!(not_ready(&lost, now).unwrap().words, "its pod is starting", "it has had no time yet");
         let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-        assert_eq!(trouble(&ready, now), None);
+        assert_eq!(not_ready(&ready, now), None);
     }
 
     #[test]
     fn what_a_pod_says_from_before_a_change_is_no_evidence_against_it() {
         let at = |pod: &Json, now: &str, changed: u64| {
             let moment = Moment::new(format!("2026-03-01T{now}Z").parse().unwrap());
-            trouble(pod, moment.after(Some(std::time::Duration::from_secs(changed)))).unwrap()
+            not_ready(pod, moment.after(Some(std::time::Duration::from_secs(changed)))).unwrap()
         };
         let none = json!([]);
         let missing = pod(&none, &json!([waiting("web", "CreateContainerConfigError", "secret \"key\" not found")]));

@@ -11,9 +11,9 @@ use serde_json::Value as Json;
 use crate::document::{Condition, Fields};
 use crate::error::ClusterError;
 use crate::neighbour::GATEWAY;
+use crate::not_ready::NotReady;
 use crate::object::{self, Place};
 use crate::reader::Reader;
-use crate::trouble::Trouble;
 
 /// For a controller that hasn't seen a new namespace yet when it looks at the route in it.
 const GRACE: Duration = Duration::seconds(5);
@@ -28,23 +28,23 @@ pub(super) async fn of_route(reader: &Reader<'_>, route: &Json, now: DateTime<Ut
         else {
             return unseen(reader, parent, namespace).await;
         };
-        let trouble = attached(status, route.number("/metadata/generation"), now);
-        if let Some(trouble) = trouble {
+        let not_ready = attached(status, route.number("/metadata/generation"), now);
+        if let Some(not_ready) = not_ready {
             let listener = entrance(reader, parent, namespace).await?;
-            let words = format!("{}{}", trouble.words, listener.map(|it| format!("; {it}")).unwrap_or_default());
-            return Ok(Trouble { words, ..trouble }.readiness(&[]));
+            let words = format!("{}{}", not_ready.words, listener.map(|it| format!("; {it}")).unwrap_or_default());
+            return Ok(NotReady { words, ..not_ready }.readiness(&[]));
         }
     }
     Ok(Readiness::Ready)
 }
 
 /// What hinders a route from being attached to one parent.
-fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<Trouble> {
+fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<NotReady> {
     let conditions = status.items("/conditions");
     let controller = status.text("/controllerName");
     for kind in ["Accepted", "ResolvedRefs"] {
         let Some(condition) = Condition::among(conditions, kind).filter(|found| found.is_about(generation)) else {
-            return Some(Trouble::waiting(format!("{controller} has not looked at it yet")));
+            return Some(NotReady::waiting(format!("{controller} has not looked at it yet")));
         };
         if condition.is_true() {
             continue;
@@ -57,8 +57,8 @@ fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<Troubl
         // A Service comes into being without the route being looked at again at once.
         let passing = matches!(condition.reason(), "Pending" | "BackendNotFound" | "");
         let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
-        let trouble = Trouble::failed(Code::RouteRefused, words);
-        return Some(Trouble { fatal: late && !passing && condition.is_false(), ..trouble });
+        let not_ready = NotReady::failed(Code::RouteRefused, words);
+        return Some(NotReady { fatal: late && !passing && condition.is_false(), ..not_ready });
     }
     None
 }
@@ -91,7 +91,7 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
     };
     let Some(found) = reader.get(&Place::named(kind, Some(namespace), name)).await? else {
         let words = format!("parent {word} {namespace}/{name} does not exist");
-        return Ok(Trouble::failed(Code::RouteRefused, words).readiness(&[]));
+        return Ok(NotReady::failed(Code::RouteRefused, words).readiness(&[]));
     };
     let waiting = ["Accepted", "Programmed"].into_iter().find_map(|kind| {
         found.condition(kind).filter(|condition| !condition.is_true()).map(|condition| (kind, condition.words()))
@@ -171,7 +171,7 @@ pub(super) async fn of_listeners(
                 // Its certificate may be on the way.
                 let fatal =
                     kind == "Accepted" && condition.is_false() && late && condition.reason() != "ListenersNotValid";
-                return Ok(Trouble { fatal, ..Trouble::failed(Code::RouteRefused, words) }.readiness(&[]));
+                return Ok(NotReady { fatal, ..NotReady::failed(Code::RouteRefused, words) }.readiness(&[]));
             }
             _ => {
                 let parent = set.pointer("/spec/parentRef").unwrap_or(&Json::Null);

@@ -6,9 +6,9 @@ use serde_json::Value as Json;
 use crate::document::Fields;
 use crate::error::ClusterError;
 use crate::neighbour::STORAGE_CLASS;
+use crate::not_ready;
 use crate::object::Place;
 use crate::reader::Reader;
-use crate::trouble;
 
 /// Ready if it is bound, or will be as soon as a Pod uses it.
 pub(super) async fn claim(reader: &Reader<'_>, claim: &Json) -> Result<Readiness, ClusterError> {
@@ -28,7 +28,7 @@ pub(super) async fn claim(reader: &Reader<'_>, claim: &Json) -> Result<Readiness
     if found.text("/volumeBindingMode") == "WaitForFirstConsumer" {
         return Ok(Readiness::Ready);
     }
-    let said = trouble::warning(reader, claim).await?;
+    let said = not_ready::warning(reader, claim).await?;
     let said = said.map(|said| format!(": {said}")).unwrap_or_default();
     Ok(Readiness::Waiting(format!("no volume is bound to it yet{said}")))
 }

@@ -242,9 +242,9 @@ impl Survey {
             Ok(places) => places,
             Err(error) => return self.findings.push(finding::of_error(subject, &error)),
         };
-        // A label may not say whose Gateway: of several places, the one beside the Gateway.
-        let beside = places.iter().find(|place| **place == wanted.gateway.0);
-        self.findings.push(match (given, beside.or(places.first())) {
+        // A label may not say whose Gateway: of several places, the namespace of the Gateway itself.
+        let same = places.iter().find(|place| **place == wanted.gateway.0);
+        self.findings.push(match (given, same.or(places.first())) {
             (Some(given), Some(_)) if places.contains(given) => {
                 Finding::ok(subject, format!("its pods are in namespace {given}, as was said"))
             }

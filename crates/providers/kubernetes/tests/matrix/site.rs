@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::Api;
+use super::disruption::Disruption;
 use super::shape::Shape;
-use super::trouble::Trouble;
 use super::witness::Witness;
-use crate::ground::{access, facts};
+use crate::fixture::{access, facts};
 use crate::stage::Known;
 
 const GATEWAY: &str = "matrix-gateway";
@@ -215,16 +215,16 @@ impl Site {
         &mut self,
         plan: &Plan,
         shape: Shape,
-        trouble: Option<(&StepId, Trouble, usize)>,
+        disruption: Option<(&StepId, Disruption, usize)>,
     ) -> Result<(Outcome, Vec<Problem>)> {
         let operation = OperationId(Uuid::now_v7());
-        if let Some((step, trouble, call)) = trouble {
-            trouble.prepare(&self.faults, &self.store, step, call);
+        if let Some((step, disruption, call)) = disruption {
+            disruption.prepare(&self.faults, &self.store, step, call);
         }
         if !plan.runs.is_empty() {
             self.may_have_run.insert(plan.revision);
         }
-        let dies = trouble.is_some_and(|(_, trouble, _)| trouble.kills());
+        let dies = disruption.is_some_and(|(_, disruption, _)| disruption.kills());
         let (cancel, mut deaths) = (CancellationToken::new(), 0);
         let outcome = loop {
             let parts = self.parts();

@@ -50,14 +50,14 @@ pub(super) async fn outcome(settling: Option<&Settling>, slots: &[Slot]) -> Resu
     };
     match tokio::time::timeout_at(settling.until, first).await {
         Err(_elapsed) => Ok(()),
-        Ok(trouble) => Err(trouble),
+        Ok(failure) => Err(failure),
     }
 }
 
 async fn fall(mut status: watch::Receiver<Status>) -> Option<ReplicaFailure> {
-    let fallen = status.wait_for(|status| status.troubles > 0).await.map(|status| status.trouble.clone());
+    let fallen = status.wait_for(|status| status.failures > 0).await.map(|status| status.failure.clone());
     match fallen {
-        Ok(trouble) => trouble,
+        Ok(failure) => failure,
         // It was ordered to stop.
         Err(_closed) => std::future::pending().await,
     }

@@ -29,7 +29,7 @@ pub(crate) struct ServiceState {
     pub(crate) replicas: Vec<watch::Receiver<Status>>,
     /// How long a replica has to be ready before it is relied on.
     pub(crate) settle: Duration,
-    /// How long it has to be ready until its former troubles don't count any more.
+    /// How long it has to be ready until its earlier failures don't count any more.
     pub(crate) steady: Duration,
     /// Until when the present version settles.
     pub(crate) settling: Option<Instant>,
@@ -53,7 +53,7 @@ pub(crate) type View = Arc<Mutex<ServiceState>>;
 /// A version that fell while it was settling.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedVersion {
-    pub(crate) trouble: ReplicaFailure,
+    pub(crate) failure: ReplicaFailure,
     /// The version before it has taken over again.
     pub(crate) taken_back: bool,
 }

@@ -41,15 +41,15 @@ impl ServiceLoop {
     }
 
     /// One of its replicas has fallen: the version before it takes over again, if there was one.
-    pub(super) async fn fell(&mut self, trouble: Option<ReplicaFailure>) {
+    pub(super) async fn fell(&mut self, failure: Option<ReplicaFailure>) {
         let Some(settling) = self.settling.take() else { return };
         let taken_back = settling.former.is_some();
         if let Some(former) = settling.former {
             self.take_back(former).await;
         }
-        if let Some(trouble) = trouble {
-            tracing::warn!(service = %self.id, stack = %self.stack, taken_back, ?trouble, "a new version fell while it was settling");
-            self.fallen = Some(FailedVersion { trouble, taken_back });
+        if let Some(failure) = failure {
+            tracing::warn!(service = %self.id, stack = %self.stack, taken_back, ?failure, "a new version fell while it was settling");
+            self.fallen = Some(FailedVersion { failure, taken_back });
         }
     }
 

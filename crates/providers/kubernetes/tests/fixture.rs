@@ -36,7 +36,7 @@ impl Secrets for NoSecrets {
 }
 
 /// A namespace of a stack, in a cluster that several tests share.
-pub(crate) struct Ground {
+pub(crate) struct Fixture {
     pub(crate) control: &'static ControlPlane,
     pub(crate) provider: KubernetesProvider,
     pub(crate) namespace: String,
@@ -56,7 +56,7 @@ pub(crate) fn key() -> StackKey {
     }
 }
 
-impl Ground {
+impl Fixture {
     /// `None`, after a line about it, where there can't be a cluster.
     pub(crate) async fn new(test: &str) -> Option<Self> {
         let control = ControlPlane::for_test(test)?;
@@ -67,12 +67,12 @@ impl Ground {
     pub(crate) async fn with(control: &'static ControlPlane, access: &Access) -> Self {
         let cluster = Cluster::connect(access).await.unwrap();
         let provider = KubernetesProvider::new(access.clone(), facts(&cluster));
-        let ground =
-            Self { control, provider, namespace: ControlPlane::unique("ground"), stack: StackId(Uuid::new_v4()) };
+        let fixture =
+            Self { control, provider, namespace: ControlPlane::unique("fixture"), stack: StackId(Uuid::new_v4()) };
         let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace"});
-        namespace["metadata"] = json!({"name": ground.namespace, "labels": ground.labels("web", "service")});
+        namespace["metadata"] = json!({"name": fixture.namespace, "labels": fixture.labels("web", "service")});
         control.apply(&namespace.to_string()).unwrap();
-        ground
+        fixture
     }
 
     pub(crate) fn labels(&self, name: &str, component: &str) -> Json {
@@ -226,7 +226,7 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = self.control.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
     }

@@ -11,7 +11,7 @@ use freehold_testkit::kubernetes::{ControlPlane, Options};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::ground::{access, facts};
+use crate::fixture::{access, facts};
 use crate::stage::{Stage, json as shown, rejected};
 
 /// A webhook for ConfigMaps of one namespace, at an address where nobody is.

@@ -13,8 +13,8 @@ use crate::alarm::Alarm;
 use crate::backend::{Connection, Flight};
 use crate::header;
 
-/// The body of an answer.
-pub(crate) enum Answer {
+/// The body of a response.
+pub(crate) enum ResponseBody {
     /// Written here, whole; `None` once it was taken.
     Page(Option<Bytes>),
     /// Relayed from an upstream.
@@ -36,17 +36,17 @@ pub(crate) struct Relay {
 /// Why a body breaks off; hyper closes the client's connection on it, so that the client sees that something is missing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Interrupted {
-    #[error("the upstream broke off its answer")]
+    #[error("the upstream broke off its response")]
     Upstream(#[source] hyper::Error),
-    #[error("the answer took longer than its route allows")]
+    #[error("the response took longer than its route allows")]
     TimedOut,
     #[error("the upstream was stopped")]
     Cut,
 }
 
-impl Answer {
-    pub(crate) fn page(text: Bytes) -> Answer {
-        Answer::Page(Some(text))
+impl ResponseBody {
+    pub(crate) fn page(text: Bytes) -> ResponseBody {
+        ResponseBody::Page(Some(text))
     }
 }
 
@@ -113,7 +113,7 @@ impl Relay {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Interrupted;
 
@@ -122,22 +122,22 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.get_mut() {
-            Answer::Page(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Answer::Relay(relay) => relay.poll_frame(context),
+            ResponseBody::Page(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            ResponseBody::Relay(relay) => relay.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Page(text) => text.is_none(),
-            Answer::Relay(relay) => relay.open.is_none() || relay.incoming.is_end_stream(),
+            ResponseBody::Page(text) => text.is_none(),
+            ResponseBody::Relay(relay) => relay.open.is_none() || relay.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Page(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Answer::Relay(relay) => relay.incoming.size_hint(),
+            ResponseBody::Page(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            ResponseBody::Relay(relay) => relay.incoming.size_hint(),
         }
     }
 }

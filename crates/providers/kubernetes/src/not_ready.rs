@@ -12,14 +12,14 @@ use crate::object::Place;
 use crate::reader::Reader;
 use crate::request::Request;
 
-/// The type of an event that tells of trouble.
+/// The type of an event that reports a problem.
 const WARNING: &str = "Warning";
 /// How many lines of a log are shown with a failure.
 pub(crate) const SHOWN_LINES: usize = 10;
 
 /// Why something isn't ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct NotReady {
     /// Without a change it won't get better.
     pub(crate) fatal: bool,
     /// The diagnostic's code, where there is one.
@@ -32,7 +32,7 @@ pub(crate) struct Trouble {
     pub(crate) unproven: bool,
 }
 
-/// What tells more about a Pod's trouble than its status.
+/// What explains more than a Pod's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum More {
     Nothing,
@@ -54,7 +54,7 @@ pub(crate) enum More {
     },
 }
 
-impl Trouble {
+impl NotReady {
     pub(crate) fn waiting(words: impl Into<String>) -> Self {
         Self { fatal: false, code: None, words: words.into(), more: More::Nothing, unproven: false }
     }

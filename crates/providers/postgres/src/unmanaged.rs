@@ -1,7 +1,7 @@
-//! What is on a server that nobody of ours made, where it concerns Freehold: roles, memberships, rights, settings, tablespaces,
+//! What is unmanaged on a server, where it concerns Freehold: roles, memberships, rights, settings, tablespaces,
 //! databases. Reads the catalogs that all databases share, and trusts no mark but those on roles.
 //!
-//! On a server that is the platform's alone, everything that is neither its own nor marked is a stranger. On a server that was
+//! On a server that is the platform's alone, everything that is neither its own nor marked is unmanaged. On a server that was
 //! given, others have their own affairs: there it is what touches roles or databases of ours.
 
 use freehold_engine::ProviderError;
@@ -13,9 +13,9 @@ use crate::own_database;
 use crate::row::from_row;
 use crate::session::Session;
 
-/// Something that nobody of ours made.
+/// A role, setting, tablespace or database that no owner mark of Freehold's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stranger {
+pub(crate) struct Unmanaged {
     /// Whether it can do harm by itself.
     pub dangerous: bool,
     /// What it is, in words.
@@ -24,7 +24,7 @@ pub(crate) struct Stranger {
     pub help: String,
 }
 
-from_row!(Stranger { dangerous, what, help });
+from_row!(Unmanaged { dangerous, what, help });
 
 /// Views of the catalogs that all questions share. $1: what marks begin with, $2: the platform's own names, $3: whether the server
 /// is the platform's alone, $4: the provisioner's database.
@@ -98,7 +98,7 @@ pub(crate) async fn find(
     session: &mut Session,
     options: &PostgresOptions,
     doing: &Doing,
-) -> Result<Vec<Stranger>, ProviderError> {
+) -> Result<Vec<Unmanaged>, ProviderError> {
     let own: Vec<String> = options.sole.iter().flatten().cloned().collect();
     let home = own_database::name(options.provisioner.get_username())?;
     let sql = format!(

@@ -6,7 +6,7 @@ use freehold_engine::testing::{FakeStore, Fault, Faults};
 use freehold_engine::{Status, Step, StepId, Verb};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Disruption {
     /// Its call goes wrong.
     Call(Fault),
     /// The process dies when its call hangs.
@@ -15,7 +15,7 @@ pub(super) enum Trouble {
     KilledBefore(Status),
 }
 
-impl Trouble {
+impl Disruption {
     /// All of it; what happens in the middle of a call happens after `moment`.
     pub(super) const fn all(moment: Duration) -> [Self; 13] {
         [

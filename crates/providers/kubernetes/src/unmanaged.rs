@@ -107,7 +107,7 @@ struct Look<'a> {
     deadline: Instant,
 }
 
-/// A stranger by its uid: `configmap settings`.
+/// An unmanaged object by its uid: `configmap settings`.
 type Unmanaged = (String, String);
 
 fn known_kinds() -> impl Iterator<Item = Kind> {
@@ -157,13 +157,13 @@ impl Look<'_> {
     async fn known(&self, kind: Kind) -> Result<Vec<Unmanaged>, ClusterError> {
         let all = Request::list(&Place::all(kind, Some(self.namespace)), "").metadata();
         let items = self.cluster.list(&all, self.deadline).await?;
-        let mut strangers: Vec<&Json> = items.iter().filter(|item| is_stranger(kind.name, item, self.stack)).collect();
-        if kind == SECRET && strangers.iter().any(|item| annotation(item, TOKEN_OF).is_some()) {
+        let mut unmanaged: Vec<&Json> = items.iter().filter(|item| is_unmanaged(kind.name, item, self.stack)).collect();
+        if kind == SECRET && unmanaged.iter().any(|item| annotation(item, TOKEN_OF).is_some()) {
             let tokens = all.with("fieldSelector", "type=kubernetes.io/service-account-token");
             let tokens = self.cluster.list(&tokens, self.deadline).await?;
-            strangers.retain(|item| !tokens.iter().any(|token| mark::uid(token) == mark::uid(item)));
+            unmanaged.retain(|item| !tokens.iter().any(|token| mark::uid(token) == mark::uid(item)));
         }
-        Ok(strangers.into_iter().map(|item| stranger(&kind.word(), item)).collect())
+        Ok(unmanaged.into_iter().map(|item| described(&kind.word(), item)).collect())
     }
 
     /// Of all other kinds that go with a namespace, and the kinds that may not be looked at: those that don't come with Kubernetes first.
@@ -179,15 +179,15 @@ impl Look<'_> {
         // Boxed one by one: a stream of closures that borrow is beyond what the compiler can tell to be `Send`.
         let lists: Vec<_> = others.map(|collection| self.other(collection).boxed()).collect();
         let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).try_collect().await?;
-        let (mut strangers, mut unseen) = (Vec::new(), Vec::new());
+        let (mut unmanaged, mut unseen) = (Vec::new(), Vec::new());
         for (collection, list) in lists {
             match list {
-                Some(found) => strangers.extend(found),
+                Some(found) => unmanaged.extend(found),
                 None => unseen.push((comes_with_kubernetes(&collection.group), collection.resource())),
             }
         }
         unseen.sort();
-        Ok((strangers, unseen.into_iter().map(|(_, resource)| resource).collect()))
+        Ok((unmanaged, unseen.into_iter().map(|(_, resource)| resource).collect()))
     }
 
     async fn other<'c>(
@@ -200,8 +200,8 @@ impl Look<'_> {
             Err(Unlisted::Silent(why)) => return Err(self.untold(&format!("{}: {why}", collection.resource()))),
             Err(Unlisted::Failed(error)) => return Err(error.into()),
         };
-        let strangers = items.iter().filter(|item| is_stranger(&collection.kind, item, self.stack));
-        Ok((collection, Some(strangers.map(|item| stranger(&collection.word(), item)).collect())))
+        let unmanaged = items.iter().filter(|item| is_unmanaged(&collection.kind, item, self.stack));
+        Ok((collection, Some(unmanaged.map(|item| described(&collection.word(), item)).collect())))
     }
 
     /// Kubernetes itself doesn't finish the deletion of a namespace before each API group has answered.
@@ -221,12 +221,12 @@ fn goes_along(collection: &Collection) -> bool {
     *namespaced && *can_be_deleted && !is_known && plural != "events"
 }
 
-fn stranger(word: &str, item: &Json) -> Unmanaged {
+fn described(word: &str, item: &Json) -> Unmanaged {
     (mark::uid(item).to_owned(), format!("{word} {}", item.text("/metadata/name")))
 }
 
 /// Neither the stack's, nor made by another object here, nor going, nor put there by the cluster.
-fn is_stranger(kind: &str, item: &Json, stack: StackId) -> bool {
+fn is_unmanaged(kind: &str, item: &Json, stack: StackId) -> bool {
     let is_ours = mark::stack(item) == Some(stack);
     let is_made = !item.items("/metadata/ownerReferences").is_empty();
     !(is_ours || is_made || mark::deletion(item).is_some() || is_the_clusters(kind, item))
