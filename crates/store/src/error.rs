@@ -188,42 +188,49 @@ impl StoreError {
     }
 
     /// What to do next, where there is something to say.
-    pub const fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::MasterKeyMissing { .. } => {
-                Some("put the file back from its backup; without it, nothing that it sealed can be read")
+    pub fn help(&self) -> Option<Cow<'static, str>> {
+        let help = match self {
+            Self::MasterKeyMissing { .. } => "put the file back from its backup; without it, nothing that it sealed can be read",
+            Self::MasterKeyWrong => "put the right file back; a new one can't open what the old one sealed",
+            Self::RoleTooPowerful { .. } => "take the attribute from the role, or let Freehold make its own roles",
+            Self::DiskFull(_) => "make room on the disk; what was under way continues by itself",
+            Self::NoConnections(_) => "raise max_connections, or close unused connections",
+            Self::PlanOutdated { .. } => "plan again and look at what is different now",
+            Self::MasterKeyFile { .. } => "make it a file of 32 bytes that only Freehold's user may read: mode 600",
+            Self::Unavailable(_) => {
+                "check that PostgreSQL runs and accepts Freehold's address, user and password; then try again"
             }
-            Self::MasterKeyWrong => Some("put the right file back; a new one can't open what the old one sealed"),
-            Self::RoleTooPowerful { .. } => {
-                Some("take the attribute from the role, or let Freehold make its own roles")
+            Self::AnotherRunning { .. } => {
+                "wait until it has ended: `freehold status` shows it; Ctrl-C in the command that follows it stops it"
             }
-            Self::DiskFull(_) => Some("make room on the disk; what was under way continues by itself"),
-            Self::NoConnections(_) => Some("raise max_connections, or close unused connections"),
-            Self::PlanOutdated { .. } => Some("make a new plan and look at it"),
-            Self::MasterKeyFile { .. } => {
-                Some("make it a file of 32 bytes that only Freehold's user may read: mode 600")
+            Self::UnknownTarget(_) => "`freehold target list` shows the targets; `freehold target add` adds one",
+            Self::TargetInUse { .. } => "destroy these stacks first",
+            Self::ClaimTaken { scope, by, .. } => {
+                return Some(
+                    format!("choose another {scope} in the definition, another name for the stack, or destroy {by}").into(),
+                );
             }
-            Self::Unavailable(_) => Some("see that PostgreSQL runs and lets Freehold in: address, user, password"),
-            Self::AnotherRunning { .. } => Some("wait for it, follow it, or cancel it"),
-            Self::UnknownTarget(_) => {
-                Some("`freehold target list` shows those there are; add it with `freehold target add`")
-            }
-            Self::TargetInUse { .. } => Some("destroy these stacks first"),
-            Self::ClaimTaken { .. } => Some("choose another name, or destroy the stack that holds it"),
             Self::ConnectionsTaken { .. } => {
-                Some("lower `connections` in the definition, or raise max_connections of the server")
+                "lower `connections` in the definition, or raise max_connections of the server"
             }
-            Self::SecondTenant { .. } => Some(
+            Self::SecondTenant { .. } => {
                 "run the platform as root, or accept that tenants can harm each other: `freehold down`, then `freehold up \
-                 --insecure-shared-user`, which it remembers",
-            ),
-            Self::Migration(_) => Some(
+                 --insecure-shared-user`, which it remembers"
+            }
+            Self::Migration(_) => {
                 "fix the cause named above, usually a missing privilege of the role that owns the tables; a store that a newer \
-                 release has changed needs that release",
-            ),
-            Self::TooOld { .. } => Some("install PostgreSQL 15 or newer, or give another server with --database-url"),
-            _ => None,
-        }
+                 release has changed needs that release"
+            }
+            Self::TooOld { .. } => "install PostgreSQL 15 or newer, or give another server with --database-url",
+            Self::Refused { .. }
+            | Self::Unreadable { .. }
+            | Self::Tampered { .. }
+            | Self::Random(_)
+            | Self::Name(_)
+            | Self::Fenced
+            | Self::NotFound { .. } => return None,
+        };
+        Some(help.into())
     }
 
     /// Makes an error of sqlx into one of the store: connection errors apart from errors of the statement.
@@ -249,16 +256,13 @@ impl StoreError {
     }
 }
 
-/// As a provider tells it.
+/// For providers that use the store.
 impl From<StoreError> for ProviderError {
     fn from(error: StoreError) -> Self {
-        let problem = Problem::new(error.code(), error.to_string()).maybe_help(error.help());
-        match error {
-            StoreError::Unavailable(_) | StoreError::NoConnections(_) | StoreError::DiskFull(_) => {
-                Self::Retryable { problem, after: None }
-            }
-            _ => Self::Rejected(problem),
-        }
+        let passes =
+            matches!(error, StoreError::Unavailable(_) | StoreError::NoConnections(_) | StoreError::DiskFull(_));
+        let problem = Problem::from(error);
+        if passes { Self::Retryable { problem, after: None } } else { Self::Rejected(problem) }
     }
 }
 
@@ -294,33 +298,13 @@ pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
     }
 }
 
-/// For whoever asked for something that the store didn't do.
+/// Code, message and help are those of the error.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let message = error.to_string();
+        let problem = Self::new(error.code(), error.to_string()).maybe_help(error.help());
         match error {
-            StoreError::PlanOutdated { .. } => {
-                Self::new(Code::PlanOutdated, message).help("plan again and look at what is different now")
-            }
-            StoreError::AnotherRunning { operation, .. } => Self::new(Code::OperationRunning, message)
-                .about(About::Operation(operation.0))
-                .help("wait until it has ended: `freehold status` shows it; Ctrl-C in the command that follows it stops it"),
-            StoreError::ClaimTaken { scope, name, by, .. } => {
-                Self::new(Code::NameClaimed, format!("{scope} {name} is taken by {by}")).help(format!(
-                    "choose another {scope} in the definition, another name for the stack, or destroy {by}"
-                ))
-            }
-            StoreError::ConnectionsTaken { .. } => Self::new(Code::ConnectionsExceeded, message)
-                .help("lower `connections` in the definition, or raise max_connections of the server"),
-            StoreError::TargetInUse { .. } => Self::new(Code::TargetInUse, message).help("destroy these stacks first"),
-            StoreError::UnknownTarget(_) => {
-                Self::new(Code::UnknownTarget, message).help("`freehold target list` shows those there are")
-            }
-            StoreError::NotFound { .. } => Self::new(Code::NotFound, message),
-            StoreError::Unavailable { .. } => {
-                Self::new(Code::PostgresUnreachable, message).help("try again in a moment")
-            }
-            other => Self::new(other.code(), message).maybe_help(other.help()),
+            StoreError::AnotherRunning { operation, .. } => problem.about(About::Operation(operation.0)),
+            _ => problem,
         }
     }
 }
