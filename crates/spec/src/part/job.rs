@@ -6,7 +6,7 @@ use crate::decode::kind::At;
 use crate::decode::table::table;
 use crate::decode::text::{Cron, Duration, Limits, OneOf, PartName, Text, Word};
 use crate::name::{EnvName, Name};
-use crate::part::output::OutputRow;
+pub use crate::part::output::NoOutput as Output;
 use crate::part::{Command, Env, Read, Reads};
 use crate::quantity::{Cpu, Memory, Range, Seconds};
 use crate::span::{Span, Spanned};
@@ -45,18 +45,6 @@ pub enum Retry {
     Ask,
     /// The job may run twice: run it again.
     Safe,
-}
-
-/// What others may refer to: nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {}
-
-impl Output {
-    pub(super) const ALL: &'static [Self] = &[];
-
-    pub(super) const fn row(self) -> OutputRow {
-        match self {}
-    }
 }
 
 impl Word for Retry {

@@ -7,7 +7,7 @@ use crate::decode::schema::Definitions;
 use crate::decode::table::table;
 use crate::decode::text::Text;
 use crate::decode::{DecodeError, DecodeErrorKind};
-use crate::part::output::OutputRow;
+pub use crate::part::output::NoOutput as Output;
 use crate::span::{Span, Spanned};
 use crate::yaml::{self, Document};
 
@@ -27,18 +27,6 @@ pub struct ManifestFile {
     pub path: String,
     /// Its documents, in their order.
     pub documents: Vec<Document>,
-}
-
-/// What others may refer to: nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {}
-
-impl Output {
-    pub(super) const ALL: &'static [Self] = &[];
-
-    pub(super) const fn row(self) -> OutputRow {
-        match self {}
-    }
 }
 
 /// The path of a file of YAML; what is in it is read with it.

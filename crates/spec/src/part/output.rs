@@ -46,3 +46,15 @@ pub enum Readers {
     /// Jobs: it gives more rights than a service needs.
     Jobs,
 }
+
+/// The outputs of a part that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoOutput {}
+
+impl NoOutput {
+    pub(super) const ALL: &'static [Self] = &[];
+
+    pub(super) const fn row(self) -> OutputRow {
+        match self {}
+    }
+}

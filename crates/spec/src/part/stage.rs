@@ -7,7 +7,7 @@ use crate::decode::table::table;
 use crate::decode::text::{Cron, Duration, PartName, Text};
 use crate::name::Name;
 use crate::part::Replicas;
-use crate::part::output::OutputRow;
+pub use crate::part::output::NoOutput as Output;
 use crate::quantity::Seconds;
 use crate::span::{Span, Spanned};
 
@@ -31,18 +31,6 @@ pub struct Backup {
     pub schedule: Spanned<String>,
     /// How long dumps are kept.
     pub keep: Spanned<Seconds>,
-}
-
-/// What others may refer to: nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {}
-
-impl Output {
-    pub(super) const ALL: &'static [Self] = &[];
-
-    pub(super) const fn row(self) -> OutputRow {
-        match self {}
-    }
 }
 
 table! {

@@ -7,7 +7,7 @@ use crate::decode::number::Whole;
 use crate::decode::table::table;
 use crate::decode::text::{Amount, PartName, Text};
 use crate::name::Name;
-use crate::part::output::OutputRow;
+pub use crate::part::output::NoOutput as Output;
 use crate::part::{Connections, Replicas};
 use crate::quantity::{Cpu, Memory};
 use crate::span::{Span, Spanned};
@@ -27,18 +27,6 @@ pub struct Tier {
     pub replicas: BTreeMap<Name, Spanned<u32>>,
     /// Connections of databases.
     pub connections: BTreeMap<Name, Spanned<u32>>,
-}
-
-/// What others may refer to: nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {}
-
-impl Output {
-    pub(super) const ALL: &'static [Self] = &[];
-
-    pub(super) const fn row(self) -> OutputRow {
-        match self {}
-    }
 }
 
 table! {
