@@ -268,7 +268,7 @@ impl Worker {
             Outcome::Cancelled => told().await?.or_else(|| Some(cancelled(&operation.plan.key))),
         };
         let outputs = if outcome == Outcome::Succeeded { operation.plan.outputs.clone() } else { Default::default() };
-        let end = End { outcome, outputs, timings: serde_json::Value::Null, failure };
+        let end = End { outcome, outputs, failure };
         self.engine.finish(operation.id, fence, &end).await?;
         self.forget(operation.id);
         Ok(())
@@ -278,7 +278,7 @@ impl Worker {
     async fn abandon(&self, operation: &Operation, outcome: Outcome, failure: Problem) -> Result<(), Requeued> {
         let lease = self.engine.acquire(operation.id).await?.ok_or(Requeued::Busy)?;
         warn!(?outcome, "abandoned: {}", failure.message);
-        let end = End { outcome, outputs: BTreeMap::new(), timings: serde_json::Value::Null, failure: Some(failure) };
+        let end = End { outcome, outputs: BTreeMap::new(), failure: Some(failure) };
         self.engine.abandon(operation.id, lease.fence, &end).await?;
         self.forget(operation.id);
         Ok(())

@@ -111,7 +111,6 @@ pub(super) fn state(stack: &Stack, parts: &[ResourceView]) -> StackHealth {
         StackState::Ready => StackHealth::Ready,
         StackState::Failed => StackHealth::Failed,
         StackState::Destroying => StackHealth::Destroying,
-        StackState::Suspended => StackHealth::Suspended,
     }
 }
 

@@ -69,7 +69,7 @@ impl Operations {
         let ours = matches!(seen, KeyState::New);
         match seen {
             KeyState::New => {}
-            KeyState::Answered { response, .. } => {
+            KeyState::Answered(response) => {
                 return replayed::read(response);
             }
             // Nobody in this process is at work under this key. Whoever took it died, before or after the operation was in the queue; or

@@ -88,11 +88,11 @@ impl Stacks {
             StackState::Failed | StackState::Ready => {
                 readable(tx.operations(stack.id, 1).await, &mut unreadable)?.and_then(|mut last| last.pop())
             }
-            StackState::New | StackState::Deploying | StackState::Destroying | StackState::Suspended => None,
+            StackState::New | StackState::Deploying | StackState::Destroying => None,
         };
         let serves_older = match stack.state {
             StackState::Failed | StackState::Deploying => stack.verified_revision,
-            StackState::New | StackState::Ready | StackState::Destroying | StackState::Suspended => None,
+            StackState::New | StackState::Ready | StackState::Destroying => None,
         };
         let verified = match serves_older {
             Some(number) => readable(tx.revision(stack.id, number).await, &mut unreadable)?.flatten(),

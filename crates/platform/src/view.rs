@@ -56,8 +56,6 @@ pub enum StackHealth {
     Failed,
     /// A destroy is under way.
     Destroying,
-    /// Stopped on purpose; its data is kept.
-    Suspended,
 }
 
 /// A stack: what it is, what it is like now, and what works on it.

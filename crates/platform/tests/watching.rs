@@ -86,7 +86,7 @@ async fn finish(engine: &EngineStore, operation: OperationId, fence: Fence) {
     let outcome = Outcome::Succeeded;
     let record = [Record::Finished { outcome }];
     until_done(|| engine.append(operation, fence, &record).map_err(drop)).await;
-    let end = End { outcome, outputs: BTreeMap::new(), timings: serde_json::Value::Null, failure: None };
+    let end = End { outcome, outputs: BTreeMap::new(), failure: None };
     until_done(|| engine.finish(operation, fence, &end).map_err(drop)).await;
 }
 

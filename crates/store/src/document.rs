@@ -79,15 +79,6 @@ impl Document for Target {
     const NAME: &'static str = "a target's facts";
 }
 
-/// How long each part of an operation took; `null` while it is under way.
-#[derive(Serialize, Deserialize, Default)]
-#[serde(transparent)]
-pub(crate) struct Timings(pub(crate) Json);
-
-impl Document for Timings {
-    const NAME: &'static str = "timings";
-}
-
 /// What was asked for when a target was added.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]

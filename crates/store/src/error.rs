@@ -190,7 +190,9 @@ impl StoreError {
     /// What to do next, where there is something to say.
     pub fn help(&self) -> Option<Cow<'static, str>> {
         let help = match self {
-            Self::MasterKeyMissing { .. } => "put the file back from its backup; without it, nothing that it sealed can be read",
+            Self::MasterKeyMissing { .. } => {
+                "put the file back from its backup; without it, nothing that it sealed can be read"
+            }
             Self::MasterKeyWrong => "put the right file back; a new one can't open what the old one sealed",
             Self::RoleTooPowerful { .. } => "take the attribute from the role, or let Freehold make its own roles",
             Self::DiskFull(_) => "make room on the disk; what was under way continues by itself",
@@ -207,7 +209,8 @@ impl StoreError {
             Self::TargetInUse { .. } => "destroy these stacks first",
             Self::ClaimTaken { scope, by, .. } => {
                 return Some(
-                    format!("choose another {scope} in the definition, another name for the stack, or destroy {by}").into(),
+                    format!("choose another {scope} in the definition, another name for the stack, or destroy {by}")
+                        .into(),
                 );
             }
             Self::ConnectionsTaken { .. } => {

@@ -8,7 +8,7 @@ use freehold_graph::StackId;
 use freehold_problem::Problem;
 use serde_json::json;
 
-use crate::document::{self, BindDocument as _, Timings};
+use crate::document::BindDocument as _;
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::operations::OperationState;
@@ -24,8 +24,6 @@ pub struct End {
     pub outcome: Outcome,
     /// What people are told.
     pub outputs: BTreeMap<String, String>,
-    /// How long each part took.
-    pub timings: serde_json::Value,
     /// Why it failed.
     pub failure: Option<Problem>,
 }
@@ -176,19 +174,17 @@ impl TenantTx<'_> {
         sqlx::query(
             "WITH audited AS (
                  INSERT INTO audit (tenant_id, actor, action, stack, subject, operation, detail)
-                 SELECT tenant_id, 'freehold', $10, stack, subject, id, $11::json FROM operations
+                 SELECT tenant_id, 'freehold', $8, stack, subject, id, $9::json FROM operations
                  WHERE tenant_id = $1 AND id = $2
              )
              UPDATE operations SET state = $3, finished_at = clock_timestamp(), outputs = $4::json, outputs_version = $5,
-                    timings = $6::json, timings_version = $7, failure = $8::json, failure_version = $9
+                    failure = $6::json, failure_version = $7
              WHERE tenant_id = $1 AND id = $2",
         )
         .bind(tenant)
         .bind(operation.0)
         .bind(state)
         .bind_document(&end.outputs)?
-        .bind(row::json("timings", &end.timings)?)
-        .bind(document::written::<Timings>())
         .bind_optional_document(end.failure.as_ref())?
         .bind(format!("{purpose}.{state}"))
         .bind(row::json("a line of audit", &json!({ "code": code }))?)

@@ -12,13 +12,8 @@ pub enum KeyState {
     New,
     /// The first request is still at work, or died.
     InProgress,
-    /// The first request's answer.
-    Answered {
-        /// The HTTP status.
-        status: u16,
-        /// The body that was answered then.
-        response: serde_json::Value,
-    },
+    /// The first request was answered with this body.
+    Answered(serde_json::Value),
     /// The first request was another one: the key must not be used again.
     Other,
 }
@@ -45,7 +40,7 @@ impl TenantTx<'_> {
             return Ok(KeyState::New);
         }
         let row = sqlx::query(
-            "SELECT fingerprint, status, response::text, response_version FROM idempotency
+            "SELECT fingerprint, response::text, response_version FROM idempotency
              WHERE tenant_id = $1 AND key = $2 AND expires_at > clock_timestamp()",
         )
         .bind(tenant)
@@ -61,13 +56,10 @@ impl TenantTx<'_> {
         if read::<String, _>(&row, "fingerprint")? != fingerprint {
             return Ok(KeyState::Other);
         }
-        let status: Option<i32> = read(&row, "status")?;
-        match status.zip(document::read_optional(&row, "response")?) {
-            Some((status, Reply(response))) => {
-                Ok(KeyState::Answered { status: u16::try_from(status).unwrap_or(500), response })
-            }
-            None => Ok(KeyState::InProgress),
-        }
+        Ok(match document::read_optional(&row, "response")? {
+            Some(Reply(response)) => KeyState::Answered(response),
+            None => KeyState::InProgress,
+        })
     }
 
     /// Keeps the answer of the request that took the key.

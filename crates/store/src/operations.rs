@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use thiserror::Error;
 
-use crate::document::{self, Timings};
+use crate::document;
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
 use crate::row::{read, word};
@@ -74,8 +74,6 @@ pub struct Operation {
     pub cancel: Option<(DateTime<Utc>, String)>,
     /// What people are told.
     pub outputs: BTreeMap<String, String>,
-    /// How long each part took, as the server keeps it.
-    pub timings: serde_json::Value,
     /// Why it failed.
     pub failure: Option<Problem>,
 }
@@ -124,8 +122,8 @@ macro_rules! select_operations {
     ($rest:literal) => {
         concat!(
             "SELECT id, tenant_id, stack, subject, plan::text, plan_version, state, requested_by, idempotency_key, created_at,
-                    started_at, finished_at, cancel_requested_at, cancel_requested_by, outputs::text, outputs_version, timings::text,
-                    timings_version, failure::text, failure_version
+                    started_at, finished_at, cancel_requested_at, cancel_requested_by, outputs::text, outputs_version,
+                    failure::text, failure_version
              FROM operations ",
             $rest
         )
@@ -376,19 +374,6 @@ impl EngineStore {
         Ok(queue)
     }
 
-    /// The operation that works on a stack, or waits to.
-    ///
-    /// # Errors
-    /// The store doesn't answer.
-    pub async fn running_of(&self, stack: StackId) -> Result<Option<OperationId>, StoreError> {
-        let id = sqlx::query_scalar("SELECT id FROM operations WHERE stack = $1 AND state IN ('queued', 'running')")
-            .bind(stack.0)
-            .fetch_optional(self.store().engine_pool())
-            .await
-            .map_err(StoreError::from_sqlx("look at the queue"))?;
-        Ok(id.map(OperationId))
-    }
-
     /// Whether somebody asked the operation to stop.
     ///
     /// # Errors
@@ -426,7 +411,6 @@ fn operation(row: &PgRow) -> Result<Operation, StoreError> {
         finished_at: read(row, "finished_at")?,
         cancel: cancel_at.map(|at| (at, cancel_by.unwrap_or_default())),
         outputs: document::read_optional(row, "outputs")?.unwrap_or_default(),
-        timings: document::read_optional::<Timings>(row, "timings")?.unwrap_or_default().0,
         failure: document::read_optional(row, "failure")?,
     })
 }

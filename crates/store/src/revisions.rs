@@ -100,24 +100,6 @@ impl TenantTx<'_> {
             .map_err(StoreError::from_sqlx("read a revision"))?;
         row.as_ref().map(revision).transpose()
     }
-
-    /// The newest revision before `number` that was ready once: where a rollback goes if nobody says where.
-    ///
-    /// # Errors
-    /// The store doesn't answer, or a row can't be read.
-    pub async fn verified_before(&mut self, stack: StackId, number: u64) -> Result<Option<Revision>, StoreError> {
-        let tenant = self.tenant().0;
-        let row = sqlx::query(select_revisions!(
-            "WHERE tenant_id = $1 AND stack = $2 AND number < $3 AND verified_at IS NOT NULL ORDER BY number DESC LIMIT 1"
-        ))
-        .bind(tenant)
-        .bind(stack.0)
-        .bind(bigint(number))
-        .fetch_optional(self.connection())
-        .await
-        .map_err(StoreError::from_sqlx("read a revision"))?;
-        row.as_ref().map(revision).transpose()
-    }
 }
 
 /// A row of a list.

@@ -29,8 +29,6 @@ pub enum StackState {
     Failed,
     /// An operation takes it away.
     Destroying,
-    /// Its services are stopped, its data is kept.
-    Suspended,
 }
 
 /// A stack as it is recorded.

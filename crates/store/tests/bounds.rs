@@ -52,7 +52,9 @@ async fn of_many_first_tenants_at_once_where_there_may_be_one_only_one_gets_in()
     // The one that is there goes on, with other apps too; the operator's own don't count; and its place is free when it has gone.
     let engine = fixture.engine("server");
     let end_of = async |plan: &Plan| {
-        let operation = engine.running_of(plan.stack).await.unwrap().unwrap();
+        let tenant = fixture.store.tenant_of(&plan.key).await.unwrap();
+        let stack = fixture.store.begin(tenant).await.unwrap().stack(&plan.key).await.unwrap().unwrap();
+        let operation = stack.operation.unwrap();
         let lease = engine.acquire(operation).await.unwrap().unwrap();
         finish(&engine, operation, lease.fence, &end(Outcome::Succeeded)).await.unwrap();
     };

@@ -34,7 +34,6 @@ async fn a_deploy_makes_a_stack_a_revision_and_a_line_of_audit() {
     assert_eq!((now.operation, now.verified_revision), (Some(operation), None));
     assert_eq!(now.request.as_ref(), Some(&plan.request));
     assert_eq!(waiting(&engine).await, [operation]);
-    assert_eq!(engine.running_of(plan.stack).await.unwrap(), Some(operation));
     assert_eq!(engine.operation(operation).await.unwrap().state, OperationState::Queued);
 
     let lease = engine.acquire(operation).await.unwrap().unwrap();
@@ -57,7 +56,7 @@ async fn a_deploy_makes_a_stack_a_revision_and_a_line_of_audit() {
     let lines: Vec<_> = audit.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
     assert_eq!(lines, [("freehold", "deploy.succeeded"), ("a test", "deploy")]);
     let done = tx.operation(operation).await.unwrap().unwrap();
-    assert_eq!((done.state, done.timings), (OperationState::Succeeded, serde_json::json!({ "total": 12 })));
+    assert_eq!(done.state, OperationState::Succeeded);
 }
 
 #[tokio::test]
@@ -81,8 +80,9 @@ async fn a_failure_is_told_and_leaves_the_verified_revision() {
     assert_eq!((now.state, now.revision, now.verified_revision), (StackState::Ready, 3, Some(3)));
     let tenant = fixture.tenant("acme").await;
     let mut tx = fixture.store.begin(tenant).await.unwrap();
-    assert_eq!(tx.verified_before(first.stack, 3).await.unwrap().unwrap().number, 1);
-    assert_eq!(tx.revisions(first.stack, 10).await.unwrap().len(), 3);
+    let revisions = tx.revisions(first.stack, 10).await.unwrap();
+    let verified: Vec<_> = revisions.iter().map(|revision| (revision.number, revision.verified_at.is_some())).collect();
+    assert_eq!(verified, [(3, true), (2, false), (1, true)]);
     assert_eq!(tx.operations(first.stack, 10).await.unwrap().len(), 3);
 }
 

@@ -65,7 +65,6 @@ impl IntoWire for StackHealth {
             Self::Unknown => wire::StackState::Unknown,
             Self::Failed => wire::StackState::Failed,
             Self::Destroying => wire::StackState::Destroying,
-            Self::Suspended => wire::StackState::Suspended,
         }
     }
 }

@@ -20,11 +20,8 @@ pub(super) fn run(terminal: Terminal, selection: &OneStack) -> CommandResult {
     }
     Ok(match stack.state {
         StackState::Failed | StackState::Degraded | StackState::Unknown => ExitStatus::Failed,
-        StackState::New
-        | StackState::Deploying
-        | StackState::Ready
-        | StackState::Destroying
-        | StackState::Suspended
-        | StackState::Other(_) => ExitStatus::Done,
+        StackState::New | StackState::Deploying | StackState::Ready | StackState::Destroying | StackState::Other(_) => {
+            ExitStatus::Done
+        }
     })
 }

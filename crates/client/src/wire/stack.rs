@@ -151,8 +151,6 @@ words! {
         Failed "failed",
         /// A destroy is under way.
         Destroying "destroying",
-        /// Stopped on purpose; its data is kept.
-        Suspended "suspended",
     }
 }
 

@@ -127,7 +127,7 @@ async fn exchange(request: Request<Incoming>, (client, rule, seen): Dependencies
         ProxyAction::Gone => return Ok(answer(410, "The provided continue parameter is too old")),
         ProxyAction::Pass | ProxyAction::After(_) | ProxyAction::LoseAnswer | ProxyAction::Instead(_) => {}
     }
-    let (lose, is_watch) = (matches!(fate, Fate::LoseAnswer), path.contains("watch=true"));
+    let (lose, is_watch) = (matches!(action, ProxyAction::LoseAnswer), path.contains("watch=true"));
     let (mut parts, body) = request.into_parts();
     match action {
         ProxyAction::After(work) => work.await,

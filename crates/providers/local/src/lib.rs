@@ -70,4 +70,3 @@ pub use port::PORTS;
 pub use provider::LocalProvider;
 pub use restore::RestoreOutcome;
 pub use sandbox::Sandboxing;
-pub use schedule::ScheduledRun;

@@ -21,7 +21,7 @@ use crate::machine::{Machine, parse_endpoint};
 use crate::mark;
 use crate::membership::end_all;
 use crate::options::LocalOptions;
-use crate::schedule::{ScheduledRun, Schedules};
+use crate::schedule::Schedules;
 use crate::service::{Caller, Service};
 use crate::{directory, failure, run};
 
@@ -105,22 +105,6 @@ impl LocalProvider {
     /// Says whether none is left.
     pub async fn kill(&self, stack: StackId) -> bool {
         self.machine.kill(stack).await
-    }
-
-    /// The last runs of a scheduled job, oldest first.
-    ///
-    /// # Errors
-    /// They can't be read.
-    pub fn schedule_history(&self, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
-        self.schedules.history(stack, id)
-    }
-
-    /// What is wrong with the last runs of a scheduled job, in words for people; `None` if the last one went well.
-    ///
-    /// # Errors
-    /// They can't be read.
-    pub async fn schedule_trouble(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
-        self.schedules.last_failure(stack, id).await
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -52,17 +52,15 @@ const SLACK: Duration = Duration::from_secs(60);
 
 /// One run of a scheduled job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScheduledRun {
+struct ScheduledRun {
     /// When it was due, in seconds since 1970.
-    pub due: i64,
-    /// How it ended: the exit code, where it is known.
-    pub exit_code: Option<i32>,
+    due: i64,
     /// How it ended, in words for people: `exit code 3`.
-    pub how: String,
+    how: String,
     /// It has ended, and well.
-    pub succeeded: bool,
+    succeeded: bool,
     /// It is still going on.
-    pub running: bool,
+    running: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -269,11 +267,6 @@ impl Schedules {
         self.tasks().clear();
     }
 
-    /// The last runs, oldest first.
-    pub(crate) fn history(&self, stack: StackId, id: &ResourceId) -> Result<Vec<ScheduledRun>, ProviderError> {
-        history(&self.machine.directory, stack, id)
-    }
-
     /// How the last run of a schedule failed, as a message; `None` if it succeeded, or if there was none since it
     /// was deployed.
     pub(crate) async fn last_failure(&self, stack: StackId, id: &ResourceId) -> Result<Option<String>, ProviderError> {
@@ -295,17 +288,17 @@ fn history(directory: &Directory, stack: StackId, id: &ResourceId) -> Result<Vec
         let running = crate::run::is_supervised(&path).map_err(unreadable)?;
         let end =
             directory::read_json::<ExitReport>(&path.join(STATUS)).map_err(unreadable)?.map(|outcome| outcome.end);
-        let (how, exit_code) = match &end {
-            Some(End::Exited(code)) => (format!("exit code {code}"), Some(*code)),
-            Some(End::Signalled(signal)) => (format!("signal {signal}"), None),
-            Some(End::TimedOut) => ("it took longer than it may".to_owned(), None),
-            Some(End::OutOfMemory(limit)) => (out_of_memory(*limit), None),
-            Some(End::Cancelled) => ("ended on request".to_owned(), None),
-            Some(End::NotStarted(message)) => (format!("not started: {message}"), None),
-            None => ("its outcome is unknown".to_owned(), None),
+        let how = match &end {
+            Some(End::Exited(code)) => format!("exit code {code}"),
+            Some(End::Signalled(signal)) => format!("signal {signal}"),
+            Some(End::TimedOut) => "it took longer than it may".to_owned(),
+            Some(End::OutOfMemory(limit)) => out_of_memory(*limit),
+            Some(End::Cancelled) => "ended on request".to_owned(),
+            Some(End::NotStarted(message)) => format!("not started: {message}"),
+            None => "its outcome is unknown".to_owned(),
         };
         let succeeded = matches!(end, Some(End::Exited(0) | End::Cancelled));
-        runs.push(ScheduledRun { due, exit_code, how, succeeded, running: running && end.is_none() });
+        runs.push(ScheduledRun { due, how, succeeded, running: running && end.is_none() });
     }
     Ok(runs)
 }
@@ -459,7 +452,6 @@ mod tests {
     fn a_job_that_fails_is_told_of_until_it_succeeds() {
         let run = |due: i64, code: i32| ScheduledRun {
             due,
-            exit_code: Some(code),
             how: format!("exit code {code}"),
             succeeded: code == 0,
             running: false,
