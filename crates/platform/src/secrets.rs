@@ -65,9 +65,9 @@ impl Secrets {
         if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
             let length = value.reveal().len();
             let message = format!(
-                "the value of {secret} can't be used: it has {length} bytes, and may have 1 to {LONGEST}, without NUL"
+                "the value of {secret} can't be used: it has {length} bytes; 1 to {LONGEST} are allowed, without NUL"
             );
-            return Err(Problem::new(Code::SecretValue, message).help("keep what is longer in a file of the artifact"));
+            return Err(Problem::new(Code::SecretValue, message).help("put longer values into a file of the artifact"));
         }
         let stack_name: StackName = query.name.parse().map_err(|error| {
             Problem::new(Code::RequestName, format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
@@ -126,7 +126,7 @@ impl Secrets {
         let Some(generate) = definition.generate else {
             return Err(Problem::new(
                 Code::SecretNotGenerated,
-                format!("secret {name} is not generated, so its next value has to come from you"),
+                format!("secret {name} is not generated, so its next value has to be set by hand"),
             )
             .help(format!(
                 "set it with `freehold secret set {name} {}`, value on standard input",
@@ -174,9 +174,8 @@ impl Secrets {
     ) -> Result<DatabaseCredentials> {
         actor.require(Scope::Secrets)?;
         if !matches!(role, "app" | "migrator") {
-            return Err(
-                Problem::new(Code::RequestName, format!("{role:?} is no role of a database")).help("app or migrator")
-            );
+            return Err(Problem::new(Code::RequestName, format!("{role:?} is not a role of a database"))
+                .help("app or migrator"));
         }
         let stack = self.records.find_stack(actor, id).await?;
         let tenant = self.records.tenant_of(&stack).await?;
@@ -234,7 +233,7 @@ fn no_database(stack: &Stack, app: &App, name: &str) -> Problem {
     none_such(stack, "database", name, &known)
 }
 
-/// Writes down what the operator did to a stack's secrets, in the transaction that does it.
+/// Records in the audit log what an actor does to a stack's secrets, in the transaction that does it.
 async fn audit(
     actor: &Actor,
     tx: &mut TenantTx<'_>,

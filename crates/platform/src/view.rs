@@ -25,9 +25,9 @@ pub struct Page<T> {
 /// A plan, with what there is to know beside it.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// What would change.
+    /// The plan changes at least one resource or runs a job.
     pub plan: Plan,
-    /// Nothing would change.
+    /// The stack is up to date: there is nothing to apply.
     pub noop: bool,
     /// The stack doesn't exist yet.
     pub new_stack: bool,
@@ -167,9 +167,9 @@ pub struct OperationView {
     pub taken: u32,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
-    /// When it ended.
+    /// When it ended; `None` while it is unfinished.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Why it failed.
+    /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
     /// By dotted name: `routes.web.url`.
     pub outputs: BTreeMap<String, String>,
@@ -335,7 +335,7 @@ pub enum EventKind {
         step: String,
         /// Why it didn't work.
         reason: String,
-        /// In milliseconds from `at`.
+        /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet. Then `Waiting` says when it comes.
         after_milliseconds: u64,
     },
     /// The operation waits for something; sent again whenever the reason changes.
@@ -346,7 +346,7 @@ pub enum EventKind {
         reason: Option<String>,
         /// For how long this has been the reason.
         milliseconds: u64,
-        /// When it is tried again, in milliseconds from `at`; `None` where nothing is tried, but looked at.
+        /// When the failed request is sent again, in milliseconds from `at`; `None` where it is only polled.
         retry_after_milliseconds: Option<u64>,
     },
     /// A step is done.
@@ -395,7 +395,7 @@ pub struct Finished {
     pub outputs: BTreeMap<String, String>,
     /// How long it took, in milliseconds.
     pub timings: Timings,
-    /// Why it failed.
+    /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
     /// What exists after a failure or a cancel: `database.main`.
     pub exists: Vec<String>,

@@ -40,7 +40,7 @@ pub struct DeployRequest {
     /// repository that the definition gives. Resolved to a digest when the plan is made. Left out: as before.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
-    /// Objects to take over that aren't ours: `database/acme__guestbook`.
+    /// Unmanaged objects to adopt: `database/acme__guestbook`.
     #[serde(default)]
     pub adopt: BTreeSet<String>,
     /// Data-bearing resources that may be deleted: `main`.
@@ -73,7 +73,7 @@ pub enum StackPlanRequest {
         /// The revision's number; left out: the last verified one before the present.
         #[serde(default)]
         to: Option<u64>,
-        /// Objects to take over that aren't ours, and objects whose fields to take from others.
+        /// Unmanaged objects to adopt, and objects whose fields to take from other managers.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         adopt: BTreeSet<String>,
         /// Data-bearing resources that may be deleted. What isn't named is kept.

@@ -52,7 +52,7 @@ pub enum EventKind {
         step: String,
         /// Why it didn't work.
         reason: String,
-        /// In milliseconds from `at`.
+        /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet: then `waiting` says when it comes.
         after_milliseconds: u64,
     },
     /// The operation waits for something; sent again whenever the reason changes.
@@ -64,7 +64,7 @@ pub enum EventKind {
         reason: Option<String>,
         /// For how long this has been the reason.
         milliseconds: u64,
-        /// In how many milliseconds what failed is tried again; absent where it is only looked at until it is so.
+        /// In how many milliseconds the failed request is sent again; absent where it is only polled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_milliseconds: Option<u64>,
     },

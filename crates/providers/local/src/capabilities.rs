@@ -77,7 +77,7 @@ fn isolation(missing: &[&str]) -> Finding {
 #[async_trait]
 impl Logs for LocalProvider {
     async fn logs(&self, query: LogQuery) -> Result<LogLines, ProviderError> {
-        // Here a job that runs by the clock is a thing of its own.
+        // On this target a scheduled job is a resource of its own kind.
         let LogQuery { stack, of, scheduled, lines, follow, .. } = query;
         let of = if scheduled { ResourceId::new("schedule", of.name()) } else { of };
         let reader = self.log_reader();

@@ -1,5 +1,5 @@
-//! What the provider does with each kind of resources of this machine. Nothing else matches over [`LocalKind`]: a new kind is a module
-//! here and an arm in each of these.
+//! What the provider does with each kind of resources of this machine. Every match over all of [`LocalKind`] is here, without a wildcard:
+//! a new kind is a module here and an arm in each of these. Other modules compare with single kinds, as `health` does with schedules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl LocalProvider {
             LocalKind::Schedule => {
                 let context = context(restored, secrets, Duration::ZERO);
                 let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
-                done.map(|()| "kept to".to_owned())
+                done.map(|()| "resumed".to_owned())
             }
             LocalKind::Service => Ok("restored by itself".to_owned()),
         }
