@@ -59,7 +59,7 @@ pub enum Level {
     Ok,
     /// Works, but somebody should look at it.
     Warning,
-    /// Something doesn't work.
+    /// Deploys or stacks don't work until it is fixed.
     Error,
 }
 
@@ -70,9 +70,9 @@ pub struct Finding {
     pub level: Level,
     /// What was looked at: `postgresql`, `drift guestbook/tenant/acme`, `permission to create deployments.apps`.
     pub subject: String,
-    /// What was found.
+    /// What was found, in one line for people.
     pub message: String,
-    /// What to do.
+    /// What to do about it, or the command to run.
     pub help: Option<String>,
 }
 
@@ -115,7 +115,7 @@ pub trait System: Send + Sync {
     /// Whether it responds, and is the one that it was.
     ///
     /// # Errors
-    /// It doesn't respond, or is another one.
+    /// The system doesn't respond, or it is another one than when the target was added.
     async fn ping(&self) -> Result<(), ProviderError>;
 
     /// Whether it has what deploys need: each thing that was looked at.
@@ -124,7 +124,7 @@ pub trait System: Send + Sync {
     /// Removes what was made in it for the platform itself, because it is a target no more.
     ///
     /// # Errors
-    /// It doesn't respond, or doesn't let us.
+    /// The system doesn't respond, or refuses the deletion.
     async fn release(&self) -> Result<(), ProviderError> {
         Ok(())
     }
@@ -214,7 +214,7 @@ pub trait Logs: Send + Sync {
     /// The last lines of a log, oldest instance first; without `follow` the stream ends.
     ///
     /// # Errors
-    /// The log can't be read.
+    /// The log can't be read, or the cluster doesn't answer.
     async fn logs(&self, query: LogQuery) -> Result<LogLines, ProviderError>;
 }
 
@@ -224,13 +224,13 @@ pub trait Scan: Send + Sync {
     /// The platform that each stack in this system belongs to, as the system itself says.
     ///
     /// # Errors
-    /// The system doesn't answer, or doesn't let us look.
+    /// The system doesn't answer, or permissions to list its namespaces are missing.
     async fn platforms(&self) -> Result<BTreeMap<StackId, Uuid>, ProviderError>;
 
     /// Everything that bears a stack's mark, of every kind that the system has.
     ///
     /// # Errors
-    /// The system doesn't answer, or doesn't let us look at all of it.
+    /// The system doesn't answer, or permissions to list some of its kinds are missing.
     async fn owned_of_every_kind(&self) -> Result<Vec<OwnedObject>, ProviderError>;
 }
 
@@ -240,10 +240,10 @@ pub trait Artifacts: Send + Sync {
     /// Whether its files are here.
     fn has(&self, artifact: &ArtifactHash) -> bool;
 
-    /// Takes one in; its content has to be what its name says.
+    /// Stores an artifact; its content has to have the hash that it is named by.
     ///
     /// # Errors
-    /// It isn't, or it can't be kept. Then nothing of it stays.
+    /// The content has another hash, or can't be stored. No part of it stays.
     async fn receive(
         &self,
         artifact: &ArtifactHash,
@@ -253,19 +253,19 @@ pub trait Artifacts: Send + Sync {
     /// All whose files are here.
     ///
     /// # Errors
-    /// They can't be listed.
+    /// The directory of artifacts can't be read.
     fn all(&self) -> Result<BTreeSet<ArtifactHash>, Problem>;
 
     /// Those that something runs from. They must be kept even where no revision names them any more.
     ///
     /// # Errors
-    /// It can't be told: then all of them are.
+    /// The records of services and jobs can't be read: then every artifact counts as used.
     fn in_use(&self) -> Result<BTreeSet<ArtifactHash>, Problem>;
 
     /// Puts the files of one out of sight, so that nothing can start from them any more; `None` if there are none.
     ///
     /// # Errors
-    /// They can't be moved.
+    /// The artifact's files can't be moved.
     fn hide(&self, artifact: &ArtifactHash) -> Result<Option<Box<dyn HiddenArtifact>>, Problem>;
 }
 
@@ -274,13 +274,13 @@ pub trait HiddenArtifact: Send {
     /// Removes its files. Blocks.
     ///
     /// # Errors
-    /// Some of them can't be removed.
+    /// Some of the artifact's files can't be removed.
     fn remove(self: Box<Self>) -> Result<(), Problem>;
 
-    /// Puts it back.
+    /// Makes the artifact usable again.
     ///
     /// # Errors
-    /// It can't be moved.
+    /// The artifact's files can't be moved.
     fn put_back(self: Box<Self>) -> Result<(), Problem>;
 }
 
@@ -290,7 +290,7 @@ pub trait Images: Send + Sync {
     /// The image at its digest: `registry/repository@sha256:…`. What was there lately isn't asked for again.
     ///
     /// # Errors
-    /// There is none, it isn't made for the target's machines, or the registry doesn't say.
+    /// The image doesn't exist or isn't built for the target's architectures, or the registry doesn't answer.
     async fn resolve(&self, reference: &ImageReference) -> Result<String, Problem>;
 
     /// The same, asked of the registry now.
@@ -324,7 +324,7 @@ pub trait Restore: Send + Sync {
     /// Brings back all of these, once, after a start. What can't be brought back is told in the log and tried again by itself.
     ///
     /// # Errors
-    /// What is left of the former process can't be seen.
+    /// The processes that the former platform left can't be listed.
     async fn restore(&self, resources: Vec<Restored>, secrets: Arc<dyn Secrets>) -> Result<(), ProviderError>;
 }
 

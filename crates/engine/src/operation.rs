@@ -333,7 +333,7 @@ impl OperationState {
         self.steps.values().map(|state| (&state.step, state.status))
     }
 
-    /// Whether nothing that this process has sent can still take effect. If it can, the lease must not be given back early: it
+    /// Whether nothing that this process has sent can still take effect. If it can, the lease must not be released early: it
     /// ends by itself, and by then so has the call.
     pub fn is_settled(&self) -> bool {
         self.steps.values().all(|state| !state.unsettled)

@@ -360,7 +360,7 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
-    /// A failure that trying again doesn't mend.
+    /// A failure that a retry doesn't fix.
     pub fn rejected(code: Code, message: impl Into<String>) -> Self {
         Problem::new(code, message).into()
     }
@@ -400,7 +400,7 @@ impl From<ProviderError> for Problem {
     }
 }
 
-/// A failure that trying again doesn't mend.
+/// A failure that a retry doesn't fix.
 impl From<Problem> for ProviderError {
     fn from(problem: Problem) -> Self {
         Self::Rejected(problem)
@@ -433,7 +433,7 @@ impl Revealed {
     /// Reveals every secret that `body` refers to.
     ///
     /// # Errors
-    /// The first one that can't be revealed.
+    /// The first secret that can't be revealed.
     pub async fn all(context: &Context, body: &Value) -> Result<Self, ProviderError> {
         let wanted: BTreeSet<&SecretRef> = body.secrets().into_iter().collect();
         let mut revealed = BTreeMap::new();
@@ -446,7 +446,7 @@ impl Revealed {
     /// The text of a field: plain, secret or joined.
     ///
     /// # Errors
-    /// The field is no text, or refers to a secret that wasn't in the body.
+    /// The field is not a text, or refers to a secret that wasn't in the body.
     pub fn text(&self, value: &Value) -> Result<SecretText, ProviderError> {
         value.reveal(&mut |secret| {
             let text = self.0.get(secret).cloned();

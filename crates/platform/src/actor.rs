@@ -148,7 +148,7 @@ impl Actor {
     }
 
     /// # Errors
-    /// FH1021: this may not be done.
+    /// FH1021 if the actor lacks the scope.
     pub(crate) fn require(&self, scope: Scope) -> Result<()> {
         if self.scopes.contains(&scope) {
             return Ok(());

@@ -20,7 +20,7 @@ pub trait TargetFactory: Send + Sync {
     /// A cluster as it is stored, ready for work. Connects to nothing: a cluster or a server that is away hinders nobody until it is used.
     ///
     /// # Errors
-    /// What is stored can't be used.
+    /// The stored settings or credentials can't be used.
     async fn make(&self, stored: &StoredTarget) -> Result<TargetRuntime>;
 
     /// It is the one that is worked with from now on: operations that work with an earlier runtime of the same target reach its cluster with
@@ -68,6 +68,6 @@ pub trait ConnectedCluster: Send {
     /// Finds out what stacks need to know of it, and makes what the platform itself needs there.
     ///
     /// # Errors
-    /// It lacks something: all of it is told at once.
+    /// The cluster lacks something that stacks need: the error names everything that is missing.
     async fn prepare(self: Box<Self>) -> Result<KubernetesTarget>;
 }

@@ -43,7 +43,7 @@ impl Records {
         }
     }
 
-    /// Whose it is.
+    /// The tenant that owns the stack.
     pub(crate) async fn tenant_of(&self, stack: &Stack) -> Result<TenantId> {
         Ok(self.store.tenant_of(&stack.key).await?)
     }

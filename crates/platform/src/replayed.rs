@@ -53,7 +53,7 @@ pub(crate) fn write(operation: &OperationView) -> Json {
 }
 
 /// # Errors
-/// A later release wrote it, in another form.
+/// A later release stored the response in a form that this one can't read.
 pub(crate) fn read(kept: Json) -> Result<OperationView> {
     let unreadable =
         || Problem::new(Code::StoreUnreadable, "the response to the earlier request can't be read any more");

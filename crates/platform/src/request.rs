@@ -32,7 +32,7 @@ pub struct Deploy {
     pub artifacts: BTreeMap<String, String>,
     /// The image that each service runs in a cluster; resolved to a digest when the plan is made.
     pub images: BTreeMap<String, String>,
-    /// What may be taken over and deleted, and when the operation ends.
+    /// What may be adopted and deleted, and when the operation ends.
     #[serde(flatten)]
     pub options: PlanOptions,
 }
@@ -55,7 +55,7 @@ impl Deploy {
     }
 }
 
-/// What a plan may take over and delete, and when its operation ends.
+/// What a plan may adopt and delete, and when its operation ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanOptions {
     /// Unmanaged objects to adopt: `database/acme__guestbook`.

@@ -20,7 +20,7 @@ pub trait Connect: fmt::Debug + Send + Sync {
     /// Connects to `address`. The caller sets the time limit.
     ///
     /// # Errors
-    /// Nobody answers, or it is not the one that should.
+    /// Nothing listens at the address, or another process than the service's does.
     fn connect(&self, address: SocketAddr) -> Connecting<'_>;
 }
 

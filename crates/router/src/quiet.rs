@@ -1,4 +1,4 @@
-//! Log lines that a stranger can cause, in a bounded number.
+//! Log lines that any client can cause, in a bounded number.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -66,7 +66,7 @@ pub enum Way {
 /// The connected socket with this local and remote address. `None`: this machine has none.
 ///
 /// # Errors
-/// It can't be told.
+/// The kernel can't be asked: no descriptor is left, or it refuses the request.
 pub fn connected(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
     let found = look(local, remote, || Ok(table()?.find(|row| row.local == local && row.remote == remote)))?;
     Ok(found.filter(|(state, _)| *state != LISTEN).map(|(_, socket)| socket))
@@ -76,7 +76,7 @@ pub fn connected(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Soc
 /// connection arrives: a socket on the very address before one on all addresses.
 ///
 /// # Errors
-/// It can't be told.
+/// The kernel can't be asked: no descriptor is left, or it refuses the request.
 pub fn listener(address: SocketAddr) -> io::Result<Option<Socket>> {
     let anybody: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -93,7 +93,7 @@ pub fn listener(address: SocketAddr) -> io::Result<Option<Socket>> {
 /// All sockets that listen, with their addresses.
 ///
 /// # Errors
-/// They can't be listed.
+/// The kernel's table of sockets can't be read.
 pub fn listeners() -> io::Result<Vec<(SocketAddr, Socket)>> {
     Ok(table()?.filter(|row| row.state == LISTEN).map(|row| (row.local, row.socket)).collect())
 }
@@ -102,7 +102,7 @@ pub fn listeners() -> io::Result<Vec<(SocketAddr, Socket)>> {
 /// is nobody's any more (inode 0), and keeps the port for a minute at the longest (`TCP_TIMEWAIT_LEN` of include/net/tcp.h).
 ///
 /// # Errors
-/// They can't be listed.
+/// The kernel's table of sockets can't be read.
 pub fn at_port(port: u16) -> io::Result<Vec<(SocketAddr, Socket)>> {
     Ok(table()?.filter(|row| row.local.port() == port).map(|row| (row.local, row.socket)).collect())
 }

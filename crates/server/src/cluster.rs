@@ -68,7 +68,8 @@ pub struct Ready {
 /// Starts a replica, calls `ready`, and runs until `stop`.
 ///
 /// # Errors
-/// It can't start; or a part of it that the others can't do without has ended.
+/// The store can't be reached or opened, a credential can't be read, or an address can't be listened on; or a part that the others can't do
+/// without has ended.
 pub async fn run(
     options: Options,
     ready: impl FnOnce(&Ready) + Send,

@@ -60,7 +60,7 @@ fn beside(port: u16) -> SocketAddr {
 /// nothing is left of their connections.
 ///
 /// # Errors
-/// Somebody else has it.
+/// Another program holds the port.
 pub(crate) async fn freed<T>(
     users: RunAs,
     port: u16,

@@ -32,7 +32,7 @@ pub trait Document: Serialize + DeserializeOwned {
     /// Takes a document from the version `from` to the next one. Called for each version between that of the row and [`Document::VERSION`].
     ///
     /// # Errors
-    /// It is not a document of that version.
+    /// The text is not a document of the given version.
     fn upgrade(from: u16, _document: Json) -> Result<Json, String> {
         Err(format!("version {from} can't be upgraded"))
     }

@@ -154,7 +154,7 @@ impl DataKey {
         Self { tenant, number, key, digests }
     }
 
-    /// Whose it is.
+    /// The tenant whose secrets it seals.
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }

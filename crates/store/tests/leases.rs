@@ -48,7 +48,7 @@ async fn a_successor_has_a_higher_fence_and_the_old_one_is_refused_everywhere() 
     assert_eq!(old.append(operation, fence, &record).await, Err(JournalError::Fenced));
     assert_eq!(old.renew(operation, fence).await, Err(JournalError::Fenced));
     assert_eq!(old.finish(operation, fence, &end(Outcome::Succeeded)).await.unwrap_err().code(), Code::LeaseLost);
-    // To give back what one doesn't have any more takes nothing from who has it.
+    // To give back what one no longer has takes nothing from who has it.
     old.release(operation, fence).await.unwrap();
     new.renew(operation, taken.fence).await.unwrap();
     new.append(operation, taken.fence, &record).await.unwrap();

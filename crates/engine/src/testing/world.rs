@@ -185,7 +185,7 @@ impl World {
     /// Second half: it acts on what it saw.
     ///
     /// # Errors
-    /// What the provider would say.
+    /// The error that the provider would return.
     pub fn land(&mut self, sent: &Sent) -> Result<Performed, ProviderError> {
         match &sent.task {
             Task::Apply { resource, desired, adopt, .. } => {

@@ -122,7 +122,7 @@ impl Cgroups {
     /// All that runs of a stack.
     ///
     /// # Errors
-    /// It can't be told.
+    /// The stack's control groups can't be read.
     pub(crate) fn of_stack(&self, stack: StackId) -> io::Result<Vec<i32>> {
         let folder = self.finding.base.join(stack.to_string());
         let mut found = processes(&folder)?;
@@ -148,7 +148,7 @@ impl Cgroups {
     /// Removes all groups of a stack of which nothing runs any more.
     ///
     /// # Errors
-    /// Something runs in one.
+    /// A process runs in one of the groups.
     pub(crate) fn remove(&self, stack: StackId) -> io::Result<()> {
         for one in self.all() {
             let folder = one.base.join(stack.to_string());
@@ -170,7 +170,7 @@ impl Group {
     /// Those that run in it.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The group's list of processes can't be read.
     pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
         processes(&self.path)
     }

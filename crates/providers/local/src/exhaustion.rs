@@ -20,7 +20,7 @@ pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     )
 }
 
-/// An error in words: of a shortage, what there is too little of and how there is more.
+/// An error in words: where something is exhausted, what it is and how to raise its limit.
 pub(crate) fn words(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {

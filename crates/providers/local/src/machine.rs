@@ -393,7 +393,7 @@ pub(crate) fn parse_endpoint(key: &EndpointKey) -> Option<(StackId, &str)> {
 /// will be by itself: connections that were closed keep it for a minute at the longest.
 ///
 /// # Errors
-/// It can't be told who holds it.
+/// The sockets or processes that hold the port can't be listed.
 pub async fn free_port(run_as: RunAs, port: u16) -> io::Result<bool> {
     let holding = || -> io::Result<Vec<(SocketAddr, Socket)>> {
         let bound = bound()?.into_iter().filter(|(address, _)| address.port() == port);

@@ -101,7 +101,7 @@ impl ProcessId {
     /// Whether it is running. A zombie is not.
     ///
     /// # Errors
-    /// It can't be told: we lack something. Never to be taken for an end.
+    /// `/proc` can't be read, for want of descriptors or memory. That is no proof that the process has ended.
     pub(crate) fn is_alive(&self) -> io::Result<bool> {
         if boot()? != self.boot {
             return Ok(false);

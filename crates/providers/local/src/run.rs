@@ -331,7 +331,7 @@ pub(crate) fn is_supervised(folder: &Path) -> io::Result<bool> {
 /// `limit`.
 ///
 /// # Errors
-/// It can't be told which are going on.
+/// The supervisors that run can't be listed.
 pub(crate) async fn end_runs(machine: &Machine, stack: StackId, limit: Instant) -> io::Result<bool> {
     end_supervised(machine, stack, |resource| resource.starts_with(SUPERVISOR), limit).await
 }

@@ -8,7 +8,7 @@ use crate::process_id;
 /// Whether a process holds one of these sockets.
 ///
 /// # Errors
-/// It can't be told.
+/// The process's descriptors can't be read.
 pub(crate) fn holds(pid: i32, inodes: &[u64]) -> io::Result<bool> {
     let reading = match fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(reading) => reading,

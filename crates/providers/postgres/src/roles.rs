@@ -12,7 +12,7 @@
 //! others or without its mark. Passwords reach the server as SCRAM verifiers only. What the server doesn't tell (which
 //! password a role has) is remembered in the role's mark, by its digest; a password that a superuser changed by hand
 //! is therefore the one thing that doesn't show as drift. Everything else is read from the catalogs; what deviates and
-//! has no field in the body shows as a field of its own (`app_memberships`, `migrator_login`), which the next apply mends.
+//! has no field in the body shows as a field of its own (`app_memberships`, `migrator_login`), which the next apply reverts.
 //!
 //! The provisioner is a member of none of them, but for the moments in which it makes or drops the database or ends
 //! sessions ([`Session::assume`]).
@@ -223,7 +223,7 @@ fn comparable(
     fields
 }
 
-/// Whether a role is for Freehold's own use: in no body, and mended without anybody's asking for it.
+/// Whether a role is for Freehold's own use: in no body, and repaired without being asked.
 fn is_freeholds(word: &str) -> bool {
     matches!(word, "keeper" | "dumper")
 }

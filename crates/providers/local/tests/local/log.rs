@@ -124,7 +124,7 @@ async fn the_logs_of_a_stack_have_a_bound_in_all() -> anyhow::Result<()> {
     world.options.log_limits.stack = 100_000;
     let world = world.killed(&[]).await?;
     let folder = world.data.path().join("logs").join(world.stack.to_string());
-    // What services that the definition doesn't have any more have left.
+    // What services that are no longer in the definition have left.
     for (at, name) in ["service.old", "service.older"].into_iter().enumerate() {
         std::fs::create_dir_all(folder.join(name))?;
         let log = folder.join(name).join(format!("{at:014}-gone.log"));

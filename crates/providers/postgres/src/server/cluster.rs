@@ -172,7 +172,7 @@ pub(super) async fn prepare(
     let unfinished = format!("{UNFINISHED}-{}", uuid::Uuid::new_v4().simple());
     let outcome = initialise(&home, &unfinished, binaries, account, &password).await;
     if outcome.is_err() {
-        // Leaves nothing behind on a full disk; a failure to remove it is mended by the next start.
+        // Leaves nothing behind on a full disk; a failure to remove it is repaired by the next start.
         let _ = fs::remove_dir_all(home.join(&unfinished));
     }
     outcome?;
