@@ -74,7 +74,7 @@ def a_job_that_no_node_has_room_for(stack):
     stack.changed = [('cpu    = "4"', 'cpu    = "2000"')]
     stack.more = job(more='cpu = "900..900"')
     said = stack.deploy(shown=("pods", "Unschedulable"))
-    return Judged(stack, said, False, (r"no node takes its pod",)).judge()
+    return Judged(stack, said, False, (r"no node fits its pod",)).judge()
 
 
 @situation()

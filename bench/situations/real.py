@@ -175,7 +175,7 @@ def the_only_node_is_cordoned_in_mid_rollout(stack):
     stack.cluster.kubectl("cordon", "real-0")
     try:
         said = stack.deploy(shown=("pods", "Unschedulable"))
-        return Judged(stack, said, False, (r"no node takes its pod.*unschedulable",)).judge()
+        return Judged(stack, said, False, (r"no node fits its pod.*unschedulable",)).judge()
     finally:
         stack.cluster.kubectl("uncordon", "real-0")
 
@@ -371,7 +371,7 @@ def real_memory_pressure_in_mid_rollout(stack):
     stack.cluster.start_kubelet()
     made = time.monotonic()
     # New ones don't get onto a node that is short of memory, in the scheduler's words.
-    short = r"Evicted|low on resource|no node takes its pod.*taint"
+    short = r"Evicted|low on resource|no node fits its pod.*taint"
     said = stack.start_deploy(shown=("pods", '"reason":"Evicted"'))
     try:
         wait(lambda: stack.witness.when or said.process.poll() is not None, 180)

@@ -11,7 +11,7 @@ from truth import Judged, situation
 WAYS = {
     "image-pull": ("ImagePullBackOff", r"the image can't be pulled", r"FH0607"),
     "config": ("CreateContainerConfigError", r"secret \"missing\" not found", r"FH1221"),
-    "crash-loop": ("CrashLoopBackOff", r"fails again and again.*exit code 1", r"FH0706"),
+    "crash-loop": ("CrashLoopBackOff", r"keeps failing.*exit code 1", r"FH0706"),
     "oom": ("OOMKilled", r"OOMKilled|memory"),
     "not-ready": (r'"started":true', r"Readiness probe failed"),
 }
@@ -207,7 +207,7 @@ def a_policy_that_says_no_is_named(stack):
 @situation()
 def somebody_elses_service_is_named(stack):
     stack.cluster.kubectl("create", "namespace", stack.namespace)
-    return Judged(stack, stack.deploy(), False, (r"without a mark of Freehold", r"FH0801")).judge()
+    return Judged(stack, stack.deploy(), False, (r"without an ownership label of Freehold", r"FH0801")).judge()
 
 
 @situation()
@@ -252,7 +252,7 @@ memory        = "16Mi..64Mi"
 """
     stack.way = "crash-loop"
     said = stack.deploy("--image", f"api={pushed(stack.cluster, 'truth/web')}", shown=("pods", "CrashLoopBackOff"))
-    judged = Judged(stack, said, False, (r"fails again and again", r"deployment.web: FH0706")).judge()
+    judged = Judged(stack, said, False, (r"keeps failing", r"deployment.web: FH0706")).judge()
     # That the other isn't ready yet may be named in a line behind, without a reason.
     ending = said.text[said.text.rfind("FH0706") :]
     return judged.fault("names what has nothing to do with it", "no answer yet" in said.text or "deployment.api:" in ending)

@@ -57,7 +57,7 @@ def a_quota_that_grows_after_a_failure_lets_the_next_deploy_in(stack):
 def no_node_has_room(stack):
     stack.changed = [("10m..100m", "900..900"), ('cpu    = "4"', 'cpu    = "2000"')]
     said = stack.deploy(shown=("pods", "Unschedulable"))
-    return Judged(stack, said, False, (r"no node takes its pod",)).judge()
+    return Judged(stack, said, False, (r"no node fits its pod",)).judge()
 
 
 @situation()

@@ -340,7 +340,7 @@ fn image(text: &str) -> Result<(String, String), String> {
         Some((service, image)) if !service.is_empty() && !image.is_empty() => {
             Ok((service.to_owned(), image.to_owned()))
         }
-        _ => Err("say which service and which image, like web=registry.example.org/acme/web:1.4".to_owned()),
+        _ => Err("expected SERVICE=IMAGE, like web=registry.example.org/acme/web:1.4".to_owned()),
     }
 }
 

@@ -54,7 +54,7 @@ impl Context {
         let (cluster_name, user_name) = (part("cluster"), part("user"));
         let missing = |what: &str, of: &str| match of {
             "" => unusable(format!("context {name} names no {what}")),
-            of => unusable(format!("context {name} names the {what} {of}, which is not there")),
+            of => unusable(format!("context {name} names the {what} {of}, which does not exist")),
         };
         let mut cluster = entry(&kubeconfig, "clusters", "cluster", &cluster_name)
             .cloned()
@@ -128,8 +128,8 @@ fn unreadable(error: &KubeconfigError) -> Box<CommandError> {
         KubeconfigError::ReadConfig(error, path) => format!("the kubeconfig {} can't be read: {error}", path.display()),
         // The reader's own words quote the lines, and these may be secret.
         KubeconfigError::Parse(error) => match error.location() {
-            Some(place) => format!("the kubeconfig is not one: line {}, column {}", place.line(), place.column()),
-            None => "the kubeconfig is not one".to_owned(),
+            Some(place) => format!("the kubeconfig is not valid: line {}, column {}", place.line(), place.column()),
+            None => "the kubeconfig is not valid".to_owned(),
         },
         error => format!("the kubeconfig can't be used: {error}"),
     };
@@ -144,7 +144,7 @@ fn no_context(detail: &str, wanted: Option<&str>, known: &[String]) -> Box<Comma
     let failure = failure.fact(format!("it has {}", known.join(", ")));
     match wanted.and_then(|wanted| freehold_spec::nearest(wanted, known.iter().map(String::as_str))) {
         Some(near) => failure.help(format!("did you mean --context {near}?")),
-        None => failure.help("say which with --context NAME"),
+        None => failure.help("choose one with --context NAME"),
     }
 }
 

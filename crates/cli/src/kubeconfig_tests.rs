@@ -82,7 +82,7 @@ fn an_unknown_context_is_answered_with_those_that_there_are() {
       next: did you mean --context production?
     ");
     let failure = read(&folder(), Some("broken")).unwrap_err();
-    assert_eq!(failure.problem.detail, "context broken names the user nobody, which is not there");
+    assert_eq!(failure.problem.detail, "context broken names the user nobody, which does not exist");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn without_a_current_context_one_has_to_be_named() {
     std::fs::write(folder.path().join("config"), TWO.replace("current-context: kind-dev", "")).unwrap();
     let failure = read(&folder, None).unwrap_err();
     assert_eq!(failure.problem.code, Code::UnknownContext);
-    assert_eq!(failure.problem.help.as_deref(), Some("say which with --context NAME"));
+    assert_eq!(failure.problem.help.as_deref(), Some("choose one with --context NAME"));
 }
 
 #[test]

@@ -178,11 +178,11 @@ fn one(kind: StackKind, name: &str, mut stacks: Vec<Stack>, here: Option<String>
         (1, Some(stack)) => Ok(stack),
         _ if apps.len() > 1 => {
             let detail = format!("several apps have a {kind} {name}: {}", list(apps));
-            Err(CommandError::new(Code::BadRequest, detail).help("say which with --app NAME"))
+            Err(CommandError::new(Code::BadRequest, detail).help("choose one with --app NAME"))
         }
         _ => {
             let detail = format!("the {kind} {name} is on several targets: {}", list(targets));
-            Err(CommandError::new(Code::BadRequest, detail).help("say which with --target NAME"))
+            Err(CommandError::new(Code::BadRequest, detail).help("choose one with --target NAME"))
         }
     }
 }
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(failure.problem.detail, "the tenant acme is on several targets: local, prod");
         let apps = vec![on("board", "prod"), on("guestbook", "local")];
         let failure = one(StackKind::Tenant, "acme", apps.clone(), None).unwrap_err();
-        assert_eq!(failure.problem.help.as_deref(), Some("say which with --app NAME"));
+        assert_eq!(failure.problem.help.as_deref(), Some("choose one with --app NAME"));
         assert_eq!(one(StackKind::Tenant, "acme", apps, Some("board".to_owned())).unwrap().target, "prod");
     }
 

@@ -64,7 +64,7 @@ impl Proposal {
             Some(definition) if definition.directory.as_path() == std::path::Path::new(".") => {}
             Some(definition) => terminal.say(&format!("The definition is {}.", definition.file)),
             None => {
-                terminal.say("No definition was named, and none is here or above: the platform's last one is meant.")
+                terminal.say("No definition was named, and none is here or above: using the platform's latest one.")
             }
         }
     }

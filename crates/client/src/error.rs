@@ -26,7 +26,7 @@ pub enum ClientError {
     #[error("the connection to the platform broke: {0}")]
     Broken(String),
     /// An answer that this client doesn't understand.
-    #[error("the platform gave an answer that this client does not understand: {0}")]
+    #[error("the platform's response is not what this client expects: {0}")]
     Answer(String),
 }
 

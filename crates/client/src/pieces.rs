@@ -24,7 +24,7 @@ impl Pieces {
         self.searched -= self.taken;
         self.taken = 0;
         if self.bytes.len() + bytes.len() > LARGEST {
-            return Err("a part of the answer is larger than 64 MB");
+            return Err("a part of the response is larger than 64 MB");
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())

@@ -444,7 +444,7 @@ impl Decider {
     }
 
     fn up_to_date(&mut self, id: &StepId, object: Option<String>, acted: bool) {
-        let note = if acted { "it had happened already" } else { "it was so already" };
+        let note = if acted { "already done" } else { "already up to date" };
         let state = self.outcome_of(id, object);
         self.done(id, state, Some(note.to_owned()));
     }

@@ -21,10 +21,10 @@ pub fn outdated(change: &Change, seen: Option<&Observation>) -> Problem {
             format!("the plan is outdated: {name} did not exist when the plan was made; now there is one, and {owner}")
         }
         (Some(seen), true) if change.object.as_ref().is_some_and(|object| *object != seen.object) => {
-            format!("the plan is outdated: {name} is not the object any more that the plan was made for")
+            format!("the plan is outdated: {name} is no longer the object that the plan was made for")
         }
         (Some(seen), true) if seen.ownership != Ownership::Ours => {
-            format!("the plan is outdated: {name} was looked at again, and {}", owner(&seen.ownership))
+            format!("the plan is outdated: {name} was observed again, and {}", owner(&seen.ownership))
         }
         (Some(_), true) => format!("the plan is outdated: {name} was changed after the plan was made"),
     };
@@ -134,7 +134,7 @@ pub fn left_over(left: &[OwnedObject]) -> Problem {
         format!("{} of the stack's objects are left after everything in the plan was deleted", left.len()),
     )
     .lines(left.iter().map(|object| format!("{} {}", object.kind, object.name)).collect())
-    .help("run `freehold destroy` again; `freehold doctor` shows what bears the stack's mark")
+    .help("run `freehold destroy` again; `freehold doctor` shows what still has the stack's ownership label")
 }
 
 /// A step took too long.
@@ -142,7 +142,7 @@ pub fn step_deadline(step: &Step, reason: Option<&str>) -> Problem {
     let seconds = step.deadline.as_secs();
     Problem::new(
         Code::DeadlinePassed,
-        format!("{} {} was not done within {seconds} s", step.verb.as_str(), step.subject),
+        format!("{} {} did not finish within {seconds} s", step.verb.as_str(), step.subject),
     )
     .lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect())
     .help(GO_ON)
@@ -161,7 +161,7 @@ pub fn unknown_run(step: &Step, reason: Option<&str>) -> Problem {
 pub fn operation_deadline(step: &Step, reason: Option<&str>) -> Problem {
     Problem::new(
         Code::DeadlinePassed,
-        format!("the operation's time is over; {} {} is not done", step.verb.as_str(), step.subject),
+        format!("the operation's deadline passed before {} {} finished", step.verb.as_str(), step.subject),
     )
     .lines(reason.map(|reason| format!("last: {reason}")).into_iter().collect())
     .help(GO_ON)
@@ -181,9 +181,11 @@ pub enum NotReady {
 /// Some resources aren't ready: each with the reason.
 pub fn not_ready(waiting: Vec<String>, how: NotReady) -> Problem {
     let (code, message) = match how {
-        NotReady::Never => (Code::NeverReady, "everything was applied, but not everything gets ready"),
-        NotReady::NotInTime => (Code::DeadlinePassed, "everything was applied, but not everything got ready in time"),
-        NotReady::NotForLong => (Code::FailedWhileSettling, "everything was ready, but not everything has stayed so"),
+        NotReady::Never => (Code::NeverReady, "everything was applied, but not everything becomes ready"),
+        NotReady::NotInTime => {
+            (Code::DeadlinePassed, "everything was applied, but not everything became ready in time")
+        }
+        NotReady::NotForLong => (Code::FailedWhileSettling, "everything was ready, but not everything stayed ready"),
     };
     Problem::new(code, message).lines(waiting).help("look at `freehold status` and `freehold logs`")
 }

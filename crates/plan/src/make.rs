@@ -346,7 +346,7 @@ impl Maker<'_> {
         if !was_there {
             return Vec::new();
         }
-        let mut reasons = vec!["drift: it is gone, and Freehold did not remove it".to_owned()];
+        let mut reasons = vec!["drift: it was deleted outside Freehold".to_owned()];
         if resource.kind.holds_data() {
             reasons.push("its data is gone with it: the new one will be empty".to_owned());
         }

@@ -42,14 +42,14 @@ pub enum Ownership {
     Ours,
     /// It bears another stack's mark.
     OtherStack(StackId),
-    /// It bears no mark of ours; what is known of its owner, in words for people ("owned by role app1, no mark of Freehold").
+    /// It bears no mark of ours; what is known of its owner, in words for people ("owned by role app1, without an ownership label of Freehold").
     Foreign(String),
 }
 
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ours => f.write_str("it bears this stack's mark"),
+            Self::Ours => f.write_str("it is owned by this stack"),
             Self::OtherStack(stack) => write!(f, "it belongs to stack {stack}"),
             Self::Foreign(who) => f.write_str(who),
         }

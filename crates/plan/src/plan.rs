@@ -139,7 +139,7 @@ pub enum PlanError {
         autoscaler: String,
     },
     /// An object was to be adopted that would have to be made anew, which nobody but its owner may decide.
-    #[error("{kind} {identity} can't be adopted as it is: it can't be changed in {}", fields.join(", "), kind = id.word())]
+    #[error("{kind} {identity} can't be adopted: it differs in {}, which can't be changed", fields.join(", "), kind = id.word())]
     NotAdoptable {
         /// The resource that there can be no change of.
         id: ResourceId,
@@ -161,7 +161,7 @@ pub enum PlanError {
 }
 
 fn anew(fixed: &[String]) -> String {
-    if fixed.is_empty() { String::new() } else { format!(": only a new one can have another {}", fixed.join(", ")) }
+    if fixed.is_empty() { String::new() } else { format!(": {} can't be changed in place", fixed.join(", ")) }
 }
 
 fn list(conflicts: &[Conflict]) -> String {

@@ -322,11 +322,7 @@ fn data_is_deleted_or_replaced_only_where_it_was_named() {
     });
     let refused = replaced.plan().unwrap_err();
     assert!(matches!(refused.as_slice(), [PlanError::LosesData { .. }]));
-    assert!(
-        refused[0].to_string().ends_with("would be deleted: only a new one can have another owner"),
-        "{}",
-        refused[0]
-    );
+    assert!(refused[0].to_string().ends_with("would be deleted: owner can't be changed in place"), "{}", refused[0]);
 }
 
 #[test]

@@ -66,13 +66,15 @@ impl Artifacts {
     ) -> Result<()> {
         actor.require(Scope::Deploy)?;
         let hash: ArtifactHash = artifact.parse().map_err(|_| {
-            Problem::new(Code::ArtifactUnknown, format!("{artifact:?} is no artifact: it looks like sha256:…"))
+            Problem::new(Code::ArtifactUnknown, format!("{artifact:?} is not an artifact: expected sha256:…"))
         })?;
         self.records().ok_or_else(no_machine)?.files.receive(&hash, body).await?;
         // Files that a crash has left without a record are found by the next collection.
         match self.holds(artifact).await? {
             true => Ok(()),
-            false => Err(Problem::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was taken in"))),
+            false => {
+                Err(Problem::new(Code::ArtifactRemoved, format!("{artifact} was removed while it was being stored")))
+            }
         }
     }
 
@@ -108,15 +110,15 @@ impl ArtifactRecords<'_> {
         let in_use = match self.files.in_use() {
             Ok(in_use) => in_use,
             // What isn't known to be unused stays.
-            Err(problem) => return warn!("unused artifacts could not be looked for: {}", problem.message),
+            Err(problem) => return warn!("unused artifacts could not be listed: {}", problem.message),
         };
         if let Err(refusal) = self.note_unrecorded().await {
             // What isn't known to be unused stays.
-            return warn!("artifacts could not be looked over: {}", refusal.message);
+            return warn!("artifacts could not be checked: {}", refusal.message);
         }
         let unused = match engine.unused_artifacts(before).await {
             Ok(unused) => unused,
-            Err(failure) => return warn!("unused artifacts could not be looked for: {failure}"),
+            Err(failure) => return warn!("unused artifacts could not be listed: {failure}"),
         };
         for artifact in unused {
             let Ok(hash) = artifact.parse::<ArtifactHash>() else { continue };
@@ -180,7 +182,7 @@ async fn on_a_thread_that_may_wait(
 }
 
 pub(super) fn no_machine() -> Problem {
-    Problem::new(Code::OtherKindOfTarget, "this platform runs on no machine of its own: artifacts are of no use to it")
+    Problem::new(Code::OtherKindOfTarget, "this platform runs nothing on its own machine, so it takes no artifacts")
         .help("push an image, and deploy it with --image to a cluster")
 }
 

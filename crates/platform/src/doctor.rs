@@ -26,7 +26,7 @@ use crate::view::{Finding, Level, ResourceState, ResourceView, Wait};
 /// How many stacks, and how many resources of one, are looked at at once.
 const AT_ONCE: usize = 8;
 /// What to do about fields that others have added.
-const LEFT_ALONE: &str = "Freehold leaves it: take it into the definition, or undo it where it was done";
+const LEFT_ALONE: &str = "Freehold leaves it unchanged: add it to the definition, or revert it where it was made";
 
 /// Looks for problems and changes nothing.
 pub struct Doctor {
@@ -119,7 +119,7 @@ impl Doctor {
         let (this, platforms) = match look.await {
             Ok(found) => found,
             Err(refusal) => {
-                let message = format!("can't be told from orphans: {}", refusal.message);
+                let message = format!("can't be distinguished from orphans: {}", refusal.message);
                 return (BTreeSet::new(), vec![Finding::new(Level::Error, subject, message)]);
             }
         };
@@ -246,7 +246,7 @@ fn orphans_among(objects: Vec<OwnedObject>, known: &BTreeSet<StackId>) -> Vec<Fi
     let told = orphans.map(|object| {
         let message =
             format!("{} {} belongs to stack {}, which no longer exists", object.kind, object.name, object.stack);
-        Finding::error("orphan", message, "look at it, and remove it by hand if it is not needed")
+        Finding::error("orphan", message, "inspect it, and delete it by hand if it is not needed")
     });
     told.collect()
 }
@@ -266,7 +266,7 @@ async fn all_groups_of(runtime: &TargetRuntime, known: &BTreeSet<StackId>) -> Ve
 
 /// What a plan would change and what others have added, in a line.
 fn differences(plan: &Plan) -> String {
-    let jobs = plan.runs.keys().map(|job| format!("{job} has not run for what is wanted now"));
+    let jobs = plan.runs.keys().map(|job| format!("{job} has not run for the current definition"));
     let words: Vec<String> = plan.changes.values().filter_map(Change::summary).chain(jobs).chain(notes(plan)).collect();
     words.join("; ")
 }

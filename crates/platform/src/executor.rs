@@ -1,5 +1,5 @@
 //! Takes operations off the queue and lets the engine run them. Several at once, each stack's one after the other (the store sees
-//! to that). An operation whose process died is taken up like a new one: the engine carries on from its journal.
+//! to that). An operation whose process died is acquired like a new one: the engine carries on from its journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +72,7 @@ impl Executor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 news = self.wait_for_news(&mut signals) => missed |= news == News::Missed,
-                // What it worked on may have to be taken up again.
+                // What it worked on may have to be acquired again.
                 Some(_) = tasks.join_next() => {}
                 () = tokio::time::sleep(next.min(AT_LEAST)) => missed |= next >= AT_LEAST,
             }
@@ -87,12 +87,12 @@ impl Executor {
         }
         match tokio::time::timeout(PARTING, self.engine.release_all()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("the leases could not be given back, and end by themselves: {error}"),
-            Err(_) => warn!("the leases could not be given back in time, and end by themselves"),
+            Ok(Err(error)) => warn!("the leases could not be released and lapse by themselves: {error}"),
+            Err(_) => warn!("the leases could not be released in time and lapse by themselves"),
         }
     }
 
-    /// Waits for something to take up; passes requests to stop on. Cancelling it loses nothing.
+    /// Waits for an operation to acquire; passes on requests to cancel. Cancelling it loses nothing.
     async fn wait_for_news(&self, signals: &mut broadcast::Receiver<Signal>) -> News {
         loop {
             match signals.recv().await {
@@ -118,7 +118,7 @@ impl Executor {
                 Ok(true) => cancel.cancel(),
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(%operation, "looking again for requests to stop: {error}");
+                    warn!(%operation, "requests to cancel can't be read; retrying: {error}");
                     return false;
                 }
             }
@@ -144,7 +144,7 @@ impl Executor {
         let worker =
             Worker { engine: self.engine.clone(), targets: Arc::clone(&self.targets), told: Arc::clone(&self.told) };
         let work = async move {
-            // Given back however this ends: an operation that nobody works on has to be taken up again.
+            // Released however this ends: an operation that nobody works on has to be acquired again.
             let _active = active;
             if let Err(why) = worker.work(operation, &target, &cancel).await {
                 worker.tell(operation, &target, &why).await;

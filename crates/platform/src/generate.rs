@@ -12,7 +12,7 @@ use crate::Result;
 pub(crate) fn generate_text(generate: Generate) -> Result<SecretText> {
     let mut bytes = vec![0; usize::try_from(generate.bytes).unwrap_or(32)];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Problem::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| Problem::new(Code::NoRandomness, format!("the system provides no random numbers: {error}")))?;
     Ok(SecretText::new(match generate.encoding {
         Encoding::Base64Url => URL_SAFE_NO_PAD.encode(&bytes),
         Encoding::Hex => hex::encode(&bytes),

@@ -19,10 +19,10 @@ pub(super) fn check(
     let objects: BTreeSet<String> =
         graph.resources.values().map(|resource| format!("{}/{}", resource.kind.word(), resource.identity)).collect();
     if let Some(wrong) = adopt.iter().find(|handle| !objects.contains(*handle)) {
-        let message = format!("--adopt {wrong} fits nothing that {key} consists of, and nothing was changed");
+        let message = format!("--adopt {wrong} matches no resource of {key}; nothing was changed");
         let help = match freehold_spec::nearest(wrong, objects.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),
-            None => "it is written like database/acme__guestbook or deployment/acme--guestbook/web; a plan names what is in the way"
+            None => "it is written like database/acme__guestbook or deployment/acme--guestbook/web; the plan names the object"
                 .to_owned(),
         };
         return Err(Problem::new(Code::UnknownHandle, message).help(help));
@@ -34,7 +34,7 @@ pub(super) fn check(
     let with_data: Vec<&str> = with_data.chain(secrets.map(|secret| secret.id.0.as_str())).collect();
     let unknown = delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
     let warnings = unknown.map(|name| {
-        let message = format!("--delete-data {name} fits no data of {key}");
+        let message = format!("--delete-data {name} matches no data of {key}");
         let warning = Diagnostic::warning(Code::UnknownHandle, message);
         match freehold_spec::nearest(name, with_data.iter().copied()) {
             Some(near) => warning.help(format!("did you mean {near}?")),

@@ -72,7 +72,7 @@ async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId
     let answers: Vec<_> = match provider {
         Some(provider) => {
             let answer = timeout(LOOK, provider.health(&objects)).await;
-            answer.unwrap_or_else(|_| unknown("it could not be looked at in time"))
+            answer.unwrap_or_else(|_| unknown("it could not be observed in time"))
         }
         None => unknown("its target can't be used"),
     };
@@ -84,7 +84,7 @@ fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> Reso
     let (state, reason) = match answer {
         Ok(Readiness::Ready) => (ResourceState::Ready, None),
         Ok(Readiness::Settling { remaining }) => {
-            (ResourceState::Ready, Some(format!("it has to stay so for {:.1} s more", remaining.as_secs_f64())))
+            (ResourceState::Ready, Some(format!("it must stay ready for {:.1} s more", remaining.as_secs_f64())))
         }
         Ok(Readiness::Waiting(reason)) => (ResourceState::Waiting, Some(reason)),
         Ok(Readiness::Failed(reason)) => (ResourceState::Failed, Some(reason)),

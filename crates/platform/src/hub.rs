@@ -169,7 +169,7 @@ async fn catch_up(store: &Store, feed: &Weak<Feed>, look: Look) -> bool {
         let operation = feed.operation.id;
         match feed.read(store, look).await {
             Ok(()) => return feed.end.get().is_none(),
-            Err(error) => warn!(%operation, "its events can't be read yet: {error}"),
+            Err(error) => warn!(%operation, "its events can't be read; retrying: {error}"),
         }
         drop(feed);
         tokio::time::sleep(waits.take()).await;

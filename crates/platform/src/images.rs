@@ -174,9 +174,9 @@ fn complete(name: &Name, service: &Service, image: &str) -> Result<String> {
         return Ok(image.to_owned());
     }
     let Some(repository) = &service.image else {
-        let message = format!("{image} of which repository? the definition gives service {name} no image");
+        let message = format!("{image} names no repository, and the definition gives service {name} no image");
         return Err(Problem::new(Code::NoImage, message)
-            .help(format!("give it whole: --image {name}=registry/repository{image}")));
+            .help(format!("give the full reference: --image {name}=registry/repository{image}")));
     };
     Ok(format!("{}{image}", reference(&repository.value)?.name()))
 }
@@ -200,9 +200,9 @@ fn no_image(missing: &[(&Name, &Service)]) -> Problem {
     let (first, service) =
         missing.first().map_or(("web", None), |(name, service)| (name.as_str(), service.image.as_ref()));
     let help = match service {
-        Some(_) => format!("say which one: --image {first}=:TAG, or --image {first}=@sha256:…"),
+        Some(_) => format!("choose one: --image {first}=:TAG, or --image {first}=@sha256:…"),
         None => format!(
-            "push one and give it: --image {first}=registry/repository:TAG; or write `image` into [service.{first}]"
+            "push one and name it: --image {first}=registry/repository:TAG; or write `image` into [service.{first}]"
         ),
     };
     Problem::new(Code::NoImage, words.join("; ")).help(help)

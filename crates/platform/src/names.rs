@@ -18,9 +18,7 @@ pub(crate) fn parse_kind(text: &str) -> Result<StackKind> {
         "tenant" => Ok(StackKind::Tenant),
         "preview" => Ok(StackKind::Preview),
         "stage" => Ok(StackKind::Stage),
-        other => {
-            Err(Problem::new(Code::RequestName, format!("{other:?} is no kind of stack"))
-                .help("tenant, preview or stage"))
-        }
+        other => Err(Problem::new(Code::RequestName, format!("{other:?} is not a kind of stack"))
+            .help("tenant, preview or stage")),
     }
 }

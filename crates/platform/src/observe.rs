@@ -41,7 +41,7 @@ impl TargetRuntime {
     }
 
     fn no_provider(&self, id: &ResourceId) -> Problem {
-        let message = format!("{id} is on a server that target {} doesn't have any more", self.target.name());
+        let message = format!("{id} is on a server that target {} no longer has", self.target.name());
         Problem::new(Code::TargetIncomplete, message).help("`freehold target check` says what is missing")
     }
 
@@ -148,7 +148,7 @@ fn needs_preview(observed: Option<&Observation>, desired: &Value, adopt: bool) -
     }
 }
 
-/// All failures in one answer: the reason of the first that trying again doesn't mend, else of the first.
+/// All failures in one answer: the reason of the first that a retry doesn't fix, else of the first.
 fn combine(failures: Failures) -> Problem {
     if failures.values().filter_map(denial).count() > 1 {
         return refused::not_permitted(failures.values().filter_map(denial));

@@ -59,7 +59,7 @@ impl Operations {
         let Some(_held) = self.claim_here(key) else {
             return Err(Problem::new(
                 Code::RequestInProgress,
-                "a request with this Idempotency-Key is being carried out",
+                "a request with this Idempotency-Key is still in progress",
             ));
         };
         let fingerprint = fingerprint(request)?;
@@ -115,8 +115,11 @@ impl Operations {
             Apply::Plan { plan } => {
                 let plan = self.kept_plan(actor, *plan).await?;
                 if matches!(plan.purpose, Purpose::Destroy { .. }) {
-                    return Err(Problem::new(Code::NotConfirmed, "a plan to destroy is not applied like this")
-                        .help("DELETE the stack, and confirm with its name"));
+                    return Err(Problem::new(
+                        Code::NotConfirmed,
+                        "a plan to destroy can't be applied with this request",
+                    )
+                    .help("DELETE the stack, and confirm with its name"));
                 }
                 let graph = self.graph_of(&plan).await?;
                 images::refuse_vanished(&*self.targets.find(&plan.key.target).await?, &plan.request).await?;
@@ -150,7 +153,7 @@ impl Operations {
         plan.ok_or_else(|| {
             Problem::new(
                 Code::PlanUnknown,
-                format!("there is no plan {id}: plans are kept for a day, and until they are carried out"),
+                format!("there is no plan {id}: a plan is kept for a day, or until it is applied"),
             )
             .help("plan again")
         })
@@ -206,7 +209,7 @@ impl Operations {
         if plan.stack != found.id || !matches!(plan.purpose, Purpose::Destroy { .. }) {
             return Err(Problem::new(
                 Code::NotConfirmed,
-                format!("plan {} is not one to destroy {}", plan.id, found.key),
+                format!("plan {} is not a plan to destroy {}", plan.id, found.key),
             ));
         }
         // The one that the plan rests on: a deploy may have ended since the stack was looked up. After this one the queue refuses it.

@@ -37,7 +37,7 @@ impl Plans {
                 Code::RequestName,
                 format!("{:?} can't be the name of a {}: {error}", request.name, request.kind),
             )
-            .help("choose a name like acme-corp; what the customer is called is for your product to keep")
+            .help("choose a name like acme-corp; keep the customer's display name in your product")
         })?;
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;
@@ -47,7 +47,7 @@ impl Plans {
         };
         let app = match (&given, &request.app) {
             (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
-                let message = format!("the definition is of app {}, not of {app}", definition.app.name.value);
+                let message = format!("the definition is for app {}, not for {app}", definition.app.name.value);
                 return Err(Problem::new(Code::RequestName, message));
             }
             (Some(definition), _) => definition.app.name.value.clone(),
@@ -126,8 +126,8 @@ impl Plans {
                 .help("give a definition: `freehold deploy DIR`")),
             [..] => {
                 let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
-                Err(Problem::new(Code::Ambiguous, format!("which app? the platform knows {}", known.join(", ")))
-                    .help("say it with --app"))
+                Err(Problem::new(Code::Ambiguous, format!("the platform has several apps: {}", known.join(", ")))
+                    .help("choose one with --app"))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Plans {
         for (name, service) in &app.services {
             match request.artifacts.get(name) {
                 Some(artifact) if !self.artifacts.holds(artifact).await? => {
-                    let message = format!("the artifact of service {name} is not here: {artifact}");
+                    let message = format!("the platform does not have the artifact of service {name}: {artifact}");
                     let help = "deploy from the app's folder, which sends it";
                     return Err(Problem::new(Code::ArtifactUnknown, message).help(help));
                 }

@@ -326,7 +326,7 @@ impl TargetRuntime {
             if has(|error| matches!(error, ExpandError::NoDatabaseAddress { .. })) {
                 let target = self.target.name();
                 return Problem::new(Code::TargetDatabase, message).help(format!(
-                    "`freehold target add {target}` with the database's URL again looks the address up; \
+                    "`freehold target add {target}` with the database's URL resolves the address again; \
                      --database-address HOST:PORT gives it"
                 ));
             }

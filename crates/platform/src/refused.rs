@@ -65,12 +65,12 @@ fn scaling(refused: &Refused<'_>, id: &ResourceId, identity: &str, autoscaler: &
     if autoscaler == service {
         let adopt = format!("freehold {} --adopt horizontalpodautoscaler/{namespace}/{autoscaler}", refused.command());
         return format!(
-            "{own} and take that autoscaler over with `{adopt}`; or delete it, and the definition has the number"
+            "{own} and adopt that autoscaler with `{adopt}`; or delete it, and the definition has the number"
         );
     }
     format!(
         "`kubectl delete horizontalpodautoscaler {autoscaler} --namespace {namespace}`, and {own} if it is to be scaled; or give that \
-         autoscaler the name {service} and take it over with --adopt"
+         autoscaler the name {service} and adopt it with --adopt"
     )
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn plan(refused: &Refused<'_>, errors: &[PlanError], rest: &[Change])
         return refusal;
     }
     refusal.lines(
-        std::iter::once("besides, as of now:".to_owned())
+        std::iter::once("also, at present:".to_owned())
             .chain(lines.into_iter().map(|line| format!("  {line}")))
             .collect(),
     )
@@ -139,9 +139,9 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Problem {
         Some(PlanError::NotAdoptable { .. }) => Problem::new(Code::NotAdoptable, message)
             .help("Freehold does not delete unmanaged objects: remove it, or change it to match the definition"),
         Some(PlanError::LosesData { id, .. }) => Problem::new(Code::DataWouldBeDeleted, message).help(format!(
-            "if its data may be lost, say so with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
+            "if its data may be lost, confirm with `freehold {command} --delete-data {id}`; if it was renamed, give it its old name back"
         )),
-        None => Problem::new(Code::Internal, "there is no plan, for no known reason"),
+        None => Problem::new(Code::Internal, "planning failed for an unknown reason"),
     }
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn not_permitted<'a>(missing: impl Iterator<Item = &'a About>) -> Pro
         .into_iter()
         .map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
         .collect();
-    Problem::new(Code::NotPermitted, format!("the cluster doesn't permit {user} what this takes:"))
+    Problem::new(Code::NotPermitted, format!("{user} lacks permissions on the cluster:"))
         .lines(lines)
         .help(granting(user))
 }
@@ -266,7 +266,7 @@ mod tests {
             missing("get", "namespaces in the whole cluster"),
         ];
         let problem = not_permitted(missing.iter());
-        assert_eq!(problem.message, "the cluster doesn't permit system:serviceaccount:ops:deployer what this takes:");
+        assert_eq!(problem.message, "system:serviceaccount:ops:deployer lacks permissions on the cluster:");
         assert_eq!(
             problem.lines,
             ["get, patch deployments.apps in namespace a", "get namespaces in the whole cluster"]

@@ -35,7 +35,7 @@ impl Stacks {
             if stack.key.target == *local.target.name()
                 && let Err(failure) = self.refresh_outputs_of(&local, &stack).await
             {
-                warn!(stack = %stack.key, "its addresses can't be worked out again: {}", failure.message);
+                warn!(stack = %stack.key, "its addresses can't be computed: {}", failure.message);
                 first.get_or_insert(failure);
             }
         }
@@ -83,7 +83,7 @@ impl Stacks {
         let store = self.records.store.clone();
         let work = tokio::spawn(async move {
             if let Err(failure) = restore.restore(resources, Arc::new(store)).await {
-                warn!("services could not be brought back: {failure}");
+                warn!("services could not be restored: {failure}");
             }
         });
         let _ = tokio::time::timeout(PATIENCE, work).await;

@@ -155,7 +155,7 @@ impl TargetRuntime {
                 Finding::error(subject, error.to_string(), "see the log in the data directory")
             }
             Err(error) => {
-                let help = "see that the server is there and lets Freehold's role in";
+                let help = "check that the server runs and accepts Freehold's role";
                 Finding::error(subject, format!("{server}: {error}"), help)
             }
         }

@@ -169,7 +169,8 @@ impl Settings {
         let given = self.settings.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
-            Problem::new(Code::TargetDatabase, message).help("say how Pods reach it: --database-address HOST:PORT")
+            Problem::new(Code::TargetDatabase, message)
+                .help("set the address at which Pods reach it: --database-address HOST:PORT")
         };
         if host.starts_with('/') || host == "localhost" {
             return Err(refused(format!("Pods can't reach a database server at {host}")));

@@ -89,7 +89,7 @@ impl Targets {
         }
         Err(Problem::new(
             Code::OtherKindOfTarget,
-            "local is the machine that a platform runs on, and can't be added or removed",
+            "target local is the platform's own machine; it can't be added or removed",
         )
         .help("give the cluster another name"))
     }
@@ -104,7 +104,7 @@ impl Targets {
     ) -> Result<BTreeMap<Credential, SecretText>> {
         if request.in_cluster && request.kubeconfig.is_some() {
             let message = format!("target {name} can't have a kubeconfig and the platform's own service account");
-            return Err(Problem::new(Code::TargetSettings, message).help("give one of them"));
+            return Err(Problem::new(Code::TargetSettings, message).help("choose one of them"));
         }
         let given = [
             (Credential::Kubeconfig, &request.kubeconfig, !request.in_cluster),
@@ -142,7 +142,8 @@ impl Targets {
         if stacks == 0 || on_server(&facts.databases) == on_server(databases) {
             return Ok(());
         }
-        let message = format!("the {stacks} stacks on {} would lose their databases: they are elsewhere", stored.name);
+        let message =
+            format!("the {stacks} stacks on {} would lose their databases, which are on another server", stored.name);
         Err(Problem::new(Code::TargetInUse, message).help("add another target, or destroy these stacks first"))
     }
 
@@ -170,7 +171,7 @@ impl Targets {
             && let Some(system) = &runtime.capabilities.system
             && let Err(error) = system.release().await
         {
-            warn!(target = %name, "its scratch namespace is left: {error}");
+            warn!(target = %name, "its scratch namespace could not be deleted: {error}");
         }
         Ok(())
     }

@@ -106,8 +106,8 @@ impl Targets {
                 .help("add one with `freehold target add`")),
             [..] => {
                 let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-                let message = format!("which target? there are {}", names.join(", "));
-                Err(Problem::new(Code::TargetNotChosen, message).help("say it with --target"))
+                let message = format!("the platform has several targets: {}", names.join(", "));
+                Err(Problem::new(Code::TargetNotChosen, message).help("choose one with --target"))
             }
         }
     }

@@ -136,7 +136,7 @@ mod tests {
             (r#"{"schemaVersion": 1}"#, "first form"),
             ("{}", "neither"),
             ("<html>", "no manifest"),
-            (r#"{"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "x"}}"#, "no digest"),
+            (r#"{"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "x"}}"#, "not a digest"),
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(reason), "{json}: {error}");

@@ -245,7 +245,7 @@ async fn serve(
     let (router_port, domain) = (router.address().port(), reached.domain.unwrap_or_default());
     ready(&Ready { api_url: url, router_port, domain, postgres: words, stacks, milliseconds });
     postgres.watch(stop).await;
-    info!("stopping: operations rest, services end, then PostgreSQL");
+    info!("stopping: operations pause, services end, then PostgreSQL");
     let deadline = Instant::now() + STOP;
     let services = async {
         let failure = executor.ended().await;
@@ -376,7 +376,7 @@ impl Postgres {
                 () = stop.cancelled() => return,
                 () = server.wait_exit() => {}
             }
-            error!("PostgreSQL has ended without having been told to; it is started again");
+            error!("PostgreSQL exited unexpectedly and is restarted");
             let mut waits = RESTARTS.waits();
             while let Err(failure) = server.restart().await {
                 error!("PostgreSQL does not start: {failure}");
@@ -472,8 +472,9 @@ fn unusable(error: impl std::fmt::Display) -> StartError {
 /// A new one for each start: who had the last one has to read the file again.
 fn new_token() -> Result<String, StartError> {
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| StartError::new(Code::NoRandomness, format!("the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        StartError::new(Code::NoRandomness, format!("the system provides no random numbers: {error}"))
+    })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

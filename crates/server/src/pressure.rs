@@ -101,7 +101,7 @@ impl Guard {
         };
         let found = match tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(found) => found,
-            Err(failure) => return warn!("it can't be told who is connected to PostgreSQL: {failure}"),
+            Err(failure) => return warn!("the connections to PostgreSQL can't be listed: {failure}"),
         };
         self.suspect = found.map(|(stack, _)| match self.suspect {
             Some((earlier, looks)) if earlier == stack => (stack, looks + 1),

@@ -49,7 +49,7 @@ impl TenantTx<'_> {
             .bind(hash)
             .fetch_optional(self.connection())
             .await
-            .map_err(StoreError::from_sqlx("look for an artifact"))?;
+            .map_err(StoreError::from_sqlx("read an artifact"))?;
         row.as_ref().map(artifact).transpose()
     }
 }
@@ -64,7 +64,7 @@ impl EngineStore {
             .bind(before)
             .fetch_all(self.store().engine_pool())
             .await
-            .map_err(StoreError::from_sqlx("look for unused artifacts"))
+            .map_err(StoreError::from_sqlx("list unused artifacts"))
     }
 
     /// Begins to forget an artifact, if it is still unused since `before`. Who wants it from now on waits for the end of that, and by then its
@@ -77,7 +77,7 @@ impl EngineStore {
         hash: &str,
         before: DateTime<Utc>,
     ) -> Result<Option<ForgottenArtifact>, StoreError> {
-        let failed = StoreError::from_sqlx("forget an artifact");
+        let failed = StoreError::from_sqlx("delete an artifact's record");
         let forget = async {
             let mut transaction = self.store().engine_pool().begin().await?;
             let done = sqlx::query("DELETE FROM artifacts WHERE hash = $1 AND last_used_at < $2")
@@ -101,7 +101,7 @@ impl ForgottenArtifact {
     /// # Errors
     /// The store doesn't answer; it may have been forgotten or not.
     pub async fn confirm(self) -> Result<(), StoreError> {
-        self.0.commit().await.map_err(StoreError::from_sqlx("forget an artifact"))
+        self.0.commit().await.map_err(StoreError::from_sqlx("delete an artifact's record"))
     }
 }
 

@@ -66,7 +66,7 @@ impl std::fmt::Debug for Connections {
 /// # Errors
 /// The server doesn't answer or lets `admin` not in.
 pub async fn key_check(admin: &PgConnectOptions, names: &StoreNames) -> Result<Option<KeyCheck>, StoreError> {
-    let failed = "look for the store";
+    let failed = "check whether the store exists";
     let mut connection = connect(admin).await?;
     if !exists(&mut connection, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &names.database).await? {
         return Ok(None);
@@ -102,7 +102,7 @@ pub async fn bootstrap(
     let mut connection = connect(admin).await?;
     refuse_old(&mut connection).await?;
     make_database(&mut connection, names).await?;
-    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    connection.close().await.map_err(StoreError::from_sqlx("close the connection"))?;
     let mut connection =
         connect(&admin.clone().database(&names.database).options([("lock_timeout", LOCK_TIMEOUT)])).await?;
     // A session's lock: it ends with the connection, however that ends.
@@ -120,7 +120,7 @@ pub async fn bootstrap(
     make_roles(&mut connection, names, master).await?;
     give_database(&mut connection, names).await?;
     migrate(&connections.owner, names, master).await?;
-    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    connection.close().await.map_err(StoreError::from_sqlx("close the connection"))?;
     Ok(connections)
 }
 
@@ -146,20 +146,16 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError>
 }
 
 async fn exists(connection: &mut PgConnection, query: &'static str, name: &str) -> Result<bool, StoreError> {
-    sqlx::query_scalar(query)
-        .bind(name)
-        .fetch_one(connection)
-        .await
-        .map_err(StoreError::from_sqlx("look at what exists"))
+    sqlx::query_scalar(query).bind(name).fetch_one(connection).await.map_err(StoreError::from_sqlx("read what exists"))
 }
 
 async fn refuse_old(connection: &mut PgConnection) -> Result<(), StoreError> {
     let row = sqlx::query("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
         .fetch_one(connection)
         .await
-        .map_err(StoreError::from_sqlx("ask for the server's version"))?;
-    let number: i32 = row.try_get(0).map_err(StoreError::from_sqlx("ask for the server's version"))?;
-    let found: String = row.try_get(1).map_err(StoreError::from_sqlx("ask for the server's version"))?;
+        .map_err(StoreError::from_sqlx("read the server's version"))?;
+    let number: i32 = row.try_get(0).map_err(StoreError::from_sqlx("read the server's version"))?;
+    let found: String = row.try_get(1).map_err(StoreError::from_sqlx("read the server's version"))?;
     if number < 150_000 { Err(StoreError::TooOld { found }) } else { Ok(()) }
 }
 
@@ -181,7 +177,7 @@ async fn make_roles(connection: &mut PgConnection, names: &StoreNames, master: &
     let superuser: bool = sqlx::query_scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         .fetch_one(&mut *connection)
         .await
-        .map_err(StoreError::from_sqlx("look at the administrator's role"))?;
+        .map_err(StoreError::from_sqlx("read the administrator's role"))?;
     if !superuser {
         // To give away a database, and to read the check of the master key, one has to be a member.
         let grant = format!("GRANT {} TO CURRENT_USER", quote::identifier(&names.owner));
@@ -251,7 +247,7 @@ async fn migrate(owner: &PgConnectOptions, names: &StoreNames, master: &MasterKe
         .fetch_one(&mut connection)
         .await
         .map_err(StoreError::from_sqlx("check the master key"))?;
-    connection.close().await.map_err(StoreError::from_sqlx("leave the server"))?;
+    connection.close().await.map_err(StoreError::from_sqlx("close the connection"))?;
     if check == master.check().0 { Ok(()) } else { Err(StoreError::MasterKeyWrong) }
 }
 

@@ -44,7 +44,7 @@ impl TenantTx<'_> {
         .bind(stack.0)
         .fetch_optional(self.connection())
         .await
-        .map_err(StoreError::from_sqlx("look for claims"))?;
+        .map_err(StoreError::from_sqlx("read claims"))?;
         let Some(row) = taken else { return Ok(()) };
         Err(StoreError::ClaimTaken {
             scope: read(&row, "scope")?,

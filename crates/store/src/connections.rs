@@ -50,7 +50,7 @@ impl TenantTx<'_> {
             .bind(target.as_str())
             .fetch_all(self.connection())
             .await
-            .map_err(StoreError::from_sqlx("look for promised connections"))?;
+            .map_err(StoreError::from_sqlx("read promised connections"))?;
         let mut promised = asked.limits.clone();
         for row in &rows {
             let id = StackId(read::<Uuid, _>(row, "stack")?);

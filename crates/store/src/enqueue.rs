@@ -94,7 +94,7 @@ impl TenantTx<'_> {
         .bind(stack.0)
         .fetch_optional(self.connection())
         .await
-        .map_err(StoreError::from_sqlx("look for another operation"))?;
+        .map_err(StoreError::from_sqlx("read the stack's operation"))?;
         row.map(|row| read::<Uuid, _>(&row, "id").map(OperationId)).transpose()
     }
 
@@ -147,7 +147,7 @@ impl TenantTx<'_> {
         .map_err(|error| match broken_constraint(&error) {
             // Each plan is carried out once.
             Some("operations_one_per_plan") => StoreError::PlanOutdated { subject: subject.to_owned() },
-            _ => StoreError::from_sqlx("put an operation into the queue")(error),
+            _ => StoreError::from_sqlx("enqueue an operation")(error),
         })?;
         read(&row, "created_at")
     }

@@ -109,7 +109,7 @@ pub enum StoreError {
     },
     /// A stack asks for more connections than it has, and there are not so many left.
     #[error(
-        "{subject} wants {wanted} database connections; it has {has}, and the PostgreSQL server of {target} has {left} for it at the most"
+        "{subject} needs {wanted} database connections; it has {has}, and the PostgreSQL server of {target} has at most {left} for it"
     )]
     ConnectionsTaken {
         /// The stack's name.
@@ -125,7 +125,7 @@ pub enum StoreError {
     },
     /// A second tenant, on a target that may have one only.
     #[error(
-        "{subject} would be a second tenant beside {beside}, and tenants are not isolated on this machine: all programs run as the same user"
+        "{subject} would be a second tenant besidess {beside}, and tenants are not isolated on this machine: all programs run as the same user"
     )]
     SecondTenant {
         /// The stack's name.
@@ -195,7 +195,7 @@ impl StoreError {
             }
             Self::MasterKeyWrong => "put the right file back; a new one can't open what the old one sealed",
             Self::RoleTooPowerful { .. } => "take the attribute from the role, or let Freehold make its own roles",
-            Self::DiskFull(_) => "make room on the disk; what was under way continues by itself",
+            Self::DiskFull(_) => "free disk space; what was in progress continues by itself",
             Self::NoConnections(_) => "raise max_connections, or close unused connections",
             Self::PlanOutdated { .. } => "plan again and look at what is different now",
             Self::MasterKeyFile { .. } => "make it a file of 32 bytes that only Freehold's user may read: mode 600",

@@ -24,7 +24,7 @@ pub struct End {
     pub outcome: Outcome,
     /// What people are told.
     pub outputs: BTreeMap<String, String>,
-    /// Why it failed.
+    /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
 }
 
@@ -121,7 +121,7 @@ impl TenantTx<'_> {
         .bind(length)
         .execute(self.connection())
         .await
-        .map_err(StoreError::from_sqlx("give a lease back"))?;
+        .map_err(StoreError::from_sqlx("release a lease"))?;
         if lease.rows_affected() != 1 {
             return Err(StoreError::Fenced);
         }

@@ -25,7 +25,7 @@ impl TenantTx<'_> {
     /// The store doesn't answer.
     pub async fn claim_key(&mut self, key: &str, fingerprint: &str) -> Result<KeyState, StoreError> {
         let tenant = self.tenant().0;
-        let failed = "look for an idempotency key";
+        let failed = "read an idempotency key";
         let taken = sqlx::query(
             "INSERT INTO idempotency (tenant_id, key, fingerprint) VALUES ($1, $2, $3)
              ON CONFLICT (tenant_id, key) DO NOTHING",
@@ -94,6 +94,6 @@ impl TenantTx<'_> {
             .execute(self.connection())
             .await
             .map(|_| ())
-            .map_err(StoreError::from_sqlx("give an idempotency key back"))
+            .map_err(StoreError::from_sqlx("release an idempotency key"))
     }
 }

@@ -26,7 +26,7 @@ use crate::transaction::{ReadTx, TenantTx};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationState {
-    /// It waits to be taken up.
+    /// In the queue: no process has acquired it yet.
     Queued,
     /// A process works on it, or died doing so.
     Running,
@@ -66,15 +66,15 @@ pub struct Operation {
     pub idempotency_key: Option<String>,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
-    /// When it was first taken up.
+    /// When a process first acquired it.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it ended; `None` while it is unfinished.
     pub finished_at: Option<DateTime<Utc>>,
     /// When somebody asked it to stop, and who.
     pub cancel: Option<(DateTime<Utc>, String)>,
     /// What people are told.
     pub outputs: BTreeMap<String, String>,
-    /// Why it failed.
+    /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
 }
 
@@ -95,7 +95,7 @@ pub struct OperationEnd {
     pub state: OperationState,
     /// By the clock of the store.
     pub at: DateTime<Utc>,
-    /// Why it failed.
+    /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
 }
 
@@ -315,7 +315,7 @@ impl Store {
         .bind(crate::row::plain(by))
         .fetch_optional(tx.connection())
         .await
-        .map_err(StoreError::from_sqlx("ask an operation to stop"))?;
+        .map_err(StoreError::from_sqlx("cancel an operation"))?;
         let row = row.ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })?;
         let state: OperationState = word("an operation", read(&row, "state")?)?;
         if state.is_finished() {
@@ -357,7 +357,7 @@ impl EngineStore {
         )
         .fetch_all(self.store().engine_pool())
         .await
-        .map_err(StoreError::from_sqlx("look at the queue"))?;
+        .map_err(StoreError::from_sqlx("read the queue"))?;
         let mut queue = Queue::default();
         for row in &rows {
             let remaining: f64 = read(row, "remaining")?;
@@ -383,7 +383,7 @@ impl EngineStore {
             .bind(id.0)
             .fetch_optional(self.store().engine_pool())
             .await
-            .map_err(StoreError::from_sqlx("look for a request to stop"))?
+            .map_err(StoreError::from_sqlx("read a request to cancel"))?
             .ok_or_else(|| StoreError::NotFound { what: "operation", name: id.to_string() })
     }
 }

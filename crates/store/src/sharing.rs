@@ -29,7 +29,7 @@ impl TenantTx<'_> {
             .bind(key.target.as_str())
             .fetch_all(self.connection())
             .await
-            .map_err(StoreError::from_sqlx("look for other tenants"))?;
+            .map_err(StoreError::from_sqlx("list other tenants"))?;
         let tenants = rows.iter().map(|row| read::<String, _>(row, "name")).collect::<Result<Vec<_>, _>>()?;
         match tenants.first() {
             Some(first) if !tenants.iter().any(|one| one == key.name.as_str()) => {
@@ -49,7 +49,7 @@ impl TenantTx<'_> {
             .bind(key.target.as_str())
             .execute(self.connection())
             .await
-            .map_err(StoreError::from_sqlx("look for other tenants"))?;
+            .map_err(StoreError::from_sqlx("list other tenants"))?;
         self.check_sharing(key, sharing).await
     }
 }

@@ -158,7 +158,9 @@ async fn pass_on(store: Store, mut outbox: mpsc::UnboundedReceiver<String>) {
             let sent = timeout(ANSWER, notify).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             match sent {
                 Ok(_) | Err(sqlx::Error::PoolClosed) => break,
-                Err(error) => tracing::warn!(%error, "other processes are told later: the store does not answer"),
+                Err(error) => {
+                    tracing::warn!(%error, "other processes can't be notified, retrying: the store does not answer")
+                }
             }
             sleep(PAUSE).await;
         }

@@ -258,7 +258,7 @@ impl ReadTx<'_> {
         .bind(target.as_str())
         .fetch_optional(self.connection())
         .await
-        .map_err(StoreError::from_sqlx("look for an app's latest stack"))?;
+        .map_err(StoreError::from_sqlx("read an app's latest stack"))?;
         row.as_ref().map(stack).transpose()
     }
 

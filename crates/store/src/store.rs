@@ -71,7 +71,7 @@ impl Store {
             .execute(self.engine_pool())
             .await
             .map(|_| ())
-            .map_err(StoreError::from_sqlx("ask for a sign of life"))
+            .map_err(StoreError::from_sqlx("check the connection"))
     }
 
     pub(crate) fn tenant_pool(&self) -> &PgPool {
@@ -113,7 +113,7 @@ fn session(options: &PgConnectOptions, application: &str) -> PgConnectOptions {
 
 /// Refuses a role for which row-level security doesn't hold, and a schema in which it isn't forced.
 async fn refuse_powerful(pool: &PgPool) -> Result<(), StoreError> {
-    let failed = "look at its role";
+    let failed = "read its role";
     let row = sqlx::query(
         "SELECT current_user::text AS role, rolsuper, rolbypassrls, rolcreaterole,
                 EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')

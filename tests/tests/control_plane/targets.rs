@@ -239,13 +239,13 @@ fn a_job_that_can_not_start_says_why_and_goes_on_with_a_new_token_when_its_own_i
 
     let (account, space) = site.account()?;
     site.cluster().kubectl(&["delete", "serviceaccount", &account, "-n", &space])?;
-    eventually("it says that it can't see the run any more", || says("how the run goes can't be seen"));
+    eventually("it says that it can't see the run any more", || says("the run can't be observed"));
     site.add_target(TARGET, &site.kubeconfig()?)?.succeeded()?;
     eventually("it is looked at with the new token", || says("it waits for job migrate: no pod can be"));
     site.cluster().kubectl(&["delete", "validatingwebhookconfiguration", &namespace])?;
     let run = Run::from(deploying.wait_with_output()?).succeeded()?;
     let told = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    for why in ["policy.example.org", "how the run goes can't be seen"] {
+    for why in ["policy.example.org", "the run can't be observed"] {
         assert!(told.contains(why), "{run:#?}");
     }
     let jobs = site.cluster().get(&["jobs", "-n", &namespace, "-l", "app.kubernetes.io/name=migrate"])?;

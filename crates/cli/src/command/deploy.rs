@@ -55,7 +55,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
 /// A plan that was kept in a file.
 fn kept(file: &Path) -> CommandResult<PlanAnswer> {
     let unusable = |reason: String| {
-        CommandError::new(Code::BadRequest, format!("{} is no plan: {reason}", file.display()))
+        CommandError::new(Code::BadRequest, format!("{} is not a plan: {reason}", file.display()))
             .help("make one with `freehold plan --out FILE`")
     };
     let text = std::fs::read_to_string(file).map_err(|error| {

@@ -53,8 +53,8 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
     let mut proposal = Proposal::gather(&arguments.request)?;
     platform::run(async {
         let Some(app) = proposal.app() else {
-            return Err(CommandError::new(Code::BadRequest, "it is not said which app's tenants are meant")
-                .help("name the app's folder, or the app with --app NAME"));
+            return Err(CommandError::new(Code::BadRequest, "no app was named")
+                .help("name the app's folder, or choose the app with --app NAME"));
         };
         let mut tenants = platform.client.stacks(&[("app", &app), ("kind", StackKind::Tenant.as_str())]).await?;
         tenants.retain(|tenant| proposal.target().is_none_or(|target| tenant.target == target));
@@ -67,7 +67,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         if targets.len() > 1 {
             let list = targets.into_iter().collect::<Vec<_>>().join(", ");
             return Err(CommandError::new(Code::BadRequest, format!("{app} has tenants on several targets: {list}"))
-                .help("say which are meant with --target NAME"));
+                .help("choose one with --target NAME"));
         }
         let size = arguments.wave.map_or(tenants.len(), |wave: WaveSize| wave.of(tenants.len()));
         let waves = tenants.len().div_ceil(size);

@@ -160,7 +160,7 @@ fn remove(terminal: Terminal, arguments: &RemoveTarget) -> CommandResult {
     platform::run(async { Ok(platform.client.remove_target(name).await?) })?;
     match terminal.json {
         true => terminal.print_json(&serde_json::json!({ "removed": name })),
-        false => terminal.print(format!("{name} is no target any more.")),
+        false => terminal.print(format!("Target {name} was removed.")),
     }
     Ok(ExitStatus::Done)
 }
@@ -189,7 +189,7 @@ fn may_be_allowed(kind: &str) -> CommandResult<()> {
     let is_word =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !is_word(plural) || !(group.is_empty() || group.split('.').all(is_word)) {
-        let detail = format!("{kind:?} is no kind of objects as RBAC names them");
+        let detail = format!("{kind:?} is not a kind as RBAC names it");
         return Err(
             CommandError::new(Code::BadName, detail).help("write its plural and its group: widgets.example.org")
         );

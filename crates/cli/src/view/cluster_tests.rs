@@ -191,7 +191,7 @@ fn what_is_replaced_taken_unknown_or_gone_is_never_folded() {
     });
     let changes = edited(changes, "limitrange.main", |limits| {
         limits.action = Action::Create;
-        limits.reasons = vec!["drift: it is gone, and Freehold did not remove it".to_owned()];
+        limits.reasons = vec!["drift: it was deleted outside Freehold".to_owned()];
     });
     let text = shown(&render(&plan(3, changes), false));
     insta::assert_snapshot!(text);
@@ -213,8 +213,5 @@ fn what_several_objects_have_in_common_is_said_once_with_their_names() {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flat.contains(&format!("~ {note} (deployment web, route acme.example.org, netpolicy allow-dns")), "{text}");
     assert_eq!(flat.matches(note).count(), 1, "{text}");
-    assert!(
-        flat.contains("+ limits freehold for containers that don't say; webhook limits.example.org adds"),
-        "{text}"
-    );
+    assert!(flat.contains("+ limits freehold defaults for containers; webhook limits.example.org adds"), "{text}");
 }

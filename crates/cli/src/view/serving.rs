@@ -24,14 +24,14 @@ pub(crate) fn told(stack: &Stack, revision: u64) -> Option<String> {
         |serving: &[&Serving]| serving.iter().map(|serving| serving.service.as_str()).collect::<Vec<_>>().join(", ");
     let silent = of(|serving| serving.verified == 0 && serving.newer == 0);
     if !silent.is_empty() {
-        return Some(format!("nothing answers for {}: no copy is ready", names(&silent)));
+        return Some(format!("nothing answers for {}: no replica is ready", names(&silent)));
     }
     let newer = of(|serving| serving.newer > 0);
     let copies: Vec<String> = newer
         .iter()
         .map(|serving| match serving.newer {
-            1 => format!("1 new copy of {}", serving.service),
-            number => format!("{number} new copies of {}", serving.service),
+            1 => format!("1 new replica of {}", serving.service),
+            number => format!("{number} new replicas of {}", serving.service),
         })
         .collect();
     let replaced = of(|serving| serving.verified == 0);
@@ -66,10 +66,10 @@ mod tests {
     fn only_what_was_seen_to_serve_is_said_to() {
         assert_eq!(told_of(&[]), "", "nobody could tell");
         assert_eq!(told_of(&[("web", 2, 0)]), "revision 1 is still serving http://acme.test");
-        assert_eq!(told_of(&[("web", 0, 0), ("api", 1, 0)]), "nothing answers for web: no copy is ready");
-        let both = "revision 1 is still serving http://acme.test, and so is what was not verified: 1 new copy of web";
+        assert_eq!(told_of(&[("web", 0, 0), ("api", 1, 0)]), "nothing answers for web: no replica is ready");
+        let both = "revision 1 is still serving http://acme.test, and so is what was not verified: 1 new replica of web";
         assert_eq!(told_of(&[("web", 1, 1)]), both);
-        let replaced = "revision 1 no longer serves web; what was not verified does: 2 new copies of web";
+        let replaced = "revision 1 no longer serves web; what was not verified does: 2 new replicas of web";
         assert_eq!(told_of(&[("web", 0, 2)]), replaced);
     }
 }

@@ -172,7 +172,7 @@ impl LeaseHolder {
     pub(super) async fn release(self) {
         let answer = timeout(ANSWER, self.leases.release(self.operation, self.fence)).await;
         if !matches!(answer, Ok(Ok(()))) {
-            tracing::debug!(operation = %self.operation, "the lease was not given back; it ends by itself");
+            tracing::debug!(operation = %self.operation, "the lease was not released; it lapses by itself");
         }
     }
 }

@@ -34,12 +34,12 @@ impl FromStr for Digest {
     /// The error says in words what is wrong.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(digits) = text.strip_prefix("sha256:") else {
-            return Err(format!("{text:?} is no digest: one begins with sha256:"));
+            return Err(format!("{text:?} is not a digest: a digest begins with sha256:"));
         };
         let lower = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let mut bytes = [0; 32];
         if !lower || hex::decode_to_slice(digits, &mut bytes).is_err() {
-            return Err(format!("{text:?} is no digest: after sha256: come 64 digits, 0 to 9 and a to f"));
+            return Err(format!("{text:?} is not a digest: after sha256: come 64 digits, 0 to 9 and a to f"));
         }
         Ok(Self(bytes))
     }

@@ -23,7 +23,7 @@ pub struct ImageReference {
 
 /// A text that names no image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no reference to an image: {reason}")]
+#[error("{text:?} is not an image reference: {reason}")]
 pub struct ReferenceError {
     /// The text that was to name an image.
     pub text: String,
@@ -133,7 +133,7 @@ fn is_of_hosts(c: char) -> bool {
 }
 
 fn check_registry(registry: &str) -> Result<(), String> {
-    let wrong = || format!("{registry:?} is no host name with an optional port");
+    let wrong = || format!("{registry:?} is not a host name with an optional port");
     // An address of the sixth version stands in brackets.
     let (host, port) = match registry.strip_prefix('[') {
         Some(rest) => {
@@ -259,10 +259,10 @@ mod tests {
             ("ghcr.io/acme/we___b", "can't be part"),
             ("ghcr.io/acme/../web", "can't be part"),
             ("ghcr.io/acme/web?x=1", "can't be part"),
-            ("ghcr.io:99999/acme", "no host name"),
+            ("ghcr.io:99999/acme", "not a host name"),
             ("user:word@ghcr.io/acme/web", "begins with sha256:"),
-            ("-a.io/acme/web", "no host name"),
-            ("[::1/acme/web", "no host name"),
+            ("-a.io/acme/web", "not a host name"),
+            ("[::1/acme/web", "not a host name"),
             (&long, "255"),
         ] {
             let error = written.parse::<ImageReference>().unwrap_err();

@@ -60,7 +60,7 @@ pub(super) fn roles(_: &New<'_>) -> String {
 }
 
 pub(super) fn logins(_: &New<'_>) -> String {
-    "former ones are closed once their users have gone".to_owned()
+    "earlier ones are closed once nothing uses them".to_owned()
 }
 
 /// The server, the extensions, and from its roles the connections.
@@ -124,7 +124,7 @@ pub(super) fn quota(new: &New<'_>) -> String {
 }
 
 pub(super) fn limits(_: &New<'_>) -> String {
-    "for containers that don't say".to_owned()
+    "defaults for containers".to_owned()
 }
 
 pub(super) fn policy(new: &New<'_>) -> String {
@@ -194,8 +194,8 @@ pub(super) fn service(new: &New<'_>) -> String {
 }
 
 pub(super) fn budget(new: &New<'_>) -> String {
-    let least = new.text(&["spec", "minAvailable"]).map(|least| format!("at least {least} stay"));
-    let most = new.text(&["spec", "maxUnavailable"]).map(|most| format!("at most {most} away"));
+    let least = new.text(&["spec", "minAvailable"]).map(|least| format!("at least {least} available"));
+    let most = new.text(&["spec", "maxUnavailable"]).map(|most| format!("at most {most} unavailable"));
     least.or(most).unwrap_or_default()
 }
 

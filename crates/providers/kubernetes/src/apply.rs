@@ -112,7 +112,7 @@ async fn create(
     was_looked_for: bool,
 ) -> Result<Performed, ProviderError> {
     if wanted.object.is_some() {
-        return Err(outdated(place, "was there when the plan was made and is gone now"));
+        return Err(outdated(place, "existed when the plan was made and is gone now"));
     }
     if let Some(awaited) = cluster.awaited(&place.kind) {
         awaited.expect(place);
@@ -146,7 +146,7 @@ async fn create(
     }
     // Nothing was sent there before: whoever applies as our field manager is somebody else.
     let (maker, left) = match others.as_slice() {
-        [] => (format!("somebody else who applies as {MANAGER}"), "that field manager has none left in it"),
+        [] => (format!("somebody else who applies as {MANAGER}"), "that field manager owns none of them now"),
         [_, ..] => (others.join(", "), "the object is unchanged for its owner"),
     };
     let message = format!("{place} was made by {maker} at the same moment");
@@ -191,7 +191,7 @@ fn may_change(place: &Place, live: &Json, stack: StackId, wanted: &Application<'
         owner @ (Ownership::Foreign(_) | Ownership::OtherStack(_)) => return Err(not_ours(&owner)),
     }
     if wanted.object.is_some_and(|object| object != mark::uid(live)) {
-        return Err(outdated(place, "is not the object any more that the plan was made for"));
+        return Err(outdated(place, "is no longer the object that the plan was made for"));
     }
     Ok(())
 }

@@ -198,14 +198,14 @@ async fn config(access: &Access) -> Result<Config, ClusterError> {
     };
     match access {
         Access::InCluster => Config::incluster().map_err(|error| ClusterError::Kubeconfig {
-            why: format!("the platform is no Pod of a cluster, so it has no service account there: {error}"),
+            why: format!("the platform does not run in a Pod, so it has no service account: {error}"),
             help: "run it in the cluster (`freehold install`), or give the target a kubeconfig".to_owned(),
         }),
         Access::Kubeconfig(yaml) => {
             let made = "make one with `kubectl config view --minify --flatten`, or with a service account's token";
             // What the parser says quotes the lines around the fault, which may hold a token or a key.
             let kubeconfig = Kubeconfig::from_yaml(yaml.reveal())
-                .map_err(|_| fault("it is no kubeconfig in YAML".to_owned(), made))?;
+                .map_err(|_| fault("it is not a kubeconfig in YAML".to_owned(), made))?;
             self_contained(&kubeconfig).map_err(|why| {
                 let help = "let the target use a service account: apply what `freehold target rbac` prints, and give its token";
                 fault(why, help)
@@ -222,12 +222,12 @@ fn self_contained(kubeconfig: &Kubeconfig) -> Result<(), String> {
     for named in &kubeconfig.clusters {
         let Some(cluster) = &named.cluster else { continue };
         if cluster.insecure_skip_tls_verify == Some(true) {
-            return Err(format!("cluster {} turns off the check of the server's certificate", named.name));
+            return Err(format!("cluster {} disables verification of the server's certificate", named.name));
         }
         let plain = cluster.server.as_deref().and_then(|server| server.strip_prefix("http://"));
         if plain.is_some_and(|server| !is_loopback(server)) {
             return Err(format!(
-                "cluster {} is reached without TLS, so everybody on the way could read the token",
+                "cluster {} is reached without TLS, so anybody on the network path could read the token",
                 named.name
             ));
         }

@@ -154,7 +154,7 @@ async fn wait(cluster: &Cluster, context: &Context, place: &Place, uid: &str) ->
         };
         let Some(live) = live else { return Ok(Performed::default()) };
         if Instant::now() + pause.present() + LAST_WORDS >= deadline {
-            return Err(ProviderError::from(Problem::new(Code::DeletionHeld, format!("{place} is being deleted and does not go away")).lines(holders::of(cluster, place, &live, deadline).await).help("see to the controller that should remove the finalizer, then run the same command again: Freehold removes none itself")));
+            return Err(ProviderError::from(Problem::new(Code::DeletionHeld, format!("{place} is being deleted and does not go away")).lines(holders::of(cluster, place, &live, deadline).await).help("fix the controller that should remove the finalizer, then run the same command again: Freehold removes none itself")));
         }
         if Instant::now() >= next_words || is_late(&live, cluster.clock().now()) && pause.is_first() {
             let holders = holders::of(cluster, place, &live, deadline).await;

@@ -91,7 +91,7 @@ pub(crate) async fn kinds(cluster: &Cluster, deadline: Instant) -> Result<Kinds,
     for root in ["/api", "/apis"] {
         match ask(cluster, root, DISCOVERY, deadline).await {
             Ok(answer) if answer.text("/kind") == "APIGroupDiscoveryList" => kinds.read(&answer),
-            Ok(_) => return Err(No::Answer("not the kinds that there are".to_owned()).listing(root)),
+            Ok(_) => return Err(No::Answer("not a list of kinds".to_owned()).listing(root)),
             Err(No::Status(403, _)) => kinds.hidden = true,
             Err(no) => return Err(no.listing(root)),
         }
@@ -126,6 +126,6 @@ async fn ask(cluster: &Cluster, path: &str, accept: &str, deadline: Instant) -> 
         Ok(Err(kube::Error::Api(status))) => Err(No::Status(status.code, status.message)),
         Ok(Err(kube::Error::SerdeError(error))) => Err(No::Answer(error.to_string())),
         Ok(Err(error)) => Err(nothing(error.to_string())),
-        Err(_) => Err(nothing("not in time".to_owned())),
+        Err(_) => Err(nothing("timed out".to_owned())),
     }
 }

@@ -43,7 +43,7 @@ pub enum ClusterError {
         refusal: Box<Refusal>,
     },
     /// An answer that can't be read, or makes no sense.
-    #[error("{doing}: the API server's answer can't be used: {why}")]
+    #[error("{doing}: the API server's response can't be used: {why}")]
     Answer {
         /// What was being done.
         doing: String,
@@ -223,7 +223,7 @@ impl Refusal {
             Reason::Unauthenticated => format!("the API server doesn't accept our credentials: {message}"),
             Reason::NotPermitted(what) => format!("not permitted: {what}"),
             Reason::WebhookDown(name) => format!("admission webhook {name} is unreachable: {message}"),
-            Reason::Busy => format!("the API server has too much to do: {message}"),
+            Reason::Busy => format!("the API server is overloaded: {message}"),
             Reason::Fault if message.contains("space exceeded") => {
                 format!("the cluster's database (etcd) is out of space: {message}")
             }
@@ -360,7 +360,7 @@ impl ClusterError {
             }
             Self::Answer { .. } => "is there an API server at this address? a proxy or a login page answers like this",
             Self::WrongCluster { .. } => {
-                "give the target its own cluster's address back, or add this cluster as a new target with `freehold target add`"
+                "set the target's address back to its own cluster, or add this cluster as a new target with `freehold target add`"
             }
             Self::Refused { refusal, .. } => match refusal.reason() {
                 Reason::Unauthenticated => {
@@ -370,7 +370,7 @@ impl ClusterError {
                     "apply what `freehold target rbac` prints as an administrator, with `--allow-kind` for each kind that manifests hold"
                 }
                 Reason::NotPermitted(_) => {
-                    "apply what `freehold target rbac` prints as an administrator; it is the least that Freehold needs"
+                    "apply what `freehold target rbac` prints as an administrator; these are the minimum permissions"
                 }
                 Reason::KindUnknown => refusal
                     .place
@@ -380,14 +380,14 @@ impl ClusterError {
                 Reason::NoDryRun(_) | Reason::Denied(_) => {
                     "change what the policy objects to, or ask its administrator"
                 }
-                Reason::Invalid => "change what the server objects to; its words are exact",
+                Reason::Invalid => "change what the server rejects; its message names it",
                 Reason::NamespaceTerminating => "wait until the namespace is gone, then run the same command again",
-                Reason::Quota => "give the tier a larger quota, or the services less",
+                Reason::Quota => "raise the tier's quota, or lower what the services request",
                 Reason::FieldConflict => "give these fields up there, or take them with `--adopt`",
                 Reason::Changed | Reason::Exists => {
                     "run the same command again to get a plan that rests on what is there now"
                 }
-                Reason::WebhookDown(_) => "see to the webhook's service, or ask its administrator",
+                Reason::WebhookDown(_) => "repair the webhook's service, or ask its administrator",
                 _ => return None,
             },
         };

@@ -99,7 +99,7 @@ pub(crate) async fn last_lines(
     // A node that doesn't answer must not keep back the reason itself.
     let text = match timeout(FEW_LINES, pods.logs(pod.text("/metadata/name"), &parameters)).await {
         Ok(text) => text?,
-        Err(_elapsed) => return Ok(vec!["(its log was not to be had in time)".to_owned()]),
+        Err(_elapsed) => return Ok(vec!["(its log could not be read in time)".to_owned()]),
     };
     Ok(text.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect())
 }
@@ -204,7 +204,7 @@ async fn follow(cluster: std::sync::Arc<Cluster>, query: PodLogs, share: usize, 
                 }
                 first = false;
             }
-            Err(error) => tracing::debug!(%error, "the pods of a followed log can't be looked for"),
+            Err(error) => tracing::debug!(%error, "the pods of a followed log can't be listed"),
         }
         while tasks.try_join_next().is_some() {}
         tokio::select! {
@@ -243,7 +243,9 @@ impl Followed {
                     }
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => return,
-                Err(error) => tracing::debug!(%error, pod = self.printer.pod, "a followed log broke off"),
+                Err(error) => {
+                    tracing::debug!(%error, pod = self.printer.pod, "the stream of a followed log ended early")
+                }
             }
             if let Ok(last) = self.last.parse() {
                 (parameters.tail_lines, parameters.since_seconds, parameters.since_time) = (None, None, Some(last));

@@ -53,7 +53,7 @@ fn owner(object: &Json) -> String {
     });
     let since = object.pointer("/metadata/creationTimestamp").and_then(Json::as_str);
     let since = since.map(|time| format!(", there since {time}")).unwrap_or_default();
-    format!("{managed}{since}, without a mark of Freehold")
+    format!("{managed}{since}, without an ownership label of Freehold")
 }
 
 /// The manager that the object itself states, in its labels, annotations or owner references.
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn owners_are_told_as_well_as_the_object_does() {
         let helm = json!({"annotations": {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "a"}});
-        assert_eq!(words(&helm), "part of Helm's release a/web, without a mark of Freehold");
+        assert_eq!(words(&helm), "part of Helm's release a/web, without an ownership label of Freehold");
         let argo = json!({"annotations": {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:a/web"}});
         assert!(words(&argo).contains("Argo CD's application shop"));
         let fields = json!({"creationTimestamp": "2026-03-02T10:00:00Z", "managedFields": [
@@ -153,7 +153,8 @@ mod tests {
             {"manager": "kubectl-create", "time": "2026-03-02T10:00:00Z"},
             {"manager": "kube-controller-manager", "time": "2026-03-01T10:00:00Z", "subresource": "status"},
         ]});
-        let expected = "managed by kubectl-create, there since 2026-03-02T10:00:00Z, without a mark of Freehold";
+        let expected =
+            "managed by kubectl-create, there since 2026-03-02T10:00:00Z, without an ownership label of Freehold";
         assert_eq!(words(&fields), expected);
     }
 }

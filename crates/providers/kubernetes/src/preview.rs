@@ -146,7 +146,7 @@ impl<'a> Trial<'a> {
                 Ok(_) => {
                     return Err(ProviderError::retryable(
                         Code::NotNow,
-                        format!("{} was made while the plan was", self.place),
+                        format!("{} was created while the plan was made", self.place),
                     ));
                 }
                 Err(error) => match error.reason() {
@@ -254,7 +254,7 @@ impl<'a> Trial<'a> {
     /// In the scratch namespace, if there is one. The result is as if it had been tried out in its own.
     async fn elsewhere(&self, mut manifest: Json) -> Result<Tried, ClusterError> {
         let Some(namespace) = self.place.namespace.as_deref() else {
-            return Ok(Tried::Not("there is no place to try it out".to_owned()));
+            return Ok(Tried::Not("it has no namespace to try it out in".to_owned()));
         };
         let Some(scratch) = self.scratch else {
             return Ok(Tried::Not(format!(

@@ -87,9 +87,7 @@ pub(crate) async fn judge(
     changed: Option<Duration>,
 ) -> Result<Readiness, ClusterError> {
     if mark::stack(found) != Some(stack) {
-        return Ok(Readiness::Failed(
-            "an object with its name is there that does not bear this stack's mark".to_owned(),
-        ));
+        return Ok(Readiness::Failed("an object of its name exists without this stack's ownership label".to_owned()));
     }
     if let Some(since) = mark::deletion(found) {
         let holders = holders::of(reader.cluster, place, found, reader.deadline).await;
@@ -182,7 +180,7 @@ fn budget(found: &Json) -> Readiness {
     match failed {
         Some(condition) => Readiness::Waiting(format!("its pods can't be counted: {}", condition.message())),
         None if found.number("/status/observedGeneration") < found.number("/metadata/generation") => {
-            Readiness::Waiting("the cluster has not looked at it yet".to_owned())
+            Readiness::Waiting("not yet reconciled by the cluster".to_owned())
         }
         None => Readiness::Ready,
     }

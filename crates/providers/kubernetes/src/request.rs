@@ -343,7 +343,7 @@ impl Cluster {
     }
 
     async fn attempt(&self, request: &Request, deadline: Instant) -> Attempt {
-        let late = |sent| Attempt::Lost { why: "not in time".to_owned(), sent };
+        let late = |sent| Attempt::Lost { why: "timed out".to_owned(), sent };
         let Ok(place) = timeout_at(deadline, self.limit().enter()).await else { return late(false) };
         let limit = if request.changes { deadline } else { deadline.min(Instant::now() + request.limit) };
         let attempt = timeout_at(limit, self.exchange(request)).await.unwrap_or_else(|_| late(true));
@@ -384,7 +384,7 @@ impl Cluster {
         }
         match serde_json::from_slice(&bytes) {
             Ok(body) => Attempt::Answered(Response { status: status.as_u16(), body, repeated: false }),
-            Err(error) => Attempt::Lost { why: format!("an answer that is no JSON: {error}"), sent: true },
+            Err(error) => Attempt::Lost { why: format!("a response that is not JSON: {error}"), sent: true },
         }
     }
 }

@@ -271,7 +271,7 @@ impl<'a> RunOnce<'a> {
         if mark::stack(object) == Some(self.context.stack) {
             return Ok(());
         }
-        let message = format!("job {} does not run: {what} does not bear this stack's mark", self.job);
+        let message = format!("job {} does not run: {what} does not have this stack's ownership label", self.job);
         Err(not_ready::refusal(Code::NotOwned, message, "find out who made it; then rename or remove it"))
     }
 
@@ -577,7 +577,7 @@ pub(crate) fn not_seen(error: ProviderError) -> ProviderError {
             code: Code::ClusterUnreachable | Code::ClusterCredentials | Code::NotPermitted | Code::ClusterAnswer,
             message,
             ..
-        }) => ProviderError::unknown(Code::ClusterUnreachable, format!("how the run goes can't be seen: {message}")),
+        }) => ProviderError::unknown(Code::ClusterUnreachable, format!("the run can't be observed: {message}")),
         error => error,
     }
 }

@@ -77,7 +77,7 @@ fn clock(ahead: TimeDelta) -> Option<Finding> {
     let (off, word) = if ahead < TimeDelta::zero() { (-ahead, "behind") } else { (ahead, "ahead of") };
     let minutes = (off + TimeDelta::seconds(30)).num_minutes();
     let message = format!("the cluster's is {minutes} min {word} this machine's");
-    let fix = "let both have their time from NTP: the age of what is in the cluster is told by its own clock, but each side judges \
+    let fix = "synchronize both clocks with NTP: the age of what is in the cluster is told by its own clock, but each side judges \
                certificates and tokens by its own";
     (off >= OFF).then(|| Finding::warning("clock", message, fix))
 }
@@ -101,7 +101,7 @@ fn changed(facts: &KubernetesTarget, found: &KubernetesTarget) -> Vec<Finding> {
     if differences.is_empty() {
         return Vec::new();
     }
-    let fix = format!("`freehold target add {}` again takes in what is there now", facts.name);
+    let fix = format!("`freehold target add {}` again records what is there now", facts.name);
     vec![Finding::warning("facts", differences.join("; "), fix)]
 }
 

@@ -96,7 +96,9 @@ fn unseen(namespace: &Place, mut kinds: Vec<String>) -> Option<String> {
     kinds.truncate(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let kinds = kinds.join(", ");
-    Some(format!("whatever of these kinds is in {namespace} goes with it, since Freehold may not look: {kinds}{more}"))
+    Some(format!(
+        "whatever of these kinds is in {namespace} goes with it, since Freehold may not list them: {kinds}{more}"
+    ))
 }
 
 /// A look at everything in a namespace.

@@ -231,7 +231,7 @@ async fn an_object_is_ready_when_its_controller_says_so_of_its_present_version()
     assert_eq!(ready().await, Readiness::Ready);
     assert_eq!(stage.plan(&main).await.fields(), Vec::<&str>::new(), "a status is nobody's wish");
     stage.deploy(&widgets.widget(&stage, "main", &json!({"size": 2}))).await;
-    assert_eq!(ready().await, Readiness::Waiting("its controller has not looked at it yet".to_owned()));
+    assert_eq!(ready().await, Readiness::Waiting("not yet reconciled by its controller".to_owned()));
     say(2, "Stalled", "True");
     assert_eq!(ready().await, Readiness::Failed("its controller can't go on: Because: of it".to_owned()));
 }

@@ -58,7 +58,7 @@ async fn a_crash_loop_is_told_with_exit_code_and_restarts() {
     let Some(fixture) = Fixture::new("a_crash_loop_is_told_with_exit_code_and_restarts").await else { return };
     fixture.control.apply(&fixture.deployment(&fail("crash-loop")).to_string()).unwrap();
     let told = words(&fixture.until(ResourceKind::Deployment, "web", is_failed).await);
-    assert!(told.starts_with("FH0706: 0 of 1 ready: it fails again and again, started again 3 times so far"), "{told}");
+    assert!(told.starts_with("FH0706: 0 of 1 ready: it keeps failing, restarted 3 times so far"), "{told}");
     assert!(told.contains("exit code 1 after"), "{told}");
     // The simulated node has no logs, and says so instead of keeping the reason back.
     assert!(told.contains("\n  │ (its log can't be read: "), "{told}");
@@ -101,7 +101,7 @@ async fn a_pod_for_which_no_node_has_room_is_told_in_the_schedulers_words() {
     };
     let greed = json!({"resources": {"requests": {"cpu": (NODE_CPUS + 1).to_string()}}});
     fixture.control.apply(&fixture.deployment(&greed).to_string()).unwrap();
-    fixture.until(ResourceKind::Deployment, "web", waits_with("no node takes its pod: 0/3 nodes are available")).await;
+    fixture.until(ResourceKind::Deployment, "web", waits_with("no node fits its pod: 0/3 nodes are available")).await;
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_rollout_whose_time_is_over_is_given_up_with_what_hinders_it() {
     let mut deployment = fixture.deployment(&fail("not-ready"));
     deployment["spec"]["progressDeadlineSeconds"] = json!(2);
     fixture.control.apply(&deployment.to_string()).unwrap();
-    let late = fails_with("FH0703", "not ready after 2 s, which is all the time it has; 0 of 1 ready: it runs");
+    let late = fails_with("FH0703", "not ready after 2 s, its deadline; 0 of 1 ready: it runs");
     fixture.until(ResourceKind::Deployment, "web", late).await;
 }
 
@@ -265,7 +265,10 @@ async fn what_is_gone_or_bears_another_mark_is_not_ready() {
     foreign["metadata"]["labels"] = json!({});
     fixture.control.apply(&foreign.to_string()).unwrap();
     let foreign = fixture.readiness(ResourceKind::ConfigMap, "web").await;
-    assert!(is_failed(&foreign) && words(&foreign).contains("does not bear this stack's mark"), "{foreign:?}");
+    assert!(
+        is_failed(&foreign) && words(&foreign).contains("does not have this stack's ownership label"),
+        "{foreign:?}"
+    );
     fixture.put("v1", "ConfigMap", "web", &json!({}));
     assert_eq!(fixture.readiness(ResourceKind::ConfigMap, "web").await, Readiness::Ready);
 }
@@ -357,7 +360,7 @@ async fn a_route_says_what_its_gateway_does_not_say() {
     let changed = json!({"spec": {"parentRefs": [parent], "hostnames": ["web.example.org"]}});
     fixture.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &changed);
     let told = fixture.readiness(kind, "web").await;
-    assert!(waits_with("example.test/gateway has not looked at it yet")(&told), "{told:?}");
+    assert!(waits_with("not yet reconciled by example.test/gateway")(&told), "{told:?}");
 }
 
 #[tokio::test]
@@ -369,7 +372,7 @@ async fn a_certificate_tells_its_challenge_and_a_failed_one_is_given_up() {
     let spec = json!({"spec": {"secretName": "web-tls", "dnsNames": ["web.example.org"],
         "issuerRef": {"kind": "ClusterIssuer", "name": "main"}}});
     fixture.put("cert-manager.io/v1", "Certificate", "web", &spec);
-    assert!(words(&fixture.readiness(kind, "web").await).contains("cert-manager has not looked at it yet"));
+    assert!(words(&fixture.readiness(kind, "web").await).contains("not yet reconciled by cert-manager"));
 
     let issuing = condition("Ready", "False", "DoesNotExist", "Issuing certificate", LONG_AGO);
     status(&fixture, "certificate/web", &json!({"conditions": [issuing]}));
@@ -406,7 +409,7 @@ async fn listeners_of_a_stacks_own_are_ready_when_the_gateway_takes_them() {
         [{"name": "web", "hostname": "web.example.org", "port": 80, "protocol": "HTTP"}]}});
     fixture.put("gateway.networking.k8s.io/v1", "ListenerSet", "web", &spec);
     let told = fixture.readiness(kind, "web").await;
-    assert!(fails_with("FH1223", "main does not exist")(&told) || waits_with("not looked at")(&told), "{told:?}");
+    assert!(fails_with("FH1223", "main does not exist")(&told) || waits_with("not yet reconciled")(&told), "{told:?}");
     let listener =
         |accepted: Json| json!([{"name": "web", "attachedRoutes": 0, "supportedKinds": [], "conditions": [accepted]}]);
     let refused = condition("Accepted", "False", "NotAllowed", "the gateway allows no listener sets", LONG_AGO);

@@ -155,7 +155,7 @@ async fn lost_from_sight(fixture: &Fixture, run: &Run, revision: u64) {
     let Err(ProviderError::Unknown(Problem { message, .. })) = &result else {
         panic!("no outcome was seen: {result:?}")
     };
-    assert!(message.contains("how the run goes can't be seen"), "{message}");
+    assert!(message.contains("the run can't be observed"), "{message}");
     // Asked again, it is still not known.
     let again = provider.perform(&context, &task).await;
     assert!(matches!(again, Err(ProviderError::Unknown(_))), "{again:?}");
@@ -311,7 +311,7 @@ async fn a_run_for_which_no_node_has_room_tells_so() {
         json!({"requests": {"cpu": (NODE_CPUS + 1).to_string()}});
     let (code, message, ..) = rejected(fixture.perform(&fixture.run_of(&manifest, "ask", 8), 1).await);
     assert_eq!(code, Code::NoRoom);
-    assert!(message.contains("no node takes its pod: 0/3 nodes are available"), "{message}");
+    assert!(message.contains("no node fits its pod: 0/3 nodes are available"), "{message}");
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ async fn reasons_runs_and_checks_need_no_more_than_the_generated_permissions() {
             .until(ResourceKind::Deployment, "web", |told| {
                 words(told).contains(match way {
                     "not-ready" => "Readiness probe failed",
-                    "crash-loop" => "fails again and again",
+                    "crash-loop" => "keeps failing",
                     _ => "can't be pulled",
                 })
             })

@@ -78,7 +78,7 @@ impl Accounts {
         table.raise_next(first);
         let user = table.next;
         if user >= first.saturating_add(USERS) {
-            return Err(io::Error::other("no user number is left"));
+            return Err(io::Error::other("no user id is left"));
         }
         table.users.insert(stack, user);
         table.next = user + 1;

@@ -39,7 +39,7 @@ impl Members {
     /// All that live.
     ///
     /// # Errors
-    /// It can't be told.
+    /// The control group or `/proc` can't be read.
     pub(crate) fn find(&self) -> io::Result<Vec<ProcessId>> {
         if let Some(held) = self.find_held()? {
             return Ok(held);
@@ -53,7 +53,7 @@ impl Members {
     /// All that live, by what holds all of them for certain: a control group, or an ancestor that lives. `None` where there is neither.
     ///
     /// # Errors
-    /// It can't be told.
+    /// The control group or `/proc` can't be read.
     pub(crate) fn find_held(&self) -> io::Result<Option<Vec<ProcessId>>> {
         let pids = match (&self.group, &self.ancestor) {
             (Some(group), _) if group.exists() => group.processes()?,
@@ -75,7 +75,7 @@ impl Members {
 /// All processes that descend from this one.
 ///
 /// # Errors
-/// They can't be listed.
+/// `/proc` can't be read.
 pub(crate) fn descendants(ancestor: i32) -> io::Result<Vec<i32>> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for pid in process_id::pids()? {
@@ -115,7 +115,7 @@ pub(crate) async fn end_all(find: impl Fn() -> io::Result<Vec<ProcessId>>, limit
         match &left {
             Ok(left) if left.is_empty() => return Ended { killed, all: true },
             Err(error) if !is_exhaustion(error) => {
-                tracing::warn!(%error, "it can't be told which processes are left");
+                tracing::warn!(%error, "the processes that are left can't be listed");
                 return Ended { killed, all: false };
             }
             _ if now >= give_up => return Ended { killed, all: false },

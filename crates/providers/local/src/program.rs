@@ -206,7 +206,7 @@ impl Program {
         if !answer.program {
             return failure::refusal(
                 Code::StepFailed,
-                format!("{path} can't be started apart from the others: {}", answer.message),
+                format!("{path} can't be started in isolation from the others: {}", answer.message),
                 "nothing was started; `freehold doctor` says what this machine can enforce",
             );
         }

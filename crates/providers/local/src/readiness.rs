@@ -60,7 +60,7 @@ pub(crate) async fn refusal(
         Some(ReplicaFailure::Interrupted) => {
             return ProviderError::retryable(
                 Code::NotNow,
-                format!("{name} was no longer waited for: something else is wanted of it{still}"),
+                format!("{name} was superseded: a newer change of it is being applied{still}"),
             );
         }
         Some(ReplicaFailure::Exited { exit, after, log, .. }) => {
@@ -73,7 +73,7 @@ pub(crate) async fn refusal(
         Some(ReplicaFailure::NotLive { seen, log }) => {
             (Code::NeverReady, format!("{name} was ready and then no longer alive: {seen}"), Some(log))
         }
-        None => (Code::NeverReady, format!("{name} was not ready when the step's time was over"), None),
+        None => (Code::NeverReady, format!("{name} was not ready at the step's deadline"), None),
     };
     let detail = match log {
         Some(log) => log.last(SHOWN_LINES).await,
@@ -132,7 +132,7 @@ async fn fell(id: &ResourceId, fallen: &FailedVersion) -> String {
     let name = id.name();
     let after = match fallen.taken_back {
         true => "the previous version serves again",
-        false => "it is started again and again",
+        false => "Freehold keeps restarting it",
     };
     let (what, log) = told(&fallen.failure);
     let message = format!("{}: {name} was ready, but then {what}; {after}", Code::FailedWhileSettling);
@@ -154,8 +154,7 @@ async fn with_end_of(log: Option<&Log>, mut message: String) -> String {
 async fn crash_loop(id: &ResourceId, status: &Status) -> String {
     let (what, log) = status.failure.as_ref().map_or((String::new(), None), told);
     let name = id.name();
-    let message =
-        format!("{}: {name} fails again and again, {} times so far: {what}", Code::CrashLoop, status.failures);
+    let message = format!("{}: {name} keeps failing, {} times so far: {what}", Code::CrashLoop, status.failures);
     with_end_of(log, message).await
 }
 

@@ -177,7 +177,7 @@ impl LocalProvider {
                 let key = endpoint(restored.stack, &restored.resource.id.0);
                 if let Err(error) = self.machine.router.listen(&key, address).await {
                     // The service's own start says so.
-                    tracing::warn!(%address, %error, "an address can't be had yet");
+                    tracing::warn!(%address, %error, "an address is not available yet");
                 }
             }
         }

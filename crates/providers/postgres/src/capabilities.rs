@@ -48,7 +48,7 @@ impl DatabaseServer for PostgresProvider {
     }
 
     async fn unmanaged(&self) -> Result<Vec<Finding>, ProviderError> {
-        let doing = Doing("looking for what is not Freehold's on the PostgreSQL server".to_owned());
+        let doing = Doing("listing unmanaged objects on the PostgreSQL server".to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
         let found = unmanaged::find(&mut session, &self.options, &doing).await?;
         session.finish().await;

@@ -189,7 +189,7 @@ impl DatabaseRow {
         match self.mark() {
             Some(mark) if mark.stack == stack => Ownership::Ours,
             Some(mark) => Ownership::OtherStack(mark.stack),
-            None => Ownership::Foreign(format!("owned by role {}, no mark of Freehold", self.owner)),
+            None => Ownership::Foreign(format!("owned by role {}, without an ownership label of Freehold", self.owner)),
         }
     }
 

@@ -347,7 +347,7 @@ impl UnprovedDump {
             && fs::rename(&self.path, &self.unproved).is_ok();
         self.kept |= keeps;
         let told =
-            keeps.then(|| format!("what was dumped is kept all the same, unproved: {}", self.unproved.display()));
+            keeps.then(|| format!("the dump is kept, although it was not verified: {}", self.unproved.display()));
         let help: Vec<String> = problem.help.clone().into_iter().chain(told).collect();
         problem.maybe_help((!help.is_empty()).then(|| help.join("; "))).into()
     }

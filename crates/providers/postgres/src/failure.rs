@@ -75,16 +75,16 @@ impl Doing {
                 Some("free some space"),
             ),
             code if code.starts_with("28") => {
-                let help = "see that the server's address, the role and its password are right";
+                let help = "check the server's address, the role and its password";
                 self.rejected(
                     Code::PostgresUnreachable,
-                    "the PostgreSQL server doesn't let Freehold in",
+                    "the PostgreSQL server rejects Freehold's login",
                     Some(words),
                     Some(help),
                 )
             }
             "42501" => {
-                let help = "grant Freehold's role what is missing, or let it be done by a superuser";
+                let help = "grant Freehold's role what is missing, or let a superuser do it";
                 self.rejected(Code::StepFailed, "Freehold's role lacks a right", Some(words), Some(help))
             }
             code => {
@@ -109,7 +109,7 @@ fn is_full(code: &str, words: &str) -> bool {
     code == "53100" || (matches!(code, "58030" | "XX000") && words.contains("No space left on device"))
 }
 
-/// Whether a login isn't let in, in a way that making it anew would mend: no such role, another password, no right to connect,
+/// Whether a login isn't let in, in a way that making it anew would fix: no such role, another password, no right to connect,
 /// NOLOGIN, a limit of the database's.
 pub(crate) fn is_shut_out(error: &sqlx::Error) -> bool {
     matches!(sqlstate(error).as_deref(), Some("28P01" | "28000" | "42501" | "55000" | "42704"))

@@ -228,5 +228,5 @@ fn mine(kind: ResourceKind, id: &ResourceId) -> Result<PostgresKind, ProviderErr
 }
 
 fn not_served(id: &freehold_graph::ResourceId) -> ProviderError {
-    ProviderError::rejected(Code::StepFailed, format!("{id} is not a thing of PostgreSQL's"))
+    ProviderError::rejected(Code::StepFailed, format!("{id} is not served by provider postgres"))
 }

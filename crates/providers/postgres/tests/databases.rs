@@ -76,7 +76,10 @@ async fn a_foreign_database_and_foreign_roles_are_left_alone() {
     stack.apply(stack.roles()).await.unwrap();
     run(&mut admin, &format!("CREATE DATABASE \"{}\"", stack.name)).await;
     let observation = stack.observe(&stack.database()).await.unwrap();
-    assert_eq!(observation.ownership, Ownership::Foreign("owned by role postgres, no mark of Freehold".to_owned()));
+    assert_eq!(
+        observation.ownership,
+        Ownership::Foreign("owned by role postgres, without an ownership label of Freehold".to_owned())
+    );
     assert_eq!(rejection(stack.apply(stack.database()).await).0, Code::NotOwned);
     assert_eq!(rejection(stack.delete(&stack.database(), None).await).0, Code::NotOwned);
     assert_eq!(rejection(stack.dump().await).0, Code::NotOwned);

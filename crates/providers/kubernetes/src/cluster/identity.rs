@@ -27,7 +27,7 @@ impl Cluster {
     /// Makes sure that it is still the cluster that it has to be. What was found out holds for some seconds.
     ///
     /// # Errors
-    /// It is another one, or doesn't say.
+    /// [`ClusterError::WrongCluster`] if it is another one; it doesn't answer.
     pub async fn is_still(&self, expected: &str, deadline: Instant) -> Result<(), ClusterError> {
         let wrong = |found: &str| ClusterError::WrongCluster { expected: expected.to_owned(), found: found.to_owned() };
         if self.identity != expected {
@@ -55,7 +55,7 @@ impl Cluster {
     /// Which kinds of objects it has, as of a few seconds ago at most.
     ///
     /// # Errors
-    /// It doesn't say.
+    /// Discovery fails.
     pub(crate) async fn kinds(&self, deadline: Instant) -> Result<Arc<Kinds>, ClusterError> {
         let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((seen, kinds)) = known
@@ -84,7 +84,7 @@ impl Cluster {
             return Ok(Some(ObjectKind::allowed(kind, served.version())));
         }
         let why = match kinds.group(&kind.group) {
-            Group::Hidden => "not permitted to ask which kinds there are",
+            Group::Hidden => "not permitted to discover which kinds exist",
             Group::Silent => "the API server of its group does not answer",
             Group::There | Group::None => return Ok(None),
         };
@@ -133,7 +133,7 @@ impl Cluster {
             Err(_) => Err(ClusterError::Unreachable {
                 doing: doing(),
                 server: self.server.clone(),
-                why: "not in time".to_owned(),
+                why: "timed out".to_owned(),
                 uncertain: false,
             }),
         }

@@ -29,7 +29,7 @@ pub(super) async fn readiness(reader: &Reader<'_>, certificate: &Json) -> Result
     }
     Ok(Readiness::Waiting(match ready {
         Some(ready) => format!("not issued yet: {}", Condition::words(ready)),
-        None => "cert-manager has not looked at it yet; is it running?".to_owned(),
+        None => "not yet reconciled by cert-manager; is it running?".to_owned(),
     }))
 }
 

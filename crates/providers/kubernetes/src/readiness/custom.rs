@@ -14,7 +14,7 @@ pub(super) fn readiness(found: &Json) -> Readiness {
     let generation = found.number("/metadata/generation");
     let observed = found.pointer("/status/observedGeneration").and_then(Json::as_i64);
     if observed.is_some_and(|observed| observed < generation) {
-        return Readiness::Waiting("its controller has not looked at it yet".to_owned());
+        return Readiness::Waiting("not yet reconciled by its controller".to_owned());
     }
     let condition = |kind: &str| found.condition(kind).filter(|condition| condition.is_about(generation));
     if let Some(stalled) = condition("Stalled").filter(|condition| condition.is_true()) {
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn conditions_count_once_they_are_about_the_present_version() {
         let waits = |words: &str| Readiness::Waiting(words.to_owned());
-        assert_eq!(of(json!({"observedGeneration": 2})), waits("its controller has not looked at it yet"));
+        assert_eq!(of(json!({"observedGeneration": 2})), waits("not yet reconciled by its controller"));
         assert_eq!(of(json!({"observedGeneration": 3})), Readiness::Ready);
         let old = json!([{"type": "Ready", "status": "True", "observedGeneration": 2}]);
         assert_eq!(of(json!({"conditions": old})), waits("its condition Ready is about an earlier version of it"));

@@ -26,7 +26,7 @@ pub(super) async fn readiness(
 ) -> Result<Readiness, ClusterError> {
     let rollout = Rollout::of(deployment);
     if !rollout.is_seen {
-        return Ok(Readiness::Waiting("the cluster has not looked at it yet".to_owned()));
+        return Ok(Readiness::Waiting("not yet reconciled by the cluster".to_owned()));
     }
     if rollout.is_done() {
         return Ok(Readiness::Ready);
@@ -40,7 +40,7 @@ pub(super) async fn readiness(
     // Where there is room by now, the cluster only hasn't tried again.
     if overdue && !not_ready.fatal && not_ready.code != Some(Code::QuotaTooSmall) {
         let seconds = deployment.number("/spec/progressDeadlineSeconds");
-        let words = format!("not ready after {seconds} s, which is all the time it has; {}", not_ready.words);
+        let words = format!("not ready after {seconds} s, its deadline; {}", not_ready.words);
         return Ok(NotReady::failed(not_ready.code.unwrap_or(Code::NeverReady), words).readiness(&lines));
     }
     Ok(not_ready.readiness(&lines))

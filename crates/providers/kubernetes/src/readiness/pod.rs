@@ -58,7 +58,7 @@ fn unscheduled(pod: &Json) -> Option<NotReady> {
     let condition = pod.condition("PodScheduled").filter(|condition| condition.is_false())?;
     let what = match condition.reason() {
         "SchedulingGated" => "it is held back by a scheduling gate",
-        _ => "no node takes its pod",
+        _ => "no node fits its pod",
     };
     Some(NotReady::waiting(format!("{what}: {}", condition.message())).coded(Code::NoRoom))
 }
@@ -87,7 +87,7 @@ fn starting(pod: &Json, moment: Moment) -> NotReady {
     let node = pod.text("/spec/nodeName");
     let is_begun = node.is_empty() || pod.pointer("/status/startTime").is_some();
     if !is_begun && lasted(pod, moment).is_some_and(|age| age > SLOW_START) {
-        return NotReady::waiting(format!("node {node} has not begun with its pod: does it answer?"));
+        return NotReady::waiting(format!("node {node} has not started its pod: is the kubelet running?"));
     }
     let not_ready = NotReady::waiting("its pod is starting");
     if lasted(pod, moment).is_some_and(|age| age > SLOW_START) { not_ready.with(More::Events) } else { not_ready }
@@ -275,11 +275,11 @@ impl Container<'_> {
             return NotReady::failed(Code::CommandNotFound, words);
         }
         if restarts >= CRASH_LOOP {
-            let words = format!("{called} fails again and again, started again {} so far: {how}", times(restarts));
+            let words = format!("{called} keeps failing, restarted {} so far: {how}", times(restarts));
             let not_ready = NotReady::failed(Code::CrashLoop, words).with(log);
             return if is_evidence { not_ready } else { not_ready.outdated() };
         }
-        let again = if restarts > 0 { format!(", started again {} so far", times(restarts)) } else { String::new() };
+        let again = if restarts > 0 { format!(", restarted {} so far", times(restarts)) } else { String::new() };
         NotReady::waiting(format!("{called} ended: {how}{again}")).coded(Code::CrashLoop).with(log)
     }
 
@@ -353,13 +353,10 @@ mod tests {
         };
         let none = json!([]);
         let init = of(&crashed("prepare"), &none);
-        assert_eq!(
-            init.words,
-            "init container prepare fails again and again, started again 3 times so far: exit code 2"
-        );
+        assert_eq!(init.words, "init container prepare keeps failing, restarted 3 times so far: exit code 2");
         assert!(init.fatal);
-        assert!(of(&crashed("proxy"), &none).words.starts_with("sidecar proxy fails again and again"));
-        assert!(of(&none, &crashed("web")).words.starts_with("container web fails again and again"));
+        assert!(of(&crashed("proxy"), &none).words.starts_with("sidecar proxy keeps failing"));
+        assert!(of(&none, &crashed("web")).words.starts_with("container web keeps failing"));
         let running = json!([{"name": "prepare", "restartCount": 0, "state": {"running": {}}}]);
         let waits = of(&running, &json!([waiting("web", "PodInitializing", "")]));
         assert_eq!((waits.fatal, waits.words.as_str()), (false, "init container prepare is still running"));
@@ -430,7 +427,10 @@ mod tests {
             "metadata": {"creationTimestamp": "2026-03-01T10:00:50Z"}, "spec": {"nodeName": "node-1"},
             "status": {"phase": "Pending"},
         });
-        assert_eq!(not_ready(&lost, now).unwrap().words, "node node-1 has not begun with its pod: does it answer?");
+        assert_eq!(
+            not_ready(&lost, now).unwrap().words,
+            "node node-1 has not started its pod: is the kubelet running?"
+        );
         lost["metadata"]["creationTimestamp"] = json!("2026-03-01T10:00:58Z");
         assert_eq!(not_ready(&lost, now).unwrap().words, "its pod is starting", "it has had no time yet");
         let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});

@@ -44,15 +44,15 @@ fn attached(status: &Json, generation: i64, now: DateTime<Utc>) -> Option<NotRea
     let controller = status.text("/controllerName");
     for kind in ["Accepted", "ResolvedRefs"] {
         let Some(condition) = Condition::among(conditions, kind).filter(|found| found.is_about(generation)) else {
-            return Some(NotReady::waiting(format!("{controller} has not looked at it yet")));
+            return Some(NotReady::waiting(format!("not yet reconciled by {controller}")));
         };
         if condition.is_true() {
             continue;
         }
         let words = condition.words();
         let words = match kind {
-            "Accepted" => format!("the gateway does not take it ({controller}): {words}"),
-            _ => format!("what it leads to can't be used ({controller}): {words}"),
+            "Accepted" => format!("the gateway does not accept it ({controller}): {words}"),
+            _ => format!("its backends can't be used ({controller}): {words}"),
         };
         // A Service comes into being without the route being looked at again at once.
         let passing = matches!(condition.reason(), "Pending" | "BackendNotFound" | "");
@@ -98,7 +98,7 @@ async fn unseen(reader: &Reader<'_>, parent: &Json, namespace: &str) -> Result<R
     });
     let said = match waiting {
         Some((kind, words)) => format!("the {word} {namespace}/{name} is not {}: {words}", kind.to_lowercase()),
-        None => format!("the controller of the {word} {namespace}/{name} has not looked at it yet; is it running?"),
+        None => format!("the {word} {namespace}/{name} is not yet reconciled by its controller; is it running?"),
     };
     let listener = described(&found, parent.text("/sectionName"));
     Ok(Readiness::Waiting(format!("{said}{}", listener.map(|it| format!("; {it}")).unwrap_or_default())))
@@ -140,7 +140,7 @@ fn described(gateway: &Json, listener: &str) -> Option<String> {
         }
         _ => format!("only routes of its own namespace {}", gateway.text("/metadata/namespace")),
     };
-    Some(format!("listener {listener} is for {hosts} and lets {lets_in} in"))
+    Some(format!("listener {listener} serves {hosts} and admits {lets_in}"))
 }
 
 /// A label selector in words: `team=web, tier in (a, b)`.
@@ -167,7 +167,8 @@ pub(super) async fn of_listeners(
             Some(condition) if condition.is_true() => {}
             Some(condition) if condition.reason() != "Pending" => {
                 let late = condition.since().is_none_or(|since| now.signed_duration_since(since) > GRACE);
-                let words = format!("the gateway does not take its listeners: {}{}", condition.words(), listeners(set));
+                let words =
+                    format!("the gateway does not accept its listeners: {}{}", condition.words(), listeners(set));
                 // Its certificate may be on the way.
                 let fatal =
                     kind == "Accepted" && condition.is_false() && late && condition.reason() != "ListenersNotValid";
@@ -208,13 +209,13 @@ mod tests {
         let told = |listener: Json| described(&gateway(listener), "https").unwrap();
         assert_eq!(
             told(json!({"name": "https", "hostname": "*.example.org"})),
-            "listener https is for *.example.org and lets only routes of its own namespace infra in"
+            "listener https serves *.example.org and admits only routes of its own namespace infra"
         );
         let selector = json!({"matchLabels": {"team": "web"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a"]}]});
         let allowed = json!({"namespaces": {"from": "Selector", "selector": selector}});
         assert_eq!(
             told(json!({"name": "https", "allowedRoutes": allowed})),
-            "listener https is for all hosts and lets routes of namespaces with team=web, tier In (a) in"
+            "listener https serves all hosts and admits routes of namespaces with team=web, tier In (a)"
         );
         assert_eq!(told(json!({"name": "http"})), "the gateway has no listener https any more; it has: http");
         assert_eq!(described(&gateway(json!({"name": "http"})), ""), None);

@@ -40,7 +40,7 @@ pub(super) fn postgres(cluster: &Json) -> Readiness {
         return Readiness::Ready;
     }
     let said = match (phase, reason) {
-        ("", _) => "its operator has not looked at it yet; is CloudNativePG running?".to_owned(),
+        ("", _) => "not yet reconciled by its operator; is CloudNativePG running?".to_owned(),
         (phase, "") => phase.to_owned(),
         (phase, reason) => format!("{phase}: {reason}"),
     };

@@ -68,8 +68,9 @@ fn fix(permission: &Permission, facts: &KubernetesTarget) -> String {
             let kinds = facts.allowed_kinds.iter().map(|kind| format!(" --allow-kind {}", kind.resource()));
             format!("apply what `freehold target rbac{}` prints as an administrator", kinds.collect::<String>())
         }
-        None => "apply what `freehold target rbac` prints as an administrator; it is the least that Freehold needs"
-            .to_owned(),
+        None => {
+            "apply what `freehold target rbac` prints as an administrator; these are the minimum permissions".to_owned()
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn scan_all_groups(cluster: &Cluster, stack: Option<StackId>) -> Resul
     let deadline = Instant::now() + TIME;
     let Kinds { collections, hidden, .. } = discovery::kinds(cluster, deadline).await?;
     if hidden {
-        let doing = "asking which kinds there are".to_owned();
+        let doing = "discovering which kinds exist".to_owned();
         return Err(ClusterError::Answer { doing, why: "not permitted".to_owned() });
     }
     let selector = mark::selector(stack);

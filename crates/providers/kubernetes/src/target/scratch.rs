@@ -196,6 +196,6 @@ async fn pause(reader: &Reader<'_>, why: &str) -> Result<(), ClusterError> {
 fn foreign(name: &str) -> ClusterError {
     ClusterError::Unfit {
         why: format!("namespace {name} exists and is unmanaged; it will not be used"),
-        help: format!("rename or remove it; ours bears the annotation {SCRATCH_MARK}"),
+        help: format!("rename or remove it; Freehold's own has the annotation {SCRATCH_MARK}"),
     }
 }

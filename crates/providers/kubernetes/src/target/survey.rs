@@ -201,9 +201,9 @@ impl Survey {
             let condition = found.condition(kind);
             if !condition.is_some_and(Condition::is_true) {
                 let words =
-                    condition.map_or_else(|| "its controller has not looked at it".to_owned(), Condition::words);
+                    condition.map_or_else(|| "not yet reconciled by its controller".to_owned(), Condition::words);
                 let message = format!("it is not {}: {words}", kind.to_lowercase());
-                let fix = format!("see to its controller: `kubectl describe gateway {name} --namespace {namespace}`");
+                let fix = format!("check its controller: `kubectl describe gateway {name} --namespace {namespace}`");
                 self.findings.push(Finding::warning(&subject, message, fix));
             }
         }
@@ -269,7 +269,7 @@ impl Survey {
             }
             (None, None) => {
                 let own = &wanted.gateway.0;
-                let message = format!("no pods bear the gateway's labels; taken to be in its own namespace {own}");
+                let message = format!("no pods have the gateway's labels; assumed to be in its own namespace {own}");
                 let fix = "if requests come from pods elsewhere, say so with --data-plane-namespace: network policies let only these in";
                 Finding::warning(subject, message, fix)
             }
@@ -305,8 +305,8 @@ impl Survey {
         let names: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
         let message = format!("{} nodes, {}", nodes.len(), names.join(" and "));
         self.findings.push(if self.architectures.is_empty() {
-            let fix = "images are not checked for the nodes' architecture as long as no Linux node tells it";
-            Finding::warning("nodes", "no Linux node tells its architecture", fix)
+            let fix = "images are not checked for the nodes' architecture as long as no Linux node reports it";
+            Finding::warning("nodes", "no Linux node reports its architecture", fix)
         } else {
             Finding::ok("nodes", message)
         });
@@ -354,8 +354,8 @@ impl Survey {
         self.findings.push(if ready.is_some_and(Condition::is_true) {
             Finding::ok(&subject, "ready")
         } else {
-            let words = ready.map_or_else(|| "cert-manager has not looked at it".to_owned(), Condition::words);
-            let fix = format!("see to it: `kubectl describe clusterissuer {name}`");
+            let words = ready.map_or_else(|| "not yet reconciled by cert-manager".to_owned(), Condition::words);
+            let fix = format!("check it: `kubectl describe clusterissuer {name}`");
             Finding::error(&subject, format!("it is not ready: {words}"), fix)
         });
     }
@@ -386,11 +386,11 @@ impl Survey {
         self.findings.push(match kinds.group(METRICS) {
             Group::There => Finding::ok(subject, "there, for `autoscale`"),
             Group::Hidden => {
-                let fix = "without one, services with `autoscale` stay as many as they are";
+                let fix = "without one, services with `autoscale` keep their number of replicas";
                 Finding::warning(subject, "not permitted to read it: API discovery is restricted", fix)
             }
             Group::Silent => {
-                let fix = "see to metrics-server: `kubectl describe apiservice v1beta1.metrics.k8s.io`";
+                let fix = "check metrics-server: `kubectl describe apiservice v1beta1.metrics.k8s.io`";
                 Finding::warning(subject, "its own server doesn't answer, so nothing with `autoscale` scales", fix)
             }
             Group::None => {
@@ -419,7 +419,7 @@ fn of_listener(subject: &str, gateway: &Json, name: &str) -> Option<Finding> {
         .into_iter()
         .find_map(|kind| Condition::among(conditions, kind).filter(|condition| condition.is_false()))?;
     let message = format!("listener {name} does not work: {}", bad.words());
-    Some(Finding::warning(subject, message, "see to its certificate and its route kinds"))
+    Some(Finding::warning(subject, message, "check its certificate and its route kinds"))
 }
 
 /// The version `v1` of a definition, if it is served.
@@ -440,7 +440,7 @@ fn version(version: &str) -> Finding {
         None => Finding::warning(
             "kubernetes",
             format!("{version:?} is not a version that is known here"),
-            "go on with care",
+            "proceed with care",
         ),
     }
 }

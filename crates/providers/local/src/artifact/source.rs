@@ -66,7 +66,7 @@ impl Source {
         let file = File::from(self.open_beneath(inner, OFlags::RDONLY | OFlags::NONBLOCK)?);
         match file.metadata()?.is_file() {
             true => Ok(file),
-            false => Err(io::Error::other("it is no file any more")),
+            false => Err(io::Error::other("it is no longer a file")),
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn usable(platform: Uuid) -> Vec<Hierarchy> {
     usable.retain(|one| match one.prepare() {
         Ok(()) => true,
         Err(error) => {
-            tracing::debug!(group = %one.base.display(), %error, "no control group can be had here");
+            tracing::debug!(group = %one.base.display(), %error, "control groups are not available here");
             false
         }
     });
@@ -187,7 +187,7 @@ fn hierarchy(line: &str, name: &str) -> Option<Hierarchy> {
 pub(super) fn delegate(folder: &Path) {
     for controller in CONTROLLERS {
         if let Err(error) = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")) {
-            tracing::debug!(group = %folder.display(), controller, %error, "a controller can't be had");
+            tracing::debug!(group = %folder.display(), controller, %error, "a controller is not available");
         }
     }
 }

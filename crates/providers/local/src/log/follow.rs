@@ -140,7 +140,7 @@ impl Position {
         let remarks = remark::all(file)?;
         let Some(kept) = OpenLog::open(file)? else { return Ok(0) };
         if kept.end < self.at {
-            let text = "the log was begun anew; what had come before may not have been shown".to_owned();
+            let text = "the log was started again; earlier lines may not have been shown".to_owned();
             lines.push(of_freehold(source, text));
             *self = Self { remarks: 0, ..Self::default() };
         }

@@ -48,7 +48,7 @@ impl ServiceLoop {
             self.take_back(former).await;
         }
         if let Some(failure) = failure {
-            tracing::warn!(service = %self.id, stack = %self.stack, taken_back, ?failure, "a new version fell while it was settling");
+            tracing::warn!(service = %self.id, stack = %self.stack, taken_back, ?failure, "a new version failed while it was settling");
             self.fallen = Some(FailedVersion { failure, taken_back });
         }
     }
