@@ -24,7 +24,7 @@ pub(crate) fn verifier(password: &SecretText) -> String {
 pub(crate) fn verifier_of_key(password: &SecretText) -> Result<String, ProviderError> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| {
-        ProviderError::retryable(Code::NoRandomness, format!("the system gives no random numbers: {error}"))
+        ProviderError::retryable(Code::NoRandomness, format!("the system provides no random numbers: {error}"))
     })?;
     Ok(single_round(password, salt))
 }
