@@ -108,7 +108,8 @@ pub async fn run(
     stop.cancelled().await;
     info!("stopping: operations are left to other replicas, streams end, requests are still answered for a while");
     let lingers = tokio::time::sleep(options.linger);
-    let (executor, follower, maintenance, ()) = tokio::join!(executor.ended(), follower.ended(), maintenance.ended(), lingers);
+    let (executor, follower, maintenance, ()) =
+        tokio::join!(executor.ended(), follower.ended(), maintenance.ended(), lingers);
     silent.cancel();
     let _ = http.await;
     store.close().await;

@@ -67,7 +67,8 @@ mod tests {
         assert_eq!(told_of(&[]), "", "nobody could tell");
         assert_eq!(told_of(&[("web", 2, 0)]), "revision 1 is still serving http://acme.test");
         assert_eq!(told_of(&[("web", 0, 0), ("api", 1, 0)]), "nothing answers for web: no replica is ready");
-        let both = "revision 1 is still serving http://acme.test, and so is what was not verified: 1 new replica of web";
+        let both =
+            "revision 1 is still serving http://acme.test, and so is what was not verified: 1 new replica of web";
         assert_eq!(told_of(&[("web", 1, 1)]), both);
         let replaced = "revision 1 no longer serves web; what was not verified does: 2 new replicas of web";
         assert_eq!(told_of(&[("web", 0, 2)]), replaced);

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::fixture::access;
-use crate::proxy::{ProxyAction, Proxy};
+use crate::proxy::{Proxy, ProxyAction};
 use crate::stage::{STEP, Stage};
 
 #[tokio::test]
