@@ -10,6 +10,7 @@ pub mod capability;
 pub mod decide;
 pub mod failure;
 pub mod journal;
+pub mod newest;
 pub mod operation;
 pub mod provider;
 pub mod shell;

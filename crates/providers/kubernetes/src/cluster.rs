@@ -8,6 +8,7 @@ mod identity;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use freehold_engine::newest::Newest;
 use freehold_graph::SecretText;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -20,7 +21,6 @@ use crate::error::ClusterError;
 use crate::kinds::Kinds;
 use crate::limit::Limit;
 use crate::namespaces::Namespaces;
-use crate::newest::Newest;
 use crate::object::{DEPLOYMENT, ObjectKind, SERVICE};
 use crate::object_cache::ObjectCache;
 use crate::taken::TakenNames;

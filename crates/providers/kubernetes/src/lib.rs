@@ -41,7 +41,6 @@ mod mark;
 mod moment;
 mod namespaces;
 mod neighbour;
-mod newest;
 mod not_ready;
 mod object;
 mod object_cache;

@@ -1,11 +1,12 @@
 //! The images of a target, as its registries have them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freehold_engine::capability::Images;
+use freehold_engine::newest::Newest;
 use freehold_graph::SecretText;
 use freehold_graph::image::ImageReference;
 use freehold_problem::Problem;
@@ -20,17 +21,26 @@ pub(crate) struct RegistryImages {
     machines: BTreeSet<Machine>,
     /// Images at their digests that were there lately.
     seen: Mutex<BTreeMap<String, Instant>>,
+    /// What is being asked for, by reference: many deploys name the same image at the same time.
+    asked: Mutex<BTreeMap<String, Arc<Newest<String>>>>,
 }
 
 impl RegistryImages {
     pub(crate) fn new(registry: Registry, architectures: &BTreeSet<String>) -> Self {
         let machines = architectures.iter().map(|architecture| Machine::new("linux", architecture)).collect();
-        Self { registry, machines, seen: Mutex::default() }
+        Self { registry, machines, seen: Mutex::default(), asked: Mutex::default() }
     }
 
     fn was_seen(&self, pinned: &str) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(pinned).is_some_and(|when| when.elapsed() < SEEN)
+    }
+
+    /// Those who ask for the same image.
+    fn asking(&self, reference: &ImageReference) -> Arc<Newest<String>> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, asking| Arc::strong_count(asking) > 1);
+        Arc::clone(asked.entry(reference.to_string()).or_default())
     }
 }
 
@@ -45,7 +55,9 @@ impl Images for RegistryImages {
     }
 
     async fn resolve_now(&self, reference: &ImageReference) -> Result<String, Problem> {
-        let pinned = self.registry.resolve(reference, &self.machines).await?.pinned();
+        let asking = self.asking(reference);
+        let ask = async { Ok::<_, Problem>(self.registry.resolve(reference, &self.machines).await?.pinned()) };
+        let pinned = asking.get(ask).await?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, when| when.elapsed() < SEEN);
         seen.insert(pinned.clone(), Instant::now());

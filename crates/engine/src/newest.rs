@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// What a request was last answered, for as long as somebody waits for it. Nobody gets an answer to a request that was sent before they
 /// asked.
 #[derive(Debug)]
-pub(crate) struct Newest<T> {
+pub struct Newest<T> {
     answer: Mutex<Option<(Instant, T)>>,
     waiting: AtomicUsize,
 }
@@ -25,7 +25,7 @@ impl<T: Clone> Newest<T> {
     ///
     /// # Errors
     /// What the request failed with. The next who waits asks again.
-    pub(crate) async fn get<E>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub async fn get<E>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let asked = Instant::now();
         let waiting = Waiting::new(&self.waiting);
         let mut newest = self.answer.lock().await;
