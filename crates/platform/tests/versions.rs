@@ -73,7 +73,7 @@ async fn a_stack_of_a_later_release_is_listed_as_unknown_and_the_others_are_brou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_operation_and_a_journal_of_a_later_release_hide_no_stack() {
+async fn a_last_operation_of_a_later_release_hides_no_stack() {
     let bed = Testbed::new().await;
     bed.apply(Testbed::deploy("acme")).await;
     bed.write("UPDATE operations SET plan_version = 2").await;

@@ -65,7 +65,7 @@ pub struct StoredTarget {
 #[derive(Debug, Error)]
 #[error("target {name}: {error}")]
 pub struct UnreadableTarget {
-    /// Unique.
+    /// Unique among targets, and never `local`.
     pub name: Name,
     /// As it is stored: `kubernetes`.
     pub kind: String,

@@ -18,6 +18,7 @@ use crate::cluster::Cluster;
 use crate::conflict::Conflicts;
 use crate::error::{ClusterError, Reason};
 use crate::field_manager::{MANAGER, RUNS, SCALE_MANAGER};
+use crate::follow;
 use crate::holders;
 use crate::hosts;
 use crate::mark;
@@ -224,9 +225,7 @@ fn may_take(place: &Place, foreign: &[Conflict], wanted: &Application<'_>) -> Re
 }
 
 fn performed(cluster: &Cluster, kind: ResourceKind, place: &Place, object: &Json) -> Performed {
-    if let Some(awaited) = cluster.awaited(&place.kind) {
-        awaited.applied(&cluster.client(), place, object);
-    }
+    follow::applied(cluster, place, object);
     let ready = mark::deletion(object).is_none() && readiness::is_shown(kind, object);
     Performed { object: Some(mark::uid(object).to_owned()), ready, ..Performed::default() }
 }

@@ -20,24 +20,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{AsyncBufReadExt, StreamExt};
-use kube::Client;
 use serde_json::Value as Json;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::document::Fields;
-use crate::mark;
-use crate::object::{ObjectKind, Place};
-use crate::request::Request;
+use crate::object::Place;
 
-/// How long the API server keeps a watch open, in seconds.
-const OPEN: &str = "300";
-/// How long it may take to begin.
-const BEGIN: Duration = Duration::from_secs(5);
 /// How long a watch goes on that nobody needs.
-const IDLE: Duration = Duration::from_secs(20);
+pub(crate) const IDLE: Duration = Duration::from_secs(20);
 /// How long an object is waited for here. After that it is looked at.
 const MOMENT: Duration = Duration::from_secs(2);
 /// How long an object is kept whose operation doesn't ask for it. Longer than one needs from its first step to the verification.
@@ -58,10 +50,11 @@ pub(crate) enum Sight {
 
 /// The objects of one kind that are waited for.
 #[derive(Debug, Default)]
-pub(crate) struct Awaited(Arc<Shared>);
+pub(crate) struct Awaited(Arc<Shown>);
 
+/// What the watch of a kind shows of them.
 #[derive(Debug, Default)]
-struct Shared(Mutex<State>);
+pub(crate) struct Shown(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -109,12 +102,12 @@ impl Awaited {
         }
     }
 
-    /// It was applied, and is like this.
-    pub(crate) fn applied(&self, client: &Client, place: &Place, answer: &Json) {
+    /// It was applied, and is like this. Where no watch shows what happens since, one begins at the version that it is given.
+    pub(crate) fn applied(&self, place: &Place, answer: &Json, begin: impl FnOnce(Arc<Shown>, u64) -> AbortHandle) {
         let mut state = self.0.lock();
         if let Some(from) = state.applied(place, answer) {
-            let task = tokio::spawn(follow(Arc::clone(&self.0), client.clone(), place.kind.clone(), from));
-            state.watch = Some(Watch { from, task: task.abort_handle() });
+            let task = begin(Arc::clone(&self.0), from);
+            state.watch = Some(Watch { from, task });
         }
     }
 
@@ -200,13 +193,13 @@ impl Expected {
     }
 }
 
-impl Shared {
+impl Shown {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in an event; whether the watch goes on.
-    fn read(&self, line: &str) -> bool {
+    pub(crate) fn read(&self, line: &str) -> bool {
         let Ok(Json::Object(mut event)) = serde_json::from_str(line) else { return false };
         let (Some(word), Some(object)) = (event.remove("type"), event.remove("object")) else { return false };
         let (Some(word), Some(version)) = (word.as_str(), version_of(&object)) else { return false };
@@ -223,8 +216,8 @@ impl Shared {
         true
     }
 
-    /// Ends the watch if nobody needs it.
-    fn is_idle(&self) -> bool {
+    /// Whether nobody needs the watch. Then it has ended.
+    pub(crate) fn is_idle(&self) -> bool {
         let mut state = self.lock();
         state.forget_old();
         let is_idle = state.objects.is_empty() && state.used.is_none_or(|used| used.elapsed() >= IDLE);
@@ -234,7 +227,8 @@ impl Shared {
         is_idle
     }
 
-    fn end(&self) {
+    /// The watch has ended by itself.
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.watch = None;
         std::mem::take(&mut state.objects).into_values().for_each(|expected| expected.uncover());
@@ -257,31 +251,6 @@ impl State {
     fn forget_old(&mut self) {
         self.objects.retain(|_, expected| !expected.is_old());
     }
-}
-
-/// Watches all objects of a kind that bear a mark.
-async fn follow(shared: Arc<Shared>, client: Client, kind: ObjectKind, from: u64) {
-    let request = Request::list(&Place::all(kind.clone(), None), &mark::selector(None))
-        .with("watch", "true")
-        .with("resourceVersion", &from.to_string())
-        .with("timeoutSeconds", OPEN);
-    let begun = match http::Request::get(request.uri()).body(Vec::new()) {
-        Ok(request) => timeout(BEGIN, client.request_stream(request)).await.ok().and_then(Result::ok),
-        Err(_) => None,
-    };
-    if let Some(reader) = begun {
-        let mut lines = reader.lines();
-        loop {
-            match timeout(IDLE, lines.next()).await {
-                Ok(Some(Ok(line))) if !shared.read(&line) => break,
-                Ok(Some(Ok(_))) | Err(_) if shared.is_idle() => return,
-                Ok(Some(Ok(_))) | Err(_) => {}
-                Ok(Some(Err(_)) | None) => break,
-            }
-        }
-    }
-    tracing::debug!(kind = kind.word(), "the watch of what is waited for has ended");
-    shared.end();
 }
 
 fn key(place: &Place) -> String {

@@ -30,6 +30,7 @@ mod error;
 mod explanation;
 mod field_manager;
 mod foreign_fields;
+mod follow;
 mod health;
 mod holders;
 mod hosts;
