@@ -81,29 +81,35 @@ impl Stacks {
         actor.require(Scope::Read)?;
         let stack = self.records.find_stack(actor, id).await?;
         let tenant = self.records.tenant_of(&stack).await?;
-        let mut tx = self.records.store.begin(tenant).await?;
-        let mut unreadable = None;
-        let last = match stack.state {
-            // Ready also where a destroy has ended before it deleted anything.
-            StackState::Failed | StackState::Ready => {
-                readable(tx.operations(stack.id, 1).await, &mut unreadable)?.and_then(|mut last| last.pop())
-            }
-            StackState::New | StackState::Deploying | StackState::Destroying => None,
+        let recorded = async {
+            let mut unreadable = None;
+            let mut tx = self.records.store.begin(tenant).await?;
+            let last = match stack.state {
+                // Ready also where a destroy has ended before it deleted anything.
+                StackState::Failed | StackState::Ready => {
+                    readable(tx.operations(stack.id, 1).await, &mut unreadable)?.and_then(|mut last| last.pop())
+                }
+                StackState::New | StackState::Deploying | StackState::Destroying => None,
+            };
+            let serves_older = match stack.state {
+                StackState::Failed | StackState::Deploying => stack.verified_revision,
+                StackState::New | StackState::Ready | StackState::Destroying => None,
+            };
+            let verified = match serves_older {
+                Some(number) => readable(tx.revision(stack.id, number).await, &mut unreadable)?.flatten(),
+                None => None,
+            };
+            drop(tx);
+            let mut tx = self.records.store.look(actor.access()).await?;
+            // Parts that can't be read are among those whose health is asked for beside this.
+            let resources: Vec<StoredResource> =
+                tx.resources(&[stack.id]).await?.into_iter().filter_map(|listed| Some(listed.ok()?.1)).collect();
+            Ok::<_, Problem>((last, resources, verified, unreadable))
         };
-        let serves_older = match stack.state {
-            StackState::Failed | StackState::Deploying => stack.verified_revision,
-            StackState::New | StackState::Ready | StackState::Destroying => None,
-        };
-        let verified = match serves_older {
-            Some(number) => readable(tx.revision(stack.id, number).await, &mut unreadable)?.flatten(),
-            None => None,
-        };
-        drop(tx);
-        let mut tx = self.records.store.look(actor.access()).await?;
-        // Parts that can't be read are among those whose health is asked for below.
-        let resources: Vec<StoredResource> =
-            tx.resources(&[stack.id]).await?.into_iter().filter_map(|listed| Some(listed.ok()?.1)).collect();
-        drop(tx);
+        // What its parts are like now takes the longest, and depends on nothing of this.
+        let of_this = [&stack];
+        let (recorded, health) = futures::join!(recorded, self.health(actor, &of_this));
+        let ((last, resources, verified, unreadable), mut health) = (recorded?, health?);
         let runtime = self.targets.find(&stack.key.target).await.ok();
         let serving = match (&runtime, &verified) {
             (Some(runtime), Some(verified)) => serving(runtime, stack.id, &verified.graph, &resources).await,
@@ -113,7 +119,7 @@ impl Stacks {
             Some(_) => self.records.waits_of(&[&stack]).await?.remove(&stack.id).unwrap_or_default(),
             None => Vec::new(),
         };
-        let parts = self.health(actor, &[&stack]).await?.remove(&stack.id).unwrap_or_default();
+        let parts = health.remove(&stack.id).unwrap_or_default();
         let failed = last.filter(|last| matches!(last.state, OperationState::Failed | OperationState::Cancelled));
         let failed = failed.map(|last| Box::new(describe_operation(&last)));
         let state = health::state(&stack, &parts);
