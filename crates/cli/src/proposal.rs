@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use freehold::ClientError;
-use freehold::wire::{DeployRequest, PlanAnswer};
+use freehold::wire::{DeployRequest, PlanResponse};
 use freehold_check::Diagnostic;
 use freehold_graph::StackKind;
 use freehold_problem::Code;
@@ -86,7 +86,7 @@ impl Proposal {
     }
 
     /// Asks for a plan.
-    pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> CommandResult<PlanAnswer> {
+    pub(crate) async fn plan(&self, platform: &Platform, kind: StackKind, name: &str) -> CommandResult<PlanResponse> {
         let request = self.request(kind, name);
         let answer = match platform.client.plan(&request).await {
             Err(ClientError::Problem(problem)) if problem.code == Code::ArtifactUnknown => {
@@ -125,7 +125,7 @@ impl Proposal {
     }
 
     /// Tells people the warnings about the definition: those of the platform, which include ours, else ours.
-    pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanAnswer) {
+    pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanResponse) {
         let Some(definition) = self.definition.as_ref().filter(|_| !terminal.json) else { return };
         let theirs: Vec<Diagnostic> = answer.diagnostics.iter().map(diagnostics::from_wire).collect();
         let all = if theirs.is_empty() { &definition.warnings } else { &theirs };

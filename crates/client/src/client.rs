@@ -15,7 +15,7 @@ use crate::events::EventStream;
 use crate::logs::LogStream;
 use crate::request::Deployment;
 use crate::wire::{
-    ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page, PlanAnswer,
+    ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page, PlanResponse,
     Platform, Problem, Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target, TargetRequest, Timings,
 };
 
@@ -170,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn plan(&self, request: &DeployRequest) -> Result<PlanAnswer, ClientError> {
+    pub async fn plan(&self, request: &DeployRequest) -> Result<PlanResponse, ClientError> {
         self.post("/plans", request).await
     }
 
@@ -178,7 +178,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Result<PlanAnswer, ClientError> {
+    pub async fn plan_for(&self, stack: Uuid, request: &StackPlanRequest) -> Result<PlanResponse, ClientError> {
         self.post(&format!("/stacks/{stack}/plans"), request).await
     }
 

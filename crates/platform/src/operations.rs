@@ -9,7 +9,7 @@ use freehold_graph::{Graph, StackId};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
 use freehold_store::idempotency::KeyState;
-use freehold_store::{NewOperation, OperationState, Sharing, StoreError, WantedConnections};
+use freehold_store::{ConnectionRequest, NewOperation, OperationState, Sharing, StoreError};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -234,7 +234,7 @@ impl Operations {
         let capacity = capacity.unwrap_or_default();
         // Without a server of the target's there is nothing to be promised.
         let wanted = if capacity.usable == 0 { 0 } else { wanted };
-        let connections = WantedConnections { wanted, usable: capacity.usable, limits: &capacity.promised };
+        let connections = ConnectionRequest { wanted, usable: capacity.usable, limits: &capacity.promised };
         let id = OperationId(Uuid::now_v7());
         let claims = claims(graph);
         let new = NewOperation {

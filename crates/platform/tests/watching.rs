@@ -12,7 +12,7 @@ use freehold_plan::{Plan, Purpose};
 use freehold_platform::Actor;
 use freehold_platform::view::{Event, EventKind};
 use freehold_spec::{Files, Language};
-use freehold_store::{End, EngineStore, NewOperation, Sharing, Store, StoredDefinition, WantedConnections};
+use freehold_store::{ConnectionRequest, End, EngineStore, NewOperation, Sharing, Store, StoredDefinition};
 use freehold_testkit::postgres::TestServer;
 use futures::{StreamExt as _, TryFutureExt as _};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
@@ -63,7 +63,7 @@ pub(crate) async fn operation_of(store: &Store, engine: &EngineStore) -> (Operat
         graph: &Graph::default(),
         secrets: &BTreeMap::new(),
         claims: &BTreeSet::new(),
-        connections: WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() },
+        connections: ConnectionRequest { wanted: 0, usable: 0, limits: &BTreeMap::new() },
         sharing: Sharing::Tenants,
         requested_by: "a test",
         idempotency_key: None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use freehold::wire::{ApplyRequest, PlanAnswer, StackPlanRequest};
+use freehold::wire::{ApplyRequest, PlanResponse, StackPlanRequest};
 use freehold_testkit::kubernetes::{ControlPlane, Image};
 use serde_json::Value as Json;
 use tokio::time::timeout;
@@ -11,12 +11,12 @@ use uuid::Uuid;
 use crate::setting::{Fixture, Replica, SOON, Setting, tenant};
 
 /// What the plan would have the Deployment run beside its service.
-fn beside(plan: &PlanAnswer) -> String {
+fn beside(plan: &PlanResponse) -> String {
     plan.plan.request.containers["web"]["proxy"].clone()
 }
 
 /// Carries a plan out; the stack.
-async fn carry_out(replica: &Replica, plan: &PlanAnswer) -> Uuid {
+async fn carry_out(replica: &Replica, plan: &PlanResponse) -> Uuid {
     let operation = replica.client.apply(&ApplyRequest::Plan { plan: plan.plan.id }).await.unwrap();
     timeout(SOON, replica.client.wait(operation.id)).await.unwrap().unwrap();
     plan.plan.stack.0

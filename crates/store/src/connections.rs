@@ -16,7 +16,7 @@ use crate::transaction::TenantTx;
 
 /// What a stack asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct WantedConnections<'a> {
+pub struct ConnectionRequest<'a> {
     /// How many, of all its roles together.
     pub wanted: u32,
     /// How many the server has for stacks.
@@ -35,7 +35,7 @@ impl TenantTx<'_> {
         target: &Name,
         stack: StackId,
         subject: &str,
-        asked: WantedConnections<'_>,
+        asked: ConnectionRequest<'_>,
     ) -> Result<(), StoreError> {
         if asked.wanted == 0 {
             return self.write_promise(stack, 0).await;

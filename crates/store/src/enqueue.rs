@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::claims::Claim;
-use crate::connections::WantedConnections;
+use crate::connections::ConnectionRequest;
 use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
 use crate::row::{self, bigint, plain, read};
@@ -36,7 +36,7 @@ pub struct NewOperation<'a> {
     /// The names of the outside world that the graph needs.
     pub claims: &'a BTreeSet<Claim>,
     /// The connections of the target's database server that it needs.
-    pub connections: WantedConnections<'a>,
+    pub connections: ConnectionRequest<'a>,
     /// Whether the target may have several tenants.
     pub sharing: Sharing,
     /// The actor in words, for the audit log.

@@ -56,7 +56,7 @@ pub mod transaction;
 pub use artifacts::{Artifact, ForgottenArtifact};
 pub use bootstrap::{Connections, bootstrap, key_check};
 pub use claims::Claim;
-pub use connections::WantedConnections;
+pub use connections::ConnectionRequest;
 pub use definitions::StoredDefinition;
 pub use document::Document;
 pub use enqueue::NewOperation;

@@ -7,17 +7,17 @@ use freehold_engine::{Journal, Leases, Record};
 use freehold_graph::{StackId, StackKind};
 use freehold_plan::{Plan, Purpose};
 use freehold_store::plans::KEPT_REVISIONS;
-use freehold_store::{Access, StoreError, WantedConnections};
+use freehold_store::{Access, ConnectionRequest, StoreError};
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 
 use crate::fixture::{Fixture, deploy, end, finish, next};
 
-fn wants(wanted: u32, usable: u32, limits: &BTreeMap<StackId, u32>) -> WantedConnections<'_> {
-    WantedConnections { wanted, usable, limits }
+fn wants(wanted: u32, usable: u32, limits: &BTreeMap<StackId, u32>) -> ConnectionRequest<'_> {
+    ConnectionRequest { wanted, usable, limits }
 }
 
-async fn carry_out(fixture: &Fixture, plan: &Plan, connections: WantedConnections<'_>, outcome: Outcome) {
+async fn carry_out(fixture: &Fixture, plan: &Plan, connections: ConnectionRequest<'_>, outcome: Outcome) {
     let engine = fixture.engine("server");
     let operation = fixture.enqueue_with(plan, &[], connections).await.unwrap();
     let lease = engine.acquire(operation).await.unwrap().unwrap();

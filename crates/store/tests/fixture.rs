@@ -8,8 +8,8 @@ use freehold_graph::{Graph, Request, Resource, ResourceId, ResourceKind, StackId
 use freehold_plan::{Plan, Purpose};
 use freehold_spec::{Files, Language};
 use freehold_store::{
-    Claim, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError, StoreNames,
-    StoredDefinition, TenantId, WantedConnections, bootstrap,
+    Claim, ConnectionRequest, Connections, End, EngineStore, MasterKey, NewOperation, Sharing, Store, StoreError,
+    StoreNames, StoredDefinition, TenantId, bootstrap,
 };
 use freehold_testkit::postgres::TestServer;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -82,7 +82,7 @@ impl Fixture {
 
     /// Puts an operation on a tenant's stack into the queue.
     pub(crate) async fn enqueue(&self, plan: &Plan, claims: &[(&str, &str)]) -> Result<OperationId, StoreError> {
-        let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
+        let none = ConnectionRequest { wanted: 0, usable: 0, limits: &BTreeMap::new() };
         self.enqueue_where(plan, claims, none, Sharing::Tenants).await
     }
 
@@ -91,14 +91,14 @@ impl Fixture {
         &self,
         plan: &Plan,
         claims: &[(&str, &str)],
-        connections: WantedConnections<'_>,
+        connections: ConnectionRequest<'_>,
     ) -> Result<OperationId, StoreError> {
         self.enqueue_where(plan, claims, connections, Sharing::Tenants).await
     }
 
     /// The same on a target that may have one tenant only.
     pub(crate) async fn enqueue_alone(&self, plan: &Plan) -> Result<OperationId, StoreError> {
-        let none = WantedConnections { wanted: 0, usable: 0, limits: &BTreeMap::new() };
+        let none = ConnectionRequest { wanted: 0, usable: 0, limits: &BTreeMap::new() };
         self.enqueue_where(plan, &[], none, Sharing::OneTenant).await
     }
 
@@ -106,7 +106,7 @@ impl Fixture {
         &self,
         plan: &Plan,
         claims: &[(&str, &str)],
-        connections: WantedConnections<'_>,
+        connections: ConnectionRequest<'_>,
         sharing: Sharing,
     ) -> Result<OperationId, StoreError> {
         let tenant = self.store.tenant_of(&plan.key).await?;

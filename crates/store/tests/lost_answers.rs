@@ -195,7 +195,7 @@ async fn after_a_lost_answer_one_can_see_whether_the_operation_is_in_the_queue()
         graph: &graph,
         secrets: &secrets,
         claims: &claims,
-        connections: freehold_store::WantedConnections {
+        connections: freehold_store::ConnectionRequest {
             wanted: 0,
             usable: 0,
             limits: &std::collections::BTreeMap::new(),

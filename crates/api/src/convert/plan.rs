@@ -7,11 +7,11 @@ use freehold_platform::view::{Diagnostic, Planned, Severity};
 use super::IntoWire;
 
 impl IntoWire for Planned {
-    type Wire = wire::PlanAnswer;
+    type Wire = wire::PlanResponse;
 
-    fn into_wire(self) -> wire::PlanAnswer {
+    fn into_wire(self) -> wire::PlanResponse {
         let Self { plan, noop, new_stack, diagnostics, target, running } = self;
-        wire::PlanAnswer {
+        wire::PlanResponse {
             plan: plan.into_wire(),
             noop,
             new_stack,

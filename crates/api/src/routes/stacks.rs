@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use freehold::wire::{
-    ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanAnswer, Problem, Revision, Stack,
+    ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanResponse, Problem, Revision, Stack,
     StackPlanRequest,
 };
 use freehold_platform::view::LogLine as Line;
@@ -35,12 +35,12 @@ pub(crate) fn routes() -> Routes {
 
 /// Makes a plan. Nothing changes.
 #[utoipa::path(post, tag = "stacks", path = "/plans", request_body = DeployRequest,
-    responses((status = 201, body = PlanAnswer), (status = 422, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 201, body = PlanResponse), (status = 422, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn plan(
     State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Json(request): Json<DeployRequest>,
-) -> Result<(StatusCode, Json<PlanAnswer>)> {
+) -> Result<(StatusCode, Json<PlanResponse>)> {
     Ok((StatusCode::CREATED, Json(platform.plans.deploy(&actor, &request.into_domain()).await?.into_wire())))
 }
 
@@ -123,13 +123,13 @@ pub(crate) async fn get(
 
 /// Makes a plan to roll back, repair or destroy. Nothing changes.
 #[utoipa::path(post, tag = "stacks", path = "/stacks/{stack}/plans", params(("stack" = Uuid, Path)), request_body = StackPlanRequest,
-    responses((status = 201, body = PlanAnswer), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 201, body = PlanResponse), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn plan_for(
     State(platform): State<Platform>,
     Extension(actor): Extension<Actor>,
     Path(stack): Path<Uuid>,
     Json(request): Json<StackPlanRequest>,
-) -> Result<(StatusCode, Json<PlanAnswer>)> {
+) -> Result<(StatusCode, Json<PlanResponse>)> {
     let stack = StackId(stack);
     let planned = match request {
         StackPlanRequest::Rollback { to, adopt, delete_data, settle } => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use freehold::ClientError;
-use freehold::wire::{Action, ApplyRequest, PlanAnswer, PlanPurpose as Purpose, nested};
+use freehold::wire::{Action, ApplyRequest, PlanPurpose as Purpose, PlanResponse, nested};
 use freehold_graph::StackKind;
 use freehold_problem::Code;
 use uuid::Uuid;
@@ -53,7 +53,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
 }
 
 /// A plan that was kept in a file.
-fn kept(file: &Path) -> CommandResult<PlanAnswer> {
+fn kept(file: &Path) -> CommandResult<PlanResponse> {
     let unusable = |reason: String| {
         CommandError::new(Code::BadRequest, format!("{} is not a plan: {reason}", file.display()))
             .help("make one with `freehold plan --out FILE`")
@@ -62,7 +62,7 @@ fn kept(file: &Path) -> CommandResult<PlanAnswer> {
         CommandError::new(Code::BadRequest, format!("the plan {} can't be read: {error}", file.display()))
             .help("make one with `freehold plan --out FILE`")
     })?;
-    let answer: PlanAnswer = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    let answer: PlanResponse = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
     if matches!(answer.plan.purpose, Purpose::Destroy { .. }) {
         return Err(unusable("it destroys a stack, which `freehold destroy` does".to_owned()));
     }
@@ -93,7 +93,7 @@ impl Deploy<'_> {
     /// Asks, applies and follows. With what the plan was made from, another try is possible.
     pub(super) async fn carry_out(
         &mut self,
-        answer: &PlanAnswer,
+        answer: &PlanResponse,
         yes: bool,
         proposal: Option<(&Proposal, (StackKind, &str))>,
     ) -> CommandResult {
@@ -135,7 +135,7 @@ impl Deploy<'_> {
     /// Follows an operation that somebody else has begun, and sees whether it did what was asked for here.
     async fn join(
         &mut self,
-        answer: &PlanAnswer,
+        answer: &PlanResponse,
         operation: Uuid,
         proposal: Option<(&Proposal, (StackKind, &str))>,
     ) -> CommandResult {
@@ -153,7 +153,7 @@ impl Deploy<'_> {
         Err(failure)
     }
 
-    async fn unchanged(&self, answer: &PlanAnswer) -> CommandResult {
+    async fn unchanged(&self, answer: &PlanResponse) -> CommandResult {
         let total = milliseconds(self.begin);
         let well = well(self.platform, answer).await;
         if !self.terminal.json {
@@ -177,7 +177,7 @@ impl Deploy<'_> {
     /// Follows an operation to its end; `None` if it was left to the platform.
     async fn follow(
         &mut self,
-        answer: &PlanAnswer,
+        answer: &PlanResponse,
         operation: Uuid,
         attach: bool,
     ) -> CommandResult<Option<Box<Finished>>> {

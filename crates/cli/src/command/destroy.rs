@@ -1,6 +1,6 @@
 //! `freehold destroy`: shows what is lost, asks for the name, proves the end.
 
-use freehold::wire::{PlanAnswer, StackPlanRequest};
+use freehold::wire::{PlanResponse, StackPlanRequest};
 use freehold_problem::Code;
 
 use crate::arguments::DestroyArguments;
@@ -54,7 +54,7 @@ async fn destroy(terminal: Terminal, arguments: &DestroyArguments, platform: &mu
     }
 }
 
-fn subject(answer: &PlanAnswer) -> String {
+fn subject(answer: &PlanResponse) -> String {
     answer.plan.key.to_string()
 }
 

@@ -1,6 +1,6 @@
 //! `freehold plan`: what a deploy would change.
 
-use freehold::wire::PlanAnswer;
+use freehold::wire::PlanResponse;
 use freehold_problem::Code;
 
 use crate::arguments::PlanArguments;
@@ -41,7 +41,7 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResul
     Ok(ExitStatus::Done)
 }
 
-fn text(terminal: Terminal, answer: &PlanAnswer) -> String {
+fn text(terminal: Terminal, answer: &PlanResponse) -> String {
     if answer.noop {
         return unchanged(answer, None);
     }
@@ -49,7 +49,7 @@ fn text(terminal: Terminal, answer: &PlanAnswer) -> String {
 }
 
 /// A plan with nothing in it.
-pub(super) fn unchanged(answer: &PlanAnswer, milliseconds: Option<u64>) -> String {
+pub(super) fn unchanged(answer: &PlanResponse, milliseconds: Option<u64>) -> String {
     let plan = &answer.plan;
     let url = view::outputs::first_url(&freehold::wire::nested(&plan.outputs));
     let mut parts = vec![format!("revision {}", plan.revision)];

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold::wire::{self, PlanAnswer, PlanPurpose, ResourceState, ResourceStatus, StackState};
+use freehold::wire::{self, PlanPurpose, PlanResponse, ResourceState, ResourceStatus, StackState};
 use freehold_graph::kind::Program;
 use freehold_graph::{ResourceId, ResourceKind};
 use freehold_problem::Code;
@@ -14,7 +14,7 @@ use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
 
 /// Whether a stack that is as it should be does what it is for: it was verified once, and what has fallen since is no success.
-pub(super) async fn well(platform: &Platform, answer: &PlanAnswer) -> CommandResult<()> {
+pub(super) async fn well(platform: &Platform, answer: &PlanResponse) -> CommandResult<()> {
     let stack = platform.client.stack(answer.plan.stack.0).await?;
     if stack.state != StackState::Degraded {
         return Ok(());
@@ -48,7 +48,7 @@ fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
 }
 
 /// The operation that is at work on the stack already, if it is for the same purpose.
-pub(super) async fn under_way(platform: &Platform, answer: &PlanAnswer) -> CommandResult<Option<Uuid>> {
+pub(super) async fn under_way(platform: &Platform, answer: &PlanResponse) -> CommandResult<Option<Uuid>> {
     let Some(operation) = answer.running else { return Ok(None) };
     let facts = platform.client.operation(operation).await?;
     let same = match (answer.plan.purpose, &facts.purpose) {

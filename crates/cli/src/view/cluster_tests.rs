@@ -1,6 +1,6 @@
 //! What a plan for a cluster looks like: a whole tenant of the guestbook, and what may happen to it.
 
-use freehold::wire::{Effect, PlanAnswer, PlanPurpose as Purpose};
+use freehold::wire::{Effect, PlanPurpose as Purpose, PlanResponse};
 use freehold_graph::value::Special;
 use freehold_graph::{Digest, Run};
 use serde_json::json;
@@ -108,7 +108,7 @@ fn guestbook(action: Action) -> Vec<Change> {
     changes
 }
 
-fn plan(revision: u64, changes: Vec<Change>) -> PlanAnswer {
+fn plan(revision: u64, changes: Vec<Change>) -> PlanResponse {
     let mut answer = answer(Purpose::Deploy, revision, changes, &[]);
     let id = ResourceId::new("job", "migrate");
     let run = Run {

@@ -3,7 +3,7 @@
 //! `+` is made, `±` changed, `-` deleted, `▸` run, `=` adopted; `~` is something to know. A line is a resource, its
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
-use freehold::wire::{Action, Change, Effect, Plan, PlanAnswer, PlanPurpose as Purpose};
+use freehold::wire::{Action, Change, Effect, Plan, PlanPurpose as Purpose, PlanResponse};
 use freehold_graph::display::{added_by_others, value};
 use freehold_graph::kind::{Called, describe};
 use freehold_graph::{ProviderName, Run};
@@ -16,7 +16,7 @@ use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, 
 const NAME: usize = 15;
 
 /// The whole plan; `verbose` with a line for each object of a cluster.
-pub(crate) fn render(answer: &PlanAnswer, verbose: bool) -> String {
+pub(crate) fn render(answer: &PlanResponse, verbose: bool) -> String {
     let plan = &answer.plan;
     let folding = if verbose { Folding::default() } else { Folding::of(plan) };
     let mut lines = vec![header(answer), String::new()];
@@ -65,7 +65,7 @@ pub(crate) fn render_destroy(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-fn header(answer: &PlanAnswer) -> String {
+fn header(answer: &PlanResponse) -> String {
     let plan = &answer.plan;
     let target = answer.target.split(',').next().unwrap_or_default();
     let title = match plan.purpose {
@@ -118,7 +118,7 @@ fn remarks(plan: &Plan) -> Vec<String> {
 
 /// What a line is written with.
 struct Context<'a> {
-    answer: &'a PlanAnswer,
+    answer: &'a PlanResponse,
     folding: &'a Folding,
     verbose: bool,
 }

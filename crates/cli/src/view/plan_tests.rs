@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold::wire::{Action, Change, Conflict, FieldChange, Plan, PlanAnswer, PlanPurpose as Purpose};
+use freehold::wire::{Action, Change, Conflict, FieldChange, Plan, PlanPurpose as Purpose, PlanResponse};
 use freehold_graph::value::Special;
 use freehold_graph::{
     Digest, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
@@ -86,7 +86,7 @@ fn with(mut changes: Vec<Change>, id: &str, edit: impl FnOnce(&mut Change)) -> V
     changes
 }
 
-pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Change>, jobs: &[&str]) -> PlanAnswer {
+pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Change>, jobs: &[&str]) -> PlanResponse {
     let key = StackKey {
         target: "local".parse().unwrap(),
         app: "guestbook".parse().unwrap(),
@@ -133,7 +133,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         settle: true,
         notes: Vec::new(),
     };
-    PlanAnswer {
+    PlanResponse {
         noop: plan.runs.is_empty() && plan.count(&Action::NoOp) == plan.changes.len(),
         new_stack: revision == 1,
         plan,

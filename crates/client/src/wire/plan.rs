@@ -11,7 +11,7 @@ use super::{Diagnostic, words, yes};
 
 /// A plan, with what there is to know beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PlanAnswer {
+pub struct PlanResponse {
     /// What would change.
     pub plan: Plan,
     /// Nothing would change.
