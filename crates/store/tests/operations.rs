@@ -81,7 +81,8 @@ async fn a_failure_is_told_and_leaves_the_verified_revision() {
     let tenant = fixture.tenant("acme").await;
     let mut tx = fixture.store.begin(tenant).await.unwrap();
     let revisions = tx.revisions(first.stack, 10).await.unwrap();
-    let verified: Vec<_> = revisions.iter().flatten().map(|revision| (revision.number, revision.verified_at.is_some())).collect();
+    let verified: Vec<_> =
+        revisions.iter().flatten().map(|revision| (revision.number, revision.verified_at.is_some())).collect();
     assert_eq!(verified, [(3, true), (2, false), (1, true)]);
     assert_eq!(tx.operations(first.stack, 10).await.unwrap().len(), 3);
 }
