@@ -285,3 +285,28 @@ impl Resources {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use freehold_engine::StepId;
+    use freehold_graph::ResourceKind;
+
+    use super::*;
+
+    #[test]
+    fn only_effects_outside_this_database_are_announced_on_the_disk() {
+        let resource = |kind| {
+            let (id, identity) = (ResourceId("a.b".to_owned()), "b".to_owned());
+            Box::new(Resource { id, kind, identity, body: Value::Null, depends_on: BTreeSet::new() })
+        };
+        let starts = |state| Record::StepStarted { step: StepId("create/a.b".to_owned()), attempt: 1, state };
+        assert!(!announces_outside(&starts(StateChange::Pending(resource(ResourceKind::StoreSecret)))));
+        for kind in [ResourceKind::PostgresRoles, ResourceKind::LocalService, ResourceKind::Namespace] {
+            assert!(announces_outside(&starts(StateChange::Pending(resource(kind)))), "{kind:?}");
+        }
+        // A deletion, or a run.
+        assert!(announces_outside(&starts(StateChange::None)));
+        let state = StateChange::Applied { resource: resource(ResourceKind::LocalService), object: None };
+        assert!(!announces_outside(&Record::StepDone { step: StepId("create/a.b".to_owned()), state, note: None }));
+    }
+}
