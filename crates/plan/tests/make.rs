@@ -251,7 +251,7 @@ fn what_would_have_to_be_made_anew_is_not_adopted() {
     world.previews.insert(ResourceId("database.main".to_owned()), preview);
     let errors = world.plan().unwrap_err();
     assert!(matches!(errors.as_slice(), [PlanError::NotAdoptable { .. }]), "{errors:?}");
-    assert!(errors[0].to_string().contains("can't be changed in encoding"), "{}", errors[0]);
+    assert!(errors[0].to_string().contains("it differs in encoding, which can't be changed"), "{}", errors[0]);
 }
 
 #[test]

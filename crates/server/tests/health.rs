@@ -80,7 +80,7 @@ async fn what_a_deploy_waits_for_is_told_by_its_events_its_operation_and_its_sta
         }
     };
     let (reason, milliseconds) = timeout(SOON, told).await.unwrap();
-    assert!(reason.contains("the gateway") && reason.contains("listener http is for all hosts"), "{reason}");
+    assert!(reason.contains("the gateway") && reason.contains("listener http serves all hosts"), "{reason}");
     assert!(milliseconds >= 3000, "{milliseconds}");
     let now = client.operation(operation.id).await.unwrap();
     let wait = now.waits.iter().find(|wait| wait.subject == "httproute.web").unwrap();

@@ -70,7 +70,7 @@ async fn a_busy_server_is_given_the_time_that_it_asks_for() {
     let lookup = (&config).into();
     let error = through.provider.observe(through.stack, &lookup).await.unwrap_err();
     let ProviderError::Retryable { problem: Problem { message, .. }, after } = &error else { panic!("{error:?}") };
-    assert!(message.contains("too much to do"), "{message}");
+    assert!(message.contains("is overloaded"), "{message}");
     assert_eq!(*after, Some(Duration::from_secs(1)));
 }
 

@@ -265,10 +265,7 @@ async fn what_is_gone_or_bears_another_mark_is_not_ready() {
     foreign["metadata"]["labels"] = json!({});
     fixture.control.apply(&foreign.to_string()).unwrap();
     let foreign = fixture.readiness(ResourceKind::ConfigMap, "web").await;
-    assert!(
-        is_failed(&foreign) && words(&foreign).contains("does not have this stack's ownership label"),
-        "{foreign:?}"
-    );
+    assert!(is_failed(&foreign) && words(&foreign).contains("without this stack's ownership label"), "{foreign:?}");
     fixture.put("v1", "ConfigMap", "web", &json!({}));
     assert_eq!(fixture.readiness(ResourceKind::ConfigMap, "web").await, Readiness::Ready);
 }

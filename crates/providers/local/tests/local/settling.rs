@@ -68,7 +68,7 @@ async fn a_first_version_that_falls_while_it_settles_is_no_success_though_it_is_
     until("another process", async || world.pid().await.is_ok_and(|pid| pid != first)).await;
     let reason = failure(&world, &web).await;
     assert!(
-        reason.starts_with("FH0707: ") && reason.contains("started again"),
+        reason.starts_with("FH0707: ") && reason.contains("keeps restarting it"),
         "ready for a moment is not enough: {reason}"
     );
     world.end().await
