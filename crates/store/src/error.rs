@@ -125,7 +125,7 @@ pub enum StoreError {
     },
     /// A second tenant, on a target that may have one only.
     #[error(
-        "{subject} would be a second tenant besidess {beside}, and tenants are not isolated on this machine: all programs run as the same user"
+        "{subject} would be a second tenant beside {beside}, and tenants are not isolated on this machine: all programs run as the same user"
     )]
     SecondTenant {
         /// The stack's name.

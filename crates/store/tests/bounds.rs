@@ -46,7 +46,10 @@ async fn of_many_first_tenants_at_once_where_there_may_be_one_only_one_gets_in()
     let (let_in, refused): (Vec<_>, Vec<_>) = apart.iter().zip(answers).partition(|(_, answer)| answer.is_ok());
     let [(first, _)] = let_in.as_slice() else { panic!("{let_in:?}") };
     for (_, answer) in refused {
-        let StoreError::SecondTenant { beside, .. } = answer.unwrap_err() else { panic!("not refused as a second") };
+        let refused = answer.unwrap_err();
+        let words = refused.to_string();
+        let StoreError::SecondTenant { beside, .. } = refused else { panic!("not refused as a second: {words}") };
+        assert!(words.contains(&format!("would be a second tenant beside {beside}, and")), "{words}");
         assert_eq!(beside, first.key.name.as_str());
     }
     // The one that is there goes on, with other apps too; the operator's own don't count; and its place is free when it has gone.
