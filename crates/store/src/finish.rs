@@ -31,8 +31,8 @@ pub struct End {
 /// What has to tell the outcome as well.
 #[derive(Debug, Clone, Copy)]
 enum Proof {
-    /// The journal's last record.
-    Journal,
+    /// The last record of a journal that has at least this many (see [`crate::journal`]).
+    Journal { length: i64 },
     /// Nothing: nobody can go on from the journal, or there is none.
     None,
 }
@@ -45,7 +45,8 @@ impl EngineStore {
     /// # Errors
     /// [`StoreError::Fenced`] if the lease has passed to another process, or the journal has lost its end; the store doesn't answer.
     pub async fn finish(&self, operation: OperationId, fence: Fence, end: &End) -> Result<(), StoreError> {
-        self.end(operation, fence, end, Proof::Journal).await
+        let length = self.memory().length(operation, fence);
+        self.end(operation, fence, end, Proof::Journal { length }).await
     }
 
     /// Ends an operation that can't go on, or was never begun, whatever its journal says: the outcome is not told there. What has been made so
@@ -66,11 +67,7 @@ impl EngineStore {
             .map_err(StoreError::from_sqlx("read an operation"))?;
         let tenant = tenant.ok_or_else(|| StoreError::NotFound { what: "operation", name: operation.to_string() })?;
         let mut tx = self.store().begin(TenantId(tenant)).await?;
-        let length = match proof {
-            Proof::Journal => self.memory().length(operation, fence),
-            Proof::None => 0,
-        };
-        if let Some(stack) = tx.finish(operation, fence, length, end, proof).await? {
+        if let Some(stack) = tx.finish(operation, fence, end, proof).await? {
             self.store().commit_and_tell(tx, Signal::Finished(operation)).await?;
             self.store().known().forget_stack(stack);
         }
@@ -80,12 +77,11 @@ impl EngineStore {
 }
 
 impl TenantTx<'_> {
-    /// `None` if it was ended like this before. `length` is what the journal has at least (see [`crate::journal`]).
+    /// `None` if it was ended like this before.
     async fn finish(
         &mut self,
         operation: OperationId,
         fence: Fence,
-        length: i64,
         end: &End,
         proof: Proof,
     ) -> Result<Option<StackId>, StoreError> {
@@ -110,6 +106,10 @@ impl TenantTx<'_> {
         }
         let stack = StackId(read(&row, "stack")?);
         let purpose: String = read(&row, "purpose")?;
+        let length = match proof {
+            Proof::Journal { length } => length,
+            Proof::None => 0,
+        };
         let lease = sqlx::query(
             "UPDATE leases SET holder = NULL, expires_at = clock_timestamp()
              WHERE tenant_id = $1 AND stack = $2 AND operation = $3 AND fence = $4 AND seq >= $5",
@@ -126,7 +126,7 @@ impl TenantTx<'_> {
             return Err(StoreError::Fenced);
         }
         match proof {
-            Proof::Journal => self.refuse_lost_end(operation, end.outcome).await?,
+            Proof::Journal { .. } => self.refuse_lost_end(operation, end.outcome).await?,
             Proof::None => {}
         }
         self.write_end(operation, &purpose, state, end).await?;

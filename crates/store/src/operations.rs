@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::document;
 use crate::error::StoreError;
 use crate::journal::{self, EngineStore};
-use crate::row::{read, word};
+use crate::row::{self, read, word};
 use crate::signal::Signal;
 use crate::store::Store;
 use crate::tenant_id::TenantId;
@@ -180,12 +180,8 @@ impl TenantTx<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(StoreError::from_sqlx("read operations"))?;
-        let listed = |row: &PgRow| match operation(row) {
-            Ok(operation) => Ok(Ok(operation)),
-            Err(error @ StoreError::Unreadable { .. }) => {
-                Ok(Err(UnreadableOperation { id: OperationId(read(row, "id")?), error }))
-            }
-            Err(error) => Err(error),
+        let listed = |row: &PgRow| {
+            row::listed(operation(row), |error| Ok(UnreadableOperation { id: OperationId(read(row, "id")?), error }))
         };
         rows.iter().map(listed).collect()
     }

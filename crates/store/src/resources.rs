@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::document;
 use crate::error::StoreError;
-use crate::row::{read, word};
+use crate::row::{self, read, word};
 use crate::transaction::{ReadTx, TenantTx};
 
 /// How far a resource has got.
@@ -93,17 +93,15 @@ impl ReadTx<'_> {
 /// A row of a list.
 fn listed(row: &PgRow) -> Result<Result<(StackId, StoredResource), UnreadableResource>, StoreError> {
     let stack = StackId(read(row, "stack")?);
-    match resource(row) {
-        Ok(resource) => Ok(Ok((stack, resource))),
-        Err(error @ StoreError::Unreadable { .. }) => Ok(Err(UnreadableResource {
+    row::listed(resource(row).map(|resource| (stack, resource)), |error| {
+        Ok(UnreadableResource {
             stack,
             id: ResourceId(read(row, "id")?),
             kind: read(row, "type")?,
             identity: read(row, "identity")?,
             error,
-        })),
-        Err(error) => Err(error),
-    }
+        })
+    })
 }
 
 fn resource(row: &PgRow) -> Result<StoredResource, StoreError> {

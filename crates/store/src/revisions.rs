@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::document;
 use crate::error::StoreError;
-use crate::row::{bigint, number, read};
+use crate::row::{self, bigint, number, read};
 use crate::transaction::TenantTx;
 
 /// What was deployed.
@@ -104,18 +104,16 @@ impl TenantTx<'_> {
 
 /// A row of a list.
 fn listed(row: &PgRow) -> Result<Result<Revision, UnreadableRevision>, StoreError> {
-    match revision(row) {
-        Ok(revision) => Ok(Ok(revision)),
-        Err(error @ StoreError::Unreadable { .. }) => Ok(Err(UnreadableRevision {
+    row::listed(revision(row), |error| {
+        Ok(UnreadableRevision {
             number: number(row, "number")?,
             definition: read(row, "definition")?,
             operation: OperationId(read(row, "operation")?),
             created_at: read(row, "created_at")?,
             verified_at: read(row, "verified_at")?,
             error,
-        })),
-        Err(error) => Err(error),
-    }
+        })
+    })
 }
 
 fn revision(row: &PgRow) -> Result<Revision, StoreError> {

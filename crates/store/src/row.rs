@@ -42,6 +42,18 @@ pub(crate) fn word<T: DeserializeOwned>(what: &'static str, text: String) -> Res
     T::deserialize(text).map_err(|error| StoreError::Unreadable { what, message: error.to_string() })
 }
 
+/// A row of a list: one that can't be read is told of by `unreadable`, and hides no other. Any other failure is the whole list's.
+pub(crate) fn listed<T, U>(
+    row: Result<T, StoreError>,
+    unreadable: impl FnOnce(StoreError) -> Result<U, StoreError>,
+) -> Result<Result<T, U>, StoreError> {
+    match row {
+        Ok(found) => Ok(Ok(found)),
+        Err(error @ StoreError::Unreadable { .. }) => unreadable(error).map(Err),
+        Err(error) => Err(error),
+    }
+}
+
 /// Text without NUL, which PostgreSQL's text doesn't have.
 pub(crate) fn plain(text: &str) -> String {
     text.replace('\0', "")

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::document::{self, BindDocument as _};
 use crate::error::{StoreError, broken_constraint};
-use crate::row::{bigint, number, read, word};
+use crate::row::{self, bigint, number, read, word};
 use crate::transaction::{ReadTx, TenantTx};
 
 /// What a stack is doing.
@@ -315,26 +315,23 @@ impl ReadTx<'_> {
 
 /// A row of a list.
 fn listed(row: &PgRow) -> Result<Result<Stack, UnreadableStack>, StoreError> {
-    let error = match stack(row) {
-        Ok(stack) => return Ok(Ok(stack)),
-        Err(error @ StoreError::Unreadable { .. }) => error,
-        Err(error) => return Err(error),
-    };
-    let mut place: [String; 4] = Default::default();
-    for (part, column) in place.iter_mut().zip(["app", "kind", "name", "target"]) {
-        *part = read(row, column)?;
-    }
-    let operation: Option<Uuid> = read(row, "operation")?;
-    Ok(Err(UnreadableStack {
-        id: StackId(read(row, "id")?),
-        key: key(row).ok(),
-        place: place.join("/"),
-        generation: number(row, "generation")?,
-        operation: operation.map(OperationId),
-        created_at: read(row, "created_at")?,
-        changed_at: read(row, "changed_at")?,
-        error,
-    }))
+    row::listed(stack(row), |error| {
+        let mut place: [String; 4] = Default::default();
+        for (part, column) in place.iter_mut().zip(["app", "kind", "name", "target"]) {
+            *part = read(row, column)?;
+        }
+        let operation: Option<Uuid> = read(row, "operation")?;
+        Ok(UnreadableStack {
+            id: StackId(read(row, "id")?),
+            key: key(row).ok(),
+            place: place.join("/"),
+            generation: number(row, "generation")?,
+            operation: operation.map(OperationId),
+            created_at: read(row, "created_at")?,
+            changed_at: read(row, "changed_at")?,
+            error,
+        })
+    })
 }
 
 fn key(row: &PgRow) -> Result<StackKey, StoreError> {

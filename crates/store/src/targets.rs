@@ -243,13 +243,11 @@ impl ReadTx<'_> {
                 .fetch_all(self.connection())
                 .await
                 .map_err(StoreError::from_sqlx("list the targets"))?;
-        let listed = |row: &PgRow| match stored(row) {
-            Ok(target) => Ok(Ok(target)),
-            Err(error @ StoreError::Unreadable { .. }) => {
+        let listed = |row: &PgRow| {
+            row::listed(stored(row), |error| {
                 let name = word("a target", read(row, "name")?)?;
-                Ok(Err(UnreadableTarget { name, kind: read(row, "kind")?, error }))
-            }
-            Err(error) => Err(error),
+                Ok(UnreadableTarget { name, kind: read(row, "kind")?, error })
+            })
         };
         rows.iter().map(listed).collect()
     }
