@@ -23,6 +23,7 @@ const fn code(kind: DecodeErrorKind) -> Code {
         DecodeErrorKind::NotProvidedYet => Code::NotProvidedYet,
         DecodeErrorKind::ListedTwice => Code::ListedTwice,
         DecodeErrorKind::BadText => Code::BadText,
+        DecodeErrorKind::UnknownOverride => Code::UnknownOverride,
         DecodeErrorKind::BadManifest => Code::BadManifest,
         DecodeErrorKind::TooLarge => Code::TooLarge,
         DecodeErrorKind::Internal => Code::Internal,

@@ -42,13 +42,17 @@ pub struct Diagnostic {
     /// What to write instead, if that can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Where it is so, if not in every environment: `stage production`, `tenants of tier pro`, `previews`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
 }
 
 impl Diagnostic {
     /// A problem that stops the deploy.
     pub fn error(code: Code, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, severity: Severity::Error, message, labels: Vec::new(), notes: Vec::new(), help: None }
+        let (labels, notes, environments) = Default::default();
+        Self { code, severity: Severity::Error, message, labels, notes, help: None, environments }
     }
 
     /// Something to look at.
@@ -75,6 +79,11 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// The environments in which it is so, as a line for people: `only for stage production`. `None`: in all of them.
+    pub fn only_for(&self) -> Option<String> {
+        (!self.environments.is_empty()).then(|| format!("only for {}", self.environments.join(", ")))
     }
 
     /// Whether it stops the deploy.

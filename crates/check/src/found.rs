@@ -41,14 +41,17 @@ impl Found {
         self.warnings.len() >= KEPT
     }
 
-    /// Errors that are not here.
-    pub(crate) fn add_untold(&mut self, errors: usize) {
+    /// Errors and warnings that are not here.
+    pub(crate) fn add_untold(&mut self, errors: usize, warnings: usize) {
         self.untold_errors += errors;
+        self.untold_warnings += warnings;
     }
 
-    pub(crate) fn drop_warnings(&mut self) {
-        self.warnings.clear();
-        self.untold_warnings = 0;
+    /// All that is here, and how many errors and warnings are not.
+    pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, usize, usize) {
+        let Self { mut errors, mut warnings, untold_errors, untold_warnings } = self;
+        errors.append(&mut warnings);
+        (errors, untold_errors, untold_warnings)
     }
 
     /// What to show, in the order of the source: the errors first if there is no room for all, and a line for those that are left out.
@@ -107,9 +110,10 @@ fn sort(diagnostics: &mut [Diagnostic]) {
 
 /// Cuts texts that quote much of what was written.
 fn shorten(diagnostic: &mut Diagnostic) {
-    let Diagnostic { code: _, severity: _, message, labels, notes, help } = diagnostic;
+    let Diagnostic { code: _, severity: _, message, labels, notes, help, environments } = diagnostic;
     labels.truncate(SHOWN);
     notes.truncate(SHOWN);
+    environments.truncate(SHOWN);
     let texts = labels.iter_mut().map(|label| &mut label.message);
     for text in texts.chain(notes).chain(help).chain([message]) {
         if text.len() > LONGEST {

@@ -19,6 +19,7 @@
 
 mod decoding;
 pub mod diagnostic;
+mod environments;
 mod found;
 mod pages;
 pub mod render;
@@ -29,7 +30,7 @@ mod sizes;
 
 use std::collections::BTreeSet;
 
-use freehold_spec::{App, Files, Language};
+use freehold_spec::{App, Document, Environment, Files, Language};
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use pages::page;
@@ -37,7 +38,6 @@ pub use request::request;
 pub use rules::EXTENSIONS;
 pub use sizes::sizes;
 
-use found::Found;
 use scope::Scope;
 
 /// Decodes a definition and checks it. Everything that is wrong is reported at once, in the order of the source. The app
@@ -46,23 +46,24 @@ pub fn source(source: &str) -> (Option<App>, Vec<Diagnostic>) {
     source_in(Language::NEWEST, source, &Files::new())
 }
 
-/// The same of a definition in this version of the language, with the files that it names.
+/// The same of a definition in this version of the language, with the files that it names: in all its environments. The app is as it stands
+/// before anything overrides it.
 pub fn source_in(language: Language, source: &str, files: &Files) -> (Option<App>, Vec<Diagnostic>) {
-    let reading = freehold_spec::read_in(language, source, files);
-    let mut found = match &reading.app {
-        Some(app) => {
-            let mut scope = Scope::new(app, &reading.left_out);
-            rules::check(&mut scope);
-            scope.into_found()
-        }
-        None => Found::default(),
-    };
-    if !reading.errors.is_empty() {
-        // What is said about something that is half known would be guesswork; warnings can wait.
-        found.drop_warnings();
-    }
-    reading.errors.iter().map(decoding::diagnostic).for_each(|error| found.add(error));
-    found.add_untold(reading.untold);
+    let document = Document::parse(language, source, files);
+    let base = document.read(None);
+    let found = environments::check(&document, &base);
+    (base.app.filter(|_| base.errors.is_empty()), found.into_shown())
+}
+
+/// The same in one environment, for which the app comes out.
+pub fn in_environment(
+    language: Language,
+    source: &str,
+    files: &Files,
+    environment: &Environment,
+) -> (Option<App>, Vec<Diagnostic>) {
+    let reading = Document::parse(language, source, files).read(Some(environment));
+    let found = environments::one(&reading);
     (reading.app.filter(|_| reading.errors.is_empty()), found.into_shown())
 }
 

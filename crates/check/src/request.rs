@@ -2,7 +2,7 @@
 
 use freehold_graph::{Request, StackKind, Target};
 use freehold_problem::Code;
-use freehold_spec::{App, Fact, Reference};
+use freehold_spec::{App, Fact, PRODUCTION, Reference};
 
 use crate::diagnostic::Diagnostic;
 use crate::rules::{UUID, too_long, with_databases};
@@ -11,15 +11,12 @@ use crate::scope::{listed, suggestion};
 /// Checks a request against the app and the target. What sticks from earlier deploys has to be filled in already.
 pub fn request(app: &App, request: &Request, target: &Target) -> Vec<Diagnostic> {
     let found = tier(app, request).into_iter().chain(stage(app, request)).chain(hosts(app, request));
-    found.chain(quota(app, request, target)).collect()
+    found.chain(quota(app, target)).collect()
 }
 
-/// What takes room in the tier's quota on this kind of target only.
-fn quota(app: &App, request: &Request, target: &Target) -> Vec<Diagnostic> {
-    match request.tier.as_ref().and_then(|name| app.tiers.get_key_value(name)) {
-        Some((name, tier)) if target.postgres().is_none() => with_databases(app, name, tier),
-        _ => Vec::new(),
-    }
+/// What takes room in the quota on this kind of target only.
+fn quota(app: &App, target: &Target) -> Vec<Diagnostic> {
+    if target.postgres().is_none() { with_databases(app) } else { Vec::new() }
 }
 
 /// Host names that are too long with the name of this stack and of its tier.
@@ -30,6 +27,7 @@ fn hosts(app: &App, request: &Request) -> Vec<Diagnostic> {
         Reference::Fact(Fact::StackKind) => stack.kind.as_str().len(),
         Reference::Fact(Fact::StackId) => UUID,
         Reference::Fact(Fact::TierName) => request.tier.as_ref().map_or(0, |tier| tier.as_str().len()),
+        Reference::Fact(Fact::StageName) => request.stage_name().unwrap_or("preview").len(),
         Reference::Fact(Fact::TargetDomain) | Reference::Output(..) => 1,
     };
     let long = app.routes.iter().filter_map(|(name, route)| {
@@ -70,14 +68,19 @@ fn tier(app: &App, request: &Request) -> Option<Diagnostic> {
     }
 }
 
-/// Where an app defines stages, there are no others; where it defines none, any name will do.
+/// Where an app defines stages, there are no others but production; where it defines none, any name will do.
 fn stage(app: &App, request: &Request) -> Option<Diagnostic> {
     let stack = &request.key;
-    if stack.kind != StackKind::Stage || app.stages.is_empty() || app.stages.contains_key(stack.name.as_str()) {
+    if request.stage.is_some() && stack.kind != StackKind::Tenant {
+        let message = format!("the {} {} can't belong to another stage: only tenants do", stack.kind, stack.name);
+        return Some(Diagnostic::error(Code::TierNotForKind, message).help("leave the stage out"));
+    }
+    let stage = request.stage_name()?;
+    if app.stages.is_empty() || app.stages.contains_key(stage) || stage == PRODUCTION {
         return None;
     }
-    let message = format!("{} has no stage {}", app.name.value, stack.name);
-    let help = suggestion(stack.name.as_str(), app.stages.keys())
-        .unwrap_or_else(|| format!("its stages are {}; add `[stage.{}]` for another", listed(&app.stages), stack.name));
+    let message = format!("{} has no stage {stage}", app.name.value);
+    let help = suggestion(stage, app.stages.keys())
+        .unwrap_or_else(|| format!("its stages are {}; add `[stage.{stage}]` for another", listed(&app.stages)));
     Some(Diagnostic::error(Code::UnknownStage, message).help(help))
 }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Down(PlatformArguments),
     /// Check a definition; nothing else is needed for it.
     Check(CheckArguments),
+    /// Show a definition as it holds in one environment, and where each value comes from.
+    Render(RenderArguments),
     /// Print the JSON Schema of freehold.toml.
     Schema,
     /// Explain a code that an error or a warning bears.
@@ -107,6 +109,33 @@ impl StackSelector {
         let preview = self.preview.as_deref().map(|name| (StackKind::Preview, name));
         let stage = self.stage.as_deref().map(|name| (StackKind::Stage, name));
         tenant.or(preview).or(stage)
+    }
+
+    /// The stage that a tenant is said to belong to.
+    pub(crate) fn stage_of_tenant(&self) -> Option<&str> {
+        self.tenant.as_ref().and(self.stage.as_deref())
+    }
+}
+
+/// Which stack a plan is for, and of which stage it is to be.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "planned", required = true, multiple = true)]
+pub(crate) struct PlannedStack {
+    /// A customer's stack.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The stack of a pull request.
+    #[arg(long, value_name = "N", conflicts_with_all = ["tenant", "stage"])]
+    pub preview: Option<String>,
+    /// A stage: dev, production. With --tenant, the stage that the tenant belongs to [default: as before, at first production]
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+}
+
+impl PlannedStack {
+    /// The stack that is meant.
+    pub(crate) fn which(&self) -> StackSelector {
+        StackSelector { tenant: self.tenant.clone(), preview: self.preview.clone(), stage: self.stage.clone() }
     }
 }
 
@@ -212,6 +241,24 @@ pub(crate) enum CheckFormat {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RenderArguments {
+    /// The folder with freehold.toml, or the file itself [default: .]
+    pub directory: Option<PathBuf>,
+    /// As it holds in a stage and, with --tenant or --tier, for its tenants.
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// As it holds for tenants.
+    #[arg(long)]
+    pub tenant: bool,
+    /// As it holds for tenants of a tier.
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<String>,
+    /// As it holds for previews.
+    #[arg(long, conflicts_with_all = ["stage", "tenant", "tier"])]
+    pub preview: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
     /// The code: FH0203.
     pub code: String,
@@ -255,7 +302,7 @@ pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub request: RequestArguments,
     #[command(flatten)]
-    pub which: StackSelector,
+    pub which: PlannedStack,
     /// Keep the plan in a file, for `freehold deploy --plan FILE`.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -265,7 +312,7 @@ pub(crate) struct PlanArguments {
 #[command(
     override_usage = "freehold deploy [DIRECTORY] --tenant <NAME> [OPTIONS]\n       freehold deploy [DIRECTORY] --preview <N>|--stage <NAME>|--all-tenants\n       freehold deploy --plan <FILE>"
 )]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["tenant", "preview", "stage", "all_tenants", "plan"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["tenant", "preview", "stage", "all_tenants", "plan"])))]
 pub(crate) struct DeployArguments {
     #[command(flatten)]
     pub request: RequestArguments,
@@ -273,16 +320,16 @@ pub(crate) struct DeployArguments {
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// The stack of a pull request.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["tenant", "stage"])]
     pub preview: Option<String>,
-    /// A stage: dev, production.
+    /// A stage: dev, production. With --tenant, the stage that the tenant belongs to [default: as before, at first production]
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
     /// Every tenant of the app, in waves.
-    #[arg(long, conflicts_with = "adopt")]
+    #[arg(long, conflicts_with_all = ["adopt", "tenant", "preview", "stage"])]
     pub all_tenants: bool,
     /// Apply a plan that `freehold plan --out FILE` has kept; refused if it is stale.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "app", "tier", "image", "adopt", "delete_data", "no_settle"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "app", "tier", "image", "adopt", "delete_data", "no_settle", "tenant", "preview", "stage", "all_tenants"])]
     pub plan: Option<PathBuf>,
     /// How many tenants at once: 10% or a number [default: all]
     #[arg(long, value_name = "SIZE", requires = "all_tenants", conflicts_with_all = ["tenant", "preview", "stage", "plan"])]

@@ -39,10 +39,8 @@ pub(crate) struct Valid {
     pub text: String,
     /// The files that it names, by their paths.
     pub files: Files,
-    /// What it says, without an error.
+    /// What it says, without an error, before anything overrides it.
     pub app: App,
-    /// What is odd in it and prevents nothing.
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// Where the definition of the current folder is: in it, or in the nearest folder above that has one, as `.` or `../..`.
@@ -88,7 +86,7 @@ impl Definition {
         let Self { directory, file, text, files, app, diagnostics } = self;
         match app {
             Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
-                Ok(Valid { directory, file, text, files, app, warnings: diagnostics })
+                Ok(Valid { directory, file, text, files, app })
             }
             _ => {
                 let detail = format!("{file} can't be deployed as it is");

@@ -243,6 +243,7 @@ mod tests {
             generation: 1,
             revision: Some(1),
             tier: None,
+            stage: None,
             artifacts: Default::default(),
             outputs: serde_json::Value::Null,
             created_at: now,

@@ -8,7 +8,6 @@ use freehold::wire::{DeployRequest, PlanResponse};
 use freehold_check::Diagnostic;
 use freehold_graph::StackKind;
 use freehold_problem::Code;
-use freehold_spec::App;
 
 use crate::arguments::RequestArguments;
 use crate::artifact::{self, Artifacts};
@@ -24,18 +23,21 @@ pub(crate) struct Proposal {
     /// Only where the target takes some.
     artifacts: Option<Artifacts>,
     arguments: RequestArguments,
+    /// The stage that the tenant belongs to, if that was said.
+    stage: Option<String>,
 }
 
 impl Proposal {
     /// Reads and checks the definition, if there is one.
-    pub(crate) fn gather(arguments: &RequestArguments) -> CommandResult<Self> {
+    pub(crate) fn gather(arguments: &RequestArguments, stage: Option<&str>) -> CommandResult<Self> {
         let definition = match definition::find(arguments.directory.as_deref())? {
             // An app was named that isn't the one in this folder: the platform knows it.
             Some(found) if arguments.directory.is_none() && !is_app(&found, arguments.app.as_deref()) => None,
             Some(found) => Some(found.valid()?),
             None => None,
         };
-        Ok(Self { definition, artifacts: None, arguments: arguments.clone() })
+        let stage = stage.map(str::to_owned);
+        Ok(Self { definition, artifacts: None, arguments: arguments.clone(), stage })
     }
 
     /// Builds the artifacts and sees that the platform has them, if the target takes any: a cluster pulls images, and nothing is
@@ -117,6 +119,7 @@ impl Proposal {
             kind,
             name: name.to_owned(),
             tier: self.arguments.tier.clone(),
+            stage: self.stage.clone(),
             artifacts,
             adopt: self.arguments.adopt.iter().cloned().collect(),
             delete_data: self.arguments.delete_data.iter().cloned().collect(),
@@ -124,28 +127,14 @@ impl Proposal {
         }
     }
 
-    /// Tells people the warnings about the definition: those of the platform, which include ours, else ours.
+    /// Tells people what is odd about the definition as it holds for this stack.
     pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanResponse) {
         let Some(definition) = self.definition.as_ref().filter(|_| !terminal.json) else { return };
         let theirs: Vec<Diagnostic> = answer.diagnostics.iter().map(diagnostics::from_wire).collect();
-        let all = if theirs.is_empty() { &definition.warnings } else { &theirs };
-        let key = &answer.plan.key;
-        let warnings: Vec<Diagnostic> =
-            all.iter().filter(|found| concerns(found, &definition.app, key.kind, key.name.as_str())).cloned().collect();
-        if !warnings.is_empty() {
-            terminal.tell(format!("{}\n", diagnostics::render(&warnings, &definition.file, &definition.text)));
+        if !theirs.is_empty() {
+            terminal.tell(format!("{}\n", diagnostics::render(&theirs, &definition.file, &definition.text)));
         }
     }
-}
-
-/// Whether a warning is about this stack: those about the backups of a stage are about that stage alone.
-fn concerns(warning: &Diagnostic, app: &App, kind: StackKind, name: &str) -> bool {
-    if warning.code != Code::BackupNotMadeYet {
-        return true;
-    }
-    let stage = app.stages.get(name).filter(|_| kind == StackKind::Stage);
-    let schedule = stage.and_then(|stage| stage.backup.as_ref()).map(|backup| backup.schedule.span);
-    schedule.is_some() && schedule == warning.labels.first().map(|label| label.span)
 }
 
 fn is_app(found: &definition::Definition, app: Option<&str>) -> bool {

@@ -151,3 +151,56 @@ fn wrong_use_exits_with_2_and_says_what_is_missing() {
         ],
     );
 }
+
+const ENVIRONMENTS: &str = r#"[app]
+name = "guestbook"
+
+[service.web]
+build   = { command = ["true"], artifact = ["program.py"] }
+command = ["python3", "program.py"]
+port    = 8080
+reads   = ["LOG_LEVEL", "MODE?"]
+
+[service.web.env]
+LOG_LEVEL = "info"
+
+[stage.production]
+service.web.replicas = 2
+service.web.env.LOG_LEVEL = "warning"
+
+[stage.dev.service.web]
+env = { LOG_LEVEL = "debug", MODE = "development" }
+
+[tier.free]
+quota = { cpu = "1", memory = "1Gi" }
+service.web.replicas = 1
+
+[tier.pro]
+quota = { cpu = "1", memory = "8Gi" }
+
+[preview.service.web]
+command = [
+    "python3",
+    "program.py", "--preview",
+]
+"#;
+
+#[test]
+fn a_definition_is_checked_and_shown_in_each_of_its_environments() {
+    let folder = folder();
+    std::fs::write(folder.path().join("freehold.toml"), ENVIRONMENTS).unwrap();
+    shown(
+        folder.path(),
+        &[
+            ("check_environments", &["check"]),
+            ("render_base", &["render"]),
+            ("render_stage", &["render", "--stage", "dev"]),
+            ("render_tier", &["render", "--tier", "free"]),
+            ("render_preview", &["render", "--preview"]),
+            ("render_unknown_tier", &["render", "--tier", "fee"]),
+            ("render_unknown_stage", &["render", "--stage", "staging"]),
+            ("render_two", &["render", "--preview", "--stage", "dev"]),
+            ("render_json", &["render", "--tenant", "--json"]),
+        ],
+    );
+}

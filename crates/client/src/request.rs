@@ -7,6 +7,8 @@ use std::path::Path;
 
 use freehold_graph::StackKind;
 
+use freehold_spec::{Document, Language};
+
 use crate::wire::DeployRequest;
 
 /// The source of an app's definition, and the files that it names.
@@ -45,7 +47,7 @@ impl From<String> for Definition {
 /// otherwise name any file of this machine.
 pub fn named_files(directory: &Path, source: &str) -> std::io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
-    for path in freehold_spec::read(source).files {
+    for path in Document::parse(Language::NEWEST, source, &freehold_spec::Files::new()).files() {
         let place = match directory.join(&path).canonicalize() {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             place => place.map_err(|error| unreadable(&path, &error))?,
@@ -93,6 +95,7 @@ macro_rules! deployable {
                     kind: $kind,
                     name: name.to_string(),
                     tier: None,
+                    stage: None,
                     artifacts: BTreeMap::new(),
                     images: BTreeMap::new(),
                     adopt: Default::default(),
@@ -180,6 +183,13 @@ impl Tenant {
     #[must_use]
     pub fn tier(mut self, tier: impl Into<String>) -> Self {
         self.0.tier = Some(tier.into());
+        self
+    }
+
+    /// Of this stage; without, of the one that it belongs to, at first production.
+    #[must_use]
+    pub fn stage(mut self, stage: impl Into<String>) -> Self {
+        self.0.stage = Some(stage.into());
         self
     }
 }

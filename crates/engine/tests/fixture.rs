@@ -23,6 +23,7 @@ pub(crate) static REQUEST: LazyLock<Request> = LazyLock::new(|| Request {
     },
     id: STACK,
     tier: None,
+    stage: None,
     artifacts: BTreeMap::new(),
     containers: BTreeMap::new(),
     rotations: BTreeMap::new(),

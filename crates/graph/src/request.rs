@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use freehold_spec::Name;
+use freehold_spec::{Environment, Name, PRODUCTION};
 use serde::{Deserialize, Serialize};
 
-use crate::stack::{StackId, StackKey};
+use crate::stack::{StackId, StackKey, StackKind};
 
 /// The request, with everything that sticks from earlier deploys already filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Request {
     pub id: StackId,
     /// The tier, for tenants.
     pub tier: Option<Name>,
+    /// The stage that a tenant belongs to; `None`: production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Name>,
     /// Which artifact each service runs from, by service: on this machine `sha256:…`, in a cluster an image with its digest,
     /// `registry.example.org/acme/web@sha256:…`.
     #[serde(default)]
@@ -26,4 +29,26 @@ pub struct Request {
     /// How often each derived credential was rotated, by purpose.
     #[serde(default)]
     pub rotations: BTreeMap<String, u32>,
+}
+
+impl Request {
+    /// The name of the stage whose values hold for it; `None` for previews.
+    pub fn stage_name(&self) -> Option<&str> {
+        match self.key.kind {
+            StackKind::Stage => Some(self.key.name.as_str()),
+            StackKind::Tenant => Some(self.stage.as_ref().map_or(PRODUCTION, Name::as_str)),
+            StackKind::Preview => None,
+        }
+    }
+
+    /// The environment in which the definition holds for it.
+    pub fn environment(&self) -> Environment {
+        match (self.key.kind, self.stage_name()) {
+            (StackKind::Stage, Some(stage)) => Environment::Stage(stage.to_owned()),
+            (StackKind::Tenant, Some(stage)) => {
+                Environment::Tenant { stage: stage.to_owned(), tier: self.tier.as_ref().map(Name::to_string) }
+            }
+            (StackKind::Preview, _) | (_, None) => Environment::Preview,
+        }
+    }
 }

@@ -54,6 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         id: StackId(Uuid::nil()),
         tier: None,
+        stage: None,
         artifacts: BTreeMap::new(),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),

@@ -93,6 +93,7 @@ impl World {
             key,
             id: StackId(Uuid::nil()),
             tier: None,
+            stage: None,
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),

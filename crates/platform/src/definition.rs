@@ -2,14 +2,46 @@
 
 use freehold_check::Diagnostic;
 use freehold_problem::{About, Code, Problem};
-use freehold_spec::{App, Files, Language};
+use freehold_spec::{App, Document, Environment, Files, Language, Name};
 use freehold_store::{Stack, StoredDefinition};
 use sha2::{Digest as _, Sha256};
 
 use super::computing::compute;
 use crate::Result;
 
-/// A definition as it is kept: by the hash of its source and files.
+/// A definition as it was given: right in all its environments.
+pub(crate) struct Given {
+    pub(crate) app: Name,
+    stored: StoredDefinition,
+}
+
+impl Given {
+    /// Decodes and checks one in all its environments: what can be deployed can be deployed everywhere.
+    pub(crate) async fn check(source: &str, files: &Files) -> Result<Self> {
+        let language = Language::NEWEST;
+        let (app, diagnostics, named) = compute(|| {
+            let (app, diagnostics) = freehold_check::source_in(language, source, files);
+            (app, diagnostics, Document::parse(language, source, files).files())
+        })
+        .await;
+        match app {
+            Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
+                let mut stored = StoredDefinition { source: source.to_owned(), files: files.clone(), language };
+                // What it doesn't name is no part of it.
+                stored.files.retain(|path, _| named.contains(path));
+                Ok(Self { app: app.name.value, stored })
+            }
+            _ => Err(invalid_definition(&diagnostics)),
+        }
+    }
+
+    /// As it holds in an environment.
+    pub(crate) async fn hold(self, environment: &Environment) -> Result<Definition> {
+        Definition::read(self.stored, environment).await
+    }
+}
+
+/// A definition as it is kept, by the hash of its source and files, and as it holds in an environment.
 pub(crate) struct Definition {
     pub(crate) app: App,
     pub(crate) hash: String,
@@ -18,21 +50,13 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// Decodes and checks one that was given.
-    pub(crate) async fn read(source: &str, files: &Files) -> Result<Self> {
-        let (source, files, language) = (source.to_owned(), files.clone(), Language::NEWEST);
-        Self::read_stored(StoredDefinition { source, files, language }).await
-    }
-
-    /// Decodes and checks one that is kept: in the language that it was written in.
-    pub(crate) async fn read_stored(mut stored: StoredDefinition) -> Result<Self> {
+    /// Decodes and checks one that is kept, in the language that it was written in.
+    pub(crate) async fn read(stored: StoredDefinition, environment: &Environment) -> Result<Self> {
         let StoredDefinition { source, files, language } = &stored;
-        let (app, diagnostics) = compute(|| freehold_check::source_in(*language, source, files)).await;
-        let wrong = diagnostics.iter().any(Diagnostic::is_error);
+        let read = || freehold_check::in_environment(*language, source, files, environment);
+        let (app, diagnostics) = compute(read).await;
         match app {
-            Some(app) if !wrong => {
-                // What it doesn't name is no part of it.
-                stored.files.retain(|path, _| app.manifests.values().any(|manifest| manifest.file.path == *path));
+            Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
                 Ok(Self { app, hash: hash(&stored), stored, warnings: diagnostics })
             }
             _ => Err(invalid_definition(&diagnostics)),

@@ -45,6 +45,7 @@ mod settings;
 mod stacks;
 mod target_changes;
 mod targets;
+mod values;
 pub mod view;
 mod waits;
 

@@ -168,7 +168,7 @@ impl Operations {
         let tenant = self.records.store.tenant_of(&plan.key).await?;
         let mut tx = self.records.store.begin(tenant).await?;
         let stored = tx.definition(&plan.definition).await?.ok_or_else(|| not_kept(&plan.definition))?;
-        let definition = Definition::read_stored(stored).await?;
+        let definition = Definition::read(stored, &plan.request.environment()).await?;
         let runtime = self.targets.find(&plan.key.target).await?;
         let graph = super::computing::compute(|| runtime.expand(&definition.app, &plan.request)).await?;
         if plan.leads_to(&graph) {

@@ -9,7 +9,7 @@ use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
 use uuid::Uuid;
 
-use super::definition::Definition;
+use super::definition::{Definition, Given};
 use super::handles;
 use super::images::{self, ImageDemand};
 use super::names::parse_name;
@@ -42,15 +42,15 @@ impl Plans {
         let runtime = self.targets.choose(request.target.as_deref()).await?;
         images::refuse_wrong_kind(&runtime.target, request)?;
         let given = match request.definition.as_deref() {
-            Some(source) => Some(Definition::read(source, &request.files).await?),
+            Some(source) => Some(Given::check(source, &request.files).await?),
             None => None,
         };
         let app = match (&given, &request.app) {
-            (Some(definition), Some(app)) if definition.app.name.as_str() != app => {
-                let message = format!("the definition is for app {}, not for {app}", definition.app.name.value);
+            (Some(given), Some(app)) if given.app.as_str() != app => {
+                let message = format!("the definition is for app {}, not for {app}", given.app);
                 return Err(Problem::new(Code::RequestName, message));
             }
-            (Some(definition), _) => definition.app.name.value.clone(),
+            (Some(given), _) => given.app.clone(),
             (None, Some(app)) => parse_name("app", app)?,
             (None, None) => self.only_app(actor).await?,
         };
@@ -69,11 +69,12 @@ impl Plans {
             _ => None,
         };
         let mut settled = complete(request, stack.as_ref(), key, latest.as_ref())?;
-        let (mut definition, before) = match (given, before, &latest) {
-            (Some(given), before, _) => (given, before),
-            (None, Some(before), _) => (before, None),
+        let environment = settled.environment();
+        let mut definition = match (given, stack.as_ref().filter(|_| before.is_some()), &latest) {
+            (Some(given), _, _) => given.hold(&environment).await?,
+            (None, Some(stack), _) => self.records.definition_in(tenant, stack, &environment).await?,
             (None, None, Some(latest)) => {
-                (self.records.definition_of(self.records.tenant_of(latest).await?, latest).await?, None)
+                self.records.definition_in(self.records.tenant_of(latest).await?, latest, &environment).await?
             }
             (None, None, None) => {
                 let message = format!("the platform does not know app {}", settled.key.app);
@@ -177,6 +178,9 @@ fn complete(request: &Deploy, stack: Option<&Stack>, key: StackKey, latest: Opti
     if let Some(tier) = &request.tier {
         complete.tier = Some(parse_name("tier", tier)?);
     }
+    if let Some(stage) = &request.stage {
+        complete.stage = Some(parse_name("stage", stage)?);
+    }
     for (service, artifact) in latest.into_iter().flat_map(|latest| &latest.artifacts) {
         complete.artifacts.entry(service.clone()).or_insert_with(|| artifact.clone());
     }
@@ -189,5 +193,5 @@ fn complete(request: &Deploy, stack: Option<&Stack>, key: StackKey, latest: Opti
 /// The settings of a stack that was never deployed.
 pub(super) fn empty_request(id: StackId, key: StackKey) -> Request {
     let (artifacts, containers, rotations) = Default::default();
-    Request { key, id, tier: None, artifacts, containers, rotations }
+    Request { key, id, tier: None, stage: None, artifacts, containers, rotations }
 }

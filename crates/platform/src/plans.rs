@@ -22,6 +22,7 @@ use super::observe::Observed;
 use super::plan_target::{PlanTarget, empty_request};
 use super::refused;
 use super::runtime::TargetRuntime;
+use super::values::{self, ValueChange};
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::artifacts::Artifacts;
@@ -150,7 +151,7 @@ impl Plans {
         }
         let stored = tx.definition(&definition).await?.ok_or_else(|| not_kept(&definition))?;
         drop(tx);
-        let mut definition = Definition::read_stored(stored).await?;
+        let mut definition = Definition::read(stored, &request.environment()).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let wanted = ImageDemand { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
@@ -217,7 +218,24 @@ impl Plans {
             // A plan that a crash of PostgreSQL loses is made again; `enqueue` waits for the disk, and so for these rows.
             tx.commit_without_waiting().await?;
         }
-        Ok((self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?, graph))
+        let values = self.changed_values(&subject).await?;
+        let planned = self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?;
+        Ok((Planned { values, ..planned }, graph))
+    }
+
+    /// What the definition says otherwise than when the stack was last deployed.
+    async fn changed_values(&self, subject: &PlanTarget) -> Result<Vec<ValueChange>> {
+        let Some(stack) = &subject.stack else { return Ok(Vec::new()) };
+        let (Some(hash), Some(request)) = (&stack.definition, &stack.request) else { return Ok(Vec::new()) };
+        let (before, after) = (request.environment(), subject.request.environment());
+        if *hash == subject.definition.hash && before == after {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.records.store.begin(subject.tenant).await?;
+        let stored = tx.definition(hash).await?;
+        drop(tx);
+        let Some(stored) = stored else { return Ok(Vec::new()) };
+        Ok(compute(|| values::changed((&stored, &before), (&subject.definition.stored, &after))).await)
     }
 
     async fn make_plan(&self, inputs: &PlanInputs<'_>) -> Result<Plan> {
@@ -296,6 +314,7 @@ impl Plans {
             noop: is_settled(&plan, stack),
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
             diagnostics: warnings.to_vec(),
+            values: Vec::new(),
             target: runtime.words(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,

@@ -6,6 +6,7 @@ use freehold_engine::OperationId;
 use freehold_graph::{Request, ResourceId, StackId, StackKey};
 use freehold_plan::{Previous, Recorded};
 use freehold_problem::{Code, Problem};
+use freehold_spec::Environment;
 use freehold_store::{SecretDigests, Stack, Store, StoreError, TenantId};
 
 use crate::Result;
@@ -55,12 +56,23 @@ impl Records {
         operation.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no operation {id}")))
     }
 
-    /// The definition that a stack was last deployed with.
+    /// The definition that a stack was last deployed with, as it holds for it.
     pub(crate) async fn definition_of(&self, tenant: TenantId, stack: &Stack) -> Result<Definition> {
+        let request = stack.request.as_ref().ok_or_else(|| never_deployed(stack))?;
+        self.definition_in(tenant, stack, &request.environment()).await
+    }
+
+    /// The definition that a stack was last deployed with, as it holds in an environment.
+    pub(crate) async fn definition_in(
+        &self,
+        tenant: TenantId,
+        stack: &Stack,
+        environment: &Environment,
+    ) -> Result<Definition> {
         let hash = stack.definition.as_deref().ok_or_else(|| never_deployed(stack))?;
         let mut tx = self.store.begin(tenant).await?;
         let stored = tx.definition(hash).await?;
-        Definition::read_stored(stored.ok_or_else(|| never_deployed(stack))?).await
+        Definition::read(stored.ok_or_else(|| never_deployed(stack))?, environment).await
     }
 
     /// The resources as recorded, and the last verified revision.

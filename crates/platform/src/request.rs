@@ -28,6 +28,9 @@ pub struct Deploy {
     /// The tier; only tenants have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+    /// The stage that a tenant belongs to; left out, the one that it has, at first production.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// The artifact that each service runs from: `sha256:…`.
     pub artifacts: BTreeMap<String, String>,
     /// The image that each service runs in a cluster; resolved to a digest when the plan is made.
@@ -48,6 +51,7 @@ impl Deploy {
             kind,
             name: name.into(),
             tier: None,
+            stage: None,
             artifacts: BTreeMap::new(),
             images: BTreeMap::new(),
             options: PlanOptions::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freehold_engine::{Lookup, OperationId};
-use freehold_graph::{Graph, StackId};
+use freehold_graph::{Graph, Request, StackId, StackKind};
 use freehold_plan::Purpose;
 use freehold_problem::Problem;
 use freehold_store::{
@@ -181,6 +181,7 @@ fn describe_revision(
             purpose,
             state,
             tier: revision.request.tier.as_ref().map(ToString::to_string),
+            stage: stage(&revision.request),
             artifacts: revision.request.artifacts.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
             definition: revision.definition,
             operation: revision.operation,
@@ -194,6 +195,7 @@ fn describe_revision(
             purpose,
             state,
             tier: None,
+            stage: None,
             artifacts: BTreeMap::new(),
             definition: left.definition,
             operation: left.operation,
@@ -231,6 +233,7 @@ fn describe(stack: &Stack, resources: Vec<ResourceView>) -> StackView {
         generation: stack.generation,
         revision: stack.verified_revision,
         tier: request.and_then(|request| request.tier.as_ref().map(ToString::to_string)),
+        stage: request.and_then(stage),
         artifacts: artifacts.unwrap_or_default(),
         outputs: stack.outputs.clone(),
         created_at: stack.created_at,
@@ -259,6 +262,7 @@ fn describe_unreadable(left: UnreadableStack) -> Option<StackView> {
         generation,
         revision: None,
         tier: None,
+        stage: None,
         artifacts: BTreeMap::new(),
         outputs: BTreeMap::new(),
         created_at,
@@ -283,4 +287,10 @@ fn readable<T>(read: Result<T, StoreError>, unreadable: &mut Option<Problem>) ->
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The stage that a tenant belongs to.
+fn stage(request: &Request) -> Option<String> {
+    let stage = request.stage_name().filter(|_| request.key.kind == StackKind::Tenant);
+    stage.map(str::to_owned)
 }

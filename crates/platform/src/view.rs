@@ -13,6 +13,8 @@ use freehold_problem::Problem;
 use freehold_spec::Name;
 pub use freehold_store::OperationState;
 
+pub use crate::values::ValueChange;
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
@@ -33,6 +35,8 @@ pub struct Planned {
     pub new_stack: bool,
     /// Warnings about the definition.
     pub diagnostics: Vec<Diagnostic>,
+    /// What the definition says otherwise than when the stack was last deployed, by path.
+    pub values: Vec<ValueChange>,
     /// Where it would run, for people: `local, PostgreSQL 15`.
     pub target: String,
     /// The operation that already works on the very same request.
@@ -73,6 +77,8 @@ pub struct StackView {
     pub revision: Option<u64>,
     /// Only of tenants.
     pub tier: Option<String>,
+    /// The stage that it belongs to; only of tenants.
+    pub stage: Option<String>,
     /// The artifact or image that each service runs from.
     pub artifacts: BTreeMap<String, String>,
     /// By dotted name: `routes.web.url`.
@@ -205,6 +211,8 @@ pub struct RevisionView {
     pub state: Option<OperationState>,
     /// Only of tenants.
     pub tier: Option<String>,
+    /// The stage that it belongs to; only of tenants.
+    pub stage: Option<String>,
     /// The artifact or image that each service runs from.
     pub artifacts: BTreeMap<String, String>,
     /// SHA-256 of the definition's source, in hex.

@@ -3,6 +3,7 @@
 
 mod actors;
 mod capabilities;
+mod environments;
 mod left_for_later;
 mod spans;
 mod testbed;

@@ -255,6 +255,13 @@ impl Testbed {
         options.connect().await.unwrap().execute(statement).await.unwrap();
     }
 
+    /// The same with a value.
+    pub(crate) async fn write_with(&self, statement: &'static str, value: &str) {
+        let options = TestServer::shared().superuser().database(&self.database);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(statement).bind(value).execute(&mut connection).await.unwrap();
+    }
+
     pub(crate) fn world<T>(&self, ask: impl FnOnce(&mut World) -> T) -> T {
         ask(&mut locked(&self.world))
     }

@@ -50,7 +50,7 @@ async fn a_stack_of_a_later_release_is_listed_as_unknown_and_the_others_are_brou
     bed.apply(Testbed::deploy("acme")).await;
     bed.apply(Testbed::deploy("globex")).await;
     bed.write("UPDATE stacks SET request_version = 2 WHERE name = 'acme'").await;
-    bed.write("UPDATE definitions SET language = 2").await;
+    bed.write("UPDATE definitions SET language = 32000").await;
     let operator = Actor::operator();
 
     let page = bed.platform.stacks.list(&operator, &Default::default()).await.unwrap();

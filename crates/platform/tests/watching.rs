@@ -37,6 +37,7 @@ pub(crate) async fn operation_of(store: &Store, engine: &EngineStore) -> (Operat
             key: key("acme"),
             id: stack,
             tier: None,
+            stage: None,
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),

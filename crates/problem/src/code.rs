@@ -63,11 +63,11 @@ macro_rules! codes {
             TooLongForProcess     "FH0114" Invalid            "arguments or variables that no process can be started with"
 
             // Tiers and limits.
-            UnknownInTier         "FH0201" Invalid            "a tier or stage refers to something undefined"
-            QuotaTooSmall         "FH0202" Invalid            "the tier's quota is too small for the app"
+            UnknownOverride       "FH0201" Invalid            "an override of something that isn't defined"
+            QuotaTooSmall         "FH0202" Invalid            "the quota is too small for the app"
             NoRoomForUpdate       "FH0203" Invalid            "the quota leaves no room for a rolling update"
             TierRequired          "FH0204" Invalid            "a tenant of this app needs a tier"
-            TierNotForKind        "FH0205" Invalid            "only tenants have a tier"
+            TierNotForKind        "FH0205" Invalid            "only tenants have a tier and a stage of their own"
             MostBelowReplicas     "FH0206" Invalid            "the most copies are fewer than the least"
             NoRoomToScale         "FH0207" Invalid            "this quota leaves the autoscaler no room"
             ScaleFromZero         "FH0208" Invalid            "an autoscaler that would start from nothing"

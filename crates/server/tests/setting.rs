@@ -184,9 +184,9 @@ command = ["true"]
 [job.migrate.env]
 DATABASE_URL = "${{database.main.migration_url}}"
 [tier.pro]
-cpu    = "4"
-memory = "4Gi"
-pods   = 20
+quota.cpu    = "4"
+quota.memory = "4Gi"
+quota.pods   = 20
 "#
         )
     }
@@ -201,6 +201,7 @@ pub(crate) fn tenant(name: &str, definition: &str, image: Option<&str>) -> Deplo
         kind: StackKind::Tenant,
         name: name.to_owned(),
         tier: Some("pro".to_owned()),
+        stage: None,
         artifacts: BTreeMap::new(),
         images: image.iter().map(|image| ("web".to_owned(), (*image).to_owned())).collect(),
         adopt: Default::default(),

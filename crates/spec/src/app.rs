@@ -1,11 +1,13 @@
 //! The app: what `freehold.toml` says, after decoding. Its parts are in [`crate::part`].
 
+pub use crate::part::backup::Backup;
 pub use crate::part::database::Database;
 pub use crate::part::job::{Job, Retry};
 pub use crate::part::manifest::{Manifest, ManifestFile};
+pub use crate::part::quota::Quota;
 pub use crate::part::route::{PathRule, Route};
 pub use crate::part::secret::{Encoding, Generate, Secret};
 pub use crate::part::service::{Autoscale, Build, Health, Init, Service, Sidecar, Update, Volume};
-pub use crate::part::stage::{Backup, Stage};
+pub use crate::part::stage::Stage;
 pub use crate::part::tier::Tier;
 pub use crate::part::{App, Read};

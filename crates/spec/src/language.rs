@@ -5,18 +5,22 @@
 /// valid stays valid and means the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Language {
-    /// The first one.
+    /// The first one: tiers and stages have figures of their own (`replicas`, `connections`, a tier's `cpu`, `memory` and `pods`), and
+    /// what a stage says is not its tenants'.
     V1,
+    /// Stages, tiers and previews override any value of the definition by its key, and tenants belong to a stage.
+    V2,
 }
 
 impl Language {
     /// In which a definition is written that says nothing of it.
-    pub const NEWEST: Self = Self::V1;
+    pub const NEWEST: Self = Self::V2;
 
     /// As it is kept.
     pub const fn number(self) -> u8 {
         match self {
             Self::V1 => 1,
+            Self::V2 => 2,
         }
     }
 
@@ -24,6 +28,7 @@ impl Language {
     pub const fn of_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::V1),
+            2 => Some(Self::V2),
             _ => None,
         }
     }

@@ -24,6 +24,8 @@
 
 pub mod app;
 pub mod decode;
+pub mod document;
+pub mod environment;
 pub mod files;
 pub mod language;
 pub mod name;
@@ -36,7 +38,9 @@ pub mod template;
 pub mod yaml;
 
 pub use app::App;
-pub use decode::{DecodeError, DecodeErrorKind, LARGEST, LARGEST_FILES, Reading, decode, read, read_in, schema};
+pub use decode::{DecodeError, DecodeErrorKind, LARGEST, LARGEST_FILES, Reading, schema};
+pub use document::{Document, Written, decode, decode_in, read, read_in};
+pub use environment::{Environment, Layer, PRODUCTION};
 pub use files::Files;
 pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};

@@ -42,13 +42,16 @@ pub enum Fact {
     StackId,
     /// `tier.name`; empty where the stack has no tier.
     TierName,
+    /// `stage.name`: the stage that the stack belongs to; `preview` for previews.
+    StageName,
     /// `target.domain`.
     TargetDomain,
 }
 
 impl Fact {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::StackName, Self::StackKind, Self::StackId, Self::TierName, Self::TargetDomain];
+    pub const ALL: [Self; 6] =
+        [Self::StackName, Self::StackKind, Self::StackId, Self::TierName, Self::StageName, Self::TargetDomain];
 
     /// As it is written: the word, and the field.
     pub const fn written(self) -> (&'static str, &'static str) {
@@ -57,6 +60,7 @@ impl Fact {
             Self::StackKind => ("stack", "kind"),
             Self::StackId => ("stack", "id"),
             Self::TierName => ("tier", "name"),
+            Self::StageName => ("stage", "name"),
             Self::TargetDomain => ("target", "domain"),
         }
     }

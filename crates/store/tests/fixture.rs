@@ -202,6 +202,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         key: key(name),
         id: stack,
         tier: Some("pro".parse().unwrap()),
+        stage: None,
         artifacts: BTreeMap::from([("web".parse().unwrap(), format!("sha256:{}", "a".repeat(64)))]),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),

@@ -111,7 +111,7 @@ fn a_rollback_keeps_the_data_that_the_older_revision_does_not_have() -> Result<(
 #[test]
 fn settings_are_sticky() -> Result<()> {
     let freehold = Installation::start()?;
-    let app = App::small_and("[tier.free]\n[tier.pro]\nreplicas = { web = 2 }\n")?;
+    let app = App::small_and("[tier.free]\n[tier.pro]\nservice.web.replicas = 2\n")?;
     freehold.deploy(&app.argument(), &["--tenant", "acme", "--tier", "pro"])?;
     assert_eq!(freehold.processes().len(), 2);
     app.version("2")?;

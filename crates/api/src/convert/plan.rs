@@ -2,7 +2,7 @@
 
 use freehold::wire;
 use freehold_platform::plan::{Action, Change, Conflict, Effect, FieldChange, Plan, Purpose};
-use freehold_platform::view::{Diagnostic, Planned, Severity};
+use freehold_platform::view::{Diagnostic, Planned, Severity, ValueChange};
 
 use super::IntoWire;
 
@@ -10,15 +10,25 @@ impl IntoWire for Planned {
     type Wire = wire::PlanResponse;
 
     fn into_wire(self) -> wire::PlanResponse {
-        let Self { plan, noop, new_stack, diagnostics, target, running } = self;
+        let Self { plan, noop, new_stack, diagnostics, values, target, running } = self;
         wire::PlanResponse {
             plan: plan.into_wire(),
             noop,
             new_stack,
             diagnostics: diagnostics.into_wire(),
+            values: values.into_wire(),
             target,
             running: running.map(|running| running.0),
         }
+    }
+}
+
+impl IntoWire for ValueChange {
+    type Wire = wire::ValueChange;
+
+    fn into_wire(self) -> wire::ValueChange {
+        let Self { path, before, after, line, layer } = self;
+        wire::ValueChange { path, before, after, line, layer }
     }
 }
 
@@ -144,7 +154,7 @@ impl IntoWire for Diagnostic {
     type Wire = wire::Diagnostic;
 
     fn into_wire(self) -> wire::Diagnostic {
-        let Self { code, severity, message, labels, notes, help } = self;
+        let Self { code, severity, message, labels, notes, help, environments } = self;
         let severity = match severity {
             Severity::Error => wire::Severity::Error,
             Severity::Warning => wire::Severity::Warning,
@@ -153,7 +163,7 @@ impl IntoWire for Diagnostic {
             span: wire::Span { start: label.span.start, end: label.span.end },
             message: label.message,
         });
-        wire::Diagnostic { code, severity, message, labels: labels.collect(), notes, help }
+        wire::Diagnostic { code, severity, message, labels: labels.collect(), notes, help, environments }
     }
 }
 
@@ -191,7 +201,7 @@ mod tests {
             "id": "01936ef0-0000-7000-8000-000000000001", "stack": stack, "key": key, "layout": 1,
             "purpose": {"rollback": {"to": 3}}, "generation": 7, "revision": 4, "definition": "cd",
             "request": {
-                "key": key, "id": stack, "tier": "free", "artifacts": {"web": "sha256:ef"},
+                "key": key, "id": stack, "tier": "free", "stage": "staging", "artifacts": {"web": "sha256:ef"},
                 "containers": {"web": {"proxy": "r/proxy@sha256:01"}}, "rotations": {"postgres/main/app": 1},
             },
             "changes": {
@@ -246,6 +256,7 @@ mod tests {
             labels: Vec::new(),
             notes: vec!["it has web".to_owned()],
             help: Some("did you mean web?".to_owned()),
+            environments: vec!["stage production".to_owned()],
         };
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::to_string(&found.into_wire()).unwrap(), text);

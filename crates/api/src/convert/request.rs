@@ -9,10 +9,23 @@ impl IntoDomain for wire::DeployRequest {
     type Domain = Deploy;
 
     fn into_domain(self) -> Deploy {
-        let Self { app, definition, files, target, kind, name, tier, artifacts, images, adopt, delete_data, settle } =
-            self;
+        let Self {
+            app,
+            definition,
+            files,
+            target,
+            kind,
+            name,
+            tier,
+            stage,
+            artifacts,
+            images,
+            adopt,
+            delete_data,
+            settle,
+        } = self;
         let options = PlanOptions { adopt, delete_data, settle };
-        Deploy { app, definition, files, target, kind, name, tier, artifacts, images, options }
+        Deploy { app, definition, files, target, kind, name, tier, stage, artifacts, images, options }
     }
 }
 

@@ -29,6 +29,7 @@ fn command(diagnostic: &Diagnostic, file: &str, lines: &Lines<'_>) -> String {
     let help = diagnostic.help.as_ref().map(|help| format!("help: {help}"));
     let story: Vec<String> = std::iter::once(diagnostic.message.clone())
         .chain(label)
+        .chain(diagnostic.only_for())
         .chain(diagnostic.notes.iter().cloned())
         .chain(help)
         .collect();

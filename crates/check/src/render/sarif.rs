@@ -42,8 +42,11 @@ fn result(diagnostic: &Diagnostic, codes: &BTreeSet<Code>, file: &str, lines: &L
         Severity::Warning => "warning",
     };
     let help = diagnostic.help.as_ref().map(|help| format!("help: {help}"));
-    let text: Vec<String> =
-        std::iter::once(diagnostic.message.clone()).chain(diagnostic.notes.iter().cloned()).chain(help).collect();
+    let text: Vec<String> = std::iter::once(diagnostic.message.clone())
+        .chain(diagnostic.only_for())
+        .chain(diagnostic.notes.iter().cloned())
+        .chain(help)
+        .collect();
     let location = |label: &Label| location(label, file, lines);
     json!({
         "ruleId": diagnostic.code,

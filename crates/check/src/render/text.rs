@@ -80,5 +80,7 @@ fn report(diagnostic: &Diagnostic, lines: &Lines<'_>) -> Report<()> {
         .with_code(diagnostic.code)
         .with_message(hanging(&diagnostic.message, before_message, 2))
         .with_labels(marks.collect())
-        .with_notes(diagnostic.notes.iter().map(|note| fold(note, 0)).chain(help).collect())
+        .with_notes(
+            diagnostic.only_for().iter().chain(&diagnostic.notes).map(|note| fold(note, 0)).chain(help).collect(),
+        )
 }

@@ -56,6 +56,10 @@ fn extensions(scope: &mut Scope<'_>) {
 }
 
 fn unused(scope: &mut Scope<'_>) {
+    // What couldn't be read may use it.
+    if !scope.knows_all() {
+        return;
+    }
     let used = scope.used(PartKind::Database);
     for (name, database) in scope.app.databases.iter().filter(|(name, _)| !used.contains(name)) {
         let diagnostic = Diagnostic::warning(Code::UnusedDatabase, format!("nothing uses the database {name}"))
@@ -66,14 +70,12 @@ fn unused(scope: &mut Scope<'_>) {
 }
 
 fn backups(scope: &mut Scope<'_>) {
-    for (name, stage) in &scope.app.stages {
-        if let Some(backup) = &stage.backup {
-            let message = format!("the backups of stage {name} are not made on their schedule by this version");
-            let diagnostic = Diagnostic::warning(Code::BackupNotMadeYet, message)
-                .at(backup.schedule.span, "read, and not acted upon")
-                .note("a database is dumped before it is deleted, whatever stands here");
-            scope.report(diagnostic.help("until then, run pg_dump on a schedule of your own"));
-        }
+    if let Some(backup) = &scope.app.backup {
+        let message = "backups are not made on their schedule by this version";
+        let diagnostic = Diagnostic::warning(Code::BackupNotMadeYet, message)
+            .at(backup.schedule.span, "read, and not acted upon")
+            .note("a database is dumped before it is deleted, whatever stands here");
+        scope.report(diagnostic.help("until then, run pg_dump on a schedule of your own"));
     }
 }
 

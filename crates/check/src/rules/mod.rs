@@ -3,6 +3,7 @@
 mod artifacts;
 mod clusters;
 mod contract;
+mod copies;
 mod data;
 mod manifests;
 mod pods;
@@ -10,7 +11,6 @@ mod quota;
 mod references;
 mod routes;
 mod secrets;
-mod tiers;
 
 use crate::scope::Scope;
 
@@ -24,7 +24,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     references::check(scope);
     contract::check(scope);
     secrets::check(scope);
-    tiers::check(scope);
+    copies::check(scope);
     quota::check(scope);
     pods::check(scope);
     data::check(scope);

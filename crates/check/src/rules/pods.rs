@@ -6,7 +6,6 @@ use freehold_problem::Code;
 use freehold_spec::app::{Service, Update};
 use freehold_spec::{Name, Span};
 
-use super::tiers;
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 
@@ -94,8 +93,8 @@ fn shared_volume(scope: &mut Scope<'_>, name: &Name, service: &Service) {
             .note("with `update = \"rolling\"`, the default, the new version starts beside the old one");
         scope.report(diagnostic.help(format!("set `update = \"recreate\"` in `[service.{name}]`")));
     }
-    let most = service.autoscale.iter().map(|autoscale| ("the autoscaler".to_owned(), &autoscale.max));
-    for (who, count) in tiers::copies(scope.app, name, service).into_iter().chain(most) {
+    let most = service.autoscale.iter().map(|autoscale| ("the autoscaler", &autoscale.max));
+    for (who, count) in [("the definition", &service.replicas)].into_iter().chain(most) {
         if count.value > 1 {
             let message = format!("{who} has {} copies of {name} on the volume {volume_name}", count.value);
             let diagnostic = Diagnostic::error(Code::VolumeShared, message)

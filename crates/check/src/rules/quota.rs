@@ -1,4 +1,4 @@
-//! Whether the app fits into a tier's quota, as a cluster would count it, in every phase of its life.
+//! Whether the app fits into its quota, as a cluster would count it, in every phase of its life.
 //!
 //! ```text
 //! a pod        = the larger of  Σ its containers  and  its largest init container
@@ -8,7 +8,7 @@
 //! scaled up    = the same with the autoscaler's most copies
 //! ```
 //!
-//! What counts are limits: the quota has the tier's figures for requests and for limits alike, and no request is
+//! What counts are limits: the quota has its figures for requests and for limits alike, and no request is
 //! greater than its limit. Pods that have ended don't count. Those that are ending do, until they are gone: an update
 //! of several copies then goes on as the old ones go, and needs no more room for that. Databases that run as pods
 //! of their own are counted where the target is known, for only it says whether they do: one pod each, which takes over from
@@ -16,7 +16,7 @@
 
 use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
 use freehold_problem::Code;
-use freehold_spec::app::{Job, Service, Tier, Update};
+use freehold_spec::app::{Job, Quota, Service, Update};
 use freehold_spec::{App, Cpu, Memory, Name, Spanned};
 
 use crate::diagnostic::Diagnostic;
@@ -27,32 +27,30 @@ pub(super) fn check(scope: &mut Scope<'_>) {
         return;
     }
     let app = scope.app;
-    for (name, tier) in &app.tiers {
-        for (resource, limit) in limits(tier) {
-            if let Some(diagnostic) = Demand::new(app, tier, resource).beyond(app, name, &limit) {
-                scope.report(diagnostic);
-            }
+    for (resource, limit) in limits(&app.quota) {
+        if let Some(diagnostic) = Demand::new(app, resource).beyond(app, &limit) {
+            scope.report(diagnostic);
         }
     }
 }
 
-/// What doesn't fit into a tier's quota where each database is a pod of CloudNativePG.
-pub(crate) fn with_databases(app: &App, name: &Name, tier: &Tier) -> Vec<Diagnostic> {
+/// What doesn't fit into the quota where each database is a pod of CloudNativePG.
+pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
     let beyond = |(resource, limit): (Resource, Spanned<u64>)| {
-        let mut demand = Demand::new(app, tier, resource);
+        let mut demand = Demand::new(app, resource);
         let one = (resource.of_container)(CPU_DEFAULT.limit, MEMORY_DEFAULT.limit);
         demand.databases = app.databases.keys().map(|database| (database, one)).collect();
-        let found = demand.beyond(app, name, &limit)?;
+        let found = demand.beyond(app, &limit)?;
         Some(found.note("on this target each database is a pod of its own (CloudNativePG)"))
     };
-    limits(tier).into_iter().filter_map(beyond).collect()
+    limits(&app.quota).into_iter().filter_map(beyond).collect()
 }
 
-/// The figures that a tier has.
-fn limits(tier: &Tier) -> Vec<(Resource, Spanned<u64>)> {
-    let cpu = tier.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
-    let memory = tier.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
-    let pods = tier.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
+/// The figures that a quota has.
+fn limits(quota: &Quota) -> Vec<(Resource, Spanned<u64>)> {
+    let cpu = quota.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
+    let memory = quota.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
+    let pods = quota.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
     [cpu, memory, pods].into_iter().flatten().collect()
 }
 
@@ -60,7 +58,7 @@ fn limits(tier: &Tier) -> Vec<(Resource, Spanned<u64>)> {
 #[derive(Clone, Copy)]
 struct Resource {
     key: &'static str,
-    /// "the tier allows less …".
+    /// "the quota allows less …".
     less: &'static str,
     show: fn(u64) -> String,
     of_container: fn(Cpu, Memory) -> u64,
@@ -162,7 +160,7 @@ struct Pods<'a> {
     rolling: bool,
 }
 
-/// What an app takes of a resource in a tier.
+/// What an app takes of a resource.
 struct Demand<'a> {
     resource: Resource,
     services: Vec<Pods<'a>>,
@@ -180,9 +178,9 @@ fn sum(amounts: impl IntoIterator<Item = u64>) -> u64 {
 }
 
 impl<'a> Demand<'a> {
-    fn new(app: &'a App, tier: &Tier, resource: Resource) -> Self {
+    fn new(app: &'a App, resource: Resource) -> Self {
         let services = app.services.iter().map(|(name, service)| {
-            let copies = tier.replicas.get(name).unwrap_or(&service.replicas).value;
+            let copies = service.replicas.value;
             let most = service.autoscale.as_ref().map_or(copies, |autoscale| autoscale.max.value.max(copies));
             let rolling = service.update == Update::Rolling;
             Pods { service: name, pod: Pod::new(service, resource), copies, most, rolling }
@@ -222,7 +220,7 @@ impl<'a> Demand<'a> {
     }
 
     /// What is wrong with the quota, if anything is. The first phase that doesn't fit is told, and a figure that does for all.
-    fn beyond(&self, app: &App, tier: &Name, quota: &Spanned<u64>) -> Option<Diagnostic> {
+    fn beyond(&self, app: &App, quota: &Spanned<u64>) -> Option<Diagnostic> {
         let show = self.resource.show;
         let name = &app.name.value;
         let running = self.running(|pods| pods.copies);
@@ -231,7 +229,7 @@ impl<'a> Demand<'a> {
         let enough = most.saturating_add(self.update());
         let raise = format!("raise {} to {}", self.resource.key, self.resource.written(enough));
         let mut found = if running > quota.value {
-            let message = format!("the tier {tier} allows {} than the app needs", self.resource.less);
+            let message = format!("the quota allows {} than the app needs", self.resource.less);
             let mut found = Diagnostic::error(Code::QuotaTooSmall, message)
                 .at(quota.span, format!("{name} needs {} while running", show(running)))
                 .note(self.arithmetic(|pods| pods.copies, running))

@@ -58,7 +58,7 @@ fn shortest(reference: &Reference) -> usize {
         Reference::Fact(Fact::StackId) => UUID,
         Reference::Fact(Fact::StackKind) => "stage".len(),
         Reference::Fact(Fact::TierName) => 0,
-        Reference::Fact(Fact::StackName | Fact::TargetDomain) | Reference::Output(..) => 1,
+        Reference::Fact(Fact::StackName | Fact::StageName | Fact::TargetDomain) | Reference::Output(..) => 1,
     }
 }
 

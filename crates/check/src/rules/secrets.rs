@@ -118,6 +118,10 @@ fn secret_name(variable: &EnvName) -> String {
 
 /// Secrets that no program gets.
 fn unused(scope: &mut Scope<'_>) {
+    // What couldn't be read may use it.
+    if !scope.knows_all() {
+        return;
+    }
     let used = scope.used(PartKind::Secret);
     for (name, secret) in scope.app.secrets.iter().filter(|(name, _)| !used.contains(name)) {
         let diagnostic = Diagnostic::warning(Code::UnusedSecret, format!("nothing uses the secret {name}"))

@@ -68,7 +68,7 @@ fn crowds() -> Vec<(&'static str, String)> {
                 "]\n",
             ),
         ),
-        ("tiers", filled(&service, |number| format!("[tier.t{number}]\nreplicas = {{ wep = 2 }}\n"), "")),
+        ("tiers", filled(&service, |number| format!("[tier.t{number}]\nservice.wep.replicas = 2\n"), "")),
         ("unknown keys", filled(&service, |number| format!("x{number} = 1\n"), "")),
         (
             "unknown keys below a long one",

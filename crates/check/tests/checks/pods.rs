@@ -59,8 +59,8 @@ fn a_volume_has_one_user_at_a_time() {
     assert_eq!(help, "set `update = \"recreate\"` in `[service.index]`");
     only(Code::VolumeShared, &index("update = \"recreate\"\nreplicas = 2"));
     only(Code::VolumeShared, &index("update = \"recreate\"\nautoscale = { max = 2 }"));
-    only(Code::VolumeShared, &(index("update = \"recreate\"") + "[tier.pro]\nreplicas = { index = 2 }"));
-    only(Code::VolumeShared, &(index("update = \"recreate\"") + "[stage.dev]\nreplicas = { index = 2 }"));
+    only(Code::VolumeShared, &(index("update = \"recreate\"") + "[tier.pro]\nservice.index.replicas = 2"));
+    only(Code::VolumeShared, &(index("update = \"recreate\"") + "[stage.dev]\nservice.index.replicas = 2"));
     // Both mistakes are told at once.
     assert_eq!(codes(&index("replicas = 2")), [Code::VolumeShared; 2]);
     // What could not be read may have been right.
@@ -70,9 +70,9 @@ fn a_volume_has_one_user_at_a_time() {
 #[test]
 fn the_autoscaler_may_start_what_there_is_to_begin_with() {
     only(Code::MostBelowReplicas, &web("replicas = 3\nautoscale = { max = 2 }"));
-    only(Code::MostBelowReplicas, &(web("autoscale = { max = 2 }") + "[tier.pro]\nreplicas = { web = 3 }"));
-    only(Code::MostBelowReplicas, &(web("autoscale = { max = 2 }") + "[stage.production]\nreplicas = { web = 3 }"));
-    fine(&(web("replicas = 2\nautoscale = { max = 2 }") + "[tier.pro]\nreplicas = { web = 1 }"));
+    only(Code::MostBelowReplicas, &(web("autoscale = { max = 2 }") + "[tier.pro]\nservice.web.replicas = 3"));
+    only(Code::MostBelowReplicas, &(web("autoscale = { max = 2 }") + "[stage.production]\nservice.web.replicas = 3"));
+    fine(&(web("replicas = 2\nautoscale = { max = 2 }") + "[tier.pro]\nservice.web.replicas = 1"));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_schedule_means_the_same_on_every_target() {
 #[test]
 fn an_autoscaler_starts_from_something() {
     only(Code::ScaleFromZero, &web("replicas = 0\nautoscale = { max = 3 }"));
-    let stage = "[stage.dev]\nreplicas = { web = 0 }";
+    let stage = "[stage.dev]\nservice.web.replicas = 0";
     only(Code::ScaleFromZero, &(web("autoscale = { max = 3 }") + stage));
     fine(&web("replicas = 0"));
     fine(&and(stage));

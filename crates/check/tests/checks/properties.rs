@@ -39,6 +39,7 @@ fn expands(app: &App) {
         key,
         id: StackId(uuid::Uuid::nil()),
         tier: app.tiers.keys().next().cloned(),
+        stage: None,
         artifacts: Default::default(),
         containers: Default::default(),
         rotations: Default::default(),

@@ -9,7 +9,7 @@ use super::rules::{and, fine, only, web};
 /// What is found about one service `web` of 500m (at the most) with more lines in it, in a tier with these figures.
 fn found(service: &str, more: &str, tier: &str) -> Vec<Diagnostic> {
     let definition = format!(
-        "[app]\nname = \"shop\"\n[tier.a]\n{tier}\n[service.web]\nimage = \"w\"\ncommand = [\"w\"]\n{service}\n{more}\n"
+        "[app]\nname = \"shop\"\n[tier.a.quota]\n{tier}\n[service.web]\nimage = \"w\"\ncommand = [\"w\"]\n{service}\n{more}\n"
     );
     source(&definition).1
 }
@@ -36,18 +36,18 @@ fn job(name: &str, more: &str) -> String {
 #[test]
 fn a_quota_holds_the_app() {
     // One web: 500m and 256Mi at the most.
-    only(Code::QuotaTooSmall, &and("[tier.a]\ncpu = \"499m\""));
-    only(Code::QuotaTooSmall, &and("[tier.a]\nmemory = \"255Mi\""));
-    only(Code::QuotaTooSmall, &and("[tier.a]\npods = 1\nreplicas = { web = 2 }"));
-    fine(&and("[tier.a]\ncpu = \"1\"\nmemory = \"512Mi\"\npods = 2"));
+    only(Code::QuotaTooSmall, &and("[tier.a]\nquota.cpu = \"499m\""));
+    only(Code::QuotaTooSmall, &and("[tier.a]\nquota.memory = \"255Mi\""));
+    only(Code::QuotaTooSmall, &and("[tier.a]\nquota.pods = 1\nservice.web.replicas = 2"));
+    fine(&and("[tier.a]\nquota.cpu = \"1\"\nquota.memory = \"512Mi\"\nquota.pods = 2"));
 }
 
 #[test]
 fn a_quota_leaves_room_for_an_update() {
-    only(Code::NoRoomForUpdate, &and("[tier.a]\ncpu = \"999m\""));
-    only(Code::NoRoomForUpdate, &and("[tier.a]\nmemory = \"511Mi\""));
-    only(Code::NoRoomForUpdate, &and("[tier.a]\npods = 1"));
-    fine(&(web("update = \"recreate\"") + "[tier.a]\ncpu = \"500m\"\nmemory = \"256Mi\"\npods = 1"));
+    only(Code::NoRoomForUpdate, &and("[tier.a]\nquota.cpu = \"999m\""));
+    only(Code::NoRoomForUpdate, &and("[tier.a]\nquota.memory = \"511Mi\""));
+    only(Code::NoRoomForUpdate, &and("[tier.a]\nquota.pods = 1"));
+    fine(&(web("update = \"recreate\"") + "[tier.a]\nquota.cpu = \"500m\"\nquota.memory = \"256Mi\"\nquota.pods = 1"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn all_services_may_be_updated_at_once() {
 fn a_tier_s_copies_go_before_the_service_s_own() {
     let too_small = found("replicas = 2", "", "cpu = \"1400m\"");
     assert_eq!(too_small[0].code, Code::NoRoomForUpdate);
-    assert!(found("replicas = 2", "", "cpu = \"1\"\nreplicas = { web = 1 }").is_empty());
+    assert!(found("replicas = 2", "", "cpu = \"1\"\n[tier.a]\nservice.web.replicas = 1").is_empty());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn the_fix_that_is_named_is_one() {
 #[test]
 fn the_quota_s_arithmetic_is_shown() {
     let definition = web("replicas = 2")
-        + "[service.w]\nimage = \"w\"\ncommand = [\"w\"]\ncpu = \"350m\"\nreplicas = 2\nupdate = \"recreate\"\n[tier.a]\ncpu = \"2\"";
+        + "[service.w]\nimage = \"w\"\ncommand = [\"w\"]\ncpu = \"350m\"\nreplicas = 2\nupdate = \"recreate\"\n[tier.a]\nquota.cpu = \"2\"";
     let found = source(&definition).1.remove(0);
     assert_eq!(found.code, Code::NoRoomForUpdate);
     assert_eq!(found.notes[0], "2 × 350m + 2 × 500m = 1700m, and one more web of 500m for the surge");

@@ -31,7 +31,8 @@ fn asked_of(target: &Target, more: &str, kind: StackKind, name: &str, tier: Opti
     let tier = tier.map(|tier| tier.parse().unwrap());
     let id = StackId(uuid::Uuid::nil());
     let (artifacts, containers, rotations) = Default::default();
-    let asked = Request { key, id, tier, artifacts, containers, rotations };
+    let asked = Request { key, id, tier, stage: None, artifacts, containers, rotations };
+    let app = freehold_spec::decode_in(&source, &asked.environment()).unwrap();
     request(&app, &asked, target).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
 }
 
@@ -82,7 +83,7 @@ fn a_host_that_is_too_long_with_the_stack_s_names_is_refused() {
 
 #[test]
 fn databases_that_are_pods_count_against_the_quota() {
-    let fits = "[database.main]\n[tier.a]\ncpu = \"1\"\nmemory = \"512Mi\"\npods = 2\n";
+    let fits = "[database.main]\n[tier.a]\nquota.cpu = \"1\"\nquota.memory = \"512Mi\"\nquota.pods = 2\n";
     assert!(asked(fits, StackKind::Tenant, "acme", Some("a")).is_empty());
     let found = asked_of(&with_operator(), fits, StackKind::Tenant, "acme", Some("a"));
     let raised = ["raise cpu to \"1500m\"", "raise memory to \"768Mi\"", "raise pods to 3"];

@@ -194,10 +194,12 @@ fn services_do_not_get_the_migrator() {
 
 #[test]
 fn tiers_and_stages_speak_of_what_exists() {
-    only(Code::UnknownInTier, &and("[tier.a]\nreplicas = { wep = 2 }"));
-    only(Code::UnknownInTier, &and("[tier.a]\nconnections = { web = 2 }"));
-    only(Code::UnknownInTier, &and("[stage.a]\nreplicas = { wep = 2 }"));
-    fine(&and("[tier.a]\nreplicas = { web = 2 }\nconnections = { main = 2 }\n[stage.a]\nreplicas = { web = 2 }"));
+    only(Code::UnknownOverride, &and("[tier.a]\nservice.wep.replicas = 2"));
+    only(Code::UnknownOverride, &and("[tier.a]\ndatabase.web.connections = 2"));
+    only(Code::UnknownOverride, &and("[stage.a]\nservice.wep.replicas = 2"));
+    fine(&and(
+        "[tier.a]\nservice.web.replicas = 2\ndatabase.main.connections = 2\n[stage.a]\nservice.web.replicas = 2",
+    ));
 }
 
 #[test]

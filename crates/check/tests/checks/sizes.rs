@@ -27,7 +27,8 @@ fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Cod
     };
     let artifacts = app.services.keys().map(|service| (service.clone(), "web@sha256:00".to_owned())).collect();
     let (containers, rotations) = Default::default();
-    let request = Request { key, id: StackId(uuid::Uuid::nil()), tier: None, artifacts, containers, rotations };
+    let request =
+        Request { key, id: StackId(uuid::Uuid::nil()), tier: None, stage: None, artifacts, containers, rotations };
     let graph = expand(&app, &request, target).unwrap();
     let of = |secret: &SecretRef| match secret {
         SecretRef::Stored(_) => length,

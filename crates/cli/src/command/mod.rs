@@ -17,6 +17,7 @@ mod logs;
 mod plan;
 mod precheck;
 mod ready;
+mod render;
 mod rollback;
 mod schema;
 mod secret;
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Up(arguments) => up::run(terminal, &arguments),
         Command::Down(arguments) => down::run(terminal, &arguments),
         Command::Check(arguments) => check::run(terminal, &arguments),
+        Command::Render(arguments) => render::run(terminal, &arguments),
         Command::Schema => schema::run(terminal),
         Command::Explain(arguments) => explain::run(terminal, &arguments),
         Command::Plan(arguments) => plan::run(terminal, &arguments),

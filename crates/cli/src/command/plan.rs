@@ -12,10 +12,11 @@ use crate::terminal::Terminal;
 use crate::view;
 
 pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResult {
-    let Some((kind, name)) = arguments.which.selected() else {
+    let which = arguments.which.which();
+    let Some((kind, name)) = which.selected() else {
         return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
-    let mut proposal = Proposal::gather(&arguments.request)?;
+    let mut proposal = Proposal::gather(&arguments.request, which.stage_of_tenant())?;
     let platform = Platform::connect(&arguments.request.platform)?;
     let answer = platform::run(async {
         proposal.prepare(terminal, &platform).await?;

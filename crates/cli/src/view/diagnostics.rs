@@ -22,6 +22,7 @@ pub(crate) fn from_wire(sent: &wire::Diagnostic) -> Diagnostic {
         labels: sent.labels.iter().map(label).collect(),
         notes: sent.notes.clone(),
         help: sent.help.clone(),
+        environments: sent.environments.clone(),
     }
 }
 
@@ -41,5 +42,6 @@ pub(crate) fn to_wire(found: &Diagnostic) -> wire::Diagnostic {
         labels: found.labels.iter().map(label).collect(),
         notes: found.notes.clone(),
         help: found.help.clone(),
+        environments: found.environments.clone(),
     }
 }

@@ -3,14 +3,14 @@
 //! `+` is made, `±` changed, `-` deleted, `▸` run, `=` adopted; `~` is something to know. A line is a resource, its
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
-use freehold::wire::{Action, Change, Effect, Plan, PlanPurpose as Purpose, PlanResponse};
+use freehold::wire::{Action, Change, Effect, Plan, PlanPurpose as Purpose, PlanResponse, ValueChange};
 use freehold_graph::display::{added_by_others, value};
 use freehold_graph::kind::{Called, describe};
 use freehold_graph::{ProviderName, Run};
 
 use super::cluster::{self, Folding};
 use super::{field, restart};
-use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, hanging, pad, paint, wrap};
+use crate::layout::{BLUE, BOLD, DIM, GREEN, RED, WIDTH, YELLOW, columns, count, hanging, pad, paint, shorten, wrap};
 
 /// Where the name of a resource begins.
 const NAME: usize = 15;
@@ -39,10 +39,39 @@ pub(crate) fn render(answer: &PlanResponse, verbose: bool) -> String {
     }
     lines.extend(remarks.iter().map(|remark| format!("  {} {}", paint(DIM, "~"), hanging(remark, 4, 4))));
     lines.extend(foreign_fields(plan));
+    lines.extend(values(&answer.values));
     if !answer.new_stack {
         lines.push(format!("  {}", totals(plan).join(", ")));
     }
     lines.join("\n")
+}
+
+/// How many values of the definition are listed.
+const VALUES: usize = 20;
+
+/// What the definition says otherwise than before, and where each value comes from.
+fn values(changed: &[ValueChange]) -> Vec<String> {
+    let mut lines: Vec<String> = changed.iter().take(VALUES).map(value_line).collect();
+    if let Some(more @ 1..) = changed.len().checked_sub(VALUES) {
+        lines.push(format!("    and {}", count(more, "more value")));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, format!("  {}", paint(DIM, "in the definition")));
+    }
+    lines
+}
+
+fn value_line(changed: &ValueChange) -> String {
+    let ValueChange { path, before, after, line, layer } = changed;
+    let one_line = |text: &String| shorten(&text.split_whitespace().collect::<Vec<_>>().join(" "), WIDTH / 3);
+    let difference = match (before.as_ref().map(one_line), after.as_ref().map(one_line)) {
+        (Some(before), Some(after)) => format!("{path} {before} → {after}"),
+        (None, Some(after)) => format!("{path} = {after}"),
+        (Some(_), None) | (None, None) => format!("{path} is left out"),
+    };
+    let layer = layer.as_ref().map(|layer| format!("[{layer}], ")).unwrap_or_default();
+    let place = line.map(|line| format!("({layer}line {line})")).unwrap_or_default();
+    format!("    {}", hanging(format!("{difference} {place}").trim_end(), 4, 6))
 }
 
 /// What a deletion of the whole stack takes away.

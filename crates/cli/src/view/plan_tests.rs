@@ -120,6 +120,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
             key,
             id,
             tier: None,
+            stage: None,
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
@@ -138,6 +139,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         new_stack: revision == 1,
         plan,
         diagnostics: Vec::new(),
+        values: Vec::new(),
         target: "local, PostgreSQL 15".to_owned(),
         running: None,
     }
@@ -316,4 +318,24 @@ fn the_longest_names_stay_whole() {
     assert!(text.contains(&format!("{long}.{long}.localhost")), "{text}");
     assert!(text.lines().any(|line| line.trim() == format!("env.{}", "B".repeat(90))), "{text}");
     shown(&render_destroy(&answer.plan));
+}
+
+#[test]
+fn what_the_definition_says_otherwise_is_told_with_the_line_and_the_table_that_it_comes_from() {
+    let change = |path: &str, before: Option<&str>, after: Option<&str>, layer: Option<&str>| ValueChange {
+        path: path.to_owned(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+        line: after.map(|_| 61),
+        layer: layer.map(str::to_owned),
+    };
+    let mut answer = answer(Purpose::Deploy, 2, Vec::new(), &[]);
+    answer.values = vec![
+        change("service.web.replicas", Some("1"), Some("2"), Some("tier.pro")),
+        change("service.web.env.MODE", None, Some("\"a text that goes on and on, and on and on again\""), None),
+        change("service.web.drain", Some("\"10s\""), None, None),
+    ];
+    let text = shown(&render(&answer, false));
+    let told = text.lines().skip_while(|line| !line.contains("in the definition")).take(5).collect::<Vec<_>>();
+    insta::assert_snapshot!(told.join("\n"));
 }

@@ -8,6 +8,7 @@ use freehold::wire::{
 };
 use freehold_graph::ResourceKind;
 use freehold_graph::kind::{Called, Program};
+use freehold_spec::PRODUCTION;
 
 use super::{cluster, outputs, plan, waits};
 use crate::layout::{
@@ -28,6 +29,7 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     let mut facts = vec![stack.state.to_string()];
     facts.extend(stack.revision.map(|revision| format!("revision {revision}")));
     facts.extend(stack.tier.as_ref().map(|tier| format!("tier {tier}")));
+    facts.extend(stack.stage.as_ref().filter(|stage| *stage != PRODUCTION).map(|stage| format!("stage {stage}")));
     facts.push(format!("changed {} ago", ago((now - stack.updated_at).num_seconds())));
     let mut lines = vec![format!("{}   {}", paint(BOLD, key(stack)), facts.join(" · "))];
     if columns(&key(stack)) + columns(&facts.join(" · ")) + 3 > WIDTH {
@@ -332,6 +334,7 @@ mod tests {
             generation: 3,
             revision: Some(3),
             tier: Some("pro".to_owned()),
+            stage: None,
             artifacts: Default::default(),
             outputs: serde_json::json!({ "routes": { "web": { "url": format!("http://{name}.localhost:7080") } } }),
             created_at: now,
@@ -485,6 +488,7 @@ mod tests {
             purpose: "deploy".into(),
             state: if number == 1 { "succeeded" } else { "failed" }.into(),
             tier: None,
+            stage: None,
             artifacts: Default::default(),
             definition: String::new(),
             operation: uuid::Uuid::nil(),

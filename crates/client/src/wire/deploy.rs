@@ -33,6 +33,9 @@ pub struct DeployRequest {
     /// The tier (tenants). Left out: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+    /// The stage that a tenant belongs to. Left out: as before, at first `production`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// The artifact that each service runs from: `sha256:…`. Left out: as before.
     #[serde(default)]
     pub artifacts: BTreeMap<String, String>,

@@ -21,11 +21,33 @@ pub struct PlanResponse {
     /// Warnings about the definition.
     #[serde(default)]
     pub diagnostics: Vec<Diagnostic>,
+    /// What the definition says otherwise than when the stack was last deployed, by path; at most a hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueChange>,
     /// Where it would run, for people: `local, PostgreSQL 15`.
     pub target: String,
     /// The operation that already works on the very same request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Uuid>,
+}
+
+/// A value of the definition that isn't what it was when the stack was last deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ValueChange {
+    /// Where in the definition: `service.web.replicas`.
+    pub path: String,
+    /// As it was written; left out: it wasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// As it is written; left out: it no longer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The line of the definition in which it is written, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The table that overrides it there, if one does: `stage.production`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
 }
 
 /// What an operation may do; nothing else changes. Made from the definition, the request and what was observed.
@@ -228,6 +250,9 @@ pub mod document {
         pub id: Uuid,
         /// Only tenants have one.
         pub tier: Option<String>,
+        /// The stage that a tenant belongs to; left out: production.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub stage: Option<String>,
         /// By service: `sha256:…`, in a cluster an image with its digest.
         pub artifacts: BTreeMap<String, String>,
         /// Of sidecars and init containers the image with its digest, by service and container.

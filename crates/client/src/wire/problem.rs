@@ -65,6 +65,9 @@ pub struct Diagnostic {
     /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Where it is so, if not in every environment: `stage production`, `tenants of tier pro`, `previews`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
 }
 
 /// A place in a definition, and what there is to say about it.

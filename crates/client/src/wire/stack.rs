@@ -33,6 +33,9 @@ pub struct Stack {
     pub revision: Option<u64>,
     /// Only tenants have one.
     pub tier: Option<String>,
+    /// The stage that it belongs to; only tenants belong to one.
+    #[serde(default)]
+    pub stage: Option<String>,
     /// The artifact that each service runs from, by service: `sha256:…`, in a cluster an image with its digest.
     pub artifacts: BTreeMap<String, String>,
     /// URLs and the like: `{"routes": {"web": {"url": …}}}`.
@@ -123,6 +126,9 @@ pub struct Revision {
     pub state: OperationState,
     /// Only tenants have one.
     pub tier: Option<String>,
+    /// The stage that it belongs to; only tenants belong to one.
+    #[serde(default)]
+    pub stage: Option<String>,
     /// The artifact that each service runs from, by service: `sha256:…`, in a cluster an image with its digest.
     pub artifacts: BTreeMap<String, String>,
     /// SHA-256 of the definition's source, in hex.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::app::{Database, Retry, Route, Secret, Service, Stage, Tier};
+use freehold_spec::app::{Database, Retry, Route, Secret};
 use freehold_spec::{App, Name};
 
 use super::error::ExpandError;
@@ -13,7 +13,6 @@ use crate::kind::ResourceKind;
 use crate::request::Request;
 use crate::resource::Resource;
 use crate::resource_id::ResourceId;
-use crate::stack::StackKind;
 use crate::target::Target;
 use crate::value::Value;
 
@@ -60,7 +59,7 @@ impl<'a> Expansion<'a> {
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
-            ("connections", Value::from(self.connections(name, database))),
+            ("connections", Value::from(database.connections.value)),
             ("statement_timeout_seconds", Value::from(database.statement_timeout.0)),
             ("lock_timeout_seconds", Value::from(database.lock_timeout.0)),
             ("migrator_password", Value::secret(self.resolver.credential(name, "migrator"))),
@@ -115,34 +114,11 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The tier of the request, if it has one.
-    pub(crate) fn tier(&self) -> Option<&'a Tier> {
-        let tier = self.resolver.request.tier.as_ref()?;
-        self.resolver.app.tiers.get(tier)
-    }
-
-    /// The tier's figure, else the database's own.
-    pub(crate) fn connections(&self, name: &Name, database: &Database) -> u32 {
-        self.tier().and_then(|tier| tier.connections.get(name)).unwrap_or(&database.connections).value
-    }
-
-    /// The tier's or the stage's figure, else the service's own.
-    pub(crate) fn replicas(&self, name: &Name, service: &Service) -> u32 {
-        let stated = self.stage().map(|stage| &stage.replicas).or(self.tier().map(|tier| &tier.replicas));
-        stated.and_then(|replicas| replicas.get(name)).unwrap_or(&service.replicas).value
-    }
-
     /// A route's host name, claimed.
     pub(crate) fn host(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> String {
         let host = self.resolver.plain(&format!("route.{name}.host"), &route.host.value, needs).to_lowercase();
         self.graph.claims.insert(("host".to_owned(), host.clone()));
         host
-    }
-
-    /// The stage that the request is for, if the definition has it.
-    fn stage(&self) -> Option<&'a Stage> {
-        let key = &self.resolver.request.key;
-        self.resolver.app.stages.get(key.name.as_str()).filter(|_| key.kind == StackKind::Stage)
     }
 
     /// For targets whose database server isn't Freehold's own.
@@ -156,7 +132,7 @@ impl<'a> Expansion<'a> {
 
     /// What the definition asks for and no target does in this version.
     pub(crate) fn unsupported(&mut self) {
-        if self.stage().is_some_and(|stage| stage.backup.is_some()) {
+        if self.resolver.app.backup.is_some() {
             self.graph.not_enforced.push("backups on a schedule (not in this version)".to_owned());
         }
     }

@@ -96,10 +96,9 @@ impl LocalExpansion<'_> {
             memory.into_iter().chain(cpu.map(|cpu| ("cpu_millis".to_owned(), Value::from(cpu.0))))
         };
         body.extend(fields(memory, cpu));
-        if let Some(tier) = self.expansion.tier()
-            && (tier.memory.is_some() || tier.cpu.is_some())
-        {
-            let whole = fields(tier.memory.as_deref().copied(), tier.cpu.as_deref().copied());
+        let quota = &self.expansion.resolver.app.quota;
+        if quota.memory.is_some() || quota.cpu.is_some() {
+            let whole = fields(quota.memory.as_deref().copied(), quota.cpu.as_deref().copied());
             body.insert("stack".to_owned(), Value::map(whole));
         }
     }
@@ -136,7 +135,7 @@ impl LocalExpansion<'_> {
             Update::Recreate => "recreate",
         };
         body.extend([
-            ("replicas".to_owned(), Value::from(self.expansion.replicas(name, service))),
+            ("replicas".to_owned(), Value::from(service.replicas.value)),
             ("health".to_owned(), Value::map(health)),
             ("serves".to_owned(), Value::Bool(service.port.is_some())),
             ("endpoint".to_owned(), Value::Null),

@@ -69,6 +69,7 @@ impl Resolver<'_> {
             Fact::StackKind => key.kind.as_str().to_owned(),
             Fact::StackId => self.request.id.to_string(),
             Fact::TierName => self.request.tier.as_ref().map_or("", Name::as_str).to_owned(),
+            Fact::StageName => self.request.stage_name().unwrap_or("preview").to_owned(),
             Fact::TargetDomain => self.target.domain().to_owned(),
         }
     }

@@ -408,13 +408,18 @@ fn the_pods_that_serve_keep_their_variables_until_the_migration_has_run() {
 
 #[test]
 fn what_is_not_done_is_said() {
-    let source = app(GUESTBOOK);
+    let source = app(&format!("{GUESTBOOK}[stage.production.backup]\nschedule = \"0 2 * * *\"\n"));
     let mut request = tenant(&source, "production", None);
     request.key.kind = StackKind::Stage;
     let backups = "backups on a schedule (not in this version)".to_owned();
     assert!(expanded(&source, &request, rich()).not_enforced.contains(&backups));
-    assert!(expand(&source, &request, &this_machine()).unwrap().not_enforced.contains(&backups));
+    assert!(expand(&source.held(&request), &request, &this_machine()).unwrap().not_enforced.contains(&backups));
     request.key.kind = StackKind::Tenant;
+    assert!(
+        expanded(&source, &request, rich()).not_enforced.contains(&backups),
+        "what holds for a stage holds for its tenants"
+    );
+    request.stage = Some("dev".parse().unwrap());
     assert!(!expanded(&source, &request, rich()).not_enforced.contains(&backups));
 
     let everything = app(EVERYTHING);
@@ -505,7 +510,7 @@ fn names_are_asked_for_where_clusters_answer_them_and_nowhere_else() {
 
 #[test]
 fn a_service_without_copies_is_there_and_runs_nothing() {
-    let app = app(&EVERYTHING.replace("replicas = { web = 3 }", "replicas = { store = 0 }"));
+    let app = app(&EVERYTHING.replace("service.web.replicas = 3", "service.store.replicas = 0"));
     let graph = expanded(&app, &tenant(&app, "acme", Some("small")), rich());
     assert_eq!(at(&resource(&graph, "deployment.store").body, "spec/replicas"), Some(&Value::Integer(0)));
     assert!(graph.resources.contains_key(&id("service.store")));

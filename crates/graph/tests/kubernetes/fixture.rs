@@ -1,6 +1,7 @@
 //! Definitions, targets and looks at manifests.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, PostgresServer, expand};
 use freehold_graph::{Graph, Request, Resource, StackId, StackKey, StackKind, Target, Value};
@@ -11,8 +12,29 @@ pub(crate) const GUESTBOOK: &str = include_str!("../../../../examples/guestbook/
 pub(crate) const NOTICEBOARD: &str = include_str!("../../../../examples/noticeboard/freehold.toml");
 pub(crate) const EVERYTHING: &str = include_str!("everything.toml");
 
-pub(crate) fn app(source: &str) -> App {
-    freehold_spec::decode(source).unwrap()
+/// An app before anything overrides it, and what it was read from.
+pub(crate) struct Defined {
+    source: String,
+    base: App,
+}
+
+impl Deref for Defined {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.base
+    }
+}
+
+pub(crate) fn app(source: &str) -> Defined {
+    Defined { source: source.to_owned(), base: freehold_spec::decode(source).unwrap() }
+}
+
+impl Defined {
+    /// As it holds for a request.
+    pub(crate) fn held(&self, request: &Request) -> App {
+        freehold_spec::decode_in(&self.source, &request.environment()).unwrap()
+    }
 }
 
 /// A tenant, with an image for each service.
@@ -28,6 +50,7 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
         },
         id: StackId(Uuid::from_u128(0x0197_4a2f_0000_7000_8000_0000_0000_0001)),
         tier: tier.map(|tier| tier.parse().unwrap()),
+        stage: None,
         artifacts: app.services.keys().map(|service| (service.clone(), image(service))).collect(),
         containers: Default::default(),
         rotations: Default::default(),
@@ -90,8 +113,8 @@ pub(crate) fn with_operator(target: KubernetesTarget) -> KubernetesTarget {
     KubernetesTarget { databases, ..target }
 }
 
-pub(crate) fn expanded(app: &App, request: &Request, target: KubernetesTarget) -> Graph {
-    expand(app, request, &Target::Kubernetes(Box::new(target))).unwrap()
+pub(crate) fn expanded(app: &Defined, request: &Request, target: KubernetesTarget) -> Graph {
+    expand(&app.held(request), request, &Target::Kubernetes(Box::new(target))).unwrap()
 }
 
 /// A resource of a graph.

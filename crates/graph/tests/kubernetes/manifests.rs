@@ -7,7 +7,7 @@ use freehold_graph::{AllowedKind, Graph, ResourceId, ResourceKind, Target, Value
 use freehold_spec::{App, Files, Language};
 use serde_json::json;
 
-use crate::fixture::{bare, expanded, resource, tenant};
+use crate::fixture::{bare, resource, tenant};
 
 const SOURCE: &str = r#"[app]
 name = "guestbook"
@@ -40,7 +40,8 @@ const WIDGETS: (&str, &str, &str) = ("example.org", "widgets", "Widget");
 
 fn of(yaml: &str, target: KubernetesTarget) -> Graph {
     let app = app(yaml);
-    expanded(&app, &tenant(&app, "acme", None), target)
+    let target = Target::Kubernetes(Box::new(target));
+    expand(&app, &tenant(&app, "acme", None), &target).unwrap()
 }
 
 fn refused(yaml: &str, target: KubernetesTarget) -> Vec<String> {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use freehold_graph::expand::{KubernetesTarget, expand};
+use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Special;
-use freehold_graph::{Graph, ProviderName, ResourceId, ResourceKind, SecretRef, Target, Value};
+use freehold_graph::{Graph, ProviderName, ResourceId, ResourceKind, SecretRef, Value};
 use proptest::prelude::*;
 
 use crate::fixture::{app, at, bare, containers, expanded, pods, resource, rich, tenant, with_operator};
@@ -124,7 +124,9 @@ fn definition(shape: &Shape) -> String {
             "[route.site]\nservice = \"first\"\nhost = \"${{stack.name}}.${{target.domain}}\"\npaths = {paths}"
         );
     }
-    source.push_str("[tier.one]\ncpu = \"2\"\nmemory = \"1Gi\"\npods = 9\nreplicas = { first = 2 }\n");
+    source.push_str(
+        "[tier.one]\nquota.cpu = \"2\"\nquota.memory = \"1Gi\"\nquota.pods = 9\nservice.first.replicas = 2\n",
+    );
     source
 }
 
@@ -146,7 +148,7 @@ fn expansion() -> impl Strategy<Value = (Graph, String)> {
         let app = app(&definition(&shape));
         let request = tenant(&app, name, shape.tier.then_some("one"));
         let graph = expanded(&app, &request, target.clone());
-        let again = expand(&app, &request, &Target::Kubernetes(Box::new(target.clone()))).unwrap();
+        let again = expanded(&app, &request, target);
         assert_eq!(graph, again, "the same input gave another graph");
         (graph, name.to_owned())
     })

@@ -272,6 +272,7 @@ fn expanded(facts: KubernetesTarget) -> Graph {
         key,
         id: StackId(Uuid::from_u128(7)),
         tier: None,
+        stage: None,
         artifacts: [("web".parse().unwrap(), image)].into(),
         containers: Default::default(),
         rotations: Default::default(),

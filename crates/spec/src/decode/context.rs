@@ -9,6 +9,8 @@ use crate::span::Span;
 
 /// How many mistakes are kept; the others are counted.
 const MOST: usize = 1000;
+/// From how many mistakes on nothing costly is done for another one. More than are shown.
+const CROWDED: usize = 200;
 /// What is shown of a key that is longer, in bytes: nothing that may stand anywhere is.
 const LONGEST_KEY: usize = 200;
 
@@ -51,6 +53,11 @@ impl<'s> Context<'s> {
         let start = written.filter(|_| self.fixed.is_none() && !text.is_empty()).map(|offset| value.start + offset);
         let (source, whole) = (self.source, self.span(value));
         move |range| start.map_or(whole, |start| inside(source, start + range.start..start + range.end))
+    }
+
+    /// Whether so many mistakes were found that another one needs no help that is costly to find.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.errors.len() >= CROWDED
     }
 
     pub(crate) fn report(&mut self, error: DecodeError) {

@@ -35,6 +35,8 @@ pub enum DecodeErrorKind {
     ListedTwice,
     /// A text that can't be used there.
     BadText,
+    /// A stage, a tier or the previews override a part that isn't defined.
+    UnknownOverride,
     /// A file of manifests that isn't there or can't be read.
     BadManifest,
     /// The whole definition is larger than [`LARGEST`](super::LARGEST).

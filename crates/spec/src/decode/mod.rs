@@ -1,7 +1,7 @@
 //! Reads a definition, and reports everything that is wrong with it at once, each mistake with its place.
 //!
 //! ```text
-//! source ── toml ──► spanned tree ── part/*.rs ──► App
+//! source ── document ──► spanned tree ── part/*.rs ──► App
 //!                                     │  one description: keys, kinds, defaults, documentation
 //!                                     └──────────► JSON Schema
 //! ```
@@ -12,6 +12,7 @@
 pub(crate) mod context;
 mod error;
 pub(crate) mod kind;
+pub(crate) mod layer;
 pub(crate) mod number;
 pub(crate) mod path;
 mod reference;
@@ -24,15 +25,9 @@ pub use schema::schema;
 
 use std::collections::BTreeSet;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
 use crate::files::Files;
-use crate::language::Language;
-use crate::part::{App, Definition};
+use crate::part::App;
 use crate::span::Span;
-use context::Context;
-use kind::ValueKind;
 
 /// The largest definition that is read, in bytes. The work that one makes grows faster than it does, and a platform reads those of many.
 pub const LARGEST: usize = 256 << 10;
@@ -55,32 +50,8 @@ pub struct Reading {
     pub files: BTreeSet<String>,
 }
 
-/// Reads a definition.
-///
-/// # Errors
-/// Every mistake in it, in the order of the source.
-pub fn decode(source: &str) -> Result<App, Vec<DecodeError>> {
-    let reading = read(source);
-    match reading.app {
-        Some(app) if reading.errors.is_empty() => Ok(app),
-        _ => Err(reading.errors),
-    }
-}
-
-/// Reads as much of a definition as can be read, so that what is right can be checked beside what is wrong.
-pub fn read(source: &str) -> Reading {
-    read_in(Language::NEWEST, source, &Files::new())
-}
-
-/// The same of a definition in this version of the language, with the files that it names.
-pub fn read_in(language: Language, source: &str, files: &Files) -> Reading {
-    match language {
-        Language::V1 => read_first(source, files),
-    }
-}
-
 /// What is larger than anything that is read.
-fn too_large(source: &str, files: &Files) -> Option<DecodeError> {
+pub(crate) fn too_large(source: &str, files: &Files) -> Option<DecodeError> {
     let error = |message: String| DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);
     if source.len() > LARGEST {
         let message = format!("the definition has {} bytes; {LARGEST} are the most", source.len());
@@ -94,30 +65,7 @@ fn too_large(source: &str, files: &Files) -> Option<DecodeError> {
     })
 }
 
-fn read_first(source: &str, files: &Files) -> Reading {
-    if let Some(error) = too_large(source, files) {
-        let (left_out, files) = Default::default();
-        return Reading { app: None, errors: vec![error], untold: 0, left_out, files };
-    }
-    let (table, syntax) = DeTable::parse_recoverable(source);
-    let mut context = Context::new(source, files);
-    let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
-    let mut app = Definition::decode(&mut context, &root);
-    let (mut errors, untold, left_out, files) = context.finish();
-    if !syntax.is_empty() {
-        app = None;
-        let syntax = syntax_errors(source, &syntax);
-        errors = [syntax.clone(), believable(source, &syntax, errors)].concat();
-    }
-    errors.sort_by_key(|error| error.span);
-    if app.is_none() && errors.is_empty() {
-        let message = "the definition could not be read, and no reason was found";
-        errors.push(DecodeError::new(DecodeErrorKind::Internal, Span::default(), message));
-    }
-    Reading { app, errors, untold, left_out, files }
-}
-
-fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {
+pub(crate) fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {
     let errors = errors.iter().map(|error| {
         let span = context::inside(source, error.span().unwrap_or(source.len()..source.len()));
         DecodeError::new(DecodeErrorKind::Syntax, span, format!("this isn't valid TOML: {}", error.message()))
@@ -131,7 +79,7 @@ fn syntax_errors(source: &str, errors: &[toml::de::Error]) -> Vec<DecodeError> {
 }
 
 /// The mistakes that stand by themselves, not those that come from a line that could not be read.
-fn believable(source: &str, syntax: &[DecodeError], errors: Vec<DecodeError>) -> Vec<DecodeError> {
+pub(crate) fn believable(source: &str, syntax: &[DecodeError], errors: Vec<DecodeError>) -> Vec<DecodeError> {
     let lines = Lines::new(source);
     let broken: BTreeSet<usize> = syntax.iter().map(|error| lines.of(error.span)).collect();
     let mut errors = errors;

@@ -18,9 +18,29 @@ pub(crate) struct Entry {
 
 /// The tables that were described so far, by their word.
 #[derive(Default)]
-pub(crate) struct Definitions(Map<String, Json>);
+pub(crate) struct Definitions {
+    tables: Map<String, Json>,
+    /// Tables are described as they are laid over others: nothing has to be in them, and no key has a default.
+    partial: bool,
+}
 
 impl Definitions {
+    /// The schema of a key that there isn't.
+    pub(crate) const ABSENT: Json = Json::Bool(false);
+
+    /// Whether tables are described as they are laid over others.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Describes something as it is laid over another.
+    pub(crate) fn partial(&mut self, schema: impl FnOnce(&mut Self) -> Json) -> Json {
+        self.partial = true;
+        let schema = schema(self);
+        self.partial = false;
+        schema
+    }
+
     /// A reference to a table; described on the first time.
     pub(crate) fn table(
         &mut self,
@@ -28,8 +48,13 @@ impl Definitions {
         documentation: &str,
         entries: impl FnOnce(&mut Self) -> Vec<Entry>,
     ) -> Json {
-        if !self.0.contains_key(word) {
-            let entries = entries(self);
+        let word = if self.partial { format!("{word}-override") } else { word.to_owned() };
+        if !self.tables.contains_key(&word) {
+            let mut entries = entries(self);
+            entries.retain(|entry| entry.schema != Self::ABSENT);
+            if self.partial {
+                entries.iter_mut().for_each(|entry| (entry.required, entry.default) = (false, ""));
+            }
             let required: Vec<&str> = entries.iter().filter(|entry| entry.required).map(|entry| entry.key).collect();
             let properties: Map<String, Json> =
                 entries.iter().map(|entry| (entry.key.to_owned(), property(entry))).collect();
@@ -40,7 +65,7 @@ impl Definitions {
                 "required": required,
                 "additionalProperties": false,
             });
-            self.0.insert(word.to_owned(), table);
+            self.tables.insert(word.clone(), table);
         }
         json!({ "$ref": format!("#/$defs/{word}") })
     }
@@ -61,13 +86,13 @@ fn property(entry: &Entry) -> Json {
 pub fn schema() -> Json {
     let mut definitions = Definitions::default();
     Definition::schema(&mut definitions);
-    let mut root = match definitions.0.remove("definition") {
+    let mut root = match definitions.tables.remove("definition") {
         Some(Json::Object(root)) => root,
         _ => Map::new(),
     };
     root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     root.insert("title".to_owned(), json!("freehold.toml"));
-    root.insert("$defs".to_owned(), Json::Object(definitions.0));
+    root.insert("$defs".to_owned(), Json::Object(definitions.tables));
     Json::Object(root)
 }
 

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::kind::{Value, ValueKind, wrong_type};
+use crate::language::Language;
 use crate::nearest::nearest;
 use crate::span::Span;
 
@@ -33,6 +34,11 @@ macro_rules! table {
         $(#[doc = $about])+
         pub(crate) struct $name;
 
+        impl $name {
+            /// Its keys, in the order of the documentation.
+            pub(crate) const KEYS: &'static [&'static str] = &[$(table!(@key $field $($key)?)),+];
+        }
+
         impl $crate::decode::kind::ValueKind for $name {
             type Value = $target;
 
@@ -52,7 +58,7 @@ macro_rules! table {
                 context: &mut $crate::decode::context::Context<'_>,
                 value: &$crate::decode::kind::Value<'_>,
             ) -> Option<$target> {
-                let mut table = $crate::decode::table::Reader::open(context, value, &[$(table!(@key $field $($key)?)),+])?;
+                let mut table = $crate::decode::table::Reader::open(context, value, Self::KEYS)?;
                 $(let $field = table.$need::<$kind>(table!(@key $field $($key)?), concat!("" $(, $default)?));)+
                 // Only now, when all have been read, one that is needed and wrong makes the table wrong.
                 Some($target { $($span: table.span,)? $($field: $field?),+ })
@@ -72,27 +78,33 @@ const FROM_ELSEWHERE: [(&str, &str); 6] = [
     ("volumes", "persistent data goes into a database or a service's `volumes`"),
 ];
 
+/// What the language before had: the table that a key stood in or below, the key, and what says it now.
+const RENAMED: [(&str, &str, &str); 6] = [
+    ("tier", "cpu", "`quota.cpu`"),
+    ("tier", "memory", "`quota.memory`"),
+    ("tier", "pods", "`quota.pods`"),
+    ("tier", "replicas", "`service.NAME.replicas`"),
+    ("tier", "connections", "`database.NAME.connections`"),
+    ("stage", "replicas", "`service.NAME.replicas`"),
+];
+
 /// Tables that are going to come.
 const NOT_YET: [(&str, &str); 2] = [("cache", "caches"), ("bucket", "object storage")];
 
 /// Reads one table.
 pub(crate) struct Reader<'c, 's, 'v, 'i> {
     context: &'c mut Context<'s>,
-    table: &'v DeTable<'i>,
+    pub(crate) table: &'v DeTable<'i>,
     /// The table's header, or all of it if it is written in one line.
     pub(crate) span: Span,
-    keys: &'static [&'static str],
+    keys: &'v [&'static str],
     /// Keys that are missing because they were written wrong, which has been reported.
     misspelt: Vec<&'static str>,
 }
 
 impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
     /// Starts to read; reports the keys that don't belong here.
-    pub(crate) fn open(
-        context: &'c mut Context<'s>,
-        value: &'v Value<'i>,
-        keys: &'static [&'static str],
-    ) -> Option<Self> {
+    pub(crate) fn open(context: &'c mut Context<'s>, value: &'v Value<'i>, keys: &'v [&'static str]) -> Option<Self> {
         let DeValue::Table(table) = value.get_ref() else {
             wrong_type(context, value, "a table");
             return None;
@@ -123,6 +135,10 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
         let place = if path.is_empty() { "a definition".to_owned() } else { format!("`{path}`") };
         let message = format!("{place} has no key `{key}`");
         let error = DecodeError::new(DecodeErrorKind::UnknownKey, span, message);
+        let word = path.split('.').next().unwrap_or_default();
+        if let Some((.., instead)) = RENAMED.iter().find(|(table, was, _)| *table == word && *was == key) {
+            return error.help(format!("since language {}: {instead}", Language::NEWEST.number()));
+        }
         if let Some((_, instead)) = FROM_ELSEWHERE.iter().find(|(word, _)| *word == key) {
             return error.help(*instead);
         }

@@ -3,10 +3,12 @@
 //! The decoder, the JSON Schema, `docs/definition.md` and the list of references follow from these. A new part is a module and a line of
 //! `parts!`; what it becomes on each target is said in `freehold-graph`.
 
+pub mod backup;
 pub mod database;
 pub mod job;
 pub mod manifest;
 pub mod output;
+pub mod quota;
 pub mod route;
 pub mod secret;
 pub mod service;
@@ -17,13 +19,18 @@ use std::collections::BTreeMap;
 
 use crate::decode::context::Context;
 use crate::decode::kind::{At, List, Map, Sequence, Value, ValueKind};
+use crate::decode::layer::LayerTable;
 use crate::decode::number::Whole;
 use crate::decode::schema::Definitions;
 use crate::decode::table::table;
 use crate::decode::text::{Argument, Contract, PartName, Text, Variable, WithReferences};
 use crate::name::{EnvName, Name};
 use crate::span::{Span, Spanned};
+pub use backup::Backup;
+use backup::BackupTable;
 use output::OutputRow;
+pub use quota::Quota;
+use quota::QuotaTable;
 
 /// Tables with names of their own within a part: its word, and the key.
 pub(crate) const NAMED_WITHIN: [(&str, &str); 3] =
@@ -70,6 +77,12 @@ macro_rules! parts {
         pub struct App {
             /// The table `[app]`, key `name`.
             pub name: Spanned<Name>,
+            /// What a whole stack may take.
+            pub quota: Quota,
+            /// Backups of the databases.
+            pub backup: Option<Backup>,
+            /// Where it says what previews get, if it does.
+            pub preview: Option<Span>,
             $($(#[doc = $doc])+ pub $field: BTreeMap<Name, $module::$part>,)+
         }
 
@@ -78,6 +91,12 @@ macro_rules! parts {
             "definition" Definition -> App {
                 /// What the app is called.
                 name ["app"]: required AppName;
+                /// What a whole stack may take.
+                quota: default QuotaTable = "{}";
+                /// Backups of the databases on a schedule.
+                backup: optional BackupTable;
+                /// What previews get.
+                preview: optional LayerTable<Span>;
                 $($(#[doc = $doc])+ $field [$word]: default Map<PartName, $module::$table> = "{}";)+
             }
         }
@@ -148,9 +167,9 @@ parts! {
     routes "route" route Route RouteTable;
     /// Objects of a cluster that are delivered as they are.
     manifests "manifest" manifest Manifest ManifestTable;
-    /// What tenants get, by tier.
+    /// What tenants of a tier get: it overrides the other parts by their keys, after the stage.
     tiers "tier" tier Tier TierTable;
-    /// What the developers' own environments get.
+    /// What a stage (dev, production) and its tenants get: it overrides the other parts by their keys.
     stages "stage" stage Stage StageTable;
 }
 
@@ -168,7 +187,7 @@ impl ValueKind for AppName {
     type Value = Spanned<Name>;
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
-        HeaderTable::schema(definitions)
+        if definitions.is_partial() { Definitions::ABSENT } else { HeaderTable::schema(definitions) }
     }
 
     fn decode(context: &mut Context<'_>, value: &Value<'_>) -> Option<Self::Value> {

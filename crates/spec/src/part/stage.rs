@@ -1,54 +1,20 @@
-//! What a stage (dev, production) gets.
+//! A stage (dev, production): what it and its tenants get.
 
-use std::collections::BTreeMap;
-
-use crate::decode::kind::{At, Map};
-use crate::decode::table::table;
-use crate::decode::text::{Cron, Duration, PartName, Text};
-use crate::name::Name;
-use crate::part::Replicas;
+use crate::decode::layer::LayerTable;
 pub use crate::part::output::NoOutput as Output;
-use crate::quantity::Seconds;
-use crate::span::{Span, Spanned};
+use crate::span::Span;
 
-/// What a stage (dev, production) gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A stage. What it overrides is in the parts, in a definition that is read for it or for one of its tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     /// The table's header.
     pub span: Span,
-    /// Copies of services.
-    pub replicas: BTreeMap<Name, Spanned<u32>>,
-    /// Backups of the databases.
-    pub backup: Option<Backup>,
 }
 
-/// Backups on a schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backup {
-    /// Where its table stands.
-    pub span: Span,
-    /// Cron expression (five fields, UTC).
-    pub schedule: Spanned<String>,
-    /// How long dumps are kept.
-    pub keep: Spanned<Seconds>,
-}
-
-table! {
-    /// What a stage (dev, production) gets.
-    "stage" StageTable -> Stage { span:
-        /// Copies of services, by name.
-        replicas: default Map<PartName, Replicas> = "{}";
-        /// Backups of the databases on a schedule.
-        backup: optional BackupTable;
+impl From<Span> for Stage {
+    fn from(span: Span) -> Self {
+        Self { span }
     }
 }
 
-table! {
-    /// Backups on a schedule.
-    "backup" BackupTable -> Backup { span:
-        /// Cron expression of five fields, in UTC.
-        schedule: required At<Text<Cron>>;
-        /// How long dumps are kept.
-        keep: default At<Text<Duration<1, 3650>>> = "\"30d\"";
-    }
-}
+pub(crate) type StageTable = LayerTable<Stage>;

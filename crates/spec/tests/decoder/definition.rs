@@ -42,9 +42,8 @@ fn the_guestbook_is_read_as_it_is_written() {
         (paths[0].prefix.as_str(), paths[0].timeout.value, paths[0].retries.value),
         ("/events", Seconds(21_600), 0)
     );
-    assert_eq!((app.tiers["free"].pods.as_ref().unwrap().value, app.tiers["pro"].replicas["web"].value), (8, 2));
-    let backup = app.stages["production"].backup.as_ref().unwrap();
-    assert_eq!((backup.schedule.as_str(), backup.keep.value), ("0 2 * * *", Seconds(30 * 86_400)));
+    assert_eq!(app.tiers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["free", "pro"]);
+    assert!(app.backup.is_none() && app.quota.is_empty() && app.stages.contains_key("production"));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod definition;
 #[cfg(test)]
+mod environments;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod properties;

@@ -88,7 +88,7 @@ fn figures_that_fit_no_number_are_out_of_range() {
 
 #[test]
 fn amounts_are_bounded() {
-    let source = |memory: &str| format!("[app]\nname = \"a\"\n[tier.a]\nmemory = \"{memory}\"");
+    let source = |memory: &str| format!("[app]\nname = \"a\"\n[tier.a]\nquota.memory = \"{memory}\"");
     assert_eq!(kinds(&source("0Mi")), [DecodeErrorKind::OutOfRange]);
     assert_eq!(kinds(&source("9999999Ti")), [DecodeErrorKind::OutOfRange]);
     assert_eq!(kinds(&source("99999999999999999999Ti")), [DecodeErrorKind::BadQuantity]);

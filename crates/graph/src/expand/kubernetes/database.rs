@@ -54,7 +54,7 @@ impl Cluster<'_> {
             "ensure": "present",
             "login": true,
             "inherit": true,
-            "connectionLimit": self.expansion.connections(name, database),
+            "connectionLimit": database.connections.value,
         });
         let spec = json!({
             "instances": 1,

@@ -24,6 +24,7 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         key: StackKey { target: name.clone(), app: name.clone(), kind: StackKind::Tenant, name: tenant },
         id: StackId(Uuid::nil()),
         tier: None,
+        stage: None,
         artifacts: app.services.keys().map(|service| (service.clone(), String::new())).collect(),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),

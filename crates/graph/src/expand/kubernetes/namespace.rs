@@ -34,15 +34,15 @@ impl Cluster<'_> {
         self.account();
     }
 
-    /// The tier's figures as they stand.
+    /// The quota's figures as they stand.
     fn quota(&mut self) {
-        let Some(tier) = self.expansion.tier() else { return };
-        let processor = tier.cpu.as_ref().map(|limit| cpu(limit.value));
-        let memory = tier.memory.as_ref().map(|limit| bytes(limit.value.0));
-        let pods = tier.pods.as_ref().map(|limit| count(limit.value.into()));
-        if processor.is_none() && memory.is_none() && pods.is_none() {
+        let quota = &self.expansion.resolver.app.quota;
+        if quota.is_empty() {
             return;
         }
+        let processor = quota.cpu.as_ref().map(|limit| cpu(limit.value));
+        let memory = quota.memory.as_ref().map(|limit| bytes(limit.value.0));
+        let pods = quota.pods.as_ref().map(|limit| count(limit.value.into()));
         let hard = json!({
             "requests.cpu": processor,
             "limits.cpu": processor,

@@ -49,7 +49,7 @@ impl Cluster<'_> {
     pub(crate) fn service(&mut self, name: &Name, service: &Service) {
         let Some(image) = self.image(&format!("service.{name}"), name) else { return };
         let part = PodPart::Service(name);
-        let replicas = self.expansion.replicas(name, service);
+        let replicas = service.replicas.value;
         let claims = self.volumes(name, service);
         let (template, mut needs) = self.template(name, service, &image);
         needs.extend(claims);

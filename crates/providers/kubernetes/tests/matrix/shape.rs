@@ -63,9 +63,9 @@ impl Shape {
             paths = [{{ prefix = "/", timeout = "{seconds}s" }}]
 
             [tier.free]
-            cpu = "{cpu}"
-            memory = "8Gi"
-            pods = 20
+            quota.cpu = "{cpu}"
+            quota.memory = "8Gi"
+            quota.pods = 20
 
             {more}
             "#
@@ -77,7 +77,8 @@ impl Shape {
         if self == NOTHING {
             return Ok(Graph::default());
         }
-        let app = freehold_spec::decode(&self.source()).map_err(|faults| anyhow!("{faults:?}"))?;
+        let app =
+            freehold_spec::decode_in(&self.source(), &request.environment()).map_err(|faults| anyhow!("{faults:?}"))?;
         let image = |name| format!("example.test/{name}@sha256:{:064x}", self.version);
         request.artifacts = app.services.keys().map(|name| (name.clone(), image(name))).collect();
         let target = Target::Kubernetes(Box::new(facts.clone()));

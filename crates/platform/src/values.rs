@@ -1,0 +1,64 @@
+//! What a definition says otherwise than when the stack was last deployed, and where each value comes from.
+
+use std::collections::BTreeMap;
+
+use freehold_spec::{Document, Environment, Layer, Written};
+use freehold_store::StoredDefinition;
+
+/// How many values are told.
+const TOLD: usize = 100;
+/// The longest text of a value that is told, in bytes.
+const LONGEST: usize = 200;
+
+/// A value of the definition that isn't what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValueChange {
+    /// Where in the definition: `service.web.replicas`.
+    pub path: String,
+    /// As it was written; `None`: it wasn't.
+    pub before: Option<String>,
+    /// As it is written; `None`: it no longer is.
+    pub after: Option<String>,
+    /// The line of the definition in which it is written, from 1.
+    pub line: Option<usize>,
+    /// The table that overrides it there, if one does: `stage.production`.
+    pub layer: Option<String>,
+}
+
+/// The values that differ between two definitions, each as it holds in an environment.
+pub(crate) fn changed(
+    before: (&StoredDefinition, &Environment),
+    after: (&StoredDefinition, &Environment),
+) -> Vec<ValueChange> {
+    let (before, after) = (written(before), written(after));
+    let paths = before.keys().chain(after.keys().filter(|path| !before.contains_key(*path)));
+    let differing = paths.filter_map(|path| {
+        let (was, is) = (before.get(path), after.get(path));
+        (was.map(|(value, _)| &value.text) != is.map(|(value, _)| &value.text)).then(|| ValueChange {
+            path: path.clone(),
+            before: was.map(|(value, _)| shortened(&value.text)),
+            after: is.map(|(value, _)| shortened(&value.text)),
+            line: is.map(|(_, line)| *line),
+            layer: is.and_then(|(value, _)| value.layer.as_ref()).map(Layer::to_string),
+        })
+    });
+    let mut differing: Vec<ValueChange> = differing.take(TOLD).collect();
+    differing.sort_by(|one, other| one.path.cmp(&other.path));
+    differing
+}
+
+/// The values of a definition by their paths, each with its line.
+fn written((stored, environment): (&StoredDefinition, &Environment)) -> BTreeMap<String, (Written, usize)> {
+    let StoredDefinition { source, files, language } = stored;
+    let values = Document::parse(*language, source, files).values(Some(environment));
+    let ends: Vec<usize> = source.match_indices('\n').map(|(at, _)| at).collect();
+    let line = |value: &Written| ends.partition_point(|end| *end < value.span.start) + 1;
+    values.into_iter().map(|value| (value.path.clone(), (value.clone(), line(&value)))).collect()
+}
+
+fn shortened(text: &str) -> String {
+    match text.get(..text.floor_char_boundary(LONGEST)) {
+        Some(start) if start.len() < text.len() => format!("{start}…"),
+        _ => text.to_owned(),
+    }
+}
