@@ -15,6 +15,7 @@ pub mod operation;
 pub mod provider;
 pub mod shell;
 pub mod step;
+pub mod step_id;
 #[cfg(feature = "testing")]
 pub mod testing;
 

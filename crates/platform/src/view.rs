@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 pub use freehold_check::{Diagnostic, Severity};
 use freehold_engine::OperationId;
 pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
+pub use freehold_engine::{StepId, Verb};
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};
@@ -181,7 +182,7 @@ pub struct OperationView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// `deployment.web`.
-    pub subject: String,
+    pub subject: ResourceId,
     /// Why it isn't ready.
     pub reason: String,
     /// Since when this has been the reason.
@@ -320,19 +321,15 @@ pub enum EventKind {
     },
     /// A step begins.
     StepStarted {
-        /// `create/database.main`.
-        step: String,
-        /// `create`, `update`, `run`, …
-        verb: String,
-        /// `database.main`.
-        subject: String,
+        /// What it does, and to what.
+        step: StepId,
         /// Counts from 1.
         attempt: u32,
     },
     /// A step is tried again later.
     StepRetrying {
-        /// `create/database.main`.
-        step: String,
+        /// What it is to do, and to what.
+        step: StepId,
         /// Why it didn't work.
         reason: String,
         /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet. Then `Waiting` says when it comes.
@@ -341,7 +338,7 @@ pub enum EventKind {
     /// The operation waits for something; sent again whenever the reason changes.
     Waiting {
         /// `deployment.web`.
-        subject: String,
+        subject: ResourceId,
         /// Why it isn't ready; `None` once it is.
         reason: Option<String>,
         /// For how long this has been the reason.
@@ -351,12 +348,8 @@ pub enum EventKind {
     },
     /// A step is done.
     StepDone {
-        /// `create/database.main`.
-        step: String,
-        /// `create`, `update`, `run`, …
-        verb: String,
-        /// `database.main`.
-        subject: String,
+        /// What it does, and to what.
+        step: StepId,
         /// For people: `ready after 3 probes`.
         note: Option<String>,
         /// From its first attempt on.
@@ -364,10 +357,8 @@ pub enum EventKind {
     },
     /// A step failed.
     StepFailed {
-        /// `create/database.main`.
-        step: String,
-        /// `database.main`.
-        subject: String,
+        /// What it was to do, and to what.
+        step: StepId,
         /// Why, and what to do about it.
         problem: Problem,
     },
@@ -398,9 +389,9 @@ pub struct Finished {
     /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
     /// What exists after a failure or a cancel: `database.main`.
-    pub exists: Vec<String>,
+    pub exists: Vec<ResourceId>,
     /// What was planned and not done.
-    pub missing: Vec<String>,
+    pub missing: Vec<ResourceId>,
 }
 
 /// How long an operation took, in milliseconds.
@@ -411,5 +402,5 @@ pub struct Timings {
     /// From the request until everything was switched over and responded; `None` if it never came to that.
     pub ready: Option<u64>,
     /// Of each step that was done.
-    pub steps: BTreeMap<String, u64>,
+    pub steps: BTreeMap<StepId, u64>,
 }
