@@ -35,7 +35,7 @@ fn failed(step: &str) -> Record {
 }
 
 fn unknown(step: &str) -> Record {
-    Record::StepUnknown { step: step.parse().unwrap(), message: String::new() }
+    Record::StepUnknown { step: step.parse().unwrap(), message: String::new(), retry_after_milliseconds: None }
 }
 
 fn fold(records: &[Record]) -> Result<OperationState, String> {

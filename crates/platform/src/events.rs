@@ -118,10 +118,10 @@ impl EventCursor {
             Record::StepFailed { step, failure } => {
                 Some(EventKind::StepFailed { step: step.clone(), problem: failure.clone() })
             }
-            Record::StepUnknown { step, message } => Some(EventKind::StepRetrying {
+            Record::StepUnknown { step, message, retry_after_milliseconds } => Some(EventKind::StepRetrying {
                 step: step.clone(),
                 reason: format!("no answer: {message}"),
-                after_milliseconds: 0,
+                retry_after_milliseconds: *retry_after_milliseconds,
             }),
             Record::Ready => {
                 let milliseconds = (at - self.operation.created_at).num_milliseconds();

@@ -332,8 +332,9 @@ pub enum EventKind {
         step: StepId,
         /// Why it didn't work.
         reason: String,
-        /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet. Then `Waiting` says when it comes.
-        after_milliseconds: u64,
+        /// When it is tried again, in milliseconds from `at`; `None` where it is only observed once more, or where an earlier release
+        /// has not said so.
+        retry_after_milliseconds: Option<u64>,
     },
     /// The operation waits for something; sent again whenever the reason changes.
     Waiting {

@@ -56,7 +56,7 @@ fn of<'a>(records: impl Iterator<Item = (DateTime<Utc>, &'a Record)>) -> Vec<Wai
                 waits.insert(subject, (reason.clone(), at - age));
             }
             Record::Waiting { subject, reason: None, .. } => drop(waits.remove(subject)),
-            Record::StepUnknown { step, message } => {
+            Record::StepUnknown { step, message, .. } => {
                 let wait = waits.entry(step.subject()).or_insert_with(|| (String::new(), at));
                 let reason = format!("no answer: {message}");
                 if wait.0 != reason {
@@ -89,7 +89,11 @@ mod tests {
             waiting("deployment.web", Some("0 of 2 ready")),
             waiting("deployment.web", Some("1 of 2 ready")),
             waiting("httproute.web", Some("nobody has looked at it")),
-            Record::StepUnknown { step: step.clone(), message: "the server is away".to_owned() },
+            Record::StepUnknown {
+                step: step.clone(),
+                message: "the server is away".to_owned(),
+                retry_after_milliseconds: Some(400),
+            },
             waiting("httproute.web", None),
             Record::StepDone { step, state: StateChange::None, note: None },
             Record::Acquired { times: 2 },

@@ -308,4 +308,16 @@ mod tests {
         let state = StateChange::Applied { resource: resource(ResourceKind::LocalService), object: None };
         assert!(!announces_outside(&Record::StepDone { step: "create/a.b".parse().unwrap(), state, note: None }));
     }
+
+    #[test]
+    fn a_call_without_an_answer_is_read_as_the_release_before_wrote_it() {
+        let before = r#"{"record":"step-unknown","step":"create/database.main","message":"no answer"}"#;
+        let record = Record::StepUnknown {
+            step: "create/database.main".parse().unwrap(),
+            message: "no answer".to_owned(),
+            retry_after_milliseconds: None,
+        };
+        assert_eq!(parse(3, before).unwrap(), record);
+        assert_eq!(json(&record).unwrap(), before);
+    }
 }

@@ -25,7 +25,8 @@ async fn records_come_back_in_the_order_in_which_they_were_written() {
     let engine = fixture.engine("server");
     let (plan, operation, fence) = fixture.running("acme", &engine).await;
     let first = [Record::Acquired { times: 1 }, started("main", StateChange::None)];
-    let second = [Record::StepUnknown { step: step("main"), message: "odd: '\"\\ \u{0} é".to_owned() }];
+    let message = "odd: '\"\\ \u{0} é".to_owned();
+    let second = [Record::StepUnknown { step: step("main"), message, retry_after_milliseconds: Some(400) }];
     engine.append(operation, fence, &first).await.unwrap();
     engine.append(operation, fence, &[]).await.unwrap();
     engine.append(operation, fence, &second).await.unwrap();

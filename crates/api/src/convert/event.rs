@@ -28,8 +28,8 @@ impl IntoWire for EventKind {
                 step: step.to_string(),
                 attempt,
             },
-            Self::StepRetrying { step, reason, after_milliseconds } => {
-                wire::EventKind::StepRetrying { step: step.to_string(), reason, after_milliseconds }
+            Self::StepRetrying { step, reason, retry_after_milliseconds } => {
+                wire::EventKind::StepRetrying { step: step.to_string(), reason, retry_after_milliseconds }
             }
             Self::Waiting { subject, reason, milliseconds, retry_after_milliseconds } => {
                 let subject = subject.to_string();
