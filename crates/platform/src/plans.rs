@@ -296,7 +296,9 @@ impl Plans {
             noop: is_settled(&plan, stack),
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
             diagnostics: warnings.to_vec(),
-            target: runtime.words(),
+            target: runtime.target.name().clone(),
+            cluster: runtime.cluster(),
+            database_server: runtime.database_server(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,
         })

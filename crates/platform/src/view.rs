@@ -34,8 +34,12 @@ pub struct Planned {
     pub new_stack: bool,
     /// Warnings about the definition.
     pub diagnostics: Vec<Diagnostic>,
-    /// Where it would run, for people: `local, PostgreSQL 15`.
-    pub target: String,
+    /// The target that it would run on.
+    pub target: Name,
+    /// The target's cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
+    pub cluster: Option<String>,
+    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
+    pub database_server: String,
     /// The operation that already works on the very same request.
     pub running: Option<OperationId>,
 }

@@ -138,7 +138,9 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         new_stack: revision == 1,
         plan,
         diagnostics: Vec::new(),
-        target: "local, PostgreSQL 15".to_owned(),
+        target: "local".to_owned(),
+        cluster: None,
+        database_server: "PostgreSQL 15".to_owned(),
         running: None,
     }
 }
