@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 pub use freehold_check::{Diagnostic, Severity};
-use freehold_engine::OperationId;
 pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
+use freehold_engine::{OperationId, ReadinessFailure};
 pub use freehold_engine::{StepId, Verb};
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};
-use freehold_problem::Problem;
+use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 pub use freehold_store::OperationState;
 
@@ -141,9 +141,22 @@ pub struct ResourceView {
     pub state: ResourceState,
     /// Why it isn't ready, or how long it has to stay so.
     pub reason: Option<String>,
+    /// The code that explains the reason, where there is one.
+    pub code: Option<Code>,
+    /// Lines to show below the reason: the end of a log.
+    pub lines: Vec<String>,
+    /// The reason without the object, where it can't be observed: others that can't be for the same cause have the same text here.
+    pub cause: Option<String>,
 }
 
 impl ResourceView {
+    /// The reason with its code and its lines, for people.
+    pub fn explanation(&self) -> Option<String> {
+        let (code, lines) = (self.code, self.lines.clone());
+        let failure = |message| ReadinessFailure { code, message, lines };
+        self.reason.clone().map(|message| failure(message).to_string())
+    }
+
     /// Whether it is known that it doesn't do what it is for.
     pub fn is_unwell(&self) -> bool {
         match self.state {

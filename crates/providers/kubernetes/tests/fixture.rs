@@ -235,7 +235,8 @@ impl Drop for Fixture {
 pub(crate) fn words(readiness: &Readiness) -> String {
     match readiness {
         Readiness::Ready | Readiness::Settling { .. } => String::new(),
-        Readiness::Waiting(words) | Readiness::Failed(words) => words.clone(),
+        Readiness::Waiting(words) => words.clone(),
+        Readiness::Failed(failure) => failure.to_string(),
     }
 }
 

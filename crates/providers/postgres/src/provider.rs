@@ -69,15 +69,16 @@ impl PostgresProvider {
         let row = DatabaseRow::read(&mut session, &name, &doing).await?;
         session.finish().await;
         Ok(match row {
-            None => Readiness::Failed(format!("there is no database {}", name.as_str())),
-            Some(row) if row.ownership(stack) != Ownership::Ours => {
-                Readiness::Failed(format!("database {} is not managed by this stack", name.as_str()))
-            }
+            None => Readiness::failed(format!("there is no database {}", name.as_str())),
+            Some(row) if row.ownership(stack) != Ownership::Ours => Readiness::failed_with(
+                Code::NotOwned,
+                format!("database {} is not managed by this stack", name.as_str()),
+            ),
             Some(row) if row.connection_limit == 0 || row.is_half_dropped() => {
                 Readiness::Waiting(format!("database {} is not open yet", name.as_str()))
             }
             Some(row) => match row.mark().as_ref().and_then(usage::closed) {
-                Some(why) => Readiness::Failed(format!(
+                Some(why) => Readiness::failed(format!(
                     "database {} is closed: {why}. Its data is kept; the next deploy of its stack opens it",
                     name.as_str()
                 )),
@@ -165,8 +166,11 @@ impl Provider for PostgresProvider {
         }
         Ok(match self.observe(stack, lookup).await? {
             Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
-            Some(_) => Readiness::Failed(format!("the roles of {} are not managed by this stack", lookup.identity)),
-            None => Readiness::Failed(format!("there are no roles for {}", lookup.identity)),
+            Some(_) => Readiness::failed_with(
+                Code::NotOwned,
+                format!("the roles of {} are not managed by this stack", lookup.identity),
+            ),
+            None => Readiness::failed(format!("there are no roles for {}", lookup.identity)),
         })
     }
 
