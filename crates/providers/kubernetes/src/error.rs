@@ -211,7 +211,7 @@ impl Refusal {
                 Reason::NotPermitted(permission(message).unwrap_or_else(|| Permission::told(message)))
             }
             403 if message.contains("status unknown for quota") => Reason::QuotaUncounted,
-            403 if message.contains("exceeded quota") || message.contains("failed quota") => Reason::Quota,
+            403 if says_quota(message) => Reason::Quota,
             403 => Reason::Denied(admission_plugin(message)),
             400 | 413 | 415 | 422 => Reason::Invalid,
             _ => Reason::Other,
@@ -279,6 +279,11 @@ fn permission(message: &str) -> Option<Permission> {
     };
     let user = quoted(message, "User \"");
     Some(Permission { verb: verb.to_owned(), object: format!("{resource}{group} {place}"), user })
+}
+
+/// Whether it is the namespace's quota that has no room: the plugin's own words, in a refusal and wherever a controller repeats one.
+pub(crate) fn says_quota(message: &str) -> bool {
+    message.contains("exceeded quota") || message.contains("failed quota")
 }
 
 /// The built-in plugins don't say their names.
@@ -468,6 +473,22 @@ mod tests {
     fn reason(code: u16, word: &str, message: &str) -> Reason {
         let status = Status::failure(message, word).with_code(code);
         Refusal { status, after: None, place: Place::of(DEPLOYMENT, "a/web"), changes: true }.reason()
+    }
+
+    #[test]
+    fn what_fails_for_the_same_cause_says_so_whichever_object_it_was_about() {
+        let unreachable = |doing: &str| ClusterError::Unreachable {
+            doing: doing.to_owned(),
+            server: "https://10.0.0.1:6443".to_owned(),
+            why: "timed out".to_owned(),
+            uncertain: false,
+        };
+        let [one, other] = ["looking at pod a/one", "looking at pod a/other"].map(unreachable);
+        let (one, other) = (ProviderError::from(one), ProviderError::from(other));
+        let cause = "the API server at https://10.0.0.1:6443 does not respond: timed out";
+        assert_eq!(one.problem().message, format!("looking at pod a/one: {cause}"));
+        assert_eq!(one.problem().cause.as_deref(), Some(cause));
+        assert_eq!(one.problem().cause, other.problem().cause);
     }
 
     #[test]
