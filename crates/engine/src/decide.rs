@@ -236,7 +236,7 @@ impl Decider {
         }
         for step in unknown {
             let message = "the store was out of reach, and the call was dropped".to_owned();
-            self.append(Record::StepUnknown { step, message });
+            self.append(Record::StepUnknown { step, message, retry_after_milliseconds: None });
         }
         self.forget_checks();
         self.state.new_scopes.clear();
@@ -380,22 +380,16 @@ impl Decider {
             }
             Err(error) => {
                 step.open = false;
-                let mut recorded = false;
-                if let ProviderError::Unknown(Problem { message, .. }) = &error {
-                    step.unsettled = true;
-                    recorded = step.attempts <= MOST_UNKNOWN;
-                    if recorded {
-                        let message = message.clone();
-                        self.append(Record::StepUnknown { step: id.clone(), message });
-                    }
-                }
-                self.retry_or_fail(id, error, recorded);
+                let is_unknown = matches!(error, ProviderError::Unknown(_));
+                step.unsettled |= is_unknown;
+                let is_recorded = is_unknown && step.attempts <= MOST_UNKNOWN;
+                self.retry_or_fail(id, error, is_recorded);
             }
         }
     }
 
-    /// It didn't work: fail, or rest and try again. `recorded`: the journal says that it wasn't answered.
-    fn retry_or_fail(&mut self, id: &StepId, error: ProviderError, recorded: bool) {
+    /// It didn't work: fail, or rest and try again. `is_recorded`: the journal is to say that it wasn't answered.
+    fn retry_or_fail(&mut self, id: &StepId, error: ProviderError, is_recorded: bool) {
         let (reason, after, look_again) = match error {
             ProviderError::Rejected(_) => {
                 let Some(step) = self.step(id) else { return };
@@ -413,16 +407,22 @@ impl Decider {
         step.reason = Some(reason.clone());
         let delay = backoff::delay((operation, id), step.failures).max(after.unwrap_or_default());
         let until = now.saturating_add(delay);
-        if until < deadline {
+        let is_last = until >= deadline;
+        let (verb, subject, begun) = (step.step.verb, step.step.subject.clone(), step.began.unwrap_or(now));
+        if !is_last {
             step.phase = StepPhase::Resting { until };
-            let subject = step.step.subject.clone();
-            let begun = step.began.unwrap_or(now);
+        }
+        if is_recorded {
+            let (message, retry_after_milliseconds) = (reason.clone(), (!is_last).then(|| millis(delay)));
+            self.append(Record::StepUnknown { step: id.clone(), message, retry_after_milliseconds });
+        }
+        if !is_last {
             let words = if look_again { format!("no answer: {reason}") } else { reason };
             self.waits(&subject, &words, begun, Some(delay));
-            if recorded {
+            if is_recorded {
                 self.reason_changed(&subject, words);
             }
-        } else if performed && look_again && !was_last && !matches!(step.step.verb, Verb::Run | Verb::Lift) {
+        } else if performed && look_again && !was_last && !matches!(verb, Verb::Run | Verb::Lift) {
             self.observe(id, true);
         } else {
             self.out_of_time(id);

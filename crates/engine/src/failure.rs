@@ -78,7 +78,7 @@ pub fn summary(records: &[Record]) -> Option<Problem> {
         Record::StepFailed { step, failure } => Some((step, Some(failure))),
         _ => None,
     });
-    let lifts: Vec<_> = ends.filter(|(step, _)| step.0.starts_with(Verb::Lift.as_str())).collect();
+    let lifts: Vec<_> = ends.filter(|(step, _)| step.verb() == Verb::Lift).collect();
     for (step, failure) in &lifts {
         // It may have been started without having become ready.
         let words =

@@ -71,6 +71,9 @@ pub enum Record {
         step: StepId,
         /// What was sent to whom.
         message: String,
+        /// In how many milliseconds it is tried again; none where it is not, and of records that releases before this field have written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_milliseconds: Option<u64>,
     },
     /// Everything is switched and answers. What is left is to see whether it stays so. Since version 2.
     Ready,

@@ -15,6 +15,7 @@ pub mod operation;
 pub mod provider;
 pub mod shell;
 pub mod step;
+pub mod step_id;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -24,7 +25,7 @@ pub use journal::{Fence, Journal, JournalError, Lease, Leases, OperationId, Outc
 pub use operation::{CallId, Contradiction, Limits, OperationState, Status};
 pub use provider::{
     CallWaits, Changed, Context, Deletion, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness,
-    Revealed, Secrets, Serving, Task,
+    ReadinessFailure, Revealed, Secrets, Serving, Task,
 };
 pub use shell::{Dependencies, Ended, RunError, run};
 pub use step::{Step, StepId, Verb, steps};

@@ -5,6 +5,7 @@
 //! (operation, step): the engine repeats them after a crash or an unknown outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,8 +317,40 @@ pub enum Readiness {
     },
     /// Not yet; the reason in words for people.
     Waiting(String),
-    /// It won't without a change; the reason.
-    Failed(String),
+    /// It won't without a change.
+    Failed(ReadinessFailure),
+}
+
+/// Why something won't do what it is for without a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadinessFailure {
+    /// What kind of problem it is, where it is one with a page of its own.
+    pub code: Option<Code>,
+    /// What is wrong, in words for people.
+    pub message: String,
+    /// Lines to show below: the end of a log.
+    pub lines: Vec<String>,
+}
+
+impl Readiness {
+    /// It won't be ready without a change, for a reason without a code.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(ReadinessFailure { code: None, message: message.into(), lines: Vec::new() })
+    }
+
+    /// It won't be ready without a change, for a reason that a code explains.
+    pub fn failed_with(code: Code, message: impl Into<String>) -> Self {
+        Self::Failed(ReadinessFailure { code: Some(code), message: message.into(), lines: Vec::new() })
+    }
+}
+
+/// For people: `FH0706: web keeps failing`, and below it the lines.
+impl fmt::Display for ReadinessFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code.iter().try_for_each(|code| write!(f, "{code}: "))?;
+        f.write_str(&self.message)?;
+        self.lines.iter().try_for_each(|line| write!(f, "\n  │ {line}"))
+    }
 }
 
 /// How many copies of a service take requests now.

@@ -378,7 +378,7 @@ fn log(operation: OperationId, record: &Record) {
         Record::StepFailed { step, failure } => {
             warn!(%operation, %step, code = %failure.code, "failed: {}", failure.message);
         }
-        Record::StepUnknown { step, message } => info!(%operation, %step, "no answer: {message}"),
+        Record::StepUnknown { step, message, .. } => info!(%operation, %step, "no answer: {message}"),
         Record::Waiting { subject, reason: Some(reason), .. } => info!(%operation, %subject, "waiting: {reason}"),
         Record::StepStarted { step, attempt, .. } => debug!(%operation, %step, attempt, "started"),
         Record::StepDone { step, note, .. } => debug!(%operation, %step, ?note, "done"),

@@ -18,13 +18,13 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use freehold_graph::kind::Fence;
 use freehold_graph::{ProviderName, Resource, ResourceId, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
-use serde::{Deserialize, Serialize};
+
+pub use crate::step_id::{Assessed, StepId, Verb, Work};
 
 /// How long an operation may take, without its jobs and dumps, which have their own time.
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(600);
@@ -34,77 +34,6 @@ const DUMP_DEADLINE: Duration = Duration::from_secs(3600);
 const QUICK_DEADLINE: Duration = Duration::from_secs(30);
 /// What is added to times that the definition gives, for starting and for telling the outcome.
 const SLACK: Duration = Duration::from_secs(30);
-
-/// What a step does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verb {
-    /// Make a resource.
-    Create,
-    /// Change a resource in place.
-    Update,
-    /// Delete it and make it anew.
-    Replace,
-    /// Mark it as ours and make it what it should be.
-    Adopt,
-    /// Run a job.
-    Run,
-    /// Keep everybody from writing, so that what is dumped is all there is: logins are shut, processes and schedules stop. Before the
-    /// dumps of a destroy, and undone by [`Verb::Lift`].
-    Fence,
-    /// Undo a fence, because the operation ends before it has deleted anything. Done in no other case.
-    Lift,
-    /// Write a dump of a data-bearing resource and prove that it restores.
-    Dump,
-    /// Delete a resource that the stack no longer has.
-    Delete,
-    /// See that all of the stack is ready (deploy) or gone (destroy). Only the closing of former logins comes after it.
-    Verify,
-}
-
-/// How a step of a verb goes about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// It looks at its object first, and what it sees decides whether it acts.
-    Assessed(Assessed),
-    /// It runs a job: what became of an earlier run, its provider knows.
-    Run,
-    /// It undoes a fence, whether or how far that got.
-    Lift,
-    /// It asks until all is as it should be.
-    Verify,
-}
-
-/// A verb whose object is looked at before it acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Assessed {
-    /// [`Verb::Create`]
-    Create,
-    /// [`Verb::Update`]
-    Update,
-    /// [`Verb::Replace`]
-    Replace,
-    /// [`Verb::Adopt`]
-    Adopt,
-    /// [`Verb::Fence`]
-    Fence,
-    /// [`Verb::Dump`]
-    Dump,
-    /// [`Verb::Delete`]
-    Delete,
-}
-
-/// A step's identity within its operation: `create/database.main`. Together with the operation's id it makes a step
-/// idempotent: providers may use both as a key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StepId(pub String);
-
-impl fmt::Display for StepId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// One step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,63 +50,6 @@ pub struct Step {
     pub depends_on: BTreeSet<StepId>,
     /// How long it may take.
     pub deadline: Duration,
-}
-
-impl Verb {
-    /// The word as it stands in a step's id.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Replace => "replace",
-            Self::Adopt => "adopt",
-            Self::Run => "run",
-            Self::Fence => "fence",
-            Self::Lift => "lift",
-            Self::Dump => "dump",
-            Self::Delete => "delete",
-            Self::Verify => "verify",
-        }
-    }
-
-    /// How its steps go about it.
-    pub const fn work(self) -> Work {
-        match self {
-            Self::Create => Work::Assessed(Assessed::Create),
-            Self::Update => Work::Assessed(Assessed::Update),
-            Self::Replace => Work::Assessed(Assessed::Replace),
-            Self::Adopt => Work::Assessed(Assessed::Adopt),
-            Self::Fence => Work::Assessed(Assessed::Fence),
-            Self::Dump => Work::Assessed(Assessed::Dump),
-            Self::Delete => Work::Assessed(Assessed::Delete),
-            Self::Run => Work::Run,
-            Self::Lift => Work::Lift,
-            Self::Verify => Work::Verify,
-        }
-    }
-
-    /// Whether it makes a resource what it should be.
-    pub const fn applies(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Replace | Self::Adopt)
-    }
-
-    fn of(action: Action) -> Option<Self> {
-        match action {
-            Action::Create => Some(Self::Create),
-            Action::Update => Some(Self::Update),
-            Action::Replace => Some(Self::Replace),
-            Action::Adopt => Some(Self::Adopt),
-            Action::Delete => Some(Self::Delete),
-            Action::NoOp => None,
-        }
-    }
-}
-
-impl StepId {
-    /// `verb/subject`.
-    pub fn new(verb: Verb, subject: &ResourceId) -> Self {
-        Self(format!("{}/{subject}", verb.as_str()))
-    }
 }
 
 /// The steps of a plan. Their dependencies are among them, and there is no cycle.
@@ -472,7 +344,13 @@ fn successor(id: &ResourceId) -> Option<ResourceId> {
 }
 
 fn applying_step(change: &Change) -> Option<(Verb, StepId)> {
-    let verb = Verb::of(change.action).filter(|verb| verb.applies())?;
+    let verb = match change.action {
+        Action::Create => Verb::Create,
+        Action::Update => Verb::Update,
+        Action::Replace => Verb::Replace,
+        Action::Adopt => Verb::Adopt,
+        Action::Delete | Action::NoOp => return None,
+    };
     Some((verb, StepId::new(verb, &change.id)))
 }
 

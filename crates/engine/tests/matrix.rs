@@ -218,7 +218,7 @@ async fn lifting_case(step: &Step, disruption: Disruption) {
     site.deploy(&Shape::guestbook(1)).await;
     let before = site.world.lock().unwrap().objects.clone();
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
-    site.faults.plan(StepId("dump/database.main".to_owned()), Fault::RejectedBefore);
+    site.faults.plan("dump/database.main".parse().unwrap(), Fault::RejectedBefore);
     let outcome = endure(&mut site, &plan, &step.id, disruption, 1).await;
     // The record that lifting begins is written together with the dump's failure: if it is lost, the dump is tried again, and succeeds.
     if outcome == Outcome::Succeeded && disruption == Disruption::KilledBefore(Status::Started) {

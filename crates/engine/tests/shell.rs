@@ -6,6 +6,7 @@ use std::time::Duration;
 use freehold_engine::testing::{FakeProvider, FakeStore, Fault, Faults, Faulty, JobEnd, NoSecrets, World, complete};
 use freehold_engine::{
     Context, Dependencies, OperationId, Outcome, Performed, Provider, ProviderError, Record, RunError, StepId, Task,
+    Verb,
 };
 use freehold_graph::{ProviderName, ResourceId};
 use freehold_plan::{Plan, Previous, Purpose};
@@ -115,7 +116,7 @@ impl Site {
 }
 
 pub(crate) fn step(id: &str) -> StepId {
-    StepId(id.to_owned())
+    id.parse().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,8 +166,9 @@ async fn a_failed_job_stops_its_dependants_and_the_old_version_stays() {
     assert_eq!(outcome, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).code, Code::JobFailed);
     let journal = site.store.journal(operation);
-    let started =
-        |id: &str| journal.iter().any(|record| matches!(record, Record::StepStarted { step, .. } if step.0 == id));
+    let started = |id: &str| {
+        journal.iter().any(|record| matches!(record, Record::StepStarted { step, .. } if step.to_string() == id))
+    };
     assert!(!started("update/service.web"));
     assert!(started("update/schedule.digest"), "what doesn't depend on the job goes on");
 }
@@ -194,9 +196,9 @@ async fn something_that_passes_is_tried_again() {
     }
     assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
     let journal = site.store.journal(operation(1));
-    let begun = journal
-        .iter()
-        .filter(|record| matches!(record, Record::StepStarted { step, .. } if step.0 == "create/database.main"));
+    let begun = journal.iter().filter(
+        |record| matches!(record, Record::StepStarted { step, .. } if step.to_string() == "create/database.main"),
+    );
     assert_eq!(begun.count(), 6);
 }
 
@@ -503,7 +505,7 @@ async fn a_destroy_that_is_cancelled_while_it_dumps_starts_everything_again() {
     let before = site.world.lock().unwrap().objects.clone();
     let plan = site.plan(Purpose::Destroy { dump: true }, &Shape::default());
     let (operation, cancel, store) = (site.next_operation(), CancellationToken::new(), Arc::clone(&site.store));
-    let dumping = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0.starts_with("dump/"));
+    let dumping = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.verb() == Verb::Dump);
     let (outcome, ()) = tokio::join!(complete(operation, &plan, &site.parts, &cancel), async {
         while !store.journal(operation).iter().any(dumping) {
             sleep(Duration::from_millis(1)).await;
@@ -591,7 +593,8 @@ async fn a_request_to_stop_reaches_a_job_that_runs_and_the_operation_is_cancelle
         Arc::new(Endless { inner, stopped: tokio::sync::Notify::new() })
     });
     let parts = Dependencies::new(site.store.clone(), site.store.clone(), Arc::new(NoSecrets), providers);
-    let running = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0 == "run/job.migrate");
+    let running =
+        |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.to_string() == "run/job.migrate");
     let before = Instant::now();
     let (outcome, ()) = tokio::join!(complete(operation, &plan, &parts, &cancel), async {
         while !site.store.journal(operation).iter().any(running) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use freehold_engine::testing::World;
 use freehold_engine::{
     Action, CallId, Input, InputKind, Limits, OperationState, Outcome, Performed, Record, Reply, Request, StateChange,
-    StepId, decide,
+    decide,
 };
 use freehold_plan::Purpose;
 use freehold_problem::{Code, Problem};
@@ -22,20 +22,20 @@ fn state() -> OperationState {
 }
 
 fn started(step: &str, attempt: u32) -> Record {
-    Record::StepStarted { step: StepId(step.to_owned()), attempt, state: StateChange::None }
+    Record::StepStarted { step: step.parse().unwrap(), attempt, state: StateChange::None }
 }
 
 fn done(step: &str) -> Record {
-    Record::StepDone { step: StepId(step.to_owned()), state: StateChange::None, note: None }
+    Record::StepDone { step: step.parse().unwrap(), state: StateChange::None, note: None }
 }
 
 fn failed(step: &str) -> Record {
     let failure = Problem::new(Code::Newer(999), String::new());
-    Record::StepFailed { step: StepId(step.to_owned()), failure }
+    Record::StepFailed { step: step.parse().unwrap(), failure }
 }
 
 fn unknown(step: &str) -> Record {
-    Record::StepUnknown { step: StepId(step.to_owned()), message: String::new() }
+    Record::StepUnknown { step: step.parse().unwrap(), message: String::new(), retry_after_milliseconds: None }
 }
 
 fn fold(records: &[Record]) -> Result<OperationState, String> {

@@ -96,6 +96,10 @@ fn change(id: &ResourceId, kind: ResourceKind, action: Action, depends_on: BTree
 }
 
 /// An order in which the steps can be done; `None` if they wait for each other in a circle.
+fn step(id: &str) -> StepId {
+    id.parse().unwrap()
+}
+
 fn order(steps: &BTreeMap<StepId, Step>) -> Option<Vec<StepId>> {
     let mut done: Vec<StepId> = Vec::new();
     while done.len() < steps.len() {
@@ -195,10 +199,10 @@ fn a_service_waits_for_the_job_and_the_job_for_the_database() {
     let world = World::default();
     let plan = plan(&world, &Known::default(), Purpose::Deploy, &Shape::guestbook(1).graph(), false).unwrap();
     let steps = steps(&plan);
-    let job = StepId("run/job.migrate".to_owned());
-    assert!(steps[&job].depends_on.contains(&StepId("create/database.main".to_owned())));
-    assert!(steps[&StepId("create/service.web".to_owned())].depends_on.contains(&job));
-    assert!(!behind(&steps, &StepId("create/schedule.digest".to_owned())).contains(&job));
+    let job = step("run/job.migrate");
+    assert!(steps[&job].depends_on.contains(&step("create/database.main")));
+    assert!(steps[&step("create/service.web")].depends_on.contains(&job));
+    assert!(!behind(&steps, &step("create/schedule.digest")).contains(&job));
 }
 
 #[test]
@@ -216,10 +220,7 @@ fn an_autoscaler_goes_before_the_deployment_is_changed_and_after_the_jobs() {
     let steps = steps(&plan);
     let gone = StepId::new(Verb::Delete, &scaler);
     assert!(steps[&StepId::new(Verb::Update, &web)].depends_on.contains(&gone));
-    assert!(
-        behind(&steps, &gone).contains(&StepId("run/job.migrate".to_owned())),
-        "until then, the old version serves"
-    );
+    assert!(behind(&steps, &gone).contains(&step("run/job.migrate")), "until then, the old version serves");
     assert!(order(&steps).is_some());
 }
 
@@ -252,8 +253,8 @@ fn a_job_that_uses_a_service_comes_after_it() {
     graph.runs.values_mut().next().unwrap().depends_on.insert(ResourceId::new("service", "web"));
     let steps = steps(&plan(&world, &Known::default(), Purpose::Deploy, &graph, false).unwrap());
     assert!(order(&steps).is_some());
-    let job = StepId("run/job.migrate".to_owned());
-    assert!(steps[&job].depends_on.contains(&StepId("create/service.web".to_owned())));
+    let job = step("run/job.migrate");
+    assert!(steps[&job].depends_on.contains(&step("create/service.web")));
 }
 
 #[test]
@@ -270,9 +271,9 @@ fn an_old_host_name_is_given_up_right_before_the_new_one_is_taken() {
     let mut new = Shape::guestbook(2);
     new.routes.insert("web", (1, 2));
     let steps = steps(&plan(&world, &known, Purpose::Deploy, &new.graph(), false).unwrap());
-    let delete = &steps[&StepId("delete/route.web@web1.localhost".to_owned())];
-    assert!(delete.depends_on.contains(&StepId("update/service.web".to_owned())));
-    assert!(steps[&StepId("create/route.web".to_owned())].depends_on.contains(&delete.id));
+    let delete = &steps[&step("delete/route.web@web1.localhost")];
+    assert!(delete.depends_on.contains(&step("update/service.web")));
+    assert!(steps[&step("create/route.web")].depends_on.contains(&delete.id));
 }
 
 /// Until the new version has proved itself, the one before may have to take over again.
@@ -310,7 +311,7 @@ async fn a_destroy_stops_everybody_then_dumps_and_only_then_deletes() {
     let dump = of(Verb::Dump).next().unwrap();
     let fences: BTreeSet<StepId> = of(Verb::Fence).collect();
     assert_eq!(
-        fences.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(),
+        fences.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["fence/roles.main", "fence/schedule.digest", "fence/service.web"]
     );
     assert_eq!(behind(&steps, &dump), fences, "before the dump nothing is done but the fence");

@@ -7,6 +7,7 @@ use freehold_engine::testing::complete;
 use freehold_engine::{OperationId, Outcome, Readiness, Record};
 use freehold_graph::{Resource, ResourceId, ResourceKind, Value};
 use freehold_plan::{Plan, Purpose};
+use freehold_problem::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Shape, plan};
@@ -36,7 +37,7 @@ fn settling() -> Readiness {
 async fn what_was_ready_and_fell_while_others_were_waited_for_is_no_success() {
     let mut site = Site::new();
     let plan = two_services(&site, 20);
-    says(&site, "api", [Readiness::Ready, Readiness::Failed("it exited".to_owned())]);
+    says(&site, "api", [Readiness::Ready, Readiness::failed("it exited")]);
     let operation = site.next_operation();
     assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));
     assert_eq!(site.failure(operation).lines, ["service.api: it exited"]);
@@ -102,7 +103,7 @@ async fn what_is_not_ready_yet_beside_what_failed_is_named_behind_it_without_a_r
     let mut site = Site::new();
     let plan = two_services(&site, u32::MAX);
     let starting = || Readiness::Waiting("it is starting".to_owned());
-    let fails = Readiness::Failed("FH0706: it fails again and again".to_owned());
+    let fails = Readiness::failed_with(Code::CrashLoop, "it fails again and again");
     says(&site, "api", [starting(), starting(), starting(), fails]);
     let operation = site.next_operation();
     assert_eq!(complete(operation, &plan, &site.parts, &CancellationToken::new()).await, Ok(Outcome::Failed));

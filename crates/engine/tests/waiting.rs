@@ -53,6 +53,21 @@ async fn a_step_that_is_tried_again_and_again_is_told_once_with_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_record_of_a_call_without_an_answer_says_when_the_step_is_tried_again() {
+    let mut site = Site::new();
+    let started = tokio::time::Instant::now();
+    site.faults.plan(step("create/database.main"), Fault::UnknownBefore);
+    assert_eq!(site.deploy(&Shape::guestbook(1)).await, Outcome::Succeeded);
+    let records = site.store.journal(crate::fixture::operation(1));
+    let mut told = records.iter().filter_map(|record| match record {
+        Record::StepUnknown { retry_after_milliseconds, .. } => *retry_after_milliseconds,
+        _ => None,
+    });
+    let told = Duration::from_millis(told.next().expect("it says so"));
+    assert!(told > Duration::ZERO && told <= started.elapsed(), "{told:?} of {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_told_before_a_call_without_an_answer_is_told_again_behind_it() {
     let mut site = Site::new();
     for fault in

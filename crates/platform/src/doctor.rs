@@ -218,7 +218,8 @@ fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
         "schedule" | "cronjob" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
         _ => format!("details: `freehold status {option}`"),
     };
-    let message = format!("{}: {}", state_word(part.state), part.reason.as_deref().unwrap_or("no reason is known"));
+    let reason = part.explanation().unwrap_or_else(|| "no reason is known".to_owned());
+    let message = format!("{}: {reason}", state_word(part.state));
     Finding::error(format!("{} of {}", part.id, stack.key), message, help)
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use freehold_engine::{OperationId, Record, StepId};
+use freehold_engine::{OperationId, Record, StepId, Verb};
 use freehold_store::{Operation, OperationEnd, OperationState};
 use futures::Stream;
 use tokio::sync::mpsc;
@@ -77,7 +77,7 @@ struct EventCursor {
     /// How many records of the journal.
     seen: usize,
     started: BTreeMap<StepId, DateTime<Utc>>,
-    durations: BTreeMap<String, u64>,
+    durations: BTreeMap<StepId, u64>,
     done: Vec<StepId>,
     /// After how many milliseconds everything was ready.
     ready: Option<u64>,
@@ -107,24 +107,21 @@ impl EventCursor {
             }),
             Record::StepStarted { step, attempt, .. } => {
                 self.started.entry(step.clone()).or_insert(at);
-                let (verb, subject) = parts(step);
-                Some(EventKind::StepStarted { step: step.to_string(), verb, subject, attempt: *attempt })
+                Some(EventKind::StepStarted { step: step.clone(), attempt: *attempt })
             }
             Record::StepDone { step, note, .. } => {
-                let (verb, subject) = parts(step);
                 let milliseconds = self.duration(step, at);
                 self.done.push(step.clone());
-                self.durations.insert(step.to_string(), milliseconds);
-                Some(EventKind::StepDone { step: step.to_string(), verb, subject, note: note.clone(), milliseconds })
+                self.durations.insert(step.clone(), milliseconds);
+                Some(EventKind::StepDone { step: step.clone(), note: note.clone(), milliseconds })
             }
             Record::StepFailed { step, failure } => {
-                let (_, subject) = parts(step);
-                Some(EventKind::StepFailed { step: step.to_string(), subject, problem: failure.clone() })
+                Some(EventKind::StepFailed { step: step.clone(), problem: failure.clone() })
             }
-            Record::StepUnknown { step, message } => Some(EventKind::StepRetrying {
-                step: step.to_string(),
+            Record::StepUnknown { step, message, retry_after_milliseconds } => Some(EventKind::StepRetrying {
+                step: step.clone(),
                 reason: format!("no answer: {message}"),
-                after_milliseconds: 0,
+                retry_after_milliseconds: *retry_after_milliseconds,
             }),
             Record::Ready => {
                 let milliseconds = (at - self.operation.created_at).num_milliseconds();
@@ -133,7 +130,7 @@ impl EventCursor {
                 Some(EventKind::Ready { milliseconds })
             }
             Record::Waiting { subject, reason, milliseconds, retry_after_milliseconds } => Some(EventKind::Waiting {
-                subject: subject.to_string(),
+                subject: subject.clone(),
                 reason: reason.clone(),
                 milliseconds: *milliseconds,
                 retry_after_milliseconds: *retry_after_milliseconds,
@@ -152,7 +149,7 @@ impl EventCursor {
         let total = u64::try_from((end.at - operation.created_at).num_milliseconds()).unwrap_or_default();
         let succeeded = end.state == OperationState::Succeeded;
         let planned = freehold_engine::step::steps(&operation.plan).into_keys();
-        let missing = planned.filter(|step| !self.done.contains(step) && parts(step).0 != "verify");
+        let missing = planned.filter(|step| !self.done.contains(step) && step.verb() != Verb::Verify);
         EventKind::Finished(Box::new(Finished {
             stack: operation.stack,
             operation: operation.id,
@@ -161,14 +158,8 @@ impl EventCursor {
             outputs: operation.plan.outputs.clone(),
             timings: Timings { total, ready: self.ready.or(succeeded.then_some(total)), steps: self.durations.clone() },
             failure: end.failure.clone(),
-            exists: if succeeded { Vec::new() } else { self.done.iter().map(|step| parts(step).1).collect() },
-            missing: if succeeded { Vec::new() } else { missing.map(|step| parts(&step).1).collect() },
+            exists: if succeeded { Vec::new() } else { self.done.iter().map(|step| step.subject().clone()).collect() },
+            missing: if succeeded { Vec::new() } else { missing.map(|step| step.subject().clone()).collect() },
         }))
     }
-}
-
-/// `create/database.main` in its two parts.
-fn parts(step: &StepId) -> (String, String) {
-    let (verb, subject) = step.0.split_once('/').unwrap_or((&step.0, ""));
-    (verb.to_owned(), subject.to_owned())
 }

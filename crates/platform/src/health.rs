@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_engine::{Lookup, Provider, ProviderError, Readiness};
+use freehold_engine::{Lookup, Provider, ProviderError, Readiness, ReadinessFailure};
 use freehold_graph::{ProviderName, Resource, StackId};
 use freehold_problem::Code;
 use freehold_spec::Name;
@@ -81,24 +81,37 @@ async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId
 }
 
 fn status(resource: &Resource, answer: Result<Readiness, ProviderError>) -> ResourceView {
-    let (state, reason) = match answer {
-        Ok(Readiness::Ready) => (ResourceState::Ready, None),
-        Ok(Readiness::Settling { remaining }) => {
-            (ResourceState::Ready, Some(format!("it must stay ready for {:.1} s more", remaining.as_secs_f64())))
-        }
-        Ok(Readiness::Waiting(reason)) => (ResourceState::Waiting, Some(reason)),
-        Ok(Readiness::Failed(reason)) => (ResourceState::Failed, Some(reason)),
-        Err(error) => (ResourceState::Unknown, Some(error.to_string())),
+    let view = |state, reason| ResourceView {
+        id: resource.id.clone(),
+        kind: resource.kind.written().to_owned(),
+        identity: resource.identity.clone(),
+        state,
+        reason,
+        code: None,
+        lines: Vec::new(),
+        cause: None,
     };
-    let kind = resource.kind.written().to_owned();
-    ResourceView { id: resource.id.clone(), kind, identity: resource.identity.clone(), state, reason }
+    match answer {
+        Ok(Readiness::Ready) => view(ResourceState::Ready, None),
+        Ok(Readiness::Settling { remaining }) => {
+            view(ResourceState::Ready, Some(format!("it must stay ready for {:.1} s more", remaining.as_secs_f64())))
+        }
+        Ok(Readiness::Waiting(reason)) => view(ResourceState::Waiting, Some(reason)),
+        Ok(Readiness::Failed(ReadinessFailure { code, message, lines })) => {
+            ResourceView { code, lines, ..view(ResourceState::Failed, Some(message)) }
+        }
+        Err(error) => {
+            let cause = error.problem().cause.as_deref().map(str::to_owned);
+            ResourceView { cause, ..view(ResourceState::Unknown, Some(error.to_string())) }
+        }
+    }
 }
 
 /// A part whose row can't be read: what is known of it all the same.
 fn unreadable(left: UnreadableResource) -> ResourceView {
     let UnreadableResource { id, kind, identity, error, .. } = left;
-    let reason = Some(format!("{}: {error}", error.code()));
-    ResourceView { id, kind, identity, state: ResourceState::Unknown, reason }
+    let (reason, code) = (Some(error.to_string()), Some(error.code()));
+    ResourceView { id, kind, identity, state: ResourceState::Unknown, reason, code, lines: Vec::new(), cause: None }
 }
 
 /// A stack's state in one word: as its operations have left it, and where these say that all is well, as its parts are now.
@@ -117,4 +130,42 @@ pub(super) fn state(stack: &Stack, parts: &[ResourceView]) -> StackHealth {
 /// Whether a stack's state depends on what its parts are like now.
 pub(super) fn depends_on_parts(stack: &Stack) -> bool {
     stack.state == StackState::Ready
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use freehold_graph::{ResourceId, ResourceKind, Value};
+    use freehold_problem::Problem;
+
+    use super::*;
+
+    fn seen(answer: Result<Readiness, ProviderError>) -> ResourceView {
+        let (id, identity) = (ResourceId::new("service", "web"), "acme/web".to_owned());
+        let kind = ResourceKind::LocalService;
+        status(&Resource { id, kind, identity, body: Value::Null, depends_on: BTreeSet::new() }, answer)
+    }
+
+    #[test]
+    fn what_failed_is_told_with_its_code_and_the_end_of_its_log() {
+        let failure = ReadinessFailure {
+            code: Some(Code::CrashLoop),
+            message: "web keeps failing".to_owned(),
+            lines: vec!["the table is missing".to_owned()],
+        };
+        let view = seen(Ok(Readiness::Failed(failure)));
+        assert_eq!((view.state, view.code), (ResourceState::Failed, Some(Code::CrashLoop)));
+        assert_eq!(view.reason.as_deref(), Some("web keeps failing"));
+        assert_eq!(view.explanation().as_deref(), Some("FH0706: web keeps failing\n  │ the table is missing"));
+    }
+
+    #[test]
+    fn what_can_t_be_observed_has_the_cause_beside_the_reason() {
+        let problem = Problem::caused(Code::ClusterUnreachable, "looking at a/web", "the server is away");
+        let view = seen(Err(ProviderError::Retryable { problem, after: None }));
+        assert_eq!(view.state, ResourceState::Unknown);
+        assert_eq!(view.reason.as_deref(), Some("looking at a/web: the server is away"));
+        assert_eq!(view.cause.as_deref(), Some("the server is away"));
+    }
 }

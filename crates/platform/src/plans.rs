@@ -315,7 +315,9 @@ impl Plans {
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
             diagnostics: warnings.to_vec(),
             values: Vec::new(),
-            target: runtime.words(),
+            target: runtime.target.name().clone(),
+            cluster: runtime.cluster(),
+            database_server: runtime.database_server(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,
         })

@@ -60,8 +60,9 @@ pub(crate) fn read(kept: Json) -> Result<OperationView> {
     let kept: Kept = serde_json::from_value(kept).map_err(|_| unreadable())?;
     let purpose = match (kept.purpose.as_str(), kept.purpose.strip_prefix("rollback to ")) {
         (_, Some(to)) => Purpose::Rollback { to: to.parse().map_err(|_| unreadable())? },
+        ("deploy", None) => Purpose::Deploy,
         ("destroy", None) => Purpose::Destroy { dump: true },
-        (_, None) => Purpose::Deploy,
+        (_, None) => return Err(unreadable()),
     };
     let mut outputs = BTreeMap::new();
     flatten("", &kept.outputs, &mut outputs);
@@ -131,5 +132,18 @@ mod tests {
         assert_eq!((read.purpose, read.state), (Purpose::Rollback { to: 3 }, OperationState::Queued));
         assert_eq!(read.outputs["routes.web.url"], "http://acme.localhost:7080");
         assert_eq!(write(&read), kept);
+    }
+
+    #[test]
+    fn a_purpose_of_a_later_release_is_taken_for_no_other() {
+        let kept = |purpose: &str| {
+            json!({
+                "id": "01936ef0-0000-7000-8000-000000000001", "stack": "01936ef0-0000-7000-8000-000000000002",
+                "key": "guestbook/tenant/acme", "purpose": purpose, "state": "queued", "revision": 4, "taken": 0,
+                "created_at": "2026-11-29T10:00:00Z", "outputs": {},
+            })
+        };
+        assert_eq!(read(kept("deploy")).unwrap().purpose, Purpose::Deploy);
+        assert_eq!(read(kept("restore")).unwrap_err().code, Code::StoreUnreadable);
     }
 }

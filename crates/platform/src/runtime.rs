@@ -110,17 +110,20 @@ impl TargetRuntime {
         }
     }
 
-    /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
-    pub fn words(&self) -> String {
-        let mut words = vec![self.target.name().to_string()];
-        if let Target::Kubernetes(facts) = &self.target {
-            words.push(format!("Kubernetes {}", facts.version));
+    /// Its cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Kubernetes(facts) => Some(format!("Kubernetes {}", facts.version)),
         }
-        words.push(match self.target.postgres() {
+    }
+
+    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
+    pub(crate) fn database_server(&self) -> String {
+        match self.target.postgres() {
             Some(server) => format!("PostgreSQL {}", server.version),
             None => "CloudNativePG".to_owned(),
-        });
-        words.join(", ")
+        }
     }
 
     /// All that there is to say about the target itself: its cluster or machine, and its database server.

@@ -84,7 +84,7 @@ impl Provider for SealedSecrets {
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match self.observe(stack, lookup).await? {
             Some(_) => Ok(Readiness::Ready),
-            None => Ok(Readiness::Failed("it has no value".to_owned())),
+            None => Ok(Readiness::failed("it has no value")),
         }
     }
 

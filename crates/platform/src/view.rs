@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 pub use freehold_check::{Diagnostic, Severity};
-use freehold_engine::OperationId;
 pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
+use freehold_engine::{OperationId, ReadinessFailure};
+pub use freehold_engine::{StepId, Verb};
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};
-use freehold_problem::Problem;
+use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 pub use freehold_store::OperationState;
 
@@ -37,8 +38,12 @@ pub struct Planned {
     pub diagnostics: Vec<Diagnostic>,
     /// What the definition says otherwise than when the stack was last deployed, by path.
     pub values: Vec<ValueChange>,
-    /// Where it would run, for people: `local, PostgreSQL 15`.
-    pub target: String,
+    /// The target that it would run on.
+    pub target: Name,
+    /// The target's cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
+    pub cluster: Option<String>,
+    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
+    pub database_server: String,
     /// The operation that already works on the very same request.
     pub running: Option<OperationId>,
 }
@@ -142,9 +147,22 @@ pub struct ResourceView {
     pub state: ResourceState,
     /// Why it isn't ready, or how long it has to stay so.
     pub reason: Option<String>,
+    /// The code that explains the reason, where there is one.
+    pub code: Option<Code>,
+    /// Lines to show below the reason: the end of a log.
+    pub lines: Vec<String>,
+    /// The reason without the object, where it can't be observed: others that can't be for the same cause have the same text here.
+    pub cause: Option<String>,
 }
 
 impl ResourceView {
+    /// The reason with its code and its lines, for people.
+    pub fn explanation(&self) -> Option<String> {
+        let (code, lines) = (self.code, self.lines.clone());
+        let failure = |message| ReadinessFailure { code, message, lines };
+        self.reason.clone().map(|message| failure(message).to_string())
+    }
+
     /// Whether it is known that it doesn't do what it is for.
     pub fn is_unwell(&self) -> bool {
         match self.state {
@@ -187,7 +205,7 @@ pub struct OperationView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// `deployment.web`.
-    pub subject: String,
+    pub subject: ResourceId,
     /// Why it isn't ready.
     pub reason: String,
     /// Since when this has been the reason.
@@ -328,28 +346,25 @@ pub enum EventKind {
     },
     /// A step begins.
     StepStarted {
-        /// `create/database.main`.
-        step: String,
-        /// `create`, `update`, `run`, …
-        verb: String,
-        /// `database.main`.
-        subject: String,
+        /// What it does, and to what.
+        step: StepId,
         /// Counts from 1.
         attempt: u32,
     },
     /// A step is tried again later.
     StepRetrying {
-        /// `create/database.main`.
-        step: String,
+        /// What it is to do, and to what.
+        step: StepId,
         /// Why it didn't work.
         reason: String,
-        /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet. Then `Waiting` says when it comes.
-        after_milliseconds: u64,
+        /// When it is tried again, in milliseconds from `at`; `None` where it is only observed once more, or where an earlier release
+        /// has not said so.
+        retry_after_milliseconds: Option<u64>,
     },
     /// The operation waits for something; sent again whenever the reason changes.
     Waiting {
         /// `deployment.web`.
-        subject: String,
+        subject: ResourceId,
         /// Why it isn't ready; `None` once it is.
         reason: Option<String>,
         /// For how long this has been the reason.
@@ -359,12 +374,8 @@ pub enum EventKind {
     },
     /// A step is done.
     StepDone {
-        /// `create/database.main`.
-        step: String,
-        /// `create`, `update`, `run`, …
-        verb: String,
-        /// `database.main`.
-        subject: String,
+        /// What it does, and to what.
+        step: StepId,
         /// For people: `ready after 3 probes`.
         note: Option<String>,
         /// From its first attempt on.
@@ -372,10 +383,8 @@ pub enum EventKind {
     },
     /// A step failed.
     StepFailed {
-        /// `create/database.main`.
-        step: String,
-        /// `database.main`.
-        subject: String,
+        /// What it was to do, and to what.
+        step: StepId,
         /// Why, and what to do about it.
         problem: Problem,
     },
@@ -406,9 +415,9 @@ pub struct Finished {
     /// The problem that it failed with; `None` unless it failed.
     pub failure: Option<Problem>,
     /// What exists after a failure or a cancel: `database.main`.
-    pub exists: Vec<String>,
+    pub exists: Vec<ResourceId>,
     /// What was planned and not done.
-    pub missing: Vec<String>,
+    pub missing: Vec<ResourceId>,
 }
 
 /// How long an operation took, in milliseconds.
@@ -419,5 +428,5 @@ pub struct Timings {
     /// From the request until everything was switched over and responded; `None` if it never came to that.
     pub ready: Option<u64>,
     /// Of each step that was done.
-    pub steps: BTreeMap<String, u64>,
+    pub steps: BTreeMap<StepId, u64>,
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use freehold_engine::{OperationId, Record, StepId};
-use freehold_graph::StackId;
+use freehold_engine::{OperationId, Record};
+use freehold_graph::{ResourceId, StackId};
 use freehold_problem::{Code, Problem};
 use freehold_store::{Stack, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -46,55 +46,54 @@ impl Records {
 
 /// What is waited for behind these records.
 fn of<'a>(records: impl Iterator<Item = (DateTime<Utc>, &'a Record)>) -> Vec<Wait> {
-    let mut waits: BTreeMap<String, (String, DateTime<Utc>)> = BTreeMap::new();
+    let mut waits: BTreeMap<&ResourceId, (String, DateTime<Utc>)> = BTreeMap::new();
     for (at, record) in records {
         match record {
             // Another process begins to wait anew.
             Record::Acquired { .. } | Record::Finished { .. } => waits.clear(),
             Record::Waiting { subject, reason: Some(reason), milliseconds, .. } => {
                 let age = i64::try_from(*milliseconds).ok().and_then(TimeDelta::try_milliseconds).unwrap_or_default();
-                waits.insert(subject.to_string(), (reason.clone(), at - age));
+                waits.insert(subject, (reason.clone(), at - age));
             }
-            Record::Waiting { subject, reason: None, .. } => drop(waits.remove(&subject.to_string())),
-            Record::StepUnknown { step, message } => {
-                let wait = waits.entry(subject(step)).or_insert_with(|| (String::new(), at));
+            Record::Waiting { subject, reason: None, .. } => drop(waits.remove(subject)),
+            Record::StepUnknown { step, message, .. } => {
+                let wait = waits.entry(step.subject()).or_insert_with(|| (String::new(), at));
                 let reason = format!("no answer: {message}");
                 if wait.0 != reason {
                     *wait = (reason, at);
                 }
             }
-            Record::StepDone { step, .. } | Record::StepFailed { step, .. } => drop(waits.remove(&subject(step))),
+            Record::StepDone { step, .. } | Record::StepFailed { step, .. } => drop(waits.remove(step.subject())),
             Record::StepStarted { .. } | Record::Ready | Record::CancelRequested => {}
         }
     }
-    waits.into_iter().map(|(subject, (reason, since))| Wait { subject, reason, since }).collect()
-}
-
-/// What a step is about.
-fn subject(step: &StepId) -> String {
-    step.0.split_once('/').map_or(step.0.as_str(), |(_, subject)| subject).to_owned()
+    waits.into_iter().map(|(subject, (reason, since))| Wait { subject: subject.clone(), reason, since }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freehold_engine::StateChange;
+    use freehold_engine::{StateChange, StepId};
 
     #[test]
     fn a_wait_lasts_until_another_reason_its_end_or_another_process() {
         let at = |seconds: i64| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
         let waiting = |subject: &str, reason: Option<&str>| Record::Waiting {
-            subject: freehold_graph::ResourceId(subject.to_owned()),
+            subject: ResourceId(subject.to_owned()),
             reason: reason.map(str::to_owned),
             milliseconds: 3000,
             retry_after_milliseconds: None,
         };
-        let step = StepId("update/database.main".to_owned());
+        let step: StepId = "update/database.main".parse().unwrap();
         let records = [
             waiting("deployment.web", Some("0 of 2 ready")),
             waiting("deployment.web", Some("1 of 2 ready")),
             waiting("httproute.web", Some("nobody has looked at it")),
-            Record::StepUnknown { step: step.clone(), message: "the server is away".to_owned() },
+            Record::StepUnknown {
+                step: step.clone(),
+                message: "the server is away".to_owned(),
+                retry_after_milliseconds: Some(400),
+            },
             waiting("httproute.web", None),
             Record::StepDone { step, state: StateChange::None, note: None },
             Record::Acquired { times: 2 },
@@ -102,7 +101,7 @@ mod tests {
         let seen = |records: &[Record]| {
             let records = records.iter().enumerate();
             let waits = of(records.map(|(number, record)| (at(10 * i64::try_from(number).unwrap()), record)));
-            waits.into_iter().map(|wait| (wait.subject, wait.reason, wait.since)).collect::<Vec<_>>()
+            waits.into_iter().map(|wait| (wait.subject.0, wait.reason, wait.since)).collect::<Vec<_>>()
         };
         let web = ("deployment.web".to_owned(), "1 of 2 ready".to_owned(), at(7));
         assert_eq!(seen(&records[..1]), [("deployment.web".to_owned(), "0 of 2 ready".to_owned(), at(-3))]);

@@ -32,7 +32,7 @@ async fn an_operation_whose_target_is_out_of_reach_tells_so_and_can_be_cancelled
     let EventKind::Waiting { subject, reason: Some(reason), retry_after_milliseconds: Some(_), .. } = told else {
         panic!("it tells why nothing happens: {told:?}")
     };
-    assert_eq!(subject, "target.local");
+    assert_eq!(subject.0, "target.local");
     let view = platform.operations.get(&Actor::operator(), operation).await.unwrap();
     assert_eq!(view.waits.iter().map(|wait| &wait.reason).collect::<Vec<_>>(), [&reason]);
 

@@ -25,7 +25,8 @@ async fn a_resource_of_a_later_release_is_unknown_and_hides_neither_its_stack_no
     assert_eq!((acme.health, globex.health), (StackHealth::Unknown, StackHealth::Ready));
     let part = acme.resources.iter().find(|part| part.id.0 == "service.web").unwrap();
     assert_eq!((part.kind.as_str(), part.state), ("kubernetes.later", ResourceState::Unknown));
-    assert!(part.reason.as_ref().unwrap().starts_with("FH0516: a resource in the store can't be read: "), "{part:?}");
+    assert!(part.reason.as_ref().unwrap().starts_with("a resource in the store can't be read: "), "{part:?}");
+    assert_eq!(part.code, Some(Code::StoreUnreadable));
     let one = bed.platform.stacks.get(&operator, acme.id).await.unwrap();
     assert_eq!((one.health, one.unreadable), (StackHealth::Unknown, None));
 

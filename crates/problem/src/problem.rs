@@ -23,6 +23,10 @@ pub struct Problem {
     /// What programs want to know of it: nobody has to read that out of the message.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub about: Option<Box<About>>,
+    /// The message without what was being done to what, where it begins with that: whatever else failed for the same cause has the same
+    /// text here. Not stored.
+    #[serde(skip)]
+    pub cause: Option<Box<str>>,
 }
 
 /// What this release knows to be about; what a later one wrote is nothing that it can act on.
@@ -61,7 +65,13 @@ pub enum About {
 impl Problem {
     /// Of a kind, with what happened.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), lines: Vec::new(), help: None, about: None }
+        Self { code, message: message.into(), lines: Vec::new(), help: None, about: None, cause: None }
+    }
+
+    /// Of a kind, with what was being done to what, and why that failed.
+    pub fn caused(code: Code, doing: impl fmt::Display, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        Self { cause: Some(cause.as_str().into()), ..Self::new(code, format!("{doing}: {cause}")) }
     }
 
     /// With what to do next.
@@ -105,6 +115,17 @@ mod tests {
         let read: Problem = serde_json::from_str(written).unwrap();
         assert_eq!(read, Problem::new(Code::JobFailed, "job migrate failed").lines(vec!["exit code 1".to_owned()]));
         assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
+
+    #[test]
+    fn two_things_that_failed_for_the_same_cause_say_so_with_the_same_text() {
+        let of = |object: &str| Problem::caused(Code::PostgresUnreachable, object, "the server is starting");
+        let (one, other) = (of("reading database one"), of("reading database other"));
+        assert_eq!(one.message, "reading database one: the server is starting");
+        assert_eq!((one.cause.as_deref(), &one.cause), (Some("the server is starting"), &other.cause));
+        let written = serde_json::to_string(&one).unwrap();
+        assert!(!written.contains("cause"), "{written}");
+        assert_eq!(serde_json::from_str::<Problem>(&written).unwrap(), Problem { cause: None, ..one });
     }
 
     #[test]

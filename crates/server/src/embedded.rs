@@ -361,9 +361,7 @@ impl Postgres {
             .server_version()
             .await
             .map_err(|error| StartError::new(Code::PostgresUnreachable, error.to_string()))?;
-        if self.version.is_none() {
-            self.version = version.split('.').next().and_then(|major| major.parse().ok());
-        }
+        self.version.get_or_insert(version.major);
         let whose = if self.private.is_some() { "private" } else { "given" };
         Ok(format!("PostgreSQL {version}, {whose}, port {}", self.port))
     }

@@ -55,7 +55,9 @@ async fn a_tenant_is_deployed_to_a_cluster_through_one_replica_and_destroyed_thr
     let app = ControlPlane::unique("guestbook");
     let definition = fixture.definition(&app);
     let plan = second.client.plan(&tenant("acme", &definition, Some(":1"))).await.unwrap();
-    assert!(plan.new_stack && plan.target.starts_with("prod, Kubernetes v1."), "{}", plan.target);
+    assert!(plan.new_stack && plan.target == "prod", "{}", plan.target);
+    assert!(plan.cluster.as_ref().is_some_and(|cluster| cluster.starts_with("Kubernetes v1.")), "{:?}", plan.cluster);
+    assert!(plan.database_server.starts_with("PostgreSQL "), "{}", plan.database_server);
     assert!(plan.plan.request.artifacts["web"].contains("/guestbook@sha256:"), "{:?}", plan.plan.request.artifacts);
     let deployment = plan.plan.changes.values().find(|change| change.id.0 == "deployment.web").unwrap();
     let desired = deployment.desired.as_ref().unwrap().to_string();

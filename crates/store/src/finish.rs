@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use freehold_engine::journal::Outcome;
-use freehold_engine::{Fence, OperationId, Record};
+use freehold_engine::{Fence, OperationId, Record, Verb};
 use freehold_graph::StackId;
 use freehold_problem::Problem;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::document::BindDocument as _;
 use crate::error::StoreError;
@@ -133,7 +135,7 @@ impl TenantTx<'_> {
         if purpose == "destroy" && end.outcome == Outcome::Succeeded {
             self.remove_stack(stack).await?;
         } else {
-            self.settle_stack(operation, stack, end).await?;
+            self.settle_stack(operation, stack, purpose == "destroy", end).await?;
         }
         Ok(Some(stack))
     }
@@ -206,12 +208,70 @@ impl TenantTx<'_> {
             .map_err(StoreError::from_sqlx("remove a stack"))
     }
 
-    async fn settle_stack(&mut self, operation: OperationId, stack: StackId, end: &End) -> Result<(), StoreError> {
+    /// Whether a destroy that didn't succeed leaves a stack that was ready as it was: since the deploy that serves, no destroy has begun
+    /// to delete anything, and this one has started again all that it had stopped.
+    async fn is_as_it_was(&mut self, operation: OperationId, stack: StackId) -> Result<bool, StoreError> {
         let tenant = self.tenant().0;
-        let succeeded = end.outcome == Outcome::Succeeded;
-        let statement = if succeeded {
-            // A plan that was made beside the operation rests on what was still changing: the end outdates it, as the beginning
-            // outdates the ones from before.
+        let deployed = sqlx::query_scalar(
+            "SELECT o.created_at FROM stacks s
+             JOIN revisions r ON r.tenant_id = s.tenant_id AND r.stack = s.id AND r.number = s.verified_revision
+             JOIN operations o ON o.tenant_id = r.tenant_id AND o.id = r.operation
+             WHERE s.tenant_id = $1 AND s.id = $2 AND s.verified_revision = s.revision",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .fetch_optional(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("find the deploy that serves"))?;
+        let Some(deployed): Option<DateTime<Utc>> = deployed else { return Ok(false) };
+        let rows = sqlx::query(
+            "SELECT o.id, j.record::text AS record FROM operations o
+             JOIN journal j ON j.tenant_id = o.tenant_id AND j.operation = o.id
+             WHERE o.tenant_id = $1 AND o.stack = $2 AND o.purpose = 'destroy' AND o.created_at > $3",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .bind(deployed)
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read the journals of a stack's destroys"))?;
+        for row in &rows {
+            let (of, record): (Uuid, String) = (read(row, "id")?, read(row, "record")?);
+            // A record of a newer release may say anything.
+            let Some(record) = journal::parse_for_people(&record) else { return Ok(false) };
+            if takes_away(&record, of == operation.0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Brings a stack's row up to date with the end of an operation, `destroy` or not, after which there still is a stack.
+    async fn settle_stack(
+        &mut self,
+        operation: OperationId,
+        stack: StackId,
+        destroy: bool,
+        end: &End,
+    ) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        if end.outcome != Outcome::Succeeded {
+            let as_it_was = destroy && self.is_as_it_was(operation, stack).await?;
+            return sqlx::query(
+                "UPDATE stacks SET generation = generation + 1, changed_at = clock_timestamp(), state = $3
+                 WHERE tenant_id = $1 AND id = $2",
+            )
+            .bind(tenant)
+            .bind(stack.0)
+            .bind(if as_it_was { "ready" } else { "failed" })
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::from_sqlx("settle a stack"));
+        }
+        // A plan that was made beside the operation rests on what was still changing: the end outdates it, as the beginning outdates the
+        // ones from before.
+        sqlx::query(
             "WITH verified AS (
                  UPDATE revisions SET verified_at = clock_timestamp()
                  WHERE tenant_id = $1 AND stack = $2 AND operation = $3
@@ -223,28 +283,31 @@ impl TenantTx<'_> {
              UPDATE stacks SET generation = generation + 1, state = 'ready', verified_revision = revision,
                     connections_held = connections_wanted, outputs = $4::json, outputs_version = $5,
                     changed_at = clock_timestamp()
-             WHERE tenant_id = $1 AND id = $2"
-        } else {
-            // A destroy that has deleted nothing, and has started again all that it had stopped, leaves a stack that was ready as it was.
-            "WITH since AS (
-                 SELECT o.created_at FROM stacks s
-                 JOIN revisions r ON r.tenant_id = s.tenant_id AND r.stack = s.id AND r.number = s.verified_revision
-                 JOIN operations o ON o.tenant_id = r.tenant_id AND o.id = r.operation
-                 WHERE s.tenant_id = $1 AND s.id = $2 AND s.verified_revision = s.revision
-             ), broken AS (
-                 SELECT 1 FROM operations o JOIN journal j ON j.tenant_id = o.tenant_id AND j.operation = o.id
-                 WHERE o.tenant_id = $1 AND o.stack = $2 AND o.purpose = 'destroy' AND o.created_at > (SELECT created_at FROM since)
-                 AND (j.record->>'record' = 'step-started' AND starts_with(j.record->>'step', 'delete/')
-                      OR o.id = $3 AND j.record->>'record' = 'step-failed' AND starts_with(j.record->>'step', 'lift/'))
-             )
-             UPDATE stacks SET generation = generation + 1, changed_at = clock_timestamp(),
-                    state = CASE WHEN EXISTS (SELECT 1 FROM operations WHERE tenant_id = $1 AND id = $3 AND purpose = 'destroy')
-                                      AND EXISTS (SELECT 1 FROM since) AND NOT EXISTS (SELECT 1 FROM broken)
-                                 THEN 'ready' ELSE 'failed' END
-             WHERE tenant_id = $1 AND id = $2"
-        };
-        let query = sqlx::query(statement).bind(tenant).bind(stack.0).bind(operation.0);
-        let query = if succeeded { query.bind_document(&end.outputs)? } else { query };
-        query.execute(self.connection()).await.map(|_| ()).map_err(StoreError::from_sqlx("settle a stack"))
+             WHERE tenant_id = $1 AND id = $2",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .bind(operation.0)
+        .bind_document(&end.outputs)?
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("settle a stack"))
+    }
+}
+
+/// Whether a record of a destroy says that something of the stack may not work any more, now that it has ended. `last`: of the one that
+/// ends now.
+fn takes_away(record: &Record, last: bool) -> bool {
+    match record {
+        Record::StepStarted { step, .. } => step.verb() == Verb::Delete,
+        Record::StepFailed { step, .. } => last && step.verb() == Verb::Lift,
+        Record::Acquired { .. }
+        | Record::StepDone { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => false,
     }
 }

@@ -288,7 +288,6 @@ impl Resources {
 
 #[cfg(test)]
 mod tests {
-    use freehold_engine::StepId;
     use freehold_graph::ResourceKind;
 
     use super::*;
@@ -299,7 +298,7 @@ mod tests {
             let (id, identity) = (ResourceId("a.b".to_owned()), "b".to_owned());
             Box::new(Resource { id, kind, identity, body: Value::Null, depends_on: BTreeSet::new() })
         };
-        let starts = |state| Record::StepStarted { step: StepId("create/a.b".to_owned()), attempt: 1, state };
+        let starts = |state| Record::StepStarted { step: "create/a.b".parse().unwrap(), attempt: 1, state };
         assert!(!announces_outside(&starts(StateChange::Pending(resource(ResourceKind::StoreSecret)))));
         for kind in [ResourceKind::PostgresRoles, ResourceKind::LocalService, ResourceKind::Namespace] {
             assert!(announces_outside(&starts(StateChange::Pending(resource(kind)))), "{kind:?}");
@@ -307,6 +306,18 @@ mod tests {
         // A deletion, or a run.
         assert!(announces_outside(&starts(StateChange::None)));
         let state = StateChange::Applied { resource: resource(ResourceKind::LocalService), object: None };
-        assert!(!announces_outside(&Record::StepDone { step: StepId("create/a.b".to_owned()), state, note: None }));
+        assert!(!announces_outside(&Record::StepDone { step: "create/a.b".parse().unwrap(), state, note: None }));
+    }
+
+    #[test]
+    fn a_call_without_an_answer_is_read_as_the_release_before_wrote_it() {
+        let before = r#"{"record":"step-unknown","step":"create/database.main","message":"no answer"}"#;
+        let record = Record::StepUnknown {
+            step: "create/database.main".parse().unwrap(),
+            message: "no answer".to_owned(),
+            retry_after_milliseconds: None,
+        };
+        assert_eq!(parse(3, before).unwrap(), record);
+        assert_eq!(json(&record).unwrap(), before);
     }
 }

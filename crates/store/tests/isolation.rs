@@ -1,7 +1,7 @@
 //! Attempts to see or change another tenant's rows, with nothing but row-level security in the way: bare sessions of the
 //! store's own roles.
 
-use freehold_engine::{Journal, Record, StateChange, StepId};
+use freehold_engine::{Journal, Record, StateChange};
 use freehold_graph::SecretText;
 use freehold_store::{Access, PLATFORM, TenantId};
 use sqlx::postgres::PgConnection;
@@ -18,7 +18,7 @@ async fn filled() -> (Fixture, TenantId, TenantId) {
         let operation = fixture.enqueue(&plan, &[("host", &format!("{name}.localhost"))]).await.unwrap();
         let lease = freehold_engine::Leases::acquire(&engine, operation).await.unwrap().unwrap();
         let state = StateChange::Pending(Box::new(resource("main")));
-        let record = Record::StepStarted { step: StepId("create/database.main".to_owned()), attempt: 1, state };
+        let record = Record::StepStarted { step: "create/database.main".parse().unwrap(), attempt: 1, state };
         engine.append(operation, lease.fence, &[record]).await.unwrap();
         let tenant = fixture.tenant(name).await;
         let key = fixture.store.data_key(tenant).await.unwrap();

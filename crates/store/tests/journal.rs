@@ -1,18 +1,22 @@
 //! The journal: whole batches, in order, never changed; and the resources that follow from it.
 
-use freehold_engine::{Journal, JournalError, Record, StateChange, StepId};
+use freehold_engine::{Journal, JournalError, Record, StateChange, StepId, Verb};
 use freehold_graph::ResourceId;
 use freehold_store::ResourceState;
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::fixture::{Fixture, resource};
 
+fn step(name: &str) -> StepId {
+    StepId::new(Verb::Create, &ResourceId::new("database", name))
+}
+
 fn started(name: &str, state: StateChange) -> Record {
-    Record::StepStarted { step: StepId(format!("create/database.{name}")), attempt: 1, state }
+    Record::StepStarted { step: step(name), attempt: 1, state }
 }
 
 fn done(name: &str, state: StateChange) -> Record {
-    Record::StepDone { step: StepId(format!("create/database.{name}")), state, note: None }
+    Record::StepDone { step: step(name), state, note: None }
 }
 
 #[tokio::test]
@@ -21,7 +25,8 @@ async fn records_come_back_in_the_order_in_which_they_were_written() {
     let engine = fixture.engine("server");
     let (plan, operation, fence) = fixture.running("acme", &engine).await;
     let first = [Record::Acquired { times: 1 }, started("main", StateChange::None)];
-    let second = [Record::StepUnknown { step: StepId("a".to_owned()), message: "odd: '\"\\ \u{0} é".to_owned() }];
+    let message = "odd: '\"\\ \u{0} é".to_owned();
+    let second = [Record::StepUnknown { step: step("main"), message, retry_after_milliseconds: Some(400) }];
     engine.append(operation, fence, &first).await.unwrap();
     engine.append(operation, fence, &[]).await.unwrap();
     engine.append(operation, fence, &second).await.unwrap();

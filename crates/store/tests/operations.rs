@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_engine::journal::Outcome;
-use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId};
+use freehold_engine::{Journal, Leases, OperationId, Record, StateChange};
 use freehold_graph::{SecretText, StackKind};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
@@ -205,7 +205,7 @@ async fn a_destroy_leaves_the_operations_and_the_audit_and_nothing_else() {
     let engine = fixture.engine("server");
     let (plan, operation, fence) = fixture.running("acme", &engine).await;
     let state = StateChange::Applied { resource: Box::new(resource("main")), object: None };
-    let record = Record::StepDone { step: StepId("create/database.main".to_owned()), state, note: None };
+    let record = Record::StepDone { step: "create/database.main".parse().unwrap(), state, note: None };
     engine.append(operation, fence, &[record]).await.unwrap();
     fixture::finish(&engine, operation, fence, &end(Outcome::Succeeded)).await.unwrap();
     let tenant = fixture.tenant("acme").await;
@@ -238,20 +238,46 @@ async fn a_destroy_that_failed_keeps_what_is_recorded_and_the_state_until_it_has
     let fixture = Fixture::new().await;
     let engine = fixture.engine("server");
     let mut plan = fixture.deployed("acme").await;
-    for (step, state) in [
-        ("dump/database.main", StackState::Ready),
-        ("delete/route.web", StackState::Failed),
-        ("fence/x", StackState::Failed),
+    let started =
+        |step: &str| Record::StepStarted { step: step.parse().unwrap(), attempt: 1, state: StateChange::None };
+    let failed = |step: &str| Record::StepFailed {
+        step: step.parse().unwrap(),
+        failure: Problem::new(Code::StepFailed, "it did not work"),
+    };
+    for (record, state) in [
+        (started("dump/database.main"), StackState::Ready),
+        (failed("dump/database.main"), StackState::Ready),
+        (failed("lift/service.web"), StackState::Failed),
+        // Only what this one has not started again counts: a later one starts it again, too.
+        (started("lift/service.web"), StackState::Ready),
+        (started("delete/route.web"), StackState::Failed),
+        (started("fence/service.web"), StackState::Failed),
     ] {
         plan = next(&plan, Purpose::Destroy { dump: true });
         let operation = fixture.enqueue(&plan, &[]).await.unwrap();
         let fence = engine.acquire(operation).await.unwrap().unwrap().fence;
-        let record = Record::StepStarted { step: StepId(step.to_owned()), attempt: 1, state: StateChange::None };
-        engine.append(operation, fence, &[record]).await.unwrap();
+        engine.append(operation, fence, std::slice::from_ref(&record)).await.unwrap();
         fixture::finish(&engine, operation, fence, &end(Outcome::Failed)).await.unwrap();
         let now = stack(&fixture, &plan).await.unwrap();
-        assert_eq!((now.state, now.generation, now.verified_revision), (state, plan.generation + 2, Some(1)), "{step}");
+        let seen = (now.state, now.generation, now.verified_revision);
+        assert_eq!(seen, (state, plan.generation + 2, Some(1)), "{record:?}");
     }
+}
+
+#[tokio::test]
+async fn a_destroy_whose_journal_holds_what_only_a_newer_release_reads_is_not_taken_for_one_that_deleted_nothing() {
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine("server");
+    let plan = next(&fixture.deployed("acme").await, Purpose::Destroy { dump: true });
+    let operation = fixture.enqueue(&plan, &[]).await.unwrap();
+    let fence = engine.acquire(operation).await.unwrap().unwrap().fence;
+    engine.append(operation, fence, &[Record::CancelRequested]).await.unwrap();
+    let mut superuser = fixture.superuser().await;
+    sqlx::query("SET session_replication_role = replica").execute(&mut superuser).await.unwrap();
+    let newer = r#"UPDATE journal SET record = '{"record": "something-new"}' WHERE operation = $1"#;
+    sqlx::query(newer).bind(operation.0).execute(&mut superuser).await.unwrap();
+    fixture::finish(&engine, operation, fence, &end(Outcome::Cancelled)).await.unwrap();
+    assert_eq!(stack(&fixture, &plan).await.unwrap().state, StackState::Failed);
 }
 
 #[tokio::test]

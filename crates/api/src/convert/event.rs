@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use freehold::wire;
-use freehold_platform::view::{Event, EventKind, Finished, LogLine, Voice};
+use freehold_platform::view::{Event, EventKind, Finished, LogLine, Verb, Voice};
 
 use super::IntoWire;
 
@@ -22,23 +22,52 @@ impl IntoWire for EventKind {
     fn into_wire(self) -> wire::EventKind {
         match self {
             Self::Taken { times, done, steps } => wire::EventKind::Taken { times, done, steps },
-            Self::StepStarted { step, verb, subject, attempt } => {
-                wire::EventKind::StepStarted { step, verb: verb.as_str().into(), subject, attempt }
-            }
-            Self::StepRetrying { step, reason, after_milliseconds } => {
-                wire::EventKind::StepRetrying { step, reason, after_milliseconds }
+            Self::StepStarted { step, attempt } => wire::EventKind::StepStarted {
+                verb: step.verb().into_wire(),
+                subject: step.subject().to_string(),
+                step: step.to_string(),
+                attempt,
+            },
+            Self::StepRetrying { step, reason, retry_after_milliseconds } => {
+                wire::EventKind::StepRetrying { step: step.to_string(), reason, retry_after_milliseconds }
             }
             Self::Waiting { subject, reason, milliseconds, retry_after_milliseconds } => {
+                let subject = subject.to_string();
                 wire::EventKind::Waiting { subject, reason, milliseconds, retry_after_milliseconds }
             }
-            Self::StepDone { step, verb, subject, note, milliseconds } => {
-                wire::EventKind::StepDone { step, verb: verb.as_str().into(), subject, note, milliseconds }
-            }
-            Self::StepFailed { step, subject, problem } => {
-                wire::EventKind::StepFailed { step, subject, problem: problem.into_wire() }
-            }
+            Self::StepDone { step, note, milliseconds } => wire::EventKind::StepDone {
+                verb: step.verb().into_wire(),
+                subject: step.subject().to_string(),
+                step: step.to_string(),
+                note,
+                milliseconds,
+            },
+            Self::StepFailed { step, problem } => wire::EventKind::StepFailed {
+                subject: step.subject().to_string(),
+                step: step.to_string(),
+                problem: problem.into_wire(),
+            },
             Self::Ready { milliseconds } => wire::EventKind::Ready { milliseconds },
             Self::Finished(finished) => finished.into_wire(),
+        }
+    }
+}
+
+impl IntoWire for Verb {
+    type Wire = wire::Verb;
+
+    fn into_wire(self) -> wire::Verb {
+        match self {
+            Self::Create => wire::Verb::Create,
+            Self::Update => wire::Verb::Update,
+            Self::Replace => wire::Verb::Replace,
+            Self::Adopt => wire::Verb::Adopt,
+            Self::Run => wire::Verb::Run,
+            Self::Fence => wire::Verb::Fence,
+            Self::Lift => wire::Verb::Lift,
+            Self::Dump => wire::Verb::Dump,
+            Self::Delete => wire::Verb::Delete,
+            Self::Verify => wire::Verb::Verify,
         }
     }
 }
@@ -57,12 +86,12 @@ impl IntoWire for Finished {
             timings: wire::Timings {
                 total: timings.total,
                 ready: timings.ready,
-                steps: timings.steps,
+                steps: timings.steps.into_iter().map(|(step, took)| (step.to_string(), took)).collect(),
                 phases: BTreeMap::new(),
             },
             failure: failure.into_wire(),
-            exists,
-            missing,
+            exists: exists.iter().map(ToString::to_string).collect(),
+            missing: missing.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -60,7 +60,7 @@ impl IntoWire for Wait {
 
     fn into_wire(self) -> wire::Wait {
         let Self { subject, reason, since } = self;
-        wire::Wait { subject, reason, since }
+        wire::Wait { subject: subject.to_string(), reason, since }
     }
 }
 

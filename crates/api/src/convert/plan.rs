@@ -10,14 +10,16 @@ impl IntoWire for Planned {
     type Wire = wire::PlanResponse;
 
     fn into_wire(self) -> wire::PlanResponse {
-        let Self { plan, noop, new_stack, diagnostics, values, target, running } = self;
+        let Self { plan, noop, new_stack, diagnostics, values, target, cluster, database_server, running } = self;
         wire::PlanResponse {
             plan: plan.into_wire(),
             noop,
             new_stack,
             diagnostics: diagnostics.into_wire(),
             values: values.into_wire(),
-            target,
+            target: target.to_string(),
+            cluster,
+            database_server,
             running: running.map(|running| running.0),
         }
     }

@@ -10,7 +10,7 @@ impl IntoWire for Problem {
     type Wire = wire::Problem;
 
     fn into_wire(self) -> wire::Problem {
-        let Self { code, message, mut lines, help, about } = self;
+        let Self { code, message, mut lines, help, about, cause: _ } = self;
         let (mut diagnostics, mut operation) = (Vec::new(), None);
         match about.map(|about| *about) {
             Some(About::Diagnostics(documents)) => {

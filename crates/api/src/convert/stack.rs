@@ -75,8 +75,17 @@ impl IntoWire for ResourceView {
     type Wire = wire::ResourceStatus;
 
     fn into_wire(self) -> wire::ResourceStatus {
-        let Self { id, kind, identity, state, reason } = self;
-        wire::ResourceStatus { id: id.to_string(), kind, identity, state: state.into_wire(), reason }
+        let Self { id, kind, identity, state, reason, code, lines, cause } = self;
+        wire::ResourceStatus {
+            id: id.to_string(),
+            kind,
+            identity,
+            state: state.into_wire(),
+            reason,
+            code,
+            lines,
+            cause,
+        }
     }
 }
 

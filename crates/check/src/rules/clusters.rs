@@ -2,7 +2,6 @@
 
 use freehold_graph::expand::{ExpandError, kubernetes};
 use freehold_problem::Code;
-use freehold_spec::{App, PartKind, Span};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -86,34 +85,19 @@ fn same_objects(scope: &mut Scope<'_>) {
     }
     for hindrance in kubernetes::hindrances(scope.app) {
         // The other rules say all else, and say it better.
-        if let ExpandError::SameName { first, second, object } = hindrance
-            && let Some(diagnostic) = same_object(scope.app, &first, &second, &object)
+        if let ExpandError::SameName { first, second, kind, namespace: _, name } = hindrance
+            // Within one part it is told otherwise, for its containers then have the same name.
+            && first != second
         {
-            scope.report(diagnostic);
+            let message = format!("{first} and {second} would both be the {kind} {name} of a cluster");
+            let mut diagnostic = Diagnostic::error(Code::SameObject, message);
+            for (claimant, label) in [(second, "the second one"), (first, "the first one")] {
+                let span = claimant.part.and_then(|(kind, name)| scope.app.span(kind, name.as_str()));
+                if let Some(span) = span {
+                    diagnostic = diagnostic.at(span, label);
+                }
+            }
+            scope.report(diagnostic.help("rename one of them"));
         }
     }
-}
-
-/// Two parts of the app; within one it is told otherwise, for its containers then have the same name.
-fn same_object(app: &App, first: &str, second: &str, object: &str) -> Option<Diagnostic> {
-    if first == second {
-        return None;
-    }
-    let kind = object.split('/').next().unwrap_or_default();
-    let name = object.rsplit('/').next().unwrap_or_default();
-    let message = format!("{first} and {second} would both be the {kind} {name} of a cluster");
-    let mut diagnostic = Diagnostic::error(Code::SameObject, message);
-    for (place, label) in [(second, "the second one"), (first, "the first one")] {
-        if let Some(span) = span(app, place) {
-            diagnostic = diagnostic.at(span, label);
-        }
-    }
-    Some(diagnostic.help("rename one of them"))
-}
-
-fn span(app: &App, place: &str) -> Option<Span> {
-    let (word, name) = place.split_once('.')?;
-    // An object of a manifest has its place in the file behind it.
-    let name = name.split_once(' ').map_or(name, |(name, _)| name);
-    app.span(PartKind::of_word(word)?, name)
 }

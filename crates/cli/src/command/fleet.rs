@@ -26,12 +26,43 @@ use super::precheck::{confirmed, under_way, well};
 /// How many tenants are worked on at once, however large a wave is.
 const PARALLEL: usize = 8;
 
+/// How far one tenant came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum FleetState {
+    #[serde(rename = "deployed")]
+    Deployed,
+    #[serde(rename = "unchanged")]
+    Unchanged,
+    #[serde(rename = "failed")]
+    Failed,
+    #[serde(rename = "not begun")]
+    NotBegun,
+}
+
+impl FleetState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::NotBegun => "not begun",
+        }
+    }
+
+    /// Whether the tenant has what was to be deployed.
+    const fn is_done(self) -> bool {
+        match self {
+            Self::Deployed | Self::Unchanged => true,
+            Self::Failed | Self::NotBegun => false,
+        }
+    }
+}
+
 /// What became of one tenant.
 #[derive(Debug, Clone, Serialize)]
 struct StackResult {
     tenant: String,
-    /// `deployed`, `unchanged`, `failed`, `not begun`.
-    state: &'static str,
+    state: FleetState,
     revision: Option<u64>,
     milliseconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +162,7 @@ impl Fleet<'_> {
             }
             self.results.insert(result.tenant.clone(), result);
         }
-        let failed = self.results.values().any(|result| result.state == "failed");
+        let failed = self.results.values().any(|result| result.state == FleetState::Failed);
         if failed && stop_on_failure && at < waves {
             self.stopping = true;
             self.terminal.say("A tenant failed: no further wave is begun.");
@@ -143,7 +174,7 @@ impl Fleet<'_> {
         let result = |stack: &Stack| {
             self.results.get(&stack.name).cloned().unwrap_or_else(|| StackResult {
                 tenant: stack.name.clone(),
-                state: "not begun",
+                state: FleetState::NotBegun,
                 revision: stack.revision,
                 milliseconds: 0,
                 code: None,
@@ -151,7 +182,7 @@ impl Fleet<'_> {
             })
         };
         let results: Vec<StackResult> = tenants.iter().map(result).collect();
-        let done = results.iter().all(|result| matches!(result.state, "deployed" | "unchanged"));
+        let done = results.iter().all(|result| result.state.is_done());
         if self.terminal.json {
             let state = if done { "succeeded" } else { "failed" };
             self.terminal.print_json(&serde_json::json!({ "event": "finished", "state": state, "tenants": results }));
@@ -161,7 +192,7 @@ impl Fleet<'_> {
                 let time = if result.milliseconds > 0 { seconds(result.milliseconds) } else { "-".to_owned() };
                 let code = result.code.as_ref().map(|code| format!("{code} ")).unwrap_or_default();
                 let why = format!("{code}{}", result.reason.clone().unwrap_or_default());
-                vec![result.tenant.clone(), result.state.to_owned(), revision, time, why]
+                vec![result.tenant.clone(), result.state.as_str().to_owned(), revision, time, why]
             };
             let rows: Vec<Vec<String>> = results.iter().map(row).collect();
             self.terminal.print(table(&["TENANT", "STATE", "REV", "TIME", "WHY"], &rows));
@@ -175,13 +206,13 @@ impl Fleet<'_> {
 
 fn line(result: &StackResult) -> String {
     let sign = match result.state {
-        "failed" => paint(RED, "✗"),
-        "deployed" => paint(GREEN, "✓"),
-        _ => paint(YELLOW, "="),
+        FleetState::Failed => paint(RED, "✗"),
+        FleetState::Deployed => paint(GREEN, "✓"),
+        FleetState::Unchanged | FleetState::NotBegun => paint(YELLOW, "="),
     };
     let reason = result.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let time = seconds(result.milliseconds);
-    let text = format!("{} {} ({time}){reason}", result.tenant, result.state);
+    let text = format!("{} {} ({time}){reason}", result.tenant, result.state.as_str());
     format!("  {sign} {}", crate::layout::hanging(&text, 4, 4))
 }
 
@@ -194,7 +225,7 @@ async fn deploy(
     let begin = Instant::now();
     let mut result = StackResult {
         tenant: tenant.name.clone(),
-        state: "failed",
+        state: FleetState::Failed,
         revision: tenant.revision,
         milliseconds: 0,
         code: None,
@@ -216,12 +247,12 @@ async fn attempt(
     place: &crate::arguments::PlatformArguments,
     proposal: &Proposal,
     tenant: &Stack,
-) -> CommandResult<(&'static str, u64)> {
+) -> CommandResult<(FleetState, u64)> {
     let mut platform = Platform::connect(place)?;
     let answer = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
     if answer.noop {
         well(&platform, &answer).await?;
-        return Ok(("unchanged", answer.plan.revision));
+        return Ok((FleetState::Unchanged, answer.plan.revision));
     }
     let joined = under_way(&platform, &answer).await?;
     let operation = match joined {
@@ -230,12 +261,14 @@ async fn attempt(
     };
     let mut follower = Follower::new(terminal, Progress::default()).quiet();
     match follower.follow(&mut platform, operation).await? {
-        Ended::Finished(finished) if finished.succeeded() && joined.is_none() => Ok(("deployed", finished.revision)),
+        Ended::Finished(finished) if finished.succeeded() && joined.is_none() => {
+            Ok((FleetState::Deployed, finished.revision))
+        }
         Ended::Finished(finished) if finished.succeeded() => {
             // It was somebody else's operation: perhaps for another version.
             let now = proposal.plan(&platform, StackKind::Tenant, &tenant.name).await?;
             match now.noop {
-                true => Ok(("deployed", finished.revision)),
+                true => Ok((FleetState::Deployed, finished.revision)),
                 false => Err(CommandError::new(
                     Code::OperationRunning,
                     "another deploy finished first, with different input; this one was not started",

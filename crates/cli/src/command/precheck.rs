@@ -23,7 +23,7 @@ pub(super) async fn well(platform: &Platform, answer: &PlanResponse) -> CommandR
     let kind = |resource: &ResourceStatus| Some(answer.plan.changes.get(&ResourceId(resource.id.clone()))?.kind);
     let code = fallen(unwell.iter().map(|resource| (kind(resource), resource.state == ResourceState::Failed)));
     let line = |resource: &ResourceStatus| {
-        format!("{}: {}", resource.id, resource.reason.as_deref().unwrap_or(resource.state.as_str()))
+        format!("{}: {}", resource.id, resource.explanation().unwrap_or_else(|| resource.state.to_string()))
     };
     let detail = format!("{} is as its definition says, but not all of it works", answer.plan.key);
     let help = format!("fix the problem and deploy again; details: `freehold status {}`", answer.plan.key.option());

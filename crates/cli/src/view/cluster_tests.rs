@@ -119,7 +119,9 @@ fn plan(revision: u64, changes: Vec<Change>) -> PlanResponse {
         before: BTreeSet::new(),
     };
     answer.plan.runs.insert(id, run);
-    answer.target = "prod, Kubernetes v1.36.3, PostgreSQL 17".to_owned();
+    answer.target = "prod".to_owned();
+    answer.cluster = Some("Kubernetes v1.36.3".to_owned());
+    answer.database_server = "PostgreSQL 17".to_owned();
     answer
 }
 

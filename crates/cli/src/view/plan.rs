@@ -96,7 +96,7 @@ pub(crate) fn render_destroy(plan: &Plan) -> String {
 
 fn header(answer: &PlanResponse) -> String {
     let plan = &answer.plan;
-    let target = answer.target.split(',').next().unwrap_or_default();
+    let target = &answer.target;
     let title = match plan.purpose {
         Purpose::Deploy => format!("Plan for {} on {target}", plan.key),
         Purpose::Rollback { to } => format!("Plan to take {} back to revision {to}", plan.key),
@@ -285,8 +285,8 @@ fn replacement(change: &Change) -> String {
 
 /// What a new resource will be, in a few words, and what its line says of others.
 fn description(change: &Change, context: &Context<'_>) -> String {
-    let server = context.answer.target.rsplit_once(", ").map(|(_, server)| server);
-    let own = cluster::described(change, &context.answer.plan, server, change.kind.row().describe);
+    let server = context.answer.database_server.as_str();
+    let own = cluster::described(change, &context.answer.plan, Some(server), change.kind.row().describe);
     let more = context.folding.words.get(&change.id).into_iter().flatten().cloned();
     let words = [own].into_iter().chain(more).filter(|words| !words.is_empty());
     words.collect::<Vec<_>>().join(" · ")

@@ -140,7 +140,9 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
         plan,
         diagnostics: Vec::new(),
         values: Vec::new(),
-        target: "local, PostgreSQL 15".to_owned(),
+        target: "local".to_owned(),
+        cluster: None,
+        database_server: "PostgreSQL 15".to_owned(),
         running: None,
     }
 }

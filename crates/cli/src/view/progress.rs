@@ -140,15 +140,14 @@ impl Progress {
                 self.running.insert(step.clone(), Running { label, since, retrying: None, told, folds });
                 Vec::new()
             }
-            EventKind::StepRetrying { step, reason, after_milliseconds } => {
+            EventKind::StepRetrying { step, reason, retry_after_milliseconds } => {
                 let Some(running) = self.running.get_mut(step) else { return Vec::new() };
                 // Once for each reason; for how long it has been so, the waits tell.
                 let is_known = running.told.replace(reason.clone()).is_some_and(|before| before == *reason);
-                let again = match after_milliseconds {
-                    0 => "it is tried again".to_owned(),
-                    after => format!("again in {}", seconds(*after)),
+                let text = match retry_after_milliseconds {
+                    Some(after) => format!("{reason}; again in {}", seconds(*after)),
+                    None => reason.clone(),
                 };
-                let text = format!("{reason}; {again}");
                 running.retrying = Some(text.clone());
                 let line = format!("  {} {}: {}", paint(YELLOW, "↻"), running.label, hanging(&text, 30, 4));
                 if self.watched || is_known { Vec::new() } else { vec![line] }

@@ -88,11 +88,19 @@ fn what_is_under_way_is_shown_with_its_time() {
     let retrying = EventKind::StepRetrying {
         step: "run/job.migrate".to_owned(),
         reason: "no connections left".to_owned(),
-        after_milliseconds: 500,
+        retry_after_milliseconds: Some(500),
     };
     assert!(progress.event(&retrying, Duration::ZERO).is_empty());
     let live = plain(&progress.live(Duration::from_secs(3)));
     assert!(live.ends_with("migrate: no connections left; again in 0.50 s"), "{live}");
+    let retrying = EventKind::StepRetrying {
+        step: "run/job.migrate".to_owned(),
+        reason: "the server did not answer".to_owned(),
+        retry_after_milliseconds: None,
+    };
+    assert!(progress.event(&retrying, Duration::ZERO).is_empty());
+    let live = plain(&progress.live(Duration::from_secs(3)));
+    assert!(live.ends_with("migrate: the server did not answer"), "{live}");
 }
 
 #[test]

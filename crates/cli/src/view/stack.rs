@@ -57,7 +57,7 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     };
     let folded = stack.resources.iter().filter(folds).count();
     let unseen = if verbose { BTreeMap::new() } else { unseen(&stack.resources) };
-    let is_unseen = |one: &ResourceStatus| one.reason.as_deref().is_some_and(|reason| unseen.contains_key(why(reason)));
+    let is_unseen = |one: &ResourceStatus| cause(one).is_some_and(|cause| unseen.contains_key(cause));
     let mut resources: Vec<&ResourceStatus> =
         stack.resources.iter().filter(|one| (folded < 2 || !folds(one)) && !is_unseen(one)).collect();
     resources.sort_by_key(|resource| plan::rank(resource.id.split('.').next().unwrap_or_default()));
@@ -67,9 +67,10 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     let width = widths.filter(|width| *width <= 24).max().unwrap_or(0) + 2;
     for (resource, name) in resources.iter().zip(&names) {
         let word = resource.id.split('.').next().unwrap_or_default();
-        let state = match &resource.reason {
+        let code = resource.code.map(|code| format!("{code}: ")).unwrap_or_default();
+        let state = match resource.reason.as_ref().map(|reason| format!("{code}{reason}")) {
             Some(reason) if resource.state != ResourceState::Ready => format!("{}: {reason}", resource.state),
-            Some(reason) => reason.clone(),
+            Some(reason) => reason,
             None => resource.state.to_string(),
         };
         let begin = 15 + width.max(columns(name) + 2);
@@ -78,6 +79,7 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
             0..=56 => format!("{head}{}{}", pad(name, begin - 15), hanging(&state, begin, begin)),
             _ => format!("{head}{name}\n{}{}", " ".repeat(17), hanging(&state, 17, 17)),
         });
+        lines.extend(report::quoted(&resource.lines));
     }
     for (reason, objects) in &unseen {
         let text = format!("{} unknown: {reason} (-v lists them)", count(*objects, "resource"));
@@ -145,21 +147,16 @@ fn failed(stack: &Stack, operation: &Operation, now: DateTime<Utc>) -> Vec<Strin
 /// What nothing is known of, for a reason that several resources have in common: how many they are.
 fn unseen(resources: &[ResourceStatus]) -> BTreeMap<&str, usize> {
     let mut reasons = BTreeMap::new();
-    for reason in
-        resources.iter().filter(|one| one.state == ResourceState::Unknown).filter_map(|one| one.reason.as_deref())
-    {
-        *reasons.entry(why(reason)).or_insert(0) += 1;
+    for cause in resources.iter().filter(|one| one.state == ResourceState::Unknown).filter_map(cause) {
+        *reasons.entry(cause).or_insert(0) += 1;
     }
     reasons.retain(|_, objects| *objects > 2);
     reasons
 }
 
-/// A reason without the object that was looked at.
-fn why(reason: &str) -> &str {
-    match reason.split_once(": ") {
-        Some((place, why)) if place.starts_with("looking at ") => why,
-        _ => reason,
-    }
+/// Why a resource isn't ready, in words that fit others that aren't for the same reason.
+fn cause(resource: &ResourceStatus) -> Option<&str> {
+    resource.cause.as_deref().or(resource.reason.as_deref())
 }
 
 /// The sign before a resource.
@@ -232,8 +229,8 @@ pub(crate) fn list(stacks: &[Stack], now: DateTime<Utc>) -> String {
     for stack in stacks.iter().filter(|stack| stack.state == StackState::Unknown) {
         let own = stack.unreadable.as_ref().map(|problem| problem.detail.as_str());
         let part = stack.resources.iter().find(|part| part.state == ResourceState::Unknown);
-        if let Some(reason) = own.or_else(|| part.and_then(|part| part.reason.as_deref())) {
-            *unseen.entry(why(reason)).or_default() += 1;
+        if let Some(reason) = own.or_else(|| part.and_then(cause)) {
+            *unseen.entry(reason).or_default() += 1;
         }
     }
     lines.extend(unseen.into_iter().map(|(reason, stacks)| {
@@ -356,6 +353,9 @@ mod tests {
             identity: identity.to_owned(),
             state: state.into(),
             reason: reason.map(str::to_owned),
+            code: None,
+            lines: Vec::new(),
+            cause: None,
         }
     }
 
@@ -369,7 +369,8 @@ mod tests {
     fn a_cluster_that_is_away_is_said_once_for_all_that_it_has() {
         let unknown = |id, identity| {
             let why = "the API server at https://10.0.0.1:6443 does not respond: Connection refused (os error 111)";
-            resource(id, identity, "unknown", Some(&format!("looking at {identity}: {why}")))
+            let reason = format!("looking at {identity}: {why}");
+            ResourceStatus { cause: Some(why.to_owned()), ..resource(id, identity, "unknown", Some(&reason)) }
         };
         let stack = stack(
             "acme",
@@ -405,11 +406,16 @@ mod tests {
 
     #[test]
     fn a_stack_is_shown_with_the_reason_why_a_part_is_not_ready() {
-        let reason = "crash loop: exited with 1 four times in a minute, the last time 3 s ago";
+        let reason = "web keeps failing, 4 times so far: it exited with exit code 1 after 0.2 s";
+        let web = ResourceStatus {
+            code: Some(Code::CrashLoop),
+            lines: vec!["the table is missing".to_owned()],
+            ..resource("service.web", "acme/web", "failed", Some(reason))
+        };
         let stack = stack(
             "acme",
             vec![
-                resource("service.web", "acme/web", "failed", Some(reason)),
+                web,
                 resource("database.main", "acme__guestbook", "ready", None),
                 resource("roles.main", "acme__guestbook", "ready", None),
             ],
@@ -420,8 +426,9 @@ mod tests {
 
           ✓ database   acme__guestbook  ready
           ✓ roles      owner · migrator · app  ready
-          ✗ service    web              failed: crash loop: exited with 1 four times in
-                                        a minute, the last time 3 s ago
+          ✗ service    web              failed: FH0706: web keeps failing, 4 times so
+                                        far: it exited with exit code 1 after 0.2 s
+            │ the table is missing
         ");
     }
 
@@ -518,11 +525,11 @@ mod tests {
 
     #[test]
     fn a_list_says_once_why_it_could_not_look() {
-        let why = "looking at acme--guestbook/web: the API server at https://10.0.0.1:6443 does not respond: timed out";
-        let away = |name: &str| Stack {
-            state: "unknown".into(),
-            ..stack(name, vec![resource("deployment.web", "web", "unknown", Some(why))])
-        };
+        let why = "the API server at https://10.0.0.1:6443 does not respond: timed out";
+        let reason = format!("looking at acme--guestbook/web: {why}");
+        let part = resource("deployment.web", "web", "unknown", Some(&reason));
+        let part = ResourceStatus { cause: Some(why.to_owned()), ..part };
+        let away = |name: &str| Stack { state: "unknown".into(), ..stack(name, vec![part.clone()]) };
         let told = shown(&list(&[away("acme"), away("beta"), stack("ready", Vec::new())], DateTime::UNIX_EPOCH));
         let last = told.split_once("  … ").map(|(_, last)| last.split_whitespace().collect::<Vec<_>>().join(" "));
         let expected = "2 stacks unknown: the API server at https://10.0.0.1:6443 does not respond: timed out";

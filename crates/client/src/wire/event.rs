@@ -52,8 +52,9 @@ pub enum EventKind {
         step: String,
         /// Why it didn't work.
         reason: String,
-        /// In milliseconds from `at`; 0 where the next attempt isn't scheduled yet: then `waiting` says when it comes.
-        after_milliseconds: u64,
+        /// In how many milliseconds it is tried again; absent where it is only observed once more, or where that isn't known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_milliseconds: Option<u64>,
     },
     /// The operation waits for something; sent again whenever the reason changes.
     Waiting {

@@ -24,8 +24,13 @@ pub struct PlanResponse {
     /// What the definition says otherwise than when the stack was last deployed, by path; at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<ValueChange>,
-    /// Where it would run, for people: `local, PostgreSQL 15`.
+    /// The name of the target that it would run on.
     pub target: String,
+    /// The target's cluster, for people: `Kubernetes v1.36.3`; absent on one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
+    pub database_server: String,
     /// The operation that already works on the very same request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Uuid>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use freehold_graph::StackKind;
+use freehold_problem::Code;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::ToSchema;
@@ -97,9 +98,26 @@ pub struct ResourceStatus {
     /// Why it isn't ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The code that explains the reason, where there is one: `FH0706`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub code: Option<Code>,
+    /// Lines to show below the reason: the end of a log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+    /// The reason without the object, where it can't be observed: others that can't be for the same cause have the same text here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 impl ResourceStatus {
+    /// The reason with its code and its lines, for people.
+    pub fn explanation(&self) -> Option<String> {
+        let code = self.code.map(|code| format!("{code}: ")).unwrap_or_default();
+        let lines: String = self.lines.iter().map(|line| format!("\n  │ {line}")).collect();
+        self.reason.as_ref().map(|reason| format!("{code}{reason}{lines}"))
+    }
+
     /// Whether it is known that it doesn't do what it is for.
     pub fn is_unwell(&self) -> bool {
         match self.state {

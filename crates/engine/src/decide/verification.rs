@@ -298,9 +298,9 @@ impl Decider {
                 }
                 self.ask_later(&subject, reason);
             }
-            Ok(Readiness::Failed(reason)) => {
+            Ok(Readiness::Failed(failure)) => {
                 let check = CheckPhase::Due { from: Duration::MAX };
-                self.set_check(&subject, check, Some(reason));
+                self.set_check(&subject, check, Some(failure.to_string()));
                 let how = if self.state.ready == ReadyMark::No { NotReady::Never } else { NotReady::NotForLong };
                 self.fail_verification(failure::not_ready(self.reasons(), how));
             }

@@ -144,7 +144,7 @@ impl World {
             return said;
         }
         if self.place(lookup.kind, &lookup.identity).is_none() {
-            return Readiness::Failed("it does not exist".to_owned());
+            return Readiness::failed("it does not exist");
         }
         match self.slow.get_mut(&lookup.identity) {
             Some(times) if *times > 0 => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freehold_engine::testing::JobEnd;
-use freehold_engine::{Limits, OperationId, OperationState, Outcome, Record};
+use freehold_engine::{Limits, OperationId, OperationState, Outcome, Record, Verb};
 use freehold_graph::{Graph, ResourceId};
 use freehold_plan::{Plan, PlanError, Previous, Purpose};
 
@@ -191,11 +191,10 @@ impl Story {
     /// An operation that ends before it has deleted anything leaves no fence of its own behind, unless lifting one has failed.
     fn nothing_stays_fenced(&self, number: OperationId, outcome: Outcome) -> Result<(), String> {
         let journal = || self.machine.store.journal(number).iter();
-        let fences =
-            |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.0.starts_with("fence/"));
+        let fences = |record: &Record| matches!(record, Record::StepStarted { step, .. } if step.verb() == Verb::Fence);
         let excused = journal().any(|record| match record {
-            Record::StepStarted { step, .. } => step.0.starts_with("delete/"),
-            Record::StepFailed { step, .. } => step.0.starts_with("lift/"),
+            Record::StepStarted { step, .. } => step.verb() == Verb::Delete,
+            Record::StepFailed { step, .. } => step.verb() == Verb::Lift,
             _ => false,
         });
         let fenced = &self.machine.world.fenced;

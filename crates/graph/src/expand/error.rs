@@ -1,6 +1,30 @@
 //! Why an app has no graph.
 
+use std::fmt;
+
+use freehold_spec::{Name, PartKind};
 use thiserror::Error;
+
+/// What would be an object of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// The part of the definition that it comes from, if it is one's own.
+    pub part: Option<(PartKind, Name)>,
+    /// Its place, for people: `service.web`, `manifest.metrics (deploy/metrics.yaml:1)`. What the definition doesn't name, by its id.
+    pub place: String,
+}
+
+impl Claimant {
+    pub(crate) fn part(kind: PartKind, name: &Name) -> Self {
+        Self { part: Some((kind, name.clone())), place: format!("{}.{name}", kind.word()) }
+    }
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)
+    }
+}
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
 /// [`ExpandError::SameName`], [`ExpandError::NotAlone`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`].
@@ -26,14 +50,18 @@ pub enum ExpandError {
         what: String,
     },
     /// Two objects of a cluster that would have one name.
-    #[error("{first} and {second} would both be the cluster's {object}: rename one of them")]
+    #[error("{first} and {second} would both be the cluster's {kind}/{namespace}/{name}: rename one of them")]
     SameName {
-        /// One of them, by its place in the definition: `service.job-migrate`. What the definition doesn't name, by its id.
-        first: String,
+        /// One of them.
+        first: Claimant,
         /// The other one.
-        second: String,
-        /// What both would be: `secret/acme--guestbook/main-app`.
-        object: String,
+        second: Claimant,
+        /// The kind of object that both would be, in lower case: `secret`.
+        kind: String,
+        /// The stack's namespace: `acme--guestbook`.
+        namespace: String,
+        /// The name of that object: `main-app`.
+        name: String,
     },
     /// A kind of objects that the operator of the target doesn't let stacks deliver.
     #[error("{from} is a {kind}, which target {target} does not allow")]

@@ -12,7 +12,7 @@ use freehold_spec::App;
 pub use crate::graph::Graph;
 pub use crate::request::Request;
 pub use crate::target::{ClusterDatabases, Gateway, KubernetesTarget, LocalTarget, PostgresServer, Target};
-pub use error::ExpandError;
+pub use error::{Claimant, ExpandError};
 
 /// Expands for a target.
 ///

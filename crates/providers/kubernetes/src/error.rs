@@ -23,7 +23,7 @@ pub enum ClusterError {
         help: String,
     },
     /// The API server could not be reached, or did not respond in time.
-    #[error("{doing}: the API server at {server} does not respond: {why}")]
+    #[error("{doing}: {}", no_response(server, why))]
     Unreachable {
         /// `creating deployment acme--guestbook/web`
         doing: String,
@@ -43,7 +43,7 @@ pub enum ClusterError {
         refusal: Box<Refusal>,
     },
     /// An answer that can't be read, or makes no sense.
-    #[error("{doing}: the API server's response can't be used: {why}")]
+    #[error("{doing}: {}", unusable(why))]
     Answer {
         /// What was being done.
         doing: String,
@@ -68,6 +68,14 @@ pub enum ClusterError {
         /// What to do, a line for each.
         help: String,
     },
+}
+
+fn no_response(server: &str, why: &str) -> String {
+    format!("the API server at {server} does not respond: {why}")
+}
+
+fn unusable(why: &str) -> String {
+    format!("the API server's response can't be used: {why}")
 }
 
 /// An API server's refusal.
@@ -203,7 +211,7 @@ impl Refusal {
                 Reason::NotPermitted(permission(message).unwrap_or_else(|| Permission::told(message)))
             }
             403 if message.contains("status unknown for quota") => Reason::QuotaUncounted,
-            403 if message.contains("exceeded quota") || message.contains("failed quota") => Reason::Quota,
+            403 if says_quota(message) => Reason::Quota,
             403 => Reason::Denied(admission_plugin(message)),
             400 | 413 | 415 | 422 => Reason::Invalid,
             _ => Reason::Other,
@@ -273,6 +281,11 @@ fn permission(message: &str) -> Option<Permission> {
     Some(Permission { verb: verb.to_owned(), object: format!("{resource}{group} {place}"), user })
 }
 
+/// Whether it is the namespace's quota that has no room: the plugin's own words, in a refusal and wherever a controller repeats one.
+pub(crate) fn says_quota(message: &str) -> bool {
+    message.contains("exceeded quota") || message.contains("failed quota")
+}
+
 /// The built-in plugins don't say their names.
 fn admission_plugin(message: &str) -> String {
     match message {
@@ -291,11 +304,23 @@ fn admission_plugin(message: &str) -> String {
 
 impl From<ClusterError> for Problem {
     fn from(error: ClusterError) -> Self {
-        Self::new(error.code(), error.to_string()).maybe_help(error.help())
+        error.problem(error.code()).maybe_help(error.help())
     }
 }
 
 impl ClusterError {
+    /// What happened, under a code.
+    fn problem(&self, code: Code) -> Problem {
+        match self {
+            Self::Unreachable { doing, server, why, .. } => Problem::caused(code, doing, no_response(server, why)),
+            Self::Refused { doing, refusal } => Problem::caused(code, doing, refusal.words()),
+            Self::Answer { doing, why } => Problem::caused(code, doing, unusable(why)),
+            Self::Kubeconfig { .. } | Self::WrongCluster { .. } | Self::Unfit { .. } => {
+                Problem::new(code, self.to_string())
+            }
+        }
+    }
+
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal.reason()),
@@ -399,7 +424,7 @@ impl From<ClusterError> for ProviderError {
     fn from(error: ClusterError) -> Self {
         let passing = || {
             let help = "`freehold target check` says more; try again in a moment";
-            Problem::new(Code::ClusterUnreachable, error.to_string()).help(help)
+            error.problem(Code::ClusterUnreachable).help(help)
         };
         match &error {
             ClusterError::Unreachable { uncertain: true, .. } => return Self::Unknown(passing()),
@@ -416,12 +441,11 @@ impl From<ClusterError> for ProviderError {
             },
             _ => {}
         }
-        let message = error.to_string();
         let detail = match &error {
             ClusterError::Refused { refusal, .. } => causes(refusal),
             _ => Vec::new(),
         };
-        let problem = Problem::new(error.code(), message).lines(detail).maybe_help(error.help());
+        let problem = error.problem(error.code()).lines(detail).maybe_help(error.help());
         Self::from(match error.reason() {
             Some(Reason::NotPermitted(Permission { verb, object, user })) => {
                 problem.about(About::Permission { verb, object, user })
@@ -449,6 +473,22 @@ mod tests {
     fn reason(code: u16, word: &str, message: &str) -> Reason {
         let status = Status::failure(message, word).with_code(code);
         Refusal { status, after: None, place: Place::of(DEPLOYMENT, "a/web"), changes: true }.reason()
+    }
+
+    #[test]
+    fn what_fails_for_the_same_cause_says_so_whichever_object_it_was_about() {
+        let unreachable = |doing: &str| ClusterError::Unreachable {
+            doing: doing.to_owned(),
+            server: "https://10.0.0.1:6443".to_owned(),
+            why: "timed out".to_owned(),
+            uncertain: false,
+        };
+        let [one, other] = ["looking at pod a/one", "looking at pod a/other"].map(unreachable);
+        let (one, other) = (ProviderError::from(one), ProviderError::from(other));
+        let cause = "the API server at https://10.0.0.1:6443 does not respond: timed out";
+        assert_eq!(one.problem().message, format!("looking at pod a/one: {cause}"));
+        assert_eq!(one.problem().cause.as_deref(), Some(cause));
+        assert_eq!(one.problem().cause, other.problem().cause);
     }
 
     #[test]

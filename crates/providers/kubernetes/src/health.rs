@@ -103,7 +103,7 @@ impl<'a> Look<'a> {
         match readiness {
             Readiness::Ready if lookup.kind == ResourceKind::CronJob => {
                 Ok(match self.schedule(lookup, found).await? {
-                    Some(why) => Readiness::Failed(why),
+                    Some(why) => Readiness::failed(why),
                     None => Readiness::Ready,
                 })
             }

@@ -1,7 +1,7 @@
 //! Why something isn't ready: in words for people, with whether waiting may help, and what would tell more.
 
 use chrono::{DateTime, Utc};
-use freehold_engine::{ProviderError, Readiness};
+use freehold_engine::{ProviderError, Readiness, ReadinessFailure};
 use freehold_problem::{Code, Problem};
 use serde_json::Value as Json;
 
@@ -95,15 +95,15 @@ impl NotReady {
 
     /// As the answer to whether something is ready, with lines of a log below.
     pub(crate) fn readiness(self, lines: &[String]) -> Readiness {
-        let mut words = self.words;
-        for line in lines {
-            words.push_str("\n  │ ");
-            words.push_str(line);
+        let (code, message, lines) = (self.code, self.words, lines.to_vec());
+        if self.fatal {
+            return Readiness::Failed(ReadinessFailure {
+                code: Some(code.unwrap_or(Code::NeverReady)),
+                message,
+                lines,
+            });
         }
-        match (self.fatal, self.code) {
-            (true, code) => Readiness::Failed(format!("{}: {words}", code.unwrap_or(Code::NeverReady))),
-            (false, _) => Readiness::Waiting(words),
-        }
+        Readiness::Waiting(ReadinessFailure { code: None, message, lines }.to_string())
     }
 }
 

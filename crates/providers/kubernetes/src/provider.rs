@@ -13,7 +13,7 @@ use freehold_engine::{
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::{ProviderName, StackId};
 use freehold_plan::{Observation, Preview};
-use freehold_problem::Code;
+use freehold_problem::{Code, Problem};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream};
 use tokio::sync::OnceCell;
@@ -263,9 +263,10 @@ async fn in_time<T>(
 ) -> Result<T, ProviderError> {
     match timeout_at(Instant::now() + limit, look).await {
         Ok(answer) => answer,
-        Err(_) => Err(ProviderError::retryable(
-            Code::ClusterUnreachable,
-            format!("looking at {what}: the cluster did not answer in time"),
-        )),
+        Err(_) => {
+            let doing = format!("looking at {what}");
+            let problem = Problem::caused(Code::ClusterUnreachable, doing, "the cluster did not answer in time");
+            Err(ProviderError::Retryable { problem, after: None })
+        }
     }
 }

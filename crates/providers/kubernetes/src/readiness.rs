@@ -27,6 +27,7 @@ use std::time::Duration;
 use freehold_engine::{Lookup, ProviderError, Readiness, Serving};
 use freehold_graph::kind::{KubernetesKind, Served};
 use freehold_graph::{ResourceKind, StackId};
+use freehold_problem::Code;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -60,7 +61,7 @@ pub(crate) async fn of(
     }
     let reader = Reader::new(cluster, Instant::now() + LOOK);
     let Some(found) = reader.get(&place).await? else {
-        let absent = || Readiness::Failed("it does not exist".to_owned());
+        let absent = || Readiness::failed("it does not exist");
         return Ok(without_namespace(&reader, &place).await?.unwrap_or_else(absent));
     };
     Ok(judge(&reader, stack, (lookup.kind, &place), &found, changed).await?)
@@ -87,12 +88,14 @@ pub(crate) async fn judge(
     changed: Option<Duration>,
 ) -> Result<Readiness, ClusterError> {
     if mark::stack(found) != Some(stack) {
-        return Ok(Readiness::Failed("an object of its name exists without this stack's ownership label".to_owned()));
+        let why = "an object of its name exists without this stack's ownership label";
+        return Ok(Readiness::failed_with(Code::NotOwned, why));
     }
     if let Some(since) = mark::deletion(found) {
         let holders = holders::of(reader.cluster, place, found, reader.deadline).await;
         let held = if holders.is_empty() { String::new() } else { format!(": {}", holders.join("; ")) };
-        return Ok(Readiness::Failed(format!("it is being deleted, since {since}{held}")));
+        let why = format!("it is being deleted, since {since}{held}");
+        return Ok(Readiness::failed_with(Code::BeingDeleted, why));
     }
     // By the cluster's clock, which the answer just now has told.
     let moment = Moment::new(reader.cluster.clock().now()).after(changed);
@@ -117,7 +120,8 @@ async fn without_namespace(reader: &Reader<'_>, place: &Place) -> Result<Option<
     if found.is_some() && since.is_none() {
         namespaces.note_alive(namespace, asked);
     }
-    Ok(since.map(|since| Readiness::Failed(format!("its namespace {namespace} is being deleted, since {since}"))))
+    let why = |since| format!("its namespace {namespace} is being deleted, since {since}");
+    Ok(since.map(|since| Readiness::failed_with(Code::BeingDeleted, why(since))))
 }
 
 /// Which versions of a Deployment take requests now.

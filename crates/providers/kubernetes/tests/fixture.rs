@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{
-    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
+    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, Task,
 };
 use freehold_graph::{
     ProviderName, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
@@ -173,7 +173,7 @@ impl Fixture {
             stack: self.stack,
             key: key(),
             operation: OperationId(Uuid::new_v4()),
-            step: StepId("run job.migrate".to_owned()),
+            step: "run/job.migrate".parse().unwrap(),
             revision,
             deadline: Instant::now() + time,
             secrets: Arc::new(NoSecrets),
@@ -235,7 +235,8 @@ impl Drop for Fixture {
 pub(crate) fn words(readiness: &Readiness) -> String {
     match readiness {
         Readiness::Ready | Readiness::Settling { .. } => String::new(),
-        Readiness::Waiting(words) | Readiness::Failed(words) => words.clone(),
+        Readiness::Waiting(words) => words.clone(),
+        Readiness::Failed(failure) => failure.to_string(),
     }
 }
 

@@ -233,7 +233,7 @@ async fn an_object_is_ready_when_its_controller_says_so_of_its_present_version()
     stage.deploy(&widgets.widget(&stage, "main", &json!({"size": 2}))).await;
     assert_eq!(ready().await, Readiness::Waiting("not yet reconciled by its controller".to_owned()));
     say(2, "Stalled", "True");
-    assert_eq!(ready().await, Readiness::Failed("its controller can't go on: Because: of it".to_owned()));
+    assert_eq!(ready().await, Readiness::failed("its controller can't go on: Because: of it"));
 }
 
 #[tokio::test]

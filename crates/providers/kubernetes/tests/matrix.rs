@@ -178,7 +178,7 @@ fn chosen(mut cases: Vec<Case>, count: usize) -> Vec<Case> {
         let Some((step, disruption, _)) = &case.disruption else { return true };
         let disruption = format!("{disruption:?}");
         let word = disruption.split(|letter: char| letter.is_ascii_digit()).next().unwrap_or_default();
-        let is_new = [step.id.0.as_str(), word].map(|what| seen.insert((case.kind.name, what.to_owned())));
+        let is_new = [step.id.to_string(), word.to_owned()].map(|what| seen.insert((case.kind.name, what)));
         is_new.contains(&true)
     });
     needed.into_iter().chain(others).take(count).collect()

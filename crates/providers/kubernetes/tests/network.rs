@@ -125,7 +125,7 @@ async fn what_somebody_makes_in_our_name_in_a_namespace_that_we_made_is_not_take
     let (namespace, config) = (through.namespace_resource(), through.config_map("web", &json!({"A": "1"})));
     let (space, plan) = (through.plan(&namespace).await, through.plan(&config).await);
     let mut context = through.context();
-    context.step = freehold_engine::StepId("apply/namespace".to_owned());
+    context.step = "create/namespace.main".parse().unwrap();
     through.provider.perform(&context, &through.task(&namespace, &space)).await.unwrap();
     let (control, name) = (stage.control, stage.namespace.clone());
     proxy.rule(move |method, _| {

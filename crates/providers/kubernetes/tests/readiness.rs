@@ -2,6 +2,7 @@
 
 use freehold_engine::Readiness;
 use freehold_graph::ResourceKind;
+use freehold_problem::Code;
 use freehold_testkit::kubernetes::NODE_CPUS;
 use serde_json::{Value as Json, json};
 
@@ -9,7 +10,8 @@ use crate::fixture::{Fixture, SOON, is_failed, waits_with, words};
 
 /// Whether it is told as failed with this code and these words.
 fn fails_with<'a>(code: &'a str, text: &'a str) -> impl FnMut(&Readiness) -> bool + 'a {
-    move |readiness| matches!(readiness, Readiness::Failed(words) if words.starts_with(&format!("{code}: ")) && words.contains(text))
+    let code = Code::parse(code).expect("a code");
+    move |readiness| matches!(readiness, Readiness::Failed(failure) if failure.code == Some(code) && failure.to_string().contains(text))
 }
 
 fn fail(way: &str) -> Json {
@@ -192,7 +194,7 @@ async fn an_object_that_is_being_deleted_tells_since_when_and_what_holds_it() {
     let held = |readiness: &Readiness| {
         let words = words(readiness);
         is_failed(readiness)
-            && words.starts_with("it is being deleted, since 20")
+            && words.starts_with("FH1209: it is being deleted, since 20")
             && words.contains(&format!("pod {}/", fixture.namespace))
             && words.contains("is held by its finalizer example.org/keep")
     };
@@ -208,7 +210,7 @@ async fn what_waits_in_a_namespace_that_is_being_deleted_says_so_as_long_as_that
     fixture.control.apply(&fixture.deployment(&fail("not-ready")).to_string()).unwrap();
     fixture.until(ResourceKind::Deployment, "web", waits_with("it runs and is not ready")).await;
     fixture.control.kubectl(&["delete", "namespace", &fixture.namespace, "--wait=false"]).unwrap();
-    let said = format!("its namespace {} is being deleted, since 20", fixture.namespace);
+    let said = format!("FH1209: its namespace {} is being deleted, since 20", fixture.namespace);
     let is_said = |readiness: &Readiness| is_failed(readiness) && words(readiness).starts_with(&said);
     fixture.until(ResourceKind::Deployment, "web", is_said).await;
     let all = ["deployments", "--namespace", &fixture.namespace];
@@ -319,8 +321,8 @@ async fn a_route_says_what_its_gateway_does_not_say() {
     let parent = json!({"name": "main", "namespace": fixture.namespace});
     fixture.put("gateway.networking.k8s.io/v1", "HTTPRoute", "web", &json!({"spec": {"parentRefs": [parent]}}));
     let told = fixture.readiness(kind, "web").await;
-    let missing = format!("FH1223: parent gateway {}/main does not exist", fixture.namespace);
-    assert_eq!(told, Readiness::Failed(missing));
+    let missing = format!("parent gateway {}/main does not exist", fixture.namespace);
+    assert_eq!(told, Readiness::failed_with(Code::RouteRefused, missing));
 
     let gateway = json!({"spec": {"gatewayClassName": "none", "listeners": [
         {"name": "http", "port": 80, "protocol": "HTTP"}]}});

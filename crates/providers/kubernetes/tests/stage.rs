@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
-use freehold_engine::{
-    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Secrets, StepId, Task,
-};
+use freehold_engine::{CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Secrets, Task};
 use freehold_graph::expand::KubernetesTarget;
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceKind, SecretRef, SecretText, StackId, Value};
@@ -224,7 +222,7 @@ impl Stage {
             stack: self.stack,
             key: key(),
             operation: OperationId(Uuid::now_v7()),
-            step: StepId("apply".to_owned()),
+            step: "create/namespace.main".parse().unwrap(),
             revision: 1,
             deadline: Instant::now() + STEP,
             secrets: Arc::clone(&self.secrets) as Arc<dyn Secrets>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use freehold_engine::{CallWaits, Context, OperationId, Provider, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{CallWaits, Context, OperationId, Provider, ProviderError, Secrets, Task};
 use freehold_graph::{
     ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, StackKind, Value,
 };
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
                 name: "acme".parse()?,
             },
             operation: OperationId(Uuid::new_v4()),
-            step: StepId("step".to_owned()),
+            step: "update/service.web".parse()?,
             revision: version,
             deadline: Instant::now() + Duration::from_secs(60),
             secrets: Arc::new(NoSecrets),

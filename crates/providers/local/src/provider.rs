@@ -361,7 +361,7 @@ impl Provider for LocalProvider {
                 // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
                 (Ok(Readiness::Ready), ResourceKind::LocalSchedule) => {
                     let failure = self.schedules.last_failure(*stack, &lookup.id).await;
-                    failure.map(|failure| failure.map_or(Readiness::Ready, Readiness::Failed))
+                    failure.map(|failure| failure.map_or(Readiness::Ready, Readiness::failed))
                 }
                 (readiness, _) => readiness,
             });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_engine::{ProviderError, Readiness};
+use freehold_engine::{ProviderError, Readiness, ReadinessFailure};
 use freehold_graph::{ResourceId, StackKey};
 use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
@@ -128,34 +128,29 @@ fn standing(seen: &ServiceState) -> VersionState<'_> {
     VersionState::As(Readiness::Waiting(format!("{ready} of {} ready{reason}", all.len())))
 }
 
-async fn fell(id: &ResourceId, fallen: &FailedVersion) -> String {
+async fn fell(id: &ResourceId, fallen: &FailedVersion) -> ReadinessFailure {
     let name = id.name();
     let after = match fallen.taken_back {
         true => "the previous version serves again",
         false => "Freehold keeps restarting it",
     };
     let (what, log) = told(&fallen.failure);
-    let message = format!("{}: {name} was ready, but then {what}; {after}", Code::FailedWhileSettling);
-    with_end_of(log, message).await
+    failed(Code::FailedWhileSettling, format!("{name} was ready, but then {what}; {after}"), log).await
 }
 
-async fn with_end_of(log: Option<&Log>, mut message: String) -> String {
+/// With the end of a log.
+async fn failed(code: Code, message: String, log: Option<&Log>) -> ReadinessFailure {
     let lines = match log {
         Some(log) => log.last(SHOWN_LINES).await,
         None => Vec::new(),
     };
-    for line in lines {
-        message.push_str("\n  │ ");
-        message.push_str(&line);
-    }
-    message
+    ReadinessFailure { code: Some(code), message, lines }
 }
 
-async fn crash_loop(id: &ResourceId, status: &Status) -> String {
+async fn crash_loop(id: &ResourceId, status: &Status) -> ReadinessFailure {
     let (what, log) = status.failure.as_ref().map_or((String::new(), None), told);
     let name = id.name();
-    let message = format!("{}: {name} keeps failing, {} times so far: {what}", Code::CrashLoop, status.failures);
-    with_end_of(log, message).await
+    failed(Code::CrashLoop, format!("{name} keeps failing, {} times so far: {what}", status.failures), log).await
 }
 
 fn told(failure: &ReplicaFailure) -> (String, Option<&Log>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_engine::capability::Restored;
-use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId};
+use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId, Verb};
 use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -270,7 +270,7 @@ pub(crate) fn context(restored: &Restored, secrets: &Arc<dyn Secrets>, time: Dur
         stack: restored.stack,
         key: restored.key.clone(),
         operation: OperationId(Uuid::nil()),
-        step: StepId("restore".to_owned()),
+        step: StepId::new(Verb::Update, &restored.resource.id),
         revision: 0,
         deadline: Instant::now() + time,
         secrets: Arc::clone(secrets),

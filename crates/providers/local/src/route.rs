@@ -141,8 +141,8 @@ pub(crate) fn delete(
 pub(crate) fn readiness(machine: &Machine, stack: StackId, lookup: &Lookup) -> Readiness {
     match find(machine, &lookup.identity) {
         Some(route) if parse_endpoint(&route.endpoint).is_some_and(|(owner, _)| owner == stack) => Readiness::Ready,
-        Some(_) => Readiness::Failed(format!("the host name {} leads to another stack", lookup.identity)),
-        None => Readiness::Failed(format!("the router has no route for {}", lookup.identity)),
+        Some(_) => Readiness::failed(format!("the host name {} leads to another stack", lookup.identity)),
+        None => Readiness::failed(format!("the router has no route for {}", lookup.identity)),
     }
 }
 

@@ -214,7 +214,7 @@ impl Schedules {
 
     pub(crate) fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         let kept = self.tasks().get(&(stack, lookup.id.clone())).is_some_and(|task| !task.is_finished());
-        Ok(if kept { Readiness::Ready } else { Readiness::Failed("the scheduler is not running".to_owned()) })
+        Ok(if kept { Readiness::Ready } else { Readiness::failed("the scheduler is not running") })
     }
 
     pub(crate) async fn delete(

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
 use crate::census::{Census, Tables};
-use crate::failure::Doing;
+use crate::failure::{Doing, says_full};
 use crate::options::PostgresOptions;
 use crate::programs::programs;
 use crate::quote::Identifier;
@@ -265,7 +265,7 @@ impl Dump<'_> {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&said);
-        if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+        if says_full(&said) {
             return Err(full(&self.doing, &self.options.dump_directory));
         }
         let errors = said.lines().filter(|line| line.contains("error: ") || line.starts_with("HINT:"));

@@ -20,10 +20,14 @@ impl Doing {
     /// Judges an error while connecting: nothing was asked of the server yet.
     pub(crate) fn connecting(&self, error: sqlx::Error) -> ProviderError {
         match self.failed(error) {
-            ProviderError::Unknown(Problem { message, .. }) => ProviderError::retryable(
-                Code::PostgresUnreachable,
-                format!("the PostgreSQL server can't be reached: {message}"),
-            ),
+            ProviderError::Unknown(Problem { message, cause, .. }) => {
+                let unreached = |why: String| format!("the PostgreSQL server can't be reached: {why}");
+                let problem = Problem::new(Code::PostgresUnreachable, unreached(message));
+                ProviderError::Retryable {
+                    problem: Problem { cause: cause.map(|why| unreached(why.into()).into()), ..problem },
+                    after: None,
+                }
+            }
             other => other,
         }
     }
@@ -37,7 +41,7 @@ impl Doing {
             },
             // Neither says whether the server did what it was asked to.
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
-                ProviderError::unknown(Code::PostgresUnreachable, format!("{}: {error}", self.0))
+                ProviderError::Unknown(self.problem(Code::PostgresUnreachable, error.to_string()))
             }
             other => self.rejected(Code::StepFailed, &other.to_string(), None, None),
         }
@@ -45,14 +49,15 @@ impl Doing {
 
     fn refused(&self, error: &PgDatabaseError) -> ProviderError {
         let words = error.message();
-        let retry_later = |code, why: &str| ProviderError::retryable(code, format!("{}: {why} ({words})", self.0));
+        let retry_later = |code, why: &str| ProviderError::Retryable {
+            problem: self.problem(code, format!("{why} ({words})")),
+            after: None,
+        };
         let retry = |why: &str| retry_later(Code::NotNow, why);
         match error.code() {
             "53300" => {
-                let problem = Problem::new(
-                    Code::NoConnectionsLeft,
-                    format!("{}: the PostgreSQL server is out of connections ({words})", self.0),
-                );
+                let why = format!("the PostgreSQL server is out of connections ({words})");
+                let problem = self.problem(Code::NoConnectionsLeft, why);
                 let help = "raise max_connections, or close unused connections";
                 ProviderError::Retryable { problem: problem.help(help), after: None }
             }
@@ -65,9 +70,7 @@ impl Doing {
             "23505" | "42710" | "42P04" | "3D000" => retry("it changed in the meantime"),
             "XX000" if words.contains("concurrently updated") => retry("another session was faster"),
             // The session was ended while it worked.
-            code if code.starts_with("57P") => {
-                ProviderError::unknown(Code::PostgresUnreachable, format!("{}: {words}", self.0))
-            }
+            code if code.starts_with("57P") => ProviderError::Unknown(self.problem(Code::PostgresUnreachable, words)),
             code if is_full(code, words) => self.rejected(
                 Code::DiskFull,
                 "the disk of the PostgreSQL server is full",
@@ -101,12 +104,21 @@ impl Doing {
 
     pub(crate) fn rejected(&self, code: Code, why: &str, detail: Option<&str>, help: Option<&str>) -> ProviderError {
         let lines = detail.into_iter().map(str::to_owned).collect();
-        Problem::new(code, format!("{}: {why}", self.0)).lines(lines).maybe_help(help).into()
+        self.problem(code, why).lines(lines).maybe_help(help).into()
+    }
+
+    fn problem(&self, code: Code, why: impl Into<String>) -> Problem {
+        Problem::caused(code, &self.0, why)
     }
 }
 
 fn is_full(code: &str, words: &str) -> bool {
-    code == "53100" || (matches!(code, "58030" | "XX000") && words.contains("No space left on device"))
+    code == "53100" || (matches!(code, "58030" | "XX000") && says_full(words))
+}
+
+/// Whether the server or one of its programs says that a disk or a quota is full, in the system's own words.
+pub(crate) fn says_full(text: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"].iter().any(|words| text.contains(words))
 }
 
 /// Whether a login isn't let in, in a way that making it anew would fix: no such role, another password, no right to connect,
@@ -118,4 +130,29 @@ pub(crate) fn is_shut_out(error: &sqlx::Error) -> bool {
 /// The server's code of an error, if it is one of the server's.
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_its_code_and_where_that_says_less_by_the_systems_words() {
+        assert!(is_full("53100", "anything"));
+        for words in ["could not write to file: No space left on device", "could not extend file: Disk quota exceeded"]
+        {
+            assert!(is_full("58030", words) && is_full("XX000", words), "{words}");
+            assert!(!is_full("42501", words), "a right that is missing is no full disk");
+        }
+        assert!(!is_full("58030", "could not open file: Permission denied"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_connection_has_the_same_cause_for_each_object() {
+        let of =
+            |object: &str| Doing::new("looking at database", object).connecting(sqlx::Error::Protocol("gone".into()));
+        let (one, other) = (of("one"), of("other"));
+        assert!(one.to_string().starts_with("the PostgreSQL server can't be reached: looking at database one: "));
+        assert!(one.problem().cause.is_some() && one.problem().cause == other.problem().cause, "{one:?}");
+    }
 }

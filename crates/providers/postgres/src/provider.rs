@@ -21,6 +21,7 @@ use crate::failure::Doing;
 use crate::in_database::Key;
 use crate::mark::Mark;
 use crate::options::PostgresOptions;
+use crate::server::Version;
 use crate::session::{Session, Sessions, Turn, single};
 use crate::{database, dump_blockers, fence, logins, roles, usage};
 
@@ -50,11 +51,11 @@ impl PostgresProvider {
         Self { sessions, options }
     }
 
-    /// The server's version, as people write it: `15.18`.
+    /// The server's version.
     ///
     /// # Errors
     /// The server doesn't answer.
-    pub async fn server_version(&self) -> Result<String, ProviderError> {
+    pub async fn server_version(&self) -> Result<Version, ProviderError> {
         let doing = Doing(VERSION.to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
         let version = version(&mut session, &doing).await?;
@@ -69,15 +70,16 @@ impl PostgresProvider {
         let row = DatabaseRow::read(&mut session, &name, &doing).await?;
         session.finish().await;
         Ok(match row {
-            None => Readiness::Failed(format!("there is no database {}", name.as_str())),
-            Some(row) if row.ownership(stack) != Ownership::Ours => {
-                Readiness::Failed(format!("database {} is not managed by this stack", name.as_str()))
-            }
+            None => Readiness::failed(format!("there is no database {}", name.as_str())),
+            Some(row) if row.ownership(stack) != Ownership::Ours => Readiness::failed_with(
+                Code::NotOwned,
+                format!("database {} is not managed by this stack", name.as_str()),
+            ),
             Some(row) if row.connection_limit == 0 || row.is_half_dropped() => {
                 Readiness::Waiting(format!("database {} is not open yet", name.as_str()))
             }
             Some(row) => match row.mark().as_ref().and_then(usage::closed) {
-                Some(why) => Readiness::Failed(format!(
+                Some(why) => Readiness::failed(format!(
                     "database {} is closed: {why}. Its data is kept; the next deploy of its stack opens it",
                     name.as_str()
                 )),
@@ -165,8 +167,11 @@ impl Provider for PostgresProvider {
         }
         Ok(match self.observe(stack, lookup).await? {
             Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
-            Some(_) => Readiness::Failed(format!("the roles of {} are not managed by this stack", lookup.identity)),
-            None => Readiness::Failed(format!("there are no roles for {}", lookup.identity)),
+            Some(_) => Readiness::failed_with(
+                Code::NotOwned,
+                format!("the roles of {} are not managed by this stack", lookup.identity),
+            ),
+            None => Readiness::failed(format!("there are no roles for {}", lookup.identity)),
         })
     }
 
@@ -199,11 +204,11 @@ async fn in_time<T>(
 
 const VERSION: &str = "asking the PostgreSQL server for its version";
 
-/// The version of a server on which nothing of ours need be: `15.18`. Changes nothing there.
+/// The version of a server on which nothing of ours need be. Changes nothing there.
 ///
 /// # Errors
 /// The server doesn't answer, or doesn't let us in.
-pub async fn version_of(options: &PgConnectOptions) -> Result<String, ProviderError> {
+pub async fn version_of(options: &PgConnectOptions) -> Result<Version, ProviderError> {
     let doing = Doing(VERSION.to_owned());
     let mut session = single(options, &doing, Instant::now() + LOOK).await?;
     let version = version(&mut session, &doing).await?;
@@ -211,12 +216,14 @@ pub async fn version_of(options: &PgConnectOptions) -> Result<String, ProviderEr
     Ok(version)
 }
 
-async fn version(session: &mut Session, doing: &Doing) -> Result<String, ProviderError> {
+async fn version(session: &mut Session, doing: &Doing) -> Result<Version, ProviderError> {
     let version: String = sqlx::query_scalar("SELECT current_setting('server_version')")
         .fetch_one(session.connection())
         .await
         .map_err(|error| doing.failed(error))?;
-    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+    let unread =
+        || doing.rejected(Code::StepFailed, &format!("the server's version can't be read: {version}"), None, None);
+    Version::parse(&version).ok_or_else(unread)
 }
 
 /// As which of ours a resource is meant.

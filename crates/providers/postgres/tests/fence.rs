@@ -158,7 +158,10 @@ async fn a_database_that_is_closed_before_behind_or_beside_a_fence_stays_closed_
         stack.perform(lift(&stack)).await.unwrap();
         assert_eq!(count(&mut admin, &open).await, 0, "closed {when}");
         let readiness = stack.provider.readiness(stack.id, &Lookup::from(&stack.database())).await.unwrap();
-        assert!(matches!(&readiness, Readiness::Failed(why) if why.contains("it fills the disk")), "{readiness:?}");
+        assert!(
+            matches!(&readiness, Readiness::Failed(failure) if failure.message.contains("it fills the disk")),
+            "{readiness:?}"
+        );
         // A deploy opens it again, as always.
         stack.apply(stack.roles()).await.unwrap();
         assert_eq!(count(&mut admin, &open).await, 2, "closed {when}");

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::{
-    CallWaits, CancellationToken, Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets,
-    StepId, Task,
+    CallWaits, CancellationToken, Context, Lookup, OperationId, Performed, Provider as _, ProviderError, Secrets, Task,
 };
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
@@ -280,7 +279,7 @@ impl Stack {
                 name: "acme".parse().unwrap(),
             },
             operation: self.operation,
-            step: StepId("create/database.main".to_owned()),
+            step: "create/database.main".parse().unwrap(),
             revision: 1,
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),

@@ -40,7 +40,7 @@ async fn a_database_that_fills_the_disk_is_closed_and_a_deploy_opens_it_again() 
     quiet.connect("app").await;
     let readiness =
         async |stack: &Stack| stack.provider.readiness(stack.id, &Lookup::from(&stack.database())).await.unwrap();
-    assert!(matches!(readiness(&greedy).await, Readiness::Failed(reason) if reason.contains(why)));
+    assert!(matches!(readiness(&greedy).await, Readiness::Failed(failure) if failure.message.contains(why)));
     assert_eq!(readiness(&quiet).await, Readiness::Ready);
 
     assert_eq!(greedy.drift(&greedy.roles()).await, ["app_login", "migrator_login"]);

@@ -10,7 +10,6 @@ use freehold_provider_kubernetes::{self as kubernetes, Cluster, ClusterError, Re
 use freehold_provider_postgres::{ensure_provisioner, version_of};
 use freehold_spec::Name;
 use freehold_store::{Credential, Store};
-use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -74,7 +73,7 @@ async fn server(
             .help("check the URL, and that its role may make roles and databases")
     };
     // First of all whether the server is there and lets us in: only then does a refusal of the role say something.
-    let version = version(&admin).await.map_err(unusable)?;
+    let version = version_of(&admin).await.map_err(unusable)?.major;
     let role = keys::role_name(store, name).await?;
     let password = keys::role_password(store, name).await?;
     let role = match ensure_provisioner(&admin, &role, &password).await {
@@ -90,12 +89,6 @@ async fn server(
         return Err(Problem::new(Code::TargetDatabase, message));
     }
     Ok((settings.server(reached, version).await?, role))
-}
-
-/// The major version of a server.
-async fn version(admin: &PgConnectOptions) -> Result<u32, ProviderError> {
-    let version = version_of(admin).await?;
-    Ok(version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default())
 }
 
 /// What is to be found out of the cluster. The settings have been checked.

@@ -4,14 +4,15 @@
 //! there: Freehold never sees the password. Extensions are made with the database and only then, which is why a change of them is a
 //! new database (see [`crate::kind`]).
 
-use freehold_spec::Name;
 use freehold_spec::app::Database;
+use freehold_spec::{Name, PartKind};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use super::policy::{POSTGRES, database_pods, namespace, tcp};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, resources};
+use crate::expand::error::Claimant;
 use crate::expand::names;
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
@@ -73,7 +74,7 @@ impl Cluster<'_> {
         let object = Object::new(ResourceKind::CloudNativePg, name.as_str(), PodPart::Whole, json!({"spec": spec}));
         self.put(object.after(needs));
         for (kind, suffix) in OF_OPERATOR {
-            self.take(kind, &format!("{name}-{suffix}"), format!("database.{name}"));
+            self.take(kind, &format!("{name}-{suffix}"), Claimant::part(PartKind::Database, name));
         }
     }
 

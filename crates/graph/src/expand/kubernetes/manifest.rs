@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::Name;
+use freehold_spec::{Name, PartKind};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use crate::expand::error::ExpandError;
+use crate::expand::error::{Claimant, ExpandError};
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
 use crate::value::Value;
@@ -39,13 +39,13 @@ impl PodPart<'_> {
         }
     }
 
-    /// Its place in the definition, if it has one of its own.
-    fn place(self) -> Option<String> {
+    /// The part of the definition that it is, with what is said of an object that is no part's own.
+    fn claimant(self, id: &ResourceId) -> Claimant {
         match self {
-            Self::Whole => None,
-            Self::Service(name) => Some(format!("service.{name}")),
-            Self::Job(name) => Some(format!("job.{name}")),
-            Self::Manifest(name) => Some(format!("manifest.{name}")),
+            Self::Whole => Claimant { part: None, place: id.to_string() },
+            Self::Service(name) => Claimant::part(PartKind::Service, name),
+            Self::Job(name) => Claimant::part(PartKind::Job, name),
+            Self::Manifest(name) => Claimant::part(PartKind::Manifest, name),
         }
     }
 
@@ -99,7 +99,7 @@ impl Cluster<'_> {
     pub(super) fn put(&mut self, object: Object<'_>) -> ResourceId {
         let Object { id, kind, name, part, annotations, fields, mut needs } = object;
         let alone = kind.row().api.is_some_and(|api| !api.namespaced);
-        self.take(kind, &name, part.place().unwrap_or_else(|| id.to_string()));
+        self.take(kind, &name, part.claimant(&id));
         let mut body =
             BTreeMap::from([("metadata".to_owned(), literal(self.metadata(&name, part, alone, annotations)))]);
         if let Some(api) = kind.row().api {
@@ -118,18 +118,18 @@ impl Cluster<'_> {
     }
 
     /// Notes who has a name, by the place in the definition, so that no two have the same.
-    pub(super) fn take(&mut self, kind: ResourceKind, name: &str, second: String) {
+    pub(super) fn take(&mut self, kind: ResourceKind, name: &str, second: Claimant) {
         if let Some(api) = kind.row().api {
             self.take_object(api.group, api.kind, name, second);
         }
     }
 
     /// The same of an object of any kind.
-    pub(super) fn take_object(&mut self, group: &str, kind: &str, name: &str, second: String) {
+    pub(super) fn take_object(&mut self, group: &str, kind: &str, name: &str, second: Claimant) {
         let taken = [group, kind, name].map(str::to_owned);
         let Some(first) = self.taken.insert(taken, second.clone()) else { return };
-        let object = format!("{}/{}/{name}", kind.to_ascii_lowercase(), self.namespace);
-        self.expansion.resolver.errors.push(ExpandError::SameName { first, second, object });
+        let (kind, namespace, name) = (kind.to_ascii_lowercase(), self.namespace.clone(), name.to_owned());
+        self.expansion.resolver.errors.push(ExpandError::SameName { first, second, kind, namespace, name });
     }
 
     pub(super) fn metadata(

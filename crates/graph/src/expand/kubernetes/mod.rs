@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::App;
 
-use super::error::ExpandError;
+use super::error::{Claimant, ExpandError};
 use super::expansion::Expansion;
 use super::names;
 use crate::graph::Graph;
@@ -87,8 +87,8 @@ pub(crate) struct Cluster<'a> {
     namespace: String,
     /// What has to be there before any Pod.
     prerequisites: BTreeSet<ResourceId>,
-    /// Who has which name: group, kind and name → place in the definition.
-    taken: BTreeMap<[String; 3], String>,
+    /// Who has which name, by group, kind and name.
+    taken: BTreeMap<[String; 3], Claimant>,
 }
 
 impl Cluster<'_> {

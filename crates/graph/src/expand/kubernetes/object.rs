@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::Name;
 use freehold_spec::app::Manifest;
+use freehold_spec::{Name, PartKind};
 use serde_json::Value as Json;
 
 use super::Cluster;
 use super::manifest::{PodPart, literal};
 use crate::delivered::{self, AllowedKind, of_group};
-use crate::expand::error::ExpandError;
+use crate::expand::error::{Claimant, ExpandError};
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
 use crate::value::Value;
@@ -91,7 +91,8 @@ impl Cluster<'_> {
     ) -> ResourceId {
         let name = Head::of(document).name;
         let (resource, namespace) = (kind.resource(), self.namespace.clone());
-        self.take_object(&kind.group, &kind.kind, name, place);
+        let part = Some((PartKind::Manifest, manifest.clone()));
+        self.take_object(&kind.group, &kind.kind, name, Claimant { part, place });
         let mut body = literal(document.clone()).as_map().cloned().unwrap_or_default();
         let metadata = self.metadata_of(manifest, name, body.get("metadata"));
         body.insert("metadata".to_owned(), metadata);

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::Name;
 use freehold_spec::app::{PathRule, Route};
+use freehold_spec::{Name, PartKind};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use super::quantity::duration;
 use super::service::SERVICE_PORT;
-use crate::expand::error::ExpandError;
+use crate::expand::error::{Claimant, ExpandError};
 use crate::expand::names;
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
@@ -104,7 +104,7 @@ impl Cluster<'_> {
         let certificate = Object::new(ResourceKind::Certificate, name.as_str(), part, json!({"spec": spec}));
         let certificate = self.put(certificate);
         // cert-manager makes it.
-        self.take(ResourceKind::ClusterSecret, &secret, format!("route.{name}"));
+        self.take(ResourceKind::ClusterSecret, &secret, Claimant::part(PartKind::Route, name));
         let listener = json!({
             "name": "https",
             "hostname": host,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use freehold_engine::provider::Proposal;
-use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, ProviderError, Secrets, StepId, Task};
+use freehold_engine::{CallWaits, Context, Lookup, OperationId, Provider, ProviderError, Secrets, Task};
 use freehold_graph::value::Digests;
 use freehold_graph::{Digest, Resource, ResourceId, ResourceKind, SecretRef, SecretText, StackId, StackKey, StackKind};
 use freehold_plan::{Observation, Preview};
@@ -205,7 +205,7 @@ impl Stack {
                 name: "acme".parse()?,
             },
             operation: OperationId(Uuid::now_v7()),
-            step: StepId("apply".to_owned()),
+            step: "create/namespace.main".parse()?,
             revision: 1,
             deadline: Instant::now() + STEP,
             secrets: Arc::new(NoSecrets),

@@ -81,10 +81,11 @@ mod tests {
     fn an_autoscaler_without_a_metrics_api_can_never_scale_and_one_without_figures_may_soon() {
         assert_eq!(of(&json!([])), Readiness::Ready, "nobody has looked at it");
         let none = "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)";
-        let Readiness::Failed(words) = of(&json!([active("FailedGetResourceMetric", none, "10:09:55")])) else {
+        let Readiness::Failed(failure) = of(&json!([active("FailedGetResourceMetric", none, "10:09:55")])) else {
             panic!("it never will")
         };
-        assert!(words.starts_with("FH1226") && words.contains("no metrics API (metrics-server)"), "{words}");
+        assert_eq!(failure.code, Some(Code::NoMetrics));
+        assert!(failure.message.contains("no metrics API (metrics-server)"), "{failure}");
         let late = "no metrics returned from resource metrics API";
         assert_eq!(of(&json!([active("FailedGetResourceMetric", late, "10:09:00")])), Readiness::Ready);
         let limited =

@@ -18,7 +18,7 @@ pub(super) fn readiness(found: &Json) -> Readiness {
     }
     let condition = |kind: &str| found.condition(kind).filter(|condition| condition.is_about(generation));
     if let Some(stalled) = condition("Stalled").filter(|condition| condition.is_true()) {
-        return Readiness::Failed(format!("its controller can't go on: {}", stalled.words()));
+        return Readiness::failed(format!("its controller can't go on: {}", stalled.words()));
     }
     if let Some(reconciling) = condition("Reconciling").filter(|condition| condition.is_true()) {
         return Readiness::Waiting(format!("its controller is at work: {}", reconciling.words()));
@@ -78,7 +78,7 @@ mod tests {
             (vec![("Available", "False")], waits("it is not Available: R: m")),
             (vec![("Ready", "True"), ("Reconciling", "True")], waits("its controller is at work: R: m")),
             (vec![("Ready", "True"), ("Stalled", "False")], Readiness::Ready),
-            (vec![("Stalled", "True")], Readiness::Failed("its controller can't go on: R: m".to_owned())),
+            (vec![("Stalled", "True")], Readiness::failed("its controller can't go on: R: m")),
         ] {
             assert_eq!(of(json!({"conditions": conditions(&given)})), expected, "{given:?}");
         }

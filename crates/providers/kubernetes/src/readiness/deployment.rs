@@ -9,7 +9,7 @@ use super::pod::{self, GRACE};
 use super::quota::{self, Room};
 use crate::awaited::Sight;
 use crate::document::{Condition, Fields, is_owned_by, selector};
-use crate::error::ClusterError;
+use crate::error::{ClusterError, says_quota};
 use crate::mark;
 use crate::moment::Moment;
 use crate::neighbour::REPLICA_SET;
@@ -220,7 +220,7 @@ async fn last_refusal(reader: &Reader<'_>, deployment: &Json) -> Result<Option<D
 /// A refusal to make a Pod, from its message: `pods "web-1" is forbidden: exceeded quota: main, requested: …`.
 pub(crate) fn refused(message: &str) -> NotReady {
     let words = message.split_once(" is forbidden: ").map_or(message, |(_, rest)| rest);
-    if words.contains("exceeded quota") || words.contains("failed quota") {
+    if says_quota(words) {
         return NotReady::failed(Code::QuotaTooSmall, format!("the namespace's quota lets no pod in: {words}"));
     }
     let passing = ["failed calling webhook", "timeout", "connection refused", "error looking up service account"];

@@ -14,7 +14,7 @@ use crate::reader::Reader;
 pub(super) async fn claim(reader: &Reader<'_>, claim: &Json) -> Result<Readiness, ClusterError> {
     match claim.text("/status/phase") {
         "Bound" => return Ok(Readiness::Ready),
-        "Lost" => return Ok(Readiness::Failed("the volume that it was bound to is gone".to_owned())),
+        "Lost" => return Ok(Readiness::failed("the volume that it was bound to is gone")),
         _ => {}
     }
     let class = claim.text("/spec/storageClassName");
@@ -46,7 +46,7 @@ pub(super) fn postgres(cluster: &Json) -> Readiness {
     };
     // Words of the operator for what it can't go on from by itself.
     if phase.contains("unrecoverable") || phase.contains("Not enough disk space") {
-        return Readiness::Failed(said);
+        return Readiness::failed(said);
     }
     Readiness::Waiting(format!("{ready} of {wanted} ready: {said}"))
 }

@@ -87,7 +87,7 @@ async fn a_clock_that_was_ahead_once_silences_no_schedule() -> anyhow::Result<()
     until("the run that was missed", async || history(&runs).iter().any(|(_, exit_code)| *exit_code == Some(6))).await;
     assert!(history(&runs).iter().all(|(due, _)| *due <= now + 3600), "{:?}", history(&runs));
     let health = world.provider.health(&[(world.stack, Lookup::from(&resource))]).await.remove(0)?;
-    assert!(matches!(&health, Readiness::Failed(why) if why.contains("exit code 6")), "{health:?}");
+    assert!(matches!(&health, Readiness::Failed(failure) if failure.message.contains("exit code 6")), "{health:?}");
     let log = world.provider.log_reader().tail(world.stack, &resource.id, 100)?;
     assert!(log.iter().any(|line| line.text.contains("the clock was ahead once")), "{log:?}");
     world.end().await

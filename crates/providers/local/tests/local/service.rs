@@ -101,8 +101,8 @@ async fn a_crash_loop_is_reported_with_the_log_and_ends_by_itself() -> anyhow::R
     world.get("/break").await?;
     let mut reason = String::new();
     until("the crash loop to show", async || match world.readiness(&web).await {
-        Ok(Readiness::Failed(words)) => {
-            reason = words;
+        Ok(Readiness::Failed(failure)) => {
+            reason = failure.to_string();
             true
         }
         _ => false,

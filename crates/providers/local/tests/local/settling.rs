@@ -15,7 +15,7 @@ fn web(world: &World, version: &str, settle: u32, update: &str) -> Resource {
 
 async fn failure(world: &World, resource: &Resource) -> String {
     match world.readiness(resource).await.unwrap() {
-        Readiness::Failed(reason) => reason,
+        Readiness::Failed(failure) => failure.to_string(),
         other => panic!("not failed: {other:?}"),
     }
 }

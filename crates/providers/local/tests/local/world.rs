@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use freehold_engine::capability::Restored;
 use freehold_engine::{
-    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task,
+    CallWaits, Context, Lookup, OperationId, Performed, Provider, ProviderError, Readiness, Secrets, StepId, Task, Verb,
 };
 use freehold_graph::secret::Digest;
 use freehold_graph::value::Digests;
@@ -130,7 +130,7 @@ impl World {
             stack: self.stack,
             key: key(),
             operation: OperationId(Uuid::new_v4()),
-            step: StepId(format!("step-{step}")),
+            step: StepId::new(Verb::Update, &ResourceId::new("service", step)),
             revision: 1,
             deadline: Instant::now() + PATIENCE,
             secrets: Arc::new(Known),

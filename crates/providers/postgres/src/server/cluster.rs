@@ -12,6 +12,7 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::error::ServerError;
 use super::folder::{Folder, Foreign, data_version};
+use crate::failure::says_full;
 
 /// The superuser of the private server.
 pub(super) const SUPERUSER: &str = "postgres";
@@ -243,7 +244,7 @@ async fn initdb(
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+    if says_full(&text) {
         return Err(ServerError::DiskFull { doing, path: cluster.to_owned() });
     }
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();

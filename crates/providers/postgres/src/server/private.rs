@@ -15,6 +15,7 @@ use super::cluster::{self, Layout, SUPERUSER};
 use super::error::ServerError;
 use super::folder::Foreign;
 use super::postmaster::{self, POSTMASTER_PID, PidFile, Postmaster};
+use crate::failure::says_full;
 
 /// How long a start may take. Recovery after a power failure replays at most `max_wal_size`.
 const START: Duration = Duration::from_secs(60);
@@ -287,14 +288,13 @@ impl PrivateServer {
     /// Why a postmaster ended at once.
     fn died(&self) -> ServerError {
         let detail = self.last_words();
-        let said = |words: &str| detail.iter().any(|line| line.contains(words));
-        if said("Address already in use") {
+        if detail.iter().any(|line| line.contains("Address already in use")) {
             return ServerError::PortTaken { port: self.port };
         }
         if self.layout.start_words(LAST_WORDS).iter().any(|line| line.contains("pre-existing shared memory block")) {
             return ServerError::Ending { cluster: self.layout.cluster() };
         }
-        if said("No space left on device") {
+        if detail.iter().any(|line| says_full(line)) {
             return ServerError::DiskFull { doing: "starting PostgreSQL", path: self.layout.home.clone() };
         }
         ServerError::NotStarted { reason: "it ended at once".to_owned(), detail }
