@@ -8,7 +8,7 @@ use freehold_engine::OperationId;
 use freehold_engine::capability::Capacity;
 use freehold_graph::expand::ExpandError;
 use freehold_graph::kind::MIGRATOR_CONNECTIONS;
-use freehold_graph::{Graph, Request, ResourceKind, StackId, expand};
+use freehold_graph::{Graph, Request, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
 use freehold_spec::App;
@@ -383,7 +383,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
     let missing: Vec<&str> = graph
         .resources
         .values()
-        .filter(|resource| resource.kind == ResourceKind::StoreSecret)
+        .filter(|resource| resource.kind.is_sealed())
         .filter(|resource| resource.body.get("required").is_some())
         .filter(|resource| !matches!(observed.get(&resource.id), Some(Some(_))))
         .map(|resource| resource.identity.as_str())
