@@ -15,6 +15,8 @@ use crate::value::Value;
 impl Expand for Database {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.expansion.database(name, self);
     }
@@ -31,6 +33,10 @@ impl Expand for Database {
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
         let database = names::database(&stack.resolver.request.key, name);
         stack.graph.outputs.insert(format!("databases.{name}.name"), database);
+    }
+
+    fn credentials(name: &Name) -> Vec<String> {
+        ["app", "migrator"].map(|role| names::credential(name, role)).to_vec()
     }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {

@@ -13,6 +13,8 @@ use crate::value::Value;
 impl Expand for Job {
     type Output = Output;
 
+    const WRITES_LOG: bool = true;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.job(name, self);
     }
@@ -23,6 +25,10 @@ impl Expand for Job {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
 
     fn value(_: &Name, output: Output, _: &mut Site<'_, '_>) -> Vec<Value> {
         match output {}

@@ -13,6 +13,8 @@ use crate::value::Value;
 impl Expand for Manifest {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     /// Said by [`LocalExpansion`] together with all else that only a cluster has.
     fn local(&self, _: &Name, _: &mut LocalExpansion<'_>) {}
 
@@ -21,6 +23,10 @@ impl Expand for Manifest {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
 
     fn value(_: &Name, output: Output, _: &mut Site<'_, '_>) -> Vec<Value> {
         match output {}

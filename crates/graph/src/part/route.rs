@@ -13,6 +13,8 @@ use crate::value::Value;
 impl Expand for Route {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.route(name, self);
     }
@@ -24,6 +26,10 @@ impl Expand for Route {
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
         let url = stack.resolver.route_url(name);
         stack.graph.outputs.insert(format!("routes.{name}.url"), url);
+    }
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
     }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {

@@ -15,6 +15,8 @@ use crate::value::Value;
 impl Expand for Secret {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.expansion.secret(name, self);
     }
@@ -24,6 +26,10 @@ impl Expand for Secret {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
         match output {

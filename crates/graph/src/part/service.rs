@@ -15,6 +15,8 @@ use crate::value::Value;
 impl Expand for Service {
     type Output = Output;
 
+    const WRITES_LOG: bool = true;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.service(name, self);
     }
@@ -24,6 +26,10 @@ impl Expand for Service {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
         let resolver = &mut site.resolver;

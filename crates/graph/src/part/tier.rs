@@ -13,11 +13,17 @@ use crate::value::Value;
 impl Expand for Tier {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     fn local(&self, _: &Name, _: &mut LocalExpansion<'_>) {}
 
     fn kubernetes(&self, _: &Name, _: &mut Cluster<'_>) {}
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
 
     fn value(_: &Name, output: Output, _: &mut Site<'_, '_>) -> Vec<Value> {
         match output {}
