@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
+use freehold_graph::kind::LocalKind;
+use freehold_graph::{ProviderName, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
@@ -23,7 +24,7 @@ use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::Schedules;
 use crate::service::{Caller, Service};
-use crate::{directory, failure, run};
+use crate::{directory, failure, kind, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
 const FORGET: Duration = Duration::from_secs(10);
@@ -187,9 +188,9 @@ impl LocalProvider {
         let alone = registry.busy.get(&stack).is_none_or(|count| *count <= 1);
         let served = registry.services.iter().any(|((owner, _), service)| *owner == stack && service.seen().exists());
         let folder = self.machine.directory.stack(stack);
-        let kept = ["services", "routes", "schedules"].iter().any(|kind| {
+        let kept = LocalKind::ALL.iter().any(|kind| {
             // What can't be read isn't taken for empty.
-            directory::entries(&folder.join(kind)).map_or(true, |entries| !entries.is_empty())
+            directory::entries(&folder.join(kind::folder(*kind))).map_or(true, |entries| !entries.is_empty())
         });
         alone && !served && !kept
     }
@@ -357,14 +358,7 @@ impl Provider for LocalProvider {
     async fn health(&self, objects: &[(StackId, Lookup)]) -> Vec<Result<Readiness, ProviderError>> {
         let mut health = Vec::with_capacity(objects.len());
         for (stack, lookup) in objects {
-            health.push(match (self.readiness(*stack, lookup).await, lookup.kind) {
-                // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
-                (Ok(Readiness::Ready), ResourceKind::LocalSchedule) => {
-                    let failure = self.schedules.last_failure(*stack, &lookup.id).await;
-                    failure.map(|failure| failure.map_or(Readiness::Ready, Readiness::Failed))
-                }
-                (readiness, _) => readiness,
-            });
+            health.push(self.health_of(*stack, lookup).await);
         }
         health
     }
