@@ -4,6 +4,8 @@
 //! carries out the actions and feeds back what happened. Providers do the work in the outside world behind
 //! [`Provider`]; what is written down goes through [`Journal`].
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod assess;
 pub mod backoff;
 pub mod capability;

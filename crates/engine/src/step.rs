@@ -15,8 +15,6 @@
 //! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place. And what scales another
 //! resource is deleted right before the change of that one: until it is gone, it would overrule the change.
 
-#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -78,6 +76,19 @@ pub enum Work {
 /// A verb whose object is looked at before it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assessed {
+    /// Makes the object what it should be.
+    Apply(Applied),
+    /// [`Verb::Fence`]
+    Fence,
+    /// [`Verb::Dump`]
+    Dump,
+    /// [`Verb::Delete`]
+    Delete,
+}
+
+/// A verb that makes an object what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
     /// [`Verb::Create`]
     Create,
     /// [`Verb::Update`]
@@ -86,12 +97,6 @@ pub enum Assessed {
     Replace,
     /// [`Verb::Adopt`]
     Adopt,
-    /// [`Verb::Fence`]
-    Fence,
-    /// [`Verb::Dump`]
-    Dump,
-    /// [`Verb::Delete`]
-    Delete,
 }
 
 /// A step's identity within its operation: `create/database.main`. Together with the operation's id it makes a step
@@ -143,10 +148,10 @@ impl Verb {
     /// How its steps go about it.
     pub const fn work(self) -> Work {
         match self {
-            Self::Create => Work::Assessed(Assessed::Create),
-            Self::Update => Work::Assessed(Assessed::Update),
-            Self::Replace => Work::Assessed(Assessed::Replace),
-            Self::Adopt => Work::Assessed(Assessed::Adopt),
+            Self::Create => Work::Assessed(Assessed::Apply(Applied::Create)),
+            Self::Update => Work::Assessed(Assessed::Apply(Applied::Update)),
+            Self::Replace => Work::Assessed(Assessed::Apply(Applied::Replace)),
+            Self::Adopt => Work::Assessed(Assessed::Apply(Applied::Adopt)),
             Self::Fence => Work::Assessed(Assessed::Fence),
             Self::Dump => Work::Assessed(Assessed::Dump),
             Self::Delete => Work::Assessed(Assessed::Delete),
