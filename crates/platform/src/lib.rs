@@ -12,6 +12,8 @@
 //!   TargetRuntime   a target's providers and capabilities; made by a TargetFactory, which alone knows which ones
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod actor;
 mod artifacts;
 mod computing;
