@@ -46,6 +46,25 @@ impl Target {
         }
     }
 
+    /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
+    pub fn words(&self) -> String {
+        let name = self.name().to_string();
+        let system = match self {
+            Self::Local(_) => None,
+            Self::Kubernetes(target) => Some(format!("Kubernetes {}", target.version)),
+        };
+        let databases = match self.postgres() {
+            Some(server) => format!("PostgreSQL {}", server.version),
+            None => "CloudNativePG".to_owned(),
+        };
+        [Some(name), system, Some(databases)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// How people get to a stack's database that has a server of its own; `None` where all of them are on the target's.
+    pub fn way_to_own_databases(&self) -> Option<&'static str> {
+        self.postgres().is_none().then_some("`kubectl port-forward` leads to them")
+    }
+
     /// Where a browser finds a host of this target: `http://acme.localhost:7080`.
     pub fn url(&self, host: &str) -> String {
         match self {

@@ -296,7 +296,7 @@ impl Plans {
             noop: is_settled(&plan, stack),
             new_stack: stack.is_none_or(|stack| stack.generation == 0),
             diagnostics: warnings.to_vec(),
-            target: runtime.words(),
+            target: runtime.target.words(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,
         })

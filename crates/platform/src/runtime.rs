@@ -110,19 +110,6 @@ impl TargetRuntime {
         }
     }
 
-    /// The target in words: `prod, Kubernetes v1.36.3, PostgreSQL 15`.
-    pub fn words(&self) -> String {
-        let mut words = vec![self.target.name().to_string()];
-        if let Target::Kubernetes(facts) = &self.target {
-            words.push(format!("Kubernetes {}", facts.version));
-        }
-        words.push(match self.target.postgres() {
-            Some(server) => format!("PostgreSQL {}", server.version),
-            None => "CloudNativePG".to_owned(),
-        });
-        words.join(", ")
-    }
-
     /// All that there is to say about the target itself: its cluster or machine, and its database server.
     pub(crate) async fn inspect(&self) -> Vec<Finding> {
         let mut findings = match &self.capabilities.system {

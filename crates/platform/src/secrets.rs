@@ -200,12 +200,11 @@ impl Secrets {
             SecretRef::Stored(_) | SecretRef::Target(_) => 0,
         };
         let password = self.records.store.reveal(stack.id, &secret).await?;
-        let DatabasePlace { host, port, .. } =
-            self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
-                let message =
-                    format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
-                Problem::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
-            })?;
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let DatabasePlace { host, port, .. } = runtime.database.clone().ok_or_else(|| {
+            let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
+            Problem::new(Code::OtherKindOfTarget, message).maybe_help(runtime.target.way_to_own_databases())
+        })?;
         let mut tx = self.records.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });

@@ -1,8 +1,11 @@
 //! A database: on the target's server, or a PostgreSQL cluster of the stack's own.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Database;
 use freehold_spec::part::database::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -37,6 +40,10 @@ impl Expand for Database {
 
     fn credentials(name: &Name) -> Vec<String> {
         ["app", "migrator"].map(|role| names::credential(name, role)).to_vec()
+    }
+
+    fn egress(names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json> {
+        cluster.egress_to_databases(names)
     }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {

@@ -1,8 +1,11 @@
 //! A job: a run for each revision, or a schedule.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Job;
 use freehold_spec::part::job::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -27,6 +30,10 @@ impl Expand for Job {
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
 
     fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(_: &BTreeSet<&Name>, _: &Cluster<'_>) -> Vec<Json> {
         Vec::new()
     }
 

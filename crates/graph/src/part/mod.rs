@@ -15,6 +15,7 @@ mod tier;
 use std::collections::BTreeSet;
 
 use freehold_spec::{Name, Output, PartKind};
+use serde_json::Value as Json;
 
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
@@ -51,6 +52,10 @@ pub(crate) trait Expand {
 
     /// The purposes of the credentials that are derived for it: what its users log in with. They are rotated together.
     fn credentials(name: &Name) -> Vec<String>;
+
+    /// The rules of a network policy that lead to the parts of these names in a cluster: for whoever uses an output with
+    /// [`Reach::Part`](freehold_spec::part::output::Reach::Part).
+    fn egress(names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json>;
 
     /// The value of an output, in pieces. The part may be undefined, which has been reported.
     fn value(name: &Name, output: Self::Output, site: &mut Site<'_, '_>) -> Vec<Value>;
@@ -103,6 +108,13 @@ macro_rules! parts {
         pub fn credentials(part: PartKind, name: &Name) -> Vec<String> {
             match part {
                 $(PartKind::$part => <freehold_spec::part::$part as Expand>::credentials(name),)+
+            }
+        }
+
+        /// The rules of a network policy that lead to parts of one kind.
+        pub(crate) fn egress(part: PartKind, names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json> {
+            match part {
+                $(PartKind::$part => <freehold_spec::part::$part as Expand>::egress(names, cluster),)+
             }
         }
 

@@ -1,8 +1,11 @@
 //! A route: a host name of the router or of the gateway.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Route;
 use freehold_spec::part::route::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -29,6 +32,10 @@ impl Expand for Route {
     }
 
     fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(_: &BTreeSet<&Name>, _: &Cluster<'_>) -> Vec<Json> {
         Vec::new()
     }
 

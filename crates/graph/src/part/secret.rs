@@ -1,8 +1,11 @@
 //! A secret: sealed in the store, on every target.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Secret;
 use freehold_spec::part::secret::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -28,6 +31,10 @@ impl Expand for Secret {
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
 
     fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(_: &BTreeSet<&Name>, _: &Cluster<'_>) -> Vec<Json> {
         Vec::new()
     }
 

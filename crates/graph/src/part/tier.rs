@@ -1,8 +1,11 @@
 //! A tier: figures that other parts look up. It has no resource of its own.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Tier;
 use freehold_spec::part::tier::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -22,6 +25,10 @@ impl Expand for Tier {
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
 
     fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(_: &BTreeSet<&Name>, _: &Cluster<'_>) -> Vec<Json> {
         Vec::new()
     }
 

@@ -4,8 +4,8 @@
 //! there: Freehold never sees the password. Extensions are made with the database and only then, which is why a change of them is a
 //! new database (see [`crate::kind`]).
 
-use freehold_spec::Name;
 use freehold_spec::app::Database;
+use freehold_spec::{Name, PartKind};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
@@ -81,7 +81,7 @@ impl Cluster<'_> {
     fn database_policy(&mut self, name: &Name, operator: &str) -> ResourceId {
         let own = database_pods(name);
         let among = json!([tcp(POSTGRES), tcp(STATUS)]);
-        let users = self.users_of(name);
+        let users = self.users_of(PartKind::Database, name);
         let mut ingress = vec![json!({"from": [namespace(operator), own], "ports": among})];
         if !users.is_empty() {
             ingress.push(json!({"from": users, "ports": [tcp(POSTGRES)]}));
