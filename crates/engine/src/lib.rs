@@ -14,7 +14,10 @@ pub mod failure;
 pub mod journal;
 pub mod newest;
 pub mod operation;
+mod owned_object;
 pub mod provider;
+mod provider_error;
+mod secrets;
 pub mod shell;
 pub mod step;
 #[cfg(feature = "testing")]
