@@ -19,12 +19,11 @@ use super::computing::compute;
 use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
 use super::images::{self, ImageDemand};
 use super::observe::Observed;
-use super::plan_target::{PlanTarget, empty_request};
+use super::plan_target::{PlanTarget, PlanTargets, empty_request};
 use super::refused;
 use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::artifacts::Artifacts;
 use crate::records::Records;
 use crate::request::{Deploy, PlanOptions};
 use crate::targets::Targets;
@@ -57,7 +56,7 @@ struct PlanInputs<'a> {
 pub struct Plans {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,
-    pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) subjects: PlanTargets,
 }
 
 impl Plans {
@@ -73,11 +72,11 @@ impl Plans {
         let mut tries = 0;
         loop {
             tries += 1;
-            let subject = self.subject(actor, request).await?;
+            let subject = self.subjects.find(actor, request).await?;
             let (tenant, key) = (subject.tenant, subject.request.key.clone());
             let before = subject.stack.as_ref().map(version_of);
             let answer = async {
-                self.check_request(&subject).await?;
+                self.subjects.check_request(&subject).await?;
                 let mut tx = self.records.store.begin(tenant).await?;
                 tx.check_sharing(&subject.request.key, subject.runtime.sharing).await?;
                 drop(tx);
@@ -155,10 +154,12 @@ impl Plans {
         let wanted = ImageDemand { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
         let place = (&*runtime, &definition.app);
-        definition.warnings.extend(self.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
+        definition
+            .warnings
+            .extend(self.subjects.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
         let subject = PlanTarget { runtime, tenant, stack: Some(stack), request, definition, options };
         if subject.runtime.capabilities.artifacts.is_some() {
-            self.check_artifacts(&subject.definition.app, &subject.request).await?;
+            self.subjects.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
         Ok(self.plan_subject(actor, subject, Purpose::Rollback { to: number }).await?.0)
     }
