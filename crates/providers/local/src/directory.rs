@@ -27,7 +27,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The folders of a stack with the records of its resources: one for each kind, named by [`crate::kind::folder`].
+/// The folders of a stack with the records of its resources, one for each kind.
 pub(crate) const SERVICES: &str = "services";
 pub(crate) const ROUTES: &str = "routes";
 pub(crate) const SCHEDULES: &str = "schedules";

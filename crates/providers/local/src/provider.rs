@@ -9,7 +9,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::kind::LocalKind;
 use freehold_graph::{ProviderName, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
@@ -24,7 +23,7 @@ use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::Schedules;
 use crate::service::{Caller, Service};
-use crate::{directory, failure, kind, run};
+use crate::{directory, failure, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
 const FORGET: Duration = Duration::from_secs(10);
@@ -187,12 +186,7 @@ impl LocalProvider {
         let registry = self.registry();
         let alone = registry.busy.get(&stack).is_none_or(|count| *count <= 1);
         let served = registry.services.iter().any(|((owner, _), service)| *owner == stack && service.seen().exists());
-        let folder = self.machine.directory.stack(stack);
-        let kept = LocalKind::ALL.iter().any(|kind| {
-            // What can't be read isn't taken for empty.
-            directory::entries(&folder.join(kind::folder(*kind))).map_or(true, |entries| !entries.is_empty())
-        });
-        alone && !served && !kept
+        alone && !served && !self.has_records(stack)
     }
 
     /// Removes what is left of a stack that is destroyed and isn't a resource: runs, logs, the folders of its programs, its user. Ends

@@ -19,7 +19,7 @@ use crate::membership::end_all;
 use crate::process_id::ProcessId;
 use crate::provider::LocalProvider;
 use crate::service::state::ServiceRecord;
-use crate::{directory, failure, kind, run};
+use crate::{directory, failure, run};
 
 /// How many services are brought back at once.
 const AT_ONCE: usize = 16;
@@ -55,7 +55,7 @@ impl LocalProvider {
     ) -> Result<Vec<RestoreOutcome>, ProviderError> {
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
-            resources.into_iter().partition(|restored| kind::is_kept(restored.resource.kind));
+            resources.into_iter().partition(|restored| Self::keeps_processes(restored.resource.kind));
         self.listen_first(&services).await;
         let mut outcomes: Vec<RestoreOutcome> =
             others.into_iter().map(|restored| self.restore_other(restored, &secrets)).collect();
@@ -77,7 +77,7 @@ impl LocalProvider {
         let stray = |mark: &Marked| {
             let Some(resource) = mark.of() else { return false };
             let Some((word, name)) = resource.split_once('.') else { return false };
-            if !ResourceKind::of_id_word(word).is_some_and(kind::is_kept) {
+            if !ResourceKind::of_id_word(word).is_some_and(Self::keeps_processes) {
                 return false;
             }
             let records = self.machine.directory.instances(mark.stack, name);

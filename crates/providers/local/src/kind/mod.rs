@@ -25,23 +25,15 @@ fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
 
 /// Whether a resource is processes that are kept running, each an instance with a record: after a start of Freehold they are brought back
 /// together, which takes long, and a process of such a resource that has no record is a stray.
-pub(crate) const fn keeps_processes(kind: LocalKind) -> bool {
+const fn keeps_processes(kind: LocalKind) -> bool {
     match kind {
         LocalKind::Service => true,
         LocalKind::Schedule | LocalKind::Route => false,
     }
 }
 
-/// As [`keeps_processes`], for a kind of any provider.
-pub(crate) const fn is_kept(kind: ResourceKind) -> bool {
-    match kind.served() {
-        Served::Local(kind) => keeps_processes(kind),
-        Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => false,
-    }
-}
-
 /// The folder of a stack in which there is something as long as it has a resource of this kind.
-pub(crate) const fn folder(kind: LocalKind) -> &'static str {
+const fn folder(kind: LocalKind) -> &'static str {
     match kind {
         LocalKind::Service => directory::SERVICES,
         LocalKind::Schedule => directory::SCHEDULES,
@@ -54,6 +46,23 @@ fn not_stopped(kind: LocalKind) -> ProviderError {
 }
 
 impl LocalProvider {
+    /// Whether a resource of this kind is processes that are kept running.
+    pub(crate) const fn keeps_processes(kind: ResourceKind) -> bool {
+        match kind.served() {
+            Served::Local(kind) => keeps_processes(kind),
+            Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => false,
+        }
+    }
+
+    /// Whether a stack has a resource, as far as that is on disk.
+    pub(crate) fn has_records(&self, stack: StackId) -> bool {
+        let of_stack = self.machine.directory.stack(stack);
+        // What can't be read isn't taken for empty.
+        let is_empty =
+            |kind: &LocalKind| directory::entries(&of_stack.join(folder(*kind))).is_ok_and(|all| all.is_empty());
+        !LocalKind::ALL.iter().all(is_empty)
+    }
+
     pub(crate) async fn observe_resource(
         &self,
         stack: StackId,
