@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::Name;
 use freehold_spec::app::Database;
 use freehold_spec::part::database::Output;
+use freehold_spec::{Name, PartKind};
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
@@ -35,7 +35,7 @@ impl Expand for Database {
 
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
         let database = names::database(&stack.resolver.request.key, name);
-        stack.graph.outputs.insert(format!("databases.{name}.name"), database);
+        stack.graph.outputs.insert(format!("{}.{name}.name", PartKind::Database.plural()), database);
     }
 
     fn credentials(name: &Name) -> Vec<String> {

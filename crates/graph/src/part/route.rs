@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::Name;
 use freehold_spec::app::Route;
 use freehold_spec::part::route::Output;
+use freehold_spec::{Name, PartKind};
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
@@ -28,7 +28,7 @@ impl Expand for Route {
 
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
         let url = stack.resolver.route_url(name);
-        stack.graph.outputs.insert(format!("routes.{name}.url"), url);
+        stack.graph.outputs.insert(format!("{}.{name}.url", PartKind::Route.plural()), url);
     }
 
     fn credentials(_: &Name) -> Vec<String> {
