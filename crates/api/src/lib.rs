@@ -8,6 +8,8 @@
 //!
 //! Each route stands once, in the attribute of its handler: the router and the OpenAPI document are both made from it.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod convert;
 mod guard;
 mod response;

@@ -7,7 +7,7 @@
 use freehold_plan::{Change, Observation, Ownership, diff};
 
 use crate::failure;
-use crate::step::{Assessed, Verb, Work};
+use crate::step::{Applied, Assessed, Verb, Work};
 use freehold_problem::Problem;
 
 /// One call of a step. All verbs but [`Verb::Replace`] have exactly one.
@@ -72,7 +72,7 @@ pub fn precheck<'a>(
 /// Judges what was seen of a change's object. `acted`: the step's effect may have happened before, wholly or in part.
 pub fn assess(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     match verb {
-        Assessed::Create | Assessed::Update | Assessed::Replace | Assessed::Adopt => apply(verb, change, acted, seen),
+        Assessed::Apply(verb) => apply(verb, change, acted, seen),
         Assessed::Delete => delete(change, acted, seen),
         Assessed::Dump => dump(change, acted, seen),
         Assessed::Fence => fence(change, acted, seen),
@@ -96,7 +96,7 @@ fn is_that_object(change: &Change, seen: &Observation) -> bool {
     change.object.as_ref() == Some(&seen.object)
 }
 
-fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
+fn apply(verb: Applied, change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment {
     if let Some(seen) = seen.filter(|seen| is_as_desired(change, seen)) {
         return Assessment::UpToDate { object: Some(seen.object.clone()) };
     }
@@ -105,21 +105,22 @@ fn apply(verb: Assessed, change: &Change, acted: bool, seen: Option<&Observation
         return outdated();
     }
     let Some(seen) = seen else {
-        // Neither an update nor an adoption lets an object vanish: somebody else did.
-        return if matches!(verb, Assessed::Update | Assessed::Adopt) {
-            outdated()
-        } else {
-            Assessment::Act(StepCall::Apply)
+        return match verb {
+            // Neither an update nor an adoption lets an object vanish: somebody else did.
+            Applied::Update | Applied::Adopt => outdated(),
+            Applied::Create | Applied::Replace => Assessment::Act(StepCall::Apply),
         };
     };
     let ours = seen.ownership == Ownership::Ours;
     match verb {
-        Assessed::Adopt if is_as_planned(change, Some(seen)) => Assessment::Act(StepCall::Apply),
-        _ if !ours => Assessment::Stop(failure::not_ours(change, seen)),
-        Assessed::Replace if is_that_object(change, seen) => Assessment::Act(StepCall::Delete),
+        Applied::Adopt if is_as_planned(change, Some(seen)) => Assessment::Act(StepCall::Apply),
+        Applied::Create | Applied::Update | Applied::Replace | Applied::Adopt if !ours => {
+            Assessment::Stop(failure::not_ours(change, seen))
+        }
+        Applied::Replace if is_that_object(change, seen) => Assessment::Act(StepCall::Delete),
         // Data-bearing objects keep their identity when they are updated.
-        Assessed::Update | Assessed::Adopt if change.kind.holds_data() && !is_that_object(change, seen) => outdated(),
-        _ => Assessment::Act(StepCall::Apply),
+        Applied::Update | Applied::Adopt if change.kind.holds_data() && !is_that_object(change, seen) => outdated(),
+        Applied::Create | Applied::Update | Applied::Replace | Applied::Adopt => Assessment::Act(StepCall::Apply),
     }
 }
 
@@ -140,7 +141,7 @@ fn fence(change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment
     match delete(change, acted, seen) {
         Assessment::Act(_) => Assessment::Act(StepCall::Fence),
         Assessment::UpToDate { .. } if acted => Assessment::Act(StepCall::Fence),
-        other => other,
+        no_call @ (Assessment::UpToDate { .. } | Assessment::Stop(_)) => no_call,
     }
 }
 
@@ -148,7 +149,7 @@ fn fence(change: &Change, acted: bool, seen: Option<&Observation>) -> Assessment
 pub fn assess_fenced(change: &Change, seen: Option<&Observation>) -> Assessment {
     match delete(change, true, seen) {
         Assessment::UpToDate { .. } => Assessment::Act(StepCall::Delete),
-        other => other,
+        deletion @ (Assessment::Act(_) | Assessment::Stop(_)) => deletion,
     }
 }
 

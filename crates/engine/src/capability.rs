@@ -15,7 +15,9 @@ use freehold_problem::Problem;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use crate::provider::{OwnedObject, ProviderError, Secrets};
+use crate::owned_object::OwnedObject;
+use crate::provider_error::ProviderError;
+use crate::secrets::Secrets;
 
 /// All that the providers of a target can do.
 #[derive(Clone, Default)]

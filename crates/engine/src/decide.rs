@@ -167,7 +167,7 @@ impl Decider {
     fn append(&mut self, record: Record) {
         match self.actions.last_mut() {
             Some(Action::Append(records)) => records.push(record),
-            _ => self.actions.push(Action::Append(vec![record])),
+            Some(Action::Call { .. } | Action::End(_)) | None => self.actions.push(Action::Append(vec![record])),
         }
     }
 
@@ -231,7 +231,11 @@ impl Decider {
                     step.unsettled = true;
                     unknown.push(id.clone());
                 }
-                _ => {}
+                StepPhase::Idle
+                | StepPhase::Opening { .. }
+                | StepPhase::Resting { .. }
+                | StepPhase::Verifying
+                | StepPhase::Closing { .. } => {}
             }
         }
         for step in unknown {

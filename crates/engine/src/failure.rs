@@ -71,12 +71,25 @@ pub fn without_a_dump(failure: &mut Problem, deleted: bool, key: &StackKey) {
 pub fn summary(records: &[Record]) -> Option<Problem> {
     let mut problem = records.iter().find_map(|record| match record {
         Record::StepFailed { failure, .. } => Some(failure.clone()),
-        _ => None,
+        Record::Acquired { .. }
+        | Record::StepStarted { .. }
+        | Record::StepDone { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => None,
     })?;
     let ends = records.iter().filter_map(|record| match record {
         Record::StepDone { step, .. } => Some((step, None)),
         Record::StepFailed { step, failure } => Some((step, Some(failure))),
-        _ => None,
+        Record::Acquired { .. }
+        | Record::StepStarted { .. }
+        | Record::StepUnknown { .. }
+        | Record::Ready
+        | Record::Waiting { .. }
+        | Record::CancelRequested
+        | Record::Finished { .. } => None,
     });
     let lifts: Vec<_> = ends.filter(|(step, _)| step.verb() == Verb::Lift).collect();
     for (step, failure) in &lifts {

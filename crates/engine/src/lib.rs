@@ -4,6 +4,8 @@
 //! carries out the actions and feeds back what happened. Providers do the work in the outside world behind
 //! [`Provider`]; what is written down goes through [`Journal`].
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod assess;
 pub mod backoff;
 pub mod capability;
@@ -12,7 +14,10 @@ pub mod failure;
 pub mod journal;
 pub mod newest;
 pub mod operation;
+mod owned_object;
 pub mod provider;
+mod provider_error;
+mod secrets;
 pub mod shell;
 pub mod step;
 pub mod step_id;

@@ -371,11 +371,15 @@ impl OperationState {
         let resting = self.steps.values().filter_map(|state| match state.phase {
             StepPhase::Resting { until } => Some(until),
             StepPhase::Verifying => state.began.map(|began| began.saturating_add(state.step.deadline)),
-            _ => None,
+            StepPhase::Idle
+            | StepPhase::Observing { .. }
+            | StepPhase::Opening { .. }
+            | StepPhase::Performing { .. }
+            | StepPhase::Closing { .. } => None,
         });
         let checks = self.checks.values().filter_map(|state| match state.check {
             CheckPhase::Due { from } => Some(from),
-            _ => None,
+            CheckPhase::Asking | CheckPhase::Answered => None,
         });
         let comparison = match self.stage {
             Stage::Comparing { until, .. } => Some(until),
@@ -436,7 +440,13 @@ impl OperationState {
             (Status::Started, Status::Unknown) => true,
             (Status::Planned | Status::Started | Status::Unknown, Status::Done) => ready,
             (Status::Planned | Status::Started | Status::Unknown, Status::Failed) => true,
-            _ => false,
+            // An attempt that isn't under way can't have gone without an answer; what has ended doesn't begin or end again; and nothing goes
+            // back to the beginning.
+            (Status::Planned | Status::Unknown, Status::Unknown)
+            | (Status::Done | Status::Failed, Status::Started | Status::Unknown | Status::Done | Status::Failed)
+            | (Status::Planned | Status::Started | Status::Unknown | Status::Done | Status::Failed, Status::Planned) => {
+                false
+            }
         };
         if !listed {
             let found =

@@ -397,7 +397,12 @@ async fn with_digests(context: &Context, task: Task) -> Result<Task, ProviderErr
             let now = context.secrets.comparable(context.stack, &resource.body).await?;
             Ok(Task::Apply { desired: now.unwrap_or(desired), resource, object, adopt, takes })
         }
-        task => Ok(task),
+        task @ (Task::Apply { .. }
+        | Task::Delete { .. }
+        | Task::Run { .. }
+        | Task::Fence { .. }
+        | Task::Lift { .. }
+        | Task::Dump { .. }) => Ok(task),
     }
 }
 

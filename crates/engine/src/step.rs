@@ -15,8 +15,6 @@
 //! `route.web@old.localhost` deleted): the old one goes first, because the record of the new one takes its place. And what scales another
 //! resource is deleted right before the change of that one: until it is gone, it would overrule the change.
 
-#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,7 +22,7 @@ use freehold_graph::kind::Fence;
 use freehold_graph::{ProviderName, Resource, ResourceId, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 
-pub use crate::step_id::{Assessed, StepId, Verb, Work};
+pub use crate::step_id::{Applied, Assessed, StepId, Verb, Work};
 
 /// How long an operation may take, without its jobs and dumps, which have their own time.
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(600);

@@ -2,8 +2,6 @@
 //!
 //! The text is written and read here and nowhere else.
 
-#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
-
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -57,6 +55,19 @@ pub enum Work {
 /// A verb whose object is looked at before it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assessed {
+    /// Makes the object what it should be.
+    Apply(Applied),
+    /// [`Verb::Fence`]
+    Fence,
+    /// [`Verb::Dump`]
+    Dump,
+    /// [`Verb::Delete`]
+    Delete,
+}
+
+/// A verb that makes an object what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
     /// [`Verb::Create`]
     Create,
     /// [`Verb::Update`]
@@ -65,12 +76,6 @@ pub enum Assessed {
     Replace,
     /// [`Verb::Adopt`]
     Adopt,
-    /// [`Verb::Fence`]
-    Fence,
-    /// [`Verb::Dump`]
-    Dump,
-    /// [`Verb::Delete`]
-    Delete,
 }
 
 /// A step's identity within its operation. Together with the operation's id it makes a step idempotent: providers may use both as a key.
@@ -106,10 +111,10 @@ impl Verb {
     /// How its steps go about it.
     pub const fn work(self) -> Work {
         match self {
-            Self::Create => Work::Assessed(Assessed::Create),
-            Self::Update => Work::Assessed(Assessed::Update),
-            Self::Replace => Work::Assessed(Assessed::Replace),
-            Self::Adopt => Work::Assessed(Assessed::Adopt),
+            Self::Create => Work::Assessed(Assessed::Apply(Applied::Create)),
+            Self::Update => Work::Assessed(Assessed::Apply(Applied::Update)),
+            Self::Replace => Work::Assessed(Assessed::Apply(Applied::Replace)),
+            Self::Adopt => Work::Assessed(Assessed::Apply(Applied::Adopt)),
             Self::Fence => Work::Assessed(Assessed::Fence),
             Self::Dump => Work::Assessed(Assessed::Dump),
             Self::Delete => Work::Assessed(Assessed::Delete),

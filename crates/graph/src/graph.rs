@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::kind::{MIGRATOR_CONNECTIONS, ResourceKind};
 use crate::resource::{Resource, Run};
 use crate::resource_id::ResourceId;
 
@@ -26,10 +25,11 @@ pub struct Graph {
 impl Graph {
     /// How many connections of its target's database server the stack may use at once.
     pub fn connections(&self) -> u32 {
-        let roles = self.resources.values().filter(|resource| resource.kind == ResourceKind::PostgresRoles);
-        let limits = roles.filter_map(|resource| resource.body.get("connections")?.as_integer());
-        limits
-            .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(MIGRATOR_CONNECTIONS))
-            .fold(0, u32::saturating_add)
+        let limits = self.resources.values().filter_map(|resource| {
+            let logins = resource.kind.row().logins?;
+            let limit = resource.body.get(logins.connections)?.as_integer()?;
+            Some(u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(logins.reserved))
+        });
+        limits.fold(0, u32::saturating_add)
     }
 }

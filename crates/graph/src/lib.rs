@@ -24,6 +24,7 @@ pub use artifact::ArtifactHash;
 pub use delivered::AllowedKind;
 pub use graph::Graph;
 pub use kind::{Effect, ResourceKind, Row};
+pub use part::{credentials, writes_log};
 pub use provider_name::ProviderName;
 pub use request::Request;
 pub use resource::{Resource, Run};

@@ -46,6 +46,27 @@ impl Target {
         }
     }
 
+    /// Its cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
+    pub fn cluster(&self) -> Option<String> {
+        match self {
+            Self::Local(_) => None,
+            Self::Kubernetes(target) => Some(format!("Kubernetes {}", target.version)),
+        }
+    }
+
+    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
+    pub fn database_server(&self) -> String {
+        match self.postgres() {
+            Some(server) => format!("PostgreSQL {}", server.version),
+            None => "CloudNativePG".to_owned(),
+        }
+    }
+
+    /// How people get to a stack's database that has a server of its own; `None` where all of them are on the target's.
+    pub fn way_to_own_databases(&self) -> Option<&'static str> {
+        self.postgres().is_none().then_some("`kubectl port-forward` leads to them")
+    }
+
     /// Where a browser finds a host of this target: `http://acme.localhost:7080`.
     pub fn url(&self, host: &str) -> String {
         match self {

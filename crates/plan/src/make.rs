@@ -90,7 +90,7 @@ fn going_back(changes: &BTreeMap<ResourceId, Change>) -> String {
         changed.map(|change| change.id.0.as_str()).collect()
     };
     let data = changed(|change| change.kind.holds_data());
-    let secrets = changed(|change| change.kind.row().data == Data::Sealed);
+    let secrets = changed(|change| change.kind.is_sealed());
     let data = match data[..] {
         [] => "runs no job and touches no data".to_owned(),
         _ => format!("runs no job; of what holds data it changes {}", data.join(", ")),
@@ -423,7 +423,8 @@ fn handle(resource: &Resource) -> String {
 }
 
 fn not_ours(resource: &Resource, owner: Ownership) -> PlanError {
-    PlanError::NotOurs { id: resource.id.clone(), identity: resource.identity.clone(), owner, handle: handle(resource) }
+    let (id, identity) = (resource.id.clone(), resource.identity.clone());
+    PlanError::NotOurs { id, kind: resource.kind, identity, owner, handle: handle(resource) }
 }
 
 /// Adopting never means deleting.

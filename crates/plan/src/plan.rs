@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_graph::{Graph, Request, ResourceId, Run, StackId, StackKey};
+use freehold_graph::{Graph, Request, ResourceId, ResourceKind, Run, StackId, StackKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::change::{Action, Change};
 use crate::conflict::Conflict;
 use crate::observation::Ownership;
+use crate::preview::Autoscaler;
 
 /// What an operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +106,12 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
     /// An object is in the way that isn't ours, and nobody said to adopt it.
-    #[error("{kind} {identity} is not managed by this stack: {owner}", kind = id.word())]
+    #[error("{} {identity} is not managed by this stack: {owner}", id.word())]
     NotOurs {
         /// The resource that there can be no change of.
         id: ResourceId,
+        /// What it is.
+        kind: ResourceKind,
         /// Its outside name.
         identity: String,
         /// Whose it is.
@@ -129,14 +132,14 @@ pub enum PlanError {
         conflicts: Vec<Conflict>,
     },
     /// The number of copies is what somebody else's autoscaler makes it, and nobody said to take it. Taken, it would be set again.
-    #[error("{kind} {identity} is scaled by the autoscaler {autoscaler}, which is not this stack's", kind = id.word())]
+    #[error("{kind} {identity} is scaled by the autoscaler {}, which is not this stack's", autoscaler.name, kind = id.word())]
     Scaled {
         /// The resource that there can be no change of.
         id: ResourceId,
         /// Its outside name.
         identity: String,
-        /// The autoscaler's name.
-        autoscaler: String,
+        /// What scales it.
+        autoscaler: Autoscaler,
     },
     /// An object was to be adopted that would have to be made anew, which nobody but its owner may decide.
     #[error("{kind} {identity} can't be adopted: it differs in {}, which can't be changed", fields.join(", "), kind = id.word())]

@@ -19,12 +19,23 @@ pub struct Preview {
     pub immutable: Vec<String>,
     /// The fields that somebody else manages. Nothing is taken from them without having been named.
     pub conflicts: Vec<Conflict>,
-    /// The object that somebody else has and that sets the number of copies again and again: its outside name's last part.
-    pub scaled_by: Option<String>,
+    /// What somebody else has that sets the number of copies again and again.
+    pub scaled_by: Option<Autoscaler>,
     /// The fields that are ours no longer and keep their value. Giving them up is a change, though no value changes.
     pub given_up: Vec<String>,
     /// What people have to know beside it: "not tried out: webhook policy.example.org declares side effects".
     pub notes: Vec<String>,
+}
+
+/// Something that changes the number of a resource's copies by its load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Autoscaler {
+    /// Its own name.
+    pub name: String,
+    /// How it is named to adopt it; `None` unless it has the name that the stack's own would have.
+    pub handle: Option<String>,
+    /// The command that removes it.
+    pub removal: String,
 }
 
 impl Preview {

@@ -17,11 +17,11 @@ static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
 pub(super) async fn compute<T>(work: impl FnOnce() -> T) -> T {
     // The semaphore is never closed.
     let _turn = TURNS.acquire().await;
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        // There is no other thread that the work would be kept from.
-        _ => work(),
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        return tokio::task::block_in_place(work);
     }
+    // There is no other thread that the work would be kept from.
+    work()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use freehold_engine::OwnedObject;
-use freehold_graph::StackId;
+use freehold_graph::kind::Program;
+use freehold_graph::{ResourceKind, StackId};
 use freehold_plan::{Change, Plan};
 use freehold_problem::Problem;
 use freehold_store::{Stack, StackState, StoreError};
@@ -210,13 +211,14 @@ fn unreadable(subject: String, error: &StoreError) -> Finding {
 /// A part that doesn't do what it is for.
 fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
     let option = stack.key.option();
-    let (word, name) = (part.id.word(), part.id.name());
-    let help = match word {
-        "service" | "deployment" => {
+    let name = part.id.name();
+    let program = ResourceKind::of_id_word(part.id.word()).map_or(Program::None, |kind| kind.row().program);
+    let help = match program {
+        Program::Service => {
             format!("details: `freehold logs {option} --service {name}`; to go back: `freehold rollback {option}`")
         }
-        "schedule" | "cronjob" => format!("`freehold logs {option} --job {name}` shows what it wrote"),
-        _ => format!("details: `freehold status {option}`"),
+        Program::Schedule => format!("`freehold logs {option} --job {name}` shows what it wrote"),
+        Program::None => format!("details: `freehold status {option}`"),
     };
     let reason = part.explanation().unwrap_or_else(|| "no reason is known".to_owned());
     let message = format!("{}: {reason}", state_word(part.state));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::Result;
 use freehold_check::Diagnostic;
-use freehold_graph::{Graph, Resource, ResourceKind, StackKey};
+use freehold_graph::{Graph, Resource, StackKey};
 use freehold_problem::{Code, Problem};
 
 /// Refuses objects to adopt that the definition doesn't ask for. Of data that may be deleted and isn't there it only warns: with the same
@@ -30,8 +30,8 @@ pub(super) fn check(
     let all = || graph.resources.values().chain(recorded);
     let with_data = all().filter(|resource| resource.kind.holds_data());
     let with_data = with_data.flat_map(|resource| [resource.id.0.as_str(), resource.id.name()]);
-    let secrets = all().filter(|resource| resource.kind == ResourceKind::StoreSecret);
-    let with_data: Vec<&str> = with_data.chain(secrets.map(|secret| secret.id.0.as_str())).collect();
+    let sealed = all().filter(|resource| resource.kind.is_sealed());
+    let with_data: Vec<&str> = with_data.chain(sealed.map(|sealed| sealed.id.0.as_str())).collect();
     let unknown = delete_data.iter().filter(|name| !with_data.contains(&name.as_str()));
     let warnings = unknown.map(|name| {
         let message = format!("--delete-data {name} matches no data of {key}");
@@ -46,7 +46,7 @@ pub(super) fn check(
 
 #[cfg(test)]
 mod tests {
-    use freehold_graph::{ResourceId, StackKind, Value};
+    use freehold_graph::{ResourceId, ResourceKind, StackKind, Value};
 
     use super::*;
 

@@ -13,9 +13,10 @@ use freehold_store::{Stack, StackState, UnreadableResource};
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::stacks::Stacks;
 use crate::Result;
 use crate::actor::Actor;
+use crate::records::Records;
+use crate::targets::Targets;
 use crate::view::{ResourceState, ResourceView, StackHealth};
 
 /// How long the parts of stacks may take to be looked at. What isn't known by then is unknown.
@@ -26,43 +27,41 @@ pub(super) type Health = BTreeMap<StackId, Vec<ResourceView>>;
 /// The objects that one provider of one target is asked about.
 type Group = Vec<(StackId, Resource)>;
 
-impl Stacks {
-    /// What the parts of these stacks are like now, by id of the part.
-    pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Result<Health> {
-        let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
-        let targets: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
-        // One question for all of them, however many there are.
-        let ids: Vec<StackId> = targets.keys().copied().collect();
-        let mut tx = self.records.store.look(actor.access()).await?;
-        let resources = tx.resources(&ids).await?;
-        drop(tx);
-        let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
-        for listed in resources {
-            let (stack, stored) = match listed {
-                Ok(stored) => stored,
-                Err(left) => {
-                    health.entry(left.stack).or_default().push(unreadable(left));
-                    continue;
-                }
-            };
-            let Some(target) = targets.get(&stack) else { continue };
-            let place = ((*target).clone(), stored.resource.kind.provider());
-            groups.entry(place).or_default().push((stack, stored.resource));
-        }
-        let mut looks = Vec::with_capacity(groups.len());
-        for ((target, provider), group) in groups {
-            let runtime = self.targets.find(&target).await.ok();
-            let provider = runtime.and_then(|runtime| runtime.providers.get(&provider).cloned());
-            looks.push(look(provider, group));
-        }
-        for (stack, status) in join_all(looks).await.into_iter().flatten() {
-            health.entry(stack).or_default().push(status);
-        }
-        for parts in health.values_mut() {
-            parts.sort_by(|one, other| one.id.cmp(&other.id));
-        }
-        Ok(health)
+/// What the parts of these stacks are like now, by id of the part.
+pub(super) async fn health(records: &Records, targets: &Targets, actor: &Actor, stacks: &[&Stack]) -> Result<Health> {
+    let mut health: Health = stacks.iter().map(|stack| (stack.id, Vec::new())).collect();
+    let places: BTreeMap<StackId, &Name> = stacks.iter().map(|stack| (stack.id, &stack.key.target)).collect();
+    // One question for all of them, however many there are.
+    let ids: Vec<StackId> = places.keys().copied().collect();
+    let mut tx = records.store.look(actor.access()).await?;
+    let resources = tx.resources(&ids).await?;
+    drop(tx);
+    let mut groups: BTreeMap<(Name, ProviderName), Group> = BTreeMap::new();
+    for listed in resources {
+        let (stack, stored) = match listed {
+            Ok(stored) => stored,
+            Err(left) => {
+                health.entry(left.stack).or_default().push(unreadable(left));
+                continue;
+            }
+        };
+        let Some(target) = places.get(&stack) else { continue };
+        let place = ((*target).clone(), stored.resource.kind.provider());
+        groups.entry(place).or_default().push((stack, stored.resource));
     }
+    let mut looks = Vec::with_capacity(groups.len());
+    for ((target, provider), group) in groups {
+        let runtime = targets.find(&target).await.ok();
+        let provider = runtime.and_then(|runtime| runtime.providers.get(&provider).cloned());
+        looks.push(look(provider, group));
+    }
+    for (stack, status) in join_all(looks).await.into_iter().flatten() {
+        health.entry(stack).or_default().push(status);
+    }
+    for parts in health.values_mut() {
+        parts.sort_by(|one, other| one.id.cmp(&other.id));
+    }
+    Ok(health)
 }
 
 async fn look(provider: Option<Arc<dyn Provider>>, group: Group) -> Vec<(StackId, ResourceView)> {

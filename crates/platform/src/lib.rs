@@ -12,6 +12,8 @@
 //!   TargetRuntime   a target's providers and capabilities; made by a TargetFactory, which alone knows which ones
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod actor;
 mod artifacts;
 mod computing;
@@ -80,6 +82,7 @@ pub use stacks::Stacks;
 pub use targets::Targets;
 
 use hub::Hub;
+use plan_target::PlanTargets;
 use records::Records;
 
 /// What plans consist of.
@@ -130,9 +133,9 @@ impl Platform {
         let records = Records { store: store.clone() };
         let targets = Arc::new(targets);
         let artifacts = Arc::new(Artifacts { store: store.clone(), targets: Arc::clone(&targets) });
-        let plans =
-            Plans { records: records.clone(), targets: Arc::clone(&targets), artifacts: Arc::clone(&artifacts) };
-        let plans = Arc::new(plans);
+        let subjects =
+            PlanTargets { records: records.clone(), targets: Arc::clone(&targets), artifacts: Arc::clone(&artifacts) };
+        let plans = Arc::new(Plans { records: records.clone(), targets: Arc::clone(&targets), subjects });
         let stacks = Arc::new(Stacks { records: records.clone(), targets: Arc::clone(&targets) });
         Self {
             operations: Operations {

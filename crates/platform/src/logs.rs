@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use freehold_engine::capability::{self, LogLines};
-use freehold_graph::{ResourceId, StackId};
+use freehold_graph::kind::Program;
+use freehold_graph::{ResourceId, ResourceKind, StackId, writes_log};
 use freehold_problem::{Code, Problem};
-use freehold_spec::Name;
+use freehold_spec::{Name, PartKind};
 use freehold_store::Stack;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -33,12 +34,12 @@ impl Logs {
         actor.require(Scope::Read)?;
         let stack = self.records.find_stack(actor, stack).await?;
         let (word, name) = query.of.split_once('.').unwrap_or_default();
-        if !matches!(word, "service" | "job" | "schedule") {
+        let Some(part) = part_with_log(word) else {
             return Err(
                 Problem::new(Code::BadRequest, format!("{:?} has no log", query.of)).help("service.NAME or job.NAME")
             );
-        }
-        let scheduled = self.refuse_without_log(&stack, word, name).await?;
+        };
+        let scheduled = self.refuse_without_log(&stack, part, name).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
         let Some(logs) = &runtime.capabilities.logs else {
             let message = format!("target {} keeps no logs", runtime.target.name());
@@ -57,16 +58,25 @@ impl Logs {
 
     /// Refuses a service or a job that the stack's definition doesn't have: nothing would ever be written. Says whether it is a job
     /// that runs by the clock.
-    async fn refuse_without_log(&self, stack: &Stack, word: &str, name: &str) -> Result<bool> {
+    async fn refuse_without_log(&self, stack: &Stack, part: PartKind, name: &str) -> Result<bool> {
         if stack.definition.is_none() {
             return Ok(false);
         }
         let app = self.records.definition_of(self.records.tenant_of(stack).await?, stack).await?.app;
+        let names: Vec<&str> = app.names(part).into_iter().map(Name::as_str).collect();
+        if !names.contains(&name) {
+            return Err(none_such(stack, part.word(), name, &names));
+        }
         let scheduled = app.jobs.iter().any(|(job, one)| job.as_str() == name && one.schedule.is_some());
-        let (what, names): (_, Vec<&str>) = match word {
-            "service" => ("service", app.services.keys().map(Name::as_str).collect()),
-            _ => ("job", app.jobs.keys().map(Name::as_str).collect()),
-        };
-        if names.contains(&name) { Ok(what == "job" && scheduled) } else { Err(none_such(stack, what, name, &names)) }
+        Ok(part == PartKind::Job && scheduled)
     }
+}
+
+/// The part whose programs write the log that is meant by a part's word, or by that of the kind that runs a job by the clock.
+fn part_with_log(word: &str) -> Option<PartKind> {
+    let part = PartKind::of_word(word).or_else(|| match ResourceKind::of_id_word(word)?.row().program {
+        Program::Schedule => Some(PartKind::Job),
+        Program::Service | Program::None => None,
+    })?;
+    writes_log(part).then_some(part)
 }

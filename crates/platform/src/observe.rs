@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, ProviderError};
-use freehold_graph::{Graph, Resource, ResourceId, ResourceKind, StackId, Value};
+use freehold_graph::{Graph, Resource, ResourceId, StackId, Value};
 use freehold_plan::{Action, Observation, Ownership, Plan, Preview};
 use freehold_problem::{About, Code, Problem};
 use freehold_store::SecretDigests;
@@ -27,17 +27,17 @@ pub(super) type Observed = BTreeMap<ResourceId, Option<Observation>>;
 impl TargetRuntime {
     /// Looks at every one of these.
     pub(super) async fn observe(&self, stack: StackId, subjects: &BTreeMap<ResourceId, Resource>) -> Result<Observed> {
-        // Namespaces first: where one isn't there, nothing in it has to be looked for.
-        let (mut spaces, mut others) = (Vec::new(), Vec::new());
+        // Where a namespace isn't there, nothing in it has to be looked for.
+        let (mut enclosing, mut others) = (Vec::new(), Vec::new());
         for (id, resource) in subjects {
             let name = resource.kind.provider();
             let provider = self.providers.get(&name);
             let provider = provider.ok_or_else(|| self.no_provider(id))?;
             let lookup = Lookup::from(resource);
             let look = async move { (id.clone(), provider.observe(stack, &lookup).await) }.boxed();
-            if resource.kind == ResourceKind::Namespace { spaces.push(look) } else { others.push(look) }
+            if resource.kind.row().encloses { enclosing.push(look) } else { others.push(look) }
         }
-        all_of([spaces, others]).await
+        all_of([enclosing, others]).await
     }
 
     fn no_provider(&self, id: &ResourceId) -> Problem {

@@ -13,11 +13,13 @@ use super::definition::{Definition, Given};
 use super::handles;
 use super::images::{self, ImageDemand};
 use super::names::parse_name;
-use super::plans::Plans;
 use super::runtime::TargetRuntime;
 use crate::Result;
 use crate::actor::Actor;
+use crate::artifacts::Artifacts;
+use crate::records::Records;
 use crate::request::{Deploy, PlanOptions};
+use crate::targets::Targets;
 
 /// What a plan of a deploy or rollback is made from.
 pub(super) struct PlanTarget {
@@ -29,9 +31,16 @@ pub(super) struct PlanTarget {
     pub(super) options: PlanOptions,
 }
 
-impl Plans {
+/// Finds what requests are about.
+pub(crate) struct PlanTargets {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) artifacts: Arc<Artifacts>,
+}
+
+impl PlanTargets {
     /// Finds target, definition, stack and settings for a request.
-    pub(super) async fn subject(&self, actor: &Actor, request: &Deploy) -> Result<PlanTarget> {
+    pub(super) async fn find(&self, actor: &Actor, request: &Deploy) -> Result<PlanTarget> {
         let name: StackName = request.name.parse().map_err(|error| {
             Problem::new(
                 Code::RequestName,

@@ -8,7 +8,7 @@ use freehold_engine::OperationId;
 use freehold_engine::capability::Capacity;
 use freehold_graph::expand::ExpandError;
 use freehold_graph::kind::MIGRATOR_CONNECTIONS;
-use freehold_graph::{Graph, Request, ResourceKind, StackId, expand};
+use freehold_graph::{Graph, Request, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
 use freehold_spec::App;
@@ -19,13 +19,12 @@ use super::computing::compute;
 use super::definition::{Definition, invalid_definition, never_deployed, not_kept};
 use super::images::{self, ImageDemand};
 use super::observe::Observed;
-use super::plan_target::{PlanTarget, empty_request};
+use super::plan_target::{PlanTarget, PlanTargets, empty_request};
 use super::refused;
 use super::runtime::TargetRuntime;
 use super::values::{self, ValueChange};
 use crate::Result;
 use crate::actor::{Actor, Scope};
-use crate::artifacts::Artifacts;
 use crate::records::Records;
 use crate::request::{Deploy, PlanOptions};
 use crate::targets::Targets;
@@ -58,7 +57,7 @@ struct PlanInputs<'a> {
 pub struct Plans {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,
-    pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) subjects: PlanTargets,
 }
 
 impl Plans {
@@ -74,11 +73,11 @@ impl Plans {
         let mut tries = 0;
         loop {
             tries += 1;
-            let subject = self.subject(actor, request).await?;
+            let subject = self.subjects.find(actor, request).await?;
             let (tenant, key) = (subject.tenant, subject.request.key.clone());
             let before = subject.stack.as_ref().map(version_of);
             let answer = async {
-                self.check_request(&subject).await?;
+                self.subjects.check_request(&subject).await?;
                 let mut tx = self.records.store.begin(tenant).await?;
                 tx.check_sharing(&subject.request.key, subject.runtime.sharing).await?;
                 drop(tx);
@@ -156,10 +155,12 @@ impl Plans {
         let wanted = ImageDemand { app: &definition.app, before: None, images: &BTreeMap::new() };
         images::settle(&runtime, &wanted, &mut request).await?;
         let place = (&*runtime, &definition.app);
-        definition.warnings.extend(self.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
+        definition
+            .warnings
+            .extend(self.subjects.check_handles(&options, (tenant, Some(&stack)), place, &request).await?);
         let subject = PlanTarget { runtime, tenant, stack: Some(stack), request, definition, options };
         if subject.runtime.capabilities.artifacts.is_some() {
-            self.check_artifacts(&subject.definition.app, &subject.request).await?;
+            self.subjects.check_artifacts(&subject.definition.app, &subject.request).await?;
         }
         Ok(self.plan_subject(actor, subject, Purpose::Rollback { to: number }).await?.0)
     }
@@ -316,8 +317,8 @@ impl Plans {
             diagnostics: warnings.to_vec(),
             values: Vec::new(),
             target: runtime.target.name().clone(),
-            cluster: runtime.cluster(),
-            database_server: runtime.database_server(),
+            cluster: runtime.target.cluster(),
+            database_server: runtime.target.database_server(),
             running: self.same_under_way(actor, &plan, stack).await?,
             plan,
         })
@@ -404,7 +405,7 @@ fn refuse_missing_secrets(request: &Request, graph: &Graph, observed: &Observed)
     let missing: Vec<&str> = graph
         .resources
         .values()
-        .filter(|resource| resource.kind == ResourceKind::StoreSecret)
+        .filter(|resource| resource.kind.is_sealed())
         .filter(|resource| resource.body.get("required").is_some())
         .filter(|resource| !matches!(observed.get(&resource.id), Some(Some(_))))
         .map(|resource| resource.identity.as_str())

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::{ResourceId, StackKey};
+use freehold_plan::preview::Autoscaler;
 use freehold_plan::{Change, Ownership, PlanError, Purpose};
 use freehold_problem::{About, Code, Problem};
 
 /// How many reasons are told in full. Who is in somebody else's namespace meets two dozen objects of theirs.
 const TOLD: usize = 4;
 
-/// The namespace before what is in it.
+/// What encloses others before what is in it.
 fn telling_first(errors: &[PlanError]) -> Vec<&PlanError> {
     let mut errors: Vec<&PlanError> = errors.iter().collect();
-    errors.sort_by_key(|error| !matches!(error, PlanError::NotOurs { id, .. } if id.word() == "namespace"));
+    errors.sort_by_key(|error| !matches!(error, PlanError::NotOurs { kind, .. } if kind.row().encloses));
     errors
 }
 
@@ -22,7 +23,10 @@ fn adopt(command: &str, errors: &[&PlanError]) -> String {
         .iter()
         .filter_map(|error| match error {
             PlanError::NotOurs { handle, .. } => Some(handle.as_str()),
-            _ => None,
+            PlanError::Conflicts { .. }
+            | PlanError::Scaled { .. }
+            | PlanError::NotAdoptable { .. }
+            | PlanError::LosesData { .. } => None,
         })
         .collect();
     let flags: Vec<String> = handles.iter().take(TOLD).map(|handle| format!("--adopt {handle}")).collect();
@@ -58,20 +62,19 @@ fn take(refused: &Refused<'_>, errors: &[&PlanError]) -> String {
 }
 
 /// The two ways on where an autoscaler of somebody else is at work: Freehold scales from now on, with that autoscaler or without it.
-fn scaling(refused: &Refused<'_>, id: &ResourceId, identity: &str, autoscaler: &str) -> String {
-    let (namespace, service) = (identity.split('/').next().unwrap_or_default(), id.name());
+fn scaling(refused: &Refused<'_>, id: &ResourceId, autoscaler: &Autoscaler) -> String {
+    let service = id.name();
     let own = format!("write `autoscale = {{ max = N }}` into [service.{service}]");
-    // As the stack's own would be called.
-    if autoscaler == service {
-        let adopt = format!("freehold {} --adopt horizontalpodautoscaler/{namespace}/{autoscaler}", refused.command());
-        return format!(
-            "{own} and adopt that autoscaler with `{adopt}`; or delete it, and the definition has the number"
-        );
+    match &autoscaler.handle {
+        Some(handle) => format!(
+            "{own} and adopt that autoscaler with `freehold {} --adopt {handle}`; or delete it, and the definition has the number",
+            refused.command()
+        ),
+        None => format!(
+            "`{}`, and {own} if it is to be scaled; or give that autoscaler the name {service} and adopt it with --adopt",
+            autoscaler.removal
+        ),
     }
-    format!(
-        "`kubectl delete horizontalpodautoscaler {autoscaler} --namespace {namespace}`, and {own} if it is to be scaled; or give that \
-         autoscaler the name {service} and adopt it with --adopt"
-    )
 }
 
 /// The plan that there can't be: its purpose, its stack, and whether that has an older version to go back to.
@@ -133,8 +136,8 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Problem {
         }
         Some(PlanError::NotOurs { .. }) => Problem::new(Code::NotOwned, message).help(adopt(command, &errors)),
         Some(PlanError::Conflicts { .. }) => Problem::new(Code::FieldConflict, message).help(take(refused, &errors)),
-        Some(PlanError::Scaled { id, identity, autoscaler }) => {
-            Problem::new(Code::FieldConflict, message).help(scaling(refused, id, identity, autoscaler))
+        Some(PlanError::Scaled { id, autoscaler, .. }) => {
+            Problem::new(Code::FieldConflict, message).help(scaling(refused, id, autoscaler))
         }
         Some(PlanError::NotAdoptable { .. }) => Problem::new(Code::NotAdoptable, message)
             .help("Freehold does not delete unmanaged objects: remove it, or change it to match the definition"),
@@ -148,38 +151,26 @@ fn reasons(refused: &Refused<'_>, errors: &[PlanError]) -> Problem {
 /// What the caller is told if several things are not permitted in a cluster: a line for each resource with all verbs that are missing.
 pub(crate) fn not_permitted<'a>(missing: impl Iterator<Item = &'a About>) -> Problem {
     let mut verbs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut users = BTreeSet::new();
+    let mut users = BTreeMap::new();
     for about in missing {
-        let About::Permission { verb, object, user } = about else { continue };
+        let About::Permission { verb, object, user, grant } = about else { continue };
         verbs.entry(object).or_default().insert(verb);
-        users.extend(user.as_deref());
+        users.insert(user.as_deref().unwrap_or("the platform"), grant);
     }
-    let user = users.first().copied().unwrap_or("the platform");
     let lines: Vec<String> = verbs
         .into_iter()
         .map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join(", ")))
         .collect();
+    let (user, grant) = users.into_iter().next().unwrap_or(("the platform", &None));
     Problem::new(Code::NotPermitted, format!("{user} lacks permissions on the cluster:"))
         .lines(lines)
-        .help(granting(user))
-}
-
-/// How an administrator grants all that is needed.
-fn granting(user: &str) -> String {
-    let apply = |options: &str| {
-        format!("as an administrator of the cluster: `freehold target rbac{options} | kubectl apply -f -`")
-    };
-    match user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':')) {
-        Some(("freehold", "freehold")) => apply(""),
-        Some((namespace, name)) => apply(&format!(" --namespace {namespace} --service-account {name}")),
-        None => format!(
-            "`freehold target rbac` prints the permissions for a service account: give the target its token, or bind them to {user}"
-        ),
-    }
+        .maybe_help(grant.as_deref())
 }
 
 #[cfg(test)]
 mod tests {
+    use freehold_graph::ResourceKind;
+
     use super::*;
 
     fn key() -> StackKey {
@@ -228,9 +219,11 @@ mod tests {
     }
 
     fn in_the_way(id: &str, identity: &str) -> PlanError {
-        let handle = format!("{}/{identity}", resource(id).word());
+        let id = resource(id);
+        let kind = ResourceKind::of_id_word(id.word()).unwrap();
+        let handle = format!("{}/{identity}", kind.word());
         let (identity, owner) = (identity.to_owned(), Ownership::Foreign("managed by helm".to_owned()));
-        PlanError::NotOurs { id: resource(id), identity, owner, handle }
+        PlanError::NotOurs { id, kind, identity, owner, handle }
     }
 
     #[test]
@@ -253,11 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_an_autoscaler_of_their_own_learns_both_ways_on() {
+        let key = key();
+        let help = |name: &str, handle: Option<&str>| {
+            let autoscaler = Autoscaler {
+                name: name.to_owned(),
+                handle: handle.map(str::to_owned),
+                removal: format!("remove {name}"),
+            };
+            let (id, identity) = (resource("deployment.web"), "acme--guestbook/web".to_owned());
+            let problem = reasons(&deploy(&key), &[PlanError::Scaled { id, identity, autoscaler }]);
+            assert!(problem.message.contains(&format!("is scaled by the autoscaler {name},")), "{}", problem.message);
+            problem.help.unwrap()
+        };
+        let own = "write `autoscale = { max = N }` into [service.web]";
+        let adopted = help("web", Some("scaler/web"));
+        let command = format!("`freehold deploy {} --adopt scaler/web`", key.option());
+        assert!(adopted.starts_with(own) && adopted.contains(&command), "{adopted}");
+        let other = help("theirs", None);
+        assert!(
+            other.starts_with("`remove theirs`") && other.contains(own) && other.contains("the name web"),
+            "{other}"
+        );
+    }
+
+    #[test]
     fn missing_permissions_are_a_line_for_each_resource_and_the_command_that_grants_them() {
+        let grant = "apply what `freehold target rbac` prints";
         let missing = |verb: &str, object: &str| About::Permission {
             verb: verb.to_owned(),
             object: object.to_owned(),
             user: Some("system:serviceaccount:ops:deployer".to_owned()),
+            grant: Some(grant.to_owned()),
         };
         let missing = [
             missing("get", "deployments.apps in namespace a"),
@@ -271,7 +291,6 @@ mod tests {
             problem.lines,
             ["get, patch deployments.apps in namespace a", "get namespaces in the whole cluster"]
         );
-        let grant = "`freehold target rbac --namespace ops --service-account deployer | kubectl apply -f -`";
-        assert!(problem.help.unwrap().contains(grant));
+        assert_eq!(problem.help.as_deref(), Some(grant));
     }
 }

@@ -110,22 +110,6 @@ impl TargetRuntime {
         }
     }
 
-    /// Its cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
-    pub(crate) fn cluster(&self) -> Option<String> {
-        match &self.target {
-            Target::Local(_) => None,
-            Target::Kubernetes(facts) => Some(format!("Kubernetes {}", facts.version)),
-        }
-    }
-
-    /// What its databases run on, for people: `PostgreSQL 15`, `CloudNativePG`.
-    pub(crate) fn database_server(&self) -> String {
-        match self.target.postgres() {
-            Some(server) => format!("PostgreSQL {}", server.version),
-            None => "CloudNativePG".to_owned(),
-        }
-    }
-
     /// All that there is to say about the target itself: its cluster or machine, and its database server.
     pub(crate) async fn inspect(&self) -> Vec<Finding> {
         let mut findings = match &self.capabilities.system {

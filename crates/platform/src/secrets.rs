@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
-use freehold_graph::{ResourceKind, SecretRef, SecretText, StackId, StackKey};
+use freehold_graph::{SecretRef, SecretText, StackId, StackKey, credentials};
 use freehold_problem::{Code, Problem};
 use freehold_spec::part::output::Secrecy;
 use freehold_spec::{App, Name, Output, PartKind, StackName};
@@ -114,12 +114,12 @@ impl Secrets {
         let stack = self.records.find_stack(actor, id).await?;
         let tenant = self.records.tenant_of(&stack).await?;
         let app = self.records.definition_of(tenant, &stack).await?.app;
-        if let Some(database) = name.strip_prefix("database.") {
-            return self.rotate_credentials(actor, &stack, &app, database).await;
+        if let Some((part, name)) = part_with_credentials(name) {
+            return self.rotate_credentials(actor, &stack, &app, part, &name).await;
         }
         let Some(definition) = app.secrets.get(name) else {
-            let databases = app.databases.keys().map(|database| format!("database.{database}"));
-            let known: Vec<String> = app.secrets.keys().map(ToString::to_string).chain(databases).collect();
+            let known = app.secrets.keys().map(ToString::to_string).chain(parts_with_credentials(&app));
+            let known: Vec<String> = known.collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             return Err(none_such(&stack, "secret", name, &known));
         };
@@ -136,31 +136,36 @@ impl Secrets {
         self.write_secret(actor, stack.id, &stack.key, name, &generate_text(generate)?, Written::Rotated).await
     }
 
-    /// Database credentials are derived from a counter that sticks to the stack: the next deploy sets them and restarts who uses them.
-    async fn rotate_credentials(&self, actor: &Actor, stack: &Stack, app: &App, database: &str) -> Result<SecretView> {
-        if !app.databases.contains_key(database) {
-            return Err(no_database(stack, app, database));
-        }
+    /// Credentials of a part are derived from counters that stick to the stack: the next deploy sets them and restarts who uses them.
+    async fn rotate_credentials(
+        &self,
+        actor: &Actor,
+        stack: &Stack,
+        app: &App,
+        part: PartKind,
+        name: &Name,
+    ) -> Result<SecretView> {
+        require_part(stack, app, part, name)?;
         let mut request = stack.request.clone().ok_or_else(|| super::definition::never_deployed(stack))?;
         let mut version = 0;
-        for role in ["app", "migrator"] {
-            let rotation = request.rotations.entry(format!("postgres/{database}/{role}")).or_default();
+        for purpose in credentials(part, name) {
+            let rotation = request.rotations.entry(purpose).or_default();
             *rotation += 1;
             version = *rotation;
         }
         let tenant = self.records.tenant_of(stack).await?;
         let mut tx = self.records.store.begin(tenant).await?;
         tx.set_request(stack, &request).await?;
-        let subject = format!("{} database.{database}", stack.key);
-        let detail = json!({ "rotation": version });
-        audit(actor, &mut tx, stack.id, "database.rotate", &subject, &detail).await?;
+        let subject = format!("{} {}.{name}", stack.key, part.word());
+        let (action, detail) = (format!("{}.rotate", part.word()), json!({ "rotation": version }));
+        audit(actor, &mut tx, stack.id, &action, &subject, &detail).await?;
         tx.commit().await?;
         Ok(SecretView {
-            name: format!("database.{database}"),
+            name: format!("{}.{name}", part.word()),
             version: version + 1,
             state: SecretState::Generated,
             set_at: Some(chrono::Utc::now()),
-            readers: readers(Some(app), PartKind::Database, database),
+            readers: readers(Some(app), part, name.as_str()),
         })
     }
 
@@ -181,28 +186,25 @@ impl Secrets {
         let tenant = self.records.tenant_of(&stack).await?;
         let name = parse_name("database", database)?;
         let app = self.records.definition_of(tenant, &stack).await?.app;
-        if !app.databases.contains_key(&name) {
-            return Err(no_database(&stack, &app, database));
-        }
-        let purpose = format!("postgres/{database}/{role}");
+        require_part(&stack, &app, PartKind::Database, &name)?;
+        let purpose = names::credential(&name, role);
         let mut tx = self.records.store.begin(tenant).await?;
         let resources = tx.resources(stack.id).await?;
         drop(tx);
-        // As the roles were last made: a rotation holds from the next deploy on.
-        let roles = resources.iter().filter(|stored| stored.resource.kind == ResourceKind::PostgresRoles);
-        let secret = roles.flat_map(|stored| stored.resource.body.secrets()).find(|secret| is_for(secret, &purpose));
+        // As the logins were last made: a rotation holds from the next deploy on.
+        let logins = resources.iter().filter(|stored| stored.resource.kind.row().logins.is_some());
+        let secret = logins.flat_map(|stored| stored.resource.body.secrets()).find(|secret| is_for(secret, &purpose));
         let secret = secret.cloned().unwrap_or(SecretRef::Derived { purpose, rotation: 0 });
         let rotation = match &secret {
             SecretRef::Derived { rotation, .. } => *rotation,
             SecretRef::Stored(_) | SecretRef::Target(_) => 0,
         };
         let password = self.records.store.reveal(stack.id, &secret).await?;
-        let DatabasePlace { host, port, .. } =
-            self.targets.find(&stack.key.target).await?.database.clone().ok_or_else(|| {
-                let message =
-                    format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
-                Problem::new(Code::OtherKindOfTarget, message).help("`kubectl port-forward` leads to them")
-            })?;
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let DatabasePlace { host, port, .. } = runtime.database.clone().ok_or_else(|| {
+            let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
+            Problem::new(Code::OtherKindOfTarget, message).maybe_help(runtime.target.way_to_own_databases())
+        })?;
         let mut tx = self.records.store.begin(tenant).await?;
         let subject = format!("{} database.{database}", stack.key);
         let detail = json!({ "role": role });
@@ -228,9 +230,24 @@ pub(super) fn none_such(stack: &Stack, what: &str, name: &str, known: &[&str]) -
     }
 }
 
-fn no_database(stack: &Stack, app: &App, name: &str) -> Problem {
-    let known: Vec<&str> = app.databases.keys().map(Name::as_str).collect();
-    none_such(stack, "database", name, &known)
+/// Refuses a part that the definition doesn't have; perhaps another one was meant.
+fn require_part(stack: &Stack, app: &App, part: PartKind, name: &Name) -> Result<()> {
+    let known: Vec<&str> = app.names(part).into_iter().map(Name::as_str).collect();
+    if known.contains(&name.as_str()) { Ok(()) } else { Err(none_such(stack, part.word(), name.as_str(), &known)) }
+}
+
+/// The part that is meant, if it is one with credentials: `database.main`.
+fn part_with_credentials(text: &str) -> Option<(PartKind, Name)> {
+    let (word, name) = text.split_once('.')?;
+    let (part, name) = (PartKind::of_word(word)?, name.parse().ok()?);
+    (!credentials(part, &name).is_empty()).then_some((part, name))
+}
+
+/// The parts of a definition that have credentials, as [`part_with_credentials`] reads them.
+fn parts_with_credentials(app: &App) -> impl Iterator<Item = String> {
+    let all = PartKind::ALL.iter().flat_map(|part| app.names(*part).into_iter().map(|name| (*part, name)));
+    all.filter(|(part, name)| !credentials(*part, name).is_empty())
+        .map(|(part, name)| format!("{}.{name}", part.word()))
 }
 
 /// Records in the audit log what an actor does to a stack's secrets, in the transaction that does it.

@@ -13,7 +13,7 @@ use freehold_store::{
 };
 use tracing::warn;
 
-use super::health;
+use super::health::{self, Health};
 use super::names::parse_kind;
 use super::operations::describe_operation;
 use super::runtime::TargetRuntime;
@@ -34,6 +34,11 @@ pub struct Stacks {
 }
 
 impl Stacks {
+    /// What the parts of these stacks are like now, by id of the part.
+    pub(super) async fn health(&self, actor: &Actor, stacks: &[&Stack]) -> Result<Health> {
+        health::health(&self.records, &self.targets, actor, stacks).await
+    }
+
     /// A page of stacks.
     pub async fn list(&self, actor: &Actor, query: &StackFilter) -> Result<Page<StackView>> {
         actor.require(Scope::Read)?;

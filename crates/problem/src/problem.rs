@@ -59,6 +59,9 @@ pub enum About {
         object: String,
         /// By whom, as the cluster calls it.
         user: Option<String>,
+        /// How an administrator grants all that is needed.
+        #[serde(default)]
+        grant: Option<String>,
     },
 }
 
@@ -130,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_it_is_about_is_kept_and_what_a_later_release_says_it_is_about_does_no_harm() {
-        let about = About::Permission { verb: "get".to_owned(), object: "pods".to_owned(), user: None };
+        let about = About::Permission { verb: "get".to_owned(), object: "pods".to_owned(), user: None, grant: None };
         let problem = Problem::new(Code::NotPermitted, "no").about(about);
         let written = serde_json::to_string(&problem).unwrap();
         assert_eq!(serde_json::from_str::<Problem>(&written).unwrap(), problem);

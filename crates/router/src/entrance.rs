@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::page::{Failure, accepts_html, page};
 use crate::path;
 use crate::response_body::ResponseBody;
-use crate::router::Core;
+use crate::state::Core;
 use crate::table::{Entry, host_name};
 
 impl Core {

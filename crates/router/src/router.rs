@@ -1,69 +1,21 @@
 //! The router as its owner sees it: routes, upstream sets, inner addresses, draining.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::HeaderValue;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
-use crate::backend::Backend;
-use crate::connect::{Connect, Direct};
-use crate::endpoint::Endpoint;
 use crate::entrance::{Inner, Outer};
-use crate::listener::{Listener, Service};
+use crate::listener::Listener;
 use crate::options::Options;
-use crate::table::{Entry, Table, host_name};
+use crate::route::{EndpointKey, Route, Upstream};
+use crate::state::{Core, RouterError, sweep};
+use crate::table::{Entry, host_name};
 use crate::worker::Workers;
 
 /// How long the last streams have to be closed in order when the router stops.
 const CLOSING: Duration = Duration::from_millis(500);
-
-/// Names a service of a stack: `STACK_UUID/service.web`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointKey(pub String);
-
-/// A process that serves an endpoint. Named again with another `connect`, it is another process.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// How connections to it are made.
-    pub connect: Arc<dyn Connect>,
-}
-
-impl Upstream {
-    /// Whoever listens at an address.
-    pub fn direct(address: SocketAddr) -> Self {
-        static DIRECT: OnceLock<Arc<dyn Connect>> = OnceLock::new();
-        Self { address, connect: Arc::clone(DIRECT.get_or_init(|| Arc::new(Direct))) }
-    }
-}
-
-/// What becomes of the requests for a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The service that they go to.
-    pub endpoint: EndpointKey,
-    /// Limits by path; a path that no rule covers is answered 404.
-    pub rules: Vec<Rule>,
-    /// The stack as people know it, "guestbook/tenant/acme"; shown in error pages.
-    pub label: String,
-}
-
-/// The limits of the requests below a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Covers the paths that are equal to it or go on with a `/`.
-    pub prefix: String,
-    /// How long an exchange may take from the request's head to the last byte of the answer. A tunnel is limited until it is made.
-    pub timeout: Duration,
-    /// How often a request is sent again, where that is safe.
-    pub retries: u32,
-}
 
 /// What [`Router::drain`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,62 +24,11 @@ pub struct Drained {
     pub open: usize,
 }
 
-/// Why an address cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum RouterError {
-    /// Another program has the port.
-    #[error("port {} of {} is taken by another program; stop it or choose another port", .addr.port(), .addr.ip())]
-    PortTaken {
-        /// The address asked for.
-        addr: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Anything else that keeps from listening.
-    #[error("cannot listen on {addr}")]
-    Listen {
-        /// The address asked for.
-        addr: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The system gives no threads.
-    #[error("the router's threads cannot be started")]
-    Threads(#[source] std::io::Error),
-}
-
 /// The router. Clones are handles to the same one; it runs until [`Router::shutdown`].
 #[derive(Clone)]
 pub struct Router {
     core: Arc<Core>,
     address: SocketAddr,
-}
-
-/// What requests read and what changes it.
-pub(crate) struct Core {
-    workers: Arc<Workers>,
-    pub(crate) options: Arc<Options>,
-    admission: Arc<Admission>,
-    table: RwLock<Arc<Table>>,
-    control: Mutex<Control>,
-    /// Connections of clients, and tunnels.
-    pub(crate) tasks: TaskTracker,
-    /// Ends the sweeping.
-    closed: CancellationToken,
-}
-
-/// What only changes need.
-#[derive(Default)]
-struct Control {
-    endpoints: HashMap<EndpointKey, Arc<Endpoint>>,
-    /// The upstreams that are in a set or still have something in flight.
-    backends: HashMap<SocketAddr, Arc<Backend>>,
-    main: Option<Listener>,
-    inner: HashMap<EndpointKey, Listener>,
-    /// Listeners that were stopped and whose addresses may not be free yet.
-    stopping: Vec<Listener>,
 }
 
 impl Router {
@@ -138,16 +39,8 @@ impl Router {
     pub async fn bind(addr: SocketAddr, mut options: Options) -> Result<Router, RouterError> {
         // hyper panics on a smaller buffer.
         options.max_head_bytes = options.max_head_bytes.max(8192);
-        let workers = Arc::new(Workers::start(options.threads).map_err(RouterError::Threads)?);
-        let core = Arc::new(Core {
-            workers,
-            admission: Admission::new(options.limits),
-            options: Arc::new(options),
-            table: RwLock::default(),
-            control: Mutex::default(),
-            tasks: TaskTracker::new(),
-            closed: CancellationToken::new(),
-        });
+        let workers = Workers::start(options.threads).map_err(RouterError::Threads)?;
+        let core = Core::new(workers, options);
         let port = Arc::new(OnceLock::new());
         let service = Arc::new(Outer { core: Arc::clone(&core), port: Arc::clone(&port) });
         let listener = core.start(addr, service)?;
@@ -295,90 +188,6 @@ impl Router {
         for listener in listeners {
             listener.stopped().await;
         }
-    }
-}
-
-impl Core {
-    fn control(&self) -> MutexGuard<'_, Control> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The route of a host, or how many hosts have one.
-    pub(crate) fn entry(&self, host: &str) -> Result<Arc<Entry>, usize> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(host).map(Arc::clone).ok_or(table.len())
-    }
-
-    /// Called with the control lock held, so that changes follow one another.
-    fn change_table<T>(&self, change: impl FnOnce(&mut Table) -> T) {
-        let mut table = Table::clone(&self.table());
-        change(&mut table);
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-    }
-
-    fn start<S: Service>(&self, addr: SocketAddr, service: Arc<S>) -> Result<Listener, RouterError> {
-        // Where the listener's task is spawned and its socket is watched.
-        let _worker = self.workers.enter();
-        let (terms, admission) = (self.options.terms(), &self.admission);
-        Listener::start(addr, &terms, admission, &self.tasks, &self.workers, service).map_err(|source| {
-            if source.kind() == std::io::ErrorKind::AddrInUse {
-                RouterError::PortTaken { addr, source }
-            } else {
-                RouterError::Listen { addr, source }
-            }
-        })
-    }
-}
-
-impl Control {
-    fn endpoint(&mut self, key: &EndpointKey) -> Arc<Endpoint> {
-        Arc::clone(self.endpoints.entry(key.clone()).or_insert_with(Endpoint::new))
-    }
-
-    /// The backend for an address that is put in a set. One that was cut is gone from here, so that an address that is used again,
-    /// by another process, starts anew.
-    fn backend(&mut self, upstream: &Upstream, options: &Arc<Options>) -> Arc<Backend> {
-        let begin = || Backend::new(upstream.address, Arc::clone(&upstream.connect), options);
-        let backend = self.backends.entry(upstream.address).or_insert_with(begin);
-        if !Arc::ptr_eq(backend.connector(), &upstream.connect) {
-            // Connections that were proved to lead to another process serve nobody else.
-            backend.retire();
-            *backend = begin();
-        }
-        backend.serve();
-        Arc::clone(backend)
-    }
-
-    /// Retires those that are in no set any more, and forgets the retired ones with nothing in flight.
-    fn retire(&mut self, before: &[Arc<Backend>]) {
-        for backend in before {
-            if !self.endpoints.values().any(|endpoint| endpoint.has(backend.address)) {
-                backend.retire();
-            }
-        }
-        self.backends.retain(|_, backend| !backend.is_retired() || backend.in_flight() > 0);
-    }
-
-    fn stop(&mut self) -> Vec<Listener> {
-        let mut listeners: Vec<Listener> =
-            self.main.take().into_iter().chain(self.inner.drain().map(|(_, one)| one)).collect();
-        listeners.iter_mut().for_each(Listener::stop);
-        listeners.append(&mut self.stopping);
-        listeners
-    }
-}
-
-/// Closes idle connections to upstreams as they grow old.
-async fn sweep(core: std::sync::Weak<Core>, closed: CancellationToken, every: Duration) {
-    let mut tick = tokio::time::interval(every.max(Duration::from_millis(100)));
-    while closed.run_until_cancelled(tick.tick()).await.is_some() {
-        let Some(core) = core.upgrade() else { return };
-        let backends: Vec<_> = core.control().backends.values().map(Arc::clone).collect();
-        backends.iter().for_each(|backend| backend.sweep());
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
-use crate::router::{Route, Rule};
+use crate::route::{Route, Rule};
 
 /// All routes by host. Replaced as a whole on every change; readers take what they need and let go.
 pub(crate) type Table = HashMap<String, Arc<Entry>>;

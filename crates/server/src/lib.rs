@@ -1,5 +1,7 @@
 //! Start and stop of the platform, on one machine and in a cluster: the wiring of the parts.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 mod close_database;
 pub mod cluster;
 mod directory;

@@ -232,11 +232,11 @@ async fn migrate(owner: &PgConnectOptions, names: &StoreNames, master: &MasterKe
         ..Migration::new(version, description.into(), MigrationType::Simple, text.into_sql_str(), false)
     });
     let migrator = Migrator::with_migrations(migrations.collect());
-    migrator.run_direct(None, &mut connection, false).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => {
-            StoreError::Migration(format!("a newer release of Freehold has brought it to version {version}"))
+    migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
+        if let sqlx::migrate::MigrateError::VersionMissing(version) = error {
+            return StoreError::Migration(format!("a newer release of Freehold has brought it to version {version}"));
         }
-        other => StoreError::Migration(other.to_string()),
+        StoreError::Migration(error.to_string())
     })?;
     sqlx::query("INSERT INTO master_key (check_value) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(master.check().0)

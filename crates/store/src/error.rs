@@ -249,12 +249,10 @@ impl StoreError {
                 _ if is_unavailable(&error) => return Self::Unavailable(error.to_string()),
                 _ => {}
             }
-            match &error {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                    Self::Unreadable { what: "a row", message: error.to_string() }
-                }
-                _ => Self::Refused { doing, message: error.to_string() },
+            if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+                return Self::Unreadable { what: "a row", message: error.to_string() };
             }
+            Self::Refused { doing, message: error.to_string() }
         }
     }
 }
@@ -271,21 +269,20 @@ impl From<StoreError> for ProviderError {
 
 /// Whether it is an error of the connection or the server's state, so that trying again may help.
 pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
+    let of_connection = matches!(
+        error,
         sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => true,
-        // 08 connection, 53 out of resources (connections, disk), 57P shutting down or starting up, 40 deadlock or
-        // serialization, 55P03 a lock that wasn't had in time, 57014 a statement that took too long.
-        sqlx::Error::Database(_) => sql_state(error).is_some_and(|code| {
-            ["08", "53", "57P", "40", "55P03", "57014", "25P0"].iter().any(|class| code.starts_with(class))
-        }),
-        _ => false,
-    }
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed
+    );
+    // 08 connection, 53 out of resources (connections, disk), 57P shutting down or starting up, 40 deadlock or
+    // serialization, 55P03 a lock that wasn't had in time, 57014 a statement that took too long.
+    let passing = ["08", "53", "57P", "40", "55P03", "57014", "25P0"];
+    of_connection || sql_state(error).is_some_and(|code| passing.iter().any(|class| code.starts_with(class)))
 }
 
 /// The code that PostgreSQL gave the error.
@@ -295,10 +292,7 @@ fn sql_state(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 
 /// The name of the constraint that a statement broke, if it broke one.
 pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
-    match error {
-        sqlx::Error::Database(database) => database.constraint(),
-        _ => None,
-    }
+    error.as_database_error()?.constraint()
 }
 
 /// Code, message and help are those of the error.
@@ -307,7 +301,28 @@ impl From<StoreError> for Problem {
         let problem = Self::new(error.code(), error.to_string()).maybe_help(error.help());
         match error {
             StoreError::AnotherRunning { operation, .. } => problem.about(About::Operation(operation.0)),
-            _ => problem,
+            StoreError::Unavailable(_)
+            | StoreError::DiskFull(_)
+            | StoreError::NoConnections(_)
+            | StoreError::Refused { .. }
+            | StoreError::Unreadable { .. }
+            | StoreError::TooOld { .. }
+            | StoreError::Migration(_)
+            | StoreError::MasterKeyMissing { .. }
+            | StoreError::MasterKeyWrong
+            | StoreError::MasterKeyFile { .. }
+            | StoreError::Tampered { .. }
+            | StoreError::Random(_)
+            | StoreError::RoleTooPowerful { .. }
+            | StoreError::Name(_)
+            | StoreError::PlanOutdated { .. }
+            | StoreError::ClaimTaken { .. }
+            | StoreError::ConnectionsTaken { .. }
+            | StoreError::SecondTenant { .. }
+            | StoreError::Fenced
+            | StoreError::NotFound { .. }
+            | StoreError::UnknownTarget(_)
+            | StoreError::TargetInUse { .. } => problem,
         }
     }
 }

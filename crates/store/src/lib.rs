@@ -16,6 +16,8 @@
 //! Always: a tenant's rows are reached only through [`TenantTx`], which names the tenant for the length of one transaction;
 //! nothing that a person wrote is spliced into SQL (identifiers go through `quote`).
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod artifacts;
 pub mod audit;
 pub mod bootstrap;

@@ -350,7 +350,7 @@ impl Secrets for Store {
             Ok(None) => Err(ProviderError::from(
                 Problem::new(Code::SecretNotSet, format!("{secret} has no value")).help(match secret {
                     SecretRef::Target(_) => "give it with `freehold target add`".to_owned(),
-                    _ => "set it with `freehold secret set`".to_owned(),
+                    SecretRef::Stored(_) | SecretRef::Derived { .. } => "set it with `freehold secret set`".to_owned(),
                 }),
             )),
             Err(error) => Err(error.into()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freehold_problem::Code;
 use freehold_spec::part::output::{Reach, Readers};
-use freehold_spec::{Name, Span, Spanned};
+use freehold_spec::{Name, PartKind, Span, Spanned};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Scope, listed, suggestion};
@@ -115,7 +115,8 @@ fn unreachable(scope: &mut Scope<'_>) {
     let has_none = |name: &Name| services.get(name).is_some_and(|service| service.port.is_none());
     for reference in scope.references() {
         if let Some((name, output)) = reference.value.output()
-            && output.row().reach == Reach::Service
+            && output.part() == PartKind::Service
+            && output.row().reach == Reach::Part
             && has_none(name)
             && scope.knows(&format!("service.{name}.port"))
         {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anstyle::Style;
 use freehold::wire::{LogLine, Stack, Voice};
+use freehold_graph::ResourceKind;
+use freehold_graph::kind::Program;
 use freehold_problem::Code;
 use futures::StreamExt;
 
@@ -61,7 +63,8 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> CommandResul
 /// All services of a stack. In a cluster one that takes no requests has a Deployment only.
 fn services(stack: &Stack) -> CommandResult<Vec<String>> {
     let parts = stack.resources.iter().filter_map(|resource| resource.id.split_once('.'));
-    let services = parts.filter(|(word, _)| matches!(*word, "service" | "deployment"));
+    let runs = |kind: ResourceKind| kind.row().program == Program::Service;
+    let services = parts.filter(|(word, _)| ResourceKind::of_id_word(word).is_some_and(runs));
     let services: BTreeSet<String> = services.map(|(_, name)| format!("service.{name}")).collect();
     if services.is_empty() {
         let detail = format!("{} has no service yet", crate::view::stack::key(stack));

@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold::wire::{Action, Change, Plan};
-use freehold_graph::display::value;
-use freehold_graph::kind::describe::at;
 use freehold_graph::kind::{Fold, New};
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, Row, Value};
 
@@ -137,23 +135,6 @@ pub(super) fn unknown(body: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk(body, "", &mut found);
     found
-}
-
-/// The images of a new object's Pods, each with the name of its container where there are several.
-pub(super) fn images(change: &Change) -> Vec<(String, String)> {
-    let pod = at(&change.resource.body, &["spec", "template", "spec"]);
-    let list = |name: &str| pod.and_then(|pod| pod.get(name)).and_then(Value::as_list).unwrap_or_default();
-    let all: Vec<&Value> = list("initContainers").iter().chain(list("containers")).collect();
-    let several = all.len() > 1;
-    let name = |container: &Value| match container.get("name").filter(|_| several) {
-        Some(name) => format!("image of {}", plain(name)),
-        None => "image".to_owned(),
-    };
-    all.iter().filter_map(|container| Some((name(container), plain(container.get("image")?)))).collect()
-}
-
-fn plain(one: &Value) -> String {
-    value("", one)
 }
 
 #[cfg(test)]

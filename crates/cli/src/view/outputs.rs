@@ -1,5 +1,6 @@
 //! The end of an operation: what exists, where it answers, and how long each part took.
 
+use freehold_spec::PartKind;
 use serde_json::Value as Json;
 
 use crate::layout::{BOLD, GREEN, WIDTH, columns, pad, paint, seconds};
@@ -13,8 +14,7 @@ pub(crate) fn ready(headline: &str, revision: u64, outputs: &Json, phases: &[(&s
         [(_, url)] if columns(&head.join(" · ")) + columns(url) + 3 <= WIDTH => head.push(url.clone()),
         routes => rows.extend(routes.iter().map(|(name, url)| (label("route", name, routes.len()), url.clone()))),
     }
-    let databases = pairs(outputs, "databases", "name");
-    rows.extend(databases.iter().map(|(name, database)| (label("database", name, databases.len()), database.clone())));
+    rows.extend(others(outputs));
     if phases.len() > 1 {
         let times: Vec<String> = phases.iter().map(|(phase, time)| format!("{phase} {}", seconds(*time))).collect();
         rows.push(("time".to_owned(), times.join(" · ")));
@@ -58,6 +58,24 @@ fn pairs(outputs: &Json, group: &str, field: &str) -> Vec<(String, String)> {
     group.iter().filter_map(pair).collect()
 }
 
+/// All outputs that aren't those of routes, as words and value.
+fn others(outputs: &Json) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let groups = outputs.as_object().into_iter().flatten().filter(|(group, _)| *group != PartKind::Route.plural());
+    for (group, parts) in groups {
+        let part = PartKind::ALL.iter().find(|part| part.plural() == group);
+        let word = part.map_or(group.as_str(), |part| part.word());
+        let parts = parts.as_object();
+        let number = parts.map_or(0, |parts| parts.len());
+        for (name, values) in parts.into_iter().flatten() {
+            let values = values.as_object().into_iter().flat_map(|values| values.values());
+            let values: Vec<&str> = values.filter_map(Json::as_str).collect();
+            rows.push((label(word, name, number), values.join(" · ")));
+        }
+    }
+    rows
+}
+
 fn label(word: &str, name: &str, of: usize) -> String {
     if of == 1 { word.to_owned() } else { format!("{word} {name}") }
 }
@@ -81,6 +99,20 @@ mod tests {
         Ready in 0.8 s · revision 1 · http://acme.localhost:7080
           database   acme__guestbook
           time       build 0.12 s · plan 0.03 s · apply 0.81 s
+        ");
+    }
+
+    #[test]
+    fn outputs_of_whatever_part_have_a_line() {
+        let outputs = serde_json::json!({
+            "databases": { "audit": { "name": "acme__guestbook__audit" }, "main": { "name": "acme__guestbook" } },
+            "ledgers": { "main": { "name": "acme", "place": "here" } },
+        });
+        insta::assert_snapshot!(plain(&ready("Ready in 0.8 s", 1, &outputs, &[])), @r"
+        Ready in 0.8 s · revision 1
+          database audit   acme__guestbook__audit
+          database main    acme__guestbook
+          ledgers          acme · here
         ");
     }
 

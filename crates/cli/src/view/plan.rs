@@ -4,7 +4,7 @@
 //! name, and in a few words what it will be or why it changes; below it the fields that differ.
 
 use freehold::wire::{Action, Change, Effect, Plan, PlanPurpose as Purpose, PlanResponse, ValueChange};
-use freehold_graph::display::{added_by_others, value};
+use freehold_graph::display::added_by_others;
 use freehold_graph::kind::{Called, describe};
 use freehold_graph::{ProviderName, Run};
 
@@ -187,11 +187,7 @@ impl Row {
     }
 
     fn of_run(run: &Run, plan: &Plan, folding: &Folding) -> Self {
-        let pod = describe::at(&run.body, &["manifest", "spec", "template", "spec"]);
-        let command = match (run.body.get("command"), pod) {
-            (Some(command), _) => value("command", command),
-            (None, pod) => pod.map(describe::command).unwrap_or_default(),
-        };
+        let command = describe::run(&run.body);
         let more = folding.words.get(&run.id).map(|words| format!(" · {}", words.join(" · ")));
         Self {
             rank: (false, rank("job")),
@@ -261,7 +257,7 @@ fn below(change: &Change, context: &Context<'_>) -> Vec<String> {
     let mut lines: Vec<String> =
         change.fields.iter().filter(|field| !derived(&field.path)).flat_map(field::lines).collect();
     if change.action == Action::Create {
-        let images = cluster::images(change);
+        let images = describe::images(&change.resource.body);
         lines.extend(images.iter().map(|(name, image)| format!("      {name}  {}", hanging(image, name.len() + 8, 8))));
     }
     let desired = change.desired.as_ref().filter(|_| context.verbose && change.action == Action::Create);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold::wire::{Event, EventKind, Operation, Purpose, Verb};
-use freehold_graph::kind::Fence;
+use freehold_graph::kind::{Fence, Program};
 
 use super::cluster;
 use super::waits::Waits;
@@ -330,8 +330,12 @@ impl Progress {
         let (word, name) = subject.split_once('.').unwrap_or((subject, ""));
         let name = name.split('@').next().unwrap_or_default();
         let row = cluster::row(word);
-        // A cluster's Service has the word of a service of one machine, and isn't the program.
-        let address = word == "service" && self.subjects.contains_key("deployment");
+        // A cluster's Service has the word of a service of one machine, and isn't the program: another kind runs that.
+        let runs_services = |word: &str, in_cluster: bool| {
+            let row = cluster::row(word);
+            row.is_some_and(|row| row.program == Program::Service && row.api.is_some() == in_cluster)
+        };
+        let address = runs_services(word, false) && self.subjects.keys().any(|other| runs_services(other, true));
         let program = word == JOB || (row.is_some_and(|row| row.program.is_some()) && !address);
         let label = match self.subjects.get(word) {
             _ if program => name.to_owned(),

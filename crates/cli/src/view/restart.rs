@@ -1,26 +1,21 @@
-//! Why the Pods of a service are made anew, in the words of the definition. In a cluster a changed variable reaches them as a
-//! checksum in an annotation: true, and of no help to a reader.
+//! Why the processes of a service are replaced, in the words of the definition. Where a changed variable reaches them as a checksum,
+//! "the checksum changed" is true, and of no help to a reader: the row of the kind says what it is a checksum of.
 
 use std::collections::BTreeSet;
 
 use freehold::wire::{Change, Effect, Plan};
 use freehold_graph::ResourceId;
-
-/// The annotations with the checksums, and the objects that these are of.
-const CHECKSUMS: [(&str, &str); 2] =
-    [("freehold.dev/config", "configmap"), ("freehold.dev/credentials", "credentials")];
-const POD: &str = "spec.template.spec.";
+use freehold_graph::kind::Cause;
 
 /// A change's reasons as people read them. The first one tells what restarts it, where something does.
 pub(super) fn reasons(change: &Change, plan: &Plan) -> Vec<String> {
     let mut reasons = change.reasons.clone();
-    let row = change.kind.row();
     let fields = change.fields.iter().filter(|field| field.effect == Effect::Restart);
     let paths: BTreeSet<&str> = fields.map(|field| field.path.as_str()).collect();
-    if let Some(first) = reasons.first_mut().filter(|_| row.program.is_some() && row.api.is_some() && !paths.is_empty())
-    {
+    let Some(cause) = change.kind.row().cause.filter(|_| !paths.is_empty()) else { return reasons };
+    if let Some(first) = reasons.first_mut() {
         let mut words: Vec<String> = Vec::new();
-        for word in paths.into_iter().flat_map(|path| cause(change, path, plan)) {
+        for word in paths.into_iter().flat_map(|path| told(cause(change.id.name(), path), plan)) {
             if !words.contains(&word) {
                 words.push(word);
             }
@@ -30,34 +25,28 @@ pub(super) fn reasons(change: &Change, plan: &Plan) -> Vec<String> {
     reasons
 }
 
-/// What the change of a field comes from.
-fn cause(change: &Change, path: &str, plan: &Plan) -> Vec<String> {
-    if let Some((_, of)) = checksum(path) {
-        let variables = variables(change, of, plan);
-        return match variables.is_empty() {
-            true => vec![if of == "credentials" { "secret variables changed" } else { "variables changed" }.to_owned()],
-            false => variables.iter().map(|variable| format!("{variable} changed")).collect(),
-        };
-    }
-    match path.strip_prefix(POD).unwrap_or(path) {
-        path if path.starts_with("containers[") && path.ends_with(".image") => vec!["new image".to_owned()],
-        path => vec![format!("{path} changed")],
+/// What the change of a field comes from, in words.
+fn told(cause: Cause, plan: &Plan) -> Vec<String> {
+    match cause {
+        Cause::Field(words) => vec![words],
+        Cause::Variables { of, words } => match variables(&of, plan) {
+            variables if variables.is_empty() => vec![words.to_owned()],
+            variables => variables.iter().map(|variable| format!("{variable} changed")).collect(),
+        },
     }
 }
 
 /// Whether a field is nothing but the checksum of variables whose own change the plan shows.
 pub(super) fn is_derived(change: &Change, path: &str, plan: &Plan) -> bool {
-    checksum(path).is_some_and(|(_, of)| !variables(change, of, plan).is_empty())
+    let cause = change.kind.row().cause.map(|cause| cause(change.id.name(), path));
+    match cause {
+        Some(Cause::Variables { of, .. }) => !variables(&of, plan).is_empty(),
+        Some(Cause::Field(_)) | None => false,
+    }
 }
 
-fn checksum(path: &str) -> Option<(&'static str, &'static str)> {
-    CHECKSUMS.into_iter().find(|(annotation, _)| path.contains("annotations") && path.contains(annotation))
-}
-
-/// The variables that the plan changes in a service's config or credentials.
-fn variables(change: &Change, of: &str, plan: &Plan) -> Vec<String> {
-    let names = [change.id.name().to_owned(), format!("job-{}", change.id.name())];
-    let sources = names.iter().filter_map(|name| plan.changes.get(&ResourceId::new(of, name)));
-    let fields = sources.flat_map(|source| &source.fields);
+/// The variables that the plan changes in these resources.
+fn variables(of: &[ResourceId], plan: &Plan) -> Vec<String> {
+    let fields = of.iter().filter_map(|id| plan.changes.get(id)).flat_map(|source| &source.fields);
     fields.filter_map(|field| field.path.strip_prefix("data.").map(str::to_owned)).collect()
 }

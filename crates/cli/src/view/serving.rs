@@ -1,19 +1,20 @@
 //! What serves after a deploy that failed: only what was looked at.
 
 use freehold::wire::{ResourceState, ResourceStatus, Serving, Stack};
+use freehold_graph::ResourceKind;
 
 use super::outputs;
-
-/// What a service of this machine is called among the types of resources.
-const LOCAL_SERVICE: &str = "local.service";
 
 /// In a sentence: whether the verified revision takes requests. `None` where nobody could tell.
 pub(crate) fn told(stack: &Stack, revision: u64) -> Option<String> {
     let url = outputs::first_url(&stack.outputs).map(|url| format!(" {url}")).unwrap_or_default();
     let still = format!("revision {revision} is still serving{url}");
     if stack.serving.is_empty() {
-        let services: Vec<&ResourceStatus> =
-            stack.resources.iter().filter(|resource| resource.kind == LOCAL_SERVICE).collect();
+        let serves = |resource: &&ResourceStatus| {
+            let kind = ResourceKind::of_written(&resource.kind);
+            kind.is_some_and(|kind| kind.row().serves_while_ready())
+        };
+        let services: Vec<&ResourceStatus> = stack.resources.iter().filter(serves).collect();
         let serves = !services.is_empty() && services.iter().all(|service| service.state == ResourceState::Ready);
         return serves.then_some(still);
     }

@@ -161,7 +161,12 @@ impl Provider for Faulty {
                 let _ = timeout(limit, self.provider.perform(context, task)).await;
                 self.faults.hang().await
             }
-            _ => {}
+            Fault::None
+            | Fault::RejectedAfter
+            | Fault::RetryableAfter
+            | Fault::UnknownAfter
+            | Fault::HangsAfter
+            | Fault::Repeated => {}
         }
         let performed = self.act(context, task, planned).await?;
         match fault {
@@ -170,7 +175,13 @@ impl Provider for Faulty {
             Fault::UnknownAfter => Err(unknown()),
             Fault::HangsAfter => self.faults.hang().await,
             Fault::Repeated => self.provider.perform(context, task).await,
-            _ => Ok(performed),
+            Fault::None
+            | Fault::RejectedBefore
+            | Fault::RetryableBefore
+            | Fault::UnknownBefore
+            | Fault::HangsBefore
+            | Fault::UnknownAmid(_)
+            | Fault::HangsAmid(_) => Ok(performed),
         }
     }
 

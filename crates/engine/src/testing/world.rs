@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use freehold_graph::kind::Fence;
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
 use freehold_plan::{Observation, Ownership};
 use freehold_problem::Code;
@@ -125,9 +126,9 @@ impl World {
             None => Ownership::Foreign("somebody else made it".to_owned()),
         };
         // A fence around roles shuts their logins.
-        let kind = match lookup.kind {
-            ResourceKind::PostgresLogins => ResourceKind::PostgresRoles,
-            kind => kind,
+        let kind = match lookup.kind.row().fence {
+            Fence::With(other) => other,
+            Fence::None | Fence::Workers | Fence::Logins => lookup.kind,
         };
         let fenced = self.fenced.contains(&(kind, lookup.identity.clone()));
         let body = if fenced { Value::text("stopped") } else { object.body.clone() };
@@ -137,7 +138,7 @@ impl World {
     /// Whether an object does what it is for.
     pub fn readiness(&mut self, lookup: &Lookup) -> Readiness {
         // Former ones are closed after the verification.
-        if lookup.kind == ResourceKind::PostgresLogins {
+        if lookup.kind.row().after_verification {
             return Readiness::Ready;
         }
         if let Some(said) = self.sayings.get_mut(&lookup.identity).and_then(VecDeque::pop_front) {

@@ -35,6 +35,11 @@ pub fn login(key: &StackKey, database: &Name, role: &str, rotation: u32) -> Stri
     }
 }
 
+/// The purpose of the password of a database's `app` or `migrator`: what it is derived for, and how its rotations are counted.
+pub fn credential(database: &Name, role: &str) -> String {
+    format!("postgres/{database}/{role}")
+}
+
 fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
     let mut parts = Vec::new();
     if key.kind != StackKind::Tenant {

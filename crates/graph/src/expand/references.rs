@@ -117,13 +117,13 @@ impl Resolver<'_> {
 
     /// The password of a database's role.
     pub(crate) fn credential(&self, database: &Name, role: &str) -> SecretRef {
-        let purpose = format!("postgres/{database}/{role}");
+        let purpose = names::credential(database, role);
         SecretRef::Derived { purpose, rotation: self.rotation(database, role) }
     }
 
     /// How many times the credentials of a database's role were rotated.
     pub(crate) fn rotation(&self, database: &Name, role: &str) -> u32 {
-        self.request.rotations.get(&format!("postgres/{database}/{role}")).copied().unwrap_or_default()
+        self.request.rotations.get(&names::credential(database, role)).copied().unwrap_or_default()
     }
 
     /// The role that logs in as a database's app or migrator.

@@ -175,8 +175,29 @@ pub(super) fn cron_job(new: &New<'_>) -> String {
     format!("{}, at {schedule} {}", pod.map(command).unwrap_or_default(), zone.trim_start_matches("Etc/"))
 }
 
+/// What the run of a job executes, by its body.
+pub fn run(body: &Value) -> String {
+    match body.get("command") {
+        Some(command) => value("command", command),
+        None => at(body, &["manifest", "spec", "template", "spec"]).map(command).unwrap_or_default(),
+    }
+}
+
+/// The images that a resource runs, where it runs images; each with the name of its container where there are several.
+pub fn images(body: &Value) -> Vec<(String, String)> {
+    let pod = at(body, &["spec", "template", "spec"]);
+    let list = |name: &str| pod.and_then(|pod| pod.get(name)).and_then(Value::as_list).unwrap_or_default();
+    let all: Vec<&Value> = list("initContainers").iter().chain(list("containers")).collect();
+    let several = all.len() > 1;
+    let name = |container: &Value| match container.get("name").filter(|_| several) {
+        Some(name) => format!("image of {}", plain(name)),
+        None => "image".to_owned(),
+    };
+    all.iter().filter_map(|container| Some((name(container), plain(container.get("image")?)))).collect()
+}
+
 /// The command of a Pod's first container: what a run or a scheduled job executes.
-pub fn command(pod: &Value) -> String {
+fn command(pod: &Value) -> String {
     let Some(container) = pod.get("containers").and_then(Value::as_list).and_then(<[Value]>::first) else {
         return String::new();
     };

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use crate::kind::ResourceKind;
 use crate::kind::describe::{self, New};
-use crate::kind::row::{Api, Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
+use crate::kind::row::{Api, Called, Cause, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
+use crate::resource_id::ResourceId;
 use crate::value::Value;
 
 /// How long a rollout may take that doesn't say: what the API server gives it.
 const PROGRESS: u64 = 600;
 /// What is added to a rollout's own time, to be told of its failure.
 const SLACK: Duration = Duration::from_secs(30);
+/// The annotation of Pods that changes with the plain variables of their containers, which are read once: a checksum.
+pub const CONFIG_CHECKSUM: &str = "freehold.dev/config";
+/// The same for their secret variables.
+pub const CREDENTIALS_CHECKSUM: &str = "freehold.dev/credentials";
 
 /// Everything in it has to end, and volumes have to be given back, until it is gone.
 pub(super) static NAMESPACE: Row = Row {
@@ -28,7 +33,10 @@ pub(super) static NAMESPACE: Row = Row {
     status: true,
     rank: 0,
     plumbing: true,
+    encloses: true,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -52,7 +60,10 @@ pub(super) static RESOURCE_QUOTA: Row = Row {
     status: false,
     rank: 1,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -80,7 +91,10 @@ pub(super) static LIMIT_RANGE: Row = Row {
     status: false,
     rank: 2,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -110,7 +124,10 @@ pub(super) static NETWORK_POLICY: Row = Row {
     status: false,
     rank: 4,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -134,7 +151,10 @@ pub(super) static SERVICE_ACCOUNT: Row = Row {
     status: false,
     rank: 3,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -158,7 +178,10 @@ pub(super) static SECRET: Row = Row {
     status: false,
     rank: 11,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::Data("Secret"),
@@ -181,7 +204,10 @@ pub(super) static CONFIG_MAP: Row = Row {
     status: false,
     rank: 10,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::Data("ConfigMap"),
@@ -211,7 +237,10 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Row = Row {
     status: true,
     rank: 9,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -246,7 +275,10 @@ pub(super) static DEPLOYMENT: Row = Row {
     status: true,
     rank: 13,
     plumbing: false,
+    encloses: false,
     program: Program::Service,
+    logins: None,
+    cause: Some(cause),
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -275,7 +307,10 @@ pub(super) static CRON_JOB: Row = Row {
     status: false,
     rank: 18,
     plumbing: false,
+    encloses: false,
     program: Program::Schedule,
+    logins: None,
+    cause: Some(cause),
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -299,7 +334,10 @@ pub(super) static SERVICE: Row = Row {
     status: true,
     rank: 14,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -329,7 +367,10 @@ pub(super) static POD_DISRUPTION_BUDGET: Row = Row {
     status: true,
     rank: 15,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -359,7 +400,10 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Row = Row {
     status: true,
     rank: 16,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: Some(ResourceKind::Deployment),
     after_verification: false,
     texts: Texts::None,
@@ -389,7 +433,10 @@ pub(super) static HTTP_ROUTE: Row = Row {
     status: true,
     rank: 23,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -419,7 +466,10 @@ pub(super) static LISTENER_SET: Row = Row {
     status: true,
     rank: 21,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -444,7 +494,10 @@ pub(super) static OBJECT: Row = Row {
     status: true,
     rank: 12,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -474,7 +527,10 @@ pub(super) static CERTIFICATE: Row = Row {
     status: true,
     rank: 20,
     plumbing: true,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -504,7 +560,10 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
     status: true,
     rank: 5,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -524,4 +583,19 @@ fn policies(_: &New<'_>, number: usize) -> String {
 fn rolled_out(body: &Value) -> Duration {
     let given = body.get("spec").and_then(|spec| spec.get("progressDeadlineSeconds")).and_then(Value::as_integer);
     Duration::from_secs(given.map_or(PROGRESS, i64::unsigned_abs)).saturating_add(SLACK)
+}
+
+/// What the change of a field of a Deployment or a CronJob comes from.
+fn cause(name: &str, path: &str) -> Cause {
+    // A service's variables are in objects of its own name, a job's in those of `job-NAME`.
+    let of = |word: &str| vec![ResourceId::new(word, name), ResourceId::new(word, format!("job-{name}"))];
+    let annotation = path.rsplit_once("annotations.").map(|(_, annotation)| annotation);
+    match annotation {
+        Some(CONFIG_CHECKSUM) => Cause::Variables { of: of(CONFIG_MAP.id_word), words: "variables changed" },
+        Some(CREDENTIALS_CHECKSUM) => Cause::Variables { of: of(SECRET.id_word), words: "secret variables changed" },
+        Some(_) | None => Cause::Field(match path.strip_prefix("spec.template.spec.").unwrap_or(path) {
+            path if path.starts_with("containers[") && path.ends_with(".image") => "new image".to_owned(),
+            path => format!("{path} changed"),
+        }),
+    }
 }

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::provider_name::ProviderName;
 pub use describe::New;
+pub use kubernetes::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM};
 pub use postgres::MIGRATOR_CONNECTIONS;
-pub use row::{Api, Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
+pub use row::{Api, Called, Cause, Data, Effect, Fence, Fold, Limit, Logins, Program, Row, Texts, Times};
 
 macro_rules! kinds {
     ($($(#[doc = $all:literal])+ $provider:ident $enum:ident {
@@ -166,6 +167,16 @@ impl ResourceKind {
     /// Whether what data it holds can be written to a file and proved to restore.
     pub const fn can_be_dumped(self) -> bool {
         matches!(self.row().data, Data::Dumped)
+    }
+
+    /// Whether it is a value that a deploy keeps, and that can be deleted only by its whole id: see [`Data::Sealed`].
+    pub const fn is_sealed(self) -> bool {
+        matches!(self.row().data, Data::Sealed)
+    }
+
+    /// The kind of this name: see [`ResourceKind::written`]. `None` for those of a later release.
+    pub fn of_written(written: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.written() == written)
     }
 
     /// The kind whose ids begin with this word; `None` for jobs, and for those of a later release.

@@ -2,7 +2,7 @@
 
 use crate::kind::ResourceKind;
 use crate::kind::describe;
-use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Program, Row, Texts, Times};
+use crate::kind::row::{Called, Data, Effect, Fence, Fold, Limit, Logins, Program, Row, Texts, Times};
 
 /// How many connections a database's migrator may have, beside those of the definition: one migrates, the others are for people who look
 /// after it.
@@ -23,7 +23,10 @@ pub(super) static ROLES: Row = Row {
     status: true,
     rank: 7,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: Some(Logins { connections: "connections", reserved: MIGRATOR_CONNECTIONS }),
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,
@@ -47,7 +50,10 @@ pub(super) static LOGINS: Row = Row {
     status: true,
     rank: 19,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: true,
     texts: Texts::None,
@@ -70,7 +76,10 @@ pub(super) static DATABASE: Row = Row {
     status: true,
     rank: 6,
     plumbing: false,
+    encloses: false,
     program: Program::None,
+    logins: None,
+    cause: None,
     scales: None,
     after_verification: false,
     texts: Texts::None,

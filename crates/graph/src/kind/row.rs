@@ -38,8 +38,16 @@ pub struct Row {
     pub rank: u8,
     /// Whether progress and `status` fold it where a stack has several such resources: people hardly think of it.
     pub plumbing: bool,
+    /// Whether the stack's other objects in the same system are inside it: where it is missing, they are, too. It is observed before
+    /// them, and reported before them where all of them are in the way.
+    pub encloses: bool,
     /// Which programs of the app it runs: then its name says enough, and it uses what the definition's variables refer to.
     pub program: Program,
+    /// The logins to a server that it creates. The secrets in its body are theirs.
+    pub logins: Option<Logins>,
+    /// What the change of a field of its processes comes from, in the words of the definition, by its name and the field's path. `None`:
+    /// its fields are the definition's own.
+    pub cause: Option<fn(&str, &str) -> Cause>,
     /// A kind whose resources it scales, among those that it depends on: it is deleted right before one changes, or it would overrule the change.
     pub scales: Option<ResourceKind>,
     /// Whether it is applied only after the verification: it takes away what the version before needs.
@@ -73,6 +81,29 @@ impl Program {
             Self::Service | Self::Schedule => true,
         }
     }
+}
+
+/// Logins to a server of which a target has one for all stacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logins {
+    /// The field with the number of connections that programs may use at once.
+    pub connections: &'static str,
+    /// The connections that are kept free besides.
+    pub reserved: u32,
+}
+
+/// What the change of a field comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The field itself, in words: `new image`.
+    Field(String),
+    /// The variables in the `data` of one of these resources: the field is a checksum of it.
+    Variables {
+        /// Those that it may be a checksum of, as far as they exist.
+        of: Vec<ResourceId>,
+        /// The words for it where the plan doesn't show which variables.
+        words: &'static str,
+    },
 }
 
 /// Which texts of a body are bounded.
@@ -144,7 +175,8 @@ impl Api {
 pub enum Data {
     /// It can be made again from the definition.
     None,
-    /// A value that can't be made again and that a dump wouldn't keep: a deploy leaves it alone until it is named by its whole id.
+    /// A value that can't be made again and that a dump wouldn't keep: a deploy leaves it alone until it is named by its whole id. Where
+    /// its body has `required`, somebody has to set it before a deploy.
     Sealed,
     /// It is, and nothing can write it to a file.
     Kept,
@@ -230,6 +262,12 @@ impl Fence {
 }
 
 impl Row {
+    /// Whether it runs a service as processes of this machine: those of the version before serve until the new ones are ready, so while it
+    /// is ready something serves.
+    pub fn serves_while_ready(&self) -> bool {
+        self.program == Program::Service && self.api.is_none()
+    }
+
     /// What a resource is called in plans, by its id, its outside name and its body.
     pub fn name(&self, id: &ResourceId, identity: &str, body: &Value) -> String {
         match self.called {

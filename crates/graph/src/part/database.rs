@@ -1,8 +1,11 @@
 //! A database: on the target's server, or a PostgreSQL cluster of the stack's own.
 
-use freehold_spec::Name;
+use std::collections::BTreeSet;
+
 use freehold_spec::app::Database;
 use freehold_spec::part::database::Output;
+use freehold_spec::{Name, PartKind};
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -14,6 +17,8 @@ use crate::value::Value;
 
 impl Expand for Database {
     type Output = Output;
+
+    const WRITES_LOG: bool = false;
 
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.expansion.database(name, self);
@@ -30,7 +35,15 @@ impl Expand for Database {
 
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>) {
         let database = names::database(&stack.resolver.request.key, name);
-        stack.graph.outputs.insert(format!("databases.{name}.name"), database);
+        stack.graph.outputs.insert(format!("{}.{name}.name", PartKind::Database.plural()), database);
+    }
+
+    fn credentials(name: &Name) -> Vec<String> {
+        ["app", "migrator"].map(|role| names::credential(name, role)).to_vec()
+    }
+
+    fn egress(names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json> {
+        cluster.egress_to_databases(names)
     }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {

@@ -15,6 +15,7 @@ mod tier;
 use std::collections::BTreeSet;
 
 use freehold_spec::{Name, Output, PartKind};
+use serde_json::Value as Json;
 
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
@@ -37,6 +38,9 @@ pub(crate) trait Expand {
     /// What others may refer to.
     type Output;
 
+    /// Whether it is a program, so that what it prints is kept as its log.
+    const WRITES_LOG: bool;
+
     /// Its resources on this machine.
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>);
 
@@ -45,6 +49,13 @@ pub(crate) trait Expand {
 
     /// What people are told of it when all is done.
     fn outputs(&self, name: &Name, stack: &mut Expansion<'_>);
+
+    /// The purposes of the credentials that are derived for it: what its users log in with. They are rotated together.
+    fn credentials(name: &Name) -> Vec<String>;
+
+    /// The rules of a network policy that lead to the parts of these names in a cluster: for whoever uses an output with
+    /// [`Reach::Part`](freehold_spec::part::output::Reach::Part).
+    fn egress(names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json>;
 
     /// The value of an output, in pieces. The part may be undefined, which has been reported.
     fn value(name: &Name, output: Self::Output, site: &mut Site<'_, '_>) -> Vec<Value>;
@@ -82,6 +93,28 @@ macro_rules! parts {
                 match part {
                     $(PartKind::$part => app.$field.iter().for_each(|(name, part)| part.outputs(name, stack)),)+
                 }
+            }
+        }
+
+        /// Whether a part is a program, so that what it prints is kept as its log.
+        pub const fn writes_log(part: PartKind) -> bool {
+            match part {
+                $(PartKind::$part => <freehold_spec::part::$part as Expand>::WRITES_LOG,)+
+            }
+        }
+
+        /// The purposes of the credentials that are derived for a part, as [`Request::rotations`](crate::Request::rotations) counts them.
+        /// None for a part that nobody logs in to.
+        pub fn credentials(part: PartKind, name: &Name) -> Vec<String> {
+            match part {
+                $(PartKind::$part => <freehold_spec::part::$part as Expand>::credentials(name),)+
+            }
+        }
+
+        /// The rules of a network policy that lead to parts of one kind.
+        pub(crate) fn egress(part: PartKind, names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json> {
+            match part {
+                $(PartKind::$part => <freehold_spec::part::$part as Expand>::egress(names, cluster),)+
             }
         }
 

@@ -1,8 +1,11 @@
 //! A secret: sealed in the store, on every target.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Secret;
 use freehold_spec::part::secret::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -15,6 +18,8 @@ use crate::value::Value;
 impl Expand for Secret {
     type Output = Output;
 
+    const WRITES_LOG: bool = false;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.expansion.secret(name, self);
     }
@@ -24,6 +29,14 @@ impl Expand for Secret {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(_: &BTreeSet<&Name>, _: &Cluster<'_>) -> Vec<Json> {
+        Vec::new()
+    }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
         match output {

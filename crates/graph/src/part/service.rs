@@ -1,8 +1,11 @@
 //! A service: processes on this machine, Pods and what goes with them in a cluster.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::Name;
 use freehold_spec::app::Service;
 use freehold_spec::part::service::Output;
+use serde_json::Value as Json;
 
 use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
@@ -15,6 +18,8 @@ use crate::value::Value;
 impl Expand for Service {
     type Output = Output;
 
+    const WRITES_LOG: bool = true;
+
     fn local(&self, name: &Name, stack: &mut LocalExpansion<'_>) {
         stack.service(name, self);
     }
@@ -24,6 +29,14 @@ impl Expand for Service {
     }
 
     fn outputs(&self, _: &Name, _: &mut Expansion<'_>) {}
+
+    fn credentials(_: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn egress(names: &BTreeSet<&Name>, cluster: &Cluster<'_>) -> Vec<Json> {
+        cluster.egress_to_services(names)
+    }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
         let resolver = &mut site.resolver;

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use freehold_graph::kind::CREDENTIALS_CHECKSUM;
 use freehold_graph::value::Special;
 use freehold_graph::{Digest, ResourceKind, Value};
 use serde_json::{Map, Value as Json};
@@ -10,8 +11,6 @@ use sha2::{Digest as _, Sha256};
 use crate::projection::Projection;
 use crate::render::DIGESTS;
 
-/// The annotation of a Pod template that changes when a secret of its variables does.
-const CREDENTIALS: &str = "freehold.dev/credentials";
 /// What the server keeps about an object.
 const KEPT_BY_SERVER: [&str; 6] =
     ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"];
@@ -141,7 +140,7 @@ pub(crate) fn value(json: &Json) -> Value {
         Json::Array(items) => Value::List(items.iter().map(value).collect()),
         Json::Object(fields) => {
             let field = |(name, field): (&String, &Json)| match (name.as_str(), field) {
-                (CREDENTIALS, Json::String(digest)) => {
+                (CREDENTIALS_CHECKSUM, Json::String(digest)) => {
                     (name.clone(), Value::Special(Special::Digest(Digest(digest.clone()))))
                 }
                 _ => (name.clone(), value(field)),

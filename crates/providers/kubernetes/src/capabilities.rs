@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use freehold_engine::capability::{Finding, LogLines, LogQuery, Logs, Scan, System};
 use freehold_engine::{OwnedObject, ProviderError};
-use freehold_graph::{ResourceKind, StackId};
+use freehold_graph::StackId;
 use freehold_problem::Problem;
 use futures::{StreamExt, stream};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ impl System for KubernetesProvider {
 impl Logs for KubernetesProvider {
     async fn logs(&self, query: LogQuery) -> Result<LogLines, ProviderError> {
         let LogQuery { stack, of, lines, follow, resources, .. } = query;
-        let namespace = resources.into_iter().find(|resource| resource.kind == ResourceKind::Namespace);
+        let namespace = resources.into_iter().find(|resource| resource.kind.row().encloses);
         // Before its namespace is made a stack has printed nothing.
         let Some(namespace) = namespace else { return Ok(stream::empty().boxed()) };
         let query = PodLogs { stack, namespace: namespace.identity, of, lines, follow, since: None, previous: false };

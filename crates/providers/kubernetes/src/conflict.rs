@@ -2,6 +2,7 @@
 
 use freehold_graph::StackId;
 use freehold_plan::Conflict;
+use freehold_plan::preview::Autoscaler;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
@@ -17,8 +18,8 @@ pub(crate) struct Conflicts {
     pub(crate) foreign: Vec<Conflict>,
     /// The number of Pods is what the stack's own autoscaler has made it.
     pub(crate) autoscaled: bool,
-    /// The number of Pods is what an autoscaler of somebody else has made it: its name.
-    pub(crate) scaled_by: Option<String>,
+    /// The number of Pods is what an autoscaler of somebody else has made it.
+    pub(crate) scaled_by: Option<Autoscaler>,
 }
 
 impl Conflicts {

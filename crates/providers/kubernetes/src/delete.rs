@@ -71,24 +71,7 @@ pub(crate) async fn delete(
 
 /// What runs Pods goes when they are gone.
 const fn propagation(kind: KubernetesKind) -> &'static str {
-    match kind {
-        KubernetesKind::Deployment | KubernetesKind::CronJob | KubernetesKind::CloudNativePg => "Foreground",
-        KubernetesKind::Namespace
-        | KubernetesKind::ResourceQuota
-        | KubernetesKind::LimitRange
-        | KubernetesKind::NetworkPolicy
-        | KubernetesKind::ServiceAccount
-        | KubernetesKind::Secret
-        | KubernetesKind::ConfigMap
-        | KubernetesKind::PersistentVolumeClaim
-        | KubernetesKind::Service
-        | KubernetesKind::PodDisruptionBudget
-        | KubernetesKind::HorizontalPodAutoscaler
-        | KubernetesKind::Object
-        | KubernetesKind::Certificate
-        | KubernetesKind::ListenerSet
-        | KubernetesKind::HttpRoute => "Background",
-    }
+    if holders::dependents_of(kind).is_empty() { "Background" } else { "Foreground" }
 }
 
 fn may_delete(place: &Place, live: &Json, context: &Context, object: Option<&str>) -> Result<(), ProviderError> {

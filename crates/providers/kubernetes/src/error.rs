@@ -266,6 +266,22 @@ impl fmt::Display for Permission {
     }
 }
 
+/// How an administrator grants all that Freehold needs.
+fn granting(user: Option<&str>) -> String {
+    let apply = |options: &str| {
+        format!("as an administrator of the cluster: `freehold target rbac{options} | kubectl apply -f -`")
+    };
+    let account = user.and_then(|user| user.strip_prefix("system:serviceaccount:")?.split_once(':'));
+    match account {
+        Some(("freehold", "freehold")) => apply(""),
+        Some((namespace, name)) => apply(&format!(" --namespace {namespace} --service-account {name}")),
+        None => format!(
+            "`freehold target rbac` prints the permissions for a service account: give the target its token, or bind them to {}",
+            user.unwrap_or("the platform")
+        ),
+    }
+}
+
 /// Reads the message of a refusal: `User "u" cannot patch resource "deployments" in API group "apps" in the namespace "a"`.
 fn permission(message: &str) -> Option<Permission> {
     let (_, rest) = message.split_once(" cannot ")?;
@@ -448,7 +464,8 @@ impl From<ClusterError> for ProviderError {
         let problem = error.problem(error.code()).lines(detail).maybe_help(error.help());
         Self::from(match error.reason() {
             Some(Reason::NotPermitted(Permission { verb, object, user })) => {
-                problem.about(About::Permission { verb, object, user })
+                let grant = Some(granting(user.as_deref()));
+                problem.about(About::Permission { verb, object, user, grant })
             }
             _ => problem,
         })
@@ -519,6 +536,15 @@ mod tests {
             reason(403, "Forbidden", message),
             Reason::NotPermitted(of_u("list", "namespaces in the whole cluster"))
         );
+    }
+
+    #[test]
+    fn permissions_are_granted_to_the_account_that_lacks_them() {
+        let command = "`freehold target rbac --namespace ops --service-account deployer | kubectl apply -f -`";
+        assert!(granting(Some("system:serviceaccount:ops:deployer")).contains(command));
+        let own = granting(Some("system:serviceaccount:freehold:freehold"));
+        assert!(own.contains("`freehold target rbac | kubectl apply -f -`"), "{own}");
+        assert!(granting(Some("jane")).ends_with("bind them to jane"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::ProviderError;
+use freehold_graph::kind::KubernetesKind;
 use freehold_problem::{Code, Problem};
 use http::header::ACCEPT;
 use serde_json::Value as Json;
@@ -13,7 +14,7 @@ use crate::document::{Fields, is_owned_by};
 use crate::error::ClusterError;
 use crate::mark;
 use crate::neighbour::REPLICA_SET;
-use crate::object::{CLAIM, CRON_JOB, DEPLOYMENT, JOB, Kind, NAMESPACE, POD, POSTGRES, Place};
+use crate::object::{self, CLAIM, JOB, Kind, NAMESPACE, POD, Place};
 use crate::reader::Reader;
 use crate::request::METADATA;
 
@@ -24,23 +25,44 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Waits for the Pods that use a volume.
 const IN_USE: &str = "kubernetes.io/pvc-protection";
 
+/// What belongs to an object of this kind and runs or keeps data for it, kind by kind: each belongs to it, or to one of the kind before.
+pub(crate) const fn dependents_of(kind: KubernetesKind) -> &'static [Kind] {
+    match kind {
+        KubernetesKind::Deployment => &[REPLICA_SET, POD],
+        KubernetesKind::CronJob => &[JOB, POD],
+        KubernetesKind::CloudNativePg => &[POD, CLAIM],
+        KubernetesKind::Namespace
+        | KubernetesKind::ResourceQuota
+        | KubernetesKind::LimitRange
+        | KubernetesKind::NetworkPolicy
+        | KubernetesKind::ServiceAccount
+        | KubernetesKind::Secret
+        | KubernetesKind::ConfigMap
+        | KubernetesKind::PersistentVolumeClaim
+        | KubernetesKind::Service
+        | KubernetesKind::PodDisruptionBudget
+        | KubernetesKind::HorizontalPodAutoscaler
+        | KubernetesKind::Object
+        | KubernetesKind::Certificate
+        | KubernetesKind::ListenerSet
+        | KubernetesKind::HttpRoute => &[],
+    }
+}
+
 /// Lines for people: what holds an object that is being deleted.
 pub(crate) async fn of(cluster: &Cluster, place: &Place, live: &Json, deadline: Instant) -> Vec<String> {
     let finalizers = mark::finalizers(live).into_iter().filter(|finalizer| finalizer != FOREGROUND);
     let mut lines: Vec<String> =
         finalizers.map(|finalizer| format!("{place} is held by its finalizer {finalizer}")).collect();
     let reader = Reader::new(cluster, deadline);
+    let kind = KubernetesKind::ALL.iter().find(|kind| object::of(kind.kind()).is_some_and(|kind| place.kind == kind));
     // Whoever may not look has the finalizers' names.
-    let belongings: [(Kind, &[Kind]); 3] =
-        [(DEPLOYMENT, &[REPLICA_SET, POD]), (CRON_JOB, &[JOB, POD]), (POSTGRES, &[POD, CLAIM])];
     let more = if place.kind == NAMESPACE {
         Ok(of_namespace(cluster, &place.name, live, deadline).await)
     } else if place.kind == CLAIM {
         users(&reader, live).await
-    } else if let Some((_, kinds)) = belongings.iter().find(|(owner, _)| place.kind == *owner) {
-        dependents(&reader, live, kinds).await
     } else {
-        Ok(Vec::new())
+        dependents(&reader, live, kind.map_or(&[], |kind| dependents_of(*kind))).await
     };
     lines.extend(more.unwrap_or_default());
     lines.truncate(NAMED);

@@ -30,10 +30,8 @@ pub(crate) const NAMESPACE: Kind = object(ResourceKind::Namespace);
 pub(crate) const SECRET: Kind = object(ResourceKind::ClusterSecret);
 pub(crate) const QUOTA: Kind = object(ResourceKind::ResourceQuota);
 pub(crate) const CLAIM: Kind = object(ResourceKind::PersistentVolumeClaim);
-pub(crate) const POSTGRES: Kind = object(ResourceKind::CloudNativePg);
 pub(crate) const DEPLOYMENT: Kind = object(ResourceKind::Deployment);
 pub(crate) const SERVICE: Kind = object(ResourceKind::ClusterService);
-pub(crate) const CRON_JOB: Kind = object(ResourceKind::CronJob);
 pub(crate) const AUTOSCALER: Kind = object(ResourceKind::HorizontalPodAutoscaler);
 /// Not a resource: runs leave them behind.
 pub(crate) const JOB: Kind = kind("batch", "v1", "Job", "jobs");

@@ -16,7 +16,8 @@
 //! and only as long as all that name the Deployment are the stack's own.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use freehold_graph::StackId;
+use freehold_graph::{ResourceKind, StackId};
+use freehold_plan::preview::Autoscaler;
 use kube::core::response::StatusCause;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -93,16 +94,25 @@ fn is_with(cause: &StatusCause, words: &str) -> bool {
     cause.field.trim_start_matches('.') == PATH && cause.message.starts_with(words)
 }
 
-/// The autoscaler of somebody else that scales a Deployment: its name.
+/// The autoscaler of somebody else that scales a Deployment.
 pub(crate) async fn foreign_autoscaler(
     cluster: &Cluster,
     place: &Place,
     stack: StackId,
     deadline: Instant,
-) -> Result<Option<String>, ClusterError> {
+) -> Result<Option<Autoscaler>, ClusterError> {
     let autoscalers = Reader::new(cluster, deadline).list(AUTOSCALER, place.namespace.as_deref(), "").await?;
     let of = |one: &&Json| scales(one) == Some(&place.name) && mark::stack(one) != Some(stack);
-    Ok(autoscalers.iter().find(of).map(|one| one.text("/metadata/name").to_owned()))
+    Ok(autoscalers.iter().find(of).map(|one| {
+        let (name, namespace) = (one.text("/metadata/name"), place.namespace.as_deref().unwrap_or_default());
+        let word = ResourceKind::HorizontalPodAutoscaler.word();
+        Autoscaler {
+            name: name.to_owned(),
+            // The stack's own has the name of what it scales.
+            handle: (name == place.name).then(|| format!("{word}/{namespace}/{name}")),
+            removal: format!("kubectl delete {word} {name} --namespace {namespace}"),
+        }
+    }))
 }
 
 /// Within this time the cluster has looked at an autoscaler for sure: it does so every 15 s.

@@ -160,7 +160,15 @@ async fn an_autoscaler_of_somebody_else_is_not_overruled() {
     scale(&stage, 6);
     let plan = stage.plan(&web(&stage, Some(3))).await;
     assert_eq!(plan.preview.conflicts[0].manager, CONTROLLER);
-    assert_eq!(plan.preview.scaled_by.as_deref(), Some("web"), "the plan names it");
+    let scaled_by = plan.preview.scaled_by.as_ref().unwrap();
+    assert_eq!(scaled_by.name, "web", "the plan names it");
+    let namespace = &stage.namespace;
+    assert_eq!(
+        scaled_by.handle,
+        Some(format!("horizontalpodautoscaler/{namespace}/web")),
+        "as the stack's own is called"
+    );
+    assert_eq!(scaled_by.removal, format!("kubectl delete horizontalpodautoscaler web --namespace {namespace}"));
     let refused = stage.apply(&web(&stage, Some(3)), &plan).await.unwrap_err();
     let (code, words) = rejected(&refused);
     assert_eq!(code, Code::FieldConflict, "{words}");

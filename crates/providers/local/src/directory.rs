@@ -27,6 +27,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// The folders of a stack with the records of its resources, one for each kind.
+pub(crate) const SERVICES: &str = "services";
+pub(crate) const ROUTES: &str = "routes";
+pub(crate) const SCHEDULES: &str = "schedules";
+
 /// Paths below the data directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
@@ -63,7 +68,7 @@ impl Directory {
     }
 
     pub(crate) fn services(&self, stack: StackId) -> PathBuf {
-        self.stack(stack).join("services")
+        self.stack(stack).join(SERVICES)
     }
 
     pub(crate) fn service(&self, stack: StackId, name: &str) -> PathBuf {
@@ -84,11 +89,11 @@ impl Directory {
     }
 
     pub(crate) fn route_record(&self, stack: StackId, host: &str) -> PathBuf {
-        self.stack(stack).join("routes").join(format!("{}.json", component(host)))
+        self.stack(stack).join(ROUTES).join(format!("{}.json", component(host)))
     }
 
     pub(crate) fn schedule_record(&self, stack: StackId, name: &str) -> PathBuf {
-        self.stack(stack).join("schedules").join(format!("{}.json", component(name)))
+        self.stack(stack).join(SCHEDULES).join(format!("{}.json", component(name)))
     }
 
     /// The directory of runs that belong together: those of a revision, by job, or of a schedule, by the time that they were due.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use freehold_engine::Task;
-use freehold_graph::{ResourceKind, StackId};
+use freehold_graph::StackId;
 use tokio::time::Instant;
 
 use crate::provider::LocalProvider;
@@ -18,13 +18,7 @@ impl LocalProvider {
                     tracing::warn!(%stack, job = %run.id, %error, "a job could not be ended");
                 }
             }
-            Task::Apply { resource, .. } | Task::Lift { resource, .. } => {
-                if resource.kind == ResourceKind::LocalService
-                    && let Ok(caller) = self.caller(stack, &resource.id)
-                {
-                    caller.interrupt();
-                }
-            }
+            Task::Apply { resource, .. } | Task::Lift { resource, .. } => self.interrupt_resource(stack, resource),
             Task::Delete { .. } | Task::Dump { .. } | Task::Fence { .. } => {}
         }
     }

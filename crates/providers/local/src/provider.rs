@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
-use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId, Value};
+use freehold_graph::{ProviderName, ResourceId, StackId, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
@@ -186,12 +186,7 @@ impl LocalProvider {
         let registry = self.registry();
         let alone = registry.busy.get(&stack).is_none_or(|count| *count <= 1);
         let served = registry.services.iter().any(|((owner, _), service)| *owner == stack && service.seen().exists());
-        let folder = self.machine.directory.stack(stack);
-        let kept = ["services", "routes", "schedules"].iter().any(|kind| {
-            // What can't be read isn't taken for empty.
-            directory::entries(&folder.join(kind)).map_or(true, |entries| !entries.is_empty())
-        });
-        alone && !served && !kept
+        alone && !served && !self.has_records(stack)
     }
 
     /// Removes what is left of a stack that is destroyed and isn't a resource: runs, logs, the folders of its programs, its user. Ends
@@ -357,14 +352,7 @@ impl Provider for LocalProvider {
     async fn health(&self, objects: &[(StackId, Lookup)]) -> Vec<Result<Readiness, ProviderError>> {
         let mut health = Vec::with_capacity(objects.len());
         for (stack, lookup) in objects {
-            health.push(match (self.readiness(*stack, lookup).await, lookup.kind) {
-                // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
-                (Ok(Readiness::Ready), ResourceKind::LocalSchedule) => {
-                    let failure = self.schedules.last_failure(*stack, &lookup.id).await;
-                    failure.map(|failure| failure.map_or(Readiness::Ready, Readiness::failed))
-                }
-                (readiness, _) => readiness,
-            });
+            health.push(self.health_of(*stack, lookup).await);
         }
         health
     }

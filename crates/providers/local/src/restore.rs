@@ -55,7 +55,7 @@ impl LocalProvider {
     ) -> Result<Vec<RestoreOutcome>, ProviderError> {
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
-            resources.into_iter().partition(|restored| restored.resource.kind == ResourceKind::LocalService);
+            resources.into_iter().partition(|restored| Self::keeps_processes(restored.resource.kind));
         self.listen_first(&services).await;
         let mut outcomes: Vec<RestoreOutcome> =
             others.into_iter().map(|restored| self.restore_other(restored, &secrets)).collect();
@@ -75,9 +75,12 @@ impl LocalProvider {
             resources.iter().map(|restored| (restored.stack, restored.resource.id.0.as_str())).collect();
         let (platform, opened) = (self.machine.platform, self.machine.opened);
         let stray = |mark: &Marked| {
-            let Some(resource) = mark.of().filter(|resource| resource.starts_with("service.")) else { return false };
-            let id = ResourceId(resource.to_owned());
-            let records = self.machine.directory.instances(mark.stack, id.name());
+            let Some(resource) = mark.of() else { return false };
+            let Some((word, name)) = resource.split_once('.') else { return false };
+            if !ResourceKind::of_id_word(word).is_some_and(Self::keeps_processes) {
+                return false;
+            }
+            let records = self.machine.directory.instances(mark.stack, name);
             // A torn record is as good as none; one that can't be read now is one.
             let has_record = mark.instance.as_ref().is_some_and(|instance| {
                 let record = records.join(format!("{}.json", directory::component(instance)));
@@ -145,7 +148,7 @@ impl LocalProvider {
         for folder in directory::entries(&self.machine.directory.stacks())? {
             let stack = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(StackId);
             let Some(stack) = stack else { continue };
-            for service in directory::entries(&folder.join("services"))? {
+            for service in directory::entries(&folder.join(directory::SERVICES))? {
                 for path in directory::entries(&service.join("instances"))? {
                     match directory::read_json::<InstanceRecord>(&path) {
                         Ok(Some(record)) => {

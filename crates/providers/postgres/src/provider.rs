@@ -87,6 +87,17 @@ impl PostgresProvider {
             },
         })
     }
+
+    async fn roles_readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        Ok(match self.observe(stack, lookup).await? {
+            Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
+            Some(_) => Readiness::failed_with(
+                Code::NotOwned,
+                format!("the roles of {} are not managed by this stack", lookup.identity),
+            ),
+            None => Readiness::failed(format!("there are no roles for {}", lookup.identity)),
+        })
+    }
 }
 
 #[async_trait]
@@ -137,14 +148,15 @@ impl Provider for PostgresProvider {
                         database::delete(&self.sessions, context, lookup, object.as_deref()).await
                     }
                 },
-                Task::Fence { lookup, object } if lookup.kind == ResourceKind::PostgresRoles => {
-                    fence::raise(&self.sessions, context, lookup, object.as_deref()).await
-                }
-                Task::Lift { resource, object, .. } if resource.kind == ResourceKind::PostgresRoles => {
-                    fence::lift(&self.sessions, context, resource, object.as_deref()).await
-                }
-                Task::Fence { lookup, .. } => Err(not_served(&lookup.id)),
-                Task::Lift { resource, .. } => Err(not_served(&resource.id)),
+                Task::Fence { lookup, object } => match mine(lookup.kind, &lookup.id)? {
+                    PostgresKind::Roles => fence::raise(&self.sessions, context, lookup, object.as_deref()).await,
+                    // The fence of the roles is theirs, too.
+                    PostgresKind::Logins | PostgresKind::Database => Err(not_served(&lookup.id)),
+                },
+                Task::Lift { resource, object, .. } => match mine(resource.kind, &resource.id)? {
+                    PostgresKind::Roles => fence::lift(&self.sessions, context, resource, object.as_deref()).await,
+                    PostgresKind::Logins | PostgresKind::Database => Err(not_served(&resource.id)),
+                },
                 Task::Dump { lookup } => dump::write(&self.sessions, &self.options, context, lookup).await,
                 Task::Run { run } => Err(not_served(&run.id)),
             }
@@ -159,20 +171,11 @@ impl Provider for PostgresProvider {
     }
 
     async fn readiness(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
-        if lookup.kind == ResourceKind::PostgresDatabase {
-            return self.database_readiness(stack, lookup).await;
+        match mine(lookup.kind, &lookup.id)? {
+            PostgresKind::Database => self.database_readiness(stack, lookup).await,
+            PostgresKind::Roles => self.roles_readiness(stack, lookup).await,
+            PostgresKind::Logins => Ok(Readiness::Ready),
         }
-        if lookup.kind == ResourceKind::PostgresLogins {
-            return Ok(Readiness::Ready);
-        }
-        Ok(match self.observe(stack, lookup).await? {
-            Some(observation) if observation.ownership == Ownership::Ours => Readiness::Ready,
-            Some(_) => Readiness::failed_with(
-                Code::NotOwned,
-                format!("the roles of {} are not managed by this stack", lookup.identity),
-            ),
-            None => Readiness::failed(format!("there are no roles for {}", lookup.identity)),
-        })
     }
 
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {

@@ -13,8 +13,9 @@ use freehold_store::{Credential, Store};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::access::{Result, access, database_url};
 use super::images::registry_of;
-use super::{Result, access, database_url, keys};
+use super::keys;
 
 /// The oldest major version of PostgreSQL that databases can be on.
 const OLDEST_POSTGRES: u32 = 15;

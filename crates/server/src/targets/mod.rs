@@ -1,5 +1,6 @@
 //! Where targets are put together: the only place that knows which provider talks to what.
 
+mod access;
 mod cluster;
 mod images;
 mod keys;
@@ -15,19 +16,17 @@ use freehold_graph::{ProviderName, SecretText, Target};
 use freehold_platform::runtime::{DatabasePlace, RuntimeParts, TargetRuntime};
 use freehold_platform::{Connected, Settings, TargetChange, TargetFactory};
 use freehold_problem::{Code, Problem};
-use freehold_provider_kubernetes::{Access, KubernetesProvider};
+use freehold_provider_kubernetes::KubernetesProvider;
 use freehold_provider_local::LocalProvider;
 use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
 use freehold_spec::Name;
 use freehold_store::{Credential, EngineStore, Sharing, Store, StoredTarget};
-use sqlx::postgres::PgConnectOptions;
 
+use access::{Result, access, database_url};
 use images::{RegistryImages, registry_of};
 
 /// Steps at once on a target's database server.
 const DATABASE_STEPS: usize = 4;
-
-type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// What every target is made with.
 pub(crate) struct Wiring {
@@ -168,35 +167,5 @@ impl TargetFactory for Wiring {
 
     async fn connect(&self, change: &TargetChange<'_>) -> Result<Connected> {
         cluster::connect(&self.store, change).await
-    }
-}
-
-/// How a cluster is reached: with its kubeconfig, else as a Pod of it.
-fn access(kubeconfig: Option<SecretText>) -> Access {
-    kubeconfig.map_or(Access::InCluster, Access::Kubeconfig)
-}
-
-/// Reads a database server's URL. It isn't repeated, for it may hold a password.
-fn database_url(url: &SecretText) -> Result<PgConnectOptions> {
-    let plain = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
-    let options = if plain { url.reveal().parse::<PgConnectOptions>().ok() } else { None };
-    options.ok_or_else(|| {
-        Problem::new(Code::TargetDatabase, "the database URL can't be read")
-            .help("it looks like postgresql://user:password@host:5432/postgres")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_url_of_postgresql_is_one() {
-        assert!(database_url(&SecretText::new("postgresql://ada:x@127.0.0.1:5432/postgres")).is_ok());
-        for text in ["", "ada", "mysql://ada:x@h/d", "https://h"] {
-            let refusal = database_url(&SecretText::new(text)).unwrap_err();
-            assert_eq!(refusal.code, Code::TargetDatabase, "{text}");
-            assert!(text.is_empty() || !refusal.message.contains(text));
-        }
     }
 }

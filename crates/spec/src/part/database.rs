@@ -46,7 +46,7 @@ impl Output {
             field: "url",
             what: "a URL",
             secrecy: Secrecy::Secret("this URL has a password in it"),
-            reach: Reach::Database,
+            reach: Reach::Part,
             readers: Readers::All,
             follows_references: false,
         };

@@ -112,6 +112,13 @@ macro_rules! parts {
                 }
             }
 
+            /// The word for several of them, as it is used for the outputs of stacks: `databases`.
+            pub const fn plural(self) -> &'static str {
+                match self {
+                    $(Self::$part => stringify!($field),)+
+                }
+            }
+
             /// What others may refer to.
             pub fn outputs(self) -> Vec<Output> {
                 match self {

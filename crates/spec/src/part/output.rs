@@ -32,10 +32,8 @@ pub enum Secrecy {
 pub enum Reach {
     /// Nothing within the stack.
     Nothing,
-    /// The database of that name.
-    Database,
-    /// The port of the service of that name.
-    Service,
+    /// The part whose output it is: the port of a service, the server of a database.
+    Part,
 }
 
 /// What an output is meant for.

@@ -172,7 +172,7 @@ impl Output {
                 field: "url",
                 what: "a URL",
                 secrecy: Secrecy::Public,
-                reach: Reach::Service,
+                reach: Reach::Part,
                 readers: Readers::All,
                 follows_references: false,
             },

@@ -82,7 +82,7 @@ impl Cluster<'_> {
     fn database_policy(&mut self, name: &Name, operator: &str) -> ResourceId {
         let own = database_pods(name);
         let among = json!([tcp(POSTGRES), tcp(STATUS)]);
-        let users = self.users_of(name);
+        let users = self.users_of(PartKind::Database, name);
         let mut ingress = vec![json!({"from": [namespace(operator), own], "ports": among})];
         if !users.is_empty() {
             ingress.push(json!({"from": users, "ports": [tcp(POSTGRES)]}));

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::part::output::{Reach, Secrecy};
-use freehold_spec::{EnvName, Name, Segment, Spanned, Template};
+use freehold_spec::part::output::Secrecy;
+use freehold_spec::{EnvName, Name, PartKind, Segment, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::manifest::{Object, PodPart};
@@ -87,7 +87,7 @@ impl Cluster<'_> {
         let resolver = &self.expansion.resolver;
         let [Segment::Reference(reference)] = template.segments.as_slice() else { return None };
         let (name, output) = reference.value.output()?;
-        let is_url = output.row().reach == Reach::Database && output.row().secrecy != Secrecy::Public;
+        let is_url = output.part() == PartKind::Database && output.row().secrecy != Secrecy::Public;
         let by_operator = resolver.target.postgres().is_none() && resolver.app.databases.contains_key(name);
         (is_url && by_operator).then_some(name)
     }

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::Service;
 use freehold_spec::part::output::Reach;
-use freehold_spec::{EnvName, Name, Spanned, Template};
+use freehold_spec::{EnvName, Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use crate::kind::ResourceKind;
+use crate::part;
 use crate::resource_id::ResourceId;
 use crate::target::ClusterDatabases;
 
@@ -48,8 +49,8 @@ const SOLVER: u16 = 8089;
 /// What the Pods of a service or job talk to.
 struct Traffic<'a> {
     part: PodPart<'a>,
-    services: BTreeSet<&'a Name>,
-    databases: BTreeSet<&'a Name>,
+    /// The parts that they have to reach.
+    reached: BTreeMap<PartKind, BTreeSet<&'a Name>>,
     internet: bool,
 }
 
@@ -59,16 +60,19 @@ impl<'a> Traffic<'a> {
         internet: bool,
         env: impl Iterator<Item = &'a BTreeMap<EnvName, Spanned<Template>>>,
     ) -> Self {
-        let mut traffic = Self { part, services: BTreeSet::new(), databases: BTreeSet::new(), internet };
+        let mut traffic = Self { part, reached: BTreeMap::new(), internet };
         for reference in env.flat_map(BTreeMap::values).flat_map(|template| template.references()) {
             let Some((name, output)) = reference.value.output() else { continue };
             match output.row().reach {
-                Reach::Service => traffic.services.insert(name),
-                Reach::Database => traffic.databases.insert(name),
-                Reach::Nothing => false,
-            };
+                Reach::Part => drop(traffic.reached.entry(output.part()).or_default().insert(name)),
+                Reach::Nothing => {}
+            }
         }
         traffic
+    }
+
+    fn reaches(&self, part: PartKind, name: &Name) -> bool {
+        self.reached.get(&part).is_some_and(|names| names.contains(name))
     }
 
     fn of_service(name: &'a Name, service: &'a Service) -> Self {
@@ -135,33 +139,16 @@ impl Cluster<'_> {
         let Some(port) = app.services.get(name).and_then(|service| service.port.as_ref()) else { return Vec::new() };
         let routed = app.routes.values().any(|route| route.service.value == *name);
         let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
-        let callers = all.iter().filter(|caller| caller.services.contains(name)).map(|caller| self.pods(caller.part));
+        let callers = all.iter().filter(|caller| caller.reaches(PartKind::Service, name));
+        let callers = callers.map(|caller| self.pods(caller.part));
         let from: Vec<Json> = gateway.into_iter().chain(callers).collect();
         if from.is_empty() { from } else { vec![json!({"from": from, "ports": [tcp(port.value)]})] }
     }
 
     fn egress(&self, traffic: &Traffic<'_>) -> Vec<Json> {
-        let app = self.expansion.resolver.app;
-        let mut rules = Vec::new();
-        for name in &traffic.services {
-            if let Some(port) = app.services.get(*name).and_then(|service| service.port.as_ref()) {
-                rules.push(json!({"to": [self.pods(PodPart::Service(name))], "ports": [tcp(port.value)]}));
-            }
-        }
-        match &self.facts.databases {
-            _ if traffic.databases.is_empty() => {}
-            ClusterDatabases::Server { server, addresses } => {
-                let to: Vec<Json> = addresses.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect();
-                // A rule to nobody in particular is one to everybody.
-                if !to.is_empty() {
-                    rules.push(json!({"to": to, "ports": [tcp(server.port)]}));
-                }
-            }
-            ClusterDatabases::CloudNativePg { .. } => {
-                let to: Vec<Json> = traffic.databases.iter().map(|name| database_pods(name)).collect();
-                rules.push(json!({"to": to, "ports": [tcp(POSTGRES)]}));
-            }
-        }
+        // Another order would change the policies that there are.
+        let parts = traffic.reached.iter().rev();
+        let mut rules: Vec<Json> = parts.flat_map(|(kind, names)| part::egress(*kind, names, self)).collect();
         if traffic.internet {
             let v4 = json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_INTERNET_V4}});
             let v6 = json!({"ipBlock": {"cidr": INTERNET_V6, "except": NOT_INTERNET_V6}});
@@ -170,13 +157,35 @@ impl Cluster<'_> {
         rules
     }
 
-    /// The services and jobs that refer to a database, as peers.
-    pub(super) fn users_of(&self, database: &Name) -> Vec<Json> {
+    /// The rules that lead to the ports of services.
+    pub(crate) fn egress_to_services(&self, names: &BTreeSet<&Name>) -> Vec<Json> {
+        let app = self.expansion.resolver.app;
+        let ports = names.iter().filter_map(|name| Some((*name, app.services.get(*name)?.port.as_ref()?)));
+        let rule = |(name, port): (_, &Spanned<u16>)| json!({"to": [self.pods(PodPart::Service(name))], "ports": [tcp(port.value)]});
+        ports.map(rule).collect()
+    }
+
+    /// The rule that leads to databases: to their server, or to the Pods of each.
+    pub(crate) fn egress_to_databases(&self, names: &BTreeSet<&Name>) -> Vec<Json> {
+        match &self.facts.databases {
+            ClusterDatabases::Server { server, addresses } => {
+                let to: Vec<Json> = addresses.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect();
+                // A rule to nobody in particular is one to everybody.
+                if to.is_empty() { Vec::new() } else { vec![json!({"to": to, "ports": [tcp(server.port)]})] }
+            }
+            ClusterDatabases::CloudNativePg { .. } => {
+                let to: Vec<Json> = names.iter().map(|name| database_pods(name)).collect();
+                vec![json!({"to": to, "ports": [tcp(POSTGRES)]})]
+            }
+        }
+    }
+
+    /// The services and jobs that refer to a part, as peers.
+    pub(super) fn users_of(&self, part: PartKind, name: &Name) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
-        let jobs =
-            app.jobs.iter().map(|(name, job)| Traffic::new(PodPart::Job(name), false, std::iter::once(&job.env)));
-        let users = services.chain(jobs).filter(|traffic| traffic.databases.contains(database));
+        let jobs = app.jobs.iter().map(|(job, one)| Traffic::new(PodPart::Job(job), false, std::iter::once(&one.env)));
+        let users = services.chain(jobs).filter(|traffic| traffic.reaches(part, name));
         users.map(|traffic| self.pods(traffic.part)).collect()
     }
 

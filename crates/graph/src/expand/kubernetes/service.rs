@@ -17,7 +17,7 @@ use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
-use crate::kind::ResourceKind;
+use crate::kind::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM, ResourceKind};
 use crate::resource_id::ResourceId;
 use crate::value::Value;
 
@@ -287,12 +287,12 @@ fn serving(service: &Service) -> Json {
 fn checksums(environments: &[(Name, Environment)]) -> Value {
     let plain = environments.iter().map(|(name, environment)| (name.to_string(), environment.plain.clone()));
     let config: String = Value::map(plain).fingerprint().chars().take(16).collect();
-    let mut annotations = vec![("freehold.dev/config", Value::Text(config))];
+    let mut annotations = vec![(CONFIG_CHECKSUM, Value::Text(config))];
     let secret =
         environments.iter().filter_map(|(name, environment)| Some((name.to_string(), environment.secret.clone()?)));
     let secret: Vec<_> = secret.collect();
     if !secret.is_empty() {
-        annotations.push(("freehold.dev/credentials", Value::checksum(Value::map(secret))));
+        annotations.push((CREDENTIALS_CHECKSUM, Value::checksum(Value::map(secret))));
     }
     Value::map(annotations)
 }

@@ -1,5 +1,5 @@
-//! What the provider does with each kind of resources of this machine. Every match over all of [`LocalKind`] is here, without a wildcard:
-//! a new kind is a module here and an arm in each of these. Other modules compare with single kinds, as `health` does with schedules.
+//! What the provider does with each kind of resources of this machine. Every question that depends on the kind is a match over all of
+//! [`LocalKind`] here, without a wildcard: a new kind is a module here and an arm in each of these.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use freehold_problem::Code;
 
 use crate::provider::LocalProvider;
 use crate::restore::context;
-use crate::{failure, readiness, route};
+use crate::{directory, failure, readiness, route};
 
 /// The kind among those of this machine.
 fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
@@ -23,11 +23,46 @@ fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
     }
 }
 
+/// Whether a resource is processes that are kept running, each an instance with a record: after a start of Freehold they are brought back
+/// together, which takes long, and a process of such a resource that has no record is a stray.
+const fn keeps_processes(kind: LocalKind) -> bool {
+    match kind {
+        LocalKind::Service => true,
+        LocalKind::Schedule | LocalKind::Route => false,
+    }
+}
+
+/// The folder of a stack in which there is something as long as it has a resource of this kind.
+const fn folder(kind: LocalKind) -> &'static str {
+    match kind {
+        LocalKind::Service => directory::SERVICES,
+        LocalKind::Schedule => directory::SCHEDULES,
+        LocalKind::Route => directory::ROUTES,
+    }
+}
+
 fn not_stopped(kind: LocalKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("a {} is not stopped by itself", kind.kind().word()))
 }
 
 impl LocalProvider {
+    /// Whether a resource of this kind is processes that are kept running.
+    pub(crate) const fn keeps_processes(kind: ResourceKind) -> bool {
+        match kind.served() {
+            Served::Local(kind) => keeps_processes(kind),
+            Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => false,
+        }
+    }
+
+    /// Whether a stack has a resource, as far as that is on disk.
+    pub(crate) fn has_records(&self, stack: StackId) -> bool {
+        let of_stack = self.machine.directory.stack(stack);
+        // What can't be read isn't taken for empty.
+        let is_empty =
+            |kind: &LocalKind| directory::entries(&of_stack.join(folder(*kind))).is_ok_and(|all| all.is_empty());
+        !LocalKind::ALL.iter().all(is_empty)
+    }
+
     pub(crate) async fn observe_resource(
         &self,
         stack: StackId,
@@ -111,6 +146,32 @@ impl LocalProvider {
         }
     }
 
+    /// Stops waiting for a resource that is being applied or started again.
+    pub(crate) fn interrupt_resource(&self, stack: StackId, resource: &Resource) {
+        match served(resource.kind) {
+            Ok(LocalKind::Service) => {
+                if let Ok(caller) = self.caller(stack, &resource.id) {
+                    caller.interrupt();
+                }
+            }
+            // Nothing is waited for; and what isn't served isn't applied.
+            Ok(LocalKind::Schedule | LocalKind::Route) | Err(_) => {}
+        }
+    }
+
+    /// Its readiness, and what hinders no deploy but is a reason to look.
+    pub(crate) async fn health_of(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
+        let readiness = self.readiness_of(stack, lookup).await?;
+        match (served(lookup.kind)?, readiness) {
+            // That a job fails each time is no reason why its schedule could not be deployed, but it is one to look.
+            (LocalKind::Schedule, Readiness::Ready) => {
+                let failure = self.schedules.last_failure(stack, &lookup.id).await?;
+                Ok(failure.map_or(Readiness::Ready, Readiness::failed))
+            }
+            (LocalKind::Schedule | LocalKind::Service | LocalKind::Route, readiness) => Ok(readiness),
+        }
+    }
+
     pub(crate) async fn readiness_of(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match served(lookup.kind)? {
             LocalKind::Service => {
@@ -126,7 +187,7 @@ impl LocalProvider {
         }
     }
 
-    /// What became of a resource after a start of Freehold, in a few words. Services are restored apart: they take long.
+    /// What became of a resource after a start of Freehold, in a few words; not of one that [`keeps_processes`].
     pub(crate) fn restore_resource(
         &self,
         restored: &Restored,
