@@ -11,7 +11,7 @@ use freehold_problem::Code;
 
 use crate::arguments::RequestArguments;
 use crate::artifact::{self, Artifacts};
-use crate::definition::{self, Valid};
+use crate::definition::{self, Meant, Valid};
 use crate::platform::Platform;
 use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
@@ -28,12 +28,18 @@ pub(crate) struct Proposal {
 }
 
 impl Proposal {
-    /// Reads and checks the definition, if there is one.
-    pub(crate) fn gather(arguments: &RequestArguments, stage: Option<&str>) -> CommandResult<Self> {
+    /// Reads and checks the definition, if there is one. Without a stack it is for every tenant.
+    pub(crate) fn gather(
+        arguments: &RequestArguments,
+        stack: Option<(StackKind, &str)>,
+        stage: Option<&str>,
+    ) -> CommandResult<Self> {
+        let (kind, name) = stack.map_or((StackKind::Tenant, None), |(kind, name)| (kind, Some(name)));
+        let meant = Meant { kind, name, tier: arguments.tier.as_deref(), stage };
         let definition = match definition::find(arguments.directory.as_deref())? {
             // An app was named that isn't the one in this folder: the platform knows it.
             Some(found) if arguments.directory.is_none() && !is_app(&found, arguments.app.as_deref()) => None,
-            Some(found) => Some(found.valid()?),
+            Some(found) => Some(found.valid(meant)?),
             None => None,
         };
         let stage = stage.map(str::to_owned);

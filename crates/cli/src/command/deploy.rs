@@ -42,7 +42,8 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         }
         (None, Some((kind, name))) => {
             let mut platform = Platform::connect(&arguments.request.platform)?;
-            let mut proposal = Proposal::gather(&arguments.request, arguments.which().stage_of_tenant())?;
+            let mut proposal =
+                Proposal::gather(&arguments.request, Some((kind, name)), arguments.which().stage_of_tenant())?;
             platform::run(async {
                 let mut deploy = Deploy { terminal, platform: &mut platform, begin, phases: Vec::new() };
                 deploy.propose(&mut proposal, (kind, name), arguments.yes).await

@@ -81,7 +81,7 @@ struct FleetLine<'a> {
 
 pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.request.platform)?;
-    let mut proposal = Proposal::gather(&arguments.request, None)?;
+    let mut proposal = Proposal::gather(&arguments.request, None, None)?;
     platform::run(async {
         let Some(app) = proposal.app() else {
             return Err(CommandError::new(Code::BadRequest, "no app was named")

@@ -16,7 +16,7 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResul
     let Some((kind, name)) = which.selected() else {
         return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
-    let mut proposal = Proposal::gather(&arguments.request, which.stage_of_tenant())?;
+    let mut proposal = Proposal::gather(&arguments.request, Some((kind, name)), which.stage_of_tenant())?;
     let platform = Platform::connect(&arguments.request.platform)?;
     let answer = platform::run(async {
         proposal.prepare(terminal, &platform).await?;
