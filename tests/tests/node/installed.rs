@@ -31,7 +31,8 @@ fn any_replica_may_be_killed_or_replaced_in_the_middle_of_a_deploy() -> Result<(
         freehold.start_run(deploy.iter().chain(&["--image", &image]))
     };
     let mut tenants = Vec::new();
-    for by_hand in [true, false] {
+    let (mut ways, mut ended_before) = (vec![false, true], 0);
+    while let Some(by_hand) = ways.pop() {
         let tenant = ControlPlane::unique("acme");
         let child = deploy(&tenant)?;
         let (pod, uid) = freehold.worker();
@@ -43,8 +44,14 @@ fn any_replica_may_be_killed_or_replaced_in_the_middle_of_a_deploy() -> Result<(
         }
         let run = freehold.ended(child)?.succeeded()?;
         println!("{pod} killed; another finished its deploy after {:.1} s", killed.elapsed().as_secs_f64());
-        assert!(run.stdout.contains(r#""event":"taken","times":2"#), "it was interrupted: {}", run.stdout);
-        assert!(killed.elapsed() < TAKEN_OVER, "{:?}", killed.elapsed());
+        if run.stdout.contains(r#""event":"taken","times":2"#) {
+            assert!(killed.elapsed() < TAKEN_OVER, "{:?}", killed.elapsed());
+        } else {
+            // The deploy was quicker than the kill: once more.
+            ended_before += 1;
+            assert!(ended_before < 5, "it was never interrupted: {}", run.stdout);
+            ways.push(by_hand);
+        }
         answers(&tenant)?;
         let jobs = node.cluster().kubectl(&["get", "jobs", "-n", &namespace(&tenant), "-o", "name"])?;
         assert_eq!(jobs.trim(), "job.batch/migrate-r1", "the migration ran once");

@@ -49,8 +49,12 @@ pub(crate) fn render(answer: &PlanResponse, verbose: bool) -> String {
 /// How many values of the definition are listed.
 const VALUES: usize = 20;
 
-/// What the definition says otherwise than before, and where each value comes from.
+/// What the definition says otherwise than before, and where each value comes from. Where nothing is overridden the lines of the resources
+/// say all of it.
 fn values(changed: &[ValueChange]) -> Vec<String> {
+    if changed.iter().all(|value| value.layer.is_none() && value.after.is_some()) {
+        return Vec::new();
+    }
     let mut lines: Vec<String> = changed.iter().take(VALUES).map(value_line).collect();
     if let Some(more @ 1..) = changed.len().checked_sub(VALUES) {
         lines.push(format!("    and {}", count(more, "more value")));

@@ -47,7 +47,11 @@ pub(super) fn install(cluster: &ControlPlane, registry: &Registry) -> anyhow::Re
     cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
     let namespace = format!("--namespace={}", NAMESPACE);
     let gateway = format!("gateways.gateway.networking.k8s.io/{}", NAME);
-    cluster.kubectl(&["wait", "--for=condition=Programmed", &gateway, &namespace, PATIENCE])?;
+    let programmed = cluster.kubectl(&["wait", "--for=condition=Programmed", &gateway, &namespace, PATIENCE]);
+    programmed.with_context(|| {
+        let found = cluster.kubectl(&["get", "nodes,pods,events", "--all-namespaces", "-o", "wide"]);
+        found.unwrap_or_else(|error| format!("{error:#}"))
+    })?;
     let namespace = format!("--namespace={}", DATA_PLANE_NAMESPACE);
     cluster.kubectl(&["wait", "--for=condition=Available", "deployments", "--all", &namespace, PATIENCE])?;
     Ok(())
