@@ -164,3 +164,64 @@ fn previews_and_stages_live_beside_tenants() -> Result<()> {
     freehold.run(["deploy", &app.argument(), "--stage", "prod", "--yes"])?.failed_with(2, "FH1005")?;
     Ok(())
 }
+
+#[test]
+fn every_environment_gets_what_its_tables_say() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and(
+        r#"
+[service.web.env]
+MODE  = "base"
+STAGE = "${stage.name}"
+[stage.production]
+service.web.env.MODE = "production"
+[stage.staging]
+route.web.host = "${stack.name}-staging.${target.domain}"
+service.web.env = { MODE = "staging" }
+[tier.free]
+[tier.pro]
+service.web.replicas = 2
+[preview.service.web.env]
+MODE = "preview"
+"#,
+    )?;
+    let folder = app.argument();
+    let mode = |host: &str| -> Result<String> {
+        let value = |name: &str| Ok::<_, anyhow::Error>(freehold.get(host, &format!("/env/{name}"))?.1);
+        Ok(format!("{} in {}", value("MODE")?, value("STAGE")?))
+    };
+    for (options, host, expected) in [
+        (&["--tenant", "acme", "--tier", "free"][..], "acme.localhost", "production in production"),
+        (
+            &["--tenant", "globex", "--tier", "pro", "--stage", "staging"],
+            "globex-staging.localhost",
+            "staging in staging",
+        ),
+        (&["--stage", "production"], "production.localhost", "production in production"),
+        (&["--preview", "107"], "107.localhost", "preview in preview"),
+    ] {
+        freehold.deploy(&folder, options)?;
+        assert_eq!(mode(host)?, expected, "{options:?}");
+    }
+    assert_eq!(freehold.processes().len(), 5, "the one of tier pro has two copies");
+
+    // The stage stays; to move to another one is a change like any, told with the line that it comes from.
+    freehold.deploy(&folder, &["--tenant", "globex"])?;
+    assert_eq!(mode("globex-staging.localhost")?, "staging in staging");
+    let plan = freehold.run(["plan", &folder, "--tenant", "globex", "--stage", "production"])?.succeeded()?;
+    let told = "service.web.env.MODE \"staging\" → \"production\" ([stage.production], line 20)";
+    assert!(plan.stdout.contains(told), "{}", plan.stdout);
+    freehold.deploy(&folder, &["--tenant", "globex", "--stage", "production"])?;
+    assert_eq!(mode("globex.localhost")?, "production in production");
+
+    let wrong = freehold.run(["deploy", &folder, "--yes", "--preview", "107", "--stage", "staging"])?;
+    anyhow::ensure!(wrong.code == 2 && wrong.stderr.contains("cannot be used with"), "{wrong:?}");
+    freehold.run(["deploy", &folder, "--yes", "--tenant", "acme", "--stage", "stagin"])?.failed_with(2, "FH1005")?;
+    for (options, name) in
+        [("--tenant", "acme"), ("--tenant", "globex"), ("--stage", "production"), ("--preview", "107")]
+    {
+        freehold.run(["destroy", options, name, "--confirm", name])?.succeeded()?;
+    }
+    assert!(freehold.processes().is_empty());
+    Ok(())
+}
