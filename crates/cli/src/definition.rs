@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use freehold_check::Diagnostic;
-use freehold_graph::StackKind;
 use freehold_problem::Code;
-use freehold_spec::{App, Document, Environment, Files, Language};
+use freehold_spec::app::Build;
+use freehold_spec::{App, Document, Environment, Files, Language, Name};
 
 use crate::report::{CommandError, CommandResult};
 
@@ -40,39 +40,40 @@ pub(crate) struct Valid {
     pub text: String,
     /// The files that it names, by their paths.
     pub files: Files,
-    /// What it says, without an error, where it is to be deployed: what is built holds in every environment that is meant.
+    /// What it says, without an error: before anything overrides it, until it is said where it is to hold.
     pub app: App,
 }
 
-/// What is to be deployed, as far as it was said. The platform knows a tenant's former tier and stage.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Meant<'a> {
-    pub kind: StackKind,
-    /// `None`: every tenant.
-    pub name: Option<&'a str>,
-    pub tier: Option<&'a str>,
-    pub stage: Option<&'a str>,
+impl Valid {
+    /// Whether something else is built in some environment than in others.
+    pub(crate) fn builds_differ(&self) -> bool {
+        let document = Document::parse(Language::NEWEST, &self.text, &self.files);
+        let environments = document.environments();
+        let mut apps = environments.iter().filter_map(|environment| document.read(Some(environment)).app);
+        apps.any(|app| builds(&app) != builds(&self.app))
+    }
+
+    /// Makes it what holds in these environments, for what is built is built once.
+    ///
+    /// # Errors
+    /// What is built isn't the same in all of them.
+    pub(crate) fn hold_in(&mut self, environments: &[Environment]) -> CommandResult<()> {
+        let document = Document::parse(Language::NEWEST, &self.text, &self.files);
+        let held = environments.iter().filter_map(|one| Some((one, document.read(Some(one)).app?)));
+        let mut held = held.collect::<Vec<_>>().into_iter();
+        let Some((first, app)) = held.next() else { return Ok(()) };
+        if let Some((other, _)) = held.find(|(_, other)| builds(other) != builds(&app)) {
+            let detail = format!("what is built for {first} is not what is built for {other}");
+            return Err(CommandError::new(Code::BadRequest, detail).help("deploy these tenants one at a time"));
+        }
+        self.app = app;
+        Ok(())
+    }
 }
 
-impl Meant<'_> {
-    /// The environments that it may be in.
-    fn environments(&self, document: &Document<'_>) -> Vec<Environment> {
-        match (self.kind, self.name) {
-            (StackKind::Preview, _) => vec![Environment::Preview],
-            (StackKind::Stage, Some(name)) => vec![Environment::Stage(name.to_owned())],
-            (StackKind::Stage, None) | (StackKind::Tenant, _) => {
-                let fits = |given: Option<&str>, found: Option<&str>| given.is_none() || given == found;
-                let all = document.environments();
-                let tiered = all.iter().any(|environment| environment.tier().is_some());
-                let tenants = all.into_iter().filter_map(|environment| match environment {
-                    Environment::Stage(stage) if !tiered => Some(Environment::Tenant { stage, tier: None }),
-                    tenant @ Environment::Tenant { .. } => Some(tenant),
-                    Environment::Stage(_) | Environment::Preview => None,
-                });
-                tenants.filter(|one| fits(self.tier, one.tier()) && fits(self.stage, one.stage())).collect()
-            }
-        }
-    }
+/// What an app builds, by service.
+fn builds(app: &App) -> Vec<(&Name, Option<&Build>)> {
+    app.services.iter().map(|(name, service)| (name, service.build.as_ref())).collect()
 }
 
 /// Where the definition of the current folder is: in it, or in the nearest folder above that has one, as `.` or `../..`.
@@ -113,40 +114,17 @@ pub(crate) fn find(directory: Option<&Path>) -> CommandResult<Option<Definition>
 }
 
 impl Definition {
-    /// The app where it is to be deployed, or all that is wrong with the definition.
-    pub(crate) fn valid(self, meant: Meant<'_>) -> CommandResult<Valid> {
+    /// The app, or all that is wrong with the definition.
+    pub(crate) fn valid(self) -> CommandResult<Valid> {
         let Self { directory, file, text, files, app, diagnostics } = self;
         match app {
             Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
-                let app = built(&text, &files, meant)?.unwrap_or(app);
                 Ok(Valid { directory, file, text, files, app })
             }
             _ => {
                 let detail = format!("{file} can't be deployed as it is");
                 Err(CommandError::new(Code::BadRequest, detail).diagnostics(&diagnostics, &file, &text))
             }
-        }
-    }
-}
-
-/// The app as it holds where it is to be deployed; `None` where that is nowhere, which the platform explains.
-///
-/// # Errors
-/// It may be deployed in several environments, and what is built for it isn't the same in them.
-fn built(text: &str, files: &Files, meant: Meant<'_>) -> CommandResult<Option<App>> {
-    let document = Document::parse(Language::NEWEST, text, files);
-    let environments = meant.environments(&document);
-    let mut apps =
-        environments.iter().filter_map(|environment| Some((environment, document.read(Some(environment)).app?)));
-    let Some((first, app)) = apps.next() else { return Ok(None) };
-    let builds =
-        |app: &App| app.services.iter().map(|(name, one)| (name.clone(), one.build.clone())).collect::<Vec<_>>();
-    match apps.find(|(_, other)| builds(other) != builds(&app)) {
-        None => Ok(Some(app)),
-        Some((other, _)) => {
-            let detail = format!("what is built for {first} is not what is built for {other}");
-            let help = "say which with --tier and --stage, one tenant at a time";
-            Err(CommandError::new(Code::BadRequest, detail).help(help))
         }
     }
 }
@@ -180,46 +158,49 @@ name = "shop"
 [service.web]
 command = ["web"]
 build = { command = ["make"], artifact = ["web"] }
-[stage.production]
 [stage.dev]
 service.web.build.command = ["make", "debug"]
 [tier.free]
+service.web.replicas = 2
 [tier.pro]
 [preview]
 service.web.build.command = ["make", "preview"]
 "#;
 
-    fn command(kind: StackKind, name: Option<&str>, tier: Option<&str>, stage: Option<&str>) -> CommandResult<String> {
-        let app = built(SOURCE, &Files::new(), Meant { kind, name, tier, stage })?.unwrap();
-        let build = app.services["web"].build.as_ref().and_then(|build| build.command.as_ref()).unwrap();
-        Ok(build.join(" "))
+    fn valid(text: &str) -> Valid {
+        let (directory, file, text, files) = (PathBuf::new(), String::new(), text.to_owned(), Files::new());
+        let app = freehold_spec::decode(&text).unwrap();
+        Valid { directory, file, text, files, app }
+    }
+
+    fn tenant(tier: &str, stage: &str) -> Environment {
+        Environment::Tenant { stage: stage.to_owned(), tier: Some(tier.to_owned()) }
     }
 
     #[test]
     fn what_is_built_is_what_holds_where_it_is_deployed() {
-        let built = |kind, name, tier, stage| command(kind, name, tier, stage).unwrap();
-        assert_eq!(built(StackKind::Stage, Some("dev"), None, None), "make debug");
-        assert_eq!(built(StackKind::Stage, Some("production"), None, None), "make");
-        assert_eq!(built(StackKind::Preview, Some("107"), None, None), "make preview");
-        assert_eq!(built(StackKind::Tenant, Some("acme"), None, Some("dev")), "make debug");
-        assert_eq!(built(StackKind::Tenant, Some("acme"), Some("pro"), Some("production")), "make");
+        let built = |environment| {
+            let mut valid = valid(SOURCE);
+            valid.hold_in(&[environment]).unwrap();
+            valid.app.services["web"].build.as_ref().and_then(|build| build.command.clone()).unwrap().join(" ")
+        };
+        assert_eq!(built(Environment::Stage("dev".to_owned())), "make debug");
+        assert_eq!(built(Environment::Stage("production".to_owned())), "make");
+        assert_eq!(built(Environment::Preview), "make preview");
+        assert_eq!(built(tenant("free", "dev")), "make debug");
+        assert_eq!(built(tenant("pro", "production")), "make");
     }
 
     #[test]
-    fn a_tenant_of_which_it_is_not_known_what_is_built_for_it_is_asked_about() {
-        for (tier, stage) in [(None, None), (Some("pro"), None)] {
-            let failure = command(StackKind::Tenant, Some("acme"), tier, stage).unwrap_err();
-            assert!(
-                failure.problem.detail.starts_with("what is built for tenants of tier"),
-                "{}",
-                failure.problem.detail
-            );
-        }
-        let nowhere = built(
-            SOURCE,
-            &Files::new(),
-            Meant { kind: StackKind::Tenant, name: None, tier: Some("gold"), stage: None },
+    fn what_is_built_once_has_to_be_the_same_for_all() {
+        assert!(valid(SOURCE).builds_differ());
+        assert!(
+            !valid(&SOURCE.replace("build.command", "env.MODE").replace("[\"make\", ", "\"a\" # ")).builds_differ()
         );
-        assert!(nowhere.unwrap().is_none(), "the platform says that there is no such tier");
+        let both = [tenant("free", "production"), tenant("free", "dev")];
+        let failure = valid(SOURCE).hold_in(&both).unwrap_err();
+        let expected = "what is built for tenants of tier free in stage production is not what is built for tenants of tier free in stage dev";
+        assert_eq!(failure.problem.detail, expected);
+        valid(SOURCE).hold_in(&[tenant("free", "production"), tenant("pro", "production")]).unwrap();
     }
 }

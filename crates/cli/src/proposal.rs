@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use freehold::ClientError;
-use freehold::wire::{DeployRequest, PlanResponse};
+use freehold::wire::{DeployRequest, PlanResponse, Stack};
 use freehold_check::Diagnostic;
 use freehold_graph::StackKind;
 use freehold_problem::Code;
+use freehold_spec::{Environment, PRODUCTION};
 
 use crate::arguments::RequestArguments;
 use crate::artifact::{self, Artifacts};
-use crate::definition::{self, Meant, Valid};
+use crate::definition::{self, Valid};
 use crate::platform::Platform;
 use crate::report::{CommandError, CommandResult};
 use crate::terminal::Terminal;
@@ -27,19 +28,22 @@ pub(crate) struct Proposal {
     stage: Option<String>,
 }
 
+/// What a proposal is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stacks<'a> {
+    /// One stack, by kind and name.
+    One(StackKind, &'a str),
+    /// Tenants that there are.
+    Tenants(&'a [Stack]),
+}
+
 impl Proposal {
-    /// Reads and checks the definition, if there is one. Without a stack it is for every tenant.
-    pub(crate) fn gather(
-        arguments: &RequestArguments,
-        stack: Option<(StackKind, &str)>,
-        stage: Option<&str>,
-    ) -> CommandResult<Self> {
-        let (kind, name) = stack.map_or((StackKind::Tenant, None), |(kind, name)| (kind, Some(name)));
-        let meant = Meant { kind, name, tier: arguments.tier.as_deref(), stage };
+    /// Reads and checks the definition, if there is one.
+    pub(crate) fn gather(arguments: &RequestArguments, stage: Option<&str>) -> CommandResult<Self> {
         let definition = match definition::find(arguments.directory.as_deref())? {
             // An app was named that isn't the one in this folder: the platform knows it.
             Some(found) if arguments.directory.is_none() && !is_app(&found, arguments.app.as_deref()) => None,
-            Some(found) => Some(found.valid(meant)?),
+            Some(found) => Some(found.valid()?),
             None => None,
         };
         let stage = stage.map(str::to_owned);
@@ -48,19 +52,51 @@ impl Proposal {
 
     /// Builds the artifacts and sees that the platform has them, if the target takes any: a cluster pulls images, and nothing is
     /// built or sent for it. Gives the milliseconds that it took, if there was anything to do.
-    pub(crate) async fn prepare(&mut self, terminal: Terminal, platform: &Platform) -> CommandResult<Option<u64>> {
+    pub(crate) async fn prepare(
+        &mut self,
+        terminal: Terminal,
+        platform: &Platform,
+        stacks: Stacks<'_>,
+    ) -> CommandResult<Option<u64>> {
         let begin = Instant::now();
         self.say_which(terminal);
-        let target = self.arguments.target.as_deref();
         let takes_artifacts = match &self.definition {
-            Some(_) => platform.takes_artifacts(target).await?,
+            Some(_) => platform.takes_artifacts(self.arguments.target.as_deref()).await?,
             None => false,
         };
-        let Some(definition) = self.definition.as_ref().filter(|_| takes_artifacts) else { return Ok(None) };
+        if !takes_artifacts {
+            return Ok(None);
+        }
+        let environments = match &self.definition {
+            Some(definition) if definition.builds_differ() => self.environments(platform, stacks).await?,
+            Some(_) | None => Vec::new(),
+        };
+        let Some(definition) = &mut self.definition else { return Ok(None) };
+        definition.hold_in(&environments)?;
         let artifacts = artifact::prepare(terminal, definition, self.arguments.rebuild)?;
         artifacts.send(platform, false).await?;
         self.artifacts = Some(artifacts);
         Ok(Some(milliseconds(begin)))
+    }
+
+    /// The environments that stacks will be in. A tenant keeps the tier and the stage that it has, unless others are named.
+    async fn environments(&self, platform: &Platform, stacks: Stacks<'_>) -> CommandResult<Vec<Environment>> {
+        let tenant = |known: Option<&Stack>| {
+            let tier = self.arguments.tier.clone().or_else(|| known?.tier.clone());
+            let stage = self.stage.clone().or_else(|| known?.stage.clone());
+            Environment::Tenant { stage: stage.unwrap_or_else(|| PRODUCTION.to_owned()), tier }
+        };
+        Ok(match stacks {
+            Stacks::Tenants(tenants) => tenants.iter().map(|stack| tenant(Some(stack))).collect(),
+            Stacks::One(StackKind::Preview, _) => vec![Environment::Preview],
+            Stacks::One(StackKind::Stage, name) => vec![Environment::Stage(name.to_owned())],
+            Stacks::One(StackKind::Tenant, name) => {
+                let app = self.app().unwrap_or_default();
+                let known = platform.client.stacks(&[("app", &app), ("kind", StackKind::Tenant.as_str())]).await?;
+                let there = |stack: &&Stack| self.target().is_none_or(|target| stack.target == target);
+                vec![tenant(known.iter().filter(there).find(|stack| stack.name == name))]
+            }
+        })
     }
 
     /// Says which definition it is where nobody named one and it isn't the one in the current folder.

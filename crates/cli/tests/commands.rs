@@ -200,7 +200,8 @@ fn a_definition_is_checked_and_shown_in_each_of_its_environments() {
             ("render_unknown_tier", &["render", "--tier", "fee"]),
             ("render_unknown_stage", &["render", "--stage", "staging"]),
             ("render_two", &["render", "--preview", "--stage", "dev"]),
-            ("render_json", &["render", "--tenant", "--json"]),
+            ("render_without_tier", &["render", "--tenant"]),
+            ("render_json", &["render", "--stage", "production", "--json"]),
         ],
     );
 }

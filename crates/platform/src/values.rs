@@ -23,6 +23,8 @@ pub struct ValueChange {
     pub line: Option<usize>,
     /// The table that overrides it there, if one does: `stage.production`.
     pub layer: Option<String>,
+    /// The table that overrode it before, if one did.
+    pub layer_before: Option<String>,
 }
 
 /// The values that differ between two definitions, each as it holds in an environment.
@@ -40,10 +42,12 @@ pub(crate) fn changed(
             after: is.map(|(value, _)| shortened(&value.text)),
             line: is.map(|(_, line)| *line),
             layer: is.and_then(|(value, _)| value.layer.as_ref()).map(Layer::to_string),
+            layer_before: was.and_then(|(value, _)| value.layer.as_ref()).map(Layer::to_string),
         })
     });
-    let mut differing: Vec<ValueChange> = differing.take(TOLD).collect();
+    let mut differing: Vec<ValueChange> = differing.collect();
     differing.sort_by(|one, other| one.path.cmp(&other.path));
+    differing.truncate(TOLD);
     differing
 }
 

@@ -29,8 +29,8 @@ impl IntoWire for ValueChange {
     type Wire = wire::ValueChange;
 
     fn into_wire(self) -> wire::ValueChange {
-        let Self { path, before, after, line, layer } = self;
-        wire::ValueChange { path, before, after, line, layer }
+        let Self { path, before, after, line, layer, layer_before } = self;
+        wire::ValueChange { path, before, after, line, layer, layer_before }
     }
 }
 

@@ -4,6 +4,8 @@
 mod codes;
 mod crowds;
 #[cfg(test)]
+mod environments;
+#[cfg(test)]
 mod manifests;
 #[cfg(test)]
 mod pods;

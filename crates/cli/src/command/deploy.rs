@@ -13,7 +13,7 @@ use crate::arguments::DeployArguments;
 use crate::follow::{Ended, Finished, Follower};
 use crate::layout::seconds;
 use crate::platform::{self, Platform};
-use crate::proposal::{Proposal, milliseconds};
+use crate::proposal::{Proposal, Stacks, milliseconds};
 use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
@@ -42,8 +42,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         }
         (None, Some((kind, name))) => {
             let mut platform = Platform::connect(&arguments.request.platform)?;
-            let mut proposal =
-                Proposal::gather(&arguments.request, Some((kind, name)), arguments.which().stage_of_tenant())?;
+            let mut proposal = Proposal::gather(&arguments.request, arguments.which().stage_of_tenant())?;
             platform::run(async {
                 let mut deploy = Deploy { terminal, platform: &mut platform, begin, phases: Vec::new() };
                 deploy.propose(&mut proposal, (kind, name), arguments.yes).await
@@ -80,7 +79,7 @@ pub(super) struct Deploy<'a> {
 
 impl Deploy<'_> {
     async fn propose(&mut self, proposal: &mut Proposal, which: (StackKind, &str), yes: bool) -> CommandResult {
-        let built = proposal.prepare(self.terminal, self.platform).await?;
+        let built = proposal.prepare(self.terminal, self.platform, Stacks::One(which.0, which.1)).await?;
         self.phases.extend(built.map(|time| ("build", time)));
         let begin = Instant::now();
         let answer = proposal.plan(self.platform, which.0, which.1).await?;

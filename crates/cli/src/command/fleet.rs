@@ -16,7 +16,7 @@ use crate::arguments::{DeployArguments, WaveSize};
 use crate::follow::{Ended, Follower};
 use crate::layout::{GREEN, RED, YELLOW, count, paint, seconds, table};
 use crate::platform::{self, Platform};
-use crate::proposal::{Proposal, milliseconds};
+use crate::proposal::{Proposal, Stacks, milliseconds};
 use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view::progress::Progress;
@@ -81,7 +81,7 @@ struct FleetLine<'a> {
 
 pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandResult {
     let platform = Platform::connect(&arguments.request.platform)?;
-    let mut proposal = Proposal::gather(&arguments.request, None, None)?;
+    let mut proposal = Proposal::gather(&arguments.request, None)?;
     platform::run(async {
         let Some(app) = proposal.app() else {
             return Err(CommandError::new(Code::BadRequest, "no app was named")
@@ -108,7 +108,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
             terminal.tell("Nothing was changed.");
             return Ok(ExitStatus::Failed);
         }
-        proposal.prepare(terminal, &platform).await?;
+        proposal.prepare(terminal, &platform, Stacks::Tenants(&tenants)).await?;
         let mut fleet = Fleet { terminal, proposal: &proposal, results: BTreeMap::new(), stopping: false };
         for (at, wave) in tenants.chunks(size).enumerate() {
             fleet.wave(&arguments.request.platform, at + 1, waves, wave, arguments.stop_on_failure).await;

@@ -6,7 +6,7 @@ use freehold_problem::Code;
 use crate::arguments::PlanArguments;
 use crate::layout::{columns, paint};
 use crate::platform::{self, Platform};
-use crate::proposal::Proposal;
+use crate::proposal::{Proposal, Stacks};
 use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
 use crate::view;
@@ -16,10 +16,10 @@ pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResul
     let Some((kind, name)) = which.selected() else {
         return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
-    let mut proposal = Proposal::gather(&arguments.request, Some((kind, name)), which.stage_of_tenant())?;
+    let mut proposal = Proposal::gather(&arguments.request, which.stage_of_tenant())?;
     let platform = Platform::connect(&arguments.request.platform)?;
     let answer = platform::run(async {
-        proposal.prepare(terminal, &platform).await?;
+        proposal.prepare(terminal, &platform, Stacks::One(kind, name)).await?;
         proposal.plan(&platform, kind, name).await
     })?;
     proposal.warn(terminal, &answer);

@@ -1,5 +1,6 @@
 //! `freehold render`: a definition as it holds in one environment, and where each value comes from.
 
+use freehold_check::Diagnostic;
 use freehold_problem::Code;
 use freehold_spec::{App, Document, Environment, Files, Language, Layer, PRODUCTION, Written, nearest};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use crate::definition::{self, Definition};
 use crate::layout::{DIM, WIDTH, columns, pad, paint};
 use crate::report::{CommandError, CommandResult, ExitStatus};
 use crate::terminal::Terminal;
+use crate::view::diagnostics;
 
 /// The column from which on places stand, unless values are longer.
 const PLACES: usize = 40;
@@ -27,6 +29,11 @@ pub(super) fn run(terminal: Terminal, arguments: &RenderArguments) -> CommandRes
     if let Some(environment) = &environment {
         known(&app, environment)?;
     }
+    let wrong = definition.diagnostics.iter().any(Diagnostic::is_error);
+    if wrong {
+        let Definition { file, text, diagnostics, .. } = &definition;
+        terminal.tell(format!("{}\n", diagnostics::render(diagnostics, file, text)));
+    }
     let values = document.values(environment.as_ref());
     if terminal.json {
         let values: Vec<Value<'_>> = values.iter().map(|value| Value::new(value, &definition)).collect();
@@ -34,7 +41,7 @@ pub(super) fn run(terminal: Terminal, arguments: &RenderArguments) -> CommandRes
     } else {
         terminal.print(text(&app, environment.as_ref(), &values, &definition));
     }
-    Ok(ExitStatus::Done)
+    Ok(if wrong { ExitStatus::Misused } else { ExitStatus::Done })
 }
 
 /// The environment that is meant; `None`: the definition before anything overrides it.
@@ -60,6 +67,13 @@ fn known(app: &App, environment: &Environment) -> CommandResult<()> {
         };
         Err(CommandError::new(code, format!("{} has no {word} {name}", app.name.value)).help(help))
     };
+    if matches!(environment, Environment::Tenant { tier: None, .. }) && !app.tiers.is_empty() {
+        let tiers: Vec<&str> = app.tiers.keys().map(|name| name.as_str()).collect();
+        let detail = format!("every tenant of {} has a tier", app.name.value);
+        return Err(
+            CommandError::new(Code::TierRequired, detail).help(format!("say which with --tier: {}", tiers.join(", ")))
+        );
+    }
     if let Some(tier) = environment.tier().filter(|tier| !app.tiers.contains_key(*tier)) {
         return missing(Code::UnknownTier, "tier", tier, app.tiers.keys().map(|name| name.as_str()).collect());
     }

@@ -52,7 +52,7 @@ const VALUES: usize = 20;
 /// What the definition says otherwise than before, and where each value comes from. Where nothing is overridden the lines of the resources
 /// say all of it.
 fn values(changed: &[ValueChange]) -> Vec<String> {
-    if changed.iter().all(|value| value.layer.is_none() && value.after.is_some()) {
+    if changed.iter().all(|value| value.layer.is_none() && value.layer_before.is_none() && value.after.is_some()) {
         return Vec::new();
     }
     let mut lines: Vec<String> = changed.iter().take(VALUES).map(value_line).collect();
@@ -66,7 +66,7 @@ fn values(changed: &[ValueChange]) -> Vec<String> {
 }
 
 fn value_line(changed: &ValueChange) -> String {
-    let ValueChange { path, before, after, line, layer } = changed;
+    let ValueChange { path, before, after, line, layer, layer_before: _ } = changed;
     let one_line = |text: &String| shorten(&text.split_whitespace().collect::<Vec<_>>().join(" "), WIDTH / 3);
     let difference = match (before.as_ref().map(one_line), after.as_ref().map(one_line)) {
         (Some(before), Some(after)) => format!("{path} {before} → {after}"),

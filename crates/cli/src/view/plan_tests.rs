@@ -330,6 +330,7 @@ fn what_the_definition_says_otherwise_is_told_with_the_line_and_the_table_that_i
         after: after.map(str::to_owned),
         line: after.map(|_| 61),
         layer: layer.map(str::to_owned),
+        layer_before: None,
     };
     let mut answer = answer(Purpose::Deploy, 2, Vec::new(), &[]);
     answer.values = vec![

@@ -53,6 +53,9 @@ pub struct ValueChange {
     /// The table that overrides it there, if one does: `stage.production`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
+    /// The table that overrode it before, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_before: Option<String>,
 }
 
 /// What an operation may do; nothing else changes. Made from the definition, the request and what was observed.

@@ -41,8 +41,19 @@ pub(crate) fn keys() -> Vec<&'static str> {
     Definition::KEYS.iter().copied().filter(|key| !NOT_OVERRIDDEN.contains(key)).collect()
 }
 
+/// Tables that a part, or the definition, has or doesn't have, and that a layer takes away with `"off"`.
+const OPTIONAL: [&str; 4] = ["autoscale", "backup", "build", "quota"];
+
+/// Whether a layer takes a table away.
+pub(crate) fn is_off(key: &str, value: &Value<'_>) -> bool {
+    OPTIONAL.contains(&key) && matches!(value.get_ref(), DeValue::String(text) if text.as_ref() == "off")
+}
+
 /// Reports what can't be laid over a table because it is none.
 fn tables(context: &mut Context<'_>, word: &str, value: &Value<'_>) {
+    if is_off(word, value) {
+        return;
+    }
     let DeValue::Table(parts) = value.get_ref() else { return wrong_type(context, value, "a table") };
     let named = PartKind::of_word(word).is_some();
     for (name, part) in parts.iter().filter(|(_, part)| named && !matches!(part.get_ref(), DeValue::Table(_))) {

@@ -78,14 +78,13 @@ const FROM_ELSEWHERE: [(&str, &str); 6] = [
     ("volumes", "persistent data goes into a database or a service's `volumes`"),
 ];
 
-/// What the language before had: the table that a key stood in or below, the key, and what says it now.
-const RENAMED: [(&str, &str, &str); 6] = [
-    ("tier", "cpu", "`quota.cpu`"),
-    ("tier", "memory", "`quota.memory`"),
-    ("tier", "pods", "`quota.pods`"),
-    ("tier", "replicas", "`service.NAME.replicas`"),
-    ("tier", "connections", "`database.NAME.connections`"),
-    ("stage", "replicas", "`service.NAME.replicas`"),
+/// Keys that tiers and stages had in the language before, and what says the same now.
+const RENAMED: [(&str, &str); 5] = [
+    ("cpu", "`quota.cpu`"),
+    ("memory", "`quota.memory`"),
+    ("pods", "`quota.pods`"),
+    ("replicas", "`service.NAME.replicas`"),
+    ("connections", "`database.NAME.connections`"),
 ];
 
 /// Tables that are going to come.
@@ -135,8 +134,8 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
         let place = if path.is_empty() { "a definition".to_owned() } else { format!("`{path}`") };
         let message = format!("{place} has no key `{key}`");
         let error = DecodeError::new(DecodeErrorKind::UnknownKey, span, message);
-        let word = path.split('.').next().unwrap_or_default();
-        if let Some((.., instead)) = RENAMED.iter().find(|(table, was, _)| *table == word && *was == key) {
+        let layered = ["preview", "stage", "tier"].contains(&path.split('.').next().unwrap_or_default());
+        if let Some((_, instead)) = RENAMED.iter().find(|(was, _)| layered && *was == key) {
             return error.help(format!("since language {}: {instead}", Language::NEWEST.number()));
         }
         if let Some((_, instead)) = FROM_ELSEWHERE.iter().find(|(word, _)| *word == key) {

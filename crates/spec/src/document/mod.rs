@@ -23,7 +23,8 @@ use crate::decode::{DecodeError, DecodeErrorKind, Reading, believable, syntax_er
 use crate::environment::{Environment, Layer, PRODUCTION};
 use crate::files::Files;
 use crate::language::Language;
-use crate::part::{App, Definition};
+use crate::name::Name;
+use crate::part::{App, Definition, PartKind};
 use crate::span::Span;
 
 /// A definition's source, parsed.
@@ -72,8 +73,10 @@ impl<'s> Document<'s> {
         }
         let mut context = Context::new(self.source, self.files);
         overlay::check(&self.root, &mut context);
-        let (stages, tiers) = self.stages_and_tiers();
-        if let Some(message) = too_many(&stages, &tiers) {
+        // A kept source is read where it holds, and was checked when it was given.
+        if environment.is_none()
+            && let Some(message) = self.too_many()
+        {
             let error = DecodeError::new(DecodeErrorKind::TooLarge, Span::default(), message);
             context.report(error.help("split the app, or let several tenants share a tier"));
         }
@@ -131,10 +134,10 @@ impl<'s> Document<'s> {
     /// The environments that the definition has: its stages, their tenants by tier, previews. Production is always one of them. None, if
     /// they are more than are checked, which is a mistake.
     pub fn environments(&self) -> Vec<Environment> {
-        let (stages, tiers) = self.stages_and_tiers();
-        if too_many(&stages, &tiers).is_some() {
+        if self.too_many().is_some() {
             return Vec::new();
         }
+        let (stages, tiers) = self.stages_and_tiers();
         let mut environments = Vec::new();
         for stage in stages {
             environments.push(Environment::Stage(stage.to_owned()));
@@ -145,10 +148,32 @@ impl<'s> Document<'s> {
         environments
     }
 
+    /// The names of stages and tiers. What can't be a name is none, which is reported.
     fn stages_and_tiers(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
-        let mut stages = overlay::names(&self.root, "stage");
+        let names = |word: &str| {
+            let names = overlay::names(&self.root, word).into_iter();
+            names.filter(|name| name.parse::<Name>().is_ok()).collect::<BTreeSet<&str>>()
+        };
+        let mut stages = names("stage");
         stages.insert(PRODUCTION);
-        (stages, overlay::names(&self.root, "tier"))
+        (stages, names("tier"))
+    }
+
+    /// What is wrong with a definition that has more environments than can be checked.
+    fn too_many(&self) -> Option<String> {
+        let (stages, tiers) = self.stages_and_tiers();
+        let count = stages.len().saturating_mul(tiers.len().saturating_add(1)).saturating_add(1);
+        let work = count.saturating_mul(self.source.len());
+        let figures = || format!("{count} environments (stages: {}, tiers: {})", stages.len(), tiers.len());
+        if count > MOST_ENVIRONMENTS {
+            return Some(format!("the definition has {}; {MOST_ENVIRONMENTS} are the most", figures()));
+        }
+        // One of this many bytes is read however few environments there are: with none of its own a definition has two.
+        (work > MOST_WORK && count > 2).then(|| {
+            let bytes = self.source.len();
+            let most = MOST_WORK / count;
+            format!("the definition has {bytes} bytes and {}; with these, {most} bytes are the most", figures())
+        })
     }
 
     /// Every value that is written, as it holds in an environment, by its path.
@@ -164,7 +189,15 @@ impl<'s> Document<'s> {
         overlay::without_layers(&mut tree);
         let written = overlay::leaves(&tree).into_iter().map(|(path, value)| Written {
             path,
-            text: self.source.get(value.span()).unwrap_or_default().to_owned(),
+            text: match value.get_ref() {
+                DeValue::Table(_) => "{}".to_owned(),
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => self.source.get(value.span()).unwrap_or_default().replace("\r\n", "\n"),
+            },
             span: value.span().into(),
             layer: origins.get(&value.span().start).cloned(),
         });
@@ -173,24 +206,24 @@ impl<'s> Document<'s> {
 
     /// The paths of the files that the definition names, in any environment, whether they were at hand or not.
     pub fn files(&self) -> BTreeSet<String> {
-        let environments = self.environments();
-        let readings =
-            [None].into_iter().chain(environments.iter().map(Some)).map(|environment| self.read(environment));
-        readings.flat_map(|reading| reading.files).collect()
+        let mut files = self.read(None).files;
+        let word = PartKind::Manifest.word();
+        let overridden =
+            |layer: &Layer| overlay::table(&self.root, layer).is_some_and(|table| table.contains_key(word));
+        for environment in self.environments() {
+            if self.layers(&environment).iter().any(overridden) {
+                files.append(&mut self.read(Some(&environment)).files);
+            }
+        }
+        files
     }
 }
 
 /// The most environments that a definition has: every one is checked.
 const MOST_ENVIRONMENTS: usize = 100;
 
-/// What is wrong with a definition that has more environments than that.
-fn too_many(stages: &BTreeSet<&str>, tiers: &BTreeSet<&str>) -> Option<String> {
-    let (stages, tiers) = (stages.len(), tiers.len());
-    let count = stages.saturating_mul(tiers.saturating_add(1)).saturating_add(1);
-    (count > MOST_ENVIRONMENTS).then(|| {
-        format!("the definition has {count} environments, with {stages} stages and {tiers} tiers; {MOST_ENVIRONMENTS} are the most")
-    })
-}
+/// The most bytes that are read when every environment is: the work grows with both.
+const MOST_WORK: usize = 2 << 20;
 
 /// Reads a definition. The app is as it stands before anything overrides it.
 ///

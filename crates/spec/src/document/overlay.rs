@@ -31,6 +31,10 @@ pub(super) fn table<'t, 'i>(root: &'t DeTable<'i>, layer: &Layer) -> Option<&'t 
 pub(super) fn lay<'i>(tree: &mut DeTable<'i>, layer: &DeTable<'i>) {
     let keys = layer::keys();
     for (key, value) in layer.iter().filter(|(key, _)| keys.contains(&key.get_ref().as_ref())) {
+        if layer::is_off(key.get_ref(), value) {
+            tree.remove(&**key.get_ref());
+            continue;
+        }
         let Some(over) = value.table() else { continue };
         if PartKind::of_word(key.get_ref()).is_none() {
             merge_at(tree, key, value);
@@ -38,8 +42,14 @@ pub(super) fn lay<'i>(tree: &mut DeTable<'i>, layer: &DeTable<'i>) {
         }
         let Some(parts) = tree.get_mut(&**key.get_ref()).and_then(|parts| parts.table_mut()) else { continue };
         for (name, part) in over.iter().filter(|(_, part)| part.table().is_some()) {
-            if parts.contains_key(&**name.get_ref()) {
-                merge_at(parts, name, part);
+            let there = parts.get_mut(&**name.get_ref()).and_then(|there| there.table_mut());
+            let (Some(there), Some(over)) = (there, part.table()) else { continue };
+            for (key, value) in over.iter() {
+                if layer::is_off(key.get_ref(), value) {
+                    there.remove(&**key.get_ref());
+                } else {
+                    merge_at(there, key, value);
+                }
             }
         }
     }
@@ -74,7 +84,7 @@ pub(super) fn check(root: &DeTable<'_>, context: &mut Context<'_>) {
         }
         for (name, layer) in table.iter() {
             if let Some(layer) = layer.table() {
-                missing(&defined, layer, &format!("{word}.{}", name.get_ref()), context);
+                missing(&defined, layer, &format!("{word}.{}", quoted(name.get_ref())), context);
             }
         }
     }

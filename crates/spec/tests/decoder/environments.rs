@@ -220,6 +220,20 @@ fn what_a_layer_can_not_have_is_refused() {
 }
 
 #[test]
+fn a_table_that_needs_not_be_there_is_taken_away_by_off() {
+    let more = "[stage.dev]\nservice.web.autoscale = \"off\"\nquota = \"off\"\nservice.web.env.AUTOSCALE = \"off\"\n";
+    let source = SHOP.replace("[stage.dev.service.web]\nenv = { LOG_LEVEL = \"debug\", EXTRA = \"1\" }\n", more);
+    let dev = app(&source, &stage("dev"));
+    assert!(dev.services["web"].autoscale.is_none() && dev.quota.is_empty());
+    assert_eq!(variable(&dev, "AUTOSCALE"), "off");
+    let pro = app(&source, &tenant("dev", Some("pro")));
+    assert_eq!(figures(&pro.quota), (Some(4000), None, Some(20)), "what comes later is there again");
+    // Where there is none, none is taken away; what has to be there can't be.
+    assert_eq!(errors("[preview]\nservice.web.autoscale = \"off\"\nbackup = \"off\"\n"), []);
+    assert_eq!(errors("[preview]\nservice.web.health = \"off\"\n")[0].0, DecodeErrorKind::WrongType);
+}
+
+#[test]
 fn previews_are_a_table() {
     let kinds = |source: &str| decode(source).unwrap_err().iter().map(|error| error.kind).collect::<Vec<_>>();
     assert_eq!(kinds("preview = 3\n[app]\nname = \"shop\"\n"), [DecodeErrorKind::WrongType]);
