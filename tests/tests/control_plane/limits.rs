@@ -14,7 +14,7 @@ fn a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum() -> Result<()
     let name = "a_quota_that_is_too_small_is_an_error_of_the_plan_with_the_sum";
     let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
     let app = guestbook::copy()?;
-    app.redefine("pods   = 8", "pods   = 1")?;
+    app.redefine("memory = \"2Gi\", pods = 8", "memory = \"2Gi\", pods = 1")?;
     let run = site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?;
     let run = run.failed_with(2, "FH0202").or_else(|_| {
         site.deploy_folder(&app.argument(), &tenant, &["--tier", "free", "--image", &image])?.failed_with(1, "FH0202")
@@ -61,8 +61,10 @@ fn a_pod_that_fits_on_no_node_is_waited_for_and_then_told_with_what_it_needs() -
     let Some(Setting { site, tenant, image, .. }) = Setting::of(name)? else { return Ok(()) };
     let app = guestbook::copy()?;
     app.redefine("cpu     = \"100m..500m\"", "cpu     = \"100..100\"")?;
-    app.redefine("cpu    = \"2\"", "cpu    = \"1000\"")?;
-    app.redefine("cpu      = \"4\"", "cpu      = \"1000\"")?;
+    for (cpu, memory) in [("2", "2Gi"), ("4", "8Gi"), ("2", "1Gi")] {
+        let quota = |cpu: &str| format!("{{ cpu = \"{cpu}\", memory = \"{memory}\"");
+        app.redefine(&quota(cpu), &quota("1000"))?;
+    }
     // Its migration already doesn't fit. A node may be added at any time, so the job's own time is waited for.
     app.redefine("timeout = \"10m\"", "timeout = \"10s\"")?;
     let begin = Instant::now();
