@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_problem::Code;
-use freehold_spec::{Document, Environment, Layer, Reading};
+use freehold_spec::{Document, Environment, Reading};
 
 use crate::diagnostic::Diagnostic;
 use crate::found::Found;
@@ -38,11 +38,8 @@ impl Findings {
 
 /// Checks a definition in all its environments.
 pub(crate) fn check(document: &Document<'_>, base: &Reading) -> Found {
-    let all: BTreeSet<Environment> = document.environments().into_iter().collect();
-    let mut groups: BTreeMap<Vec<Layer>, BTreeSet<Environment>> = BTreeMap::new();
-    for environment in &all {
-        groups.entry(document.layers(environment)).or_default().insert(environment.clone());
-    }
+    let groups = document.groups();
+    let all: BTreeSet<Environment> = groups.values().flatten().cloned().collect();
     if groups.keys().all(Vec::is_empty) {
         return one(base);
     }

@@ -2,7 +2,7 @@
 
 use freehold_graph::{Request, StackKind, Target};
 use freehold_problem::Code;
-use freehold_spec::{App, Fact, PRODUCTION, Reference};
+use freehold_spec::{App, Fact, Reference};
 
 use crate::diagnostic::Diagnostic;
 use crate::rules::{UUID, too_long, with_databases};
@@ -68,7 +68,7 @@ fn tier(app: &App, request: &Request) -> Option<Diagnostic> {
     }
 }
 
-/// Where an app defines stages, there are no others but production; where it defines none, any name will do.
+/// The stage of a stack, which has to be one of the app's.
 fn stage(app: &App, request: &Request) -> Option<Diagnostic> {
     let stack = &request.key;
     if request.stage.is_some() && stack.kind != StackKind::Tenant {
@@ -76,7 +76,7 @@ fn stage(app: &App, request: &Request) -> Option<Diagnostic> {
         return Some(Diagnostic::error(Code::TierNotForKind, message).help("leave the stage out"));
     }
     let stage = request.stage_name()?;
-    if app.stages.is_empty() || app.stages.contains_key(stage) || stage == PRODUCTION {
+    if app.may_have_stage(stage) {
         return None;
     }
     let message = format!("{} has no stage {stage}", app.name.value);

@@ -139,16 +139,7 @@ pub(crate) fn suggestion<'n>(word: &str, names: impl IntoIterator<Item = &'n Nam
     Some(format!("did you mean `{near}`?"))
 }
 
-/// How many names a help lists.
-const LISTED: usize = 20;
-
 /// The names of a map, for a help that lists them.
 pub(crate) fn listed<'n, T: 'n>(names: impl IntoIterator<Item = (&'n Name, T)>) -> String {
-    let mut names = names.into_iter().map(|(name, _)| name.as_str());
-    let mut text = names.by_ref().take(LISTED).collect::<Vec<_>>().join(", ");
-    match names.count() {
-        0 => {}
-        more => text.push_str(&format!(" and {more} more")),
-    }
-    text
+    freehold_spec::listed(names.into_iter().map(|(name, _)| name.as_str()))
 }

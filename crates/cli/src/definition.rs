@@ -48,8 +48,9 @@ impl Valid {
     /// Whether something else is built in some environment than in others.
     pub(crate) fn builds_differ(&self) -> bool {
         let document = Document::parse(Language::NEWEST, &self.text, &self.files);
-        let environments = document.environments();
-        let mut apps = environments.iter().filter_map(|environment| document.read(Some(environment)).app);
+        let overridden = document.groups().into_iter().filter(|(layers, _)| !layers.is_empty());
+        let environments = overridden.filter_map(|(_, environments)| environments.into_iter().next());
+        let mut apps = environments.filter_map(|environment| document.read(Some(&environment)).app);
         apps.any(|app| builds(&app) != builds(&self.app))
     }
 

@@ -19,16 +19,15 @@ impl Given {
     /// Decodes and checks one in all its environments: what can be deployed can be deployed everywhere.
     pub(crate) async fn check(source: &str, files: &Files) -> Result<Self> {
         let language = Language::NEWEST;
-        let (app, diagnostics, named) = compute(|| {
-            let (app, diagnostics) = freehold_check::source_in(language, source, files);
-            (app, diagnostics, Document::parse(language, source, files).files())
-        })
-        .await;
+        let (app, diagnostics) = compute(|| freehold_check::source_in(language, source, files)).await;
         match app {
             Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
                 let mut stored = StoredDefinition { source: source.to_owned(), files: files.clone(), language };
-                // What it doesn't name is no part of it.
-                stored.files.retain(|path, _| named.contains(path));
+                if !files.is_empty() {
+                    // What it doesn't name is no part of it.
+                    let named = compute(|| Document::parse(language, source, files).files()).await;
+                    stored.files.retain(|path, _| named.contains(path));
+                }
                 Ok(Self { app: app.name.value, stored })
             }
             _ => Err(invalid_definition(&diagnostics)),

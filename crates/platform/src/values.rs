@@ -36,13 +36,13 @@ pub(crate) fn changed(
     let paths = before.keys().chain(after.keys().filter(|path| !before.contains_key(*path)));
     let differing = paths.filter_map(|path| {
         let (was, is) = (before.get(path), after.get(path));
-        (was.map(|(value, _)| &value.text) != is.map(|(value, _)| &value.text)).then(|| ValueChange {
+        (was.map(|value| &value.text) != is.map(|value| &value.text)).then(|| ValueChange {
             path: path.clone(),
-            before: was.map(|(value, _)| shortened(&value.text)),
-            after: is.map(|(value, _)| shortened(&value.text)),
-            line: is.map(|(_, line)| *line),
-            layer: is.and_then(|(value, _)| value.layer.as_ref()).map(Layer::to_string),
-            layer_before: was.and_then(|(value, _)| value.layer.as_ref()).map(Layer::to_string),
+            before: was.map(|value| shortened(&value.text)),
+            after: is.map(|value| shortened(&value.text)),
+            line: is.map(|value| value.line),
+            layer: is.and_then(|value| value.layer.as_ref()).map(Layer::to_string),
+            layer_before: was.and_then(|value| value.layer.as_ref()).map(Layer::to_string),
         })
     });
     let mut differing: Vec<ValueChange> = differing.collect();
@@ -51,13 +51,11 @@ pub(crate) fn changed(
     differing
 }
 
-/// The values of a definition by their paths, each with its line.
-fn written((stored, environment): (&StoredDefinition, &Environment)) -> BTreeMap<String, (Written, usize)> {
+/// The values of a definition by their paths.
+fn written((stored, environment): (&StoredDefinition, &Environment)) -> BTreeMap<String, Written> {
     let StoredDefinition { source, files, language } = stored;
     let values = Document::parse(*language, source, files).values(Some(environment));
-    let ends: Vec<usize> = source.match_indices('\n').map(|(at, _)| at).collect();
-    let line = |value: &Written| ends.partition_point(|end| *end < value.span.start) + 1;
-    values.into_iter().map(|value| (value.path.clone(), (value.clone(), line(&value)))).collect()
+    values.into_iter().map(|value| (value.path.clone(), value)).collect()
 }
 
 fn shortened(text: &str) -> String {

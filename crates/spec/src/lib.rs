@@ -44,7 +44,7 @@ pub use environment::{Environment, Layer, PRODUCTION};
 pub use files::Files;
 pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};
-pub use nearest::nearest;
+pub use nearest::{listed, nearest};
 pub use part::{Output, PartKind};
 pub use quantity::{Cpu, Memory, Seconds, Storage};
 pub use schedule::Schedule;

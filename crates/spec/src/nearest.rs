@@ -22,6 +22,20 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
+/// How many names a help lists.
+const LISTED: usize = 20;
+
+/// Names, for a help that lists them: `dev, production and 3 more`.
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let mut text = names.by_ref().take(LISTED).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => {}
+        more => text.push_str(&format!(" and {more} more")),
+    }
+    text
+}
+
 /// Whether one is a part of the other, and not so short that it is a part of everything.
 fn contains(one: &str, other: &str) -> bool {
     one.len().min(other.len()) >= 3 && (one.contains(other) || other.contains(one))

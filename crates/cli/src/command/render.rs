@@ -36,7 +36,7 @@ pub(super) fn run(terminal: Terminal, arguments: &RenderArguments) -> CommandRes
     }
     let values = document.values(environment.as_ref());
     if terminal.json {
-        let values: Vec<Value<'_>> = values.iter().map(|value| Value::new(value, &definition)).collect();
+        let values: Vec<Value<'_>> = values.iter().map(Value::new).collect();
         terminal.print_json(&values);
     } else {
         terminal.print(text(&app, environment.as_ref(), &values, &definition));
@@ -77,8 +77,7 @@ fn known(app: &App, environment: &Environment) -> CommandResult<()> {
     if let Some(tier) = environment.tier().filter(|tier| !app.tiers.contains_key(*tier)) {
         return missing(Code::UnknownTier, "tier", tier, app.tiers.keys().map(|name| name.as_str()).collect());
     }
-    let unknown = |stage: &&str| !app.stages.is_empty() && !app.stages.contains_key(*stage) && *stage != PRODUCTION;
-    if let Some(stage) = environment.stage().filter(unknown) {
+    if let Some(stage) = environment.stage().filter(|stage| !app.may_have_stage(stage)) {
         return missing(Code::UnknownStage, "stage", stage, app.stages.keys().map(|name| name.as_str()).collect());
     }
     Ok(())
@@ -96,15 +95,10 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn new(value: &'a Written, definition: &Definition) -> Self {
+    fn new(value: &'a Written) -> Self {
         let layer = value.layer.as_ref().map(Layer::to_string);
-        Self { path: &value.path, text: &value.text, line: line(value, definition), layer }
+        Self { path: &value.path, text: &value.text, line: value.line, layer }
     }
-}
-
-fn line(value: &Written, definition: &Definition) -> usize {
-    let before = definition.text.get(..value.span.start).unwrap_or_default();
-    before.matches('\n').count() + 1
 }
 
 /// As a definition that says it without overrides, with a comment on where each value stands.
@@ -123,7 +117,7 @@ fn text(app: &App, environment: Option<&Environment>, values: &[Written], defini
         }
         let written = format!("{key} = {}", value.text);
         let layer = value.layer.as_ref().map(|layer| format!(", [{layer}]")).unwrap_or_default();
-        let place = format!("# line {}{layer}", line(value, definition));
+        let place = format!("# line {}{layer}", value.line);
         let last = written.rsplit('\n').next().unwrap_or_default();
         if written.contains('\n') || columns(last).max(PLACES) + 2 + columns(&place) > WIDTH {
             lines.extend([paint(DIM, place), written]);

@@ -13,8 +13,8 @@ use super::table::Reader;
 use crate::part::{Definition, PartKind};
 use crate::span::Span;
 
-/// The keys of a definition that no layer has: the app is one in all environments, and layers aren't nested.
-const NOT_OVERRIDDEN: [&str; 4] = ["app", "preview", "stage", "tier"];
+/// The tables that layers stand in.
+pub(crate) const LAYERS: [&str; 3] = ["stage", "tier", "preview"];
 
 /// A table that overrides others.
 pub(crate) struct LayerTable<T>(PhantomData<T>);
@@ -36,9 +36,9 @@ impl<T: From<Span>> ValueKind for LayerTable<T> {
     }
 }
 
-/// The keys of a definition that a layer may have.
+/// The keys of a definition that a layer may have: the app is one in all environments, and layers aren't nested.
 pub(crate) fn keys() -> Vec<&'static str> {
-    Definition::KEYS.iter().copied().filter(|key| !NOT_OVERRIDDEN.contains(key)).collect()
+    Definition::KEYS.iter().copied().filter(|key| *key != "app" && !LAYERS.contains(key)).collect()
 }
 
 /// Tables that a part, or the definition, has or doesn't have, and that a layer takes away with `"off"`.

@@ -92,15 +92,15 @@ pub(crate) fn believable(source: &str, syntax: &[DecodeError], errors: Vec<Decod
 }
 
 /// Where the lines of a source begin.
-struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn new(source: &str) -> Self {
+    pub(crate) fn new(source: &str) -> Self {
         Self(source.match_indices('\n').map(|(at, _)| at + 1).collect())
     }
 
     /// The line on which a place begins, from 0.
-    fn of(&self, span: Span) -> usize {
+    pub(crate) fn of(&self, span: Span) -> usize {
         self.0.partition_point(|start| *start <= span.start)
     }
 }

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::kind::{Value, ValueKind, wrong_type};
+use super::layer::LAYERS;
 use crate::language::Language;
 use crate::nearest::nearest;
 use crate::span::Span;
@@ -134,7 +135,7 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
         let place = if path.is_empty() { "a definition".to_owned() } else { format!("`{path}`") };
         let message = format!("{place} has no key `{key}`");
         let error = DecodeError::new(DecodeErrorKind::UnknownKey, span, message);
-        let layered = ["preview", "stage", "tier"].contains(&path.split('.').next().unwrap_or_default());
+        let layered = LAYERS.contains(&path.split('.').next().unwrap_or_default());
         if let Some((_, instead)) = RENAMED.iter().find(|(was, _)| layered && *was == key) {
             return error.help(format!("since language {}: {instead}", Language::NEWEST.number()));
         }

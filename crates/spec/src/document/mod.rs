@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::decode::context::Context;
 use crate::decode::kind::ValueKind;
-use crate::decode::{DecodeError, DecodeErrorKind, Reading, believable, syntax_errors, too_large};
+use crate::decode::{DecodeError, DecodeErrorKind, Lines, Reading, believable, syntax_errors, too_large};
 use crate::environment::{Environment, Layer, PRODUCTION};
 use crate::files::Files;
 use crate::language::Language;
@@ -48,6 +48,8 @@ pub struct Written {
     pub text: String,
     /// Where it stands in the source.
     pub span: Span,
+    /// The line on which it begins, from 1.
+    pub line: usize,
     /// The table that overrides the definition there, if one does.
     pub layer: Option<Layer>,
 }
@@ -95,11 +97,21 @@ impl<'s> Document<'s> {
         Reading { app, errors, untold, left_out, files }
     }
 
+    /// The environments by the layers that they have: those with the same ones are read as the same.
+    pub fn groups(&self) -> BTreeMap<Vec<Layer>, BTreeSet<Environment>> {
+        let mut groups: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for environment in self.environments() {
+            groups.entry(self.layers(&environment)).or_default().insert(environment);
+        }
+        groups
+    }
+
     /// Every mistake that it has in any environment, in the order of the source.
     pub fn errors(&self) -> Vec<DecodeError> {
         let mut errors = self.read(None).errors;
-        for environment in self.environments().iter().filter(|environment| !self.layers(environment).is_empty()) {
-            for error in self.read(Some(environment)).errors {
+        let overridden = self.groups().into_iter().filter(|(layers, _)| !layers.is_empty());
+        for environment in overridden.filter_map(|(_, environments)| environments.into_iter().next()) {
+            for error in self.read(Some(&environment)).errors {
                 if !errors.contains(&error) {
                     errors.push(error);
                 }
@@ -187,6 +199,7 @@ impl<'s> Document<'s> {
         }
         let mut tree = self.tree(environment);
         overlay::without_layers(&mut tree);
+        let lines = Lines::new(self.source);
         let written = overlay::leaves(&tree).into_iter().map(|(path, value)| Written {
             path,
             text: match value.get_ref() {
@@ -199,6 +212,7 @@ impl<'s> Document<'s> {
                 | DeValue::Array(_) => self.source.get(value.span()).unwrap_or_default().replace("\r\n", "\n"),
             },
             span: value.span().into(),
+            line: lines.of(value.span().into()) + 1,
             layer: origins.get(&value.span().start).cloned(),
         });
         written.collect()
@@ -210,10 +224,9 @@ impl<'s> Document<'s> {
         let word = PartKind::Manifest.word();
         let overridden =
             |layer: &Layer| overlay::table(&self.root, layer).is_some_and(|table| table.contains_key(word));
-        for environment in self.environments() {
-            if self.layers(&environment).iter().any(overridden) {
-                files.append(&mut self.read(Some(&environment)).files);
-            }
+        let named = self.groups().into_iter().filter(|(layers, _)| layers.iter().any(overridden));
+        for environment in named.filter_map(|(_, environments)| environments.into_iter().next()) {
+            files.append(&mut self.read(Some(&environment)).files);
         }
         files
     }

@@ -7,14 +7,11 @@ use toml::de::{DeTable, DeValue};
 use super::tree::AsTable as _;
 use crate::decode::context::Context;
 use crate::decode::kind::Value;
-use crate::decode::layer;
+use crate::decode::layer::{self, LAYERS};
 use crate::decode::{DecodeError, DecodeErrorKind};
 use crate::environment::Layer;
-use crate::nearest::nearest;
+use crate::nearest::{listed, nearest};
 use crate::part::PartKind;
-
-/// The tables that layers stand in, and whether each has a name there.
-const LAYERS: [(&str, bool); 3] = [("stage", true), ("tier", true), ("preview", false)];
 
 /// The table of a layer, if the definition has it.
 pub(super) fn table<'t, 'i>(root: &'t DeTable<'i>, layer: &Layer) -> Option<&'t DeTable<'i>> {
@@ -76,9 +73,10 @@ pub(super) fn check(root: &DeTable<'_>, context: &mut Context<'_>) {
     let keys = layer::keys();
     let parts = PartKind::ALL.iter().map(|part| part.word()).filter(|word| keys.contains(word));
     let defined: Vec<(&str, BTreeSet<&str>)> = parts.map(|word| (word, names(root, word))).collect();
-    for (word, named) in LAYERS {
+    for word in LAYERS {
         let Some(table) = root.get(word).and_then(|table| table.table()) else { continue };
-        if !named {
+        // The previews have one layer; the others are parts, each with a name.
+        if PartKind::of_word(word).is_none() {
             missing(&defined, table, word, context);
             continue;
         }
@@ -110,27 +108,16 @@ fn missing(defined: &[(&str, BTreeSet<&str>)], layer: &DeTable<'_>, place: &str,
                 None if names.is_empty() => {
                     format!("the app has no {word}: define it in `[{word}.{}]`", name.get_ref())
                 }
-                None => format!("the app has {}; define others in `[{word}.NAME]`", listed(names)),
+                None => format!("the app has {}; define others in `[{word}.NAME]`", listed(names.iter().copied())),
             };
             context.report(error.label(format!("no {word} `{}`", name.get_ref())).help(help));
         }
     }
 }
 
-/// How many names a help lists.
-const LISTED: usize = 20;
-
-fn listed(names: &BTreeSet<&str>) -> String {
-    let text = names.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(LISTED) {
-        0 => text,
-        more => format!("{text} and {more} more"),
-    }
-}
-
 /// Takes the layers away.
 pub(super) fn without_layers(tree: &mut DeTable<'_>) {
-    for (word, _) in LAYERS {
+    for word in LAYERS {
         tree.remove(word);
     }
 }

@@ -24,6 +24,7 @@ use crate::decode::number::Whole;
 use crate::decode::schema::Definitions;
 use crate::decode::table::table;
 use crate::decode::text::{Argument, Contract, PartName, Text, Variable, WithReferences};
+use crate::environment::PRODUCTION;
 use crate::name::{EnvName, Name};
 use crate::span::{Span, Spanned};
 pub use backup::Backup;
@@ -178,6 +179,14 @@ parts! {
     tiers "tier" tier Tier TierTable;
     /// What a stage (dev, production) and its tenants get: it overrides the other parts by their keys.
     stages "stage" stage Stage StageTable;
+}
+
+impl App {
+    /// Whether stacks may belong to a stage. Where an app defines stages, there are no others but production; where it defines none, any
+    /// name will do.
+    pub fn may_have_stage(&self, stage: &str) -> bool {
+        self.stages.is_empty() || self.stages.contains_key(stage) || stage == PRODUCTION
+    }
 }
 
 impl PartKind {
