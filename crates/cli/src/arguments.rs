@@ -119,7 +119,7 @@ impl StackSelector {
 
 /// Which stack a plan is for, and of which stage it is to be.
 #[derive(Debug, Clone, Default, Args)]
-#[group(id = "planned", required = true, multiple = true)]
+#[group(skip)]
 pub(crate) struct PlannedStack {
     /// A customer's stack.
     #[arg(long, value_name = "NAME")]
@@ -298,11 +298,12 @@ pub(crate) struct RequestArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("planned").required(true).multiple(true).args(["tenant", "preview", "stage"])))]
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub request: RequestArguments,
     #[command(flatten)]
-    pub which: PlannedStack,
+    pub stack: PlannedStack,
     /// Keep the plan in a file, for `freehold deploy --plan FILE`.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -316,15 +317,8 @@ pub(crate) struct PlanArguments {
 pub(crate) struct DeployArguments {
     #[command(flatten)]
     pub request: RequestArguments,
-    /// A customer's stack.
-    #[arg(long, value_name = "NAME")]
-    pub tenant: Option<String>,
-    /// The stack of a pull request.
-    #[arg(long, value_name = "N", conflicts_with_all = ["tenant", "stage"])]
-    pub preview: Option<String>,
-    /// A stage: dev, production. With --tenant, the stage that the tenant belongs to [default: as before, at first production]
-    #[arg(long, value_name = "NAME")]
-    pub stage: Option<String>,
+    #[command(flatten)]
+    pub stack: PlannedStack,
     /// Every tenant of the app, in waves.
     #[arg(long, conflicts_with_all = ["adopt", "tenant", "preview", "stage"])]
     pub all_tenants: bool,
@@ -340,13 +334,6 @@ pub(crate) struct DeployArguments {
     /// Don't ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
-}
-
-impl DeployArguments {
-    /// The stack that is meant, if it is one.
-    pub(crate) fn which(&self) -> StackSelector {
-        StackSelector { tenant: self.tenant.clone(), preview: self.preview.clone(), stage: self.stage.clone() }
-    }
 }
 
 /// The size of a wave.

@@ -27,7 +27,8 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         return fleet::run(terminal, arguments);
     }
     let begin = Instant::now();
-    match (&arguments.plan, arguments.which().selected()) {
+    let which = arguments.stack.which();
+    match (&arguments.plan, which.selected()) {
         (Some(file), _) => {
             let answer = kept(file)?;
             if answer.noop && !terminal.json {
@@ -42,7 +43,7 @@ pub(super) fn run(terminal: Terminal, arguments: &DeployArguments) -> CommandRes
         }
         (None, Some((kind, name))) => {
             let mut platform = Platform::connect(&arguments.request.platform)?;
-            let mut proposal = Proposal::gather(&arguments.request, arguments.which().stage_of_tenant())?;
+            let mut proposal = Proposal::gather(&arguments.request, which.stage_of_tenant())?;
             platform::run(async {
                 let mut deploy = Deploy { terminal, platform: &mut platform, begin, phases: Vec::new() };
                 deploy.propose(&mut proposal, (kind, name), arguments.yes).await

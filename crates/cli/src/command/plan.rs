@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 use crate::view;
 
 pub(super) fn run(terminal: Terminal, arguments: &PlanArguments) -> CommandResult {
-    let which = arguments.which.which();
+    let which = arguments.stack.which();
     let Some((kind, name)) = which.selected() else {
         return Err(CommandError::new(Code::BadRequest, "no stack was named"));
     };
