@@ -20,18 +20,14 @@ impl Given {
     pub(crate) async fn check(source: &str, files: &Files) -> Result<Self> {
         let language = Language::NEWEST;
         let (app, diagnostics) = compute(|| freehold_check::source_in(language, source, files)).await;
-        match app {
-            Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
-                let mut stored = StoredDefinition { source: source.to_owned(), files: files.clone(), language };
-                if !files.is_empty() {
-                    // What it doesn't name is no part of it.
-                    let named = compute(|| Document::parse(language, source, files).files()).await;
-                    stored.files.retain(|path, _| named.contains(path));
-                }
-                Ok(Self { app: app.name.value, stored })
-            }
-            _ => Err(invalid_definition(&diagnostics)),
+        let (app, _) = sound(app, diagnostics)?;
+        let mut stored = StoredDefinition { source: source.to_owned(), files: files.clone(), language };
+        if !files.is_empty() {
+            // What it doesn't name is no part of it.
+            let named = compute(|| Document::parse(language, source, files).files()).await;
+            stored.files.retain(|path, _| named.contains(path));
         }
+        Ok(Self { app: app.name.value, stored })
     }
 
     /// As it holds in an environment.
@@ -54,12 +50,16 @@ impl Definition {
         let StoredDefinition { source, files, language } = &stored;
         let read = || freehold_check::in_environment(*language, source, files, environment);
         let (app, diagnostics) = compute(read).await;
-        match app {
-            Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => {
-                Ok(Self { app, hash: hash(&stored), stored, warnings: diagnostics })
-            }
-            _ => Err(invalid_definition(&diagnostics)),
-        }
+        let (app, warnings) = sound(app, diagnostics)?;
+        Ok(Self { app, hash: hash(&stored), stored, warnings })
+    }
+}
+
+/// An app without errors, and its warnings.
+fn sound(app: Option<App>, diagnostics: Vec<Diagnostic>) -> Result<(App, Vec<Diagnostic>)> {
+    match app {
+        Some(app) if !diagnostics.iter().any(Diagnostic::is_error) => Ok((app, diagnostics)),
+        _ => Err(invalid_definition(&diagnostics)),
     }
 }
 
