@@ -271,7 +271,7 @@ def asked(stack, method, path):
 
 @situation("node")
 def each_path_has_its_timeout_and_is_tried_again_only_where_that_is_harmless(stack):
-    stack.changed = [('host    = "${stack.name}.${target.domain}"', 'host    = "${stack.name}.${target.domain}"' + PATHS)]
+    stack.changed = [('hosts   = ["${stack.name}.${target.domain}"]', 'hosts   = ["${stack.name}.${target.domain}"]' + PATHS)]
     stack.first()
     stack.release = 1
     judged = Judged(stack, stack.deploy(), True, (r"[Nn]othing to change|unchanged",)).judge()

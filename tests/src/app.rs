@@ -67,7 +67,7 @@ settle  = "0s"
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 "#;
 
 impl App {

@@ -9,7 +9,7 @@
 //! Pure: the same input gives the same diagnostics, in the same order; no more than a hundred of them, and a line for the others.
 //!
 //! ```
-//! let definition = "[app]\nname = \"guestbook\"\n\n[route.web]\nservice = \"web\"\nhost = \"${stack.name}.example.com\"\n";
+//! let definition = "[app]\nname = \"guestbook\"\n\n[route.web]\nservice = \"web\"\nhosts = [\"${stack.name}.example.com\"]\n";
 //! let (app, diagnostics) = freehold_check::source(definition);
 //! assert!(app.is_some(), "it can be read");
 //! assert!(diagnostics.iter().any(|found| found.code.title() == "a service that isn't defined"));

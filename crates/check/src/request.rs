@@ -30,12 +30,16 @@ fn hosts(app: &App, request: &Request) -> Vec<Diagnostic> {
         Reference::Fact(Fact::StageName) => request.stage_name().unwrap_or("preview").len(),
         Reference::Fact(Fact::TargetDomain) | Reference::Output(..) => 1,
     };
-    let long = app.routes.iter().filter_map(|(name, route)| {
-        let why = too_long(&route.host, length)?;
-        let message = format!("the host of route {name} is no host name for the {} {}: {why}", stack.kind, stack.name);
+    let hosts = app
+        .routes
+        .iter()
+        .flat_map(|(name, route)| route.hosts.iter().chain(&route.redirect_from).map(move |host| (name, host)));
+    let long = hosts.filter_map(|(name, host)| {
+        let why = too_long(host, length)?;
+        let message = format!("a host of route {name} is no host name for the {} {}: {why}", stack.kind, stack.name);
         Some(
             Diagnostic::error(Code::BadHost, message)
-                .help(format!("choose a shorter name than {}, or a shorter `host` in `[route.{name}]`", stack.name)),
+                .help(format!("choose a shorter name than {}, or a shorter host in `[route.{name}]`", stack.name)),
         )
     });
     long.collect()

@@ -128,8 +128,8 @@ impl<'a> Scope<'a> {
     /// All references, wherever they stand.
     pub(crate) fn references(&self) -> Vec<&'a Spanned<Reference>> {
         let env = self.programs().into_iter().flat_map(|program| program.env.values());
-        let hosts = self.app.routes.values().map(|route| &route.host);
-        env.chain(hosts).flat_map(|template| template.references()).collect()
+        let routes = self.app.routes.values().flat_map(|route| route.public_texts().chain(route.basic_auth.values()));
+        env.chain(routes).flat_map(|template| template.references()).collect()
     }
 }
 

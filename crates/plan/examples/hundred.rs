@@ -30,7 +30,7 @@ fn definition() -> String {
             "[database.d{number}]\n[secret.s{number}]\ngenerate = {{ bytes = 32, as = \"hex\" }}\n\
              [service.w{number}]\nimage = \"example.org/w\"\ncommand = [\"serve\"]\nport = 8080\n[service.w{number}.env]\n\
              DATABASE_URL = \"${{database.d{number}.url}}\"\nKEY = \"${{secret.s{number}}}\"\nURL = \"${{route.r{number}.url}}\"\n\
-             [route.r{number}]\nservice = \"w{number}\"\nhost = \"r{number}.${{stack.name}}.${{target.domain}}\"\n"
+             [route.r{number}]\nservice = \"w{number}\"\nhosts = [\"r{number}.${{stack.name}}.${{target.domain}}\"]\n"
         );
     }
     text

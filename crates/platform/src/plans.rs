@@ -359,8 +359,20 @@ impl TargetRuntime {
                      `freehold target add {target} --allow-kind NAME`"
                 ));
             }
-            let meet = has(|error| matches!(error, ExpandError::SameName { .. }));
-            Problem::new(if meet { Code::SameObject } else { Code::Dangling }, message)
+            if has(|error| matches!(error, ExpandError::GatewayLacks { .. })) {
+                let target = self.target.name();
+                return Problem::new(Code::GatewayLacks, message).help(format!(
+                    "leave the key out where this target is meant (`[stage.X]` overrides it), or install what is missing and run \
+                     `freehold target add {target}` again"
+                ));
+            }
+            let codes = [
+                (Code::SameObject, has(|error| matches!(error, ExpandError::SameName { .. }))),
+                (Code::RouteTwice, has(|error| matches!(error, ExpandError::RouteTwice { .. }))),
+                (Code::RouteSetting, has(|error| matches!(error, ExpandError::NotUrl { .. }))),
+            ];
+            let code = codes.into_iter().find_map(|(code, found)| found.then_some(code));
+            Problem::new(code.unwrap_or(Code::Dangling), message)
         })
     }
 

@@ -84,6 +84,9 @@ macro_rules! codes {
             RouteWithoutPort      "FH0402" Invalid            "a route to a service without a port"
             BadHost               "FH0403" Invalid            "not a host name"
             HostSharedByStacks    "FH0404" Invalid            "every stack would claim the same host name"
+            PathUnclear           "FH0405" Invalid            "a path that leads nowhere or to two places"
+            RouteSetting          "FH0406" Invalid            "a setting of a route that can't hold"
+            RetryNever            "FH0407" Invalid            "a retry that can never happen"
 
             // The platform on this machine.
             PostgresNotFound      "FH0501" Unavailable        "PostgreSQL was not found"
@@ -209,6 +212,7 @@ macro_rules! codes {
             ClusterUnfit          "FH1225" Conflict           "the cluster does not meet the requirements"
             NoMetrics             "FH1226" Conflict           "an autoscaler can't scale"
             KindNotAllowed        "FH1227" Conflict           "a kind of objects that the target doesn't allow"
+            GatewayLacks          "FH1228" Conflict           "a route asks for what the gateway can't do"
 
             // Targets.
             UnknownTarget         "FH1240" NotFound           "there is no such target"

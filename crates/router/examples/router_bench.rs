@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use freehold_router::{EndpointKey, Options, Route, Router, Rule, Upstream};
+use freehold_router::{Action, EndpointKey, Options, Patience, Policies, Route, RouteKey, Router, Rule, Upstream};
 
 #[tokio::main]
 #[allow(clippy::print_stdout)]
@@ -18,10 +18,17 @@ async fn main() -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 8);
     let router = Router::bind(listen, Options { threads, ..Options::default() }).await?;
     let endpoint = EndpointKey("bench/service.web".to_owned());
-    let rule = Rule { prefix: "/".to_owned(), timeout: Duration::from_secs(30), retries: 3 };
-    let route = Route { endpoint: endpoint.clone(), rules: vec![rule], label: "bench/stage/bench".to_owned() };
+    let patience = Patience { timeout: Duration::from_secs(30), attempt_timeout: None, retries: 3 };
+    let rule = Rule { prefix: "/".to_owned(), action: Action::Forward { endpoint: endpoint.clone(), patience } };
+    let route = Route {
+        hosts: vec!["bench.localhost".to_owned()],
+        redirect_from: Vec::new(),
+        rules: vec![rule],
+        policies: Policies::default(),
+        label: "bench/stage/bench".to_owned(),
+    };
     router.set_upstreams(&endpoint, vec![Upstream::direct(upstream)]);
-    router.set_route("bench.localhost", route);
+    router.set_route(&RouteKey("bench".to_owned()), route);
     println!("{}", router.address());
     tokio::signal::ctrl_c().await?;
     router.shutdown(Duration::from_secs(1)).await;

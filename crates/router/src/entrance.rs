@@ -1,33 +1,36 @@
 //! Where requests come in: over the router's port by host and path, or over the inner address of one service.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
-use crate::header::{self, Arrival, Found};
+use crate::header::{self, Arrival, Found, REQUEST_ID};
 use crate::listener::{Client, Service};
 use crate::options::Options;
 use crate::page::{Failure, accepts_html, page};
+use crate::password::is_let_in;
 use crate::path;
 use crate::response_body::ResponseBody;
+use crate::route::{Action, Patience, Rule};
 use crate::state::Core;
-use crate::table::{Entry, host_name};
+use crate::table::{Answerer, Chosen, Entry, Host, host_name};
 
 impl Core {
     fn exchange<'a>(
         &'a self,
         endpoint: &'a Endpoint,
-        timeout: Duration,
-        retries: u32,
+        patience: Patience,
+        max_body: Option<u64>,
         client: &'a Client,
     ) -> Exchange<'a> {
-        Exchange { endpoint, options: &self.options, timeout, retries, client, tunnels: &self.tasks }
+        Exchange { endpoint, options: &self.options, patience, max_body, client, tunnels: &self.tasks }
     }
 
     /// The answer to a request that was let in, or the page that says why there is none.
@@ -65,36 +68,148 @@ impl Service for Outer {
     type Body = ResponseBody;
 
     async fn answer(&self, mut request: Request<Incoming>, client: &Client) -> Response<ResponseBody> {
-        let (entry, found) = match self.find(&mut request) {
+        let (host, found) = match self.find(&mut request) {
             Ok(found) => found,
             Err(failure) => return refuse(request, failure, None),
         };
-        let label = entry.route.label.as_str();
-        let Some(rule) = entry.rule(request.uri().path()) else {
-            return refuse(request, Failure::UnknownPath, Some(label));
+        let Some(chosen) = host.choose(request.uri().path()) else {
+            return refuse(request, Failure::UnknownPath, host.label());
         };
-        let unknown = HeaderValue::from_static("80");
-        let address = client.address.ip().to_canonical();
-        let arrival = Arrival {
-            address,
-            port: self.port.get().unwrap_or(&unknown),
-            trusted: client.is_one_of(&self.core.options.trusted_proxies),
-        };
-        header::set_forwarded(request.headers_mut(), found, &arrival);
-        let exchange = self.core.exchange(&entry.endpoint, rule.timeout, rule.retries, client);
-        self.core.answer(exchange, request, found, Some(label)).await
+        let policies = &chosen.entry.route.policies;
+        let permission = policies.cors.as_ref().and_then(|cors| cors.permission(request.headers()));
+        let mut response = self.answer_along(chosen, request, found, client).await;
+        if let Some(permission) = permission {
+            permission.grant(response.headers_mut());
+        }
+        response
     }
 }
 
 impl Outer {
-    /// The route of a valid request.
-    fn find(&self, request: &mut Request<Incoming>) -> Result<(Arc<Entry>, Found), Failure> {
+    /// What the routes make of the host of a valid request.
+    fn find(&self, request: &mut Request<Incoming>) -> Result<(Arc<Host>, Found), Failure> {
         let found = to_origin_form(request, &self.core.options)?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).and_then(host_name);
         let host = host.ok_or(Failure::Invalid("the Host header is not a host name"))?;
-        let entry = self.core.entry(host.as_ref()).map_err(|hosts| Failure::UnknownHost { hosts })?;
-        Ok((entry, found))
+        let host = self.core.host(host.as_ref()).map_err(|hosts| Failure::UnknownHost { hosts })?;
+        Ok((host, found))
     }
+
+    /// The answer to a request that a route is there for.
+    async fn answer_along(
+        &self,
+        chosen: &Chosen,
+        mut request: Request<Incoming>,
+        found: Found,
+        client: &Client,
+    ) -> Response<ResponseBody> {
+        let route = &chosen.entry.route;
+        let label = Some(route.label.as_str());
+        let Some(answerer) = chosen.answerer() else { return refuse(request, Failure::UnknownPath, label) };
+        let unknown = HeaderValue::from_static("80");
+        let arrival = Arrival {
+            address: client.address.ip().to_canonical(),
+            port: self.port.get().unwrap_or(&unknown),
+            proxies: &self.core.options.trusted_proxies,
+            trusted: client.is_one_of(&self.core.options.trusted_proxies),
+        };
+        let rule = match answerer {
+            // Who asks for a name that has moved is told so, whoever it is.
+            Answerer::FirstHost(host) => return moved(request, host, &arrival),
+            Answerer::Rule(rule, endpoint) => (rule, endpoint),
+        };
+        if let Err(failure) = admit(&chosen.entry, &request, &arrival) {
+            return refuse(request, failure, label);
+        }
+        if let Some(preflight) = route.policies.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
+            return preflight;
+        }
+        if !route.policies.users.is_empty() {
+            if !is_let_in(&route.policies.users, request.headers().get(AUTHORIZATION)) {
+                return refuse(request, Failure::Unauthorized, label);
+            }
+            // The password is the entrance's, and none of the service's business.
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        match rule {
+            (Rule { action: Action::Forward { patience, .. }, .. }, Some(endpoint)) => {
+                header::set_forwarded(request.headers_mut(), found, &arrival);
+                route.policies.request_headers.apply(request.headers_mut());
+                let exchange = self.core.exchange(endpoint, *patience, route.policies.max_body, client);
+                let mut response = self.core.answer(exchange, request, found, label).await;
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    route.policies.response_headers.apply(response.headers_mut());
+                }
+                response
+            }
+            (Rule { action: Action::Redirect { to, keep_path, status }, prefix }, _) => {
+                redirected(request, *status, to, keep_path.then_some(prefix.as_str()))
+            }
+            (Rule { action: Action::Respond { status, body, content_type }, .. }, _) => {
+                fixed(request, *status, body, content_type)
+            }
+            (Rule { action: Action::Forward { .. }, .. }, None) => refuse(request, Failure::NoneLive, label),
+        }
+    }
+}
+
+/// Whether a route is open to the client of a request.
+fn admit(entry: &Entry, request: &Request<Incoming>, arrival: &Arrival<'_>) -> Result<(), Failure> {
+    let open = &entry.route.policies.allow_from;
+    if open.is_empty() && entry.limiter.is_none() {
+        return Ok(());
+    }
+    let client = header::client(request.headers(), arrival);
+    if !open.is_empty() && !open.iter().any(|network| network.contains(&client)) {
+        return Err(Failure::Forbidden);
+    }
+    let Some(limiter) = &entry.limiter else { return Ok(()) };
+    limiter.take(client, Instant::now()).map_err(|wait| {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Failure::TooMany { seconds: seconds.max(1) }
+    })
+}
+
+/// Leads to the same address of another host, with the scheme and the port that the client came by.
+fn moved(request: Request<Incoming>, host: &str, arrival: &Arrival<'_>) -> Response<ResponseBody> {
+    let origin = header::origin(request.headers(), host, arrival);
+    redirected(request, StatusCode::MOVED_PERMANENTLY, &origin, Some(""))
+}
+
+/// A redirection. What follows `prefix` in the path is appended, if one is given; the query always is.
+fn redirected(
+    request: Request<Incoming>,
+    status: StatusCode,
+    to: &str,
+    prefix: Option<&str>,
+) -> Response<ResponseBody> {
+    let rest = prefix.and_then(|prefix| request.uri().path().strip_prefix(prefix.trim_end_matches('/')));
+    let rest = rest.unwrap_or_default();
+    let to = if rest.is_empty() { to } else { to.trim_end_matches('/') };
+    let (mark, query) = request.uri().query().map_or(("", ""), |query| ("?", query));
+    let Ok(location) = HeaderValue::from_str(&format!("{to}{rest}{mark}{query}")) else {
+        return refuse(request, Failure::Invalid("its path can't be redirected"), None);
+    };
+    let mut response = fixed(request, status, &Bytes::new(), &HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+fn fixed(
+    mut request: Request<Incoming>,
+    status: StatusCode,
+    body: &Bytes,
+    content_type: &HeaderValue,
+) -> Response<ResponseBody> {
+    let id = header::set_request_id(request.headers_mut());
+    let mut response = Response::new(ResponseBody::page(body.clone()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, content_type.clone());
+    }
+    response
 }
 
 /// The page for a request that goes nowhere.
@@ -119,7 +234,9 @@ impl Service for Inner {
             Err(failure) => return refuse(request, failure, None),
         };
         let options = &self.core.options;
-        let exchange = self.core.exchange(&self.endpoint, options.inner_timeout, options.inner_retries, client);
+        let patience =
+            Patience { timeout: options.inner_timeout, attempt_timeout: None, retries: options.inner_retries };
+        let exchange = self.core.exchange(&self.endpoint, patience, None, client);
         self.core.answer(exchange, request, found, None).await
     }
 }

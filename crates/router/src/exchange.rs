@@ -10,6 +10,7 @@
 //!
 //! An answer of whatever status is an answer, and is never tried again.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,9 @@ use crate::listener::{Client, is_exhaustion};
 use crate::options::Options;
 use crate::page::Failure;
 use crate::response_body::{Relay, ResponseBody};
+use crate::route::Patience;
 use crate::tunnel::tunnel;
-use crate::upload::{Leave, RequestBody, Upload};
+use crate::upload::{Leave, RequestBody, Upload, UploadError};
 
 /// The first wait between two attempts; it doubles up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -40,8 +42,9 @@ const LONGEST_WAIT: Duration = Duration::from_millis(250);
 pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) options: &'a Options,
-    pub(crate) timeout: Duration,
-    pub(crate) retries: u32,
+    pub(crate) patience: Patience,
+    /// The largest body of the request, in bytes.
+    pub(crate) max_body: Option<u64>,
     /// The peer that the request came from, for limits and the forwarded fields.
     pub(crate) client: &'a Client,
     /// Where the tunnels of upgraded connections run.
@@ -58,6 +61,10 @@ enum Miss {
     Broken(hyper::Error),
     /// The client's body could not be read to its end.
     Upload,
+    /// The client's body is larger than it may be.
+    TooLarge,
+    /// The answer didn't begin within the time of an attempt.
+    Slow,
     /// The upstream was cut off before it answered.
     Cut,
 }
@@ -65,8 +72,13 @@ enum Miss {
 impl Exchange<'_> {
     /// Carries the request to a live upstream and brings back the head of the answer; the body follows as it is read.
     pub(crate) async fn run(self, request: Request<Incoming>, found: Found) -> Result<Response<ResponseBody>, Failure> {
-        let deadline = Instant::now() + self.timeout;
-        let mut message = Message::new(request, found, deadline);
+        let deadline = Instant::now() + self.patience.timeout;
+        if let Some(most) = self.max_body
+            && request.body().size_hint().exact().is_some_and(|length| length > most)
+        {
+            return Err(Failure::LargeBody { most });
+        }
+        let mut message = Message::new(request, found, deadline, self.max_body);
         let answered = self.client.alarm.limit(deadline, self.attempts(&mut message, deadline)).await;
         let (response, flight, connection) = answered.ok_or(Failure::TimedOut)??;
         if message.leave.as_ref().is_some_and(Leave::end) {
@@ -92,24 +104,30 @@ impl Exchange<'_> {
                 return Err(Failure::NoneLive);
             };
             let address = flight.backend().address;
-            let (failure, limit) = match attempt(flight, message, used_too).await {
+            let (failure, limit) = match self.attempt(flight, message, used_too).await {
                 Ok(answered) => return Ok(answered),
                 Err(Miss::Stale) => {
                     used_too = false;
                     continue;
                 }
-                Err(Miss::Refused(error)) if is_exhaustion(&error) => (Failure::Exhausted, self.retries.max(1)),
+                Err(Miss::Refused(error)) if is_exhaustion(&error) => {
+                    (Failure::Exhausted, self.patience.retries.max(1))
+                }
                 Err(Miss::Refused(error)) => {
                     self.tell_refused(address, &error);
                     // Another upstream is asked even where the rule allows no retry: nothing was sent.
-                    (Failure::Refused, self.retries.max(others(self.endpoint)))
+                    (Failure::Refused, self.patience.retries.max(others(self.endpoint)))
                 }
                 Err(Miss::Broken(error)) => {
                     tracing::debug!(%address, %error, "an upstream broke off the connection");
-                    (Failure::Broken, self.retries)
+                    (Failure::Broken, self.patience.retries)
                 }
                 Err(Miss::Upload) => return Err(Failure::Invalid("its body broke off")),
-                Err(Miss::Cut) => (Failure::Broken, self.retries),
+                Err(Miss::TooLarge) => {
+                    return Err(Failure::LargeBody { most: self.max_body.unwrap_or_default() });
+                }
+                Err(Miss::Slow) => (Failure::TimedOut, self.patience.retries),
+                Err(Miss::Cut) => (Failure::Broken, self.patience.retries),
             };
             if !message.is_here() {
                 return Err(failure);
@@ -131,6 +149,20 @@ impl Exchange<'_> {
             if tried.len() >= self.endpoint.count() {
                 tokio::time::sleep(retry_pause(retries)).await;
             }
+        }
+    }
+
+    /// One attempt, which may be given less time than there is.
+    async fn attempt(
+        &self,
+        flight: Flight,
+        message: &mut Message,
+        used_too: bool,
+    ) -> Result<(Response<Incoming>, Flight, Connection), Miss> {
+        let attempt = attempt(flight, message, used_too);
+        match self.patience.attempt_timeout {
+            Some(limit) => tokio::time::timeout(limit, attempt).await.unwrap_or(Err(Miss::Slow)),
+            None => attempt.await,
         }
     }
 
@@ -228,11 +260,20 @@ async fn attempt(
             Err(match error {
                 // A cut ends the connections to the upstream.
                 _ if flight.backend().cut.is_given() => Miss::Cut,
-                error if error.is_user() => Miss::Upload,
+                error if error.is_user() => unread(&error),
                 _ if is_used => Miss::Stale,
                 error => Miss::Broken(error),
             })
         }
+    }
+}
+
+/// Why a client's body was not read to its end.
+fn unread(error: &hyper::Error) -> Miss {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<UploadError>());
+    match cause {
+        Some(UploadError::TooLarge) => Miss::TooLarge,
+        Some(UploadError::Client(_) | UploadError::TimedOut) | None => Miss::Upload,
     }
 }
 
@@ -255,7 +296,7 @@ struct Message {
 }
 
 impl Message {
-    fn new(mut request: Request<Incoming>, found: Found, deadline: Instant) -> Message {
+    fn new(mut request: Request<Incoming>, found: Found, deadline: Instant, max_body: Option<u64>) -> Message {
         let is_new = request.version() == Version::HTTP_11;
         let protocol = if is_new { header::upgrade(request.headers(), found) } else { None };
         let upgrade = protocol.map(|protocol| (hyper::upgrade::on(&mut request), protocol));
@@ -278,7 +319,7 @@ impl Message {
                 // hyper would send a GET of unknown length without its body.
                 head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
-            RequestBody::Client(Upload::new(incoming, deadline, leave.clone()))
+            RequestBody::Client(Upload::new(incoming, deadline, leave.clone(), max_body))
         };
         let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE]
             .contains(&head.method);

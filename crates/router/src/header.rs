@@ -11,6 +11,8 @@ use http::header::{
 };
 use http::{Request, Version};
 
+use crate::network::Proxy;
+
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -182,6 +184,8 @@ pub(crate) fn has_unknown_coding(headers: &HeaderMap) -> bool {
 pub(crate) struct Arrival<'a> {
     pub(crate) address: IpAddr,
     pub(crate) port: &'a HeaderValue,
+    /// Those whose word about the client is believed.
+    pub(crate) proxies: &'a [Proxy],
     /// It is a proxy, whose word about the client is believed.
     pub(crate) trusted: bool,
 }
@@ -221,6 +225,28 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, found: Found, arrival: &Arr
     headers.insert(FORWARDED_PORT, told.port.unwrap_or_else(|| arrival.port.clone()));
     headers.insert(FORWARDED_HOST, host);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+}
+
+/// The address of the client: of the last one in the chain whom no trusted proxy is.
+pub(crate) fn client(headers: &HeaderMap, arrival: &Arrival<'_>) -> IpAddr {
+    if !arrival.trusted {
+        return arrival.address;
+    }
+    let told = Told::read(headers).clients;
+    let is_proxy = |address: &IpAddr| arrival.proxies.iter().any(|proxy| proxy.is_at(*address));
+    let client = told.iter().rev().find(|address| !is_proxy(address)).or(told.first());
+    client.map_or(arrival.address, IpAddr::to_canonical)
+}
+
+/// `https://www.example.org`, as the client would have to write it: with the scheme and the port that it came by.
+pub(crate) fn origin(headers: &HeaderMap, host: &str, arrival: &Arrival<'_>) -> String {
+    let told = if arrival.trusted { Told::read(headers) } else { Told::default() };
+    let asked = told.host.as_ref().or_else(|| headers.get(HOST)).and_then(|host| host.to_str().ok());
+    // A port of the proxy's own is none of the client's.
+    let port = asked.and_then(|asked| asked.rsplit_once(':')).map(|(_, port)| port).filter(|port| !port.is_empty());
+    let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let scheme = if told.https { "https" } else { "http" };
+    format!("{scheme}://{host}{}", port.map(|port| format!(":{port}")).unwrap_or_default())
 }
 
 /// What a trusted proxy says in `X-Forwarded-…`, or in `Forwarded` if there is no such field.
@@ -390,7 +416,8 @@ mod tests {
         }
         let port = HeaderValue::from_static("7080");
         let found = Found::in_head(&map);
-        set_forwarded(&mut map, found, &Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, trusted });
+        let arrival = Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, proxies: &[], trusted };
+        set_forwarded(&mut map, found, &arrival);
         let names = [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO];
         names.map(|name| map[name].to_str().unwrap().to_owned()).to_vec()
     }
@@ -416,6 +443,36 @@ mod tests {
         assert_eq!(forwarded(&said, true), expected);
         let by_rfc = forwarded(&[("forwarded", "For=\"[2001:db8::1]:4711\";proto=https;host=www.example.org")], true);
         assert_eq!(by_rfc[1..], ["2001:db8::1, 127.0.0.1", "www.example.org", "7080", "https"]);
+    }
+
+    #[test]
+    fn the_client_is_whom_the_last_trusted_proxy_was_asked_by() {
+        let port = HeaderValue::from_static("7080");
+        let proxies: Vec<Proxy> = ["127.0.0.1", "10.0.0.0/8", "uid:33"].map(|proxy| proxy.parse().unwrap()).to_vec();
+        let seen = |said: &'static str, trusted: bool| {
+            let arrival = Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, proxies: &proxies, trusted };
+            client(&headers(&[("x-forwarded-for", said)]), &arrival).to_string()
+        };
+        assert_eq!(seen("8.8.8.8", false), "127.0.0.1");
+        assert_eq!(seen("8.8.8.8", true), "8.8.8.8");
+        // Whatever the client itself wrote stands before what the proxies add.
+        assert_eq!(seen("1.1.1.1, 8.8.8.8, 10.0.0.7", true), "8.8.8.8");
+        assert_eq!(seen("10.0.0.1, 10.0.0.7", true), "10.0.0.1");
+        assert_eq!(seen("nonsense", true), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_name_that_has_moved_keeps_the_scheme_and_the_port_of_the_client() {
+        let port = HeaderValue::from_static("7080");
+        let to = |pairs: &[_], trusted: bool| {
+            let arrival = Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, proxies: &[], trusted };
+            origin(&headers(pairs), "www.a.example", &arrival)
+        };
+        assert_eq!(to(&[("host", "a.example:7080")], false), "http://www.a.example:7080");
+        assert_eq!(to(&[("host", "a.example")], false), "http://www.a.example");
+        let behind = [("host", "a.example"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "a.example")];
+        assert_eq!(to(&behind, true), "https://www.a.example");
+        assert_eq!(to(&behind, false), "http://www.a.example");
     }
 
     #[test]

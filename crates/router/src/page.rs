@@ -1,7 +1,9 @@
 //! What a client gets when no upstream answered: a small page for a browser, problem details (RFC 9457) for everything else.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 
 use crate::header::REQUEST_ID;
@@ -20,6 +22,14 @@ pub(crate) enum Failure {
     UnknownHost { hosts: usize },
     #[error("the stack has no route for this path")]
     UnknownPath,
+    #[error("the route is not open to this address")]
+    Forbidden,
+    #[error("the route asks for a user name and a password")]
+    Unauthorized,
+    #[error("too many requests from this address; the next one may come in {seconds} s")]
+    TooMany { seconds: u64 },
+    #[error("the body of the request is larger than the route allows, {most} bytes")]
+    LargeBody { most: u64 },
     #[error("the service is starting or stopped")]
     NoneLive,
     #[error("the service did not accept the connection")]
@@ -39,6 +49,10 @@ impl Failure {
             Failure::LargeHead { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Failure::UnknownHost { .. } | Failure::UnknownPath => StatusCode::NOT_FOUND,
+            Failure::Forbidden => StatusCode::FORBIDDEN,
+            Failure::Unauthorized => StatusCode::UNAUTHORIZED,
+            Failure::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Failure::LargeBody { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::NoneLive | Failure::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Refused | Failure::Broken => StatusCode::BAD_GATEWAY,
             Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -52,6 +66,10 @@ impl Failure {
             Failure::Unsupported(_) => "Not supported",
             Failure::UnknownHost { .. } => "No stack at this host",
             Failure::UnknownPath => "No route for this path",
+            Failure::Forbidden => "Not open to you",
+            Failure::Unauthorized => "Who are you?",
+            Failure::TooMany { .. } => "Too many requests",
+            Failure::LargeBody { .. } => "The request is too large",
             Failure::NoneLive => "The service is not running",
             Failure::Exhausted => "Too many connections",
             Failure::Refused | Failure::Broken => "The service failed",
@@ -63,7 +81,14 @@ impl Failure {
     fn next(self, label: Option<&str>) -> Option<String> {
         let select = label.and_then(selector);
         match self {
-            Failure::Invalid(_) | Failure::LargeHead { .. } | Failure::Unsupported(_) | Failure::Exhausted => None,
+            Failure::Invalid(_)
+            | Failure::LargeHead { .. }
+            | Failure::Unsupported(_)
+            | Failure::Exhausted
+            | Failure::Forbidden
+            | Failure::Unauthorized
+            | Failure::TooMany { .. }
+            | Failure::LargeBody { .. } => None,
             Failure::UnknownHost { .. } => Some("freehold list".to_owned()),
             Failure::UnknownPath | Failure::NoneLive => select.map(|select| format!("freehold status {select}")),
             Failure::Refused | Failure::Broken | Failure::TimedOut => {
@@ -98,11 +123,29 @@ pub(crate) fn page(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, id.clone());
-    if matches!(failure, Failure::LargeHead { .. }) {
+    if matches!(failure, Failure::LargeHead { .. } | Failure::LargeBody { .. }) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if matches!(failure, Failure::NoneLive | Failure::Exhausted) {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let wait = match failure {
+        Failure::NoneLive | Failure::Exhausted => Some(1),
+        Failure::TooMany { seconds } => Some(seconds),
+        Failure::Invalid(_)
+        | Failure::LargeHead { .. }
+        | Failure::Unsupported(_)
+        | Failure::UnknownHost { .. }
+        | Failure::UnknownPath
+        | Failure::Forbidden
+        | Failure::Unauthorized
+        | Failure::LargeBody { .. }
+        | Failure::Refused
+        | Failure::Broken
+        | Failure::TimedOut => None,
+    };
+    if let Some(seconds) = wait {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure == Failure::Unauthorized {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"freehold\", charset=\"UTF-8\""));
     }
     response
 }

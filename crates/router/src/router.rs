@@ -9,7 +9,7 @@ use http::header::HeaderValue;
 use crate::entrance::{Inner, Outer};
 use crate::listener::Listener;
 use crate::options::Options;
-use crate::route::{EndpointKey, Route, Upstream};
+use crate::route::{Action, EndpointKey, Route, RouteKey, Rule, Upstream};
 use crate::state::{Core, RouterError, sweep};
 use crate::table::{Entry, host_name};
 use crate::worker::Workers;
@@ -57,26 +57,33 @@ impl Router {
         self.address
     }
 
-    /// Sends the requests for `host` along `route` from now on; requests under way keep theirs.
-    pub fn set_route(&self, host: &str, route: Route) {
+    /// Sends the requests for a route's hosts along it from now on; requests under way go on as they began.
+    pub fn set_route(&self, key: &RouteKey, mut route: Route) {
+        for host in route.hosts.iter_mut().chain(&mut route.redirect_from) {
+            *host = normal(host);
+        }
         let mut control = self.core.control();
-        let endpoint = control.endpoint(&route.endpoint);
-        let entry = Arc::new(Entry::new(route, endpoint));
-        self.core.change_table(|table| table.insert(normal(host), entry));
-    }
-
-    /// Answers the requests for `host` with 404 from now on.
-    pub fn remove_route(&self, host: &str) {
-        let _control = self.core.control();
-        self.core.change_table(|table| table.remove(&normal(host)));
-    }
-
-    /// All routes, by host.
-    pub fn routes(&self) -> Vec<(String, Route)> {
         let table = self.core.table();
-        let mut routes: Vec<_> = table.iter().map(|(host, entry)| (host.clone(), entry.route.clone())).collect();
-        routes.sort_by(|one, other| one.0.cmp(&other.0));
-        routes
+        let former = table.routes().get(key).map(Arc::as_ref);
+        let entry = Arc::new(Entry::new(route, |endpoint| control.endpoint(endpoint), former));
+        self.core.change_table(|table| table.set(key, Some(entry)));
+    }
+
+    /// Takes a route away. What its hosts have no other route for is answered 404 from now on.
+    pub fn remove_route(&self, key: &RouteKey) {
+        let _control = self.core.control();
+        self.core.change_table(|table| table.set(key, None));
+    }
+
+    /// All routes.
+    pub fn routes(&self) -> Vec<(RouteKey, Route)> {
+        let table = self.core.table();
+        table.routes().iter().map(|(key, entry)| (key.clone(), entry.route.clone())).collect()
+    }
+
+    /// Whether there is a route.
+    pub fn has_route(&self, key: &RouteKey) -> bool {
+        self.core.table().routes().contains_key(key)
     }
 
     /// Replaces the processes that serve an endpoint, all at once. Requests under way go on with those that they have. With an empty
@@ -102,7 +109,9 @@ impl Router {
         let Some(gone) = control.endpoints.get(endpoint).map(Arc::clone) else { return };
         gone.set_switching(false);
         let before = gone.replace(Vec::new());
-        if !self.core.table().values().any(|entry| entry.route.endpoint == *endpoint) {
+        let leads_there =
+            |rule: &Rule| matches!(&rule.action, Action::Forward { endpoint: one, .. } if one == endpoint);
+        if !self.core.table().routes().values().any(|entry| entry.route.rules.iter().any(leads_there)) {
             control.endpoints.remove(endpoint);
         }
         control.retire(&before);

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::listener::{Listener, Service};
 use crate::options::Options;
 use crate::route::{EndpointKey, Upstream};
-use crate::table::{Entry, Table};
+use crate::table::{Host, Table};
 use crate::worker::Workers;
 
 /// Why an address cannot be listened on.
@@ -91,10 +91,10 @@ impl Core {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The route of a host, or how many hosts have one.
-    pub(crate) fn entry(&self, host: &str) -> Result<Arc<Entry>, usize> {
+    /// What routes make of a host, or how many hosts have one.
+    pub(crate) fn host(&self, host: &str) -> Result<Arc<Host>, usize> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(host).map(Arc::clone).ok_or(table.len())
+        table.host(host).map(Arc::clone).ok_or(table.host_count())
     }
 
     /// Called with the control lock held, so that changes follow one another.

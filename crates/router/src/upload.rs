@@ -34,6 +34,8 @@ pub(crate) struct Upload {
     /// What has to happen before the body is asked for: the client waits for leave to send it (`Expect: 100-continue`), and gets it
     /// when its body is first read.
     leave: Option<Waiting>,
+    /// How many bytes may still come; `None` for any number.
+    room: Option<u64>,
 }
 
 struct Waiting {
@@ -55,6 +57,8 @@ pub(crate) enum UploadError {
     Client(#[source] hyper::Error),
     #[error("the request took longer than its route allows")]
     TimedOut,
+    #[error("the body is larger than its route allows")]
+    TooLarge,
 }
 
 impl Leave {
@@ -76,7 +80,7 @@ impl Leave {
 }
 
 impl Upload {
-    pub(crate) fn new(incoming: Incoming, deadline: Instant, leave: Option<Leave>) -> Upload {
+    pub(crate) fn new(incoming: Incoming, deadline: Instant, leave: Option<Leave>, room: Option<u64>) -> Upload {
         let leave = leave.map(|leave| {
             let given = leave.given.clone();
             let given = Box::pin(async move {
@@ -87,7 +91,7 @@ impl Upload {
             });
             Waiting { given, leave }
         });
-        Upload { incoming, deadline, expiry: None, leave }
+        Upload { incoming, deadline, expiry: None, leave, room }
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
@@ -102,13 +106,26 @@ impl Upload {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             // What stands behind a body would be read as header fields by some, past all that is done to those here.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.admit(frame))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(UploadError::Client(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 let deadline = self.deadline;
                 let expiry = self.expiry.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
                 expiry.as_mut().poll(context).map(|()| Some(Err(UploadError::TimedOut)))
             }
         }
+    }
+}
+
+impl Upload {
+    /// Counts what comes.
+    fn admit(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        if let (Some(room), Some(data)) = (&mut self.room, frame.data_ref()) {
+            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            *room = room.checked_sub(length).ok_or(UploadError::TooLarge)?;
+        }
+        Ok(frame)
     }
 }
 

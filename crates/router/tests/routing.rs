@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use freehold_router::{Connect, Connecting, EndpointKey, Options, Router, RouterError, Upstream};
+use freehold_router::{
+    Action, Connect, Connecting, EndpointKey, Options, Patience, Route, Router, RouterError, Rule, Upstream,
+};
 use http::{Request, StatusCode};
 use tokio::sync::Notify;
 
 use crate::stage::{
-    HOST, app, get, nobody, ok, raw, request, route, router, router_to, rule, send, serve, text, upstreams, web, within,
+    app, get, key, nobody, ok, raw, request, route, router, router_to, rule, send, serve, text, upstreams, web, within,
 };
 
 #[tokio::test]
@@ -40,7 +42,7 @@ async fn the_longest_prefix_by_whole_segments_sets_the_limits() {
     let router = router().await;
     router.set_upstreams(&web(), upstreams(&[address]));
     let rules = vec![rule("/", Duration::from_millis(100), 0), rule("/slow/", Duration::from_secs(10), 0)];
-    router.set_route(HOST, route(rules));
+    router.set_route(&key(), route(rules));
     let patient = tokio::spawn({
         let router = router.clone();
         async move { get(&router, "/slow/page").await }
@@ -61,7 +63,7 @@ async fn a_path_without_a_rule_is_not_found() {
     let (address, count) = app(|_| async { ok("") }).await;
     let router = router().await;
     router.set_upstreams(&web(), upstreams(&[address]));
-    router.set_route(HOST, route(vec![rule("/api", Duration::from_secs(1), 0)]));
+    router.set_route(&key(), route(vec![rule("/api", Duration::from_secs(1), 0)]));
     assert_eq!(get(&router, "/api").await.status, StatusCode::OK);
     assert_eq!(get(&router, "/apis").await.status, StatusCode::NOT_FOUND);
     assert_eq!(count.load(Ordering::SeqCst), 1);
@@ -131,12 +133,13 @@ async fn a_route_is_replaced_and_removed() {
     let router = router_to(&[address], 0).await;
     let second = EndpointKey("other/service.web".to_owned());
     router.set_upstreams(&second, upstreams(&[other]));
-    let mut changed = route(vec![rule("/", Duration::from_secs(1), 0)]);
-    changed.endpoint = second;
-    router.set_route("Acme.localhost", changed.clone());
+    let patience = Patience { timeout: Duration::from_secs(1), attempt_timeout: None, retries: 0 };
+    let action = Action::Forward { endpoint: second, patience };
+    let changed = route(vec![Rule { prefix: "/".to_owned(), action }]);
+    router.set_route(&key(), Route { hosts: vec!["Acme.localhost".to_owned()], ..changed.clone() });
     assert_eq!(get(&router, "/").await.body, "second");
-    assert_eq!(router.routes(), vec![(HOST.to_owned(), changed)]);
-    router.remove_route(HOST);
+    assert_eq!(router.routes(), vec![(key(), changed)]);
+    router.remove_route(&key());
     assert_eq!(get(&router, "/").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -215,7 +218,7 @@ async fn no_path_leads_out_of_the_prefix_that_it_was_let_in_by() {
     let (address, count) = app(|request| async move { ok(request.uri().path().to_owned()) }).await;
     let router = router_to(&[], 0).await;
     router.set_upstreams(&web(), crate::stage::upstreams(&[address]));
-    router.set_route(crate::stage::HOST, route(vec![rule("/public", Duration::from_secs(10), 0)]));
+    router.set_route(&key(), route(vec![rule("/public", Duration::from_secs(10), 0)]));
     let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n");
     for (path, status) in [
         ("/public/../admin", "400"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use freehold_router::{EndpointKey, Options, Route, Router, Rule, Upstream};
+use freehold_router::{Action, EndpointKey, Options, Patience, Policies, Route, RouteKey, Router, Rule, Upstream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -116,12 +116,24 @@ pub(crate) fn web() -> EndpointKey {
     EndpointKey("0198a000-0000-7000-8000-000000000000/service.web".to_owned())
 }
 
+/// The key of a route, of which a test mostly has one.
+pub(crate) fn key() -> RouteKey {
+    RouteKey("0198a000-0000-7000-8000-000000000000/acme/web".to_owned())
+}
+
 pub(crate) fn rule(prefix: &str, timeout: Duration, retries: u32) -> Rule {
-    Rule { prefix: prefix.to_owned(), timeout, retries }
+    let patience = Patience { timeout, attempt_timeout: None, retries };
+    Rule { prefix: prefix.to_owned(), action: Action::Forward { endpoint: web(), patience } }
 }
 
 pub(crate) fn route(rules: Vec<Rule>) -> Route {
-    Route { endpoint: web(), rules, label: "guestbook/tenant/acme".to_owned() }
+    Route {
+        hosts: vec![HOST.to_owned()],
+        redirect_from: Vec::new(),
+        rules,
+        policies: Policies::default(),
+        label: "guestbook/tenant/acme".to_owned(),
+    }
 }
 
 pub(crate) fn upstreams(addresses: &[SocketAddr]) -> Vec<Upstream> {
@@ -137,7 +149,7 @@ pub(crate) async fn router_to(addresses: &[SocketAddr], retries: u32) -> Router 
 
 pub(crate) fn serve(router: &Router, addresses: &[SocketAddr], timeout: Duration, retries: u32) {
     router.set_upstreams(&web(), upstreams(addresses));
-    router.set_route(HOST, route(vec![rule("/", timeout, retries)]));
+    router.set_route(&key(), route(vec![rule("/", timeout, retries)]));
 }
 
 /// What a client got.

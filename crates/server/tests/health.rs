@@ -65,7 +65,7 @@ async fn what_a_deploy_waits_for_is_told_by_its_events_its_operation_and_its_sta
     client.put_target("prod", &fixture.target(&setting)).await.unwrap();
     let app = ControlPlane::unique("waits");
     // A route that nobody looks at: the gateway has no controller.
-    let route = "\n[route.web]\nservice = \"web\"\nhost = \"${stack.name}.${target.domain}\"\n";
+    let route = "\n[route.web]\nservice = \"web\"\nhosts = [\"${stack.name}.${target.domain}\"]\n";
     let request = tenant("acme", &format!("{}{route}", fixture.definition(&app)), Some(":1"));
     let operation = client.apply(&ApplyRequest::Deploy(Box::new(request))).await.unwrap();
     let mut events = client.events(operation.id, 0).await.unwrap();

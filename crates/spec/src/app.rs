@@ -5,7 +5,7 @@ pub use crate::part::database::Database;
 pub use crate::part::job::{Job, Retry};
 pub use crate::part::manifest::{Manifest, ManifestFile};
 pub use crate::part::quota::Quota;
-pub use crate::part::route::{PathRule, Route};
+pub use crate::part::route::{Cors, Headers, Method, PathRule, Period, RateLimit, Redirect, Respond, Route};
 pub use crate::part::secret::{Encoding, Generate, Secret};
 pub use crate::part::service::{Autoscale, Build, Health, Init, Service, Sidecar, Update, Volume};
 pub use crate::part::stage::Stage;

@@ -10,17 +10,20 @@ pub enum Language {
     V1,
     /// Stages, tiers and previews override any value of the definition by its key, and tenants belong to a stage.
     V2,
+    /// A route has `hosts`, several of them, where it had one `host`.
+    V3,
 }
 
 impl Language {
     /// In which a definition is written that says nothing of it.
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
 
     /// As it is kept.
     pub const fn number(self) -> u8 {
         match self {
             Self::V1 => 1,
             Self::V2 => 2,
+            Self::V3 => 3,
         }
     }
 
@@ -29,6 +32,7 @@ impl Language {
         match number {
             1 => Some(Self::V1),
             2 => Some(Self::V2),
+            3 => Some(Self::V3),
             _ => None,
         }
     }

@@ -42,6 +42,7 @@ pub use decode::{DecodeError, DecodeErrorKind, LARGEST, LARGEST_FILES, Reading, 
 pub use document::{Document, Written, decode, decode_in, read, read_in};
 pub use environment::{Environment, Layer, PRODUCTION};
 pub use files::Files;
+pub use ipnet::IpNet;
 pub use language::Language;
 pub use name::{EnvName, Name, NameError, StackName};
 pub use nearest::{listed, nearest};

@@ -74,6 +74,14 @@ impl Reference {
             Self::Fact(_) => None,
         }
     }
+
+    /// The fact that it refers to.
+    pub const fn fact(&self) -> Option<Fact> {
+        match self {
+            Self::Output(..) => None,
+            Self::Fact(fact) => Some(*fact),
+        }
+    }
 }
 
 impl fmt::Display for Reference {

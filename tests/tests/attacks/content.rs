@@ -132,19 +132,19 @@ if P["proxy"] == P["api_port"]:
 answer.startswith(b"HTTP/1.1 2") and broken()
 "#,
     ),
-    refused!("takes another tenant's host", "host = \"victim.localhost\"", "host = \"nobodys.localhost\""),
+    refused!("takes another tenant's host", "hosts = [\"victim.localhost\"]", "hosts = [\"nobodys.localhost\"]"),
     refused!(
         "takes another tenant's host in other letters",
-        "host = \"VICTIM.localhost\"",
-        "host = \"nobodys-own.localhost\""
+        "hosts = [\"VICTIM.localhost\"]",
+        "hosts = [\"nobodys-own.localhost\"]"
     ),
     refused!(
         "takes another tenant's host with a dot behind it",
-        "host = \"victim.localhost.\"",
-        "host = \"nobodys-dot.localhost\""
+        "hosts = [\"victim.localhost.\"]",
+        "hosts = [\"nobodys-dot.localhost\"]"
     ),
-    refused!("takes all hosts", "host = \"*.localhost\"", "host = \"all.localhost\""),
-    refused!("takes the platform's own name", "host = \"127.0.0.1\"", "host = \"own.localhost\""),
+    refused!("takes all hosts", "hosts = [\"*.localhost\"]", "hosts = [\"all.localhost\"]"),
+    refused!("takes the platform's own name", "hosts = [\"127.0.0.1\"]", "hosts = [\"own.localhost\"]"),
     steps("forges the mark of another stack in a variable", Definition, forged_variable, plain_variable),
     steps("lets the loader of programs run its code as root", Definition, loader, loader_bare),
     steps("is nested deeper than a stack", Definition, nested, nested_bare),
@@ -252,7 +252,7 @@ fn pipe_copied(stage: &mut Stage) -> Result<bool> {
 /// Whether an app with that line in its route is deployed, and gets the requests of its host.
 fn accepted(stage: &mut Stage, host: &str) -> Result<bool> {
     let app = App::small()?;
-    app.redefine("host    = \"${stack.name}.${target.domain}\"", host)?;
+    app.redefine("hosts   = [\"${stack.name}.${target.domain}\"]", host)?;
     stage.open(&app)?;
     let run = stage.freehold.run(["deploy", &app.argument(), "--tenant", "squatter", "--yes"])?;
     let victim = stage.victim_answers()?;

@@ -50,11 +50,11 @@ MIGRATION_URL = "${database.main.migration_url}"
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 
 [route.narrow]
 service = "web"
-host    = "narrow-${stack.name}.${target.domain}"
+hosts   = ["narrow-${stack.name}.${target.domain}"]
 paths   = [{ prefix = "/public" }]
 "#;
 

@@ -51,7 +51,7 @@ schedule = "0 0 1 1 *"
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 
 [tier.free]
 

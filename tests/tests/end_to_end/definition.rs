@@ -8,7 +8,7 @@ fn everything_that_is_wrong_with_a_definition_is_told_at_once_with_its_place() -
     let freehold = Installation::new()?;
     let app = App::with(
         "[app]\nname = \"Probe\"\n[service.web]\ncomand = [\"x\"]\nport = \"http\"\nreads = [\"APP_WEB_URL\"]\n\
-         [service.web.env]\nWEB_URL = \"${route.wbe.url}\"\n[route.web]\nservice = \"wep\"\nhost = \"${stack.name}\"\n",
+         [service.web.env]\nWEB_URL = \"${route.wbe.url}\"\n[route.web]\nservice = \"wep\"\nhosts = [\"${stack.name}\"]\n",
     )?;
     let run = freehold.run(["check", &app.argument()])?.failed_with(2, "freehold.toml:2:")?;
     let text = format!("{}{}", run.stdout, run.stderr);

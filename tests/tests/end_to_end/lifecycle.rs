@@ -176,7 +176,7 @@ STAGE = "${stage.name}"
 [stage.production]
 service.web.env.MODE = "production"
 [stage.staging]
-route.web.host = "${stack.name}-staging.${target.domain}"
+route.web.hosts = ["${stack.name}-staging.${target.domain}"]
 service.web.env = { MODE = "staging" }
 [tier.free]
 [tier.pro]

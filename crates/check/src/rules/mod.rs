@@ -5,6 +5,7 @@ mod clusters;
 mod contract;
 mod copies;
 mod data;
+mod hosts;
 mod manifests;
 mod pods;
 mod quota;
@@ -16,8 +17,8 @@ use crate::scope::Scope;
 
 pub(crate) use contract::LONGEST as LONGEST_VARIABLE;
 pub use data::EXTENSIONS;
+pub(crate) use hosts::{UUID, too_long};
 pub(crate) use quota::with_databases;
-pub(crate) use routes::{UUID, too_long};
 
 /// Applies every rule.
 pub(crate) fn check(scope: &mut Scope<'_>) {
@@ -28,6 +29,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     quota::check(scope);
     pods::check(scope);
     data::check(scope);
+    hosts::check(scope);
     routes::check(scope);
     artifacts::check(scope);
     manifests::check(scope);

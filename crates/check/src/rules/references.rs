@@ -38,7 +38,10 @@ fn dangling(scope: &mut Scope<'_>) {
 /// Jobs and routes of a service that isn't defined.
 fn unknown_services(scope: &mut Scope<'_>) {
     let jobs = scope.app.jobs.iter().map(|(name, job)| (format!("job {name}"), &job.service));
-    let routes = scope.app.routes.iter().map(|(name, route)| (format!("route {name}"), &route.service));
+    let routes = scope.app.routes.iter().flat_map(|(name, route)| {
+        let services = route.service.iter().chain(route.paths.iter().filter_map(|rule| rule.service.as_ref()));
+        services.map(move |service| (format!("route {name}"), service))
+    });
     let services = &scope.app.services;
     let unknown: Vec<(String, &Spanned<Name>)> =
         jobs.chain(routes).filter(|(_, service)| !services.contains_key(&service.value)).collect();
@@ -62,7 +65,8 @@ fn cycles(scope: &mut Scope<'_>) {
         .routes
         .iter()
         .map(|(name, route)| {
-            let targets = route.host.references().filter_map(|reference| {
+            let hosts = route.hosts.iter().chain(&route.redirect_from);
+            let targets = hosts.flat_map(|host| host.references()).filter_map(|reference| {
                 let (target, output) = reference.value.output()?;
                 output.row().follows_references.then_some((target, reference.span))
             });

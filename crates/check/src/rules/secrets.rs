@@ -30,17 +30,25 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     unused(scope);
 }
 
-/// Host names are public.
+/// What everybody may read of a route.
 fn made_public(scope: &mut Scope<'_>) {
     for (name, route) in &scope.app.routes {
-        for reference in route.host.references() {
-            let Some((_, output)) = reference.value.output() else { continue };
-            let Secrecy::Secret(what) = output.row().secrecy else { continue };
-            let message = format!("the host name of route {name} would make `${{{}}}` public", reference.value);
-            let diagnostic = Diagnostic::error(Code::SecretMadePublic, message)
-                .at(reference.span, what)
-                .note("host names stand in DNS, in certificates and in every log on the way");
-            scope.report(diagnostic.help("make the host name from `${stack.name}` and `${target.domain}`"));
+        for text in route.public_texts() {
+            let is_host = route.hosts.iter().chain(&route.redirect_from).any(|host| host.span == text.span);
+            for reference in text.references() {
+                let Some((_, output)) = reference.value.output() else { continue };
+                let Secrecy::Secret(what) = output.row().secrecy else { continue };
+                let (whose, note, help) = if is_host {
+                    let note = "host names stand in DNS, in certificates and in every log on the way";
+                    ("a host name", note, "make the host name from `${stack.name}` and `${target.domain}`")
+                } else {
+                    let note = "clients and everybody who may read the gateway's routes would see it";
+                    ("a text", note, "let the service that needs it read it from a variable")
+                };
+                let message = format!("{whose} of route {name} would make `${{{}}}` public", reference.value);
+                let diagnostic = Diagnostic::error(Code::SecretMadePublic, message).at(reference.span, what).note(note);
+                scope.report(diagnostic.help(help));
+            }
         }
     }
 }

@@ -52,18 +52,20 @@ fn crowds() -> Vec<(&'static str, String)> {
             "routes in a circle",
             filled(
                 &service,
-                |number| format!("[route.r{number}]\nservice = \"web\"\nhost = \"${{route.r{}.url}}\"\n", number + 1),
-                "[route.r3000]\nservice = \"web\"\nhost = \"${route.r0.url}\"\n",
+                |number| {
+                    format!("[route.r{number}]\nservice = \"web\"\nhosts = [\"${{route.r{}.url}}\"]\n", number + 1)
+                },
+                "[route.r3000]\nservice = \"web\"\nhosts = [\"${route.r0.url}\"]\n",
             ),
         ),
         (
             "routes of one host",
-            filled(&service, |number| format!("[route.r{number}]\nservice = \"web\"\nhost = \"a.b\"\n"), ""),
+            filled(&service, |number| format!("[route.r{number}]\nservice = \"web\"\nhosts = [\"a.b\"]\n"), ""),
         ),
         (
             "paths",
             filled(
-                &format!("{service}[route.r]\nservice = \"web\"\nhost = \"${{stack.name}}\"\npaths = ["),
+                &format!("{service}[route.r]\nservice = \"web\"\nhosts = [\"${{stack.name}}\"]\npaths = ["),
                 |number| format!("{{prefix=\"/{}\"}},", number / 2),
                 "]\n",
             ),

@@ -52,9 +52,9 @@ fn an_override_may_make_it_right() {
 
 #[test]
 fn routes_that_meet_in_one_environment_only_are_told_there() {
-    let routes = "[route.a]\nservice = \"web\"\nhost = \"a.${stack.name}.${target.domain}\"\n\
-                  [route.b]\nservice = \"web\"\nhost = \"b.${stack.name}.${target.domain}\"\n\
-                  [stage.production]\nroute.b.host = \"a.${stack.name}.${target.domain}\"\n";
+    let routes = "[route.a]\nservice = \"web\"\nhosts = [\"a.${stack.name}.${target.domain}\"]\n\
+                  [route.b]\nservice = \"web\"\nhosts = [\"b.${stack.name}.${target.domain}\"]\n\
+                  [stage.production]\nroute.b.hosts = [\"a.${stack.name}.${target.domain}\"]\n";
     only(Code::RouteTwice, "stage production", routes);
 }
 

@@ -14,7 +14,7 @@ port    = 8080
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 
 [manifest.extra]
 file = "deploy/extra.yaml"

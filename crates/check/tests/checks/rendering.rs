@@ -17,7 +17,7 @@ fn a_definition_full_of_mistakes_is_told_all_of_them() {
 
 #[test]
 fn mistakes_of_reading_and_of_meaning_are_told_together() {
-    let text = "[app]\nname = \"a\"\n[service.web]\nimage = \"b\"\ncommand = [\"a\"]\nmemory = \"much\"\nenv = { A = \"${secret.none}\" }\n[route.web]\nservice = \"wep\"\nhost = \"${stack.nam}\"\n";
+    let text = "[app]\nname = \"a\"\n[service.web]\nimage = \"b\"\ncommand = [\"a\"]\nmemory = \"much\"\nenv = { A = \"${secret.none}\" }\n[route.web]\nservice = \"wep\"\nhosts = [\"${stack.nam}\"]\n";
     let (app, diagnostics) = source(text);
     assert!(app.is_none());
     let codes: Vec<Code> = diagnostics.iter().map(|found| found.code).collect();

@@ -69,14 +69,14 @@ fn an_unknown_stage_is_refused_where_there_are_some() {
 
 #[test]
 fn a_host_that_is_too_long_with_the_stack_s_names_is_refused() {
-    let route = "[route.web]\nservice = \"web\"\nhost = \"${stack.name}-${tier.name}-shop.${target.domain}\"\n";
+    let route = "[route.web]\nservice = \"web\"\nhosts = [\"${stack.name}-${tier.name}-shop.${target.domain}\"]\n";
     let (long, tier) = ("a".repeat(40), "b".repeat(18));
     let tiers = format!("{route}[tier.{tier}]\n[tier.pro]\n");
     assert!(asked(&tiers, StackKind::Tenant, &long, Some("pro")).is_empty());
     let found = asked(&tiers, StackKind::Tenant, &long, Some(&tier));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, Code::BadHost);
-    assert!(found[0].1.contains("a shorter `host` in `[route.web]`"), "{}", found[0].1);
+    assert!(found[0].1.contains("a shorter host in `[route.web]`"), "{}", found[0].1);
     // 39 + 1 + 18 + 5 are exactly 63.
     assert!(asked(&tiers, StackKind::Tenant, &long[1..], Some(&tier)).is_empty());
 }

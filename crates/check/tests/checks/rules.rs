@@ -22,7 +22,7 @@ SESSION_KEY  = "${secret.key}"
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 "#;
 
 pub(crate) fn codes(definition: &str) -> Vec<Code> {
@@ -78,7 +78,7 @@ fn references_lead_somewhere() {
 #[test]
 fn routes_are_not_made_from_each_other() {
     let route =
-        |name: &str, host: &str| format!("[route.{name}]\nservice = \"web\"\nhost = \"{host}-${{stack.name}}\"\n");
+        |name: &str, host: &str| format!("[route.{name}]\nservice = \"web\"\nhosts = [\"{host}-${{stack.name}}\"]\n");
     let found = codes(&and(&(route("a", "${route.b.url}") + &route("b", "${route.a.url}"))));
     assert_eq!(found.iter().filter(|code| **code == Code::Cycle).count(), 1, "{found:?}");
     assert!(codes(&and(&route("a", "${route.a.url}"))).contains(&Code::Cycle));
@@ -90,15 +90,18 @@ fn routes_are_not_made_from_each_other() {
 #[test]
 fn jobs_and_routes_name_services_that_exist() {
     only(Code::UnknownService, &and("[job.a]\nservice = \"wep\"\ncommand = [\"a\"]"));
-    only(Code::UnknownService, &and("[route.a]\nservice = \"wep\"\nhost = \"a-${stack.name}\""));
+    only(Code::UnknownService, &and("[route.a]\nservice = \"wep\"\nhosts = [\"a-${stack.name}\"]"));
     fine(&and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]"));
 }
 
 #[test]
 fn no_secret_gets_into_a_host_name() {
-    only(Code::SecretMadePublic, &and("[route.a]\nservice = \"web\"\nhost = \"${secret.key}-${stack.name}\""));
-    only(Code::SecretMadePublic, &and("[route.a]\nservice = \"web\"\nhost = \"${database.main.url}-${stack.name}\""));
-    fine(&and("[route.a]\nservice = \"web\"\nhost = \"a-${stack.id}.${tier.name}.${target.domain}\""));
+    only(Code::SecretMadePublic, &and("[route.a]\nservice = \"web\"\nhosts = [\"${secret.key}-${stack.name}\"]"));
+    only(
+        Code::SecretMadePublic,
+        &and("[route.a]\nservice = \"web\"\nhosts = [\"${database.main.url}-${stack.name}\"]"),
+    );
+    fine(&and("[route.a]\nservice = \"web\"\nhosts = [\"a-${stack.id}.${tier.name}.${target.domain}\"]"));
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn backups_on_a_schedule_are_not_promised() {
 
 #[test]
 fn a_host_leads_to_one_service() {
-    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhosts = [\"{host}\"]"));
     only(Code::RouteTwice, &route("${stack.name}.${target.domain}"));
     fine(&route("API-${stack.name}.${target.domain}"));
     let paths = |second: &str| and(&format!("paths = [{{ prefix = \"/\" }}, {{ prefix = \"{second}\" }}]"));
@@ -231,7 +234,7 @@ fn a_route_leads_to_a_service_with_a_port() {
 
 #[test]
 fn hosts_are_host_names() {
-    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhosts = [\"{host}\"]"));
     for host in [
         "my_${stack.name}",
         "${stack.name}/path",
@@ -249,7 +252,7 @@ fn hosts_are_host_names() {
 
 #[test]
 fn hosts_that_are_too_long_for_every_name_are_refused() {
-    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhost = \"{host}\""));
+    let route = |host: &str| and(&format!("[route.x]\nservice = \"web\"\nhosts = [\"{host}\"]"));
     let (fits, too_long) = ("a".repeat(62), "a".repeat(63));
     fine(&route(&format!("{fits}${{stack.name}}.example.org")));
     only(Code::BadHost, &route(&format!("{too_long}${{stack.name}}.example.org")));

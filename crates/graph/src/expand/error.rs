@@ -81,6 +81,18 @@ pub enum ExpandError {
         /// What it refers to.
         to: String,
     },
+    /// Two routes, or two host names of one, that lead from the same path of the same host. Only known once the names are resolved.
+    #[error("{host}{path} is claimed twice, by route.{first} and by route.{second}")]
+    RouteTwice {
+        /// One of them.
+        first: Name,
+        /// The other one; it may be the same.
+        second: Name,
+        /// The host.
+        host: String,
+        /// The prefix of the path.
+        path: String,
+    },
     /// A schedule that a cluster would read differently.
     #[error(
         "the schedule of {from} ({schedule}) restricts both days with a `*` in one of them, which Kubernetes reads as either day: \
@@ -97,6 +109,28 @@ pub enum ExpandError {
     NoDatabaseAddress {
         /// The server, as Pods reach it.
         host: String,
+    },
+    /// What a redirection leads to, which is no URL once its references are resolved.
+    #[error("{from} is {text:?}, which is neither a path nor a URL that a redirection can lead to")]
+    NotUrl {
+        /// Where it stands.
+        from: String,
+        /// What it is.
+        text: String,
+    },
+    /// Something that the gateway of the target can't do.
+    #[error("{route} has {what}, which the gateway {gateway} of target {target} can't do: {needs}")]
+    GatewayLacks {
+        /// The route: `route.web`.
+        route: String,
+        /// The key: `rate_limit`.
+        what: String,
+        /// `infra/public`
+        gateway: String,
+        /// The target's name.
+        target: String,
+        /// What would have to be installed.
+        needs: &'static str,
     },
     /// A host name or the like with a secret in it.
     #[error("{from} can't contain {to}: its value would become public")]

@@ -1,9 +1,9 @@
 //! What every kind of target has in common: secrets of the store, databases on a server, copies, host names, outputs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::{Database, Retry, Route, Secret};
-use freehold_spec::{App, Name};
+use freehold_spec::{App, Name, Spanned, Template};
 
 use super::error::ExpandError;
 use super::names;
@@ -20,12 +20,22 @@ use crate::value::Value;
 pub(crate) struct Expansion<'a> {
     pub(crate) resolver: Resolver<'a>,
     pub(crate) graph: Graph,
+    /// Which route has which path of which host.
+    routed: BTreeMap<(String, String), Name>,
+}
+
+/// The host names of a route, in lower case.
+pub(crate) struct Hosts {
+    /// Those that serve.
+    pub(crate) serving: Vec<String>,
+    /// Those that are redirected to the first of them.
+    pub(crate) redirected: Vec<String>,
 }
 
 impl<'a> Expansion<'a> {
     pub(crate) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
         let resolver = Resolver { app, request, target, errors: Vec::new(), endpoints: BTreeSet::new() };
-        Self { resolver, graph: Graph::default() }
+        Self { resolver, graph: Graph::default(), routed: BTreeMap::new() }
     }
 
     /// The graph, or all that was wrong.
@@ -114,11 +124,38 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// A route's host name, claimed.
-    pub(crate) fn host(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> String {
-        let host = self.resolver.plain(&format!("route.{name}.host"), &route.host.value, needs).to_lowercase();
-        self.graph.claims.insert(("host".to_owned(), host.clone()));
-        host
+    /// A route's host names, claimed: those that serve, and those that are redirected.
+    pub(crate) fn hosts(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> Hosts {
+        let prefixes: Vec<&str> = route.paths.iter().map(|rule| rule.prefix.value.as_str()).collect();
+        Hosts {
+            serving: self.claimed(name, "hosts", &route.hosts, &prefixes, needs),
+            redirected: self.claimed(name, "redirect_from", &route.redirect_from, &["/"], needs),
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        name: &Name,
+        key: &str,
+        templates: &[Spanned<Template>],
+        prefixes: &[&str],
+        needs: &mut BTreeSet<ResourceId>,
+    ) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for template in templates {
+            let host = self.resolver.plain(&format!("route.{name}.{key}"), &template.value, needs).to_lowercase();
+            for prefix in prefixes {
+                let place = (host.clone(), (*prefix).to_owned());
+                if let Some(first) = self.routed.insert(place, name.clone()) {
+                    let (second, path) = (name.clone(), (*prefix).to_owned());
+                    let twice = ExpandError::RouteTwice { first, second, host: host.clone(), path };
+                    self.resolver.errors.push(twice);
+                }
+            }
+            self.graph.claims.insert(("host".to_owned(), host.clone()));
+            hosts.push(host);
+        }
+        hosts
     }
 
     /// For targets whose database server isn't Freehold's own.

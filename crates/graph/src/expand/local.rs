@@ -15,13 +15,18 @@
 //!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
 //!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
 //! local.schedule     memory_bytes cpu_millis stack · artifact command env · schedule · timeout_seconds
-//! local.route        host service ("service.web") · paths [{prefix, timeout_seconds, retries}]
+//! local.route        hosts [text] redirect_from [text]
+//!                    paths [{prefix, timeout_seconds, attempt_timeout_seconds, retries, and one of
+//!                            service ("service.web") | redirect {to, keep_path, status} | respond {status, body, content_type}}]
+//!                    request_headers response_headers {set {}, add {}, remove []} · max_body_bytes · allow_from [CIDR]
+//!                    cors {origins, methods, headers, expose, credentials, max_age_seconds} · basic_auth {NAME: secret}
+//!                    rate_limit {requests, seconds}
 //! run                memory_bytes cpu_millis stack · artifact command env · timeout_seconds · retry
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Job, Route, Service, Update};
+use freehold_spec::app::{Job, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::error::ExpandError;
@@ -148,26 +153,6 @@ impl LocalExpansion<'_> {
         let key = &self.expansion.resolver.request.key;
         let identity = format!("{}/{name}", key.name);
         self.expansion.add(id, ResourceKind::LocalService, identity, Value::Map(body), depends_on);
-    }
-
-    pub(crate) fn route(&mut self, name: &Name, route: &Route) {
-        let id = ResourceId::new("route", name);
-        let service = ResourceId::new("service", &route.service.value);
-        let mut depends_on = BTreeSet::from([service.clone()]);
-        let host = self.expansion.host(name, route, &mut depends_on);
-        let paths = route.paths.iter().map(|rule| {
-            Value::map([
-                ("prefix", Value::text(rule.prefix.value.clone())),
-                ("timeout_seconds", Value::from(rule.timeout.0)),
-                ("retries", Value::from(rule.retries.value)),
-            ])
-        });
-        let body = Value::map([
-            ("host", Value::text(host.clone())),
-            ("service", Value::text(service.0)),
-            ("paths", Value::List(paths.collect())),
-        ]);
-        self.expansion.add(id, ResourceKind::LocalRoute, host, body, depends_on);
     }
 
     /// Gives the services that others refer to the address that the references were resolved to.

@@ -5,7 +5,9 @@ pub(crate) mod expansion;
 pub mod kubernetes;
 pub mod local;
 pub mod names;
+pub mod redirect;
 pub(crate) mod references;
+mod route;
 
 use freehold_spec::App;
 

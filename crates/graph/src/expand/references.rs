@@ -77,13 +77,14 @@ impl Resolver<'_> {
     /// `http://acme.localhost:7080`. No edge: a service may know its own URL.
     pub(crate) fn route_url(&mut self, name: &Name) -> String {
         let Some(route) = self.app.routes.get(name) else { return String::new() };
-        let mut outputs = route.host.references().filter_map(|reference| reference.value.output());
+        let Some(host) = route.hosts.first() else { return String::new() };
+        let mut outputs = host.references().filter_map(|reference| reference.value.output());
         let refers_to_routes = outputs.any(|(_, output)| output.row().follows_references);
         if refers_to_routes {
             self.errors.push(ExpandError::Cycle(format!("route.{name}")));
             return String::new();
         }
-        let host = self.plain(&format!("route.{name}.host"), &route.host.value, &mut BTreeSet::new());
+        let host = self.plain(&format!("route.{name}.hosts"), &host.value, &mut BTreeSet::new()).to_lowercase();
         self.target.url(&host)
     }
 

@@ -91,10 +91,16 @@ pub(super) fn local_schedule(new: &New<'_>) -> String {
     format!("{command}, at {schedule} UTC")
 }
 
-/// `/events 6h · / 30s, 3 retries`.
+/// `/events 6h · / 30s, 3 retries · /old → /new · /admin 403`.
 pub(super) fn local_route(new: &New<'_>) -> String {
     let rule = |rule: &Value| {
         let prefix = rule.get("prefix").and_then(Value::as_text).unwrap_or_default();
+        if let Some(to) = at(rule, &["redirect", "to"]) {
+            return format!("{prefix} → {}", plain(to));
+        }
+        if let Some(status) = at(rule, &["respond", "status"]) {
+            return format!("{prefix} {}", plain(status));
+        }
         let timeout = rule.get("timeout_seconds").and_then(Value::as_integer).map(span).unwrap_or_default();
         format!("{prefix} {timeout}{}", retries(rule.get("retries")))
     };

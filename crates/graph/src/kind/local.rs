@@ -79,7 +79,7 @@ pub(super) static ROUTE: Row = Row {
     label: "route",
     api: None,
     data: Data::None,
-    effects: &[("host", Effect::Replace)],
+    effects: &[],
     keyed_lists: &[("paths", "prefix")],
     times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::QUICK },
     fence: Fence::None,
@@ -94,7 +94,7 @@ pub(super) static ROUTE: Row = Row {
     scales: None,
     after_verification: false,
     texts: Texts::None,
-    called: Called::Identity,
+    called: Called::Hosts,
     fold: Fold::Own,
     describe: describe::local_route,
 };

@@ -276,7 +276,8 @@ impl Row {
             Called::Fixed(name) => name.to_owned(),
             Called::Object => in_namespace(identity),
             Called::Hosts => {
-                let hosts = describe::at(body, &["spec", "hostnames"]).and_then(Value::as_list).unwrap_or_default();
+                let hosts = describe::at(body, &["spec", "hostnames"]).or_else(|| body.get("hosts"));
+                let hosts = hosts.and_then(Value::as_list).unwrap_or_default();
                 let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_text).collect();
                 if hosts.is_empty() { in_namespace(identity) } else { hosts.join(", ") }
             }

@@ -121,7 +121,7 @@ fn definition(shape: &Shape) -> String {
         let paths = "[{ prefix = \"/\", retries = 2 }, { prefix = \"/s\", timeout = \"6h\" }]";
         let _ = writeln!(
             source,
-            "[route.site]\nservice = \"first\"\nhost = \"${{stack.name}}.${{target.domain}}\"\npaths = {paths}"
+            "[route.site]\nservice = \"first\"\nhosts = [\"${{stack.name}}.${{target.domain}}\"]\npaths = {paths}"
         );
     }
     source.push_str(

@@ -29,7 +29,7 @@ data = { path = "/data", size = "1Gi" }
 
 [route.web]
 service = "web"
-host    = "${stack.name}.${target.domain}"
+hosts   = ["${stack.name}.${target.domain}"]
 "#;
 
 /// What somebody says of a target.

@@ -382,12 +382,6 @@ pub(crate) fn endpoint(stack: StackId, resource: &str) -> EndpointKey {
     EndpointKey(format!("{stack}/{resource}"))
 }
 
-/// The stack and the service of an endpoint.
-pub(crate) fn parse_endpoint(key: &EndpointKey) -> Option<(StackId, &str)> {
-    let (stack, resource) = key.0.split_once('/')?;
-    Some((StackId(stack.parse().ok()?), resource))
-}
-
 /// Ends the processes of stacks' users that hold this port, on whatever address and be it by a connection: for one of Freehold's own,
 /// which anybody can have taken while it wasn't running. Only where stacks have users of their own. Says whether the port is free now or
 /// will be by itself: connections that were closed keep it for a minute at the longest.

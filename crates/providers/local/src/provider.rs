@@ -17,13 +17,13 @@ use freehold_router::socket::Way;
 use tokio::time::Instant;
 
 use crate::log::LogReader;
-use crate::machine::{Machine, parse_endpoint};
+use crate::machine::Machine;
 use crate::mark;
 use crate::membership::end_all;
 use crate::options::LocalOptions;
 use crate::schedule::Schedules;
 use crate::service::{Caller, Service};
-use crate::{directory, failure, run};
+use crate::{directory, failure, route, run};
 
 /// How long the processes of a stack that is forgotten may take to end.
 const FORGET: Duration = Duration::from_secs(10);
@@ -219,9 +219,9 @@ impl LocalProvider {
             removed
                 .map_err(|error| failure::file("remove a group in", std::path::Path::new("/sys/fs/cgroup"), &error))?;
         }
-        for (host, route) in self.machine.router.routes() {
-            if parse_endpoint(&route.endpoint).is_some_and(|(owner, _)| owner == stack) {
-                self.machine.router.remove_route(&host);
+        for (key, _) in self.machine.router.routes() {
+            if route::parse_key(&key).is_some_and(|(owner, _)| owner == stack) {
+                self.machine.router.remove_route(&key);
             }
         }
         for folder in [self.machine.directory.stack(stack), self.machine.directory.logs(stack)] {
@@ -364,11 +364,11 @@ impl Provider for LocalProvider {
     async fn owned(&self, stack: Option<StackId>) -> Result<Vec<OwnedObject>, ProviderError> {
         let mut found = self.owned_processes(stack)?;
         found.extend(self.owned_folders(stack)?);
-        for (host, route) in self.machine.router.routes() {
-            if let Some((owner, _)) = parse_endpoint(&route.endpoint)
+        for (key, route) in self.machine.router.routes() {
+            if let Some((owner, identity)) = route::parse_key(&key)
                 && stack.is_none_or(|stack| stack == owner)
             {
-                found.push(owned(owner, "route", host));
+                found.push(owned(owner, "route", route.hosts.first().map_or(identity, String::as_str).to_owned()));
             }
         }
         found.sort();

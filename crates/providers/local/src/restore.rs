@@ -57,8 +57,10 @@ impl LocalProvider {
         let (services, others): (Vec<_>, Vec<_>) =
             resources.into_iter().partition(|restored| Self::keeps_processes(restored.resource.kind));
         self.listen_first(&services).await;
-        let mut outcomes: Vec<RestoreOutcome> =
-            others.into_iter().map(|restored| self.restore_other(restored, &secrets)).collect();
+        let mut outcomes: Vec<RestoreOutcome> = Vec::new();
+        for restored in others {
+            outcomes.push(self.restore_other(restored, &secrets).await);
+        }
         let services = services.into_iter().map(|restored| self.restore_service(restored, &secrets));
         let services: Vec<RestoreOutcome> = futures::stream::iter(services).buffer_unordered(AT_ONCE).collect().await;
         outcomes.extend(services);
@@ -186,11 +188,11 @@ impl LocalProvider {
         }
     }
 
-    fn restore_other(&self, restored: Restored, secrets: &Arc<dyn Secrets>) -> RestoreOutcome {
+    async fn restore_other(&self, restored: Restored, secrets: &Arc<dyn Secrets>) -> RestoreOutcome {
         let (stack, id) = (restored.stack, restored.resource.id.clone());
         let result = match &restored.object {
             None => Ok("left to its operation".to_owned()),
-            Some(object) => self.restore_resource(&restored, object, secrets),
+            Some(object) => self.restore_resource(&restored, object, secrets).await,
         };
         RestoreOutcome { stack, id, result }
     }

@@ -1,120 +1,160 @@
-//! Routes: host names of the router. What a route is like is known to the router only; its record on disk gives it an identity that
-//! outlasts Freehold.
+//! Routes: host names of the router. Its record on disk gives a route an identity that outlasts Freehold, and is what it is set from again.
 
-use std::time::Duration;
+mod body;
 
+use freehold_engine::provider::Revealed;
 use freehold_engine::{Context, Lookup, Performed, ProviderError, Readiness};
 use freehold_graph::{Resource, StackId, StackKey, Value};
 use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
 use freehold_problem::Code;
-use freehold_router::{Route, Rule};
+use freehold_router::{PasswordHash, Route, RouteKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::directory::{self, Durability};
 use crate::failure;
-use crate::launch::seconds;
-use crate::machine::{Machine, endpoint, parse_endpoint};
+use crate::machine::Machine;
+use body::Users;
 
 #[derive(Serialize, Deserialize)]
 struct RouteRecord {
     /// Made when the route is created, and never used again.
     object: String,
     resource: Resource,
+    /// The body in comparable form. Records of before don't have it: there was nothing secret in a route.
+    #[serde(default)]
+    desired: Option<Value>,
+    /// What is kept of the users' passwords.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    users: Vec<User>,
 }
 
-pub(crate) fn apply(machine: &Machine, context: &Context, resource: &Resource) -> Result<Performed, ProviderError> {
-    let host = &resource.identity;
-    if let Some(route) = find(machine, host)
-        && let Some((owner, _)) = parse_endpoint(&route.endpoint)
-        && owner != context.stack
-    {
-        return Err(failure::refusal(
-            Code::NotOwned,
-            format!("the host name {host} is in use by {}", route.label),
-            "choose another host name for one of them",
-        ));
-    }
-    let path = machine.directory.route_record(context.stack, host);
+/// What is kept of a user's password, in hexadecimal digits.
+#[derive(Serialize, Deserialize)]
+struct User {
+    name: String,
+    salt: String,
+    digest: String,
+}
+
+/// How the router knows a route.
+fn key(stack: StackId, identity: &str) -> RouteKey {
+    RouteKey(format!("{stack}/{identity}"))
+}
+
+/// The stack of a route, and what it is called there.
+pub(crate) fn parse_key(key: &RouteKey) -> Option<(StackId, &str)> {
+    let (stack, identity) = key.0.split_once('/')?;
+    Some((StackId(stack.parse().ok()?), identity))
+}
+
+pub(crate) async fn apply(
+    machine: &Machine,
+    context: &Context,
+    resource: &Resource,
+    desired: &Value,
+) -> Result<Performed, ProviderError> {
+    let users = users(context, resource).await?;
+    let route = routed(context.stack, &context.key, resource, &users)?;
+    refuse_others_hosts(machine, context.stack, &route)?;
+    let path = machine.directory.route_record(context.stack, &resource.identity);
     let unwritable = |error: std::io::Error| failure::file("write", &path, &error);
     let former = directory::read_json::<RouteRecord>(&path).ok().flatten();
     let object = former.map_or_else(|| Uuid::new_v4().to_string(), |record| record.object);
-    let record = RouteRecord { object: object.clone(), resource: resource.clone() };
+    let (resource, desired) = (resource.clone(), Some(desired.clone()));
+    let record = RouteRecord { object: object.clone(), resource, desired, users };
     directory::write_json(&path, &record, Durability::Power).map_err(unwritable)?;
-    set(machine, context.stack, &context.key, resource);
+    machine.router.set_route(&key(context.stack, &record.resource.identity), route);
     Ok(Performed { object: Some(object), note: None, ..Performed::default() })
 }
 
-/// Tells the router.
-pub(crate) fn set(machine: &Machine, stack: StackId, key: &StackKey, resource: &Resource) {
-    let service = resource.body.get("service").and_then(Value::as_text).unwrap_or_default();
-    let rules = resource.body.get("paths").and_then(Value::as_list).unwrap_or_default().iter().map(|rule| Rule {
-        prefix: rule.get("prefix").and_then(Value::as_text).unwrap_or("/").to_owned(),
-        timeout: seconds(rule, "timeout_seconds", 30),
-        retries: rule.get("retries").and_then(Value::as_integer).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+/// The store lets only one stack have a host; this is for what the store doesn't know.
+fn refuse_others_hosts(machine: &Machine, stack: StackId, route: &Route) -> Result<(), ProviderError> {
+    let claims = |route: &Route, host: &String| route.hosts.contains(host) || route.redirect_from.contains(host);
+    for (key, other) in machine.router.routes() {
+        if parse_key(&key).is_none_or(|(owner, _)| owner == stack) {
+            continue;
+        }
+        if let Some(host) = route.hosts.iter().chain(&route.redirect_from).find(|host| claims(&other, host)) {
+            return Err(failure::refusal(
+                Code::NotOwned,
+                format!("the host name {host} is in use by {}", other.label),
+                "choose another host name for one of them",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is kept of the passwords in a body.
+async fn users(context: &Context, resource: &Resource) -> Result<Vec<User>, ProviderError> {
+    let Some(passwords) = resource.body.get("basic_auth") else { return Ok(Vec::new()) };
+    let revealed = Revealed::all(context, passwords).await?;
+    let mut users = Vec::new();
+    for (name, password) in passwords.as_map().into_iter().flatten() {
+        let hash = PasswordHash::of(revealed.text(password)?.reveal(), *Uuid::new_v4().as_bytes());
+        users.push(User { name: name.clone(), salt: hex::encode(hash.salt), digest: hex::encode(hash.digest) });
+    }
+    Ok(users)
+}
+
+/// What the router is told.
+fn routed(stack: StackId, key: &StackKey, resource: &Resource, users: &[User]) -> Result<Route, ProviderError> {
+    let hashes = users.iter().map(|user| {
+        let (mut salt, mut digest) = ([0; 16], [0; 32]);
+        let read = hex::decode_to_slice(&user.salt, &mut salt).and(hex::decode_to_slice(&user.digest, &mut digest));
+        read.map(|()| (user.name.clone(), PasswordHash { salt, digest })).map_err(|_| "a user can't be read".to_owned())
     });
-    let route = Route { endpoint: endpoint(stack, service), rules: rules.collect(), label: key.to_string() };
-    machine.router.set_route(&resource.identity, route);
+    let users: Result<Users, String> = hashes.collect();
+    let route = users.and_then(|users| body::route(stack, key, &resource.body, users));
+    route.map_err(|why| ProviderError::rejected(Code::StepFailed, format!("{} can't be set: {why}", resource.id)))
 }
 
 /// Sets the route again after a start of Freehold, as it was set last. What the store remembers may be what a step that failed was about to
 /// make of it, so it counts only if the record was lost.
-pub(crate) fn restore(
+pub(crate) async fn restore(
     machine: &Machine,
-    stack: StackId,
-    key: &StackKey,
+    context: &Context,
     resource: &Resource,
+    comparable: &Value,
     object: &str,
 ) -> Result<(), ProviderError> {
-    let path = machine.directory.route_record(stack, &resource.identity);
-    if let Some(record) = directory::read_json::<RouteRecord>(&path).ok().flatten() {
-        set(machine, stack, key, &record.resource);
-        return Ok(());
-    }
-    let record = RouteRecord { object: object.to_owned(), resource: resource.clone() };
-    let written = directory::write_json(&path, &record, Durability::Process);
-    written.map_err(|error| failure::file("write", &path, &error))?;
-    set(machine, stack, key, resource);
+    let path = machine.directory.route_record(context.stack, &resource.identity);
+    let record = match directory::read_json::<RouteRecord>(&path).ok().flatten() {
+        Some(record) => record,
+        None => {
+            let users = users(context, resource).await?;
+            let (resource, desired) = (resource.clone(), Some(comparable.clone()));
+            let record = RouteRecord { object: object.to_owned(), resource, desired, users };
+            let written = directory::write_json(&path, &record, Durability::Process);
+            written.map_err(|error| failure::file("write", &path, &error))?;
+            record
+        }
+    };
+    let route = routed(context.stack, &context.key, &record.resource, &record.users)?;
+    machine.router.set_route(&key(context.stack, &record.resource.identity), route);
     Ok(())
 }
 
+/// A route is there if the router has it; what it is like, its record tells.
 pub(crate) fn observe(
     machine: &Machine,
     stack: StackId,
     lookup: &Lookup,
 ) -> Result<Option<Observation>, ProviderError> {
-    let Some(route) = find(machine, &lookup.identity) else { return Ok(None) };
-    let (owner, service) = parse_endpoint(&route.endpoint).unwrap_or((stack, ""));
-    let path = machine.directory.route_record(owner, &lookup.identity);
+    if !machine.router.has_route(&key(stack, &lookup.identity)) {
+        return Ok(None);
+    }
+    let path = machine.directory.route_record(stack, &lookup.identity);
     let record = directory::read_json::<RouteRecord>(&path).map_err(|error| failure::file("read", &path, &error))?;
-    let ownership = if owner == stack { Ownership::Ours } else { Ownership::OtherStack(owner) };
-    let object = record.map_or_else(|| lookup.identity.clone(), |record| record.object);
-    Ok(Some(Observation {
-        object,
-        ownership,
-        body: body(&lookup.identity, service, &route),
+    let observation = |record: RouteRecord| Observation {
+        object: record.object,
+        ownership: Ownership::Ours,
+        body: record.desired.unwrap_or(record.resource.body),
         foreign_fields: Vec::new(),
-    }))
-}
-
-fn body(host: &str, service: &str, route: &Route) -> Value {
-    let paths = route.rules.iter().map(|rule| {
-        Value::map([
-            ("prefix", Value::text(rule.prefix.clone())),
-            ("timeout_seconds", Value::from(whole(rule.timeout))),
-            ("retries", Value::from(rule.retries)),
-        ])
-    });
-    Value::map([
-        ("host", Value::text(host)),
-        ("service", Value::text(service)),
-        ("paths", Value::List(paths.collect())),
-    ])
-}
-
-fn whole(time: Duration) -> u64 {
-    time.as_secs()
+    };
+    Ok(record.map(observation))
 }
 
 pub(crate) fn delete(
@@ -123,29 +163,23 @@ pub(crate) fn delete(
     lookup: &Lookup,
     object: Option<&str>,
 ) -> Result<Performed, ProviderError> {
-    let found = observe(machine, stack, lookup)?;
-    if let Some(found) = found {
-        if found.ownership != Ownership::Ours || object.is_some_and(|object| object != found.object) {
-            return Err(ProviderError::rejected(
-                Code::ChangedExternally,
-                format!("the route {} is not the one that was deployed", lookup.identity),
-            ));
-        }
-        machine.router.remove_route(&lookup.identity);
+    if let Some(found) = observe(machine, stack, lookup)?
+        && object.is_some_and(|object| object != found.object)
+    {
+        return Err(ProviderError::rejected(
+            Code::ChangedExternally,
+            format!("{} is not the one that was deployed", lookup.id),
+        ));
     }
+    machine.router.remove_route(&key(stack, &lookup.identity));
     let path = machine.directory.route_record(stack, &lookup.identity);
     directory::remove(&path).map_err(|error| failure::file("remove", &path, &error))?;
     Ok(Performed::default())
 }
 
 pub(crate) fn readiness(machine: &Machine, stack: StackId, lookup: &Lookup) -> Readiness {
-    match find(machine, &lookup.identity) {
-        Some(route) if parse_endpoint(&route.endpoint).is_some_and(|(owner, _)| owner == stack) => Readiness::Ready,
-        Some(_) => Readiness::failed(format!("the host name {} leads to another stack", lookup.identity)),
-        None => Readiness::failed(format!("the router has no route for {}", lookup.identity)),
+    match machine.router.has_route(&key(stack, &lookup.identity)) {
+        true => Readiness::Ready,
+        false => Readiness::failed(format!("the router does not have {}", lookup.id)),
     }
-}
-
-fn find(machine: &Machine, host: &str) -> Option<Route> {
-    machine.router.routes().into_iter().find(|(known, _)| known == host).map(|(_, route)| route)
 }

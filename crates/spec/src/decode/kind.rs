@@ -155,6 +155,44 @@ impl<K: ValueKind, const LEAST: usize> ValueKind for Sequence<K, LEAST> {
     }
 }
 
+/// A list or a map with at most `MOST` entries.
+pub(crate) struct Few<K, const MOST: usize>(PhantomData<K>);
+
+impl<K: ValueKind, const MOST: usize> ValueKind for Few<K, MOST> {
+    type Value = K::Value;
+
+    fn schema(definitions: &mut Definitions) -> Json {
+        let mut schema = K::schema(definitions);
+        let key = if schema["type"] == "array" { "maxItems" } else { "maxProperties" };
+        if let Json::Object(fields) = &mut schema {
+            fields.insert(key.to_owned(), json!(MOST));
+        }
+        schema
+    }
+
+    fn decode(context: &mut Context<'_>, value: &Value<'_>) -> Option<Self::Value> {
+        let entries = match value.get_ref() {
+            DeValue::Array(items) => items.len(),
+            DeValue::Table(table) => table.len(),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => 0,
+        };
+        if entries > MOST {
+            let span = context.span(value.span());
+            context.report_here(
+                DecodeErrorKind::OutOfRange,
+                span,
+                format!("has {entries} entries; {MOST} are the most"),
+            );
+            return None;
+        }
+        K::decode(context, value)
+    }
+}
+
 /// Values by name: `[service.NAME]`, `[service.web.env]`. What is wrong is left out.
 pub(crate) struct Map<N, K>(PhantomData<(N, K)>);
 
@@ -176,7 +214,12 @@ impl<N: TextKind<Value: Ord>, K: ValueKind> ValueKind for Map<N, K> {
             let value = context.below(key.get_ref(), |context| K::decode(context, value));
             match (name, value) {
                 (Some(name), Some(value)) => {
-                    entries.insert(name, value);
+                    // TOML has each key once, but two may be written differently and name the same thing.
+                    if entries.insert(name, value).is_some() {
+                        let message = format!("`{}` has {} twice, written in two ways", context.path(), key.get_ref());
+                        let span = context.span(key.span());
+                        context.report(super::DecodeError::new(DecodeErrorKind::ListedTwice, span, message));
+                    }
                 }
                 _ => context.leave_out(key.get_ref()),
             }

@@ -41,8 +41,8 @@ pub(crate) fn keys() -> Vec<&'static str> {
     Definition::KEYS.iter().copied().filter(|key| *key != "app" && !LAYERS.contains(key)).collect()
 }
 
-/// Tables that a part, or the definition, has or doesn't have, and that a layer takes away with `"off"`.
-const OPTIONAL: [&str; 4] = ["autoscale", "backup", "build", "quota"];
+/// What a part, or the definition, has or doesn't have, and that a layer takes away with `"off"`.
+const OPTIONAL: [&str; 8] = ["autoscale", "backup", "basic_auth", "build", "cors", "max_body", "quota", "rate_limit"];
 
 /// Whether a layer takes a table away.
 pub(crate) fn is_off(key: &str, value: &Value<'_>) -> bool {

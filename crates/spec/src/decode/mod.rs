@@ -13,6 +13,7 @@ pub(crate) mod context;
 mod error;
 pub(crate) mod kind;
 pub(crate) mod layer;
+pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod path;
 mod reference;

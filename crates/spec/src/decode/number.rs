@@ -37,6 +37,34 @@ impl<T: TryFrom<u32>, const LEAST: u32, const MOST: u32> ValueKind for Whole<T, 
     }
 }
 
+/// A few numbers.
+pub(crate) trait Numbers {
+    /// All of them.
+    const NUMBERS: &'static [u16];
+}
+
+/// One of a few numbers.
+pub(crate) struct Among<N>(PhantomData<N>);
+
+impl<N: Numbers> ValueKind for Among<N> {
+    type Value = u16;
+
+    fn schema(_: &mut Definitions) -> Json {
+        json!({ "enum": N::NUMBERS })
+    }
+
+    fn decode(context: &mut Context<'_>, value: &Value<'_>) -> Option<u16> {
+        let number = Whole::<u16, 0, 65535>::decode(context, value)?;
+        if N::NUMBERS.contains(&number) {
+            return Some(number);
+        }
+        let numbers = N::NUMBERS.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let span = context.span(value.span());
+        context.report_here(DecodeErrorKind::OutOfRange, span, format!("has to be one of {numbers}"));
+        None
+    }
+}
+
 /// The user id that a program runs as: any but root's.
 pub(crate) struct UserId;
 

@@ -6,7 +6,6 @@ use super::context::Context;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::kind::{Value, ValueKind, wrong_type};
 use super::layer::LAYERS;
-use crate::language::Language;
 use crate::nearest::nearest;
 use crate::span::Span;
 
@@ -74,18 +73,37 @@ const FROM_ELSEWHERE: [(&str, &str); 6] = [
     ("depends_on", "`${…}` references make the order; nothing has to be said"),
     ("environment", "it is called `env`"),
     ("cron", "it is called `schedule`"),
-    ("domain", "it is called `host`"),
+    ("domain", "it is called `hosts`"),
     ("instances", "it is called `replicas`"),
     ("volumes", "persistent data goes into a database or a service's `volumes`"),
 ];
 
-/// Keys that tiers and stages had in the language before, and what says the same now.
-const RENAMED: [(&str, &str); 5] = [
-    ("cpu", "`quota.cpu`"),
-    ("memory", "`quota.memory`"),
-    ("pods", "`quota.pods`"),
-    ("replicas", "`service.NAME.replicas`"),
-    ("connections", "`database.NAME.connections`"),
+/// A key of a language before.
+struct Renamed {
+    /// The tables that had it.
+    of: &'static [&'static str],
+    key: &'static str,
+    /// The language that has it no more.
+    since: u8,
+    /// What says the same now.
+    instead: &'static str,
+    /// The key of the same table that stands in its place, if one does.
+    now: Option<&'static str>,
+}
+
+const RENAMED: [Renamed; 6] = [
+    Renamed { of: &LAYERS, key: "cpu", since: 2, instead: "`quota.cpu`", now: None },
+    Renamed { of: &LAYERS, key: "memory", since: 2, instead: "`quota.memory`", now: None },
+    Renamed { of: &LAYERS, key: "pods", since: 2, instead: "`quota.pods`", now: None },
+    Renamed { of: &LAYERS, key: "replicas", since: 2, instead: "`service.NAME.replicas`", now: None },
+    Renamed { of: &LAYERS, key: "connections", since: 2, instead: "`database.NAME.connections`", now: None },
+    Renamed {
+        of: &["route"],
+        key: "host",
+        since: 3,
+        instead: "`hosts = [\"…\"]`, all of which serve",
+        now: Some("hosts"),
+    },
 ];
 
 /// Tables that are going to come.
@@ -135,9 +153,10 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
         let place = if path.is_empty() { "a definition".to_owned() } else { format!("`{path}`") };
         let message = format!("{place} has no key `{key}`");
         let error = DecodeError::new(DecodeErrorKind::UnknownKey, span, message);
-        let layered = LAYERS.contains(&path.split('.').next().unwrap_or_default());
-        if let Some((_, instead)) = RENAMED.iter().find(|(was, _)| layered && *was == key) {
-            return error.help(format!("since language {}: {instead}", Language::NEWEST.number()));
+        let table = path.split('.').next().unwrap_or_default();
+        if let Some(renamed) = RENAMED.iter().find(|renamed| renamed.of.contains(&table) && renamed.key == key) {
+            self.misspelt.extend(renamed.now);
+            return error.help(format!("since language {}: {}", renamed.since, renamed.instead));
         }
         if let Some((_, instead)) = FROM_ELSEWHERE.iter().find(|(word, _)| *word == key) {
             return error.help(*instead);

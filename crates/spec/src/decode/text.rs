@@ -348,6 +348,75 @@ impl TextKind for Argument {
     }
 }
 
+/// The name of a field of a message's header that a definition may change. In lower case, as names differ in nothing else.
+pub(crate) struct HttpHeader;
+
+/// Fields that say how a message is framed or where it goes, which only the entrance can know; and those by which services know who asks.
+const NOT_OURS: [&str; 15] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-real-ip",
+];
+
+impl TextKind for HttpHeader {
+    type Value = String;
+
+    fn schema() -> Json {
+        json!({ "pattern": "^[A-Za-z0-9-]+$", "maxLength": 256 })
+    }
+
+    fn parse(text: &str) -> Result<String, Rejection> {
+        let rejection = |why: String| Rejection::new(DecodeErrorKind::BadText, format!("{text:?} {why}"));
+        // HTTP has more letters (RFC 9110, 5.6.2), of which servers make the same variable as of a hyphen.
+        let odd = text.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-');
+        match odd {
+            Some(odd) => Err(rejection(format!("is no name of a header field: it has {odd:?} in it"))),
+            None if text.is_empty() || text.len() > 256 => {
+                Err(rejection("is no name of a header field: 1 to 256 characters are".to_owned()))
+            }
+            None => {
+                let name = text.to_ascii_lowercase();
+                if NOT_OURS.contains(&name.as_str()) || name.starts_with("x-forwarded-") || name == "x-request-id" {
+                    return Err(rejection("is set by the entrance alone".to_owned()));
+                }
+                Ok(name)
+            }
+        }
+    }
+}
+
+/// The name of a user in HTTP's basic authentication.
+pub(crate) struct UserName;
+
+impl TextKind for UserName {
+    type Value = String;
+
+    fn schema() -> Json {
+        json!({ "pattern": "^[A-Za-z0-9._@-]{1,64}$" })
+    }
+
+    fn parse(text: &str) -> Result<String, Rejection> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
+        if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+            return Ok(text.to_owned());
+        }
+        let message = format!("{text:?} can't be a user name: 1 to 64 letters, digits, `.`, `_`, `@` and `-` are");
+        Err(Rejection::new(DecodeErrorKind::BadName, message))
+    }
+}
+
 /// A text with references in it.
 pub(crate) struct WithReferences;
 

@@ -1,7 +1,7 @@
 //! A definition before it is read: a tree of values that know their place, which tables of an environment are laid over.
 //!
 //! ```text
-//! source ── toml ──► tree ── first.rs (only of language 1) ──► tree ──┬── as it stands ──────────────► Reading
+//! source ── toml ──► tree ── first.rs, second.rs (of older languages) ──► tree ──┬── as it stands ──────────────► Reading
 //!                                                                     └── + [stage.X] + [tier.Y] ────► Reading, for each environment
 //! ```
 //!
@@ -10,6 +10,7 @@
 
 mod first;
 mod overlay;
+mod second;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +62,12 @@ impl<'s> Document<'s> {
         let too_large = too_large(source, files);
         let (mut root, syntax) = if too_large.is_some() { nothing() } else { parse(source) };
         match language {
-            Language::V1 => first::rewrite(&mut root),
-            Language::V2 => {}
+            Language::V1 => {
+                first::rewrite(&mut root);
+                second::rewrite(&mut root);
+            }
+            Language::V2 => second::rewrite(&mut root),
+            Language::V3 => {}
         }
         Self { language, source, files, root, syntax, too_large }
     }

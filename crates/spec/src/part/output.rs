@@ -27,6 +27,16 @@ pub enum Secrecy {
     Secret(&'static str),
 }
 
+impl Secrecy {
+    /// Whether only programs may know it.
+    pub const fn is_secret(self) -> bool {
+        match self {
+            Self::Public => false,
+            Self::Secret(_) => true,
+        }
+    }
+}
+
 /// What has to be reached by whoever uses an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

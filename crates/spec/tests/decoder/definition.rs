@@ -76,7 +76,7 @@ fn what_a_cluster_needs_is_read_as_it_is_written() {
 #[test]
 fn what_is_left_out_has_the_documented_defaults() {
     let app = minimal(
-        "[database.main]\n[secret.key]\ngenerate = {}\n[job.a]\nservice = \"web\"\ncommand = [\"a\"]\n[route.web]\nservice = \"web\"\nhost = \"x\"",
+        "[database.main]\n[secret.key]\ngenerate = {}\n[job.a]\nservice = \"web\"\ncommand = [\"a\"]\n[route.web]\nservice = \"web\"\nhosts = [\"x\"]",
     );
     let web = &app.services["web"];
     assert_eq!((web.cpu.value.to_string(), web.memory.value.to_string()), ("100m..500m".into(), "64Mi..256Mi".into()));

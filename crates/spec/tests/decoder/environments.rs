@@ -322,6 +322,25 @@ fn a_source_of_language_1_means_what_it_meant() {
 }
 
 #[test]
+fn a_route_of_language_2_serves_the_one_host_that_it_had() {
+    let second = "[app]\nname = \"shop\"\n[service.web]\ncommand = [\"web\"]\n\
+                  [route.web]\nservice = \"web\"\nhost = \"${stack.name}.example.org\"\n\
+                  [stage.production]\nroute.web.host = \"www.example.org\"\n\
+                  [preview]\nroute.web.host = \"pr-${stack.name}.example.org\"\n";
+    let third = second
+        .replace("host = \"${stack.name}.example.org\"", "hosts = [\"${stack.name}.example.org\"]")
+        .replace("host = \"www.example.org\"", "hosts = [\"www.example.org\"]")
+        .replace("host = \"pr-${stack.name}.example.org\"", "hosts = [\"pr-${stack.name}.example.org\"]");
+    for environment in [stage("production"), stage("dev"), Environment::Preview] {
+        let reading = read(Language::V2, second, Some(&environment));
+        assert_eq!(reading.errors, []);
+        assert_eq!(meaning(&reading.app.unwrap()), meaning(&app(&third, &environment)));
+    }
+    let told = &errors("[route.x]\nservice = \"web\"\nhost = \"a.example.org\"\n")[0].1;
+    assert!(told.contains("since language 3") && told.contains("hosts"), "{told}");
+}
+
+#[test]
 fn files_that_only_one_environment_names_are_asked_for() {
     let source = "[app]\nname = \"shop\"\n[manifest.more]\nfile = \"base.yaml\"\n[stage.dev]\nmanifest.more.file = \"dev.yaml\"\n";
     let files = Files::new();

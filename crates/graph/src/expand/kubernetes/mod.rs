@@ -29,7 +29,7 @@ mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::App;
+use freehold_spec::{App, Name};
 
 use super::error::{Claimant, ExpandError};
 use super::expansion::Expansion;
@@ -61,6 +61,7 @@ pub fn expand(
         facts,
         namespace: names::namespace(&request.key),
         prerequisites: BTreeSet::new(),
+        listeners: BTreeMap::new(),
         taken: BTreeMap::new(),
     };
     cluster.namespace_objects();
@@ -87,6 +88,8 @@ pub(crate) struct Cluster<'a> {
     namespace: String,
     /// What has to be there before any Pod.
     prerequisites: BTreeSet<ResourceId>,
+    /// The hosts that have listeners of their own, and the set that these are in.
+    listeners: BTreeMap<String, Name>,
     /// Who has which name, by group, kind and name.
     taken: BTreeMap<[String; 3], Claimant>,
 }

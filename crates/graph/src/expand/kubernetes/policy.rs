@@ -137,7 +137,7 @@ impl Cluster<'_> {
         let app = self.expansion.resolver.app;
         let PodPart::Service(name) = part else { return Vec::new() };
         let Some(port) = app.services.get(name).and_then(|service| service.port.as_ref()) else { return Vec::new() };
-        let routed = app.routes.values().any(|route| route.service.value == *name);
+        let routed = app.routes.values().any(|route| route.services().any(|service| service.value == *name));
         let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
         let callers = all.iter().filter(|caller| caller.reaches(PartKind::Service, name));
         let callers = callers.map(|caller| self.pods(caller.part));

@@ -1,9 +1,12 @@
-//! Routes: a host of the gateway, and where there is an issuer a listener with a certificate of its own.
+//! Routes: hosts of the gateway, and where there is an issuer listeners with a certificate of their own.
+//!
+//! What HTTPRoute says itself is said there. All else is a policy object of the gateway that is installed; what it has none for is an
+//! error that names route and gateway.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{PathRule, Route};
-use freehold_spec::{Name, PartKind};
+use freehold_spec::app::{Headers, PathRule, Redirect, Route};
+use freehold_spec::{Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
@@ -12,6 +15,7 @@ use super::quantity::duration;
 use super::service::SERVICE_PORT;
 use crate::expand::error::{Claimant, ExpandError};
 use crate::expand::names;
+use crate::expand::redirect::Destination;
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
 
@@ -23,47 +27,100 @@ const RULES: usize = 16;
 const RETRIED: [u16; 3] = [502, 503, 504];
 /// Methods that may be sent again without harm.
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+/// How a host name says that it has moved to the first one.
+const MOVED: u16 = 301;
 
 impl Cluster<'_> {
     pub(crate) fn route(&mut self, name: &Name, route: &Route) {
-        let service = &route.service.value;
-        let part = PodPart::Service(service);
-        let id = format!("route.{name}");
-        match self.expansion.resolver.app.services.get(service).map(|service| service.port.is_some()) {
-            Some(true) => {}
-            Some(false) => {
-                let missing = ExpandError::Missing { from: format!("service.{service}"), what: "port".to_owned() };
-                return self.expansion.resolver.errors.push(missing);
+        let mut needs = BTreeSet::new();
+        for service in route.services() {
+            if !self.takes_requests(name, &service.value) {
+                return;
             }
-            None => {
-                let dangling = ExpandError::Dangling { from: id, to: format!("service.{service}") };
-                return self.expansion.resolver.errors.push(dangling);
-            }
+            needs.extend(["service", "deployment"].map(|word| ResourceId::new(word, &service.value)));
         }
-        let mut needs = BTreeSet::from([ResourceId::new("service", service), ResourceId::new("deployment", service)]);
-        let host = self.expansion.host(name, route, &mut needs);
-        let parent = match self.facts.own_certificates() {
+        // Whose labels its objects have.
+        let part = route.services().next().map_or(PodPart::Whole, |service| PodPart::Service(&service.value));
+        self.refuse_lacking(name, route);
+        let hosts = self.expansion.hosts(name, route, &mut needs);
+        let Some(first) = hosts.serving.first().cloned() else { return };
+        let parents = match self.facts.own_certificates() {
             Some(issuer) => {
-                let listener = self.listener(name, part, &host, issuer);
-                needs.insert(listener);
-                json!({"group": GATEWAY_API, "kind": "ListenerSet", "name": name})
+                let all: Vec<&String> = hosts.serving.iter().chain(&hosts.redirected).collect();
+                self.listeners(name, part, &all, issuer, &mut needs)
             }
-            None => self.gateway(self.facts.gateway.listener.as_deref()),
+            None => vec![self.gateway(self.facts.gateway.listener.as_deref())],
         };
-        let rules: Vec<Json> = route.paths.iter().flat_map(|rule| self.rules(service, rule)).collect();
+        let filters = self.filters(name, route, &mut needs);
+        let mut rules = Vec::new();
+        for rule in &route.paths {
+            rules.extend(self.rules(name, route, rule, &filters, &mut needs));
+        }
         // Which rule a request follows doesn't depend on the HTTPRoute that it stands in: the longest path wins among all of a host,
         // then the one with a method. The last comes first, so that a rule that moves on, as the route grows, is there before it is taken
         // away; one that moves up as it shrinks is away for a moment.
         for (before, rules) in rules.chunks(RULES).enumerate().rev() {
             let number = before + 1;
             let called = if before == 0 { name.to_string() } else { names::part(name.as_str(), &number.to_string()) };
-            let fields = json!({"spec": {"parentRefs": [parent], "hostnames": [host], "rules": rules}});
-            let mut object = Object::new(ResourceKind::HttpRoute, &called, part, fields).after(needs.clone());
-            if self.facts.external_dns {
-                object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", host.clone()));
-            }
-            needs.insert(self.put(object));
+            let id = self.http_route(&called, part, &parents, &hosts.serving, rules, &needs);
+            needs.insert(id);
         }
+        if !hosts.redirected.is_empty() {
+            let to = self.entrance(json!({"hostname": first, "statusCode": MOVED}));
+            let rule = json!({"filters": [{"type": "RequestRedirect", "requestRedirect": to}]});
+            let called = names::part(name.as_str(), "redirect");
+            self.http_route(&called, part, &parents, &hosts.redirected, &[rule], &needs);
+        }
+    }
+
+    fn http_route(
+        &mut self,
+        called: &str,
+        part: PodPart<'_>,
+        parents: &[Json],
+        hosts: &[String],
+        rules: &[Json],
+        needs: &BTreeSet<ResourceId>,
+    ) -> ResourceId {
+        let fields = json!({"spec": {"parentRefs": parents, "hostnames": hosts, "rules": rules}});
+        let mut object = Object::new(ResourceKind::HttpRoute, called, part, fields).after(needs.clone());
+        if self.facts.external_dns {
+            object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", hosts.join(",")));
+        }
+        self.put(object)
+    }
+
+    /// What HTTPRoute doesn't have, and the gateway has no policies for.
+    fn refuse_lacking(&mut self, name: &Name, route: &Route) {
+        let asked = [
+            ("cors", route.cors.is_some()),
+            ("max_body", route.max_body.is_some()),
+            ("basic_auth", !route.basic_auth.is_empty()),
+            ("allow_from", !route.allow_from.is_empty()),
+            ("rate_limit", route.rate_limit.is_some()),
+            ("respond", route.paths.iter().any(|rule| rule.respond.is_some())),
+        ];
+        let gateway = &self.facts.gateway;
+        for (what, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+            self.expansion.resolver.errors.push(ExpandError::GatewayLacks {
+                route: format!("route.{name}"),
+                what: what.to_owned(),
+                gateway: format!("{}/{}", gateway.namespace, gateway.name),
+                target: self.facts.name.to_string(),
+                needs: "only HTTPRoute's own settings are known of it",
+            });
+        }
+    }
+
+    /// Whether a service is there and has a port.
+    fn takes_requests(&mut self, route: &Name, service: &Name) -> bool {
+        let fault = match self.expansion.resolver.app.services.get(service).map(|service| service.port.is_some()) {
+            Some(true) => return true,
+            Some(false) => ExpandError::Missing { from: format!("service.{service}"), what: "port".to_owned() },
+            None => ExpandError::Dangling { from: format!("route.{route}"), to: format!("service.{service}") },
+        };
+        self.expansion.resolver.errors.push(fault);
+        false
     }
 
     fn gateway(&self, listener: Option<&str>) -> Json {
@@ -77,27 +134,131 @@ impl Cluster<'_> {
         })
     }
 
+    /// A redirection with the scheme and the port at which browsers reach the gateway, which the gateway itself doesn't know.
+    fn entrance(&self, mut redirect: Json) -> Json {
+        let (https, port) = self.facts.entrance();
+        let scheme = if https { "https" } else { "http" };
+        if let Json::Object(fields) = &mut redirect {
+            fields.insert("scheme".to_owned(), scheme.into());
+            fields.insert("port".to_owned(), port.into());
+        }
+        redirect
+    }
+
+    /// What is done to all requests that go to a service.
+    fn filters(&mut self, name: &Name, route: &Route, needs: &mut BTreeSet<ResourceId>) -> Vec<Json> {
+        let kinds = [
+            ("request_headers", &route.request_headers, "RequestHeaderModifier", "requestHeaderModifier"),
+            ("response_headers", &route.response_headers, "ResponseHeaderModifier", "responseHeaderModifier"),
+        ];
+        let changed = kinds.into_iter().filter(|(_, headers, ..)| !headers.is_empty());
+        let filter = |(key, headers, kind, field): (_, _, &str, &str)| {
+            let mut filter = json!({"type": kind});
+            if let Json::Object(fields) = &mut filter {
+                fields.insert(field.to_owned(), self.header(&format!("route.{name}.{key}"), headers, needs));
+            }
+            filter
+        };
+        changed.map(filter).collect()
+    }
+
+    fn header(&mut self, from: &str, headers: &Headers, needs: &mut BTreeSet<ResourceId>) -> Json {
+        let mut fields = |fields: &BTreeMap<String, Spanned<Template>>| -> Vec<Json> {
+            let field = |(name, value): (&String, &Spanned<Template>)| {
+                let value = self.expansion.resolver.plain(from, &value.value, needs);
+                json!({"name": name, "value": value})
+            };
+            fields.iter().map(field).collect()
+        };
+        let stated = |list: Vec<Json>| (!list.is_empty()).then_some(list);
+        let (set, add) = (stated(fields(&headers.set)), stated(fields(&headers.add)));
+        json!({"set": set, "add": add, "remove": (!headers.remove.is_empty()).then_some(&headers.remove)})
+    }
+
     /// The rule of a path; two where it is tried again, for only some methods may be.
-    fn rules(&self, service: &Name, rule: &PathRule) -> Vec<Json> {
+    fn rules(
+        &mut self,
+        name: &Name,
+        route: &Route,
+        rule: &PathRule,
+        filters: &[Json],
+        needs: &mut BTreeSet<ResourceId>,
+    ) -> Vec<Json> {
         let path = json!({"type": "PathPrefix", "value": rule.prefix.value});
-        let backends = json!([{"group": "", "kind": "Service", "name": service, "port": SERVICE_PORT, "weight": 1}]);
-        let timeouts = json!({"request": duration(rule.timeout.value)});
-        let plain = json!({"matches": [{"path": path}], "backendRefs": backends, "timeouts": timeouts});
+        if let Some(redirect) = &rule.redirect {
+            let Some(filter) = self.redirection(name, redirect, needs) else { return Vec::new() };
+            return vec![json!({"matches": [{"path": path}], "filters": [filter]})];
+        }
+        let Some(service) = route.service_of(rule) else {
+            let from = format!("route.{name}");
+            self.expansion.resolver.errors.push(ExpandError::Missing { from, what: "service".to_owned() });
+            return Vec::new();
+        };
+        let port = SERVICE_PORT;
+        let backends = json!([{"group": "", "kind": "Service", "name": service.value, "port": port, "weight": 1}]);
+        let attempt = rule.attempt_timeout.as_ref().map(|limit| duration(limit.value));
+        let timeouts = json!({"request": duration(rule.timeout.value), "backendRequest": attempt});
+        let filters = (!filters.is_empty()).then_some(filters);
+        let matched = |matches: Json, retry: Option<Json>| json!({"matches": matches, "filters": filters, "backendRefs": backends, "timeouts": timeouts, "retry": retry});
+        let plain = matched(json!([{"path": path}]), None);
         if rule.retries.value == 0 || !self.facts.gateway.retries {
             return vec![plain];
         }
-        let safe: Vec<Json> = SAFE.iter().map(|method| json!({"path": path, "method": method})).collect();
-        let retry = json!({"attempts": rule.retries.value, "codes": RETRIED});
-        let retried = json!({"matches": safe, "backendRefs": backends, "timeouts": timeouts, "retry": retry});
-        vec![retried, plain]
+        let safe = SAFE.iter().map(|method| json!({"path": path, "method": method})).collect();
+        vec![matched(safe, Some(json!({"attempts": rule.retries.value, "codes": RETRIED}))), plain]
     }
 
-    /// A listener for the host on the gateway, with a certificate of its own.
-    fn listener(&mut self, name: &Name, part: PodPart<'_>, host: &str, issuer: &str) -> ResourceId {
+    fn redirection(&mut self, name: &Name, redirect: &Redirect, needs: &mut BTreeSet<ResourceId>) -> Option<Json> {
+        let from = format!("route.{name}.paths.redirect.to");
+        let to = self.expansion.resolver.plain(&from, &redirect.to.value, needs);
+        let Some(destination) = Destination::parse(&to) else {
+            self.expansion.resolver.errors.push(ExpandError::NotUrl { from, text: to });
+            return None;
+        };
+        let path = match redirect.keep_path {
+            true => json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": destination.path}),
+            false => json!({"type": "ReplaceFullPath", "replaceFullPath": destination.path}),
+        };
+        let to = match &destination.origin {
+            None => self.entrance(json!({"path": path, "statusCode": redirect.status})),
+            Some(origin) => json!({
+                "scheme": origin.scheme,
+                "hostname": origin.host,
+                "port": origin.port,
+                "path": path,
+                "statusCode": redirect.status,
+            }),
+        };
+        Some(json!({"type": "RequestRedirect", "requestRedirect": to}))
+    }
+
+    /// The parents of a route whose hosts have listeners of their own on the gateway, with a certificate. A host that several routes have
+    /// has the listener of the first of them, by its name: two for one host would be in each other's way.
+    fn listeners(
+        &mut self,
+        name: &Name,
+        part: PodPart<'_>,
+        hosts: &[&String],
+        issuer: &str,
+        needs: &mut BTreeSet<ResourceId>,
+    ) -> Vec<Json> {
+        let own: Vec<&String> = hosts.iter().copied().filter(|host| !self.listeners.contains_key(*host)).collect();
+        if !own.is_empty() {
+            self.listener_set(name, part, &own, issuer);
+            self.listeners.extend(own.iter().map(|host| ((*host).clone(), name.clone())));
+        }
+        let sets: BTreeSet<Name> = hosts.iter().filter_map(|host| self.listeners.get(*host).cloned()).collect();
+        needs.extend(sets.iter().map(|set| ResourceId::new(ResourceKind::ListenerSet.row().id_word, set)));
+        let parent = |set: &Name| json!({"group": GATEWAY_API, "kind": "ListenerSet", "name": set});
+        sets.iter().map(parent).collect()
+    }
+
+    /// Listeners for hosts on the gateway, with one certificate.
+    fn listener_set(&mut self, name: &Name, part: PodPart<'_>, hosts: &[&String], issuer: &str) {
         let secret = names::part(name.as_str(), "tls");
         let spec = json!({
             "secretName": secret,
-            "dnsNames": [host],
+            "dnsNames": hosts,
             "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": issuer},
             "privateKey": {"rotationPolicy": "Always"},
         });
@@ -105,15 +266,20 @@ impl Cluster<'_> {
         let certificate = self.put(certificate);
         // cert-manager makes it.
         self.take(ResourceKind::ClusterSecret, &secret, Claimant::part(PartKind::Route, name));
-        let listener = json!({
-            "name": "https",
-            "hostname": host,
-            "port": self.facts.own_listeners_port(),
-            "protocol": "HTTPS",
-            "tls": {"mode": "Terminate", "certificateRefs": [{"group": "", "kind": "Secret", "name": secret}]},
-            "allowedRoutes": {"namespaces": {"from": "Same"}},
-        });
-        let fields = json!({"spec": {"parentRef": self.gateway(None), "listeners": [listener]}});
-        self.put(Object::new(ResourceKind::ListenerSet, name.as_str(), part, fields).after([certificate]))
+        let port = self.facts.own_listeners_port();
+        let listener = |(before, host): (usize, &&String)| {
+            let called = if before == 0 { "https".to_owned() } else { format!("https-{}", before + 1) };
+            json!({
+                "name": called,
+                "hostname": host,
+                "port": port,
+                "protocol": "HTTPS",
+                "tls": {"mode": "Terminate", "certificateRefs": [{"group": "", "kind": "Secret", "name": secret}]},
+                "allowedRoutes": {"namespaces": {"from": "Same"}},
+            })
+        };
+        let listeners: Vec<Json> = hosts.iter().enumerate().map(listener).collect();
+        let fields = json!({"spec": {"parentRef": self.gateway(None), "listeners": listeners}});
+        self.put(Object::new(ResourceKind::ListenerSet, name.as_str(), part, fields).after([certificate]));
     }
 }

@@ -59,7 +59,7 @@ impl Shape {
 
             [route.web]
             service = "web"
-            host = "${{stack.name}}.${{target.domain}}"
+            hosts = ["${{stack.name}}.${{target.domain}}"]
             paths = [{{ prefix = "/", timeout = "{seconds}s" }}]
 
             [tier.free]

@@ -15,6 +15,9 @@ use crate::provider::LocalProvider;
 use crate::restore::context;
 use crate::{directory, failure, readiness, route};
 
+/// How long a route may take to be set again.
+const RESTORE: Duration = Duration::from_secs(30);
+
 /// The kind among those of this machine.
 fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
     match kind.served() {
@@ -86,7 +89,7 @@ impl LocalProvider {
                 let caller = self.caller(context.stack, &resource.id)?;
                 caller.apply(context.clone(), resource.clone(), desired.clone()).await
             }
-            LocalKind::Route => route::apply(&self.machine, context, resource),
+            LocalKind::Route => route::apply(&self.machine, context, resource, desired).await,
             LocalKind::Schedule => self.schedules.apply(context, resource, desired).await,
         }
     }
@@ -188,7 +191,7 @@ impl LocalProvider {
     }
 
     /// What became of a resource after a start of Freehold, in a few words; not of one that [`keeps_processes`].
-    pub(crate) fn restore_resource(
+    pub(crate) async fn restore_resource(
         &self,
         restored: &Restored,
         object: &str,
@@ -196,7 +199,9 @@ impl LocalProvider {
     ) -> Result<String, ProviderError> {
         match served(restored.resource.kind)? {
             LocalKind::Route => {
-                let done = route::restore(&self.machine, restored.stack, &restored.key, &restored.resource, object);
+                let context = context(restored, secrets, RESTORE);
+                let (resource, comparable) = (&restored.resource, &restored.comparable);
+                let done = route::restore(&self.machine, &context, resource, comparable, object).await;
                 done.map(|()| "set".to_owned())
             }
             LocalKind::Schedule => {
