@@ -7,6 +7,7 @@ mod handover;
 mod headers;
 mod limits;
 mod pages;
+mod policies;
 mod retries;
 mod routing;
 mod stage;

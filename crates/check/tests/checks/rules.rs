@@ -228,6 +228,77 @@ fn a_host_leads_to_one_service() {
 }
 
 #[test]
+fn a_path_of_a_host_is_claimed_once_whatever_the_route() {
+    let route = |more: &str| and(&format!("[route.x]\nservice = \"web\"\n{more}"));
+    let host = "hosts = [\"${stack.name}.${target.domain}\"]\n";
+    fine(&route(&format!("{host}paths = [{{ prefix = \"/api\" }}]")));
+    only(Code::RouteTwice, &route(&format!("{host}paths = [{{ prefix = \"/api\" }}, {{ prefix = \"/\" }}]")));
+    let moved = "hosts = [\"x-${stack.name}.${target.domain}\"]\nredirect_from = [\"${stack.name}.${target.domain}\"]";
+    only(Code::RouteTwice, &route(moved));
+    let itself = "hosts = [\"x-${stack.name}\"]\nredirect_from = [\"X-${stack.name}\"]";
+    only(Code::RouteTwice, &route(itself));
+}
+
+#[test]
+fn a_path_leads_to_one_place() {
+    let route = |more: &str| and(&format!("[route.x]\nhosts = [\"x-${{stack.name}}\"]\n{more}"));
+    only(Code::PathUnclear, &route(""));
+    only(Code::PathUnclear, &route("paths = [{ prefix = \"/\", service = \"web\" }, { prefix = \"/a\" }]"));
+    only(Code::PathUnclear, &route("paths = [{ prefix = \"/\", service = \"web\", redirect = { to = \"/a\" } }]"));
+    only(Code::UnknownService, &route("paths = [{ prefix = \"/\", service = \"wep\" }]"));
+    fine(&route(
+        "paths = [{ prefix = \"/\", service = \"web\" }, { prefix = \"/a\", redirect = { to = \"/\" } }, \
+         { prefix = \"/b\", respond = { status = 403 } }]",
+    ));
+}
+
+#[test]
+fn a_retry_can_happen() {
+    let path = |more: &str| and(&format!("paths = [{{ prefix = \"/\", timeout = \"30s\", {more} }}]"));
+    only(Code::RetryNever, &path("attempt_timeout = \"30s\", retries = 1"));
+    only(Code::RetryNever, &path("attempt_timeout = \"31s\""));
+    fine(&path("attempt_timeout = \"10s\", retries = 1"));
+    fine(&path("attempt_timeout = \"30s\""));
+}
+
+#[test]
+fn what_the_entrance_says_can_be_said() {
+    let route = |more: &str| and(more);
+    let to = |to: &str| route(&format!("paths = [{{ prefix = \"/a\", redirect = {{ to = \"{to}\" }} }}]"));
+    for wrong in ["new", "//evil.example", "https://a.example/?q=1", "javascript:alert(1)", "/a b", "https://a_b/"] {
+        only(Code::RouteSetting, &to(wrong));
+    }
+    for right in ["/new", "https://a.example/new", "${route.web.url}/new", "https://${stack.name}.example/x"] {
+        fine(&to(right));
+    }
+    let field = |value: &str| route(&format!("response_headers = {{ set = {{ X-A = \"{value}\" }} }}"));
+    for wrong in ["", "a\\r\\nSet-Cookie: b=c", "ü"] {
+        only(Code::RouteSetting, &field(wrong));
+    }
+    only(Code::SecretMadePublic, &field("${secret.key}"));
+    fine(&field("max-age=1; ${stack.name}"));
+    let answer = |size: usize| {
+        let body = "x".repeat(size);
+        route(&format!("paths = [{{ prefix = \"/a\", respond = {{ status = 200, body = \"{body}\" }} }}]"))
+    };
+    fine(&answer(4096));
+    only(Code::RouteSetting, &answer(4097));
+    let cors = |origin: &str, more: &str| route(&format!("cors = {{ origins = [\"{origin}\"]{more} }}"));
+    for wrong in
+        ["app.example.org", "https://a.example/", "https://a.example/x", "ftp://a.example", "https://*", "null"]
+    {
+        only(Code::RouteSetting, &cors(wrong, ""));
+    }
+    for right in ["https://a.example", "https://*.a.example", "http://localhost:5173", "${route.web.url}", "*"] {
+        fine(&cors(right, ""));
+    }
+    only(Code::RouteSetting, &cors("*", ", credentials = true"));
+    let users = |password: &str| route(&format!("basic_auth = {{ ops = \"{password}\" }}"));
+    only(Code::PlaceholderSecret, &users("s3cret"));
+    fine(&users("${secret.key}"));
+}
+
+#[test]
 fn a_route_leads_to_a_service_with_a_port() {
     only(Code::RouteWithoutPort, &but("port    = 8080\n", ""));
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use freehold_engine::Readiness;
-use freehold_graph::Value;
+use freehold_engine::{Lookup, Provider, Readiness};
+use freehold_graph::{Resource, SecretRef, Value};
 
-use crate::world::{Known, World, is_alive, kill, until};
+use crate::world::{HOST, Known, World, is_alive, kill, request_with, until};
 
 /// The path of the only instance's record.
 fn record(world: &World) -> std::path::PathBuf {
@@ -137,12 +137,69 @@ async fn a_route_comes_back_as_it_was_and_not_as_a_step_that_failed_was_to_make_
         ("prefix", Value::from("/elsewhere")),
         ("timeout_seconds", Value::from(30u32)),
         ("retries", Value::from(0u32)),
+        ("service", Value::from("service.web")),
     ]);
     if let Value::Map(body) = &mut pending.body {
         body.insert("paths".to_owned(), Value::List(vec![rule]));
     }
     let world = world.killed(&[&web, &pending]).await?;
     assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    world.end().await
+}
+
+/// A route as it was stored when routes had one host, by which they were known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_of_the_release_before_comes_back_and_gives_way_without_a_gap() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, new) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    world.delete(&new).await?;
+    let rule = Value::map([
+        ("prefix", Value::from("/")),
+        ("timeout_seconds", Value::from(30u32)),
+        ("retries", Value::from(0u32)),
+    ]);
+    let body = Value::map([
+        ("host", Value::from(HOST)),
+        ("service", Value::from("service.web")),
+        ("paths", Value::List(vec![rule])),
+    ]);
+    let old = Resource { identity: HOST.to_owned(), body, ..new.clone() };
+    let records = world.data.path().join("local/stacks").join(world.stack.to_string()).join("routes");
+    std::fs::create_dir_all(&records)?;
+    let record = serde_json::json!({"object": "0198a000-0000-7000-8000-0000000000aa", "resource": old});
+    std::fs::write(records.join(format!("{HOST}.json")), record.to_string())?;
+    let world = world.killed(&[&web, &old]).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    let observed = world.provider.observe(world.stack, &Lookup::from(&old)).await?.unwrap();
+    assert_eq!((observed.object.as_str(), &observed.body), ("0198a000-0000-7000-8000-0000000000aa", &old.body));
+    world.apply(&new).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    world.delete(&old).await?;
+    assert_eq!(world.get("/").await?, (200, "one".to_owned()));
+    assert_eq!(std::fs::read_dir(&records)?.count(), 1);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_let_in_is_known_after_a_kill_and_no_password_is_on_disk() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (web, mut route) = (world.web(&[("VERSION", "one")], &[]), world.route());
+    world.deploy(&web).await?;
+    let secret = SecretRef::Stored("door".to_owned());
+    if let Value::Map(body) = &mut route.body {
+        body.insert("basic_auth".to_owned(), Value::map([("ops", Value::secret(secret))]));
+    }
+    world.apply(&route).await?;
+    let world = world.killed(&[&web, &route]).await?;
+    assert_eq!(world.get("/").await?.0, 401);
+    // ops:s3cret-door
+    let password = "Authorization: Basic b3BzOnMzY3JldC1kb29y\r\n";
+    assert_eq!(request_with(world.router.address(), "/", password).await?, (200, "one".to_owned()));
+    let records = world.data.path().join("local/stacks").join(world.stack.to_string()).join("routes");
+    for record in std::fs::read_dir(&records)? {
+        assert!(!std::fs::read_to_string(record?.path())?.contains("s3cret-"));
+    }
     world.end().await
 }
 

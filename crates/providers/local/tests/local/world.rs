@@ -169,16 +169,13 @@ impl World {
             ("prefix", Value::from("/")),
             ("timeout_seconds", Value::from(30u32)),
             ("retries", Value::from(0u32)),
-        ]);
-        let body = Value::map([
-            ("host", Value::from(HOST)),
             ("service", Value::from("service.web")),
-            ("paths", Value::List(vec![rule])),
         ]);
+        let body = Value::map([("hosts", Value::from(vec![HOST.to_owned()])), ("paths", Value::List(vec![rule]))]);
         Resource {
             id: ResourceId::new("route", "web"),
             kind: ResourceKind::LocalRoute,
-            identity: HOST.to_owned(),
+            identity: "acme/web".to_owned(),
             body,
             depends_on: BTreeSet::new(),
         }
@@ -330,8 +327,17 @@ impl Drop for World {
 }
 
 pub(crate) async fn request(address: std::net::SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    request_with(address, path, "").await
+}
+
+/// The same with more fields in its header, each with the end of its line.
+pub(crate) async fn request_with(
+    address: std::net::SocketAddr,
+    path: &str,
+    more: &str,
+) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{more}Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
