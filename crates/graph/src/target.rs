@@ -146,6 +146,8 @@ impl KubernetesTarget {
                 data_plane_namespace: String::new(),
                 retries: false,
                 listener_sets: false,
+                cors: false,
+                envoy: false,
             },
             databases,
             issuer: None,
@@ -204,6 +206,12 @@ pub struct Gateway {
     /// Whether the installed Gateway API has ListenerSet.
     #[serde(default)]
     pub listener_sets: bool,
+    /// Whether the installed HTTPRoute has the filter CORS.
+    #[serde(default)]
+    pub cors: bool,
+    /// Whether the gateway is Envoy Gateway, with its policies: for all of a route that HTTPRoute doesn't have.
+    #[serde(default)]
+    pub envoy: bool,
 }
 
 impl Gateway {

@@ -12,14 +12,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{self, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::secret::{Digest, SecretRef, SecretText};
 
 /// A canonical value. Its JSON is plain, except for the leaves `{"$secret": …}`, `{"$template": …}`,
-/// `{"$checksum": …}`, `{"$digest": …}`, `{"$fraction": …}` and `{"$unknown": null}`.
+/// `{"$checksum": …}`, `{"$sha1": …}`, `{"$digest": …}`, `{"$fraction": …}` and `{"$unknown": null}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -41,6 +44,9 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
+/// The length of a SHA-1 in Base64.
+const SHA1_LENGTH: usize = 28;
+
 /// The leaves that plain JSON doesn't have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Special {
@@ -54,6 +60,9 @@ pub enum Special {
     /// only). The outside world gets the digest's text: an annotation that restarts the consumers of a secret.
     #[serde(rename = "$checksum")]
     Checksum(Box<Value>),
+    /// Base64 of the SHA-1 of a secret text, which is how a gateway is given passwords that it compares with (desired bodies only).
+    #[serde(rename = "$sha1")]
+    Sha1(Box<Value>),
     /// In the place of a secret (comparable bodies only).
     #[serde(rename = "$digest")]
     Digest(Digest),
@@ -144,7 +153,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 impl Special {
     /// The names of the fields that stand for leaves. No map of people's own may have one of these as its only field: it would be read as
     /// the leaf, a secret in clear text perhaps.
-    pub const NAMES: [&str; 6] = ["$secret", "$template", "$checksum", "$digest", "$fraction", "$unknown"];
+    pub const NAMES: [&str; 7] = ["$secret", "$template", "$checksum", "$sha1", "$digest", "$fraction", "$unknown"];
 
     /// What a map with this one entry stands for; its value again if it stands for nothing. Made from what was read already: reading it
     /// again would take twice as long with each level.
@@ -156,6 +165,7 @@ impl Special {
             }
             ("$template", Value::List(pieces)) => Ok(Self::Template(pieces)),
             ("$checksum", below) => Ok(Self::Checksum(Box::new(below))),
+            ("$sha1", below) => Ok(Self::Sha1(Box::new(below))),
             ("$fraction", Value::Text(number)) => Ok(Self::Fraction(number)),
             ("$digest", Value::Text(digest)) => Ok(Self::Digest(Digest(digest))),
             ("$unknown", Value::Null) => Ok(Self::Unknown(())),
@@ -255,6 +265,7 @@ impl Value {
             Self::Special(Special::Template(parts)) | Self::List(parts) => {
                 parts.iter().flat_map(Value::secrets).collect()
             }
+            Self::Special(Special::Sha1(below)) => below.secrets(),
             Self::Map(fields) => fields.values().flat_map(Value::secrets).collect(),
             _ => Vec::new(),
         }
@@ -266,6 +277,7 @@ impl Value {
             Self::Text(text) => text.len(),
             Self::Special(Special::Secret(secret)) => of(secret),
             Self::Special(Special::Template(parts)) => parts.iter().map(|part| part.text_length(of)).sum(),
+            Self::Special(Special::Sha1(_)) => SHA1_LENGTH,
             Self::Special(Special::Checksum(_) | Special::Digest(_) | Special::Fraction(_) | Special::Unknown(()))
             | Self::Null
             | Self::Bool(_)
@@ -280,7 +292,7 @@ impl Value {
         match self {
             Self::Special(Special::Unknown(())) => true,
             Self::Special(Special::Template(items)) | Self::List(items) => items.iter().any(Value::has_unknown),
-            Self::Special(Special::Checksum(below)) => below.has_unknown(),
+            Self::Special(Special::Checksum(below) | Special::Sha1(below)) => below.has_unknown(),
             Self::Map(fields) => fields.values().any(Value::has_unknown),
             _ => false,
         }
@@ -293,7 +305,7 @@ impl Value {
                 Self::Special(digests.of_secret(secret).map_or(Special::Unknown(()), Special::Digest))
             }
             Self::Special(Special::Template(parts)) => comparable_template(parts, digests),
-            Self::Special(Special::Checksum(below)) => match below.comparable(digests) {
+            Self::Special(Special::Checksum(below) | Special::Sha1(below)) => match below.comparable(digests) {
                 digest @ Self::Special(_) => digest,
                 open if open.has_unknown() => Self::Special(Special::Unknown(())),
                 whole => Self::Special(Special::Digest(digests.of_text(&whole.to_string()))),
@@ -323,6 +335,10 @@ impl Value {
                     joined.push_str(part.reveal(reveal)?.reveal());
                 }
                 Ok(SecretText::new(joined.to_string()))
+            }
+            Self::Special(Special::Sha1(below)) => {
+                let digest = Sha1::digest(below.reveal(reveal)?.reveal().as_bytes());
+                Ok(SecretText::new(STANDARD.encode(digest)))
             }
             _ => Err(NotText.into()),
         }
@@ -486,5 +502,18 @@ mod tests {
             let read: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_password_is_kept_as_htpasswd_keeps_it() {
+        // printf 'ops:{SHA}%s' "$(printf s3cret | openssl sha1 -binary | base64)"
+        let hashed = Value::Special(Special::Sha1(Box::new(Value::secret(SecretRef::Stored("door".to_owned())))));
+        let line = Value::Special(Special::Template(vec![Value::text("ops:{SHA}"), hashed]));
+        let mut reveal = |_: &SecretRef| Ok::<_, NotText>(SecretText::new("s3cret".to_owned()));
+        let text = line.reveal(&mut reveal).unwrap();
+        assert_eq!(text.reveal(), "ops:{SHA}/vNB+F2HQ559kaLUZbmHHvZrXpg=");
+        assert_eq!(line.text_length(&|_| 6), text.reveal().len());
+        let stored = serde_json::to_string(&line).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&stored).unwrap(), line);
     }
 }

@@ -16,6 +16,8 @@ pub(crate) fn facts(target: &Target) -> String {
     let scheme = if gateway.https { "https" } else { "http" };
     let mut extras = vec![if gateway.retries { "retries" } else { "no retries in its HTTPRoute" }];
     extras.extend(gateway.listener_sets.then_some("listener sets"));
+    extras.extend(gateway.cors.then_some("CORS"));
+    extras.extend(gateway.envoy.then_some("Envoy Gateway's policies"));
     extras.extend(facts.external_dns.then_some("DNS by external-dns"));
     let certificates = match &facts.issuer {
         Some(issuer) => format!("cert-manager, ClusterIssuer {issuer}"),

@@ -73,15 +73,18 @@ pub fn joined(first: &str, second: &str) -> String {
     bounded(&format!("{first}-{second}"), LABEL_LIMIT, '-')
 }
 
+/// A short name for a text: 12 hexadecimal digits of its digest.
+pub fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes())).chars().take(12).collect()
+}
+
 /// The text itself if it fits, else its beginning and 12 hexadecimal digits of its digest.
 fn bounded(text: &str, limit: usize, separator: char) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }
-    let digest = hex::encode(Sha256::digest(text.as_bytes()));
     let kept: String = text.chars().take(limit.saturating_sub(14)).collect();
-    let short: String = digest.chars().take(12).collect();
-    format!("{}{separator}{separator}{short}", kept.trim_end_matches(separator))
+    format!("{}{separator}{separator}{}", kept.trim_end_matches(separator), digest(text))
 }
 
 /// The address at which the services of a stack reach one of them: an address of the loopback network and a port, both

@@ -252,6 +252,28 @@ pub(super) fn http_route(new: &New<'_>) -> String {
     shown.iter().map(line).collect::<Vec<_>>().join(" · ")
 }
 
+/// `users, allowed addresses`.
+pub(super) fn security_policy(new: &New<'_>) -> String {
+    let said = [("basicAuth", "users"), ("authorization", "allowed addresses")];
+    let words = said.into_iter().filter(|(field, _)| new.at(&["spec", field]).is_some()).map(|(_, words)| words);
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// `300 requests a minute, bodies up to 10Mi`.
+pub(super) fn traffic_policy(new: &New<'_>) -> String {
+    let limits = new.items(&["spec", "rateLimit", "local", "rules"]).first().and_then(|rule| rule.get("limit"));
+    let rate = limits.map(|limit| {
+        let of = |field: &str| limit.get(field).map(plain).unwrap_or_default();
+        format!("{} requests a {}", of("requests"), of("unit").to_lowercase())
+    });
+    let body = new.text(&["spec", "requestBuffer", "limit"]).map(|limit| format!("bodies up to {limit}"));
+    rate.into_iter().chain(body).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn route_filter(new: &New<'_>) -> String {
+    format!("answers {}", new.text(&["spec", "directResponse", "statusCode"]).unwrap_or_default())
+}
+
 pub(super) fn listener(_: &New<'_>) -> String {
     "a listener of its own".to_owned()
 }
@@ -291,7 +313,8 @@ pub(super) fn of_credentials(name: &str) -> Vec<ResourceId> {
     if name == REGISTRY { in_namespace(name) } else { in_program(name) }
 }
 
-/// The line of the route of its name.
+/// The line of the route of its name, or of the one that it is a part of.
 pub(super) fn in_route(name: &str) -> Vec<ResourceId> {
-    vec![ResourceId::new("httproute", name)]
+    let whole = name.split("--").next().unwrap_or(name);
+    vec![ResourceId::new("httproute", whole)]
 }

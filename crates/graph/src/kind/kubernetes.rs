@@ -478,6 +478,108 @@ pub(super) static LISTENER_SET: Row = Row {
     describe: describe::listener,
 };
 
+/// The group of Envoy Gateway's own objects.
+const ENVOY: &str = "gateway.envoyproxy.io";
+
+/// Who is let in by a route, by Envoy Gateway.
+pub(super) static SECURITY_POLICY: Row = Row {
+    word: "securitypolicy",
+    id_word: "securitypolicy",
+    label: "access",
+    api: Some(Api {
+        group: ENVOY,
+        version: "v1alpha1",
+        kind: "SecurityPolicy",
+        plural: "securitypolicies",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 21,
+    plumbing: true,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_route, place: 11, words: |new, _| describe::security_policy(new) },
+    describe: describe::security_policy,
+};
+
+/// How much is let in by a route, by Envoy Gateway.
+pub(super) static BACKEND_TRAFFIC_POLICY: Row = Row {
+    word: "backendtrafficpolicy",
+    id_word: "backendtrafficpolicy",
+    label: "limits",
+    api: Some(Api {
+        group: ENVOY,
+        version: "v1alpha1",
+        kind: "BackendTrafficPolicy",
+        plural: "backendtrafficpolicies",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 21,
+    plumbing: true,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_route, place: 12, words: |new, _| describe::traffic_policy(new) },
+    describe: describe::traffic_policy,
+};
+
+/// A fixed answer, by Envoy Gateway.
+pub(super) static HTTP_ROUTE_FILTER: Row = Row {
+    word: "httproutefilter",
+    id_word: "httproutefilter",
+    label: "answer",
+    api: Some(Api {
+        group: ENVOY,
+        version: "v1alpha1",
+        kind: "HTTPRouteFilter",
+        plural: "httproutefilters",
+        namespaced: true,
+    }),
+    data: Data::None,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::NONE, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    status: false,
+    rank: 21,
+    plumbing: true,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_route, place: 13, words: |new, _| describe::route_filter(new) },
+    describe: describe::route_filter,
+};
+
 /// An object of a manifest. Where the API server has it, its body and its identity say: `acme--guestbook/widgets.example.org/main`.
 /// Whether data goes with it nobody can tell but whoever allows its kind on the target.
 pub(super) static OBJECT: Row = Row {

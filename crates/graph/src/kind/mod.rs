@@ -148,6 +148,12 @@ kinds! {
         Certificate = Certificate "kubernetes.certificate" kubernetes::CERTIFICATE;
         /// A listener with a certificate of its own on the gateway.
         ListenerSet = ListenerSet "kubernetes.listener-set" kubernetes::LISTENER_SET;
+        /// Who is let in by a route: a policy of Envoy Gateway.
+        SecurityPolicy = SecurityPolicy "kubernetes.security-policy" kubernetes::SECURITY_POLICY;
+        /// How much is let in by a route: a policy of Envoy Gateway.
+        BackendTrafficPolicy = BackendTrafficPolicy "kubernetes.backend-traffic-policy" kubernetes::BACKEND_TRAFFIC_POLICY;
+        /// A fixed answer: a filter of Envoy Gateway.
+        HttpRouteFilter = HttpRouteFilter "kubernetes.http-route-filter" kubernetes::HTTP_ROUTE_FILTER;
         /// A host name of the gateway.
         HttpRoute = HttpRoute "kubernetes.http-route" kubernetes::HTTP_ROUTE;
     }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub(crate) const GUESTBOOK: &str = include_str!("../../../../examples/guestbook/freehold.toml");
 pub(crate) const NOTICEBOARD: &str = include_str!("../../../../examples/noticeboard/freehold.toml");
 pub(crate) const EVERYTHING: &str = include_str!("everything.toml");
+/// A route with all that one can have, for behind [`EVERYTHING`].
+pub(crate) const ROUTES: &str = include_str!("routes.toml");
 
 /// An app before anything overrides it, and what it was read from.
 pub(crate) struct Defined {
@@ -90,6 +92,8 @@ pub(crate) fn rich() -> KubernetesTarget {
             port: 443,
             retries: true,
             listener_sets: true,
+            cors: true,
+            envoy: true,
             ..bare.gateway
         },
         databases: ClusterDatabases::Server {

@@ -6,4 +6,5 @@ mod behaviour;
 mod fixture;
 mod manifests;
 mod properties;
+mod routes;
 mod snapshots;

@@ -45,6 +45,9 @@ pub(crate) const fn dependents_of(kind: KubernetesKind) -> &'static [Kind] {
         | KubernetesKind::Object
         | KubernetesKind::Certificate
         | KubernetesKind::ListenerSet
+        | KubernetesKind::SecurityPolicy
+        | KubernetesKind::BackendTrafficPolicy
+        | KubernetesKind::HttpRouteFilter
         | KubernetesKind::HttpRoute => &[],
     }
 }

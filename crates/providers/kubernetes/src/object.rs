@@ -136,6 +136,7 @@ impl ObjectKind {
             "gateway.networking.k8s.io" => Some(
                 "install the Gateway API's definitions (standard channel; ListenerSet since 1.6): https://gateway-api.sigs.k8s.io/guides/",
             ),
+            "gateway.envoyproxy.io" => Some("install Envoy Gateway: https://gateway.envoyproxy.io/docs/install/"),
             "cert-manager.io" | "acme.cert-manager.io" => {
                 Some("install cert-manager: https://cert-manager.io/docs/installation/")
             }

@@ -130,7 +130,10 @@ impl<'a> Trial<'a> {
             | KubernetesKind::HorizontalPodAutoscaler
             | KubernetesKind::Object
             | KubernetesKind::Certificate
-            | KubernetesKind::ListenerSet => Ok(None),
+            | KubernetesKind::ListenerSet
+            | KubernetesKind::SecurityPolicy
+            | KubernetesKind::BackendTrafficPolicy
+            | KubernetesKind::HttpRouteFilter => Ok(None),
         }
     }
 

@@ -16,6 +16,7 @@ mod certificate;
 mod custom;
 pub(crate) mod deployment;
 pub(crate) mod pod;
+mod policy;
 pub(crate) mod quota;
 mod route;
 mod service;
@@ -155,6 +156,7 @@ async fn look(
         KubernetesKind::CloudNativePg => Ok(storage::postgres(found)),
         KubernetesKind::HttpRoute => route::of_route(reader, found, moment.now).await,
         KubernetesKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
+        KubernetesKind::SecurityPolicy | KubernetesKind::BackendTrafficPolicy => policy::readiness(reader, found).await,
         KubernetesKind::Object => Ok(custom::readiness(found)),
         KubernetesKind::Certificate => certificate::readiness(reader, found).await,
         KubernetesKind::Namespace => Ok(match found.text("/status/phase") {
@@ -170,7 +172,8 @@ async fn look(
         | KubernetesKind::ServiceAccount
         | KubernetesKind::Secret
         | KubernetesKind::ConfigMap
-        | KubernetesKind::CronJob => Ok(Readiness::Ready),
+        | KubernetesKind::CronJob
+        | KubernetesKind::HttpRouteFilter => Ok(Readiness::Ready),
     }
 }
 

@@ -123,7 +123,7 @@ fn json(body: &Value, comparable: Option<&Value>, texts: &Texts<'_>) -> Result<J
                 ));
             }
         },
-        Value::Special(Special::Secret(_) | Special::Template(_)) => match texts {
+        Value::Special(Special::Secret(_) | Special::Template(_) | Special::Sha1(_)) => match texts {
             Texts::Revealed(revealed) => revealed.text(body)?.reveal().into(),
             Texts::Kept(_) => PLACEHOLDER.into(),
         },

@@ -95,6 +95,8 @@ fn changed(facts: &KubernetesTarget, found: &KubernetesTarget) -> Vec<Finding> {
     compare("the version", facts.version.clone(), found.version.clone());
     compare("the nodes' architecture", list(&facts.architectures), list(&found.architectures));
     compare("HTTPRoute.retry", has(facts.gateway.retries), has(found.gateway.retries));
+    compare("HTTPRoute's CORS", has(facts.gateway.cors), has(found.gateway.cors));
+    compare("Envoy Gateway's policies", has(facts.gateway.envoy), has(found.gateway.envoy));
     compare("ListenerSet", has(facts.gateway.listener_sets), has(found.gateway.listener_sets));
     let scheme = |https: bool| if https { "HTTPS" } else { "HTTP" }.to_owned();
     compare("the listener's protocol", scheme(facts.gateway.https), scheme(found.gateway.https));

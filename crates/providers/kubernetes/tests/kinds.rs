@@ -147,6 +147,43 @@ fn cases() -> Vec<Case> {
             json!("shop.example.org"),
         ),
         case(
+            ResourceKind::SecurityPolicy,
+            ("gateway.envoyproxy.io/v1alpha1", "SecurityPolicy"),
+            json!({"spec": {
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web"}],
+                "basicAuth": {"users": {"group": "", "kind": "Secret", "name": "web"}},
+                "authorization": {
+                    "defaultAction": "Deny",
+                    "rules": [{"action": "Allow", "principal": {"clientCIDRs": ["192.0.2.0/24"]}}],
+                },
+            }}),
+            "/spec/authorization/rules/0/principal/clientCIDRs/0",
+            json!("198.51.100.0/24"),
+        ),
+        case(
+            ResourceKind::BackendTrafficPolicy,
+            ("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"),
+            json!({"spec": {
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web"}],
+                "requestBuffer": {"limit": "10Mi"},
+                "rateLimit": {"type": "Local", "local": {"rules": [{
+                    "clientSelectors": [{"sourceCIDR": {"type": "Distinct", "value": "0.0.0.0/0"}}],
+                    "limit": {"requests": 300, "unit": "Minute"},
+                }]}},
+            }}),
+            "/spec/requestBuffer/limit",
+            json!("20Mi"),
+        ),
+        case(
+            ResourceKind::HttpRouteFilter,
+            ("gateway.envoyproxy.io/v1alpha1", "HTTPRouteFilter"),
+            json!({"spec": {"directResponse": {
+                "statusCode": 403, "contentType": "text/plain", "body": {"type": "Inline", "inline": "not from here"},
+            }}}),
+            "/spec/directResponse/statusCode",
+            json!(404),
+        ),
+        case(
             ResourceKind::KubernetesObject,
             ("coordination.k8s.io/v1", "Lease"),
             json!({"spec": {"holderIdentity": "a", "leaseDurationSeconds": 30}}),

@@ -68,6 +68,20 @@ fn rest(kind: ResourceKind, stage: &Stage) -> ((&'static str, &'static str), Jso
             json!({"spec": {"parentRef": {"name": "main"}, "listeners":
                 [{"name": "a", "hostname": "a.example.org", "port": 443, "protocol": "HTTP"}]}}),
         ),
+        ResourceKind::SecurityPolicy => (
+            ("gateway.envoyproxy.io/v1alpha1", "SecurityPolicy"),
+            json!({"spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "main"}],
+                "authorization": {"defaultAction": "Deny"}}}),
+        ),
+        ResourceKind::BackendTrafficPolicy => (
+            ("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"),
+            json!({"spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "main"}],
+                "requestBuffer": {"limit": "1Mi"}}}),
+        ),
+        ResourceKind::HttpRouteFilter => (
+            ("gateway.envoyproxy.io/v1alpha1", "HTTPRouteFilter"),
+            json!({"spec": {"directResponse": {"statusCode": 403}}}),
+        ),
         ResourceKind::HttpRoute => (
             (gateway, "HTTPRoute"),
             json!({"spec": {"parentRefs": [{"name": "main"}], "hostnames": ["a.example.org"]}}),

@@ -14,6 +14,7 @@
 
 mod database;
 mod environment;
+mod gateway;
 mod job;
 mod manifest;
 mod minimal;

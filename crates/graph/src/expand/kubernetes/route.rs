@@ -19,7 +19,7 @@ use crate::expand::redirect::Destination;
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
 
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
+pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// The most rules of one HTTPRoute (`maxItems` in its definition). A path has two at the most, so that its matches stay below 128,
 /// which is the most of these.
 const RULES: usize = 16;
@@ -29,6 +29,21 @@ const RETRIED: [u16; 3] = [502, 503, 504];
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// How a host name says that it has moved to the first one.
 const MOVED: u16 = 301;
+
+/// How the HTTPRoutes are called that a route consists of.
+fn nth(name: &Name, before: usize) -> String {
+    if before == 0 { name.to_string() } else { names::part(name.as_str(), &(before + 1).to_string()) }
+}
+
+/// All HTTPRoutes that lead to a route's services.
+pub(super) fn http_routes(name: &Name, route: &Route, retries: bool) -> Vec<String> {
+    let rules = route.paths.iter().map(|rule| match (rule.is_answered(), rule.retries.value) {
+        (false, 1..) if retries => 2,
+        (true | false, _) => 1,
+    });
+    let count: usize = rules.sum();
+    (0..count.div_ceil(RULES)).map(|before| nth(name, before)).collect()
+}
 
 impl Cluster<'_> {
     pub(crate) fn route(&mut self, name: &Name, route: &Route) {
@@ -41,7 +56,6 @@ impl Cluster<'_> {
         }
         // Whose labels its objects have.
         let part = route.services().next().map_or(PodPart::Whole, |service| PodPart::Service(&service.value));
-        self.refuse_lacking(name, route);
         let hosts = self.expansion.hosts(name, route, &mut needs);
         let Some(first) = hosts.serving.first().cloned() else { return };
         let parents = match self.facts.own_certificates() {
@@ -52,16 +66,17 @@ impl Cluster<'_> {
             None => vec![self.gateway(self.facts.gateway.listener.as_deref())],
         };
         let filters = self.filters(name, route, &mut needs);
+        // What keeps requests out is there before the route that lets them in.
+        needs.extend(self.gateway_policies(name, route, part));
         let mut rules = Vec::new();
         for rule in &route.paths {
-            rules.extend(self.rules(name, route, rule, &filters, &mut needs));
+            rules.extend(self.rules(name, route, rule, part, &filters, &mut needs));
         }
         // Which rule a request follows doesn't depend on the HTTPRoute that it stands in: the longest path wins among all of a host,
         // then the one with a method. The last comes first, so that a rule that moves on, as the route grows, is there before it is taken
         // away; one that moves up as it shrinks is away for a moment.
         for (before, rules) in rules.chunks(RULES).enumerate().rev() {
-            let number = before + 1;
-            let called = if before == 0 { name.to_string() } else { names::part(name.as_str(), &number.to_string()) };
+            let called = nth(name, before);
             let id = self.http_route(&called, part, &parents, &hosts.serving, rules, &needs);
             needs.insert(id);
         }
@@ -88,28 +103,6 @@ impl Cluster<'_> {
             object.annotations.push(("external-dns.alpha.kubernetes.io/hostname", hosts.join(",")));
         }
         self.put(object)
-    }
-
-    /// What HTTPRoute doesn't have, and the gateway has no policies for.
-    fn refuse_lacking(&mut self, name: &Name, route: &Route) {
-        let asked = [
-            ("cors", route.cors.is_some()),
-            ("max_body", route.max_body.is_some()),
-            ("basic_auth", !route.basic_auth.is_empty()),
-            ("allow_from", !route.allow_from.is_empty()),
-            ("rate_limit", route.rate_limit.is_some()),
-            ("respond", route.paths.iter().any(|rule| rule.respond.is_some())),
-        ];
-        let gateway = &self.facts.gateway;
-        for (what, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-            self.expansion.resolver.errors.push(ExpandError::GatewayLacks {
-                route: format!("route.{name}"),
-                what: what.to_owned(),
-                gateway: format!("{}/{}", gateway.namespace, gateway.name),
-                target: self.facts.name.to_string(),
-                needs: "only HTTPRoute's own settings are known of it",
-            });
-        }
     }
 
     /// Whether a service is there and has a port.
@@ -159,7 +152,9 @@ impl Cluster<'_> {
             }
             filter
         };
-        changed.map(filter).collect()
+        let mut filters: Vec<Json> = changed.map(filter).collect();
+        filters.extend(route.cors.as_ref().and_then(|cors| self.cors(name, cors, needs)));
+        filters
     }
 
     fn header(&mut self, from: &str, headers: &Headers, needs: &mut BTreeSet<ResourceId>) -> Json {
@@ -181,12 +176,17 @@ impl Cluster<'_> {
         name: &Name,
         route: &Route,
         rule: &PathRule,
+        part: PodPart<'_>,
         filters: &[Json],
         needs: &mut BTreeSet<ResourceId>,
     ) -> Vec<Json> {
         let path = json!({"type": "PathPrefix", "value": rule.prefix.value});
         if let Some(redirect) = &rule.redirect {
             let Some(filter) = self.redirection(name, redirect, needs) else { return Vec::new() };
+            return vec![json!({"matches": [{"path": path}], "filters": [filter]})];
+        }
+        if let Some(respond) = &rule.respond {
+            let Some(filter) = self.fixed_answer(name, &rule.prefix, respond, part, needs) else { return Vec::new() };
             return vec![json!({"matches": [{"path": path}], "filters": [filter]})];
         }
         let Some(service) = route.service_of(rule) else {

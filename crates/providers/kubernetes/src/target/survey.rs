@@ -36,6 +36,8 @@ pub(super) struct Survey {
     data_plane_namespace: Option<String>,
     retries: bool,
     listener_sets: bool,
+    cors: bool,
+    envoy: bool,
     architectures: BTreeSet<String>,
     allowed_kinds: BTreeSet<AllowedKind>,
 }
@@ -93,6 +95,8 @@ impl Survey {
                 data_plane_namespace,
                 retries: self.retries,
                 listener_sets: self.listener_sets,
+                cors: self.cors,
+                envoy: self.envoy,
             },
             databases: wanted.databases.clone(),
             issuer: wanted.issuer.clone(),
@@ -128,8 +132,9 @@ impl Survey {
             self.findings.push(Finding::error(subject, message, GATEWAY_API));
             return;
         };
-        let rule = "/schema/openAPIV3Schema/properties/spec/properties/rules/items/properties/retry";
-        self.retries = schema.pointer(rule).is_some();
+        let rule = "/schema/openAPIV3Schema/properties/spec/properties/rules/items/properties";
+        self.retries = schema.pointer(&format!("{rule}/retry")).is_some();
+        self.cors = schema.pointer(&format!("{rule}/filters/items/properties/cors")).is_some();
         let sets = self.definition(reader, "listenersets.gateway.networking.k8s.io").await.flatten();
         self.listener_sets = sets.as_ref().is_some_and(|definition| served(definition).is_some());
         let version = routes.text("/metadata/annotations/gateway.networking.k8s.io~1bundle-version");
@@ -242,6 +247,7 @@ impl Survey {
             Ok(places) => places,
             Err(error) => return self.findings.push(finding::of_error(subject, &error)),
         };
+        self.policies(reader).await;
         // A label may not say whose Gateway: of several places, the namespace of the Gateway itself.
         let same = places.iter().find(|place| **place == wanted.gateway.0);
         self.findings.push(match (given, same.or(places.first())) {
@@ -276,8 +282,28 @@ impl Survey {
         });
     }
 
+    /// Whether Envoy Gateway has all the policies that routes may ask for.
+    async fn policies(&mut self, reader: &Reader<'_>) {
+        let kinds = ["securitypolicies", "backendtrafficpolicies", "httproutefilters"];
+        for kind in kinds {
+            if !self.envoy {
+                return;
+            }
+            let found = self.definition(reader, &format!("{kind}.gateway.envoyproxy.io")).await.flatten();
+            self.envoy = found.is_some_and(|definition| served_as(&definition, "v1alpha1").is_some());
+        }
+        if self.envoy {
+            let message = "Envoy Gateway's: users, allowed addresses, rate limits, limits of bodies, fixed answers";
+            self.findings.push(Finding::ok("gateway policies", message));
+        }
+    }
+
     /// The namespaces with Pods that bear the gateway's labels.
-    async fn gateway_pods(&self, reader: &Reader<'_>, wanted: &Requirements) -> Result<BTreeSet<String>, ClusterError> {
+    async fn gateway_pods(
+        &mut self,
+        reader: &Reader<'_>,
+        wanted: &Requirements,
+    ) -> Result<BTreeSet<String>, ClusterError> {
         let (namespace, name) = &wanted.gateway;
         let labels = [
             // Envoy Gateway; then the label of GEP-1762, which Istio, NGINX Gateway Fabric and others set.
@@ -286,9 +312,10 @@ impl Survey {
             ),
             format!("gateway.networking.k8s.io/gateway-name={name}"),
         ];
-        for label in labels {
+        for (label, envoy) in labels.into_iter().zip([true, false]) {
             let pods = reader.list(POD, None, &label).await?;
             if !pods.is_empty() {
+                self.envoy = envoy;
                 return Ok(pods.iter().map(|pod| pod.text("/metadata/namespace").to_owned()).collect());
             }
         }
@@ -424,7 +451,11 @@ fn of_listener(subject: &str, gateway: &Json, name: &str) -> Option<Finding> {
 
 /// The version `v1` of a definition, if it is served.
 fn served(definition: &Json) -> Option<&Json> {
-    definition.items("/spec/versions").iter().find(|version| version.text("/name") == "v1" && version.flag("/served"))
+    served_as(definition, "v1")
+}
+
+fn served_as<'a>(definition: &'a Json, version: &str) -> Option<&'a Json> {
+    definition.items("/spec/versions").iter().find(|one| one.text("/name") == version && one.flag("/served"))
 }
 
 fn version(version: &str) -> Finding {
