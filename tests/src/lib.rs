@@ -8,6 +8,7 @@ pub mod guestbook;
 mod installation;
 mod installed;
 mod proxy;
+pub mod routes;
 mod simulated;
 pub mod site;
 pub mod traffic;

@@ -10,6 +10,7 @@ mod logs;
 mod mistakes;
 mod old_data;
 mod platform;
+mod routes;
 mod rust_call;
 mod secrets;
 mod settling;

@@ -4,4 +4,5 @@ mod failures;
 mod installed;
 mod lifecycle;
 mod rollout;
+mod routes;
 mod streams;
