@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
     ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-
-use crate::response_body::ResponseBody;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 /// Which pages of other origins may read answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +64,12 @@ impl Cors {
         Some(Permission { fields })
     }
 
-    /// The answer to the question whether a page may send a request, if this is one. One that may not gets no permission.
-    pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<ResponseBody>> {
+    /// The header of the answer to the question whether a page may send a request, if this is one. One that may not gets no permission.
+    pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<HeaderMap> {
         let headers = request.headers();
         let asks = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(ORIGIN).filter(|_| asks)?;
-        let mut response = Response::new(ResponseBody::page(Bytes::new()));
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let answer = response.headers_mut();
+        let mut answer = HeaderMap::new();
         answer.insert(
             VARY,
             HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
@@ -90,7 +85,7 @@ impl Cors {
                 answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             }
         }
-        Some(response)
+        Some(answer)
     }
 
     /// How an origin is let in, if it is.

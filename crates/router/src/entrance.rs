@@ -122,7 +122,10 @@ impl Outer {
             return refuse(request, failure, label);
         }
         if let Some(preflight) = route.policies.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
-            return preflight;
+            let nothing = HeaderValue::from_static("text/plain");
+            let mut response = fixed(request, StatusCode::NO_CONTENT, &Bytes::new(), &nothing);
+            response.headers_mut().extend(preflight);
+            return response;
         }
         if !route.policies.users.is_empty() {
             if !is_let_in(&route.policies.users, request.headers().get(AUTHORIZATION)) {

@@ -1,11 +1,11 @@
 //! HTTP's basic authentication (RFC 7617).
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
-
-use std::collections::BTreeMap;
 
 /// What is kept of a password: a salt, and the SHA-256 of the salt and the password. Quick to compare, for each request has to be, so a
 /// password has to be one that can't be guessed; whoever makes them generates them.
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct PasswordHash {
     /// Different for each password.
     pub salt: [u8; 16],
-    /// The digest.
+    /// SHA-256 of salt and password.
     pub digest: [u8; 32],
 }
 
@@ -40,11 +40,9 @@ impl PasswordHash {
 /// Whether the credentials of a request are one user's. Which names there are isn't told by how long the answer takes.
 pub(crate) fn is_let_in(users: &BTreeMap<String, PasswordHash>, authorization: Option<&HeaderValue>) -> bool {
     let Some((name, password)) = authorization.and_then(credentials) else { return false };
+    // No password has this digest.
     let nobody = PasswordHash { salt: [0; 16], digest: [0; 32] };
-    match users.get(&name) {
-        Some(user) => user.is_of(&password),
-        None => nobody.is_of(&password) && false,
-    }
+    users.get(&name).unwrap_or(&nobody).is_of(&password)
 }
 
 fn credentials(value: &HeaderValue) -> Option<(String, String)> {

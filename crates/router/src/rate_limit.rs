@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct RateLimit {
     /// At least one.
     pub requests: u32,
-    /// The period.
+    /// After which so many may come again.
     pub per: Duration,
 }
 

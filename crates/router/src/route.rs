@@ -59,16 +59,16 @@ pub struct Route {
 pub struct Rule {
     /// Covers the paths that are equal to it or go on with a `/`.
     pub prefix: String,
-    /// What answers.
+    /// A service, or the router itself.
     pub action: Action,
 }
 
 /// What answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A service.
+    /// A service, asked by the router.
     Forward {
-        /// Which one.
+        /// The service's, whichever processes serve it.
         endpoint: EndpointKey,
         /// How long and how often it is asked.
         patience: Patience,
@@ -79,12 +79,12 @@ pub enum Action {
         to: String,
         /// Append what follows the prefix in the request's path.
         keep_path: bool,
-        /// The status.
+        /// One of 3xx.
         status: StatusCode,
     },
     /// The router, always with the same.
     Respond {
-        /// The status.
+        /// Any of 200 to 599.
         status: StatusCode,
         /// The body; empty for none.
         body: Bytes,

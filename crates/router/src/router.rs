@@ -75,7 +75,7 @@ impl Router {
         self.core.change_table(|table| table.set(key, None));
     }
 
-    /// All routes.
+    /// All routes, in the order of their keys.
     pub fn routes(&self) -> Vec<(RouteKey, Route)> {
         let table = self.core.table();
         table.routes().iter().map(|(key, entry)| (key.clone(), entry.route.clone())).collect()

@@ -88,9 +88,9 @@ pub enum ExpandError {
         first: Name,
         /// The other one; it may be the same.
         second: Name,
-        /// The host.
+        /// In lower case.
         host: String,
-        /// The prefix of the path.
+        /// The path from which on both claim it: `/api`.
         path: String,
     },
     /// A schedule that a cluster would read differently.

@@ -163,7 +163,8 @@ impl<K: ValueKind, const MOST: usize> ValueKind for Few<K, MOST> {
 
     fn schema(definitions: &mut Definitions) -> Json {
         let mut schema = K::schema(definitions);
-        let key = if schema["type"] == "array" { "maxItems" } else { "maxProperties" };
+        let is_list = schema.get("type").is_some_and(|word| word == "array");
+        let key = if is_list { "maxItems" } else { "maxProperties" };
         if let Json::Object(fields) = &mut schema {
             fields.insert(key.to_owned(), json!(MOST));
         }

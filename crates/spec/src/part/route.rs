@@ -55,7 +55,7 @@ pub struct Route {
 /// How requests below a path are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {
-    /// Its table.
+    /// Where its table stands.
     pub span: Span,
     /// Path prefix, by whole segments: `/events` fits `/events` and `/events/1`, not `/eventsource`.
     pub prefix: Spanned<String>,
@@ -76,7 +76,7 @@ pub struct PathRule {
 /// Where requests are redirected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
-    /// Its table.
+    /// Where its table stands.
     pub span: Span,
     /// A URL (`https://example.org/new`), or a path of the same host (`/new`). The query of the request is kept.
     pub to: Spanned<Template>,
@@ -89,9 +89,9 @@ pub struct Redirect {
 /// A fixed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Respond {
-    /// Its table.
+    /// Where its table stands.
     pub span: Span,
-    /// The status.
+    /// Of HTTP, 200 to 599.
     pub status: u16,
     /// The body; empty for none.
     pub body: Spanned<Template>,
@@ -124,7 +124,7 @@ impl Headers {
 /// Cross-origin resource sharing, as in the Fetch standard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
-    /// Its table.
+    /// Where its table stands.
     pub span: Span,
     /// `https://app.example.org`, `https://*.example.org`, or `*` for all.
     pub origins: Vec<Spanned<Template>>,
@@ -143,22 +143,20 @@ pub struct Cors {
 /// How many requests a client may send, told apart by its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Its table.
+    /// Where its table stands.
     pub span: Span,
     /// How many in a period; they may come all at once.
     pub requests: u32,
-    /// The period.
+    /// After which so many may come again.
     pub per: Period,
 }
 
 /// A period of a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are what they are called")]
 pub enum Period {
-    /// A second.
     Second,
-    /// A minute.
     Minute,
-    /// An hour.
     Hour,
 }
 
@@ -358,7 +356,7 @@ table! {
 table! {
     /// A fixed answer.
     "respond" RespondTable -> Respond { span:
-        /// The status.
+        /// Of HTTP: 403, 410, 503.
         status: required Whole<u16, 200, 599>;
         /// The body, at most 4 KiB. A text with `${…}` references, none of them secret.
         body: default At<WithReferences> = "\"\"";

@@ -40,7 +40,7 @@ async fn has_route(reader: &Reader<'_>, policy: &Json) -> Result<bool, ClusterEr
     let Some(kind) = object::of(ResourceKind::HttpRoute) else { return Ok(false) };
     let namespace = policy.text("/metadata/namespace");
     for target in policy.items("/spec/targetRefs") {
-        let place = Place::named(kind.clone(), Some(namespace), target.text("/name"));
+        let place = Place::named(kind, Some(namespace), target.text("/name"));
         if reader.get(&place).await?.is_some() {
             return Ok(true);
         }
