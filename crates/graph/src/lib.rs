@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod artifact;
+pub mod cache;
 pub mod delivered;
 pub mod display;
 pub mod expand;

@@ -123,6 +123,9 @@ pub struct KubernetesTarget {
     /// The kinds of objects beside [`crate::delivered::ALWAYS`] that manifests may hold.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_kinds: BTreeSet<AllowedKind>,
+    /// The image that caches run, by its digest: with `redis-server` (Redis 7 or Valkey) and `redis-cli`. Without: no caches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_image: Option<String>,
     /// The platform whose target it is, written on each stack's namespace: several platforms may use one cluster.
     #[serde(default)]
     pub platform: Option<Uuid>,
@@ -157,6 +160,7 @@ impl KubernetesTarget {
             scratch_namespace: None,
             architectures: BTreeSet::new(),
             allowed_kinds: BTreeSet::new(),
+            cache_image: None,
             platform: None,
         }
     }

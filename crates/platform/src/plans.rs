@@ -366,6 +366,12 @@ impl TargetRuntime {
                      `freehold target add {target}` again"
                 ));
             }
+            if has(|error| matches!(error, ExpandError::NoCacheImage { .. })) {
+                let target = self.target.name();
+                return Problem::new(Code::NoCacheImage, message).help(format!(
+                    "`freehold target add {target} --cache-image REPOSITORY@sha256:…`: Redis 7 or Valkey, by its digest"
+                ));
+            }
             let codes = [
                 (Code::SameObject, has(|error| matches!(error, ExpandError::SameName { .. }))),
                 (Code::RouteTwice, has(|error| matches!(error, ExpandError::RouteTwice { .. }))),

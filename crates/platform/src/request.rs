@@ -131,6 +131,8 @@ pub struct TargetRequest {
     pub external_dns: bool,
     /// The storage class of volumes.
     pub storage_class: Option<String>,
+    /// The image that caches run, by its digest.
+    pub cache_image: Option<String>,
     /// Registry credentials (a `config.json` of Docker), for resolving images and for the Pods.
     pub registry_credentials: Option<String>,
     /// Registries that are reached without TLS, `host:port`.
@@ -166,6 +168,7 @@ pub enum TargetSetting {
     ExternalDns,
     DatabaseAddress,
     StorageClass,
+    CacheImage,
     RegistryCredentials,
     InsecureRegistries,
     AllowedKinds,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::request::{TargetRequest, TargetSetting};
 use freehold_graph::expand::{ClusterDatabases, PostgresServer};
+use freehold_graph::image::ImageReference;
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
 use freehold_store::{Store, StoredTarget};
@@ -55,6 +56,8 @@ pub struct TargetSettings {
     pub external_dns: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_image: Option<String>,
     #[serde(default)]
     pub insecure_registries: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -88,6 +91,7 @@ impl Settings {
                 TargetSetting::ExternalDns => settings.external_dns = false,
                 TargetSetting::DatabaseAddress => settings.database_address = None,
                 TargetSetting::StorageClass => settings.storage_class = None,
+                TargetSetting::CacheImage => settings.cache_image = None,
                 TargetSetting::InsecureRegistries => settings.insecure_registries.clear(),
                 TargetSetting::AllowedKinds => settings.allowed_kinds.clear(),
                 // A credential, and so no setting.
@@ -106,6 +110,7 @@ impl Settings {
             (&mut settings.database_address, &request.database_address),
             (&mut settings.issuer, &request.issuer),
             (&mut settings.storage_class, &request.storage_class),
+            (&mut settings.cache_image, &request.cache_image),
         ] {
             take(to, from);
         }
@@ -145,6 +150,10 @@ impl Settings {
         }
         if let Some(address) = settings.database_address.as_ref().filter(|address| host_and_port(address).is_none()) {
             faults.push(format!("the database address {address:?}, which is not HOST:PORT"));
+        }
+        let is_pinned = |image: &str| image.parse::<ImageReference>().is_ok_and(|image| image.digest().is_some());
+        if let Some(image) = settings.cache_image.as_ref().filter(|image| !is_pinned(image)) {
+            faults.push(format!("the image for caches {image:?}, which has no digest (REPOSITORY@sha256:…)"));
         }
         if faults.is_empty() {
             return Ok(());

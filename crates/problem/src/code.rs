@@ -78,6 +78,9 @@ macro_rules! codes {
             BackupNotMadeYet      "FH0303" Invalid            "backups on a schedule aren't made yet"
             VolumeShared          "FH0304" Invalid            "a volume would have several users"
             FoldersOverlap        "FH0305" Invalid            "two folders of a service overlap"
+            StorageNotKept        "FH0306" Invalid            "a size for data that isn't kept"
+            UnusedCache           "FH0307" Invalid            "a cache that nothing uses"
+            VolumeTooSmall        "FH0308" Invalid            "a volume that is smaller than what is kept on it"
 
             // Routes.
             RouteTwice            "FH0401" Invalid            "two routes claim the same host and path"
@@ -110,6 +113,7 @@ macro_rules! codes {
             StoreRefused          "FH0519" Internal           "the store refused a statement"
             NoRandomness          "FH0520" Unavailable        "the system provides no random numbers"
             DatabaseUrl           "FH0521" Invalid            "a database URL that can't be used"
+            CacheServerNotFound   "FH0522" Invalid            "no server for caches on this machine"
             Internal              "FH0599" Internal           "a fault of Freehold's own"
 
             // Artifacts.
@@ -223,6 +227,7 @@ macro_rules! codes {
             NoImage               "FH1245" Invalid            "a service has no image to run in the cluster"
             TargetIncomplete      "FH1246" Unavailable        "the target lacks a provider"
             TargetNotChosen       "FH1247" Invalid            "no target was named"
+            NoCacheImage          "FH1248" Invalid            "the target has no image for caches"
 
             // Clusters, on the command line.
             KubeconfigUnreadable  "FH1250" Invalid            "a kubeconfig that can't be used"

@@ -1,6 +1,7 @@
 //! The app: what `freehold.toml` says, after decoding. Its parts are in [`crate::part`].
 
 pub use crate::part::backup::Backup;
+pub use crate::part::cache::{Cache, Eviction};
 pub use crate::part::database::Database;
 pub use crate::part::job::{Job, Retry};
 pub use crate::part::manifest::{Manifest, ManifestFile};

@@ -24,6 +24,12 @@ pub struct Cpu(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Memory(pub u64);
 
+impl From<u64> for Memory {
+    fn from(bytes: u64) -> Self {
+        Self(bytes)
+    }
+}
+
 /// Room on a disk in bytes, written `"500Mi"` or `"20Gi"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Storage(pub u64);

@@ -1,6 +1,7 @@
 //! The rules that need nothing but the app. A file for each family.
 
 mod artifacts;
+mod caches;
 mod clusters;
 mod contract;
 mod copies;
@@ -29,6 +30,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     quota::check(scope);
     pods::check(scope);
     data::check(scope);
+    caches::check(scope);
     hosts::check(scope);
     routes::check(scope);
     artifacts::check(scope);

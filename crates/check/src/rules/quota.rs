@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a pod        = the larger of  Σ its containers  and  its largest init container
-//! running      = Σ copies × pod   +  every scheduled job, for each may run at any time
+//! running      = Σ copies × pod   +  one pod of each cache  +  every scheduled job, for each may run at any time
 //! an update    = running          +  the larger of  Σ jobs that run once (before the services, beside the old ones)
 //!                                              and  Σ one pod of each rolling service (all of them may roll at once)
 //! scaled up    = the same with the autoscaler's most copies
@@ -166,6 +166,8 @@ struct Demand<'a> {
     services: Vec<Pods<'a>>,
     /// Databases that are pods.
     databases: Vec<(&'a Name, u64)>,
+    /// Caches, which are replaced and so never two pods.
+    caches: Vec<(&'a Name, u64)>,
     /// Jobs on a schedule.
     scheduled: Vec<(&'a Name, u64)>,
     /// Jobs that run once for each revision; those without an edge between them run at once.
@@ -189,13 +191,15 @@ impl<'a> Demand<'a> {
             let jobs = app.jobs.iter().filter(move |(_, job)| job.schedule.is_some() == scheduled);
             jobs.map(|(name, job)| (name, resource.job(app, job))).collect()
         };
-        let (services, databases) = (services.collect(), Vec::new());
-        Self { resource, services, databases, scheduled: jobs(true), once: jobs(false) }
+        let caches = app.caches.iter();
+        let caches = caches.map(|(name, cache)| (name, (resource.of_container)(cache.cpu.value.limit, cache.limit())));
+        let (services, databases, caches) = (services.collect(), Vec::new(), caches.collect());
+        Self { resource, services, databases, caches, scheduled: jobs(true), once: jobs(false) }
     }
 
     fn running(&self, copies: fn(&Pods<'a>) -> u32) -> u64 {
         let services = self.services.iter().map(|pods| pods.pod.total().saturating_mul(copies(pods).into()));
-        sum(services.chain(self.databases.iter().chain(&self.scheduled).map(|(_, amount)| *amount)))
+        sum(services.chain(self.databases.iter().chain(&self.caches).chain(&self.scheduled).map(|(_, amount)| *amount)))
     }
 
     /// One pod of each rolling service.
@@ -277,8 +281,13 @@ impl<'a> Demand<'a> {
             false => format!("{} × {}", copies(pods), show(pods.pod.total())),
         });
         let databases = self.databases.iter().map(|(name, amount)| format!("{} of database {name}", show(*amount)));
+        let caches = self.caches.iter().map(|(name, amount)| format!("{} of cache {name}", show(*amount)));
         let jobs = self.scheduled.iter().map(|(name, amount)| format!("{} of {name}", show(*amount)));
-        format!("{} = {}", services.chain(databases).chain(jobs).collect::<Vec<_>>().join(" + "), show(total))
+        format!(
+            "{} = {}",
+            services.chain(databases).chain(caches).chain(jobs).collect::<Vec<_>>().join(" + "),
+            show(total)
+        )
     }
 
     /// What comes on top during an update.

@@ -74,6 +74,9 @@ pub(crate) struct AddTarget {
     /// The storage class of volumes [default: the cluster's]
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub storage_class: Option<String>,
+    /// The image that caches run: Redis 7 or Valkey, by its digest [default: no caches]
+    #[arg(long, value_name = "REPOSITORY@DIGEST", help_heading = "Images")]
+    pub cache_image: Option<String>,
     /// Registry credentials, for resolving images and for the Pods: a config.json of Docker.
     #[arg(long, value_name = "FILE", help_heading = "Images")]
     pub registry_config: Option<PathBuf>,
@@ -98,6 +101,7 @@ pub(crate) enum Setting {
     ExternalDns,
     DatabaseAddress,
     StorageClass,
+    CacheImage,
     RegistryConfig,
     InsecureRegistry,
     AllowKind,
@@ -113,6 +117,7 @@ impl From<Setting> for TargetSetting {
             Setting::ExternalDns => Self::ExternalDns,
             Setting::DatabaseAddress => Self::DatabaseAddress,
             Setting::StorageClass => Self::StorageClass,
+            Setting::CacheImage => Self::CacheImage,
             Setting::RegistryConfig => Self::RegistryCredentials,
             Setting::InsecureRegistry => Self::InsecureRegistries,
             Setting::AllowKind => Self::AllowedKinds,

@@ -97,6 +97,7 @@ fn request(terminal: Terminal, arguments: &AddTarget, context: Option<Context>) 
         issuer: arguments.issuer.clone(),
         external_dns: arguments.external_dns,
         storage_class: arguments.storage_class.clone(),
+        cache_image: arguments.cache_image.clone(),
         registry_credentials: registry_credentials.transpose()?,
         insecure_registries: arguments.insecure_registry.iter().cloned().collect(),
         allowed_kinds: arguments.allow_kind.iter().cloned().collect(),

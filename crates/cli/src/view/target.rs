@@ -47,6 +47,9 @@ pub(crate) fn facts(target: &Target) -> String {
         ("volumes", storage),
         ("registries", pull.to_owned()),
     ];
+    if let Some(image) = &facts.cache_image {
+        rows.push(("caches", image.clone()));
+    }
     if !allowed.is_empty() {
         rows.push(("manifests", format!("configmaps, {}", allowed.join(", "))));
     }

@@ -49,6 +49,9 @@ pub struct TargetRequest {
     /// The storage class of volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// The image that caches run, by its digest: `registry.example.org/valkey@sha256:…`. Left out: apps with caches are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_image: Option<String>,
     /// Registry credentials (a `config.json` of Docker), for resolving images and for the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_credentials: Option<String>,
@@ -97,6 +100,8 @@ pub enum TargetSetting {
     DatabaseAddress,
     /// [`TargetRequest::storage_class`]
     StorageClass,
+    /// [`TargetRequest::cache_image`]
+    CacheImage,
     /// [`TargetRequest::registry_credentials`]
     RegistryCredentials,
     /// [`TargetRequest::insecure_registries`]

@@ -132,6 +132,14 @@ pub enum ExpandError {
         /// What would have to be installed.
         needs: &'static str,
     },
+    /// A cache on a target that has no image of a server for it.
+    #[error("{from} can't run on target {target}: the target has no image for caches")]
+    NoCacheImage {
+        /// `cache.sessions`
+        from: String,
+        /// The target's name.
+        target: String,
+    },
     /// A host name or the like with a secret in it.
     #[error("{from} can't contain {to}: its value would become public")]
     NotPlain {

@@ -14,6 +14,10 @@
 //!                    artifact command [text] env {NAME: text|secret|template} replicas
 //!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
 //!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
+//! local.cache-data   (nothing)
+//! local.cache        memory_bytes: limit of all that it takes · cpu_millis, where it is written · stack · max_memory_bytes: of the data
+//!                    eviction · persist · user · password (secret) · endpoint "127.a.b.c:port"
+//!                    start_timeout_seconds stop_timeout_seconds
 //! local.schedule     memory_bytes cpu_millis stack · artifact command env · schedule · timeout_seconds
 //! local.route        hosts [text] redirect_from [text]
 //!                    paths [{prefix, timeout_seconds, attempt_timeout_seconds, retries, and one of
@@ -26,7 +30,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Job, Service, Update};
+use freehold_spec::app::{Cache, Job, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::error::ExpandError;
@@ -61,6 +65,9 @@ fn written(service: &Service) -> (Option<Memory>, Option<Cpu>) {
     let memory = (service.memory.span != service.span).then_some(service.memory.limit);
     (memory, (service.cpu.span != service.span).then_some(service.cpu.limit))
 }
+
+/// What a cache reads of its data in a second, in bytes.
+const READ_IN_A_SECOND: u64 = 50_000_000;
 
 /// Whether a service has something that only a cluster has.
 type Has = fn(&Service) -> bool;
@@ -153,6 +160,36 @@ impl LocalExpansion<'_> {
         let key = &self.expansion.resolver.request.key;
         let identity = format!("{}/{name}", key.name);
         self.expansion.add(id, ResourceKind::LocalService, identity, Value::Map(body), depends_on);
+    }
+
+    pub(crate) fn cache(&mut self, name: &Name, cache: &Cache) {
+        let id = ResourceId::new("cache", name);
+        let identity = format!("{}/{name}", self.expansion.resolver.request.key.name);
+        let mut depends_on = BTreeSet::new();
+        if cache.persist.value {
+            let data = ResourceId::new("cache-data", name);
+            let kind = ResourceKind::LocalCacheData;
+            self.expansion.add(data.clone(), kind, identity.clone(), Value::map::<&str>([]), BTreeSet::new());
+            depends_on.insert(data);
+        }
+        let (host, port) = names::cache_endpoint(self.expansion.resolver.request.id, name);
+        let endpoint = format!("{host}:{port}");
+        self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
+        // Time to read as much from a slow disk as the data may have become.
+        let start = 60 + cache.memory.value.0 / READ_IN_A_SECOND;
+        let mut body = BTreeMap::from([
+            ("max_memory_bytes".to_owned(), Value::from(cache.memory.value.0)),
+            ("eviction".to_owned(), Value::from(cache.eviction().as_str())),
+            ("persist".to_owned(), Value::Bool(cache.persist.value)),
+            ("user".to_owned(), Value::text(name.as_str())),
+            ("password".to_owned(), Value::secret(self.expansion.resolver.cache_password(name))),
+            ("endpoint".to_owned(), Value::text(endpoint)),
+            ("start_timeout_seconds".to_owned(), Value::from(start)),
+            ("stop_timeout_seconds".to_owned(), Value::from(30_u32)),
+        ]);
+        let cpu = (cache.cpu.span != cache.span).then_some(cache.cpu.value.limit);
+        self.limits(&mut body, Some(cache.limit()), cpu);
+        self.expansion.add(id, ResourceKind::LocalCache, identity, Value::Map(body), depends_on);
     }
 
     /// Gives the services that others refer to the address that the references were resolved to.

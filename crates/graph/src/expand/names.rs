@@ -40,6 +40,11 @@ pub fn credential(database: &Name, role: &str) -> String {
     format!("postgres/{database}/{role}")
 }
 
+/// The purpose of the password of a cache's user: what it is derived for, and how its rotations are counted.
+pub fn cache_credential(cache: &Name) -> String {
+    format!("redis/{cache}/app")
+}
+
 fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
     let mut parts = Vec::new();
     if key.kind != StackKind::Tenant {
@@ -90,14 +95,24 @@ fn bounded(text: &str, limit: usize, separator: char) -> String {
 /// The address at which the services of a stack reach one of them: an address of the loopback network and a port, both
 /// from a digest, so that it is known at plan time and never changes. 2^22 addresses × 20,000 ports; claimed in the store.
 pub fn endpoint(id: StackId, service: &Name) -> String {
+    let (host, port) = address(id, service.as_str());
+    format!("{host}:{port}")
+}
+
+/// The same for a cache, in its two parts. No name of a service has a dot in it, so it is no service's.
+pub fn cache_endpoint(id: StackId, cache: &Name) -> (String, u16) {
+    address(id, &format!("cache.{cache}"))
+}
+
+fn address(id: StackId, what: &str) -> (String, u16) {
     let mut hash = Sha256::new();
     hash.update(id.0.as_bytes());
-    hash.update(service.as_str().as_bytes());
+    hash.update(what.as_bytes());
     let digest = hash.finalize();
     let mut bytes = digest.iter().copied();
     let mut next = || bytes.next().unwrap_or_default();
     let (a, b, c) = (64 + next() % 64, next(), 1 + next() % 254);
     // Below the range that Linux takes outgoing ports from (32768 and up).
     let port = 12_000 + (u16::from(next()) << 8 | u16::from(next())) % 20_000;
-    format!("127.{a}.{b}.{c}:{port}")
+    (format!("127.{a}.{b}.{c}"), port)
 }

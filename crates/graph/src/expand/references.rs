@@ -116,6 +116,13 @@ impl Resolver<'_> {
         ]
     }
 
+    /// The password of the user that the app logs in to a cache as.
+    pub(crate) fn cache_password(&self, cache: &Name) -> SecretRef {
+        let purpose = names::cache_credential(cache);
+        let rotation = self.request.rotations.get(&purpose).copied().unwrap_or_default();
+        SecretRef::Derived { purpose, rotation }
+    }
+
     /// The password of a database's role.
     pub(crate) fn credential(&self, database: &Name, role: &str) -> SecretRef {
         let purpose = names::credential(database, role);

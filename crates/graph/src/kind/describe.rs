@@ -85,6 +85,18 @@ pub(super) fn local_service(new: &New<'_>) -> String {
     }
 }
 
+/// `64Mi for data, allkeys-lru`.
+pub(super) fn local_cache(new: &New<'_>) -> String {
+    let bytes = new.at(&["max_memory_bytes"]).and_then(Value::as_integer).map(i64::unsigned_abs).unwrap_or_default();
+    let eviction = new.text(&["eviction"]).unwrap_or_default();
+    let kept = if new.at(&["persist"]) == Some(&Value::Bool(true)) { ", kept on disk" } else { "" };
+    format!("{} for data, {eviction}{kept}", freehold_spec::Memory(bytes))
+}
+
+pub(super) fn local_cache_data(_: &New<'_>) -> String {
+    "its folder on this machine".to_owned()
+}
+
 pub(super) fn local_schedule(new: &New<'_>) -> String {
     let schedule = new.text(&["schedule"]).unwrap_or_default();
     let command = new.at(&["command"]).map(|command| value("command", command)).unwrap_or_default();

@@ -45,6 +45,69 @@ pub(super) static SERVICE: Row = Row {
     describe: describe::local_service,
 };
 
+/// The folder with the data of a cache that persists. Apart from its server, so that a cache without data is none that holds data.
+pub(super) static CACHE_DATA: Row = Row {
+    word: "cache-data",
+    id_word: "cache-data",
+    label: "cache data",
+    api: None,
+    data: Data::Kept,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::QUICK, start: Limit::NONE, delete: Limit::LONG },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 9,
+    plumbing: false,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::local_cache_data,
+};
+
+/// A cache's server. Whatever changes of it, it is started anew; what isn't kept on disk is lost with the old one.
+pub(super) static CACHE: Row = Row {
+    word: "cache",
+    id_word: "cache",
+    label: "cache",
+    api: None,
+    data: Data::None,
+    effects: &[
+        ("max_memory_bytes", Effect::Restart),
+        ("memory_bytes", Effect::Restart),
+        ("cpu_millis", Effect::Restart),
+        ("eviction", Effect::Restart),
+        ("persist", Effect::Restart),
+        ("user", Effect::Restart),
+        ("password", Effect::Restart),
+    ],
+    keyed_lists: &[],
+    times: Times { apply: Limit::Of(switched), start: Limit::Of(started), delete: Limit::Of(stopped) },
+    // After those who write to it.
+    fence: Fence::Logins,
+    behind: None,
+    status: true,
+    rank: 10,
+    plumbing: false,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::local_cache,
+};
+
 /// A job that runs on a schedule.
 pub(super) static SCHEDULE: Row = Row {
     word: "schedule",

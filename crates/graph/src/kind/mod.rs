@@ -107,6 +107,10 @@ kinds! {
     Local LocalKind {
         /// A service's processes on this machine.
         LocalService = Service "local.service" local::SERVICE;
+        /// The folder with the data of a cache that persists, on this machine.
+        LocalCacheData = CacheData "local.cache-data" local::CACHE_DATA;
+        /// A cache's server on this machine.
+        LocalCache = Cache "local.cache" local::CACHE;
         /// A job that runs on a schedule on this machine.
         LocalSchedule = Schedule "local.schedule" local::SCHEDULE;
         /// A host name of this machine's router.

@@ -3,6 +3,7 @@
 //! A module for each part, and a line of `parts!`. The expansions themselves keep to their targets: [`crate::expand::local`] and
 //! [`crate::expand::kubernetes`].
 
+mod cache;
 mod database;
 mod job;
 mod manifest;
@@ -137,6 +138,7 @@ macro_rules! parts {
 parts! {
     Secret secrets;
     Database databases;
+    Cache caches;
     Manifest manifests;
     Service services;
     Job jobs;

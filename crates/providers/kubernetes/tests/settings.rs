@@ -292,6 +292,7 @@ fn wanted(place: &Place) -> Requirements {
         issuer: None,
         external_dns: false,
         storage_class: None,
+        cache_image: None,
         registry_credentials: false,
         allowed_kinds: BTreeSet::new(),
     }

@@ -28,6 +28,7 @@ fn wanted(namespace: &str) -> Requirements {
         issuer: None,
         external_dns: false,
         storage_class: None,
+        cache_image: None,
         registry_credentials: false,
         allowed_kinds: BTreeSet::new(),
     }

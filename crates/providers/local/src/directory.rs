@@ -7,6 +7,10 @@
 //! local/stacks/<stack>/artifacts/<digits>/           what they run from, for their user alone (root only)
 //! local/stacks/<stack>/services/<name>/service.json  what was committed last
 //!                                     /instances/<instance>.json
+//! local/stacks/<stack>/caches/<name>/                the same for the server of a cache, and
+//!                                   server.conf  run/   what it reads, and where it works
+//! local/stacks/<stack>/cache-data/<name>/data.json   the folder of a cache that persists, and
+//!                                       /files/      what its server keeps there
 //! local/stacks/<stack>/routes/<host>.json
 //! local/stacks/<stack>/schedules/<name>.json
 //! local/stacks/<stack>/runs/<revision>/<job>/        lock started.json status.json
@@ -22,13 +26,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use freehold_graph::StackId;
+use freehold_graph::kind::LocalKind;
+use freehold_graph::{ResourceId, StackId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The folders of a stack with the records of its resources, one for each kind.
 pub(crate) const SERVICES: &str = "services";
+pub(crate) const CACHES: &str = "caches";
+pub(crate) const CACHE_DATA: &str = "cache-data";
 pub(crate) const ROUTES: &str = "routes";
 pub(crate) const SCHEDULES: &str = "schedules";
 
@@ -71,8 +78,17 @@ impl Directory {
         self.stack(stack).join(SERVICES)
     }
 
-    pub(crate) fn service(&self, stack: StackId, name: &str) -> PathBuf {
-        self.services(stack).join(component(name))
+    /// The folders of what is kept running: services, and servers of caches.
+    pub(crate) fn kept_running(&self, stack: StackId) -> io::Result<Vec<PathBuf>> {
+        let mut found = entries(&self.services(stack))?;
+        found.extend(entries(&self.stack(stack).join(CACHES))?);
+        Ok(found)
+    }
+
+    /// The folder of a service, or of a cache: by its whole id, for they may have the same name.
+    pub(crate) fn service(&self, stack: StackId, id: &ResourceId) -> PathBuf {
+        let folder = if id.word() == LocalKind::Cache.kind().row().id_word { CACHES } else { SERVICES };
+        self.stack(stack).join(folder).join(component(id.name()))
     }
 
     /// The artifacts that a stack runs from, where it has trees of its own.
@@ -80,12 +96,12 @@ impl Directory {
         self.stack(stack).join("artifacts")
     }
 
-    pub(crate) fn service_record(&self, stack: StackId, name: &str) -> PathBuf {
-        self.service(stack, name).join("service.json")
+    pub(crate) fn service_record(&self, stack: StackId, id: &ResourceId) -> PathBuf {
+        self.service(stack, id).join("service.json")
     }
 
-    pub(crate) fn instances(&self, stack: StackId, name: &str) -> PathBuf {
-        self.service(stack, name).join("instances")
+    pub(crate) fn instances(&self, stack: StackId, id: &ResourceId) -> PathBuf {
+        self.service(stack, id).join("instances")
     }
 
     pub(crate) fn route_record(&self, stack: StackId, host: &str) -> PathBuf {

@@ -13,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::cache::socket::CacheSocket;
 use crate::exhaustion::is_exhaustion;
 
 /// How long an answer may take.
@@ -25,6 +26,8 @@ const SHOWN: usize = 300;
 pub(crate) enum ReadinessCheck {
     /// A path that answers 2xx.
     Answers(Endpoint, String),
+    /// The server of a cache answers PING.
+    Pongs(CacheSocket),
     /// Its port takes connections.
     Accepts(Endpoint),
     /// It has lived for a while.
@@ -43,6 +46,8 @@ pub(crate) struct Endpoint {
 pub(crate) enum ProbeFailure {
     /// In words for people.
     Bad(String),
+    /// The server of a cache answered, and not what it should; in words for people.
+    Answered(String),
     /// Nobody of the instance listens on its port; in words for people.
     NotListening(String),
     /// Nothing: we lack something ourselves. Says nothing about the instance.
@@ -52,7 +57,7 @@ pub(crate) enum ProbeFailure {
 impl ProbeFailure {
     pub(crate) fn words(self) -> String {
         match self {
-            Self::Bad(words) | Self::NotListening(words) | Self::Nothing(words) => words,
+            Self::Bad(words) | Self::Answered(words) | Self::NotListening(words) | Self::Nothing(words) => words,
         }
     }
 }
@@ -65,6 +70,7 @@ impl ReadinessCheck {
     pub(crate) async fn look(&self) -> Result<(), ProbeFailure> {
         match self {
             Self::Answers(place, path) => get(place, path).await,
+            Self::Pongs(socket) => socket.ping().await,
             Self::Accepts(place) => connect(place).await.map(drop),
             Self::Lives(time) => {
                 tokio::time::sleep(*time).await;

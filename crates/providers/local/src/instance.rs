@@ -16,12 +16,13 @@ use freehold_graph::StackId;
 use freehold_problem::Code;
 use uuid::Uuid;
 
+use crate::cache;
 use crate::cgroup::Group;
 use crate::directory::{self, Durability};
 use crate::exhaustion;
 use crate::failure;
 use crate::instance_record::{Held, InstanceRecord};
-use crate::launch::Launch;
+use crate::launch::{Launch, Runs};
 use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::membership::{Ended, Members};
@@ -68,9 +69,12 @@ impl Instance {
         let id = &launch.resource.id;
         let mark = Mark { resource: id, instance: &instance };
         let holding = Holding::Launcher(launch.body.stop_timeout);
-        let program = Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?;
+        let program = match launch.runs {
+            Runs::Program => Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?,
+            Runs::CacheServer => cache::prepare(machine, context, &mark, &launch.resource, holding).await?,
+        };
         let folder = machine.directory.logs_of(context.stack, &id.0);
-        let records = machine.directory.instances(context.stack, id.name());
+        let records = machine.directory.instances(context.stack, id);
         if let Err(error) = prune(machine, context.stack, &id.0) {
             tracing::warn!(folder = %folder.display(), %error, "old logs could not be removed");
         }

@@ -4,8 +4,30 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError};
-use freehold_graph::{Effect, Resource, Value};
+use freehold_graph::kind::{LocalKind, Served};
+use freehold_graph::{Effect, Resource, ResourceKind, Value};
 use freehold_problem::Code;
+
+/// What the processes are that are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// The app's own program.
+    Program,
+    /// The server of a cache.
+    CacheServer,
+}
+
+impl Runs {
+    pub(crate) fn of(kind: ResourceKind) -> Self {
+        match kind.served() {
+            Served::Local(LocalKind::Cache) => Self::CacheServer,
+            Served::Local(LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData)
+            | Served::Store(_)
+            | Served::Postgres(_)
+            | Served::Kubernetes(_) => Self::Program,
+        }
+    }
+}
 
 /// A service's body, as far as it isn't the program itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +47,7 @@ pub(crate) struct ServiceBody {
 
 impl ServiceBody {
     /// Reads a body. Absent fields have the definition's defaults.
-    pub(crate) fn read(body: &Value) -> Result<Self, ProviderError> {
+    pub(crate) fn read(runs: Runs, body: &Value) -> Result<Self, ProviderError> {
         let text = |value: Option<&Value>| value.and_then(Value::as_text).map(str::to_owned);
         let health = |path: &str| text(body.get("health").and_then(|health| health.get(path)));
         let endpoint = match body.get("endpoint").and_then(Value::as_text) {
@@ -45,7 +67,8 @@ impl ServiceBody {
             drain: seconds(body, "drain_seconds", 30),
             stop_timeout: seconds(body, "stop_timeout_seconds", 10),
             settle: seconds(body, "settle_seconds", 0),
-            recreate: body.get("update").and_then(Value::as_text) == Some("recreate"),
+            // Two servers would be two caches.
+            recreate: runs == Runs::CacheServer || body.get("update").and_then(Value::as_text) == Some("recreate"),
         })
     }
 }
@@ -62,14 +85,16 @@ pub(crate) struct Launch {
     pub(crate) context: Context,
     pub(crate) resource: Resource,
     pub(crate) body: ServiceBody,
+    pub(crate) runs: Runs,
     /// Equal for bodies between which no process has to be started anew.
     pub(crate) fingerprint: String,
 }
 
 impl Launch {
     pub(crate) fn new(context: Context, resource: Resource, desired: &Value) -> Result<Self, ProviderError> {
-        let body = ServiceBody::read(&resource.body)?;
-        Ok(Self { context, body, fingerprint: fingerprint(&resource, desired), resource })
+        let runs = Runs::of(resource.kind);
+        let body = ServiceBody::read(runs, &resource.body)?;
+        Ok(Self { context, body, runs, fingerprint: fingerprint(&resource, desired), resource })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The local target: services, jobs, schedules and routes of this machine.
 //!
 //! ```text
-//!                       ┌── service ── slot ── instance ── process        a task for each service and each replica
+//!                       ┌── service ── slot ── instance ── process        a task for each service and each replica; caches likewise
 //!   engine ─► provider ─┼── run ────── supervise (a child) ── process     outlives Freehold
 //!                       ├── schedule ─ run …
 //!                       └── route ──── router
@@ -25,6 +25,7 @@ pub mod launcher;
 pub mod supervise;
 
 mod account;
+mod cache;
 mod calls;
 mod capabilities;
 mod cgroup;

@@ -9,19 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_graph::{StackId, Value};
+use freehold_graph::{Resource, StackId, Value};
 use freehold_router::socket::{Socket, Way, at_port, bound, connected_to_path, connected_to_port, listeners};
-use freehold_router::{EndpointKey, Router};
+use freehold_router::{EndpointKey, Router, RouterError};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::account::{Accounts, RunAs, USERS};
 use crate::artifact::ArtifactStore;
+use crate::cache::{self, forward::Forwards};
 use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
+use crate::launch::Runs;
 use crate::launcher::{self, Private};
 use crate::log::{LogLimits, Starting, Trimmer};
 use crate::mark::{self, Marked};
@@ -47,6 +49,10 @@ pub(crate) struct Machine {
     pub(crate) artifacts: ArtifactStore,
     pub(crate) accounts: std::sync::Arc<Accounts>,
     pub(crate) ports: std::sync::Arc<Ports>,
+    /// The addresses of caches.
+    pub(crate) forwards: std::sync::Arc<Forwards>,
+    /// Where programs of the system are looked for.
+    pub(crate) search: std::sync::Arc<Vec<PathBuf>>,
     pub(crate) log_limits: LogLimits,
     pub(crate) trimmer: Trimmer,
     pub(crate) starting: Starting,
@@ -172,6 +178,8 @@ impl Machine {
             artifacts: options.artifacts,
             accounts: accounts.into(),
             ports: Ports::new(options.ports).into(),
+            forwards: Forwards::new().into(),
+            search: options.search.into(),
             log_limits: options.log_limits,
             trimmer: Trimmer::default(),
             starting: Starting::default(),
@@ -210,6 +218,39 @@ impl Machine {
         Ok(user)
     }
 
+    /// Takes the address at which a stack's programs reach one of its services or caches.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub(crate) async fn listen(
+        &self,
+        stack: StackId,
+        resource: &Resource,
+        address: SocketAddr,
+    ) -> Result<(), RouterError> {
+        let key = endpoint(stack, &resource.id.0);
+        match Runs::of(resource.kind) {
+            Runs::Program => self.router.listen(&key, address).await,
+            Runs::CacheServer => {
+                let listening = self.forwards.listen(&key, stack, address, cache::socket(self, stack, resource));
+                listening.map_err(|source| match source.kind() {
+                    io::ErrorKind::AddrInUse => RouterError::PortTaken { addr: address, source },
+                    _ => RouterError::Listen { addr: address, source },
+                })
+            }
+        }
+    }
+
+    /// Makes a folder for a stack's user, in a place that only we write to.
+    pub(crate) fn own_folder(&self, folder: &Path, user: Option<u32>) -> io::Result<()> {
+        directory::make(folder.parent().unwrap_or(folder), 0o711)?;
+        directory::make(folder, 0o700)?;
+        match user {
+            Some(user) => give(folder, user, user, 0o700),
+            None => Ok(()),
+        }
+    }
+
     /// Sets what the whole stack may use, which each of its bodies says, where there are control groups.
     pub(crate) fn limit(&self, stack: StackId, body: &Value) -> Result<(), ProviderError> {
         let Some(groups) = &self.separation.groups else { return Ok(()) };
@@ -233,11 +274,12 @@ impl Machine {
     }
 
     /// The sandbox of a stack's programs, where it is what keeps them apart.
-    pub(crate) fn sandbox(&self, stack: StackId, artifact: Option<&Path>) -> Option<Sandbox> {
+    pub(crate) fn sandbox(&self, stack: StackId, readable: Vec<PathBuf>, own: Vec<PathBuf>) -> Option<Sandbox> {
+        let usual = [self.directory.home(stack), self.directory.temporary(stack)];
         (self.separation.sandboxing != Sandboxing::None).then(|| Sandbox {
             closed: self.data.clone(),
-            readable: artifact.map(Path::to_owned).into_iter().collect(),
-            own: vec![self.directory.home(stack), self.directory.temporary(stack)],
+            readable,
+            own: usual.into_iter().chain(own).collect(),
         })
     }
 

@@ -30,6 +30,8 @@ pub struct LocalOptions {
     pub artifacts: ArtifactStore,
     /// The program whose `internal supervise` supervises jobs ([`crate::supervise::main`]): Freehold itself.
     pub executable: PathBuf,
+    /// The folders in which programs of the system are looked for: servers of caches.
+    pub search: Vec<PathBuf>,
     /// As whom programs run.
     pub run_as: RunAs,
     /// The ports that instances are given, on 127.0.0.1.
@@ -42,6 +44,16 @@ pub struct LocalOptions {
     pub log_limits: LogLimits,
 }
 
+/// Where programs of the system are, whatever `PATH` says.
+const USUAL: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// The folders of `PATH`, and the usual ones. A relative one would be somebody else's tomorrow.
+fn search() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let stated: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+    stated.into_iter().chain(USUAL.map(PathBuf::from)).collect()
+}
+
 impl LocalOptions {
     /// The usual places below the data directory, `data/local` and `data/logs`; a user of its own for each stack if we are root.
     pub fn new(data: &Path, router: Router, artifacts: ArtifactStore, executable: PathBuf) -> Self {
@@ -52,6 +64,7 @@ impl LocalOptions {
             router,
             artifacts,
             executable,
+            search: search(),
             run_as: RunAs::detect(),
             ports: PORTS,
             tasks: TASKS,

@@ -64,6 +64,18 @@ pub(crate) enum Holding {
     Starter,
 }
 
+/// What is started, and where.
+pub(crate) struct Executable {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    /// The folder that it is started in.
+    pub(crate) folder: PathBuf,
+    /// What it may read of Freehold's data directory.
+    pub(crate) readable: Vec<PathBuf>,
+    /// The folders that it may write to, beside its stack's.
+    pub(crate) own: Vec<PathBuf>,
+}
+
 /// Who a program is, for its mark.
 pub(crate) struct Mark<'a> {
     pub(crate) resource: &'a ResourceId,
@@ -98,6 +110,39 @@ impl Program {
         })?;
         let search = environment.get("PATH").map_or(SEARCH_PATH, SecretText::reveal);
         let program = find(name, artifact.as_deref(), search)?;
+        let executable = Executable {
+            program,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            readable: artifact.iter().cloned().collect(),
+            folder: artifact.unwrap_or_else(|| machine.directory.home(context.stack)),
+            own: Vec::new(),
+        };
+        Self::with(machine, context, mark, (body, user), executable, environment, holding)
+    }
+
+    /// Of a program that is no app's: with the environment that all have, and nothing else in it.
+    pub(crate) async fn assemble(
+        machine: &Machine,
+        context: &Context,
+        mark: &Mark<'_>,
+        (body, user): (&Value, Option<u32>),
+        executable: Executable,
+        holding: Holding,
+    ) -> Result<Self, ProviderError> {
+        let environment = environment(machine, context, mark, &Value::Null).await?;
+        Self::with(machine, context, mark, (body, user), executable, environment, holding)
+    }
+
+    fn with(
+        machine: &Machine,
+        context: &Context,
+        mark: &Mark<'_>,
+        (body, user): (&Value, Option<u32>),
+        executable: Executable,
+        environment: BTreeMap<String, SecretText>,
+        holding: Holding,
+    ) -> Result<Self, ProviderError> {
+        let Executable { program, arguments, folder, readable, own } = executable;
         let stay = match holding {
             Holding::Launcher(patience) if machine.separation.groups.is_none() => {
                 Some(StopPolicy { patience: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX) })
@@ -112,9 +157,9 @@ impl Program {
         };
         let order = Order {
             program,
-            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            sandbox: machine.sandbox(context.stack, artifact.as_deref()),
-            folder: artifact.unwrap_or_else(|| machine.directory.home(context.stack)),
+            arguments,
+            sandbox: machine.sandbox(context.stack, readable, own),
+            folder,
             environment: environment.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
             user,
             groups,

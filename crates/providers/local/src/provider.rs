@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
+use freehold_engine::provider::Proposal;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::{ProviderName, ResourceId, StackId, Value};
-use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_plan::{Observation, Preview};
 use freehold_problem::Code;
 use freehold_router::socket::Way;
 use tokio::time::Instant;
@@ -142,7 +143,7 @@ impl LocalProvider {
     /// As [`LocalProvider::service`], if there is such a service, or may be one.
     pub(crate) fn known_service(&self, stack: StackId, id: &ResourceId) -> Result<Option<Arc<Service>>, ProviderError> {
         let known = self.registry().services.get(&(stack, id.clone())).map(Arc::clone);
-        if known.is_some() || !self.machine.directory.service(stack, id.name()).exists() {
+        if known.is_some() || !self.machine.directory.service(stack, id).exists() {
             return Ok(known);
         }
         self.service(stack, id).map(Some)
@@ -219,6 +220,7 @@ impl LocalProvider {
             removed
                 .map_err(|error| failure::file("remove a group in", std::path::Path::new("/sys/fs/cgroup"), &error))?;
         }
+        self.machine.forwards.stop_all_of(stack);
         for (key, _) in self.machine.router.routes() {
             if route::parse_key(&key).is_some_and(|(owner, _)| owner == stack) {
                 self.machine.router.remove_route(&key);
@@ -254,8 +256,11 @@ impl LocalProvider {
             return Ok(None);
         }
         let mut body = record.desired;
-        if let Value::Map(fields) = &mut body {
-            fields.insert("replicas".to_owned(), Value::from(replicas));
+        // A cache has one server, of which nothing is said.
+        if let Value::Map(fields) = &mut body
+            && let Some(stated) = fields.get_mut("replicas")
+        {
+            *stated = Value::from(replicas);
         }
         Ok(Some(Observation { object: record.object, ownership: Ownership::Ours, body, foreign_fields: Vec::new() }))
     }
@@ -329,6 +334,11 @@ impl Provider for LocalProvider {
 
     async fn observe(&self, stack: StackId, lookup: &Lookup) -> Result<Option<Observation>, ProviderError> {
         self.observe_resource(stack, lookup).await
+    }
+
+    async fn preview(&self, _stack: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
+        self.refuse_without_program(proposal.resource).await?;
+        Ok(Preview::exact(proposal.desired.clone()))
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {

@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use crate::instance_record::InstanceRecord;
 use crate::launch::seconds;
-use crate::machine::endpoint;
 use crate::mark::Marked;
 use crate::membership::end_all;
 use crate::process_id::ProcessId;
@@ -78,11 +77,11 @@ impl LocalProvider {
         let (platform, opened) = (self.machine.platform, self.machine.opened);
         let stray = |mark: &Marked| {
             let Some(resource) = mark.of() else { return false };
-            let Some((word, name)) = resource.split_once('.') else { return false };
+            let Some((word, _)) = resource.split_once('.') else { return false };
             if !ResourceKind::of_id_word(word).is_some_and(Self::keeps_processes) {
                 return false;
             }
-            let records = self.machine.directory.instances(mark.stack, name);
+            let records = self.machine.directory.instances(mark.stack, &ResourceId(resource.to_owned()));
             // A torn record is as good as none; one that can't be read now is one.
             let has_record = mark.instance.as_ref().is_some_and(|instance| {
                 let record = records.join(format!("{}.json", directory::component(instance)));
@@ -150,7 +149,7 @@ impl LocalProvider {
         for folder in directory::entries(&self.machine.directory.stacks())? {
             let stack = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(StackId);
             let Some(stack) = stack else { continue };
-            for service in directory::entries(&folder.join(directory::SERVICES))? {
+            for service in self.machine.directory.kept_running(stack)? {
                 for path in directory::entries(&service.join("instances"))? {
                     match directory::read_json::<InstanceRecord>(&path) {
                         Ok(Some(record)) => {
@@ -179,8 +178,7 @@ impl LocalProvider {
         for restored in services.iter().filter(|restored| restored.object.is_some()) {
             let address = restored.resource.body.get("endpoint").and_then(Value::as_text);
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
-                let key = endpoint(restored.stack, &restored.resource.id.0);
-                if let Err(error) = self.machine.router.listen(&key, address).await {
+                if let Err(error) = self.machine.listen(restored.stack, &restored.resource, address).await {
                     // The service's own start says so.
                     tracing::warn!(%address, %error, "an address is not available yet");
                 }

@@ -1,4 +1,4 @@
-//! One service of a stack: its replicas, and how one version follows another.
+//! One service of a stack: its replicas, and how one version follows another. A cache is one with a single replica, which is replaced.
 //!
 //! A service is a task that takes one command after the other, so that nothing about it happens twice at once, and so that a caller
 //! who gives up waiting changes nothing. What others want to know of it meanwhile they read from its [`View`]: nobody waits behind a
@@ -77,7 +77,7 @@ pub(crate) struct Service {
 impl Service {
     /// Begins to look after a service. Nothing is started or ended before the first command.
     pub(crate) fn open(machine: &Machine, stack: StackId, id: &ResourceId) -> Result<Self, ProviderError> {
-        let path = machine.directory.service_record(stack, id.name());
+        let path = machine.directory.service_record(stack, id);
         let record = directory::read_json(&path).map_err(|error| failure::file("read", &path, &error))?;
         let view = View::default();
         lock(&view).record.clone_from(&record);
@@ -393,15 +393,15 @@ impl ServiceLoop {
             self.machine.router.stop_listening(self.roster.endpoint());
             return Ok(());
         };
-        let (router, endpoint) = (&self.machine.router, self.roster.endpoint());
-        let mut listening = router.listen(endpoint, address).await;
+        let listen = || self.machine.listen(self.stack, &launch.resource, address);
+        let mut listening = listen().await;
         if let Err(RouterError::PortTaken { .. }) = listening {
             // Addresses of services are claimed in the store: a tenant's process has no business there.
             let there = |other: SocketAddr, _: &Socket| {
                 other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified())
             };
             if self.machine.evict(there).await.unwrap_or(false) {
-                listening = router.listen(endpoint, address).await;
+                listening = listen().await;
             }
         }
         listening.map_err(|error| {
@@ -525,7 +525,7 @@ impl ServiceLoop {
     }
 
     async fn write(&self, record: &ServiceRecord) -> Result<(), ProviderError> {
-        let path = self.machine.directory.service_record(self.stack, self.id.name());
+        let path = self.machine.directory.service_record(self.stack, &self.id);
         let (to, record) = (path.clone(), record.clone());
         let written = tokio::task::spawn_blocking(move || directory::write_json(&to, &record, Durability::Power));
         let written = written.await.map_err(|_| failure::stopped("writing a record"))?;
@@ -624,8 +624,9 @@ impl ServiceLoop {
         self.check_identity(object)?;
         self.recover(&context).await?;
         self.machine.router.remove_endpoint(self.roster.endpoint());
+        self.machine.forwards.stop(self.roster.endpoint());
         self.stop_for_good(&context).await?;
-        let folder = self.machine.directory.service(self.stack, self.id.name());
+        let folder = self.machine.directory.service(self.stack, &self.id);
         directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;
         self.record = None;
         self.launch = None;
@@ -636,7 +637,7 @@ impl ServiceLoop {
 impl ServiceLoop {
     /// Ends what is left of instances whose end is not certain: their records are still there.
     async fn are_all_ended(&self) -> bool {
-        let folder = self.machine.directory.instances(self.stack, self.id.name());
+        let folder = self.machine.directory.instances(self.stack, &self.id);
         let Ok(records) = directory::entries(&folder) else { return false };
         for path in records {
             if let Ok(Some(record)) = directory::read_json::<InstanceRecord>(&path) {

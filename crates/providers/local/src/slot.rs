@@ -22,9 +22,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::cache::{self, socket::CacheSocket};
 use crate::health::{Endpoint, ProbeFailure, Probes, ReadinessCheck};
 use crate::instance::Instance;
-use crate::launch::Launch;
+use crate::launch::{Launch, Runs};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::process::Exit;
@@ -322,10 +323,11 @@ impl InstanceWatch<'_> {
     /// Looks until the instance is ready. Fails with what was seen last if that takes too long.
     async fn until_ready(&self) -> Result<(), String> {
         let body = &self.duty.launch.body;
-        let sign = match (&self.place, &body.ready) {
-            (Some(place), Some(path)) => ReadinessCheck::Answers(place.clone(), path.clone()),
-            (Some(place), None) => ReadinessCheck::Accepts(place.clone()),
-            (None, _) => ReadinessCheck::Lives(ALIVE),
+        let sign = match (self.cache(), &self.place, &body.ready) {
+            (Some(socket), _, _) => ReadinessCheck::Pongs(socket),
+            (None, Some(place), Some(path)) => ReadinessCheck::Answers(place.clone(), path.clone()),
+            (None, Some(place), None) => ReadinessCheck::Accepts(place.clone()),
+            (None, None, _) => ReadinessCheck::Lives(ALIVE),
         };
         let mut seen = ProbeFailure::Bad("it did not answer".to_owned());
         let mut looks = 0;
@@ -368,8 +370,34 @@ impl InstanceWatch<'_> {
         }
     }
 
+    /// Where the server listens, if it is one of a cache.
+    fn cache(&self) -> Option<CacheSocket> {
+        let SlotSpec { machine, launch, .. } = self.duty;
+        match launch.runs {
+            Runs::CacheServer => Some(cache::socket(machine, launch.context.stack, &launch.resource)),
+            Runs::Program => None,
+        }
+    }
+
+    /// Looks at the server of a cache, again and again; returns what was seen once it doesn't respond any more. An answer that isn't PONG is
+    /// one: it is busy with a script, say.
+    async fn while_responding(socket: &CacheSocket) -> String {
+        let mut dead = 0;
+        loop {
+            tokio::time::sleep(if dead == 0 { LOOK } else { LOOK_AGAIN }).await;
+            match socket.ping().await {
+                Ok(()) | Err(ProbeFailure::Nothing(_)) | Err(ProbeFailure::Answered(_)) => dead = 0,
+                Err(seen) if dead + 1 >= DEAD => return seen.words(),
+                Err(_) => dead += 1,
+            }
+        }
+    }
+
     /// Looks again and again; returns what was seen once it isn't worth keeping.
     async fn while_live(&self) -> String {
+        if let Some(socket) = self.cache() {
+            return Self::while_responding(&socket).await;
+        }
         let body = &self.duty.launch.body;
         let Some(place) = &self.place else { return std::future::pending().await };
         let (mut dead, mut unready) = (0, 0);

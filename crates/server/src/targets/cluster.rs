@@ -111,6 +111,7 @@ fn requirements(
         issuer: asked.issuer.clone(),
         external_dns: asked.external_dns,
         storage_class: asked.storage_class.clone(),
+        cache_image: asked.cache_image.clone(),
         registry_credentials,
         allowed_kinds: asked.allowed_kinds.clone(),
     }

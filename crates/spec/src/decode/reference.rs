@@ -101,8 +101,8 @@ type Rejection = (DecodeErrorKind, String, Option<String>);
 /// Reads what stands between `${` and `}`.
 fn reference(inner: &str) -> Result<Reference, Rejection> {
     let pieces: Vec<&str> = inner.split('.').collect();
-    if let ["cache" | "bucket", ..] = pieces.as_slice() {
-        let message = format!("`${{{inner}}}`: this version provides no caches and no buckets yet");
+    if let ["bucket", ..] = pieces.as_slice() {
+        let message = format!("`${{{inner}}}`: this version provides no buckets yet");
         return Err((DecodeErrorKind::NotProvidedYet, message, None));
     }
     let output = |word: &str, field: &str| {

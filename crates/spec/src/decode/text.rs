@@ -1,5 +1,6 @@
 //! Texts: names, quantities, words, schedules, texts with references. Paths are in `path`.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::str::FromStr;
@@ -215,6 +216,26 @@ impl<T: Quantity> TextKind for Amount<T> {
 
     fn parse(text: &str) -> Result<T, Rejection> {
         amount(text, 1, MOST)
+    }
+}
+
+/// A single quantity from `LEAST` to `MOST`, both in the smallest unit.
+pub(crate) struct Bounded<T, const LEAST: u64, const MOST: u64>(PhantomData<T>);
+
+impl<T: Quantity + fmt::Display + From<u64>, const LEAST: u64, const MOST: u64> TextKind for Bounded<T, LEAST, MOST> {
+    type Value = T;
+
+    fn schema() -> Json {
+        json!({ "pattern": format!("^{}$", T::PATTERN) })
+    }
+
+    fn parse(text: &str) -> Result<T, Rejection> {
+        amount(text, LEAST, MOST).map_err(|rejection| {
+            if rejection.kind != DecodeErrorKind::OutOfRange {
+                return rejection;
+            }
+            rejection.help(format!("it goes from {} to {}", T::from(LEAST), T::from(MOST)))
+        })
     }
 }
 

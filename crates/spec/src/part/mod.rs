@@ -4,6 +4,7 @@
 //! `parts!`; what it becomes on each target is said in `freehold-graph`.
 
 pub mod backup;
+pub mod cache;
 pub mod database;
 pub mod job;
 pub mod manifest;
@@ -165,6 +166,8 @@ macro_rules! parts {
 parts! {
     /// PostgreSQL databases: one of each, with its roles, for each stack.
     databases "database" database Database DatabaseTable;
+    /// Servers of the Redis protocol: one of each for each stack.
+    caches "cache" cache Cache CacheTable;
     /// Secrets of each stack.
     secrets "secret" secret Secret SecretTable;
     /// Programs that run until they are stopped, in replicas.

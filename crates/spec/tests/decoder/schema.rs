@@ -82,7 +82,7 @@ fn what_the_decoder_refuses_the_schema_refuses_too() {
     for wrong in [
         "",
         "[app]\nname = 1",
-        "[app]\nname = \"a\"\n[cache.a]",
+        "[app]\nname = \"a\"\n[bucket.a]",
         "[app]\nname = \"a\"\n[service.a]",
         "[app]\nname = \"a\"\n[service.a]\ncommand = \"a\"",
         "[app]\nname = \"a\"\n[service.a]\ncommand = [\"a\"]\nupdate = \"later\"",

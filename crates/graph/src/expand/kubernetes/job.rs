@@ -65,7 +65,7 @@ impl Cluster<'_> {
             "ttlSecondsAfterFinished": KEPT,
             "template": {
                 "metadata": {"labels": self.labels(part)},
-                "spec": pod(service, folders.volumes, vec![container.manifest()], more),
+                "spec": pod(service.user.value, folders.volumes, vec![container.manifest()], more),
             },
         });
         (spec, environment.needs)

@@ -25,6 +25,7 @@ pub(super) enum PodPart<'a> {
     Whole,
     Service(&'a Name),
     Job(&'a Name),
+    Cache(&'a Name),
     Manifest(&'a Name),
 }
 
@@ -35,6 +36,7 @@ impl PodPart<'_> {
             Self::Whole => "freehold".to_owned(),
             Self::Service(name) => name.to_string(),
             Self::Job(name) => crate::expand::names::joined("job", name.as_str()),
+            Self::Cache(name) => crate::expand::names::joined("cache", name.as_str()),
             Self::Manifest(name) => crate::expand::names::joined("manifest", name.as_str()),
         }
     }
@@ -45,6 +47,7 @@ impl PodPart<'_> {
             Self::Whole => Claimant { part: None, place: id.to_string() },
             Self::Service(name) => Claimant::part(PartKind::Service, name),
             Self::Job(name) => Claimant::part(PartKind::Job, name),
+            Self::Cache(name) => Claimant::part(PartKind::Cache, name),
             Self::Manifest(name) => Claimant::part(PartKind::Manifest, name),
         }
     }
@@ -54,6 +57,7 @@ impl PodPart<'_> {
             Self::Whole => None,
             Self::Service(_) => Some("service"),
             Self::Job(_) => Some("job"),
+            Self::Cache(_) => Some("cache"),
             Self::Manifest(_) => Some("manifest"),
         }
     }
@@ -155,7 +159,7 @@ impl Cluster<'_> {
         let request = self.expansion.resolver.request;
         let name = match part {
             PodPart::Whole => &request.key.app,
-            PodPart::Service(name) | PodPart::Job(name) | PodPart::Manifest(name) => name,
+            PodPart::Service(name) | PodPart::Job(name) | PodPart::Cache(name) | PodPart::Manifest(name) => name,
         };
         json!({
             "app.kubernetes.io/managed-by": "freehold",

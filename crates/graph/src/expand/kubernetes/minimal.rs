@@ -40,7 +40,7 @@ fn minimal_target(app: &App) -> KubernetesTarget {
     let name = app.name.value.clone();
     let databases = ClusterDatabases::Server { server, addresses };
     let allowed_kinds = app.manifests.values().flat_map(|manifest| &manifest.file.documents).map(kind_of).collect();
-    KubernetesTarget { allowed_kinds, ..KubernetesTarget::minimal(name, databases) }
+    KubernetesTarget { allowed_kinds, cache_image: Some(String::new()), ..KubernetesTarget::minimal(name, databases) }
 }
 
 /// With a plural as most have it.

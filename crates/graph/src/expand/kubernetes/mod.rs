@@ -12,6 +12,7 @@
 //! base64; no other body has a secret in it. Names and ids are plain within the namespace: `deployment.web` is
 //! `acme--guestbook/web`. Everything but the namespace comes after it, Pods after all that they use.
 
+mod cache;
 mod database;
 mod environment;
 mod gateway;

@@ -89,9 +89,8 @@ impl Folders {
     }
 }
 
-/// The `spec` of a Pod of a service, or of a job that runs from its image.
-pub(super) fn pod(service: &Service, volumes: Vec<Json>, containers: Vec<Json>, more: Json) -> Json {
-    let user = service.user.value;
+/// The `spec` of a Pod whose containers run as this user.
+pub(super) fn pod(user: u32, volumes: Vec<Json>, containers: Vec<Json>, more: Json) -> Json {
     let mut pod = json!({
         "serviceAccountName": FREEHOLD,
         "automountServiceAccountToken": false,

@@ -209,7 +209,7 @@ impl Cluster<'_> {
         self.expansion.graph.resources.contains_key(&id).then_some(id)
     }
 
-    fn pods(&self, part: PodPart<'_>) -> Json {
+    pub(super) fn pods(&self, part: PodPart<'_>) -> Json {
         json!({"podSelector": {"matchLabels": self.selector(part)}})
     }
 }

@@ -144,7 +144,7 @@ impl Cluster<'_> {
             ],
         });
         let metadata = Value::map([("labels", literal(self.labels(part))), ("annotations", checksums(&environments))]);
-        let spec = literal(pod(service, folders.volumes, containers, more));
+        let spec = literal(pod(service.user.value, folders.volumes, containers, more));
         let needs = environments.into_iter().flat_map(|(_, environment)| environment.needs).collect();
         (Value::map([("metadata", metadata), ("spec", spec)]), needs)
     }

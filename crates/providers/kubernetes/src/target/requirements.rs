@@ -29,6 +29,8 @@ pub struct Requirements {
     pub external_dns: bool,
     /// The storage class of volumes.
     pub storage_class: Option<String>,
+    /// The image that caches run, by its digest.
+    pub cache_image: Option<String>,
     /// Images need the target's registry credentials.
     pub registry_credentials: bool,
     /// The kinds of objects that manifests may hold, as RBAC names them: `widgets.example.org`.
@@ -49,6 +51,7 @@ impl From<&KubernetesTarget> for Requirements {
             issuer: facts.issuer.clone(),
             external_dns: facts.external_dns,
             storage_class: facts.storage_class.clone(),
+            cache_image: facts.cache_image.clone(),
             registry_credentials: facts.registry_credentials,
             allowed_kinds: facts.allowed_kinds.iter().map(AllowedKind::resource).collect(),
         }

@@ -106,6 +106,7 @@ impl Survey {
             scratch_namespace: None,
             architectures: self.architectures.clone(),
             allowed_kinds: self.allowed_kinds.clone(),
+            cache_image: wanted.cache_image.clone(),
             platform: None,
         })
     }

@@ -13,7 +13,7 @@ use freehold_problem::Code;
 
 use crate::provider::LocalProvider;
 use crate::restore::context;
-use crate::{directory, failure, readiness, route};
+use crate::{cache, directory, failure, readiness, route};
 
 /// How long a route may take to be set again.
 const RESTORE: Duration = Duration::from_secs(30);
@@ -30,8 +30,8 @@ fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
 /// together, which takes long, and a process of such a resource that has no record is a stray.
 const fn keeps_processes(kind: LocalKind) -> bool {
     match kind {
-        LocalKind::Service => true,
-        LocalKind::Schedule | LocalKind::Route => false,
+        LocalKind::Service | LocalKind::Cache => true,
+        LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData => false,
     }
 }
 
@@ -39,6 +39,8 @@ const fn keeps_processes(kind: LocalKind) -> bool {
 const fn folder(kind: LocalKind) -> &'static str {
     match kind {
         LocalKind::Service => directory::SERVICES,
+        LocalKind::Cache => directory::CACHES,
+        LocalKind::CacheData => directory::CACHE_DATA,
         LocalKind::Schedule => directory::SCHEDULES,
         LocalKind::Route => directory::ROUTES,
     }
@@ -66,13 +68,22 @@ impl LocalProvider {
         !LocalKind::ALL.iter().all(is_empty)
     }
 
+    /// Refuses what runs a program of the system that isn't there: for plans.
+    pub(crate) async fn refuse_without_program(&self, resource: &Resource) -> Result<(), ProviderError> {
+        match served(resource.kind)? {
+            LocalKind::Cache => cache::find(&self.machine.search).await.map(drop),
+            LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData => Ok(()),
+        }
+    }
+
     pub(crate) async fn observe_resource(
         &self,
         stack: StackId,
         lookup: &Lookup,
     ) -> Result<Option<Observation>, ProviderError> {
         match served(lookup.kind)? {
-            LocalKind::Service => self.observe_service(stack, lookup).await,
+            LocalKind::Service | LocalKind::Cache => self.observe_service(stack, lookup).await,
+            LocalKind::CacheData => cache::data::observe(&self.machine, stack, lookup),
             LocalKind::Route => route::observe(&self.machine, stack, lookup),
             LocalKind::Schedule => self.schedules.observe(stack, lookup),
         }
@@ -85,7 +96,8 @@ impl LocalProvider {
         desired: &Value,
     ) -> Result<Performed, ProviderError> {
         match served(resource.kind)? {
-            LocalKind::Service => {
+            LocalKind::CacheData => cache::data::apply(&self.machine, context.stack, &resource.id),
+            LocalKind::Service | LocalKind::Cache => {
                 let caller = self.caller(context.stack, &resource.id)?;
                 caller.apply(context.clone(), resource.clone(), desired.clone()).await
             }
@@ -101,7 +113,8 @@ impl LocalProvider {
         object: Option<String>,
     ) -> Result<Performed, ProviderError> {
         match served(lookup.kind)? {
-            LocalKind::Service => self.delete_service(context, lookup, object).await,
+            LocalKind::Service | LocalKind::Cache => self.delete_service(context, lookup, object).await,
+            LocalKind::CacheData => cache::data::delete(&self.machine, context.stack, lookup, object.as_deref()).await,
             LocalKind::Route => route::delete(&self.machine, context.stack, lookup, object.as_deref()),
             LocalKind::Schedule => self.schedules.delete(context, lookup, object.as_deref()).await,
         }
@@ -115,7 +128,7 @@ impl LocalProvider {
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
         match served(lookup.kind)? {
-            LocalKind::Service => {
+            LocalKind::Service | LocalKind::Cache => {
                 let caller = self.caller(context.stack, &lookup.id)?;
                 caller.fence(context.clone(), object.map(str::to_owned)).await
             }
@@ -123,7 +136,7 @@ impl LocalProvider {
                 self.schedules.fence(context, &lookup.id, object).await?;
                 Ok(Performed::default())
             }
-            kind @ LocalKind::Route => Err(not_stopped(kind)),
+            kind @ (LocalKind::Route | LocalKind::CacheData) => Err(not_stopped(kind)),
         }
     }
 
@@ -136,7 +149,7 @@ impl LocalProvider {
         object: Option<&str>,
     ) -> Result<Performed, ProviderError> {
         match served(resource.kind)? {
-            LocalKind::Service => {
+            LocalKind::Service | LocalKind::Cache => {
                 let note = self.caller(context.stack, &resource.id)?.restore(context.clone(), None).await?;
                 Ok(Performed { object: object.map(str::to_owned), note: Some(note), ..Performed::default() })
             }
@@ -145,20 +158,20 @@ impl LocalProvider {
                 self.schedules.restore(context.clone(), resource, observed, object)?;
                 Ok(Performed { object: Some(object.to_owned()), note: None, ..Performed::default() })
             }
-            kind @ LocalKind::Route => Err(not_stopped(kind)),
+            kind @ (LocalKind::Route | LocalKind::CacheData) => Err(not_stopped(kind)),
         }
     }
 
     /// Stops waiting for a resource that is being applied or started again.
     pub(crate) fn interrupt_resource(&self, stack: StackId, resource: &Resource) {
         match served(resource.kind) {
-            Ok(LocalKind::Service) => {
+            Ok(LocalKind::Service | LocalKind::Cache) => {
                 if let Ok(caller) = self.caller(stack, &resource.id) {
                     caller.interrupt();
                 }
             }
             // Nothing is waited for; and what isn't served isn't applied.
-            Ok(LocalKind::Schedule | LocalKind::Route) | Err(_) => {}
+            Ok(LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData) | Err(_) => {}
         }
     }
 
@@ -171,13 +184,17 @@ impl LocalProvider {
                 let failure = self.schedules.last_failure(stack, &lookup.id).await?;
                 Ok(failure.map_or(Readiness::Ready, Readiness::failed))
             }
-            (LocalKind::Schedule | LocalKind::Service | LocalKind::Route, readiness) => Ok(readiness),
+            (
+                LocalKind::Schedule | LocalKind::Service | LocalKind::Route | LocalKind::Cache | LocalKind::CacheData,
+                readiness,
+            ) => Ok(readiness),
         }
     }
 
     pub(crate) async fn readiness_of(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match served(lookup.kind)? {
-            LocalKind::Service => {
+            LocalKind::CacheData => cache::data::readiness(&self.machine, stack, lookup),
+            LocalKind::Service | LocalKind::Cache => {
                 let service = self.known_service(stack, &lookup.id)?;
                 let seen = service.map(|service| service.seen()).unwrap_or_default();
                 if seen.record.is_none() || seen.replicas.is_empty() && replicas_in(&lookup.body) > 0 {
@@ -209,7 +226,8 @@ impl LocalProvider {
                 let done = self.schedules.restore(context, &restored.resource, &restored.comparable, object);
                 done.map(|()| "resumed".to_owned())
             }
-            LocalKind::Service => Ok("restored by itself".to_owned()),
+            LocalKind::CacheData => Ok("kept".to_owned()),
+            LocalKind::Service | LocalKind::Cache => Ok("restored by itself".to_owned()),
         }
     }
 }

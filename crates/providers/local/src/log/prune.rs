@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use freehold_graph::StackId;
+use freehold_graph::{ResourceId, ResourceKind, StackId};
 
 use super::{instance_of, logs_in, remark, taken};
 use crate::directory;
 use crate::machine::Machine;
+use crate::provider::LocalProvider;
 
 /// How long after its last line the log of a run may still be somebody's who is at work.
 const AT_WORK: Duration = Duration::from_secs(24 * 3600);
@@ -35,7 +36,7 @@ fn bound_stack(machine: &Machine, stack: StackId) -> io::Result<()> {
             total += taken(&log);
             let Ok(written) = std::fs::metadata(&log).and_then(|found| found.modified()) else { continue };
             let idle = SystemTime::now().duration_since(written).is_ok_and(|age| age > AT_WORK);
-            if !is_live(machine, stack, resource, &log) && (resource.starts_with("service.") || idle) {
+            if !is_live(machine, stack, resource, &log) && (kept_running(resource).is_some() || idle) {
                 ended.push((written, log));
             }
         }
@@ -51,12 +52,19 @@ fn bound_stack(machine: &Machine, stack: StackId) -> io::Result<()> {
     Ok(())
 }
 
+/// What is kept running as instances with records, as the folder of its logs says: `service.web`.
+fn kept_running(resource: &str) -> Option<ResourceId> {
+    let (word, _) = resource.split_once('.')?;
+    ResourceKind::of_id_word(word).filter(|kind| LocalProvider::keeps_processes(*kind))?;
+    Some(ResourceId(resource.to_owned()))
+}
+
 /// Whether a service's instance is running, or about to. Of runs nothing is known here.
 fn is_live(machine: &Machine, stack: StackId, resource: &str, log: &Path) -> bool {
-    let Some(name) = resource.strip_prefix("service.") else { return false };
+    let Some(id) = kept_running(resource) else { return false };
     // In this order: once it isn't starting any more its record is there.
     machine.starting.has(instance_of(log))
-        || machine.directory.instances(stack, name).join(format!("{}.json", instance_of(log))).exists()
+        || machine.directory.instances(stack, &id).join(format!("{}.json", instance_of(log))).exists()
 }
 
 fn remove(log: &Path) -> io::Result<()> {

@@ -36,7 +36,7 @@ impl LogReader {
     /// A log can't be read.
     pub fn tail(&self, stack: StackId, resource: &ResourceId, count: usize) -> io::Result<Vec<LogLine>> {
         let files = self.logs(stack, resource)?;
-        let records = self.directory.instances(stack, resource.name());
+        let records = self.directory.instances(stack, resource);
         let is_live = |path: &Path| records.join(format!("{}.json", instance_of(path))).exists();
         let live = files.iter().filter(|path| is_live(path)).count();
         let mut pieces: Vec<Vec<LogLine>> = Vec::new();

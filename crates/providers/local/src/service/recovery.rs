@@ -34,7 +34,7 @@ impl ServiceLoop {
             (self.generation, self.generations) = (1, 1);
             self.roster.serve(self.generation);
         }
-        let folder = self.machine.directory.instances(self.stack, self.id.name());
+        let folder = self.machine.directory.instances(self.stack, &self.id);
         for path in directory::entries(&folder).map_err(|error| failure::file("read", &folder, &error))? {
             let until = Instant::now() + SHORTAGE;
             while let Err(error) = self.recover_instance(&path).await {

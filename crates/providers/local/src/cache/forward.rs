@@ -1,0 +1,232 @@
+//! The addresses of caches: who may connect is led to the server's socket.
+//!
+//! ```text
+//!   accept ──► who connects? the stack's user, or we ──► room left? ──► the server's socket: both ways until one of them closes
+//!                       └── anybody else: closed             └── none: closed
+//! ```
+//!
+//! Each address has a thread of its own: what one stack's programs send takes processor time from the others' as any program does, and no turn
+//! in a queue that all share. The descriptors are shared by all of Freehold, so connections are counted: for each stack, and all together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use freehold_graph::StackId;
+use freehold_graph::cache::MOST_CLIENTS;
+use freehold_router::EndpointKey;
+use freehold_router::socket::connected;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::LocalSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::socket::CacheSocket;
+use crate::descriptors;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 256;
+/// How long to wait when none can be accepted for want of descriptors or memory.
+const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
+/// What is held of each connection and direction, in bytes.
+const BUFFER: usize = 16 << 10;
+/// Which part of Freehold's descriptors all connections to caches may take together. Each takes two.
+const SHARE: u64 = 4;
+/// The descriptors that there are where no limit is known.
+const DESCRIPTORS: u64 = 1024;
+
+/// The addresses that are listened on, and the connections that are open.
+#[derive(Debug)]
+pub(crate) struct Forwards {
+    open: Mutex<BTreeMap<EndpointKey, Forward>>,
+    seats: Arc<Seats>,
+}
+
+/// Ends with its guard.
+#[derive(Debug)]
+struct Forward {
+    address: SocketAddr,
+    stack: StackId,
+    /// Where the server is.
+    folder: PathBuf,
+    _guard: DropGuard,
+}
+
+impl Forwards {
+    pub(crate) fn new() -> Self {
+        let all = descriptors::limit().unwrap_or(DESCRIPTORS) / SHARE / 2;
+        Self { open: Mutex::default(), seats: Arc::new(Seats { all, taken: Mutex::default() }) }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<EndpointKey, Forward>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leads connections to an address to a server of this stack. Where that is so already, nothing changes.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub(crate) fn listen(
+        &self,
+        key: &EndpointKey,
+        stack: StackId,
+        address: SocketAddr,
+        to: CacheSocket,
+    ) -> io::Result<()> {
+        let mut open = self.open();
+        if open.get(key).is_some_and(|forward| forward.address == address && forward.folder == to.folder) {
+            return Ok(());
+        }
+        // Its listener is closed by its thread, a moment later; SO_REUSEADDR doesn't help as long as it listens.
+        open.remove(key);
+        let stopped = CancellationToken::new();
+        let (listening, listens) = std::sync::mpsc::channel();
+        let (token, seats, server) = (stopped.clone(), Arc::clone(&self.seats), to.clone());
+        let thread = std::thread::Builder::new().name("cache".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(listening.send(Err(error))),
+            };
+            LocalSet::new().block_on(&runtime, async move {
+                let listener = match bind(address).await {
+                    Ok(listener) => listener,
+                    Err(error) => return drop(listening.send(Err(error))),
+                };
+                let _ = listening.send(Ok(()));
+                tokio::select! {
+                    () = accept(&listener, address, stack, &server, &seats) => {}
+                    () = token.cancelled() => {}
+                }
+            });
+        });
+        thread?;
+        listens.recv().map_err(|_ended| io::Error::other("its thread ended"))??;
+        let forward = Forward { address, stack, folder: to.folder, _guard: stopped.drop_guard() };
+        open.insert(key.clone(), forward);
+        Ok(())
+    }
+
+    /// Closes an address, and the connections to it.
+    pub(crate) fn stop(&self, key: &EndpointKey) {
+        self.open().remove(key);
+    }
+
+    /// The same for all of a stack.
+    pub(crate) fn stop_all_of(&self, stack: StackId) {
+        self.open().retain(|_, forward| forward.stack != stack);
+    }
+}
+
+/// Where the listener of before is about to be closed, it is waited for.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut tries = 0;
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 20 => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, address: SocketAddr, stack: StackId, server: &CacheSocket, seats: &Arc<Seats>) {
+    loop {
+        let Ok((client, from)) = listener.accept().await else {
+            tokio::time::sleep(EXHAUSTED_WAIT).await;
+            continue;
+        };
+        // Whose it is has to be known: what can't be found out is nobody's.
+        let whose = connected(from, address).ok().flatten().map(|socket| socket.user);
+        let ours = rustix::process::geteuid().as_raw();
+        if !whose.is_some_and(|user| user == ours || server.own().is_ok_and(|own| user == own)) {
+            continue;
+        }
+        let Some(seat) = Seats::take(seats, stack) else { continue };
+        let server = server.clone();
+        tokio::task::spawn_local(async move {
+            let _seat = seat;
+            // One of them closes, or the server isn't there: the client connects again.
+            let _ = lead(client, &server).await;
+        });
+    }
+}
+
+async fn lead(mut client: TcpStream, server: &CacheSocket) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut server = server.connect().await?;
+    copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await?;
+    Ok(())
+}
+
+/// How many connections are open.
+#[derive(Debug)]
+struct Seats {
+    all: u64,
+    taken: Mutex<BTreeMap<StackId, u64>>,
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+struct Seat {
+    seats: Arc<Seats>,
+    stack: StackId,
+}
+
+impl Seats {
+    /// One for a connection of this stack, as long as it has fewer than a server takes, and fewer than half of what is left to all: so no few
+    /// stacks can have them all.
+    fn take(seats: &Arc<Self>, stack: StackId) -> Option<Seat> {
+        let mut taken = seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: u64 = taken.values().sum();
+        let own = taken.entry(stack).or_default();
+        let left = seats.all.saturating_sub(all);
+        if *own >= u64::from(MOST_CLIENTS) || left == 0 || *own > 0 && *own >= left {
+            if *own == 0 {
+                taken.remove(&stack);
+            }
+            return None;
+        }
+        *own += 1;
+        Some(Seat { seats: Arc::clone(seats), stack })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.stack) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                taken.remove(&self.stack);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_stack_that_takes_all_it_can_leaves_connections_to_the_others() {
+        let seats = Arc::new(Seats { all: 100, taken: Mutex::default() });
+        let stack = |number| StackId(Uuid::from_u128(number));
+        let greedy: Vec<Seat> = std::iter::from_fn(|| Seats::take(&seats, stack(1))).collect();
+        assert_eq!(greedy.len(), 50);
+        let second: Vec<Seat> = std::iter::from_fn(|| Seats::take(&seats, stack(2))).collect();
+        assert_eq!(second.len(), 25);
+        let third = Seats::take(&seats, stack(3));
+        assert!(third.is_some());
+        drop((greedy, second, third));
+        assert!(seats.taken.lock().unwrap().is_empty());
+    }
+}
