@@ -409,6 +409,9 @@ pub(crate) struct LogsArguments {
     /// Of this job.
     #[arg(long, value_name = "NAME", conflicts_with = "service")]
     pub job: Option<String>,
+    /// Of the server of this cache.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "job"])]
+    pub cache: Option<String>,
     /// Go on with what is written from now on.
     #[arg(long, short)]
     pub follow: bool,

@@ -217,6 +217,7 @@ fn of_part(stack: &Stack, part: &ResourceView) -> Finding {
         Program::Service => {
             format!("details: `freehold logs {option} --service {name}`; to go back: `freehold rollback {option}`")
         }
+        Program::Server => format!("`freehold logs {option} --cache {name}` shows what it wrote"),
         Program::Schedule => format!("`freehold logs {option} --job {name}` shows what it wrote"),
         Program::None => format!("details: `freehold status {option}`"),
     };

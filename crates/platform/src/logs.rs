@@ -76,7 +76,7 @@ impl Logs {
 fn part_with_log(word: &str) -> Option<PartKind> {
     let part = PartKind::of_word(word).or_else(|| match ResourceKind::of_id_word(word)?.row().program {
         Program::Schedule => Some(PartKind::Job),
-        Program::Service | Program::None => None,
+        Program::Service | Program::Server | Program::None => None,
     })?;
     writes_log(part).then_some(part)
 }

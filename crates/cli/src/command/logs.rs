@@ -6,8 +6,10 @@ use std::sync::Arc;
 use anstyle::Style;
 use freehold::wire::{LogLine, Stack, Voice};
 use freehold_graph::ResourceKind;
+use freehold_graph::expand::names;
 use freehold_graph::kind::Program;
 use freehold_problem::Code;
+use freehold_spec::PartKind;
 use futures::StreamExt;
 
 use crate::arguments::LogsArguments;
@@ -21,10 +23,13 @@ pub(super) fn run(terminal: Terminal, arguments: &LogsArguments) -> CommandResul
     let platform = Platform::connect(&arguments.stack.platform)?;
     platform::run(async {
         let stack = platform.find(&arguments.stack).await?;
-        let sources = match (&arguments.service, &arguments.job) {
-            (Some(service), _) => vec![one_of(&services(&platform.client.stack(stack.id).await?)?, service, &stack)?],
-            (_, Some(job)) => vec![format!("job.{job}")],
-            (None, None) => services(&platform.client.stack(stack.id).await?)?,
+        let sources = match (&arguments.service, &arguments.job, &arguments.cache) {
+            (Some(service), _, _) => {
+                vec![one_of(&services(&platform.client.stack(stack.id).await?)?, service, &stack)?]
+            }
+            (None, Some(job), _) => vec![format!("job.{job}")],
+            (None, None, Some(cache)) => vec![format!("cache.{cache}")],
+            (None, None, None) => services(&platform.client.stack(stack.id).await?)?,
         };
         let wanted = sources.join(", ");
         let many = sources.len() > 1;
@@ -65,6 +70,10 @@ fn services(stack: &Stack) -> CommandResult<Vec<String>> {
     let parts = stack.resources.iter().filter_map(|resource| resource.id.split_once('.'));
     let runs = |kind: ResourceKind| kind.row().program == Program::Service;
     let services = parts.filter(|(word, _)| ResourceKind::of_id_word(word).is_some_and(runs));
+    // In a cluster a cache has a Deployment, too; no service of the stack can have its name.
+    let caches = stack.outputs.get(PartKind::Cache.plural()).and_then(|caches| caches.as_object());
+    let caches: BTreeSet<String> = caches.into_iter().flatten().map(|(name, _)| names::joined("cache", name)).collect();
+    let services = services.filter(|(_, name)| !caches.contains(*name));
     let services: BTreeSet<String> = services.map(|(_, name)| format!("service.{name}")).collect();
     if services.is_empty() {
         let detail = format!("{} has no service yet", crate::view::stack::key(stack));

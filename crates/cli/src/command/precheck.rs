@@ -35,7 +35,7 @@ pub(super) async fn well(platform: &Platform, answer: &PlanResponse) -> CommandR
 fn fallen(parts: impl Iterator<Item = (Option<ResourceKind>, bool)>) -> Code {
     let code = |(kind, failed): (Option<ResourceKind>, bool)| {
         match kind.filter(|_| failed).map_or(Program::None, |kind| kind.row().program) {
-            Program::Service => Code::CrashLoop,
+            Program::Service | Program::Server => Code::CrashLoop,
             // Its job's last run failed.
             Program::Schedule => Code::JobFailed,
             Program::None => Code::FailedWhileSettling,

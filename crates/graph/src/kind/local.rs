@@ -97,7 +97,7 @@ pub(super) static CACHE: Row = Row {
     rank: 10,
     plumbing: false,
     encloses: false,
-    program: Program::None,
+    program: Program::Server,
     logins: None,
     cause: None,
     scales: None,

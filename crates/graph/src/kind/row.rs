@@ -71,13 +71,15 @@ pub enum Program {
     Service,
     /// A job's, on a schedule.
     Schedule,
+    /// None of the app's own: a server for it, such as a cache's.
+    Server,
 }
 
 impl Program {
     /// Whether it runs any.
     pub const fn is_some(self) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Server => false,
             Self::Service | Self::Schedule => true,
         }
     }

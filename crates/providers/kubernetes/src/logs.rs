@@ -127,7 +127,10 @@ fn share(lines: usize, printers: &[Printer]) -> usize {
 
 /// The containers that have printed something, or may have.
 async fn printers(cluster: &Cluster, query: &PodLogs) -> Result<Vec<Printer>, ClusterError> {
-    let component = if query.of.word() == "service" { "service" } else { "job" };
+    let component = match query.of.word() {
+        word @ ("service" | "cache") => word,
+        _ => "job",
+    };
     let labels =
         format!("{MARK}={},app.kubernetes.io/name={},freehold.dev/component={component}", query.stack, query.of.name());
     let reader = Reader::new(cluster, Instant::now() + LOOK);

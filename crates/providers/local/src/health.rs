@@ -70,13 +70,29 @@ impl ReadinessCheck {
     pub(crate) async fn look(&self) -> Result<(), ProbeFailure> {
         match self {
             Self::Answers(place, path) => get(place, path).await,
-            Self::Pongs(socket) => socket.ping().await,
+            Self::Pongs(socket) => ping(socket).await,
             Self::Accepts(place) => connect(place).await.map(drop),
             Self::Lives(time) => {
                 tokio::time::sleep(*time).await;
                 Ok(())
             }
         }
+    }
+}
+
+/// Asks the server of a cache whether it responds: it lets the probe log in and answers PONG.
+///
+/// # Errors
+/// What was seen instead.
+pub(crate) async fn ping(socket: &CacheSocket) -> Result<(), ProbeFailure> {
+    match tokio::time::timeout(LIMIT, socket.ping()).await {
+        Ok(Ok(answer)) if answer == "PONG" => Ok(()),
+        Ok(Ok(answer)) => Err(ProbeFailure::Answered(format!("PING was answered {answer:?}"))),
+        Ok(Err(error)) if is_exhaustion(&error) => {
+            Err(ProbeFailure::Nothing(format!("PING failed inside Freehold: {error}")))
+        }
+        Ok(Err(error)) => Err(ProbeFailure::Bad(format!("PING was not answered: {error}"))),
+        Err(_elapsed) => Err(ProbeFailure::Bad(format!("PING was not answered within {LIMIT:?}"))),
     }
 }
 

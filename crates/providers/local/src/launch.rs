@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use freehold_engine::{Context, ProviderError};
-use freehold_graph::kind::{LocalKind, Served};
+use freehold_graph::kind::{Program, Served};
 use freehold_graph::{Effect, Resource, ResourceKind, Value};
 use freehold_problem::Code;
 
-/// What the processes are that are started.
+use crate::failure;
+
+/// What the processes are of a resource that is processes which are kept running, each an instance with a record: after a start of Freehold
+/// they are brought back together, which takes long, and a process of such a resource that has no record is a stray.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runs {
     /// The app's own program.
@@ -18,13 +21,13 @@ pub(crate) enum Runs {
 }
 
 impl Runs {
-    pub(crate) fn of(kind: ResourceKind) -> Self {
-        match kind.served() {
-            Served::Local(LocalKind::Cache) => Self::CacheServer,
-            Served::Local(LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData)
-            | Served::Store(_)
-            | Served::Postgres(_)
-            | Served::Kubernetes(_) => Self::Program,
+    /// Those of a kind; `None` where it is no such resource.
+    pub(crate) const fn of(kind: ResourceKind) -> Option<Self> {
+        match (kind.served(), kind.row().program) {
+            (Served::Local(_), Program::Service) => Some(Self::Program),
+            (Served::Local(_), Program::Server) => Some(Self::CacheServer),
+            (Served::Local(_), Program::None | Program::Schedule) => None,
+            (Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_), _) => None,
         }
     }
 }
@@ -92,7 +95,7 @@ pub(crate) struct Launch {
 
 impl Launch {
     pub(crate) fn new(context: Context, resource: Resource, desired: &Value) -> Result<Self, ProviderError> {
-        let runs = Runs::of(resource.kind);
+        let runs = Runs::of(resource.kind).ok_or_else(|| failure::not_served(resource.kind))?;
         let body = ServiceBody::read(runs, &resource.body)?;
         Ok(Self { context, body, runs, fingerprint: fingerprint(&resource, desired), resource })
     }

@@ -38,6 +38,7 @@ mod instance_record;
 mod interruption;
 mod kind;
 mod launch;
+mod listening;
 mod log;
 mod machine;
 mod mark;

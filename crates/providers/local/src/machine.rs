@@ -9,21 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_engine::ProviderError;
-use freehold_graph::{Resource, StackId, Value};
+use freehold_graph::{StackId, Value};
 use freehold_router::socket::{Socket, Way, at_port, bound, connected_to_path, connected_to_port, listeners};
-use freehold_router::{EndpointKey, Router, RouterError};
+use freehold_router::{EndpointKey, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::account::{Accounts, RunAs, USERS};
 use crate::artifact::ArtifactStore;
-use crate::cache::{self, forward::Forwards};
+use crate::cache::forward::Forwards;
 use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
-use crate::launch::Runs;
 use crate::launcher::{self, Private};
 use crate::log::{LogLimits, Starting, Trimmer};
 use crate::mark::{self, Marked};
@@ -216,29 +215,6 @@ impl Machine {
         let user = prepared().map_err(|error| failure::file("prepare", &folder, &error))?;
         self.limit(stack, body)?;
         Ok(user)
-    }
-
-    /// Takes the address at which a stack's programs reach one of its services or caches.
-    ///
-    /// # Errors
-    /// The address can't be listened on.
-    pub(crate) async fn listen(
-        &self,
-        stack: StackId,
-        resource: &Resource,
-        address: SocketAddr,
-    ) -> Result<(), RouterError> {
-        let key = endpoint(stack, &resource.id.0);
-        match Runs::of(resource.kind) {
-            Runs::Program => self.router.listen(&key, address).await,
-            Runs::CacheServer => {
-                let listening = self.forwards.listen(&key, stack, address, cache::socket(self, stack, resource));
-                listening.map_err(|source| match source.kind() {
-                    io::ErrorKind::AddrInUse => RouterError::PortTaken { addr: address, source },
-                    _ => RouterError::Listen { addr: address, source },
-                })
-            }
-        }
     }
 
     /// Makes a folder for a stack's user, in a place that only we write to.

@@ -54,7 +54,7 @@ pub(crate) async fn refusal(
 ) -> ProviderError {
     let name = id.name();
     let still = still.map(|still| format!("; {still}")).unwrap_or_default();
-    let help = format!("fix it and deploy again; its log: `freehold logs {} --service {name}`", key.option());
+    let help = format!("fix it and deploy again; its log: `freehold logs {} --{} {name}`", key.option(), id.word());
     let (code, message, log) = match failure {
         Some(ReplicaFailure::NotStarted(error)) => return error,
         Some(ReplicaFailure::Interrupted) => {

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::instance_record::InstanceRecord;
-use crate::launch::seconds;
+use crate::launch::{Runs, seconds};
+use crate::listening::listen;
 use crate::mark::Marked;
 use crate::membership::end_all;
 use crate::process_id::ProcessId;
@@ -54,7 +55,7 @@ impl LocalProvider {
     ) -> Result<Vec<RestoreOutcome>, ProviderError> {
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
-            resources.into_iter().partition(|restored| Self::keeps_processes(restored.resource.kind));
+            resources.into_iter().partition(|restored| Runs::of(restored.resource.kind).is_some());
         self.listen_first(&services).await;
         let mut outcomes: Vec<RestoreOutcome> = Vec::new();
         for restored in others {
@@ -78,7 +79,7 @@ impl LocalProvider {
         let stray = |mark: &Marked| {
             let Some(resource) = mark.of() else { return false };
             let Some((word, _)) = resource.split_once('.') else { return false };
-            if !ResourceKind::of_id_word(word).is_some_and(Self::keeps_processes) {
+            if ResourceKind::of_id_word(word).and_then(Runs::of).is_none() {
                 return false;
             }
             let records = self.machine.directory.instances(mark.stack, &ResourceId(resource.to_owned()));
@@ -178,7 +179,7 @@ impl LocalProvider {
         for restored in services.iter().filter(|restored| restored.object.is_some()) {
             let address = restored.resource.body.get("endpoint").and_then(Value::as_text);
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
-                if let Err(error) = self.machine.listen(restored.stack, &restored.resource, address).await {
+                if let Err(error) = listen(&self.machine, restored.stack, &restored.resource, address).await {
                     // The service's own start says so.
                     tracing::warn!(%address, %error, "an address is not available yet");
                 }

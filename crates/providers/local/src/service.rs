@@ -41,6 +41,7 @@ use crate::directory::{self, Durability};
 use crate::failure;
 use crate::instance_record::InstanceRecord;
 use crate::launch::Launch;
+use crate::listening::listen;
 use crate::machine::{Machine, endpoint};
 use crate::mark::Marked;
 use crate::membership::end_all;
@@ -393,18 +394,18 @@ impl ServiceLoop {
             self.machine.router.stop_listening(self.roster.endpoint());
             return Ok(());
         };
-        let listen = || self.machine.listen(self.stack, &launch.resource, address);
-        let mut listening = listen().await;
-        if let Err(RouterError::PortTaken { .. }) = listening {
+        let listening = || listen(&self.machine, self.stack, &launch.resource, address);
+        let mut taken = listening().await;
+        if let Err(RouterError::PortTaken { .. }) = taken {
             // Addresses of services are claimed in the store: a tenant's process has no business there.
             let there = |other: SocketAddr, _: &Socket| {
                 other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified())
             };
             if self.machine.evict(there).await.unwrap_or(false) {
-                listening = listen().await;
+                taken = listening().await;
             }
         }
-        listening.map_err(|error| {
+        taken.map_err(|error| {
             failure::refusal(
                 Code::PortTaken,
                 format!("{} can't have its address {address}: {error}", self.id),

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::{self, socket::CacheSocket};
-use crate::health::{Endpoint, ProbeFailure, Probes, ReadinessCheck};
+use crate::health::{Endpoint, ProbeFailure, Probes, ReadinessCheck, ping};
 use crate::instance::Instance;
 use crate::launch::{Launch, Runs};
 use crate::log::Log;
@@ -385,7 +385,7 @@ impl InstanceWatch<'_> {
         let mut dead = 0;
         loop {
             tokio::time::sleep(if dead == 0 { LOOK } else { LOOK_AGAIN }).await;
-            match socket.ping().await {
+            match ping(socket).await {
                 Ok(()) | Err(ProbeFailure::Nothing(_)) | Err(ProbeFailure::Answered(_)) => dead = 0,
                 Err(seen) if dead + 1 >= DEAD => return seen.words(),
                 Err(_) => dead += 1,

@@ -10,7 +10,7 @@ use crate::span::{Span, Spanned};
 
 /// The least memory for data: below it an empty server would be full.
 const LEAST: u64 = 8 << 20;
-/// The most.
+/// The most, beyond what any machine has.
 const MOST: u64 = 1 << 40;
 
 /// A server of the Redis protocol for each stack.
@@ -122,7 +122,7 @@ pub enum Output {
     Url,
     /// The host, without the port.
     Host,
-    /// The port.
+    /// The TCP port, as a text.
     Port,
     /// The user of its access control list that the app logs in as.
     User,

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use freehold_graph::StackId;
 use freehold_graph::cache::PROBE;
@@ -16,13 +15,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::account::Accounts;
-use crate::exhaustion::is_exhaustion;
-use crate::health::ProbeFailure;
 
-/// Its name.
+/// What it is called in the folder that the server works in.
 pub(crate) const SOCKET: &str = "server.sock";
-/// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(5);
 /// How much of the answers is read: those to a probe are a few words.
 const LONGEST: usize = 512;
 
@@ -62,24 +57,11 @@ impl CacheSocket {
         Ok(self.accounts.user(self.stack)?.unwrap_or_else(|| rustix::process::geteuid().as_raw()))
     }
 
-    /// Whether the server responds: it lets the probe log in and answers PONG.
+    /// The answer to PING of the probe's user, without the sign before it. It is a tenant's program that answers: it is short, and one line.
     ///
     /// # Errors
-    /// What was seen instead.
-    pub(crate) async fn ping(&self) -> Result<(), ProbeFailure> {
-        match tokio::time::timeout(LIMIT, self.ask()).await {
-            Ok(Ok(answer)) if answer == "PONG" => Ok(()),
-            Ok(Ok(answer)) => Err(ProbeFailure::Answered(format!("PING was answered {answer:?}"))),
-            Ok(Err(error)) if is_exhaustion(&error) => {
-                Err(ProbeFailure::Nothing(format!("PING failed inside Freehold: {error}")))
-            }
-            Ok(Err(error)) => Err(ProbeFailure::Bad(format!("PING was not answered: {error}"))),
-            Err(_elapsed) => Err(ProbeFailure::Bad(format!("PING was not answered within {LIMIT:?}"))),
-        }
-    }
-
-    /// The answer to PING, without the sign before it. It is a tenant's program that answers: it is short, and one line.
-    async fn ask(&self) -> io::Result<String> {
+    /// As [`Self::connect`]; or nothing is answered.
+    pub(crate) async fn ping(&self) -> io::Result<String> {
         let mut stream = self.connect().await?;
         stream.write_all(format!("AUTH {PROBE} {PROBE}\r\nPING\r\n").as_bytes()).await?;
         let mut read = Vec::new();

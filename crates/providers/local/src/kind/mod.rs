@@ -26,15 +26,6 @@ fn served(kind: ResourceKind) -> Result<LocalKind, ProviderError> {
     }
 }
 
-/// Whether a resource is processes that are kept running, each an instance with a record: after a start of Freehold they are brought back
-/// together, which takes long, and a process of such a resource that has no record is a stray.
-const fn keeps_processes(kind: LocalKind) -> bool {
-    match kind {
-        LocalKind::Service | LocalKind::Cache => true,
-        LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData => false,
-    }
-}
-
 /// The folder of a stack in which there is something as long as it has a resource of this kind.
 const fn folder(kind: LocalKind) -> &'static str {
     match kind {
@@ -51,14 +42,6 @@ fn not_stopped(kind: LocalKind) -> ProviderError {
 }
 
 impl LocalProvider {
-    /// Whether a resource of this kind is processes that are kept running.
-    pub(crate) const fn keeps_processes(kind: ResourceKind) -> bool {
-        match kind.served() {
-            Served::Local(kind) => keeps_processes(kind),
-            Served::Store(_) | Served::Postgres(_) | Served::Kubernetes(_) => false,
-        }
-    }
-
     /// Whether a stack has a resource, as far as that is on disk.
     pub(crate) fn has_records(&self, stack: StackId) -> bool {
         let of_stack = self.machine.directory.stack(stack);
@@ -207,7 +190,7 @@ impl LocalProvider {
         }
     }
 
-    /// What became of a resource after a start of Freehold, in a few words; not of one that [`keeps_processes`].
+    /// What became of a resource after a start of Freehold, in a few words; not of one that is processes ([`crate::launch::Runs`]).
     pub(crate) async fn restore_resource(
         &self,
         restored: &Restored,

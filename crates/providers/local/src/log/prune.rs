@@ -8,8 +8,8 @@ use freehold_graph::{ResourceId, ResourceKind, StackId};
 
 use super::{instance_of, logs_in, remark, taken};
 use crate::directory;
+use crate::launch::Runs;
 use crate::machine::Machine;
-use crate::provider::LocalProvider;
 
 /// How long after its last line the log of a run may still be somebody's who is at work.
 const AT_WORK: Duration = Duration::from_secs(24 * 3600);
@@ -55,7 +55,7 @@ fn bound_stack(machine: &Machine, stack: StackId) -> io::Result<()> {
 /// What is kept running as instances with records, as the folder of its logs says: `service.web`.
 fn kept_running(resource: &str) -> Option<ResourceId> {
     let (word, _) = resource.split_once('.')?;
-    ResourceKind::of_id_word(word).filter(|kind| LocalProvider::keeps_processes(*kind))?;
+    ResourceKind::of_id_word(word).and_then(Runs::of)?;
     Some(ResourceId(resource.to_owned()))
 }
 
