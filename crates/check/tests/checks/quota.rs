@@ -158,3 +158,22 @@ fn an_app_that_is_too_large_for_its_tiers_is_told_all_sums() {
     let (_, diagnostics) = source(CROWDED);
     insta::assert_snapshot!(render::plain(&diagnostics, "freehold.toml", CROWDED));
 }
+
+#[test]
+fn a_cache_takes_a_pod_and_more_memory_than_its_data() {
+    let app = |quota: &str, cache: &str| {
+        format!(
+            "[app]\nname = \"shop\"\n[quota]\n{quota}\n[cache.sessions]\n{cache}\n[service.web]\nimage = \"a\"\ncommand = [\"a\"]\n\
+             update = \"recreate\"\nmemory = \"256Mi\"\ncpu = \"500m\"\nenv = {{ URL = \"${{cache.sessions.url}}\" }}\n"
+        )
+    };
+    // 256Mi of the service, 128Mi + 64Mi + 64Mi of the cache.
+    fine(&app("memory = \"512Mi\"", "memory = \"128Mi\""));
+    only(Code::QuotaTooSmall, &app("memory = \"511Mi\"", "memory = \"128Mi\""));
+    only(Code::QuotaTooSmall, &app("memory = \"575Mi\"", "memory = \"128Mi\"\npersist = true"));
+    fine(&app("memory = \"576Mi\"", "memory = \"128Mi\"\npersist = true"));
+    fine(&app("pods = 2", ""));
+    only(Code::QuotaTooSmall, &app("pods = 1", ""));
+    only(Code::QuotaTooSmall, &app("cpu = \"1\"", ""));
+    fine(&app("cpu = \"1\"", "cpu = \"500m\""));
+}

@@ -415,3 +415,25 @@ fn a_variable_with_a_name_that_no_key_of_a_cluster_can_have_is_an_error() {
     fine(&env(&format!("{} = \"1\"", "A".repeat(253))));
     only(Code::BadName, &env(&format!("{} = \"1\"", "A".repeat(254))));
 }
+
+#[test]
+fn caches() {
+    let used = |keys: &str| {
+        let more = format!(
+            "[cache.sessions]\n{keys}\n[job.warm]\nservice = \"web\"\ncommand = [\"shop\"]\nenv = {{ URL = \"${{cache.sessions.url}}\" }}"
+        );
+        and(&more)
+    };
+    fine(&used(""));
+    fine(&used("memory = \"1Gi\"\neviction = \"volatile-ttl\"\npersist = true\nstorage = \"3Gi\""));
+    only(Code::UnusedCache, &and("[cache.sessions]"));
+    only(Code::StorageNotKept, &used("storage = \"1Gi\""));
+    only(Code::VolumeTooSmall, &used("memory = \"1Gi\"\npersist = true\nstorage = \"2Gi\""));
+    only(Code::OutOfRange, &used("memory = \"4Mi\""));
+    only(Code::BadQuantity, &used("memory = \"256MB\""));
+    only(Code::UnknownWord, &used("eviction = \"allkeys-lur\""));
+    only(Code::Dangling, &env("CACHE = \"${cache.sessions.url}\""));
+    only(Code::UnknownReference, &used("").replace("sessions.url}", "sessions.uri}"));
+    // In a public place.
+    only(Code::SecretMadePublic, &used("").replace("${stack.name}.", "${stack.name}.${cache.sessions.password}."));
+}

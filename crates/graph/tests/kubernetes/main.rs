@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail")]
 
 mod behaviour;
+mod caches;
 mod fixture;
 mod manifests;
 mod properties;
