@@ -1,6 +1,7 @@
 //! End to end: the real binary, a real PostgreSQL, real processes, real HTTP.
 
 mod artifacts;
+mod caches;
 mod commands;
 mod definition;
 mod examples;

@@ -142,9 +142,13 @@ fn start_seconds(cache: &Cache) -> u64 {
 }
 
 fn container(image: &str, cache: &Cache, mounts: Vec<Json>) -> Json {
-    // Answers with an error while it reads its data.
-    let ping = ["redis-cli", "-e", "--no-auth-warning", "--user", PROBE, "--pass", PROBE, "ping"];
-    let probe = |period: u64, failures: u64| json!({"exec": {"command": ping}, "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures});
+    let probe = |strictly: Option<&str>, period: u64, failures: u64| {
+        let user = ["--no-auth-warning", "--user", PROBE, "--pass", PROBE, "ping"];
+        let ping: Vec<&str> = ["redis-cli"].into_iter().chain(strictly).chain(user).collect();
+        json!({"exec": {"command": ping}, "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures})
+    };
+    // What is answered with an error isn't ready: it reads its data. But it lives, with a script that takes long, too.
+    let error = Some("-e");
     let memory = Range { request: cache.limit(), limit: cache.limit() };
     json!({
         "name": "cache",
@@ -153,9 +157,9 @@ fn container(image: &str, cache: &Cache, mounts: Vec<Json>) -> Json {
         "ports": [{"name": NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": resources(cache.cpu.value, memory),
         "volumeMounts": mounts,
-        "startupProbe": probe(1, start_seconds(cache)),
-        "readinessProbe": probe(10, 3),
-        "livenessProbe": probe(20, 3),
+        "startupProbe": probe(error, 1, start_seconds(cache)),
+        "readinessProbe": probe(error, 10, 3),
+        "livenessProbe": probe(None, 20, 3),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
