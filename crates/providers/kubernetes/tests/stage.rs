@@ -33,7 +33,7 @@ impl Known {
     }
 
     fn text(&self, secret: &SecretRef) -> Option<String> {
-        let SecretRef::Stored(name) = secret else { return None };
+        let (SecretRef::Stored(name) | SecretRef::Derived { purpose: name, .. }) = secret else { return None };
         self.0.lock().unwrap().get(name).cloned()
     }
 }
