@@ -178,11 +178,11 @@ impl LocalProvider {
     async fn listen_first(&self, services: &[Restored]) {
         for restored in services.iter().filter(|restored| restored.object.is_some()) {
             let address = restored.resource.body.get("endpoint").and_then(Value::as_text);
-            if let Some(address) = address.and_then(|address| address.parse().ok()) {
-                if let Err(error) = listen(&self.machine, restored.stack, &restored.resource, address).await {
-                    // The service's own start says so.
-                    tracing::warn!(%address, %error, "an address is not available yet");
-                }
+            if let Some(address) = address.and_then(|address| address.parse().ok())
+                && let Err(error) = listen(&self.machine, restored.stack, &restored.resource, address).await
+            {
+                // The service's own start says so.
+                tracing::warn!(%address, %error, "an address is not available yet");
             }
         }
     }
