@@ -32,13 +32,19 @@ def truth(report, arguments):
     truth.run(report, arguments)
 
 
+def language(report, arguments):
+    import language
+
+    language.run(report, arguments)
+
+
 def kinds(report, arguments):
     import kinds
 
     kinds.run(report, arguments)
 
 
-BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust, "truth": truth, "kinds": kinds}
+BENCHMARKS = {"local": local, "kubernetes": kubernetes, "trust": trust, "truth": truth, "language": language, "kinds": kinds}
 
 
 def main():
