@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! create, update, adopt, replace     after what they depend on; through no-ops to what these depend on
-//!        run                         after what it depends on, before the services that wait for it
+//!        run                         after what it depends on, other runs among it, before the services that wait for it
 //!        dump                        before data is lost, after all that could still write to it is gone
 //!        delete                      after all other work, a thing after all that depends on it
 //!        verify                      last, but for
@@ -126,7 +126,10 @@ impl<'a> Steps<'a> {
             let seconds = run.body.get("timeout_seconds").and_then(Value::as_integer).unwrap_or_default();
             let deadline = Duration::from_secs(seconds.unsigned_abs()).saturating_add(SLACK);
             let provider = Some(run.provider);
-            self.add(Verb::Run, &run.id, provider, self.through(&run.depends_on), deadline);
+            let earlier = run.depends_on.iter().filter(|id| self.plan.runs.contains_key(*id));
+            let mut depends_on = self.through(&run.depends_on);
+            depends_on.extend(earlier.map(|id| StepId::new(Verb::Run, id)));
+            self.add(Verb::Run, &run.id, provider, depends_on, deadline);
         }
         for run in self.plan.runs.values() {
             let run_step = StepId::new(Verb::Run, &run.id);

@@ -114,7 +114,14 @@ impl Shape {
             let depends_on = base.iter().cloned().collect();
             graph.runs.insert(
                 id.clone(),
-                Run { id, provider: freehold_graph::ProviderName::Local, body, depends_on, before: services.clone() },
+                Run {
+                    id,
+                    provider: freehold_graph::ProviderName::Local,
+                    body,
+                    due: freehold_graph::Due::Revision,
+                    depends_on,
+                    before: services.clone(),
+                },
             );
         }
         graph
@@ -172,5 +179,6 @@ pub(crate) fn plan(
         digests: &NoDigests,
         adopt: &adopt,
         delete_data: &delete_data,
+        succeeded: &BTreeSet::new(),
     })
 }

@@ -57,12 +57,15 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         for job in ["a", "b"].into_iter().filter(|_| !matches!(purpose, Purpose::Destroy { .. })) {
             let shift = usize::from(job == "b");
             let chosen = ids.iter().enumerate().filter(|(place, _)| needs >> (place + shift) & 1 == 1);
-            let depends_on = chosen.map(|(_, id)| id.clone()).collect();
+            // One after the other, half of the time.
+            let earlier = (job == "b" && needs % 2 == 0).then(|| ResourceId::new("job", "a"));
+            let depends_on = chosen.map(|(_, id)| id.clone()).chain(earlier).collect();
             let id = ResourceId::new("job", job);
             let run = Run {
                 id: id.clone(),
                 provider: freehold_graph::ProviderName::Local,
                 body: Value::Null,
+                due: freehold_graph::Due::Revision,
                 depends_on,
                 before: services.clone(),
             };
@@ -152,6 +155,17 @@ proptest! {
             !matches!(step.verb, Verb::Run | Verb::Dump | Verb::Fence | Verb::Lift | Verb::Verify)
         });
         prop_assert_eq!(kept.map(|step| step.id.clone()).collect::<BTreeSet<_>>(), changes);
+    }
+
+    #[test]
+    fn a_job_runs_after_those_that_it_is_after(plan in any_plan()) {
+        let steps = steps(&plan);
+        for run in plan.runs.values() {
+            let behind = behind(&steps, &StepId::new(Verb::Run, &run.id));
+            for earlier in run.depends_on.iter().filter(|id| plan.runs.contains_key(id)) {
+                prop_assert!(behind.contains(&StepId::new(Verb::Run, earlier)), "{} before {earlier}", run.id);
+            }
+        }
     }
 
     #[test]

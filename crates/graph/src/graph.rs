@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Resource, Run};
+use crate::resource::{Due, Resource, Run};
 use crate::resource_id::ResourceId;
 
 /// What a stack consists of.
@@ -12,7 +12,7 @@ use crate::resource_id::ResourceId;
 pub struct Graph {
     /// Its resources. Dependencies are among them, and there is no cycle.
     pub resources: BTreeMap<ResourceId, Resource>,
-    /// The jobs to run for the revision.
+    /// Its jobs, but for those with a schedule: these are resources.
     pub runs: BTreeMap<ResourceId, Run>,
     /// Outside names that have to be unique on the target: `(scope, name)`, such as `("host", "acme.localhost")`.
     pub claims: BTreeSet<(String, String)>,
@@ -23,6 +23,38 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The runs of a deploy. `succeeded`: the jobs that have done so in the stack before. Who is after one of those that are left out is
+    /// after what that one is after.
+    pub fn runs_of_deploy(&self, succeeded: &BTreeSet<ResourceId>) -> BTreeMap<ResourceId, Run> {
+        let is_due = |run: &Run| match run.due {
+            Due::Revision => true,
+            Due::Once => !succeeded.contains(&run.id),
+            Due::Demand => false,
+        };
+        let left_out = |id: &ResourceId| self.runs.get(id).filter(|run| !is_due(run));
+        let due = self.runs.iter().filter(|(_, run)| is_due(run)).map(|(id, run)| {
+            let mut run = run.clone();
+            let mut open: Vec<&Run> = run.depends_on.iter().filter_map(left_out).collect();
+            let mut seen = BTreeSet::new();
+            run.depends_on.retain(|id| left_out(id).is_none());
+            while let Some(earlier) = open.pop() {
+                if !seen.insert(&earlier.id) {
+                    continue;
+                }
+                for job in earlier.depends_on.iter().filter(|id| self.runs.contains_key(*id)) {
+                    match left_out(job) {
+                        Some(earlier) => open.push(earlier),
+                        None => {
+                            run.depends_on.insert(job.clone());
+                        }
+                    }
+                }
+            }
+            (id.clone(), run)
+        });
+        due.collect()
+    }
+
     /// How many connections of its target's database server the stack may use at once.
     pub fn connections(&self) -> u32 {
         let limits = self.resources.values().filter_map(|resource| {

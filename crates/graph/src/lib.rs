@@ -28,7 +28,7 @@ pub use kind::{Effect, ResourceKind, Row};
 pub use part::{credentials, writes_log};
 pub use provider_name::ProviderName;
 pub use request::Request;
-pub use resource::{Resource, Run};
+pub use resource::{Due, Resource, Run};
 pub use resource_id::ResourceId;
 pub use secret::{Digest, SecretRef, SecretText};
 pub use stack::{StackId, StackKey, StackKind};

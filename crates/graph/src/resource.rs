@@ -25,7 +25,27 @@ pub struct Resource {
     pub depends_on: BTreeSet<ResourceId>,
 }
 
-/// A job to run once for the revision. Not a resource: its absence is never drift.
+/// When a run is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Due {
+    /// With each new revision.
+    #[default]
+    Revision,
+    /// With a new revision, unless it has succeeded in the stack before.
+    Once,
+    /// When somebody asks for it.
+    Demand,
+}
+
+impl Due {
+    /// With each new revision: then it is left out where runs are written down, as it was when there was nothing else.
+    fn is_revision(&self) -> bool {
+        *self == Self::Revision
+    }
+}
+
+/// A job's run, as the revision has it. Not a resource: its absence is never drift.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// `job.NAME`.
@@ -36,7 +56,10 @@ pub struct Run {
     /// On this machine the same fields as a service's body as far as they apply, plus `timeout_seconds` and `retry`; in a cluster
     /// `namespace`, `manifest` (of the Job, without a name), `timeout_seconds` and `retry`.
     pub body: Value,
-    /// What has to exist before it runs.
+    /// When it is due.
+    #[serde(default, skip_serializing_if = "Due::is_revision")]
+    pub due: Due,
+    /// What has to exist before it runs, and the jobs that have to succeed before it where they run with the same revision.
     pub depends_on: BTreeSet<ResourceId>,
     /// The services that start (or change) only after it has succeeded.
     pub before: BTreeSet<ResourceId>,

@@ -102,6 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             digests: &Constant,
             adopt: &BTreeSet::new(),
             delete_data: &named,
+            succeeded: &BTreeSet::new(),
         })
         .map_err(|errors| format!("{errors:?}"))?;
         spent += begin.elapsed();

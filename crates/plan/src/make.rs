@@ -62,6 +62,8 @@ pub struct Inputs<'a> {
     pub adopt: &'a BTreeSet<String>,
     /// Data-bearing resources that may be deleted: `main`, `database.main`. A secret only by its whole name: `secret.session-key`.
     pub delete_data: &'a BTreeSet<String>,
+    /// The jobs that run once in the stack's life and have done so.
+    pub succeeded: &'a BTreeSet<ResourceId>,
 }
 
 /// The resources to observe before [`make`]: the desired ones, and the recorded ones that are not desired any more. A
@@ -81,6 +83,18 @@ pub fn subjects(graph: &Graph, recorded: &BTreeMap<ResourceId, Recorded>) -> BTr
         }
     }
     subjects
+}
+
+/// The jobs that run once in the stack's life and have done so, but for those whose data is made anew.
+fn still_true(inputs: &Inputs<'_>, changes: &BTreeMap<ResourceId, Change>) -> BTreeSet<ResourceId> {
+    let is_anew = |id: &ResourceId| {
+        changes
+            .get(id)
+            .is_some_and(|change| matches!(change.action, Action::Create | Action::Replace) && change.kind.holds_data())
+    };
+    let run = |job: &ResourceId| inputs.graph.runs.get(job);
+    let holds = |job: &&ResourceId| run(job).is_none_or(|run| !run.depends_on.iter().any(is_anew));
+    inputs.succeeded.iter().filter(holds).cloned().collect()
 }
 
 /// What a rollback does to jobs, data and secrets.
@@ -122,7 +136,7 @@ pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Vec<PlanError>> {
     let (revision, runs) = match (inputs.previous, inputs.purpose) {
         // A repair, or nothing at all: no new revision, no run.
         (Some(previous), Purpose::Deploy) if same => (previous.revision, BTreeMap::new()),
-        (_, Purpose::Deploy) => (inputs.last_revision + 1, inputs.graph.runs.clone()),
+        (_, Purpose::Deploy) => (inputs.last_revision + 1, inputs.graph.runs_of_deploy(&still_true(inputs, &changes))),
         (_, Purpose::Rollback { .. }) => (inputs.last_revision + 1, BTreeMap::new()),
         (_, Purpose::Destroy { .. }) => (inputs.last_revision, BTreeMap::new()),
     };

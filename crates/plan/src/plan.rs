@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_graph::{Graph, Request, ResourceId, ResourceKind, Run, StackId, StackKey};
+use freehold_graph::{Due, Graph, Request, ResourceId, ResourceKind, Run, StackId, StackKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -59,7 +59,7 @@ pub struct Plan {
     pub request: Request,
     /// One line for each resource, no-ops included.
     pub changes: BTreeMap<ResourceId, Change>,
-    /// The jobs that are run once for the revision; empty if there is nothing to change.
+    /// The jobs that are run; none if there is nothing to change.
     pub runs: BTreeMap<ResourceId, Run>,
     /// What people are told when it is done.
     pub outputs: BTreeMap<String, String>,
@@ -91,8 +91,10 @@ impl Plan {
     pub fn leads_to(&self, graph: &Graph) -> bool {
         let desired =
             self.changes.values().filter(|change| change.action != Action::Delete).map(|change| &change.resource);
-        // A repair and a rollback run no job.
-        let runs = self.runs.is_empty() || self.runs == graph.runs;
+        // A repair and a rollback run no job, and what runs once in a stack's life may have run.
+        let left_out = graph.runs.values().filter(|run| run.due == Due::Once && !self.runs.contains_key(&run.id));
+        let succeeded = left_out.map(|run| run.id.clone()).collect();
+        let runs = self.runs.is_empty() || self.runs == graph.runs_of_deploy(&succeeded);
         desired.eq(graph.resources.values()) && runs && self.outputs == graph.outputs
     }
 

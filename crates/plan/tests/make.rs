@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_graph::value::Digests;
 use freehold_graph::{
-    Digest, Graph, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind, Value,
+    Digest, Due, Graph, Request, Resource, ResourceId, ResourceKind, Run, SecretRef, StackId, StackKey, StackKind,
+    Value,
 };
 use freehold_plan::{
     Action, Change, Conflict, Inputs, Observation, Ownership, Plan, PlanError, Preview, Previous, Purpose, Recorded,
@@ -37,6 +38,7 @@ struct World {
     purpose: Purpose,
     adopt: BTreeSet<String>,
     delete_data: BTreeSet<String>,
+    succeeded: BTreeSet<ResourceId>,
     previews: BTreeMap<ResourceId, Preview>,
 }
 
@@ -51,6 +53,7 @@ impl World {
             purpose: Purpose::Deploy,
             adopt: BTreeSet::new(),
             delete_data: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
             previews: BTreeMap::new(),
         }
     }
@@ -66,6 +69,7 @@ impl World {
             id: id.clone(),
             provider: freehold_graph::ProviderName::Local,
             body: Value::Null,
+            due: freehold_graph::Due::Revision,
             depends_on: BTreeSet::new(),
             before: BTreeSet::new(),
         };
@@ -113,6 +117,7 @@ impl World {
             digests: &Versions(self.secrets),
             adopt: &self.adopt,
             delete_data: &self.delete_data,
+            succeeded: &self.succeeded,
         })
     }
 
@@ -517,4 +522,44 @@ proptest! {
         let world = world.applied().wants(resource("service.web", ResourceKind::LocalService, Value::map([("x", after)])));
         prop_assert!(!world.plan().unwrap().is_noop());
     }
+}
+
+/// The jobs that a plan runs, each with those that it waits for.
+fn runs(plan: &Plan) -> Vec<(&str, Vec<&str>)> {
+    let runs = plan.runs.values();
+    runs.map(|run| (run.id.0.as_str(), run.depends_on.iter().map(|id| id.0.as_str()).collect())).collect()
+}
+
+#[test]
+fn what_runs_once_does_not_run_again_and_nobody_waits_for_it_in_vain() {
+    let id = |name: &str| ResourceId::new("job", name);
+    let mut world = World::empty().wants(service("info")).runs("migrate").runs("seed").runs("index").runs("shell");
+    let mut set = |job: &str, due, after: &[&str]| {
+        let run = world.graph.runs.get_mut(&id(job)).unwrap();
+        (run.due, run.depends_on) = (due, after.iter().map(|name| id(name)).collect());
+    };
+    set("seed", Due::Once, &["migrate"]);
+    set("index", Due::Revision, &["seed"]);
+    set("shell", Due::Demand, &[]);
+    let first = world.plan().unwrap();
+    let (migrate, seed) = (vec!["job.migrate"], vec!["job.seed"]);
+    assert_eq!(runs(&first), [("job.index", seed), ("job.migrate", vec![]), ("job.seed", migrate.clone())]);
+    assert!(first.leads_to(&world.graph));
+    world.succeeded = [id("seed"), id("gone")].into();
+    let second = world.plan().unwrap();
+    assert_eq!(runs(&second), [("job.index", migrate), ("job.migrate", vec![])]);
+    assert!(second.leads_to(&world.graph));
+    world.graph.runs.get_mut(&id("index")).unwrap().depends_on.clear();
+    assert!(!second.leads_to(&world.graph));
+}
+
+#[test]
+fn what_has_run_once_runs_again_if_its_data_is_made_anew() {
+    let mut world = World::empty().wants(database()).runs("seed").applied();
+    let run = world.graph.runs.get_mut(&ResourceId::new("job", "seed")).unwrap();
+    (run.due, run.depends_on) = (Due::Once, BTreeSet::from([ResourceId("database.main".to_owned())]));
+    world.succeeded = [ResourceId::new("job", "seed")].into();
+    assert!(world.plan().unwrap().runs.is_empty());
+    world.observed.insert(ResourceId("database.main".to_owned()), None);
+    assert_eq!(runs(&world.plan().unwrap()), [("job.seed", vec!["database.main"])]);
 }

@@ -6,6 +6,7 @@ use freehold_engine::capability::{self, LogLines};
 use freehold_graph::kind::Program;
 use freehold_graph::{ResourceId, ResourceKind, StackId, writes_log};
 use freehold_problem::{Code, Problem};
+use freehold_spec::app::When;
 use freehold_spec::{Name, PartKind};
 use freehold_store::Stack;
 use futures::StreamExt;
@@ -67,7 +68,7 @@ impl Logs {
         if !names.contains(&name) {
             return Err(none_such(stack, part.word(), name, &names));
         }
-        let scheduled = app.jobs.iter().any(|(job, one)| job.as_str() == name && one.schedule.is_some());
+        let scheduled = app.jobs.iter().any(|(job, one)| job.as_str() == name && one.runs() == When::Schedule);
         Ok(part == PartKind::Job && scheduled)
     }
 }

@@ -264,6 +264,7 @@ impl Plans {
             Purpose::Destroy { .. } => {}
         }
         let previews = runtime.preview(request.id, graph, &observed, &digests, inputs.adopt).await?;
+        let nothing = BTreeSet::new();
         let make = || {
             let inputs = Inputs {
                 id: Uuid::now_v7(),
@@ -280,6 +281,7 @@ impl Plans {
                 digests: &digests,
                 adopt: inputs.adopt,
                 delete_data: inputs.delete_data,
+                succeeded: stack.map_or(&nothing, |stack| &stack.ran_once),
             };
             let has_older = stack.is_some_and(|stack| stack.verified_revision.is_some_and(|verified| verified > 1));
             let refused = refused::Refused { purpose, key: &request.key, has_older };

@@ -61,6 +61,8 @@ macro_rules! codes {
             NoService             "FH0112" Invalid            "an app without a service"
             MigratorInService     "FH0113" Invalid            "a service could change the database's schema"
             TooLongForProcess     "FH0114" Invalid            "arguments or variables that no process can be started with"
+            WhenContradicts       "FH0115" Invalid            "`when` and `schedule` contradict each other"
+            NotInDeploy           "FH0116" Invalid            "an order with a job that no deploy runs"
 
             // Tiers and limits.
             UnknownOverride       "FH0201" Invalid            "an override of something that isn't defined"
@@ -81,6 +83,7 @@ macro_rules! codes {
             StorageNotKept        "FH0306" Invalid            "a size for data that isn't kept"
             UnusedCache           "FH0307" Invalid            "a cache that nothing uses"
             VolumeTooSmall        "FH0308" Invalid            "a volume that is smaller than what is kept on it"
+            JobsMeet              "FH0309" Invalid            "two jobs write to the same database at once"
 
             // Routes.
             RouteTwice            "FH0401" Invalid            "two routes claim the same host and path"

@@ -3,7 +3,7 @@
 pub use crate::part::backup::Backup;
 pub use crate::part::cache::{Cache, Eviction};
 pub use crate::part::database::Database;
-pub use crate::part::job::{Job, Retry};
+pub use crate::part::job::{Job, Retry, When};
 pub use crate::part::manifest::{Manifest, ManifestFile};
 pub use crate::part::quota::Quota;
 pub use crate::part::route::{Cors, Headers, Method, PathRule, Period, RateLimit, Redirect, Respond, Route};

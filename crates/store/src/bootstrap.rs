@@ -20,7 +20,7 @@ use crate::quote;
 
 /// The migrations in their order: version, description, text. One that a release has run never changes; new ones are appended. A list and not
 /// sqlx's macro, which alone would have its crates built twice (docs/adr/0016-what-a-dependency-costs.md).
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "store", include_str!("../migrations/0001_store.sql")),
     (2, "targets", include_str!("../migrations/0002_targets.sql")),
     (3, "bounds", include_str!("../migrations/0003_bounds.sql")),
@@ -29,6 +29,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "guards", include_str!("../migrations/0006_guards.sql")),
     (7, "versions", include_str!("../migrations/0007_versions.sql")),
     (8, "files", include_str!("../migrations/0008_files.sql")),
+    (9, "once", include_str!("../migrations/0009_once.sql")),
 ];
 
 /// Locks out other bootstraps of the same store. (`freehold` in ASCII.)
@@ -290,6 +291,7 @@ mod tests {
             "195b774e608de53b3e8438df2c823efed3122669c08831238652608e56d33cef1467f3536365d8a50ea8769a979fff34",
             "9d81af6db5c08e59398b1485c2b87570c75b993449310301883dc4848e0c8d337f1675bb1af966ba48dfcff5c3ea4999",
             "5b1f05e27142cf184aea6bb09c4e1f0c6d8a55f31ae105adb3ce99d9de0476313e59bbc86d31b085856b6f7a2531d17f",
+            "5634c1e2246b2d2936bc28b0942f9d7274de1d125ec8750fb1cc066356dcc0ddb020bbe01f136ec4240c68888167d656",
         ];
         let checksum = |(version, _, text): (i64, &str, &'static str)| {
             let migration = Migration::new(version, "".into(), MigrationType::Simple, text.into_sql_str(), false);

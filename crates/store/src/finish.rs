@@ -1,6 +1,6 @@
 //! How an operation ends: its outcome, the stack's state and all that goes with it, in one transaction under the fence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use freehold_engine::journal::Outcome;
@@ -131,6 +131,9 @@ impl TenantTx<'_> {
             Proof::Journal { .. } => self.refuse_lost_end(operation, end.outcome).await?,
             Proof::None => {}
         }
+        if purpose == "deploy" {
+            self.remember_runs(operation, stack).await?;
+        }
         self.write_end(operation, &purpose, state, end).await?;
         if purpose == "destroy" && end.outcome == Outcome::Succeeded {
             self.remove_stack(stack).await?;
@@ -160,6 +163,53 @@ impl TenantTx<'_> {
             Ok(_) => Err(StoreError::Fenced),
             Err(error) => Err(StoreError::Unreadable { what: "a journal", message: error.to_string() }),
         }
+    }
+
+    /// Which of the jobs that run once in a stack's life have succeeded in this operation, however it ends.
+    async fn remember_runs(&mut self, operation: OperationId, stack: StackId) -> Result<(), StoreError> {
+        let tenant = self.tenant().0;
+        let planned = sqlx::query_scalar(
+            "SELECT run.key FROM operations, json_each(coalesce(plan->'runs', '{}')) AS run
+             WHERE tenant_id = $1 AND id = $2 AND run.value->>'due' = 'once'",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read an operation's runs"))?;
+        let planned: BTreeSet<String> = planned.into_iter().collect();
+        if planned.is_empty() {
+            return Ok(());
+        }
+        let done = sqlx::query_scalar(
+            "SELECT record::text FROM journal WHERE tenant_id = $1 AND operation = $2 AND record->>'record' = 'step-done'",
+        )
+        .bind(tenant)
+        .bind(operation.0)
+        .fetch_all(self.connection())
+        .await
+        .map_err(StoreError::from_sqlx("read what an operation has done"))?;
+        let succeeded = done.iter().filter_map(|record: &String| {
+            let Record::StepDone { step, .. } = journal::parse_for_people(record)? else { return None };
+            (step.verb() == Verb::Run).then(|| step.subject().0.clone())
+        });
+        let succeeded: Vec<String> = succeeded.filter(|job| planned.contains(job)).collect();
+        // Of definitions that come with ever new names the last ones count.
+        sqlx::query(
+            "UPDATE stacks SET ran_once = (
+                 SELECT coalesce(array_agg(job ORDER BY place), '{}') FROM (
+                     SELECT job, max(place) AS place FROM unnest(ran_once || $3::text[]) WITH ORDINALITY AS every (job, place)
+                     GROUP BY job ORDER BY max(place) DESC LIMIT 1000
+                 ) AS kept
+             ) WHERE tenant_id = $1 AND id = $2",
+        )
+        .bind(tenant)
+        .bind(stack.0)
+        .bind(succeeded)
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("remember the jobs that run once"))
     }
 
     async fn write_end(

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use freehold_engine::OperationId;
-use freehold_graph::{Request, StackId, StackKey, StackKind};
+use freehold_graph::{Request, ResourceId, StackId, StackKey, StackKind};
 use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -52,6 +52,8 @@ pub struct Stack {
     pub request: Option<Request>,
     /// What people were told when it was last ready.
     pub outputs: BTreeMap<String, String>,
+    /// The jobs that run once in its life and have succeeded.
+    pub ran_once: BTreeSet<ResourceId>,
     /// The operation that works on it, or waits to.
     pub operation: Option<OperationId>,
     /// When it was first named.
@@ -111,7 +113,7 @@ macro_rules! select_stacks {
     ($rest:literal) => {
         concat!(
             "SELECT id, target, app, kind, name, state, generation, revision, verified_revision, definition,
-                    request::text, request_version, outputs::text, outputs_version, created_at, changed_at,
+                    request::text, request_version, outputs::text, outputs_version, ran_once, created_at, changed_at,
                     (SELECT operations.id FROM operations WHERE operations.tenant_id = stacks.tenant_id
                      AND operations.stack = stacks.id AND operations.state IN ('queued', 'running')) AS operation
              FROM stacks ",
@@ -347,6 +349,7 @@ fn key(row: &PgRow) -> Result<StackKey, StoreError> {
 fn stack(row: &PgRow) -> Result<Stack, StoreError> {
     let verified: Option<i64> = read(row, "verified_revision")?;
     let operation: Option<Uuid> = read(row, "operation")?;
+    let ran_once: Vec<String> = read(row, "ran_once")?;
     Ok(Stack {
         id: StackId(read(row, "id")?),
         key: key(row)?,
@@ -357,6 +360,7 @@ fn stack(row: &PgRow) -> Result<Stack, StoreError> {
         definition: read(row, "definition")?,
         request: document::read_optional(row, "request")?,
         outputs: document::read_optional(row, "outputs")?.unwrap_or_default(),
+        ran_once: ran_once.into_iter().map(ResourceId).collect(),
         operation: operation.map(OperationId),
         created_at: read(row, "created_at")?,
         changed_at: read(row, "changed_at")?,

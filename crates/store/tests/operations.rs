@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use freehold_engine::journal::Outcome;
-use freehold_engine::{Journal, Leases, OperationId, Record, StateChange};
-use freehold_graph::{SecretText, StackKind};
+use freehold_engine::{Journal, Leases, OperationId, Record, StateChange, StepId};
+use freehold_graph::{Due, ProviderName, ResourceId, Run, SecretText, StackKind, Value};
 use freehold_plan::{Plan, Purpose};
 use freehold_problem::{Code, Problem};
 use freehold_store::{Access, Claim, OperationState, Signal, Stack, StackPage, StackState, Store, StoreError};
@@ -349,4 +349,41 @@ async fn stacks_are_filtered_sorted_and_cut_into_pages_by_the_store() {
     assert_eq!(names(StackPage { name: Some("globex"), kind: Some(StackKind::Tenant), ..all }).await, ["globex"]);
     assert!(names(StackPage { kind: Some(StackKind::Stage), ..all }).await.is_empty());
     assert!(names(StackPage { app: Some("other"), ..all }).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_runs_once_in_a_stack_s_life_is_remembered_however_its_operation_ends() {
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine("server");
+    let run = |name: &str, due: Due| {
+        let id = ResourceId::new("job", name);
+        let (depends_on, before) = Default::default();
+        Run { id, provider: ProviderName::Local, body: Value::Null, due, depends_on, before }
+    };
+    let mut plan = fixture.deployed("acme").await;
+    for (outcome, done, remembered) in [
+        (Outcome::Failed, vec!["migrate"], vec![]),
+        (Outcome::Cancelled, vec!["seed", "migrate"], vec!["seed"]),
+        (Outcome::Succeeded, vec!["load"], vec!["load", "seed"]),
+        (Outcome::Failed, vec!["load"], vec!["load", "seed"]),
+    ] {
+        plan = next(&plan, Purpose::Deploy);
+        let runs = [run("migrate", Due::Revision), run("seed", Due::Once), run("load", Due::Once)];
+        plan.runs = runs.into_iter().map(|run| (run.id.clone(), run)).collect();
+        let operation = fixture.enqueue(&plan, &[]).await.unwrap();
+        let lease = engine.acquire(operation).await.unwrap().unwrap();
+        for job in &done {
+            let step: StepId = format!("run/job.{job}").parse().unwrap();
+            let state = StateChange::None;
+            let records = [
+                Record::StepStarted { step: step.clone(), attempt: 1, state: state.clone() },
+                Record::StepDone { step, state, note: None },
+            ];
+            engine.append(operation, lease.fence, &records).await.unwrap();
+        }
+        fixture::finish(&engine, operation, lease.fence, &end(outcome)).await.unwrap();
+        let now = stack(&fixture, &plan).await.unwrap();
+        let remembered: BTreeSet<ResourceId> = remembered.iter().map(|name| ResourceId::new("job", name)).collect();
+        assert_eq!(now.ran_once, remembered, "{outcome:?} {done:?}");
+    }
 }

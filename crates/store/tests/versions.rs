@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, deploy, next};
 use freehold_plan::Purpose;
 
 /// The SHA-384 of each migration that a release has run. A store that ran another text of it is refused at the start, so these only grow.
-const MIGRATIONS: [(i64, &str); 8] = [
+const MIGRATIONS: [(i64, &str); 9] = [
     (1, "1d638509cd851b282feeb9112e671fa4ad89585a592efb3daa95eec35215b92f9e3c38823a707bef7b23827497e9f986"),
     (2, "fc44522a6a31def00ebd611366c44c396387fd45afa8959e1f549c6bd7413ea1f14e2921372582f185cfdc947390faf3"),
     (3, "320df2d7839f7f528c27166b6cc1319a4f90a492b72e87bac5f14a6510ff3cf7b4050a64cf8940ea1ce740edd90f9f7e"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [(i64, &str); 8] = [
     (6, "195b774e608de53b3e8438df2c823efed3122669c08831238652608e56d33cef1467f3536365d8a50ea8769a979fff34"),
     (7, "9d81af6db5c08e59398b1485c2b87570c75b993449310301883dc4848e0c8d337f1675bb1af966ba48dfcff5c3ea4999"),
     (8, "5b1f05e27142cf184aea6bb09c4e1f0c6d8a55f31ae105adb3ce99d9de0476313e59bbc86d31b085856b6f7a2531d17f"),
+    (9, "5634c1e2246b2d2936bc28b0942f9d7274de1d125ec8750fb1cc066356dcc0ddb020bbe01f136ec4240c68888167d656"),
 ];
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod contract;
 mod copies;
 mod data;
 mod hosts;
+mod jobs;
 mod manifests;
 mod pods;
 mod quota;
@@ -32,6 +33,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     data::check(scope);
     caches::check(scope);
     hosts::check(scope);
+    jobs::check(scope);
     routes::check(scope);
     artifacts::check(scope);
     manifests::check(scope);

@@ -3,7 +3,7 @@
 //! ```text
 //! a pod        = the larger of  Σ its containers  and  its largest init container
 //! running      = Σ copies × pod   +  one pod of each cache  +  every scheduled job, for each may run at any time
-//! an update    = running          +  the larger of  Σ jobs that run once (before the services, beside the old ones)
+//! an update    = running          +  the larger of  Σ jobs of the deploy that may meet (before the services, beside the old ones)
 //!                                              and  Σ one pod of each rolling service (all of them may roll at once)
 //! scaled up    = the same with the autoscaler's most copies
 //! ```
@@ -12,12 +12,13 @@
 //! greater than its limit. Pods that have ended don't count. Those that are ending do, until they are gone: an update
 //! of several copies then goes on as the old ones go, and needs no more room for that. Databases that run as pods
 //! of their own are counted where the target is known, for only it says whether they do: one pod each, which takes over from
-//! the job that makes the database, and is ended before it is started anew.
+//! the job that makes the database, and is ended before it is started anew. Jobs on demand don't count: whoever runs one sees whether
+//! there is room.
 
 use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
 use freehold_problem::Code;
-use freehold_spec::app::{Job, Quota, Service, Update};
-use freehold_spec::{App, Cpu, Memory, Name, Spanned};
+use freehold_spec::app::{Job, Quota, Service, Update, When};
+use freehold_spec::{App, Cpu, JobOrder, Memory, Name, Spanned};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -170,8 +171,25 @@ struct Demand<'a> {
     caches: Vec<(&'a Name, u64)>,
     /// Jobs on a schedule.
     scheduled: Vec<(&'a Name, u64)>,
-    /// Jobs that run once for each revision; those without an edge between them run at once.
-    once: Vec<(&'a Name, u64)>,
+    /// Jobs that a deploy runs, as many of them as may run at once.
+    deployed: Vec<(&'a Name, u64)>,
+}
+
+/// How many jobs are compared with each other.
+const CROWD: usize = 100;
+
+/// The jobs that may run at once with the one whose company takes most. Those of its company that have an order among themselves count
+/// all the same, and of a crowd of jobs all do: a little too much, never too little.
+fn at_once<'a>(app: &App, jobs: Vec<(&'a Name, u64)>) -> Vec<(&'a Name, u64)> {
+    if jobs.len() > CROWD || app.jobs.values().all(|job| job.after.is_empty()) {
+        return jobs;
+    }
+    let Ok(order) = JobOrder::of(&app.jobs) else { return jobs };
+    let company = |one: &Name| -> Vec<(&'a Name, u64)> {
+        jobs.iter().filter(|(other, _)| *other == one || order.may_meet(one, other)).copied().collect()
+    };
+    let companies = jobs.iter().map(|(one, _)| company(one));
+    companies.max_by_key(|company| sum(company.iter().map(|(_, amount)| *amount))).unwrap_or_default()
 }
 
 /// Sums without an overflow: figures are bounded, their number isn't.
@@ -187,14 +205,19 @@ impl<'a> Demand<'a> {
             let rolling = service.update == Update::Rolling;
             Pods { service: name, pod: Pod::new(service, resource), copies, most, rolling }
         });
-        let jobs = |scheduled: bool| {
-            let jobs = app.jobs.iter().filter(move |(_, job)| job.schedule.is_some() == scheduled);
+        let jobs = |when: fn(When) -> bool| -> Vec<(&Name, u64)> {
+            let jobs = app.jobs.iter().filter(|(_, job)| when(job.runs()));
             jobs.map(|(name, job)| (name, resource.job(app, job))).collect()
         };
         let caches = app.caches.iter();
         let caches = caches.map(|(name, cache)| (name, (resource.of_container)(cache.cpu.value.limit, cache.limit())));
+        let scheduled = jobs(|when| match when {
+            When::Schedule => true,
+            When::Revision | When::Once | When::Demand => false,
+        });
         let (services, databases, caches) = (services.collect(), Vec::new(), caches.collect());
-        Self { resource, services, databases, caches, scheduled: jobs(true), once: jobs(false) }
+        let deployed = at_once(app, jobs(When::is_deployed));
+        Self { resource, services, databases, caches, scheduled, deployed }
     }
 
     fn running(&self, copies: fn(&Pods<'a>) -> u32) -> u64 {
@@ -207,13 +230,13 @@ impl<'a> Demand<'a> {
         sum(self.rolling().iter().map(|pods| pods.pod.total()))
     }
 
-    fn once(&self) -> u64 {
-        sum(self.once.iter().map(|(_, amount)| *amount))
+    fn jobs(&self) -> u64 {
+        sum(self.deployed.iter().map(|(_, amount)| *amount))
     }
 
     /// What an update takes on top.
     fn update(&self) -> u64 {
-        self.surge().max(self.once())
+        self.surge().max(self.jobs())
     }
 
     /// The services that are updated by a surge, the largest first.
@@ -241,7 +264,7 @@ impl<'a> Demand<'a> {
             found.notes.extend(self.also(running, peak, enough));
             found
         } else if peak > quota.value {
-            let rolling = if self.surge() >= self.once() { "rolling " } else { "" };
+            let rolling = if self.surge() >= self.jobs() { "rolling " } else { "" };
             let label = format!("{name} needs {} while running, {} during an update", show(running), show(peak));
             Diagnostic::error(Code::NoRoomForUpdate, format!("this quota lets no {rolling}update through"))
                 .at(quota.span, label)
@@ -292,8 +315,8 @@ impl<'a> Demand<'a> {
 
     /// What comes on top during an update.
     fn on_top(&self) -> String {
-        let (surge, once) = (self.surge(), self.once());
-        if surge >= once {
+        let (surge, jobs) = (self.surge(), self.jobs());
+        if surge >= jobs {
             let more: Vec<String> = self
                 .rolling()
                 .iter()
@@ -301,13 +324,13 @@ impl<'a> Demand<'a> {
                 .collect();
             return format!("{} for the surge", more.join(", "));
         }
-        let jobs: Vec<String> = self.once.iter().map(|(name, amount)| self.resource.named(name, *amount)).collect();
+        let jobs: Vec<String> = self.deployed.iter().map(|(name, amount)| self.resource.named(name, *amount)).collect();
         format!("{} beside the old version", jobs.join(", "))
     }
 
     /// What to do about an update that doesn't fit, other than raising the quota. `room` is what is left while running.
     fn instead(&self, room: u64) -> String {
-        if self.once() > room {
+        if self.jobs() > room {
             return "give the jobs or the services less".to_owned();
         }
         let mut surge = self.surge();

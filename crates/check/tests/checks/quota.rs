@@ -177,3 +177,16 @@ fn a_cache_takes_a_pod_and_more_memory_than_its_data() {
     only(Code::QuotaTooSmall, &app("cpu = \"1\"", ""));
     fine(&app("cpu = \"1\"", "cpu = \"500m\""));
 }
+
+#[test]
+fn jobs_that_are_ordered_do_not_run_at_once() {
+    let large = "cpu = \"2\"";
+    let two = |more: &str| format!("{}{}", job("a", large), job("b", &format!("{large}\n{more}")));
+    assert_eq!(least_cpu("update = \"recreate\"", &two("")), 4500);
+    assert_eq!(least_cpu("update = \"recreate\"", &two("after = [\"a\"]")), 2500);
+    // Two of them after a third one: these two meet.
+    let three = format!("{}{}", two("after = [\"a\"]"), job("c", "cpu = \"1\"\nafter = [\"a\"]"));
+    assert_eq!(least_cpu("update = \"recreate\"", &three), 3500);
+    // Nobody may want it while a deploy runs.
+    assert_eq!(least_cpu("update = \"recreate\"", &job("a", &format!("{large}\nwhen = \"demand\""))), 500);
+}

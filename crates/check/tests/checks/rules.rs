@@ -437,3 +437,60 @@ fn caches() {
     // In a public place.
     only(Code::SecretMadePublic, &used("").replace("${stack.name}.", "${stack.name}.${cache.sessions.password}."));
 }
+
+/// The good app with jobs: a name, and what else it says.
+fn jobs(jobs: &[(&str, &str)]) -> String {
+    let table = |(name, more): &(&str, &str)| format!("[job.{name}]\nservice = \"web\"\ncommand = [\"j\"]\n{more}\n");
+    and(&jobs.iter().map(table).collect::<String>())
+}
+
+#[test]
+fn a_job_says_once_when_it_runs() {
+    let schedule = "schedule = \"0 6 * * *\"";
+    for when in ["revision", "once", "demand"] {
+        only(Code::WhenContradicts, &jobs(&[("a", &format!("when = \"{when}\"\n{schedule}"))]));
+        fine(&jobs(&[("a", &format!("when = \"{when}\""))]));
+    }
+    only(Code::WhenContradicts, &jobs(&[("a", "when = \"schedule\"")]));
+    fine(&jobs(&[("a", &format!("when = \"schedule\"\n{schedule}"))]));
+    fine(&jobs(&[("a", schedule)]));
+}
+
+#[test]
+fn a_job_is_after_jobs_of_the_same_deploy() {
+    only(Code::Dangling, &jobs(&[("migrate", ""), ("seed", "after = [\"migrat\"]")]));
+    fine(&jobs(&[("migrate", ""), ("seed", "when = \"once\"\nafter = [\"migrate\"]"), ("c", "after = [\"seed\"]")]));
+    for other in ["when = \"demand\"", "schedule = \"0 6 * * *\""] {
+        only(Code::NotInDeploy, &jobs(&[("a", other), ("b", "after = [\"a\"]")]));
+        only(Code::NotInDeploy, &jobs(&[("a", &format!("{other}\nafter = [\"b\"]")), ("b", "")]));
+    }
+}
+
+#[test]
+fn jobs_that_wait_for_each_other_are_told_as_a_circle() {
+    only(Code::Cycle, &jobs(&[("a", "after = [\"a\"]")]));
+    let circle =
+        jobs(&[("a", "after = [\"b\"]"), ("b", "after = [\"d\", \"c\"]"), ("c", "after = [\"b\"]"), ("d", "")]);
+    only(Code::Cycle, &circle);
+    assert_eq!(source(&circle).1[0].notes, ["job.b is after job.c is after job.b"]);
+    fine(&jobs(&[("a", "after = [\"b\", \"c\"]"), ("b", "after = [\"d\"]"), ("c", "after = [\"d\"]"), ("d", "")]));
+}
+
+#[test]
+fn jobs_that_write_to_one_database_have_an_order() {
+    let writes = "env = { A = \"${database.main.url}\" }";
+    let owns = "env = { A = \"${database.main.migration_url}\" }";
+    let after = |more: &str, other: &str| format!("{more}\nafter = [\"{other}\"]");
+    only(Code::JobsMeet, &jobs(&[("migrate", owns), ("seed", writes)]));
+    fine(&jobs(&[("migrate", owns), ("seed", &after(writes, "migrate"))]));
+    // By way of one that doesn't write.
+    fine(&jobs(&[("migrate", owns), ("between", &after("", "migrate")), ("a-seed", &after(writes, "between"))]));
+    // Both are after the first, and meet.
+    let meet = jobs(&[("a", owns), ("b", &after(writes, "a")), ("c", &after(writes, "a"))]);
+    only(Code::JobsMeet, &meet);
+    assert!(source(&meet).1[0].message.starts_with("jobs b and c "), "{:?}", source(&meet).1);
+    fine(&jobs(&[("migrate", owns), ("seed", "env = { A = \"${database.main.name}\" }")]));
+    for other in ["when = \"demand\"", "schedule = \"0 6 * * *\""] {
+        fine(&jobs(&[("migrate", owns), ("fix", &format!("{other}\n{writes}"))]));
+    }
+}

@@ -115,6 +115,7 @@ fn plan(revision: u64, changes: Vec<Change>) -> PlanResponse {
         id: id.clone(),
         provider: ProviderName::Kubernetes,
         body: value(json!({ "manifest": { "spec": { "template": { "spec": pod(&["guestbook", "migrate"]) } } } })),
+        due: freehold_graph::Due::Revision,
         depends_on: BTreeSet::new(),
         before: BTreeSet::new(),
     };

@@ -6,7 +6,7 @@
 use freehold::wire::{Action, Change, Effect, Plan, PlanPurpose as Purpose, PlanResponse, ValueChange};
 use freehold_graph::display::added_by_others;
 use freehold_graph::kind::{Called, describe};
-use freehold_graph::{ProviderName, Run};
+use freehold_graph::{Due, ProviderName, ResourceId, Run};
 
 use super::cluster::{self, Folding};
 use super::{field, restart};
@@ -199,7 +199,7 @@ impl Row {
             word: "run".to_owned(),
             name: run.id.name().to_owned(),
             fixed_name: false,
-            words: format!("{command}, once for revision {}{}", plan.revision, more.unwrap_or_default()),
+            words: format!("{command}, {}{}", when(run, plan), more.unwrap_or_default()),
             below: Vec::new(),
         }
     }
@@ -217,6 +217,19 @@ impl Row {
         };
         lines.extend(self.below.clone());
         lines
+    }
+}
+
+/// When a job of a deploy runs: `once for revision 7, after migrate`.
+fn when(run: &Run, plan: &Plan) -> String {
+    let often = match run.due {
+        Due::Revision | Due::Demand => format!("once for revision {}", plan.revision),
+        Due::Once => "once in the stack's life".to_owned(),
+    };
+    let earlier = run.depends_on.iter().filter(|id| plan.runs.contains_key(*id)).map(ResourceId::name);
+    match earlier.collect::<Vec<_>>().join(", ") {
+        earlier if earlier.is_empty() => often,
+        earlier => format!("{often}, after {earlier}"),
     }
 }
 

@@ -103,6 +103,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
                 id,
                 provider: freehold_graph::ProviderName::Local,
                 body,
+                due: freehold_graph::Due::Revision,
                 depends_on: BTreeSet::new(),
                 before: BTreeSet::new(),
             },

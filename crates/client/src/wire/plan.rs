@@ -286,7 +286,7 @@ pub mod document {
         pub depends_on: BTreeSet<String>,
     }
 
-    /// A job that is run once for the revision.
+    /// A job that the deploy runs.
     #[derive(Debug, Serialize, Deserialize, ToSchema)]
     #[serde(deny_unknown_fields)]
     pub struct Run {
@@ -296,7 +296,10 @@ pub mod document {
         pub provider: String,
         /// With references to secrets, never with their values.
         pub body: Json,
-        /// The resources that have to exist before it runs.
+        /// `once`: not again when it has succeeded. Left out: with each revision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub due: Option<String>,
+        /// The resources that have to exist before it runs, and the jobs that have to succeed before.
         pub depends_on: BTreeSet<String>,
         /// The services that start (or change) only after it has succeeded.
         pub before: BTreeSet<String>,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Database, Retry, Route, Secret};
-use freehold_spec::{App, Name, Spanned, Template};
+use freehold_spec::app::{Database, Job, Retry, Route, Secret, When};
+use freehold_spec::{App, JobOrder, Name, Spanned, Template};
 
 use super::error::ExpandError;
 use super::names;
@@ -11,7 +11,7 @@ use super::references::Resolver;
 use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::request::Request;
-use crate::resource::Resource;
+use crate::resource::{Due, Resource};
 use crate::resource_id::ResourceId;
 use crate::target::Target;
 use crate::value::Value;
@@ -39,7 +39,11 @@ impl<'a> Expansion<'a> {
     }
 
     /// The graph, or all that was wrong.
-    pub(crate) fn finish(self) -> Result<Graph, Vec<ExpandError>> {
+    pub(crate) fn finish(mut self) -> Result<Graph, Vec<ExpandError>> {
+        if let Err(circle) = JobOrder::of(&self.resolver.app.jobs) {
+            let names: Vec<String> = circle.iter().map(|name| format!("job.{name}")).collect();
+            self.resolver.errors.push(ExpandError::Cycle(names.join(" → ")));
+        }
         if self.resolver.errors.is_empty() { Ok(self.graph) } else { Err(self.resolver.errors) }
     }
 
@@ -158,6 +162,13 @@ impl<'a> Expansion<'a> {
         hosts
     }
 
+    /// The jobs that a deploy runs before one.
+    pub(crate) fn earlier_jobs(&self, job: &Job) -> BTreeSet<ResourceId> {
+        let jobs = &self.resolver.app.jobs;
+        let is_run = |name: &&Name| jobs.get(*name).is_some_and(|earlier| earlier.runs().is_deployed());
+        job.after.iter().map(|name| &name.value).filter(is_run).map(|name| ResourceId::new("job", name)).collect()
+    }
+
     /// For targets whose database server isn't Freehold's own.
     pub(crate) fn sizes_are_not_watched(&mut self) {
         let limited = self.resolver.app.databases.iter().filter(|(_, database)| database.max_size.is_some());
@@ -180,6 +191,16 @@ fn sealed_body(secret: &Secret) -> Value {
     let Some(generate) = secret.generate else { return Value::map([("required", Value::Bool(true))]) };
     let fields = [("bytes", Value::from(generate.bytes)), ("encoding", Value::from(generate.encoding.as_str()))];
     Value::map([("generate", Value::map(fields))])
+}
+
+/// When a job's run is due; `None` of one with a schedule, which is a resource.
+pub(crate) fn due(job: &Job) -> Option<Due> {
+    match job.runs() {
+        When::Revision => Some(Due::Revision),
+        When::Once => Some(Due::Once),
+        When::Demand => Some(Due::Demand),
+        When::Schedule => None,
+    }
 }
 
 /// How a run's body says what to do about an unknown outcome.

@@ -34,7 +34,7 @@ use freehold_spec::app::{Cache, Job, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::error::ExpandError;
-use super::expansion::{Expansion, retry};
+use super::expansion::{Expansion, due, retry};
 use super::names;
 use crate::graph::Graph;
 use crate::kind::ResourceKind;
@@ -117,22 +117,25 @@ impl LocalExpansion<'_> {
 
     pub(crate) fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
-        let (mut body, depends_on) = self.program(&id, &job.service, &job.command, &job.env);
+        let (mut body, mut depends_on) = self.program(&id, &job.service, &job.command, &job.env);
         let service = self.expansion.resolver.app.services.get(&job.service.value).map(written).unwrap_or_default();
         let memory = job.memory.as_ref().map(|range| range.limit).or(service.0);
         let cpu = job.cpu.as_ref().map(|range| range.limit).or(service.1);
         self.limits(&mut body, memory, cpu);
         body.insert("timeout_seconds".to_owned(), Value::from(job.timeout.0));
-        if let Some(schedule) = &job.schedule {
-            body.insert("schedule".to_owned(), Value::text(schedule.value.clone()));
+        let Some(due) = due(job) else {
+            let schedule = job.schedule.as_ref().map(|schedule| schedule.value.clone()).unwrap_or_default();
+            body.insert("schedule".to_owned(), Value::text(schedule));
             let id = ResourceId::new("schedule", name);
             return self.expansion.add(id, ResourceKind::LocalSchedule, name.to_string(), Value::Map(body), depends_on);
-        }
+        };
         body.insert("retry".to_owned(), retry(job.retry));
-        let before =
-            self.expansion.resolver.app.services.keys().map(|service| ResourceId::new("service", service)).collect();
-        let provider = ProviderName::Local;
-        self.expansion.graph.runs.insert(id.clone(), Run { id, provider, body: Value::Map(body), depends_on, before });
+        depends_on.extend(self.expansion.earlier_jobs(job));
+        let services = self.expansion.resolver.app.services.keys();
+        let before = services.map(|service| ResourceId::new("service", service)).collect();
+        let run =
+            Run { id: id.clone(), provider: ProviderName::Local, body: Value::Map(body), due, depends_on, before };
+        self.expansion.graph.runs.insert(id, run);
     }
 
     pub(crate) fn service(&mut self, name: &Name, service: &Service) {

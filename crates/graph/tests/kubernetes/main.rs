@@ -5,6 +5,7 @@
 mod behaviour;
 mod caches;
 mod fixture;
+mod jobs;
 mod manifests;
 mod properties;
 mod routes;

@@ -209,6 +209,7 @@ impl Fixture {
             id: ResourceId::new("job", "migrate"),
             provider: ProviderName::Kubernetes,
             body: serde_json::from_value(body).unwrap(),
+            due: freehold_graph::Due::Revision,
             depends_on: BTreeSet::new(),
             before: BTreeSet::new(),
         }

@@ -52,6 +52,7 @@ fn job(version: u64) -> Run {
         id: ResourceId::new("job", "migrate"),
         provider: ProviderName::Local,
         body,
+        due: freehold_graph::Due::Revision,
         depends_on: BTreeSet::new(),
         before: BTreeSet::new(),
     }

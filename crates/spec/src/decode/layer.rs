@@ -41,12 +41,16 @@ pub(crate) fn keys() -> Vec<&'static str> {
     Definition::KEYS.iter().copied().filter(|key| *key != "app" && !LAYERS.contains(key)).collect()
 }
 
-/// What a part, or the definition, has or doesn't have, and that a layer takes away with `"off"`.
-const OPTIONAL: [&str; 8] = ["autoscale", "backup", "basic_auth", "build", "cors", "max_body", "quota", "rate_limit"];
+/// What a part, or the definition, has or doesn't have, and that a layer takes away with [`OFF`].
+pub(super) const OPTIONAL: [&str; 8] =
+    ["autoscale", "backup", "basic_auth", "build", "cors", "max_body", "quota", "rate_limit"];
+
+/// What a layer says in place of what it takes away.
+pub(super) const OFF: &str = "off";
 
 /// Whether a layer takes a table away.
 pub(crate) fn is_off(key: &str, value: &Value<'_>) -> bool {
-    OPTIONAL.contains(&key) && matches!(value.get_ref(), DeValue::String(text) if text.as_ref() == "off")
+    OPTIONAL.contains(&key) && matches!(value.get_ref(), DeValue::String(text) if text.as_ref() == OFF)
 }
 
 /// Reports what can't be laid over a table because it is none.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::kind::ValueKind;
+use super::layer::{OFF, OPTIONAL};
 use crate::part::Definition;
 
 /// A key of a table.
@@ -53,7 +54,12 @@ impl Definitions {
             let mut entries = entries(self);
             entries.retain(|entry| entry.schema != Self::ABSENT);
             if self.partial {
-                entries.iter_mut().for_each(|entry| (entry.required, entry.default) = (false, ""));
+                for entry in &mut entries {
+                    (entry.required, entry.default) = (false, "");
+                    if OPTIONAL.contains(&entry.key) {
+                        entry.schema = json!({ "anyOf": [{ "enum": [OFF] }, entry.schema.take()] });
+                    }
+                }
             }
             let required: Vec<&str> = entries.iter().filter(|entry| entry.required).map(|entry| entry.key).collect();
             let properties: Map<String, Json> =

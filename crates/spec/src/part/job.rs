@@ -1,8 +1,8 @@
-//! A program that runs to its end: once for each revision, or on a schedule.
+//! A program that runs to its end: for each revision, once in a stack's life, on a schedule, or when somebody asks for it.
 
 use std::collections::BTreeMap;
 
-use crate::decode::kind::At;
+use crate::decode::kind::{At, List};
 use crate::decode::table::table;
 use crate::decode::text::{Cron, Duration, Limits, OneOf, PartName, Text, Word};
 use crate::name::{EnvName, Name};
@@ -12,7 +12,7 @@ use crate::quantity::{Cpu, Memory, Range, Seconds};
 use crate::span::{Span, Spanned};
 use crate::template::Template;
 
-/// A program that runs to its end: once for each revision, or on a schedule.
+/// A program that runs to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The table's header.
@@ -27,14 +27,68 @@ pub struct Job {
     pub memory: Option<Spanned<Range<Memory>>>,
     /// When it is ended. Default 10 min.
     pub timeout: Spanned<Seconds>,
-    /// Cron expression (five fields, UTC); without one it runs once for each revision, before the services.
+    /// When it runs, as it is written; [`Job::runs`] is what holds.
+    pub when: Option<Spanned<When>>,
+    /// Cron expression (five fields, UTC).
     pub schedule: Option<Spanned<String>>,
+    /// The jobs of the same deploy that have to succeed before it.
+    pub after: Vec<Spanned<Name>>,
     /// What to do about a run whose outcome is unknown.
     pub retry: Retry,
     /// The variables that it reads; `None` where the contract isn't stated.
     pub reads: Option<Vec<Spanned<Read>>>,
     /// The variables that are set for it.
     pub env: BTreeMap<EnvName, Spanned<Template>>,
+}
+
+/// When a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// With each new revision, before its services.
+    Revision,
+    /// With the first revision, and with the next ones until it has succeeded: once in the stack's life.
+    Once,
+    /// At the times of its schedule.
+    Schedule,
+    /// When somebody runs it.
+    Demand,
+}
+
+impl When {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revision => "revision",
+            Self::Once => "once",
+            Self::Schedule => "schedule",
+            Self::Demand => "demand",
+        }
+    }
+
+    /// Whether a deploy runs it.
+    pub const fn is_deployed(self) -> bool {
+        match self {
+            Self::Revision | Self::Once => true,
+            Self::Schedule | Self::Demand => false,
+        }
+    }
+}
+
+impl Word for When {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Revision.as_str(), Self::Revision),
+        (Self::Once.as_str(), Self::Once),
+        (Self::Schedule.as_str(), Self::Schedule),
+        (Self::Demand.as_str(), Self::Demand),
+    ];
+}
+
+impl Job {
+    /// When it runs: what `when` says; without it on its schedule if it has one, else with each revision.
+    pub fn runs(&self) -> When {
+        let unsaid = if self.schedule.is_some() { When::Schedule } else { When::Revision };
+        self.when.as_ref().map_or(unsaid, |when| when.value)
+    }
 }
 
 /// What to do about a run whose outcome is unknown.
@@ -64,8 +118,13 @@ table! {
         memory: optional At<Text<Limits<Memory>>>;
         /// When it is ended.
         timeout: default At<Text<Duration<1, 7>>> = "\"10m\"";
-        /// Cron expression of five fields, in UTC. Without one, it runs once for each revision, before the services start.
+        /// When it runs: "revision", with each new revision, before the services start; "once" in the stack's life; "schedule", at the
+        /// times of `schedule`; "demand", when somebody runs it with `freehold run`. Without it, "schedule" if there is a schedule, else "revision".
+        when: optional At<Text<OneOf<When>>>;
+        /// Cron expression of five fields, in UTC.
         schedule: optional At<Text<Cron>>;
+        /// The jobs that have to succeed before it, of those that run in a deploy.
+        after: default List<At<Text<PartName>>, 0> = "[]";
         /// What to do about a run whose outcome is unknown: "ask" stops the operation, "safe" runs it again.
         retry: default Text<OneOf<Retry>> = "\"ask\"";
         /// The environment contract, as in a service.

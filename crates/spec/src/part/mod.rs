@@ -172,7 +172,7 @@ parts! {
     secrets "secret" secret Secret SecretTable;
     /// Programs that run until they are stopped, in replicas.
     services "service" service Service ServiceTable;
-    /// Programs that run to their end: once for each revision, or on a schedule.
+    /// Programs that run to their end: in deploys, on a schedule, or on demand.
     jobs "job" job Job JobTable;
     /// Host names and paths that lead to services.
     routes "route" route Route RouteTable;

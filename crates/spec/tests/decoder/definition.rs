@@ -1,6 +1,6 @@
 //! What a good definition means.
 
-use freehold_spec::app::{Encoding, Retry, Update};
+use freehold_spec::app::{Encoding, Retry, Update, When};
 use freehold_spec::part::database;
 use freehold_spec::{App, Output, Reference, Seconds, Segment, decode};
 
@@ -152,4 +152,17 @@ fn two_dollars_stand_for_the_characters_themselves() {
 fn a_shell_may_use_its_own_variables_in_a_command() {
     let app = minimal("[job.a]\nservice = \"web\"\ncommand = [\"sh\", \"-c\", \"echo ${HOME}\"]");
     assert_eq!(app.jobs["a"].command.value[2], "echo ${HOME}");
+}
+
+#[test]
+fn a_job_runs_when_it_says_so_and_else_as_its_schedule_says() {
+    let runs = |more: &str| {
+        let app = minimal(&format!("[job.a]\nservice = \"web\"\ncommand = [\"a\"]\n{more}"));
+        app.jobs["a"].runs()
+    };
+    assert_eq!(runs(""), When::Revision);
+    assert_eq!(runs("schedule = \"0 6 * * *\""), When::Schedule);
+    for (word, when) in [("revision", When::Revision), ("once", When::Once), ("demand", When::Demand)] {
+        assert_eq!(runs(&format!("when = {word:?}")), when);
+    }
 }

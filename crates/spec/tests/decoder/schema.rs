@@ -12,6 +12,9 @@ fn accepts(root: &Json, schema: &Json, value: &Json) -> Result<(), String> {
         let pointer = reference.trim_start_matches('#');
         accepts(root, root.pointer(pointer).ok_or(format!("{reference} is missing"))?, value)?;
     }
+    if let Some(any) = schema.get("anyOf").and_then(Json::as_array) {
+        any.iter().map(|one| accepts(root, one, value)).reduce(Result::or).unwrap_or(Ok(()))?;
+    }
     let kind = match value {
         Json::Object(_) => "object",
         Json::Array(_) => "array",
@@ -95,6 +98,18 @@ fn what_the_decoder_refuses_the_schema_refuses_too() {
         assert!(freehold_spec::decode(wrong).is_err(), "{wrong}");
         assert!(accepts(&schema, &schema, &document(wrong)).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_layer_takes_away_the_tables_that_need_not_be_there_and_no_others() {
+    let (schema, whole) = (schema(), format!("{GUESTBOOK}\n[preview]\n"));
+    for line in ["service.web.autoscale", "service.web.build", "backup", "quota"] {
+        let off = document(&format!("{whole}{line} = \"off\""));
+        accepts(&schema, &schema, &off).unwrap();
+        assert!(accepts(&schema, &schema, &document(&format!("{whole}{line} = \"on\""))).is_err(), "{line}");
+    }
+    assert!(accepts(&schema, &schema, &document(&format!("{whole}service.web.health = \"off\""))).is_err());
+    assert!(accepts(&schema, &schema, &document(&format!("quota = \"off\"\n{GUESTBOOK}"))).is_err());
 }
 
 #[test]

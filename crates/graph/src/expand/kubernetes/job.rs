@@ -1,4 +1,4 @@
-//! Jobs: once for each revision (a run), or on a schedule (a CronJob). Both run from their service's image, as its user.
+//! Jobs: run by deploys or on demand (a run), or on a schedule (a CronJob). Both run from their service's image, as its user.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use super::manifest::{Object, PodPart, is_of_service, literal};
 use super::pod::{Container, Folders, pod};
 use super::schedule::cron;
 use crate::expand::error::ExpandError;
-use crate::expand::expansion::retry;
+use crate::expand::expansion::{due, retry};
 use crate::kind::ResourceKind;
 use crate::provider_name::ProviderName;
-use crate::resource::Run;
+use crate::resource::{Due, Run};
 use crate::resource_id::ResourceId;
 use crate::value::Value;
 
@@ -32,9 +32,15 @@ impl Cluster<'_> {
         let (spec, mut needs) = self.job_spec(name, job, service, &image);
         needs.extend(self.prerequisites.iter().cloned());
         needs.extend(self.policy_of(PodPart::Job(name)));
-        match &job.schedule {
-            Some(schedule) => self.cron_job(name, &schedule.value, spec, needs),
-            None => self.run(id, name, job, spec, needs),
+        match due(job) {
+            None => {
+                let schedule = job.schedule.as_ref().map(|schedule| schedule.value.as_str()).unwrap_or_default();
+                self.cron_job(name, schedule, spec, needs);
+            }
+            Some(due) => {
+                needs.extend(self.expansion.earlier_jobs(job));
+                self.run(id, name, job, (spec, due), needs);
+            }
         }
     }
 
@@ -89,7 +95,14 @@ impl Cluster<'_> {
         self.put(object.after(needs));
     }
 
-    fn run(&mut self, id: ResourceId, name: &Name, job: &Job, spec: Json, mut needs: BTreeSet<ResourceId>) {
+    fn run(
+        &mut self,
+        id: ResourceId,
+        name: &Name,
+        job: &Job,
+        (spec, due): (Json, Due),
+        mut needs: BTreeSet<ResourceId>,
+    ) {
         let key = self.expansion.resolver.request.key.to_string();
         let manifest = json!({
             "apiVersion": "batch/v1",
@@ -109,7 +122,7 @@ impl Cluster<'_> {
         let resources = self.expansion.graph.resources.values();
         let of_services = resources.filter(|resource| waits.contains(&resource.kind) && is_of_service(&resource.body));
         let before = of_services.map(|resource| resource.id.clone()).collect();
-        let run = Run { id: id.clone(), provider: ProviderName::Kubernetes, body, depends_on: needs, before };
+        let run = Run { id: id.clone(), provider: ProviderName::Kubernetes, body, due, depends_on: needs, before };
         self.expansion.graph.runs.insert(id, run);
     }
 }

@@ -173,6 +173,7 @@ impl Site {
             digests: &*self.secrets,
             adopt: &adopt,
             delete_data: &BTreeSet::new(),
+            succeeded: &BTreeSet::new(),
         })
         .map_err(|errors| anyhow!("no plan: {errors:#?}"))
     }

@@ -195,6 +195,7 @@ impl World {
             id,
             provider: ProviderName::Local,
             body: Value::Map(body),
+            due: freehold_graph::Due::Revision,
             depends_on: BTreeSet::new(),
             before: BTreeSet::new(),
         }
