@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freehold_graph::StackKind;
 use freehold_server::embedded::Proxy;
+use freehold_spec::Seconds;
 
 pub(crate) use cluster::{
     AddTarget, Existing, InstallArguments, RbacArguments, RemoveTarget, ServeArguments, TargetCommand,
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     List(ListArguments),
     /// Show what a service or a job has written.
     Logs(LogsArguments),
+    /// Run a command in a stack's environment, or a job.
+    Run(RunArguments),
     /// List a stack's revisions.
     History(OneStack),
     /// Go back to an older revision. Runs no job, and touches no data but what is named.
@@ -418,6 +421,24 @@ pub(crate) struct LogsArguments {
     /// How many of the last lines.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The job to run.
+    #[arg(value_name = "JOB", required_unless_present = "command", conflicts_with = "service")]
+    pub job: Option<String>,
+    #[command(flatten)]
+    pub stack: OneStack,
+    /// Run the command as this service's program [default: the only service]
+    #[arg(long, value_name = "NAME", requires = "command")]
+    pub service: Option<String>,
+    /// When it is ended: 90s, 30m, 6h [default: 1h; a job when its definition says]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Seconds>,
+    /// Program and arguments, behind `--`.
+    #[arg(last = true)]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,8 @@ pub(crate) enum ExitStatus {
     Failed,
     /// Wrong use, or an invalid definition.
     Misused,
+    /// What a command that was run says.
+    Program(u8),
 }
 
 impl From<Exit> for ExitStatus {
@@ -37,6 +39,7 @@ impl From<ExitStatus> for ExitCode {
             ExitStatus::Done => 0,
             ExitStatus::Failed => 1,
             ExitStatus::Misused => 2,
+            ExitStatus::Program(code) => code,
         })
     }
 }

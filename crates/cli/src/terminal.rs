@@ -37,6 +37,19 @@ impl Terminal {
         }
     }
 
+    /// Writes what a program has printed to stdout, which isn't a terminal.
+    pub(crate) fn print_as_it_is(self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            let _ = UNWRITTEN.set(error);
+        }
+    }
+
+    /// Whether stdout is a terminal.
+    pub(crate) fn prints_to_people(self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Whether what is printed arrives: nobody has to go on who can't be heard.
     pub(crate) fn is_heard(self) -> bool {
         UNWRITTEN.get().is_none()

@@ -92,7 +92,7 @@ fn commands_that_need_a_platform_say_that_none_is_running() {
         &[("without_platform", &["list"]), ("without_platform_json", &["status", "--tenant", "acme", "--json"])],
     );
     let expected = call(folder.path(), &["list"]);
-    let others: [&[&str]; 13] = [
+    let others: [&[&str]; 14] = [
         &["status", "--tenant", "acme"],
         &["plan", ".", "--tenant", "acme"],
         &["deploy", ".", "--tenant", "acme", "--yes"],
@@ -100,6 +100,7 @@ fn commands_that_need_a_platform_say_that_none_is_running() {
         &["destroy", "--tenant", "acme", "--confirm", "acme"],
         &["history", "--tenant", "acme"],
         &["logs", "--tenant", "acme"],
+        &["run", "--tenant", "acme", "--", "true"],
         &["secret", "list", "--tenant", "acme"],
         &["secret", "rotate", "key", "--tenant", "acme"],
         &["db", "shell", "--tenant", "acme"],

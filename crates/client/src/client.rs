@@ -12,11 +12,12 @@ use uuid::Uuid;
 use crate::connection::{Connection, default_data_directory};
 use crate::error::ClientError;
 use crate::events::EventStream;
-use crate::logs::LogStream;
+use crate::logs::{CommandStream, LogStream};
 use crate::request::Deployment;
 use crate::wire::{
-    ApplyRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page, PlanResponse,
-    Platform, Problem, Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target, TargetRequest, Timings,
+    ApplyRequest, CommandRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page,
+    PlanResponse, Platform, Problem, Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target,
+    TargetRequest, Timings,
 };
 
 /// How long a platform that is away is waited for while an operation is followed.
@@ -276,6 +277,15 @@ impl Client {
         let query = [("of", of), ("lines", &lines), ("follow", if follow { "true" } else { "false" })];
         let request = self.request(Method::GET, &format!("/stacks/{stack}/logs")).query(&query);
         Self::send(request).await.map(LogStream::new)
+    }
+
+    /// Runs a command in a stack's environment. It ends when the stream is dropped.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn run(&self, stack: Uuid, command: &CommandRequest) -> Result<CommandStream, ClientError> {
+        let request = self.request(Method::POST, &format!("/stacks/{stack}/commands")).json(command);
+        Self::send(request).await.map(CommandStream::new)
     }
 
     /// The secrets of a stack, without their values.

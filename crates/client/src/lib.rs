@@ -28,5 +28,5 @@ pub use client::{Client, Deployed};
 pub use connection::{CONNECTION_FILE, Connection, ConnectionError, default_data_directory};
 pub use error::ClientError;
 pub use events::EventStream;
-pub use logs::LogStream;
+pub use logs::{CommandStream, LineStream, LogStream};
 pub use request::{Definition, Deployment, Preview, Stage, Tenant, named_files};

@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_graph::image::ImageReference;
-use freehold_graph::{ArtifactHash, ProviderName, Resource, ResourceId, StackId, StackKey, Value};
+use freehold_graph::{ArtifactHash, ProviderName, Resource, ResourceId, Run, StackId, StackKey, Value};
 use freehold_problem::Problem;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::owned_object::OwnedObject;
+use crate::provider::Context;
 use crate::provider_error::ProviderError;
 use crate::secrets::Secrets;
 
@@ -28,6 +30,8 @@ pub struct Capabilities {
     pub databases: Option<Arc<dyn DatabaseServer>>,
     /// What services and jobs print.
     pub logs: Option<Arc<dyn Logs>>,
+    /// Commands that somebody runs in a stack's environment.
+    pub commands: Option<Arc<dyn Commands>>,
     /// Scans beyond what each provider finds of its own ([`crate::Provider::owned`]).
     pub scan: Option<Arc<dyn Scan>>,
     /// The files that services run from, where they run from files.
@@ -46,6 +50,7 @@ impl Capabilities {
             system: self.system.or(others.system),
             databases: self.databases.or(others.databases),
             logs: self.logs.or(others.logs),
+            commands: self.commands.or(others.commands),
             scan: self.scan.or(others.scan),
             artifacts: self.artifacts.or(others.artifacts),
             images: self.images.or(others.images),
@@ -218,6 +223,44 @@ pub trait Logs: Send + Sync {
     /// # Errors
     /// The log can't be read, or the cluster doesn't answer.
     async fn logs(&self, query: LogQuery) -> Result<LogLines, ProviderError>;
+}
+
+/// A command to run.
+#[derive(Clone)]
+pub struct CommandRequest {
+    /// What is run, and when it is ended; bears the stack's mark. The operation's id is the command's own.
+    pub context: Context,
+    /// As [`Graph::command`](freehold_graph::Graph::command) makes it.
+    pub run: Run,
+    /// When it is ended.
+    pub timeout: Duration,
+}
+
+/// What comes of a command while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandEvent {
+    /// It printed this, on whichever output, with U+FFFD for what isn't UTF-8.
+    Output(String),
+    /// It has ended, and nothing of it is left.
+    Ended {
+        /// As shells have it: 128 and the number of the signal that ended it.
+        exit: i32,
+        /// Why it ended, if it didn't by itself.
+        reason: Option<String>,
+    },
+}
+
+/// What comes of a command. The last one is its end, or an error.
+pub type CommandEvents = BoxStream<'static, Result<CommandEvent, ProviderError>>;
+
+/// Runs commands in the environments of stacks.
+#[async_trait]
+pub trait Commands: Send + Sync {
+    /// Starts one. It is ended when the stream is dropped, and if this process is killed a while later; nothing that was made for it stays.
+    ///
+    /// # Errors
+    /// It can't be started.
+    async fn start(&self, request: CommandRequest) -> Result<CommandEvents, ProviderError>;
 }
 
 /// Scans of a system that several platforms may use, and that has kinds of objects which no provider knows.

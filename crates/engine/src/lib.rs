@@ -23,6 +23,7 @@ pub mod step;
 pub mod step_id;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 
 pub use capability::Capabilities;
 pub use decide::{Action, End, Input, InputKind, Reply, Request, decide};
@@ -34,4 +35,5 @@ pub use provider::{
 };
 pub use shell::{Dependencies, Ended, RunError, run};
 pub use step::{Step, StepId, Verb, steps};
+pub use text::Utf8Pieces;
 pub use tokio_util::sync::CancellationToken;

@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod cache;
+pub mod command;
 pub mod delivered;
 pub mod display;
 pub mod expand;

@@ -16,6 +16,7 @@
 
 mod actor;
 mod artifacts;
+mod commands;
 mod computing;
 mod definition;
 mod dependencies;
@@ -58,6 +59,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use freehold_graph::Target;
 use freehold_store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use freehold_engine::OperationId;
@@ -65,6 +67,7 @@ pub use freehold_graph::{SecretText, StackId, StackKind};
 
 pub use actor::{Actor, Scope, Who};
 pub use artifacts::Artifacts;
+pub use commands::Commands;
 pub use dependencies::Dependency;
 pub use doctor::Doctor;
 pub use executor::Executor;
@@ -73,7 +76,7 @@ pub use logs::Logs;
 pub use operations::Operations;
 pub use plans::Plans;
 pub use request::{
-    Apply, Deploy, Destroy, LogQuery, PlanOptions, StackFilter, StackSelector, TargetRequest, TargetSetting,
+    Apply, Command, Deploy, Destroy, LogQuery, PlanOptions, StackFilter, StackSelector, TargetRequest, TargetSetting,
 };
 pub use result::Result;
 pub use secrets::Secrets;
@@ -107,6 +110,8 @@ pub struct Platform {
     pub artifacts: Arc<Artifacts>,
     /// What services and jobs print.
     pub logs: Logs,
+    /// Commands are run in the environments of stacks.
+    pub commands: Commands,
     /// What is wrong.
     pub doctor: Doctor,
     /// About the installation.
@@ -148,6 +153,12 @@ impl Platform {
             },
             secrets: Secrets { records: records.clone(), targets: Arc::clone(&targets) },
             logs: Logs { records: records.clone(), targets: Arc::clone(&targets), stopping: stopping.clone() },
+            commands: Commands {
+                records: records.clone(),
+                targets: Arc::clone(&targets),
+                stopping: stopping.clone(),
+                room: Arc::new(Semaphore::new(commands::MOST)),
+            },
             doctor: Doctor {
                 records,
                 targets: Arc::clone(&targets),

@@ -1,6 +1,7 @@
 //! What callers ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use freehold_graph::StackKind;
 use serde::Serialize;
@@ -213,4 +214,17 @@ pub struct LogQuery {
     pub lines: Option<usize>,
     /// Continue with whatever is written from now on.
     pub follow: bool,
+}
+
+/// A command to run in a stack's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Run it as this service's program. Without a service and a job, the only service.
+    pub service: Option<String>,
+    /// Run it as this job's program.
+    pub job: Option<String>,
+    /// Program and arguments. None: what the job executes.
+    pub command: Vec<String>,
+    /// When it is ended; by default after an hour, a job when its definition says.
+    pub timeout: Option<Duration>,
 }

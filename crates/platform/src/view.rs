@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 pub use freehold_check::{Diagnostic, Severity};
-pub use freehold_engine::capability::{Finding, Level, LogLine, Voice};
+pub use freehold_engine::capability::{CommandEvent, Finding, Level, LogLine, Voice};
 use freehold_engine::{OperationId, ReadinessFailure};
-pub use freehold_engine::{StepId, Verb};
+pub use freehold_engine::{ProviderError, StepId, Verb};
 pub use freehold_graph::Target;
 use freehold_graph::{ResourceId, SecretText, StackId, StackKey};
 use freehold_plan::{Plan, Purpose};

@@ -6,6 +6,7 @@ mod commands;
 mod definition;
 mod examples;
 mod interruption;
+mod jobs;
 mod lifecycle;
 mod logs;
 mod mistakes;

@@ -1,9 +1,10 @@
-//! Events of operations, and lines of logs.
+//! Events of operations and of commands, and lines of logs.
 
 use std::collections::BTreeMap;
 
 use freehold::wire;
-use freehold_platform::view::{Event, EventKind, Finished, LogLine, Verb, Voice};
+use freehold_platform::view::{CommandEvent, Event, EventKind, Finished, LogLine, ProviderError, Verb, Voice};
+use freehold_problem::Problem;
 
 use super::IntoWire;
 
@@ -106,5 +107,17 @@ impl IntoWire for LogLine {
             Voice::Freehold => wire::Voice::Freehold,
         };
         wire::LogLine { source, by, line: text }
+    }
+}
+
+impl IntoWire for Result<CommandEvent, ProviderError> {
+    type Wire = wire::CommandEvent;
+
+    fn into_wire(self) -> wire::CommandEvent {
+        match self {
+            Ok(CommandEvent::Output(text)) => wire::CommandEvent::Output { text },
+            Ok(CommandEvent::Ended { exit, reason }) => wire::CommandEvent::Ended { exit, reason },
+            Err(error) => wire::CommandEvent::Failed { problem: Box::new(Problem::from(error).into_wire()) },
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Requests.
 
+use std::time::Duration;
+
 use freehold::wire;
-use freehold_platform::{Apply, Deploy, Destroy, PlanOptions, TargetRequest, TargetSetting};
+use freehold_platform::{Apply, Command, Deploy, Destroy, PlanOptions, TargetRequest, TargetSetting};
 
 use super::IntoDomain;
 
@@ -46,6 +48,15 @@ impl IntoDomain for wire::DestroyRequest {
     fn into_domain(self) -> Destroy {
         let Self { confirm, dump, plan } = self;
         Destroy { confirm, dump, plan, generation: None }
+    }
+}
+
+impl IntoDomain for wire::CommandRequest {
+    type Domain = Command;
+
+    fn into_domain(self) -> Command {
+        let Self { service, job, command, timeout_seconds } = self;
+        Command { service, job, command, timeout: timeout_seconds.map(Duration::from_secs) }
     }
 }
 

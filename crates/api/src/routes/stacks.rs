@@ -1,19 +1,23 @@
 //! Plans and stacks.
 
+use std::convert::Infallible;
+use std::task::Poll;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use freehold::wire::{
-    ApplyRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanResponse, Problem, Revision, Stack,
-    StackPlanRequest,
+    ApplyRequest, CommandEvent, CommandRequest, DeployRequest, DestroyRequest, LogLine, Operation, Page, PlanResponse,
+    Problem, Revision, Stack, StackPlanRequest,
 };
 use freehold_platform::view::LogLine as Line;
 use freehold_platform::{Actor, Destroy, PlanOptions, StackFilter, StackId};
 use freehold_problem::{Code, Problem as Refused};
-use futures::TryStreamExt as _;
-use serde::Deserialize;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
@@ -23,6 +27,9 @@ use super::{Platform, Routes};
 use crate::convert::{IntoDomain as _, IntoWire, whole};
 use crate::response::Result;
 
+/// How often the stream of a command says that it goes on.
+const BEAT: Duration = Duration::from_secs(5);
+
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .routes(routes!(plan))
@@ -31,6 +38,7 @@ pub(crate) fn routes() -> Routes {
         .routes(routes!(plan_for))
         .routes(routes!(revisions))
         .routes(routes!(logs))
+        .routes(routes!(run))
 }
 
 /// Makes a plan. Nothing changes.
@@ -216,9 +224,35 @@ pub(crate) async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
+/// Runs a command in the stack's environment, from what a service or a job was deployed as: a JSON object for each thing that comes of it.
+/// Whoever closes the connection ends it.
+#[utoipa::path(post, tag = "stacks", path = "/stacks/{stack}/commands", params(("stack" = Uuid, Path)), request_body = CommandRequest,
+    responses((status = 200, body = CommandEvent, content_type = "application/x-ndjson"), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn run(
+    State(platform): State<Platform>,
+    Extension(actor): Extension<Actor>,
+    Path(stack): Path<Uuid>,
+    Json(request): Json<CommandRequest>,
+) -> Result<Response> {
+    let mut events = platform.commands.run(&actor, StackId(stack), &request.into_domain()).await?;
+    let mut beats = tokio::time::interval(BEAT);
+    // An empty line now and then: whoever is gone is noticed by what can't be sent.
+    let lines = futures::stream::poll_fn(move |context| match events.poll_next_unpin(context) {
+        Poll::Ready(event) => Poll::Ready(event.map(|event| sent(&event.into_wire()))),
+        Poll::Pending => beats.poll_tick(context).map(|_| Some("\n".to_owned())),
+    });
+    let lines = lines.map(Ok::<_, Infallible>);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
 /// A line as it is sent: a JSON object, and a line break.
 fn written(line: Line) -> String {
-    let mut text = serde_json::to_string(&line.into_wire()).unwrap_or_default();
+    sent(&line.into_wire())
+}
+
+fn sent<T: Serialize>(value: &T) -> String {
+    let mut text = serde_json::to_string(value).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -19,6 +19,7 @@ mod precheck;
 mod ready;
 mod render;
 mod rollback;
+mod run;
 mod schema;
 mod secret;
 mod serve;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Status(arguments) => status::run(terminal, &arguments),
         Command::List(arguments) => list::run(terminal, &arguments),
         Command::Logs(arguments) => logs::run(terminal, &arguments),
+        Command::Run(arguments) => run::run(terminal, &arguments),
         Command::History(arguments) => history::run(terminal, &arguments),
         Command::Rollback(arguments) => rollback::run(terminal, &arguments),
         Command::Destroy(arguments) => destroy::run(terminal, &arguments),

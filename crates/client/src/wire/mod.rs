@@ -2,6 +2,7 @@
 //!
 //! Closed sets of words are enums with an open end: a word of a later release is kept in `Other`, and shown as it is.
 
+mod command;
 mod deploy;
 mod event;
 mod log;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+pub use command::*;
 pub use deploy::*;
 pub use event::*;
 pub use log::*;

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use freehold_engine::capability::{Finding, LogLines, LogQuery, Logs, Scan, System};
+use freehold_engine::capability::{
+    CommandEvents, CommandRequest, Commands, Finding, LogLines, LogQuery, Logs, Scan, System,
+};
 use freehold_engine::{OwnedObject, ProviderError};
 use freehold_graph::StackId;
 use freehold_problem::Problem;
 use futures::{StreamExt, stream};
 use uuid::Uuid;
 
+use crate::command;
 use crate::logs::PodLogs;
 use crate::provider::KubernetesProvider;
 use crate::target;
@@ -41,6 +44,13 @@ impl Logs for KubernetesProvider {
         let Some(namespace) = namespace else { return Ok(stream::empty().boxed()) };
         let query = PodLogs { stack, namespace: namespace.identity, of, lines, follow, since: None, previous: false };
         Ok(self.pod_logs(query).await?.map(|line| Ok(vec![line])).boxed())
+    }
+}
+
+#[async_trait]
+impl Commands for KubernetesProvider {
+    async fn start(&self, request: CommandRequest) -> Result<CommandEvents, ProviderError> {
+        command::start(self.cluster_for_a_look().await?, request).await
     }
 }
 

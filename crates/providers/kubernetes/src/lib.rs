@@ -22,6 +22,7 @@ mod body;
 mod capabilities;
 mod clock;
 mod cluster;
+mod command;
 mod conflict;
 mod delete;
 mod discovery;

@@ -270,7 +270,7 @@ impl Followed {
 }
 
 /// The next line of a stream, the last one also without its end; `None` after that. Of a line without end no more is kept than is shown.
-async fn next_line(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
+pub(crate) async fn next_line(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
     let (mut line, mut dropped, mut begun) = (Vec::new(), 0_usize, false);
     loop {
         let piece = stream.fill_buf().await?;
@@ -298,7 +298,7 @@ async fn next_line(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<
 }
 
 /// Whether a time of a log is later. Times of one node differ only in the length of their fractions, `…:07.5Z` and `…:07.123Z`.
-fn is_later(time: &str, last: &str) -> bool {
+pub(crate) fn is_later(time: &str, last: &str) -> bool {
     let parts = |time: &str| {
         let time = time.trim_end_matches('Z');
         let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));

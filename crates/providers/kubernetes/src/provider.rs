@@ -176,6 +176,7 @@ impl Provider for KubernetesProvider {
         Capabilities {
             system: Some(Arc::<Self>::clone(&self)),
             logs: Some(Arc::<Self>::clone(&self)),
+            commands: Some(Arc::<Self>::clone(&self)),
             scan: Some(self),
             ..Capabilities::default()
         }

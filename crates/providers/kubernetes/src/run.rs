@@ -595,7 +595,7 @@ fn given_up_for(job: &Json) -> Option<&str> {
 }
 
 /// Whether there is anything but plain values in it.
-fn has_special(value: &Value) -> bool {
+pub(crate) fn has_special(value: &Value) -> bool {
     match value {
         Value::Special(_) => true,
         Value::List(items) => items.iter().any(has_special),

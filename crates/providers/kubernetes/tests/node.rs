@@ -17,7 +17,7 @@ use crate::fixture::{Fixture, access, is_failed, words};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An image with a shell and `sleep`.
-fn shell(node: &Node) -> String {
+pub(crate) fn shell(node: &Node) -> String {
     let image = Image::of_program(Path::new("/bin/dash")).unwrap().file("/sleep", Path::new("/bin/sleep"));
     node.registry().push("shell", "1", &image).unwrap()
 }
@@ -44,7 +44,7 @@ async fn lines(fixture: &Fixture, query: PodLogs) -> Vec<LogLine> {
     tokio::time::timeout(PATIENCE, lines.collect()).await.expect("the log ends")
 }
 
-fn job(fixture: &Fixture, image: &str, text: &str, timeout: u32) -> freehold_graph::Run {
+pub(crate) fn job(fixture: &Fixture, image: &str, text: &str, timeout: u32) -> freehold_graph::Run {
     let run = fixture.run(image, "ask", timeout);
     let mut manifest = serde_json::to_value(run.body.get("manifest").unwrap()).unwrap();
     manifest["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/dash", "-c", text]);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_engine::capability::{
-    Artifacts, Finding, HiddenArtifact, LogLine, LogLines, LogQuery, Logs, Restore, Restored, System,
+    Artifacts, CommandEvents, CommandRequest, Commands, Finding, HiddenArtifact, LogLine, LogLines, LogQuery, Logs,
+    Restore, Restored, System,
 };
 use freehold_engine::{ProviderError, Secrets};
 use freehold_graph::{ArtifactHash, ProviderName, ResourceId};
@@ -17,6 +18,7 @@ use futures::stream::{self, BoxStream};
 use tokio_util::io::StreamReader;
 
 use crate::artifact::{ArtifactError, Hidden};
+use crate::command;
 use crate::descriptors;
 use crate::provider::LocalProvider;
 use crate::service::state::ServiceState;
@@ -91,6 +93,14 @@ impl Logs for LocalProvider {
         })?;
         let pieces: Vec<io::Result<Vec<LogLine>>> = read.chunks(PIECE).map(|lines| Ok(lines.to_vec())).collect();
         Ok(stream::iter(pieces).boxed())
+    }
+}
+
+#[async_trait]
+impl Commands for LocalProvider {
+    async fn start(&self, request: CommandRequest) -> Result<CommandEvents, ProviderError> {
+        let _busy = self.busy(request.context.stack);
+        command::start(&self.machine, request).await
     }
 }
 

@@ -15,6 +15,7 @@
 //! local/stacks/<stack>/schedules/<name>.json
 //! local/stacks/<stack>/runs/<revision>/<job>/        lock started.json status.json
 //! local/stacks/<stack>/runs/<schedule>/<due>/
+//! local/stacks/<stack>/runs/commands/<command>/     until it has ended
 //! logs/<stack>/<resource>/<begun>-<instance>.log     what programs print
 //!                                          .log.remarks  what Freehold says of them
 //! ```

@@ -4,6 +4,7 @@
 //!                       ┌── service ── slot ── instance ── process        a task for each service and each replica; caches likewise
 //!   engine ─► provider ─┼── run ────── supervise (a child) ── process     outlives Freehold
 //!                       ├── schedule ─ run …
+//!                       ├── command ── supervise (a child, tethered) ── process
 //!                       └── route ──── router
 //! ```
 //!
@@ -29,6 +30,7 @@ mod cache;
 mod calls;
 mod capabilities;
 mod cgroup;
+mod command;
 mod directory;
 mod exhaustion;
 mod failure;

@@ -16,12 +16,14 @@
 mod follow;
 mod line;
 mod open_log;
+mod output;
 mod prune;
 mod reader;
 mod remark;
 mod starting;
 mod trimmer;
 
+pub(crate) use output::Output;
 pub(crate) use prune::prune;
 pub use reader::LogReader;
 pub(crate) use starting::Starting;

@@ -46,7 +46,7 @@ struct Registry {
 }
 
 /// A call under way for a stack.
-struct Busy<'a> {
+pub(crate) struct Busy<'a> {
     provider: &'a LocalProvider,
     stack: StackId,
 }
@@ -112,7 +112,7 @@ impl LocalProvider {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn busy(&self, stack: StackId) -> Busy<'_> {
+    pub(crate) fn busy(&self, stack: StackId) -> Busy<'_> {
         *self.registry().busy.entry(stack).or_default() += 1;
         Busy { provider: self, stack }
     }
@@ -322,6 +322,7 @@ impl Provider for LocalProvider {
         Capabilities {
             system: Some(Arc::<Self>::clone(&self)),
             logs: Some(Arc::<Self>::clone(&self)),
+            commands: Some(Arc::<Self>::clone(&self)),
             artifacts: Some(Arc::<Self>::clone(&self)),
             restore: Some(self),
             ..Capabilities::default()

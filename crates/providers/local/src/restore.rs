@@ -19,7 +19,7 @@ use crate::membership::end_all;
 use crate::process_id::ProcessId;
 use crate::provider::LocalProvider;
 use crate::service::state::ServiceRecord;
-use crate::{directory, failure, run};
+use crate::{command, directory, failure, run};
 
 /// How many services are brought back at once.
 const AT_ONCE: usize = 16;
@@ -53,6 +53,9 @@ impl LocalProvider {
         resources: Vec<Restored>,
         secrets: Arc<dyn Secrets>,
     ) -> Result<Vec<RestoreOutcome>, ProviderError> {
+        if let Err(error) = command::sweep(&self.machine).await {
+            tracing::warn!(%error, "what is left of commands could not be removed");
+        }
         self.end_strays(&resources).await?;
         let (services, others): (Vec<_>, Vec<_>) =
             resources.into_iter().partition(|restored| Runs::of(restored.resource.kind).is_some());

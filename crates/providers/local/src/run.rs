@@ -40,7 +40,7 @@ use crate::process::out_of_memory;
 use crate::process_id::ProcessId;
 use crate::program::{Holding, Mark, Program};
 use crate::readiness::{self, SHOWN_LINES};
-use crate::supervise::{Assignment, End, ExitReport, LOCK, STARTED, STATUS, Started};
+use crate::supervise::{Assignment, End, ExitReport, LOCK, STARTED, STATUS, Started, TETHERED};
 
 /// How often a run's folder is read while it goes on.
 const POLL: Backoff = Backoff::by_half(Duration::from_millis(5), LONGEST_LOOK);
@@ -198,39 +198,59 @@ impl RunOnce<'_> {
 
     /// Starts a supervisor and gives it the assignment.
     async fn start(&self) -> Result<Child, ProviderError> {
+        let (mut supervisor, _) = self.begin(None, &[]).await?;
+        if let Some(mut pipe) = supervisor.stdin.take() {
+            let _ = pipe.shutdown().await;
+        }
+        Ok(supervisor)
+    }
+
+    /// The same, with a supervisor that ends what it has begun when its standard input does; and the log of it.
+    pub(crate) async fn begin_tethered(&self) -> Result<(Child, PathBuf), ProviderError> {
+        // Where a service's program would listen: at a free port. Nobody sends a command requests.
+        let serves = self.body.get("serves") == Some(&Value::Bool(true));
+        let free = || std::net::TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port());
+        let port = serves.then(free).and_then(Result::ok);
+        self.begin(port, &[TETHERED]).await
+    }
+
+    /// Starts a supervisor with its assignment, a line. The pipe to it is still open.
+    async fn begin(&self, port: Option<u16>, tether: &[&str]) -> Result<(Child, PathBuf), ProviderError> {
         let instance = Uuid::new_v4().simple().to_string();
         let mark = Mark { resource: self.id, instance: &instance };
-        let program = Program::prepare(self.machine, self.context, &mark, self.body, None, Holding::Starter).await?;
+        let program = Program::prepare(self.machine, self.context, &mark, self.body, port, Holding::Starter).await?;
         let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
         let limits = &self.machine.log_limits;
         if let Err(error) = prune(self.machine, self.context.stack, &self.id.0) {
             tracing::warn!(folder = %logs.display(), %error, "old logs could not be removed");
         }
+        let log = Log::begin(&logs, &self.name).path().to_owned();
         let assignment = Assignment {
             instance: instance.clone(),
             order: program.order,
             group: self.machine.group(self.context.stack, &instance),
             timeout_seconds: seconds(self.body, "timeout_seconds", 600).as_secs(),
-            log: Log::begin(&logs, &self.name).path().to_owned(),
+            log: log.clone(),
             log_size: limits.size,
         };
         directory::make(&self.folder, 0o700).map_err(|error| failure::file("make", &self.folder, &error))?;
-        let mut child = self.spawn(&instance)?;
+        let mut child = self.spawn(&instance, tether)?;
         let bytes = assignment.to_bytes();
         let bytes = bytes.map_err(|error| ProviderError::rejected(Code::StepFailed, error.to_string()))?;
-        if let Some(mut pipe) = child.stdin.take() {
+        if let Some(pipe) = child.stdin.as_mut() {
             // A supervisor that is gone already shows below.
             let _ = pipe.write_all(&bytes).await;
-            let _ = pipe.shutdown().await;
+            let _ = pipe.write_all(b"\n").await;
         }
-        Ok(child)
+        Ok((child, log))
     }
 
-    fn spawn(&self, instance: &str) -> Result<Child, ProviderError> {
+    fn spawn(&self, instance: &str, tether: &[&str]) -> Result<Child, ProviderError> {
         let context = self.context;
         Command::new(&self.machine.executable)
             .args(["internal", "supervise", "--directory"])
             .arg(&self.folder)
+            .args(tether)
             .env_clear()
             .env(mark::STACK, context.stack.to_string())
             .env(mark::STEP, format!("{}/{}", context.operation, context.step))

@@ -1,4 +1,4 @@
-//! The small child that supervises one run of a job: `freehold internal supervise --directory DIR`.
+//! The small child that supervises one run of a job: `freehold internal supervise --directory DIR [--tethered]`.
 //!
 //! It is a process of its own so that a job, and the knowledge of how it ended, outlive Freehold. In this order:
 //!
@@ -7,17 +7,21 @@
 //!   2  read the assignment from standard input    cut off: Freehold died while writing; exit, nothing has happened
 //!   3  create started.json (exclusively, durable) it is there already: exit, the run is or was another's
 //!   4  start the job
-//!   5  wait: its end, its time limit, or SIGTERM
+//!   5  wait: its end, its time limit, or SIGTERM; tethered also for the end of standard input
 //!   6  write status.json (durable, by renaming)
 //! ```
 //!
 //! So a job is started at most once for each directory, whoever is killed when. The outcome is unknown exactly if `started.json` is
 //! there, `status.json` is not, and nobody holds the lock: the supervisor itself was killed, or the machine went down.
 //!
+//! A command that somebody waits for is tethered: its assignment is a line, and the pipe stays open for as long as Freehold lives and wants
+//! it. Nobody is left to wait for it after that, so it ends with the pipe, and its record and log are removed.
+//!
 //! The job's environment contains secrets and comes through the pipe only: it is in no argument and in no file.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often what has ended of a job's orphans is taken note of.
 const REAP: Duration = Duration::from_secs(2);
 
+/// The argument of a supervisor whose standard input stays open for as long as its run is wanted.
+pub(crate) const TETHERED: &str = "--tethered";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const STARTED: &str = "started.json";
 pub(crate) const STATUS: &str = "status.json";
@@ -119,12 +125,13 @@ pub(crate) struct ExitReport {
 /// 2 wrong use, 3 nothing was started here.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let arguments: Vec<String> = arguments.into_iter().collect();
-    let directory = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["--directory", directory] => PathBuf::from(directory),
+    let (directory, tethered) = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--directory", directory] => (PathBuf::from(directory), false),
+        ["--directory", directory, TETHERED] => (PathBuf::from(directory), true),
         _ => return ExitCode::from(2),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.and_then(|runtime| runtime.block_on(supervise(&directory)));
+    let result = runtime.and_then(|runtime| runtime.block_on(supervise(&directory, tethered)));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
@@ -133,12 +140,16 @@ pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
 }
 
 /// Says whether this supervisor was the one that ran the job.
-async fn supervise(run: &Path) -> io::Result<bool> {
+async fn supervise(run: &Path, tethered: bool) -> io::Result<bool> {
     let mut ended = signal(SignalKind::terminate())?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(run.join(LOCK))?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let mut bytes = Zeroizing::new(Vec::new());
-    io::stdin().lock().read_to_end(&mut bytes)?;
+    if tethered {
+        io::stdin().lock().read_until(b'\n', &mut bytes)?;
+    } else {
+        io::stdin().lock().read_to_end(&mut bytes)?;
+    }
     let Ok(assignment) = serde_json::from_slice::<Assignment>(&bytes) else { return Ok(false) };
     drop(bytes);
     // What the job leaves behind becomes ours, so that it can be ended with it.
@@ -157,16 +168,45 @@ async fn supervise(run: &Path) -> io::Result<bool> {
     }
     let log_path = assignment.log.clone();
     let timeout = Duration::from_secs(assignment.timeout_seconds);
+    let is_cut = Cell::new(false);
     let end = match start(assignment, &log).await {
         Err(message) => End::NotStarted(message),
-        Ok(child) => attend(child, &members, timeout, (&log, log_size), &mut ended).await?,
+        Ok(child) => {
+            let told = async {
+                tokio::select! {
+                    _signal = ended.recv() => {}
+                    () = cut(tethered) => is_cut.set(true),
+                }
+            };
+            attend(child, &members, timeout, (&log, log_size), told).await?
+        }
     };
+    if is_cut.get() {
+        // Nobody is left who would read it, or remove it.
+        let logs = log_path.parent().unwrap_or(&log_path);
+        return directory::remove(logs).and_then(|()| directory::remove(run)).map(|()| true);
+    }
     log.event(&end.words());
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let outcome = ExitReport { end, milliseconds, log: log_path };
     directory::write_json(&run.join(STATUS), &outcome, Durability::Power)?;
     drop(lock);
     Ok(true)
+}
+
+/// Waits until the other end of a tether is gone; for ever without one.
+async fn cut(tethered: bool) {
+    if !tethered {
+        return std::future::pending().await;
+    }
+    // A thread of its own: a task that reads standard input would hold up the runtime's end.
+    let (gone, cut) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while io::stdin().lock().read(&mut bytes).is_ok_and(|count| count > 0) {}
+        let _ = gone.send(());
+    });
+    let _ = cut.await;
 }
 
 /// Notes durably that the job may have been started from now on; says whether nobody had noted it before.
@@ -204,7 +244,7 @@ async fn attend(
     members: &Members,
     timeout: Duration,
     (log, log_size): (&Log, u64),
-    ended: &mut tokio::signal::unix::Signal,
+    told: impl Future<Output = ()>,
 ) -> io::Result<End> {
     let mut process = Process::child(child).await?;
     let main = process.id.pid;
@@ -223,7 +263,7 @@ async fn attend(
             Exit::Unknown => End::Signalled(0),
         },
         () = tokio::time::sleep(timeout) => End::TimedOut,
-        _signal = ended.recv() => End::Cancelled,
+        () = told => End::Cancelled,
         () = trimmer.keep(log, log_size) => End::Cancelled,
         () = reaping => End::Cancelled,
     };

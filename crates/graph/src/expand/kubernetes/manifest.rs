@@ -185,7 +185,7 @@ pub(super) fn is_of_service(body: &Value) -> bool {
 }
 
 /// Plain JSON as a value. What is null is left out: server-side apply would read it as something.
-pub(super) fn literal(json: Json) -> Value {
+pub(crate) fn literal(json: Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(value),

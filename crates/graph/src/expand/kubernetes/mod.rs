@@ -42,6 +42,7 @@ use crate::request::Request;
 use crate::resource_id::ResourceId;
 use crate::target::{ClusterDatabases, KubernetesTarget, Target};
 
+pub(crate) use manifest::literal;
 pub use minimal::hindrances;
 pub use namespace::limits;
 pub use pod_security::POD_SECURITY;

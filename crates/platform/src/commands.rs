@@ -1,0 +1,245 @@
+//! Commands that somebody runs in a stack's environment, and waits for.
+//!
+//! Each is in the audit log before it starts, and again with its end. It changes nothing of the stack's own: no revision comes of it, and a
+//! deploy neither waits for it nor ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_engine::capability::{CommandEvent, CommandEvents, CommandRequest};
+use freehold_engine::{CallWaits, CancellationToken, Context, OperationId, StepId, Verb};
+use freehold_graph::command::Place;
+use freehold_graph::kind::Program;
+use freehold_graph::{Graph, Run, StackId, Value};
+use freehold_problem::{Code, Problem};
+use freehold_spec::Name;
+use freehold_store::audit::AuditEntry;
+use freehold_store::{Stack, StackState, TenantId};
+use futures::StreamExt;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::definition::never_deployed;
+use super::secrets::none_such;
+use crate::Result;
+use crate::actor::{Actor, Scope};
+use crate::records::Records;
+use crate::request::Command;
+use crate::targets::Targets;
+
+/// How many run at once.
+pub(crate) const MOST: usize = 32;
+/// How long one may take that is no job's, unless told.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest that one may take.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long it may take to start.
+const STARTING: Duration = Duration::from_secs(120);
+/// How much of a command the audit log shows, in characters.
+const SHOWN: usize = 1000;
+
+/// Runs commands.
+pub struct Commands {
+    pub(crate) records: Records,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) room: Arc<Semaphore>,
+}
+
+/// A command on its way: whose it is, and what the audit log is told of it.
+struct Audited {
+    records: Records,
+    tenant: TenantId,
+    stack: StackId,
+    subject: String,
+    actor: String,
+    detail: serde_json::Value,
+}
+
+impl Commands {
+    /// Runs a command from what a service or a job was deployed as. It ends when the stream is dropped.
+    pub async fn run(&self, actor: &Actor, stack: StackId, request: &Command) -> Result<CommandEvents> {
+        actor.require(Scope::Deploy)?;
+        let stack = self.records.find_stack(actor, stack).await?;
+        if stack.state == StackState::Destroying {
+            return Err(Problem::new(Code::OperationRunning, format!("{} is being destroyed", stack.key)));
+        }
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
+            Problem::new(Code::NotNow, format!("{MOST} commands are running on this platform, and no more can"))
+                .help("try again when one has ended")
+        })?;
+        let tenant = self.records.tenant_of(&stack).await?;
+        let (revision, graph) = self.deployed(tenant, &stack).await?;
+        let place = place(request, &stack, &graph)?;
+        if matches!(place, Place::Service(_)) && request.command.is_empty() {
+            return Err(Problem::new(Code::BadRequest, "there is no command to run")
+                .help("`freehold run … -- COMMAND`, or the name of a job"));
+        }
+        let command = (!request.command.is_empty()).then_some(request.command.as_slice());
+        let run = graph.command(&place, command).ok_or_else(|| unknown(&place, &stack, &graph))?;
+        let timeout = timeout(request, &run)?;
+        let runtime = self.targets.find(&stack.key.target).await?;
+        let Some(commands) = &runtime.capabilities.commands else {
+            let message = format!("target {} runs no commands", runtime.target.name());
+            return Err(Problem::new(Code::OtherKindOfTarget, message));
+        };
+        let id = Uuid::now_v7();
+        let audited = Audited {
+            records: self.records.clone(),
+            tenant,
+            stack: stack.id,
+            subject: stack.key.to_string(),
+            actor: actor.audited(),
+            detail: json!({ "command": id, "of": place.id(), "executes": shown(&request.command) }),
+        };
+        audited.write("run", json!({})).await?;
+        let context = Context {
+            stack: stack.id,
+            key: stack.key.clone(),
+            operation: OperationId(id),
+            step: StepId::new(Verb::Run, &place.id()),
+            revision,
+            deadline: Instant::now() + STARTING,
+            secrets: Arc::new(self.records.store.clone()),
+            waits: CallWaits::default(),
+            cancel: CancellationToken::new(),
+        };
+        match commands.start(CommandRequest { context, run, timeout }).await {
+            Ok(events) => Ok(self.watched(events, audited, room)),
+            Err(error) => {
+                let problem = Problem::from(error);
+                audited.write("run.ended", json!({ "code": problem.code })).await?;
+                Err(problem)
+            }
+        }
+    }
+
+    /// What serves; before anything ever did, what was deployed last.
+    async fn deployed(&self, tenant: TenantId, stack: &Stack) -> Result<(u64, Graph)> {
+        let number = stack.verified_revision.unwrap_or(stack.revision);
+        let mut tx = self.records.store.begin(tenant).await?;
+        let revision = tx.revision(stack.id, number).await?.ok_or_else(|| never_deployed(stack))?;
+        Ok((number, revision.graph))
+    }
+
+    /// The same events; the end is in the audit log before it is told.
+    fn watched(&self, mut events: CommandEvents, audited: Audited, room: OwnedSemaphorePermit) -> CommandEvents {
+        let (sender, mut watched) = mpsc::channel(1);
+        let stopping = self.stopping.clone();
+        let watch = async move {
+            let _room = room;
+            let end = loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = sender.closed() => break json!({ "state": "cancelled" }),
+                    () = stopping.cancelled() => break json!({ "state": "cancelled" }),
+                };
+                let end = match &event {
+                    Some(Ok(CommandEvent::Output(_))) => None,
+                    Some(Ok(CommandEvent::Ended { exit, .. })) => Some(json!({ "state": "ended", "exit": exit })),
+                    Some(Err(error)) => Some(json!({ "state": "failed", "reason": error.to_string() })),
+                    None => Some(json!({ "state": "failed" })),
+                };
+                let Some(end) = end else {
+                    if let Some(event) = event
+                        && sender.send(event).await.is_err()
+                    {
+                        break json!({ "state": "cancelled" });
+                    }
+                    continue;
+                };
+                audited.note(end).await;
+                if let Some(event) = event {
+                    let _ = sender.send(event).await;
+                }
+                return;
+            };
+            drop(events);
+            audited.note(end).await;
+        };
+        tokio::spawn(watch.in_current_span());
+        futures::stream::poll_fn(move |context| watched.poll_recv(context)).boxed()
+    }
+}
+
+impl Audited {
+    async fn write(&self, action: &str, end: serde_json::Value) -> Result<()> {
+        let mut detail = self.detail.clone();
+        if let (Some(detail), serde_json::Value::Object(end)) = (detail.as_object_mut(), end) {
+            detail.extend(end);
+        }
+        let (actor, subject) = (self.actor.as_str(), self.subject.as_str());
+        let entry = AuditEntry { actor, action, stack: Some(self.stack), subject, operation: None, detail: &detail };
+        let mut tx = self.records.store.begin(self.tenant).await?;
+        tx.audit(&entry).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// How it ended. That it began is there.
+    async fn note(&self, end: serde_json::Value) {
+        if let Err(problem) = self.write("run.ended", end).await {
+            tracing::warn!(stack = %self.stack, "the end of a command is not in the audit log: {}", problem.message);
+        }
+    }
+}
+
+/// What a command is run in place of: what was named, or the only service.
+fn place(request: &Command, stack: &Stack, graph: &Graph) -> Result<Place> {
+    let name = |text: &str| -> Result<Name> {
+        text.parse().map_err(|error| Problem::new(Code::RequestName, format!("{text:?} is no name: {error}")))
+    };
+    match (&request.service, &request.job) {
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Code::BadRequest, "a command is run as a service or as a job, not both"))
+        }
+        (Some(service), None) => Ok(Place::Service(name(service)?)),
+        (None, Some(job)) => Ok(Place::Job(name(job)?)),
+        (None, None) => match names(graph, Program::Service).as_slice() {
+            [only] => Ok(Place::Service(name(only)?)),
+            [] => Err(Problem::new(Code::NotFound, format!("{} has no service", stack.key)).help("name a job")),
+            several => {
+                let message = format!("{} has several services, and none was named", stack.key);
+                Err(Problem::new(Code::Ambiguous, message)
+                    .help(format!("--service with one of {}", several.join(", "))))
+            }
+        },
+    }
+}
+
+fn names(graph: &Graph, program: Program) -> Vec<&str> {
+    let resources = graph.resources.values().filter(|resource| resource.kind.row().program == program);
+    resources.map(|resource| resource.id.name()).collect()
+}
+
+fn unknown(place: &Place, stack: &Stack, graph: &Graph) -> Problem {
+    match place {
+        Place::Service(name) => none_such(stack, "service", name.as_str(), &names(graph, Program::Service)),
+        Place::Job(name) => {
+            let jobs = graph.runs.keys().map(|id| id.name()).chain(names(graph, Program::Schedule));
+            none_such(stack, "job", name.as_str(), &jobs.collect::<Vec<_>>())
+        }
+    }
+}
+
+/// When a command is ended: as asked for, else a job as its definition says.
+fn timeout(request: &Command, run: &Run) -> Result<Duration> {
+    let own =
+        run.body.get("timeout_seconds").and_then(Value::as_integer).map(|own| Duration::from_secs(own.unsigned_abs()));
+    let timeout = request.timeout.or(own).unwrap_or(TIMEOUT);
+    if timeout.is_zero() || timeout > LONGEST {
+        return Err(Problem::new(Code::BadRequest, "a command may take from one second to seven days"));
+    }
+    Ok(timeout)
+}
+
+/// A command as the audit log shows it.
+fn shown(command: &[String]) -> String {
+    let text = command.join(" ");
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
