@@ -22,6 +22,7 @@ pub mod diagnostic;
 mod environments;
 mod found;
 mod pages;
+mod placeholder;
 pub mod render;
 mod request;
 mod rules;
@@ -34,6 +35,7 @@ use freehold_spec::{App, Document, Environment, Files, Language};
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use pages::page;
+pub use placeholder::{is_placeholder, test_key};
 pub use request::request;
 pub use rules::EXTENSIONS;
 pub use sizes::sizes;

@@ -14,6 +14,7 @@ mod platform;
 mod platform_log;
 mod proposal;
 mod report;
+mod secret_file;
 mod terminal;
 mod view;
 

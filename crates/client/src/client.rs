@@ -16,8 +16,8 @@ use crate::logs::{CommandStream, LogStream};
 use crate::request::Deployment;
 use crate::wire::{
     ApplyRequest, CommandRequest, DatabaseAccess, DeployRequest, EventKind, Finding, Operation, OperationState, Page,
-    PlanResponse, Platform, Problem, Revision, SecretStatus, SecretValue, Stack, StackPlanRequest, Target,
-    TargetRequest, Timings,
+    PlanResponse, Platform, Problem, Revision, SecretStatus, SecretValue, SecretValues, Stack, StackPlanRequest,
+    Target, TargetRequest, Timings,
 };
 
 /// How long a platform that is away is waited for while an operation is followed.
@@ -48,6 +48,18 @@ pub struct Deployed {
 pub struct Client {
     http: reqwest::Client,
     connection: Connection,
+}
+
+/// The stack whose secrets are set.
+fn secret_query<'q>(
+    target: Option<&'q str>,
+    (app, kind, stack): (&'q str, &'q str, &'q str),
+    force: bool,
+) -> Vec<(&'static str, &'q str)> {
+    let mut query = vec![("app", app), ("kind", kind), ("name", stack)];
+    query.extend(target.map(|target| ("target", target)));
+    query.extend(force.then_some(("force", "true")));
+    query
 }
 
 impl Client {
@@ -298,7 +310,7 @@ impl Client {
     }
 
     /// Sets a secret. The stack need not exist yet: it is named by its target (`None`: the one that a deploy would go to), app, kind
-    /// and name.
+    /// and name. `force`: also a placeholder, or a key for tests where production runs.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -308,11 +320,27 @@ impl Client {
         (app, kind, stack): (&str, &str, &str),
         name: &str,
         value: &SecretValue,
+        force: bool,
     ) -> Result<SecretStatus, ClientError> {
-        let mut query = vec![("app", app), ("kind", kind), ("name", stack)];
-        query.extend(target.map(|target| ("target", target)));
+        let query = secret_query(target, (app, kind, stack), force);
         let request = self.request(Method::PUT, &format!("/secrets/{name}")).query(&query).json(value);
         Ok(Self::send(request).await?.json().await?)
+    }
+
+    /// Sets several secrets as [`Self::set_secret`] does: all of them, or none.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_secrets(
+        &self,
+        target: Option<&str>,
+        stack: (&str, &str, &str),
+        values: &SecretValues,
+        force: bool,
+    ) -> Result<Vec<SecretStatus>, ClientError> {
+        let request = self.request(Method::PUT, "/secrets").query(&secret_query(target, stack, force)).json(values);
+        let page: Page<SecretStatus> = Self::send(request).await?.json().await?;
+        Ok(page.items)
     }
 
     /// Gives a generated secret or a database's credentials (`database.main`) a new value; consumers restart at the next deploy.

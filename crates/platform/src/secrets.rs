@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freehold_check::{is_placeholder, test_key};
 use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
-use freehold_graph::{SecretRef, SecretText, StackId, StackKey, credentials};
+use freehold_graph::{SecretRef, SecretText, StackId, StackKey, StackKind, credentials};
 use freehold_problem::{Code, Problem};
 use freehold_spec::part::output::Secrecy;
-use freehold_spec::{App, Name, Output, PartKind, StackName};
+use freehold_spec::{App, Name, Output, PRODUCTION, PartKind, StackName};
 use freehold_store::audit::AuditEntry;
 use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
@@ -25,6 +26,42 @@ use crate::view::{DatabaseCredentials, SecretState, SecretView};
 
 /// The longest value, in bytes: what fits into an environment variable with room to spare.
 const LONGEST: usize = 64 << 10;
+
+/// How many are set at once.
+const MOST: usize = 1000;
+
+/// Why a value is not set, without a word of it.
+fn refused(name: &str, value: &SecretText, insist: bool, production: bool) -> Option<Problem> {
+    let secret = match parse_name("secret", name) {
+        Ok(secret) => secret,
+        Err(problem) => return Some(problem),
+    };
+    let text = value.reveal();
+    if text.is_empty() || text.len() > LONGEST || text.contains('\0') {
+        let length = text.len();
+        let message = format!(
+            "the value of {secret} can't be used: it has {length} bytes; 1 to {LONGEST} are allowed, without NUL"
+        );
+        return Some(Problem::new(Code::SecretValue, message).help("put longer values into a file of the artifact"));
+    }
+    if !insist && is_placeholder(text) {
+        let message = format!("the value of {secret} is a placeholder, and nothing was changed");
+        return Some(
+            Problem::new(Code::PlaceholderSecret, message).help("set the real value, or this one with --force"),
+        );
+    }
+    let beginning = test_key(text).filter(|_| production)?;
+    let message = format!("the value of {secret} begins with {beginning}: a key for tests, for a stack of production");
+    Some(Problem::new(Code::TestKey, message).help("set the live key, or this one with --force"))
+}
+
+/// One reason as it is, several as lines of the first.
+fn refuse_together(problems: Vec<Problem>) -> Result<()> {
+    let mut problems = problems.into_iter();
+    let Some(first) = problems.next() else { return Ok(()) };
+    let others: Vec<String> = problems.map(|problem| problem.message).collect();
+    Err(if others.is_empty() { first } else { first.lines(others) })
+}
 
 /// Secrets of stacks, and credentials that are lent.
 pub struct Secrets {
@@ -58,16 +95,20 @@ impl Secrets {
         Ok(states.into_values().collect())
     }
 
-    /// Sets a secret; the stack need not exist yet.
-    pub async fn set(&self, actor: &Actor, query: &StackSelector, name: &str, value: SecretText) -> Result<SecretView> {
+    /// Sets secrets, all of them or none; the stack need not exist yet. `insist`: also values that look as if nobody meant them.
+    pub async fn set(
+        &self,
+        actor: &Actor,
+        query: &StackSelector,
+        values: &BTreeMap<String, SecretText>,
+        insist: bool,
+    ) -> Result<Vec<SecretView>> {
         actor.require(Scope::Secrets)?;
-        let secret = parse_name("secret", name)?;
-        if value.reveal().is_empty() || value.reveal().len() > LONGEST || value.reveal().contains('\0') {
-            let length = value.reveal().len();
-            let message = format!(
-                "the value of {secret} can't be used: it has {length} bytes; 1 to {LONGEST} are allowed, without NUL"
-            );
-            return Err(Problem::new(Code::SecretValue, message).help("put longer values into a file of the artifact"));
+        if values.len() > MOST {
+            return Err(Problem::new(
+                Code::BadRequest,
+                format!("{} secrets at once; {MOST} are the most", values.len()),
+            ));
         }
         let stack_name: StackName = query.name.parse().map_err(|error| {
             Problem::new(Code::RequestName, format!("{:?} can't be the name of a {}: {error}", query.name, query.kind))
@@ -78,34 +119,53 @@ impl Secrets {
             kind: parse_kind(&query.kind)?,
             name: stack_name,
         };
+        let production = !insist && self.is_of_production(&key).await?;
+        let refused = values.iter().filter_map(|(name, value)| refused(name, value, insist, production)).collect();
+        refuse_together(refused)?;
         let tenant = self.records.enter(actor, &key).await?;
         let mut tx = self.records.store.begin(tenant).await?;
         let id = tx.name_stack(&key).await?;
         tx.commit().await?;
-        self.write_secret(actor, id, &key, secret.as_str(), &value, Written::Set).await
+        self.write_secrets(actor, id, &key, values, Written::Set).await
     }
 
-    async fn write_secret(
+    /// Whether a stack is of the stage production, or will be unless it is deployed with another one.
+    async fn is_of_production(&self, key: &StackKey) -> Result<bool> {
+        let Some(tenant) = self.records.store.find_tenant(key).await? else { return Ok(key.kind == StackKind::Tenant) };
+        let mut tx = self.records.store.begin(tenant).await?;
+        let stack = tx.stack(key).await?;
+        let deployed = stack.and_then(|stack| stack.request).map(|request| request.stage_name().map(str::to_owned));
+        let stage = deployed.unwrap_or_else(|| match key.kind {
+            StackKind::Tenant => Some(PRODUCTION.to_owned()),
+            StackKind::Stage => Some(key.name.to_string()),
+            StackKind::Preview => None,
+        });
+        Ok(stage.as_deref() == Some(PRODUCTION))
+    }
+
+    async fn write_secrets(
         &self,
         actor: &Actor,
         id: StackId,
         key: &StackKey,
-        name: &str,
-        value: &SecretText,
+        values: &BTreeMap<String, SecretText>,
         how: Written,
-    ) -> Result<SecretView> {
+    ) -> Result<Vec<SecretView>> {
         let tenant = self.records.store.tenant_of(key).await?;
         let data_key = self.records.store.data_key(tenant).await?;
         let mut tx = self.records.store.begin(tenant).await?;
-        // The line of audit is the store's.
-        let summary = tx.write_secret(&data_key, id, name, value, &actor.audited(), how).await?;
+        let mut written = Vec::new();
+        for (name, value) in values {
+            // The line of audit is the store's.
+            written.push(tx.write_secret(&data_key, id, name, value, &actor.audited(), how).await?);
+        }
         let stack = tx.stack_by_id(id).await?;
         tx.commit().await?;
         let app = match stack {
             Some(stack) if stack.definition.is_some() => Some(self.records.definition_of(tenant, &stack).await?.app),
             _ => None,
         };
-        Ok(describe(&summary, app.as_ref()))
+        Ok(written.iter().map(|summary| describe(summary, app.as_ref())).collect())
     }
 
     /// Gives a generated secret, or a database's credentials, a new value.
@@ -133,7 +193,10 @@ impl Secrets {
                 stack.key.option()
             )));
         };
-        self.write_secret(actor, stack.id, &stack.key, name, &generate_text(generate)?, Written::Rotated).await
+        let values = BTreeMap::from([(name.to_owned(), generate_text(generate)?)]);
+        let written = self.write_secrets(actor, stack.id, &stack.key, &values, Written::Rotated).await?;
+        let unwritten = || Problem::new(Code::Internal, format!("secret {name} was not written"));
+        written.into_iter().next().ok_or_else(unwritten)
     }
 
     /// Credentials of a part are derived from counters that stick to the stack: the next deploy sets them and restarts who uses them.

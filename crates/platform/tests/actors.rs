@@ -1,5 +1,7 @@
 //! The use cases called in process: what there is for whom.
 
+use std::collections::BTreeMap;
+
 use freehold_graph::{StackId, StackKey, StackKind};
 use freehold_platform::{Actor, OperationId, Scope, SecretText, StackFilter, StackSelector};
 use freehold_problem::{Code, Problem};
@@ -62,7 +64,11 @@ async fn a_key_does_what_its_scopes_say_and_makes_no_tenant() {
         name: tenant.to_owned(),
     };
     let value = || SecretText::new("x");
-    let refused = platform.secrets.set(&reader, &selector("acme"), "api-key", value()).await.unwrap_err();
+    let refused = platform
+        .secrets
+        .set(&reader, &selector("acme"), &BTreeMap::from([("api-key".to_owned(), value())]), false)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, Code::Forbidden);
     let refused = platform.doctor.findings(&reader, false).await.unwrap_err();
     assert_eq!(refused.code, Code::Forbidden);

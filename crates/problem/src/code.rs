@@ -63,6 +63,7 @@ macro_rules! codes {
             TooLongForProcess     "FH0114" Invalid            "arguments or variables that no process can be started with"
             WhenContradicts       "FH0115" Invalid            "`when` and `schedule` contradict each other"
             NotInDeploy           "FH0116" Invalid            "an order with a job that no deploy runs"
+            TestKey               "FH0117" Invalid            "a key for tests where production runs"
 
             // Tiers and limits.
             UnknownOverride       "FH0201" Invalid            "an override of something that isn't defined"

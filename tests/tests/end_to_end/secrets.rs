@@ -30,6 +30,50 @@ fn a_required_secret_that_is_not_set_or_makes_a_variable_too_long_is_an_error_of
 }
 
 #[test]
+fn secrets_are_imported_all_or_none_and_what_nobody_means_is_refused() -> Result<()> {
+    let freehold = Installation::start()?;
+    let app = App::small_and(
+        "[secret.api-key]\n[secret.stripe-key]\n[service.web.env]\nA = \"${secret.api-key}\"\nB = \"${secret.stripe-key}\"\n",
+    )?;
+    let file = app.path().join("secrets.env");
+    let import = |stack: &[&str], text: &str| {
+        std::fs::write(&file, text)?;
+        freehold.run_in(app.path(), [&["secret", "import", "secrets.env", "--app", "probe"], stack].concat())
+    };
+    let acme = ["--tenant", "acme"];
+    let nothing = || -> Result<()> {
+        freehold.run(["secret", "list", "--tenant", "acme", "--app", "probe"])?.failed_with(1, "FH1003").map(|_| ())
+    };
+    let refused =
+        import(&acme, "API_KEY=abc\nSTRIPE_KEI=def\n")?.failed_with(1, "STRIPE_KEI: did you mean stripe-key?")?;
+    assert!(!refused.stderr.contains("def\n"), "{}", refused.stderr);
+    import(&acme, "API_KEY=abc\nSTRIPE_KEY=sk_live_REPLACE_ME\n")?.failed_with(2, "FH0108")?;
+    let refused = import(&acme, "API_KEY=abc\nSTRIPE_KEY=sk_test_s3cret\n")?.failed_with(2, "FH0117")?;
+    assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+    nothing()?;
+    // What isn't production may have them.
+    for stack in [&["--preview", "7"][..], &["--stage", "dev"]] {
+        import(stack, "{\"API_KEY\": \"abc\", \"stripe-key\": \"sk_test_1\"}")?.succeeded()?;
+    }
+    let told =
+        import(&[&acme[..], &["--known-only"]].concat(), "LOG_LEVEL=info\nAPI_KEY=first\nSTRIPE_KEY=sk_live_1\n")?
+            .succeeded()?;
+    assert!(
+        told.stdout.contains("api-key was set") && told.stderr.contains("LOG_LEVEL"),
+        "{} {}",
+        told.stdout,
+        told.stderr
+    );
+    freehold.deploy(&app.argument(), &acme)?;
+    assert_eq!(freehold.get("acme.localhost", "/env/A")?.1.trim(), "first");
+    let set = ["secret", "set", "stripe-key", "--tenant", "acme"];
+    freehold.run_with_input(set, "TODO")?.failed_with(2, "FH0108")?;
+    freehold.run_with_input(set, "sk_test_2")?.failed_with(2, "FH0117")?;
+    freehold.run_with_input([&set[..], &["--force"]].concat(), "sk_test_2")?.succeeded()?;
+    Ok(())
+}
+
+#[test]
 fn a_set_secret_reaches_its_reader_and_nothing_else() -> Result<()> {
     let mut freehold = Installation::start()?;
     let app = app()?;

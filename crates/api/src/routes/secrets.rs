@@ -1,9 +1,12 @@
 //! Secrets and credentials. Values come in and, but for `db shell`, never go out.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use freehold::wire::{DatabaseAccess, DatabaseRole, Page, Problem, SecretStatus, SecretValue};
+use freehold::wire::{DatabaseAccess, DatabaseRole, Page, Problem, SecretStatus, SecretValue, SecretValues};
 use freehold_platform::{Actor, SecretText, StackId, StackSelector};
+use freehold_problem::{Code, Problem as Refused};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -14,7 +17,8 @@ use crate::convert::{IntoWire as _, whole};
 use crate::response::Result;
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(list)).routes(routes!(set)).routes(routes!(rotate)).routes(routes!(access))
+    let routes = Routes::new().routes(routes!(list)).routes(routes!(set)).routes(routes!(set_all));
+    routes.routes(routes!(rotate)).routes(routes!(access))
 }
 
 /// The secrets of a stack, without their values.
@@ -39,12 +43,15 @@ pub(crate) struct StackQuery {
     kind: String,
     /// The stack's name.
     name: String,
+    /// Also values that look as if nobody meant them: placeholders, and keys for tests where production runs.
+    #[serde(default)]
+    force: bool,
 }
 
-impl From<StackQuery> for StackSelector {
-    fn from(query: StackQuery) -> Self {
-        let StackQuery { target, app, kind, name } = query;
-        Self { target, app, kind, name }
+impl StackQuery {
+    fn selector(self) -> StackSelector {
+        let Self { target, app, kind, name, force: _ } = self;
+        StackSelector { target, app, kind, name }
     }
 }
 
@@ -58,8 +65,24 @@ pub(crate) async fn set(
     Query(stack): Query<StackQuery>,
     Json(value): Json<SecretValue>,
 ) -> Result<Json<SecretStatus>> {
-    let value = SecretText::new(value.value);
-    Ok(Json(platform.secrets.set(&actor, &stack.into(), &name, value).await?.into_wire()))
+    let (force, values) = (stack.force, BTreeMap::from([(name, SecretText::new(value.value))]));
+    let set = platform.secrets.set(&actor, &stack.selector(), &values, force).await?;
+    let unset = || Refused::new(Code::Internal, "the secret was not written");
+    Ok(Json(set.into_iter().next().ok_or_else(unset)?.into_wire()))
+}
+
+/// Sets several secrets of a stack, which need not exist yet: all of them, or none.
+#[utoipa::path(put, tag = "secrets", path = "/secrets", params(StackQuery), request_body = SecretValues,
+    responses((status = 200, body = Page<SecretStatus>), (status = 422, body = Problem)))]
+pub(crate) async fn set_all(
+    State(platform): State<Platform>,
+    Extension(actor): Extension<Actor>,
+    Query(stack): Query<StackQuery>,
+    Json(values): Json<SecretValues>,
+) -> Result<Json<Page<SecretStatus>>> {
+    let force = stack.force;
+    let values = values.values.into_iter().map(|(name, value)| (name, SecretText::new(value))).collect();
+    Ok(Json(whole(platform.secrets.set(&actor, &stack.selector(), &values, force).await?)))
 }
 
 /// Gives a generated secret (`session-key`) or a database's credentials (`database.main`) a new value.

@@ -5,20 +5,8 @@ use freehold_spec::part::output::Secrecy;
 use freehold_spec::{EnvName, PartKind, Segment, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
+use crate::placeholder::is_placeholder;
 use crate::scope::Scope;
-
-/// Texts that nobody means, in any variable.
-const PLACEHOLDERS: [&str; 9] = [
-    "changeme",
-    "changethis",
-    "replaceme",
-    "todo",
-    "tbd",
-    "fixme",
-    "placeholder",
-    "insertyoursecrethere",
-    "yoursecrethere",
-];
 
 /// Texts that nobody means as a secret, but that may be right elsewhere.
 const WEAK: [&str; 10] =
@@ -27,6 +15,7 @@ const WEAK: [&str; 10] =
 pub(super) fn check(scope: &mut Scope<'_>) {
     made_public(scope);
     literals(scope);
+    given_to_browsers(scope);
     unused(scope);
 }
 
@@ -73,22 +62,72 @@ fn literal(template: &Template) -> Option<&str> {
     }
 }
 
+/// How the names of variables end that usually are a secret.
+const SECRET_ENDINGS: [&str; 7] = ["KEY", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIALS"];
+/// What stands before `KEY` in the names of those that are none: keys that everybody may have, and keys that unlock nothing.
+const OTHER_KEYS: [&str; 16] = [
+    "CACHE",
+    "FOREIGN",
+    "GROUP",
+    "HASH",
+    "IDEMPOTENCY",
+    "INDEX",
+    "ORDER",
+    "PARTITION",
+    "POSTHOG",
+    "PRIMARY",
+    "PUBLIC",
+    "PUBLISHABLE",
+    "ROUTING",
+    "SITE",
+    "SORT",
+    "TRANSLATION",
+];
+/// How the names of variables begin whose values are made public anyway: they are compiled into what browsers load.
+const FOR_BROWSERS: [&str; 6] = ["EXPO_PUBLIC_", "GATSBY_", "NEXT_PUBLIC_", "NUXT_PUBLIC_", "REACT_APP_", "VITE_"];
+/// How keys begin that are made to be published.
+const PUBLISHABLE: [&str; 3] = ["pk_live_", "pk_test_", "phc_"];
+
 /// Whether a variable of this name usually is a secret.
 fn names_a_secret(name: &EnvName) -> bool {
     let name = name.as_str().to_ascii_uppercase();
-    let endings = ["KEY", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIALS"];
-    let ends = endings.iter().any(|ending| name == *ending || name.ends_with(&format!("_{ending}")));
-    ends && !name.ends_with("PUBLIC_KEY")
+    let ends = |ending: &str| name == ending || name.ends_with(&format!("_{ending}"));
+    let other = OTHER_KEYS.iter().any(|key| ends(&format!("{key}_KEY")));
+    SECRET_ENDINGS.into_iter().any(ends) && !other
+}
+
+/// Whether everybody may have a value, whatever its variable is called.
+fn is_publishable(name: &EnvName, text: &str) -> bool {
+    PUBLISHABLE.iter().any(|beginning| text.starts_with(beginning)) || is_for_browsers(name)
+}
+
+fn is_for_browsers(name: &EnvName) -> bool {
+    FOR_BROWSERS.iter().any(|beginning| name.as_str().starts_with(beginning))
+}
+
+/// Secrets in variables that are compiled into what browsers load.
+fn given_to_browsers(scope: &mut Scope<'_>) {
+    for program in scope.programs() {
+        for (name, value) in program.env.iter().filter(|(name, _)| is_for_browsers(name)) {
+            for reference in value.references() {
+                let Some((_, output)) = reference.value.output() else { continue };
+                let Secrecy::Secret(what) = output.row().secrecy else { continue };
+                let message = format!("{name} would give `${{{}}}` to every browser", reference.value);
+                let diagnostic = Diagnostic::error(Code::SecretMadePublic, message)
+                    .at(reference.span, what)
+                    .note("variables of this name are compiled into the files that browsers load");
+                scope.report(diagnostic.help("let the service use the secret, and the browser ask the service"));
+            }
+        }
+    }
 }
 
 fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
     let bare: String = text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
-    let crossed_out = bare.len() >= 3 && bare.chars().all(|c| c == 'x');
-    let bracketed = text.starts_with('<') && text.ends_with('>');
-    let refused = PLACEHOLDERS.contains(&bare.as_str())
-        || crossed_out
-        || bracketed
-        || (names_a_secret(name) && WEAK.contains(&bare.as_str()));
+    let is_meant = names_a_secret(name);
+    // In a text that nobody would take for a secret, a word says little.
+    let alone = !text.contains(char::is_whitespace) || (text.starts_with('<') && text.ends_with('>'));
+    let refused = ((is_meant || alone) && is_placeholder(text)) || (is_meant && WEAK.contains(&bare.as_str()));
     refused.then(|| {
         Diagnostic::error(Code::PlaceholderSecret, format!("{name} is set to the placeholder {text:?}"))
             .at(value.span, "not meant to be deployed")
@@ -99,7 +138,7 @@ fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<
 fn in_the_open(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
     let why = if has_password(text) {
         "a password stands in this URL"
-    } else if names_a_secret(name) && !text.is_empty() {
+    } else if names_a_secret(name) && !text.is_empty() && !is_publishable(name, text) {
         "the name says that this is a secret"
     } else {
         return None;

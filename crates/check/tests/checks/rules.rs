@@ -154,7 +154,37 @@ fn placeholders_are_refused() {
         only(Code::PlaceholderSecret, &env(&format!("API_TOKEN = \"{text}\"")));
         fine(&env(&format!("AUTHENTICATION = \"{text}\"")));
     }
+    for text in ["sk_test_placeholder_update_before_billing", "REPLACE_WITH_SEALED_SECRET", "your-key-here", "xxx-xxx"]
+    {
+        only(Code::PlaceholderSecret, &env(&format!("STRIPE_SECRET_KEY = \"{text}\"")));
+    }
     fine(&env("A = \"nothing to change\""));
+    fine(&env("TITLE = \"Your own todo list\""));
+}
+
+#[test]
+fn keys_that_are_no_secret_are_not_taken_for_one() {
+    for line in [
+        "SORT_KEY = \"created\"",
+        "CACHE_KEY = \"v2\"",
+        "POSTHOG_KEY = \"phc_1234\"",
+        "STRIPE_KEY = \"pk_live_1234\"",
+        "STRIPE_PUBLISHABLE_KEY = \"1234\"",
+        "NEXT_PUBLIC_MAPS_KEY = \"1234\"",
+    ] {
+        fine(&env(line));
+    }
+    only(Code::PlaintextSecret, &env("MAPS_KEY = \"1234\""));
+}
+
+#[test]
+fn no_secret_is_compiled_into_what_browsers_load() {
+    for name in ["VITE_API_KEY", "NEXT_PUBLIC_TOKEN", "REACT_APP_KEY"] {
+        only(Code::SecretMadePublic, &env(&format!("{name} = \"${{secret.key}}\"")));
+        only(Code::SecretMadePublic, &env(&format!("{name} = \"${{database.main.url}}\"")));
+        fine(&env(&format!("{name} = \"${{route.web.url}}\"")));
+    }
+    fine(&env("INVITE_KEY = \"${secret.key}\""));
 }
 
 #[test]

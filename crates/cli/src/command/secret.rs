@@ -1,21 +1,25 @@
 //! `freehold secret`: values come in by stdin, never by the command line, and never go out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use freehold::wire::{SecretStatus, SecretValue, Stack};
+use freehold::wire::{SecretStatus, SecretValue, SecretValues, Stack};
 use freehold_problem::Code;
+use freehold_spec::Name;
 
-use crate::arguments::{OneStack, SecretCommand, SecretName, SetSecret};
+use crate::arguments::{ImportSecrets, OneStack, SecretCommand, SecretName, SetSecret};
 use crate::definition;
 use crate::layout::hanging;
 use crate::platform::{self, Platform};
 use crate::report::{CommandError, CommandResult, ExitStatus};
+use crate::secret_file;
 use crate::terminal::Terminal;
 use crate::view;
 
 pub(super) fn run(terminal: Terminal, command: &SecretCommand) -> CommandResult {
     match command {
         SecretCommand::Set(secret) => set(terminal, secret),
+        SecretCommand::Import(file) => import(terminal, file),
         SecretCommand::List(selection) => list(terminal, selection),
         SecretCommand::Rotate(secret) => rotate(terminal, secret),
     }
@@ -41,10 +45,90 @@ fn set(terminal: Terminal, arguments: &SetSecret) -> CommandResult {
         }
         let value = SecretValue { value };
         let target = secret.stack.target.as_deref();
-        Ok(platform.client.set_secret(target, (&app, kind.as_str(), stack), &secret.name, &value).await?)
+        let force = arguments.force;
+        Ok(platform.client.set_secret(target, (&app, kind.as_str(), stack), &secret.name, &value, force).await?)
     })?;
     told(terminal, &status, "set");
     Ok(ExitStatus::Done)
+}
+
+fn import(terminal: Terminal, arguments: &ImportSecrets) -> CommandResult {
+    let Some((kind, stack)) = arguments.stack.which.selected() else {
+        return Err(CommandError::new(Code::BadRequest, "no stack was named"));
+    };
+    let values = read(&arguments.file)?;
+    let platform = Platform::connect(&arguments.stack.platform)?;
+    let (set, left_out) = platform::run(async {
+        let app = app(&platform, &arguments.stack).await?;
+        let (values, left_out) = match defined(&platform, &app, &arguments.stack).await? {
+            Some(known) => sorted(values, &known, &app, arguments.known_only)?,
+            None => (values.into_iter().map(|(name, value)| (secret_name(&name), value)).collect(), Vec::new()),
+        };
+        let (target, values) = (arguments.stack.target.as_deref(), SecretValues { values });
+        let stack = (app.as_str(), kind.as_str(), stack);
+        Ok((platform.client.set_secrets(target, stack, &values, arguments.force).await?, left_out))
+    })?;
+    if terminal.json {
+        terminal.print_json(&serde_json::json!({ "set": set, "left_out": left_out }));
+        return Ok(ExitStatus::Done);
+    }
+    set.iter().for_each(|status| told(terminal, status, "set"));
+    if !left_out.is_empty() {
+        terminal.say(&format!("Left out, since the definition has no such secret: {}.", left_out.join(", ")));
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// The names and values of a file.
+fn read(file: &Path) -> CommandResult<BTreeMap<String, String>> {
+    let text = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let shown = file.display();
+    let text = text.map_err(|error| CommandError::new(Code::BadRequest, format!("{shown} can't be read: {error}")))?;
+    secret_file::parse(&text).map_err(|mistakes| {
+        CommandError::new(Code::BadRequest, format!("{shown} can't be read as secrets, and nothing was changed"))
+            .lines(mistakes)
+            .help("NAME=VALUE on each line, or a JSON object with texts")
+    })
+}
+
+/// The values by the secrets that they are for, and the names that are for none. These are refused, each with the nearest, unless they are
+/// to be left out.
+fn sorted(
+    values: BTreeMap<String, String>,
+    known: &BTreeSet<String>,
+    app: &str,
+    known_only: bool,
+) -> CommandResult<(BTreeMap<String, String>, Vec<String>)> {
+    let (mut wanted, mut unknown) = (BTreeMap::new(), Vec::new());
+    for (name, value) in values {
+        let secret = secret_name(&name);
+        if !known.contains(&secret) {
+            unknown.push(name);
+        } else if wanted.insert(secret.clone(), value).is_some() {
+            let message = format!("the file has {secret} twice, written in two ways, and nothing was changed");
+            return Err(CommandError::new(Code::BadRequest, message));
+        }
+    }
+    if unknown.is_empty() || known_only {
+        return Ok((wanted, unknown));
+    }
+    let near = |name: &String| match freehold_spec::nearest(&secret_name(name), known.iter().map(String::as_str)) {
+        Some(near) => format!("{name}: did you mean {near}?"),
+        None => name.clone(),
+    };
+    let names = if unknown.len() == 1 { "a name" } else { "names" };
+    let message = format!("the file has {names} that {app} defines no secret for, and nothing was changed");
+    Err(CommandError::new(Code::NotFound, message)
+        .lines(unknown.iter().map(near).collect())
+        .help("correct them, or leave them out with --known-only"))
+}
+
+/// The secret that is meant by a name as variables have it: `session-key` of `SESSION_KEY`.
+fn secret_name(name: &str) -> String {
+    if name.parse::<Name>().is_ok() { name.to_owned() } else { name.to_lowercase().replace('_', "-") }
 }
 
 /// The app of a stack that need not exist yet.

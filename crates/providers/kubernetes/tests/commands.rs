@@ -84,7 +84,8 @@ async fn a_command_in_a_real_container_gives_its_output_and_its_exit_code() {
     let left = fixture.control.get(&["pods", "--namespace", &fixture.namespace]).unwrap();
     assert_eq!(left["items"].as_array().map(Vec::len), Some(0), "{left}");
     // An image that isn't there is told as such.
-    let missing = fixture.run("example.test.invalid/nothing:1", "ask", 60);
+    let missing = format!("{}/shell@sha256:{}", node.registry().address(), "0".repeat(64));
+    let missing = fixture.run(&missing, "ask", 60);
     let mut events = start(&fixture, missing, LONG).await.unwrap();
     let error = events.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("could not be started"), "{error}");
