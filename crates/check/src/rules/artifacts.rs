@@ -1,20 +1,39 @@
 //! Where the files of services come from.
 
+use freehold_graph::image::ImageReference;
 use freehold_problem::Code;
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 
 pub(super) fn check(scope: &mut Scope<'_>) {
+    image_references(scope);
     image_tags(scope);
     nothing_to_run(scope);
     same_file_name(scope);
 }
 
+/// What no registry could be asked for: of services, sidecars and init containers.
+fn image_references(scope: &mut Scope<'_>) {
+    let services = scope.app.services.values();
+    let images = services.flat_map(|service| {
+        let sidecars = service.sidecars.values().map(|sidecar| &sidecar.image);
+        let init = service.init.values().map(|init| &init.image);
+        service.image.iter().chain(sidecars).chain(init)
+    });
+    let unreadable = images.filter_map(|image| Some((image.span, image.value.parse::<ImageReference>().err()?)));
+    for (span, error) in unreadable {
+        let diagnostic = Diagnostic::error(Code::BadImageReference, error.to_string()).at(span, "not a reference");
+        scope.report(diagnostic.help("write it like \"ghcr.io/acme/web\"; a digest is sha256: and 64 digits"));
+    }
+}
+
 /// The digest comes with the deploy: a tag would say something else.
 fn image_tags(scope: &mut Scope<'_>) {
     for service in scope.app.services.values() {
-        let Some(image) = &service.image else { continue };
+        let Some(image) = service.image.as_ref().filter(|image| image.parse::<ImageReference>().is_ok()) else {
+            continue;
+        };
         let last = image.rsplit('/').next().unwrap_or_default();
         let Some(at) = last.find(['@', ':']) else { continue };
         let (repository, tag) = image.split_at(image.len() - last.len() + at);

@@ -374,7 +374,8 @@ fn each_stack_has_its_own_host() {
 
 #[test]
 fn images_have_no_tag() {
-    for image in ["shop:latest", "localhost:5000/shop:1", "ghcr.io/acme/shop@sha256:00"] {
+    let pinned = format!("ghcr.io/acme/shop@sha256:{}", "00".repeat(32));
+    for image in ["shop:latest", "localhost:5000/shop:1", &pinned] {
         only(Code::ImageTag, &but("ghcr.io/acme/shop", image));
     }
     fine(&but("ghcr.io/acme/shop", "localhost:5000/shop"));
@@ -523,4 +524,17 @@ fn jobs_that_write_to_one_database_have_an_order() {
     for other in ["when = \"demand\"", "schedule = \"0 6 * * *\""] {
         fine(&jobs(&[("migrate", owns), ("fix", &format!("{other}\n{writes}"))]));
     }
+}
+
+#[test]
+fn image_references_can_be_read_wherever_they_stand() {
+    for image in ["!!!", "https://ghcr.io/acme/web", "Ghcr.io/Acme/Web", "ghcr.io/acme/web@sha256:a1b2c3d4e5f6", "a b"]
+    {
+        only(Code::BadImageReference, &but("\"ghcr.io/acme/shop\"", &format!("{image:?}")));
+        for part in ["sidecar", "init"] {
+            only(Code::BadImageReference, &and(&format!("[service.web.{part}.a]\nimage = {image:?}")));
+        }
+    }
+    fine(&and(&format!("[service.web.init.a]\nimage = \"ghcr.io/acme/web@sha256:{}\"", "a1".repeat(32))));
+    fine(&and("[service.web.sidecar.a]\nimage = \"localhost:5000/proxy:1.2\""));
 }
