@@ -16,8 +16,8 @@ use freehold_problem::Problem;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
+use crate::context::Context;
 use crate::owned_object::OwnedObject;
-use crate::provider::Context;
 use crate::provider_error::ProviderError;
 use crate::secrets::Secrets;
 

@@ -9,6 +9,7 @@
 pub mod assess;
 pub mod backoff;
 pub mod capability;
+mod context;
 pub mod decide;
 pub mod failure;
 pub mod journal;

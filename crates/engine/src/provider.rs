@@ -10,20 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_graph::{
-    ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, StackKey, Value,
-};
+use freehold_graph::{ProviderName, Resource, ResourceId, ResourceKind, Run, SecretRef, SecretText, StackId, Value};
 use freehold_plan::{Conflict, Observation, Preview};
 use freehold_problem::Code;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream, StreamExt};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::capability::Capabilities;
-use crate::journal::OperationId;
-use crate::step::StepId;
 
+pub use crate::context::{CallWaits, Context};
 pub use crate::owned_object::OwnedObject;
 pub use crate::provider_error::ProviderError;
 pub use crate::secrets::Secrets;
@@ -185,55 +180,6 @@ pub enum Changed {
     Object(OwnedObject),
     /// To any of them: changes may have been missed.
     Anything,
-}
-
-/// Who asks, on whose behalf, and until when.
-#[derive(Clone)]
-pub struct Context {
-    /// For whose stack: what is made bears its mark.
-    pub stack: StackId,
-    /// What people call it.
-    pub key: StackKey,
-    /// Together with the step what a call is idempotent under.
-    pub operation: OperationId,
-    /// As the journal calls it: `create/database.main`.
-    pub step: StepId,
-    /// The revision that the operation makes.
-    pub revision: u64,
-    /// The call has to return before this; it lies within the lease.
-    pub deadline: Instant,
-    /// Where secrets are revealed.
-    pub secrets: Arc<dyn Secrets>,
-    /// Where the call says what it waits for.
-    pub waits: CallWaits,
-    /// Cancelled once somebody asks the operation to stop, even before the call has begun.
-    pub cancel: CancellationToken,
-}
-
-/// Where a call that takes long says what it waits for, while it goes on. A reason is repeated for as long as it holds: one that is told
-/// once is taken for one that has passed.
-#[derive(Clone, Default)]
-pub struct CallWaits(Option<Arc<dyn Fn(Option<String>) + Send + Sync>>);
-
-impl CallWaits {
-    /// Passes what is said on. It must not block.
-    pub fn new(listener: impl Fn(Option<String>) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(listener)))
-    }
-
-    /// The call waits, and this is why.
-    pub fn tell(&self, reason: impl Into<String>) {
-        if let Self(Some(listener)) = self {
-            listener(Some(reason.into()));
-        }
-    }
-
-    /// It doesn't wait any more: it goes on.
-    pub fn are_over(&self) {
-        if let Self(Some(listener)) = self {
-            listener(None);
-        }
-    }
 }
 
 /// What to do.

@@ -41,7 +41,7 @@ const STARTING: Duration = Duration::from_secs(120);
 /// How much of a command the audit log shows, in characters.
 const SHOWN: usize = 1000;
 
-/// Runs commands.
+/// Starts commands, no more than some at once, and tells the audit log of each.
 pub struct Commands {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,

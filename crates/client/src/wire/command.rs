@@ -43,7 +43,7 @@ pub enum CommandEvent {
     },
     /// It could not be started, or it isn't known how it ended.
     Failed {
-        /// Why.
+        /// The reason, with its code.
         problem: Box<Problem>,
     },
 }
