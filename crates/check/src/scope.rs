@@ -127,9 +127,7 @@ impl<'a> Scope<'a> {
 
     /// All references, wherever they stand.
     pub(crate) fn references(&self) -> Vec<&'a Spanned<Reference>> {
-        let env = self.programs().into_iter().flat_map(|program| program.env.values());
-        let routes = self.app.routes.values().flat_map(|route| route.public_texts().chain(route.basic_auth.values()));
-        env.chain(routes).flat_map(|template| template.references()).collect()
+        self.app.templates().flat_map(|template| template.references()).collect()
     }
 }
 

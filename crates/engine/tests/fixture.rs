@@ -27,6 +27,7 @@ pub(crate) static REQUEST: LazyLock<Request> = LazyLock::new(|| Request {
     artifacts: BTreeMap::new(),
     containers: BTreeMap::new(),
     rotations: BTreeMap::new(),
+    revision: 0,
 });
 
 pub(crate) fn operation(number: u64) -> OperationId {

@@ -29,6 +29,9 @@ pub struct Request {
     /// How often each derived credential was rotated, by purpose.
     #[serde(default)]
     pub rotations: BTreeMap<String, u32>,
+    /// The number of the revision that is meant, where the definition asks for it; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
 }
 
 impl Request {
@@ -51,4 +54,8 @@ impl Request {
             (StackKind::Preview, _) | (_, None) => Environment::Preview,
         }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -265,11 +265,57 @@ pub struct PostgresServer {
     pub port: u16,
     /// Major version: 15.
     pub version: u32,
+    /// What is known of its TLS. Targets that were added before it was asked for have nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+    /// One that is reached by a socket answers at this port of 127.0.0.1 as well, for drivers that know no sockets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loopback: bool,
+}
+
+/// How connections to a server are protected: what their URLs say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerTls {
+    /// Not at all: the server offers no TLS.
+    Disable,
+    /// By TLS; which authority the server's certificate is from is not known, so it isn't verified.
+    Require,
+    /// By TLS, and the server's certificate is verified, whichever host it is for.
+    VerifyCa(Authority),
+    /// By TLS, and the server's certificate is verified, its host name included.
+    VerifyFull(Authority),
+}
+
+/// The certificate authority that a server's certificate is from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authority {
+    /// Its certificates as PEM: delivered to the programs as a file.
+    Pem(String),
+    /// A file on this machine.
+    File(String),
 }
 
 impl PostgresServer {
+    /// A server of whose TLS nothing is known.
+    pub fn new(host: impl Into<String>, port: u16, version: u32) -> Self {
+        Self { host: host.into(), port, version, tls: None, loopback: false }
+    }
+
     /// Whether it is reached by a Unix socket.
     pub fn is_socket(&self) -> bool {
         self.host.starts_with('/')
+    }
+
+    /// The certificates that the programs need as a file.
+    pub fn delivered_authority(&self) -> Option<&str> {
+        match &self.tls {
+            Some(ServerTls::VerifyCa(authority) | ServerTls::VerifyFull(authority)) => match authority {
+                Authority::Pem(pem) => Some(pem),
+                Authority::File(_) => None,
+            },
+            Some(ServerTls::Disable | ServerTls::Require) | None => None,
+        }
     }
 }

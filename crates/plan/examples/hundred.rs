@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         name: "local".parse()?,
         domain: "localhost".to_owned(),
         router_port: 7080,
-        postgres: PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 },
+        postgres: PostgresServer::new("127.0.0.1".to_owned(), 5432, 15),
     });
     let request = Request {
         key: StackKey {
@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         artifacts: BTreeMap::new(),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
+        revision: 0,
     };
     let mut milliseconds = Vec::new();
     for _ in 0..200 {

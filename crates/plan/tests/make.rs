@@ -101,6 +101,7 @@ impl World {
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
+            revision: 0,
         };
         made(&Inputs {
             id: Uuid::nil(),

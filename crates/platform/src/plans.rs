@@ -11,7 +11,7 @@ use freehold_graph::kind::MIGRATOR_CONNECTIONS;
 use freehold_graph::{Graph, Request, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_spec::App;
+use freehold_spec::{App, Fact};
 use freehold_store::{Claim, Revision, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
@@ -194,22 +194,16 @@ impl Plans {
         self.answer(actor, &runtime, plan, Some(&stack), &[]).await
     }
 
-    async fn plan_subject(&self, actor: &Actor, subject: PlanTarget, purpose: Purpose) -> Result<(Planned, Graph)> {
-        let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
-        let stack = subject.stack.as_ref();
-        let inputs = PlanInputs {
-            runtime: &subject.runtime,
-            tenant: subject.tenant,
-            stack,
-            request: &subject.request,
-            definition: &subject.definition.hash,
-            graph: &graph,
-            purpose,
-            adopt: &subject.options.adopt,
-            delete_data: &subject.options.delete_data,
-        };
-        let mut plan = self.make_plan(&inputs).await?;
+    async fn plan_subject(&self, actor: &Actor, mut subject: PlanTarget, purpose: Purpose) -> Result<(Planned, Graph)> {
+        let numbered = subject.definition.app.asks_for(Fact::StackRevision);
+        subject.request.revision = if numbered { expected_revision(subject.stack.as_ref()) } else { 0 };
+        let (mut graph, mut plan) = self.expand_and_plan(&subject, purpose).await?;
+        if numbered && plan.revision != subject.request.revision {
+            subject.request.revision = plan.revision;
+            (graph, plan) = self.expand_and_plan(&subject, purpose).await?;
+        }
         plan.settle = subject.options.settle;
+        let stack = subject.stack.as_ref();
         if !is_settled(&plan, stack) {
             let mut tx = self.records.store.begin(subject.tenant).await?;
             let app = &subject.definition.app.name.value;
@@ -222,6 +216,23 @@ impl Plans {
         let values = self.changed_values(&subject).await?;
         let planned = self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?;
         Ok((Planned { values, ..planned }, graph))
+    }
+
+    async fn expand_and_plan(&self, subject: &PlanTarget, purpose: Purpose) -> Result<(Graph, Plan)> {
+        let graph = compute(|| subject.runtime.expand(&subject.definition.app, &subject.request)).await?;
+        let inputs = PlanInputs {
+            runtime: &subject.runtime,
+            tenant: subject.tenant,
+            stack: subject.stack.as_ref(),
+            request: &subject.request,
+            definition: &subject.definition.hash,
+            graph: &graph,
+            purpose,
+            adopt: &subject.options.adopt,
+            delete_data: &subject.options.delete_data,
+        };
+        let plan = self.make_plan(&inputs).await?;
+        Ok((graph, plan))
     }
 
     /// What the definition says otherwise than when the stack was last deployed.
@@ -337,6 +348,12 @@ impl Plans {
     }
 }
 
+/// The revision that a deploy is of which changes nothing; else the next one.
+fn expected_revision(stack: Option<&Stack>) -> u64 {
+    let Some(stack) = stack else { return 1 };
+    if stack.verified_revision == Some(stack.revision) { stack.revision } else { stack.revision + 1 }
+}
+
 impl TargetRuntime {
     /// What a stack consists of on this target.
     pub(crate) fn expand(&self, app: &App, request: &Request) -> Result<Graph> {
@@ -360,6 +377,10 @@ impl TargetRuntime {
                     "take the object out of the manifest, or let the target's operator allow its kind: \
                      `freehold target add {target} --allow-kind NAME`"
                 ));
+            }
+            if has(|error| matches!(error, ExpandError::NoLoopback { .. })) {
+                return Problem::new(Code::PostgresUnreachable, message)
+                    .help("end the other program and start Freehold again, or use `url`, which leads to the socket");
             }
             if has(|error| matches!(error, ExpandError::GatewayLacks { .. })) {
                 let target = self.target.name();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::request::{TargetRequest, TargetSetting};
-use freehold_graph::expand::{ClusterDatabases, PostgresServer};
+use freehold_graph::expand::{ClusterDatabases, PostgresServer, ServerTls};
 use freehold_graph::image::ImageReference;
 use freehold_problem::{Code, Problem};
 use freehold_spec::Name;
@@ -173,8 +173,13 @@ impl Settings {
         ClusterDatabases::CloudNativePg { operator_namespace: CLOUDNATIVE_PG.to_owned() }
     }
 
-    /// A server for databases, as Pods reach it. `reached` is how the platform does.
-    pub async fn server(&self, reached: (String, u16), version: u32) -> Result<ClusterDatabases> {
+    /// A server for databases, as Pods reach it. `reached` is how the platform does, `tls` how Pods protect their connections.
+    pub async fn server(
+        &self,
+        reached: (String, u16),
+        version: u32,
+        tls: Option<ServerTls>,
+    ) -> Result<ClusterDatabases> {
         let given = self.settings.database_address.as_deref().and_then(host_and_port);
         let (host, port) = given.unwrap_or(reached);
         let refused = |message: String| {
@@ -198,7 +203,8 @@ impl Settings {
             IpAddr::V6(address) => format!("{address}/128"),
         });
         let addresses = addresses.collect();
-        Ok(ClusterDatabases::Server { server: PostgresServer { host, port, version }, addresses })
+        let server = PostgresServer { tls, ..PostgresServer::new(host, port, version) };
+        Ok(ClusterDatabases::Server { server, addresses })
     }
 }
 
@@ -283,7 +289,7 @@ mod tests {
             name: "local".parse().unwrap(),
             domain: "localhost".to_owned(),
             router_port: 80,
-            postgres: PostgresServer { host: "/run".to_owned(), port: 5432, version: 15 },
+            postgres: PostgresServer::new("/run".to_owned(), 5432, 15),
         });
         let stored = StoredTarget { name: name(), facts, settings: kept, created_at: now, changed_at: now };
         let read = Settings::read(&stored).unwrap();
@@ -332,10 +338,10 @@ mod tests {
     async fn a_server_that_pods_can_t_reach_is_refused_unless_they_reach_it_elsewhere() {
         let plain = Settings::default();
         for host in ["127.0.0.1", "localhost", "/run/postgresql", "::1"] {
-            let refused = plain.server((host.to_owned(), 5432), 15).await.unwrap_err();
+            let refused = plain.server((host.to_owned(), 5432), 15, None).await.unwrap_err();
             assert_eq!(refused.code, Code::TargetDatabase, "{host}");
         }
-        let elsewhere = plain.with(&request()).server(("127.0.0.1".to_owned(), 5432), 15).await.unwrap();
+        let elsewhere = plain.with(&request()).server(("127.0.0.1".to_owned(), 5432), 15, None).await.unwrap();
         let ClusterDatabases::Server { server, addresses } = elsewhere else { panic!("{elsewhere:?}") };
         assert_eq!((server.host.as_str(), server.port), ("10.0.0.5", 5432));
         assert_eq!(addresses, BTreeSet::from(["10.0.0.5/32".to_owned()]));

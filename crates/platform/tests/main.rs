@@ -5,6 +5,7 @@ mod actors;
 mod capabilities;
 mod environments;
 mod left_for_later;
+mod revisions;
 mod spans;
 mod testbed;
 mod versions;

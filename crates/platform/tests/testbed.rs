@@ -195,7 +195,7 @@ impl Testbed {
         locked(&abilities.capacity).usable = 100;
         let engine = store.engine("a test");
         let fake = |name| Arc::new(FakeProvider::new(name, Arc::clone(&world), Duration::ZERO)) as Arc<dyn Provider>;
-        let postgres = PostgresServer { host: "/run/nowhere".to_owned(), port: 5432, version: 15 };
+        let postgres = PostgresServer::new("/run/nowhere".to_owned(), 5432, 15);
         let parts = RuntimeParts {
             target: Target::Local(LocalTarget {
                 name: "local".parse().unwrap(),

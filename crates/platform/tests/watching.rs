@@ -41,6 +41,7 @@ pub(crate) async fn operation_of(store: &Store, engine: &EngineStore) -> (Operat
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
+            revision: 0,
         },
         changes: BTreeMap::new(),
         runs: BTreeMap::new(),

@@ -18,7 +18,7 @@ use freehold::Connection;
 use freehold_api::{Api, Token};
 use freehold_engine::backoff::Backoff;
 use freehold_graph::Target;
-use freehold_graph::expand::{LocalTarget, PostgresServer};
+use freehold_graph::expand::{LocalTarget, PostgresServer, ServerTls};
 use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
@@ -32,6 +32,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::database_tls;
 use crate::directory::{DataDirectory, Settings};
 use crate::listeners::{serve_api, start_executor, start_maintenance};
 use crate::loopback::{self, Kept};
@@ -292,6 +293,8 @@ struct Postgres {
     /// The control group of a private server.
     group: Option<ServerGroup>,
     version: Option<u32>,
+    /// What a given server's URL says of TLS.
+    tls: Option<ServerTls>,
 }
 
 impl Postgres {
@@ -310,7 +313,8 @@ impl Postgres {
         let admin = server_at(url)?;
         let binaries = Binaries::find_client(options.postgres_binaries.as_deref()).ok();
         let (host, port) = (admin.get_host().to_owned(), admin.get_port());
-        Ok(Self { admin, host, port, binaries, private: None, group: None, version: None })
+        let tls = database_tls::stated(&admin, url);
+        Ok(Self { admin, host, port, binaries, private: None, group: None, version: None, tls })
     }
 
     async fn private(
@@ -352,6 +356,7 @@ impl Postgres {
             private: Some(server),
             group,
             version: Some(version),
+            tls: None,
         })
     }
 
@@ -453,6 +458,8 @@ fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError>
             host: postgres.host.clone(),
             port: postgres.port,
             version: postgres.version.unwrap_or_default(),
+            tls: postgres.tls.clone(),
+            loopback: postgres.private.as_ref().is_some_and(PrivateServer::listens_on_loopback),
         },
     }))
 }

@@ -4,6 +4,7 @@
 
 mod close_database;
 pub mod cluster;
+mod database_tls;
 mod directory;
 mod disk;
 pub mod embedded;

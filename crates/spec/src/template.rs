@@ -40,18 +40,46 @@ pub enum Fact {
     StackKind,
     /// `stack.id`: the stack's UUID.
     StackId,
+    /// `stack.revision`: the number of the revision that a program is of.
+    StackRevision,
     /// `tier.name`; empty where the stack has no tier.
     TierName,
     /// `stage.name`: the stage that the stack belongs to; `preview` for previews.
     StageName,
     /// `target.domain`.
     TargetDomain,
+    /// `pod.name` and the like: known only to the program itself.
+    Pod(PodFact),
+}
+
+/// What a Pod knows of itself; on one machine there is something in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodFact {
+    /// `pod.name`
+    Name,
+    /// `pod.namespace`
+    Namespace,
+    /// `pod.node`: the name of the node that it is on.
+    Node,
+    /// `pod.ip`
+    Ip,
 }
 
 impl Fact {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::StackName, Self::StackKind, Self::StackId, Self::TierName, Self::StageName, Self::TargetDomain];
+    pub const ALL: [Self; 11] = [
+        Self::StackName,
+        Self::StackKind,
+        Self::StackId,
+        Self::StackRevision,
+        Self::TierName,
+        Self::StageName,
+        Self::TargetDomain,
+        Self::Pod(PodFact::Name),
+        Self::Pod(PodFact::Namespace),
+        Self::Pod(PodFact::Node),
+        Self::Pod(PodFact::Ip),
+    ];
 
     /// As it is written: the word, and the field.
     pub const fn written(self) -> (&'static str, &'static str) {
@@ -59,9 +87,27 @@ impl Fact {
             Self::StackName => ("stack", "name"),
             Self::StackKind => ("stack", "kind"),
             Self::StackId => ("stack", "id"),
+            Self::StackRevision => ("stack", "revision"),
             Self::TierName => ("tier", "name"),
             Self::StageName => ("stage", "name"),
             Self::TargetDomain => ("target", "domain"),
+            Self::Pod(PodFact::Name) => ("pod", "name"),
+            Self::Pod(PodFact::Namespace) => ("pod", "namespace"),
+            Self::Pod(PodFact::Node) => ("pod", "node"),
+            Self::Pod(PodFact::Ip) => ("pod", "ip"),
+        }
+    }
+
+    /// Whether it is the same for the whole stack as long as nothing is deployed, so that names may be made from it.
+    pub const fn is_of_stack(self) -> bool {
+        match self {
+            Self::StackRevision | Self::Pod(_) => false,
+            Self::StackName
+            | Self::StackKind
+            | Self::StackId
+            | Self::TierName
+            | Self::StageName
+            | Self::TargetDomain => true,
         }
     }
 }

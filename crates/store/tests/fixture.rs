@@ -206,6 +206,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         artifacts: BTreeMap::from([("web".parse().unwrap(), format!("sha256:{}", "a".repeat(64)))]),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
+        revision: 0,
     };
     Plan {
         id: Uuid::now_v7(),

@@ -39,7 +39,10 @@ fn shortest(reference: &Reference) -> usize {
         Reference::Fact(Fact::StackId) => UUID,
         Reference::Fact(Fact::StackKind) => "stage".len(),
         Reference::Fact(Fact::TierName) => 0,
-        Reference::Fact(Fact::StackName | Fact::StageName | Fact::TargetDomain) | Reference::Output(..) => 1,
+        Reference::Fact(
+            Fact::StackName | Fact::StageName | Fact::StackRevision | Fact::TargetDomain | Fact::Pod(_),
+        )
+        | Reference::Output(..) => 1,
     }
 }
 
@@ -78,7 +81,13 @@ fn unfit(part: &Segment) -> Option<Why> {
             Some((None, format!("{odd:?} can't be in a host name")))
         }
         Segment::Reference(reference) => {
-            let (_, output) = reference.value.output()?;
+            let output = match &reference.value {
+                Reference::Output(_, output) => output,
+                Reference::Fact(fact) if fact.is_of_stack() => return None,
+                Reference::Fact(_) => {
+                    return Some((Some(reference.span), "it is not the same for the whole life of a stack".to_owned()));
+                }
+            };
             match output.row().secrecy {
                 Secrecy::Public => {
                     Some((Some(reference.span), format!("{} is no part of a host name", output.row().what)))

@@ -9,6 +9,9 @@ use freehold_spec::{Name, Span};
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
 
+/// Where containers find what Freehold gives them as files.
+const OURS: &str = "/etc/freehold";
+
 pub(super) fn check(scope: &mut Scope<'_>) {
     let app = scope.app;
     for (name, service) in &app.services {
@@ -62,6 +65,11 @@ fn overlapping_folders(scope: &mut Scope<'_>, name: &Name, service: &Service) {
     let volumes = service.volumes.values().map(|volume| ("volume", &volume.path));
     let mut folders: Vec<_> = volumes.chain(writable).collect();
     folders.sort_by_key(|(_, path)| path.span);
+    for (word, path) in folders.iter().filter(|(_, path)| within(path, OURS)) {
+        let message = format!("{} of service {name} lies in {OURS}, where Freehold puts its files", path.value);
+        let diagnostic = Diagnostic::error(Code::FoldersOverlap, message).at(path.span, format!("a {word}"));
+        scope.report(diagnostic.help("choose another folder"));
+    }
     for (index, (word, path)) in folders.iter().enumerate() {
         let overlapping =
             |(_, other): &&(&str, &freehold_spec::Spanned<String>)| within(path, other) || within(other, path);

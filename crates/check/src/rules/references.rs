@@ -124,7 +124,7 @@ fn unreachable(scope: &mut Scope<'_>) {
             && has_none(name)
             && scope.knows(&format!("service.{name}.port"))
         {
-            let message = format!("service {name} has no port, so it has no URL");
+            let message = format!("service {name} has no port, so it has no {}", output.row().noun());
             let diagnostic = Diagnostic::error(Code::NoPortToReach, message)
                 .at(reference.span, "nothing listens there")
                 .help(format!("set `port` in `[service.{name}]`"));
@@ -157,10 +157,12 @@ fn migrator_in_service(scope: &mut Scope<'_>) {
                 Readers::Jobs => {}
             }
             let (word, name) = (program.word, program.name);
+            let field = output.row().field;
+            let field = field.strip_prefix("migration_").unwrap_or(field);
             let message = format!("{word} {name} gets the role that may change and drop everything in {database}");
             let diagnostic = Diagnostic::warning(Code::MigratorInService, message)
-                .at(reference.span, "the migrator's URL")
-                .help(format!("use `${{database.{database}.url}}` here, and migrate in a job"));
+                .at(reference.span, format!("the migrator's {}", output.row().noun()))
+                .help(format!("use `${{database.{database}.{field}}}` here, and migrate in a job"));
             scope.report(diagnostic);
         }
     }

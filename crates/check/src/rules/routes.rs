@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use freehold_graph::expand::redirect::Destination;
 use freehold_problem::Code;
 use freehold_spec::app::{Cors, PathRule, Route};
-use freehold_spec::{Name, Segment, Span, Spanned, Template};
+use freehold_spec::{Fact, Name, Reference, Segment, Span, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -16,6 +16,7 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     claimed_twice(scope);
     never_tried_again(scope);
     unfit_texts(scope);
+    of_pods(scope);
     open_passwords(scope);
     origins(scope);
 }
@@ -186,6 +187,22 @@ fn unfit_texts(scope: &mut Scope<'_>) {
                 let why = format!("it has {odd:?} in it");
                 scope.report(Diagnostic::error(Code::RouteSetting, message).at(respond.span, why));
             }
+        }
+    }
+}
+
+/// What a Pod knows of itself, where no Pod is.
+fn of_pods(scope: &mut Scope<'_>) {
+    for (name, route) in &scope.app.routes {
+        let hosts: Vec<Span> = route.hosts.iter().chain(&route.redirect_from).map(|host| host.span).collect();
+        let texts = route.public_texts().chain(route.basic_auth.values()).filter(|text| !hosts.contains(&text.span));
+        for reference in texts.flat_map(|text| text.references()) {
+            let Reference::Fact(Fact::Pod(_)) = &reference.value else { continue };
+            let message = format!("route {name} can't say `${{{}}}`", reference.value);
+            let diagnostic = Diagnostic::error(Code::RouteSetting, message)
+                .at(reference.span, "known to programs alone")
+                .help("let the service say it: it can have it as a variable");
+            scope.report(diagnostic);
         }
     }
 }

@@ -39,6 +39,8 @@ fn the_containers_of_a_pod_listen_on_different_ports() {
 fn folders_do_not_lie_in_one_another() {
     let writable = |paths: &str| web(&format!("writable = [{paths}]"));
     only(Code::FoldersOverlap, &writable("\"/tmp\", \"/tmp/cache\""));
+    only(Code::FoldersOverlap, &writable("\"/etc/freehold/database\""));
+    fine(&writable("\"/etc/freeholder\""));
     only(Code::FoldersOverlap, &writable("\"/tmp/cache\", \"/tmp\""));
     fine(&writable("\"/tmp\", \"/tmpfiles\", \"/var/tmp\""));
     for path in ["/var/lib/index", "/var/lib/index/cache", "/var/lib"] {

@@ -43,8 +43,9 @@ fn expands(app: &App) {
         artifacts: Default::default(),
         containers: Default::default(),
         rotations: Default::default(),
+        revision: 0,
     };
-    let postgres = PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 };
+    let postgres = PostgresServer::new("127.0.0.1".to_owned(), 5432, 15);
     let name = "local".parse().unwrap();
     let target = Target::Local(LocalTarget { name, domain: "localhost".to_owned(), router_port: 7080, postgres });
     assert_eq!(freehold_graph::expand::expand(app, &request, &target).err(), None);

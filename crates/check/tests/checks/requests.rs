@@ -8,7 +8,7 @@ use freehold_problem::Code;
 const TIERS: &str = "[tier.free]\n[tier.pro]\n[stage.dev]\n[stage.production]\n";
 
 fn here() -> Target {
-    let postgres = PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 };
+    let postgres = PostgresServer::new("127.0.0.1".to_owned(), 5432, 15);
     let name = "local".parse().unwrap();
     Target::Local(LocalTarget { name, domain: "localhost".to_owned(), router_port: 7080, postgres })
 }
@@ -31,7 +31,7 @@ fn asked_of(target: &Target, more: &str, kind: StackKind, name: &str, tier: Opti
     let tier = tier.map(|tier| tier.parse().unwrap());
     let id = StackId(uuid::Uuid::nil());
     let (artifacts, containers, rotations) = Default::default();
-    let asked = Request { key, id, tier, stage: None, artifacts, containers, rotations };
+    let asked = Request { key, id, tier, stage: None, artifacts, containers, rotations, revision: 0 };
     let app = freehold_spec::decode_in(&source, &asked.environment()).unwrap();
     request(&app, &asked, target).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
 }

@@ -209,6 +209,8 @@ fn secrets_and_databases_are_used() {
 fn a_service_that_is_asked_has_a_port() {
     let worker = "[service.w]\nimage = \"w\"\ncommand = [\"w\"]\n";
     only(Code::NoPortToReach, &(env("A = \"${service.w.url}\"") + worker));
+    only(Code::NoPortToReach, &(env("A = \"${service.w.host}\"") + worker));
+    fine(&(env("A = \"${service.w.image_digest}\"") + worker));
     fine(&(env("A = \"${service.w.url}\"") + worker + "port = 1"));
     only(Code::NoPortToReach, &and(&format!("{worker}health = {{ ready = \"/\" }}")));
     fine(&and(&format!("{worker}port = 1\nhealth = {{ ready = \"/\" }}")));
@@ -222,6 +224,16 @@ fn an_app_has_a_service() {
 #[test]
 fn services_do_not_get_the_migrator() {
     only(Code::MigratorInService, &env("A = \"${database.main.migration_url}\""));
+    only(Code::MigratorInService, &env("A = \"${database.main.migration_password}\""));
+    fine(&env("A = \"${database.main.migration_host}:${database.main.migration_port}\""));
+}
+
+#[test]
+fn only_programs_know_the_pod_that_they_are_in() {
+    fine(&env("A = \"${pod.name} of ${stack.revision}\""));
+    let answered = |by: &str| and(&format!("[route.web.response_headers.set]\nX-Served-By = \"{by}\""));
+    only(Code::RouteSetting, &answered("${pod.name}"));
+    fine(&answered("${stack.revision}"));
     fine(&and("[job.a]\nservice = \"web\"\ncommand = [\"a\"]\nenv = { A = \"${database.main.migration_url}\" }"));
 }
 
@@ -348,6 +360,8 @@ fn hosts_are_host_names() {
     }
     only(Code::BadHost, &route("${stack.name}-${database.main.name}"));
     only(Code::BadHost, &route("${stack.name}${service.web.url}"));
+    only(Code::BadHost, &route("${stack.name}-${pod.name}"));
+    only(Code::BadHost, &route("${stack.name}-${stack.revision}"));
     fine(&route("x--${stack.name}.1.example.org"));
 }
 

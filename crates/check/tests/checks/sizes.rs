@@ -27,8 +27,16 @@ fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Cod
     };
     let artifacts = app.services.keys().map(|service| (service.clone(), "web@sha256:00".to_owned())).collect();
     let (containers, rotations) = Default::default();
-    let request =
-        Request { key, id: StackId(uuid::Uuid::nil()), tier: None, stage: None, artifacts, containers, rotations };
+    let request = Request {
+        key,
+        id: StackId(uuid::Uuid::nil()),
+        tier: None,
+        stage: None,
+        artifacts,
+        containers,
+        rotations,
+        revision: 0,
+    };
     let graph = expand(&app, &request, target).unwrap();
     let of = |secret: &SecretRef| match secret {
         SecretRef::Stored(_) => length,
@@ -38,7 +46,7 @@ fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Cod
 }
 
 fn server() -> PostgresServer {
-    PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 }
+    PostgresServer::new("127.0.0.1".to_owned(), 5432, 15)
 }
 
 fn machine() -> Target {

@@ -125,6 +125,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
             artifacts: BTreeMap::new(),
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
+            revision: 0,
         },
         changes: changes.into_iter().map(|change| (change.id.clone(), change)).collect(),
         runs: jobs.iter().map(run).collect(),

@@ -27,7 +27,8 @@ impl fmt::Display for Claimant {
 }
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
-/// [`ExpandError::SameName`], [`ExpandError::NotAlone`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`].
+/// [`ExpandError::SameName`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`]; on
+/// one machine [`ExpandError::NoLoopback`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpandError {
     /// A reference to something that isn't defined.
@@ -73,9 +74,9 @@ pub enum ExpandError {
         /// The target's name.
         target: String,
     },
-    /// A text around a value that only the cluster knows.
-    #[error("{from} has text around {to}, whose value only the cluster will know: let the reference stand alone")]
-    NotAlone {
+    /// A value that only the cluster knows, elsewhere than in a variable.
+    #[error("{from} refers to {to}, which only the cluster knows: it can stand in variables alone")]
+    OnlyInVariables {
         /// Where the reference stands.
         from: String,
         /// What it refers to.
@@ -92,6 +93,14 @@ pub enum ExpandError {
         host: String,
         /// The path from which on both claim it: `/api`.
         path: String,
+    },
+    /// A URL for drivers that know no sockets, to a server that is reached by one and by nothing else.
+    #[error("{from} needs port {port} of 127.0.0.1, which another program has: PostgreSQL listens on its sockets only")]
+    NoLoopback {
+        /// Where the reference stands.
+        from: String,
+        /// The port that PostgreSQL would have.
+        port: u16,
     },
     /// A schedule that a cluster would read differently.
     #[error(

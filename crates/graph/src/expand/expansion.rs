@@ -34,7 +34,8 @@ pub(crate) struct Hosts {
 
 impl<'a> Expansion<'a> {
     pub(crate) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
-        let resolver = Resolver { app, request, target, errors: Vec::new(), endpoints: BTreeSet::new() };
+        let (errors, endpoints, program) = Default::default();
+        let resolver = Resolver { app, request, target, errors, endpoints, program };
         Self { resolver, graph: Graph::default(), routed: BTreeMap::new() }
     }
 

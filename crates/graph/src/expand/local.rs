@@ -87,6 +87,7 @@ impl LocalExpansion<'_> {
         env: &BTreeMap<EnvName, Spanned<Template>>,
     ) -> (BTreeMap<String, Value>, BTreeSet<ResourceId>) {
         let mut needs = BTreeSet::new();
+        self.expansion.resolver.program = id.name().to_owned();
         let env = env.iter().map(|(name, template)| {
             let from = format!("{id}.env.{name}");
             (name.to_string(), self.expansion.resolver.value(&from, &template.value, &mut needs))
@@ -198,7 +199,7 @@ impl LocalExpansion<'_> {
     /// Gives the services that others refer to the address that the references were resolved to.
     fn endpoints(&mut self) {
         for service in &self.expansion.resolver.endpoints {
-            let endpoint = names::endpoint(self.expansion.resolver.request.id, service);
+            let endpoint = names::endpoint(self.expansion.resolver.request.id, service).to_string();
             self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
             if let Some(resource) = self.expansion.graph.resources.get_mut(&ResourceId::new("service", service))
                 && let Value::Map(body) = &mut resource.body

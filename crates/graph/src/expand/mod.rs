@@ -1,5 +1,6 @@
 //! From an app and a request to a graph. A module for each kind of target.
 
+pub(crate) mod connection;
 mod error;
 pub(crate) mod expansion;
 pub mod kubernetes;
@@ -13,7 +14,9 @@ use freehold_spec::App;
 
 pub use crate::graph::Graph;
 pub use crate::request::Request;
-pub use crate::target::{ClusterDatabases, Gateway, KubernetesTarget, LocalTarget, PostgresServer, Target};
+pub use crate::target::{
+    Authority, ClusterDatabases, Gateway, KubernetesTarget, LocalTarget, PostgresServer, ServerTls, Target,
+};
 pub use error::{Claimant, ExpandError};
 
 /// Expands for a target.

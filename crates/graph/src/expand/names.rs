@@ -5,6 +5,8 @@
 //! preview has its kind as first component, which no tenant can be called. What is longer than the limit is cut
 //! and ends with a digest of the whole.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use freehold_spec::Name;
 use sha2::{Digest as _, Sha256};
 
@@ -94,17 +96,16 @@ fn bounded(text: &str, limit: usize, separator: char) -> String {
 
 /// The address at which the services of a stack reach one of them: an address of the loopback network and a port, both
 /// from a digest, so that it is known at plan time and never changes. 2^22 addresses × 20,000 ports; claimed in the store.
-pub fn endpoint(id: StackId, service: &Name) -> String {
-    let (host, port) = address(id, service.as_str());
-    format!("{host}:{port}")
+pub fn endpoint(id: StackId, service: &Name) -> SocketAddrV4 {
+    address(id, service.as_str())
 }
 
-/// The same for a cache, in its two parts. No name of a service has a dot in it, so it is no service's.
-pub fn cache_endpoint(id: StackId, cache: &Name) -> (String, u16) {
+/// The same for a cache. No name of a service has a dot in it, so it is no service's.
+pub fn cache_endpoint(id: StackId, cache: &Name) -> SocketAddrV4 {
     address(id, &format!("cache.{cache}"))
 }
 
-fn address(id: StackId, what: &str) -> (String, u16) {
+fn address(id: StackId, what: &str) -> SocketAddrV4 {
     let mut hash = Sha256::new();
     hash.update(id.0.as_bytes());
     hash.update(what.as_bytes());
@@ -114,5 +115,5 @@ fn address(id: StackId, what: &str) -> (String, u16) {
     let (a, b, c) = (64 + next() % 64, next(), 1 + next() % 254);
     // Below the range that Linux takes outgoing ports from (32768 and up).
     let port = 12_000 + (u16::from(next()) << 8 | u16::from(next())) % 20_000;
-    (format!("127.{a}.{b}.{c}"), port)
+    SocketAddrV4::new(Ipv4Addr::new(127, a, b, c), port)
 }

@@ -1,9 +1,10 @@
 //! Resolves `${…}`: each to a value, and to the resource that has to exist first.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
+use freehold_spec::template::PodFact;
 use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::ExpandError;
 use super::names;
@@ -22,6 +23,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) errors: Vec<ExpandError>,
     /// The services that others reach by their URL.
     pub(crate) endpoints: BTreeSet<Name>,
+    /// The program whose references are resolved: `web`.
+    pub(crate) program: String,
 }
 
 impl Resolver<'_> {
@@ -48,7 +51,12 @@ impl Resolver<'_> {
         String::new()
     }
 
-    fn reference(&mut self, from: &str, reference: &Reference, needs: &mut BTreeSet<ResourceId>) -> Vec<Value> {
+    pub(crate) fn reference(
+        &mut self,
+        from: &str,
+        reference: &Reference,
+        needs: &mut BTreeSet<ResourceId>,
+    ) -> Vec<Value> {
         match reference {
             Reference::Output(name, output) => {
                 let part = output.part();
@@ -70,7 +78,13 @@ impl Resolver<'_> {
             Fact::StackId => self.request.id.to_string(),
             Fact::TierName => self.request.tier.as_ref().map_or("", Name::as_str).to_owned(),
             Fact::StageName => self.request.stage_name().unwrap_or("preview").to_owned(),
+            Fact::StackRevision => self.request.revision.to_string(),
             Fact::TargetDomain => self.target.domain().to_owned(),
+            // A cluster's Pods are told by the cluster. On one machine the copies of a program have one name.
+            Fact::Pod(PodFact::Name) => self.program.clone(),
+            Fact::Pod(PodFact::Namespace) => names::namespace(key),
+            Fact::Pod(PodFact::Node) => "localhost".to_owned(),
+            Fact::Pod(PodFact::Ip) => Ipv4Addr::LOCALHOST.to_string(),
         }
     }
 
@@ -92,28 +106,6 @@ impl Resolver<'_> {
     pub(crate) fn database(&self, name: &Name) -> ResourceId {
         let on_server = self.target.postgres().is_some();
         ResourceId::new(if on_server { "database" } else { "cluster" }, name)
-    }
-
-    pub(crate) fn database_url(&mut self, from: &str, database: &Name, role: &str) -> Vec<Value> {
-        let key = &self.request.key;
-        let Some(server) = self.target.postgres() else {
-            let to = format!("the URL of database.{database}");
-            self.errors.push(ExpandError::NotAlone { from: from.to_owned(), to });
-            return Vec::new();
-        };
-        let user = self.login(database, role);
-        let name = names::database(key, database);
-        let password = Value::secret(self.credential(database, role));
-        if server.is_socket() {
-            let folder = percent_encoded(&server.host);
-            let before = format!("postgresql:///{name}?host={folder}&port={}&user={user}&password=", server.port);
-            return vec![Value::text(before), password];
-        }
-        vec![
-            Value::text(format!("postgresql://{user}:")),
-            password,
-            Value::text(format!("@{}:{}/{name}", server.host, server.port)),
-        ]
     }
 
     /// The password of the user that the app logs in to a cache as.
@@ -140,16 +132,6 @@ impl Resolver<'_> {
     }
 }
 
-/// A path as a value in a URL's query. Of the forms of a URL that leads to a socket, the one with all in its query is what libpq
-/// (psycopg, Ruby, PHP), sqlx, tokio-postgres, node-postgres, pgx and asyncpg take alike: an address without a host but with a user
-/// before it is no URL to sqlx, and an encoded path in the host's place none to pgx.
-fn percent_encoded(path: &str) -> String {
-    utf8_percent_encode(path, QUERY_VALUE).to_string()
-}
-
-/// What is encoded in the value of a query: all but RFC 3986's unreserved characters and slashes.
-const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
 /// One text if all pieces are texts, else a template of as few pieces as possible.
 fn join(pieces: Vec<Value>) -> Value {
     let mut joined: Vec<Value> = Vec::new();
@@ -163,16 +145,5 @@ fn join(pieces: Vec<Value>) -> Value {
         0 => Value::text(""),
         1 => joined.remove(0),
         _ => Value::Special(Special::Template(joined)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_means_something_in_a_query_is_encoded_in_a_path() {
-        assert_eq!(percent_encoded("/var/lib/freehold-1/postgres"), "/var/lib/freehold-1/postgres");
-        assert_eq!(percent_encoded("/a b/c+d&e=f%/ü"), "/a%20b/c%2Bd%26e%3Df%25/%C3%BC");
     }
 }

@@ -50,8 +50,9 @@ impl Expand for Database {
         site.needs.insert(site.resolver.database(name));
         match output {
             Output::Name => vec![Value::text(names::database(&site.resolver.request.key, name))],
-            Output::Url => site.resolver.database_url(site.from, name, "app"),
-            Output::MigrationUrl => site.resolver.database_url(site.from, name, "migrator"),
+            Output::Sslmode => vec![Value::text(site.resolver.tls_to(name).0)],
+            Output::CaFile => vec![Value::text(site.resolver.tls_to(name).1.unwrap_or_default())],
+            Output::Connection(role, connection) => site.resolver.connection(site.from, name, role, connection),
         }
     }
 }

@@ -11,7 +11,6 @@ use super::{Expand, Site};
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
-use crate::expand::names;
 use crate::target::Target;
 use crate::value::Value;
 
@@ -40,16 +39,24 @@ impl Expand for Service {
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
         let resolver = &mut site.resolver;
-        match output {
+        let text = match output {
+            // No edge: the address is known before the service runs, and services may know each other.
             Output::Url => {
-                resolver.endpoints.insert(name.clone());
-                // No edge: the address is known before the service runs, and services may know each other.
-                vec![Value::text(match resolver.target {
-                    Target::Local(_) => format!("http://{}", names::endpoint(resolver.request.id, name)),
-                    // Its Service, in the same namespace, on port 80.
-                    Target::Kubernetes(_) => format!("http://{name}"),
-                })]
+                let (host, port) = resolver.service_address(name);
+                match resolver.target {
+                    Target::Local(_) => format!("http://{host}:{port}"),
+                    // The port that everybody means.
+                    Target::Kubernetes(_) => format!("http://{host}"),
+                }
             }
-        }
+            Output::Host => resolver.service_address(name).0,
+            Output::Port => resolver.service_address(name).1.to_string(),
+            Output::Image => resolver.request.artifacts.get(name).cloned().unwrap_or_default(),
+            Output::ImageDigest => {
+                let image = resolver.request.artifacts.get(name).map(String::as_str).unwrap_or_default();
+                image.rsplit_once('@').map_or(image, |(_, digest)| digest).to_owned()
+            }
+        };
+        vec![Value::text(text)]
     }
 }

@@ -109,7 +109,7 @@ fn this_machine() -> Target {
         name: "local".parse().unwrap(),
         domain: "localhost".to_owned(),
         router_port: 7080,
-        postgres: PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 },
+        postgres: PostgresServer::new("127.0.0.1".to_owned(), 5432, 15),
     })
 }
 
@@ -332,37 +332,6 @@ fn a_database_on_a_server_is_the_same_as_on_one_machine() {
         graph.claims.iter().filter(|claim| claim.0 == scope).cloned().collect()
     };
     assert_eq!(claims(&graph, "database"), claims(&local, "database"));
-}
-
-#[test]
-fn an_operators_database_is_reached_by_the_url_that_only_the_cluster_knows() {
-    let graph = everything(with_operator(rich()));
-    let find = |template: &Value| {
-        let env = at(template, "spec/containers/0/env").unwrap().as_list().unwrap().to_vec();
-        env.into_iter().find(|one| text(one, "name") == Some("DATABASE_URL")).unwrap()
-    };
-    let mut seen = 0;
-    for (id, template) in pods(&graph) {
-        if id == "deployment.web" || id == "job.migrate" {
-            let url = find(template);
-            assert_eq!(text(&url, "valueFrom/secretKeyRef/name"), Some("main-app"));
-            assert_eq!(text(&url, "valueFrom/secretKeyRef/key"), Some("uri"));
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, 2);
-    assert!(graph.runs[&id("job.migrate")].depends_on.contains(&id("cluster.main")));
-    assert!(!graph.resources.keys().any(|id| ["roles", "database"].contains(&id.word())));
-}
-
-#[test]
-fn a_text_around_an_operators_url_is_an_error_that_says_what_to_do() {
-    let source = GUESTBOOK.replace("\"${database.main.url}\"", "\"${database.main.url}?sslmode=require\"");
-    let found = errors(&source, with_operator(bare()));
-    assert!(!found.is_empty());
-    for error in found {
-        assert!(error.to_string().contains("let the reference stand alone"), "{error}");
-    }
 }
 
 #[test]

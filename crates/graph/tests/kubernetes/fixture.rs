@@ -56,6 +56,7 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
         artifacts: app.services.keys().map(|service| (service.clone(), image(service))).collect(),
         containers: Default::default(),
         rotations: Default::default(),
+        revision: 0,
     }
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn bare() -> KubernetesTarget {
 }
 
 fn server() -> PostgresServer {
-    PostgresServer { host: "postgres.example.org".to_owned(), port: 5433, version: 17 }
+    PostgresServer::new("postgres.example.org".to_owned(), 5433, 17)
 }
 
 /// A cluster that has everything.

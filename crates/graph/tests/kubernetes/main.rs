@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod caches;
+mod connections;
 mod fixture;
 mod jobs;
 mod manifests;

@@ -140,7 +140,7 @@ fn one_machine_has_nothing_for_them_and_says_so() {
         name: "local".parse().unwrap(),
         domain: "localhost".to_owned(),
         router_port: 7080,
-        postgres: PostgresServer { host: "localhost".to_owned(), port: 5432, version: 15 },
+        postgres: PostgresServer::new("localhost".to_owned(), 5432, 15),
     });
     let graph = expand(&app, &tenant(&app, "acme", None), &target).unwrap();
     let objects: BTreeSet<&ResourceId> =

@@ -8,7 +8,7 @@ use freehold_graph::expand::{ClusterDatabases, Gateway, KubernetesTarget, Postgr
 use freehold_provider_kubernetes::Cluster;
 
 pub(crate) fn server() -> ClusterDatabases {
-    let server = PostgresServer { host: "db.internal".to_owned(), port: 5432, version: 15 };
+    let server = PostgresServer::new("db.internal".to_owned(), 5432, 15);
     ClusterDatabases::Server { server, addresses: BTreeSet::from(["10.0.0.5/32".to_owned()]) }
 }
 

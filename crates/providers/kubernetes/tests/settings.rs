@@ -229,7 +229,7 @@ fn rows(place: &Place) -> Vec<Row> {
             setting: "database server",
             given: (
                 |wanted, _| {
-                    let server = PostgresServer { host: "db.example.org".to_owned(), port: 6432, version: 17 };
+                    let server = PostgresServer::new("db.example.org".to_owned(), 6432, 17);
                     let addresses = BTreeSet::from(["10.9.9.9/32".to_owned()]);
                     wanted.databases = ClusterDatabases::Server { server, addresses };
                 },
@@ -276,6 +276,7 @@ fn expanded(facts: KubernetesTarget) -> Graph {
         artifacts: [("web".parse().unwrap(), image)].into(),
         containers: Default::default(),
         rotations: Default::default(),
+        revision: 0,
     };
     expand(&app, &request, &Target::Kubernetes(Box::new(facts))).unwrap()
 }

@@ -55,6 +55,6 @@ mod verifier;
 #[doc(hidden)]
 pub use fault::Fault;
 pub use options::PostgresOptions;
-pub use provider::{PostgresProvider, version_of};
+pub use provider::{PostgresProvider, is_encrypted, version_of};
 pub use provisioner::ensure_provisioner;
 pub use server::{Binaries, PrivateServer, ServerError, ServerOptions};

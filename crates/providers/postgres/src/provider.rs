@@ -219,6 +219,20 @@ pub async fn version_of(options: &PgConnectOptions) -> Result<Version, ProviderE
     Ok(version)
 }
 
+/// Whether a connection to a server is encrypted, by what the server says of it.
+///
+/// # Errors
+/// The server can't be reached, or refuses the login.
+pub async fn is_encrypted(options: &PgConnectOptions) -> Result<bool, ProviderError> {
+    let doing = Doing("asking whether the connection is encrypted".to_owned());
+    let mut session = single(options, &doing, Instant::now() + LOOK).await?;
+    let ssl = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()";
+    let encrypted: bool =
+        sqlx::query_scalar(ssl).fetch_one(session.connection()).await.map_err(|error| doing.failed(error))?;
+    session.finish().await;
+    Ok(encrypted)
+}
+
 async fn version(session: &mut Session, doing: &Doing) -> Result<Version, ProviderError> {
     let version: String = sqlx::query_scalar("SELECT current_setting('server_version')")
         .fetch_one(session.connection())

@@ -30,30 +30,133 @@ pub struct Database {
 /// What others may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// The URL for the app's role: it reads and writes, and can't change the schema.
-    Url,
-    /// The URL for the migrator's role: it owns the schema.
-    MigrationUrl,
+    /// How one of its roles connects.
+    Connection(Role, Connection),
     /// The database's name on the server.
     Name,
+    /// libpq's `sslmode` of its connections: `verify-full`, `verify-ca`, `require`, `prefer` or `disable`.
+    Sslmode,
+    /// The path of the file with the authority that the server's certificate is from; empty where there is none.
+    CaFile,
+}
+
+/// The roles that log in to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads and writes, and can't change the schema.
+    App,
+    /// Owns the schema.
+    Migrator,
+}
+
+/// How a role connects: a URL in one of three forms, or a part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// `postgresql://…`
+    Url,
+    /// The host, or as libpq has it the folder of a Unix socket.
+    Host,
+    /// The port; also a part of a socket's name.
+    Port,
+    /// The role's name on the server.
+    User,
+    /// Its password, as it is.
+    Password,
+    /// `jdbc:postgresql://…`
+    JdbcUrl,
+    /// libpq's keywords: `host=… port=…`.
+    KeywordUrl,
+}
+
+impl Role {
+    /// Its name: the last part of the role's name on the server.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Migrator => "migrator",
+        }
+    }
 }
 
 impl Output {
-    pub(super) const ALL: &'static [Self] = &[Self::Url, Self::MigrationUrl, Self::Name];
+    pub(super) const ALL: &'static [Self] = &[
+        Self::Connection(Role::App, Connection::Url),
+        Self::Connection(Role::Migrator, Connection::Url),
+        Self::Name,
+        Self::Connection(Role::App, Connection::Host),
+        Self::Connection(Role::App, Connection::Port),
+        Self::Connection(Role::App, Connection::User),
+        Self::Connection(Role::App, Connection::Password),
+        Self::Sslmode,
+        Self::CaFile,
+        Self::Connection(Role::App, Connection::JdbcUrl),
+        Self::Connection(Role::App, Connection::KeywordUrl),
+        Self::Connection(Role::Migrator, Connection::Host),
+        Self::Connection(Role::Migrator, Connection::Port),
+        Self::Connection(Role::Migrator, Connection::User),
+        Self::Connection(Role::Migrator, Connection::Password),
+        Self::Connection(Role::Migrator, Connection::JdbcUrl),
+        Self::Connection(Role::Migrator, Connection::KeywordUrl),
+    ];
 
     pub(super) const fn row(self) -> OutputRow {
-        let url = OutputRow {
-            field: "url",
-            what: "a URL",
-            secrecy: Secrecy::Secret("this URL has a password in it"),
+        let public = OutputRow {
+            field: "name",
+            what: "the name of a database",
+            secrecy: Secrecy::Public,
             reach: Reach::Part,
             readers: Readers::All,
             follows_references: false,
         };
         match self {
-            Self::Url => url,
-            Self::MigrationUrl => OutputRow { field: "migration_url", readers: Readers::Jobs, ..url },
-            Self::Name => OutputRow { field: "name", what: "the name of a database", secrecy: Secrecy::Public, ..url },
+            Self::Name => public,
+            Self::Sslmode => OutputRow { field: "sslmode", what: "a TLS mode", ..public },
+            Self::CaFile => OutputRow { field: "ca_file", what: "the path of a file", ..public },
+            Self::Connection(role, connection) => {
+                let (secret, secrecy) = match connection {
+                    Connection::Url | Connection::JdbcUrl | Connection::KeywordUrl => {
+                        (true, Secrecy::Secret("this URL has a password in it"))
+                    }
+                    Connection::Password => (true, Secrecy::Secret("this is a password")),
+                    Connection::Host | Connection::Port | Connection::User => (false, Secrecy::Public),
+                };
+                let readers = match role {
+                    Role::Migrator if secret => Readers::Jobs,
+                    Role::Migrator | Role::App => Readers::All,
+                };
+                OutputRow { field: connection.field(role), what: connection.what(), secrecy, readers, ..public }
+            }
+        }
+    }
+}
+
+impl Connection {
+    const fn field(self, role: Role) -> &'static str {
+        match (role, self) {
+            (Role::App, Self::Url) => "url",
+            (Role::App, Self::Host) => "host",
+            (Role::App, Self::Port) => "port",
+            (Role::App, Self::User) => "user",
+            (Role::App, Self::Password) => "password",
+            (Role::App, Self::JdbcUrl) => "jdbc_url",
+            (Role::App, Self::KeywordUrl) => "keyword_url",
+            (Role::Migrator, Self::Url) => "migration_url",
+            (Role::Migrator, Self::Host) => "migration_host",
+            (Role::Migrator, Self::Port) => "migration_port",
+            (Role::Migrator, Self::User) => "migration_user",
+            (Role::Migrator, Self::Password) => "migration_password",
+            (Role::Migrator, Self::JdbcUrl) => "migration_jdbc_url",
+            (Role::Migrator, Self::KeywordUrl) => "migration_keyword_url",
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Url | Self::JdbcUrl | Self::KeywordUrl => "a URL",
+            Self::Host => "a host",
+            Self::Port => "a port",
+            Self::User => "the name of a role",
+            Self::Password => "a password",
         }
     }
 }

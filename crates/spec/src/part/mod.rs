@@ -28,6 +28,7 @@ use crate::decode::text::{Argument, Contract, PartName, Text, Variable, WithRefe
 use crate::environment::PRODUCTION;
 use crate::name::{EnvName, Name};
 use crate::span::{Span, Spanned};
+use crate::template::{Fact, Reference, Template};
 pub use backup::Backup;
 use backup::BackupTable;
 use output::OutputRow;
@@ -189,6 +190,26 @@ impl App {
     /// name will do.
     pub fn may_have_stage(&self, stage: &str) -> bool {
         self.stages.is_empty() || self.stages.contains_key(stage) || stage == PRODUCTION
+    }
+}
+
+impl App {
+    /// All texts with references in them, wherever they stand.
+    pub fn templates(&self) -> impl Iterator<Item = &Spanned<Template>> {
+        let services = self.services.values().flat_map(|service| {
+            let sidecars = service.sidecars.values().map(|sidecar| &sidecar.env);
+            let init = service.init.values().map(|init| &init.env);
+            std::iter::once(&service.env).chain(sidecars).chain(init)
+        });
+        let env = services.chain(self.jobs.values().map(|job| &job.env)).flat_map(BTreeMap::values);
+        let routes = self.routes.values().flat_map(|route| route.public_texts().chain(route.basic_auth.values()));
+        env.chain(routes)
+    }
+
+    /// Whether anything in it refers to a fact.
+    pub fn asks_for(&self, fact: Fact) -> bool {
+        let mut references = self.templates().flat_map(|template| template.references());
+        references.any(|reference| reference.value == Reference::Fact(fact))
     }
 }
 

@@ -18,6 +18,13 @@ pub struct OutputRow {
     pub follows_references: bool,
 }
 
+impl OutputRow {
+    /// What it is, without its article: `URL`.
+    pub fn noun(&self) -> &'static str {
+        self.what.split_once(' ').map_or(self.what, |(_, noun)| noun)
+    }
+}
+
 /// Who may know an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrecy {

@@ -161,21 +161,36 @@ pub struct Health {
 pub enum Output {
     /// Where the other services of the stack reach it.
     Url,
+    /// The host of that URL.
+    Host,
+    /// The port of that URL.
+    Port,
+    /// What is deployed of it: in a cluster its image with the digest, on one machine the digest of what was built.
+    Image,
+    /// The digest alone: `sha256:…`.
+    ImageDigest,
 }
 
 impl Output {
-    pub(super) const ALL: &'static [Self] = &[Self::Url];
+    pub(super) const ALL: &'static [Self] = &[Self::Url, Self::Host, Self::Port, Self::Image, Self::ImageDigest];
 
     pub(super) const fn row(self) -> OutputRow {
+        let url = OutputRow {
+            field: "url",
+            what: "a URL",
+            secrecy: Secrecy::Public,
+            reach: Reach::Part,
+            readers: Readers::All,
+            follows_references: false,
+        };
         match self {
-            Self::Url => OutputRow {
-                field: "url",
-                what: "a URL",
-                secrecy: Secrecy::Public,
-                reach: Reach::Part,
-                readers: Readers::All,
-                follows_references: false,
-            },
+            Self::Url => url,
+            Self::Host => OutputRow { field: "host", what: "a host", ..url },
+            Self::Port => OutputRow { field: "port", what: "a port", ..url },
+            Self::Image => OutputRow { field: "image", what: "an image", reach: Reach::Nothing, ..url },
+            Self::ImageDigest => {
+                OutputRow { field: "image_digest", what: "the digest of an image", reach: Reach::Nothing, ..url }
+            }
         }
     }
 }

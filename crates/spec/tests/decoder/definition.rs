@@ -33,7 +33,10 @@ fn the_guestbook_is_read_as_it_is_written() {
     let reads = web.reads.as_ref().unwrap();
     assert_eq!((reads.len(), reads[4].name.as_str(), reads[4].optional), (5, "LOG_LEVEL", true));
     assert!(!reads[0].optional);
-    let url = Reference::Output("main".parse().unwrap(), Output::Database(database::Output::Url));
+    let url = Reference::Output(
+        "main".parse().unwrap(),
+        Output::Database(database::Output::Connection(database::Role::App, database::Connection::Url)),
+    );
     assert_eq!(web.env["DATABASE_URL"].references().next().unwrap().value, url);
     assert_eq!(app.jobs["migrate"].timeout.value, Seconds(600));
     assert_eq!(app.jobs["digest"].schedule.as_ref().unwrap().as_str(), "0 6 * * *");

@@ -1,21 +1,25 @@
 //! A database as a PostgreSQL cluster of CloudNativePG, in the stack's own namespace.
 //!
-//! Its operator makes one role that owns the database, and a Secret `NAME-app` with the URL under `uri`. Programs read it from
+//! Its operator makes one role that owns the database, and a Secret `NAME-app` with the URL under `uri`. Containers get it from
 //! there: Freehold never sees the password. Extensions are made with the database and only then, which is why a change of them is a
 //! new database (see [`crate::kind`]).
 
 use freehold_spec::app::Database;
+use freehold_spec::part::database::{Connection, Output};
 use freehold_spec::{Name, PartKind};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
+use super::given::Piece;
 use super::manifest::{Object, PodPart};
-use super::policy::{POSTGRES, database_pods, namespace, tcp};
+use super::policy::{database_pods, namespace, tcp};
 use super::quantity::{CPU_DEFAULT, MEMORY_DEFAULT, bytes, resources};
+use crate::expand::connection::{POSTGRES, keywords, operators_host, query};
 use crate::expand::error::Claimant;
 use crate::expand::names;
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
+use crate::target::PostgresServer;
 
 /// Where a database's Pod tells its operator how it is.
 const STATUS: u16 = 8000;
@@ -35,15 +39,22 @@ const OF_OPERATOR: [(ResourceKind, &str); 8] = [
     (ResourceKind::ClusterSecret, "superuser"),
 ];
 
-/// Where a database's URL is kept: a `secretKeyRef`.
-pub(super) fn url(database: &Name) -> Json {
-    json!({"name": format!("{database}-app"), "key": "uri"})
+/// Where the authority stands in the ConfigMap or the Secret that it is in, and what it is called in its folder.
+const CA: &str = "ca.crt";
+/// The ConfigMap with the authority of the target's database server.
+const AUTHORITY: &str = "freehold-database-ca";
+
+/// A key of the Secret that the operator keeps a database's credentials in.
+fn kept(database: &Name, key: &'static str) -> Piece {
+    let called = format!("FREEHOLD_{}_{}", database.as_str(), key).replace('-', "_").to_uppercase();
+    let source = json!({"secretKeyRef": {"name": format!("{database}-app"), "key": key}});
+    Piece::Given { called, source }
 }
 
 impl Cluster<'_> {
     pub(crate) fn cloudnative_pg(&mut self, name: &Name, database: &Database, operator: &str) {
         let key = &self.expansion.resolver.request.key;
-        let owner = names::role(key, name, "app");
+        let owner = self.expansion.resolver.operators_role(name);
         let extensions: Vec<String> = database
             .extensions
             .iter()
@@ -75,6 +86,55 @@ impl Cluster<'_> {
         self.put(object.after(needs));
         for (kind, suffix) in OF_OPERATOR {
             self.take(kind, &format!("{name}-{suffix}"), Claimant::part(PartKind::Database, name));
+        }
+    }
+
+    /// The certificate authority of the target's database server, for programs to read.
+    pub(super) fn authority(&mut self) {
+        let resolver = &self.expansion.resolver;
+        let Some(pem) = resolver.target.postgres().and_then(PostgresServer::delivered_authority) else { return };
+        if resolver.app.databases.is_empty() {
+            return;
+        }
+        let config = Object::new(ResourceKind::ConfigMap, AUTHORITY, PodPart::Whole, json!({"data": {CA: pem}}));
+        let config = self.put(config);
+        self.prerequisites.insert(config);
+    }
+
+    /// The volume with the authority that a database's certificate is from, where there is one.
+    pub(super) fn authority_of(&self, database: &Name) -> Option<Json> {
+        let items = json!([{"key": CA, "path": CA}]);
+        match self.expansion.resolver.target.postgres() {
+            // The operator's Secret has the authority's key as well, which is nobody else's.
+            None => Some(json!({"secret": {"secretName": format!("{database}-ca"), "items": items}})),
+            Some(server) => {
+                server.delivered_authority()?;
+                Some(json!({"configMap": {"name": AUTHORITY, "items": items}}))
+            }
+        }
+    }
+
+    /// A value of a database that only its operator knows; `None` for all else.
+    pub(super) fn kept_by_operator(&self, database: &Name, output: Output) -> Option<Vec<Piece>> {
+        let resolver = &self.expansion.resolver;
+        if resolver.target.postgres().is_some() || !resolver.app.databases.contains_key(database) {
+            return None;
+        }
+        let Output::Connection(_, connection) = output else { return None };
+        let tls = resolver.tls_parameters(database);
+        let text = |text: String| Piece::Text(text);
+        match connection {
+            Connection::Host | Connection::Port | Connection::User => None,
+            Connection::Password => Some(vec![kept(database, "password")]),
+            // Neither has a fragment; the first has no query, the second has one.
+            Connection::Url => Some(vec![kept(database, "uri"), text(query('?', tls))]),
+            Connection::JdbcUrl => Some(vec![kept(database, "jdbc-uri"), text(query('&', tls))]),
+            Connection::KeywordUrl => {
+                let user = resolver.operators_role(database);
+                let before = resolver.keywords(&operators_host(database), POSTGRES, database, &user);
+                let password = kept(database, "password");
+                Some(vec![text(format!("{before} password='")), password, text(format!("'{}", keywords(tls)))])
+            }
         }
     }
 

@@ -1,13 +1,14 @@
-//! A container's variables: plain ones in a ConfigMap, secret ones in a Secret, both of them its own.
+//! A container's variables: plain ones in a ConfigMap, secret ones in a Secret, both of them its own. What only the cluster knows, it
+//! fills in itself (see [`super::given`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::part::output::Secrecy;
-use freehold_spec::{EnvName, Name, PartKind, Segment, Spanned, Template};
+use freehold_spec::{EnvName, Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 
+use super::Cluster;
+use super::given::{Given, field};
 use super::manifest::{Object, PodPart};
-use super::{Cluster, database};
 use crate::kind::ResourceKind;
 use crate::resource_id::ResourceId;
 use crate::value::Value;
@@ -28,6 +29,8 @@ pub(super) struct Environment {
     pub(super) env: Vec<Json>,
     /// `envFrom` of the container.
     pub(super) env_from: Vec<Json>,
+    /// The databases whose servers prove themselves to it by a file.
+    pub(super) verified: BTreeSet<Name>,
     /// What changes with the plain ones.
     pub(super) plain: Value,
     /// What changes with the secret ones; `None` where there are none.
@@ -51,21 +54,24 @@ impl Cluster<'_> {
         let mut plain: BTreeMap<String, Value> = given.collect();
         let mut secret = BTreeMap::new();
         let of_itself = OF_ITSELF.iter().filter(|(name, _)| !variables.contains_key(*name));
-        let of_itself =
-            of_itself.map(|(name, field)| (*name, json!({"fieldRef": {"apiVersion": "v1", "fieldPath": field}})));
-        let mut alone: Vec<Json> = of_itself.map(|(name, source)| json!({"name": name, "valueFrom": source})).collect();
-        let mut needs = BTreeSet::new();
+        let mut env: Vec<Json> =
+            of_itself.map(|(name, path)| json!({"name": name, "valueFrom": field(path)})).collect();
+        let mut given = Given::default();
+        let (mut needs, mut verified) = (BTreeSet::new(), BTreeSet::new());
         for (variable, template) in variables {
-            if let Some(database) = self.operators_url(&template.value) {
-                needs.insert(ResourceId::new("cluster", database));
-                alone.push(json!({"name": variable, "valueFrom": {"secretKeyRef": database::url(database)}}));
+            let outputs = template.references().filter_map(|reference| reference.value.output());
+            let databases = outputs.filter(|(_, output)| output.part() == PartKind::Database).map(|(name, _)| name);
+            verified.extend(databases.filter(|name| self.authority_of(name).is_some()).cloned());
+            let from = format!("{from}.env.{variable}");
+            if let Some(pieces) = self.pieces(&from, template, &mut needs) {
+                given.add(variable.as_str(), pieces, &mut secret, name);
                 continue;
             }
-            let from = format!("{from}.env.{variable}");
             let value = self.expansion.resolver.value(&from, &template.value, &mut needs);
             let kept = if matches!(value, Value::Text(_)) { &mut plain } else { &mut secret };
             kept.insert(variable.to_string(), value);
         }
+        env.extend(given.env());
         let (plain, secret) = (Value::Map(plain), (!secret.is_empty()).then_some(Value::Map(secret)));
         let mut env_from = Vec::new();
         if plain.as_map().is_some_and(|plain| !plain.is_empty()) {
@@ -79,16 +85,6 @@ impl Cluster<'_> {
             needs.insert(self.put(Object::of(ResourceKind::ClusterSecret, name, part, fields).after(sealed)));
             env_from.push(json!({"secretRef": {"name": name}}));
         }
-        Environment { env: alone, env_from, plain, secret, needs }
-    }
-
-    /// The database whose URL the template is and nothing else, where only its operator knows the URL.
-    fn operators_url<'t>(&self, template: &'t Template) -> Option<&'t Name> {
-        let resolver = &self.expansion.resolver;
-        let [Segment::Reference(reference)] = template.segments.as_slice() else { return None };
-        let (name, output) = reference.value.output()?;
-        let is_url = output.part() == PartKind::Database && output.row().secrecy != Secrecy::Public;
-        let by_operator = resolver.target.postgres().is_none() && resolver.app.databases.contains_key(name);
-        (is_url && by_operator).then_some(name)
+        Environment { env, env_from, verified, plain, secret, needs }
     }
 }

@@ -49,7 +49,8 @@ impl Cluster<'_> {
         let part = PodPart::Job(name);
         let environment = self.environment(&format!("job.{name}"), &part.object(), part, &job.env, Vec::new());
         // A volume is its service's alone.
-        let folders = Folders::writable(service);
+        let mut folders = Folders::writable(service);
+        folders.authorities(self, &[&environment]);
         let container = Container {
             name,
             image,

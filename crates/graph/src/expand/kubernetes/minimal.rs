@@ -28,6 +28,7 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         artifacts: app.services.keys().map(|service| (service.clone(), String::new())).collect(),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
+        revision: 0,
     };
     let target = Target::Kubernetes(Box::new(minimal_target(app)));
     crate::expand::expand(app, &request, &target).err().unwrap_or_default()
@@ -35,7 +36,7 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
 
 /// It allows what manifests hold, for another one may.
 fn minimal_target(app: &App) -> KubernetesTarget {
-    let server = PostgresServer { host: String::new(), port: 5432, version: 15 };
+    let server = PostgresServer::new(String::new(), 5432, 15);
     let addresses = BTreeSet::from([ADDRESS.to_owned()]);
     let name = app.name.value.clone();
     let databases = ClusterDatabases::Server { server, addresses };

@@ -16,6 +16,7 @@ mod cache;
 mod database;
 mod environment;
 mod gateway;
+mod given;
 mod job;
 mod manifest;
 mod minimal;
@@ -68,6 +69,7 @@ pub fn expand(
         taken: BTreeMap::new(),
     };
     cluster.namespace_objects();
+    cluster.authority();
     cluster.policies();
     if let ClusterDatabases::Server { server, addresses } = &facts.databases
         && addresses.is_empty()

@@ -1,13 +1,17 @@
 //! Pods: containers that may do nothing that they need not, under the standard `restricted`.
 
+use std::collections::BTreeSet;
+
 use freehold_spec::app::Service;
 use freehold_spec::quantity::Range;
 use freehold_spec::{Cpu, Memory, Name};
 use serde_json::{Value as Json, json};
 
+use super::Cluster;
 use super::environment::Environment;
 use super::namespace::FREEHOLD;
 use super::quantity::resources;
+use crate::expand::connection::ca_folder;
 use crate::expand::names;
 
 /// A container to be.
@@ -28,6 +32,10 @@ pub(super) struct Container<'a> {
 impl Container<'_> {
     pub(super) fn manifest(self) -> Json {
         let stated = |items: &[Json]| (!items.is_empty()).then(|| items.to_vec());
+        let authorities = self.environment.verified.iter().map(
+            |database| json!({"name": authority_volume(database), "mountPath": ca_folder(database), "readOnly": true}),
+        );
+        let mounts: Vec<Json> = self.mounts.iter().cloned().chain(authorities).collect();
         let mut container = json!({
             "name": self.name,
             "image": self.image,
@@ -35,7 +43,7 @@ impl Container<'_> {
             "env": stated(&self.environment.env),
             "envFrom": stated(&self.environment.env_from),
             "resources": resources(self.cpu, self.memory),
-            "volumeMounts": stated(self.mounts),
+            "volumeMounts": stated(&mounts),
             "securityContext": {
                 "allowPrivilegeEscalation": false,
                 "capabilities": {"drop": ["ALL"]},
@@ -48,6 +56,11 @@ impl Container<'_> {
         }
         container
     }
+}
+
+/// The volume with the authority that a database's certificate is from.
+fn authority_volume(database: &Name) -> String {
+    format!("database-ca-{database}")
 }
 
 /// Kubernetes replaces `$(NAME)` in commands, and `$$` by `$`; a definition's command is taken as it stands.
@@ -81,6 +94,16 @@ impl Folders {
             folders.add(&format!("volume-{volume}"), &stated.path.value, source);
         }
         folders
+    }
+
+    /// Adds the volumes with the authorities of databases, for the containers that use these. Each mounts its own.
+    pub(super) fn authorities(&mut self, cluster: &Cluster<'_>, environments: &[&Environment]) {
+        let databases: BTreeSet<&Name> = environments.iter().flat_map(|environment| &environment.verified).collect();
+        for database in databases {
+            let Some(Json::Object(mut volume)) = cluster.authority_of(database) else { continue };
+            volume.insert("name".to_owned(), authority_volume(database).into());
+            self.volumes.push(Json::Object(volume));
+        }
     }
 
     fn add(&mut self, name: &str, path: &str, (kind, source): (&str, Json)) {

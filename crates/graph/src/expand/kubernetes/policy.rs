@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::Cluster;
 use super::manifest::{Object, PodPart};
+use crate::expand::connection::POSTGRES;
 use crate::kind::ResourceKind;
 use crate::part;
 use crate::resource_id::ResourceId;
@@ -39,8 +40,6 @@ const INTERNET_V6: &str = "2000::/3";
 /// Within it, those with an IPv4 address in them (Teredo is in the first one, 6to4 is the second), and protocols' own.
 const NOT_INTERNET_V6: [&str; 2] = ["2001::/23", "2002::/16"];
 
-/// PostgreSQL in a Pod of CloudNativePG.
-pub(super) const POSTGRES: u16 = 5432;
 /// Where NodeLocal DNSCache answers on each node, unless it was given another address.
 const NODE_CACHE: &str = "169.254.20.10/32";
 /// Where cert-manager's solver Pods answer challenges.

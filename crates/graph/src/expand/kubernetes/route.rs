@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use super::quantity::duration;
-use super::service::SERVICE_PORT;
+use crate::expand::connection::SERVICE_PORT;
 use crate::expand::error::{Claimant, ExpandError};
 use crate::expand::names;
 use crate::expand::redirect::Destination;

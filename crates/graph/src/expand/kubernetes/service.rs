@@ -15,6 +15,7 @@ use super::environment::Environment;
 use super::manifest::{Object, PodPart, literal};
 use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
+use crate::expand::connection::SERVICE_PORT;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
 use crate::kind::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM, ResourceKind};
@@ -28,8 +29,6 @@ const LEAVING: u64 = 5;
 const ARRIVING: u64 = 60;
 /// What a service's port is called in its Pods.
 const PORT: &str = "http";
-/// The port of a Service.
-pub(super) const SERVICE_PORT: u16 = 80;
 
 /// A sidecar or an init container, as the definition has it.
 struct Companion<'a> {
@@ -113,7 +112,7 @@ impl Cluster<'_> {
     /// The Pod template, and what its Pods need.
     fn template(&mut self, name: &Name, service: &Service, image: &str) -> (Value, BTreeSet<ResourceId>) {
         let part = PodPart::Service(name);
-        let folders = Folders::all(name, service);
+        let mut folders = Folders::all(name, service);
         let given = service.port.as_ref().map(|port| {
             // As on one machine, where it is the loopback address.
             vec![("HOST", "0.0.0.0".to_owned()), ("PORT", port.value.to_string())]
@@ -135,6 +134,7 @@ impl Cluster<'_> {
         ];
         let mut environments = vec![(name.clone(), own)];
         let before = self.before(name, service, &folders.mounts, &mut environments);
+        folders.authorities(self, &environments.iter().map(|(_, environment)| environment).collect::<Vec<_>>());
         let more = json!({
             "initContainers": (!before.is_empty()).then_some(before),
             "terminationGracePeriodSeconds": grace(service),
