@@ -28,6 +28,7 @@ pub(crate) static REQUEST: LazyLock<Request> = LazyLock::new(|| Request {
     containers: BTreeMap::new(),
     rotations: BTreeMap::new(),
     revision: 0,
+    former_ports: Default::default(),
 });
 
 pub(crate) fn operation(number: u64) -> OperationId {

@@ -32,6 +32,10 @@ pub struct Request {
     /// The number of the revision that is meant, where the definition asks for it; else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u64,
+    /// In a cluster: the ports at which services were reached before this revision, where it gives them another. Their Services keep
+    /// these until the next one, for routes and programs change after them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former_ports: BTreeMap<Name, u16>,
 }
 
 impl Request {

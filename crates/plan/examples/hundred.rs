@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
         revision: 0,
+        former_ports: Default::default(),
     };
     let mut milliseconds = Vec::new();
     for _ in 0..200 {

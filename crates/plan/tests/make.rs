@@ -102,6 +102,7 @@ impl World {
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
             revision: 0,
+            former_ports: Default::default(),
         };
         made(&Inputs {
             id: Uuid::nil(),

@@ -201,6 +201,6 @@ fn complete(request: &Deploy, stack: Option<&Stack>, key: StackKey, latest: Opti
 
 /// The settings of a stack that was never deployed.
 pub(super) fn empty_request(id: StackId, key: StackKey) -> Request {
-    let (artifacts, containers, rotations) = Default::default();
-    Request { key, id, tier: None, stage: None, artifacts, containers, rotations, revision: 0 }
+    let (artifacts, containers, rotations, former_ports) = Default::default();
+    Request { key, id, tier: None, stage: None, artifacts, containers, rotations, revision: 0, former_ports }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use freehold_check::Diagnostic;
 use freehold_engine::OperationId;
 use freehold_engine::capability::Capacity;
-use freehold_graph::expand::ExpandError;
+use freehold_graph::expand::{ExpandError, kubernetes};
 use freehold_graph::kind::MIGRATOR_CONNECTIONS;
 use freehold_graph::{Graph, Request, StackId, expand};
 use freehold_plan::{Inputs, Plan, Purpose};
 use freehold_problem::{Code, Problem};
-use freehold_spec::{App, Fact};
+use freehold_spec::{App, Fact, Name};
 use freehold_store::{Claim, Revision, SecretDigests, Stack, StackState, TenantId};
 use uuid::Uuid;
 
@@ -196,10 +196,19 @@ impl Plans {
 
     async fn plan_subject(&self, actor: &Actor, mut subject: PlanTarget, purpose: Purpose) -> Result<(Planned, Graph)> {
         let numbered = subject.definition.app.asks_for(Fact::StackRevision);
-        subject.request.revision = if numbered { expected_revision(subject.stack.as_ref()) } else { 0 };
+        let number = |revision: u64| if numbered { revision } else { 0 };
+        let former_ports = self.former_ports(&subject).await?;
+        // As the last revision, for it may be that nothing changes; else as the next one.
+        let last = subject.stack.as_ref().filter(|stack| stack.verified_revision == Some(stack.revision));
+        let (revision, ports) = match last.and_then(|stack| Some((stack.revision, stack.request.as_ref()?))) {
+            Some((revision, request)) => (revision, request.former_ports.clone()),
+            None => (subject.stack.as_ref().map_or(0, |stack| stack.revision) + 1, former_ports.clone()),
+        };
+        (subject.request.revision, subject.request.former_ports) = (number(revision), ports);
         let (mut graph, mut plan) = self.expand_and_plan(&subject, purpose).await?;
-        if numbered && plan.revision != subject.request.revision {
-            subject.request.revision = plan.revision;
+        let next = (number(plan.revision), former_ports);
+        if plan.revision != revision && next != (subject.request.revision, subject.request.former_ports.clone()) {
+            (subject.request.revision, subject.request.former_ports) = next;
             (graph, plan) = self.expand_and_plan(&subject, purpose).await?;
         }
         plan.settle = subject.options.settle;
@@ -216,6 +225,24 @@ impl Plans {
         let values = self.changed_values(&subject).await?;
         let planned = self.answer(actor, &subject.runtime, plan, stack, &subject.definition.warnings).await?;
         Ok((Planned { values, ..planned }, graph))
+    }
+
+    /// The ports of the stack's services in a cluster that this definition gives others to.
+    async fn former_ports(&self, subject: &PlanTarget) -> Result<BTreeMap<Name, u16>> {
+        let Some(stack) = subject.stack.as_ref().filter(|_| subject.runtime.target.cluster().is_some()) else {
+            return Ok(BTreeMap::new());
+        };
+        let (recorded, _) = self.records.remembered(subject.tenant, stack).await?;
+        let ports = kubernetes::service_ports(recorded.values().map(|recorded| &recorded.resource));
+        // After a failure it isn't known what has changed over to the new port.
+        let settled = stack.verified_revision == Some(stack.revision);
+        let services = &subject.definition.app.services;
+        let former = ports.into_iter().filter_map(|(name, (own, former))| {
+            let port = services.get(&name)?.port.as_ref()?.value;
+            let former = own.filter(|own| *own != port).or(former.filter(|former| !settled && *former != port));
+            Some((name, former?))
+        });
+        Ok(former.collect())
     }
 
     async fn expand_and_plan(&self, subject: &PlanTarget, purpose: Purpose) -> Result<(Graph, Plan)> {
@@ -346,12 +373,6 @@ impl Plans {
             theirs.purpose == plan.purpose && theirs.definition == plan.definition && theirs.request == plan.request;
         Ok((same && !operation.state.is_finished()).then_some(operation.id))
     }
-}
-
-/// The revision that a deploy is of which changes nothing; else the next one.
-fn expected_revision(stack: Option<&Stack>) -> u64 {
-    let Some(stack) = stack else { return 1 };
-    if stack.verified_revision == Some(stack.revision) { stack.revision } else { stack.revision + 1 }
 }
 
 impl TargetRuntime {

@@ -42,6 +42,7 @@ pub(crate) async fn operation_of(store: &Store, engine: &EngineStore) -> (Operat
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
             revision: 0,
+            former_ports: Default::default(),
         },
         changes: BTreeMap::new(),
         runs: BTreeMap::new(),

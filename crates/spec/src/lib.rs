@@ -30,6 +30,7 @@ pub mod files;
 pub mod language;
 pub mod name;
 pub mod nearest;
+pub mod network;
 pub mod order;
 pub mod part;
 pub mod quantity;

@@ -207,6 +207,7 @@ fn plan(name: &str, stack: StackId, generation: u64, purpose: Purpose) -> Plan {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
         revision: 0,
+        former_ports: Default::default(),
     };
     Plan {
         id: Uuid::now_v7(),

@@ -44,6 +44,7 @@ fn expands(app: &App) {
         containers: Default::default(),
         rotations: Default::default(),
         revision: 0,
+        former_ports: Default::default(),
     };
     let postgres = PostgresServer::new("127.0.0.1".to_owned(), 5432, 15);
     let name = "local".parse().unwrap();

@@ -30,8 +30,8 @@ fn asked_of(target: &Target, more: &str, kind: StackKind, name: &str, tier: Opti
         StackKey { target: "local".parse().unwrap(), app: app.name.value.clone(), kind, name: name.parse().unwrap() };
     let tier = tier.map(|tier| tier.parse().unwrap());
     let id = StackId(uuid::Uuid::nil());
-    let (artifacts, containers, rotations) = Default::default();
-    let asked = Request { key, id, tier, stage: None, artifacts, containers, rotations, revision: 0 };
+    let (artifacts, containers, rotations, former_ports) = Default::default();
+    let asked = Request { key, id, tier, stage: None, artifacts, containers, rotations, revision: 0, former_ports };
     let app = freehold_spec::decode_in(&source, &asked.environment()).unwrap();
     request(&app, &asked, target).into_iter().map(|found| (found.code, found.help.unwrap_or_default())).collect()
 }

@@ -36,6 +36,7 @@ fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Cod
         containers,
         rotations,
         revision: 0,
+        former_ports: Default::default(),
     };
     let graph = expand(&app, &request, target).unwrap();
     let of = |secret: &SecretRef| match secret {

@@ -126,6 +126,7 @@ pub(in crate::view) fn answer(purpose: Purpose, revision: u64, changes: Vec<Chan
             containers: BTreeMap::new(),
             rotations: BTreeMap::new(),
             revision: 0,
+            former_ports: Default::default(),
         },
         changes: changes.into_iter().map(|change| (change.id.clone(), change)).collect(),
         runs: jobs.iter().map(run).collect(),

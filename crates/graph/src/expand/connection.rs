@@ -15,8 +15,8 @@ use super::references::Resolver;
 use crate::target::{Authority, PostgresServer, ServerTls, Target};
 use crate::value::Value;
 
-/// The port of a Service.
-pub(crate) const SERVICE_PORT: u16 = 80;
+/// The port of a URL that names none.
+pub(crate) const HTTP: u16 = 80;
 /// PostgreSQL in a Pod of CloudNativePG.
 pub(crate) const POSTGRES: u16 = 5432;
 
@@ -30,8 +30,14 @@ impl Resolver<'_> {
                 (endpoint.ip().to_string(), endpoint.port())
             }
             // Its Service, in the same namespace.
-            Target::Kubernetes(_) => (name.to_string(), SERVICE_PORT),
+            Target::Kubernetes(_) => (name.to_string(), self.service_port(name)),
         }
+    }
+
+    /// The port of a service. One without is reported elsewhere.
+    pub(crate) fn service_port(&self, name: &Name) -> u16 {
+        let service = self.app.services.get(name);
+        service.and_then(|service| service.port.as_ref()).map_or(HTTP, |port| port.value)
     }
 
     /// libpq's `sslmode` of a database's connections, and the file with the authority that its certificate is from.

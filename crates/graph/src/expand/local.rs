@@ -176,8 +176,7 @@ impl LocalExpansion<'_> {
             self.expansion.add(data.clone(), kind, identity.clone(), Value::map::<&str>([]), BTreeSet::new());
             depends_on.insert(data);
         }
-        let (host, port) = names::cache_endpoint(self.expansion.resolver.request.id, name);
-        let endpoint = format!("{host}:{port}");
+        let endpoint = names::cache_endpoint(self.expansion.resolver.request.id, name).to_string();
         self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
         // Time to read as much from a slow disk as the data may have become.
         let start = 60 + cache.memory.value.0 / READ_IN_A_SECOND;

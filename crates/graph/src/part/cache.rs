@@ -67,7 +67,10 @@ impl Expand for Cache {
 /// Where the stack's programs reach it.
 fn address(name: &Name, resolver: &Resolver<'_>) -> (String, u16) {
     match resolver.target {
-        Target::Local(_) => names::cache_endpoint(resolver.request.id, name),
+        Target::Local(_) => {
+            let endpoint = names::cache_endpoint(resolver.request.id, name);
+            (endpoint.ip().to_string(), endpoint.port())
+        }
         Target::Kubernetes(_) => (names::joined("cache", name.as_str()), PORT),
     }
 }

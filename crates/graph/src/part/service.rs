@@ -8,10 +8,10 @@ use freehold_spec::part::service::Output;
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
+use crate::expand::connection::HTTP;
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
-use crate::target::Target;
 use crate::value::Value;
 
 impl Expand for Service {
@@ -43,11 +43,7 @@ impl Expand for Service {
             // No edge: the address is known before the service runs, and services may know each other.
             Output::Url => {
                 let (host, port) = resolver.service_address(name);
-                match resolver.target {
-                    Target::Local(_) => format!("http://{host}:{port}"),
-                    // The port that everybody means.
-                    Target::Kubernetes(_) => format!("http://{host}"),
-                }
+                if port == HTTP { format!("http://{host}") } else { format!("http://{host}:{port}") }
             }
             Output::Host => resolver.service_address(name).0,
             Output::Port => resolver.service_address(name).1.to_string(),

@@ -538,3 +538,37 @@ fn each_rotation_has_logins_of_its_own_and_closes_former_ones_after_all_that_use
     request.rotations.clear();
     assert!(!expand(&app, &request, &local).unwrap().resources.contains_key(&ResourceId("logins.main".to_owned())));
 }
+
+#[test]
+fn ways_that_the_definition_names_are_open_and_no_others() {
+    let source = app(&format!(
+        "{GUESTBOOK}\n[service.mail]\nimage = \"a.example/mail\"\ncommand = [\"mail\"]\n\
+         egress = [\"smtp.example.net:587\", \"otel.monitoring:4317\", \"10.0.0.0/8:5432\", \"0.0.0.0/0:5432\"]\n\
+         ingress = [\"monitoring:9464\", \"10.1.0.0/16:9464\"]\n\
+         [job.send]\nservice = \"mail\"\ncommand = [\"send\"]\n"
+    ));
+    let graph = expanded(&source, &tenant(&source, "acme", None), bare());
+    let spec = at(&resource(&graph, "networkpolicy.mail").body, "spec").unwrap();
+    let ports = |rule: usize| at(spec, &format!("egress/{rule}/ports/0/port")).and_then(Value::as_integer);
+    assert_eq!([0, 1, 2, 3, 4].map(ports), [Some(587), Some(4317), Some(5432), Some(5432), None]);
+    assert_eq!(text(spec, "egress/0/to/0/ipBlock/cidr"), Some("0.0.0.0/0"));
+    let excepted = |rule: usize| {
+        let blocks = at(spec, &format!("egress/{rule}/to/0/ipBlock/except")).and_then(Value::as_list);
+        blocks.unwrap_or_default().iter().filter_map(Value::as_text).collect::<Vec<_>>()
+    };
+    assert!(excepted(0).contains(&"10.0.0.0/8") && excepted(0).contains(&"169.254.0.0/16"));
+    let selected = |path: &str| {
+        let labels = at(spec, path).and_then(|peer| at(peer, "namespaceSelector/matchLabels"));
+        labels.and_then(|labels| labels.get("kubernetes.io/metadata.name")).and_then(Value::as_text).map(str::to_owned)
+    };
+    assert_eq!(selected("egress/1/to/0").as_deref(), Some("monitoring"));
+    assert_eq!(excepted(2), Vec::<&str>::new());
+    assert!(excepted(3).contains(&"169.254.0.0/16"), "the addresses where clouds keep credentials stay shut");
+    assert_eq!(selected("ingress/0/from/0").as_deref(), Some("monitoring"));
+    assert_eq!(text(spec, "ingress/1/from/0/ipBlock/cidr"), Some("10.1.0.0/16"));
+    assert_eq!(at(spec, "ingress/0/ports/0/port"), Some(&Value::Integer(9464)));
+    // What runs from its image may connect to the same.
+    let job = at(&resource(&graph, "networkpolicy.job-send").body, "spec").unwrap();
+    assert_eq!(at(job, "egress"), at(spec, "egress"));
+    assert_eq!(at(job, "ingress"), None);
+}

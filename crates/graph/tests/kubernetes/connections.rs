@@ -293,3 +293,44 @@ fn a_program_that_asks_for_the_revision_is_told_its_number() {
     let graph = expanded(&app, &request, bare());
     assert_eq!(at(&resource(&graph, "configmap.web").body, "data/REVISION"), Some(&Value::text("7")));
 }
+
+#[test]
+fn a_service_is_reached_at_its_port_by_routes_programs_and_policies() {
+    let source = format!(
+        "{}[service.store]\nimage = \"a.example/store\"\ncommand = [\"store\"]\nport = 7000\n\
+         [service.plain]\nimage = \"a.example/plain\"\ncommand = [\"plain\"]\nport = 80\n\
+         [route.web]\nservice = \"web\"\nhosts = [\"${{stack.name}}.${{target.domain}}\"]\n",
+        reading(&[("STORE", "${service.store.url}"), ("PLAIN", "${service.plain.url}")])
+    );
+    let cluster = variables(&source, &Target::Kubernetes(Box::new(bare()))).unwrap();
+    assert_eq!([&cluster["STORE"], &cluster["PLAIN"]], ["http://store:7000", "http://plain"]);
+    let graph = on_cluster(&source, bare());
+    let port = |id: &str, path: &str| at(&resource(&graph, id).body, path).and_then(Value::as_integer);
+    assert_eq!(port("service.store", "spec/ports/0/port"), Some(7000));
+    assert_eq!(port("httproute.web", "spec/rules/0/backendRefs/0/port"), Some(8080));
+    assert_eq!(port("networkpolicy.store", "spec/ingress/0/ports/0/port"), Some(7000));
+    assert_eq!(at(&resource(&graph, "service.store").body, "spec/ports/1"), None);
+}
+
+#[test]
+fn a_service_keeps_its_former_port_until_everybody_has_the_new_one() {
+    let app = app(&format!(
+        "{}[service.store]\nimage = \"a.example/store\"\ncommand = [\"store\"]\nport = 7000\n",
+        reading(&[("STORE", "${service.store.url}")])
+    ));
+    let mut request = tenant(&app, "acme", None);
+    request.former_ports = BTreeMap::from([("store".parse().unwrap(), 80)]);
+    let graph = expanded(&app, &request, bare());
+    let ports = |id: &str, path: &str| -> Vec<i64> {
+        let ports = at(&resource(&graph, id).body, path).and_then(Value::as_list).unwrap();
+        ports.iter().filter_map(|port| port.get("port").and_then(Value::as_integer)).collect()
+    };
+    assert_eq!(ports("service.store", "spec/ports"), [7000, 80]);
+    assert_eq!(ports("networkpolicy.store", "spec/ingress/0/ports"), [7000, 80]);
+    assert_eq!(ports("networkpolicy.web", "spec/egress/0/ports"), [7000, 80]);
+    // A named port of the Pods: those of the last revision may have another number for it.
+    let body = &resource(&graph, "service.store").body;
+    assert_eq!(at(body, "spec/ports/1/targetPort"), Some(&Value::text("http")));
+    let kept = freehold_graph::expand::kubernetes::service_ports(graph.resources.values());
+    assert_eq!(kept["store"], (Some(7000), Some(80)));
+}

@@ -57,6 +57,7 @@ pub(crate) fn tenant(app: &App, name: &str, tier: Option<&str>) -> Request {
         containers: Default::default(),
         rotations: Default::default(),
         revision: 0,
+        former_ports: Default::default(),
     }
 }
 

@@ -277,6 +277,7 @@ fn expanded(facts: KubernetesTarget) -> Graph {
         containers: Default::default(),
         rotations: Default::default(),
         revision: 0,
+        former_ports: Default::default(),
     };
     expand(&app, &request, &Target::Kubernetes(Box::new(facts))).unwrap()
 }

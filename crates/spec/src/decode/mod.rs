@@ -20,6 +20,7 @@ mod reference;
 pub(crate) mod schema;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod way;
 
 pub use error::{DecodeError, DecodeErrorKind};
 pub use schema::schema;

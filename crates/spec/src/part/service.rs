@@ -7,7 +7,9 @@ use crate::decode::number::{Truth, UserId, Whole};
 use crate::decode::path::{AbsolutePath, RelativePath, UrlPath};
 use crate::decode::table::table;
 use crate::decode::text::{Amount, Duration, Limits, OneOf, PartName, Plain, Text, Word};
+use crate::decode::way::WayOf;
 use crate::name::{EnvName, Name};
+use crate::network::{Egress, Ingress};
 use crate::part::output::{OutputRow, Reach, Readers, Secrecy};
 use crate::part::{Command, Env, Read, Reads, Replicas};
 use crate::quantity::{Cpu, Memory, Range, Seconds, Storage};
@@ -56,6 +58,10 @@ pub struct Service {
     pub writable: Vec<Spanned<String>>,
     /// It may open HTTPS connections to the internet from a cluster. Default false.
     pub internet: bool,
+    /// Where it may connect to besides, from a cluster.
+    pub egress: Vec<Spanned<Egress>>,
+    /// From where it may be reached besides, in a cluster.
+    pub ingress: Vec<Spanned<Ingress>>,
     /// Copies by load, in a cluster.
     pub autoscale: Option<Autoscale>,
     /// Folders that last, in a cluster; its sidecars and init containers share them.
@@ -238,6 +244,10 @@ table! {
         writable: default List<At<Text<AbsolutePath>>, 0> = "[]";
         /// Whether it may open HTTPS connections to the internet from a cluster.
         internet: default Truth = "false";
+        /// Where it may connect to from a cluster besides what references say: "smtp.example.net:587", "otel.monitoring:4317", "10.0.0.0/8:5432".
+        egress: default List<At<Text<WayOf<Egress>>>, 0> = "[]";
+        /// From where its Pods may be reached in a cluster besides what routes and references say: "monitoring:9464" (a namespace), "10.0.0.0/8:8080".
+        ingress: default List<At<Text<WayOf<Ingress>>>, 0> = "[]";
         /// Copies by load in a cluster: from `replicas` up to a most.
         autoscale: optional AutoscaleTable;
         /// Folders that last, by name. In a cluster each is a volume, which one copy can use at a time.

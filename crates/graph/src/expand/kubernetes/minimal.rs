@@ -29,6 +29,7 @@ pub fn hindrances(app: &App) -> Vec<ExpandError> {
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
         revision: 0,
+        former_ports: Default::default(),
     };
     let target = Target::Kubernetes(Box::new(minimal_target(app)));
     crate::expand::expand(app, &request, &target).err().unwrap_or_default()

@@ -49,6 +49,7 @@ pub use namespace::limits;
 pub use pod_security::POD_SECURITY;
 pub use quantity::{CPU_DEFAULT, MEMORY_DEFAULT};
 pub use schedule::cron;
+pub use service::service_ports;
 
 /// Expands an app for a cluster.
 ///

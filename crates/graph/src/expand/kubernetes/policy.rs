@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::app::Service;
+use freehold_spec::network::{CLOSED, Destination, Egress, Ingress, Origin};
 use freehold_spec::part::output::Reach;
 use freehold_spec::{EnvName, Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
@@ -40,6 +41,8 @@ const INTERNET_V6: &str = "2000::/3";
 /// Within it, those with an IPv4 address in them (Teredo is in the first one, 6to4 is the second), and protocols' own.
 const NOT_INTERNET_V6: [&str; 2] = ["2001::/23", "2002::/16"];
 
+/// The port that `internet` opens.
+const HTTPS: u16 = 443;
 /// Where NodeLocal DNSCache answers on each node, unless it was given another address.
 const NODE_CACHE: &str = "169.254.20.10/32";
 /// Where cert-manager's solver Pods answer challenges.
@@ -51,15 +54,20 @@ struct Traffic<'a> {
     /// The parts that they have to reach.
     reached: BTreeMap<PartKind, BTreeSet<&'a Name>>,
     internet: bool,
+    /// The ways out that the definition names.
+    ways: &'a [Spanned<Egress>],
 }
 
 impl<'a> Traffic<'a> {
+    /// `out` says where it may connect to besides.
     fn new(
         part: PodPart<'a>,
-        internet: bool,
+        out: Option<&'a Service>,
         env: impl Iterator<Item = &'a BTreeMap<EnvName, Spanned<Template>>>,
     ) -> Self {
-        let mut traffic = Self { part, reached: BTreeMap::new(), internet };
+        let internet = out.is_some_and(|service| service.internet);
+        let ways = out.map(|service| service.egress.as_slice()).unwrap_or_default();
+        let mut traffic = Self { part, reached: BTreeMap::new(), internet, ways };
         for reference in env.flat_map(BTreeMap::values).flat_map(|template| template.references()) {
             let Some((name, output)) = reference.value.output() else { continue };
             match output.row().reach {
@@ -77,7 +85,7 @@ impl<'a> Traffic<'a> {
     fn of_service(name: &'a Name, service: &'a Service) -> Self {
         let sidecars = service.sidecars.values().map(|sidecar| &sidecar.env);
         let init = service.init.values().map(|init| &init.env);
-        Self::new(PodPart::Service(name), service.internet, std::iter::once(&service.env).chain(sidecars).chain(init))
+        Self::new(PodPart::Service(name), Some(service), std::iter::once(&service.env).chain(sidecars).chain(init))
     }
 }
 
@@ -102,8 +110,7 @@ impl Cluster<'_> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
         let jobs = app.jobs.iter().map(|(name, job)| {
-            let internet = app.services.get(&job.service.value).is_some_and(|service| service.internet);
-            Traffic::new(PodPart::Job(name), internet, std::iter::once(&job.env))
+            Traffic::new(PodPart::Job(name), app.services.get(&job.service.value), std::iter::once(&job.env))
         });
         let all: Vec<Traffic<'_>> = services.chain(jobs).collect();
         for traffic in &all {
@@ -135,24 +142,33 @@ impl Cluster<'_> {
     fn ingress(&self, part: PodPart<'_>, all: &[Traffic<'_>]) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let PodPart::Service(name) = part else { return Vec::new() };
-        let Some(port) = app.services.get(name).and_then(|service| service.port.as_ref()) else { return Vec::new() };
+        let Some(service) = app.services.get(name) else { return Vec::new() };
+        let mut rules: Vec<Json> = service.ingress.iter().map(|way| way_in(way)).collect();
+        let Some(port) = &service.port else { return rules };
         let routed = app.routes.values().any(|route| route.services().any(|service| service.value == *name));
         let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
         let callers = all.iter().filter(|caller| caller.reaches(PartKind::Service, name));
         let callers = callers.map(|caller| self.pods(caller.part));
         let from: Vec<Json> = gateway.into_iter().chain(callers).collect();
-        if from.is_empty() { from } else { vec![json!({"from": from, "ports": [tcp(port.value)]})] }
+        if !from.is_empty() {
+            rules.insert(0, json!({"from": from, "ports": self.ports(name, port.value)}));
+        }
+        rules
     }
 
     fn egress(&self, traffic: &Traffic<'_>) -> Vec<Json> {
         // Another order would change the policies that there are.
         let parts = traffic.reached.iter().rev();
         let mut rules: Vec<Json> = parts.flat_map(|(kind, names)| part::egress(*kind, names, self)).collect();
-        if traffic.internet {
+        // A policy knows no names: a host is any public address.
+        let hosts = traffic.ways.iter().filter(|way| matches!(way.to, Destination::Host(_))).map(|way| way.port);
+        let public: BTreeSet<u16> = traffic.internet.then_some(HTTPS).into_iter().chain(hosts).collect();
+        if !public.is_empty() {
             let v4 = json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_INTERNET_V4}});
             let v6 = json!({"ipBlock": {"cidr": INTERNET_V6, "except": NOT_INTERNET_V6}});
-            rules.push(json!({"to": [v4, v6], "ports": [tcp(443)]}));
+            rules.push(json!({"to": [v4, v6], "ports": public.into_iter().map(tcp).collect::<Vec<_>>()}));
         }
+        rules.extend(traffic.ways.iter().filter_map(|way| way_out(way)));
         rules
     }
 
@@ -160,8 +176,14 @@ impl Cluster<'_> {
     pub(crate) fn egress_to_services(&self, names: &BTreeSet<&Name>) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let ports = names.iter().filter_map(|name| Some((*name, app.services.get(*name)?.port.as_ref()?)));
-        let rule = |(name, port): (_, &Spanned<u16>)| json!({"to": [self.pods(PodPart::Service(name))], "ports": [tcp(port.value)]});
+        let rule = |(name, port): (_, &Spanned<u16>)| json!({"to": [self.pods(PodPart::Service(name))], "ports": self.ports(name, port.value)});
         ports.map(rule).collect()
+    }
+
+    /// The port at which a service's Pods are reached, and the one of those of the revision before.
+    fn ports(&self, service: &Name, port: u16) -> Vec<Json> {
+        let former = self.expansion.resolver.request.former_ports.get(service).filter(|former| **former != port);
+        [port].into_iter().chain(former.copied()).map(tcp).collect()
     }
 
     /// The rule that leads to databases: to their server, or to the Pods of each.
@@ -183,7 +205,7 @@ impl Cluster<'_> {
     pub(super) fn users_of(&self, part: PartKind, name: &Name) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
-        let jobs = app.jobs.iter().map(|(job, one)| Traffic::new(PodPart::Job(job), false, std::iter::once(&one.env)));
+        let jobs = app.jobs.iter().map(|(job, one)| Traffic::new(PodPart::Job(job), None, std::iter::once(&one.env)));
         let users = services.chain(jobs).filter(|traffic| traffic.reaches(part, name));
         users.map(|traffic| self.pods(traffic.part)).collect()
     }
@@ -211,6 +233,29 @@ impl Cluster<'_> {
     pub(super) fn pods(&self, part: PodPart<'_>) -> Json {
         json!({"podSelector": {"matchLabels": self.selector(part)}})
     }
+}
+
+/// The rule of a way out; that of a host is one with the internet's.
+fn way_out(way: &Egress) -> Option<Json> {
+    let to = match &way.to {
+        Destination::Host(_) => return None,
+        Destination::Service { namespace, .. } => self::namespace(namespace),
+        Destination::Block(block) => {
+            let closed = CLOSED.iter().map(|(_, closed)| closed).filter(|closed| block.contains(*closed));
+            let closed: Vec<String> = closed.map(ToString::to_string).collect();
+            let except = (!closed.is_empty()).then_some(closed);
+            json!({"ipBlock": {"cidr": block.to_string(), "except": except}})
+        }
+    };
+    Some(json!({"to": [to], "ports": [tcp(way.port)]}))
+}
+
+fn way_in(way: &Ingress) -> Json {
+    let from = match &way.from {
+        Origin::Namespace(name) => namespace(name),
+        Origin::Block(block) => json!({"ipBlock": {"cidr": block.to_string()}}),
+    };
+    json!({"from": [from], "ports": [tcp(way.port)]})
 }
 
 /// All Pods of a namespace.

@@ -12,7 +12,6 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use super::quantity::duration;
-use crate::expand::connection::SERVICE_PORT;
 use crate::expand::error::{Claimant, ExpandError};
 use crate::expand::names;
 use crate::expand::redirect::Destination;
@@ -194,7 +193,7 @@ impl Cluster<'_> {
             self.expansion.resolver.errors.push(ExpandError::Missing { from, what: "service".to_owned() });
             return Vec::new();
         };
-        let port = SERVICE_PORT;
+        let port = self.expansion.resolver.service_port(&service.value);
         let backends = json!([{"group": "", "kind": "Service", "name": service.value, "port": port, "weight": 1}]);
         let attempt = rule.attempt_timeout.as_ref().map(|limit| duration(limit.value));
         let timeouts = json!({"request": duration(rule.timeout.value), "backendRequest": attempt});

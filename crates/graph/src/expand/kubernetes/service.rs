@@ -15,10 +15,10 @@ use super::environment::Environment;
 use super::manifest::{Object, PodPart, literal};
 use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
-use crate::expand::connection::SERVICE_PORT;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
 use crate::kind::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM, ResourceKind};
+use crate::resource::Resource;
 use crate::resource_id::ResourceId;
 use crate::value::Value;
 
@@ -29,6 +29,24 @@ const LEAVING: u64 = 5;
 const ARRIVING: u64 = 60;
 /// What a service's port is called in its Pods.
 const PORT: &str = "http";
+/// What the port of a Service is called that it had before.
+const FORMER_PORT: &str = "former";
+
+/// The ports of the services in these resources, as others reach them: each one's own, and the one that it keeps for a while.
+pub fn service_ports<'r>(
+    resources: impl IntoIterator<Item = &'r Resource>,
+) -> BTreeMap<Name, (Option<u16>, Option<u16>)> {
+    let services = resources.into_iter().filter(|resource| resource.kind == ResourceKind::ClusterService);
+    let ports = |resource: &Resource| {
+        let ports = resource.body.get("spec")?.get("ports")?.as_list()?;
+        let number = |name: &str| {
+            let port = ports.iter().find(|port| port.get("name").and_then(Value::as_text) == Some(name))?;
+            u16::try_from(port.get("port").and_then(Value::as_integer)?).ok()
+        };
+        Some((resource.id.name().parse().ok()?, (number(PORT), number(FORMER_PORT))))
+    };
+    services.filter_map(ports).collect()
+}
 
 /// A sidecar or an init container, as the definition has it.
 struct Companion<'a> {
@@ -216,11 +234,13 @@ impl Cluster<'_> {
             return;
         }
         let part = PodPart::Service(name);
-        let spec = json!({
-            "type": "ClusterIP",
-            "selector": self.selector(part),
-            "ports": [{"name": PORT, "protocol": "TCP", "port": SERVICE_PORT, "targetPort": PORT}],
-        });
+        let of = |name: &str, port: u16| json!({"name": name, "protocol": "TCP", "port": port, "targetPort": PORT});
+        let resolver = &self.expansion.resolver;
+        let port = resolver.service_port(name);
+        let former = resolver.request.former_ports.get(name).filter(|former| **former != port);
+        let ports: Vec<Json> =
+            [of(PORT, port)].into_iter().chain(former.map(|former| of(FORMER_PORT, *former))).collect();
+        let spec = json!({"type": "ClusterIP", "selector": self.selector(part), "ports": ports});
         self.put(Object::new(ResourceKind::ClusterService, name.as_str(), part, json!({"spec": spec})));
     }
 
