@@ -53,6 +53,8 @@ fn expanded(stage: &mut Stage, image: &str) -> Graph {
         artifacts: BTreeMap::from([("web".parse().unwrap(), image.to_owned())]),
         containers: BTreeMap::new(),
         rotations: BTreeMap::new(),
+        former_ports: BTreeMap::new(),
+        revision: 0,
     };
     let facts = KubernetesTarget { cache_image: Some(image.to_owned()), ..stage.facts.clone() };
     expand(&app, &request, &Target::Kubernetes(Box::new(facts))).unwrap()

@@ -21,7 +21,7 @@ const MI: u64 = 1 << 20;
 /// A cache as the expansion has it.
 fn cache(stack: StackId, name: &str, changes: &[(&str, Value)]) -> Resource {
     let named = name.parse().unwrap();
-    let (host, port) = cache_endpoint(stack, &named);
+    let endpoint = cache_endpoint(stack, &named);
     let password = SecretRef::Derived { purpose: cache_credential(&named), rotation: 0 };
     let mut body = BTreeMap::from([
         ("max_memory_bytes".to_owned(), Value::from(16 * MI)),
@@ -30,7 +30,7 @@ fn cache(stack: StackId, name: &str, changes: &[(&str, Value)]) -> Resource {
         ("persist".to_owned(), Value::Bool(false)),
         ("user".to_owned(), Value::text(name)),
         ("password".to_owned(), Value::secret(password)),
-        ("endpoint".to_owned(), Value::text(format!("{host}:{port}"))),
+        ("endpoint".to_owned(), Value::text(endpoint.to_string())),
         ("start_timeout_seconds".to_owned(), Value::from(60u32)),
         ("stop_timeout_seconds".to_owned(), Value::from(10u32)),
     ]);
@@ -165,7 +165,8 @@ async fn a_neighbour_can_t_even_connect() -> anyhow::Result<()> {
     let mut world = World::with(RunAs::Separate(first_user())).await?;
     let sessions = cache(world.stack, "sessions", &[]);
     world.apply(&sessions).await?;
-    let (host, port) = cache_endpoint(world.stack, &"sessions".parse()?);
+    let endpoint = cache_endpoint(world.stack, &"sessions".parse()?);
+    let (host, port) = (endpoint.ip(), endpoint.port());
     // Exit status 0: something was answered; 3: closed without a word.
     let script = format!(
         "exec python3 -c 'import socket, sys\ns = socket.create_connection((\"{host}\", {port}))\n\
