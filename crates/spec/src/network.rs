@@ -29,12 +29,12 @@ pub enum Destination {
     Host(String),
     /// A Service of another namespace.
     Service {
-        /// Its name.
+        /// Of the Service: `otel`.
         name: String,
-        /// Its namespace.
+        /// Where it is: `monitoring`.
         namespace: String,
     },
-    /// Addresses.
+    /// Addresses that begin with the same bits.
     Block(IpNet),
 }
 
@@ -52,7 +52,7 @@ pub struct Ingress {
 pub enum Origin {
     /// All Pods of a namespace.
     Namespace(String),
-    /// Addresses.
+    /// Addresses that begin with the same bits.
     Block(IpNet),
 }
 

@@ -19,7 +19,7 @@ fn jobs_have_their_order_and_no_deploy_runs_what_is_for_people() {
         name: "local".parse().unwrap(),
         domain: "localhost".to_owned(),
         router_port: 7080,
-        postgres: PostgresServer { host: "127.0.0.1".to_owned(), port: 5432, version: 15 },
+        postgres: PostgresServer::new("127.0.0.1", 5432, 15),
     };
     let id = |name: &str| ResourceId::new("job", name);
     let tier = app.tiers.keys().next().map(|tier| tier.as_str());
