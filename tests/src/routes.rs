@@ -14,7 +14,7 @@ pub const PASSWORD: &str = "bR4ss-d00r-kn0b";
 
 const HOSTS: &str = "hosts   = [\"${stack.name}.${target.domain}\"]";
 
-/// All that a route can have, for an app with a route `web` at [`HOSTS`] to a service `web`. The secret `door` has to be set.
+/// All that a route can have, for an app with a route `web` at its usual host to a service `web`. The secret `door` has to be set.
 ///
 /// # Errors
 /// The app's definition can't be changed.
