@@ -187,10 +187,16 @@ fn redirected(
     prefix: Option<&str>,
 ) -> Response<ResponseBody> {
     let rest = prefix.and_then(|prefix| request.uri().path().strip_prefix(prefix.trim_end_matches('/')));
-    let rest = rest.unwrap_or_default();
-    let to = if rest.is_empty() { to } else { to.trim_end_matches('/') };
+    let to = match rest.unwrap_or_default() {
+        "" => to.to_owned(),
+        rest => match to.trim_end_matches('/') {
+            // What begins with two slashes, or what browsers take for that, is another host.
+            "" => format!("/{}", rest.trim_start_matches(['/', '\\'])),
+            to => format!("{to}{rest}"),
+        },
+    };
     let (mark, query) = request.uri().query().map_or(("", ""), |query| ("?", query));
-    let Ok(location) = HeaderValue::from_str(&format!("{to}{rest}{mark}{query}")) else {
+    let Ok(location) = HeaderValue::from_str(&format!("{to}{mark}{query}")) else {
         return refuse(request, Failure::Invalid("its path can't be redirected"), None);
     };
     let mut response = fixed(request, status, &Bytes::new(), &HeaderValue::from_static("text/plain"));

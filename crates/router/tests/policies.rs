@@ -111,6 +111,7 @@ async fn the_entrance_redirects_and_answers_itself() {
         ("/old", redirect("/new", false, 302)),
         ("/docs", redirect("https://docs.example.org/v2/", true, 308)),
         ("/root", redirect("https://example.org/", true, 301)),
+        ("/up", redirect("/", true, 302)),
         ("/admin", refusal),
     ];
     let router = router().await;
@@ -120,6 +121,12 @@ async fn the_entrance_redirects_and_answers_itself() {
         ("/docs", 308, "https://docs.example.org/v2/"),
         ("/docs/a/b?c", 308, "https://docs.example.org/v2/a/b?c"),
         ("/root/a", 301, "https://example.org/a"),
+        ("/up", 302, "/"),
+        ("/up/a/b?c", 302, "/a/b?c"),
+        // A client can't be led to another host by what is appended.
+        ("/up//evil.example/a", 302, "/evil.example/a"),
+        ("/up/\\evil.example", 302, "/evil.example"),
+        ("/root//evil.example", 301, "https://example.org//evil.example"),
     ] {
         let answer = get(&router, path).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (status, location), "{path}");
