@@ -38,7 +38,7 @@ pub fn of_group(name: &str, group: &str) -> String {
 pub const ALWAYS: [(&str, &str, &str); 1] = [("", "configmaps", "ConfigMap")];
 
 /// Kinds that no manifest may hold: group, plural, kind, and why or what instead. `*` stands for all of a group.
-const REFUSED: [(&str, &str, &str, &str); 27] = [
+const REFUSED: [(&str, &str, &str, &str); 30] = [
     ("", "secrets", "Secret", SECRET),
     ("", "serviceaccounts", "ServiceAccount", CONFINES),
     ("", "namespaces", "Namespace", CONFINES),
@@ -57,6 +57,9 @@ const REFUSED: [(&str, &str, &str, &str); 27] = [
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", CONFINES),
     ("networking.k8s.io", "ingresses", "Ingress", ROUTE),
     ("gateway.networking.k8s.io", "*", "*", ROUTE),
+    ("gateway.envoyproxy.io", "securitypolicies", "SecurityPolicy", ROUTE),
+    ("gateway.envoyproxy.io", "backendtrafficpolicies", "BackendTrafficPolicy", ROUTE),
+    ("gateway.envoyproxy.io", "httproutefilters", "HTTPRouteFilter", ROUTE),
     ("cert-manager.io", "*", "*", ROUTE),
     ("acme.cert-manager.io", "*", "*", ROUTE),
     ("postgresql.cnpg.io", "*", "*", DATABASE),

@@ -32,20 +32,13 @@ pub(crate) struct Permission {
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Permission {
-    /// Adds it to an answer, in the place of what the service says.
-    pub(crate) fn grant(self, headers: &mut HeaderMap) {
-        for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
-            headers.remove(name);
-        }
-        for (name, value) in self.fields {
-            if name == VARY {
-                headers.append(name, value);
-            } else {
-                headers.insert(name, value);
-            }
-        }
+/// Says on an answer what a page may, in the place of what the service says; caches must not hand the answer for one origin to another.
+pub(crate) fn settle(headers: &mut HeaderMap, permission: Option<Permission>) {
+    for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
+        headers.remove(name);
     }
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    headers.extend(permission.into_iter().flat_map(|permission| permission.fields));
 }
 
 impl Cors {
@@ -53,8 +46,7 @@ impl Cors {
     pub(crate) fn permission(&self, headers: &HeaderMap) -> Option<Permission> {
         let origin = headers.get(ORIGIN)?;
         let allowed = self.allowed(origin)?;
-        // Caches must not hand the answer for one origin to another.
-        let mut fields = vec![(ACCESS_CONTROL_ALLOW_ORIGIN, allowed), (VARY, HeaderValue::from_static("Origin"))];
+        let mut fields = vec![(ACCESS_CONTROL_ALLOW_ORIGIN, allowed)];
         if self.credentials {
             fields.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
         }
@@ -70,10 +62,7 @@ impl Cors {
         let asks = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(ORIGIN).filter(|_| asks)?;
         let mut answer = HeaderMap::new();
-        answer.insert(
-            VARY,
-            HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
-        );
+        answer.insert(VARY, HeaderValue::from_static("Access-Control-Request-Method, Access-Control-Request-Headers"));
         if let Some(allowed) = self.allowed(origin) {
             answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
             answer.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());

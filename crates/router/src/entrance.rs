@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::cors;
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
 use crate::header::{self, Arrival, Found, REQUEST_ID};
@@ -23,14 +24,9 @@ use crate::state::Core;
 use crate::table::{Answerer, Chosen, Entry, Host, host_name};
 
 impl Core {
-    fn exchange<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-        patience: Patience,
-        max_body: Option<u64>,
-        client: &'a Client,
-    ) -> Exchange<'a> {
-        Exchange { endpoint, options: &self.options, patience, max_body, client, tunnels: &self.tasks }
+    fn exchange<'a>(&'a self, endpoint: &'a Endpoint, patience: Patience, client: &'a Client) -> Exchange<'a> {
+        let (options, tunnels) = (&self.options, &self.tasks);
+        Exchange { endpoint, options, patience, changes: None, max_body: None, client, tunnels }
     }
 
     /// The answer to a request that was let in, or the page that says why there is none.
@@ -72,14 +68,16 @@ impl Service for Outer {
             Ok(found) => found,
             Err(failure) => return refuse(request, failure, None),
         };
-        let Some(chosen) = host.choose(request.uri().path()) else {
-            return refuse(request, Failure::UnknownPath, host.label());
+        let chosen = match host.choose(request.uri().path()) {
+            Ok(Some(chosen)) => chosen,
+            Ok(None) => return refuse(request, Failure::UnknownPath, host.label()),
+            Err(why) => return refuse(request, Failure::Invalid(why), host.label()),
         };
-        let policies = &chosen.entry.route.policies;
-        let permission = policies.cors.as_ref().and_then(|cors| cors.permission(request.headers()));
+        let cors = chosen.entry.route.policies.cors.as_ref();
+        let permission = cors.and_then(|cors| cors.permission(request.headers()));
         let mut response = self.answer_along(chosen, request, found, client).await;
-        if let Some(permission) = permission {
-            permission.grant(response.headers_mut());
+        if cors.is_some() {
+            cors::settle(response.headers_mut(), permission);
         }
         response
     }
@@ -137,8 +135,9 @@ impl Outer {
         match rule {
             (Rule { action: Action::Forward { patience, .. }, .. }, Some(endpoint)) => {
                 header::set_forwarded(request.headers_mut(), found, &arrival);
-                route.policies.request_headers.apply(request.headers_mut());
-                let exchange = self.core.exchange(endpoint, *patience, route.policies.max_body, client);
+                let (changes, max_body) = (&route.policies.request_headers, route.policies.max_body);
+                let exchange = self.core.exchange(endpoint, *patience, client);
+                let exchange = Exchange { changes: Some(changes), max_body, ..exchange };
                 let mut response = self.core.answer(exchange, request, found, label).await;
                 if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     route.policies.response_headers.apply(response.headers_mut());
@@ -245,7 +244,7 @@ impl Service for Inner {
         let options = &self.core.options;
         let patience =
             Patience { timeout: options.inner_timeout, attempt_timeout: None, retries: options.inner_retries };
-        let exchange = self.core.exchange(&self.endpoint, patience, None, client);
+        let exchange = self.core.exchange(&self.endpoint, patience, client);
         self.core.answer(exchange, request, found, None).await
     }
 }

@@ -30,7 +30,7 @@ use crate::listener::{Client, is_exhaustion};
 use crate::options::Options;
 use crate::page::Failure;
 use crate::response_body::{Relay, ResponseBody};
-use crate::route::Patience;
+use crate::route::{HeaderChanges, Patience};
 use crate::tunnel::tunnel;
 use crate::upload::{Leave, RequestBody, Upload, UploadError};
 
@@ -43,6 +43,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) options: &'a Options,
     pub(crate) patience: Patience,
+    /// What is changed in the request's header, last of all.
+    pub(crate) changes: Option<&'a HeaderChanges>,
     /// The largest body of the request, in bytes.
     pub(crate) max_body: Option<u64>,
     /// The peer that the request came from, for limits and the forwarded fields.
@@ -78,7 +80,7 @@ impl Exchange<'_> {
         {
             return Err(Failure::LargeBody { most });
         }
-        let mut message = Message::new(request, found, deadline, self.max_body);
+        let mut message = Message::new(request, found, deadline, self.changes, self.max_body);
         let answered = self.client.alarm.limit(deadline, self.attempts(&mut message, deadline)).await;
         let (response, flight, connection) = answered.ok_or(Failure::TimedOut)??;
         if message.leave.as_ref().is_some_and(Leave::end) {
@@ -296,7 +298,13 @@ struct Message {
 }
 
 impl Message {
-    fn new(mut request: Request<Incoming>, found: Found, deadline: Instant, max_body: Option<u64>) -> Message {
+    fn new(
+        mut request: Request<Incoming>,
+        found: Found,
+        deadline: Instant,
+        changes: Option<&HeaderChanges>,
+        max_body: Option<u64>,
+    ) -> Message {
         let is_new = request.version() == Version::HTTP_11;
         let protocol = if is_new { header::upgrade(request.headers(), found) } else { None };
         let upgrade = protocol.map(|protocol| (hyper::upgrade::on(&mut request), protocol));
@@ -304,6 +312,10 @@ impl Message {
         let leave = asks.then(Leave::default);
         let (mut head, incoming) = request.into_parts();
         header::remove_for_upstream(&mut head.headers, found);
+        // Behind what a client can have removed by naming it in `Connection`.
+        if let Some(changes) = changes {
+            changes.apply_to_request(&mut head.headers);
+        }
         if asks {
             head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         }

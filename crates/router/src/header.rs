@@ -265,7 +265,7 @@ impl Told {
     fn read(headers: &HeaderMap) -> Told {
         let last = |name: HeaderName| headers.get_all(name).iter().flat_map(tokens).last();
         let mut told = Told {
-            clients: headers.get_all(FORWARDED_FOR).iter().flat_map(tokens).filter_map(address).collect(),
+            clients: forwarded_for(headers),
             https: last(FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
             host: last(FORWARDED_HOST).and_then(name_of_host),
             port: last(FORWARDED_PORT)
@@ -273,13 +273,17 @@ impl Told {
                 .and_then(|port| HeaderValue::from_str(port).ok()),
         };
         let mut elements = headers.get_all(FORWARDED).iter().flat_map(tokens).peekable();
-        if told.clients.is_empty() && elements.peek().is_some() {
+        // Where a proxy says the one, the other is the client's own, which a proxy that doesn't know it passes on.
+        if !headers.contains_key(FORWARDED_FOR) && elements.peek().is_some() {
             let mut proto = "";
             for element in elements {
                 for (name, value) in element.split(';').filter_map(|pair| pair.trim().split_once('=')) {
                     let value = value.trim_matches('"');
                     match name.to_ascii_lowercase().as_str() {
-                        "for" => told.clients.extend(address(value)),
+                        "for" => match address(value) {
+                            Some(address) => told.clients.push(address),
+                            None => told.clients.clear(),
+                        },
                         "proto" => proto = value,
                         "host" => told.host = name_of_host(value),
                         _ => {}
@@ -292,6 +296,23 @@ impl Told {
         told.clients.drain(..surplus);
         told
     }
+}
+
+/// The addresses of `X-Forwarded-For`, as far as they can be read from the end: behind what can't be read nothing is known of whoever
+/// wrote what stands before it.
+fn forwarded_for(headers: &HeaderMap) -> Vec<IpAddr> {
+    let mut clients: Vec<IpAddr> = Vec::new();
+    for line in headers.get_all(FORWARDED_FOR) {
+        for element in line.as_bytes().split(|byte| *byte == b',') {
+            let element = std::str::from_utf8(element).unwrap_or("?").trim();
+            match address(element) {
+                Some(address) => clients.push(address),
+                None if element.is_empty() => {}
+                None => clients.clear(),
+            }
+        }
+    }
+    clients
 }
 
 /// An address as proxies write it: alone, with a port, in brackets.
@@ -459,6 +480,14 @@ mod tests {
         assert_eq!(seen("1.1.1.1, 8.8.8.8, 10.0.0.7", true), "8.8.8.8");
         assert_eq!(seen("10.0.0.1, 10.0.0.7", true), "10.0.0.1");
         assert_eq!(seen("nonsense", true), "127.0.0.1");
+        // What can't be read hides whoever wrote it: nothing before it counts.
+        assert_eq!(seen("192.0.2.1, unknown", true), "127.0.0.1");
+        let arrival = Arrival { address: "127.0.0.1".parse().unwrap(), port: &port, proxies: &proxies, trusted: true };
+        let mut both = headers(&[("forwarded", "for=192.0.2.1")]);
+        both.insert("x-forwarded-for", HeaderValue::from_bytes(b"\x80").unwrap());
+        assert_eq!(client(&both, &arrival).to_string(), "127.0.0.1");
+        both.insert("x-forwarded-for", HeaderValue::from_bytes(b"\x80, 8.8.8.8").unwrap());
+        assert_eq!(client(&both, &arrival).to_string(), "8.8.8.8");
     }
 
     #[test]

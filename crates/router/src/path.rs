@@ -36,6 +36,33 @@ pub(crate) fn objection(path: &str) -> Option<&'static str> {
     }
 }
 
+/// A path as a service may read it that decodes what is encoded, merges slashes, takes `\` for one, and cuts parameters (`;x`) off.
+/// `None`: all of them read it as it stands.
+pub(crate) fn as_read(path: &str) -> Option<String> {
+    let plain = |byte: u8| !matches!(byte, b'%' | b'\\' | b';');
+    if path.bytes().all(plain) && !path.contains("//") {
+        return None;
+    }
+    let mut rest = path.as_bytes();
+    let mut read = Vec::with_capacity(path.len());
+    let mut parameter = false;
+    while let (Some(letter), after) = next(rest) {
+        rest = after;
+        match letter {
+            b'/' | b'\\' => {
+                parameter = false;
+                if read.last() != Some(&b'/') {
+                    read.push(b'/');
+                }
+            }
+            b';' => parameter = true,
+            _ if parameter => {}
+            letter => read.push(letter),
+        }
+    }
+    Some(String::from_utf8_lossy(&read).into_owned())
+}
+
 /// The next letter, decoded, and what follows it.
 fn next(bytes: &[u8]) -> (Option<u8>, &[u8]) {
     match bytes {
@@ -81,6 +108,21 @@ mod tests {
         ] {
             assert!(objection(path).is_some(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_is_read_as_the_most_generous_service_would() {
+        for (path, read) in [
+            ("/%61dmin", "/admin"),
+            ("//admin", "/admin"),
+            ("/admin%2Fx", "/admin/x"),
+            ("/admin;x=1/y", "/admin/y"),
+            ("/admin\\x", "/admin/x"),
+            ("/a%", "/a%"),
+        ] {
+            assert_eq!(as_read(path).as_deref(), Some(read), "{path}");
+        }
+        assert_eq!(as_read("/admin/x.html"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
+use crate::path;
 use crate::rate_limit::RateLimiter;
 use crate::route::{Action, EndpointKey, Route, RouteKey, Rule};
 
@@ -69,6 +70,10 @@ impl Entry {
 }
 
 impl Chosen {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry) && self.rule == other.rule
+    }
+
     pub(crate) fn answerer(&self) -> Option<Answerer<'_>> {
         let route = &self.entry.route;
         let Some(rule) = self.rule else { return route.hosts.first().map(|host| Answerer::FirstHost(host)) };
@@ -79,7 +84,20 @@ impl Chosen {
 
 impl Host {
     /// What the longest prefix says that covers the path by whole segments: `/events` covers `/events/1`, not `/eventsource`.
-    pub(crate) fn choose(&self, path: &str) -> Option<&Chosen> {
+    ///
+    /// # Errors
+    /// A service could read the path as another one, of which another rule says something else: a rule that keeps requests out must not be
+    /// avoided by writing its path in another way.
+    pub(crate) fn choose(&self, path: &str) -> Result<Option<&Chosen>, &'static str> {
+        let Some(chosen) = self.covering(path) else { return Ok(None) };
+        let other = path::as_read(path).and_then(|read| self.covering(&read));
+        match other.is_some_and(|other| !other.is(chosen)) {
+            true => Err("its path can be read in two ways, and the stack has a rule for each"),
+            false => Ok(Some(chosen)),
+        }
+    }
+
+    fn covering(&self, path: &str) -> Option<&Chosen> {
         self.rules.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, chosen)| chosen)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_router::{Drained, Options};
 use futures::StreamExt as _;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -327,7 +327,12 @@ async fn shutdown_finishes_what_is_under_way_and_ends_streams() {
     let events = tokio::spawn(send(router.address(), request("GET", "/events").body(text("")).unwrap()));
     let request = tokio::spawn(send(router.address(), request("GET", "/").body(text("")).unwrap()));
     until(|| count.load(Ordering::SeqCst) == 2).await;
-    let idle = connect(router.address()).await;
+    // One that was let in: it has had an answer.
+    let mut idle = connect(router.address()).await;
+    let asked = Request::builder().uri("/").header("host", "nobody.localhost").body(text("")).unwrap();
+    let unknown = within(idle.send_request(asked)).await.unwrap();
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    within(unknown.into_body().collect()).await.unwrap();
     let stopping = tokio::spawn({
         let router = router.clone();
         async move { router.shutdown(Duration::from_secs(5)).await }

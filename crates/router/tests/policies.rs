@@ -156,9 +156,12 @@ async fn headers_are_changed_on_the_way_there_and_back() {
         ..Policies::default()
     })
     .await;
+    // A client can neither have a field removed by naming it as one of the connection's nor write it in another way.
     let sent = request("GET", "/").header("x-set", "theirs").header("x-add", "theirs").header("x-secret", "1");
+    let sent = sent.header("connection", "x-set").header("x_secret", "2").header("x.set", "3");
     let answer = send(router.address(), sent.body(text("")).unwrap()).await.unwrap();
-    assert!(answer.body.contains("\"x-set\": \"ours\"") && !answer.body.contains("x-secret"), "{}", answer.body);
+    assert!(answer.body.contains("\"x-set\": \"ours\"") && !answer.body.contains("secret"), "{}", answer.body);
+    assert!(!answer.body.contains("x.set"), "{}", answer.body);
     assert!(answer.body.contains("theirs") && answer.body.matches("x-add").count() == 2, "{}", answer.body);
     assert_eq!(answer.header("strict-transport-security"), "max-age=1");
     assert!(!answer.headers.contains_key("server") && answer.header("x-more") == "a");
@@ -203,6 +206,10 @@ async fn a_page_of_another_origin_is_told_what_it_may() {
     assert_eq!(answer.header("access-control-allow-origin"), "https://a.example.net");
     assert_eq!(answer.header("access-control-expose-headers"), "x-total");
     assert!(answer.headers.get_all("vary").iter().any(|value| value == "Origin"));
+    // What the service says of itself counts for nobody.
+    let answer = ask("GET", "https://evil.example", "").await.unwrap();
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+    assert!(answer.headers.get_all("vary").iter().any(|value| value == "Origin"));
     // An OPTIONS that is no preflight is the service's.
     assert_eq!(ask("OPTIONS", "https://app.example.org", "").await.unwrap().status, StatusCode::OK);
 }
@@ -222,6 +229,34 @@ async fn only_users_with_their_passwords_are_let_in_and_the_service_never_sees_t
     assert_eq!(let_in.status, StatusCode::OK);
     assert!(!let_in.body.contains("authorization"), "{}", let_in.body);
     assert_eq!(with_password("Basic cHJldmlldzpzZWNyZXQ=").await.unwrap().status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_rule_is_not_avoided_by_another_spelling_of_its_path() {
+    let (address, count) = app(|_| async { ok("let in") }).await;
+    let router = router().await;
+    router.set_upstreams(&web(), upstreams(&[address]));
+    router.set_route(&key(), route(vec![rule("/", LONG, 0)]));
+    let users = BTreeMap::from([("ops".to_owned(), PasswordHash::of("s3cret", [1; 16]))]);
+    let guarded = Route { policies: Policies { users, ..Policies::default() }, ..route(vec![rule("/admin", LONG, 0)]) };
+    router.set_route(&RouteKey("0198a000-0000-7000-8000-000000000000/acme/admin".to_owned()), guarded);
+    for (path, status) in [
+        ("/admin", 401),
+        ("/admin/x", 401),
+        ("/%61dmin", 400),
+        ("//admin", 400),
+        ("/admin%2Fx", 400),
+        ("/admin;x", 400),
+        ("/admin\\x", 400),
+    ] {
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(router.address(), &asked).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    for path in ["/group%2Fproject", "/a//b", "/a;v=1"] {
+        assert_eq!(get(&router, path).await.body, "let in", "{path}");
+    }
 }
 
 #[tokio::test]

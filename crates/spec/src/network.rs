@@ -86,15 +86,18 @@ pub enum NetworkError {
 }
 
 /// Blocks that no program of a stack reaches, whatever its definition says: what they are, and each block.
-pub const CLOSED: [(&str, IpNet); 10] = [
+pub const CLOSED: [(&str, IpNet); 13] = [
     ("the host itself", v4([0, 0, 0, 0], 8)),
     ("the loopback", v4([127, 0, 0, 0], 8)),
     ("link-local addresses, where clouds keep credentials", v4([169, 254, 0, 0], 16)),
     ("Azure's own address, where it keeps credentials", v4([168, 63, 129, 16], 32)),
     ("protocols' own, where Oracle's cloud keeps credentials", v4([192, 0, 0, 0], 24)),
+    ("Alibaba's own address, where it keeps credentials", v4([100, 100, 100, 200], 32)),
     ("multicast and reserved addresses", v4([224, 0, 0, 0], 3)),
     ("the loopback and addresses of IPv4", v6([0, 0, 0, 0, 0, 0, 0, 0], 8)),
     ("Amazon's own address, where it keeps credentials", v6([0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0], 32)),
+    ("Google's own address, where it keeps credentials", v6([0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254], 128)),
+    ("Oracle's own address, where it keeps credentials", v6([0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128)),
     ("link-local addresses", v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10)),
     ("multicast addresses", v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8)),
 ];

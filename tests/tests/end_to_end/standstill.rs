@@ -82,7 +82,7 @@ fn a_destroy_that_is_killed_and_stopped_while_it_dumps_goes_on_until_it_is_cance
     assert!(
         told.contains("ready · revision 1")
             && told.contains("nothing was deleted")
-            && told.contains("web             ready"),
+            && told.contains("✓ service    web"),
         "{told}"
     );
     let shut = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'acme%\\_app%' AND NOT rolcanlogin";

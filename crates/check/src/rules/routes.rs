@@ -134,7 +134,10 @@ fn never_tried_again(scope: &mut Scope<'_>) {
                 ),
                 Some(_) | None => continue,
             };
-            let diagnostic = Diagnostic::warning(Code::RetryNever, message).at(span, "").note(
+            // A gateway takes no attempt that is longer than all of them.
+            let longer = rule.attempt_timeout.as_ref().is_some_and(|attempt| attempt.value > rule.timeout.value);
+            let told = if longer { Diagnostic::error } else { Diagnostic::warning };
+            let diagnostic = told(Code::RetryNever, message).at(span, "").note(
                 "`timeout` is for all attempts together, `attempt_timeout` for each of them until its answer begins",
             );
             scope
@@ -256,6 +259,11 @@ fn origins(scope: &mut Scope<'_>) {
             .at(origin.span, "a scheme, a host, and a port where it isn't the scheme's own: nothing else")
             .help("for example: \"https://app.example.org\", \"https://*.example.org\", \"${route.web.url}\", \"*\"");
             scope.report(diagnostic);
+        }
+        if let Some(all) = everybody(cors).filter(|_| cors.origins.len() > 1) {
+            let message = format!("route {name} lets every origin in, and others besides");
+            let diagnostic = Diagnostic::error(Code::RouteSetting, message).at(all.span, "all of them");
+            scope.report(diagnostic.help("keep `\"*\"` alone, or the others"));
         }
         if let Some(all) = everybody(cors).filter(|_| cors.credentials.value) {
             let diagnostic =

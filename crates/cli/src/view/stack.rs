@@ -47,9 +47,10 @@ pub(crate) fn status(stack: &Stack, verbose: bool, now: DateTime<Utc>) -> String
     }
     let called = |id: &str| cluster::row(id.split('.').next().unwrap_or_default()).map(|row| row.called);
     let name_of = |id: &str, identity: &str| match called(id) {
-        Some(Called::Id) => id.split_once('.').map_or("", |(_, name)| name).to_owned(),
+        // The hosts of a route stand above, as URLs.
+        Some(Called::Id | Called::Hosts) => id.split_once('.').map_or("", |(_, name)| name).to_owned(),
         Some(Called::Fixed(name)) => name.to_owned(),
-        Some(Called::Identity | Called::Object | Called::Hosts) | None => identity.to_owned(),
+        Some(Called::Identity | Called::Object) | None => identity.to_owned(),
     };
     let folds = |resource: &&ResourceStatus| {
         let word = resource.id.split('.').next().unwrap_or_default();

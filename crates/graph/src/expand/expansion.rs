@@ -22,6 +22,8 @@ pub(crate) struct Expansion<'a> {
     pub(crate) graph: Graph,
     /// Which route has which path of which host.
     routed: BTreeMap<(String, String), Name>,
+    /// The routes of each host.
+    of_host: BTreeMap<String, BTreeSet<Name>>,
 }
 
 /// The host names of a route, in lower case.
@@ -36,7 +38,7 @@ impl<'a> Expansion<'a> {
     pub(crate) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
         let (errors, endpoints, program) = Default::default();
         let resolver = Resolver { app, request, target, errors, endpoints, program };
-        Self { resolver, graph: Graph::default(), routed: BTreeMap::new() }
+        Self { resolver, graph: Graph::default(), routed: BTreeMap::new(), of_host: BTreeMap::new() }
     }
 
     /// The graph, or all that was wrong.
@@ -158,9 +160,29 @@ impl<'a> Expansion<'a> {
                 }
             }
             self.graph.claims.insert(("host".to_owned(), host.clone()));
+            self.of_host.entry(host.clone()).or_default().insert(name.clone());
             hosts.push(host);
         }
         hosts
+    }
+
+    /// Pairs of routes that share a host, of which the second keeps requests out that the first would let in: it is made before and
+    /// taken away behind it, so that its paths are never open.
+    pub(crate) fn guards(&self) -> BTreeSet<(Name, Name)> {
+        let guards = |name: &Name| {
+            self.resolver.app.routes.get(name).is_some_and(|route| {
+                let refuses = route.paths.iter().any(|rule| rule.respond.is_some());
+                refuses || !route.basic_auth.is_empty() || !route.allow_from.is_empty() || route.rate_limit.is_some()
+            })
+        };
+        let mut pairs = BTreeSet::new();
+        for names in self.of_host.values() {
+            let (guarding, open): (Vec<&Name>, Vec<&Name>) = names.iter().partition(|name| guards(name));
+            for open in open {
+                pairs.extend(guarding.iter().map(|guard| (open.clone(), (*guard).clone())));
+            }
+        }
+        pairs
     }
 
     /// The jobs that a deploy runs before one.

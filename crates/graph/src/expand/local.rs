@@ -53,6 +53,12 @@ use crate::value::Value;
 pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Vec<ExpandError>> {
     let mut machine = LocalExpansion { expansion: Expansion::new(app, request, target) };
     part::local(&mut machine);
+    for (open, guard) in machine.expansion.guards() {
+        let (open, guard) = (ResourceId::new("route", &open), ResourceId::new("route", &guard));
+        if let Some(open) = machine.expansion.graph.resources.get_mut(&open) {
+            open.depends_on.insert(guard);
+        }
+    }
     machine.endpoints();
     machine.expansion.logins();
     part::outputs(&mut machine.expansion);

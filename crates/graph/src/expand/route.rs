@@ -106,7 +106,10 @@ impl Texts<'_, '_> {
 
     fn headers(&mut self, key: &str, headers: &Headers) -> Value {
         let mut fields = |fields: &BTreeMap<String, Spanned<Template>>| {
-            Value::map(fields.iter().map(|(name, value)| (name.clone(), Value::text(self.plain(key, value)))))
+            let resolved = fields.iter().map(|(name, value)| (name.clone(), self.plain(key, value)));
+            // The tier of a stack that has none is no value of a field.
+            let stated = resolved.filter(|(_, value)| !value.is_empty());
+            Value::map(stated.map(|(name, value)| (name, Value::text(value))))
         };
         let (set, add) = (fields(&headers.set), fields(&headers.add));
         Value::map([("set", set), ("add", add), ("remove", Value::from(headers.remove.clone()))])

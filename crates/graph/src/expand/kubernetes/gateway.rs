@@ -20,6 +20,9 @@ use crate::value::{Special, Value};
 const ENVOY: &str = "gateway.envoyproxy.io";
 /// What has to be installed for its policies.
 const NEEDS_ENVOY: &str = "it takes Envoy Gateway, with its SecurityPolicy, BackendTrafficPolicy and HTTPRouteFilter";
+/// The largest body of a request that may be limited: Envoy keeps all of it in memory, which is every tenant's.
+const LARGEST_BODY: u64 = 64 << 20;
+const NEEDS_ROOM: &str = "Envoy keeps the whole body in memory, so \"64Mi\" is the most";
 const NEEDS_CORS: &str =
     "it takes an HTTPRoute with the filter CORS, which the Gateway API's definitions have since 1.5";
 
@@ -102,6 +105,9 @@ impl Cluster<'_> {
         let mut can = true;
         for (what, _) in asked.into_iter().filter(|(_, asked)| *asked) {
             can &= self.can(name, what, self.facts.gateway.envoy, NEEDS_ENVOY);
+        }
+        if route.max_body.as_ref().is_some_and(|size| size.value.0 > LARGEST_BODY) {
+            can &= self.can(name, "a max_body of more than 64Mi", false, NEEDS_ROOM);
         }
         if !can {
             return Vec::new();

@@ -80,6 +80,7 @@ pub fn expand(
         cluster.expansion.resolver.errors.push(unknown);
     }
     part::kubernetes(&mut cluster);
+    cluster.guards_first();
     cluster.expansion.logins();
     cluster.outputs();
     cluster.not_enforced();

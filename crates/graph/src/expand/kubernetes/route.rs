@@ -87,6 +87,23 @@ impl Cluster<'_> {
         }
     }
 
+    /// Lets routes wait for those that keep requests out of the hosts that they share.
+    pub(super) fn guards_first(&mut self) {
+        let app = self.expansion.resolver.app;
+        let retries = self.facts.gateway.retries;
+        let ids = |name: &Name| -> Vec<ResourceId> {
+            let names = app.routes.get(name).map(|route| http_routes(name, route, retries)).unwrap_or_default();
+            names.into_iter().map(|called| ResourceId::new(ResourceKind::HttpRoute.row().id_word, called)).collect()
+        };
+        for (open, guard) in self.expansion.guards() {
+            for id in ids(&open) {
+                if let Some(open) = self.expansion.graph.resources.get_mut(&id) {
+                    open.depends_on.extend(ids(&guard));
+                }
+            }
+        }
+    }
+
     fn http_route(
         &mut self,
         called: &str,
@@ -143,11 +160,17 @@ impl Cluster<'_> {
             ("request_headers", &route.request_headers, "RequestHeaderModifier", "requestHeaderModifier"),
             ("response_headers", &route.response_headers, "ResponseHeaderModifier", "responseHeaderModifier"),
         ];
-        let changed = kinds.into_iter().filter(|(_, headers, ..)| !headers.is_empty());
-        let filter = |(key, headers, kind, field): (_, _, &str, &str)| {
+        // The password is the gateway's, and none of the service's business; Envoy would hand it on.
+        let taken_out = (!route.basic_auth.is_empty()).then_some("authorization");
+        let changed = kinds
+            .into_iter()
+            .filter(|(key, headers, ..)| !headers.is_empty() || (*key == "request_headers" && taken_out.is_some()));
+        let filter = |(key, headers, kind, field): (&str, _, &str, &str)| {
+            let taken_out = taken_out.filter(|_| key == "request_headers");
             let mut filter = json!({"type": kind});
             if let Json::Object(fields) = &mut filter {
-                fields.insert(field.to_owned(), self.header(&format!("route.{name}.{key}"), headers, needs));
+                let changes = self.header(&format!("route.{name}.{key}"), headers, taken_out, needs);
+                fields.insert(field.to_owned(), changes);
             }
             filter
         };
@@ -156,17 +179,25 @@ impl Cluster<'_> {
         filters
     }
 
-    fn header(&mut self, from: &str, headers: &Headers, needs: &mut BTreeSet<ResourceId>) -> Json {
+    fn header(
+        &mut self,
+        from: &str,
+        headers: &Headers,
+        taken_out: Option<&str>,
+        needs: &mut BTreeSet<ResourceId>,
+    ) -> Json {
         let mut fields = |fields: &BTreeMap<String, Spanned<Template>>| -> Vec<Json> {
             let field = |(name, value): (&String, &Spanned<Template>)| {
                 let value = self.expansion.resolver.plain(from, &value.value, needs);
-                json!({"name": name, "value": value})
+                // The tier of a stack that has none is no value of a field.
+                (!value.is_empty()).then(|| json!({"name": name, "value": value}))
             };
-            fields.iter().map(field).collect()
+            fields.iter().filter_map(field).collect()
         };
         let stated = |list: Vec<Json>| (!list.is_empty()).then_some(list);
         let (set, add) = (stated(fields(&headers.set)), stated(fields(&headers.add)));
-        json!({"set": set, "add": add, "remove": (!headers.remove.is_empty()).then_some(&headers.remove)})
+        let remove: BTreeSet<&str> = headers.remove.iter().map(String::as_str).chain(taken_out).collect();
+        json!({"set": set, "add": add, "remove": (!remove.is_empty()).then_some(remove)})
     }
 
     /// The rule of a path; two where it is tried again, for only some methods may be.

@@ -51,7 +51,7 @@ async fn a_service_that_exits_at_once_is_refused_with_the_end_of_its_log() -> an
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_never_gets_ready_is_refused_with_its_last_answer() -> anyhow::Result<()> {
     let world = World::new().await?;
-    let web = world.web(&[("MODE", "never-ready")], &[("start_timeout_seconds", Value::from(1u32))]);
+    let web = world.web(&[("MODE", "never-ready")], &[("start_timeout_seconds", Value::from(5u32))]);
     let error = world.apply(&web).await.unwrap_err();
     assert_eq!(code(&error), Code::NeverReady);
     assert!(error.to_string().contains("answered 503: {\"status\":\"unhealthy\"}"), "{error}");
