@@ -1,8 +1,10 @@
 //! Texts that stand where a secret belongs and are none: placeholders, and keys for tests.
 
 /// Words that nobody means, wherever they stand in a value.
-const WORDS: [&str; 8] =
-    ["changeme", "changethis", "fixme", "placeholder", "replaceme", "tbd", "todo", "yoursecrethere"];
+const WORDS: [&str; 3] = ["fixme", "tbd", "todo"];
+/// The same, and so long that they are none by chance: `mychangeme`, `PLACEHOLDER1`. After them comes no letter: `replacement` is a word.
+const LONG: [&str; 7] =
+    ["changeit", "changeme", "changethis", "placeholder", "replaceme", "replacethis", "yoursecrethere"];
 /// The same in two words.
 const PAIRS: [(&str, &str); 6] = [
     ("change", "me"),
@@ -30,9 +32,14 @@ pub fn is_placeholder(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let crossed_out = |word: &str| word.len() >= 3 && word.chars().all(|c| c == 'x');
-    let pairs = || words.iter().zip(words.iter().skip(1));
+    let unmeant = |word: &str| {
+        let ends = |long: &str| word.split(long).skip(1).any(|rest| !rest.starts_with(char::is_alphabetic));
+        WORDS.contains(&word) || crossed_out(word) || LONG.into_iter().any(ends)
+    };
+    let figureless: Vec<&str> = words.iter().map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit())).collect();
+    let pairs = || figureless.iter().zip(figureless.iter().skip(1));
     (text.starts_with('<') && text.ends_with('>'))
-        || words.iter().any(|word| WORDS.contains(word) || crossed_out(word))
+        || words.iter().any(|word| unmeant(word))
         || pairs().any(|(one, next)| PAIRS.contains(&(*one, *next)) || (*one == "your" && YOURS.contains(next)))
         || crossed_out(&words.concat())
 }
@@ -63,6 +70,13 @@ mod tests {
             "todo: ask Ada",
             "please-change-me-now",
             " insert your token ",
+            "changeme123",
+            "mychangeme",
+            "replaceme2",
+            "PLACEHOLDER1",
+            "change-me-2",
+            "CHANGE_ME1",
+            "yoursecrethere!",
         ] {
             assert!(is_placeholder(text), "{text}");
         }
@@ -73,6 +87,11 @@ mod tests {
             "d41d8cd98f00b204e9800998ecf8427e",
             "nothing to change",
             "bear your cross",
+            "replacement",
+            "exchange-media",
+            "exchangemedia",
+            "todo2",
+            "placeholders",
             "",
         ] {
             assert!(!is_placeholder(text), "{text}");

@@ -47,7 +47,8 @@ fn literals(scope: &mut Scope<'_>) {
     for program in scope.programs() {
         for (name, value) in program.env {
             let Some(text) = literal(value) else { continue };
-            if let Some(diagnostic) = placeholder(name, value, text).or_else(|| in_the_open(name, value, text)) {
+            let found = placeholder(name, value, text).or_else(|| in_browsers(name, value, text));
+            if let Some(diagnostic) = found.or_else(|| in_the_open(name, value, text)) {
                 scope.report(diagnostic);
             }
         }
@@ -84,7 +85,26 @@ const OTHER_KEYS: [&str; 16] = [
     "TRANSLATION",
 ];
 /// How the names of variables begin whose values are made public anyway: they are compiled into what browsers load.
-const FOR_BROWSERS: [&str; 6] = ["EXPO_PUBLIC_", "GATSBY_", "NEXT_PUBLIC_", "NUXT_PUBLIC_", "REACT_APP_", "VITE_"];
+const FOR_BROWSERS: [&str; 9] = [
+    "EXPO_PUBLIC_",
+    "GATSBY_",
+    "NEXT_PUBLIC_",
+    "NG_APP_",
+    "NUXT_PUBLIC_",
+    "PUBLIC_",
+    "REACT_APP_",
+    "VITE_",
+    "VUE_APP_",
+];
+/// How the names of servers' variables begin that look as if they were for browsers: public keys may well be kept as secrets.
+const PUBLIC_KEY: &str = "PUBLIC_KEY";
+/// How the names of variables end that are a secret wherever they are, and how keys begin that are never published.
+const NEVER_PUBLIC: [&str; 2] = ["SECRET", "PASSWORD"];
+const PRIVATE: [&str; 3] = ["sk_", "rk_", "whsec_"];
+/// The least length of such a key, in bytes: `sk_SK` is Slovak.
+const SHORTEST: usize = 12;
+const COMPILED_IN: &str = "variables of this name are compiled into the files that browsers load";
+const LET_THE_SERVICE: &str = "let the service use the secret, and the browser ask the service";
 /// How keys begin that are made to be published.
 const PUBLISHABLE: [&str; 3] = ["pk_live_", "pk_test_", "phc_"];
 
@@ -102,7 +122,16 @@ fn is_publishable(name: &EnvName, text: &str) -> bool {
 }
 
 fn is_for_browsers(name: &EnvName) -> bool {
-    FOR_BROWSERS.iter().any(|beginning| name.as_str().starts_with(beginning))
+    let name = name.as_str();
+    FOR_BROWSERS.iter().any(|beginning| name.starts_with(beginning)) && !name.starts_with(PUBLIC_KEY)
+}
+
+/// Whether a text that browsers would load is a secret; a switch is none, whatever it is called.
+fn is_private(name: &EnvName, text: &str) -> bool {
+    let key = text.len() >= SHORTEST && PRIVATE.iter().any(|beginning| text.starts_with(beginning));
+    let pem = text.starts_with("-----BEGIN") && text.contains("PRIVATE KEY");
+    let value = !matches!(text, "" | "true" | "false" | "0" | "1");
+    key || pem || (value && NEVER_PUBLIC.iter().any(|ending| name.as_str().ends_with(&format!("_{ending}"))))
 }
 
 /// Secrets in variables that are compiled into what browsers load.
@@ -113,10 +142,9 @@ fn given_to_browsers(scope: &mut Scope<'_>) {
                 let Some((_, output)) = reference.value.output() else { continue };
                 let Secrecy::Secret(what) = output.row().secrecy else { continue };
                 let message = format!("{name} would give `${{{}}}` to every browser", reference.value);
-                let diagnostic = Diagnostic::error(Code::SecretMadePublic, message)
-                    .at(reference.span, what)
-                    .note("variables of this name are compiled into the files that browsers load");
-                scope.report(diagnostic.help("let the service use the secret, and the browser ask the service"));
+                let diagnostic =
+                    Diagnostic::error(Code::SecretMadePublic, message).at(reference.span, what).note(COMPILED_IN);
+                scope.report(diagnostic.help(LET_THE_SERVICE));
             }
         }
     }
@@ -133,6 +161,16 @@ fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<
             .at(value.span, "not meant to be deployed")
             .help(format!("use a secret: `[secret.{0}]`, then {name} = \"${{secret.{0}}}\"", secret_name(name)))
     })
+}
+
+fn in_browsers(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
+    if !is_for_browsers(name) || !is_private(name, text) {
+        return None;
+    }
+    let diagnostic = Diagnostic::error(Code::SecretMadePublic, format!("{name} would be given to every browser"))
+        .at(value.span, "this is a secret")
+        .note(COMPILED_IN);
+    Some(diagnostic.help(LET_THE_SERVICE))
 }
 
 fn in_the_open(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {

@@ -179,12 +179,30 @@ fn keys_that_are_no_secret_are_not_taken_for_one() {
 
 #[test]
 fn no_secret_is_compiled_into_what_browsers_load() {
-    for name in ["VITE_API_KEY", "NEXT_PUBLIC_TOKEN", "REACT_APP_KEY"] {
+    for name in ["VITE_API_KEY", "NEXT_PUBLIC_TOKEN", "REACT_APP_KEY", "VUE_APP_KEY", "NG_APP_KEY", "PUBLIC_API_KEY"] {
         only(Code::SecretMadePublic, &env(&format!("{name} = \"${{secret.key}}\"")));
         only(Code::SecretMadePublic, &env(&format!("{name} = \"${{database.main.url}}\"")));
         fine(&env(&format!("{name} = \"${{route.web.url}}\"")));
     }
     fine(&env("INVITE_KEY = \"${secret.key}\""));
+    fine(&env("PUBLIC_KEY = \"${secret.key}\""));
+    for line in [
+        "VITE_API_SECRET = \"sk_live_51Habc\"",
+        "VITE_STRIPE = \"rk_live_51Habc\"",
+        "NEXT_PUBLIC_HOOK = \"whsec_51Habc\"",
+        "PUBLIC_SIGNER = \"-----BEGIN EC PRIVATE KEY-----\"",
+        "REACT_APP_DB_PASSWORD = \"hunter2\"",
+    ] {
+        only(Code::SecretMadePublic, &env(line));
+    }
+    for line in [
+        "VITE_LANGUAGE = \"sk_SK\"",
+        "VITE_SHOW_PASSWORD = \"true\"",
+        "VITE_STRIPE_KEY = \"pk_live_1234567\"",
+        "PUBLIC_VERIFIER = \"-----BEGIN PUBLIC KEY-----\"",
+    ] {
+        fine(&env(line));
+    }
 }
 
 #[test]
