@@ -1,5 +1,6 @@
 //! `freehold secret`: values come in by stdin, never by the command line, and never go out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -62,7 +63,7 @@ fn import(terminal: Terminal, arguments: &ImportSecrets) -> CommandResult {
         let app = app(&platform, &arguments.stack).await?;
         let (values, left_out) = match defined(&platform, &app, &arguments.stack).await? {
             Some(known) => sorted(values, &known, &app, arguments.known_only)?,
-            None => (values.into_iter().map(|(name, value)| (secret_name(&name), value)).collect(), Vec::new()),
+            None => (all(values)?, Vec::new()),
         };
         let (target, values) = (arguments.stack.target.as_deref(), SecretValues { values });
         let stack = (app.as_str(), kind.as_str(), stack);
@@ -107,9 +108,8 @@ fn sorted(
         let secret = secret_name(&name);
         if !known.contains(&secret) {
             unknown.push(name);
-        } else if wanted.insert(secret.clone(), value).is_some() {
-            let message = format!("the file has {secret} twice, written in two ways, and nothing was changed");
-            return Err(CommandError::new(Code::BadRequest, message));
+        } else {
+            add(&mut wanted, secret, value)?;
         }
     }
     if unknown.is_empty() || known_only {
@@ -124,6 +124,29 @@ fn sorted(
     Err(CommandError::new(Code::NotFound, message)
         .lines(unknown.iter().map(near).collect())
         .help("correct them, or leave them out with --known-only"))
+}
+
+/// The values by the secrets that they are for, where nobody knows which there are.
+fn all(values: BTreeMap<String, String>) -> CommandResult<BTreeMap<String, String>> {
+    let mut wanted = BTreeMap::new();
+    for (name, value) in values {
+        add(&mut wanted, secret_name(&name), value)?;
+    }
+    Ok(wanted)
+}
+
+fn add(wanted: &mut BTreeMap<String, String>, secret: String, value: String) -> CommandResult<()> {
+    match wanted.entry(secret) {
+        Entry::Vacant(free) => {
+            free.insert(value);
+            Ok(())
+        }
+        Entry::Occupied(taken) => {
+            let secret = taken.key();
+            let message = format!("the file has {secret} twice, written in two ways, and nothing was changed");
+            Err(CommandError::new(Code::BadRequest, message))
+        }
+    }
 }
 
 /// The secret that is meant by a name as variables have it: `session-key` of `SESSION_KEY`.
@@ -211,4 +234,24 @@ fn told(terminal: Terminal, status: &SecretStatus, done: &str) {
     };
     let text = format!("{} was {done} (version {}); {readers}.", status.name, status.version);
     terminal.print(hanging(&text, 0, 0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_there_in_two_spellings_is_refused_whether_it_is_known_or_not() {
+        let values = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect();
+        let known = BTreeSet::from(["session-key".to_owned()]);
+        for refused in [
+            all(values(&["SESSION_KEY", "session-key"])).unwrap_err(),
+            sorted(values(&["SESSION_KEY", "session-key"]), &known, "shop", false).unwrap_err(),
+        ] {
+            assert!(refused.problem.detail.contains("session-key twice"), "{}", refused.problem.detail);
+        }
+        let wanted = all(values(&["SESSION_KEY", "api-key"])).unwrap();
+        assert_eq!(wanted["session-key"], "SESSION_KEY");
+        assert_eq!(wanted.len(), 2);
+    }
 }
