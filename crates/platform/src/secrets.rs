@@ -119,7 +119,7 @@ impl Secrets {
             kind: parse_kind(&query.kind)?,
             name: stack_name,
         };
-        let production = !insist && self.is_of_production(&key).await?;
+        let production = !insist && self.is_of_production(actor, &key).await?;
         let refused = values.iter().filter_map(|(name, value)| refused(name, value, insist, production)).collect();
         refuse_together(refused)?;
         let tenant = self.records.enter(actor, &key).await?;
@@ -129,9 +129,11 @@ impl Secrets {
         self.write_secrets(actor, id, &key, values, Written::Set).await
     }
 
-    /// Whether a stack is of the stage production, or will be unless it is deployed with another one.
-    async fn is_of_production(&self, key: &StackKey) -> Result<bool> {
-        let Some(tenant) = self.records.store.find_tenant(key).await? else { return Ok(key.kind == StackKind::Tenant) };
+    /// Whether a stack is of the stage production, or will be unless it is deployed with another one. Of one that the actor can't see
+    /// nothing is told: it is as if there were none.
+    async fn is_of_production(&self, actor: &Actor, key: &StackKey) -> Result<bool> {
+        let tenant = self.records.store.find_tenant(key).await?.filter(|tenant| actor.can_see(*tenant));
+        let Some(tenant) = tenant else { return Ok(key.kind == StackKind::Tenant) };
         let mut tx = self.records.store.begin(tenant).await?;
         let stack = tx.stack(key).await?;
         let deployed = stack.and_then(|stack| stack.request).map(|request| request.stage_name().map(str::to_owned));
