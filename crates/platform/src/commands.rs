@@ -3,7 +3,8 @@
 //! Each is in the audit log before it starts, and again with its end. It changes nothing of the stack's own: no revision comes of it, and a
 //! deploy neither waits for it nor ends it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freehold_engine::capability::{CommandEvent, CommandEvents, CommandRequest};
@@ -17,7 +18,7 @@ use freehold_store::audit::AuditEntry;
 use freehold_store::{Stack, StackState, TenantId};
 use futures::StreamExt;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -30,8 +31,9 @@ use crate::records::Records;
 use crate::request::Command;
 use crate::targets::Targets;
 
-/// How many run at once.
-pub(crate) const MOST: usize = 32;
+/// How many run at once, and how many of them of one tenant.
+const MOST: usize = 32;
+const MOST_OF_ONE: usize = 8;
 /// How long one may take that is no job's, unless told.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 /// The longest that one may take.
@@ -46,7 +48,7 @@ pub struct Commands {
     pub(crate) records: Records,
     pub(crate) targets: Arc<Targets>,
     pub(crate) stopping: CancellationToken,
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) seats: Seats,
 }
 
 /// A command on its way: whose it is, and what the audit log is told of it.
@@ -67,11 +69,8 @@ impl Commands {
         if stack.state == StackState::Destroying {
             return Err(Problem::new(Code::OperationRunning, format!("{} is being destroyed", stack.key)));
         }
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
-            Problem::new(Code::NotNow, format!("{MOST} commands are running on this platform, and no more can"))
-                .help("try again when one has ended")
-        })?;
         let tenant = self.records.tenant_of(&stack).await?;
+        let seat = self.seats.take(tenant)?;
         let (revision, graph) = self.deployed(tenant, &stack).await?;
         let place = place(request, &stack, &graph)?;
         if matches!(place, Place::Service(_)) && request.command.is_empty() {
@@ -82,7 +81,7 @@ impl Commands {
         let run = graph.command(&place, command).ok_or_else(|| unknown(&place, &stack, &graph))?;
         let timeout = timeout(request, &run)?;
         let runtime = self.targets.find(&stack.key.target).await?;
-        let Some(commands) = &runtime.capabilities.commands else {
+        let Some(commands) = runtime.capabilities.commands.clone() else {
             let message = format!("target {} runs no commands", runtime.target.name());
             return Err(Problem::new(Code::OtherKindOfTarget, message));
         };
@@ -95,7 +94,6 @@ impl Commands {
             actor: actor.audited(),
             detail: json!({ "command": id, "of": place.id(), "executes": shown(&request.command) }),
         };
-        audited.write("run", json!({})).await?;
         let context = Context {
             stack: stack.id,
             key: stack.key.clone(),
@@ -107,14 +105,23 @@ impl Commands {
             waits: CallWaits::default(),
             cancel: CancellationToken::new(),
         };
-        match commands.start(CommandRequest { context, run, timeout }).await {
-            Ok(events) => Ok(self.watched(events, audited, room)),
-            Err(error) => {
-                let problem = Problem::from(error);
-                audited.write("run.ended", json!({ "code": problem.code })).await?;
-                Err(problem)
+        let request = CommandRequest { context, run, timeout };
+        let stopping = self.stopping.clone();
+        // Whoever asked may be gone any moment, and this future with them. What has begun goes on until its end is written; its events are
+        // dropped then, which ends it.
+        let begun = async move {
+            audited.write("run", json!({})).await?;
+            match commands.start(request).await {
+                Ok(events) => Ok(watched(events, audited, seat, stopping)),
+                Err(error) => {
+                    let problem = Problem::from(error);
+                    audited.note(json!({ "code": problem.code })).await;
+                    Err(problem)
+                }
             }
-        }
+        };
+        let begun = tokio::spawn(begun.in_current_span()).await;
+        begun.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("a command was not started: {error}"))))
     }
 
     /// What serves; before anything ever did, what was deployed last.
@@ -124,45 +131,83 @@ impl Commands {
         let revision = tx.revision(stack.id, number).await?.ok_or_else(|| never_deployed(stack))?;
         Ok((number, revision.graph))
     }
+}
 
-    /// The same events; the end is in the audit log before it is told.
-    fn watched(&self, mut events: CommandEvents, audited: Audited, room: OwnedSemaphorePermit) -> CommandEvents {
-        let (sender, mut watched) = mpsc::channel(1);
-        let stopping = self.stopping.clone();
-        let watch = async move {
-            let _room = room;
-            let end = loop {
-                let event = tokio::select! {
-                    event = events.next() => event,
-                    () = sender.closed() => break json!({ "state": "cancelled" }),
-                    () = stopping.cancelled() => break json!({ "state": "cancelled" }),
-                };
-                let end = match &event {
-                    Some(Ok(CommandEvent::Output(_))) => None,
-                    Some(Ok(CommandEvent::Ended { exit, .. })) => Some(json!({ "state": "ended", "exit": exit })),
-                    Some(Err(error)) => Some(json!({ "state": "failed", "reason": error.to_string() })),
-                    None => Some(json!({ "state": "failed" })),
-                };
-                let Some(end) = end else {
-                    if let Some(event) = event
-                        && sender.send(event).await.is_err()
-                    {
-                        break json!({ "state": "cancelled" });
-                    }
-                    continue;
-                };
-                audited.note(end).await;
-                if let Some(event) = event {
-                    let _ = sender.send(event).await;
-                }
-                return;
-            };
-            drop(events);
-            audited.note(end).await;
+/// How many commands each tenant runs.
+#[derive(Default, Clone)]
+pub(crate) struct Seats(Arc<Mutex<BTreeMap<Uuid, usize>>>);
+
+/// The place of one that runs.
+struct Seat {
+    seats: Seats,
+    tenant: TenantId,
+}
+
+impl Seats {
+    fn take(&self, tenant: TenantId) -> Result<Seat> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&tenant.0).copied().unwrap_or_default();
+        let full = |most: usize, what: &str| {
+            Err(Problem::new(Code::NotNow, format!("{most} commands are running {what}, and no more can"))
+                .help("try again when one has ended"))
         };
-        tokio::spawn(watch.in_current_span());
-        futures::stream::poll_fn(move |context| watched.poll_recv(context)).boxed()
+        if own >= MOST_OF_ONE {
+            return full(MOST_OF_ONE, "for this tenant");
+        }
+        if taken.values().sum::<usize>() >= MOST {
+            return full(MOST, "on this platform");
+        }
+        taken.insert(tenant.0, own.saturating_add(1));
+        Ok(Seat { seats: self.clone(), tenant })
     }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = taken.remove(&self.tenant.0).unwrap_or_default().saturating_sub(1);
+        if left > 0 {
+            taken.insert(self.tenant.0, left);
+        }
+    }
+}
+
+/// The same events; the end is in the audit log before it is told.
+fn watched(mut events: CommandEvents, audited: Audited, seat: Seat, stopping: CancellationToken) -> CommandEvents {
+    let (sender, mut watched) = mpsc::channel(1);
+    let watch = async move {
+        let _seat = seat;
+        let end = loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = sender.closed() => break json!({ "state": "cancelled" }),
+                () = stopping.cancelled() => break json!({ "state": "cancelled" }),
+            };
+            let end = match &event {
+                Some(Ok(CommandEvent::Output(_))) => None,
+                Some(Ok(CommandEvent::Ended { exit, .. })) => Some(json!({ "state": "ended", "exit": exit })),
+                Some(Err(error)) => Some(json!({ "state": "failed", "reason": error.to_string() })),
+                None => Some(json!({ "state": "failed" })),
+            };
+            let Some(end) = end else {
+                if let Some(event) = event
+                    && sender.send(event).await.is_err()
+                {
+                    break json!({ "state": "cancelled" });
+                }
+                continue;
+            };
+            audited.note(end).await;
+            if let Some(event) = event {
+                let _ = sender.send(event).await;
+            }
+            return;
+        };
+        drop(events);
+        audited.note(end).await;
+    };
+    tokio::spawn(watch.in_current_span());
+    futures::stream::poll_fn(move |context| watched.poll_recv(context)).boxed()
 }
 
 impl Audited {
@@ -241,5 +286,27 @@ fn shown(command: &[String]) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tenant_takes_all_the_seats_and_each_is_given_back() {
+        let seats = Seats::default();
+        let take = |tenant| seats.take(TenantId(Uuid::from_u128(tenant)));
+        let of_one: Vec<Seat> = (0..MOST_OF_ONE).map(|_| take(1).unwrap()).collect();
+        let refused = take(1).err().unwrap();
+        assert_eq!(refused.code, Code::NotNow);
+        assert!(refused.message.contains("for this tenant"), "{}", refused.message);
+        let others: Vec<Seat> =
+            (0..MOST - MOST_OF_ONE).map(|count| take(2 + (count / MOST_OF_ONE) as u128).unwrap()).collect();
+        let refused = take(99).err().unwrap();
+        assert!(refused.message.contains("on this platform"), "{}", refused.message);
+        drop((of_one, others));
+        assert!(take(1).is_ok());
+        assert!(seats.0.lock().unwrap().is_empty());
     }
 }

@@ -59,7 +59,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use freehold_graph::Target;
 use freehold_store::Store;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use freehold_engine::OperationId;
@@ -157,7 +156,7 @@ impl Platform {
                 records: records.clone(),
                 targets: Arc::clone(&targets),
                 stopping: stopping.clone(),
-                room: Arc::new(Semaphore::new(commands::MOST)),
+                seats: commands::Seats::default(),
             },
             doctor: Doctor {
                 records,

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
 use freehold_engine::capability::{
-    Artifacts, Capacity, DatabaseServer, Finding, HiddenArtifact, LogLine, LogLines, LogQuery, Logs, Restore, Restored,
-    Scan, System, Voice,
+    Artifacts, Capacity, CommandEvents, CommandRequest, Commands, DatabaseServer, Finding, HiddenArtifact, LogLine,
+    LogLines, LogQuery, Logs, Restore, Restored, Scan, System, Voice,
 };
 use freehold_engine::testing::{FakeProvider, World};
 use freehold_engine::{Capabilities, OwnedObject, Provider, ProviderError, Secrets};
@@ -27,6 +27,7 @@ use freehold_testkit::postgres::TestServer;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use sqlx::{ConnectOptions, Executor as _};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -73,8 +74,32 @@ pub(crate) struct Abilities {
     pub(crate) platforms: Mutex<BTreeMap<StackId, Uuid>>,
     /// Which logs were asked for.
     pub(crate) asked: Mutex<Vec<LogQuery>>,
+    /// Lets a command start, one for each permit; counts those that run.
+    pub(crate) starts: Gate,
     /// What was to be brought back after a start: the stack's name and the resource.
     pub(crate) restored: Mutex<Vec<(String, String)>>,
+}
+
+/// Commands wait at it before they start.
+pub(crate) struct Gate {
+    /// How many wait.
+    pub(crate) asked: Semaphore,
+    pub(crate) open: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { asked: Semaphore::new(0), open: Semaphore::new(0) }
+    }
+}
+
+#[async_trait]
+impl Commands for Abilities {
+    async fn start(&self, _request: CommandRequest) -> Result<CommandEvents, ProviderError> {
+        self.starts.asked.add_permits(1);
+        self.starts.open.acquire().await.unwrap().forget();
+        Ok(stream::pending().boxed())
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -211,6 +236,7 @@ impl Testbed {
                 scan: Some(Arc::<Abilities>::clone(&abilities)),
                 artifacts: Some(Arc::<Abilities>::clone(&abilities)),
                 restore: Some(Arc::<Abilities>::clone(&abilities)),
+                commands: Some(Arc::<Abilities>::clone(&abilities)),
                 ..Capabilities::default()
             },
             not_enforced: vec!["anything"],
