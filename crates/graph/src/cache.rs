@@ -5,13 +5,15 @@
 
 use std::fmt::Write as _;
 
-use freehold_spec::Name;
 use freehold_spec::app::Eviction;
 
 /// The port of a cache in a cluster.
 pub const PORT: u16 = 6379;
-/// Whom Freehold's own probes log in as. It may ask whether the server responds, and nothing else; so it needs no password.
-pub const PROBE: &str = "freehold";
+/// Whom the app logs in as, whatever its cache is called: a cache may be called `default`, as the user is that every server has.
+pub const USER: &str = "app";
+/// Whom Freehold's own probes log in as. It may ask whether the server responds, and nothing else; so it needs no password. Nothing of a
+/// definition can be called so.
+pub const PROBE: &str = "freehold--probe";
 /// The most clients that a server takes at once.
 pub const MOST_CLIENTS: u32 = 1000;
 
@@ -70,11 +72,11 @@ impl CacheServer {
     }
 }
 
-/// The lines before and after a password for the server's users: nobody but the app's own, who may do all that is no administration, and the
+/// The lines before and after a password for the server's users: nobody but [`USER`], who may do all that is no administration, and the
 /// probe. `#` before the password: it is the SHA-256 digest of it; `>`: the password itself.
-pub fn users(app: &Name, mark: char, version: Version) -> (String, String) {
+pub fn users(mark: char, version: Version) -> (String, String) {
     let channels = if version >= Version(6, 2) { " &*" } else { "" };
-    let before = format!("user default off resetpass -@all\nuser {PROBE} on nopass -@all +ping\nuser {app} on {mark}");
+    let before = format!("user default off resetpass -@all\nuser {PROBE} on nopass -@all +ping\nuser {USER} on {mark}");
     // Of what is administration, what client libraries ask of their own accord. MIGRATE would connect to where its caller says.
     let may = "+@all -@admin -migrate +client|setname +client|getname +client|id +client|list +client|reply +client|tracking \
                +client|caching +acl|whoami";
@@ -99,10 +101,17 @@ mod tests {
         let settings = [Version(6, 0), Version(6, 2), Version(7, 0)].map(|version| server.settings(version));
         assert_eq!(settings.each_ref().map(|text| text.contains("set-proc-title")), [false, true, true]);
         assert_eq!(settings.each_ref().map(|text| text.contains("maxmemory-clients")), [false, false, true]);
-        let app: Name = "sessions".parse().unwrap();
-        assert_eq!(
-            [Version(6, 0), Version(6, 2)].map(|version| users(&app, '#', version).1.contains("&*")),
-            [false, true]
-        );
+        assert_eq!([Version(6, 0), Version(6, 2)].map(|version| users('#', version).1.contains("&*")), [false, true]);
+    }
+
+    #[test]
+    fn no_user_is_there_twice() {
+        let (before, _) = users('#', Version::WHOLE);
+        let mut names: Vec<&str> = before.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(names, ["default", PROBE, USER]);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 3, "a server refuses a user that it is told twice");
+        assert!(PROBE.parse::<freehold_spec::Name>().is_err());
     }
 }

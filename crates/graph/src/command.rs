@@ -21,6 +21,10 @@ const OF_A_SERVER: [&str; 5] = ["lifecycle", "livenessProbe", "ports", "readines
 /// A condition that nobody ever sets: the Pod has the labels of its service, for its policies, and is never ready, so it gets no requests.
 const NEVER: &str = "freehold.dev/takes-no-requests";
 
+/// The label of a command's Pod. It has the labels of its service's Pods, and a budget can't be reckoned with a Job's among them: so those
+/// leave it out.
+pub(crate) const COMMAND: &str = "freehold.dev/command";
+
 /// What a command is run in place of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -57,6 +61,9 @@ impl Graph {
                     with(&body, "command", command.to_vec().into())
                 }
             };
+        }
+        if provider == ProviderName::Kubernetes {
+            body = labelled(body)?;
         }
         let (depends_on, before) = (BTreeSet::new(), BTreeSet::new());
         Some(Run { id: place.id(), provider, body, due: Due::Demand, depends_on, before })
@@ -128,6 +135,18 @@ fn in_container(body: &Value, command: &[String]) -> Option<Value> {
     container.insert("command".to_owned(), json!(command));
     container.remove("args");
     Some(with(body, "manifest", literal(manifest)))
+}
+
+/// The same, with the label of commands on its Pod.
+fn labelled(mut body: Value) -> Option<Value> {
+    let mut found = &mut body;
+    for field in ["manifest", "spec", "template", "metadata", "labels"] {
+        let Value::Map(fields) = found else { return None };
+        found = fields.get_mut(field)?;
+    }
+    let Value::Map(labels) = found else { return None };
+    labels.insert(COMMAND.to_owned(), Value::from("true"));
+    Some(body)
 }
 
 fn with(body: &Value, field: &str, value: Value) -> Value {

@@ -39,7 +39,7 @@ fn caches_are_deployed_and_used_kept_or_lost_as_they_say_and_gone_without_a_trac
     let first = freehold.deploy(&app.argument(), &["--tenant", "acme"])?;
     assert_eq!(first["state"], "succeeded");
     let (sessions, queue) = (url(&freehold, "SESSIONS")?, url(&freehold, "QUEUE")?);
-    assert!(sessions.starts_with("redis://sessions:") && queue.starts_with("redis://queue:"), "{sessions} {queue}");
+    assert!(sessions.starts_with("redis://app:") && queue.starts_with("redis://app:"), "{sessions} {queue}");
     for url in [&sessions, &queue] {
         assert_eq!(redis(url, &["SET", "a", "1"])?, "OK");
         assert!(

@@ -16,7 +16,7 @@
 //!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
 //! local.cache-data   (nothing)
 //! local.cache        memory_bytes: limit of all that it takes · cpu_millis, where it is written · stack · max_memory_bytes: of the data
-//!                    eviction · persist · user · password (secret) · endpoint "127.a.b.c:port"
+//!                    eviction · persist · password (secret) · endpoint "127.a.b.c:port"
 //!                    start_timeout_seconds stop_timeout_seconds
 //! local.schedule     memory_bytes cpu_millis stack · artifact command env · schedule · timeout_seconds
 //! local.route        hosts [text] redirect_from [text]
@@ -190,7 +190,6 @@ impl LocalExpansion<'_> {
             ("max_memory_bytes".to_owned(), Value::from(cache.memory.value.0)),
             ("eviction".to_owned(), Value::from(cache.eviction().as_str())),
             ("persist".to_owned(), Value::Bool(cache.persist.value)),
-            ("user".to_owned(), Value::text(name.as_str())),
             ("password".to_owned(), Value::secret(self.expansion.resolver.cache_password(name))),
             ("endpoint".to_owned(), Value::text(endpoint)),
             ("start_timeout_seconds".to_owned(), Value::from(start)),

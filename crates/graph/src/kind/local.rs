@@ -85,7 +85,6 @@ pub(super) static CACHE: Row = Row {
         ("cpu_millis", Effect::Restart),
         ("eviction", Effect::Restart),
         ("persist", Effect::Restart),
-        ("user", Effect::Restart),
         ("password", Effect::Restart),
     ],
     keyed_lists: &[],

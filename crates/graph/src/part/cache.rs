@@ -8,7 +8,7 @@ use freehold_spec::{Name, PartKind};
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
-use crate::cache::PORT;
+use crate::cache::{PORT, USER};
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
@@ -54,11 +54,11 @@ impl Expand for Cache {
         match output {
             // Names and derived passwords (base64url) have nothing that a URL would have to encode.
             Output::Url => {
-                vec![Value::text(format!("redis://{name}:")), password, Value::text(format!("@{host}:{port}"))]
+                vec![Value::text(format!("redis://{USER}:")), password, Value::text(format!("@{host}:{port}"))]
             }
             Output::Host => vec![Value::text(host)],
             Output::Port => vec![Value::text(port.to_string())],
-            Output::User => vec![Value::text(name.as_str())],
+            Output::User => vec![Value::text(USER)],
             Output::Password => vec![password],
         }
     }

@@ -120,10 +120,10 @@ async fn a_real_server_in_a_hardened_pod_lets_its_app_in_and_nobody_without_the_
         let asked = ["exec", "deployment/web", "--", "redis-cli", "--no-auth-warning", "-u", url.as_str()];
         stage.control.kubectl(&[&["--namespace", stage.namespace.as_str()], asked.as_slice(), words].concat()).unwrap()
     };
-    assert_eq!(ask("sessions:password-of-sessions", &["SET", "a", "1"]).trim(), "OK");
-    assert_eq!(ask("sessions:password-of-sessions", &["GET", "a"]).trim(), "1");
-    assert!(ask("sessions:guess", &["GET", "a"]).contains("NOAUTH"));
-    assert!(ask("sessions:password-of-sessions", &["CONFIG", "GET", "*"]).contains("NOPERM"));
+    assert_eq!(ask("app:password-of-sessions", &["SET", "a", "1"]).trim(), "OK");
+    assert_eq!(ask("app:password-of-sessions", &["GET", "a"]).trim(), "1");
+    assert!(ask("app:guess", &["GET", "a"]).contains("NOAUTH"));
+    assert!(ask("app:password-of-sessions", &["CONFIG", "GET", "*"]).contains("NOPERM"));
     let pod =
         stage.control.get(&["pods", "--namespace", &stage.namespace, "-l", "freehold.dev/component=cache"]).unwrap();
     let status = &pod["items"][0]["status"]["containerStatuses"][0];

@@ -97,7 +97,7 @@ impl Cluster<'_> {
     fn cache_config(&self, name: &Name, cache: &Cache) -> Value {
         let server =
             CacheServer { max_memory: cache.memory.value.0, eviction: cache.eviction(), persist: cache.persist.value };
-        let (before, after) = users(name, '>', Version::WHOLE);
+        let (before, after) = users('>', Version::WHOLE);
         let folder = if cache.persist.value { DATA } else { "/" };
         let settings = server.settings(Version::WHOLE);
         let first = format!("bind * -::*\nprotected-mode no\nport {PORT}\ndir {folder}\n{settings}{before}");

@@ -15,6 +15,7 @@ use super::environment::Environment;
 use super::manifest::{Object, PodPart, literal};
 use super::pod::{Container, Folders, pod};
 use super::quantity::bytes;
+use crate::command::COMMAND;
 use crate::expand::error::ExpandError;
 use crate::expand::names;
 use crate::kind::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM, ResourceKind};
@@ -92,7 +93,11 @@ impl Cluster<'_> {
         self.address(name, service);
         let most = service.autoscale.as_ref().map_or(replicas, |autoscale| autoscale.max.value.max(replicas));
         if most > 1 {
-            let spec = json!({"maxUnavailable": 1, "selector": selector});
+            let own = json!({
+                "matchLabels": self.selector(part),
+                "matchExpressions": [{"key": COMMAND, "operator": "DoesNotExist"}],
+            });
+            let spec = json!({"maxUnavailable": 1, "selector": own});
             let budget = json!({"spec": spec});
             self.put(Object::new(ResourceKind::PodDisruptionBudget, name.as_str(), part, budget));
         }

@@ -25,7 +25,6 @@ use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::cache::{CacheServer, users};
 use freehold_graph::{Resource, ResourceId, StackId, Value};
 use freehold_problem::Code;
-use freehold_spec::Name;
 use freehold_spec::app::Eviction;
 use sha2::{Digest as _, Sha256};
 
@@ -43,7 +42,6 @@ const CONFIG: &str = "server.conf";
 /// What a body says of the server itself.
 struct Settings {
     server: CacheServer,
-    user: Name,
 }
 
 impl Settings {
@@ -52,14 +50,12 @@ impl Settings {
         let field = |name: &str| body.get(name).ok_or_else(|| unreadable(&resource.id, name));
         let figure = field("max_memory_bytes")?.as_integer().and_then(|figure| u64::try_from(figure).ok());
         let eviction = field("eviction")?.as_text().and_then(Eviction::of);
-        let user = field("user")?.as_text().and_then(|user| user.parse().ok());
         Ok(Self {
             server: CacheServer {
                 max_memory: figure.ok_or_else(|| unreadable(&resource.id, "max_memory_bytes"))?,
                 eviction: eviction.ok_or_else(|| unreadable(&resource.id, "eviction"))?,
                 persist: persists(body),
             },
-            user: user.ok_or_else(|| unreadable(&resource.id, "user"))?,
         })
     }
 }
@@ -102,7 +98,7 @@ pub(crate) async fn prepare(
     let revealed = Revealed::all(context, &resource.body).await?;
     let password = resource.body.get("password").ok_or_else(|| unreadable(&resource.id, "password"))?;
     let digest = hex::encode(Sha256::digest(revealed.text(password)?.reveal().as_bytes()));
-    let (before, after) = users(&settings.user, '#', found.version);
+    let (before, after) = users('#', found.version);
     let own = settings.server.settings(found.version);
     // The folder is the one that it is started in: an absolute path may be longer than that of a socket can be.
     let text = format!("port 0\nunixsocket {SOCKET}\nunixsocketperm 700\ndir .\n{own}{before}{digest}{after}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Lookup, Provider, Readiness, Task};
+use freehold_graph::cache::{PROBE, USER};
 use freehold_graph::expand::names::{cache_credential, cache_endpoint};
 use freehold_graph::{Resource, ResourceId, ResourceKind, SecretRef, StackId, Value};
 use freehold_problem::Code;
@@ -28,7 +29,6 @@ fn cache(stack: StackId, name: &str, changes: &[(&str, Value)]) -> Resource {
         ("memory_bytes".to_owned(), Value::from(96 * MI)),
         ("eviction".to_owned(), Value::from("allkeys-lru")),
         ("persist".to_owned(), Value::Bool(false)),
-        ("user".to_owned(), Value::text(name)),
         ("password".to_owned(), Value::secret(password)),
         ("endpoint".to_owned(), Value::text(endpoint.to_string())),
         ("start_timeout_seconds".to_owned(), Value::from(60u32)),
@@ -65,7 +65,7 @@ impl Client {
     /// Logged in as the app.
     async fn login(stack: StackId, name: &str) -> anyhow::Result<Self> {
         let mut client = Self::connect(stack, name).await?;
-        let answer = client.ask(&["AUTH", name, &password(name)]).await?;
+        let answer = client.ask(&["AUTH", USER, &password(name)]).await?;
         ensure!(answer == "OK", "{answer}");
         Ok(client)
     }
@@ -110,12 +110,12 @@ async fn a_cache_serves_its_app_and_lets_it_administer_nothing() -> anyhow::Resu
     world.apply(&sessions).await?;
     assert_eq!(world.readiness(&sessions).await?, Readiness::Ready);
     let mut stranger = Client::connect(world.stack, "sessions").await?;
-    for words in [vec!["PING"], vec!["GET", "a"], vec!["AUTH", "sessions", "guess"], vec!["AUTH", "", ""]] {
+    for words in [vec!["PING"], vec!["GET", "a"], vec!["AUTH", USER, "guess"], vec!["AUTH", "", ""]] {
         let answer = stranger.ask(&words).await?;
         assert!(answer.starts_with("NOAUTH") || answer.starts_with("WRONGPASS"), "{words:?}: {answer}");
     }
     // The probe's user can do nothing else.
-    assert_eq!(stranger.ask(&["AUTH", "freehold", "freehold"]).await?, "OK");
+    assert_eq!(stranger.ask(&["AUTH", PROBE, PROBE]).await?, "OK");
     assert!(stranger.ask(&["GET", "a"]).await?.starts_with("NOPERM"));
     let mut app = Client::login(world.stack, "sessions").await?;
     assert_eq!(app.ask(&["SET", "a", "1"]).await?, "OK");
