@@ -85,7 +85,7 @@ fn a_password_is_in_secrets_only() {
     let plain = at(&resource(&graph, "configmap.worker").body, "data").unwrap();
     assert_eq!(plain.get("QUEUE_HOST"), Some(&Value::from("cache-queue")));
     assert_eq!(plain.get("QUEUE_PORT"), Some(&Value::from("6379")));
-    assert_eq!(plain.get("QUEUE_USER"), Some(&Value::from("queue")));
+    assert_eq!(plain.get("QUEUE_USER"), Some(&Value::from("app")));
 }
 
 #[test]
