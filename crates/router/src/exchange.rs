@@ -314,7 +314,7 @@ impl Message {
         header::remove_for_upstream(&mut head.headers, found);
         // Behind what a client can have removed by naming it in `Connection`.
         if let Some(changes) = changes {
-            changes.apply_to_request(&mut head.headers);
+            header::change_request(&mut head.headers, changes);
         }
         if asks {
             head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));

@@ -12,6 +12,7 @@ use http::header::{
 use http::{Request, Version};
 
 use crate::network::Proxy;
+use crate::route::HeaderChanges;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -124,12 +125,24 @@ fn is_of_the_connection(name: &str) -> bool {
 /// A name that a server takes for another one. What becomes a variable of the environment (CGI, WSGI, PHP) has all that is neither
 /// letter nor digit turned into `_`, so `X_Forwarded_For` and `X.Forwarded.For` are `X-Forwarded-For` there.
 fn is_disguised(name: &str) -> bool {
+    undisguised(name).is_some_and(|plain| {
+        is_of_the_connection(&plain) || SET_BY_US.contains(&plain.as_str()) || plain.starts_with("x-forwarded-")
+    })
+}
+
+/// The name that such a server takes this one for; `None` for itself.
+fn undisguised(name: &str) -> Option<String> {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
-    if !name.bytes().any(odd) {
-        return false;
-    }
-    let plain: String = name.bytes().map(|byte| if odd(byte) { '-' } else { char::from(byte) }).collect();
-    is_of_the_connection(&plain) || SET_BY_US.contains(&plain.as_str()) || plain.starts_with("x-forwarded-")
+    let plain = || name.bytes().map(|byte| if odd(byte) { '-' } else { char::from(byte) }).collect();
+    name.bytes().any(odd).then(plain)
+}
+
+/// Changes the header of a request, and takes out what a server takes for one of the fields that are set or taken out.
+pub(crate) fn change_request(headers: &mut HeaderMap, changes: &HeaderChanges) {
+    let replaced =
+        |plain: &str| changes.set.iter().map(|(name, _)| name).chain(&changes.remove).any(|name| name == plain);
+    remove_if(headers, |name| undisguised(name).is_some_and(|plain| replaced(&plain)));
+    changes.apply(headers);
 }
 
 /// As [`remove_hop_by_hop`], and what was meant for the router itself. The willingness to take trailers is kept, since trailers are passed on.

@@ -135,26 +135,6 @@ pub struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// As [`Self::apply`], and takes out what a server takes for one of these fields: `X_User` is `X-User` to CGI, WSGI and PHP.
-    pub(crate) fn apply_to_request(&self, headers: &mut HeaderMap) {
-        let changed = || self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
-        let is_disguised = |name: &HeaderName| {
-            let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
-            let same = |one: &HeaderName| {
-                one.as_str().len() == name.as_str().len() && {
-                    let pairs = one.as_str().bytes().zip(name.as_str().bytes());
-                    pairs.into_iter().all(|(ours, theirs)| ours == theirs || (ours == b'-' && odd(theirs)))
-                }
-            };
-            name.as_str().bytes().any(odd) && changed().any(same)
-        };
-        let disguised: Vec<HeaderName> = headers.keys().filter(|name| is_disguised(name)).cloned().collect();
-        for name in &disguised {
-            headers.remove(name);
-        }
-        self.apply(headers);
-    }
-
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);

@@ -127,14 +127,31 @@ const fn v6(first: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
 }
 
-/// One address or a block of them. What is read differently by those who cut bits off and those who don't is none.
-fn block(text: &str) -> Result<IpNet, NetworkError> {
+/// Why a text is no block of addresses.
+pub(crate) enum NoBlock {
+    /// It isn't written as one.
+    Unreadable,
+    /// It has bits behind its length: an address within this block.
+    Within(IpNet),
+}
+
+/// Reads one address or a block of them. What is read differently by those who cut bits off and those who don't is none.
+pub(crate) fn read_block(text: &str) -> Result<IpNet, NoBlock> {
     let block = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
-    let block = block.map_err(|_| NetworkError::Block(format!("{text:?} isn't written as 10.0.0.0/8 is")))?;
+    let block = block.map_err(|_| NoBlock::Unreadable)?;
     match block.trunc() {
         whole if whole == block => Ok(block),
-        whole => Err(NetworkError::Block(format!("{text:?} is an address within {whole}"))),
+        whole => Err(NoBlock::Within(whole)),
     }
+}
+
+fn block(text: &str) -> Result<IpNet, NetworkError> {
+    read_block(text).map_err(|why| {
+        NetworkError::Block(match why {
+            NoBlock::Unreadable => format!("{text:?} isn't written as 10.0.0.0/8 is"),
+            NoBlock::Within(whole) => format!("{text:?} is an address within {whole}"),
+        })
+    })
 }
 
 /// The side and the port, without the brackets of an address of IPv6.

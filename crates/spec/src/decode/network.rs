@@ -1,12 +1,11 @@
-//! Networks.
-
-use std::net::IpAddr;
+//! Networks in CIDR notation.
 
 use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 
 use super::error::DecodeErrorKind;
 use super::text::{Rejection, TextKind};
+use crate::network::{NoBlock, read_block};
 
 /// A network in CIDR notation, or one address.
 pub(crate) struct Cidr;
@@ -20,14 +19,12 @@ impl TextKind for Cidr {
 
     fn parse(text: &str) -> Result<IpNet, Rejection> {
         let rejection = |why: &str| Rejection::new(DecodeErrorKind::BadText, format!("{text:?} {why}"));
-        let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse());
-        let network: IpNet = network.map_err(|_| {
-            rejection("is no network").help("for example: \"192.0.2.0/24\", \"2001:db8::/32\", \"192.0.2.7\"")
-        })?;
-        if network == network.trunc() {
-            return Ok(network);
-        }
-        Err(rejection("is an address within a network").help(format!("write \"{}\"", network.trunc())))
+        read_block(text).map_err(|why| match why {
+            NoBlock::Unreadable => {
+                rejection("is no network").help("for example: \"192.0.2.0/24\", \"2001:db8::/32\", \"192.0.2.7\"")
+            }
+            NoBlock::Within(whole) => rejection("is an address within a network").help(format!("write \"{whole}\"")),
+        })
     }
 }
 

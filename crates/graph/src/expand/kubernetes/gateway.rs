@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_spec::app::{Cors, Respond, Route};
+use freehold_spec::app::{Cors, Period, Respond, Route};
 use freehold_spec::{Name, Spanned};
 use serde_json::{Value as Json, json};
 
@@ -157,10 +157,10 @@ impl Cluster<'_> {
 
     fn traffic_policy(&mut self, name: &Name, route: &Route, part: PodPart<'_>) -> Option<ResourceId> {
         let rate = route.rate_limit.map(|limit| {
-            let unit = match limit.per.seconds() {
-                1 => "Second",
-                60 => "Minute",
-                _ => "Hour",
+            let unit = match limit.per {
+                Period::Second => "Second",
+                Period::Minute => "Minute",
+                Period::Hour => "Hour",
             };
             let of = |network: &str| {
                 json!({
