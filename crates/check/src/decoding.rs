@@ -24,6 +24,7 @@ const fn code(kind: DecodeErrorKind) -> Code {
         DecodeErrorKind::ListedTwice => Code::ListedTwice,
         DecodeErrorKind::BadText => Code::BadText,
         DecodeErrorKind::UnknownOverride => Code::UnknownOverride,
+        DecodeErrorKind::BadFile => Code::BadFile,
         DecodeErrorKind::BadManifest => Code::BadManifest,
         DecodeErrorKind::TooLarge => Code::TooLarge,
         DecodeErrorKind::Internal => Code::Internal,

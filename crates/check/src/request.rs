@@ -28,7 +28,9 @@ fn hosts(app: &App, request: &Request) -> Vec<Diagnostic> {
         Reference::Fact(Fact::StackId) => UUID,
         Reference::Fact(Fact::TierName) => request.tier.as_ref().map_or(0, |tier| tier.as_str().len()),
         Reference::Fact(Fact::StageName) => request.stage_name().unwrap_or("preview").len(),
-        Reference::Fact(Fact::TargetDomain | Fact::StackRevision | Fact::Pod(_)) | Reference::Output(..) => 1,
+        Reference::Fact(Fact::TargetDomain | Fact::StackRevision | Fact::Pod(_))
+        | Reference::Output(..)
+        | Reference::Port { .. } => 1,
     };
     let hosts = app
         .routes

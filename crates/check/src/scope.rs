@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use freehold_spec::app::Read;
+use freehold_spec::app::{Port, Read, Service};
 use freehold_spec::{App, EnvName, Name, PartKind, Reference, Span, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
@@ -28,8 +28,8 @@ pub(crate) struct Program<'a> {
     pub(crate) env: &'a BTreeMap<EnvName, Spanned<Template>>,
     /// Program and arguments; `None` where the image says it.
     pub(crate) command: Option<&'a Spanned<Vec<String>>>,
-    /// Freehold sets `PORT` for it.
-    pub(crate) has_port: bool,
+    /// What Freehold sets for it: `PORT`, and `PORT_NAME` for its named ports.
+    pub(crate) given: BTreeSet<String>,
 }
 
 impl<'a> Scope<'a> {
@@ -79,7 +79,7 @@ impl<'a> Scope<'a> {
             reads: service.reads.as_deref(),
             env: &service.env,
             command: Some(&service.command),
-            has_port: service.port.is_some(),
+            given: given(service),
         });
         let jobs = self.app.jobs.iter().map(|(name, job)| Program {
             word: "job",
@@ -89,31 +89,35 @@ impl<'a> Scope<'a> {
             reads: job.reads.as_deref(),
             env: &job.env,
             command: Some(&job.command),
-            has_port: false,
+            given: BTreeSet::new(),
         });
         services.chain(self.containers()).chain(jobs).collect()
     }
 
     /// The containers that pods have beside those of their services.
     fn containers(&self) -> impl Iterator<Item = Program<'a>> {
-        let container = |word, key: &str, service: &Name, name: &'a Name, span, env, command| Program {
+        let container = |word, key: &str, service: &Name, name: &'a Name, (span, reads), env, command| Program {
             word,
             name,
             path: format!("service.{service}.{key}.{name}"),
             span,
-            reads: None,
+            reads,
             env,
             command,
-            has_port: false,
+            given: BTreeSet::new(),
         };
         self.app.services.iter().flat_map(move |(service, parts)| {
             let sidecars = parts.sidecars.iter();
             let init = parts.init.iter();
             let sidecars = sidecars.map(move |(name, one)| {
-                container("sidecar", "sidecar", service, name, one.span, &one.env, one.command.as_ref())
+                let place = (one.span, one.reads.as_deref());
+                let mut program = container("sidecar", "sidecar", service, name, place, &one.env, one.command.as_ref());
+                program.given.extend((parts.answered_by() == Some(name)).then(|| PORT.to_owned()));
+                program
             });
             let init = init.map(move |(name, one)| {
-                container("init container", "init", service, name, one.span, &one.env, one.command.as_ref())
+                let place = (one.span, one.reads.as_deref());
+                container("init container", "init", service, name, place, &one.env, one.command.as_ref())
             });
             sidecars.chain(init)
         })
@@ -129,6 +133,15 @@ impl<'a> Scope<'a> {
     pub(crate) fn references(&self) -> Vec<&'a Spanned<Reference>> {
         self.app.templates().flat_map(|template| template.references()).collect()
     }
+}
+
+/// The variable with the port that a program listens on.
+pub(crate) const PORT: &str = "PORT";
+
+/// What Freehold sets for a service's own program.
+fn given(service: &Service) -> BTreeSet<String> {
+    let named = service.ports.keys().map(Port::variable);
+    service.port.iter().map(|_| PORT.to_owned()).chain(named).collect()
 }
 
 /// "did you mean …?", if there is something near.

@@ -12,7 +12,7 @@ use freehold_graph::image::ImageReference;
 use freehold_graph::{Request, Target};
 use freehold_problem::{Code, Problem};
 use freehold_spec::app::Service;
-use freehold_spec::{App, Name};
+use freehold_spec::{App, Name, Spanned};
 use futures::{StreamExt, stream};
 
 use super::runtime::TargetRuntime;
@@ -113,12 +113,14 @@ struct SideImage {
 fn side_images(app: &App, request: &Request) -> Vec<SideImage> {
     let of_service = |(service, parts): (&Name, &Service)| {
         let known = request.containers.get(service);
-        let side = |word: &'static str, name: &Name, stated: &str| {
+        // Those that run a service's image have it from there.
+        let side = |word: &'static str, name: &Name, stated: Option<&Spanned<String>>| {
+            let stated = stated?.value.as_str();
             let image = known.and_then(|known| known.get(name)).map_or(stated, String::as_str).to_owned();
-            SideImage { word, service: service.clone(), name: name.clone(), image }
+            Some(SideImage { word, service: service.clone(), name: name.clone(), image })
         };
-        let sidecars = parts.sidecars.iter().map(|(name, one)| side("sidecar", name, &one.image));
-        let init = parts.init.iter().map(|(name, one)| side("init", name, &one.image));
+        let sidecars = parts.sidecars.iter().filter_map(|(name, one)| side("sidecar", name, one.image.as_ref()));
+        let init = parts.init.iter().filter_map(|(name, one)| side("init", name, one.image.as_ref()));
         sidecars.chain(init).collect::<Vec<_>>()
     };
     app.services.iter().flat_map(of_service).collect()

@@ -416,6 +416,15 @@ impl TargetRuntime {
                     "`freehold target add {target} --cache-image REPOSITORY@sha256:…`: Redis 7 or Valkey, by its digest"
                 ));
             }
+            if has(|error| matches!(error, ExpandError::SidecarAnswers { .. })) {
+                return Problem::new(Code::SidecarAnswers, message)
+                    .help("make the sidecar a service of its own, which refers to the other one's host and port");
+            }
+            if has(|error| matches!(error, ExpandError::GrpcRoute { .. })) {
+                return Problem::new(Code::GrpcRoute, message).help(
+                    "leave the route out for stacks on one machine; services reach each other by gRPC there, through `${service.NAME.url}`",
+                );
+            }
             let codes = [
                 (Code::SameObject, has(|error| matches!(error, ExpandError::SameName { .. }))),
                 (Code::RouteTwice, has(|error| matches!(error, ExpandError::RouteTwice { .. }))),

@@ -45,6 +45,7 @@ macro_rules! codes {
             MoreProblems          "FH0021" Invalid            "more problems than are listed"
             BadManifest           "FH0022" Invalid            "a manifest that can't be read"
             NotDeliverable        "FH0023" Invalid            "an object that no manifest may hold"
+            BadFile               "FH0024" Invalid            "a file of a program that can't be read"
 
             // References and the environment contract.
             Dangling              "FH0101" Invalid            "a reference to something that isn't defined"
@@ -64,6 +65,8 @@ macro_rules! codes {
             WhenContradicts       "FH0115" Invalid            "`when` and `schedule` contradict each other"
             NotInDeploy           "FH0116" Invalid            "an order with a job that no deploy runs"
             TestKey               "FH0117" Invalid            "a key for tests where production runs"
+            BadProbe              "FH0130" Invalid            "a probe that asks nothing, or several things"
+            ContainerImage        "FH0131" Invalid            "a container whose image is said twice, or not at all"
 
             // Tiers and limits.
             UnknownOverride       "FH0201" Invalid            "an override of something that isn't defined"
@@ -94,6 +97,7 @@ macro_rules! codes {
             PathUnclear           "FH0405" Invalid            "a path that leads nowhere or to two places"
             RouteSetting          "FH0406" Invalid            "a setting of a route that can't hold"
             RetryNever            "FH0407" Invalid            "a retry that can never happen"
+            RouteNotHttp          "FH0408" Invalid            "a route to a service that doesn't speak HTTP"
 
             // The platform on this machine.
             PostgresNotFound      "FH0501" Unavailable        "PostgreSQL was not found"
@@ -118,6 +122,8 @@ macro_rules! codes {
             NoRandomness          "FH0520" Unavailable        "the system provides no random numbers"
             DatabaseUrl           "FH0521" Invalid            "a database URL that can't be used"
             CacheServerNotFound   "FH0522" Invalid            "no server for caches on this machine"
+            SidecarAnswers        "FH0540" Invalid            "a service that only a sidecar answers for, on one machine"
+            GrpcRoute             "FH0541" Invalid            "a route to a gRPC service, on one machine"
             Internal              "FH0599" Internal           "a fault of Freehold's own"
 
             // Artifacts.

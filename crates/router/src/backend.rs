@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -228,14 +229,21 @@ impl Flight {
         self.backend.put_idle(connection);
     }
 
-    /// A new connection, driven by a task of its own.
-    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
+    /// A connection on which nothing was sent yet.
+    pub(crate) async fn open(&self) -> std::io::Result<TcpStream> {
         let options = &self.backend.options;
         let connecting = self.backend.connect.connect(self.backend.address);
         let stream = tokio::time::timeout(options.connect_timeout, connecting)
             .await
             .map_err(|_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// A new connection for requests, driven by a task of its own.
+    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
+        let options = &self.backend.options;
+        let stream = self.open().await?;
         let spent = Spent::default();
         let stream = UpstreamStream::new(stream, spent.clone());
         let (sender, driver) = http1::Builder::new()

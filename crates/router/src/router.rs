@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::HeaderValue;
 
+use crate::endpoint::Endpoint;
 use crate::entrance::{Inner, Outer};
 use crate::listener::Listener;
 use crate::options::Options;
@@ -151,6 +152,11 @@ impl Router {
             listener.stop();
             control.stopping.push(listener);
         }
+    }
+
+    /// An endpoint, and how long requests to it wait for an upstream while it is switching.
+    pub(crate) fn of_endpoint(&self, key: &EndpointKey) -> (Arc<Endpoint>, Duration) {
+        (self.core.control().endpoint(key), self.core.options.hold)
     }
 
     /// Waits until everything in flight to `upstream` has ended, requests and streams alike, but no longer than `limit`. The upstream

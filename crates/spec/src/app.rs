@@ -8,7 +8,9 @@ pub use crate::part::manifest::{Manifest, ManifestFile};
 pub use crate::part::quota::Quota;
 pub use crate::part::route::{Cors, Headers, Method, PathRule, Period, RateLimit, Redirect, Respond, Route};
 pub use crate::part::secret::{Encoding, Generate, Secret};
-pub use crate::part::service::{Autoscale, Build, Health, Init, Service, Sidecar, Update, Volume};
+pub use crate::part::service::{
+    Autoscale, Build, File, Health, Init, Port, Probe, Prometheus, Protocol, Question, Service, Sidecar, Update, Volume,
+};
 pub use crate::part::stage::Stage;
 pub use crate::part::tier::Tier;
 pub use crate::part::{App, Read};

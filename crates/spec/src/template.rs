@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::name::Name;
 use crate::part::Output;
+use crate::part::service::port::PortOutput;
 use crate::span::Spanned;
 
 /// A text in which references stand: `"https://${stack.name}.${target.domain}"`.
@@ -27,6 +28,15 @@ pub enum Segment {
 pub enum Reference {
     /// An output of a part: `database.main.url`, `secret.session-key`.
     Output(Name, Output),
+    /// A named port of a service: `service.mail.smtp.host`.
+    Port {
+        /// The service.
+        service: Name,
+        /// The port.
+        port: Name,
+        /// What of it.
+        output: PortOutput,
+    },
     /// A fact of the stack: `stack.name`.
     Fact(Fact),
 }
@@ -113,18 +123,27 @@ impl Fact {
 }
 
 impl Reference {
-    /// The output that it refers to, with the name of the part.
+    /// The output that it refers to, with the name of the part. Of a named port it is that of the service.
     pub const fn output(&self) -> Option<(&Name, Output)> {
         match self {
             Self::Output(name, output) => Some((name, *output)),
+            Self::Port { service, output, .. } => Some((service, Output::Service(output.of_service()))),
             Self::Fact(_) => None,
+        }
+    }
+
+    /// The named port that it refers to: the service's, and its own name.
+    pub const fn port(&self) -> Option<(&Name, &Name)> {
+        match self {
+            Self::Port { service, port, .. } => Some((service, port)),
+            Self::Output(..) | Self::Fact(_) => None,
         }
     }
 
     /// The fact that it refers to.
     pub const fn fact(&self) -> Option<Fact> {
         match self {
-            Self::Output(..) => None,
+            Self::Output(..) | Self::Port { .. } => None,
             Self::Fact(fact) => Some(*fact),
         }
     }
@@ -141,6 +160,7 @@ impl fmt::Display for Reference {
                     field => write!(f, ".{field}"),
                 }
             }
+            Self::Port { service, port, output } => write!(f, "service.{service}.{port}.{}", output.as_str()),
             Self::Fact(fact) => {
                 let (word, field) = fact.written();
                 write!(f, "{word}.{field}")

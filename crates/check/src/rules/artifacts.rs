@@ -17,8 +17,8 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 fn image_references(scope: &mut Scope<'_>) {
     let services = scope.app.services.values();
     let images = services.flat_map(|service| {
-        let sidecars = service.sidecars.values().map(|sidecar| &sidecar.image);
-        let init = service.init.values().map(|init| &init.image);
+        let sidecars = service.sidecars.values().filter_map(|sidecar| sidecar.image.as_ref());
+        let init = service.init.values().filter_map(|init| init.image.as_ref());
         service.image.iter().chain(sidecars).chain(init)
     });
     let unreadable = images.filter_map(|image| Some((image.span, image.value.parse::<ImageReference>().err()?)));

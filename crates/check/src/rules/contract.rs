@@ -65,6 +65,7 @@ fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
     for (name, value) in program.env {
         let why = match name.as_str() {
             "PORT" if program.word == "service" => "the port is given to each process of the service, on every target",
+            name if program.given.contains(name) => "the port is given to each process of the service, on every target",
             name if name.starts_with("FREEHOLD_") => "Freehold knows its processes by the variables of this prefix",
             _ => continue,
         };
@@ -72,7 +73,7 @@ fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
             Diagnostic::error(Code::ReservedVariable, format!("{name} is set by Freehold, and only by it"))
                 .at(value.span, "set by hand")
                 .note(why);
-        let port = name.as_str() == "PORT";
+        let port = name.as_str() == "PORT" || program.given.contains(name.as_str());
         let help = if port { "leave it out, and say `port = …` in the service" } else { "choose another name" };
         scope.report(diagnostic.help(help));
     }
@@ -85,7 +86,7 @@ fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]
         return;
     }
     let missing = reads.iter().filter(|read| {
-        let by_freehold = program.has_port && read.name.as_str() == "PORT";
+        let by_freehold = program.given.contains(read.name.as_str());
         !read.optional && !by_freehold && !program.env.contains_key(&read.name)
     });
     for read in missing {

@@ -2,7 +2,7 @@
 
 use freehold_problem::Code;
 use freehold_spec::part::output::Secrecy;
-use freehold_spec::{Fact, Reference, Segment, Template};
+use freehold_spec::{Fact, Output, Reference, Segment, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
@@ -42,7 +42,8 @@ fn shortest(reference: &Reference) -> usize {
         Reference::Fact(
             Fact::StackName | Fact::StageName | Fact::StackRevision | Fact::TargetDomain | Fact::Pod(_),
         )
-        | Reference::Output(..) => 1,
+        | Reference::Output(..)
+        | Reference::Port { .. } => 1,
     }
 }
 
@@ -83,6 +84,10 @@ fn unfit(part: &Segment) -> Option<Why> {
         Segment::Reference(reference) => {
             let output = match &reference.value {
                 Reference::Output(_, output) => output,
+                Reference::Port { output, .. } => {
+                    let what = format!("{} is no part of a host name", Output::Service(output.of_service()).row().what);
+                    return Some((Some(reference.span), what));
+                }
                 Reference::Fact(fact) if fact.is_of_stack() => return None,
                 Reference::Fact(_) => {
                     return Some((Some(reference.span), "it is not the same for the whole life of a stack".to_owned()));

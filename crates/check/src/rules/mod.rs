@@ -14,6 +14,7 @@ mod quota;
 mod references;
 mod routes;
 mod secrets;
+mod services;
 
 use crate::scope::Scope;
 
@@ -30,6 +31,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     copies::check(scope);
     quota::check(scope);
     pods::check(scope);
+    services::check(scope);
     data::check(scope);
     caches::check(scope);
     hosts::check(scope);

@@ -42,7 +42,9 @@ fn same_name(scope: &mut Scope<'_>, name: &Name, service: &Service) {
 
 /// The containers of a pod share its address, and so its ports.
 fn same_port(scope: &mut Scope<'_>, name: &Name, service: &Service) {
-    let own = service.port.iter().map(|port| (name, port));
+    // A sidecar that has the service's own port answers for it.
+    let own = service.port.iter().filter(|_| service.answered_by().is_none()).map(|port| (name, port));
+    let own = own.chain(service.ports.iter().map(|(name, port)| (name, &port.port)));
     let sidecars = service.sidecars.iter().filter_map(|(name, sidecar)| Some((name, sidecar.port.as_ref()?)));
     let mut taken: BTreeMap<u16, (&Name, Span)> = BTreeMap::new();
     for (container, port) in own.chain(sidecars) {

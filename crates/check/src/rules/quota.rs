@@ -18,6 +18,7 @@
 use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
 use freehold_problem::Code;
 use freehold_spec::app::{Job, Quota, Service, Update, When};
+use freehold_spec::quantity::Range;
 use freehold_spec::{App, Cpu, JobOrder, Memory, Name, Spanned};
 
 use crate::diagnostic::Diagnostic;
@@ -39,7 +40,7 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
     let beyond = |(resource, limit): (Resource, Spanned<u64>)| {
         let mut demand = Demand::new(app, resource);
-        let one = (resource.of_container)(CPU_DEFAULT.limit, MEMORY_DEFAULT.limit);
+        let one = (resource.of_container)(CPU_DEFAULT, MEMORY_DEFAULT);
         demand.databases = app.databases.keys().map(|database| (database, one)).collect();
         let found = demand.beyond(app, &limit)?;
         Some(found.note("on this target each database is a pod of its own (CloudNativePG)"))
@@ -49,10 +50,16 @@ pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
 
 /// The figures that a quota has.
 fn limits(quota: &Quota) -> Vec<(Resource, Spanned<u64>)> {
-    let cpu = quota.cpu.as_ref().map(|limit| (CPU, Spanned::new(limit.value.0, limit.span)));
-    let memory = quota.memory.as_ref().map(|limit| (MEMORY, Spanned::new(limit.value.0, limit.span)));
+    let cpu = quota.cpu.as_ref().map(|range| (CPU, Spanned::new(range.value.limit.0, range.span)));
+    let memory = quota.memory.as_ref().map(|range| (MEMORY, Spanned::new(range.value.limit.0, range.span)));
+    // Where one figure stands for both, what the limits take says it all: no request is above its limit.
+    let cpu_requests = quota.cpu.as_ref().filter(|range| range.value.request != range.value.limit);
+    let cpu_requests = cpu_requests.map(|range| (CPU_REQUESTS, Spanned::new(range.value.request.0, range.span)));
+    let memory_requests = quota.memory.as_ref().filter(|range| range.value.request != range.value.limit);
+    let memory_requests =
+        memory_requests.map(|range| (MEMORY_REQUESTS, Spanned::new(range.value.request.0, range.span)));
     let pods = quota.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
-    [cpu, memory, pods].into_iter().flatten().collect()
+    [cpu, memory, cpu_requests, memory_requests, pods].into_iter().flatten().collect()
 }
 
 /// What a quota counts.
@@ -62,21 +69,27 @@ struct Resource {
     /// "the quota allows less …".
     less: &'static str,
     show: fn(u64) -> String,
-    of_container: fn(Cpu, Memory) -> u64,
+    of_container: fn(Range<Cpu>, Range<Memory>) -> u64,
 }
 
 const CPU: Resource = Resource {
     key: "cpu",
     less: "less processor time",
     show: |amount| Cpu(amount).to_string(),
-    of_container: |cpu, _| cpu.0,
+    of_container: |cpu, _| cpu.limit.0,
 };
+/// What is reserved of it.
+const CPU_REQUESTS: Resource =
+    Resource { less: "fewer requests of processor time", of_container: |cpu, _| cpu.request.0, ..CPU };
 const MEMORY: Resource = Resource {
     key: "memory",
     less: "less memory",
     show: |amount| Memory(amount).to_string(),
-    of_container: |_, memory| memory.0,
+    of_container: |_, memory| memory.limit.0,
 };
+/// What is reserved of it.
+const MEMORY_REQUESTS: Resource =
+    Resource { less: "fewer requests of memory", of_container: |_, memory| memory.request.0, ..MEMORY };
 /// A pod is one, whatever is in it.
 const PODS: Resource =
     Resource { key: "pods", less: "fewer processes", show: |amount| amount.to_string(), of_container: |_, _| 1 };
@@ -99,9 +112,10 @@ impl Resource {
 
     fn job(&self, app: &App, job: &Job) -> u64 {
         let service = app.services.get(&job.service.value);
-        let cpu = job.cpu.as_ref().or(service.map(|service| &service.cpu)).map_or(Cpu(0), |cpu| cpu.limit);
-        let memory =
-            job.memory.as_ref().or(service.map(|service| &service.memory)).map_or(Memory(0), |memory| memory.limit);
+        let nothing = (Range { request: Cpu(0), limit: Cpu(0) }, Range { request: Memory(0), limit: Memory(0) });
+        let cpu = job.cpu.as_ref().or(service.map(|service| &service.cpu)).map_or(nothing.0, |cpu| cpu.value);
+        let memory = job.memory.as_ref().or(service.map(|service| &service.memory));
+        let memory = memory.map_or(nothing.1, |memory| memory.value);
         (self.of_container)(cpu, memory)
     }
 }
@@ -116,13 +130,13 @@ struct Pod {
 
 impl Pod {
     fn new(service: &Service, resource: Resource) -> Self {
-        let of = |cpu: Cpu, memory: Memory| (resource.of_container)(cpu, memory);
-        let own = of(service.cpu.limit, service.memory.limit);
+        let of = |cpu: Range<Cpu>, memory: Range<Memory>| (resource.of_container)(cpu, memory);
+        let own = of(service.cpu.value, service.memory.value);
         if resource.counts_pods() {
             return Self { own, sidecars: Vec::new(), init: None };
         }
-        let sidecars = service.sidecars.iter().map(|(name, one)| (name.clone(), of(one.cpu.limit, one.memory.limit)));
-        let init = service.init.iter().map(|(name, one)| (name.clone(), of(one.cpu.limit, one.memory.limit)));
+        let sidecars = service.sidecars.iter().map(|(name, one)| (name.clone(), of(one.cpu.value, one.memory.value)));
+        let init = service.init.iter().map(|(name, one)| (name.clone(), of(one.cpu.value, one.memory.value)));
         Self { own, sidecars: sidecars.collect(), init: init.max_by_key(|(_, amount)| *amount) }
     }
 
@@ -210,7 +224,9 @@ impl<'a> Demand<'a> {
             jobs.map(|(name, job)| (name, resource.job(app, job))).collect()
         };
         let caches = app.caches.iter();
-        let caches = caches.map(|(name, cache)| (name, (resource.of_container)(cache.cpu.value.limit, cache.limit())));
+        let caches = caches.map(|(name, cache)| {
+            (name, (resource.of_container)(cache.cpu.value, Range { request: cache.limit(), limit: cache.limit() }))
+        });
         let scheduled = jobs(|when| match when {
             When::Schedule => true,
             When::Revision | When::Once | When::Demand => false,

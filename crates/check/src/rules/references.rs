@@ -23,6 +23,20 @@ fn dangling(scope: &mut Scope<'_>) {
     let app = scope.app;
     for reference in scope.references() {
         let Some((name, output)) = reference.value.output() else { continue };
+        if let Some((service, port)) = reference.value.port()
+            && let Some(ports) = app.services.get(service).map(|service| &service.ports)
+        {
+            if !ports.contains_key(port) && scope.knows(&format!("service.{service}.ports")) {
+                let message =
+                    format!("`${{{}}}` refers to a port that service {service} doesn't have", reference.value);
+                let near = if scope.is_full() { None } else { suggestion(port.as_str(), ports.keys()) };
+                let help = near.unwrap_or_else(|| {
+                    format!("define it in `[service.{service}.ports]`: `{port} = {{ port = 9000 }}`")
+                });
+                scope.report(Diagnostic::error(Code::Dangling, message).at(reference.span, "no such port").help(help));
+            }
+            continue;
+        }
         let (part, word) = (output.part(), output.part().word());
         if app.span(part, name.as_str()).is_some() || !scope.knows(&format!("{word}.{name}")) {
             continue;
@@ -42,9 +56,14 @@ fn unknown_services(scope: &mut Scope<'_>) {
         let services = route.service.iter().chain(route.paths.iter().filter_map(|rule| rule.service.as_ref()));
         services.map(move |service| (format!("route {name}"), service))
     });
+    let containers = scope.app.services.values().flat_map(|service| {
+        let sidecars = service.sidecars.iter().map(|(name, one)| (format!("sidecar {name}"), &one.service));
+        let init = service.init.iter().map(|(name, one)| (format!("init container {name}"), &one.service));
+        sidecars.chain(init).filter_map(|(who, service)| Some((who, service.as_ref()?)))
+    });
     let services = &scope.app.services;
     let unknown: Vec<(String, &Spanned<Name>)> =
-        jobs.chain(routes).filter(|(_, service)| !services.contains_key(&service.value)).collect();
+        jobs.chain(routes).chain(containers).filter(|(_, service)| !services.contains_key(&service.value)).collect();
     for (who, service) in unknown {
         if !scope.knows(&format!("service.{}", service.value)) {
             continue;
@@ -119,6 +138,7 @@ fn unreachable(scope: &mut Scope<'_>) {
     let has_none = |name: &Name| services.get(name).is_some_and(|service| service.port.is_none());
     for reference in scope.references() {
         if let Some((name, output)) = reference.value.output()
+            && reference.value.port().is_none()
             && output.part() == PartKind::Service
             && output.row().reach == Reach::Part
             && has_none(name)
@@ -128,20 +148,6 @@ fn unreachable(scope: &mut Scope<'_>) {
             let diagnostic = Diagnostic::error(Code::NoPortToReach, message)
                 .at(reference.span, "nothing listens there")
                 .help(format!("set `port` in `[service.{name}]`"));
-            scope.report(diagnostic);
-        }
-    }
-    for (name, service) in services {
-        let paths = [&service.health.ready, &service.health.live];
-        let path = paths.into_iter().flatten().next();
-        if let Some(path) = path
-            && has_none(name)
-            && scope.knows(&format!("service.{name}.port"))
-        {
-            let message = format!("service {name} has no port, so its health cannot be probed over HTTP");
-            let diagnostic = Diagnostic::error(Code::NoPortToReach, message).at(path.span, "nothing would answer").help(
-                "set `port`, or leave `health` out: without a port, a service is ready when it has lived for a second",
-            );
             scope.report(diagnostic);
         }
     }

@@ -30,9 +30,12 @@ fn the_containers_of_a_pod_listen_on_different_ports() {
             "[service.web.sidecar.a]\nimage = \"x\"\nport = {a}\n[service.web.sidecar.b]\nimage = \"x\"\nport = {b}"
         ))
     };
-    only(Code::ClaimedTwice, &sidecars(8080, 1));
+    only(Code::ClaimedTwice, &sidecars(8080, 8080));
     only(Code::ClaimedTwice, &sidecars(1, 1));
     fine(&sidecars(1, 2));
+    // It answers for the service.
+    fine(&sidecars(8080, 1));
+    only(Code::ClaimedTwice, &(sidecars(1, 2) + "\n[service.web.ports]\nadmin = { port = 2 }"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use freehold_spec::Name;
+use freehold_spec::app::Protocol;
 use freehold_spec::part::database::{Connection, Role};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -20,6 +21,12 @@ pub(crate) const HTTP: u16 = 80;
 /// PostgreSQL in a Pod of CloudNativePG.
 pub(crate) const POSTGRES: u16 = 5432;
 
+/// The URL of what is spoken at a port.
+pub(crate) fn url(protocol: Protocol, host: &str, port: u16) -> String {
+    let scheme = protocol.scheme();
+    if port == HTTP && scheme == "http" { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+}
+
 impl Resolver<'_> {
     /// The host and the port at which the services of the stack reach one of them.
     pub(crate) fn service_address(&mut self, name: &Name) -> (String, u16) {
@@ -31,6 +38,18 @@ impl Resolver<'_> {
             }
             // Its Service, in the same namespace.
             Target::Kubernetes(_) => (name.to_string(), self.service_port(name)),
+        }
+    }
+
+    /// The host and the port at which the services of the stack reach a named port of one of them.
+    pub(crate) fn port_address(&mut self, service: &Name, port: &Name, number: u16) -> (String, u16) {
+        self.named_endpoints.insert((service.clone(), port.clone()));
+        match self.target {
+            Target::Local(_) => {
+                let endpoint = names::port_endpoint(self.request.id, service, port);
+                (endpoint.ip().to_string(), endpoint.port())
+            }
+            Target::Kubernetes(_) => (service.to_string(), number),
         }
     }
 

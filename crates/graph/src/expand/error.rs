@@ -141,6 +141,22 @@ pub enum ExpandError {
         /// What would have to be installed.
         needs: &'static str,
     },
+    /// A service on this machine that a sidecar answers for, which doesn't run there.
+    #[error("service.{service} is answered by its sidecar {sidecar}, and sidecars don't run on one machine")]
+    SidecarAnswers {
+        /// The service.
+        service: Name,
+        /// The sidecar that has its port.
+        sidecar: Name,
+    },
+    /// A route to a service that this machine's router can't speak to.
+    #[error("{route} leads to {service}, which speaks gRPC: the router of one machine speaks HTTP/1.1")]
+    GrpcRoute {
+        /// The route: `route.web`.
+        route: String,
+        /// The service: `service.api`.
+        service: String,
+    },
     /// A cache on a target that has no image of a server for it.
     #[error("{from} can't run on target {target}: the target has no image for caches")]
     NoCacheImage {

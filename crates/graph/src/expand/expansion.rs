@@ -36,8 +36,8 @@ pub(crate) struct Hosts {
 
 impl<'a> Expansion<'a> {
     pub(crate) fn new(app: &'a App, request: &'a Request, target: &'a Target) -> Self {
-        let (errors, endpoints, program) = Default::default();
-        let resolver = Resolver { app, request, target, errors, endpoints, program };
+        let (errors, endpoints, named_endpoints, program) = Default::default();
+        let resolver = Resolver { app, request, target, errors, endpoints, named_endpoints, program };
         Self { resolver, graph: Graph::default(), routed: BTreeMap::new(), of_host: BTreeMap::new() }
     }
 

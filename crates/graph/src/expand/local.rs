@@ -12,25 +12,28 @@
 //! postgres.database  name owner migrator app · extensions [name]
 //! local.service      memory_bytes cpu_millis: limits, where they are written · stack {memory_bytes, cpu_millis}: of the whole stack
 //!                    artifact command [text] env {NAME: text|secret|template} replicas
-//!                    health {ready, live} · serves (it takes requests) · endpoint "127.a.b.c:port"|null
+//!                    health {ready, live, and the named ports that are asked: ready_port, live_port} · serves (it takes requests)
+//!                    endpoint "127.a.b.c:port"|null · protocol "grpc"|"tcp", where it isn't HTTP
+//!                    ports [NAME] · port_endpoints {NAME: {endpoint, protocol}}, of those that others reach
+//!                    files {PATH: {content: text|secret|template, mode}}
 //!                    start_timeout_seconds drain_seconds stop_timeout_seconds settle_seconds update
 //! local.cache-data   (nothing)
 //! local.cache        memory_bytes: limit of all that it takes · cpu_millis, where it is written · stack · max_memory_bytes: of the data
 //!                    eviction · persist · password (secret) · endpoint "127.a.b.c:port"
 //!                    start_timeout_seconds stop_timeout_seconds
-//! local.schedule     memory_bytes cpu_millis stack · artifact command env · schedule · timeout_seconds
+//! local.schedule     memory_bytes cpu_millis stack · artifact command env files · schedule · timeout_seconds
 //! local.route        hosts [text] redirect_from [text]
 //!                    paths [{prefix, timeout_seconds, attempt_timeout_seconds, retries, and one of
 //!                            service ("service.web") | redirect {to, keep_path, status} | respond {status, body, content_type}}]
 //!                    request_headers response_headers {set {}, add {}, remove []} · max_body_bytes · allow_from [CIDR]
 //!                    cors {origins, methods, headers, expose, credentials, max_age_seconds} · basic_auth {NAME: secret}
 //!                    rate_limit {requests, seconds}
-//! run                memory_bytes cpu_millis stack · artifact command env · timeout_seconds · retry
+//! run                memory_bytes cpu_millis stack · artifact command env files · timeout_seconds · retry
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Cache, Job, Service, Update};
+use freehold_spec::app::{Cache, File, Job, Probe, Protocol, Question, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::error::ExpandError;
@@ -60,6 +63,7 @@ pub fn expand(app: &App, request: &Request, target: &Target) -> Result<Graph, Ve
         }
     }
     machine.endpoints();
+    machine.port_endpoints();
     machine.expansion.logins();
     part::outputs(&mut machine.expansion);
     machine.not_enforced();
@@ -74,6 +78,25 @@ fn written(service: &Service) -> (Option<Memory>, Option<Cpu>) {
 
 /// What a cache reads of its data in a second, in bytes.
 const READ_IN_A_SECOND: u64 = 50_000_000;
+
+/// Which paths tell a service's health. What can't be asked here is told by its port.
+fn health(service: &Service) -> Value {
+    let mut health = BTreeMap::new();
+    for (key, port_key, probe) in
+        [("ready", "ready_port", &service.health.ready), ("live", "live_port", &service.health.live)]
+    {
+        let question = probe.as_ref().map(|probe| (probe.question(), &probe.port));
+        let (path, port) = match question {
+            Some((Question::Http(path), port)) => (Value::from(path), port.as_ref()),
+            Some((Question::Tcp | Question::Grpc(_) | Question::Command(_), _)) | None => (Value::Null, None),
+        };
+        health.insert(key, path);
+        if let Some(port) = port {
+            health.insert(port_key, Value::text(port.value.to_string()));
+        }
+    }
+    Value::map(health)
+}
 
 /// Whether a service has something that only a cluster has.
 type Has = fn(&Service) -> bool;
@@ -91,6 +114,7 @@ impl LocalExpansion<'_> {
         service: &Name,
         command: &[String],
         env: &BTreeMap<EnvName, Spanned<Template>>,
+        files: &BTreeMap<Name, File>,
     ) -> (BTreeMap<String, Value>, BTreeSet<ResourceId>) {
         let mut needs = BTreeSet::new();
         self.expansion.resolver.program = id.name().to_owned();
@@ -99,12 +123,21 @@ impl LocalExpansion<'_> {
             (name.to_string(), self.expansion.resolver.value(&from, &template.value, &mut needs))
         });
         let env: BTreeMap<String, Value> = env.collect();
+        let files = files.iter().map(|(name, file)| {
+            let from = format!("{id}.files.{name}");
+            let content = self.expansion.resolver.value(&from, &file.content.value, &mut needs);
+            (file.path.value.clone(), Value::map([("content", content), ("mode", Value::from(file.mode))]))
+        });
+        let files: BTreeMap<String, Value> = files.collect();
         let artifact = self.expansion.resolver.request.artifacts.get(service);
-        let body = BTreeMap::from([
+        let mut body = BTreeMap::from([
             ("artifact".to_owned(), artifact.map_or(Value::Null, |artifact| Value::text(artifact.clone()))),
             ("command".to_owned(), Value::from(command.to_vec())),
             ("env".to_owned(), Value::Map(env)),
         ]);
+        if !files.is_empty() {
+            body.insert("files".to_owned(), Value::Map(files));
+        }
         (body, needs)
     }
 
@@ -117,14 +150,15 @@ impl LocalExpansion<'_> {
         body.extend(fields(memory, cpu));
         let quota = &self.expansion.resolver.app.quota;
         if quota.memory.is_some() || quota.cpu.is_some() {
-            let whole = fields(quota.memory.as_deref().copied(), quota.cpu.as_deref().copied());
+            let memory = quota.memory.as_ref().map(|range| range.value.limit);
+            let whole = fields(memory, quota.cpu.as_ref().map(|range| range.value.limit));
             body.insert("stack".to_owned(), Value::map(whole));
         }
     }
 
     pub(crate) fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
-        let (mut body, mut depends_on) = self.program(&id, &job.service, &job.command, &job.env);
+        let (mut body, mut depends_on) = self.program(&id, &job.service, &job.command, &job.env, &job.files);
         let service = self.expansion.resolver.app.services.get(&job.service.value).map(written).unwrap_or_default();
         let memory = job.memory.as_ref().map(|range| range.limit).or(service.0);
         let cpu = job.cpu.as_ref().map(|range| range.limit).or(service.1);
@@ -147,18 +181,17 @@ impl LocalExpansion<'_> {
 
     pub(crate) fn service(&mut self, name: &Name, service: &Service) {
         let id = ResourceId::new("service", name);
-        let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env);
+        let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env, &service.files);
         let (memory, cpu) = written(service);
         self.limits(&mut body, memory, cpu);
-        let path = |path: &Option<Spanned<String>>| path.as_ref().map_or(Value::Null, |p| Value::text(p.value.clone()));
-        let health = [("ready", path(&service.health.ready)), ("live", path(&service.health.live))];
+        let health = health(service);
         let update = match service.update {
             Update::Rolling => "rolling",
             Update::Recreate => "recreate",
         };
         body.extend([
             ("replicas".to_owned(), Value::from(service.replicas.value)),
-            ("health".to_owned(), Value::map(health)),
+            ("health".to_owned(), health),
             ("serves".to_owned(), Value::Bool(service.port.is_some())),
             ("endpoint".to_owned(), Value::Null),
             ("start_timeout_seconds".to_owned(), Value::from(service.start_timeout.0)),
@@ -167,6 +200,14 @@ impl LocalExpansion<'_> {
             ("settle_seconds".to_owned(), Value::from(service.settle.0)),
             ("update".to_owned(), Value::from(update)),
         ]);
+        if service.protocol.value != Protocol::Http {
+            body.insert("protocol".to_owned(), Value::from(service.protocol.value.as_str()));
+        }
+        if !service.ports.is_empty() {
+            let names: Vec<&str> = service.ports.keys().map(Name::as_str).collect();
+            body.insert("ports".to_owned(), Value::from(names));
+        }
+        self.answered(name, service);
         let key = &self.expansion.resolver.request.key;
         let identity = format!("{}/{name}", key.name);
         self.expansion.add(id, ResourceKind::LocalService, identity, Value::Map(body), depends_on);
@@ -213,12 +254,43 @@ impl LocalExpansion<'_> {
         }
     }
 
+    /// The same for their named ports.
+    fn port_endpoints(&mut self) {
+        for (service, port) in &self.expansion.resolver.named_endpoints {
+            let endpoint = names::port_endpoint(self.expansion.resolver.request.id, service, port).to_string();
+            self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
+            let named = self.expansion.resolver.app.services.get(service).and_then(|one| one.ports.get(port));
+            let protocol = named.map(|port| port.protocol).unwrap_or_default();
+            if let Some(resource) = self.expansion.graph.resources.get_mut(&ResourceId::new("service", service))
+                && let Value::Map(body) = &mut resource.body
+                && let Value::Map(endpoints) =
+                    body.entry("port_endpoints".to_owned()).or_insert_with(|| Value::map::<&str>([]))
+            {
+                let said = [("endpoint", Value::text(endpoint)), ("protocol", Value::from(protocol.as_str()))];
+                endpoints.insert(port.to_string(), Value::map(said));
+            }
+        }
+    }
+
+    /// Sidecars don't run here: a service that one answers for would answer nobody.
+    fn answered(&mut self, name: &Name, service: &Service) {
+        if let Some(sidecar) = service.answered_by() {
+            let (service, sidecar) = (name.clone(), sidecar.clone());
+            self.expansion.resolver.errors.push(ExpandError::SidecarAnswers { service, sidecar });
+        }
+    }
+
     fn not_enforced(&mut self) {
         let mut lines = vec!["network policy (one machine)".to_owned()];
-        let only_in_clusters: [(&str, Has); 3] = [
+        let only_in_clusters: [(&str, Has); 5] = [
             ("sidecars and init containers", |service| !service.sidecars.is_empty() || !service.init.is_empty()),
             ("volumes", |service| !service.volumes.is_empty()),
             ("autoscaling", |service| service.autoscale.is_some()),
+            ("figures for Prometheus", |service| service.prometheus.is_some()),
+            ("probes by connection, gRPC or command, their times, `start`", |service| {
+                let other = |probe: &Probe| !matches!(probe.question(), Question::Http(_)) || probe.is_timed();
+                service.health.probes().any(|(key, probe)| key == "start" || other(probe))
+            }),
         ];
         let services = &self.expansion.resolver.app.services;
         for (what, has) in only_in_clusters {

@@ -74,6 +74,12 @@ pub fn part(whole: &str, part: &str) -> String {
     bounded(&format!("{whole}--{part}"), LABEL_LIMIT, '-')
 }
 
+/// The name of the ConfigMap and of the Secret with the files of a container, whose variables are in those called `object`. Nothing else has
+/// three hyphens in its name.
+pub fn files(object: &str) -> String {
+    bounded(&format!("{object}---files"), LABEL_LIMIT, '-')
+}
+
 /// The name of an object of a cluster with a word before or behind it that Freehold chooses or that is usual there:
 /// `job-migrate`, `web-data`. May be another thing's name, too.
 pub fn joined(first: &str, second: &str) -> String {
@@ -103,6 +109,11 @@ pub fn endpoint(id: StackId, service: &Name) -> SocketAddrV4 {
 /// The same for a cache. No name of a service has a dot in it, so it is no service's.
 pub fn cache_endpoint(id: StackId, cache: &Name) -> SocketAddrV4 {
     address(id, &format!("cache.{cache}"))
+}
+
+/// The same for a named port of a service. No name has a colon in it.
+pub fn port_endpoint(id: StackId, service: &Name, port: &Name) -> SocketAddrV4 {
+    address(id, &format!("{service}:{port}"))
 }
 
 fn address(id: StackId, what: &str) -> SocketAddrV4 {

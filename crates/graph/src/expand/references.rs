@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 use freehold_spec::template::PodFact;
 use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
 
+use freehold_spec::part::service::port::PortOutput;
+
+use super::connection::url;
 use super::error::ExpandError;
 use super::names;
 use crate::part;
@@ -23,6 +26,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) errors: Vec<ExpandError>,
     /// The services that others reach by their URL.
     pub(crate) endpoints: BTreeSet<Name>,
+    /// The named ports that others reach: of which service, and their own name.
+    pub(crate) named_endpoints: BTreeSet<(Name, Name)>,
     /// The program whose references are resolved: `web`.
     pub(crate) program: String,
 }
@@ -65,6 +70,19 @@ impl Resolver<'_> {
                     self.errors.push(ExpandError::Dangling { from: from.to_owned(), to });
                 }
                 part::value(name, *output, self, from, needs)
+            }
+            Reference::Port { service, port, output } => {
+                let Some(named) = self.app.services.get(service).and_then(|one| one.ports.get(port)) else {
+                    let to = format!("service.{service}.{port}");
+                    self.errors.push(ExpandError::Dangling { from: from.to_owned(), to });
+                    return Vec::new();
+                };
+                let (host, number) = self.port_address(service, port, named.port.value);
+                vec![Value::text(match output {
+                    PortOutput::Url => url(named.protocol, &host, number),
+                    PortOutput::Host => host,
+                    PortOutput::Port => number.to_string(),
+                })]
             }
             Reference::Fact(fact) => vec![Value::text(self.fact(*fact))],
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Cors, Headers, PathRule, RateLimit, Redirect, Respond, Route};
+use freehold_spec::app::{Cors, Headers, PathRule, Protocol, RateLimit, Redirect, Respond, Route};
 use freehold_spec::{Name, Spanned, Template};
 
 use super::error::ExpandError;
@@ -54,6 +54,13 @@ impl Texts<'_, '_> {
         fields.extend(rule.attempt_timeout.as_ref().map(|limit| ("attempt_timeout_seconds", Value::from(limit.0))));
         fields.extend(rule.redirect.as_ref().map(|redirect| ("redirect", self.redirect(redirect))));
         fields.extend(rule.respond.as_ref().map(|respond| ("respond", self.respond(respond))));
+        if let Some(service) = route.service_of(rule)
+            && let Some(to) = self.expansion.resolver.app.services.get(&service.value)
+            && to.protocol.value == Protocol::Grpc
+        {
+            let (route, service) = (self.from.clone(), format!("service.{}", service.value));
+            self.expansion.resolver.errors.push(ExpandError::GrpcRoute { route, service });
+        }
         let service = route.service_of(rule).map(|service| ResourceId::new("service", &service.value));
         if service.is_none() && !rule.is_answered() {
             let missing = ExpandError::Missing { from: self.from.clone(), what: "service".to_owned() };

@@ -22,6 +22,8 @@ pub(super) static SERVICE: Row = Row {
         ("env", Effect::Restart),
         ("health", Effect::Restart),
         ("serves", Effect::Restart),
+        ("ports", Effect::Restart),
+        ("files", Effect::Restart),
         ("memory_bytes", Effect::Restart),
         ("cpu_millis", Effect::Restart),
         ("update", Effect::InPlace),

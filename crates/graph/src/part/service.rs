@@ -8,7 +8,7 @@ use freehold_spec::part::service::Output;
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
-use crate::expand::connection::HTTP;
+use crate::expand::connection::url;
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
@@ -43,7 +43,8 @@ impl Expand for Service {
             // No edge: the address is known before the service runs, and services may know each other.
             Output::Url => {
                 let (host, port) = resolver.service_address(name);
-                if port == HTTP { format!("http://{host}") } else { format!("http://{host}:{port}") }
+                let protocol = resolver.app.services.get(name).map(|service| service.protocol.value);
+                url(protocol.unwrap_or_default(), &host, port)
             }
             Output::Host => resolver.service_address(name).0,
             Output::Port => resolver.service_address(name).1.to_string(),

@@ -92,6 +92,11 @@ impl Directory {
         self.stack(stack).join(folder).join(component(id.name()))
     }
 
+    /// The folders with the files of a program, by their digest; `resource` is `service.web`.
+    pub(crate) fn files(&self, stack: StackId, resource: &str) -> PathBuf {
+        self.stack(stack).join("files").join(component(resource))
+    }
+
     /// The artifacts that a stack runs from, where it has trees of its own.
     pub(crate) fn artifacts(&self, stack: StackId) -> PathBuf {
         self.stack(stack).join("artifacts")

@@ -27,10 +27,16 @@ use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::membership::{Ended, Members};
 use crate::process::Process;
-use crate::program::{Holding, Mark, Program};
+use crate::program::{Holding, Listening, Mark, Program};
+use crate::serving_set::Addresses;
 use crate::verified_connect::VerifiedConnect;
 
 impl InstanceRecord {
+    /// The ports that are its own.
+    fn all_ports(&self) -> impl Iterator<Item = u16> {
+        self.port.into_iter().chain(self.ports.values().copied())
+    }
+
     /// How its processes are found.
     pub(crate) fn members(&self, machine: &Machine, stack: StackId) -> Members {
         let (ancestor, group) = match self.held {
@@ -55,22 +61,32 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) async fn start(machine: &Machine, launch: &Launch, slot: u32) -> Result<Self, ProviderError> {
-        let port = if launch.body.serves { Some(take_port(machine).await?) } else { None };
-        let started = Self::start_on(machine, launch, slot, port).await;
-        if let (Err(_), Some(port)) = (&started, port) {
-            machine.ports.give_back(port);
+        let mut listening = Listening::default();
+        let started = match take_ports(machine, launch, &mut listening).await {
+            Ok(()) => Self::start_on(machine, launch, slot, &listening).await,
+            Err(error) => Err(error),
+        };
+        if started.is_err() {
+            listening.all().for_each(|port| machine.ports.give_back(port));
         }
         started
     }
 
-    async fn start_on(machine: &Machine, launch: &Launch, slot: u32, port: Option<u16>) -> Result<Self, ProviderError> {
+    async fn start_on(
+        machine: &Machine,
+        launch: &Launch,
+        slot: u32,
+        listening: &Listening,
+    ) -> Result<Self, ProviderError> {
         let instance = Uuid::new_v4().simple().to_string().chars().take(12).collect::<String>();
         let context = &launch.context;
         let id = &launch.resource.id;
         let mark = Mark { resource: id, instance: &instance };
         let holding = Holding::Launcher(launch.body.stop_timeout);
         let program = match launch.runs {
-            Runs::Program => Program::prepare(machine, context, &mark, &launch.resource.body, port, holding).await?,
+            Runs::Program => {
+                Program::prepare(machine, context, &mark, &launch.resource.body, listening, holding).await?
+            }
             Runs::CacheServer => cache::prepare(machine, context, &mark, &launch.resource, holding).await?,
         };
         let folder = machine.directory.logs_of(context.stack, &id.0);
@@ -98,7 +114,8 @@ impl Instance {
         let record = InstanceRecord {
             slot,
             process: process.id.clone(),
-            port,
+            port: listening.port,
+            ports: listening.named.clone(),
             fingerprint: launch.fingerprint.clone(),
             log: log.path().to_owned(),
             folder: Some(program.order.folder.clone()),
@@ -114,7 +131,7 @@ impl Instance {
             started.end(machine, Duration::ZERO).await;
             return Err(failed);
         }
-        let port = port.map_or(String::new(), |port| format!(" on port {port}"));
+        let port = listening.port.map_or(String::new(), |port| format!(" on port {port}"));
         started.log.event(&format!("started as process {}{port}", started.process.id.pid));
         Ok(started)
     }
@@ -127,9 +144,7 @@ impl Instance {
         record: InstanceRecord,
     ) -> std::io::Result<Option<Self>> {
         let Some(process) = Process::adopt(record.process.clone())? else { return Ok(None) };
-        if let Some(port) = record.port {
-            machine.ports.occupy(port);
-        }
+        record.all_ports().for_each(|port| machine.ports.occupy(port));
         let log = Log::at(record.log.clone());
         log.event("taken over by a restarted Freehold");
         Ok(Some(Self::watched(machine, stack, record, process, log, path)))
@@ -154,8 +169,10 @@ impl Instance {
     }
 
     /// Where it takes requests.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.record.port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    pub(crate) fn addresses(&self) -> Addresses {
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let named = self.record.ports.iter().map(|(name, port)| (name.clone(), at(*port)));
+        Addresses { own: self.record.port.map(at), named: named.collect() }
     }
 
     /// Ends it and everything that it started, and removes its record. Its log stays.
@@ -189,10 +206,19 @@ impl Instance {
         if let Err(error) = directory::remove(&self.path) {
             tracing::warn!(record = %self.path.display(), %error, "a record could not be removed");
         }
-        if let Some(port) = self.record.port {
-            machine.ports.give_back(port);
-        }
+        self.record.all_ports().for_each(|port| machine.ports.give_back(port));
     }
+}
+
+/// Takes the ports that an instance is to listen on. Those that were taken when one fails are in `listening`, too.
+async fn take_ports(machine: &Machine, launch: &Launch, listening: &mut Listening) -> Result<(), ProviderError> {
+    if launch.body.serves {
+        listening.port = Some(take_port(machine).await?);
+    }
+    for name in &launch.body.ports {
+        listening.named.insert(name.clone(), take_port(machine).await?);
+    }
+    Ok(())
 }
 
 async fn take_port(machine: &Machine) -> Result<u16, ProviderError> {

@@ -1,7 +1,9 @@
 //! What is kept of an instance of a service while it exists.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::process_id::ProcessId;
@@ -14,6 +16,9 @@ pub(crate) struct InstanceRecord {
     pub(crate) slot: u32,
     pub(crate) process: ProcessId,
     pub(crate) port: Option<u16>,
+    /// Its named ports.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) ports: BTreeMap<Name, u16>,
     /// Of the launch that it was started from.
     pub(crate) fingerprint: String,
     pub(crate) log: PathBuf,

@@ -1,5 +1,6 @@
 //! What the instances of a service are started from: a body, read once, and who asked for it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use freehold_engine::{Context, ProviderError};
 use freehold_graph::kind::{Program, Served};
 use freehold_graph::{Effect, Resource, ResourceKind, Value};
 use freehold_problem::Code;
+use freehold_spec::Name;
+use freehold_spec::app::Protocol;
 
 use crate::failure;
 
@@ -40,6 +43,15 @@ pub(crate) struct ServiceBody {
     pub(crate) live: Option<String>,
     pub(crate) serves: bool,
     pub(crate) endpoint: Option<SocketAddr>,
+    /// What is spoken at its port.
+    pub(crate) protocol: Protocol,
+    /// Its named ports.
+    pub(crate) ports: Vec<Name>,
+    /// Where others reach those of them that they refer to, and what is spoken there.
+    pub(crate) port_endpoints: BTreeMap<Name, (SocketAddr, Protocol)>,
+    /// The named ports at which it is asked for its readiness and its liveness, if not at its own.
+    pub(crate) ready_port: Option<Name>,
+    pub(crate) live_port: Option<Name>,
     pub(crate) start_timeout: Duration,
     pub(crate) drain: Duration,
     pub(crate) stop_timeout: Duration,
@@ -53,19 +65,25 @@ impl ServiceBody {
     pub(crate) fn read(runs: Runs, body: &Value) -> Result<Self, ProviderError> {
         let text = |value: Option<&Value>| value.and_then(Value::as_text).map(str::to_owned);
         let health = |path: &str| text(body.get("health").and_then(|health| health.get(path)));
-        let endpoint = match body.get("endpoint").and_then(Value::as_text) {
-            None => None,
-            Some(address) => Some(address.parse().map_err(|_| {
-                ProviderError::rejected(Code::StepFailed, format!("{address:?} is no address and port"))
-            })?),
-        };
+        let health_port = |key: &str| health(key).and_then(|name| name.parse().ok());
+        let mut port_endpoints = BTreeMap::new();
+        for (name, said) in body.get("port_endpoints").and_then(Value::as_map).into_iter().flatten() {
+            if let (Ok(name), Some(address)) = (name.parse(), address(said.get("endpoint"))?) {
+                port_endpoints.insert(name, (address, protocol(said)));
+            }
+        }
         let replicas = body.get("replicas").and_then(Value::as_integer).unwrap_or(1);
         Ok(Self {
             replicas: u32::try_from(replicas).unwrap_or(1),
             ready: health("ready"),
             live: health("live"),
             serves: body.get("serves") == Some(&Value::Bool(true)),
-            endpoint,
+            endpoint: address(body.get("endpoint"))?,
+            protocol: protocol(body),
+            ports: named_ports(body),
+            port_endpoints,
+            ready_port: health_port("ready_port"),
+            live_port: health_port("live_port"),
             start_timeout: seconds(body, "start_timeout_seconds", 60),
             drain: seconds(body, "drain_seconds", 30),
             stop_timeout: seconds(body, "stop_timeout_seconds", 10),
@@ -74,6 +92,24 @@ impl ServiceBody {
             recreate: runs == Runs::CacheServer || body.get("update").and_then(Value::as_text) == Some("recreate"),
         })
     }
+}
+
+fn address(value: Option<&Value>) -> Result<Option<SocketAddr>, ProviderError> {
+    let Some(text) = value.and_then(Value::as_text) else { return Ok(None) };
+    let wrong = |_| ProviderError::rejected(Code::StepFailed, format!("{text:?} is no address and port"));
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// What is spoken at a port; HTTP where it isn't said.
+fn protocol(body: &Value) -> Protocol {
+    let said = body.get("protocol").and_then(Value::as_text);
+    [Protocol::Tcp, Protocol::Grpc].into_iter().find(|one| Some(one.as_str()) == said).unwrap_or_default()
+}
+
+/// The named ports of a service.
+pub(crate) fn named_ports(body: &Value) -> Vec<Name> {
+    let names = body.get("ports").and_then(Value::as_list).unwrap_or_default();
+    names.iter().filter_map(|name| name.as_text()?.parse().ok()).collect()
 }
 
 /// A length of time from a body.

@@ -34,6 +34,8 @@ mod command;
 mod directory;
 mod exhaustion;
 mod failure;
+mod file;
+mod forward;
 mod health;
 mod instance;
 mod instance_record;

@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use crate::account::{Accounts, RunAs, USERS};
 use crate::artifact::ArtifactStore;
-use crate::cache::forward::Forwards;
 use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
+use crate::forward::Forwards;
 use crate::launcher::{self, Private};
 use crate::log::{LogLimits, Starting, Trimmer};
 use crate::mark::{self, Marked};
@@ -172,12 +172,14 @@ impl Machine {
             options.artifacts.close().map_err(unusable)?;
         }
         let accounts = Accounts::open(options.run_as, directory.root().join("uids.json")).map_err(unusable)?;
+        let accounts = std::sync::Arc::new(accounts);
+        let forwards = Forwards::new(options.router.clone(), std::sync::Arc::clone(&accounts));
         Ok(Self {
             router: options.router,
             artifacts: options.artifacts,
-            accounts: accounts.into(),
+            accounts,
             ports: Ports::new(options.ports).into(),
-            forwards: Forwards::new().into(),
+            forwards: forwards.into(),
             search: options.search.into(),
             log_limits: options.log_limits,
             trimmer: Trimmer::default(),
@@ -381,7 +383,7 @@ impl Machine {
 }
 
 /// Gives a folder in a place of ours to a user and a group. Never what a link leads to.
-fn give(folder: &Path, user: u32, group: u32, mode: u32) -> io::Result<()> {
+pub(crate) fn give(folder: &Path, user: u32, group: u32, mode: u32) -> io::Result<()> {
     use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, open};
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = std::fs::File::from(open(folder, flags, Mode::empty())?);

@@ -7,7 +7,7 @@
 //! | `PATH` | `/usr/local/bin:/usr/bin:/bin` |
 //! | `HOME`, `TMPDIR` | folders of the stack's own, the only ones that it may count on to be writable |
 //! | `LANG` | `C.UTF-8` |
-//! | `HOST`, `PORT` | where to listen (services that take requests) |
+//! | `HOST`, `PORT`, `PORT_NAME` | where to listen (services that take requests) |
 //! | `FREEHOLD_STACK`, `_STEP`, `_RESOURCE`, `_INSTANCE`, `_PLATFORM` | the mark of what Freehold started |
 //!
 //! and of what the definition says, which wins over all but `PORT` and the marks. It is started in the artifact's folder, which is
@@ -24,6 +24,8 @@ use std::time::Duration;
 use freehold_engine::{Context, ProviderError, Revealed};
 use freehold_graph::{ArtifactHash, ResourceId, SecretText, StackId, Value};
 use freehold_problem::{Code, Problem};
+use freehold_spec::Name;
+use freehold_spec::app::Port;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -32,6 +34,7 @@ use tokio::process::{Child, Command};
 use crate::cgroup::Limits;
 use crate::exhaustion::{self, is_exhaustion};
 use crate::failure;
+use crate::file;
 use crate::launcher::{self, NotStarted, Order, StopPolicy};
 use crate::machine::Machine;
 use crate::mark;
@@ -76,6 +79,27 @@ pub(crate) struct Executable {
     pub(crate) own: Vec<PathBuf>,
 }
 
+/// The ports that a program is to listen on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listening {
+    /// Its `PORT`.
+    pub(crate) port: Option<u16>,
+    /// Its named ones: `PORT_NAME`.
+    pub(crate) named: BTreeMap<Name, u16>,
+}
+
+impl Listening {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u16> {
+        self.port.into_iter().chain(self.named.values().copied())
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (String, u16)> {
+        let named = self.named.iter().map(|(name, port)| (Port::variable(name), *port));
+        self.port.map(|port| ("PORT".to_owned(), port)).into_iter().chain(named)
+    }
+}
+
 /// Who a program is, for its mark.
 pub(crate) struct Mark<'a> {
     pub(crate) resource: &'a ResourceId,
@@ -89,13 +113,20 @@ impl Program {
         context: &Context,
         mark: &Mark<'_>,
         body: &Value,
-        port: Option<u16>,
+        listening: &Listening,
         holding: Holding,
     ) -> Result<Self, ProviderError> {
         let user = machine.prepare(context.stack, body)?;
-        let mut environment = environment(machine, context, mark, body).await?;
-        if let Some(port) = port {
-            environment.insert("PORT".to_owned(), SecretText::new(port.to_string()));
+        let revealed = Revealed::all(context, body).await?;
+        let mut environment = environment(machine, context, mark, (body, &revealed))?;
+        let files = file::place(machine, context, mark.resource, user, (body, &revealed)).await?;
+        for value in environment.values_mut() {
+            if let Some(place) = files.lead(value.reveal()) {
+                *value = SecretText::new(place);
+            }
+        }
+        for (variable, port) in listening.variables() {
+            environment.insert(variable, SecretText::new(port.to_string()));
         }
         let artifact = artifact(machine, context.stack, user, body).await?;
         let command: Vec<&str> = body
@@ -112,8 +143,11 @@ impl Program {
         let program = find(name, artifact.as_deref(), search)?;
         let executable = Executable {
             program,
-            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            readable: artifact.iter().cloned().collect(),
+            arguments: arguments
+                .iter()
+                .map(|argument| files.lead(argument).unwrap_or((*argument).to_owned()))
+                .collect(),
+            readable: artifact.iter().cloned().chain(files.folder).collect(),
             folder: artifact.unwrap_or_else(|| machine.directory.home(context.stack)),
             own: Vec::new(),
         };
@@ -129,7 +163,8 @@ impl Program {
         executable: Executable,
         holding: Holding,
     ) -> Result<Self, ProviderError> {
-        let environment = environment(machine, context, mark, &Value::Null).await?;
+        let revealed = Revealed::all(context, &Value::Null).await?;
+        let environment = environment(machine, context, mark, (&Value::Null, &revealed))?;
         Self::with(machine, context, mark, (body, user), executable, environment, holding)
     }
 
@@ -297,20 +332,19 @@ fn check_lengths(order: &Order) -> Result<(), ProviderError> {
     ))
 }
 
-async fn environment(
+fn environment(
     machine: &Machine,
     context: &Context,
     marks: &Mark<'_>,
-    body: &Value,
+    (body, revealed): (&Value, &Revealed),
 ) -> Result<BTreeMap<String, SecretText>, ProviderError> {
-    let revealed = Revealed::all(context, body).await?;
     let mut environment = BTreeMap::new();
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), SecretText::new(value));
     set("PATH", SEARCH_PATH.to_owned());
     set("HOME", machine.directory.home(context.stack).display().to_string());
     set("TMPDIR", machine.directory.temporary(context.stack).display().to_string());
     set("LANG", "C.UTF-8".to_owned());
-    if body.get("serves") == Some(&Value::Bool(true)) {
+    if body.get("serves") == Some(&Value::Bool(true)) || body.get("ports").is_some() {
         set("HOST", "127.0.0.1".to_owned());
     }
     for (name, value) in body.get("env").and_then(Value::as_map).into_iter().flatten() {

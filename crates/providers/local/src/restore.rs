@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use freehold_engine::capability::Restored;
 use freehold_engine::{CallWaits, Context, OperationId, ProviderError, Secrets, StepId, Verb};
-use freehold_graph::{ResourceId, ResourceKind, StackId, Value};
+use freehold_graph::{ResourceId, ResourceKind, StackId};
 use futures::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::instance_record::InstanceRecord;
 use crate::launch::{Runs, seconds};
-use crate::listening::listen;
+use crate::listening::{doors_of, open};
 use crate::mark::Marked;
 use crate::membership::end_all;
 use crate::process_id::ProcessId;
@@ -180,12 +180,13 @@ impl LocalProvider {
     /// Takes the addresses at which services reach each other, before anybody else is started who could.
     async fn listen_first(&self, services: &[Restored]) {
         for restored in services.iter().filter(|restored| restored.object.is_some()) {
-            let address = restored.resource.body.get("endpoint").and_then(Value::as_text);
-            if let Some(address) = address.and_then(|address| address.parse().ok())
-                && let Err(error) = listen(&self.machine, restored.stack, &restored.resource, address).await
-            {
-                // The service's own start says so.
-                tracing::warn!(%address, %error, "an address is not available yet");
+            // What can't be read, the service's own start says.
+            let doors = doors_of(&self.machine, restored.stack, &restored.resource).unwrap_or_default();
+            for door in doors {
+                if let Err(error) = open(&self.machine, restored.stack, &door).await {
+                    // The service's own start says so.
+                    tracing::warn!(address = %door.address, %error, "an address is not available yet");
+                }
             }
         }
     }

@@ -31,14 +31,14 @@ use uuid::Uuid;
 use crate::directory;
 use crate::exhaustion::is_exhaustion;
 use crate::failure;
-use crate::launch::seconds;
+use crate::launch::{named_ports, seconds};
 use crate::log::{Log, prune};
 use crate::machine::Machine;
 use crate::mark::{self, Marked, SUPERVISOR};
 use crate::membership::{Members, end_all};
 use crate::process::out_of_memory;
 use crate::process_id::ProcessId;
-use crate::program::{Holding, Mark, Program};
+use crate::program::{Holding, Listening, Mark, Program};
 use crate::readiness::{self, SHOWN_LINES};
 use crate::supervise::{Assignment, End, ExitReport, LOCK, STARTED, STATUS, Started, TETHERED};
 
@@ -198,7 +198,7 @@ impl RunOnce<'_> {
 
     /// Starts a supervisor and gives it the assignment.
     async fn start(&self) -> Result<Child, ProviderError> {
-        let (mut supervisor, _) = self.begin(None, &[]).await?;
+        let (mut supervisor, _) = self.begin(Listening::default(), &[]).await?;
         if let Some(mut pipe) = supervisor.stdin.take() {
             let _ = pipe.shutdown().await;
         }
@@ -211,14 +211,16 @@ impl RunOnce<'_> {
         let serves = self.body.get("serves") == Some(&Value::Bool(true));
         let free = || std::net::TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port());
         let port = serves.then(free).and_then(Result::ok);
-        self.begin(port, &[TETHERED]).await
+        let named = named_ports(self.body).into_iter().filter_map(|name| Some((name, free().ok()?))).collect();
+        self.begin(Listening { port, named }, &[TETHERED]).await
     }
 
     /// Starts a supervisor with its assignment, a line. The pipe to it is still open.
-    async fn begin(&self, port: Option<u16>, tether: &[&str]) -> Result<(Child, PathBuf), ProviderError> {
+    async fn begin(&self, listening: Listening, tether: &[&str]) -> Result<(Child, PathBuf), ProviderError> {
         let instance = Uuid::new_v4().simple().to_string();
         let mark = Mark { resource: self.id, instance: &instance };
-        let program = Program::prepare(self.machine, self.context, &mark, self.body, port, Holding::Starter).await?;
+        let program =
+            Program::prepare(self.machine, self.context, &mark, self.body, &listening, Holding::Starter).await?;
         let logs = self.machine.directory.logs_of(self.context.stack, &self.id.0);
         let limits = &self.machine.log_limits;
         if let Err(error) = prune(self.machine, self.context.stack, &self.id.0) {

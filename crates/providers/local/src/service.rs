@@ -41,7 +41,7 @@ use crate::directory::{self, Durability};
 use crate::failure;
 use crate::instance_record::InstanceRecord;
 use crate::launch::Launch;
-use crate::listening::listen;
+use crate::listening::{self, Door};
 use crate::machine::{Machine, endpoint};
 use crate::mark::Marked;
 use crate::membership::end_all;
@@ -390,11 +390,20 @@ impl ServiceLoop {
 
     /// Gives it the address at which the stack's other services reach it, if it has one.
     async fn listen(&self, launch: &Launch) -> Result<(), ProviderError> {
-        let Some(address) = launch.body.endpoint else {
-            self.machine.router.stop_listening(self.roster.endpoint());
-            return Ok(());
-        };
-        let listening = || listen(&self.machine, self.stack, &launch.resource, address);
+        let doors = listening::doors(&self.machine, self.stack, launch);
+        let before = self.launch.as_ref().map(|before| listening::doors(&self.machine, self.stack, before));
+        for gone in before.into_iter().flatten().filter(|before| doors.iter().all(|door| door.key != before.key)) {
+            listening::close(&self.machine, &gone.key);
+        }
+        for door in doors {
+            self.open_door(&door).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_door(&self, door: &Door) -> Result<(), ProviderError> {
+        let address = door.address;
+        let listening = || listening::open(&self.machine, self.stack, door);
         let mut taken = listening().await;
         if let Err(RouterError::PortTaken { .. }) = taken {
             // Addresses of services are claimed in the store: a tenant's process has no business there.
@@ -489,7 +498,7 @@ impl ServiceLoop {
     ) -> Result<u32, ProviderError> {
         let old = self.launch.clone();
         // Requests wait for the new one.
-        self.machine.router.set_switching(self.roster.endpoint(), true);
+        self.roster.switch();
         stop(std::mem::take(&mut self.slots), launch.body.drain, launch.body.stop_timeout).await;
         let result = self.roll(launch, desired, deadline).await;
         if let (Err(_), Some(old)) = (&result, old) {
@@ -624,8 +633,8 @@ impl ServiceLoop {
     async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
         self.check_identity(object)?;
         self.recover(&context).await?;
-        self.machine.router.remove_endpoint(self.roster.endpoint());
-        self.machine.forwards.stop(self.roster.endpoint());
+        self.roster.remove();
+        self.machine.forwards.stop_all_at(&self.roster.endpoint(None));
         self.stop_for_good(&context).await?;
         let folder = self.machine.directory.service(self.stack, &self.id);
         directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;

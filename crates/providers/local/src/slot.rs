@@ -11,6 +11,7 @@
 //! A slot is a task of its own, so that the replicas of an old version stay supervised while a new one is started. Dropping it
 //! leaves the process running; a later Freehold takes it over by its record.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use freehold_engine::ProviderError;
 use freehold_engine::backoff::Backoff;
 use freehold_problem::{Code, Problem};
 use freehold_router::Connect;
+use freehold_spec::Name;
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,7 +32,7 @@ use crate::launch::{Launch, Runs};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::process::Exit;
-use crate::serving_set::ServingSet;
+use crate::serving_set::{Addresses, ServingSet};
 use crate::verified_connect::VerifiedConnect;
 
 /// How many exits in a row make a crash loop.
@@ -221,9 +224,8 @@ impl SlotLoop {
     /// Watches over a running instance until its end, or an order.
     async fn tend(&mut self, instance: &mut Instance, began: Instant) -> End {
         let Self { duty, report, orders } = self;
-        let (address, log, proof) = (instance.address(), instance.log.clone(), Arc::clone(&instance.proof));
-        let place = address.map(|address| Endpoint { address, connect: Arc::clone(&proof) as Arc<dyn Connect> });
-        let care = InstanceWatch { duty, report, place, proof };
+        let (addresses, log, proof) = (instance.addresses(), instance.log.clone(), Arc::clone(&instance.proof));
+        let care = InstanceWatch { duty, report, addresses, proof };
         let mut ready = false;
         let caring = async {
             match care.until_ready().await {
@@ -271,19 +273,23 @@ impl SlotLoop {
     async fn stop(mut self, instance: Instance, stop: Stop) {
         self.duty.roster.leave(self.duty.serial);
         let mut patience = stop.patience;
-        if let Some(address) = instance.address() {
-            let router = &self.duty.machine.router;
+        let router = &self.duty.machine.router;
+        let addresses: Vec<SocketAddr> = instance.addresses().all().collect();
+        if !addresses.is_empty() {
+            let drained = |limit| join_all(addresses.iter().map(move |address| router.drain(*address, limit)));
             tokio::select! {
-                _drained = router.drain(address, stop.drain) => {}
+                _drained = drained(stop.drain) => {}
                 // Hastened.
                 Ok(()) = self.orders.changed() => {
                     let hastened = *self.orders.borrow_and_update();
                     if let Some(stop) = hastened {
                         patience = stop.patience;
-                        router.drain(address, stop.drain).await;
+                        drained(stop.drain).await;
                     }
                 }
             }
+        }
+        for address in addresses {
             router.cut(address);
         }
         instance.end(&self.duty.machine, patience).await;
@@ -308,25 +314,34 @@ async fn ordered(orders: &mut watch::Receiver<Option<Stop>>) -> Stop {
 struct InstanceWatch<'a> {
     duty: &'a SlotSpec,
     report: &'a watch::Sender<Status>,
-    place: Option<Endpoint>,
+    addresses: Addresses,
     proof: Arc<VerifiedConnect>,
 }
 
 impl InstanceWatch<'_> {
     fn set_ready(&self, ready: bool) {
-        if let Some(place) = &self.place {
-            let connect = Arc::clone(&place.connect);
-            self.duty.roster.set(self.duty.serial, self.duty.generation, place.address, connect, ready);
+        if self.addresses.all().next().is_some() {
+            let connect = Arc::clone(&self.proof) as Arc<dyn Connect>;
+            self.duty.roster.set(self.duty.serial, self.duty.generation, &self.addresses, &connect, ready);
         }
+    }
+
+    /// Where it is asked: at a named port, or at its own.
+    fn place(&self, port: Option<&Name>) -> Option<Endpoint> {
+        let address = match port {
+            Some(name) => self.addresses.named.get(name).copied(),
+            None => self.addresses.own,
+        };
+        Some(Endpoint { address: address?, connect: Arc::clone(&self.proof) as Arc<dyn Connect> })
     }
 
     /// Looks until the instance is ready. Fails with what was seen last if that takes too long.
     async fn until_ready(&self) -> Result<(), String> {
         let body = &self.duty.launch.body;
-        let sign = match (self.cache(), &self.place, &body.ready) {
+        let sign = match (self.cache(), self.place(body.ready_port.as_ref()), &body.ready) {
             (Some(socket), _, _) => ReadinessCheck::Pongs(socket),
-            (None, Some(place), Some(path)) => ReadinessCheck::Answers(place.clone(), path.clone()),
-            (None, Some(place), None) => ReadinessCheck::Accepts(place.clone()),
+            (None, Some(place), Some(path)) => ReadinessCheck::Answers(place, path.clone()),
+            (None, Some(place), None) => ReadinessCheck::Accepts(place),
             (None, None, _) => ReadinessCheck::Lives(ALIVE),
         };
         let mut seen = ProbeFailure::Bad("it did not answer".to_owned());
@@ -399,12 +414,17 @@ impl InstanceWatch<'_> {
             return Self::while_responding(&socket).await;
         }
         let body = &self.duty.launch.body;
-        let Some(place) = &self.place else { return std::future::pending().await };
+        let live = body.live.as_ref().and_then(|path| Some((path, self.place(body.live_port.as_ref())?)));
+        let ready = body.ready.as_ref().and_then(|path| Some((path, self.place(body.ready_port.as_ref())?)));
+        if live.is_none() && ready.is_none() {
+            return std::future::pending().await;
+        }
         let (mut dead, mut unready) = (0, 0);
         loop {
             tokio::time::sleep(if dead + unready == 0 { LOOK } else { LOOK_AGAIN }).await;
-            let mut probes = Probes::of(place);
-            if let Some(path) = &body.live {
+            let mut kept = None;
+            if let Some((path, place)) = &live {
+                let probes = kept.insert(Probes::of(place));
                 match probes.get(path).await {
                     Ok(()) => dead = 0,
                     Err(ProbeFailure::Nothing(_)) => {}
@@ -412,8 +432,10 @@ impl InstanceWatch<'_> {
                     Err(_) => dead += 1,
                 }
             }
-            if let Some(path) = &body.ready {
-                match probes.last(path).await {
+            if let Some((path, place)) = &ready {
+                // Over the same connection where it is asked at the same port.
+                let kept = kept.filter(|_| body.live_port == body.ready_port);
+                match kept.unwrap_or_else(|| Probes::of(place)).last(path).await {
                     Ok(()) => {
                         unready = 0;
                         self.set_ready(true);

@@ -39,6 +39,8 @@ pub enum DecodeErrorKind {
     UnknownOverride,
     /// A file of manifests that isn't there or can't be read.
     BadManifest,
+    /// A file of a program that isn't there, is no text, or is said in two ways.
+    BadFile,
     /// The whole definition is larger than [`LARGEST`](super::LARGEST).
     TooLarge,
     /// The decoder contradicts itself. A rejection of Freehold.

@@ -10,13 +10,13 @@
 //! it reports it and goes on, so that one run shows them all.
 
 pub(crate) mod context;
-mod error;
+pub(crate) mod error;
 pub(crate) mod kind;
 pub(crate) mod layer;
 pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod path;
-mod reference;
+pub(crate) mod reference;
 pub(crate) mod schema;
 pub(crate) mod table;
 pub(crate) mod text;

@@ -7,6 +7,7 @@ use super::error::{DecodeError, DecodeErrorKind};
 use crate::name::Name;
 use crate::nearest::nearest;
 use crate::part::PartKind;
+use crate::part::service::port::PortOutput;
 use crate::span::{Span, Spanned};
 use crate::template::{Fact, Reference, Segment, Template};
 
@@ -116,6 +117,11 @@ fn reference(inner: &str) -> Result<Reference, Rejection> {
     };
     if let Some((name, output)) = found {
         return Ok(Reference::Output(part_name(name)?, output));
+    }
+    if let ["service", service, port, field] = pieces.as_slice()
+        && let Some(output) = PortOutput::ALL.into_iter().find(|output| output.as_str() == *field)
+    {
+        return Ok(Reference::Port { service: part_name(service)?, port: part_name(port)?, output });
     }
     let fact = Fact::ALL
         .into_iter()

@@ -28,11 +28,11 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    pub(super) fn new(kind: DecodeErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: DecodeErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), help: None }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }

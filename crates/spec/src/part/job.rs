@@ -7,6 +7,7 @@ use crate::decode::table::table;
 use crate::decode::text::{Cron, Duration, Limits, OneOf, PartName, Text, Word};
 use crate::name::{EnvName, Name};
 pub use crate::part::output::NoOutput as Output;
+use crate::part::service::file::{File, Files};
 use crate::part::{Command, Env, Read, Reads};
 use crate::quantity::{Cpu, Memory, Range, Seconds};
 use crate::span::{Span, Spanned};
@@ -39,6 +40,8 @@ pub struct Job {
     pub reads: Option<Vec<Spanned<Read>>>,
     /// The variables that are set for it.
     pub env: BTreeMap<EnvName, Spanned<Template>>,
+    /// Its files; those of its service are not inherited.
+    pub files: BTreeMap<Name, File>,
 }
 
 /// When a job runs.
@@ -131,5 +134,7 @@ table! {
         reads: optional Reads;
         /// The variables that are set for it; texts with `${…}` references.
         env: default Env = "{}";
+        /// Its files by name, as in a service; those of its service are not inherited.
+        files: default Files = "{}";
     }
 }

@@ -3,17 +3,17 @@
 use crate::decode::kind::At;
 use crate::decode::number::Whole;
 use crate::decode::table::table;
-use crate::decode::text::{Amount, Text};
-use crate::quantity::{Cpu, Memory};
+use crate::decode::text::{Limits, Text};
+use crate::quantity::{Cpu, Memory, Range};
 use crate::span::Spanned;
 
 /// What a whole stack may take. What isn't said isn't limited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Processor time, all of the stack together. In a cluster the namespace's quota, of requests and limits alike.
-    pub cpu: Option<Spanned<Cpu>>,
-    /// Memory, all of the stack together. In a cluster the namespace's quota, of requests and limits alike.
-    pub memory: Option<Spanned<Memory>>,
+    /// Processor time, all of the stack together. In a cluster the namespace's quota, of requests and of limits.
+    pub cpu: Option<Spanned<Range<Cpu>>>,
+    /// Memory, all of the stack together. In a cluster the namespace's quota, of requests and of limits.
+    pub memory: Option<Spanned<Range<Memory>>>,
     /// Processes (pods), all of the stack together.
     pub pods: Option<Spanned<u32>>,
 }
@@ -28,10 +28,10 @@ impl Quota {
 table! {
     /// What a whole stack may take. What isn't said isn't limited.
     "quota" QuotaTable -> Quota {
-        /// Processor time, all of the stack together.
-        cpu: optional At<Text<Amount<Cpu>>>;
-        /// Memory, all of the stack together.
-        memory: optional At<Text<Amount<Memory>>>;
+        /// Processor time, all of the stack together, requests..limits: "1..2"; a single figure stands for both.
+        cpu: optional At<Text<Limits<Cpu>>>;
+        /// Memory, all of the stack together, requests..limits: "2Gi..4Gi"; a single figure stands for both.
+        memory: optional At<Text<Limits<Memory>>>;
         /// Processes (pods), all of the stack together.
         pods: optional At<Whole<u32, 1, 10000>>;
     }

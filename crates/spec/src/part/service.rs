@@ -1,8 +1,22 @@
-//! A long-running program, with the containers, folders and volumes of its pods.
+//! A long-running program, with the containers, files, folders and volumes of its pods.
+
+pub mod container;
+pub mod file;
+pub mod port;
+pub mod probe;
 
 use std::collections::BTreeMap;
 
-use crate::decode::kind::{At, List, Map};
+pub use container::{Init, Sidecar};
+use container::{InitTable, SidecarTable};
+pub use file::File;
+use file::Files;
+pub use port::{Port, Protocol};
+use port::{PortName, PortTable};
+use probe::HealthTable;
+pub use probe::{Health, Probe, Question};
+
+use crate::decode::kind::{At, Few, List, Map};
 use crate::decode::number::{Truth, UserId, Whole};
 use crate::decode::path::{AbsolutePath, RelativePath, UrlPath};
 use crate::decode::table::table;
@@ -15,6 +29,9 @@ use crate::part::{Command, Env, Read, Reads, Replicas};
 use crate::quantity::{Cpu, Memory, Range, Seconds, Storage};
 use crate::span::{Span, Spanned};
 use crate::template::Template;
+
+/// The most ports of a service beside its own.
+const PORTS: usize = 16;
 
 /// A long-running program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +46,11 @@ pub struct Service {
     pub command: Spanned<Vec<String>>,
     /// The port that it listens on in a cluster; everywhere it reads `PORT`. A service without one takes no requests (a worker).
     pub port: Option<Spanned<u16>>,
-    /// HTTP paths that tell its health.
+    /// What is spoken at `port`.
+    pub protocol: Spanned<Protocol>,
+    /// `[service.X.ports]`: its other ports.
+    pub ports: BTreeMap<Name, Port>,
+    /// What tells its health.
     pub health: Health,
     /// Processor time. Default `"100m..500m"`.
     pub cpu: Spanned<Range<Cpu>>,
@@ -66,11 +87,31 @@ pub struct Service {
     pub autoscale: Option<Autoscale>,
     /// Folders that last, in a cluster; its sidecars and init containers share them.
     pub volumes: BTreeMap<Name, Volume>,
+    /// `[service.X.files]`: what it finds at a path of its own choice.
+    pub files: BTreeMap<Name, File>,
+    /// Where its figures are asked for, in a cluster.
+    pub prometheus: Option<Prometheus>,
     /// `[service.X.sidecar.NAME]`: containers that run beside it in each of its pods.
     pub sidecars: BTreeMap<Name, Sidecar>,
     /// `[service.X.init.NAME]`: containers that run to their end in each of its pods before it starts, one after
     /// another in the order of their names.
     pub init: BTreeMap<Name, Init>,
+}
+
+impl Service {
+    /// The variables and files of each of its containers: its own, sidecars', init containers'.
+    pub fn programs(&self) -> impl Iterator<Item = (&BTreeMap<EnvName, Spanned<Template>>, &BTreeMap<Name, File>)> {
+        let sidecars = self.sidecars.values().map(|one| (&one.env, &one.files));
+        let init = self.init.values().map(|one| (&one.env, &one.files));
+        std::iter::once((&self.env, &self.files)).chain(sidecars).chain(init)
+    }
+
+    /// The sidecar that answers for it: the one that listens on its port.
+    pub fn answered_by(&self) -> Option<&Name> {
+        let port = self.port.as_ref()?.value;
+        let own = self.sidecars.iter().find(|(_, one)| one.port.as_ref().is_some_and(|own| own.value == port));
+        own.map(|(name, _)| name)
+    }
 }
 
 /// Copies by load: from the service's `replicas` up to `max`.
@@ -82,6 +123,21 @@ pub struct Autoscale {
     pub max: Spanned<u32>,
     /// The processor time that the copies should use on average, in per cent of their request. Default 70.
     pub cpu: Spanned<u32>,
+    /// The memory that they should use on average, in per cent of their request; `None`: it doesn't count.
+    pub memory: Option<Spanned<u32>>,
+}
+
+/// Where Prometheus asks for a service's figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prometheus {
+    /// Where its table stands.
+    pub span: Span,
+    /// The number of the port; without, the service's own.
+    pub port: Option<Spanned<u16>>,
+    /// The path.
+    pub path: Spanned<String>,
+    /// The namespace that it asks from. Default `monitoring`.
+    pub namespace: Spanned<Name>,
 }
 
 /// A folder that outlives the processes that write it. It holds data: it is never deleted without asking.
@@ -93,42 +149,6 @@ pub struct Volume {
     pub path: Spanned<String>,
     /// How much it holds.
     pub size: Spanned<Storage>,
-}
-
-/// A container that runs beside a service, in each of its pods, for as long as it does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sidecar {
-    /// The table's header.
-    pub span: Span,
-    /// The whole reference of its image, with a tag or a digest or neither.
-    pub image: Spanned<String>,
-    /// Program and arguments; without, what the image says.
-    pub command: Option<Spanned<Vec<String>>>,
-    /// The port that it listens on.
-    pub port: Option<Spanned<u16>>,
-    /// Processor time. Default `"100m..500m"`.
-    pub cpu: Spanned<Range<Cpu>>,
-    /// Memory. Default `"64Mi..256Mi"`.
-    pub memory: Spanned<Range<Memory>>,
-    /// The variables that are set for it.
-    pub env: BTreeMap<EnvName, Spanned<Template>>,
-}
-
-/// A container that runs to its end in each pod of a service before the service starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Init {
-    /// The table's header.
-    pub span: Span,
-    /// The whole reference of its image, with a tag or a digest or neither.
-    pub image: Spanned<String>,
-    /// Program and arguments; without, what the image says.
-    pub command: Option<Spanned<Vec<String>>>,
-    /// Processor time. Default `"100m..500m"`.
-    pub cpu: Spanned<Range<Cpu>>,
-    /// Memory. Default `"64Mi..256Mi"`.
-    pub memory: Spanned<Range<Memory>>,
-    /// The variables that are set for it.
-    pub env: BTreeMap<EnvName, Spanned<Template>>,
 }
 
 /// How a new version replaces the old one.
@@ -150,16 +170,6 @@ pub struct Build {
     pub command: Option<Vec<String>>,
     /// The files and folders, relative to the app's folder, that make the artifact. Each keeps its last path component's name.
     pub artifact: Vec<Spanned<String>>,
-}
-
-/// HTTP paths that tell a service's health.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Health {
-    /// Answers 2xx when requests may come. Without, the service is ready when its port accepts connections
-    /// (or, without a port, when it has lived for a second).
-    pub ready: Option<Spanned<String>>,
-    /// Answers 2xx as long as the process is worth keeping.
-    pub live: Option<Spanned<String>>,
 }
 
 /// What others may refer to.
@@ -216,7 +226,11 @@ table! {
         command: required At<Command>;
         /// The port that it listens on in a cluster; everywhere it reads PORT. Without one, it takes no requests (a worker).
         port: optional At<Whole<u16, 1, 65535>>;
-        /// HTTP paths that tell its health.
+        /// What is spoken at `port`: "http", "grpc" (HTTP/2 without TLS), "tcp" (anything else).
+        protocol: default At<Text<OneOf<Protocol>>> = "\"http\"";
+        /// Other ports by name, at most 15 characters. The program reads the number of each from PORT_NAME.
+        ports: default Few<Map<PortName, PortTable>, PORTS> = "{}";
+        /// What tells its health: paths, or tables.
         health: default HealthTable = "{}";
         /// Processor time, request..limit: "100m..500m"; a single figure stands for both.
         cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
@@ -252,6 +266,10 @@ table! {
         autoscale: optional AutoscaleTable;
         /// Folders that last, by name. In a cluster each is a volume, which one copy can use at a time.
         volumes: default Map<PartName, VolumeTable> = "{}";
+        /// Files by name, which the program finds at their paths: configuration, scripts, certificates. A change restarts the program.
+        files: default Files = "{}";
+        /// Where Prometheus asks for its figures, in a cluster.
+        prometheus: optional PrometheusTable;
         /// Containers that run beside it in a cluster, in each of its pods.
         sidecars ["sidecar"]: default Map<PartName, SidecarTable> = "{}";
         /// Containers that run to their end in a cluster before it starts, in the order of their names.
@@ -266,6 +284,20 @@ table! {
         max: required At<Whole<u32, 1, 50>>;
         /// The processor time that the copies should use on average, in per cent of their request.
         cpu: default At<Whole<u32, 1, 1000>> = "70";
+        /// The memory that they should use on average, in per cent of their request. Without it, memory doesn't count.
+        memory: optional At<Whole<u32, 1, 1000>>;
+    }
+}
+
+table! {
+    /// Where Prometheus asks for a service's figures. Clusters only.
+    "prometheus" PrometheusTable -> Prometheus { span:
+        /// The number of the port. Without it, the service's `port`.
+        port: optional At<Whole<u16, 1, 65535>>;
+        /// The path.
+        path: default At<Text<UrlPath>> = "\"/metrics\"";
+        /// The namespace that it asks from, which is let in.
+        namespace: default At<Text<PartName>> = "\"monitoring\"";
     }
 }
 
@@ -280,55 +312,11 @@ table! {
 }
 
 table! {
-    /// A container that runs beside a service, in each of its pods. Clusters only.
-    "sidecar" SidecarTable -> Sidecar { span:
-        /// Its image: the whole reference, with a tag or a digest or neither.
-        image: required At<Text<Plain>>;
-        /// Program and arguments. Without it, what the image says.
-        command: optional At<Command>;
-        /// The port that it listens on.
-        port: optional At<Whole<u16, 1, 65535>>;
-        /// Processor time, request..limit.
-        cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
-        /// Memory, request..limit, as in Kubernetes.
-        memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
-        /// The variables that are set for it; texts with `${…}` references.
-        env: default Env = "{}";
-    }
-}
-
-table! {
-    /// A container that runs to its end in each pod of a service before the service starts. Clusters only.
-    "init" InitTable -> Init { span:
-        /// Its image: the whole reference, with a tag or a digest or neither.
-        image: required At<Text<Plain>>;
-        /// Program and arguments. Without it, what the image says.
-        command: optional At<Command>;
-        /// Processor time, request..limit.
-        cpu: default At<Text<Limits<Cpu>>> = "\"100m..500m\"";
-        /// Memory, request..limit, as in Kubernetes.
-        memory: default At<Text<Limits<Memory>>> = "\"64Mi..256Mi\"";
-        /// The variables that are set for it; texts with `${…}` references.
-        env: default Env = "{}";
-    }
-}
-
-table! {
     /// How the files of a service are made from the app's folder.
     "build" BuildTable -> Build { span:
         /// The command to run in the app's folder. Without one, the files are taken as they are.
         command: optional Command;
         /// The files and folders that make the artifact, relative to the app's folder. Each keeps the last part of its path as name.
         artifact: required List<At<Text<RelativePath>>, 1>;
-    }
-}
-
-table! {
-    /// HTTP paths that tell a service's health.
-    "health" HealthTable -> Health {
-        /// Answers 2xx when requests may come. Without it, the service is ready when its port accepts connections, or, without a port, when it has lived for a second.
-        ready: optional At<Text<UrlPath>>;
-        /// Answers 2xx as long as the process is worth keeping.
-        live: optional At<Text<UrlPath>>;
     }
 }

@@ -1,6 +1,6 @@
 //! What a good definition means.
 
-use freehold_spec::app::{Encoding, Retry, Update, When};
+use freehold_spec::app::{Encoding, Question, Retry, Update, When};
 use freehold_spec::part::database;
 use freehold_spec::{App, Output, Reference, Seconds, Segment, decode};
 
@@ -22,7 +22,7 @@ fn the_guestbook_is_read_as_it_is_written() {
     let web = &app.services["web"];
     assert_eq!(web.command.value, ["guestbook", "serve"]);
     assert_eq!(web.port.as_ref().unwrap().value, 8080);
-    assert_eq!(web.health.live.as_ref().unwrap().as_str(), "/health/live");
+    assert_eq!(web.health.live.as_ref().unwrap().question(), Question::Http("/health/live"));
     assert_eq!((web.cpu.request.0, web.cpu.limit.0, web.memory.limit.0), (100, 500, 256 << 20));
     let build = web.build.as_ref().unwrap();
     assert_eq!(build.command.as_ref().unwrap().len(), 3);
@@ -59,13 +59,13 @@ fn what_a_cluster_needs_is_read_as_it_is_written() {
     let autoscale = web.autoscale.as_ref().unwrap();
     assert_eq!((autoscale.max.value, autoscale.cpu.value), (6, 70));
     let exporter = &web.sidecars["exporter"];
-    assert_eq!(exporter.image.as_str(), "quay.io/prometheus/statsd-exporter:v0.28.0");
+    assert_eq!(exporter.image.as_ref().unwrap().as_str(), "quay.io/prometheus/statsd-exporter:v0.28.0");
     assert_eq!(exporter.command.as_ref().unwrap().len(), 2);
     assert_eq!((exporter.port.as_ref().unwrap().value, exporter.cpu.limit.0), (9102, 50));
     assert_eq!((exporter.memory.request, exporter.memory.limit.0), (exporter.memory.limit, 32 << 20));
     assert_eq!(exporter.env["TOKEN"].references().count(), 1);
     let assets = &web.init["assets"];
-    assert!(assets.command.is_none() && assets.image.contains("@sha256:"));
+    assert!(assets.command.is_none() && assets.image.as_ref().unwrap().contains("@sha256:"));
     assert_eq!(
         (assets.cpu.value.to_string(), assets.memory.value.to_string()),
         ("100m..500m".into(), "64Mi..256Mi".into())

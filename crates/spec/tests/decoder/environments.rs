@@ -76,7 +76,11 @@ fn variable(app: &App, name: &str) -> String {
 
 fn figures(quota: &Quota) -> (Option<u64>, Option<u64>, Option<u32>) {
     let Quota { cpu, memory, pods } = quota;
-    (cpu.as_ref().map(|cpu| cpu.0), memory.as_ref().map(|memory| memory.0), pods.as_ref().map(|pods| pods.value))
+    (
+        cpu.as_ref().map(|cpu| cpu.limit.0),
+        memory.as_ref().map(|memory| memory.limit.0),
+        pods.as_ref().map(|pods| pods.value),
+    )
 }
 
 #[test]

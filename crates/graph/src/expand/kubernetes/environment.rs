@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freehold_spec::app::File;
 use freehold_spec::{EnvName, Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
+use super::file::Files;
 use super::given::{Given, field};
 use super::manifest::{Object, PodPart};
 use crate::kind::ResourceKind;
@@ -23,7 +25,14 @@ const OF_ITSELF: [(&str, &str); 4] = [
     ("POD_NAMESPACE", "metadata.namespace"),
 ];
 
-/// A container's variables, and what they need.
+/// The texts of a container.
+#[derive(Clone, Copy)]
+pub(super) struct Texts<'a> {
+    pub(super) variables: &'a Variables,
+    pub(super) files: &'a BTreeMap<Name, File>,
+}
+
+/// A container's variables and files, and what they need.
 pub(super) struct Environment {
     /// `env` of the container.
     pub(super) env: Vec<Json>,
@@ -35,22 +44,24 @@ pub(super) struct Environment {
     pub(super) plain: Value,
     /// What changes with the secret ones; `None` where there are none.
     pub(super) secret: Option<Value>,
+    pub(super) files: Files,
     /// What has to be there before the container.
     pub(super) needs: BTreeSet<ResourceId>,
 }
 
 impl Cluster<'_> {
-    /// Makes the ConfigMap and the Secret called `name`. `from` is the container's place in the definition, `given` what the
+    /// Makes the ConfigMap and the Secret called `name`, and those of its files. `from` is the container's place in the definition, `given` what the
     /// platform sets unless the definition does.
     pub(super) fn environment(
         &mut self,
         from: &str,
         name: &str,
+        container: &Name,
         part: PodPart<'_>,
-        variables: &Variables,
-        given: Vec<(&str, String)>,
+        Texts { variables, files }: Texts<'_>,
+        given: Vec<(String, String)>,
     ) -> Environment {
-        let given = given.into_iter().map(|(name, text)| (name.to_owned(), Value::Text(text)));
+        let given = given.into_iter().map(|(name, text)| (name, Value::Text(text)));
         let mut plain: BTreeMap<String, Value> = given.collect();
         let mut secret = BTreeMap::new();
         let of_itself = OF_ITSELF.iter().filter(|(name, _)| !variables.contains_key(*name));
@@ -85,6 +96,8 @@ impl Cluster<'_> {
             needs.insert(self.put(Object::of(ResourceKind::ClusterSecret, name, part, fields).after(sealed)));
             env_from.push(json!({"secretRef": {"name": name}}));
         }
-        Environment { env, env_from, verified, plain, secret, needs }
+        let mut files = self.files(from, name, container, part, files);
+        needs.append(&mut files.needs);
+        Environment { env, env_from, verified, plain, secret, files, needs }
     }
 }

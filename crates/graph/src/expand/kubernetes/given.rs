@@ -95,6 +95,7 @@ impl Cluster<'_> {
                 let Output::Database(output) = output else { return None };
                 self.kept_by_operator(name, *output)
             }
+            Reference::Port { .. } => None,
             Reference::Fact(fact) => {
                 let Fact::Pod(fact) = fact else { return None };
                 Some(vec![of_pod(*fact)])

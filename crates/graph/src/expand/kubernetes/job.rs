@@ -7,6 +7,7 @@ use freehold_spec::app::{Job, Service};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
+use super::environment::Texts;
 use super::manifest::{Object, PodPart, is_of_service, literal};
 use super::pod::{Container, Folders, pod};
 use super::schedule::cron;
@@ -47,10 +48,13 @@ impl Cluster<'_> {
     /// The `spec` of the Job, and what it needs.
     fn job_spec(&mut self, name: &Name, job: &Job, service: &Service, image: &str) -> (Json, BTreeSet<ResourceId>) {
         let part = PodPart::Job(name);
-        let environment = self.environment(&format!("job.{name}"), &part.object(), part, &job.env, Vec::new());
+        let environment = {
+            let texts = Texts { variables: &job.env, files: &job.files };
+            self.environment(&format!("job.{name}"), &part.object(), name, part, texts, Vec::new())
+        };
         // A volume is its service's alone.
         let mut folders = Folders::writable(service);
-        folders.authorities(self, &[&environment]);
+        folders.of_containers(self, &[&environment]);
         let container = Container {
             name,
             image,

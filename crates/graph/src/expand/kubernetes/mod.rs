@@ -15,6 +15,7 @@
 mod cache;
 mod database;
 mod environment;
+mod file;
 mod gateway;
 mod given;
 mod job;
@@ -25,6 +26,7 @@ pub mod object;
 mod pod;
 mod pod_security;
 mod policy;
+mod probe;
 mod quantity;
 mod route;
 mod schedule;

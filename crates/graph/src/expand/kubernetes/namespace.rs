@@ -40,14 +40,12 @@ impl Cluster<'_> {
         if quota.is_empty() {
             return;
         }
-        let processor = quota.cpu.as_ref().map(|limit| cpu(limit.value));
-        let memory = quota.memory.as_ref().map(|limit| bytes(limit.value.0));
         let pods = quota.pods.as_ref().map(|limit| count(limit.value.into()));
         let hard = json!({
-            "requests.cpu": processor,
-            "limits.cpu": processor,
-            "requests.memory": memory,
-            "limits.memory": memory,
+            "requests.cpu": quota.cpu.as_ref().map(|range| cpu(range.value.request)),
+            "limits.cpu": quota.cpu.as_ref().map(|range| cpu(range.value.limit)),
+            "requests.memory": quota.memory.as_ref().map(|range| bytes(range.value.request.0)),
+            "limits.memory": quota.memory.as_ref().map(|range| bytes(range.value.limit.0)),
             "pods": pods,
         });
         let quota = Object::main(ResourceKind::ResourceQuota, FREEHOLD, json!({"spec": {"hard": hard}}));

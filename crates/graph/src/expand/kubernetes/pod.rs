@@ -35,7 +35,8 @@ impl Container<'_> {
         let authorities = self.environment.verified.iter().map(
             |database| json!({"name": authority_volume(database), "mountPath": ca_folder(database), "readOnly": true}),
         );
-        let mounts: Vec<Json> = self.mounts.iter().cloned().chain(authorities).collect();
+        let mounts: Vec<Json> =
+            self.mounts.iter().cloned().chain(authorities).chain(self.environment.files.mounts.clone()).collect();
         let mut container = json!({
             "name": self.name,
             "image": self.image,
@@ -96,14 +97,15 @@ impl Folders {
         folders
     }
 
-    /// Adds the volumes with the authorities of databases, for the containers that use these. Each mounts its own.
-    pub(super) fn authorities(&mut self, cluster: &Cluster<'_>, environments: &[&Environment]) {
+    /// Adds the volumes with the authorities of databases and those with files, for the containers that use these. Each mounts its own.
+    pub(super) fn of_containers(&mut self, cluster: &Cluster<'_>, environments: &[&Environment]) {
         let databases: BTreeSet<&Name> = environments.iter().flat_map(|environment| &environment.verified).collect();
         for database in databases {
             let Some(Json::Object(mut volume)) = cluster.authority_of(database) else { continue };
             volume.insert("name".to_owned(), authority_volume(database).into());
             self.volumes.push(Json::Object(volume));
         }
+        self.volumes.extend(environments.iter().flat_map(|environment| environment.files.volumes.iter().cloned()));
     }
 
     fn add(&mut self, name: &str, path: &str, (kind, source): (&str, Json)) {

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::Service;
+use freehold_spec::app::{Prometheus, Service};
 use freehold_spec::network::{CLOSED, Destination, Egress, Ingress, Origin};
 use freehold_spec::part::output::Reach;
-use freehold_spec::{EnvName, Name, PartKind, Spanned, Template};
+use freehold_spec::part::texts;
+use freehold_spec::{Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
@@ -53,6 +54,8 @@ struct Traffic<'a> {
     part: PodPart<'a>,
     /// The parts that they have to reach.
     reached: BTreeMap<PartKind, BTreeSet<&'a Name>>,
+    /// The named ports that they have to reach: the service's, and their own.
+    ports: BTreeSet<(&'a Name, &'a Name)>,
     internet: bool,
     /// The ways out that the definition names.
     ways: &'a [Spanned<Egress>],
@@ -60,15 +63,15 @@ struct Traffic<'a> {
 
 impl<'a> Traffic<'a> {
     /// `out` says where it may connect to besides.
-    fn new(
-        part: PodPart<'a>,
-        out: Option<&'a Service>,
-        env: impl Iterator<Item = &'a BTreeMap<EnvName, Spanned<Template>>>,
-    ) -> Self {
+    fn new(part: PodPart<'a>, out: Option<&'a Service>, texts: impl Iterator<Item = &'a Spanned<Template>>) -> Self {
         let internet = out.is_some_and(|service| service.internet);
         let ways = out.map(|service| service.egress.as_slice()).unwrap_or_default();
-        let mut traffic = Self { part, reached: BTreeMap::new(), internet, ways };
-        for reference in env.flat_map(BTreeMap::values).flat_map(|template| template.references()) {
+        let mut traffic = Self { part, reached: BTreeMap::new(), ports: BTreeSet::new(), internet, ways };
+        for reference in texts.flat_map(|template| template.references()) {
+            if let Some(port) = reference.value.port() {
+                traffic.ports.insert(port);
+                continue;
+            }
             let Some((name, output)) = reference.value.output() else { continue };
             match output.row().reach {
                 Reach::Part => drop(traffic.reached.entry(output.part()).or_default().insert(name)),
@@ -83,9 +86,8 @@ impl<'a> Traffic<'a> {
     }
 
     fn of_service(name: &'a Name, service: &'a Service) -> Self {
-        let sidecars = service.sidecars.values().map(|sidecar| &sidecar.env);
-        let init = service.init.values().map(|init| &init.env);
-        Self::new(PodPart::Service(name), Some(service), std::iter::once(&service.env).chain(sidecars).chain(init))
+        let all = service.programs().flat_map(|(env, files)| texts(env, files));
+        Self::new(PodPart::Service(name), Some(service), all)
     }
 }
 
@@ -110,7 +112,7 @@ impl Cluster<'_> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
         let jobs = app.jobs.iter().map(|(name, job)| {
-            Traffic::new(PodPart::Job(name), app.services.get(&job.service.value), std::iter::once(&job.env))
+            Traffic::new(PodPart::Job(name), app.services.get(&job.service.value), texts(&job.env, &job.files))
         });
         let all: Vec<Traffic<'_>> = services.chain(jobs).collect();
         for traffic in &all {
@@ -144,6 +146,14 @@ impl Cluster<'_> {
         let PodPart::Service(name) = part else { return Vec::new() };
         let Some(service) = app.services.get(name) else { return Vec::new() };
         let mut rules: Vec<Json> = service.ingress.iter().map(|way| way_in(way)).collect();
+        rules.extend(service.prometheus.as_ref().and_then(|said| scraper(service, said)));
+        for (port, one) in &service.ports {
+            let callers = all.iter().filter(|caller| caller.ports.contains(&(name, port)));
+            let from: Vec<Json> = callers.map(|caller| self.pods(caller.part)).collect();
+            if !from.is_empty() {
+                rules.push(json!({"from": from, "ports": [tcp(one.port.value)]}));
+            }
+        }
         let Some(port) = &service.port else { return rules };
         let routed = app.routes.values().any(|route| route.services().any(|service| service.value == *name));
         let gateway = routed.then(|| namespace(&self.facts.gateway.data_plane_namespace));
@@ -160,6 +170,11 @@ impl Cluster<'_> {
         // Another order would change the policies that there are.
         let parts = traffic.reached.iter().rev();
         let mut rules: Vec<Json> = parts.flat_map(|(kind, names)| part::egress(*kind, names, self)).collect();
+        let app = self.expansion.resolver.app;
+        rules.extend(traffic.ports.iter().filter_map(|(service, port)| {
+            let number = app.services.get(*service)?.ports.get(*port)?.port.value;
+            Some(json!({"to": [self.pods(PodPart::Service(service))], "ports": [tcp(number)]}))
+        }));
         // A policy knows no names: a host is any public address.
         let hosts = traffic.ways.iter().filter(|way| matches!(way.to, Destination::Host(_))).map(|way| way.port);
         let public: BTreeSet<u16> = traffic.internet.then_some(HTTPS).into_iter().chain(hosts).collect();
@@ -205,7 +220,7 @@ impl Cluster<'_> {
     pub(super) fn users_of(&self, part: PartKind, name: &Name) -> Vec<Json> {
         let app = self.expansion.resolver.app;
         let services = app.services.iter().map(|(name, service)| Traffic::of_service(name, service));
-        let jobs = app.jobs.iter().map(|(job, one)| Traffic::new(PodPart::Job(job), None, std::iter::once(&one.env)));
+        let jobs = app.jobs.iter().map(|(job, one)| Traffic::new(PodPart::Job(job), None, texts(&one.env, &one.files)));
         let users = services.chain(jobs).filter(|traffic| traffic.reaches(part, name));
         users.map(|traffic| self.pods(traffic.part)).collect()
     }
@@ -248,6 +263,12 @@ fn way_out(way: &Egress) -> Option<Json> {
         }
     };
     Some(json!({"to": [to], "ports": [tcp(way.port)]}))
+}
+
+/// Prometheus, from its namespace.
+fn scraper(service: &Service, said: &Prometheus) -> Option<Json> {
+    let port = said.port.as_ref().or(service.port.as_ref())?.value;
+    Some(json!({"from": [namespace(said.namespace.value.as_str())], "ports": [tcp(port)]}))
 }
 
 fn way_in(way: &Ingress) -> Json {

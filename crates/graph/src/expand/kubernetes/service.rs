@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Service, Update};
+use freehold_spec::app::{Port, Prometheus, Protocol, Service, Update};
 use freehold_spec::quantity::Range;
-use freehold_spec::{Cpu, EnvName, Memory, Name, Spanned, Template};
+use freehold_spec::{Cpu, Memory, Name, Spanned};
 use serde_json::{Value as Json, json};
 
 use super::Cluster;
-use super::environment::Environment;
+use super::environment::{Environment, Texts};
 use super::manifest::{Object, PodPart, literal};
 use super::pod::{Container, Folders, pod};
+use super::probe::{serves, serving};
 use super::quantity::bytes;
 use crate::command::COMMAND;
 use crate::expand::error::ExpandError;
@@ -25,11 +26,11 @@ use crate::value::Value;
 
 /// Seconds that a Pod goes on as if nothing were after it was told to end: until nobody sends it requests any more. Measured with
 /// Envoy: none lost with 5 s at 300 requests/s, dozens without.
-const LEAVING: u64 = 5;
+pub(super) const LEAVING: u64 = 5;
 /// Seconds that a Pod may take beyond `start_timeout` until a rollout counts as stuck: to find a node and fetch its image.
 const ARRIVING: u64 = 60;
 /// What a service's port is called in its Pods.
-const PORT: &str = "http";
+pub(super) const PORT: &str = "http";
 /// What the port of a Service is called that it had before.
 const FORMER_PORT: &str = "former";
 
@@ -54,11 +55,15 @@ struct Companion<'a> {
     word: &'a Name,
     /// What it is in the definition: `sidecar` or `init`.
     key: &'static str,
-    image: &'a str,
+    image: Option<&'a str>,
+    /// The service whose image it runs, if it has none of its own.
+    service: Option<&'a Name>,
     command: Option<&'a [String]>,
     cpu: Range<Cpu>,
     memory: Range<Memory>,
-    env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    texts: Texts<'a>,
+    /// What the platform sets.
+    given: Vec<(String, String)>,
     /// `ports` and the like.
     more: Json,
 }
@@ -136,12 +141,14 @@ impl Cluster<'_> {
     fn template(&mut self, name: &Name, service: &Service, image: &str) -> (Value, BTreeSet<ResourceId>) {
         let part = PodPart::Service(name);
         let mut folders = Folders::all(name, service);
-        let given = service.port.as_ref().map(|port| {
-            // As on one machine, where it is the loopback address.
-            vec![("HOST", "0.0.0.0".to_owned()), ("PORT", port.value.to_string())]
-        });
+        let mut given = listening(service.port.as_ref());
+        given.extend(service.ports.iter().map(|(port, one)| (Port::variable(port), one.port.value.to_string())));
+        if !service.ports.is_empty() && service.port.is_none() {
+            given.push(host());
+        }
         let id = format!("service.{name}");
-        let own = self.environment(&id, name.as_str(), part, &service.env, given.unwrap_or_default());
+        let texts = Texts { variables: &service.env, files: &service.files };
+        let own = self.environment(&id, name.as_str(), name, part, texts, given);
         let containers = vec![
             Container {
                 name,
@@ -157,7 +164,7 @@ impl Cluster<'_> {
         ];
         let mut environments = vec![(name.clone(), own)];
         let before = self.before(name, service, &folders.mounts, &mut environments);
-        folders.authorities(self, &environments.iter().map(|(_, environment)| environment).collect::<Vec<_>>());
+        folders.of_containers(self, &environments.iter().map(|(_, environment)| environment).collect::<Vec<_>>());
         let more = json!({
             "initContainers": (!before.is_empty()).then_some(before),
             "terminationGracePeriodSeconds": grace(service),
@@ -166,7 +173,8 @@ impl Cluster<'_> {
                 self.spread("topology.kubernetes.io/zone", part),
             ],
         });
-        let metadata = Value::map([("labels", literal(self.labels(part))), ("annotations", checksums(&environments))]);
+        let metadata =
+            Value::map([("labels", literal(self.labels(part))), ("annotations", annotations(service, &environments))]);
         let spec = literal(pod(service.user.value, folders.volumes, containers, more));
         let needs = environments.into_iter().flat_map(|(_, environment)| environment.needs).collect();
         (Value::map([("metadata", metadata), ("spec", spec)]), needs)
@@ -183,45 +191,64 @@ impl Cluster<'_> {
         let init = service.init.iter().map(|(word, one)| Companion {
             word,
             key: "init",
-            image: &one.image.value,
+            image: one.image.as_ref().map(|image| image.value.as_str()),
+            service: one.service.as_ref().map(|service| &service.value),
             command: words(&one.command),
             cpu: one.cpu.value,
             memory: one.memory.value,
-            env: &one.env,
+            texts: Texts { variables: &one.env, files: &one.files },
+            given: Vec::new(),
             more: json!({}),
         });
         let sidecars = service.sidecars.iter().map(|(word, one)| {
-            let ports = one.port.as_ref().map(|port| json!([{"containerPort": port.value, "protocol": "TCP"}]));
+            let answers = service.answered_by() == Some(word);
+            let called = answers.then_some(PORT);
+            let ports = one.port.as_ref();
+            let ports = ports.map(|port| json!([{"name": called, "containerPort": port.value, "protocol": "TCP"}]));
+            // The Pod goes on answering while the gateway may still send it requests.
+            let leaving = answers.then(|| json!({"preStop": {"sleep": {"seconds": LEAVING}}}));
             Companion {
                 word,
                 key: "sidecar",
-                image: &one.image.value,
+                image: one.image.as_ref().map(|image| image.value.as_str()),
+                service: one.service.as_ref().map(|service| &service.value),
                 command: words(&one.command),
                 cpu: one.cpu.value,
                 memory: one.memory.value,
-                env: &one.env,
-                more: json!({"ports": ports, "restartPolicy": "Always"}),
+                texts: Texts { variables: &one.env, files: &one.files },
+                given: if answers { listening(one.port.as_ref()) } else { Vec::new() },
+                more: json!({"ports": ports, "restartPolicy": "Always", "lifecycle": leaving}),
             }
         });
         let mut containers = Vec::new();
         for companion in init.chain(sidecars) {
             let word = companion.word;
-            let (container, environment) = self.companion(name, companion, mounts);
-            containers.push(container);
-            environments.push((word.clone(), environment));
+            if let Some((container, environment)) = self.companion(name, companion, mounts) {
+                containers.push(container);
+                environments.push((word.clone(), environment));
+            }
         }
         containers
     }
 
-    fn companion(&mut self, service: &Name, companion: Companion<'_>, mounts: &[Json]) -> (Json, Environment) {
-        let Companion { word, key, image, command, cpu, memory, env, more } = companion;
+    fn companion(&mut self, service: &Name, companion: Companion<'_>, mounts: &[Json]) -> Option<(Json, Environment)> {
+        let Companion { word, key, image, service: deployed, command, cpu, memory, texts, given, more } = companion;
         let (from, object) = (format!("service.{service}.{key}.{word}"), names::part(service.as_str(), word.as_str()));
-        let environment = self.environment(&from, &object, PodPart::Service(service), env, Vec::new());
         let pinned = self.expansion.resolver.request.containers.get(service).and_then(|images| images.get(word));
-        let image = pinned.map_or(image, String::as_str);
+        let image = match (deployed, pinned.map(String::as_str).or(image)) {
+            (Some(deployed), _) => self.image(&from, deployed)?,
+            (None, Some(image)) => image.to_owned(),
+            (None, None) => {
+                let missing = ExpandError::Missing { from, what: "image".to_owned() };
+                self.expansion.resolver.errors.push(missing);
+                return None;
+            }
+        };
+        let image = image.as_str();
+        let environment = self.environment(&from, &object, word, PodPart::Service(service), texts, given);
         let container =
             Container { name: word, image, command, cpu, memory, environment: &environment, mounts, more }.manifest();
-        (container, environment)
+        Some((container, environment))
     }
 
     fn spread(&self, over: &str, part: PodPart<'_>) -> Json {
@@ -235,28 +262,55 @@ impl Cluster<'_> {
 
     /// The Service, where it takes requests.
     fn address(&mut self, name: &Name, service: &Service) {
-        if service.port.is_none() {
+        if !serves(service) {
             return;
         }
         let part = PodPart::Service(name);
-        let of = |name: &str, port: u16| json!({"name": name, "protocol": "TCP", "port": port, "targetPort": PORT});
-        let resolver = &self.expansion.resolver;
-        let port = resolver.service_port(name);
-        let former = resolver.request.former_ports.get(name).filter(|former| **former != port);
-        let ports: Vec<Json> =
-            [of(PORT, port)].into_iter().chain(former.map(|former| of(FORMER_PORT, *former))).collect();
+        // A name is looked up in each Pod; that of a sidecar's port is none to older clusters.
+        let target = |port: u16| if service.answered_by().is_some() { json!(port) } else { json!(PORT) };
+        let of = |name: &str, (port, own): (u16, u16), protocol: Protocol| {
+            json!({
+                "name": name,
+                "protocol": "TCP",
+                "port": port,
+                "targetPort": target(own),
+                "appProtocol": app_protocol(protocol),
+            })
+        };
+        let former = self.expansion.resolver.request.former_ports.get(name);
+        let mut ports = Vec::new();
+        if let Some(port) = &service.port {
+            let (port, protocol) = (port.value, service.protocol.value);
+            ports.push(of(PORT, (port, port), protocol));
+            let former = former.filter(|former| **former != port);
+            ports.extend(former.map(|former| of(FORMER_PORT, (*former, port), protocol)));
+        }
+        ports.extend(service.ports.iter().map(|(name, one)| {
+            json!({
+                "name": name,
+                "protocol": "TCP",
+                "port": one.port.value,
+                "targetPort": name,
+                "appProtocol": app_protocol(one.protocol),
+            })
+        }));
         let spec = json!({"type": "ClusterIP", "selector": self.selector(part), "ports": ports});
         self.put(Object::new(ResourceKind::ClusterService, name.as_str(), part, json!({"spec": spec})));
     }
 
     fn autoscaler(&mut self, name: &Name, service: &Service, least: u32, deployment: ResourceId) {
         let Some(autoscale) = &service.autoscale else { return };
-        let target = json!({"type": "Utilization", "averageUtilization": autoscale.cpu.value});
+        let metric = |name: &str, per_cent: u32| {
+            let target = json!({"type": "Utilization", "averageUtilization": per_cent});
+            json!({"type": "Resource", "resource": {"name": name, "target": target}})
+        };
+        let memory = autoscale.memory.as_ref().map(|memory| metric("memory", memory.value));
+        let metrics: Vec<Json> = [metric("cpu", autoscale.cpu.value)].into_iter().chain(memory).collect();
         let spec = json!({
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": least,
             "maxReplicas": autoscale.max.value.max(least),
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+            "metrics": metrics,
         });
         let kind = ResourceKind::HorizontalPodAutoscaler;
         let object = Object::new(kind, name.as_str(), PodPart::Service(name), json!({"spec": spec}));
@@ -278,46 +332,59 @@ fn strategy(update: Update) -> Json {
 /// How long a Pod may take to end. Without a port it has no streams to drain, and nobody sends it requests.
 pub(super) fn grace(service: &Service) -> u64 {
     let stop = service.stop_timeout.value.0;
-    if service.port.is_none() { stop } else { LEAVING.saturating_add(service.drain.value.0).saturating_add(stop) }
+    if !serves(service) { stop } else { LEAVING.saturating_add(service.drain.value.0).saturating_add(stop) }
 }
 
-/// Port, probes and the way out of a service's own container.
-fn serving(service: &Service) -> Json {
-    let Some(port) = &service.port else { return json!({}) };
-    let probe = |path: Option<&Spanned<String>>| match path {
-        Some(path) => json!({"httpGet": {"path": path.value, "port": PORT, "scheme": "HTTP"}}),
-        None => json!({"tcpSocket": {"port": PORT}}),
-    };
-    let timed = |mut probe: Json, period: u64, failures: u64| {
-        if let Json::Object(probe) = &mut probe {
-            probe.insert("periodSeconds".to_owned(), period.into());
-            probe.insert("timeoutSeconds".to_owned(), 3.into());
-            probe.insert("failureThreshold".to_owned(), failures.into());
-        }
-        probe
-    };
-    let ready = service.health.ready.as_ref();
-    let live = service.health.live.as_ref().map(|path| timed(probe(Some(path)), 10, 3));
-    json!({
-        "ports": [{"name": PORT, "containerPort": port.value, "protocol": "TCP"}],
-        // Asked once a second, so that a service is ready as soon as it is.
-        "startupProbe": timed(probe(ready), 1, service.start_timeout.value.0.max(1)),
-        "readinessProbe": timed(probe(ready), 5, 3),
-        "livenessProbe": live,
-        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING}}},
-    })
+/// What a gateway should speak to a port that isn't HTTP/1.1 (Kubernetes' KEP-3726; Istio knows `tcp`).
+const fn app_protocol(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Http => None,
+        Protocol::Grpc => Some("kubernetes.io/h2c"),
+        Protocol::Tcp => Some("tcp"),
+    }
+}
+
+/// Where to listen: as on one machine, where it is the loopback address.
+fn host() -> (String, String) {
+    ("HOST".to_owned(), "0.0.0.0".to_owned())
+}
+
+/// What a program is told that listens on a port.
+fn listening(port: Option<&Spanned<u16>>) -> Vec<(String, String)> {
+    port.map(|port| vec![host(), ("PORT".to_owned(), port.value.to_string())]).unwrap_or_default()
+}
+
+/// The annotations of a service's Pods: what restarts them, and where Prometheus asks them, in the words that are usual for it.
+fn annotations(service: &Service, environments: &[(Name, Environment)]) -> Value {
+    let mut annotations = checksums(environments);
+    let port = |said: &Prometheus| said.port.as_ref().or(service.port.as_ref()).map(|port| port.value);
+    if let Some(said) = &service.prometheus
+        && let Some(port) = port(said)
+    {
+        annotations.extend([
+            ("prometheus.io/scrape", Value::from("true")),
+            ("prometheus.io/port", Value::text(port.to_string())),
+            ("prometheus.io/path", Value::text(said.path.value.clone())),
+        ]);
+    }
+    Value::map(annotations)
 }
 
 /// What restarts Pods when their variables change: these are read once.
-fn checksums(environments: &[(Name, Environment)]) -> Value {
+fn checksums(environments: &[(Name, Environment)]) -> Vec<(&'static str, Value)> {
     let plain = environments.iter().map(|(name, environment)| (name.to_string(), environment.plain.clone()));
+    let files =
+        environments.iter().filter_map(|(name, one)| Some((names::files(name.as_str()), one.files.plain.clone()?)));
+    let plain = plain.chain(files);
     let config: String = Value::map(plain).fingerprint().chars().take(16).collect();
     let mut annotations = vec![(CONFIG_CHECKSUM, Value::Text(config))];
     let secret =
         environments.iter().filter_map(|(name, environment)| Some((name.to_string(), environment.secret.clone()?)));
-    let secret: Vec<_> = secret.collect();
+    let files =
+        environments.iter().filter_map(|(name, one)| Some((names::files(name.as_str()), one.files.secret.clone()?)));
+    let secret: Vec<_> = secret.chain(files).collect();
     if !secret.is_empty() {
         annotations.push((CREDENTIALS_CHECKSUM, Value::checksum(Value::map(secret))));
     }
-    Value::map(annotations)
+    annotations
 }

@@ -12,7 +12,6 @@
 //! - What it keeps on disk, if it does, is a resource of its own ([`data`]).
 
 pub(crate) mod data;
-pub(crate) mod forward;
 mod server;
 pub(crate) mod socket;
 

@@ -1,7 +1,7 @@
-//! The addresses of caches: who may connect is led to the server's socket.
+//! The addresses of what doesn't speak HTTP, caches and ports of services: who may connect is led to the server.
 //!
 //! ```text
-//!   accept ──► who connects? the stack's user, or we ──► room left? ──► the server's socket: both ways until one of them closes
+//!   accept ──► who connects? the stack's user, or we ──► room left? ──► the server: both ways until one of them closes
 //!                       └── anybody else: closed             └── none: closed
 //! ```
 //!
@@ -11,20 +11,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_graph::StackId;
 use freehold_graph::cache::MOST_CLIENTS;
-use freehold_router::EndpointKey;
 use freehold_router::socket::connected;
+use freehold_router::{EndpointKey, Router};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::socket::CacheSocket;
+use crate::account::Accounts;
+use crate::cache::socket::CacheSocket;
 use crate::descriptors;
 
 /// Connections that wait to be accepted.
@@ -33,14 +33,34 @@ const BACKLOG: u32 = 256;
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 /// What is held of each connection and direction, in bytes.
 const BUFFER: usize = 16 << 10;
-/// Which part of Freehold's descriptors all connections to caches may take together. Each takes two.
+/// Which part of Freehold's descriptors all these connections may take together. Each takes two.
 const SHARE: u64 = 4;
 /// The descriptors that there are where no limit is known.
 const DESCRIPTORS: u64 = 1024;
 
+/// What connections are led to.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
+    /// The server of a cache.
+    Cache(CacheSocket),
+    /// A port of a service, whichever of its processes serve it.
+    Service(EndpointKey),
+}
+
+impl Server {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cache(one), Self::Cache(other)) => one.folder == other.folder,
+            (Self::Service(one), Self::Service(other)) => one == other,
+            (Self::Cache(_), Self::Service(_)) | (Self::Service(_), Self::Cache(_)) => false,
+        }
+    }
+}
+
 /// The addresses that are listened on, and the connections that are open.
-#[derive(Debug)]
 pub(crate) struct Forwards {
+    router: Router,
+    accounts: Arc<Accounts>,
     open: Mutex<BTreeMap<EndpointKey, Forward>>,
     seats: Arc<Seats>,
 }
@@ -50,15 +70,14 @@ pub(crate) struct Forwards {
 struct Forward {
     address: SocketAddr,
     stack: StackId,
-    /// Where the server is.
-    folder: PathBuf,
+    server: Server,
     _guard: DropGuard,
 }
 
 impl Forwards {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(router: Router, accounts: Arc<Accounts>) -> Self {
         let all = descriptors::limit().unwrap_or(DESCRIPTORS) / SHARE / 2;
-        Self { open: Mutex::default(), seats: Arc::new(Seats { all, taken: Mutex::default() }) }
+        Self { router, accounts, open: Mutex::default(), seats: Arc::new(Seats { all, taken: Mutex::default() }) }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<EndpointKey, Forward>> {
@@ -69,23 +88,19 @@ impl Forwards {
     ///
     /// # Errors
     /// The address can't be listened on.
-    pub(crate) fn listen(
-        &self,
-        key: &EndpointKey,
-        stack: StackId,
-        address: SocketAddr,
-        to: CacheSocket,
-    ) -> io::Result<()> {
+    pub(crate) fn listen(&self, key: &EndpointKey, stack: StackId, address: SocketAddr, to: Server) -> io::Result<()> {
         let mut open = self.open();
-        if open.get(key).is_some_and(|forward| forward.address == address && forward.folder == to.folder) {
+        if open.get(key).is_some_and(|forward| forward.address == address && forward.server.is(&to)) {
             return Ok(());
         }
         // Its listener is closed by its thread, a moment later; SO_REUSEADDR doesn't help as long as it listens.
         open.remove(key);
         let stopped = CancellationToken::new();
         let (listening, listens) = std::sync::mpsc::channel();
-        let (token, seats, server) = (stopped.clone(), Arc::clone(&self.seats), to.clone());
-        let thread = std::thread::Builder::new().name("cache".to_owned()).spawn(move || {
+        let (token, seats) = (stopped.clone(), Arc::clone(&self.seats));
+        let (router, accounts) = (self.router.clone(), Arc::clone(&self.accounts));
+        let leading = Leading { stack, server: to.clone(), router, accounts };
+        let thread = std::thread::Builder::new().name("forward".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(listening.send(Err(error))),
@@ -97,14 +112,14 @@ impl Forwards {
                 };
                 let _ = listening.send(Ok(()));
                 tokio::select! {
-                    () = accept(&listener, address, stack, &server, &seats) => {}
+                    () = accept(&listener, address, &leading, &seats) => {}
                     () = token.cancelled() => {}
                 }
             });
         });
         thread?;
         listens.recv().map_err(|_ended| io::Error::other("its thread ended"))??;
-        let forward = Forward { address, stack, folder: to.folder, _guard: stopped.drop_guard() };
+        let forward = Forward { address, stack, server: to, _guard: stopped.drop_guard() };
         open.insert(key.clone(), forward);
         Ok(())
     }
@@ -112,6 +127,12 @@ impl Forwards {
     /// Closes an address, and the connections to it.
     pub(crate) fn stop(&self, key: &EndpointKey) {
         self.open().remove(key);
+    }
+
+    /// The same for all ports of a service, or a cache.
+    pub(crate) fn stop_all_at(&self, own: &EndpointKey) {
+        let named = format!("{}:", own.0);
+        self.open().retain(|key, _| key != own && !key.0.starts_with(&named));
     }
 
     /// The same for all of a stack.
@@ -136,7 +157,36 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-async fn accept(listener: &TcpListener, address: SocketAddr, stack: StackId, server: &CacheSocket, seats: &Arc<Seats>) {
+/// Who may connect to what.
+#[derive(Clone)]
+struct Leading {
+    stack: StackId,
+    server: Server,
+    router: Router,
+    accounts: Arc<Accounts>,
+}
+
+impl Leading {
+    /// Whether a user's programs may connect: the stack's, and ours. Where all stacks run as one user, that is ours.
+    fn lets_in(&self, user: u32) -> bool {
+        let ours = rustix::process::geteuid().as_raw();
+        user == ours || self.accounts.user(self.stack).is_ok_and(|own| own == Some(user))
+    }
+
+    async fn lead(&self, mut client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        match &self.server {
+            Server::Cache(socket) => {
+                let mut server = socket.connect().await?;
+                copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await?;
+                Ok(())
+            }
+            Server::Service(endpoint) => self.router.line(endpoint).await?.carry(&mut client).await,
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, address: SocketAddr, leading: &Leading, seats: &Arc<Seats>) {
     loop {
         let Ok((client, from)) = listener.accept().await else {
             tokio::time::sleep(EXHAUSTED_WAIT).await;
@@ -144,25 +194,17 @@ async fn accept(listener: &TcpListener, address: SocketAddr, stack: StackId, ser
         };
         // Whose it is has to be known: what can't be found out is nobody's.
         let whose = connected(from, address).ok().flatten().map(|socket| socket.user);
-        let ours = rustix::process::geteuid().as_raw();
-        if !whose.is_some_and(|user| user == ours || server.own().is_ok_and(|own| user == own)) {
+        if !whose.is_some_and(|user| leading.lets_in(user)) {
             continue;
         }
-        let Some(seat) = Seats::take(seats, stack) else { continue };
-        let server = server.clone();
+        let Some(seat) = Seats::take(seats, leading.stack) else { continue };
+        let leading = leading.clone();
         tokio::task::spawn_local(async move {
             let _seat = seat;
             // One of them closes, or the server isn't there: the client connects again.
-            let _ = lead(client, &server).await;
+            let _ = leading.lead(client).await;
         });
     }
-}
-
-async fn lead(mut client: TcpStream, server: &CacheSocket) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let mut server = server.connect().await?;
-    copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await?;
-    Ok(())
 }
 
 /// How many connections are open.
