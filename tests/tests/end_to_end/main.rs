@@ -12,6 +12,7 @@ mod logs;
 mod mistakes;
 mod old_data;
 mod platform;
+mod ports;
 mod routes;
 mod rust_call;
 mod secrets;

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ use crate::descriptors;
 const BACKLOG: u32 = 256;
 /// How long to wait when none can be accepted for want of descriptors or memory.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
+/// How long its thread may take to end.
+const LONGEST_END: Duration = Duration::from_secs(1);
 /// What is held of each connection and direction, in bytes.
 const BUFFER: usize = 16 << 10;
 /// Which part of Freehold's descriptors all these connections may take together. Each takes two.
@@ -65,13 +68,22 @@ pub(crate) struct Forwards {
     seats: Arc<Seats>,
 }
 
-/// Ends with its guard.
-#[derive(Debug)]
+/// Ends when it is dropped, and then it doesn't listen any more.
 struct Forward {
     address: SocketAddr,
     stack: StackId,
     server: Server,
-    _guard: DropGuard,
+    guard: Option<DropGuard>,
+    /// Closed by its thread.
+    ended: Receiver<()>,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        // One that doesn't end is a thread that doesn't get a turn: it is no reason to wait for ever.
+        let _ = self.ended.recv_timeout(LONGEST_END);
+    }
 }
 
 impl Forwards {
@@ -93,14 +105,15 @@ impl Forwards {
         if open.get(key).is_some_and(|forward| forward.address == address && forward.server.is(&to)) {
             return Ok(());
         }
-        // Its listener is closed by its thread, a moment later; SO_REUSEADDR doesn't help as long as it listens.
         open.remove(key);
         let stopped = CancellationToken::new();
         let (listening, listens) = std::sync::mpsc::channel();
+        let (ending, ended) = std::sync::mpsc::channel::<()>();
         let (token, seats) = (stopped.clone(), Arc::clone(&self.seats));
         let (router, accounts) = (self.router.clone(), Arc::clone(&self.accounts));
         let leading = Leading { stack, server: to.clone(), router, accounts };
         let thread = std::thread::Builder::new().name("forward".to_owned()).spawn(move || {
+            let _ending = ending;
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(listening.send(Err(error))),
@@ -119,7 +132,7 @@ impl Forwards {
         });
         thread?;
         listens.recv().map_err(|_ended| io::Error::other("its thread ended"))??;
-        let forward = Forward { address, stack, server: to, _guard: stopped.drop_guard() };
+        let forward = Forward { address, stack, server: to, guard: Some(stopped.drop_guard()), ended };
         open.insert(key.clone(), forward);
         Ok(())
     }
