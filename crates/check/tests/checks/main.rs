@@ -20,6 +20,7 @@ mod requests;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod services;
 mod sizes;
 
 /// The definition that the documentation shows.

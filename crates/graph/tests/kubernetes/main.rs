@@ -10,4 +10,5 @@ mod jobs;
 mod manifests;
 mod properties;
 mod routes;
+mod services;
 mod snapshots;

@@ -294,7 +294,7 @@ table! {
     "prometheus" PrometheusTable -> Prometheus { span:
         /// The number of the port. Without it, the service's `port`.
         port: optional At<Whole<u16, 1, 65535>>;
-        /// The path.
+        /// A path that answers with them, in Prometheus' text format.
         path: default At<Text<UrlPath>> = "\"/metrics\"";
         /// The namespace that it asks from, which is let in.
         namespace: default At<Text<PartName>> = "\"monitoring\"";

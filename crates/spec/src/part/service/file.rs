@@ -1,6 +1,7 @@
 //! Files that a program finds where it expects them: configuration, scripts, certificates.
 
 use serde_json::{Value as Json, json};
+use toml::de::DeValue;
 
 use crate::decode::context::Context;
 use crate::decode::error::{DecodeError, DecodeErrorKind};
@@ -124,6 +125,8 @@ impl ValueKind for FileOf {
                 context.report(wrong("a file has a `text` or a `file`, and this one has both"));
                 None
             }
+            // What is said and can't be read has been reported.
+            (None, None) if says(value) => None,
             (None, None) => {
                 context.report(wrong("a file has a `text` or a `file`, and this one has neither"));
                 None
@@ -131,6 +134,12 @@ impl ValueKind for FileOf {
         };
         Some(File { span, path, content: content?, mode })
     }
+}
+
+/// Whether a table says what is in the file, rightly or not.
+fn says(value: &Value<'_>) -> bool {
+    let DeValue::Table(table) = value.get_ref() else { return false };
+    table.iter().any(|(key, _)| matches!(key.get_ref().as_ref(), "text" | "file"))
 }
 
 /// The references in a file of the app's folder. A mistake is told with its line there.
