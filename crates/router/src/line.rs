@@ -57,9 +57,10 @@ impl Router {
                     tried.push(flight.backend().address);
                     drop(flight);
                     let another = tried.len() < endpoint.count();
-                    if !another && !(endpoint.is_switching() && endpoint.wait(&tried, hold_until).await) {
-                        return Err(error);
+                    if another || endpoint.is_switching() && endpoint.wait(&tried, hold_until).await {
+                        continue;
                     }
+                    return Err(error);
                 }
             }
         }

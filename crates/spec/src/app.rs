@@ -14,3 +14,17 @@ pub use crate::part::service::{
 pub use crate::part::stage::Stage;
 pub use crate::part::tier::Tier;
 pub use crate::part::{App, Read};
+
+use std::collections::BTreeMap;
+
+use crate::name::{EnvName, Name};
+use crate::span::Spanned;
+use crate::template::Template;
+
+/// The texts of a program: its variables, and its files.
+pub fn texts<'a>(
+    env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    files: &'a BTreeMap<Name, File>,
+) -> impl Iterator<Item = &'a Spanned<Template>> {
+    env.values().chain(files.values().map(|file| &file.content))
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::name::Name;
 use crate::part::Output;
-use crate::part::service::port::PortOutput;
+use crate::part::output::PortOutput;
 use crate::span::Spanned;
 
 /// A text in which references stand: `"https://${stack.name}.${target.domain}"`.
@@ -30,9 +30,9 @@ pub enum Reference {
     Output(Name, Output),
     /// A named port of a service: `service.mail.smtp.host`.
     Port {
-        /// The service.
+        /// Whose port it is.
         service: Name,
-        /// The port.
+        /// As the service's table `ports` has it.
         port: Name,
         /// What of it.
         output: PortOutput,
@@ -127,7 +127,7 @@ impl Reference {
     pub const fn output(&self) -> Option<(&Name, Output)> {
         match self {
             Self::Output(name, output) => Some((name, *output)),
-            Self::Port { service, output, .. } => Some((service, Output::Service(output.of_service()))),
+            Self::Port { service, output, .. } => Some((service, Output::of_port(*output))),
             Self::Fact(_) => None,
         }
     }

@@ -85,7 +85,7 @@ fn unfit(part: &Segment) -> Option<Why> {
             let output = match &reference.value {
                 Reference::Output(_, output) => output,
                 Reference::Port { output, .. } => {
-                    let what = format!("{} is no part of a host name", Output::Service(output.of_service()).row().what);
+                    let what = format!("{} is no part of a host name", Output::of_port(*output).row().what);
                     return Some((Some(reference.span), what));
                 }
                 Reference::Fact(fact) if fact.is_of_stack() => return None,

@@ -21,6 +21,7 @@ mod requests;
 mod rules;
 #[cfg(test)]
 mod services;
+#[cfg(test)]
 mod sizes;
 
 /// The definition that the documentation shows.

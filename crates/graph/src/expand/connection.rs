@@ -6,7 +6,6 @@
 use std::net::Ipv4Addr;
 
 use freehold_spec::Name;
-use freehold_spec::app::Protocol;
 use freehold_spec::part::database::{Connection, Role};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -20,12 +19,6 @@ use crate::value::Value;
 pub(crate) const HTTP: u16 = 80;
 /// PostgreSQL in a Pod of CloudNativePG.
 pub(crate) const POSTGRES: u16 = 5432;
-
-/// The URL of what is spoken at a port.
-pub(crate) fn url(protocol: Protocol, host: &str, port: u16) -> String {
-    let scheme = protocol.scheme();
-    if port == HTTP && scheme == "http" { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
-}
 
 impl Resolver<'_> {
     /// The host and the port at which the services of the stack reach one of them.

@@ -144,7 +144,7 @@ pub enum ExpandError {
     /// A service on this machine that a sidecar answers for, which doesn't run there.
     #[error("service.{service} is answered by its sidecar {sidecar}, and sidecars don't run on one machine")]
     SidecarAnswers {
-        /// The service.
+        /// It has the port.
         service: Name,
         /// The sidecar that has its port.
         sidecar: Name,

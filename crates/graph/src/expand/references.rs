@@ -6,9 +6,8 @@ use std::net::Ipv4Addr;
 use freehold_spec::template::PodFact;
 use freehold_spec::{App, Fact, Name, Reference, Segment, Template};
 
-use freehold_spec::part::service::port::PortOutput;
+use freehold_spec::part::output::PortOutput;
 
-use super::connection::url;
 use super::error::ExpandError;
 use super::names;
 use crate::part;
@@ -79,7 +78,7 @@ impl Resolver<'_> {
                 };
                 let (host, number) = self.port_address(service, port, named.port.value);
                 vec![Value::text(match output {
-                    PortOutput::Url => url(named.protocol, &host, number),
+                    PortOutput::Url => named.protocol.url(&host, number),
                     PortOutput::Host => host,
                     PortOutput::Port => number.to_string(),
                 })]

@@ -8,7 +8,6 @@ use freehold_spec::part::service::Output;
 use serde_json::Value as Json;
 
 use super::{Expand, Site};
-use crate::expand::connection::url;
 use crate::expand::expansion::Expansion;
 use crate::expand::kubernetes::Cluster;
 use crate::expand::local::LocalExpansion;
@@ -44,7 +43,7 @@ impl Expand for Service {
             Output::Url => {
                 let (host, port) = resolver.service_address(name);
                 let protocol = resolver.app.services.get(name).map(|service| service.protocol.value);
-                url(protocol.unwrap_or_default(), &host, port)
+                protocol.unwrap_or_default().url(&host, port)
             }
             Output::Host => resolver.service_address(name).0,
             Output::Port => resolver.service_address(name).1.to_string(),

@@ -7,7 +7,7 @@ use super::error::{DecodeError, DecodeErrorKind};
 use crate::name::Name;
 use crate::nearest::nearest;
 use crate::part::PartKind;
-use crate::part::service::port::PortOutput;
+use crate::part::output::PortOutput;
 use crate::span::{Span, Spanned};
 use crate::template::{Fact, Reference, Segment, Template};
 

@@ -34,7 +34,6 @@ use backup::BackupTable;
 use output::OutputRow;
 pub use quota::Quota;
 use quota::QuotaTable;
-use service::File;
 
 /// Tables with names of their own within a part: its word, and the key.
 pub(crate) const NAMED_WITHIN: [(&str, &str); 6] = [
@@ -200,20 +199,15 @@ impl App {
     }
 }
 
-/// The texts of a program: its variables, and its files.
-pub fn texts<'a>(
-    env: &'a BTreeMap<EnvName, Spanned<Template>>,
-    files: &'a BTreeMap<Name, File>,
-) -> impl Iterator<Item = &'a Spanned<Template>> {
-    env.values().chain(files.values().map(|file| &file.content))
-}
-
 impl App {
     /// All texts with references in them, wherever they stand.
     pub fn templates(&self) -> impl Iterator<Item = &Spanned<Template>> {
-        let services =
-            self.services.values().flat_map(|service| service.programs().flat_map(|(env, files)| texts(env, files)));
-        let env = services.chain(self.jobs.values().flat_map(|job| texts(&job.env, &job.files)));
+        let services = self.services.values().flat_map(|service| {
+            service.programs().flat_map(|(env, files)| env.values().chain(files.values().map(|file| &file.content)))
+        });
+        let env = services.chain(
+            self.jobs.values().flat_map(|job| job.env.values().chain(job.files.values().map(|file| &file.content))),
+        );
         let routes = self.routes.values().flat_map(|route| route.public_texts().chain(route.basic_auth.values()));
         env.chain(routes)
     }

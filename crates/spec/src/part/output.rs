@@ -73,3 +73,28 @@ impl NoOutput {
         match self {}
     }
 }
+
+/// What others may refer to of a named port of a service: `${service.mail.smtp.host}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortOutput {
+    /// Where the other services of the stack reach it: `tcp://HOST:PORT`.
+    Url,
+    /// The host of that URL.
+    Host,
+    /// The port of that URL.
+    Port,
+}
+
+impl PortOutput {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Url, Self::Host, Self::Port];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Host => "host",
+            Self::Port => "port",
+        }
+    }
+}

@@ -24,7 +24,7 @@ use crate::decode::text::{Amount, Duration, Limits, OneOf, PartName, Plain, Text
 use crate::decode::way::WayOf;
 use crate::name::{EnvName, Name};
 use crate::network::{Egress, Ingress};
-use crate::part::output::{OutputRow, Reach, Readers, Secrecy};
+use crate::part::output::{OutputRow, PortOutput, Reach, Readers, Secrecy};
 use crate::part::{Command, Env, Read, Reads, Replicas};
 use crate::quantity::{Cpu, Memory, Range, Seconds, Storage};
 use crate::span::{Span, Spanned};
@@ -134,7 +134,7 @@ pub struct Prometheus {
     pub span: Span,
     /// The number of the port; without, the service's own.
     pub port: Option<Spanned<u16>>,
-    /// The path.
+    /// It answers with them, in Prometheus' text format.
     pub path: Spanned<String>,
     /// The namespace that it asks from. Default `monitoring`.
     pub namespace: Spanned<Name>,
@@ -185,6 +185,17 @@ pub enum Output {
     Image,
     /// The digest alone: `sha256:…`.
     ImageDigest,
+}
+
+impl crate::part::Output {
+    /// The output of a service's own port that is the same as one of a named port.
+    pub const fn of_port(output: PortOutput) -> Self {
+        Self::Service(match output {
+            PortOutput::Url => Output::Url,
+            PortOutput::Host => Output::Host,
+            PortOutput::Port => Output::Port,
+        })
+    }
 }
 
 impl Output {

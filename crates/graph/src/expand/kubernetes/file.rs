@@ -30,6 +30,28 @@ pub(super) struct Files {
     pub(super) needs: BTreeSet<ResourceId>,
 }
 
+/// Files by name, with what is in them.
+type Contents<'a> = BTreeMap<Name, (&'a File, Value)>;
+
+impl Files {
+    /// Mounts each of some files at its own path, from one volume.
+    fn mount(&mut self, called: &str, volume: Json, files: &Contents<'_>) {
+        self.volumes.push(volume);
+        self.mounts.extend(files.iter().map(|(name, (file, _))| {
+            json!({"name": called, "mountPath": file.path.value, "subPath": name, "readOnly": true})
+        }));
+    }
+}
+
+/// The files of a volume, with their modes: another one changes the Pods.
+fn items(files: &Contents<'_>) -> Vec<Json> {
+    files.iter().map(|(name, (file, _))| json!({"key": name, "path": name, "mode": file.mode})).collect()
+}
+
+fn data(files: Contents<'_>) -> Value {
+    Value::map(files.into_iter().map(|(name, (_, value))| (name.to_string(), value)))
+}
+
 impl Cluster<'_> {
     /// Makes the ConfigMap and the Secret with the files of the container whose variables are in those called `object`.
     pub(super) fn files(
@@ -41,7 +63,7 @@ impl Cluster<'_> {
         files: &BTreeMap<Name, File>,
     ) -> Files {
         let mut made = Files::default();
-        let (mut plain, mut secret) = (BTreeMap::new(), BTreeMap::new());
+        let (mut plain, mut secret): (Contents<'_>, Contents<'_>) = Default::default();
         for (name, file) in files {
             let from = format!("{from}.files.{name}");
             let content = &file.content.value;
@@ -56,40 +78,26 @@ impl Cluster<'_> {
             kept.insert(name.clone(), (file, value));
         }
         let object = names::files(object);
-        let sealed: Vec<ResourceId> = made.needs.iter().filter(|need| need.word() == "secret").cloned().collect();
-        for (kind, files) in [(ResourceKind::ConfigMap, plain), (ResourceKind::ClusterSecret, secret)] {
-            if files.is_empty() {
-                continue;
-            }
-            let volume = match kind {
-                ResourceKind::ClusterSecret => format!("secret-files-{container}"),
-                _ => format!("files-{container}"),
-            };
-            let item =
-                |(name, (file, _)): (&Name, &(&File, Value))| json!({"key": name, "path": name, "mode": file.mode});
-            let items: Vec<Json> = files.iter().map(item).collect();
-            made.volumes.push(match kind {
-                ResourceKind::ClusterSecret => {
-                    json!({"name": volume, "secret": {"secretName": object, "items": items}})
-                }
-                _ => json!({"name": volume, "configMap": {"name": object, "items": items}}),
-            });
-            made.mounts.extend(files.iter().map(|(name, (file, _))| {
-                json!({"name": volume, "mountPath": file.path.value, "subPath": name, "readOnly": true})
-            }));
-            // A mode or a path that changes changes the Pods themselves.
-            let data = Value::map(files.into_iter().map(|(name, (_, value))| (name.to_string(), value)));
-            let object = match kind {
-                ResourceKind::ClusterSecret => {
-                    made.secret = Some(data.clone());
-                    let fields = Value::map([("type", Value::from("Opaque")), ("data", data)]);
-                    Object::of(kind, &object, part, fields).after(sealed.clone())
-                }
-                _ => {
-                    made.plain = Some(data.clone());
-                    Object::of(kind, &object, part, Value::map([("data", data)]))
-                }
-            };
+        if !plain.is_empty() {
+            let volume = format!("files-{container}");
+            made.mount(&volume, json!({"name": volume, "configMap": {"name": object, "items": items(&plain)}}), &plain);
+            let data = data(plain);
+            made.plain = Some(data.clone());
+            let fields = Value::map([("data", data)]);
+            made.needs.insert(self.put(Object::of(ResourceKind::ConfigMap, &object, part, fields)));
+        }
+        if !secret.is_empty() {
+            let sealed: Vec<ResourceId> = made.needs.iter().filter(|need| need.word() == "secret").cloned().collect();
+            let volume = format!("secret-files-{container}");
+            made.mount(
+                &volume,
+                json!({"name": volume, "secret": {"secretName": object, "items": items(&secret)}}),
+                &secret,
+            );
+            let data = data(secret);
+            made.secret = Some(data.clone());
+            let fields = Value::map([("type", Value::from("Opaque")), ("data", data)]);
+            let object = Object::of(ResourceKind::ClusterSecret, &object, part, fields).after(sealed);
             made.needs.insert(self.put(object));
         }
         made

@@ -5,10 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Prometheus, Service};
+use freehold_spec::app::{Prometheus, Service, texts};
 use freehold_spec::network::{CLOSED, Destination, Egress, Ingress, Origin};
 use freehold_spec::part::output::Reach;
-use freehold_spec::part::texts;
 use freehold_spec::{Name, PartKind, Spanned, Template};
 use serde_json::{Value as Json, json};
 

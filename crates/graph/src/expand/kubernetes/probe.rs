@@ -4,8 +4,11 @@ use freehold_spec::Name;
 use freehold_spec::app::{Probe, Question, Service};
 use serde_json::{Value as Json, json};
 
-use super::service::{LEAVING, PORT};
-
+/// Seconds that a Pod goes on as if nothing were after it was told to end: until nobody sends it requests any more. Measured with
+/// Envoy: none lost with 5 s at 300 requests/s, dozens without.
+pub(super) const LEAVING: u64 = 5;
+/// What a service's port is called in its Pods.
+pub(super) const PORT: &str = "http";
 /// Seconds between two questions whether it is ready, and whether it is worth keeping.
 const READY_PERIOD: u64 = 5;
 const LIVE_PERIOD: u64 = 10;

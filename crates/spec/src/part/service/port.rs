@@ -10,6 +10,9 @@ use crate::decode::text::{OneOf, PartName, Rejection, Text, TextKind, Word};
 use crate::name::Name;
 use crate::span::{Span, Spanned};
 
+/// The port of an `http` URL that names none.
+const HTTP: u16 = 80;
+
 /// What is spoken at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Protocol {
@@ -32,11 +35,12 @@ impl Protocol {
         }
     }
 
-    /// What its URLs begin with.
-    pub const fn scheme(self) -> &'static str {
+    /// The URL of a port at which it is spoken: `http://web:8080`. The usual port of the scheme isn't said.
+    pub fn url(self, host: &str, port: u16) -> String {
         match self {
-            Self::Http | Self::Grpc => "http",
-            Self::Tcp => "tcp",
+            Self::Http | Self::Grpc if port == HTTP => format!("http://{host}"),
+            Self::Http | Self::Grpc => format!("http://{host}:{port}"),
+            Self::Tcp => format!("tcp://{host}:{port}"),
         }
     }
 }
@@ -61,40 +65,6 @@ impl Port {
     /// The variable that tells a program the number of a port: `PORT_SMTP`.
     pub fn variable(name: &Name) -> String {
         format!("PORT_{}", name.as_str().replace('-', "_").to_uppercase())
-    }
-}
-
-/// What others may refer to of a named port: `${service.web.smtp.host}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortOutput {
-    /// Where the other services of the stack reach it: `tcp://HOST:PORT`.
-    Url,
-    /// The host of that URL.
-    Host,
-    /// The port of that URL.
-    Port,
-}
-
-impl PortOutput {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Url, Self::Host, Self::Port];
-
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Url => "url",
-            Self::Host => "host",
-            Self::Port => "port",
-        }
-    }
-
-    /// The same output of the service's own port.
-    pub const fn of_service(self) -> super::Output {
-        match self {
-            Self::Url => super::Output::Url,
-            Self::Host => super::Output::Host,
-            Self::Port => super::Output::Port,
-        }
     }
 }
 
