@@ -47,6 +47,85 @@ fn a_deploy_is_planned_applied_repeated_changed_rolled_back_and_destroyed() -> R
     site.is_well()
 }
 
+/// Keys of a service that the guestbook has no use for.
+const MORE: &str = r#"
+[quota]
+cpu    = "4..8"
+memory = "4Gi..8Gi"
+
+[secret.token]
+generate = {}
+
+[service.web.ports]
+admin = { port = 9000, protocol = "tcp" }
+
+[service.web.files]
+conf  = { path = "/etc/guestbook/guestbook.conf", text = "route = ${route.web.url}\n" }
+token = { path = "/run/guestbook/token", text = "${secret.token}", mode = "0400" }
+
+[service.web.init.warm-up]
+service = "web"
+command = ["guestbook", "--help"]
+
+[service.web.sidecar.second]
+service = "web"
+port    = 9001
+reads   = ["DATABASE_URL", "SESSION_KEY", "LOG_LEVEL?"]
+[service.web.sidecar.second.env]
+DATABASE_URL = "${database.main.url}"
+SESSION_KEY  = "${secret.session-key}"
+
+[service.orders]
+image      = "IMAGE"
+command    = ["guestbook", "serve"]
+port       = 50051
+protocol   = "grpc"
+health     = { ready = { grpc = "shop.Orders", period = "2s" }, live = { command = ["guestbook", "ping"], timeout = "2s", failures = 5 }, start = { http = "/", port = "web" } }
+prometheus = { port = 9464 }
+[service.orders.ports]
+web = { port = 8080 }
+
+[job.report]
+service = "web"
+command = ["guestbook", "--help"]
+when    = "demand"
+[job.report.env]
+ORDERS = "${service.orders.url}"
+WEB    = "${service.orders.web.url}"
+"#;
+
+#[test]
+fn what_a_service_says_is_what_the_cluster_keeps() -> Result<()> {
+    let name = "what_a_service_says_is_what_the_cluster_keeps";
+    let Some(Setting { site, tenant, namespace, image }) = Setting::of(name)? else { return Ok(()) };
+    let app = guestbook::copy()?;
+    let reference = image.trim_start_matches("web=");
+    let repository = reference.rsplit_once(':').map_or(reference, |(repository, _)| repository);
+    let before = std::fs::read_to_string(app.definition())?;
+    let before = before.split("[tier.free]").next().unwrap_or_default();
+    app.define(&format!("{before}{}", MORE.replace("IMAGE", repository)))?;
+    let orders = format!("orders={reference}");
+    let arguments = ["--image", &image, "--image", &orders];
+    site.deploy_folder(&app.argument(), &tenant, &arguments)?.succeeded()?;
+    let second = site.deploy_folder(&app.argument(), &tenant, &[])?.succeeded()?.last_json()?;
+    assert_eq!((&second["state"], &second["revision"]), (&"unchanged".into(), &1.into()), "{second}");
+    site.is_well()?;
+    let pods = site.cluster().get(&["deployment", "web", "-n", &namespace])?["spec"]["template"]["spec"].clone();
+    assert_eq!(pods["initContainers"][0]["image"], pods["containers"][0]["image"]);
+
+    // A file that changes restarts who has it, and no other.
+    let rollout = |name: &str| -> Result<String> {
+        Ok(site.cluster().get(&["deployment", name, "-n", &namespace])?["spec"]["template"].to_string())
+    };
+    let (web, orders) = (rollout("web")?, rollout("orders")?);
+    app.redefine("route = ", "at = ")?;
+    site.deploy_folder(&app.argument(), &tenant, &[])?.succeeded()?;
+    assert!(rollout("web")? != web && rollout("orders")? == orders);
+    site.destroy(&tenant)?.succeeded()?;
+    assert_eq!(site.left(&tenant)?, [] as [&str; 0]);
+    Ok(())
+}
+
 #[test]
 fn a_namespace_of_a_stack_is_as_hard_as_it_can_be() -> Result<()> {
     let name = "a_namespace_of_a_stack_is_as_hard_as_it_can_be";

@@ -6,7 +6,7 @@
 //!                                   (forward)           the stack's user   its control group
 //! ```
 //!
-//! - The server listens on a Unix socket in a folder that no other stack's user can enter. Its address is taken by Freehold ([`forward`]), which
+//! - The server listens on a Unix socket in a folder that no other stack's user can enter. Its address is taken by Freehold ([`crate::forward`]), which
 //!   lets in the stack's own user and nobody else: a neighbour can neither connect nor listen there while the server is down.
 //! - Its configuration is a file that the stack's user reads and can't write; passwords are in it as digests only.
 //! - What it keeps on disk, if it does, is a resource of its own ([`data`]).
