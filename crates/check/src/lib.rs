@@ -22,6 +22,7 @@ pub mod diagnostic;
 mod environments;
 mod found;
 mod pages;
+mod parameters;
 mod placeholder;
 pub mod render;
 mod request;
@@ -37,7 +38,6 @@ pub use diagnostic::{Diagnostic, Label, Severity};
 pub use pages::page;
 pub use placeholder::{is_placeholder, test_key};
 pub use request::request;
-pub use rules::EXTENSIONS;
 pub use sizes::sizes;
 
 use scope::Scope;

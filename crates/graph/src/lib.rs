@@ -9,6 +9,7 @@ pub mod command;
 pub mod delivered;
 pub mod display;
 pub mod expand;
+pub mod extension;
 pub mod graph;
 pub mod image;
 pub mod kind;

@@ -425,6 +425,14 @@ impl TargetRuntime {
                     "leave the route out for stacks on one machine; services reach each other by gRPC there, through `${service.NAME.url}`",
                 );
             }
+            if has(|error| matches!(error, ExpandError::ServerTooOld { .. })) {
+                return Problem::new(Code::ServerTooOld, message)
+                    .help("deploy to a target with a newer server, or ask for less where this target is meant (`[stage.X]` overrides it)");
+            }
+            if has(|error| matches!(error, ExpandError::ExtensionNotPrepared { .. })) {
+                return Problem::new(Code::ExtensionNotPrepared, message)
+                    .help("leave it out where this target is meant; a target with a server of its own has it from a template");
+            }
             let codes = [
                 (Code::SameObject, has(|error| matches!(error, ExpandError::SameName { .. }))),
                 (Code::RouteTwice, has(|error| matches!(error, ExpandError::RouteTwice { .. }))),

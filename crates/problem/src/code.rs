@@ -88,6 +88,11 @@ macro_rules! codes {
             UnusedCache           "FH0307" Invalid            "a cache that nothing uses"
             VolumeTooSmall        "FH0308" Invalid            "a volume that is smaller than what is kept on it"
             JobsMeet              "FH0309" Invalid            "two jobs write to the same database at once"
+            UnknownParameter      "FH0320" Invalid            "PostgreSQL has no such parameter"
+            ParameterValue        "FH0321" Invalid            "a value that a parameter of PostgreSQL can't have"
+            OperatorsParameter    "FH0322" Invalid            "a parameter that only a server's operator sets"
+            ServerTooSmall        "FH0323" Invalid            "a database server that is smaller than its parameters"
+            CollationEncoding     "FH0324" Invalid            "a collation for texts of another encoding"
 
             // Routes.
             RouteTwice            "FH0401" Invalid            "two routes claim the same host and path"
@@ -243,6 +248,11 @@ macro_rules! codes {
             KubeconfigUnreadable  "FH1250" Invalid            "a kubeconfig that can't be used"
             UnknownContext        "FH1251" Invalid            "the kubeconfig has no such context"
             ConnectionSettings    "FH1252" Invalid            "FREEHOLD_URL or FREEHOLD_TOKEN can't be used"
+
+            // Database servers of targets.
+            ServerTooOld          "FH1270" Invalid            "the database server is older than the app needs"
+            NoSuchCollation       "FH1271" Invalid            "a collation that PostgreSQL calls otherwise"
+            ExtensionNotPrepared  "FH1272" Invalid            "an extension that the database server doesn't provide"
         }
     };
 }

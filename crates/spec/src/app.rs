@@ -1,8 +1,10 @@
 //! The app: what `freehold.toml` says, after decoding. Its parts are in [`crate::part`].
 
+pub use crate::collation::Collation;
 pub use crate::part::backup::Backup;
 pub use crate::part::cache::{Cache, Eviction};
-pub use crate::part::database::Database;
+pub use crate::part::database::{CharacterSet, Database};
+pub use crate::part::database_server::{DatabaseServer, PoolMode, Pooler, PostgresVersion};
 pub use crate::part::job::{Job, Retry, When};
 pub use crate::part::manifest::{Manifest, ManifestFile};
 pub use crate::part::quota::Quota;

@@ -12,11 +12,13 @@ pub enum Language {
     V2,
     /// A route has `hosts`, several of them, where it had one `host`.
     V3,
+    /// What a database's server is like stands in its table `server`; `storage` was the database's own.
+    V4,
 }
 
 impl Language {
     /// In which a definition is written that says nothing of it.
-    pub const NEWEST: Self = Self::V3;
+    pub const NEWEST: Self = Self::V4;
 
     /// As it is kept.
     pub const fn number(self) -> u8 {
@@ -24,6 +26,7 @@ impl Language {
             Self::V1 => 1,
             Self::V2 => 2,
             Self::V3 => 3,
+            Self::V4 => 4,
         }
     }
 
@@ -33,6 +36,7 @@ impl Language {
             1 => Some(Self::V1),
             2 => Some(Self::V2),
             3 => Some(Self::V3),
+            4 => Some(Self::V4),
             _ => None,
         }
     }

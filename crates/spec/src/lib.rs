@@ -23,6 +23,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod app;
+pub mod collation;
 pub mod decode;
 pub mod document;
 pub mod environment;

@@ -1,38 +1,11 @@
 //! Databases and their backups.
 
+use freehold_graph::extension::{TRUSTED, is_trusted};
 use freehold_problem::Code;
 use freehold_spec::{PartKind, nearest};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::Scope;
-
-/// The extensions that a definition may ask for, sorted: those that PostgreSQL 15 marks as trusted (they give nobody more
-/// rights than the owner of the database has) and that bring in no other language, and pgvector, which is marked so too.
-/// <https://www.postgresql.org/docs/15/contrib.html>
-pub const EXTENSIONS: [&str; 22] = [
-    "btree_gin",
-    "btree_gist",
-    "citext",
-    "cube",
-    "dict_int",
-    "fuzzystrmatch",
-    "hstore",
-    "intarray",
-    "isn",
-    "lo",
-    "ltree",
-    "pg_trgm",
-    "pgcrypto",
-    "plpgsql",
-    "seg",
-    "tablefunc",
-    "tcn",
-    "tsm_system_rows",
-    "tsm_system_time",
-    "unaccent",
-    "uuid-ossp",
-    "vector",
-];
 
 pub(super) fn check(scope: &mut Scope<'_>) {
     extensions(scope);
@@ -40,16 +13,22 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     backups(scope);
 }
 
+/// Those that the owner of a database can't create come with the template that it is a copy of.
 fn extensions(scope: &mut Scope<'_>) {
-    for database in scope.app.databases.values() {
-        for extension in database.extensions.iter().filter(|extension| !EXTENSIONS.contains(&extension.as_str())) {
+    for (name, database) in &scope.app.databases {
+        // Whether it has a template may be what couldn't be read.
+        if database.template.is_some() || !scope.knows(&format!("database.{name}.template")) {
+            continue;
+        }
+        for extension in database.extensions.iter().filter(|extension| !is_trusted(extension)) {
             let message = format!("the extension {} is not on the list", extension.value);
             let diagnostic = Diagnostic::error(Code::ExtensionNotAllowed, message)
                 .at(extension.span, "can't be created by a tenant's own role")
                 .note("only trusted extensions are safe on a server that tenants share");
-            scope.report(match nearest(extension, EXTENSIONS) {
-                Some(near) => diagnostic.help(format!("did you mean \"{near}\"?")),
-                None => diagnostic.help("`freehold explain FH0301` has the list"),
+            let template = "name the template that the target's operator has prepared with it (`template = \"NAME\"`)";
+            scope.report(match nearest(extension, TRUSTED) {
+                Some(near) => diagnostic.help(format!("did you mean \"{near}\"? Or {template}")),
+                None => diagnostic.help(format!("{template}; `freehold explain FH0301` has the list of the others")),
             });
         }
     }
@@ -81,12 +60,12 @@ fn backups(scope: &mut Scope<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::EXTENSIONS;
+    use freehold_graph::extension::TRUSTED;
 
     #[test]
     fn the_page_lists_the_same_extensions_as_the_rule() {
         let page = crate::page(freehold_problem::Code::ExtensionNotAllowed);
-        for extension in EXTENSIONS {
+        for extension in TRUSTED {
             assert!(page.contains(&format!("`{extension}`")), "{extension}");
         }
     }

@@ -6,6 +6,7 @@ mod clusters;
 mod contract;
 mod copies;
 mod data;
+mod database_servers;
 mod hosts;
 mod jobs;
 mod manifests;
@@ -19,7 +20,6 @@ mod services;
 use crate::scope::Scope;
 
 pub(crate) use contract::LONGEST as LONGEST_VARIABLE;
-pub use data::EXTENSIONS;
 pub(crate) use hosts::{UUID, too_long};
 pub(crate) use quota::with_databases;
 
@@ -33,6 +33,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     pods::check(scope);
     services::check(scope);
     data::check(scope);
+    database_servers::check(scope);
     caches::check(scope);
     hosts::check(scope);
     jobs::check(scope);

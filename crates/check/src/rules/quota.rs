@@ -11,13 +11,13 @@
 //! What counts are limits: the quota has its figures for requests and for limits alike, and no request is
 //! greater than its limit. Pods that have ended don't count. Those that are ending do, until they are gone: an update
 //! of several copies then goes on as the old ones go, and needs no more room for that. Databases that run as pods
-//! of their own are counted where the target is known, for only it says whether they do: one pod each, which takes over from
-//! the job that makes the database, and is ended before it is started anew. Jobs on demand don't count: whoever runs one sees whether
+//! of their own are counted where the target is known, for only it says whether they do: a pod for each copy, which takes over from
+//! the job that makes the copy, and is ended before it is started anew, and one for each of its poolers. Jobs on demand don't count: whoever runs one sees whether
 //! there is room.
 
 use freehold_graph::expand::kubernetes::{CPU_DEFAULT, MEMORY_DEFAULT};
 use freehold_problem::Code;
-use freehold_spec::app::{Job, Quota, Service, Update, When};
+use freehold_spec::app::{Database, Job, Quota, Service, Update, When};
 use freehold_spec::quantity::Range;
 use freehold_spec::{App, Cpu, JobOrder, Memory, Name, Spanned};
 
@@ -40,10 +40,18 @@ pub(super) fn check(scope: &mut Scope<'_>) {
 pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
     let beyond = |(resource, limit): (Resource, Spanned<u64>)| {
         let mut demand = Demand::new(app, resource);
-        let one = (resource.of_container)(CPU_DEFAULT, MEMORY_DEFAULT);
-        demand.databases = app.databases.keys().map(|database| (database, one)).collect();
+        let pooler = (resource.of_container)(CPU_DEFAULT, MEMORY_DEFAULT);
+        let of = |database: &Database| {
+            let server = &database.server;
+            let one = (resource.of_container)(server.cpu.value, server.memory.value);
+            let poolers = server.pooler.as_ref().map_or(0, |pooler| pooler.copies.value);
+            one.saturating_mul(server.copies.value.into()).saturating_add(pooler.saturating_mul(poolers.into()))
+        };
+        demand.databases = app.databases.iter().map(|(name, database)| (name, of(database))).collect();
         let found = demand.beyond(app, &limit)?;
-        Some(found.note("on this target each database is a pod of its own (CloudNativePG)"))
+        Some(found.note(
+            "on this target each copy of a database is a pod of its own (CloudNativePG), and each of its poolers",
+        ))
     };
     limits(&app.quota).into_iter().filter_map(beyond).collect()
 }

@@ -46,7 +46,7 @@ fn expands(app: &App) {
         revision: 0,
         former_ports: Default::default(),
     };
-    let postgres = PostgresServer::new("127.0.0.1".to_owned(), 5432, 15);
+    let postgres = PostgresServer::new("127.0.0.1".to_owned(), 5432, 18);
     let name = "local".parse().unwrap();
     let target = Target::Local(LocalTarget { name, domain: "localhost".to_owned(), router_port: 7080, postgres });
     assert_eq!(freehold_graph::expand::expand(app, &request, &target).err(), None);

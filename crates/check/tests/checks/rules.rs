@@ -269,6 +269,54 @@ fn tiers_and_stages_speak_of_what_exists() {
 fn extensions_are_trusted_ones() {
     only(Code::ExtensionNotAllowed, &but("[database.main]\n", "[database.main]\nextensions = [\"dblink\"]\n"));
     fine(&but("[database.main]\n", "[database.main]\nextensions = [\"pgcrypto\", \"uuid-ossp\"]\n"));
+    fine(&but("[database.main]\n", "[database.main]\nextensions = [\"pg_partman\"]\ntemplate = \"reports\"\n"));
+}
+
+#[test]
+fn parameters_of_a_server_are_postgresqls_and_the_definitions_own() {
+    let server = |keys: &str| but("[database.main]\n", &format!("[database.main]\nserver = {{ {keys} }}\n"));
+    fine(&server(
+        "parameters = { work_mem = \"32MB\", jit = false, max_connections = 200, \"pg_stat_statements.track\" = \"all\" }",
+    ));
+    only(Code::UnknownParameter, &server("parameters = { worked_mem = \"32MB\" }"));
+    only(Code::UnknownParameter, &server("version = \"17\", parameters = { io_workers = 3 }"));
+    fine(&server("version = \"18\", parameters = { io_workers = 3 }"));
+    only(Code::ParameterValue, &server("parameters = { work_mem = \"32mb\" }"));
+    only(Code::OperatorsParameter, &server("parameters = { archive_command = \"cp %p /tmp\" }"));
+    only(Code::OperatorsParameter, &server("parameters = { shared_preload_libraries = \"/tmp/evil\" }"));
+}
+
+#[test]
+fn a_server_has_what_its_parameters_promise() {
+    let server =
+        |keys: &str| but("[database.main]\n", &format!("[database.main]\nconnections = 50\nserver = {{ {keys} }}\n"));
+    only(Code::ServerTooSmall, &server("memory = \"512Mi..4Gi\", parameters = { shared_buffers = \"1GB\" }"));
+    only(Code::ServerTooSmall, &server("parameters = { shared_buffers = \"65MB\" }"));
+    fine(&server("memory = \"4Gi\", parameters = { shared_buffers = \"1GB\" }"));
+    only(Code::ServerTooSmall, &server("parameters = { max_connections = 60 }"));
+    fine(&server("parameters = { max_connections = 65 }"));
+}
+
+#[test]
+fn a_collation_is_for_the_encoding() {
+    let database = |keys: &str| but("[database.main]\n", &format!("[database.main]\n{keys}\n"));
+    for good in [
+        "collation = \"C\"",
+        "collation = \"de_DE.UTF-8\"",
+        "collation = \"icu:de-AT\"",
+        "collation = \"de_DE.ISO-8859-1\"\nencoding = \"LATIN1\"",
+        "collation = \"icu:de\"\nencoding = \"LATIN1\"",
+        "collation = \"C\"\nencoding = \"SQL_ASCII\"",
+    ] {
+        fine(&database(good));
+    }
+    for bad in [
+        "collation = \"de_DE.ISO-8859-1\"",
+        "collation = \"de_DE.UTF-8@euro\"\nencoding = \"LATIN9\"",
+        "collation = \"icu:de\"\nencoding = \"SQL_ASCII\"",
+    ] {
+        only(Code::CollationEncoding, &database(bad));
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Resolver<'_> {
     /// How a role connects to a database.
     pub(crate) fn connection(&mut self, from: &str, database: &Name, role: Role, what: Connection) -> Vec<Value> {
         let target = self.target;
-        let Some(server) = target.postgres() else { return self.operators_connection(from, database, what) };
+        let Some(server) = target.postgres() else { return self.operators_connection(from, database, role, what) };
         let text = |text: String| vec![Value::text(text)];
         match what {
             Connection::Host => text(server.host.clone()),
@@ -98,9 +98,9 @@ impl Resolver<'_> {
     }
 
     /// What is known of a database that an operator of the cluster makes: all but its password.
-    fn operators_connection(&mut self, from: &str, database: &Name, what: Connection) -> Vec<Value> {
+    fn operators_connection(&mut self, from: &str, database: &Name, role: Role, what: Connection) -> Vec<Value> {
         match what {
-            Connection::Host => vec![Value::text(operators_host(database))],
+            Connection::Host => vec![Value::text(self.operators_host(database, role))],
             Connection::Port => vec![Value::text(POSTGRES.to_string())],
             Connection::User => vec![Value::text(self.operators_role(database))],
             Connection::Password | Connection::Url | Connection::JdbcUrl | Connection::KeywordUrl => {
@@ -114,6 +114,15 @@ impl Resolver<'_> {
     /// The one role of a database that an operator makes.
     pub(crate) fn operators_role(&self, database: &Name) -> String {
         names::role(&self.request.key, database, Role::App.as_str())
+    }
+
+    /// Where it is reached: the app through its pooler, if it has one; migrations never.
+    pub(crate) fn operators_host(&self, database: &Name, role: Role) -> String {
+        let pooled = self.app.databases.get(database).is_some_and(|one| one.server.pooler.is_some());
+        match role {
+            Role::App if pooled => names::pooler(database),
+            Role::App | Role::Migrator => writable_host(database),
+        }
     }
 
     fn url(&self, server: &PostgresServer, database: &Name, role: Role) -> Vec<Value> {
@@ -182,7 +191,7 @@ pub(crate) fn ca_folder(database: &Name) -> String {
 }
 
 /// The Service at which a database that CloudNativePG makes can be written to. Its certificate is for this name, too.
-pub(crate) fn operators_host(database: &Name) -> String {
+pub(crate) fn writable_host(database: &Name) -> String {
     format!("{database}-rw")
 }
 

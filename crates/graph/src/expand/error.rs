@@ -27,7 +27,7 @@ impl fmt::Display for Claimant {
 }
 
 /// Why there is no graph. A definition that passed the checks gives only what depends on the target: a missing image, and in a cluster
-/// [`ExpandError::SameName`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`]; on
+/// [`ExpandError::SameName`], [`ExpandError::KindNotAllowed`] and [`ExpandError::NoDatabaseAddress`]; anywhere [`ExpandError::ServerTooOld`]; on
 /// one machine [`ExpandError::NoLoopback`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpandError {
@@ -162,6 +162,32 @@ pub enum ExpandError {
     NoCacheImage {
         /// `cache.sessions`
         from: String,
+        /// The target's name.
+        target: String,
+    },
+    /// A database server that is older than the definition asks for.
+    #[error("{from} needs PostgreSQL {wanted}, and the server {server} of target {target} is PostgreSQL {found}")]
+    ServerTooOld {
+        /// `database.main`
+        from: String,
+        /// The major version that is asked for.
+        wanted: u32,
+        /// That of the server.
+        found: u32,
+        /// The server's address.
+        server: String,
+        /// The target's name.
+        target: String,
+    },
+    /// An extension that neither a tenant's role nor the operator of a cluster creates.
+    #[error(
+        "{from} wants the extension {extension}, which target {target} doesn't create in databases that have a server of their own"
+    )]
+    ExtensionNotPrepared {
+        /// `database.main`
+        from: String,
+        /// `file_fdw`
+        extension: String,
         /// The target's name.
         target: String,
     },

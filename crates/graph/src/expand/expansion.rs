@@ -8,6 +8,7 @@ use freehold_spec::{App, JobOrder, Name, Spanned, Template};
 use super::error::ExpandError;
 use super::names;
 use super::references::Resolver;
+use crate::extension;
 use crate::graph::Graph;
 use crate::kind::ResourceKind;
 use crate::request::Request;
@@ -92,17 +93,50 @@ impl<'a> Expansion<'a> {
         }
         let body = Value::map(fields);
         self.add(roles.clone(), ResourceKind::PostgresRoles, identity.clone(), body, BTreeSet::new());
-        let extensions: BTreeSet<&str> = database.extensions.iter().map(|e| e.value.as_str()).collect();
-        let body = Value::map([
+        let (trusted, prepared): (BTreeSet<&str>, BTreeSet<&str>) =
+            database.extensions.iter().map(|e| e.value.as_str()).partition(|name| extension::is_trusted(name));
+        let mut fields = vec![
             ("name", Value::text(identity.clone())),
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
-            ("extensions", Value::from(extensions.into_iter().collect::<Vec<_>>())),
-        ]);
+            ("extensions", Value::from(trusted.into_iter().collect::<Vec<_>>())),
+        ];
+        let template = database.template.as_ref().map(|template| names::template(&template.value));
+        let collation = database.collation.as_ref().map(|collation| collation.value.to_string());
+        let encoding = database.encoding.as_ref().map(|encoding| encoding.value.as_str().to_owned());
+        let chosen = [("template", template), ("collation", collation), ("encoding", encoding)];
+        fields.extend(chosen.into_iter().filter_map(|(field, value)| Some((field, Value::text(value?)))));
+        if !prepared.is_empty() {
+            fields.push(("prepared", Value::from(prepared.into_iter().collect::<Vec<_>>())));
+        }
+        let body = Value::map(fields);
+        self.server_of(name, database);
         self.graph.claims.insert(("database".to_owned(), identity.clone()));
         let id = ResourceId::new("database", name);
         self.add(id, ResourceKind::PostgresDatabase, identity, body, BTreeSet::from([roles]));
+    }
+
+    /// What the definition asks of a server that is there: it has to be new enough, and is otherwise as its operator has made it.
+    fn server_of(&mut self, name: &Name, database: &Database) {
+        let Some(server) = self.resolver.target.postgres() else { return };
+        let found = server.version;
+        if let Some(wanted) = database.server.version.as_ref().map(|version| version.value.0) {
+            if wanted > found {
+                let (from, target) = (format!("database.{name}"), self.resolver.target.name().to_string());
+                let server = format!("{}:{}", server.host, server.port);
+                self.resolver.errors.push(ExpandError::ServerTooOld { from, wanted, found, server, target });
+            } else if wanted < found {
+                self.graph
+                    .not_enforced
+                    .push(format!("PostgreSQL {wanted} for database {name} (its server has {found})"));
+            }
+        }
+        let keys = database.server.own_keys();
+        if !keys.is_empty() {
+            let line = format!("{} of the server of database {name} (others are on it, too)", keys.join(", "));
+            self.graph.not_enforced.push(line);
+        }
     }
 
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.

@@ -9,7 +9,8 @@
 //!                    migrator_password app_password (secrets)
 //!                    after a rotation: migrator_user app_user (names)
 //! postgres.logins    owner migrator app · open [name]: the logins that go on; only after a rotation
-//! postgres.database  name owner migrator app · extensions [name]
+//! postgres.database  name owner migrator app · extensions [name]: trusted ones · collation encoding, where they are written
+//!                    template (the database that it is a copy of at first) · prepared [name]: extensions that are the template's
 //! local.service      memory_bytes cpu_millis: limits, where they are written · stack {memory_bytes, cpu_millis}: of the whole stack
 //!                    artifact command [text] env {NAME: text|secret|template} replicas
 //!                    health {ready, live, and the named ports that are asked: ready_port, live_port} · serves (it takes requests)

@@ -47,6 +47,16 @@ pub fn cache_credential(cache: &Name) -> String {
     format!("redis/{cache}/app")
 }
 
+/// PgBouncer before a database of an operator's, and its Service.
+pub fn pooler(database: &Name) -> String {
+    joined(database.as_str(), "pooler")
+}
+
+/// The database on a server that its operator has prepared for others to be copies of. No stack's is called so.
+pub fn template(template: &Name) -> String {
+    bounded(&format!("freehold_template_{}", template.as_str().replace('-', "_")), POSTGRES_LIMIT, '_')
+}
+
 fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
     let mut parts = Vec::new();
     if key.kind != StackKind::Tenant {

@@ -125,6 +125,14 @@ impl Resolver<'_> {
         ResourceId::new(if on_server { "database" } else { "cluster" }, name)
     }
 
+    /// All that has to be there for connections to a database: it, and its pooler.
+    pub(crate) fn way_to(&self, name: &Name) -> impl Iterator<Item = ResourceId> {
+        let has_own_server = self.target.postgres().is_none();
+        let pooled = self.app.databases.get(name).is_some_and(|one| one.server.pooler.is_some());
+        let pooler = (has_own_server && pooled).then(|| ResourceId::new("pooler", names::pooler(name)));
+        std::iter::once(self.database(name)).chain(pooler)
+    }
+
     /// The password of the user that the app logs in to a cache as.
     pub(crate) fn cache_password(&self, cache: &Name) -> SecretRef {
         let purpose = names::cache_credential(cache);

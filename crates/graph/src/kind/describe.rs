@@ -297,7 +297,21 @@ pub(super) fn certificate(new: &New<'_>) -> String {
 pub(super) fn cloudnative_pg(new: &New<'_>) -> String {
     let instances = new.at(&["spec", "instances"]).and_then(Value::as_integer).unwrap_or(1);
     let size = new.text(&["spec", "storage", "size"]).unwrap_or_default();
-    format!("CloudNativePG, {}, {size}", count(usize::try_from(instances).unwrap_or(1), "instance"))
+    let version =
+        new.text(&["spec", "imageName"]).and_then(|image| Some(format!("PostgreSQL {}, ", image.rsplit_once(':')?.1)));
+    let instances = count(usize::try_from(instances).unwrap_or(1), "instance");
+    format!("CloudNativePG, {}{instances}, {size}", version.unwrap_or_default())
+}
+
+/// `PgBouncer, 2 instances`.
+pub(super) fn pooler(new: &New<'_>) -> String {
+    let instances = new.at(&["spec", "instances"]).and_then(Value::as_integer).unwrap_or(1);
+    format!("PgBouncer, {}", count(usize::try_from(instances).unwrap_or(1), "instance"))
+}
+
+/// The line of the database that a pooler is before.
+pub(super) fn in_database(name: &str) -> Vec<ResourceId> {
+    vec![ResourceId::new("cluster", name.strip_suffix("-pooler").unwrap_or(name))]
 }
 
 /// `Widget of example.org/v1`.

@@ -654,9 +654,16 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
         namespaced: true,
     }),
     data: Data::Kept,
-    effects: &[("spec.bootstrap.initdb.postInitApplicationSQL", Effect::Replace)],
+    effects: &[
+        ("spec.bootstrap.initdb.postInitApplicationSQL", Effect::Replace),
+        ("spec.bootstrap.initdb.encoding", Effect::Replace),
+        ("spec.bootstrap.initdb.localeCollate", Effect::Replace),
+        ("spec.bootstrap.initdb.localeCType", Effect::Replace),
+        ("spec.bootstrap.initdb.localeProvider", Effect::Replace),
+        ("spec.bootstrap.initdb.icuLocale", Effect::Replace),
+    ],
     keyed_lists: &[],
-    times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
+    times: Times { apply: Limit::SERVER, start: Limit::Of(copied), delete: Limit::SERVER },
     fence: Fence::None,
     behind: None,
     status: true,
@@ -673,6 +680,39 @@ pub(super) static CLOUDNATIVE_PG: Row = Row {
     fold: Fold::Own,
     describe: describe::cloudnative_pg,
 };
+
+/// Poolers before such a cluster.
+pub(super) static CLOUDNATIVE_PG_POOLER: Row = Row {
+    word: "pooler",
+    id_word: "pooler",
+    label: "pooler",
+    api: Some(Api { group: "postgresql.cnpg.io", version: "v1", kind: "Pooler", plural: "poolers", namespaced: true }),
+    data: Data::None,
+    effects: &[("spec.cluster.name", Effect::Replace)],
+    keyed_lists: &[],
+    times: Times { apply: Limit::SERVER, start: Limit::LONG, delete: Limit::SERVER },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 6,
+    plumbing: false,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Object,
+    fold: Fold::Into { lines: describe::in_database, place: 2, words: |new, _| describe::pooler(new) },
+    describe: describe::pooler,
+};
+
+/// Each copy is made from the one before it.
+fn copied(body: &Value) -> Duration {
+    let copies = body.get("spec").and_then(|spec| spec.get("instances")).and_then(Value::as_integer).unwrap_or(1);
+    Duration::from_secs(300).saturating_mul(u32::try_from(copies).unwrap_or(1))
+}
 
 fn policies(_: &New<'_>, number: usize) -> String {
     match number {

@@ -136,6 +136,8 @@ kinds! {
         PersistentVolumeClaim = PersistentVolumeClaim "kubernetes.persistent-volume-claim" kubernetes::PERSISTENT_VOLUME_CLAIM;
         /// A PostgreSQL cluster of CloudNativePG.
         CloudNativePg = CloudNativePg "kubernetes.cloudnative-pg" kubernetes::CLOUDNATIVE_PG;
+        /// Poolers before a PostgreSQL cluster of CloudNativePG.
+        CloudNativePgPooler = CloudNativePgPooler "kubernetes.cloudnative-pg-pooler" kubernetes::CLOUDNATIVE_PG_POOLER;
         /// A service's Pods.
         Deployment = Deployment "kubernetes.deployment" kubernetes::DEPLOYMENT;
         /// A job that runs on a schedule.

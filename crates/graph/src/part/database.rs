@@ -47,7 +47,7 @@ impl Expand for Database {
     }
 
     fn value(name: &Name, output: Output, site: &mut Site<'_, '_>) -> Vec<Value> {
-        site.needs.insert(site.resolver.database(name));
+        site.needs.extend(site.resolver.way_to(name));
         match output {
             Output::Name => vec![Value::text(names::database(&site.resolver.request.key, name))],
             Output::Sslmode => vec![Value::text(site.resolver.tls_to(name).0)],

@@ -5,6 +5,7 @@
 mod behaviour;
 mod caches;
 mod connections;
+mod databases;
 mod fixture;
 mod jobs;
 mod manifests;

@@ -39,6 +39,7 @@ pub(crate) const fn dependents_of(kind: KubernetesKind) -> &'static [Kind] {
         | KubernetesKind::Secret
         | KubernetesKind::ConfigMap
         | KubernetesKind::PersistentVolumeClaim
+        | KubernetesKind::CloudNativePgPooler
         | KubernetesKind::Service
         | KubernetesKind::PodDisruptionBudget
         | KubernetesKind::HorizontalPodAutoscaler

@@ -123,6 +123,7 @@ impl<'a> Trial<'a> {
             | KubernetesKind::ConfigMap
             | KubernetesKind::PersistentVolumeClaim
             | KubernetesKind::CloudNativePg
+            | KubernetesKind::CloudNativePgPooler
             | KubernetesKind::Deployment
             | KubernetesKind::CronJob
             | KubernetesKind::Service

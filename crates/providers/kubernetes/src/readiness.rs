@@ -154,6 +154,7 @@ async fn look(
         KubernetesKind::Service => service::readiness(reader, found).await,
         KubernetesKind::PersistentVolumeClaim => storage::claim(reader, found).await,
         KubernetesKind::CloudNativePg => Ok(storage::postgres(found)),
+        KubernetesKind::CloudNativePgPooler => Ok(storage::pooler(found)),
         KubernetesKind::HttpRoute => route::of_route(reader, found, moment.now).await,
         KubernetesKind::ListenerSet => route::of_listeners(reader, found, moment.now).await,
         KubernetesKind::SecurityPolicy | KubernetesKind::BackendTrafficPolicy => policy::readiness(reader, found).await,

@@ -41,6 +41,10 @@ fn rest(kind: ResourceKind, stage: &Stage) -> ((&'static str, &'static str), Jso
         ResourceKind::CloudNativePg => {
             (("postgresql.cnpg.io/v1", "Cluster"), json!({"spec": {"instances": 1, "storage": {"size": "1Gi"}}}))
         }
+        ResourceKind::CloudNativePgPooler => (
+            ("postgresql.cnpg.io/v1", "Pooler"),
+            json!({"spec": {"cluster": {"name": "main"}, "pgbouncer": {"poolMode": "session"}}}),
+        ),
         ResourceKind::CronJob => (
             ("batch/v1", "CronJob"),
             json!({"spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec":

@@ -153,9 +153,24 @@ pub(crate) struct DatabaseRow {
     pub(crate) temporary: Vec<String>,
     /// What PUBLIC may: `CONNECT`, `TEMPORARY`.
     pub(crate) public: Vec<String>,
+    /// `UTF8`
+    pub(crate) encoding: String,
+    /// As bodies say it: `en_US.UTF-8`, `icu:de-AT`.
+    pub(crate) collation: String,
 }
 
-from_row!(DatabaseRow { oid, connection_limit, allows_connections, owner, owner_comment, connect, temporary, public });
+from_row!(DatabaseRow {
+    oid,
+    connection_limit,
+    allows_connections,
+    owner,
+    owner_comment,
+    connect,
+    temporary,
+    public,
+    encoding,
+    collation
+});
 
 impl DatabaseRow {
     pub(crate) async fn read(
@@ -173,7 +188,14 @@ impl DatabaseRow {
                       FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a JOIN pg_roles g ON g.oid = a.grantee
                       WHERE a.privilege_type = 'TEMPORARY' ORDER BY 1) AS temporary,
                 ARRAY(SELECT a.privilege_type FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a
-                      WHERE a.grantee = 0 ORDER BY 1) AS public
+                      WHERE a.grantee = 0 ORDER BY 1) AS public,
+                pg_encoding_to_char(d.encoding)::text AS encoding,
+                -- `daticulocale` up to 16, `datlocale` since 17.
+                CASE d.datlocprovider
+                    WHEN 'c' THEN d.datcollate::text
+                    WHEN 'i' THEN 'icu:' || COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', '')
+                    ELSE 'builtin:' || COALESCE(to_jsonb(d) ->> 'datlocale', '')
+                END AS collation
             FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba WHERE d.datname = $1";
         let row = sqlx::query_as(SQL).bind(name.as_str()).fetch_optional(session.connection()).await;
         row.map_err(|error| doing.failed(error))

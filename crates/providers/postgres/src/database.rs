@@ -16,11 +16,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freehold_check::EXTENSIONS;
 use freehold_engine::{Context, Lookup, Performed, ProviderError};
-use freehold_graph::{Resource, StackId, Value};
-use freehold_plan::Observation;
+use freehold_graph::extension::TRUSTED;
+use freehold_graph::{Effect, Resource, ResourceKind, StackId, Value};
 use freehold_plan::observation::Ownership;
+use freehold_plan::{Observation, diff};
 use freehold_problem::{Code, Problem};
 use tokio::time::Instant;
 
@@ -30,6 +30,7 @@ use crate::content::{self, DatabaseContent, Inspection};
 use crate::failure::Doing;
 use crate::in_database;
 use crate::mark::Mark;
+use crate::origin::Origin;
 use crate::quote::Identifier;
 use crate::removal::{check_ours, foreign, remove};
 use crate::session::{Session, Sessions, Turn};
@@ -64,7 +65,8 @@ pub(crate) async fn observe(
         Ownership::Ours | Ownership::Foreign(_) | Ownership::OtherStack(_) => None,
     };
     session.finish().await;
-    let body = comparable(&name, &names, &row, content.as_ref(), body::extensions(&lookup.body));
+    let body =
+        comparable(&name, &names, &row, content.as_ref(), (body::extensions(&lookup.body), &Origin::of(&lookup.body)?));
     Ok(Some(Observation { object: row.oid.to_string(), ownership, body, foreign_fields: Vec::new() }))
 }
 
@@ -77,6 +79,7 @@ pub(crate) async fn apply(
     let name = body::identifier(&resource.identity)?;
     let names = RoleNames::of(&resource.body)?;
     let wanted = allowed(&name, body::extensions(&resource.body))?;
+    let origin = Origin::of(&resource.body)?;
     let doing = Doing::new("making database", name.as_str());
     let mut session = sessions.maintenance(Turn::Change(&name), &doing, context.deadline).await?;
     settle(&mut session, &name, &names, &doing, context.deadline).await?;
@@ -106,8 +109,10 @@ pub(crate) async fn apply(
     let mut owners = vec![&names.owner];
     owners.extend(former.as_ref().filter(|former| **former != names.owner));
     session.assume(&names.owner, &owners, &doing, context.deadline).await?;
-    if row.is_none() {
-        session.run(&doing, context.deadline, create_statement(&name, &names.owner)).await?;
+    let is_new = row.is_none();
+    if is_new {
+        origin.check(&mut session, &name, &doing).await?;
+        session.run(&doing, context.deadline, create_statement(&name, &names.owner, &origin)).await?;
     }
     let mark = Mark::new(context.stack, &resource.id);
     let open = open_statements(&name, &names, row.as_ref(), &mark);
@@ -122,8 +127,49 @@ pub(crate) async fn apply(
             ));
         }
     }
+    if is_new && let Some(made) = &made {
+        refuse_what_it_is_not(sessions, &mut session, (&name, made), &names, &origin, (&doing, context.deadline))
+            .await?;
+    }
     session.finish().await;
     Ok(Performed { object: made.map(|row| row.oid.to_string()), note, ..Performed::default() })
+}
+
+/// A database that was just made, and isn't what was asked for, is dropped again: nothing is in it yet, and what it is made of can't be
+/// changed.
+async fn refuse_what_it_is_not(
+    sessions: &Sessions,
+    session: &mut Session,
+    (name, made): (&Identifier, &DatabaseRow),
+    names: &RoleNames,
+    origin: &Origin,
+    (doing, deadline): (&Doing, Instant),
+) -> Result<(), ProviderError> {
+    let extensions = match DatabaseContent::read(sessions, name, names, doing, deadline).await? {
+        Inspection::Seen(content) => content.extensions,
+        Inspection::Shut => return Ok(()),
+    };
+    let Some(problem) = origin.refusal(made, &extensions, name) else { return Ok(()) };
+    remove(session, name, names, made, doing, deadline).await?;
+    Err(problem.into())
+}
+
+/// Whether it is to be made, or made anew.
+pub(crate) fn would_be_made(observed: Option<&Observation>, desired: &Value) -> bool {
+    let row = ResourceKind::PostgresDatabase.row();
+    observed
+        .is_none_or(|there| diff::fields(row, &there.body, desired).iter().any(|field| field.effect == Effect::Replace))
+}
+
+/// Looks whether a database can be made as it is asked for, before anything is done about it.
+pub(crate) async fn preview(sessions: &Sessions, resource: &Resource, deadline: Instant) -> Result<(), ProviderError> {
+    let name = body::identifier(&resource.identity)?;
+    let doing = Doing::new("looking at what is to be made of database", name.as_str());
+    let origin = Origin::of(&resource.body)?;
+    let mut session = sessions.maintenance(Turn::None, &doing, deadline).await?;
+    origin.check(&mut session, &name, &doing).await?;
+    session.finish().await;
+    Ok(())
 }
 
 pub(crate) async fn delete(
@@ -210,7 +256,7 @@ fn comparable(
     names: &RoleNames,
     row: &DatabaseRow,
     content: Option<&Inspection>,
-    wanted: Vec<&str>,
+    (wanted, origin): (Vec<&str>, &Origin),
 ) -> Value {
     let RoleNames { owner, migrator, app, keeper, dumper } = names;
     let shut = matches!(content, Some(Inspection::Shut));
@@ -230,6 +276,8 @@ fn comparable(
         ("app".to_owned(), connects(app)),
         ("extensions".to_owned(), Value::from(wanted.into_iter().filter(present).collect::<Vec<_>>())),
     ]);
+    let extensions = content.map(|content| content.extensions.as_slice());
+    fields.extend(origin.comparable(row, extensions).into_iter().map(|(field, value)| (field.to_owned(), value)));
     let mut deviates = |field: &str, value: Value| fields.insert(field.to_owned(), value);
     if row.owner != owner.as_str() {
         deviates("owned_by", Value::text(row.owner.clone()));
@@ -266,13 +314,13 @@ fn comparable(
 /// # Errors
 /// One that isn't on the allow-list. The check of the definition says so before; this is the last line.
 fn allowed(name: &Identifier, wanted: Vec<&str>) -> Result<Vec<Identifier>, ProviderError> {
-    if let Some(refused) = wanted.iter().find(|extension| !EXTENSIONS.contains(extension)) {
+    if let Some(refused) = wanted.iter().find(|extension| !TRUSTED.contains(extension)) {
         return Err(ProviderError::from(
             Problem::new(
                 Code::ExtensionNotAllowed,
                 format!("extension {refused} of database {} is not on the list", name.as_str()),
             )
-            .help(format!("allowed are {}", EXTENSIONS.join(", "))),
+            .help(format!("allowed are {}", TRUSTED.join(", "))),
         ));
     }
     wanted.into_iter().map(body::identifier).collect()

@@ -16,6 +16,7 @@
 //! the tenant put there. They get the dump as an open file, since it lies where only the platform may go.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::Seek as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,12 +33,13 @@ use crate::catalog::DatabaseRow;
 use crate::census::{Census, Tables};
 use crate::failure::{Doing, says_full};
 use crate::options::PostgresOptions;
+use crate::origin::Origin;
 use crate::programs::programs;
 use crate::quote::Identifier;
 use crate::removal::check_ours;
 use crate::server::Binaries;
 use crate::session::{Entry, Session, Sessions, Turn};
-use crate::{dump_blockers, in_database, own_logins, scratch, statements};
+use crate::{contents_list, dump_blockers, in_database, own_logins, scratch, statements};
 
 /// How much is kept of what a program says, in bytes.
 const SAID: u64 = 64 << 10;
@@ -78,6 +80,7 @@ pub(crate) async fn write(
         options,
         binaries,
         names,
+        origin: Origin::of(&lookup.body)?,
         scratch: scratch::name(&object)?,
         name,
         doing,
@@ -130,6 +133,7 @@ struct Dump<'a> {
     binaries: &'a Binaries,
     name: Identifier,
     names: RoleNames,
+    origin: Origin,
     scratch: Identifier,
     doing: Doing,
     context: &'a Context,
@@ -143,9 +147,13 @@ impl Dump<'_> {
         if let Some(fault) = &self.options.fault {
             fault.corrupt(&file.path);
         }
-        scratch::make(session, &self.scratch, &self.names, &self.doing, self.deadline).await?;
+        scratch::make(session, &self.scratch, (&self.names, &self.origin), &self.doing, self.deadline).await?;
         let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
         command.args(["--exit-on-error", "--no-owner", "--role", self.names.owner.as_str()]);
+        if self.origin.is_copy() {
+            // It writes nothing there. Under another account it couldn't open the file by its name.
+            command.args(["--use-list", "/proc/self/fd/1"]).stdout(self.contents(file).await?);
+        }
         command.args(["--dbname", self.scratch.as_str()]).stdin(file.input()?);
         self.finish("pg_restore", command).await?;
         let dumper = Entry::look(&self.names.dumper);
@@ -191,6 +199,37 @@ impl Dump<'_> {
         let census = Census::take(&mut source, &tables, &self.doing).await?;
         source.finish().await;
         Ok(census)
+    }
+
+    /// The list of what is restored into a copy of a template.
+    async fn contents(&self, file: &UnprovedDump) -> Result<Stdio, ProviderError> {
+        let keeper = Entry::look(&self.names.keeper);
+        let mut there = self.sessions.inside(&self.scratch, keeper, &self.doing, self.deadline).await?;
+        let present: Vec<String> = sqlx::query_scalar("SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension")
+            .fetch_all(there.connection())
+            .await
+            .map_err(|error| self.doing.failed(error))?;
+        there.finish().await;
+        let failed = |error| failed_io(&file.path, error);
+        let all = tempfile::tempfile_in(&self.options.dump_directory).map_err(failed)?;
+        let mut command = self.command("pg_restore", &self.names.keeper, self.scratch.as_str());
+        command.arg("--list").stdin(file.input()?).stdout(all.try_clone().map_err(failed)?);
+        self.finish("pg_restore", command).await?;
+        let names = self.names.clone();
+        let directory = self.options.dump_directory.clone();
+        let select = move || -> std::io::Result<File> {
+            let (mut all, mut selected) = (all, tempfile::tempfile_in(&directory)?);
+            all.rewind()?;
+            contents_list::select(all, &present, &names, &selected)?;
+            selected.rewind()?;
+            // Nobody has its name.
+            selected.set_permissions(Permissions::from_mode(0o644))?;
+            Ok(selected)
+        };
+        let selected = tokio::task::spawn_blocking(select)
+            .await
+            .map_err(|error| ProviderError::retryable(Code::NotNow, format!("{}: {error}", self.doing.0)))?;
+        Ok(Stdio::from(selected.map_err(failed)?))
     }
 
     /// After the restore: what ran in there may have kept a session, or changed a password.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_engine::capability::Capabilities;
+use freehold_engine::provider::Proposal;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::kind::{PostgresKind, Served};
 use freehold_graph::{ProviderName, ResourceId, ResourceKind, StackId};
-use freehold_plan::Observation;
 use freehold_plan::observation::Ownership;
+use freehold_plan::{Observation, Preview};
 use freehold_problem::{Code, Problem};
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
@@ -130,6 +131,18 @@ impl Provider for PostgresProvider {
             }
         };
         in_time(deadline, look).await
+    }
+
+    async fn preview(&self, _: StackId, proposal: &Proposal<'_>) -> Result<Preview, ProviderError> {
+        let Proposal { resource, desired, observed, .. } = proposal;
+        match mine(resource.kind, &resource.id)? {
+            PostgresKind::Database if database::would_be_made(*observed, desired) => {
+                let deadline = Instant::now() + LOOK;
+                in_time(deadline, database::preview(&self.sessions, resource, deadline)).await?;
+            }
+            PostgresKind::Database | PostgresKind::Roles | PostgresKind::Logins => {}
+        }
+        Ok(Preview::exact((*desired).clone()))
     }
 
     async fn perform(&self, context: &Context, task: &Task) -> Result<Performed, ProviderError> {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::body::{self, RoleNames};
 use crate::catalog::DatabaseRow;
 use crate::failure::Doing;
+use crate::origin::Origin;
 use crate::quote::Identifier;
 use crate::session::Session;
 use crate::{removal, statements};
@@ -19,16 +20,16 @@ pub(crate) fn name(oid: &str) -> Result<Identifier, ProviderError> {
     body::identifier(&format!("freehold_restore_{oid}"))
 }
 
-/// Makes it, empty.
+/// Makes it, as the dumped one was made.
 pub(crate) async fn make(
     session: &mut Session,
     name: &Identifier,
-    names: &RoleNames,
+    (names, origin): (&RoleNames, &Origin),
     doing: &Doing,
     deadline: Instant,
 ) -> Result<(), ProviderError> {
     session.assume(&names.owner, &[&names.owner], doing, deadline).await?;
-    for sql in statements::private_statements(name, names) {
+    for sql in statements::private_statements(name, names, origin) {
         session.run(doing, deadline, sql).await?;
     }
     session.resign(&names.owner, &[&names.owner], doing, deadline).await

@@ -3,10 +3,11 @@
 use crate::body::RoleNames;
 use crate::catalog::DatabaseRow;
 use crate::mark::Mark;
+use crate::origin::Origin;
 use crate::quote::{Identifier, Literal};
 
-pub(crate) fn create_statement(name: &Identifier, owner: &Identifier) -> String {
-    format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 0")
+pub(crate) fn create_statement(name: &Identifier, owner: &Identifier, origin: &Origin) -> String {
+    format!("CREATE DATABASE {name} OWNER {owner} {} CONNECTION LIMIT 0", origin.options())
 }
 
 pub(crate) fn drop_statement(name: &Identifier) -> String {
@@ -14,9 +15,9 @@ pub(crate) fn drop_statement(name: &Identifier) -> String {
 }
 
 /// Creates a database that belongs to the owner and that nobody but Freehold's own logins can use.
-pub(crate) fn private_statements(name: &Identifier, names: &RoleNames) -> [String; 2] {
+pub(crate) fn private_statements(name: &Identifier, names: &RoleNames, origin: &Origin) -> [String; 2] {
     let open = format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n{}", admit_statements(name, names));
-    [create_statement(name, &names.owner), open]
+    [create_statement(name, &names.owner, origin), open]
 }
 
 /// Lets Freehold's own logins in, whatever the owner has done to the database.

@@ -14,6 +14,7 @@ mod fence;
 mod hostile;
 mod isolation;
 mod logins;
+mod origin;
 mod pace;
 mod pressure;
 mod server;

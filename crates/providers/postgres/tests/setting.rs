@@ -152,6 +152,8 @@ pub(crate) struct Stack {
     pub(crate) connections: u32,
     pub(crate) rotation: u32,
     pub(crate) max_bytes: Option<i64>,
+    /// Fields of the database's body that only some have.
+    pub(crate) chosen: Vec<(&'static str, Value)>,
     /// Each rotation has logins of its own.
     own_logins: bool,
     operation: OperationId,
@@ -189,6 +191,7 @@ impl Stack {
             connections: 7,
             rotation: 0,
             max_bytes: None,
+            chosen: Vec::new(),
             own_logins: false,
             operation: OperationId(Uuid::now_v7()),
         }
@@ -254,13 +257,14 @@ impl Stack {
 
     pub(crate) fn database(&self) -> Resource {
         let role = |role: &str| Value::text(self.role(role));
-        let body = Value::map([
+        let fields = [
             ("name", Value::text(self.name.clone())),
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
             ("extensions", Value::from(self.extensions.clone())),
-        ]);
+        ];
+        let body = Value::map(fields.into_iter().chain(self.chosen.iter().cloned()));
         self.resource("database", ResourceKind::PostgresDatabase, body)
     }
 

@@ -10,6 +10,7 @@
 //! it reports it and goes on, so that one run shows them all.
 
 pub(crate) mod context;
+pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod kind;
 pub(crate) mod layer;

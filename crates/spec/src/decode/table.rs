@@ -74,7 +74,7 @@ const FROM_ELSEWHERE: [(&str, &str); 6] = [
     ("environment", "it is called `env`"),
     ("cron", "it is called `schedule`"),
     ("domain", "it is called `hosts`"),
-    ("instances", "it is called `replicas`"),
+    ("instances", "it is called `replicas`, and `copies` of a database's server"),
     ("volumes", "persistent data goes into a database or a service's `volumes`"),
 ];
 
@@ -91,7 +91,7 @@ struct Renamed {
     now: Option<&'static str>,
 }
 
-const RENAMED: [Renamed; 6] = [
+const RENAMED: [Renamed; 7] = [
     Renamed { of: &LAYERS, key: "cpu", since: 2, instead: "`quota.cpu`", now: None },
     Renamed { of: &LAYERS, key: "memory", since: 2, instead: "`quota.memory`", now: None },
     Renamed { of: &LAYERS, key: "pods", since: 2, instead: "`quota.pods`", now: None },
@@ -104,6 +104,7 @@ const RENAMED: [Renamed; 6] = [
         instead: "`hosts = [\"…\"]`, all of which serve",
         now: Some("hosts"),
     },
+    Renamed { of: &["database"], key: "storage", since: 4, instead: "`server.storage`", now: None },
 ];
 
 /// Tables that are going to come.

@@ -1,7 +1,7 @@
 //! A definition before it is read: a tree of values that know their place, which tables of an environment are laid over.
 //!
 //! ```text
-//! source ── toml ──► tree ── first.rs, second.rs (of older languages) ──► tree ──┬── as it stands ──────────────► Reading
+//! source ── toml ──► tree ── first.rs, … (of older languages) ──► tree ──┬── as it stands ──────────────► Reading
 //!                                                                     └── + [stage.X] + [tier.Y] ────► Reading, for each environment
 //! ```
 //!
@@ -11,6 +11,7 @@
 mod first;
 mod overlay;
 mod second;
+mod third;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,9 +66,14 @@ impl<'s> Document<'s> {
             Language::V1 => {
                 first::rewrite(&mut root);
                 second::rewrite(&mut root);
+                third::rewrite(&mut root);
             }
-            Language::V2 => second::rewrite(&mut root),
-            Language::V3 => {}
+            Language::V2 => {
+                second::rewrite(&mut root);
+                third::rewrite(&mut root);
+            }
+            Language::V3 => third::rewrite(&mut root),
+            Language::V4 => {}
         }
         Self { language, source, files, root, syntax, too_large }
     }

@@ -13,6 +13,9 @@ use crate::environment::Layer;
 use crate::nearest::{listed, nearest};
 use crate::part::PartKind;
 
+/// The table within a part that has such as can be taken away.
+const SERVER: &str = "server";
+
 /// The table of a layer, if the definition has it.
 pub(super) fn table<'t, 'i>(root: &'t DeTable<'i>, layer: &Layer) -> Option<&'t DeTable<'i>> {
     let named = |word: &str, name: &str| root.get(word)?.table()?.get(name)?.table();
@@ -56,8 +59,13 @@ pub(super) fn lay<'i>(tree: &mut DeTable<'i>, layer: &DeTable<'i>) {
 fn merge_at<'i>(table: &mut DeTable<'i>, key: &toml::Spanned<toml::de::DeString<'i>>, value: &Value<'i>) {
     match (table.get_mut(&**key.get_ref()).and_then(|there| there.table_mut()), value.table()) {
         (Some(there), Some(over)) => {
-            for (key, value) in over.iter() {
-                merge_at(there, key, value);
+            for (inner, value) in over.iter() {
+                // Other tables within a part have names that somebody chose: there it is a value like any.
+                if key.get_ref() == SERVER && layer::is_off(inner.get_ref(), value) {
+                    there.remove(&**inner.get_ref());
+                } else {
+                    merge_at(there, inner, value);
+                }
             }
         }
         // The key goes with its value: what is said about it points there.

@@ -9,22 +9,12 @@ use std::borrow::Cow;
 use toml::Spanned as Node;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::tree::AsTable as _;
+use super::tree::{AsTable as _, of_layers};
 use crate::decode::kind::Value;
-use crate::decode::layer::LAYERS;
 
 /// Rewrites a definition.
 pub(super) fn rewrite(root: &mut DeTable<'_>) {
-    hosts(root);
-    for word in LAYERS {
-        let Some(layer) = root.get_mut(word).and_then(|layer| layer.table_mut()) else { continue };
-        // Previews are one layer, and what stages and tiers are called is a key of theirs.
-        if word == "preview" {
-            hosts(layer);
-            continue;
-        }
-        layer.iter_mut().filter_map(|(_, layer)| layer.table_mut()).for_each(hosts);
-    }
+    of_layers(root, hosts);
 }
 
 fn hosts(parts: &mut DeTable<'_>) {

@@ -1,9 +1,13 @@
 //! One PostgreSQL database and its roles for each stack.
 
+use crate::collation::Collation;
+use crate::decode::database::CollationName;
 use crate::decode::kind::{At, List};
 use crate::decode::table::table;
-use crate::decode::text::{Amount, Duration, Plain, Text};
+use crate::decode::text::{Amount, Duration, OneOf, PartName, Plain, Text, Word};
+use crate::name::Name;
 use crate::part::Connections;
+use crate::part::database_server::{DatabaseServer, DatabaseServerTable};
 use crate::part::output::{OutputRow, Reach, Readers, Secrecy};
 use crate::quantity::{Seconds, Storage};
 use crate::span::{Span, Spanned};
@@ -13,8 +17,14 @@ use crate::span::{Span, Spanned};
 pub struct Database {
     /// The table's header.
     pub span: Span,
-    /// Extensions, from the platform's allow-list.
+    /// Extensions: from the list of trusted ones, or what its template has.
     pub extensions: Vec<Spanned<String>>,
+    /// The database that it is a copy of at first, by the name that the server's operator has given it.
+    pub template: Option<Spanned<Name>>,
+    /// How its texts are sorted. Default: as its server does.
+    pub collation: Option<Spanned<Collation>>,
+    /// How its texts are encoded. Default `"UTF8"`.
+    pub encoding: Option<Spanned<CharacterSet>>,
     /// The most connections of the app's role. Default 10.
     pub connections: Spanned<u32>,
     /// `statement_timeout` of the app's role. Default 30 s.
@@ -23,8 +33,37 @@ pub struct Database {
     pub lock_timeout: Seconds,
     /// What it may take of the disk of Freehold's own server before it is closed. Default: no limit.
     pub max_size: Option<Spanned<Storage>>,
-    /// Size of its volume where it is a server of its own (CloudNativePG). Default `"1Gi"`.
-    pub storage: Spanned<Storage>,
+    /// The server that it is on, or is to have for itself.
+    pub server: DatabaseServer,
+}
+
+/// How a database's texts are encoded, by the name that PostgreSQL has for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CharacterSet(&'static str);
+
+impl CharacterSet {
+    /// `UTF8`
+    pub const UTF8: Self = Self("UTF8");
+
+    /// As PostgreSQL calls it: `LATIN1`.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+macro_rules! character_sets {
+    ($($name:literal)+) => {
+        impl Word for CharacterSet {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($name, Self($name))),+];
+        }
+    };
+}
+
+// Those that a server can have: <https://www.postgresql.org/docs/current/multibyte.html>.
+character_sets! {
+    "UTF8" "SQL_ASCII" "EUC_CN" "EUC_JIS_2004" "EUC_JP" "EUC_KR" "EUC_TW" "ISO_8859_5" "ISO_8859_6" "ISO_8859_7" "ISO_8859_8" "KOI8R" "KOI8U"
+    "LATIN1" "LATIN2" "LATIN3" "LATIN4" "LATIN5" "LATIN6" "LATIN7" "LATIN8" "LATIN9" "LATIN10" "WIN866" "WIN874" "WIN1250" "WIN1251" "WIN1252"
+    "WIN1253" "WIN1254" "WIN1255" "WIN1256" "WIN1257" "WIN1258"
 }
 
 /// What others may refer to.
@@ -164,8 +203,14 @@ impl Connection {
 table! {
     /// One PostgreSQL database and its roles for each stack.
     "database" DatabaseTable -> Database { span:
-        /// Extensions to create in it, from the list of trusted ones.
+        /// Extensions to create in it, from the list of trusted ones; with a template those that it has, too.
         extensions: default List<At<Text<Plain>>, 0> = "[]";
+        /// The database that it is a copy of at first, which the server's operator has prepared: "reporting" for freehold_template_reporting.
+        template: optional At<Text<PartName>>;
+        /// How its texts are sorted: a locale of the C library ("C", "en_US.UTF-8") or a language of ICU ("icu:de-AT"). Chosen once.
+        collation: optional At<Text<CollationName>>;
+        /// How its texts are encoded, in PostgreSQL's words. Chosen once.
+        encoding: optional At<Text<OneOf<CharacterSet>>>;
         /// The most connections that the app's role may have open, all processes together.
         connections: default Connections = "10";
         /// The longest that a statement of the app's role may take. Migrations have no limit.
@@ -174,7 +219,7 @@ table! {
         lock_timeout: default Text<Duration<1, 1>> = "\"10s\"";
         /// The most that it may take of the disk of Freehold's own server on one machine. A larger one is closed until the next deploy.
         max_size: optional At<Text<Amount<Storage>>>;
-        /// Size of its volume where it is a server of its own (a CloudNativePG cluster).
-        storage: default At<Text<Amount<Storage>>> = "\"1Gi\"";
+        /// The server that it is on, or is to have for itself.
+        server: default DatabaseServerTable = "{}";
     }
 }

@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod cache;
 pub mod database;
+pub mod database_server;
 pub mod job;
 pub mod manifest;
 pub mod output;

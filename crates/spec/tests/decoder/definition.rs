@@ -52,7 +52,20 @@ fn the_guestbook_is_read_as_it_is_written() {
 #[test]
 fn what_a_cluster_needs_is_read_as_it_is_written() {
     let app = decode(CLUSTER).unwrap();
-    assert_eq!(app.databases["main"].storage.value.0, 20 << 30);
+    let database = &app.databases["main"];
+    assert_eq!(database.template.as_ref().map(|name| name.as_str()), Some("reports"));
+    assert_eq!(
+        database.collation.as_ref().map(|collation| collation.value.to_string()).as_deref(),
+        Some("de_AT.UTF-8")
+    );
+    assert_eq!(database.encoding.as_ref().map(|encoding| encoding.value.as_str()), Some("UTF8"));
+    let server = &database.server;
+    assert_eq!((server.storage.value.0, server.wal_storage.as_ref().unwrap().value.0), (20 << 30, 5 << 30));
+    assert_eq!((server.version.as_ref().unwrap().value.0, server.copies.value), (18, 3));
+    assert_eq!((server.cpu.value.limit.0, server.memory.value.request.0), (8000, 4 << 30));
+    let pooler = server.pooler.as_ref().unwrap();
+    assert_eq!((pooler.copies.value, pooler.mode.as_str(), pooler.clients.value), (2, "session", 500));
+    assert_eq!(server.parameters["autovacuum"].value, "off");
     let web = &app.services["web"];
     assert_eq!((web.user.value, web.internet), (1000, true));
     assert_eq!(web.writable.iter().map(|path| path.as_str()).collect::<Vec<_>>(), ["/tmp", "/var/cache/shop"]);
@@ -94,7 +107,7 @@ fn what_is_left_out_has_the_documented_defaults() {
     assert!(app.jobs["a"].cpu.is_none() && app.jobs["a"].memory.is_none());
     let database = &app.databases["main"];
     assert_eq!((database.connections.value, database.statement_timeout), (10, Seconds(30)));
-    assert_eq!(database.storage.value.to_string(), "1Gi");
+    assert_eq!(database.server.storage.value.to_string(), "1Gi");
     let generate = app.secrets["key"].generate.unwrap();
     assert_eq!((generate.bytes, generate.encoding), (32, Encoding::Base64Url));
     assert_eq!((app.jobs["a"].timeout.value, app.jobs["a"].retry), (Seconds(600), Retry::Ask));

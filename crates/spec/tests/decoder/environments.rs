@@ -345,6 +345,32 @@ fn a_route_of_language_2_serves_the_one_host_that_it_had() {
 }
 
 #[test]
+fn a_database_of_language_3_has_the_volume_that_it_had() {
+    let third = "[app]\nname = \"shop\"\n[database.main]\nstorage = \"20Gi\"\nconnections = 20\n\
+                 [stage.production]\ndatabase.main.storage = \"200Gi\"\n[preview]\ndatabase.main.storage = \"1Gi\"\n";
+    let fourth = third.replace("main.storage", "main.server.storage").replace("\nstorage = ", "\nserver.storage = ");
+    for environment in [stage("production"), stage("dev"), Environment::Preview] {
+        for language in [Language::V1, Language::V2, Language::V3] {
+            let reading = read(language, third, Some(&environment));
+            assert_eq!(reading.errors, []);
+            assert_eq!(meaning(&reading.app.unwrap()), meaning(&app(&fourth, &environment)));
+        }
+    }
+    let told = &errors("[database.main]\nstorage = \"20Gi\"\n")[0].1;
+    assert!(told.contains("since language 4") && told.contains("server.storage"), "{told}");
+}
+
+#[test]
+fn a_pooler_is_taken_away_where_an_environment_has_none() {
+    let source = "[app]\nname = \"shop\"\n[database.main]\nserver.pooler = { copies = 2 }\n[database.main.server.parameters]\nwork_mem = \"8MB\"\n\
+                  [stage.dev]\ndatabase.main.server.pooler = \"off\"\n[preview]\ndatabase.main.server.parameters.work_mem = \"off\"\n";
+    assert!(app(source, &stage("production")).databases["main"].server.pooler.is_some());
+    assert!(app(source, &stage("dev")).databases["main"].server.pooler.is_none());
+    // A parameter is no table: what it is called or has for a value takes nothing away.
+    assert_eq!(app(source, &Environment::Preview).databases["main"].server.parameters["work_mem"].value, "off");
+}
+
+#[test]
 fn files_that_only_one_environment_names_are_asked_for() {
     let source = "[app]\nname = \"shop\"\n[manifest.more]\nfile = \"base.yaml\"\n[stage.dev]\nmanifest.more.file = \"dev.yaml\"\n";
     let files = Files::new();

@@ -53,6 +53,7 @@ fn as_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => json!(text),
         DeValue::Integer(number) => json!(number.as_str().parse::<i64>().ok()),
+        DeValue::Float(number) => json!(number.as_str().parse::<f64>().ok()),
         DeValue::Boolean(truth) => json!(truth),
         DeValue::Array(items) => items.iter().map(|item| as_json(item.get_ref())).collect(),
         DeValue::Table(fields) => Json::Object(

@@ -73,7 +73,7 @@ impl Cluster<'_> {
                     Segment::Reference(reference) => match self.given(&reference.value) {
                         Some(given) => {
                             if let Some((database, _)) = reference.value.output() {
-                                needs.insert(self.expansion.resolver.database(database));
+                                needs.extend(self.expansion.resolver.way_to(database));
                             }
                             pieces.extend(given);
                         }

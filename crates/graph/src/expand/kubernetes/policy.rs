@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::Cluster;
 use super::manifest::{Object, PodPart};
 use crate::expand::connection::POSTGRES;
+use crate::expand::names;
 use crate::kind::ResourceKind;
 use crate::part;
 use crate::resource_id::ResourceId;
@@ -209,7 +210,10 @@ impl Cluster<'_> {
                 if to.is_empty() { Vec::new() } else { vec![json!({"to": to, "ports": [tcp(server.port)]})] }
             }
             ClusterDatabases::CloudNativePg { .. } => {
-                let to: Vec<Json> = names.iter().map(|name| database_pods(name)).collect();
+                let app = self.expansion.resolver.app;
+                let pooled = |name: &&&Name| app.databases.get(**name).is_some_and(|one| one.server.pooler.is_some());
+                let poolers = names.iter().filter(pooled).map(|name| pooler_pods(name));
+                let to: Vec<Json> = names.iter().map(|name| database_pods(name)).chain(poolers).collect();
                 vec![json!({"to": to, "ports": [tcp(POSTGRES)]})]
             }
         }
@@ -286,6 +290,11 @@ pub(super) fn namespace(name: &str) -> Json {
 /// The Pods of a database of CloudNativePG.
 pub(super) fn database_pods(name: &Name) -> Json {
     json!({"podSelector": {"matchLabels": {"cnpg.io/cluster": name}}})
+}
+
+/// The Pods of PgBouncer before such a database.
+pub(super) fn pooler_pods(name: &Name) -> Json {
+    json!({"podSelector": {"matchLabels": {"cnpg.io/poolerName": names::pooler(name)}}})
 }
 
 pub(super) fn tcp(port: u16) -> Json {

@@ -50,3 +50,12 @@ pub(super) fn postgres(cluster: &Json) -> Readiness {
     }
     Readiness::Waiting(format!("{ready} of {wanted} ready: {said}"))
 }
+
+/// PgBouncer before such a cluster.
+pub(super) fn pooler(pooler: &Json) -> Readiness {
+    let (ready, wanted) = (pooler.number("/status/instances"), pooler.number("/spec/instances"));
+    if ready >= wanted {
+        return Readiness::Ready;
+    }
+    Readiness::Waiting(format!("{ready} of {wanted} poolers run; is CloudNativePG running?"))
+}
