@@ -1,5 +1,6 @@
 //! End to end: the real binary, a real PostgreSQL, real processes, real HTTP.
 
+mod apps;
 mod artifacts;
 mod caches;
 mod commands;
