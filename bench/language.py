@@ -1,22 +1,54 @@
-"""What the language has words for, in use: a cache beside a neighbour who floods its own."""
+"""What the language has words for: which needs of real apps, these apps deployed, and a cache beside a neighbour who floods its own."""
 
 import json
+import pathlib
+import shutil
+import tempfile
+import time
 import urllib.request
 
+import needs
 from platform_under_test import TOP, Platform
 from report import percentile
 
 CACHES = TOP / "bench" / "caches"
+# A server for the apps that says it is ready.
+PROGRAM = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
 # Each so many times, in turn, so that a machine that is busy otherwise is so for both.
 ROUNDS, SECONDS = 3, 5
 
 
 def run(report, arguments):
-    parts = {"cache": cache}
+    parts = {"needs": needs.run, "apps": apps, "cache": cache}
     for name, part in parts.items():
         if arguments.only in (None, name):
             print(f"{name}:", flush=True)
             part(report)
+
+
+def apps(report):
+    """The time from the plan of a new tenant to its proof, of each of the apps, on one machine."""
+    with Platform() as platform:
+        for definition in sorted(needs.APPS.glob("*.toml")):
+            with tempfile.TemporaryDirectory() as folder:
+                for file in needs.APPS.iterdir():
+                    shutil.copy(file, folder)
+                shutil.copy(definition, f"{folder}/freehold.toml")
+                pathlib.Path(folder, "version").write_text("1", encoding="utf-8")
+                pathlib.Path(folder, "program.py").write_text(PROGRAM, encoding="utf-8")
+                began = time.monotonic()
+                platform.run("deploy", folder, "--tenant", "acme", "--yes", "--json")
+                report.add(f"{definition.stem}: from the plan of a tenant to its proof", time.monotonic() - began, "s")
+                platform.run("destroy", "--app", definition.stem, "--tenant", "acme", "--confirm", "acme", "--no-dump")
 
 
 def cache(report):
