@@ -216,7 +216,16 @@ impl Installation {
     fn start_server(&mut self, arguments: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path().join("up.log"))?;
         let program = self.starter.as_deref().unwrap_or(&self.binary);
-        let call = self.call_of(program, ["up"]).with(arguments).with(&self.arguments).with(self.shares_user);
+        let mut call = self.call_of(program, ["up"]).with(arguments).with(&self.arguments).with(self.shares_user);
+        // Another version of PostgreSQL than the system's: see scripts/postgres-versions.
+        if let Some(programs) = std::env::var_os("FREEHOLD_TEST_POSTGRES")
+            && !self
+                .arguments
+                .iter()
+                .any(|argument| argument.contains("--postgres-bin") || argument.contains("--database-url"))
+        {
+            call = call.with([OsStr::new("--postgres-bin"), &programs]);
+        }
         self.server = Some(call.start_into(log)?);
         Ok(())
     }

@@ -194,14 +194,14 @@ async fn rules_of_access_that_are_put_into_the_cluster_dont_count() {
     let mut server = PrivateServer::start(options.clone()).await.unwrap();
     server.stop(PATIENCE).await.unwrap();
     std::fs::write(options.home.join("cluster/pg_hba.conf"), "local all all trust\nhost all all all trust\n").unwrap();
-    std::fs::write(options.home.join("cluster/postgresql.conf"), "log_connections = on\n").unwrap();
+    std::fs::write(options.home.join("cluster/postgresql.conf"), "log_disconnections = on\n").unwrap();
     let mut server = PrivateServer::start(options.clone()).await.unwrap();
     let nobody = server.admin_options().password("not the password");
     assert_eq!(code(&nobody.connect().await.unwrap_err()), "28P01");
     let mut superuser = server.admin_options().connect().await.unwrap();
     let rules: String = sqlx::query_scalar("SHOW hba_file").fetch_one(&mut superuser).await.unwrap();
     assert_eq!(rules, options.home.join("pg_hba.conf").display().to_string());
-    let logged: String = sqlx::query_scalar("SHOW log_connections").fetch_one(&mut superuser).await.unwrap();
+    let logged: String = sqlx::query_scalar("SHOW log_disconnections").fetch_one(&mut superuser).await.unwrap();
     assert_eq!(logged, "off");
     server.stop(PATIENCE).await.unwrap();
 }

@@ -33,7 +33,7 @@ pub struct Database {
     pub lock_timeout: Seconds,
     /// What it may take of the disk of Freehold's own server before it is closed. Default: no limit.
     pub max_size: Option<Spanned<Storage>>,
-    /// The server that it is on, or is to have for itself.
+    /// What its server has to be like, or is like where it has one for itself.
     pub server: DatabaseServer,
 }
 
@@ -219,7 +219,7 @@ table! {
         lock_timeout: default Text<Duration<1, 1>> = "\"10s\"";
         /// The most that it may take of the disk of Freehold's own server on one machine. A larger one is closed until the next deploy.
         max_size: optional At<Text<Amount<Storage>>>;
-        /// The server that it is on, or is to have for itself.
+        /// What its server has to be like, or is like where it has one for itself.
         server: default DatabaseServerTable = "{}";
     }
 }
