@@ -45,6 +45,9 @@ pub struct Diagnostic {
     /// Where it is so, if not in every environment: `stage production`, `tenants of tier pro`, `previews`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
+    /// Why the definition allows it, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
 }
 
 impl Diagnostic {
@@ -52,7 +55,7 @@ impl Diagnostic {
     pub fn error(code: Code, message: impl Into<String>) -> Self {
         let message = message.into();
         let (labels, notes, environments) = Default::default();
-        Self { code, severity: Severity::Error, message, labels, notes, help: None, environments }
+        Self { code, severity: Severity::Error, message, labels, notes, help: None, environments, allowed: None }
     }
 
     /// Something to look at.
@@ -84,6 +87,11 @@ impl Diagnostic {
     /// The environments in which it is so, as a line for people: `only for stage production`. `None`: in all of them.
     pub fn only_for(&self) -> Option<String> {
         (!self.environments.is_empty()).then(|| format!("only for {}", self.environments.join(", ")))
+    }
+
+    /// Whether there is something to do about it: it isn't allowed by the definition.
+    pub fn is_open(&self) -> bool {
+        self.allowed.is_none()
     }
 
     /// Whether it stops the deploy.

@@ -16,12 +16,17 @@ const LONGEST: usize = 1000;
 pub(crate) struct Found {
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    /// Warnings that the definition allows.
+    allowed: Vec<Diagnostic>,
     untold_errors: usize,
     untold_warnings: usize,
 }
 
 impl Found {
     pub(crate) fn add(&mut self, diagnostic: Diagnostic) {
+        if !diagnostic.is_open() {
+            return self.allowed.push(diagnostic);
+        }
         let (kept, untold) = match diagnostic.severity {
             Severity::Error => (&mut self.errors, &mut self.untold_errors),
             Severity::Warning => (&mut self.warnings, &mut self.untold_warnings),
@@ -31,6 +36,11 @@ impl Found {
         } else {
             *untold += 1;
         }
+    }
+
+    /// Whether all that was found is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.untold_errors + self.untold_warnings == 0
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -49,8 +59,9 @@ impl Found {
 
     /// All that is here, and how many errors and warnings are not.
     pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, usize, usize) {
-        let Self { mut errors, mut warnings, untold_errors, untold_warnings } = self;
+        let Self { mut errors, mut warnings, mut allowed, untold_errors, untold_warnings } = self;
         errors.append(&mut warnings);
+        errors.append(&mut allowed);
         (errors, untold_errors, untold_warnings)
     }
 
@@ -63,8 +74,11 @@ impl Found {
         self.errors.truncate(SHOWN);
         self.warnings.truncate(SHOWN - self.errors.len());
         let (more_errors, more_warnings) = (errors - self.errors.len(), warnings - self.warnings.len());
+        sort(&mut self.allowed);
+        self.allowed.truncate(SHOWN);
         let mut shown = self.errors;
         shown.append(&mut self.warnings);
+        shown.append(&mut self.allowed);
         sort(&mut shown);
         shown.iter_mut().for_each(shorten);
         if more_errors + more_warnings > 0 {
@@ -110,12 +124,12 @@ fn sort(diagnostics: &mut [Diagnostic]) {
 
 /// Cuts texts that quote much of what was written.
 fn shorten(diagnostic: &mut Diagnostic) {
-    let Diagnostic { code: _, severity: _, message, labels, notes, help, environments } = diagnostic;
+    let Diagnostic { code: _, severity: _, message, labels, notes, help, environments, allowed } = diagnostic;
     labels.truncate(SHOWN);
     notes.truncate(SHOWN);
     environments.truncate(SHOWN);
     let texts = labels.iter_mut().map(|label| &mut label.message);
-    for text in texts.chain(notes).chain(help).chain([message]) {
+    for text in texts.chain(notes).chain(help).chain(allowed).chain([message]) {
         if text.len() > LONGEST {
             text.truncate(text.floor_char_boundary(LONGEST));
             text.push('…');

@@ -28,9 +28,8 @@ pub mod render;
 mod request;
 mod rules;
 mod scope;
+mod silence;
 mod sizes;
-
-use std::collections::BTreeSet;
 
 use freehold_spec::{App, Document, Environment, Files, Language};
 
@@ -39,8 +38,6 @@ pub use pages::page;
 pub use placeholder::{is_placeholder, test_key};
 pub use request::request;
 pub use sizes::sizes;
-
-use scope::Scope;
 
 /// Decodes a definition and checks it. Everything that is wrong is reported at once, in the order of the source. The app
 /// comes out if it could be read without an error; it may still have errors of its own among the diagnostics.
@@ -53,7 +50,7 @@ pub fn source(source: &str) -> (Option<App>, Vec<Diagnostic>) {
 pub fn source_in(language: Language, source: &str, files: &Files) -> (Option<App>, Vec<Diagnostic>) {
     let document = Document::parse(language, source, files);
     let base = document.read(None);
-    let found = environments::check(&document, &base);
+    let found = environments::check(&document, &base, source);
     (base.app.filter(|_| base.errors.is_empty()), found.into_shown())
 }
 
@@ -64,15 +61,8 @@ pub fn in_environment(
     files: &Files,
     environment: &Environment,
 ) -> (Option<App>, Vec<Diagnostic>) {
-    let reading = Document::parse(language, source, files).read(Some(environment));
-    let found = environments::one(&reading);
+    let document = Document::parse(language, source, files);
+    let reading = document.read(Some(environment));
+    let found = environments::one(&document, environment, &reading, source);
     (reading.app.filter(|_| reading.errors.is_empty()), found.into_shown())
-}
-
-/// Checks an app on its own, without a request.
-pub fn definition(app: &App) -> Vec<Diagnostic> {
-    let left_out = BTreeSet::new();
-    let mut scope = Scope::new(app, &left_out);
-    rules::check(&mut scope);
-    scope.into_found().into_shown()
 }

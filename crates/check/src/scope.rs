@@ -12,6 +12,10 @@ use crate::found::Found;
 /// An app under examination, and what was found so far.
 pub(crate) struct Scope<'a> {
     pub(crate) app: &'a App,
+    /// Whether it is looked at as it holds in production.
+    pub(crate) production: bool,
+    /// Parts that nothing uses and that a finding names already.
+    named: BTreeSet<(PartKind, &'a Name)>,
     left_out: &'a BTreeSet<String>,
     found: Found,
 }
@@ -30,15 +34,29 @@ pub(crate) struct Program<'a> {
     pub(crate) command: Option<&'a Spanned<Vec<String>>>,
     /// What Freehold sets for it: `PORT`, and `PORT_NAME` for its named ports.
     pub(crate) given: BTreeSet<String>,
+    /// The service in whose pods it runs, or from whose image; its ways out are this program's.
+    pub(crate) service: Option<&'a Service>,
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(app: &'a App, left_out: &'a BTreeSet<String>) -> Self {
-        Self { app, left_out, found: Found::default() }
+    pub(crate) fn new(app: &'a App, left_out: &'a BTreeSet<String>, production: bool) -> Self {
+        Self { app, production, named: BTreeSet::new(), left_out, found: Found::default() }
     }
 
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         self.found.add(diagnostic);
+    }
+
+    /// That nothing uses a part is said by the finding that names what should.
+    pub(crate) fn name_unused(&mut self, part: PartKind, name: &'a Name) {
+        self.named.insert((part, name));
+    }
+
+    /// The names of the parts of a kind that nothing refers to and no finding names.
+    pub(crate) fn unused(&self, part: PartKind) -> Vec<&'a Name> {
+        let used = self.used(part);
+        let names = self.app.names(part).into_iter();
+        names.filter(|name| !used.contains(name) && !self.named.contains(&(part, name))).collect()
     }
 
     /// Whether so many errors were found that another one is only counted, and needs no help that is costly to find.
@@ -80,6 +98,7 @@ impl<'a> Scope<'a> {
             env: &service.env,
             command: Some(&service.command),
             given: given(service),
+            service: Some(service),
         });
         let jobs = self.app.jobs.iter().map(|(name, job)| Program {
             word: "job",
@@ -90,41 +109,44 @@ impl<'a> Scope<'a> {
             env: &job.env,
             command: Some(&job.command),
             given: BTreeSet::new(),
+            service: self.app.services.get(&job.service.value),
         });
         services.chain(self.containers()).chain(jobs).collect()
     }
 
     /// The containers that pods have beside those of their services.
     fn containers(&self) -> impl Iterator<Item = Program<'a>> {
-        let container = |word, key: &str, service: &Name, name: &'a Name, (span, reads), env, command| Program {
-            word,
-            name,
-            path: format!("service.{service}.{key}.{name}"),
-            span,
-            reads,
-            env,
-            command,
-            given: BTreeSet::new(),
-        };
-        self.app.services.iter().flat_map(move |(service, parts)| {
-            let sidecars = parts.sidecars.iter();
-            let init = parts.init.iter();
+        let container =
+            |word, key: &str, of: (&Name, &'a Service), name: &'a Name, (span, reads), env, command| Program {
+                word,
+                name,
+                path: format!("service.{}.{key}.{name}", of.0),
+                span,
+                reads,
+                env,
+                command,
+                given: BTreeSet::new(),
+                service: Some(of.1),
+            };
+        self.app.services.iter().flat_map(move |of| {
+            let sidecars = of.1.sidecars.iter();
+            let init = of.1.init.iter();
             let sidecars = sidecars.map(move |(name, one)| {
                 let place = (one.span, one.reads.as_deref());
-                let mut program = container("sidecar", "sidecar", service, name, place, &one.env, one.command.as_ref());
-                program.given.extend((parts.answered_by() == Some(name)).then(|| PORT.to_owned()));
+                let mut program = container("sidecar", "sidecar", of, name, place, &one.env, one.command.as_ref());
+                program.given.extend((of.1.answered_by() == Some(name)).then(|| PORT.to_owned()));
                 program
             });
             let init = init.map(move |(name, one)| {
                 let place = (one.span, one.reads.as_deref());
-                container("init container", "init", service, name, place, &one.env, one.command.as_ref())
+                container("init container", "init", of, name, place, &one.env, one.command.as_ref())
             });
             sidecars.chain(init)
         })
     }
 
     /// The names of the parts of a kind that something refers to.
-    pub(crate) fn used(&self, part: PartKind) -> BTreeSet<&'a Name> {
+    fn used(&self, part: PartKind) -> BTreeSet<&'a Name> {
         let outputs = self.references().into_iter().filter_map(|reference| reference.value.output());
         outputs.filter(|(_, output)| output.part() == part).map(|(name, _)| name).collect()
     }

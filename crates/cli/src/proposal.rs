@@ -172,7 +172,8 @@ impl Proposal {
     /// Tells people what is odd about the definition as it holds for this stack.
     pub(crate) fn warn(&self, terminal: Terminal, answer: &PlanResponse) {
         let Some(definition) = self.definition.as_ref().filter(|_| !terminal.json) else { return };
-        let theirs: Vec<Diagnostic> = answer.diagnostics.iter().map(diagnostics::from_wire).collect();
+        let theirs = answer.diagnostics.iter().map(diagnostics::from_wire);
+        let theirs: Vec<Diagnostic> = theirs.filter(Diagnostic::is_open).collect();
         if !theirs.is_empty() {
             terminal.tell(format!("{}\n", diagnostics::render(&theirs, &definition.file, &definition.text)));
         }

@@ -65,6 +65,9 @@ macro_rules! codes {
             WhenContradicts       "FH0115" Invalid            "`when` and `schedule` contradict each other"
             NotInDeploy           "FH0116" Invalid            "an order with a job that no deploy runs"
             TestKey               "FH0117" Invalid            "a key for tests where production runs"
+            AllowsNothing         "FH0118" Invalid            "a comment that allows nothing"
+            AddressShutOut        "FH0119" Invalid            "an address that the stack's own policies shut out"
+            NobodyReaches         "FH0120" Invalid            "a service that nobody can reach"
             BadProbe              "FH0130" Invalid            "a probe that asks nothing, or several things"
             ContainerImage        "FH0131" Invalid            "a container whose image is said twice, or not at all"
 
@@ -77,6 +80,11 @@ macro_rules! codes {
             MostBelowReplicas     "FH0206" Invalid            "the most copies are fewer than the least"
             NoRoomToScale         "FH0207" Invalid            "this quota leaves the autoscaler no room"
             ScaleFromZero         "FH0208" Invalid            "an autoscaler that would start from nothing"
+            OneCopy               "FH0209" Invalid            "production with one copy of a service"
+            MemoryOvercommitted   "FH0210" Invalid            "a memory limit far above the request"
+            CacheFillsLimit       "FH0211" Invalid            "a cache whose data fills its memory limit"
+            PoolsTooLarge         "FH0212" Invalid            "pools with more connections than the database has"
+            NoBackup              "FH0213" Invalid            "production data without a backup"
 
             // Data.
             ExtensionNotAllowed   "FH0301" Invalid            "an extension that isn't on the list"

@@ -156,7 +156,7 @@ impl IntoWire for Diagnostic {
     type Wire = wire::Diagnostic;
 
     fn into_wire(self) -> wire::Diagnostic {
-        let Self { code, severity, message, labels, notes, help, environments } = self;
+        let Self { code, severity, message, labels, notes, help, environments, allowed } = self;
         let severity = match severity {
             Severity::Error => wire::Severity::Error,
             Severity::Warning => wire::Severity::Warning,
@@ -165,7 +165,7 @@ impl IntoWire for Diagnostic {
             span: wire::Span { start: label.span.start, end: label.span.end },
             message: label.message,
         });
-        wire::Diagnostic { code, severity, message, labels: labels.collect(), notes, help, environments }
+        wire::Diagnostic { code, severity, message, labels: labels.collect(), notes, help, environments, allowed }
     }
 }
 
@@ -259,6 +259,7 @@ mod tests {
             notes: vec!["it has web".to_owned()],
             help: Some("did you mean web?".to_owned()),
             environments: vec!["stage production".to_owned()],
+            allowed: Some("it is an example".to_owned()),
         };
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::to_string(&found.into_wire()).unwrap(), text);

@@ -11,9 +11,10 @@ pub fn github(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
 }
 
 fn command(diagnostic: &Diagnostic, file: &str, lines: &Lines<'_>) -> String {
-    let level = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
+    let level = match (diagnostic.is_open(), diagnostic.severity) {
+        (false, _) => "notice",
+        (true, Severity::Error) => "error",
+        (true, Severity::Warning) => "warning",
     };
     let place = diagnostic.labels.first().map_or_else(String::new, |label| {
         let (start, end) = lines.ends(label.span);
@@ -26,12 +27,16 @@ fn command(diagnostic: &Diagnostic, file: &str, lines: &Lines<'_>) -> String {
     });
     let title = property(&format!("{}: {}", diagnostic.code, diagnostic.code.title()));
     let label = diagnostic.labels.first().map(|label| label.message.clone()).filter(|label| !label.is_empty());
-    let help = diagnostic.help.as_ref().map(|help| format!("help: {help}"));
+    // What is allowed needs no help.
+    let end = match &diagnostic.allowed {
+        Some(reason) => Some(format!("allowed: {reason}")),
+        None => diagnostic.help.as_ref().map(|help| format!("help: {help}")),
+    };
     let story: Vec<String> = std::iter::once(diagnostic.message.clone())
         .chain(label)
         .chain(diagnostic.only_for())
         .chain(diagnostic.notes.iter().cloned())
-        .chain(help)
+        .chain(end)
         .collect();
     format!("::{level} file={}{place},title={title}::{}\n", property(file), data(&story.join("\n")))
 }

@@ -6,7 +6,8 @@ use super::lines::Lines;
 use crate::diagnostic::{Diagnostic, Label};
 
 /// A JSON array with an object for each diagnostic: `code`, `title`, `severity`, `message`, `file`, `labels` (with offsets
-/// in bytes, and lines and columns from 1), `notes`, `help`, `environments` (where it is so; empty: in all of them).
+/// in bytes, and lines and columns from 1), `notes`, `help`, `environments` (where it is so; empty: in all of them), `allowed` (the reason for which the
+/// definition allows it, or null).
 pub fn json(diagnostics: &[Diagnostic], file: &str, source: &str) -> String {
     let lines = Lines::new(source);
     let all: Vec<Json> = diagnostics.iter().map(|diagnostic| object(diagnostic, file, &lines)).collect();
@@ -24,6 +25,7 @@ fn object(diagnostic: &Diagnostic, file: &str, lines: &Lines<'_>) -> Json {
         "notes": diagnostic.notes,
         "help": diagnostic.help,
         "environments": diagnostic.environments,
+        "allowed": diagnostic.allowed,
     })
 }
 

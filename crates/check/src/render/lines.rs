@@ -21,6 +21,10 @@ impl<'s> Lines<'s> {
         Self { source, starts: std::iter::once(0).chain(after_breaks).collect() }
     }
 
+    pub(crate) fn source(&self) -> &'s str {
+        self.source
+    }
+
     /// The line that an offset is on, from 0.
     pub(crate) fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset).saturating_sub(1)

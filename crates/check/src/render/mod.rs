@@ -10,6 +10,7 @@ mod wrap;
 
 pub use github::github;
 pub use json::json;
+pub(crate) use lines::Lines;
 pub use sarif::sarif;
 pub use text::{plain, text};
 pub use wrap::{WIDTH, columns, wrap};

@@ -48,6 +48,7 @@ fn result(diagnostic: &Diagnostic, codes: &BTreeSet<Code>, file: &str, lines: &L
         .chain(help)
         .collect();
     let location = |label: &Label| location(label, file, lines);
+    let suppression = |reason: &String| json!({ "kind": "inSource", "status": "accepted", "justification": reason });
     json!({
         "ruleId": diagnostic.code,
         "ruleIndex": codes.iter().position(|code| *code == diagnostic.code),
@@ -55,6 +56,7 @@ fn result(diagnostic: &Diagnostic, codes: &BTreeSet<Code>, file: &str, lines: &L
         "message": { "text": text.join("\n") },
         "locations": diagnostic.labels.iter().take(1).map(location).collect::<Vec<_>>(),
         "relatedLocations": diagnostic.labels.iter().skip(1).map(location).collect::<Vec<_>>(),
+        "suppressions": diagnostic.allowed.iter().map(suppression).collect::<Vec<_>>(),
     })
 }
 

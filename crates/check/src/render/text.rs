@@ -26,7 +26,7 @@ fn render(diagnostics: &[Diagnostic], file: &str, source: &str, mut buffer: Buff
     let file = SimpleFile::new(file, source);
     let styles = styles();
     let config = Config::default();
-    for diagnostic in diagnostics {
+    for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.is_open()) {
         let mut writer = StylesWriter::new(&mut buffer, &styles);
         if let Some((excerpt, shown)) = Excerpt::of(diagnostic, name, source, &lines) {
             let report = report(&shown, &lines);
@@ -43,7 +43,20 @@ fn render(diagnostics: &[Diagnostic], file: &str, source: &str, mut buffer: Buff
             let _ = term::emit_to_write_style(&mut writer, &config, &file, &report(&bare, &lines));
         }
     }
-    String::from_utf8_lossy(buffer.as_slice()).into_owned()
+    let mut text = String::from_utf8_lossy(buffer.as_slice()).into_owned();
+    for diagnostic in diagnostics {
+        text.extend(allowed(diagnostic, name, &lines));
+    }
+    text
+}
+
+/// What the definition allows, and why, in a line or two.
+fn allowed(diagnostic: &Diagnostic, file: &str, lines: &Lines<'_>) -> Option<String> {
+    let reason = diagnostic.allowed.as_ref()?;
+    let line = diagnostic.labels.first().map_or(0, |label| lines.ends(label.span).0.line);
+    let begin = format!("allowed[{}]: ", diagnostic.code);
+    let text = format!("{} ({file}:{line}): {reason}", diagnostic.message);
+    Some(format!("{begin}{}\n", hanging(&text, begin.len(), 2)))
 }
 
 /// The library's own colours; its blue is hard to read on black, so lines and numbers are dimmed instead.

@@ -39,8 +39,8 @@ fn unused(scope: &mut Scope<'_>) {
     if !scope.knows_all() {
         return;
     }
-    let used = scope.used(PartKind::Cache);
-    for (name, cache) in scope.app.caches.iter().filter(|(name, _)| !used.contains(name)) {
+    for name in scope.unused(PartKind::Cache) {
+        let Some(cache) = scope.app.caches.get(name) else { continue };
         let diagnostic = Diagnostic::warning(Code::UnusedCache, format!("nothing uses the cache {name}"))
             .at(cache.span, "")
             .help(format!("set a variable to `${{cache.{name}.url}}`, or leave the cache out"));

@@ -1,10 +1,10 @@
 //! The environment contract: what a program reads against what is set for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_problem::Code;
 use freehold_spec::app::Read;
-use freehold_spec::{EnvName, Segment, Spanned, nearest};
+use freehold_spec::{EnvName, Name, PartKind, Segment, Spanned, nearest};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Program, Scope};
@@ -13,12 +13,13 @@ use crate::scope::{Program, Scope};
 const CANDIDATES: usize = 200;
 
 pub(super) fn check(scope: &mut Scope<'_>) {
+    let known = Known::of(scope);
     for program in scope.programs() {
         reserved(scope, &program);
         too_long(scope, &program);
         if let Some(reads) = program.reads {
             let read: BTreeSet<&EnvName> = reads.iter().map(|read| &read.name).collect();
-            not_set(scope, &program, reads, &read);
+            not_set(scope, &program, reads, &read, &known);
             not_read(scope, &program, reads, &read);
         }
     }
@@ -80,7 +81,13 @@ fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
 }
 
 /// Variables that are read and that nobody sets.
-fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>], read_names: &BTreeSet<&EnvName>) {
+fn not_set<'a>(
+    scope: &mut Scope<'a>,
+    program: &Program<'a>,
+    reads: &[Spanned<Read>],
+    read_names: &BTreeSet<&EnvName>,
+    known: &Known<'a>,
+) {
     let path = &program.path;
     if !scope.knows(&format!("{path}.env")) || !scope.knows(&format!("{path}.port")) {
         return;
@@ -92,36 +99,142 @@ fn not_set(scope: &mut Scope<'_>, program: &Program<'_>, reads: &[Spanned<Read>]
     for read in missing {
         let message = format!("{} {} reads {}, which is not set", program.word, program.name, read.name);
         let diagnostic = Diagnostic::error(Code::VariableNotSet, message).at(read.span, "not set");
-        scope.report(match remedy(program, read, read_names) {
+        let diagnostic = match remedy(program, read, read_names, known) {
             Remedy::Rename(set) => {
                 let place = program.env.get(set).map_or(program.span, |value| value.span);
                 diagnostic
                     .at(place, format!("`{set}` is set"))
                     .help(format!("`{set}` is set, the app reads `{}`: use one name", read.name))
             }
+            Remedy::Use(part, name, reference) => {
+                let place = scope.app.span(part, name.as_str()).unwrap_or(program.span);
+                scope.name_unused(part, name);
+                diagnostic
+                    .at(place, format!("nothing uses this {}", part.word()))
+                    .help(format!("set {} = \"${{{reference}}}\" in `[{path}.env]`", read.name))
+            }
             Remedy::Say(help) => diagnostic.help(help),
-        });
+        };
+        scope.report(diagnostic);
     }
 }
 
-enum Remedy<'a> {
-    Rename(&'a EnvName),
+/// What variables are probably meant to be, by their names.
+struct Known<'a> {
+    /// Parts that nothing uses, with the reference to them, by the name that a variable would have: `session-key` by `SESSION_KEY`.
+    unused: BTreeMap<String, (PartKind, &'a Name, String)>,
+    /// References to parts, the same.
+    references: BTreeMap<String, String>,
+}
+
+/// What the variable with a database's URL is called, and that with a cache's.
+const DATABASE: [&str; 4] = ["DATABASE_URL", "DB_URL", "POSTGRES_URL", "DATABASE_URI"];
+const CACHE: [&str; 4] = ["REDIS_URL", "VALKEY_URL", "CACHE_URL", "REDIS_URI"];
+/// What a Pod knows of itself.
+const OF_PODS: [(&str, &str); 6] = [
+    ("HOSTNAME", "pod.name"),
+    ("NODE_NAME", "pod.node"),
+    ("POD_IP", "pod.ip"),
+    ("POD_NAME", "pod.name"),
+    ("POD_NAMESPACE", "pod.namespace"),
+    ("NAMESPACE", "pod.namespace"),
+];
+
+impl<'a> Known<'a> {
+    fn of(scope: &Scope<'a>) -> Self {
+        let variable = |name: &Name| name.as_str().replace('-', "_").to_ascii_uppercase();
+        let mut references: BTreeMap<String, String> =
+            OF_PODS.iter().map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned())).collect();
+        let asked = scope.app.services.iter().filter(|(_, service)| service.port.is_some());
+        references.extend(asked.map(|(name, _)| (format!("{}_URL", variable(name)), format!("service.{name}.url"))));
+        if let [database] = scope.app.names(PartKind::Database)[..] {
+            let parts = ["DB", "DATABASE", "POSTGRES", "PG"].into_iter().flat_map(|begin| {
+                let parts = [
+                    ("HOST", "host"),
+                    ("PORT", "port"),
+                    ("USER", "user"),
+                    ("PASSWORD", "password"),
+                    ("NAME", "name"),
+                    ("DATABASE", "name"),
+                    ("URL", "url"),
+                ];
+                let joint = if begin == "PG" { "" } else { "_" };
+                parts.map(|(end, field)| (format!("{begin}{joint}{end}"), format!("database.{database}.{field}")))
+            });
+            references.extend(parts);
+        }
+        references.extend(scope.app.secrets.keys().map(|name| (variable(name), format!("secret.{name}"))));
+        let mut unused = BTreeMap::new();
+        // What couldn't be read may use it.
+        if !scope.knows_all() {
+            return Self { unused, references };
+        }
+        for name in scope.unused(PartKind::Secret) {
+            unused.insert(variable(name), (PartKind::Secret, name, format!("secret.{name}")));
+        }
+        for (part, names) in [(PartKind::Database, DATABASE), (PartKind::Cache, CACHE)] {
+            let [name] = scope.unused(part)[..] else { continue };
+            let reference = format!("{}.{name}.url", part.word());
+            unused.extend(names.iter().map(|variable| ((*variable).to_owned(), (part, name, reference.clone()))));
+        }
+        Self { unused, references }
+    }
+}
+
+enum Remedy<'p, 'a> {
+    Rename(&'p EnvName),
+    Use(PartKind, &'a Name, &'p str),
     Say(String),
 }
 
-fn remedy<'a>(program: &Program<'a>, read: &Read, read_names: &BTreeSet<&EnvName>) -> Remedy<'a> {
-    if read.name.as_str() == "PORT" && program.word == "service" {
+/// What each process has without being told, from the machine or the image.
+const OF_THE_MACHINE: [&str; 8] = ["HOME", "LANG", "PATH", "PWD", "SHELL", "TMPDIR", "USER", "TZ"];
+
+fn remedy<'p, 'a>(
+    program: &'p Program<'a>,
+    read: &'p Read,
+    read_names: &BTreeSet<&EnvName>,
+    known: &'p Known<'a>,
+) -> Remedy<'p, 'a> {
+    let (name, path) = (read.name.as_str(), &program.path);
+    if name == "PORT" && program.word == "service" {
         return Remedy::Say("give the service a `port`; then Freehold sets PORT".to_owned());
     }
-    let unread = program.env.keys().filter(|name| !read_names.contains(name)).take(CANDIDATES);
-    let near = nearest(read.name.as_str(), unread.clone().map(EnvName::as_str));
-    match unread.into_iter().find(|name| Some(name.as_str()) == near) {
-        Some(set) => Remedy::Rename(set),
-        None => Remedy::Say(format!(
-            "set it in `[{0}.env]`, or write `\"{1}?\"` if the program does without it",
-            program.path, read.name
-        )),
+    if name.starts_with("FREEHOLD_") {
+        return Remedy::Say(
+            "leave it out of `reads`: variables of this prefix are Freehold's own, and nothing else sets them"
+                .to_owned(),
+        );
     }
+    if let Some((part, name, reference)) = known.unused.get(name) {
+        return Remedy::Use(*part, name, reference);
+    }
+    if is_port(name) && program.word == "service" {
+        let port = if program.given.contains("PORT") { "" } else { ", once the service has a `port`" };
+        return Remedy::Say(format!(
+            "let the program read PORT, which Freehold sets{port}: on one machine each process gets a port of its own, so none can be written here"
+        ));
+    }
+    let unread = program.env.keys().filter(|name| !read_names.contains(name)).take(CANDIDATES);
+    let near = nearest(name, unread.clone().map(EnvName::as_str));
+    if let Some(set) = unread.into_iter().find(|name| Some(name.as_str()) == near) {
+        return Remedy::Rename(set);
+    }
+    Remedy::Say(match known.references.get(name) {
+        Some(reference) => format!("set {name} = \"${{{reference}}}\" in `[{path}.env]`"),
+        None if OF_THE_MACHINE.contains(&name) => {
+            format!(
+                "leave it out of `reads`, or write `\"{name}?\"`: it comes with the machine or the image, where it comes at all"
+            )
+        }
+        None => format!("set it in `[{path}.env]`, or write `\"{name}?\"` if the program does without it"),
+    })
+}
+
+/// Whether a variable is what programs call the port that they listen on.
+fn is_port(name: &str) -> bool {
+    let programs = ["APP", "API", "HTTP", "LISTEN", "NODE", "SERVER", "SERVICE", "WEB"];
+    name.strip_suffix("_PORT").is_some_and(|program| programs.contains(&program))
 }
 
 /// Variables that are set and never read.

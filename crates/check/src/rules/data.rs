@@ -39,8 +39,8 @@ fn unused(scope: &mut Scope<'_>) {
     if !scope.knows_all() {
         return;
     }
-    let used = scope.used(PartKind::Database);
-    for (name, database) in scope.app.databases.iter().filter(|(name, _)| !used.contains(name)) {
+    for name in scope.unused(PartKind::Database) {
+        let Some(database) = scope.app.databases.get(name) else { continue };
         let diagnostic = Diagnostic::warning(Code::UnusedDatabase, format!("nothing uses the database {name}"))
             .at(database.span, "")
             .help(format!("set a variable to `${{database.{name}.url}}`, or leave the database out"));

@@ -3,6 +3,7 @@
 mod artifacts;
 mod caches;
 mod clusters;
+mod connections;
 mod contract;
 mod copies;
 mod data;
@@ -10,7 +11,10 @@ mod database_servers;
 mod hosts;
 mod jobs;
 mod manifests;
+mod memory;
+mod network;
 mod pods;
+mod production;
 mod quota;
 mod references;
 mod routes;
@@ -41,4 +45,8 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     artifacts::check(scope);
     manifests::check(scope);
     clusters::check(scope);
+    network::check(scope);
+    memory::check(scope);
+    connections::check(scope);
+    production::check(scope);
 }

@@ -207,8 +207,8 @@ fn unused(scope: &mut Scope<'_>) {
     if !scope.knows_all() {
         return;
     }
-    let used = scope.used(PartKind::Secret);
-    for (name, secret) in scope.app.secrets.iter().filter(|(name, _)| !used.contains(name)) {
+    for name in scope.unused(PartKind::Secret) {
+        let Some(secret) = scope.app.secrets.get(name) else { continue };
         let diagnostic = Diagnostic::warning(Code::UnusedSecret, format!("nothing uses the secret {name}"))
             .at(secret.span, "")
             .help(format!("set a variable to `${{secret.{name}}}`, or leave the secret out"));

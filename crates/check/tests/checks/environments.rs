@@ -1,12 +1,12 @@
 //! A definition in all its environments: what is told once, and where it is so.
 
-use freehold_check::{Diagnostic, render, source};
+use freehold_check::{Diagnostic, render};
 use freehold_problem::Code;
 
-const SHOP: &str = "[app]\nname = \"shop\"\n[service.web]\ncommand = [\"web\"]\nimage = \"w\"\nport = 80\n";
+const SHOP: &str = "[app]\nname = \"shop\"\n[service.web]\ncommand = [\"web\"]\nimage = \"w\"\nport = 80\nhealth = { ready = \"/\" }\n";
 
 fn found(more: &str) -> Vec<Diagnostic> {
-    source(&format!("{SHOP}{more}")).1
+    super::rules::found(&format!("{SHOP}{more}"))
 }
 
 /// The codes, each with where it is so.

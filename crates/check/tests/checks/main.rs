@@ -6,7 +6,11 @@ mod crowds;
 #[cfg(test)]
 mod environments;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod manifests;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]
@@ -21,6 +25,8 @@ mod requests;
 mod rules;
 #[cfg(test)]
 mod services;
+#[cfg(test)]
+mod silences;
 #[cfg(test)]
 mod sizes;
 

@@ -11,6 +11,7 @@ name = "shop"
 image   = "ghcr.io/acme/shop"
 command = ["shop"]
 port    = 8080
+replicas = 2
 
 [route.web]
 service = "web"

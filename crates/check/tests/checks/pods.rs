@@ -1,9 +1,8 @@
 //! What a service's pods are made of.
 
-use freehold_check::source;
 use freehold_problem::Code;
 
-use super::rules::{GOOD, and, codes, fine, only, web};
+use super::rules::{GOOD, and, codes, fine, found, only, web};
 
 /// The good app with a service that keeps its data in a volume.
 fn index(more: &str) -> String {
@@ -60,7 +59,7 @@ fn folders_do_not_lie_in_one_another() {
 fn a_volume_has_one_user_at_a_time() {
     fine(&index("update = \"recreate\""));
     only(Code::VolumeShared, &index(""));
-    let help = source(&index("")).1.remove(0).help.unwrap();
+    let help = found(&index("")).remove(0).help.unwrap();
     assert_eq!(help, "set `update = \"recreate\"` in `[service.index]`");
     only(Code::VolumeShared, &index("update = \"recreate\"\nreplicas = 2"));
     only(Code::VolumeShared, &index("update = \"recreate\"\nautoscale = { max = 2 }"));
@@ -113,7 +112,7 @@ fn no_two_parts_are_the_same_object_of_a_cluster() {
     only(Code::SameObject, &and(&(volume("a", "b-c") + &volume("a-b", "c"))));
     fine(&and(&(volume("a", "b-c") + &volume("a-b", "d"))));
     only(Code::SameObject, &and(&service("allow-dns", "internet = true")));
-    let both = source(&and(&(volume("a", "b-c") + &volume("a-b", "c")))).1.remove(0);
+    let both = found(&and(&(volume("a", "b-c") + &volume("a-b", "c")))).remove(0);
     assert_eq!(both.labels.len(), 2, "{both:?}");
 }
 

@@ -4,14 +4,14 @@ use freehold_check::{Diagnostic, render, source};
 use freehold_problem::Code;
 
 use super::CROWDED;
-use super::rules::{and, fine, only, web};
+use super::rules::{self, and, fine, only, web};
 
 /// What is found about one service `web` of 500m (at the most) with more lines in it, in a tier with these figures.
 fn found(service: &str, more: &str, tier: &str) -> Vec<Diagnostic> {
     let definition = format!(
         "[app]\nname = \"shop\"\n[tier.a.quota]\n{tier}\n[service.web]\nimage = \"w\"\ncommand = [\"w\"]\n{service}\n{more}\n"
     );
-    source(&definition).1
+    rules::found(&definition)
 }
 
 /// The smallest `cpu`, in millicores, that nothing is said about.
@@ -147,7 +147,7 @@ fn the_fix_that_is_named_is_one() {
 fn the_quota_s_arithmetic_is_shown() {
     let definition = web("replicas = 2")
         + "[service.w]\nimage = \"w\"\ncommand = [\"w\"]\ncpu = \"350m\"\nreplicas = 2\nupdate = \"recreate\"\n[tier.a]\nquota.cpu = \"2\"";
-    let found = source(&definition).1.remove(0);
+    let found = rules::found(&definition).remove(0);
     assert_eq!(found.code, Code::NoRoomForUpdate);
     assert_eq!(found.notes[0], "2 × 350m + 2 × 500m = 1700m, and one more web of 500m for the surge");
     assert_eq!(found.help.unwrap(), "raise cpu to \"2200m\", or set `update = \"recreate\"` for web");

@@ -31,11 +31,14 @@ pub(super) fn run(terminal: Terminal, arguments: &CheckArguments) -> CommandResu
 
 fn verdict(file: &str, diagnostics: &[Diagnostic]) -> String {
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
-    let warnings = diagnostics.len() - errors;
-    match (errors, warnings) {
-        (0, 0) => format!("{} {file}", paint(GREEN, "✓")),
-        (0, warnings) => format!("{} {file}: {}", paint(GREEN, "✓"), count(warnings, "warning")),
-        (errors, 0) => format!("{file}: {}", count(errors, "error")),
-        (errors, warnings) => format!("{file}: {}, {}", count(errors, "error"), count(warnings, "warning")),
+    let allowed = diagnostics.iter().filter(|diagnostic| !diagnostic.is_open()).count();
+    let warnings = diagnostics.len() - errors - allowed;
+    let counts = [(errors, "error"), (warnings, "warning")].into_iter().filter(|(number, _)| *number > 0);
+    let mut counts: Vec<String> = counts.map(|(number, word)| count(number, word)).collect();
+    counts.extend((allowed > 0).then(|| format!("{allowed} allowed")));
+    let mark = if errors == 0 { format!("{} ", paint(GREEN, "✓")) } else { String::new() };
+    match counts.is_empty() {
+        true => format!("{mark}{file}"),
+        false => format!("{mark}{file}: {}", counts.join(", ")),
     }
 }

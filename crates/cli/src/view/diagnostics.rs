@@ -23,6 +23,7 @@ pub(crate) fn from_wire(sent: &wire::Diagnostic) -> Diagnostic {
         notes: sent.notes.clone(),
         help: sent.help.clone(),
         environments: sent.environments.clone(),
+        allowed: sent.allowed.clone(),
     }
 }
 
@@ -43,5 +44,6 @@ pub(crate) fn to_wire(found: &Diagnostic) -> wire::Diagnostic {
         notes: found.notes.clone(),
         help: found.help.clone(),
         environments: found.environments.clone(),
+        allowed: found.allowed.clone(),
     }
 }

@@ -68,6 +68,9 @@ pub struct Diagnostic {
     /// Where it is so, if not in every environment: `stage production`, `tenants of tier pro`, `previews`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
+    /// Why the definition allows it, if it does: nothing has to be done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
 }
 
 /// A place in a definition, and what there is to say about it.
