@@ -27,7 +27,10 @@ hosts   = ["${stack.name}.${target.domain}"]
 
 /// What is found, but for what is asked of production, which has tests of its own.
 pub(crate) fn found(definition: &str) -> Vec<Diagnostic> {
-    let mut found = freehold_check::source(definition).1;
+    not_of_production(freehold_check::source(definition).1)
+}
+
+pub(crate) fn not_of_production(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found.retain(|found| !matches!(found.code, Code::NoBackup | Code::OneCopy));
     found
 }

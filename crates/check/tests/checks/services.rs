@@ -4,7 +4,7 @@ use freehold_check::source_in;
 use freehold_problem::Code;
 use freehold_spec::{Files, Language};
 
-use super::rules::{and, codes, env, fine, only, web};
+use super::rules::{and, codes, env, fine, not_of_production, only, web};
 
 #[test]
 fn a_probe_asks_one_thing_and_somebody() {
@@ -95,7 +95,7 @@ fn the_references_of_a_file_are_read_with_their_lines() {
         |more: &str| and(&format!("[service.web.files]\na = {{ path = \"/etc/a\", file = \"a.conf\"{more} }}"));
     let told = |more: &str, text: &str| {
         let files = Files::from([("a.conf".to_owned(), text.to_owned())]);
-        source_in(Language::NEWEST, &source(more), &files).1
+        not_of_production(source_in(Language::NEWEST, &source(more), &files).1)
     };
     assert!(told("", "x = ${stack.name}\n$${HOME} $uri\n").is_empty());
     let found = told("", "one\ntwo ${HOME}\n");
