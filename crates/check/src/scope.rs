@@ -96,7 +96,7 @@ impl<'a> Scope<'a> {
             span: service.span,
             reads: service.reads.as_deref(),
             env: &service.env,
-            command: Some(&service.command),
+            command: service.command.as_ref(),
             given: given(service),
             service: Some(service),
         });

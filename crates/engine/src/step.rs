@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use freehold_graph::kind::Fence;
+use freehold_graph::kind::{FETCH, Fence};
 use freehold_graph::{ProviderName, Resource, ResourceId, Value};
 use freehold_plan::{Action, Change, Plan, Purpose};
 
@@ -124,7 +124,8 @@ impl<'a> Steps<'a> {
     fn runs(&mut self) {
         for run in self.plan.runs.values() {
             let seconds = run.body.get("timeout_seconds").and_then(Value::as_integer).unwrap_or_default();
-            let deadline = Duration::from_secs(seconds.unsigned_abs()).saturating_add(SLACK);
+            let fetch = if run.body.get("image").is_some() { FETCH } else { Duration::ZERO };
+            let deadline = Duration::from_secs(seconds.unsigned_abs()).saturating_add(SLACK).saturating_add(fetch);
             let provider = Some(run.provider);
             let earlier = run.depends_on.iter().filter(|id| self.plan.runs.contains_key(*id));
             let mut depends_on = self.through(&run.depends_on);

@@ -3,13 +3,16 @@
 //! A service's image sticks with its digest. It is looked up again only where a deploy names one, or where the definition now names
 //! another tag or digest than it did. The images of sidecars and init containers are the definition's: a deploy looks their tags up,
 //! so that a tag that was moved is a change of the plan; a rollback runs the digests of its revision. Everything that a plan would
-//! run is checked to be there for the cluster's machines, also what stuck.
+//! run is checked to be there for the target's machines, also what stuck.
+//!
+//! In a cluster everything is an image. On one machine it is what has an `image` and no `build`; sidecars and init containers don't run there.
 
 use std::collections::BTreeMap;
 
 use freehold_engine::capability::Images;
+use freehold_graph::expand::local;
 use freehold_graph::image::ImageReference;
-use freehold_graph::{Request, Target};
+use freehold_graph::{ArtifactHash, Request, Target};
 use freehold_problem::{Code, Problem};
 use freehold_spec::app::Service;
 use freehold_spec::{App, Name, Spanned};
@@ -48,8 +51,11 @@ pub(crate) struct ImageDemand<'a> {
 /// containers in `request.containers`, where a rollback has them already.
 pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &ImageDemand<'_>, request: &mut Request) -> Result<()> {
     let Some(images) = &runtime.capabilities.images else { return Ok(()) };
-    let services = chosen(wanted, request)?;
-    let containers = side_images(wanted.app, request);
+    let services = chosen(&runtime.target, wanted, request)?;
+    let containers = match &runtime.target {
+        Target::Kubernetes(_) => side_images(wanted.app, request),
+        Target::Local(_) => Vec::new(),
+    };
     let mut references = Vec::new();
     for (service, choice) in &services {
         let (Choice::Stuck(text) | Choice::Named(text)) = choice;
@@ -82,7 +88,8 @@ pub(crate) async fn settle(runtime: &TargetRuntime, wanted: &ImageDemand<'_>, re
 /// hours. One that gives no answer now keeps nothing back: the image was there when the plan was made.
 pub(crate) async fn refuse_vanished(runtime: &TargetRuntime, request: &Request) -> Result<()> {
     let Some(images) = &runtime.capabilities.images else { return Ok(()) };
-    let services = request.artifacts.iter().map(|(service, image)| (format!("service {service}"), image));
+    let deployed = request.artifacts.iter().filter(|(_, deployed)| is_image(deployed));
+    let services = deployed.map(|(service, image)| (format!("service {service}"), image));
     let side = request.containers.iter().flat_map(|(service, containers)| {
         containers.iter().map(move |(name, image)| (format!("container {name} of {service}"), image))
     });
@@ -126,25 +133,45 @@ fn side_images(app: &App, request: &Request) -> Vec<SideImage> {
     app.services.iter().flat_map(of_service).collect()
 }
 
+/// Whether a service runs from an image on this target.
+pub(crate) fn runs_image(target: &Target, service: &Service) -> bool {
+    match target {
+        Target::Kubernetes(_) => true,
+        Target::Local(_) => local::runs_image(service),
+    }
+}
+
+/// Whether what a service was deployed with is an image, and no artifact.
+fn is_image(deployed: &str) -> bool {
+    deployed.parse::<ArtifactHash>().is_err()
+}
+
 /// Which image each service runs.
-fn chosen(wanted: &ImageDemand<'_>, request: &Request) -> Result<BTreeMap<Name, Choice>> {
-    for service in wanted.images.keys() {
-        if !wanted.app.services.contains_key(service.as_str()) {
+fn chosen(target: &Target, wanted: &ImageDemand<'_>, request: &Request) -> Result<BTreeMap<Name, Choice>> {
+    for (service, image) in wanted.images {
+        let Some(stated) = wanted.app.services.get(service.as_str()) else {
             let known: Vec<&str> = wanted.app.services.keys().map(Name::as_str).collect();
             let message = format!("{} has no service {service}; it has {}", wanted.app.name.value, known.join(", "));
             return Err(Problem::new(Code::RequestName, message));
+        };
+        if !runs_image(target, stated) {
+            let message =
+                format!("{} builds service {service}: it doesn't run `--image {service}={image}`", target.name());
+            return Err(Problem::new(Code::OtherKindOfTarget, message)
+                .help("leave it out, or name a cluster with --target; on one machine a service with an `image` and no `build` runs from it"));
         }
     }
     let mut choices = BTreeMap::new();
     let mut missing = Vec::new();
-    for (name, service) in &wanted.app.services {
+    for (name, service) in wanted.app.services.iter().filter(|(_, service)| runs_image(target, service)) {
         let given = wanted.images.get(name.as_str()).map(|image| complete(name, service, image)).transpose()?;
-        let stuck = request.artifacts.get(name).filter(|_| !is_new(wanted.before, name, service));
+        let deployed = request.artifacts.get(name).filter(|deployed| is_image(deployed));
+        let stuck = deployed.filter(|_| !is_new(wanted.before, name, service));
         let choice = match (given, stuck, written(service)) {
             (Some(given), _, _) => Choice::Named(given),
             (None, Some(stuck), _) => Choice::Stuck(stuck.clone()),
             (None, None, Some(written)) => Choice::Named(written.to_owned()),
-            (None, None, None) => match request.artifacts.get(name) {
+            (None, None, None) => match deployed {
                 Some(stuck) => Choice::Stuck(stuck.clone()),
                 None => {
                     missing.push((name, service));
@@ -225,18 +252,12 @@ fn refusal(failures: &[(&str, &Problem)]) -> Problem {
     refusal
 }
 
-/// Images are for clusters, artifacts for this machine.
+/// Artifacts are for this machine.
 pub(crate) fn refuse_wrong_kind(target: &Target, request: &Deploy) -> Result<()> {
     let name = target.name();
     match target {
-        Target::Local(_) => match request.images.iter().next() {
-            Some((service, image)) => {
-                let message = format!("{name} runs no images: `--image {service}={image}` is for clusters");
-                Err(Problem::new(Code::OtherKindOfTarget, message)
-                    .help("leave it out, or name a cluster with --target"))
-            }
-            None => Ok(()),
-        },
+        // Which services run from images the definition says.
+        Target::Local(_) => Ok(()),
         Target::Kubernetes(_) => match request.artifacts.iter().next() {
             Some((service, artifact)) => {
                 let message = format!("{name} runs images, not the artifact {artifact} of service {service}");

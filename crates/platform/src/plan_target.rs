@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use freehold_check::Diagnostic;
-use freehold_graph::{Request, StackId, StackKey};
+use freehold_graph::expand::local;
+use freehold_graph::{Request, StackId, StackKey, Target};
 use freehold_problem::{Code, Problem};
 use freehold_spec::{App, Name, StackName};
 use freehold_store::{Stack, TenantId};
@@ -73,7 +74,11 @@ impl PlanTargets {
             None => None,
         };
         // In a cluster an app's new stack runs the images of its latest one, also where the definition is given with the deploy.
-        let latest = match (&before, &given, runtime.capabilities.images.is_some()) {
+        let in_cluster = match &runtime.target {
+            Target::Kubernetes(_) => true,
+            Target::Local(_) => false,
+        };
+        let latest = match (&before, &given, in_cluster) {
             (None, None, _) | (None, Some(_), true) => self.latest_of(actor, &key).await?,
             _ => None,
         };
@@ -158,7 +163,8 @@ impl PlanTargets {
 
     /// On this machine: whether what services run from is here.
     pub(super) async fn check_artifacts(&self, app: &App, request: &Request) -> Result<()> {
-        for (name, service) in &app.services {
+        let built = app.services.iter().filter(|(_, service)| !local::runs_image(service));
+        for (name, service) in built {
             match request.artifacts.get(name) {
                 Some(artifact) if !self.artifacts.holds(artifact).await? => {
                     let message = format!("the platform does not have the artifact of service {name}: {artifact}");

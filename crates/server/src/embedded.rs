@@ -193,6 +193,7 @@ async fn serve(
     let artifacts = ArtifactStore::open(&directory.join("artifacts")).map_err(unusable)?;
     let mut local = LocalOptions::new(directory.path(), router.clone(), artifacts, options.executable.clone());
     local.run_as = users_of(settings, local.run_as);
+    local.sockets = postgres.private.as_ref().map(|_| PathBuf::from(&postgres.host)).into_iter().collect();
     let local = Arc::new(LocalProvider::new(local).map_err(unusable)?);
     let databases = Arc::new(PostgresProvider::new(PostgresOptions {
         provisioner,

@@ -4,6 +4,7 @@ mod apps;
 mod artifacts;
 mod caches;
 mod commands;
+mod containers;
 mod definition;
 mod examples;
 mod interruption;

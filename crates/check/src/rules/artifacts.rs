@@ -10,6 +10,7 @@ pub(super) fn check(scope: &mut Scope<'_>) {
     image_references(scope);
     image_tags(scope);
     nothing_to_run(scope);
+    no_command(scope);
     same_file_name(scope);
 }
 
@@ -59,9 +60,26 @@ fn nothing_to_run(scope: &mut Scope<'_>) {
         }
         let message = format!("service {name} has neither `build` nor `image`, so there is nothing to run");
         let diagnostic = Diagnostic::error(Code::NothingToRun, message)
-            .at(service.command.span, "a command of what?")
+            .at(service.command.as_ref().map_or(service.span, |command| command.span), "a program of what?")
             .note("what is installed on the machine doesn't count: another machine has another version of it");
         scope.report(diagnostic.help("name its files, `build = { artifact = [\"…\"] }`, or its image, or both"));
+    }
+}
+
+/// An image says what it executes, an artifact doesn't.
+fn no_command(scope: &mut Scope<'_>) {
+    for (name, service) in &scope.app.services {
+        let unknown = |key: &str| !scope.knows(&format!("service.{name}.{key}"));
+        if service.command.is_some() || unknown("command") || unknown("build") {
+            continue;
+        }
+        let Some(build) = &service.build else { continue };
+        let diagnostic = Diagnostic::error(Code::MissingKey, format!("service {name} has no `command`"))
+            .at(build.span, "which of these files is the program?")
+            .help(format!(
+                "write `command = [\"…\"]` into [service.{name}]; only an image says by itself what it executes"
+            ));
+        scope.report(diagnostic);
     }
 }
 

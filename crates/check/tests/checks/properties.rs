@@ -1,6 +1,7 @@
 //! What holds for every text.
 
 use freehold_check::{Diagnostic, render};
+use freehold_graph::expand::local::runs_image;
 use freehold_graph::expand::{LocalTarget, PostgresServer};
 use freehold_graph::{Request, StackId, StackKey, StackKind, Target};
 use freehold_spec::App;
@@ -27,6 +28,9 @@ fn examine(source: &str) {
     assert_eq!(render::github(&diagnostics, "a", source).lines().count(), diagnostics.len());
 }
 
+/// What images are looked up to be.
+const PINNED: &str = "ghcr.io/acme/web@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
 /// What passed the checks can be planned.
 fn expands(app: &App) {
     let key = StackKey {
@@ -35,12 +39,13 @@ fn expands(app: &App) {
         kind: StackKind::Tenant,
         name: "acme".parse().unwrap(),
     };
+    let images = app.services.iter().filter(|(_, service)| runs_image(service));
     let request = Request {
         key,
         id: StackId(uuid::Uuid::nil()),
         tier: app.tiers.keys().next().cloned(),
         stage: None,
-        artifacts: Default::default(),
+        artifacts: images.map(|(name, _)| (name.clone(), PINNED.to_owned())).collect(),
         containers: Default::default(),
         rotations: Default::default(),
         revision: 0,

@@ -526,6 +526,10 @@ fn services_have_something_to_run() {
     assert!(found(&but("image   = \"ghcr.io/acme/shop\"\n", ""))[0].is_error());
     fine(&but("image   = \"ghcr.io/acme/shop\"", "build = { artifact = [\"shop\"] }"));
     fine(&web("build = { artifact = [\"shop\"] }"));
+    // An image says what it executes, files don't.
+    let unsaid = but("command = [\"shop\"]\n", "");
+    fine(&unsaid);
+    only(Code::MissingKey, &unsaid.replace("image   = \"ghcr.io/acme/shop\"", "build = { artifact = [\"shop\"] }"));
     // There is one, and it is wrong.
     only(Code::WrongType, &but("image   = \"ghcr.io/acme/shop\"", "image = 1"));
 }

@@ -1,4 +1,4 @@
-//! The local target: databases on a PostgreSQL server, services as processes, routes of the router.
+//! The local target: databases on a PostgreSQL server, services as processes or containers, routes of the router.
 //!
 //! Bodies (fields that are absent are null or empty):
 //!
@@ -12,7 +12,8 @@
 //! postgres.database  name owner migrator app · extensions [name]: trusted ones · collation encoding, where they are written
 //!                    template (the database that it is a copy of at first) · prepared [name]: extensions that are the template's
 //! local.service      memory_bytes cpu_millis: limits, where they are written · stack {memory_bytes, cpu_millis}: of the whole stack
-//!                    artifact command [text] env {NAME: text|secret|template} replicas
+//!                    artifact, or image "REPOSITORY@sha256:…" with writable [path] · command [text], or none: the image's
+//!                    env {NAME: text|secret|template} replicas
 //!                    health {ready, live, and the named ports that are asked: ready_port, live_port} · serves (it takes requests)
 //!                    endpoint "127.a.b.c:port"|null · protocol "grpc"|"tcp", where it isn't HTTP
 //!                    ports [NAME] · port_endpoints {NAME: {endpoint, protocol}}, of those that others reach
@@ -22,14 +23,14 @@
 //! local.cache        memory_bytes: limit of all that it takes · cpu_millis, where it is written · stack · max_memory_bytes: of the data
 //!                    eviction · persist · password (secret) · endpoint "127.a.b.c:port"
 //!                    start_timeout_seconds stop_timeout_seconds
-//! local.schedule     memory_bytes cpu_millis stack · artifact command env files · schedule · timeout_seconds
+//! local.schedule     memory_bytes cpu_millis stack · artifact or image · command env files · schedule · timeout_seconds
 //! local.route        hosts [text] redirect_from [text]
 //!                    paths [{prefix, timeout_seconds, attempt_timeout_seconds, retries, and one of
 //!                            service ("service.web") | redirect {to, keep_path, status} | respond {status, body, content_type}}]
 //!                    request_headers response_headers {set {}, add {}, remove []} · max_body_bytes · allow_from [CIDR]
 //!                    cors {origins, methods, headers, expose, credentials, max_age_seconds} · basic_auth {NAME: secret}
 //!                    rate_limit {requests, seconds}
-//! run                memory_bytes cpu_millis stack · artifact command env files · timeout_seconds · retry
+//! run                memory_bytes cpu_millis stack · artifact or image · command env files · timeout_seconds · retry
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +78,11 @@ fn written(service: &Service) -> (Option<Memory>, Option<Cpu>) {
     (memory, (service.cpu.span != service.span).then_some(service.cpu.limit))
 }
 
+/// Whether a service runs from its image on this machine, in a container: where nothing of it is built here.
+pub fn runs_image(service: &Service) -> bool {
+    service.image.is_some() && service.build.is_none()
+}
+
 /// What a cache reads of its data in a second, in bytes.
 const READ_IN_A_SECOND: u64 = 50_000_000;
 
@@ -113,7 +119,7 @@ impl LocalExpansion<'_> {
         &mut self,
         id: &ResourceId,
         service: &Name,
-        command: &[String],
+        command: Option<&Spanned<Vec<String>>>,
         env: &BTreeMap<EnvName, Spanned<Template>>,
         files: &BTreeMap<Name, File>,
     ) -> (BTreeMap<String, Value>, BTreeSet<ResourceId>) {
@@ -130,12 +136,18 @@ impl LocalExpansion<'_> {
             (file.path.value.clone(), Value::map([("content", content), ("mode", Value::from(file.mode))]))
         });
         let files: BTreeMap<String, Value> = files.collect();
-        let artifact = self.expansion.resolver.request.artifacts.get(service);
+        let runs_image = self.expansion.resolver.app.services.get(service).is_some_and(runs_image);
+        let deployed = self.expansion.resolver.request.artifacts.get(service).cloned();
+        let deployed = deployed.map_or(Value::Null, Value::text);
+        if runs_image && deployed == Value::Null {
+            let missing = ExpandError::Missing { from: id.to_string(), what: "image".to_owned() };
+            self.expansion.resolver.errors.push(missing);
+        }
         let mut body = BTreeMap::from([
-            ("artifact".to_owned(), artifact.map_or(Value::Null, |artifact| Value::text(artifact.clone()))),
-            ("command".to_owned(), Value::from(command.to_vec())),
+            (if runs_image { "image" } else { "artifact" }.to_owned(), deployed),
             ("env".to_owned(), Value::Map(env)),
         ]);
+        body.extend(command.map(|command| ("command".to_owned(), Value::from(command.value.clone()))));
         if !files.is_empty() {
             body.insert("files".to_owned(), Value::Map(files));
         }
@@ -159,7 +171,7 @@ impl LocalExpansion<'_> {
 
     pub(crate) fn job(&mut self, name: &Name, job: &Job) {
         let id = ResourceId::new("job", name);
-        let (mut body, mut depends_on) = self.program(&id, &job.service, &job.command, &job.env, &job.files);
+        let (mut body, mut depends_on) = self.program(&id, &job.service, Some(&job.command), &job.env, &job.files);
         let service = self.expansion.resolver.app.services.get(&job.service.value).map(written).unwrap_or_default();
         let memory = job.memory.as_ref().map(|range| range.limit).or(service.0);
         let cpu = job.cpu.as_ref().map(|range| range.limit).or(service.1);
@@ -182,9 +194,13 @@ impl LocalExpansion<'_> {
 
     pub(crate) fn service(&mut self, name: &Name, service: &Service) {
         let id = ResourceId::new("service", name);
-        let (mut body, depends_on) = self.program(&id, name, &service.command, &service.env, &service.files);
+        let (mut body, depends_on) = self.program(&id, name, service.command.as_ref(), &service.env, &service.files);
         let (memory, cpu) = written(service);
         self.limits(&mut body, memory, cpu);
+        if runs_image(service) && !service.writable.is_empty() {
+            let folders = service.writable.iter().map(|folder| folder.value.clone()).collect::<Vec<_>>();
+            body.insert("writable".to_owned(), Value::from(folders));
+        }
         let health = health(service);
         let update = match service.update {
             Update::Rolling => "rolling",

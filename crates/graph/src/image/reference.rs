@@ -37,6 +37,13 @@ impl ImageReference {
         &self.registry
     }
 
+    /// Whether its registry is on the machine that asks, by its name: nobody listens in on the way there, so TLS is not needed.
+    pub fn is_of_this_machine(&self) -> bool {
+        let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// The repository: `library/nginx`.
     pub fn repository(&self) -> &str {
         &self.repository

@@ -75,14 +75,22 @@ pub(super) fn database(new: &New<'_>) -> String {
 
 pub(super) fn local_service(new: &New<'_>) -> String {
     let replicas = new.at(&["replicas"]).and_then(Value::as_integer).unwrap_or(1);
-    let command = new.at(&["command"]).map(|command| value("command", command)).unwrap_or_default();
+    let command = new.at(&["command"]).map(|command| value("command", command));
+    let word = if new.at(&["image"]).is_some() { "container" } else { "process" };
+    let several = match (replicas, word) {
+        (1, _) => "",
+        (_, "process") => "es",
+        (_, _) => "s",
+    };
+    let command = command.unwrap_or_else(|| "its image's command".to_owned());
     let ready = new.at(&["health", "ready"]).and_then(Value::as_text);
     let serves = new.at(&["serves"]) == Some(&Value::Bool(true));
-    match (ready, serves) {
-        (Some(path), _) => format!("{replicas} × {command}, ready on {path}"),
-        (None, true) => format!("{replicas} × {command}, ready when its port is open"),
-        (None, false) => format!("{replicas} × {command}, takes no requests"),
-    }
+    let ready = match (ready, serves) {
+        (Some(path), _) => format!("ready on {path}"),
+        (None, true) => "ready when its port is open".to_owned(),
+        (None, false) => "takes no requests".to_owned(),
+    };
+    format!("{replicas} {word}{several}: {command}, {ready}")
 }
 
 /// `64Mi for data, allkeys-lru`.
@@ -203,6 +211,9 @@ pub fn run(body: &Value) -> String {
 
 /// The images that a resource runs, where it runs images; each with the name of its container where there are several.
 pub fn images(body: &Value) -> Vec<(String, String)> {
+    if let Some(image) = body.get("image") {
+        return vec![("image".to_owned(), plain(image))];
+    }
     let pod = at(body, &["spec", "template", "spec"]);
     let list = |name: &str| pod.and_then(|pod| pod.get(name)).and_then(Value::as_list).unwrap_or_default();
     let all: Vec<&Value> = list("initContainers").iter().chain(list("containers")).collect();

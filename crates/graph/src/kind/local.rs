@@ -9,7 +9,10 @@ use crate::value::Value;
 /// What is added to times that the definition gives, for starting and for telling the outcome.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// A service's processes.
+/// How long an image may take to be fetched.
+pub const FETCH: Duration = Duration::from_secs(600);
+
+/// A service's processes, or containers.
 pub(super) static SERVICE: Row = Row {
     word: "service",
     id_word: "service",
@@ -18,6 +21,8 @@ pub(super) static SERVICE: Row = Row {
     data: Data::None,
     effects: &[
         ("artifact", Effect::Restart),
+        ("image", Effect::Restart),
+        ("writable", Effect::Restart),
         ("command", Effect::Restart),
         ("env", Effect::Restart),
         ("health", Effect::Restart),
@@ -163,9 +168,10 @@ pub(super) static ROUTE: Row = Row {
     describe: describe::local_route,
 };
 
-/// Until the new processes have taken over and the old ones have ended.
+/// Until the new processes have taken over and the old ones have ended; before that an image may have to be fetched.
 fn switched(body: &Value) -> Duration {
-    seconds(body, "start_timeout_seconds").saturating_add(stopped(body))
+    let fetch = if body.get("image").is_some() { FETCH } else { Duration::ZERO };
+    fetch.saturating_add(seconds(body, "start_timeout_seconds")).saturating_add(stopped(body))
 }
 
 fn started(body: &Value) -> Duration {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::provider_name::ProviderName;
 pub use describe::New;
 pub use kubernetes::{CONFIG_CHECKSUM, CREDENTIALS_CHECKSUM};
+pub use local::FETCH;
 pub use postgres::MIGRATOR_CONNECTIONS;
 pub use row::{Api, Called, Cause, Data, Effect, Fence, Fold, Limit, Logins, Program, Row, Texts, Times};
 

@@ -43,6 +43,8 @@ pub(crate) struct Cgroups {
     finding: Hierarchy,
     /// Where else there are limits.
     limiting: Vec<Hierarchy>,
+    /// Our part of the hierarchies that we have no use for: a container engine makes groups of the same name there.
+    unused: Vec<PathBuf>,
 }
 
 /// The group of one instance or run.
@@ -62,7 +64,10 @@ impl Cgroups {
         let index =
             usable.iter().position(finds).or_else(|| usable.iter().position(|one| one.controllers.contains("pids")))?;
         let finding = usable.remove(index);
-        Some(Self { finding, limiting: usable })
+        let unused = hierarchy::all(platform).into_iter();
+        let unused =
+            unused.filter(|base| *base != finding.base && usable.iter().all(|one| one.base != *base)).collect();
+        Some(Self { finding, limiting: usable, unused })
     }
 
     /// Whether this controller's limits are set.
@@ -116,7 +121,14 @@ impl Cgroups {
     /// The group of an instance, whether there is one or not.
     pub(crate) fn group(&self, stack: StackId, instance: &str) -> Group {
         let within = |one: &Hierarchy| one.base.join(stack.to_string()).join(instance);
-        Group { path: within(&self.finding), limiting: self.limiting.iter().map(within).collect() }
+        let unused = self.unused.iter().map(|base| base.join(stack.to_string()).join(instance));
+        Group { path: within(&self.finding), limiting: self.limiting.iter().map(within).chain(unused).collect() }
+    }
+
+    /// What the group of an instance is called in every hierarchy, seen from its root: where a container engine is to make its own.
+    pub(crate) fn parent(&self, stack: StackId, instance: &str) -> String {
+        let base = self.finding.base.file_name().unwrap_or_default().to_string_lossy();
+        format!("/{base}/{stack}/{instance}")
     }
 
     /// All that runs of a stack.
@@ -124,20 +136,17 @@ impl Cgroups {
     /// # Errors
     /// The stack's control groups can't be read.
     pub(crate) fn of_stack(&self, stack: StackId) -> io::Result<Vec<i32>> {
-        let folder = self.finding.base.join(stack.to_string());
-        let mut found = processes(&folder)?;
-        for group in folders(&folder)? {
-            found.extend(processes(&group)?);
-        }
-        Ok(found)
+        all_processes(&self.finding.base.join(stack.to_string()))
     }
 
     /// Removes this platform's groups, as far as nothing runs in them. What runs keeps its own.
     pub(crate) fn close(&self) {
-        for one in self.all() {
-            let stacks = folders(&one.base).unwrap_or_default();
-            let instances = stacks.iter().flat_map(|stack| folders(stack).unwrap_or_default());
-            for group in instances.collect::<Vec<_>>().iter().chain(&stacks).chain([&one.base]) {
+        for base in self.bases() {
+            let stacks = folders(base).unwrap_or_default();
+            for instance in stacks.iter().flat_map(|stack| folders(stack).unwrap_or_default()) {
+                remove_or_leave(&instance);
+            }
+            for group in stacks.iter().chain([base]) {
                 if let Err(error) = remove(group) {
                     tracing::debug!(group = %group.display(), %error, "a control group is still in use");
                 }
@@ -145,14 +154,19 @@ impl Cgroups {
         }
     }
 
+    fn bases(&self) -> impl Iterator<Item = &PathBuf> {
+        self.all().map(|one| &one.base).chain(&self.unused)
+    }
+
     /// Removes all groups of a stack of which nothing runs any more.
     ///
     /// # Errors
     /// A process runs in one of the groups.
     pub(crate) fn remove(&self, stack: StackId) -> io::Result<()> {
-        for one in self.all() {
-            let folder = one.base.join(stack.to_string());
+        for base in self.bases() {
+            let folder = base.join(stack.to_string());
             for group in folders(&folder)? {
+                remove_or_leave(&group);
                 remove(&group)?;
             }
             remove(&folder)?;
@@ -172,7 +186,7 @@ impl Group {
     /// # Errors
     /// The group's list of processes can't be read.
     pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
-        processes(&self.path)
+        all_processes(&self.path)
     }
 
     /// The limit of memory for which the kernel has killed processes in it, in bytes; `None` if it has killed none for the group's own.
@@ -182,10 +196,25 @@ impl Group {
 
     /// Removes it, once nothing runs in it. What can't be removed now is removed with the stack.
     pub(crate) fn remove(&self) {
-        for path in std::iter::once(&self.path).chain(&self.limiting) {
-            if let Err(error) = remove(path) {
-                tracing::debug!(group = %path.display(), %error, "a control group is still in use");
-            }
+        std::iter::once(&self.path).chain(&self.limiting).for_each(|path| remove_or_leave(path));
+    }
+}
+
+/// The processes of a group and of those in it: a container has one of its own.
+fn all_processes(group: &Path) -> io::Result<Vec<i32>> {
+    let mut found = processes(group)?;
+    for inner in folders(group)? {
+        found.extend(all_processes(&inner)?);
+    }
+    Ok(found)
+}
+
+/// Removes an instance's group with what a container engine has made in it, as far as nothing runs there.
+fn remove_or_leave(group: &Path) {
+    let inner = folders(group).unwrap_or_default();
+    for path in inner.iter().map(PathBuf::as_path).chain([group]) {
+        if let Err(error) = remove(path) {
+            tracing::debug!(group = %path.display(), %error, "a control group is still in use");
         }
     }
 }
@@ -291,6 +320,6 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         groups.close();
-        assert!(!group.exists() && groups.all().all(|one| !one.base.exists()));
+        assert!(!group.exists() && groups.bases().all(|base| !base.exists()));
     }
 }

@@ -33,7 +33,7 @@ const LOOK: Backoff = Backoff::by_half(Duration::from_millis(5), Duration::from_
 /// How much output is kept for whoever doesn't take it.
 const WAITING: usize = 4;
 /// How long a supervisor may take to end its command: longer than the command itself may.
-const ENDING: Duration = Duration::from_secs(15);
+const ENDING: Duration = Duration::from_secs(40);
 /// How long what is left after that may take.
 const LEFT: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,6 @@
 //! Files of programs: what a definition puts at a path of the program's choice.
 //!
-//! A process shares the machine's file system with all others, so its files can't be where a container would find them. They are below
+//! A container finds them where the definition says. A process shares the machine's file system with all others, so its files can't be where a container would find them. They are below
 //! `stacks/STACK/files/PROGRAM/DIGEST`, as they would be below `/`, and where an argument or a variable of the program is the path of one of
 //! them, or ends with `=` and the path, it gets the place instead. The folder is for the stack's user alone, who can read in it and not write.
 //!
@@ -44,6 +44,11 @@ struct Content {
 }
 
 impl Placed {
+    /// The paths of the definition, each with the place of its file.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places.iter().map(|(path, place)| (path.as_str(), place.as_str()))
+    }
+
     /// An argument or the value of a variable, with the place of a file in place of its path.
     pub(crate) fn lead(&self, text: &str) -> Option<String> {
         if let Some(place) = self.places.get(text) {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::cache;
 use crate::cgroup::Group;
+use crate::container::ENGINE;
 use crate::directory::{self, Durability};
 use crate::exhaustion;
 use crate::failure;
@@ -121,7 +122,8 @@ impl Instance {
             folder: Some(program.order.folder.clone()),
             step: format!("{}/{}", context.operation, context.step),
             started: chrono::Utc::now().timestamp_millis(),
-            held: if program.order.stay.is_some() { Held::Launcher } else { Held::Group },
+            held: program.held(),
+            contained: program.order.container.is_some(),
             instance,
         };
         let path = records.join(format!("{}.json", record.instance));
@@ -177,7 +179,9 @@ impl Instance {
 
     /// Ends it and everything that it started, and removes its record. Its log stays.
     pub(crate) async fn end(mut self, machine: &Machine, patience: Duration) {
-        let (exit, ended) = self.process.end(&self.members, patience).await;
+        // The launcher of a container keeps to it, and needs its engine for what comes after that.
+        let launcher = if self.record.contained { patience + ENGINE } else { patience };
+        let (exit, ended) = self.process.end(&self.members, launcher).await;
         let how = if ended.killed {
             format!("killed, as it had not ended within {patience:?}")
         } else {
@@ -190,7 +194,8 @@ impl Instance {
     /// Clears up behind one that has exited by itself.
     pub(crate) async fn clear(mut self, machine: &Machine) {
         // What it had started is no use without it.
-        let (_exit, ended) = self.process.end(&self.members, Duration::from_secs(1)).await;
+        let patience = Duration::from_secs(1) + if self.record.contained { ENGINE } else { Duration::ZERO };
+        let (_exit, ended) = self.process.end(&self.members, patience).await;
         self.forget(machine, ended);
     }
 

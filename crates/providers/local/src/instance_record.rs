@@ -30,6 +30,9 @@ pub(crate) struct InstanceRecord {
     pub(crate) started: i64,
     #[serde(default)]
     pub(crate) held: Held,
+    /// It is a container, and its process the launcher of it.
+    #[serde(default)]
+    pub(crate) contained: bool,
 }
 
 /// By what the processes of an instance are found, beside their mark.

@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::calls;
+use crate::container::{ContainerOrder, shim};
 use crate::membership::{descendants, end_all};
 use crate::process_id::ProcessId;
 use crate::sandbox::{self, Sandbox};
@@ -75,6 +76,9 @@ pub(crate) struct Order {
     pub(crate) private: Option<Private>,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) stay: Option<StopPolicy>,
+    /// It is no program of this machine but a container: what is said of the program here but for its variables doesn't count.
+    #[serde(default)]
+    pub(crate) container: Option<ContainerOrder>,
 }
 
 /// A stack's own view of the folders that programs of all stacks write to.
@@ -138,9 +142,11 @@ pub fn main() -> ExitCode {
     if let Ok(nothing) = fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(nothing);
     }
-    let answer = |mut socket: UnixStream, error: &io::Error, program| {
-        let told = NotStarted { message: error.to_string(), errno: error.raw_os_error(), program };
-        let _ = serde_json::to_vec(&told).map(|bytes| socket.write_all(&bytes));
+    if let Some(container) = &order.container {
+        return contain(&order, container, socket);
+    }
+    let answer = |socket: UnixStream, error: &io::Error, program| {
+        tell(socket, &NotStarted { message: error.to_string(), errno: error.raw_os_error(), program });
         not_started
     };
     if let Err(error) = confine(&order) {
@@ -169,6 +175,32 @@ pub fn main() -> ExitCode {
         let pid = i32::try_from(child.id()).unwrap_or_default();
         look_after(pid, asked, ended, Duration::from_millis(stay.patience)).await
     })
+}
+
+/// Says why nothing was started.
+fn tell(mut socket: UnixStream, told: &NotStarted) {
+    let _ = serde_json::to_vec(told).map(|bytes| socket.write_all(&bytes));
+}
+
+/// Looks after a container. It has its rights from its engine, so nothing is given up here: the engine needs all of ours.
+fn contain(order: &Order, container: &ContainerOrder, socket: UnixStream) -> ExitCode {
+    let started = move |why: Option<&str>| {
+        if let Some(why) = why {
+            tell(socket, &NotStarted { message: why.to_owned(), errno: None, program: true });
+        }
+    };
+    let variables = crate::container::lines(&order.environment);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(async {
+            let code = shim::run(container, &variables, started).await;
+            end_all(left, Instant::now() + LEFT_BEHIND).await;
+            code
+        }),
+        Err(error) => {
+            started(Some(&error.to_string()));
+            ExitCode::from(125)
+        }
+    }
 }
 
 /// Leaves the session of whoever started it. The leader of a group can't: for a moment it is in theirs.

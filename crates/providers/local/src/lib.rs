@@ -31,6 +31,7 @@ mod calls;
 mod capabilities;
 mod cgroup;
 mod command;
+mod container;
 mod directory;
 mod exhaustion;
 mod failure;

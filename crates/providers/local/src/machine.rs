@@ -20,6 +20,7 @@ use crate::account::{Accounts, RunAs, USERS};
 use crate::artifact::ArtifactStore;
 use crate::calls;
 use crate::cgroup::{Cgroups, Group, Limits};
+use crate::container::engine::Engines;
 use crate::directory::{self, Directory, Durability};
 use crate::failure;
 use crate::forward::Forwards;
@@ -52,6 +53,10 @@ pub(crate) struct Machine {
     pub(crate) forwards: std::sync::Arc<Forwards>,
     /// Where programs of the system are looked for.
     pub(crate) search: std::sync::Arc<Vec<PathBuf>>,
+    /// What containers run through.
+    pub(crate) engines: std::sync::Arc<Engines>,
+    /// The folders with sockets of the platform's servers.
+    pub(crate) sockets: std::sync::Arc<Vec<PathBuf>>,
     pub(crate) log_limits: LogLimits,
     pub(crate) trimmer: Trimmer,
     pub(crate) starting: Starting,
@@ -60,7 +65,7 @@ pub(crate) struct Machine {
     /// How programs are kept apart.
     pub(crate) separation: std::sync::Arc<Isolation>,
     data: PathBuf,
-    tasks: u64,
+    pub(crate) tasks: u64,
     /// How long a replica has to live to start with a clean slate.
     pub(crate) steady: Duration,
     /// When this provider began, in the kernel's ticks. What is older and unknown was left by a former one.
@@ -181,6 +186,8 @@ impl Machine {
             ports: Ports::new(options.ports).into(),
             forwards: forwards.into(),
             search: options.search.into(),
+            engines: std::sync::Arc::default(),
+            sockets: options.sockets.into(),
             log_limits: options.log_limits,
             trimmer: Trimmer::default(),
             starting: Starting::default(),

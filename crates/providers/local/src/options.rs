@@ -30,8 +30,10 @@ pub struct LocalOptions {
     pub artifacts: ArtifactStore,
     /// The program whose `internal supervise` supervises jobs ([`crate::supervise::main`]): Freehold itself.
     pub executable: PathBuf,
-    /// The folders in which programs of the system are looked for: servers of caches.
+    /// The folders in which programs of the system are looked for: servers of caches, container engines.
     pub search: Vec<PathBuf>,
+    /// The folders with sockets of the platform's own servers, which containers see where they are.
+    pub sockets: Vec<PathBuf>,
     /// As whom programs run.
     pub run_as: RunAs,
     /// The ports that instances are given, on 127.0.0.1.
@@ -65,6 +67,7 @@ impl LocalOptions {
             artifacts,
             executable,
             search: search(),
+            sockets: Vec::new(),
             run_as: RunAs::detect(),
             ports: PORTS,
             tasks: TASKS,

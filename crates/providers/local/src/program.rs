@@ -12,6 +12,9 @@
 //!
 //! and of what the definition says, which wins over all but `PORT` and the marks. It is started in the artifact's folder, which is
 //! read-only, or in `HOME` if it has none.
+//!
+//! A container ([`crate::container`]) has `PATH`, `LANG` and the folder that it is started in from its image, and `TMPDIR` is `/tmp`. Its files
+//! are where the definition says.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,19 +35,32 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::cgroup::Limits;
+use crate::container::arguments::Container;
+use crate::container::engine::Kind;
+use crate::container::{self, ContainerOrder, Mount, leftovers};
 use crate::exhaustion::{self, is_exhaustion};
 use crate::failure;
 use crate::file;
+use crate::instance_record::Held;
 use crate::launcher::{self, NotStarted, Order, StopPolicy};
 use crate::machine::Machine;
 use crate::mark;
 
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// How long a job may take to end after SIGTERM.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a launcher may take to start what it was told to.
-const LAUNCH: Duration = Duration::from_secs(60);
+const LAUNCH: Duration = Duration::from_secs(120);
 /// How much of a launcher's answer is read.
 const ANSWER: u64 = 64 << 10;
+
+/// Where programs of images look for a place for temporary files.
+const USUAL_TEMPORARY: &str = "/tmp";
+/// The most descriptors of a container's programs: what the kernel takes.
+const DESCRIPTORS: u64 = 1 << 20;
+/// The most processes and threads of a container's user, all together. podman gives itself no more than the kernel has numbers for by default.
+const PROCESSES: u64 = 1 << 15;
 
 /// What an argument or a variable may have, with the NUL behind it (`MAX_ARG_STRLEN`).
 const LONGEST: usize = 128 << 10;
@@ -120,22 +136,18 @@ impl Program {
         let revealed = Revealed::all(context, body).await?;
         let mut environment = environment(machine, context, mark, (body, &revealed))?;
         let files = file::place(machine, context, mark.resource, user, (body, &revealed)).await?;
+        if let Some(image) = body.get("image").and_then(Value::as_text) {
+            environment.extend(variables(listening));
+            return Self::contained(machine, context, mark, (body, user), (image, &files), environment, holding).await;
+        }
         for value in environment.values_mut() {
             if let Some(place) = files.lead(value.reveal()) {
                 *value = SecretText::new(place);
             }
         }
-        for (variable, port) in listening.variables() {
-            environment.insert(variable, SecretText::new(port.to_string()));
-        }
+        environment.extend(variables(listening));
         let artifact = artifact(machine, context.stack, user, body).await?;
-        let command: Vec<&str> = body
-            .get("command")
-            .and_then(Value::as_list)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(Value::as_text)
-            .collect();
+        let command = command(body);
         let (name, arguments) = command.split_first().ok_or_else(|| {
             ProviderError::rejected(Code::CommandNotFound, format!("{} has no command", mark.resource))
         })?;
@@ -201,9 +213,111 @@ impl Program {
             descriptors: crate::descriptors::former(),
             private: machine.private(context.stack),
             stay,
+            container: None,
         };
         check_lengths(&order)?;
         Ok(Self { order })
+    }
+
+    /// Of an image: with what its stack's processes have, and its own file system around it.
+    async fn contained(
+        machine: &Machine,
+        context: &Context,
+        mark: &Mark<'_>,
+        (body, user): (&Value, Option<u32>),
+        (image, files): (&str, &file::Placed),
+        mut environment: BTreeMap<String, SecretText>,
+        holding: Holding,
+    ) -> Result<Self, ProviderError> {
+        let stated = |name: &str| body.get("env").is_some_and(|env| env.get(name).is_some());
+        // The image knows better.
+        for name in ["PATH", "LANG"].into_iter().filter(|name| !stated(name)) {
+            environment.remove(name);
+        }
+        if !stated("TMPDIR") {
+            environment.insert("TMPDIR".to_owned(), SecretText::new(USUAL_TEMPORARY.to_owned()));
+        }
+        let engine = machine.engines.provide(&machine.search, image).await?;
+        leftovers::expect(machine, context.stack)?;
+        let groups = machine.separation.groups.as_ref().filter(|_| engine.makes_groups);
+        let limits = Limits::read(body);
+        if let Some(groups) = groups {
+            groups
+                .enter(context.stack, mark.instance, &limits)
+                .map_err(|error| failure::file("make a control group in", Path::new("/sys/fs/cgroup"), &error))?;
+        }
+        // Where all run as one user nothing of it is limited, as of processes.
+        let limited = groups.is_none() && user.is_some();
+        let (home, temporary) = (machine.directory.home(context.stack), machine.directory.temporary(context.stack));
+        let sockets = machine.sockets.iter().map(|folder| Mount {
+            source: folder.clone(),
+            place: folder.clone(),
+            read_only: true,
+        });
+        let files =
+            files.places().map(|(path, place)| Mount { source: place.into(), place: path.into(), read_only: true });
+        let own = |source: &Path, place: &Path| Mount { source: source.into(), place: place.into(), read_only: false };
+        let folders = [own(&home, &home), own(&temporary, Path::new(USUAL_TEMPORARY))];
+        let writable = body.get("writable").and_then(Value::as_list).unwrap_or_default().iter();
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let container = Container {
+            name: container::name(mark.instance),
+            platform: machine.platform.to_string(),
+            stack: context.stack.to_string(),
+            instance: mark.instance.to_owned(),
+            image: image.to_owned(),
+            command: body.get("command").map(|_| command(body).into_iter().map(str::to_owned).collect()),
+            user: user.map_or((uid, gid), |user| (user, user)),
+            rootless: uid != 0,
+            mounts: folders.into_iter().chain(sockets).chain(files).collect(),
+            writable: writable.filter_map(Value::as_text).map(PathBuf::from).collect(),
+            parent: groups.map(|groups| groups.parent(context.stack, mark.instance)),
+            descriptors: limit(Resource::Nofile, crate::descriptors::former(), DESCRIPTORS),
+            processes: limit(Resource::Nproc, None, PROCESSES),
+            tasks: limited.then_some(machine.tasks),
+            memory: limits.memory.filter(|_| limited),
+            cpu: limits.cpu.filter(|_| limited),
+        };
+        let patience = match holding {
+            Holding::Launcher(patience) => patience,
+            Holding::Starter => PATIENCE,
+        };
+        let container = ContainerOrder {
+            arguments: container.create(engine.kind).map_err(|why| container::not_for_containers(&why))?,
+            name: container.name,
+            image: image.to_owned(),
+            patience: patience.as_secs(),
+            engine: (*engine).clone(),
+        };
+        let order = Order {
+            program: engine.path().to_owned(),
+            arguments: Vec::new(),
+            folder: home,
+            environment: environment.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+            user,
+            groups: Vec::new(),
+            descriptors: None,
+            private: None,
+            sandbox: None,
+            stay: None,
+            container: Some(container),
+        };
+        if let Some(why) = container::unsuitable(&order.environment) {
+            return Err(container::not_for_containers(&why));
+        }
+        Ok(Self { order })
+    }
+
+    /// By what its processes are found.
+    pub(crate) fn held(&self) -> Held {
+        match &self.order.container {
+            Some(container) if container.is_in_group() => Held::Group,
+            // Its processes descend from whoever looks after it.
+            Some(container) if container.engine.kind == Kind::Podman => Held::Launcher,
+            Some(_) => Held::Mark,
+            None if self.order.stay.is_some() => Held::Launcher,
+            None => Held::Group,
+        }
     }
 
     /// Starts it through a launcher, which is `executable`, as the leader of a session of its own. What it prints goes to `log`.
@@ -265,7 +379,7 @@ impl Program {
     fn marks(&self) -> Vec<(&str, String)> {
         let names = [mark::STACK, mark::STEP, mark::RESOURCE, mark::INSTANCE, mark::PLATFORM];
         let marks = names.into_iter().filter_map(|name| Some((name, self.order.environment.get(name)?.clone())));
-        let stays = self.order.stay.is_some();
+        let stays = self.order.stay.is_some() || self.order.container.is_some();
         marks
             .map(|(name, value)| match name {
                 mark::RESOURCE if stays => (name, format!("{}{value}", mark::LAUNCHER)),
@@ -282,6 +396,13 @@ impl Program {
         let path = self.path().display();
         if is_exhaustion(error) || error.kind() == io::ErrorKind::ExecutableFileBusy {
             return self.unavailable(error);
+        }
+        if let Some(container) = &self.order.container {
+            return failure::refusal(
+                Code::ContainerNotStarted,
+                format!("{} can't run the image {}: {error}", container.engine.kind.program(), container.image),
+                "see that the image has the program and is made for this machine, then deploy again",
+            );
         }
         if !answer.program {
             return failure::refusal(
@@ -301,6 +422,22 @@ impl Program {
             _ => ProviderError::rejected(Code::CommandNotFound, format!("{path} can't be started: {error}")),
         }
     }
+}
+
+/// The variables that say where to listen.
+fn variables(listening: &Listening) -> impl Iterator<Item = (String, SecretText)> {
+    listening.variables().map(|(name, port)| (name, SecretText::new(port.to_string())))
+}
+
+/// Program and arguments of a body.
+fn command(body: &Value) -> Vec<&str> {
+    body.get("command").and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_text).collect()
+}
+
+/// What a container's limit is, soft and hard: no more than ours.
+fn limit(resource: Resource, soft: Option<u64>, most: u64) -> (u64, u64) {
+    let hard = getrlimit(resource).maximum.unwrap_or(most).min(most);
+    (soft.unwrap_or(most).min(hard), hard)
 }
 
 /// Refuses what the kernel would refuse in the new process, where its answer doesn't say what is too long.

@@ -17,6 +17,7 @@ use freehold_problem::Code;
 use freehold_router::socket::Way;
 use tokio::time::Instant;
 
+use crate::container::leftovers;
 use crate::log::LogReader;
 use crate::machine::Machine;
 use crate::mark;
@@ -215,6 +216,7 @@ impl LocalProvider {
         if !end_all(|| self.machine.processes_of(stack), Instant::now() + FORGET).await.all {
             return Err(failure::still_running("the stack"));
         }
+        leftovers::remove_all(&self.machine, stack).await?;
         if let Some(groups) = &self.machine.separation.groups {
             let removed = groups.remove(stack);
             removed

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::container::leftovers;
 use crate::instance_record::InstanceRecord;
 use crate::launch::{Runs, seconds};
 use crate::listening::{doors_of, open};
@@ -57,6 +58,9 @@ impl LocalProvider {
             tracing::warn!(%error, "what is left of commands could not be removed");
         }
         self.end_strays(&resources).await?;
+        if let Err(error) = leftovers::sweep(&self.machine).await {
+            tracing::warn!(%error, "what is left of containers could not be removed");
+        }
         let (services, others): (Vec<_>, Vec<_>) =
             resources.into_iter().partition(|restored| Runs::of(restored.resource.kind).is_some());
         self.listen_first(&services).await;

@@ -36,16 +36,15 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::cgroup::Group;
+use crate::container::ENGINE;
 use crate::directory::{self, Durability};
 use crate::launcher::Order;
 use crate::log::{Log, Trimmer};
 use crate::membership::{Members, descendants};
 use crate::process::{Exit, Process, out_of_memory};
 use crate::process_id::{self, ProcessId};
-use crate::program::Program;
+use crate::program::{PATIENCE, Program};
 
-/// How long a job may take to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How often what has ended of a job's orphans is taken note of.
 const REAP: Duration = Duration::from_secs(2);
 
@@ -168,6 +167,7 @@ async fn supervise(run: &Path, tethered: bool) -> io::Result<bool> {
     }
     let log_path = assignment.log.clone();
     let timeout = Duration::from_secs(assignment.timeout_seconds);
+    let patience = PATIENCE + if assignment.order.container.is_some() { ENGINE } else { Duration::ZERO };
     let is_cut = Cell::new(false);
     let end = match start(assignment, &log).await {
         Err(message) => End::NotStarted(message),
@@ -178,7 +178,7 @@ async fn supervise(run: &Path, tethered: bool) -> io::Result<bool> {
                     () = cut(tethered) => is_cut.set(true),
                 }
             };
-            attend(child, &members, timeout, (&log, log_size), told).await?
+            attend(child, &members, (timeout, patience), (&log, log_size), told).await?
         }
     };
     if is_cut.get() {
@@ -242,7 +242,7 @@ async fn start(assignment: Assignment, log: &Log) -> Result<Child, String> {
 async fn attend(
     child: Child,
     members: &Members,
-    timeout: Duration,
+    (timeout, patience): (Duration, Duration),
     (log, log_size): (&Log, u64),
     told: impl Future<Output = ()>,
 ) -> io::Result<End> {
@@ -268,7 +268,7 @@ async fn attend(
         () = reaping => End::Cancelled,
     };
     // What it started and left behind ends with it.
-    process.end(members, PATIENCE).await;
+    process.end(members, patience).await;
     if let Some(group) = &members.group {
         group.remove();
     }

@@ -1,6 +1,7 @@
 //! The images of a target, as its registries have them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,66 @@ impl Images for RegistryImages {
         seen.retain(|_, when| when.elapsed() < SEEN);
         seen.insert(pinned.clone(), Instant::now());
         Ok(pinned)
+    }
+}
+
+/// Where engines keep the credentials of `podman login` and `docker login`: in a folder that a variable names, and the file in it.
+const LOGINS: [(&str, &str); 4] = [
+    ("REGISTRY_AUTH_FILE", ""),
+    ("XDG_RUNTIME_DIR", "containers/auth.json"),
+    ("DOCKER_CONFIG", "config.json"),
+    ("HOME", ".docker/config.json"),
+];
+/// Where podman keeps those of root, which has no such variable.
+const ROOTS: &str = "/run/containers/0/auth.json";
+
+/// The images of this machine: its registries are seen with the credentials that its container engine has.
+#[derive(Default)]
+pub(crate) struct MachineImages {
+    /// The credentials as they were read last, and what they open.
+    last: Mutex<Option<(Option<String>, Arc<RegistryImages>)>>,
+}
+
+impl MachineImages {
+    /// The registries with the credentials as they are now: people log in whenever they like.
+    fn now(&self) -> Result<Arc<RegistryImages>, Problem> {
+        let stated = LOGINS.iter().filter_map(|(variable, file)| {
+            let folder = PathBuf::from(std::env::var_os(variable)?);
+            Some(if file.is_empty() { folder } else { folder.join(file) })
+        });
+        let roots = rustix::process::geteuid().is_root().then(|| PathBuf::from(ROOTS));
+        let config = stated.chain(roots).find_map(|path| std::fs::read_to_string(path).ok());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, images)) = last.as_ref()
+            && *known == config
+        {
+            return Ok(Arc::clone(images));
+        }
+        let secret = config.clone().map(SecretText::new);
+        let registry = registry_of(secret.as_ref(), BTreeSet::new())?;
+        let images = Arc::new(RegistryImages::new(registry, &BTreeSet::from([architecture().to_owned()])));
+        *last = Some((config, Arc::clone(&images)));
+        Ok(images)
+    }
+}
+
+/// This machine's architecture, as registries call it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Images for MachineImages {
+    async fn resolve(&self, reference: &ImageReference) -> Result<String, Problem> {
+        self.now()?.resolve(reference).await
+    }
+
+    async fn resolve_now(&self, reference: &ImageReference) -> Result<String, Problem> {
+        self.now()?.resolve_now(reference).await
     }
 }
 

@@ -23,7 +23,7 @@ use freehold_spec::Name;
 use freehold_store::{Credential, EngineStore, Sharing, Store, StoredTarget};
 
 use access::{Result, access, database_url};
-use images::{RegistryImages, registry_of};
+use images::{MachineImages, RegistryImages, registry_of};
 
 /// Steps at once on a target's database server.
 const DATABASE_STEPS: usize = 4;
@@ -67,7 +67,7 @@ impl Wiring {
                 Arc::<PostgresProvider>::clone(databases) as Arc<dyn Provider>,
                 Arc::<LocalProvider>::clone(local) as Arc<dyn Provider>,
             ],
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities { images: Some(Arc::new(MachineImages::default())), ..Capabilities::default() },
             not_enforced: local.not_enforced(),
             sharing: if alone { Sharing::OneTenant } else { Sharing::Tenants },
             database,

@@ -38,12 +38,12 @@ const PORTS: usize = 16;
 pub struct Service {
     /// The table's header.
     pub span: Span,
-    /// Repository of its image, without tag or digest (cluster).
+    /// Repository of its image, without tag or digest. Run in clusters, and on one machine where there is no `build`.
     pub image: Option<Spanned<String>>,
     /// How its files are made on this machine.
     pub build: Option<Build>,
-    /// Program and arguments. A program without a slash is looked up in the artifact, then on `PATH`.
-    pub command: Spanned<Vec<String>>,
+    /// Program and arguments. A program without a slash is looked up in the artifact, then on `PATH`. Without, what the image says.
+    pub command: Option<Spanned<Vec<String>>>,
     /// The port that it listens on in a cluster; everywhere it reads `PORT`. A service without one takes no requests (a worker).
     pub port: Option<Spanned<u16>>,
     /// What is spoken at `port`.
@@ -181,7 +181,7 @@ pub enum Output {
     Host,
     /// The port of that URL.
     Port,
-    /// What is deployed of it: in a cluster its image with the digest, on one machine the digest of what was built.
+    /// What is deployed of it: its image with the digest, or the digest of what was built for one machine.
     Image,
     /// The digest alone: `sha256:…`.
     ImageDigest,
@@ -229,12 +229,12 @@ impl Word for Update {
 table! {
     /// A long-running program.
     "service" ServiceTable -> Service { span:
-        /// Repository of its image, without tag or digest; the digest comes with the deploy (clusters).
+        /// Repository of its image, without tag or digest; the digest comes with the deploy. Clusters run it, and one machine runs it as a container where there is no `build`.
         image: optional At<Text<Plain>>;
         /// How its files are made on this machine.
         build: optional BuildTable;
-        /// Program and arguments. A program without a slash is looked up in the artifact, then on PATH. No shell, no references.
-        command: required At<Command>;
+        /// Program and arguments. A program without a slash is looked up in the artifact, then on PATH. No shell, no references. Without it, what the image says.
+        command: optional At<Command>;
         /// The port that it listens on in a cluster; everywhere it reads PORT. Without one, it takes no requests (a worker).
         port: optional At<Whole<u16, 1, 65535>>;
         /// What is spoken at `port`: "http", "grpc" (HTTP/2 without TLS), "tcp" (anything else).

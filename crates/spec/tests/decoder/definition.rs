@@ -20,7 +20,7 @@ fn the_guestbook_is_read_as_it_is_written() {
     let generate = app.secrets["session-key"].generate.unwrap();
     assert_eq!((generate.bytes, generate.encoding), (32, Encoding::Base64Url));
     let web = &app.services["web"];
-    assert_eq!(web.command.value, ["guestbook", "serve"]);
+    assert_eq!(web.command.as_ref().unwrap().value, ["guestbook", "serve"]);
     assert_eq!(web.port.as_ref().unwrap().value, 8080);
     assert_eq!(web.health.live.as_ref().unwrap().question(), Question::Http("/health/live"));
     assert_eq!((web.cpu.request.0, web.cpu.limit.0, web.memory.limit.0), (100, 500, 256 << 20));

@@ -126,7 +126,7 @@ fn folders_in_a_container_are_absolute_and_the_app_s_own() {
 
 #[test]
 fn what_is_right_can_be_used_beside_what_is_wrong() {
-    let source = "[app]\nname = \"a\"\n[service.web]\ncommand = [\"a\"]\nport = \"x\"\nenv = { A = \"${x}\", B = \"b\" }\n[service.c]\n[job.d]\nservice = 1\ncommand = [\"a\"]";
+    let source = "[app]\nname = \"a\"\n[service.web]\ncommand = [\"a\"]\nport = \"x\"\nenv = { A = \"${x}\", B = \"b\" }\n[service.c]\nimage = 1\nenv = 2\n[job.d]\nservice = 1\ncommand = [\"a\"]";
     let reading = freehold_spec::read(source);
     let app = reading.app.unwrap();
     let web = &app.services["web"];

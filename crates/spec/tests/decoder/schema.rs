@@ -87,7 +87,7 @@ fn what_the_decoder_refuses_the_schema_refuses_too() {
         "",
         "[app]\nname = 1",
         "[app]\nname = \"a\"\n[bucket.a]",
-        "[app]\nname = \"a\"\n[service.a]",
+        "[app]\nname = \"a\"\n[job.a]",
         "[app]\nname = \"a\"\n[service.a]\ncommand = \"a\"",
         "[app]\nname = \"a\"\n[service.a]\ncommand = [\"a\"]\nupdate = \"later\"",
         "[app]\nname = \"a\"\n[service.a]\ncommand = [\"a\"]\nport = \"a\"",

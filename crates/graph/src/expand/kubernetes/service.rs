@@ -148,7 +148,7 @@ impl Cluster<'_> {
             Container {
                 name,
                 image,
-                command: Some(&service.command.value),
+                command: words(&service.command),
                 cpu: service.cpu.value,
                 memory: service.memory.value,
                 environment: &own,

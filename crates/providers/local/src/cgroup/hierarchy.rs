@@ -70,7 +70,7 @@ pub(super) struct Hierarchy {
 /// The hierarchies in which this platform can have groups.
 pub(super) fn usable(platform: Uuid) -> Vec<Hierarchy> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let name = format!("freehold-{}", platform.simple());
+    let name = name(platform);
     let mut usable: Vec<Hierarchy> = mounts.lines().filter_map(|line| hierarchy(line, &name)).collect();
     usable.retain(|one| match one.prepare() {
         Ok(()) => true,
@@ -90,6 +90,22 @@ pub(super) fn usable(platform: Uuid) -> Vec<Hierarchy> {
         }
     }
     usable
+}
+
+/// Our part of every hierarchy that is mounted, whether it is there or not.
+pub(super) fn all(platform: Uuid) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let base = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let is_one = matches!(right.split(' ').next()?, "cgroup" | "cgroup2");
+        let mount = left.split(' ').nth(4).filter(|_| is_one)?;
+        Some(Path::new(mount).join(name(platform)))
+    };
+    mounts.lines().filter_map(base).collect()
+}
+
+fn name(platform: Uuid) -> String {
+    format!("freehold-{}", platform.simple())
 }
 
 impl Hierarchy {

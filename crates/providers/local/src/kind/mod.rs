@@ -13,7 +13,7 @@ use freehold_problem::Code;
 
 use crate::provider::LocalProvider;
 use crate::restore::context;
-use crate::{cache, directory, failure, readiness, route};
+use crate::{cache, container, directory, failure, readiness, route};
 
 /// How long a route may take to be set again.
 const RESTORE: Duration = Duration::from_secs(30);
@@ -55,6 +55,10 @@ impl LocalProvider {
     pub(crate) async fn refuse_without_program(&self, resource: &Resource) -> Result<(), ProviderError> {
         match served(resource.kind)? {
             LocalKind::Cache => cache::find(&self.machine.search).await.map(drop),
+            LocalKind::Service | LocalKind::Schedule if resource.body.get("image").is_some() => {
+                container::refuse(&resource.body)?;
+                self.machine.engines.find(&self.machine.search).await.map(drop)
+            }
             LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData => Ok(()),
         }
     }
