@@ -126,13 +126,13 @@ fn folders_in_a_container_are_absolute_and_the_app_s_own() {
 
 #[test]
 fn what_is_right_can_be_used_beside_what_is_wrong() {
-    let source = "[app]\nname = \"a\"\n[service.web]\ncommand = [\"a\"]\nport = \"x\"\nenv = { A = \"${x}\", B = \"b\" }\n[service.c]\nimage = 1\nenv = 2\n[job.d]\nservice = 1\ncommand = [\"a\"]";
+    let source = "[app]\nname = \"a\"\n[service.web]\ncommand = [\"a\"]\nport = \"x\"\nenv = { A = \"${x}\", B = \"b\" }\n[manifest.c]\n[job.d]\nservice = 1\ncommand = [\"a\"]";
     let reading = freehold_spec::read(source);
     let app = reading.app.unwrap();
     let web = &app.services["web"];
     assert!(web.port.is_none() && web.env.contains_key("B") && !web.env.contains_key("A"));
-    assert!(!app.services.contains_key("c") && app.jobs.is_empty());
+    assert!(app.manifests.is_empty() && app.jobs.is_empty());
     let left_out: Vec<_> = reading.left_out.iter().map(String::as_str).collect();
-    assert_eq!(left_out, ["job.d", "service.c", "service.web.env.A", "service.web.port"]);
+    assert_eq!(left_out, ["job.d", "manifest.c", "service.web.env.A", "service.web.port"]);
     assert_eq!(reading.errors.len(), 4);
 }
