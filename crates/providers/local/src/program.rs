@@ -35,9 +35,9 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::cgroup::Limits;
-use crate::container::arguments::Container;
+use crate::container::arguments::{Container, Mount};
 use crate::container::engine::Kind;
-use crate::container::{self, ContainerOrder, Mount, leftovers};
+use crate::container::{self, ContainerOrder, leftovers};
 use crate::exhaustion::{self, is_exhaustion};
 use crate::failure;
 use crate::file;

@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 
-use super::Mount;
 use super::engine::Kind;
 
 /// The label that says whose a container is.
@@ -19,6 +18,14 @@ pub(crate) const INSTANCE: &str = "dev.freehold.instance";
 const FOLDER: &str = "size=256m";
 /// What the kernel adds to its share of memory where it looks for a process to end, in thousandths: as for every program.
 const KILLED_FIRST: &str = "500";
+
+/// A folder or file of this machine that a container sees; read-only, unless its stack owns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) source: PathBuf,
+    pub(crate) place: PathBuf,
+    pub(crate) read_only: bool,
+}
 
 /// A container, as it is to be.
 #[derive(Debug, Clone)]

@@ -21,7 +21,6 @@ pub(crate) mod leftovers;
 pub(crate) mod shim;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,14 +60,6 @@ impl ContainerOrder {
 /// What the engine calls the container of an instance.
 pub(crate) fn name(instance: &str) -> String {
     format!("freehold-{instance}")
-}
-
-/// The folders of this machine that containers see at the same place: read-only, unless the stack owns them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(crate) source: PathBuf,
-    pub(crate) place: PathBuf,
-    pub(crate) read_only: bool,
 }
 
 /// Why a variable can't be given to a container; `None` if all can.
