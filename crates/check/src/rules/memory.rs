@@ -45,8 +45,8 @@ fn overcommitted(scope: &mut Scope<'_>) {
 fn filled(scope: &mut Scope<'_>) {
     let app = scope.app;
     for (name, service) in &app.services {
-        let command = service.command.value.join(" ");
-        let Some(data) = maxmemory(&command) else { continue };
+        let Some(command) = &service.command else { continue };
+        let Some(data) = maxmemory(&command.value.join(" ")) else { continue };
         let limit = service.memory.value.limit.0;
         // What is left is for its clients, and for memory that it can't use.
         if data < limit - limit / 10 {
@@ -55,7 +55,7 @@ fn filled(scope: &mut Scope<'_>) {
         let limit = service.memory.value.limit;
         let message = format!("service {name} keeps {} of data, and is killed at {limit}", Memory(data));
         let diagnostic = Diagnostic::warning(Code::CacheFillsLimit, message)
-            .at(service.command.span, "`--maxmemory`")
+            .at(command.span, "`--maxmemory`")
             .at(service.memory.span, "its limit")
             .note("the server takes more than its data: buffers of clients, fragments, a copy while it saves");
         scope.report(diagnostic.help("use a `[cache.NAME]`, whose limit is made from its memory, or lower `--maxmemory` to two thirds of the limit"));

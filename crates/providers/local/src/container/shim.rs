@@ -8,7 +8,7 @@
 //! podman leaves a `conmon` behind, which becomes this process's child, and through it the program. docker's are its daemon's; there
 //! the client that passes on what the program prints is the child.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -186,8 +186,8 @@ impl Shim<'_> {
 
     async fn remove(&self) {
         if let Err(failure) = self.engine.remove(&self.order.name).await {
-            // Freehold removes it later, by its label.
-            eprintln!("freehold: the container {} is not removed yet: {failure}", self.order.name);
+            // Into the program's log. Freehold removes it later, by its label.
+            let _ = writeln!(io::stderr(), "freehold: the container {} is not removed yet: {failure}", self.order.name);
         }
     }
 }
