@@ -9,7 +9,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freehold_graph::StackKind;
 use freehold_server::embedded::Proxy;
-use freehold_spec::Seconds;
+use freehold_spec::{Name, Seconds};
 
 pub(crate) use cluster::{
     AddTarget, Existing, InstallArguments, RbacArguments, RemoveTarget, ServeArguments, TargetCommand,
@@ -181,6 +181,9 @@ pub(crate) struct UpArguments {
     /// The file with that URL.
     #[arg(long, value_name = "FILE", env = "FREEHOLD_DATABASE_URL_FILE", hide_env_values = true)]
     pub database_url_file: Option<PathBuf>,
+    /// Another PostgreSQL server, for databases that name it (`server.name`), and the file with its URL; may be repeated.
+    #[arg(long, value_name = "NAME=FILE")]
+    pub database_server: Vec<DatabaseServer>,
     /// Where PostgreSQL's programs are [default: found on PATH or in the usual places]
     #[arg(long, value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
@@ -199,6 +202,23 @@ pub(crate) struct UpArguments {
     /// How its own log is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// A database server: its name, and the file with its URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DatabaseServer {
+    pub name: Name,
+    pub file: PathBuf,
+}
+
+impl FromStr for DatabaseServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, file) = text.split_once('=').ok_or("it is NAME=FILE: analytics=/etc/freehold/analytics.url")?;
+        let name = name.parse().map_err(|error| format!("{name:?} can't be a name: {error}"))?;
+        Ok(Self { name, file: PathBuf::from(file) })
+    }
 }
 
 /// A proxy that is trusted, or `none`.

@@ -1,8 +1,10 @@
 //! URLs of PostgreSQL servers: from where nobody else on the machine reads them, and what can be told of them without a connection.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use freehold_problem::Code;
+use freehold_spec::Name;
 
 use crate::arguments::UpArguments;
 use crate::report::{CommandError, CommandResult};
@@ -36,6 +38,19 @@ pub(crate) fn of_platform(arguments: &UpArguments) -> CommandResult<Option<Strin
         None => given(arguments.database_url_file.as_deref()),
         url => Ok(url),
     }
+}
+
+/// The other servers for databases, with the URL of each.
+pub(crate) fn of_others(arguments: &UpArguments) -> CommandResult<BTreeMap<Name, String>> {
+    let mut servers = BTreeMap::new();
+    for server in &arguments.database_server {
+        let url = given(Some(&server.file))?.unwrap_or_default();
+        if servers.insert(server.name.clone(), url).is_some() {
+            let detail = format!("--database-server names {} twice", server.name);
+            return Err(CommandError::new(Code::BadRequest, detail).help("give each server a name of its own"));
+        }
+    }
+    Ok(servers)
 }
 
 /// Arguments can be read by everybody on the machine for as long as the process lives.

@@ -26,8 +26,8 @@ use crate::secrets::Secrets;
 pub struct Capabilities {
     /// The system that the target is: a machine, a cluster.
     pub system: Option<Arc<dyn System>>,
-    /// The server that databases are on.
-    pub databases: Option<Arc<dyn DatabaseServer>>,
+    /// The servers that databases are on.
+    pub databases: Option<Arc<dyn DatabaseServers>>,
     /// What services and jobs print.
     pub logs: Option<Arc<dyn Logs>>,
     /// Commands that somebody runs in a stack's environment.
@@ -159,16 +159,19 @@ impl Capacity {
     }
 }
 
-/// The server that a target's databases are on.
+/// The servers that a target's databases are on: one without a name, and others by theirs.
 #[async_trait]
-pub trait DatabaseServer: Send + Sync {
-    /// What the server's connections are promised to.
+pub trait DatabaseServers: Send + Sync {
+    /// The names of the others.
+    fn names(&self) -> Vec<String>;
+
+    /// What a server's connections are promised to.
     ///
     /// # Errors
-    /// The server doesn't answer.
-    async fn capacity(&self) -> Result<Capacity, ProviderError>;
+    /// There is no such server, or it doesn't answer.
+    async fn capacity(&self, server: Option<&str>) -> Result<Capacity, ProviderError>;
 
-    /// What is on the server that no platform manages, where it may do harm to what is managed.
+    /// What is on the servers that no platform manages, where it may do harm to what is managed.
     ///
     /// # Errors
     /// The server doesn't answer.

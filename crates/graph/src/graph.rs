@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::{Due, Resource, Run};
 use crate::resource_id::ResourceId;
+use crate::value::Value;
 
 /// What a stack consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -55,13 +56,25 @@ impl Graph {
         due.collect()
     }
 
-    /// How many connections of its target's database server the stack may use at once.
-    pub fn connections(&self) -> u32 {
-        let limits = self.resources.values().filter_map(|resource| {
+    /// The target's database servers that the stack has logins on: `None` is the one without a name.
+    pub fn servers(&self) -> BTreeSet<Option<&str>> {
+        let with_logins = self.resources.values().filter(|resource| resource.kind.row().logins.is_some());
+        with_logins.map(|resource| server_of(&resource.body)).collect()
+    }
+
+    /// How many connections of one of these the stack may use at once.
+    pub fn connections(&self, server: Option<&str>) -> u32 {
+        let on_it = self.resources.values().filter(|resource| server_of(&resource.body) == server);
+        let limits = on_it.filter_map(|resource| {
             let logins = resource.kind.row().logins?;
             let limit = resource.body.get(logins.connections)?.as_integer()?;
             Some(u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(logins.reserved))
         });
         limits.fold(0, u32::saturating_add)
     }
+}
+
+/// The database server that a resource is on, if it is one with a name.
+fn server_of(body: &Value) -> Option<&str> {
+    body.get("server").and_then(Value::as_text)
 }

@@ -1,6 +1,6 @@
 //! Targets: where stacks run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_spec::Name;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,12 @@ impl Target {
                 ClusterDatabases::CloudNativePg { .. } => None,
             },
         }
+    }
+
+    /// The server that databases with this `server.name` are on; `None` of a name that no server has, and where each stack brings its own.
+    pub fn server_of(&self, name: Option<&Name>) -> Option<&PostgresServer> {
+        let main = self.postgres()?;
+        name.map_or(Some(main), |name| main.named.get(name))
     }
 
     /// Its cluster, for people: `Kubernetes v1.36.3`; `None` on one machine.
@@ -268,6 +274,9 @@ pub struct PostgresServer {
     /// What is known of its TLS. Targets that were added before it was asked for have nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
+    /// The other servers of the same target, by the names that its operator has given them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<Name, PostgresServer>,
     /// One that is reached by a socket answers at this port of 127.0.0.1 as well, for drivers that know no sockets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loopback: bool,
@@ -300,7 +309,7 @@ pub enum Authority {
 impl PostgresServer {
     /// A server of whose TLS nothing is known.
     pub fn new(host: impl Into<String>, port: u16, version: u32) -> Self {
-        Self { host: host.into(), port, version, tls: None, loopback: false }
+        Self { host: host.into(), port, version, tls: None, named: BTreeMap::new(), loopback: false }
     }
 
     /// Whether it is reached by a Unix socket.

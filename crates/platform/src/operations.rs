@@ -223,12 +223,12 @@ impl Operations {
             Purpose::Destroy { .. } => BTreeMap::new(),
             Purpose::Deploy | Purpose::Rollback { .. } => self.records.digests(&plan.request).await?.stored().clone(),
         };
-        let wanted = graph.connections();
+        let wanted = graph.connections(None);
         let (capacity, sharing) = match plan.purpose {
             Purpose::Destroy { .. } => (None, Sharing::Tenants),
             Purpose::Deploy | Purpose::Rollback { .. } => {
                 let runtime = self.targets.find(&plan.key.target).await?;
-                (runtime.capacity_for(wanted).await?, runtime.sharing)
+                (runtime.capacity_for(None, wanted).await?, runtime.sharing)
             }
         };
         let capacity = capacity.unwrap_or_default();

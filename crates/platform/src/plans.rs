@@ -425,6 +425,12 @@ impl TargetRuntime {
                     "leave the route out for stacks on one machine; services reach each other by gRPC there, through `${service.NAME.url}`",
                 );
             }
+            if has(|error| matches!(error, ExpandError::UnknownServer { .. })) {
+                return Problem::new(Code::UnknownServer, message).help(
+                    "`freehold up --database-server NAME=FILE` gives this machine another server; or leave `server.name` out where this \
+                     target is meant (`[stage.X]` overrides it)",
+                );
+            }
             if has(|error| matches!(error, ExpandError::ServerTooOld { .. })) {
                 return Problem::new(Code::ServerTooOld, message)
                     .help("deploy to a target with a newer server, or ask for less where this target is meant (`[stage.X]` overrides it)");
@@ -446,13 +452,17 @@ impl TargetRuntime {
     /// Promised connections have to fit into what the server has. A stack that asks for no more than it has is never refused. This is for
     /// the plan: what counts is the promise that is made when the operation begins.
     pub(super) async fn refuse_too_many_connections(&self, request: &Request, graph: &Graph) -> Result<()> {
-        let wanted = graph.connections();
-        let Some(capacity) = self.capacity_for(wanted).await? else { return Ok(()) };
-        let available = capacity.available_to(request.id);
-        if !capacity.allows(request.id, wanted) {
+        for server in graph.servers() {
+            let wanted = graph.connections(server);
+            let Some(capacity) = self.capacity_for(server, wanted).await? else { continue };
+            let available = capacity.available_to(request.id);
+            if capacity.allows(request.id, wanted) {
+                continue;
+            }
+            let called = server.map(|name| format!(" {name}")).unwrap_or_default();
             let message = format!(
-                "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server of {} has \
-                 {available} left to promise",
+                "{} wants {wanted} database connections ({} of each database's are for migrations), and the PostgreSQL server{called} of \
+                 {} has {available} left to promise",
                 request.key,
                 MIGRATOR_CONNECTIONS,
                 self.target.name()
@@ -463,10 +473,10 @@ impl TargetRuntime {
         Ok(())
     }
 
-    /// The connections of the target's database server, if any of them are wanted.
-    pub(super) async fn capacity_for(&self, wanted: u32) -> Result<Option<Capacity>> {
+    /// The connections of one of the target's database servers, if any of them are wanted.
+    pub(super) async fn capacity_for(&self, server: Option<&str>, wanted: u32) -> Result<Option<Capacity>> {
         match &self.capabilities.databases {
-            Some(server) if wanted > 0 => Ok(Some(server.capacity().await?)),
+            Some(servers) if wanted > 0 => Ok(Some(servers.capacity(server).await?)),
             _ => Ok(None),
         }
     }

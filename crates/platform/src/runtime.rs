@@ -117,7 +117,11 @@ impl TargetRuntime {
             None => Vec::new(),
         };
         if let Some(server) = &self.capabilities.databases {
-            findings.push(self.connections(server.capacity().await));
+            let words = self.database.as_ref().map_or("", |place| place.description.as_str());
+            findings.push(self.connections(words, server.capacity(None).await));
+            for name in server.names() {
+                findings.push(self.connections(&format!("server {name}"), server.capacity(Some(&name)).await));
+            }
             findings.extend(match server.unmanaged().await {
                 Ok(found) if found.is_empty() => {
                     vec![Finding::ok(ACCESS, "no unmanaged objects on the database server")]
@@ -129,10 +133,9 @@ impl TargetRuntime {
         findings
     }
 
-    /// What of the database server's connections is promised.
-    fn connections(&self, capacity: Result<Capacity, ProviderError>) -> Finding {
+    /// What of a database server's connections is promised.
+    fn connections(&self, server: &str, capacity: Result<Capacity, ProviderError>) -> Finding {
         let subject = "postgresql";
-        let server = self.database.as_ref().map_or("", |place| place.description.as_str());
         match capacity {
             Ok(capacity) => {
                 let promised: u32 = capacity.promised.values().sum();

@@ -15,7 +15,6 @@ use freehold_store::{SecretSummary, Stack, TenantTx, Written};
 use serde_json::{Value as Json, json};
 
 use super::names::{parse_kind, parse_name};
-use super::runtime::DatabasePlace;
 use crate::Result;
 use crate::actor::{Actor, Scope};
 use crate::generate::generate_text;
@@ -266,7 +265,11 @@ impl Secrets {
         };
         let password = self.records.store.reveal(stack.id, &secret).await?;
         let runtime = self.targets.find(&stack.key.target).await?;
-        let DatabasePlace { host, port, .. } = runtime.database.clone().ok_or_else(|| {
+        let server = app.databases.get(&name).and_then(|database| database.server.name.as_ref());
+        let named = server.and_then(|server| runtime.target.server_of(Some(&server.value)));
+        let named = named.map(|server| (server.host.clone(), server.port));
+        let place = named.or_else(|| runtime.database.as_ref().map(|place| (place.host.clone(), place.port)));
+        let (host, port) = place.ok_or_else(|| {
             let message = format!("the databases of {} are in the cluster, each with a server of its own", stack.key);
             Problem::new(Code::OtherKindOfTarget, message).maybe_help(runtime.target.way_to_own_databases())
         })?;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
 use freehold_engine::capability::{
-    Artifacts, Capacity, CommandEvents, CommandRequest, Commands, DatabaseServer, Finding, HiddenArtifact, LogLine,
+    Artifacts, Capacity, CommandEvents, CommandRequest, Commands, DatabaseServers, Finding, HiddenArtifact, LogLine,
     LogLines, LogQuery, Logs, Restore, Restored, Scan, System, Voice,
 };
 use freehold_engine::testing::{FakeProvider, World};
@@ -107,8 +107,12 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[async_trait]
-impl DatabaseServer for Abilities {
-    async fn capacity(&self) -> Result<Capacity, ProviderError> {
+impl DatabaseServers for Abilities {
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn capacity(&self, _: Option<&str>) -> Result<Capacity, ProviderError> {
         Ok(locked(&self.capacity).clone())
     }
 

@@ -266,6 +266,7 @@ macro_rules! codes {
             ServerTooOld          "FH1270" Invalid            "the database server is older than the app needs"
             NoSuchCollation       "FH1271" Invalid            "a collation that PostgreSQL calls otherwise"
             ExtensionNotPrepared  "FH1272" Invalid            "an extension that the database server doesn't provide"
+            UnknownServer         "FH1273" Invalid            "the target has no such database server"
         }
     };
 }

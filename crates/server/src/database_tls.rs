@@ -69,10 +69,10 @@ pub(crate) fn of_programs(
     }
 }
 
-/// What programs on this machine are told of a server whose URL was given. Nothing, where it says nothing.
-pub(crate) fn stated(admin: &PgConnectOptions, url: &str) -> Option<ServerTls> {
+/// What programs on this machine are told of a server whose URL was given. Nothing, where it says nothing and nobody has asked the server.
+pub(crate) fn stated(admin: &PgConnectOptions, url: &str, offered: Option<bool>) -> Option<ServerTls> {
     let file = authority_file(url).and_then(|file| std::path::absolute(file).ok());
-    of_programs(admin, file.map(|file| Authority::File(file.display().to_string())), None)
+    of_programs(admin, file.map(|file| Authority::File(file.display().to_string())), offered)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! had been killed. Killed, it leaves PostgreSQL and the services running; the next start takes them over. A job that is running goes on, and
 //! keeps its database: PostgreSQL is left running as well. The file that says where the API is goes last.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +24,12 @@ use freehold_platform::{Facts, Platform, Targets};
 use freehold_problem::Code;
 use freehold_provider_local::{ArtifactStore, LocalOptions, LocalProvider, RunAs, ServerGroup, USERS};
 use freehold_provider_postgres::{
-    Binaries, PostgresOptions, PostgresProvider, PrivateServer, ServerError, ServerOptions, ensure_provisioner,
+    Binaries, PostgresOptions, PostgresProvider, PostgresServers, PrivateServer, ServerError, ServerOptions,
+    ensure_provisioner,
 };
 pub use freehold_router::Proxy;
 use freehold_router::Router;
+use freehold_spec::Name;
 use freehold_store::{MasterKey, Store, StoreNames};
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +40,7 @@ use crate::directory::{DataDirectory, Settings};
 use crate::listeners::{serve_api, start_executor, start_maintenance};
 use crate::loopback::{self, Kept};
 use crate::start::{StartError, prepare_store, server_at, store_failed};
-use crate::targets::Wiring;
+use crate::targets::{Wiring, named};
 
 /// The private PostgreSQL's connections: what all databases of all stacks may be promised together. An unused one costs a few
 /// kilobytes.
@@ -82,6 +85,8 @@ pub struct Options {
     pub api_port: u16,
     /// A PostgreSQL server that is there, instead of a private one: a role that may make databases and roles.
     pub database_url: Option<String>,
+    /// Other servers for databases, by their names: an administrator's URL of each.
+    pub database_servers: BTreeMap<Name, String>,
     /// Where PostgreSQL's programs are, instead of the usual places.
     pub postgres_binaries: Option<PathBuf>,
     /// What host names end with. `None`: as last, or `localhost`.
@@ -205,11 +210,13 @@ async fn serve(
         concurrency: 4,
         fault: None,
     }));
+    let (named, others) = named_servers(&store, options, directory, postgres.binaries.as_ref()).await?;
     // For people: what stacks are given leads elsewhere. So it is no reason not to start.
     let _beside_postgres = postgres.private.as_ref().map(|_| Kept::new(postgres.port));
     let words = postgres.words(&databases).await?;
     let wiring = Wiring::new(&store, &engine, directory.join("dumps"), postgres.binaries.clone());
-    let target = target(&reached, postgres)?;
+    let databases = Arc::new(PostgresServers::new(databases, others));
+    let target = target(&reached, postgres, named)?;
     let runtime = wiring.machine(target, words.clone(), &local, &databases, settings.insecure_shared_user);
     let targets = Targets::load(&store, Arc::new(wiring), Some(runtime)).await?;
     let facts = Facts {
@@ -314,7 +321,7 @@ impl Postgres {
         let admin = server_at(url)?;
         let binaries = Binaries::find_client(options.postgres_binaries.as_deref()).ok();
         let (host, port) = (admin.get_host().to_owned(), admin.get_port());
-        let tls = database_tls::stated(&admin, url);
+        let tls = database_tls::stated(&admin, url, None);
         Ok(Self { admin, host, port, binaries, private: None, group: None, version: None, tls })
     }
 
@@ -427,6 +434,28 @@ async fn open_store(
     Ok((store, connections.provisioner, login_key))
 }
 
+/// The other servers for databases: what stacks need to know of each, and what works on it.
+async fn named_servers(
+    store: &Store,
+    options: &Options,
+    directory: &DataDirectory,
+    binaries: Option<&Binaries>,
+) -> Result<(BTreeMap<Name, PostgresServer>, BTreeMap<String, Arc<PostgresProvider>>), StartError> {
+    let (mut facts, mut providers) = (BTreeMap::new(), BTreeMap::new());
+    for (name, url) in &options.database_servers {
+        let connected = named::connect(store, name, url, &directory.join("dumps"), binaries).await;
+        let (server, provider) = connected.map_err(|problem| StartError {
+            code: problem.code,
+            message: problem.message,
+            detail: problem.lines,
+            help: problem.help,
+        })?;
+        facts.insert(name.clone(), server);
+        providers.insert(name.to_string(), provider);
+    }
+    Ok((facts, providers))
+}
+
 /// As root each stack has a user of its own. Platforms on the same machine have ranges of their own, so that neither takes the other's
 /// processes for its own: twenty thousand ranges, all below 2³¹, above which some programs take numbers for negative ones.
 fn users_of(settings: &Settings, detected: RunAs) -> RunAs {
@@ -449,7 +478,11 @@ fn reached(options: &Options, router: &Router, settings: &Settings) -> Settings 
     }
 }
 
-fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError> {
+fn target(
+    reached: &Settings,
+    postgres: &Postgres,
+    named: BTreeMap<Name, PostgresServer>,
+) -> Result<Target, StartError> {
     let name = "local".parse().map_err(|_| StartError::new(Code::RequestName, "the target has no name"))?;
     Ok(Target::Local(LocalTarget {
         name,
@@ -460,6 +493,7 @@ fn target(reached: &Settings, postgres: &Postgres) -> Result<Target, StartError>
             port: postgres.port,
             version: postgres.version.unwrap_or_default(),
             tls: postgres.tls.clone(),
+            named,
             loopback: postgres.private.as_ref().is_some_and(PrivateServer::listens_on_loopback),
         },
     }))

@@ -5,6 +5,7 @@ mod artifacts;
 mod caches;
 mod commands;
 mod containers;
+mod databases;
 mod definition;
 mod examples;
 mod interruption;

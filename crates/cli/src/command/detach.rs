@@ -78,6 +78,9 @@ fn start(arguments: &UpArguments, database_url: Option<&str>, directory: &Path, 
     if let Some(shared) = arguments.insecure_shared_user {
         command.arg(format!("--insecure-shared-user={shared}"));
     }
+    for server in &arguments.database_server {
+        command.arg("--database-server").arg(format!("{}={}", server.name, server.file.display()));
+    }
     if let Some(folder) = &arguments.postgres_bin {
         command.arg("--postgres-bin").arg(folder);
     }

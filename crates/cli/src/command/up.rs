@@ -68,6 +68,7 @@ fn options(arguments: &UpArguments, directory: &Path) -> CommandResult<Options> 
         insecure_shared_user: arguments.insecure_shared_user,
         api_port: arguments.api_port,
         database_url: database_url::of_platform(arguments)?,
+        database_servers: database_url::of_others(arguments)?,
         postgres_binaries: arguments.postgres_bin.clone(),
         domain: arguments.domain.clone(),
         executable,

@@ -60,7 +60,7 @@ impl Resolver<'_> {
                 Authority::File(file) => file.clone(),
             })
         };
-        let Some(server) = self.target.postgres() else { return (VERIFY_FULL, Some(ca_file(database))) };
+        let Some(server) = self.server_of(database) else { return (VERIFY_FULL, Some(ca_file(database))) };
         match &server.tls {
             Some(ServerTls::Disable) => ("disable", None),
             Some(ServerTls::Require) => ("require", None),
@@ -73,7 +73,7 @@ impl Resolver<'_> {
 
     /// What URLs say of TLS. Nothing of a server of whose TLS nothing is known: a driver does what it does by default.
     pub(crate) fn tls_parameters(&self, database: &Name) -> Vec<(&'static str, String)> {
-        if self.target.postgres().is_some_and(|server| server.tls.is_none()) {
+        if self.server_of(database).is_some_and(|server| server.tls.is_none()) {
             return Vec::new();
         }
         let (mode, file) = self.tls_to(database);
@@ -83,8 +83,9 @@ impl Resolver<'_> {
 
     /// How a role connects to a database.
     pub(crate) fn connection(&mut self, from: &str, database: &Name, role: Role, what: Connection) -> Vec<Value> {
-        let target = self.target;
-        let Some(server) = target.postgres() else { return self.operators_connection(from, database, role, what) };
+        let Some(server) = self.server_of(database) else {
+            return self.operators_connection(from, database, role, what);
+        };
         let text = |text: String| vec![Value::text(text)];
         match what {
             Connection::Host => text(server.host.clone()),

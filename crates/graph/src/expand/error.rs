@@ -165,6 +165,18 @@ pub enum ExpandError {
         /// The target's name.
         target: String,
     },
+    /// A name that none of the target's database servers has.
+    #[error("{from} is on the server {server}, and target {target} has {known}")]
+    UnknownServer {
+        /// `database.main`
+        from: String,
+        /// The name that it asks for.
+        server: Name,
+        /// The target's name.
+        target: String,
+        /// Those that there are, for people.
+        known: String,
+    },
     /// A database server that is older than the definition asks for.
     #[error("{from} needs PostgreSQL {wanted}, and the server {server} of target {target} is PostgreSQL {found}")]
     ServerTooOld {

@@ -71,7 +71,10 @@ impl<'a> Expansion<'a> {
     pub(crate) fn database(&mut self, name: &Name, database: &Database) {
         let request = self.resolver.request;
         let role = |role: &str| Value::text(names::role(&request.key, name, role));
-        let identity = names::database(&request.key, name);
+        let called = names::database(&request.key, name);
+        let server = database.server.name.as_ref().map(|name| &name.value);
+        let identity = names::on_server(server, called.clone());
+        let on_server = server.map(|server| ("server", Value::text(server.as_str())));
         let roles = ResourceId::new("roles", name);
         let mut fields = vec![
             ("owner", role("owner")),
@@ -91,12 +94,13 @@ impl<'a> Expansion<'a> {
         if let Some(size) = &database.max_size {
             fields.push(("max_bytes", Value::Integer(i64::try_from(size.value.0).unwrap_or(i64::MAX))));
         }
+        fields.extend(on_server.clone());
         let body = Value::map(fields);
         self.add(roles.clone(), ResourceKind::PostgresRoles, identity.clone(), body, BTreeSet::new());
         let (trusted, prepared): (BTreeSet<&str>, BTreeSet<&str>) =
             database.extensions.iter().map(|e| e.value.as_str()).partition(|name| extension::is_trusted(name));
         let mut fields = vec![
-            ("name", Value::text(identity.clone())),
+            ("name", Value::text(called)),
             ("owner", role("owner")),
             ("migrator", role("migrator")),
             ("app", role("app")),
@@ -110,6 +114,7 @@ impl<'a> Expansion<'a> {
         if !prepared.is_empty() {
             fields.push(("prepared", Value::from(prepared.into_iter().collect::<Vec<_>>())));
         }
+        fields.extend(on_server);
         let body = Value::map(fields);
         self.server_of(name, database);
         self.graph.claims.insert(("database".to_owned(), identity.clone()));
@@ -119,8 +124,9 @@ impl<'a> Expansion<'a> {
 
     /// What the definition asks of a server that is there: it has to be new enough, and is otherwise as its operator has made it.
     fn server_of(&mut self, name: &Name, database: &Database) {
-        let Some(server) = self.resolver.target.postgres() else { return };
+        let Some(server) = self.resolver.server_of(name) else { return };
         let found = server.version;
+        self.check_name(name, database);
         if let Some(wanted) = database.server.version.as_ref().map(|version| version.value.0) {
             if wanted > found {
                 let (from, target) = (format!("database.{name}"), self.resolver.target.name().to_string());
@@ -139,6 +145,24 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// Whether the target has the server that is named.
+    fn check_name(&mut self, name: &Name, database: &Database) {
+        let Some(server) = database.server.name.as_ref().map(|server| &server.value) else { return };
+        if database.max_size.is_some() {
+            let line = format!("max_size of database {name} (the server {server} isn't Freehold's own)");
+            self.graph.not_enforced.push(line);
+        }
+        let target = self.resolver.target;
+        if target.server_of(Some(server)).is_some() {
+            return;
+        }
+        let known = target.postgres().map(|main| freehold_spec::listed(main.named.keys().map(Name::as_str)));
+        let known =
+            known.filter(|known| !known.is_empty()).unwrap_or_else(|| "none but the one without a name".to_owned());
+        let (from, server, target) = (format!("database.{name}"), server.clone(), target.name().to_string());
+        self.resolver.errors.push(ExpandError::UnknownServer { from, server, target, known });
+    }
+
     /// Closes the logins that a rotation replaced. The engine does that last, when what uses the new ones has proved itself.
     pub(crate) fn logins(&mut self) {
         let resources = self.graph.resources.values().filter(|resource| resource.kind.row().program.is_some());
@@ -153,13 +177,17 @@ impl<'a> Expansion<'a> {
             let open: BTreeSet<String> =
                 rotations.iter().map(|(role, rotation)| names::login(key, name, role, *rotation)).collect();
             let role = |role: &str| Value::text(names::role(key, name, role));
-            let body = Value::map([
+            let fields = [
                 ("owner", role("owner")),
                 ("migrator", role("migrator")),
                 ("app", role("app")),
                 ("open", Value::from(open.into_iter().collect::<Vec<_>>())),
-            ]);
-            let identity = names::database(key, name);
+            ];
+            let database = self.resolver.app.databases.get(name);
+            let server = database.and_then(|database| database.server.name.as_ref()).map(|server| &server.value);
+            let on_server = server.map(|server| ("server", Value::text(server.as_str())));
+            let body = Value::map(fields.into_iter().chain(on_server));
+            let identity = names::on_server(server, names::database(key, name));
             let needs = users.iter().cloned().chain([roles]).collect();
             self.add(ResourceId::new("logins", name), ResourceKind::PostgresLogins, identity, body, needs);
         }

@@ -11,6 +11,7 @@
 //! postgres.logins    owner migrator app · open [name]: the logins that go on; only after a rotation
 //! postgres.database  name owner migrator app · extensions [name]: trusted ones · collation encoding, where they are written
 //!                    template (the database that it is a copy of at first) · prepared [name]: extensions that are the template's
+//!                    each of these on another server than the one without a name: server (which also begins the identity, `NAME/…`)
 //! local.service      memory_bytes cpu_millis: limits, where they are written · stack {memory_bytes, cpu_millis}: of the whole stack
 //!                    artifact, or image "REPOSITORY@sha256:…" with writable [path] · command [text], or none: the image's
 //!                    env {NAME: text|secret|template} replicas

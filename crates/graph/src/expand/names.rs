@@ -47,6 +47,14 @@ pub fn cache_credential(cache: &Name) -> String {
     format!("redis/{cache}/app")
 }
 
+/// The identity of a database, or of what belongs to it, on one of a target's servers: of one with a name it begins with that.
+pub fn on_server(server: Option<&Name>, database: String) -> String {
+    match server {
+        Some(server) => format!("{server}/{database}"),
+        None => database,
+    }
+}
+
 /// PgBouncer before a database of an operator's, and its Service.
 pub fn pooler(database: &Name) -> String {
     joined(database.as_str(), "pooler")

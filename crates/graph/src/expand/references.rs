@@ -14,7 +14,7 @@ use crate::part;
 use crate::request::Request;
 use crate::resource_id::ResourceId;
 use crate::secret::SecretRef;
-use crate::target::Target;
+use crate::target::{PostgresServer, Target};
 use crate::value::{Special, Value};
 
 /// Resolves the references of one stack, and collects what was wrong with them.
@@ -31,7 +31,7 @@ pub(crate) struct Resolver<'a> {
     pub(crate) program: String,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     /// A value from a template; what it depends on is added to `needs`.
     pub(crate) fn value(&mut self, from: &str, template: &Template, needs: &mut BTreeSet<ResourceId>) -> Value {
         let mut pieces: Vec<Value> = Vec::new();
@@ -123,6 +123,12 @@ impl Resolver<'_> {
     pub(crate) fn database(&self, name: &Name) -> ResourceId {
         let on_server = self.target.postgres().is_some();
         ResourceId::new(if on_server { "database" } else { "cluster" }, name)
+    }
+
+    /// The server that a database is on; `None` where it has one for itself. One that isn't there is reported elsewhere.
+    pub(crate) fn server_of(&self, database: &Name) -> Option<&'a PostgresServer> {
+        let name = self.app.databases.get(database).and_then(|one| one.server.name.as_ref());
+        self.target.server_of(name.map(|name| &name.value)).or_else(|| self.target.postgres())
     }
 
     /// All that has to be there for connections to a database: it, and its pooler.

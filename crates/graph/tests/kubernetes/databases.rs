@@ -107,6 +107,38 @@ fn a_server_that_is_there_has_to_be_new_enough_and_is_its_operators() {
 }
 
 #[test]
+fn a_database_is_on_the_server_that_it_names() {
+    const TWO: &str = "[app]\nname = \"a\"\n[database.main]\n[database.reports]\nserver = { name = \"reports\", version = \"18\" }\n\
+                       [service.web]\ncommand = [\"web\"]\n[service.web.env]\nA = \"${database.main.url}\"\nB = \"${database.reports.url}\"\n";
+    let Target::Local(mut local) = machine(15) else { panic!("it is a machine") };
+    let reports = PostgresServer::new("10.0.0.9", 5433, 18);
+    local.postgres.named.insert("reports".parse().unwrap(), reports);
+    let app = app(TWO);
+    let graph = expand(&app, &tenant(&app, "acme", None), &Target::Local(local)).unwrap();
+    for id in ["roles.reports", "database.reports"] {
+        let resource = resource(&graph, id);
+        assert_eq!(resource.identity, "reports/acme__a__reports", "{id}");
+        assert_eq!(resource.body.get("server"), Some(&Value::from("reports")));
+    }
+    assert_eq!(resource(&graph, "database.reports").body.get("name"), Some(&Value::from("acme__a__reports")));
+    let env = resource(&graph, "service.web").body.get("env").unwrap().to_string();
+    assert!(env.contains("@10.0.0.9:5433/acme__a__reports") && env.contains("@127.0.0.1:5432/acme__a"), "{env}");
+    assert_eq!(graph.servers().len(), 2);
+    assert_eq!((graph.connections(None), graph.connections(Some("reports"))), (15, 15));
+    // A machine that hasn't got it, and a cluster, which has one.
+    let told = |errors: Vec<ExpandError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = "database.reports is on the server reports, and target local has none but the one without a name";
+    assert!(told(on_a_machine(TWO, 18).unwrap_err()).contains(&expected.to_owned()));
+    let target = Target::Kubernetes(Box::new(rich()));
+    let errors = expand(&app, &tenant(&app, "acme", None), &target).unwrap_err();
+    assert!(errors.iter().any(|error| matches!(error, ExpandError::UnknownServer { .. })), "{errors:?}");
+    // Where each database has a server of its own, the name says nothing.
+    let graph = expanded(&app, &tenant(&app, "acme", None), with_operator(rich()));
+    let line = "the server reports for database reports (it has a server of its own here)";
+    assert!(graph.not_enforced.iter().any(|told| told == line), "{:?}", graph.not_enforced);
+}
+
+#[test]
 fn a_database_on_a_server_is_a_copy_of_its_template_with_what_that_has() {
     let graph = on_a_machine(SERVERS, 18).unwrap();
     let body = &resource(&graph, "database.reports").body;

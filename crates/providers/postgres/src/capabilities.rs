@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
 use freehold_engine::ProviderError;
-use freehold_engine::capability::{Capacity, DatabaseServer, Finding};
+use freehold_engine::capability::{Capacity, Finding};
 use tokio::time::Instant;
 
 use crate::catalog;
@@ -14,9 +13,12 @@ use crate::provider::{LOOK, PostgresProvider};
 use crate::session::Turn;
 use crate::{logins, mark, unmanaged};
 
-#[async_trait]
-impl DatabaseServer for PostgresProvider {
-    async fn capacity(&self) -> Result<Capacity, ProviderError> {
+impl PostgresProvider {
+    /// What the server's connections are promised to.
+    ///
+    /// # Errors
+    /// The server doesn't answer.
+    pub async fn capacity(&self) -> Result<Capacity, ProviderError> {
         let doing = Doing("counting the connections of the PostgreSQL server".to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
         let usable: i32 = sqlx::query_scalar(
@@ -47,7 +49,11 @@ impl DatabaseServer for PostgresProvider {
         Ok(Capacity { usable, promised })
     }
 
-    async fn unmanaged(&self) -> Result<Vec<Finding>, ProviderError> {
+    /// What is on the server that no platform manages, where it may do harm to what is managed.
+    ///
+    /// # Errors
+    /// The server doesn't answer.
+    pub async fn unmanaged(&self) -> Result<Vec<Finding>, ProviderError> {
         let doing = Doing("listing unmanaged objects on the PostgreSQL server".to_owned());
         let mut session = self.sessions.maintenance(Turn::None, &doing, Instant::now() + LOOK).await?;
         let found = unmanaged::find(&mut session, &self.options, &doing).await?;

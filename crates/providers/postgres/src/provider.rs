@@ -1,10 +1,8 @@
 //! The provider itself: which call goes where.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_engine::capability::Capabilities;
 use freehold_engine::provider::Proposal;
 use freehold_engine::{Context, Lookup, OwnedObject, Performed, Provider, ProviderError, Readiness, Task};
 use freehold_graph::kind::{PostgresKind, Served};
@@ -109,10 +107,6 @@ impl Provider for PostgresProvider {
 
     fn concurrency(&self) -> usize {
         self.options.concurrency
-    }
-
-    fn capabilities(self: Arc<Self>) -> Capabilities {
-        Capabilities { databases: Some(self), ..Capabilities::default() }
     }
 
     async fn preview_dump(&self, stack: StackId, lookup: &Lookup) -> Result<(), ProviderError> {

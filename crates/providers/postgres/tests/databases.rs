@@ -1,6 +1,5 @@
 //! Roles and databases from their making to their end.
 
-use freehold_engine::capability::DatabaseServer as _;
 use freehold_engine::{Provider as _, ProviderError, Readiness};
 use freehold_plan::Ownership;
 use freehold_problem::Code;

@@ -1,7 +1,6 @@
 //! A tenant who owns their database and does with it what its owner may. Each attack is first shown to work on somebody who
 //! enters as the provisioner used to.
 
-use freehold_engine::capability::DatabaseServer as _;
 use freehold_engine::{Lookup, Provider as _, ProviderError};
 use freehold_graph::SecretText;
 use freehold_plan::Ownership;

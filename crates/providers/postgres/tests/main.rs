@@ -18,5 +18,6 @@ mod origin;
 mod pace;
 mod pressure;
 mod server;
+mod servers;
 mod setting;
 mod usage;

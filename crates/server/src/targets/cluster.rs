@@ -20,7 +20,7 @@ use super::keys;
 use crate::database_tls;
 
 /// The oldest major version of PostgreSQL that databases can be on.
-const OLDEST_POSTGRES: u32 = 15;
+pub(super) const OLDEST_POSTGRES: u32 = 15;
 
 /// A cluster that answers, and what it has to have.
 struct Candidate {

@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod images;
 mod keys;
+pub(crate) mod named;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use freehold_platform::{Connected, Settings, TargetChange, TargetFactory};
 use freehold_problem::{Code, Problem};
 use freehold_provider_kubernetes::KubernetesProvider;
 use freehold_provider_local::LocalProvider;
-use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider};
+use freehold_provider_postgres::{Binaries, PostgresOptions, PostgresProvider, PostgresServers};
 use freehold_spec::Name;
 use freehold_store::{Credential, EngineStore, Sharing, Store, StoredTarget};
 
@@ -52,7 +53,7 @@ impl Wiring {
         target: Target,
         database_server: String,
         local: &Arc<LocalProvider>,
-        databases: &Arc<PostgresProvider>,
+        databases: &Arc<PostgresServers>,
         insecure_shared_user: bool,
     ) -> TargetRuntime {
         let database = target.postgres().map(|server| DatabasePlace {
@@ -64,7 +65,7 @@ impl Wiring {
         let parts = RuntimeParts {
             target,
             providers: vec![
-                Arc::<PostgresProvider>::clone(databases) as Arc<dyn Provider>,
+                Arc::<PostgresServers>::clone(databases) as Arc<dyn Provider>,
                 Arc::<LocalProvider>::clone(local) as Arc<dyn Provider>,
             ],
             capabilities: Capabilities { images: Some(Arc::new(MachineImages::default())), ..Capabilities::default() },
@@ -82,7 +83,7 @@ impl Wiring {
         name: &Name,
         settings: &Settings,
         url: &SecretText,
-    ) -> Result<(Arc<PostgresProvider>, DatabasePlace)> {
+    ) -> Result<(Arc<PostgresServers>, DatabasePlace)> {
         let admin = database_url(url)?;
         let (host, port) = (admin.get_host().to_owned(), admin.get_port());
         let place = DatabasePlace { description: format!("{host}:{port}"), host, port };
@@ -106,7 +107,7 @@ impl Wiring {
             concurrency: DATABASE_STEPS,
             fault: None,
         });
-        Ok((Arc::new(provider), place))
+        Ok((Arc::new(PostgresServers::new(Arc::new(provider), BTreeMap::new())), place))
     }
 }
 

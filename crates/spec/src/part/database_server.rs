@@ -1,4 +1,4 @@
-//! The server of a database: what it has to be like, and what it is like where a database has one for itself.
+//! The server of a database: which one of the target's, or what it is like where a database has one for itself.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use crate::decode::database::{ParameterName, ParameterValue};
 use crate::decode::kind::{At, Few, Map};
 use crate::decode::number::Whole;
 use crate::decode::table::table;
-use crate::decode::text::{Amount, Limits, OneOf, Text, Word};
+use crate::decode::text::{Amount, Limits, OneOf, PartName, Text, Word};
+use crate::name::Name;
 use crate::quantity::{Cpu, Memory, Range, Storage};
 use crate::span::{Span, Spanned};
 
@@ -15,6 +16,8 @@ use crate::span::{Span, Spanned};
 pub struct DatabaseServer {
     /// Its table's header; the database's where it has none.
     pub span: Span,
+    /// Which of the target's servers. Default: the one without a name.
+    pub name: Option<Spanned<Name>>,
     /// The major version of PostgreSQL. Default: whichever the target has.
     pub version: Option<Spanned<PostgresVersion>>,
     /// Processor time of each copy. Default `"100m..500m"`.
@@ -96,8 +99,10 @@ impl Word for PostgresVersion {
 }
 
 table! {
-    /// The server of a database: what it has to be like, and what it is like where a database has one for itself.
+    /// The server of a database: which one of the target's, or what it is like where a database has one for itself.
     "database-server" DatabaseServerTable -> DatabaseServer { span:
+        /// Which of the target's servers, by the name that its operator has given it. Without it, the one without a name.
+        name: optional At<Text<PartName>>;
         /// The major version of PostgreSQL: "18". A server that is there has to be as new.
         version: optional At<Text<OneOf<PostgresVersion>>>;
         /// Processor time of each copy, request..limit, where it is a server of its own (a CloudNativePG cluster).
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn only_what_is_written_is_asked_of_a_server() {
         assert_eq!(server("").own_keys(), Vec::<&str>::new());
-        assert_eq!(server("server = { version = \"16\" }").own_keys(), Vec::<&str>::new());
+        assert_eq!(server("server = { version = \"16\", name = \"reports\" }").own_keys(), Vec::<&str>::new());
         let all = "server = { cpu = \"1\", memory = \"1Gi\", storage = \"2Gi\", wal_storage = \"1Gi\", copies = 2, pooler = {}, \
                    parameters = { jit = false } }";
         let keys = ["cpu", "memory", "storage", "wal_storage", "parameters", "copies", "pooler"];

@@ -132,10 +132,11 @@ impl Cluster<'_> {
 
     /// What a definition says of servers that are there, and one that is made for it hasn't got.
     fn own_server_lacks(&mut self, name: &Name, database: &Database) {
-        let template = database.template.as_ref().map(|template| {
-            format!("the template {} for database {name} (it has a server of its own here)", template.value)
-        });
-        self.expansion.graph.not_enforced.extend(template);
+        let named = database.server.name.as_ref().map(|server| format!("the server {}", server.value));
+        let template = database.template.as_ref().map(|template| format!("the template {}", template.value));
+        let lines = [named, template].into_iter().flatten();
+        let lines = lines.map(|what| format!("{what} for database {name} (it has a server of its own here)"));
+        self.expansion.graph.not_enforced.extend(lines);
     }
 
     /// PgBouncer between the app's role and its database.
