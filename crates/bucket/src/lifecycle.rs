@@ -91,9 +91,8 @@ impl Store {
 
     /// What is due from a place on, and where to go on.
     fn due(&self, rules: &[Rule], from: &[u8], now: i64) -> Result<(Vec<Due>, Option<Vec<u8>>), BucketError> {
-        let over = |since: i64, days: Option<u32>| {
-            days.is_some_and(|days| since.saturating_add(i64::from(days) * DAY) <= now)
-        };
+        let over =
+            |since: i64, days: Option<u32>| days.is_some_and(|days| since.saturating_add(i64::from(days) * DAY) <= now);
         self.index.read(|transaction| {
             let table = transaction.open_table(OBJECTS).map_err(BucketError::index)?;
             let mut due = Vec::new();

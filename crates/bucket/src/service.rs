@@ -141,7 +141,8 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, s3s::HttpError> {
         if is_version_2(request.headers(), request.uri().query()) {
-            let error = S3Error::with_message(S3ErrorCode::InvalidRequest, "requests have to be signed with AWS4-HMAC-SHA256");
+            let error =
+                S3Error::with_message(S3ErrorCode::InvalidRequest, "requests have to be signed with AWS4-HMAC-SHA256");
             let answer = error.to_http_response();
             return answer.map_err(|error| s3s::HttpError::new(Box::new(error)));
         }

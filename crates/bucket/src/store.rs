@@ -278,10 +278,8 @@ impl Store {
                 remove_small(transaction, &entry.pieces)?;
             }
             let gone: Vec<Entry> = gone.into_iter().map(|(_, entry)| entry).collect();
-            let mut deleted = Deleted {
-                version: version.map(str::to_owned),
-                marker: gone.first().is_some_and(|entry| entry.marker),
-            };
+            let mut deleted =
+                Deleted { version: version.map(str::to_owned), marker: gone.first().is_some_and(|entry| entry.marker) };
             if version.is_none() {
                 deleted = Deleted::default();
                 let newest = kept.first().map(|(_, entry)| entry);

@@ -223,7 +223,8 @@ fn uploads(
     for pair in table.range(from.as_slice()..).map_err(BucketError::index)? {
         let (place, value) = pair.map_err(BucketError::index)?;
         let place = place.value();
-        let (Some(key), Some(upload)) = (index::key_of(place), place.last_chunk().copied().map(Uuid::from_bytes)) else {
+        let (Some(key), Some(upload)) = (index::key_of(place), place.last_chunk().copied().map(Uuid::from_bytes))
+        else {
             continue;
         };
         if !key.starts_with(prefix) {

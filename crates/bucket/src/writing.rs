@@ -39,7 +39,15 @@ pub(crate) struct Content {
 
 impl Draft {
     pub(crate) fn new(store: &Arc<Store>) -> Self {
-        Self { store: Arc::clone(store), id: Uuid::new_v4(), file: None, held: Vec::new(), size: 0, hash: Md5::new(), kept: false }
+        Self {
+            store: Arc::clone(store),
+            id: Uuid::new_v4(),
+            file: None,
+            held: Vec::new(),
+            size: 0,
+            hash: Md5::new(),
+            kept: false,
+        }
     }
 
     /// Whether [`Draft::flush`] has something to do.

@@ -20,7 +20,6 @@ const fn code(kind: DecodeErrorKind) -> Code {
         DecodeErrorKind::BadPath => Code::BadPath,
         DecodeErrorKind::OutOfRange => Code::OutOfRange,
         DecodeErrorKind::BadSchedule => Code::BadSchedule,
-        DecodeErrorKind::NotProvidedYet => Code::NotProvidedYet,
         DecodeErrorKind::ListedTwice => Code::ListedTwice,
         DecodeErrorKind::BadText => Code::BadText,
         DecodeErrorKind::UnknownOverride => Code::UnknownOverride,

@@ -416,6 +416,11 @@ impl TargetRuntime {
                     "`freehold target add {target} --cache-image REPOSITORY@sha256:…`: Redis 7 or Valkey, by its digest"
                 ));
             }
+            if has(|error| matches!(error, ExpandError::NoBucketServer { .. })) {
+                return Problem::new(Code::NoBucketServer, message).help(
+                    "deploy to this machine; or leave the bucket out, and hand a server's address and credentials to the app as secrets",
+                );
+            }
             if has(|error| matches!(error, ExpandError::SidecarAnswers { .. })) {
                 return Problem::new(Code::SidecarAnswers, message)
                     .help("make the sidecar a service of its own, which refers to the other one's host and port");

@@ -34,7 +34,6 @@ macro_rules! codes {
             BadPath               "FH0010" Invalid            "a path that can't be used here"
             OutOfRange            "FH0011" Invalid            "a figure out of its range"
             BadSchedule           "FH0012" Invalid            "not a schedule"
-            NotProvidedYet        "FH0013" Invalid            "this version doesn't provide that yet"
             ListedTwice           "FH0014" Invalid            "the same thing is listed twice"
             NoDefinition          "FH0015" Invalid            "there is no definition to read"
             BadText               "FH0016" Invalid            "a text that can't be used here"
@@ -96,6 +95,8 @@ macro_rules! codes {
             UnusedCache           "FH0307" Invalid            "a cache that nothing uses"
             VolumeTooSmall        "FH0308" Invalid            "a volume that is smaller than what is kept on it"
             JobsMeet              "FH0309" Invalid            "two jobs write to the same database at once"
+            UnusedBucket          "FH0310" Invalid            "a bucket that nothing uses"
+            RuleWithoutEffect     "FH0311" Invalid            "a rule of a lifecycle that does nothing"
             UnknownParameter      "FH0320" Invalid            "PostgreSQL has no such parameter"
             ParameterValue        "FH0321" Invalid            "a value that a parameter of PostgreSQL can't have"
             OperatorsParameter    "FH0322" Invalid            "a parameter that only a server's operator sets"
@@ -135,6 +136,7 @@ macro_rules! codes {
             NoRandomness          "FH0520" Unavailable        "the system provides no random numbers"
             DatabaseUrl           "FH0521" Invalid            "a database URL that can't be used"
             CacheServerNotFound   "FH0522" Invalid            "no server for caches on this machine"
+            BucketUnusable        "FH0523" Unavailable        "the files of a bucket can't be used"
             NoContainerEngine     "FH0530" Invalid            "no container engine on this machine"
             ContainerEngineFailed "FH0531" Unavailable        "the container engine doesn't do its work"
             ImageNotFetched       "FH0532" Unavailable        "an image could not be fetched"
@@ -261,6 +263,9 @@ macro_rules! codes {
             KubeconfigUnreadable  "FH1250" Invalid            "a kubeconfig that can't be used"
             UnknownContext        "FH1251" Invalid            "the kubeconfig has no such context"
             ConnectionSettings    "FH1252" Invalid            "FREEHOLD_URL or FREEHOLD_TOKEN can't be used"
+
+            // What targets lack.
+            NoBucketServer        "FH1260" Invalid            "the target has no server for buckets"
 
             // Database servers of targets.
             ServerTooOld          "FH1270" Invalid            "the database server is older than the app needs"

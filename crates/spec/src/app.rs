@@ -2,6 +2,7 @@
 
 pub use crate::collation::Collation;
 pub use crate::part::backup::Backup;
+pub use crate::part::bucket::{Bucket, Expiry};
 pub use crate::part::cache::{Cache, Eviction};
 pub use crate::part::database::{CharacterSet, Database};
 pub use crate::part::database_server::{DatabaseServer, PoolMode, Pooler, PostgresVersion};

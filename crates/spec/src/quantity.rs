@@ -34,6 +34,12 @@ impl From<u64> for Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Storage(pub u64);
 
+impl From<u64> for Storage {
+    fn from(bytes: u64) -> Self {
+        Self(bytes)
+    }
+}
+
 /// A duration in whole seconds, written `"30s"`, `"10m"`, `"6h"` or `"30d"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Seconds(pub u64);

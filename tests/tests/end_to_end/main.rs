@@ -2,6 +2,7 @@
 
 mod apps;
 mod artifacts;
+mod buckets;
 mod caches;
 mod commands;
 mod containers;

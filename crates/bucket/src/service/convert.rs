@@ -161,13 +161,8 @@ pub(super) async fn receive<T>(
         }
     }
     let made = hasher.finalize();
-    let made = [
-        made.checksum_crc32,
-        made.checksum_crc32c,
-        made.checksum_crc64nvme,
-        made.checksum_sha1,
-        made.checksum_sha256,
-    ];
+    let made =
+        [made.checksum_crc32, made.checksum_crc32c, made.checksum_crc64nvme, made.checksum_sha1, made.checksum_sha256];
     for ((name, digest), made) in TRAILERS.into_iter().zip(digests.places()).zip(made) {
         if digest.is_some() && *digest != made {
             return Err(BucketError::Digest(name));

@@ -9,9 +9,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response};
 
-use super::convert::{
-    Digests, bounded, condition, encoding, flushed, matches, metadata, receive, seconds, tag, time,
-};
+use super::convert::{Digests, bounded, condition, encoding, flushed, matches, metadata, receive, seconds, tag, time};
 use super::{Answer, Service, now};
 use crate::error::BucketError;
 use crate::index::{Entry, Headers};
@@ -238,8 +236,11 @@ impl Service {
         let content = self.copied(pinned, 0..entry.size).await?;
         let key = input.key;
         let made = self.blocking(move |store| store.put(&key, headers, content, &Condition::default(), now())).await?;
-        let result =
-            CopyObjectResult { e_tag: Some(tag(&made.tag)), last_modified: Some(time(made.modified)), ..Default::default() };
+        let result = CopyObjectResult {
+            e_tag: Some(tag(&made.tag)),
+            last_modified: Some(time(made.modified)),
+            ..Default::default()
+        };
         Ok(S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
             copy_source_version_id: entry.version,
@@ -252,8 +253,7 @@ impl Service {
         self.check_bucket(&input.bucket)?;
         let condition = condition(input.if_match.as_ref(), None)?;
         let DeleteObjectInput { key, version_id, .. } = input;
-        let deleted =
-            self.blocking(move |store| store.delete(&key, version_id.as_deref(), &condition, now())).await?;
+        let deleted = self.blocking(move |store| store.delete(&key, version_id.as_deref(), &condition, now())).await?;
         Ok(S3Response::new(DeleteObjectOutput {
             delete_marker: deleted.marker.then_some(true),
             version_id: deleted.version,
@@ -270,8 +270,7 @@ impl Service {
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in objects {
             let (key, version) = (object.key.clone(), object.version_id.clone());
-            let condition =
-                Condition { tag: object.e_tag.map(|tag| tag.value().to_owned()), ..Condition::default() };
+            let condition = Condition { tag: object.e_tag.map(|tag| tag.value().to_owned()), ..Condition::default() };
             match self.blocking(move |store| store.delete(&key, version.as_deref(), &condition, now())).await {
                 Ok(done) => deleted.push(DeletedObject {
                     delete_marker: done.marker.then_some(true),
@@ -291,10 +290,6 @@ impl Service {
             }
         }
         let deleted = if input.delete.quiet == Some(true) { Vec::new() } else { deleted };
-        Ok(S3Response::new(DeleteObjectsOutput {
-            deleted: Some(deleted),
-            errors: Some(errors),
-            ..Default::default()
-        }))
+        Ok(S3Response::new(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..Default::default() }))
     }
 }

@@ -8,9 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response};
 
-use super::convert::{
-    Digests, bounded, condition, encoded, encoding, metadata, receive, seconds, tag, time, upload,
-};
+use super::convert::{Digests, bounded, condition, encoded, encoding, metadata, receive, seconds, tag, time, upload};
 use super::{Answer, Service, now};
 use crate::error::BucketError;
 use crate::index::Headers;

@@ -1,6 +1,5 @@
 //! What is there after a crash, on a full disk and after its time.
 
-
 use std::path::Path;
 
 use freehold_bucket::{BucketError, Limits, Rule, Store, Swept};
@@ -9,7 +8,6 @@ use super::*;
 
 /// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
-
 
 /// All files with contents.
 fn files(folder: &Path) -> usize {
@@ -32,7 +30,8 @@ async fn request(store: &Arc<Store>, python: &str) -> String {
 async fn what_a_crash_left_behind_goes_and_what_was_written_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), false);
-    request(&store, "for k, n in [('small', 3), ('large', 3 << 20)]: s3.put_object(Bucket=b, Key=k, Body=bytes(n))").await;
+    request(&store, "for k, n in [('small', 3), ('large', 3 << 20)]: s3.put_object(Bucket=b, Key=k, Body=bytes(n))")
+        .await;
     let used = store.used();
     // As a process that is killed leaves it: the index as it is on disk, without being closed, and files that nothing refers to.
     let copy = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The rules that need nothing but the app. A file for each family.
 
 mod artifacts;
+mod buckets;
 mod caches;
 mod clusters;
 mod connections;
@@ -39,6 +40,7 @@ pub(crate) fn check(scope: &mut Scope<'_>) {
     data::check(scope);
     database_servers::check(scope);
     caches::check(scope);
+    buckets::check(scope);
     hosts::check(scope);
     jobs::check(scope);
     routes::check(scope);

@@ -177,6 +177,14 @@ pub enum ExpandError {
         /// Those that there are, for people.
         known: String,
     },
+    /// A bucket on a target that has no server for it.
+    #[error("{from} can't be made on target {target}: the target has no server for buckets")]
+    NoBucketServer {
+        /// `bucket.uploads`
+        from: String,
+        /// The target's name.
+        target: String,
+    },
     /// A database server that is older than the definition asks for.
     #[error("{from} needs PostgreSQL {wanted}, and the server {server} of target {target} is PostgreSQL {found}")]
     ServerTooOld {

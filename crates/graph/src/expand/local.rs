@@ -24,6 +24,8 @@
 //! local.cache        memory_bytes: limit of all that it takes · cpu_millis, where it is written · stack · max_memory_bytes: of the data
 //!                    eviction · persist · password (secret) · endpoint "127.a.b.c:port"
 //!                    start_timeout_seconds stop_timeout_seconds
+//! local.bucket       name region access_key_id secret_access_key (secret) endpoint "127.a.b.c:port" versioning max_size_bytes
+//!                    lifecycle [{prefix, expire_days, noncurrent_days, abort_uploads_days}]
 //! local.schedule     memory_bytes cpu_millis stack · artifact or image · command env files · schedule · timeout_seconds
 //! local.route        hosts [text] redirect_from [text]
 //!                    paths [{prefix, timeout_seconds, attempt_timeout_seconds, retries, and one of
@@ -36,7 +38,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_spec::app::{Cache, File, Job, Probe, Protocol, Question, Service, Update};
+use freehold_spec::app::{Bucket, Cache, File, Job, Probe, Protocol, Question, Service, Update};
 use freehold_spec::{App, Cpu, EnvName, Memory, Name, Spanned, Template};
 
 use super::error::ExpandError;
@@ -257,6 +259,34 @@ impl LocalExpansion<'_> {
         let cpu = (cache.cpu.span != cache.span).then_some(cache.cpu.value.limit);
         self.limits(&mut body, Some(cache.limit()), cpu);
         self.expansion.add(id, ResourceKind::LocalCache, identity, Value::Map(body), depends_on);
+    }
+
+    pub(crate) fn bucket(&mut self, name: &Name, bucket: &Bucket) {
+        let id = self.expansion.resolver.request.id;
+        let endpoint = names::bucket_endpoint(id, name).to_string();
+        self.expansion.graph.claims.insert(("endpoint".to_owned(), endpoint.clone()));
+        let lifecycle = bucket.lifecycle.iter().map(|rule| {
+            let days = [
+                ("expire_days", &rule.expire_days),
+                ("noncurrent_days", &rule.noncurrent_days),
+                ("abort_uploads_days", &rule.abort_uploads_days),
+            ];
+            let days = days.into_iter().filter_map(|(key, days)| Some((key, Value::from(days.as_ref()?.value))));
+            Value::map(days.chain([("prefix", Value::text(rule.prefix.as_str()))]))
+        });
+        let body = Value::map([
+            ("name", Value::text(names::bucket(id, name))),
+            ("region", Value::text(part::BUCKET_REGION)),
+            ("access_key_id", Value::text(names::access_key_id(id, name))),
+            ("secret_access_key", Value::secret(self.expansion.resolver.bucket_secret(name))),
+            ("endpoint", Value::text(endpoint)),
+            ("versioning", Value::Bool(bucket.versioning.value)),
+            ("max_size_bytes", Value::from(bucket.max_size.value.0)),
+            ("lifecycle", Value::List(lifecycle.collect())),
+        ]);
+        let identity = format!("{}/{name}", self.expansion.resolver.request.key.name);
+        let kind = ResourceKind::LocalBucket;
+        self.expansion.add(ResourceId::new("bucket", name), kind, identity, body, BTreeSet::new());
     }
 
     /// Gives the services that others refer to the address that the references were resolved to.

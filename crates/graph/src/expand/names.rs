@@ -65,6 +65,23 @@ pub fn template(template: &Name) -> String {
     bounded(&format!("freehold_template_{}", template.as_str().replace('-', "_")), POSTGRES_LIMIT, '_')
 }
 
+/// The purpose of the secret access key of a bucket: what it is derived for, and how its rotations are counted.
+pub fn bucket_credential(bucket: &Name) -> String {
+    format!("s3/{bucket}/app")
+}
+
+/// The name of a bucket on its server: `uploads-4f1c0a9b7d3e`. Nobody else's, on whatever server; and no name that Amazon reserves, which
+/// begin with `xn--` or end in words.
+pub fn bucket(id: StackId, bucket: &Name) -> String {
+    format!("{bucket}-{}", digest(&format!("bucket.{id}")))
+}
+
+/// Who the app is for the server of a bucket. It stays when the secret is rotated.
+pub fn access_key_id(id: StackId, bucket: &Name) -> String {
+    let digits = hex::encode(Sha256::digest(format!("access-key.{id}.{bucket}").as_bytes()));
+    format!("FH{}", digits.chars().take(18).collect::<String>().to_uppercase())
+}
+
 fn postgres_name(key: &StackKey, database: &Name, role: Option<&str>) -> String {
     let mut parts = Vec::new();
     if key.kind != StackKind::Tenant {
@@ -132,6 +149,11 @@ pub fn cache_endpoint(id: StackId, cache: &Name) -> SocketAddrV4 {
 /// The same for a named port of a service. No name has a colon in it.
 pub fn port_endpoint(id: StackId, service: &Name, port: &Name) -> SocketAddrV4 {
     address(id, &format!("{service}:{port}"))
+}
+
+/// The same for a bucket.
+pub fn bucket_endpoint(id: StackId, bucket: &Name) -> SocketAddrV4 {
+    address(id, &format!("bucket.{bucket}"))
 }
 
 fn address(id: StackId, what: &str) -> SocketAddrV4 {

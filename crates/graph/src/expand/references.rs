@@ -146,6 +146,13 @@ impl<'a> Resolver<'a> {
         SecretRef::Derived { purpose, rotation }
     }
 
+    /// What the app signs its requests to a bucket with.
+    pub(crate) fn bucket_secret(&self, bucket: &Name) -> SecretRef {
+        let purpose = names::bucket_credential(bucket);
+        let rotation = self.request.rotations.get(&purpose).copied().unwrap_or_default();
+        SecretRef::Derived { purpose, rotation }
+    }
+
     /// The password of a database's role.
     pub(crate) fn credential(&self, database: &Name, role: &str) -> SecretRef {
         let purpose = names::credential(database, role);

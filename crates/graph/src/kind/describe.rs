@@ -105,6 +105,18 @@ pub(super) fn local_cache_data(_: &New<'_>) -> String {
     "its folder on this machine".to_owned()
 }
 
+/// `up to 10Gi, versions are kept, 2 lifecycle rules`.
+pub(super) fn local_bucket(new: &New<'_>) -> String {
+    let bytes = new.at(&["max_size_bytes"]).and_then(Value::as_integer).map(i64::unsigned_abs).unwrap_or_default();
+    let versions = if new.at(&["versioning"]) == Some(&Value::Bool(true)) { ", versions are kept" } else { "" };
+    let rules = match new.items(&["lifecycle"]).len() {
+        0 => String::new(),
+        1 => ", 1 lifecycle rule".to_owned(),
+        many => format!(", {many} lifecycle rules"),
+    };
+    format!("up to {}{versions}{rules}", freehold_spec::Storage(bytes))
+}
+
 pub(super) fn local_schedule(new: &New<'_>) -> String {
     let schedule = new.text(&["schedule"]).unwrap_or_default();
     let command = new.at(&["command"]).map(|command| value("command", command)).unwrap_or_default();

@@ -114,6 +114,33 @@ pub(super) static CACHE: Row = Row {
     describe: describe::local_cache,
 };
 
+/// A bucket: its files, and its server within Freehold. Whatever changes of it, it goes on serving.
+pub(super) static BUCKET: Row = Row {
+    word: "bucket",
+    id_word: "bucket",
+    label: "bucket",
+    api: None,
+    data: Data::Kept,
+    effects: &[],
+    keyed_lists: &[],
+    times: Times { apply: Limit::LONG, start: Limit::NONE, delete: Limit::LONG },
+    fence: Fence::None,
+    behind: None,
+    status: true,
+    rank: 9,
+    plumbing: false,
+    encloses: false,
+    program: Program::None,
+    logins: None,
+    cause: None,
+    scales: None,
+    after_verification: false,
+    texts: Texts::None,
+    called: Called::Id,
+    fold: Fold::Own,
+    describe: describe::local_bucket,
+};
+
 /// A job that runs on a schedule.
 pub(super) static SCHEDULE: Row = Row {
     word: "schedule",

@@ -112,6 +112,8 @@ kinds! {
         LocalCacheData = CacheData "local.cache-data" local::CACHE_DATA;
         /// A cache's server on this machine.
         LocalCache = Cache "local.cache" local::CACHE;
+        /// A bucket: the folder with its objects on this machine, and the server for it within Freehold.
+        LocalBucket = Bucket "local.bucket" local::BUCKET;
         /// A job that runs on a schedule on this machine.
         LocalSchedule = Schedule "local.schedule" local::SCHEDULE;
         /// A host name of this machine's router.

@@ -3,6 +3,7 @@
 //! A module for each part, and a line of `parts!`. The expansions themselves keep to their targets: [`crate::expand::local`] and
 //! [`crate::expand::kubernetes`].
 
+mod bucket;
 mod cache;
 mod database;
 mod job;
@@ -24,6 +25,7 @@ use crate::expand::local::LocalExpansion;
 use crate::expand::references::Resolver;
 use crate::resource_id::ResourceId;
 use crate::value::Value;
+pub(crate) use bucket::REGION as BUCKET_REGION;
 
 /// Where a reference to an output stands, and what is made of it.
 pub(crate) struct Site<'s, 'a> {
@@ -139,6 +141,7 @@ parts! {
     Secret secrets;
     Database databases;
     Cache caches;
+    Bucket buckets;
     Manifest manifests;
     Service services;
     Job jobs;

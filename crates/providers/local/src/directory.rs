@@ -11,6 +11,8 @@
 //!                                   server.conf  run/   what it reads, and where it works
 //! local/stacks/<stack>/cache-data/<name>/data.json   the folder of a cache that persists, and
 //!                                       /files/      what its server keeps there
+//! local/stacks/<stack>/buckets/<name>/bucket.json    a bucket, and
+//!                                    /objects/       what is in it, for us alone
 //! local/stacks/<stack>/routes/<host>.json
 //! local/stacks/<stack>/schedules/<name>.json
 //! local/stacks/<stack>/runs/<revision>/<job>/        lock started.json status.json
@@ -37,6 +39,7 @@ use serde::de::DeserializeOwned;
 pub(crate) const SERVICES: &str = "services";
 pub(crate) const CACHES: &str = "caches";
 pub(crate) const CACHE_DATA: &str = "cache-data";
+pub(crate) const BUCKETS: &str = "buckets";
 pub(crate) const ROUTES: &str = "routes";
 pub(crate) const SCHEDULES: &str = "schedules";
 

@@ -1,4 +1,4 @@
-//! The addresses of what doesn't speak HTTP, caches and ports of services: who may connect is led to the server.
+//! The addresses of what is not the router's, caches, buckets and ports of services: who may connect is led to the server.
 //!
 //! ```text
 //!   accept ──► who connects? the stack's user, or we ──► room left? ──► the server: both ways until one of them closes
@@ -48,6 +48,8 @@ pub(crate) enum Server {
     Cache(CacheSocket),
     /// A port of a service, whichever of its processes serve it.
     Service(EndpointKey),
+    /// The server of a bucket, within Freehold.
+    Bucket(freehold_bucket::Server),
 }
 
 impl Server {
@@ -55,7 +57,10 @@ impl Server {
         match (self, other) {
             (Self::Cache(one), Self::Cache(other)) => one.folder == other.folder,
             (Self::Service(one), Self::Service(other)) => one == other,
-            (Self::Cache(_), Self::Service(_)) | (Self::Service(_), Self::Cache(_)) => false,
+            (Self::Bucket(one), Self::Bucket(other)) => one.is(other),
+            (Self::Cache(_), Self::Service(_) | Self::Bucket(_))
+            | (Self::Service(_), Self::Cache(_) | Self::Bucket(_))
+            | (Self::Bucket(_), Self::Cache(_) | Self::Service(_)) => false,
         }
     }
 }
@@ -195,6 +200,7 @@ impl Leading {
                 Ok(())
             }
             Server::Service(endpoint) => self.router.line(endpoint).await?.carry(&mut client).await,
+            Server::Bucket(server) => server.serve(client).await.map_err(io::Error::other),
         }
     }
 }

@@ -5,6 +5,7 @@
 //!   engine ─► provider ─┼── run ────── supervise (a child) ── process     outlives Freehold
 //!                       ├── schedule ─ run …
 //!                       ├── command ── supervise (a child, tethered) ── process
+//!                       ├── bucket ─── forward ── server (freehold-bucket)
 //!                       └── route ──── router
 //! ```
 //!
@@ -18,7 +19,7 @@
 //! - A job is started at most once for (stack, revision, job), whoever is killed when.
 //! - Freehold can be killed at any instruction: what runs goes on running, and the next Freehold takes it over or ends it.
 //!
-//! Not kept: secrets. They are revealed for the start of a process and live on in its environment only.
+//! Not kept: secrets. They are revealed for the start of a process and live on in its environment only; those of buckets in memory.
 
 pub mod artifact;
 pub mod descriptors;
@@ -26,6 +27,7 @@ pub mod launcher;
 pub mod supervise;
 
 mod account;
+mod bucket;
 mod cache;
 mod calls;
 mod capabilities;

@@ -17,6 +17,7 @@ use freehold_problem::Code;
 use freehold_router::socket::Way;
 use tokio::time::Instant;
 
+use crate::bucket::Buckets;
 use crate::container::leftovers;
 use crate::log::LogReader;
 use crate::machine::Machine;
@@ -34,6 +35,7 @@ const FORGET: Duration = Duration::from_secs(10);
 pub struct LocalProvider {
     pub(crate) machine: Machine,
     pub(crate) schedules: Schedules,
+    pub(crate) buckets: Buckets,
     registry: Mutex<Registry>,
 }
 
@@ -71,7 +73,12 @@ impl LocalProvider {
     /// The directory can't be used.
     pub fn new(options: LocalOptions) -> Result<Self, ProviderError> {
         let machine = Machine::open(options)?;
-        Ok(Self { schedules: Schedules::new(machine.clone()), machine, registry: Mutex::default() })
+        Ok(Self {
+            schedules: Schedules::new(machine.clone()),
+            buckets: Buckets::new(machine.clone()),
+            machine,
+            registry: Mutex::default(),
+        })
     }
 
     /// Reads the logs of services and jobs.
@@ -209,6 +216,7 @@ impl LocalProvider {
             service.caller().stop().await?;
         }
         self.schedules.forget(stack);
+        self.buckets.forget(stack);
         let proc = std::path::Path::new("/proc");
         let runs = run::end_runs(&self.machine, stack, Instant::now() + FORGET).await;
         // What is left of them is killed with everything else.

@@ -226,6 +226,7 @@ impl LocalProvider {
     pub async fn shutdown(&self) {
         self.machine.set_stopping();
         self.schedules.stop();
+        self.buckets.stop();
         let stopping = self.callers().into_iter().map(|caller| async move { caller.stop().await });
         for result in futures::future::join_all(stopping).await {
             if let Err(error) = result {

@@ -29,8 +29,6 @@ pub enum DecodeErrorKind {
     OutOfRange,
     /// A cron expression that can't be read.
     BadSchedule,
-    /// Recognised, but not there yet in this version.
-    NotProvidedYet,
     /// The same entry twice in a list.
     ListedTwice,
     /// A text that can't be used there.

@@ -102,10 +102,6 @@ type Rejection = (DecodeErrorKind, String, Option<String>);
 /// Reads what stands between `${` and `}`.
 fn reference(inner: &str) -> Result<Reference, Rejection> {
     let pieces: Vec<&str> = inner.split('.').collect();
-    if let ["bucket", ..] = pieces.as_slice() {
-        let message = format!("`${{{inner}}}`: this version provides no buckets yet");
-        return Err((DecodeErrorKind::NotProvidedYet, message, None));
-    }
     let output = |word: &str, field: &str| {
         let outputs = PartKind::of_word(word).map(PartKind::outputs).unwrap_or_default();
         outputs.into_iter().find(|output| output.row().field == field)

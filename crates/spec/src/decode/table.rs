@@ -107,9 +107,6 @@ const RENAMED: [Renamed; 7] = [
     Renamed { of: &["database"], key: "storage", since: 4, instead: "`server.storage`", now: None },
 ];
 
-/// Tables that are going to come.
-const NOT_YET: [(&str, &str); 1] = [("bucket", "object storage")];
-
 /// Reads one table.
 pub(crate) struct Reader<'c, 's, 'v, 'i> {
     context: &'c mut Context<'s>,
@@ -146,11 +143,6 @@ impl<'c, 's, 'v, 'i> Reader<'c, 's, 'v, 'i> {
 
     fn unknown_key(&mut self, key: &str, value: &Value<'_>, span: Span) -> DecodeError {
         let path = self.context.path();
-        if let Some((_, what)) = NOT_YET.iter().find(|(word, _)| path.is_empty() && *word == key) {
-            let message = format!("this version doesn't provide {what} yet");
-            let help = format!("leave `[{key}.…]` out for now");
-            return DecodeError::new(DecodeErrorKind::NotProvidedYet, span, message).help(help);
-        }
         let place = if path.is_empty() { "a definition".to_owned() } else { format!("`{path}`") };
         let message = format!("{place} has no key `{key}`");
         let error = DecodeError::new(DecodeErrorKind::UnknownKey, span, message);

@@ -349,6 +349,28 @@ impl TextKind for Plain {
     }
 }
 
+/// What keys of objects begin with: any text, as long as a key may be.
+pub(crate) struct KeyPrefix;
+
+/// The longest key of an object, in bytes, as in S3.
+const LONGEST_KEY: usize = 1024;
+
+impl TextKind for KeyPrefix {
+    type Value = String;
+
+    fn schema() -> Json {
+        json!({ "maxLength": LONGEST_KEY })
+    }
+
+    fn parse(text: &str) -> Result<String, Rejection> {
+        if text.len() > LONGEST_KEY {
+            let message = format!("keys of objects have at most {LONGEST_KEY} bytes");
+            return Err(Rejection::new(DecodeErrorKind::BadText, message));
+        }
+        Ok(without_nul(text)?.to_owned())
+    }
+}
+
 /// A program or one of its arguments. References aren't resolved in it: a command line can be read by everybody on the
 /// machine, so nothing secret may get into one.
 pub(crate) struct Argument;

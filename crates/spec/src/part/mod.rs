@@ -4,6 +4,7 @@
 //! `parts!`; what it becomes on each target is said in `freehold-graph`.
 
 pub mod backup;
+pub mod bucket;
 pub mod cache;
 pub mod database;
 pub mod database_server;
@@ -176,6 +177,8 @@ parts! {
     databases "database" database Database DatabaseTable;
     /// Servers of the Redis protocol: one of each for each stack.
     caches "cache" cache Cache CacheTable;
+    /// Object storage by the S3 protocol: one of each for each stack.
+    buckets "bucket" bucket Bucket BucketTable;
     /// Secrets of each stack.
     secrets "secret" secret Secret SecretTable;
     /// Programs that run until they are stopped, in replicas.

@@ -32,6 +32,7 @@ const fn folder(kind: LocalKind) -> &'static str {
         LocalKind::Service => directory::SERVICES,
         LocalKind::Cache => directory::CACHES,
         LocalKind::CacheData => directory::CACHE_DATA,
+        LocalKind::Bucket => directory::BUCKETS,
         LocalKind::Schedule => directory::SCHEDULES,
         LocalKind::Route => directory::ROUTES,
     }
@@ -59,7 +60,9 @@ impl LocalProvider {
                 container::refuse(&resource.body)?;
                 self.machine.engines.find(&self.machine.search).await.map(drop)
             }
-            LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData => Ok(()),
+            LocalKind::Service | LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData | LocalKind::Bucket => {
+                Ok(())
+            }
         }
     }
 
@@ -71,6 +74,7 @@ impl LocalProvider {
         match served(lookup.kind)? {
             LocalKind::Service | LocalKind::Cache => self.observe_service(stack, lookup).await,
             LocalKind::CacheData => cache::data::observe(&self.machine, stack, lookup),
+            LocalKind::Bucket => self.buckets.observe(stack, lookup),
             LocalKind::Route => route::observe(&self.machine, stack, lookup),
             LocalKind::Schedule => self.schedules.observe(stack, lookup),
         }
@@ -84,6 +88,7 @@ impl LocalProvider {
     ) -> Result<Performed, ProviderError> {
         match served(resource.kind)? {
             LocalKind::CacheData => cache::data::apply(&self.machine, context.stack, &resource.id),
+            LocalKind::Bucket => self.buckets.apply(context, resource, desired).await,
             LocalKind::Service | LocalKind::Cache => {
                 let caller = self.caller(context.stack, &resource.id)?;
                 caller.apply(context.clone(), resource.clone(), desired.clone()).await
@@ -102,6 +107,7 @@ impl LocalProvider {
         match served(lookup.kind)? {
             LocalKind::Service | LocalKind::Cache => self.delete_service(context, lookup, object).await,
             LocalKind::CacheData => cache::data::delete(&self.machine, context.stack, lookup, object.as_deref()).await,
+            LocalKind::Bucket => self.buckets.delete(context.stack, lookup, object.as_deref()).await,
             LocalKind::Route => route::delete(&self.machine, context.stack, lookup, object.as_deref()),
             LocalKind::Schedule => self.schedules.delete(context, lookup, object.as_deref()).await,
         }
@@ -123,7 +129,7 @@ impl LocalProvider {
                 self.schedules.fence(context, &lookup.id, object).await?;
                 Ok(Performed::default())
             }
-            kind @ (LocalKind::Route | LocalKind::CacheData) => Err(not_stopped(kind)),
+            kind @ (LocalKind::Route | LocalKind::CacheData | LocalKind::Bucket) => Err(not_stopped(kind)),
         }
     }
 
@@ -145,7 +151,7 @@ impl LocalProvider {
                 self.schedules.restore(context.clone(), resource, observed, object)?;
                 Ok(Performed { object: Some(object.to_owned()), note: None, ..Performed::default() })
             }
-            kind @ (LocalKind::Route | LocalKind::CacheData) => Err(not_stopped(kind)),
+            kind @ (LocalKind::Route | LocalKind::CacheData | LocalKind::Bucket) => Err(not_stopped(kind)),
         }
     }
 
@@ -158,7 +164,7 @@ impl LocalProvider {
                 }
             }
             // Nothing is waited for; and what isn't served isn't applied.
-            Ok(LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData) | Err(_) => {}
+            Ok(LocalKind::Schedule | LocalKind::Route | LocalKind::CacheData | LocalKind::Bucket) | Err(_) => {}
         }
     }
 
@@ -172,7 +178,12 @@ impl LocalProvider {
                 Ok(failure.map_or(Readiness::Ready, Readiness::failed))
             }
             (
-                LocalKind::Schedule | LocalKind::Service | LocalKind::Route | LocalKind::Cache | LocalKind::CacheData,
+                LocalKind::Schedule
+                | LocalKind::Service
+                | LocalKind::Route
+                | LocalKind::Cache
+                | LocalKind::CacheData
+                | LocalKind::Bucket,
                 readiness,
             ) => Ok(readiness),
         }
@@ -181,6 +192,7 @@ impl LocalProvider {
     pub(crate) async fn readiness_of(&self, stack: StackId, lookup: &Lookup) -> Result<Readiness, ProviderError> {
         match served(lookup.kind)? {
             LocalKind::CacheData => cache::data::readiness(&self.machine, stack, lookup),
+            LocalKind::Bucket => self.buckets.readiness(stack, lookup),
             LocalKind::Service | LocalKind::Cache => {
                 let service = self.known_service(stack, &lookup.id)?;
                 let seen = service.map(|service| service.seen()).unwrap_or_default();
@@ -214,6 +226,10 @@ impl LocalProvider {
                 done.map(|()| "resumed".to_owned())
             }
             LocalKind::CacheData => Ok("kept".to_owned()),
+            LocalKind::Bucket => {
+                let context = context(restored, secrets, RESTORE);
+                self.buckets.restore(&context, &restored.resource).await.map(|()| "served".to_owned())
+            }
             LocalKind::Service | LocalKind::Cache => Ok("restored by itself".to_owned()),
         }
     }
