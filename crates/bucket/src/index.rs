@@ -37,7 +37,7 @@ pub(crate) struct Entry {
     pub(crate) version: Option<String>,
     pub(crate) marker: bool,
     pub(crate) size: u64,
-    /// Without quotes.
+    /// MD5 in hexadecimal digits; of an upload in parts that of their digests, and their number.
     pub(crate) tag: String,
     /// Milliseconds since 1970.
     pub(crate) modified: i64,

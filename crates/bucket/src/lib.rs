@@ -19,6 +19,7 @@ mod index;
 mod lifecycle;
 mod listing;
 mod reading;
+mod room;
 mod service;
 mod store;
 mod upload;
@@ -26,5 +27,6 @@ mod writing;
 
 pub use error::BucketError;
 pub use lifecycle::{Rule, Swept};
+pub use room::Limits;
 pub use service::{Access, Server};
-pub use store::{Limits, Store};
+pub use store::Store;

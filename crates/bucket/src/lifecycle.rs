@@ -33,7 +33,7 @@ pub struct Swept {
     pub objects: usize,
     /// Former versions, and marks with nothing behind them.
     pub versions: usize,
-    /// Unfinished uploads.
+    /// Uploads that nobody completed.
     pub uploads: usize,
 }
 

@@ -38,7 +38,7 @@ impl Pinned {
         let length = most.min(CHUNK);
         if !piece.small {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-            let file = self.store.files.read(piece.id).map_err(BucketError::file)?;
+            let file = self.store.room.files.read(piece.id).map_err(BucketError::file)?;
             file.read_exact_at(&mut bytes, at).map_err(BucketError::file)?;
             return Ok(bytes.into());
         }

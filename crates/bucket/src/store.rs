@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableTable as _, WriteTransaction};
 use uuid::Uuid;
@@ -11,29 +11,18 @@ use uuid::Uuid;
 use crate::error::BucketError;
 use crate::files::Files;
 use crate::index::{self, Entry, Headers, Index, OBJECTS, OVERHEAD, PARTS, Part, Piece, SMALL, UPLOADS};
+use crate::room::{Limits, Room};
 use crate::writing::Content;
 
 /// The longest key, in bytes, as in S3.
 pub(crate) const LONGEST_KEY: usize = 1024;
 
-/// What a bucket may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// All that it holds, in bytes: each object with 1 KiB for what is known of it, old versions, unfinished uploads.
-    pub max_size: u64,
-    /// What has to be left on the disk, in bytes: other programs need it.
-    pub reserve: u64,
-}
-
 /// A bucket on disk.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) index: Index,
-    pub(crate) files: Files,
-    max_size: AtomicU64,
-    reserve: u64,
+    pub(crate) room: Arc<Room>,
     versioning: AtomicBool,
-    used: AtomicU64,
     pins: Mutex<Pins>,
 }
 
@@ -97,11 +86,8 @@ impl Store {
         }
         Ok(Self {
             index,
-            files,
-            max_size: AtomicU64::new(limits.max_size),
-            reserve: limits.reserve,
+            room: Arc::new(Room::new(files, limits, used)),
             versioning: AtomicBool::new(versioning),
-            used: AtomicU64::new(used),
             pins: Mutex::default(),
         })
     }
@@ -109,7 +95,7 @@ impl Store {
     /// Changes what may be changed while it is open.
     pub fn set(&self, versioning: bool, max_size: u64) {
         self.versioning.store(versioning, Ordering::Release);
-        self.max_size.store(max_size, Ordering::Release);
+        self.room.set_max_size(max_size);
     }
 
     /// Whether former versions are kept.
@@ -119,33 +105,19 @@ impl Store {
 
     /// How much it holds, in bytes, as [`Limits::max_size`] counts.
     pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Acquire)
+        self.room.used()
     }
 
     fn pins(&self) -> MutexGuard<'_, Pins> {
         self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room, before it is used.
     pub(crate) fn take(&self, bytes: u64) -> Result<(), BucketError> {
-        let max = self.max_size.load(Ordering::Acquire);
-        let more = |used: u64| used.checked_add(bytes).filter(|all| *all <= max);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).map_err(|_| BucketError::Full(max))?;
-        match self.files.left() {
-            Ok(left) if left >= self.reserve.saturating_add(bytes) => Ok(()),
-            Ok(_) => {
-                self.release(bytes);
-                Err(BucketError::DiskFull)
-            }
-            Err(error) => {
-                self.release(bytes);
-                Err(BucketError::file(error))
-            }
-        }
+        self.room.take(bytes)
     }
 
     pub(crate) fn release(&self, bytes: u64) {
-        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used.saturating_sub(bytes)));
+        self.room.release(bytes);
     }
 
     /// Puts an object in its place. Blocks.
@@ -212,7 +184,7 @@ impl Store {
             if pins.readers.contains_key(&piece.id) {
                 pins.doomed.insert(piece.id);
             } else {
-                self.files.remove(piece.id);
+                self.room.files.remove(piece.id);
             }
         }
     }
@@ -236,7 +208,7 @@ impl Store {
             if *readers == 0 {
                 pins.readers.remove(&piece.id);
                 if pins.doomed.remove(&piece.id) {
-                    self.files.remove(piece.id);
+                    self.room.files.remove(piece.id);
                 }
             }
         }
@@ -296,7 +268,7 @@ impl Store {
                     };
                     let place = index::object_place(key, index::next_sequence(transaction)?);
                     table.insert(place.as_slice(), index::written(&marker)?.as_slice()).map_err(BucketError::index)?;
-                    self.used.fetch_add(marker.cost(), Ordering::AcqRel);
+                    self.room.add(marker.cost());
                     deleted = Deleted { version: Some(marker.version_text().to_owned()), marker: true };
                 } else if newest.is_some() {
                     deleted = Deleted { version: newest.map(|entry| entry.version_text().to_owned()), marker: true };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::BucketError;
 use crate::index::{Piece, SMALL};
-use crate::store::Store;
+use crate::room::Room;
 
 /// The largest contents that the index holds itself, in bytes.
 pub(crate) const SMALLEST_FILE: usize = 16 << 10;
@@ -20,7 +20,7 @@ const LARGEST: u64 = 5 << 30;
 
 /// Contents that are being received. Dropped, they leave nothing behind.
 pub(crate) struct Draft {
-    store: Arc<Store>,
+    room: Arc<Room>,
     id: Uuid,
     file: Option<std::fs::File>,
     held: Vec<u8>,
@@ -38,9 +38,9 @@ pub(crate) struct Content {
 }
 
 impl Draft {
-    pub(crate) fn new(store: &Arc<Store>) -> Self {
+    pub(crate) fn new(room: &Arc<Room>) -> Self {
         Self {
-            store: Arc::clone(store),
+            room: Arc::clone(room),
             id: Uuid::new_v4(),
             file: None,
             held: Vec::new(),
@@ -61,7 +61,7 @@ impl Draft {
         if self.size.saturating_add(more) > LARGEST {
             return Err(BucketError::TooLarge);
         }
-        self.store.take(more)?;
+        self.room.take(more)?;
         self.size += more;
         self.hash.update(bytes);
         self.held.extend_from_slice(bytes);
@@ -72,7 +72,7 @@ impl Draft {
     pub(crate) fn flush(&mut self) -> Result<(), BucketError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.store.files.create(self.id).map_err(BucketError::file)?),
+            none => none.insert(self.room.files.create(self.id).map_err(BucketError::file)?),
         };
         file.write_all(&self.held).map_err(BucketError::file)?;
         self.held.clear();
@@ -86,7 +86,7 @@ impl Draft {
             self.flush()?;
         }
         if let Some(file) = self.file.take() {
-            self.store.files.sync(self.id, &file).map_err(BucketError::file)?;
+            self.room.files.sync(self.id, &file).map_err(BucketError::file)?;
         }
         let tag = hex::encode(std::mem::take(&mut self.hash).finalize());
         Ok(Content { piece: Piece { id: self.id, size: self.size, small }, tag, draft: self })
@@ -96,8 +96,8 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.kept {
-            self.store.release(self.size);
-            self.store.files.remove(self.id);
+            self.room.release(self.size);
+            self.room.files.remove(self.id);
         }
     }
 }

@@ -138,7 +138,7 @@ pub(super) async fn receive<T>(
     digests: &mut Digests,
 ) -> Result<Content, BucketError> {
     let mut hasher = digests.hasher(request);
-    let mut draft = Draft::new(store);
+    let mut draft = Draft::new(&store.room);
     let mut received: i64 = 0;
     if let Some(mut body) = body {
         while let Some(bytes) = body.next().await {

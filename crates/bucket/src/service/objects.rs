@@ -188,7 +188,7 @@ impl Service {
 
     /// The same bytes once more.
     pub(super) async fn copied(&self, from: Pinned, range: ops::Range<u64>) -> Result<Content, BucketError> {
-        let mut draft = Draft::new(&self.store);
+        let mut draft = Draft::new(&self.store.room);
         let (mut at, mut from) = (range.start, from);
         while at < range.end {
             let reading = move || {
