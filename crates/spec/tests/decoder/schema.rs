@@ -87,7 +87,7 @@ fn what_the_decoder_refuses_the_schema_refuses_too() {
         "",
         "[app]\nname = 1",
         "[app]\nname = \"a\"\n[bucket.a]\nmax_size = 1",
-        "[app]\nname = \"a\"\n[bucket.a]\nlifecycle = [{ expire_days = 0 }]",
+        "[app]\nname = \"a\"\n[bucket.a]\nlifecycle = [{ expire_days = \"a\" }]",
         "[app]\nname = \"a\"\n[job.a]",
         "[app]\nname = \"a\"\n[service.a]\ncommand = \"a\"",
         "[app]\nname = \"a\"\n[service.a]\ncommand = [\"a\"]\nupdate = \"later\"",
