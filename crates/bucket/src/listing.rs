@@ -23,7 +23,7 @@ pub(crate) struct Query<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A version, and whether it is the newest of its key.
-    Version(String, Entry, bool),
+    Version(String, Box<Entry>, bool),
     /// A common prefix.
     Prefix(String),
 }
@@ -79,7 +79,7 @@ impl Store {
                         continue 'seek;
                     }
                     let next = index::after_place(key);
-                    found.push(Found::Version(key.to_owned(), entry, newest));
+                    found.push(Found::Version(key.to_owned(), Box::new(entry), newest));
                     if !query.all_versions {
                         from = next;
                         continue 'seek;

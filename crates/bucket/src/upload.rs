@@ -199,17 +199,20 @@ impl Store {
         prefix: &str,
         after: Option<(&str, Option<Uuid>)>,
         most: usize,
-    ) -> Result<(Vec<(String, Uuid, Upload)>, bool), BucketError> {
+    ) -> Result<(Vec<Listed>, bool), BucketError> {
         self.index.read(|transaction| uploads(transaction, prefix, after, most))
     }
 }
+
+/// An upload as it is listed: its key, its id, and what is known of it.
+pub(crate) type Listed = (String, Uuid, Upload);
 
 fn uploads(
     transaction: &ReadTransaction,
     prefix: &str,
     after: Option<(&str, Option<Uuid>)>,
     most: usize,
-) -> Result<(Vec<(String, Uuid, Upload)>, bool), BucketError> {
+) -> Result<(Vec<Listed>, bool), BucketError> {
     let table = transaction.open_table(UPLOADS).map_err(BucketError::index)?;
     let mut from = prefix.as_bytes().to_vec();
     if let Some((key, upload)) = after {

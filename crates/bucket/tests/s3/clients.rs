@@ -61,7 +61,7 @@ async fn rclone_copies_a_folder_there_and_back() {
     for (name, size) in [("a", 0), ("b/c", 1), ("b/d e+f&g%", 100_000), ("ü/large", 12 << 20)] {
         let path = from.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[usize::from(at % 7 == 0)]).collect();
+        let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[usize::from(at.is_multiple_of(7))]).collect();
         std::fs::write(path, bytes).unwrap();
     }
     let remote = format!(":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='http://{address}':");
