@@ -37,6 +37,7 @@ pub use diagnostic::{Diagnostic, Label, Severity};
 pub use pages::page;
 pub use placeholder::{is_placeholder, test_key};
 pub use request::request;
+pub use rules::{is_for_browsers, looks_secret};
 pub use sizes::sizes;
 
 /// Decodes a definition and checks it. Everything that is wrong is reported at once, in the order of the source. The app

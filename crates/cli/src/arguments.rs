@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Up(UpArguments),
     /// Stop the platform that runs on a data directory.
     Down(PlatformArguments),
+    /// Make a first definition from what is in a folder.
+    Init(InitArguments),
     /// Check a definition; nothing else is needed for it.
     Check(CheckArguments),
     /// Show a definition as it holds in one environment, and where each value comes from.
@@ -246,6 +248,15 @@ impl std::fmt::Display for TrustedProxy {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The folder of the app [default: .]
+    pub directory: Option<PathBuf>,
+    /// Print it, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

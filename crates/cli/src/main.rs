@@ -8,6 +8,7 @@ mod database_url;
 mod definition;
 mod follow;
 mod inherited_fds;
+mod init;
 mod kubeconfig;
 mod layout;
 mod platform;

@@ -72,6 +72,7 @@ fn commands_that_need_nothing_but_a_definition_say_what_they_found() {
             ("help", &["--help"]),
             ("unknown_command", &["delpoy"]),
             ("check", &["check"]),
+            ("init_over", &["init"]),
             ("check_missing", &["check", "nowhere"]),
             ("explain_unknown", &["explain", "FH9999"]),
         ],

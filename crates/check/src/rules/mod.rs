@@ -27,6 +27,7 @@ use crate::scope::Scope;
 pub(crate) use contract::LONGEST as LONGEST_VARIABLE;
 pub(crate) use hosts::{UUID, too_long};
 pub(crate) use quota::with_databases;
+pub use secrets::{is_for_browsers, looks_secret};
 
 /// Applies every rule.
 pub(crate) fn check(scope: &mut Scope<'_>) {

@@ -279,7 +279,8 @@ fn reached_by_nobody(scope: &mut Scope<'_>, shut: &[Name]) {
         .map(|(name, _)| name)
         .collect();
     for (name, service) in &app.services {
-        let Some(port) = &service.port else { continue };
+        // Without an image it runs on one machine, where nothing is shut.
+        let (Some(port), Some(_)) = (&service.port, &service.image) else { continue };
         let routed = app.routes.values().any(|route| route.services().any(|other| other.value == *name));
         let probed = service.health.probes().next().is_some() || service.prometheus.is_some();
         // A sidecar reaches it, whoever reaches the sidecar; without copies there is nobody to reach.

@@ -118,11 +118,11 @@ fn names_a_secret(name: &EnvName) -> bool {
 
 /// Whether everybody may have a value, whatever its variable is called.
 fn is_publishable(name: &EnvName, text: &str) -> bool {
-    PUBLISHABLE.iter().any(|beginning| text.starts_with(beginning)) || is_for_browsers(name)
+    PUBLISHABLE.iter().any(|beginning| text.starts_with(beginning)) || is_for_browsers(name.as_str())
 }
 
-fn is_for_browsers(name: &EnvName) -> bool {
-    let name = name.as_str();
+/// Whether a variable of this name is compiled into what browsers load.
+pub fn is_for_browsers(name: &str) -> bool {
     FOR_BROWSERS.iter().any(|beginning| name.starts_with(beginning)) && !name.starts_with(PUBLIC_KEY)
 }
 
@@ -137,7 +137,7 @@ fn is_private(name: &EnvName, text: &str) -> bool {
 /// Secrets in variables that are compiled into what browsers load.
 fn given_to_browsers(scope: &mut Scope<'_>) {
     for program in scope.programs() {
-        for (name, value) in program.env.iter().filter(|(name, _)| is_for_browsers(name)) {
+        for (name, value) in program.env.iter().filter(|(name, _)| is_for_browsers(name.as_str())) {
             for reference in value.references() {
                 let Some((_, output)) = reference.value.output() else { continue };
                 let Secrecy::Secret(what) = output.row().secrecy else { continue };
@@ -148,6 +148,12 @@ fn given_to_browsers(scope: &mut Scope<'_>) {
             }
         }
     }
+}
+
+/// Whether a text of a variable is, or should be, a secret.
+pub fn looks_secret(name: &EnvName, text: &str) -> bool {
+    let named = names_a_secret(name) && !is_publishable(name, text);
+    named || has_password(text) || is_placeholder(text) || (is_for_browsers(name.as_str()) && is_private(name, text))
 }
 
 fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
@@ -164,7 +170,7 @@ fn placeholder(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<
 }
 
 fn in_browsers(name: &EnvName, value: &Spanned<Template>, text: &str) -> Option<Diagnostic> {
-    if !is_for_browsers(name) || !is_private(name, text) {
+    if !is_for_browsers(name.as_str()) || !is_private(name, text) {
         return None;
     }
     let diagnostic = Diagnostic::error(Code::SecretMadePublic, format!("{name} would be given to every browser"))

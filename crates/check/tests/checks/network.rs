@@ -111,6 +111,8 @@ fn a_service_with_a_port_is_reached_by_somebody() {
     }
     fine(&(env("API = \"${service.api.host}\"") + &api("")));
     only(Code::NobodyReaches, &(env("API = \"${service.api.image_digest}\"") + &api("")));
+    // What runs on one machine only is shut to nobody.
+    fine(&and(&api("").replace("image = \"api\"", "build = { artifact = [\"api\"] }")));
     // Reached in one environment only.
     fine(&and(&api("[stage.dev]\nservice.web.env.API = \"${service.api.url}\"")));
 }

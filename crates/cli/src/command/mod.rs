@@ -10,6 +10,7 @@ mod down;
 mod explain;
 mod fleet;
 mod history;
+mod init;
 mod install;
 mod internal;
 mod list;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let answer = match cli.command {
         Command::Up(arguments) => up::run(terminal, &arguments),
         Command::Down(arguments) => down::run(terminal, &arguments),
+        Command::Init(arguments) => init::run(terminal, &arguments),
         Command::Check(arguments) => check::run(terminal, &arguments),
         Command::Render(arguments) => render::run(terminal, &arguments),
         Command::Schema => schema::run(terminal),
