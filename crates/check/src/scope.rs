@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use freehold_spec::app::{Port, Read, Service};
+use freehold_spec::app::{File, Port, Read, Service, texts};
 use freehold_spec::{App, EnvName, Name, PartKind, Reference, Span, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
@@ -30,12 +30,20 @@ pub(crate) struct Program<'a> {
     pub(crate) span: Span,
     pub(crate) reads: Option<&'a [Spanned<Read>]>,
     pub(crate) env: &'a BTreeMap<EnvName, Spanned<Template>>,
+    pub(crate) files: &'a BTreeMap<Name, File>,
     /// Program and arguments; `None` where the image says it.
     pub(crate) command: Option<&'a Spanned<Vec<String>>>,
     /// What Freehold sets for it: `PORT`, and `PORT_NAME` for its named ports.
     pub(crate) given: BTreeSet<String>,
     /// The service in whose pods it runs, or from whose image; its ways out are this program's.
     pub(crate) service: Option<&'a Service>,
+}
+
+impl<'a> Program<'a> {
+    /// Its texts: variables and files.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &'a Spanned<Template>> + use<'a> {
+        texts(self.env, self.files)
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -96,6 +104,7 @@ impl<'a> Scope<'a> {
             span: service.span,
             reads: service.reads.as_deref(),
             env: &service.env,
+            files: &service.files,
             command: service.command.as_ref(),
             given: given(service),
             service: Some(service),
@@ -107,6 +116,7 @@ impl<'a> Scope<'a> {
             span: job.span,
             reads: job.reads.as_deref(),
             env: &job.env,
+            files: &job.files,
             command: Some(&job.command),
             given: BTreeSet::new(),
             service: self.app.services.get(&job.service.value),
@@ -117,13 +127,14 @@ impl<'a> Scope<'a> {
     /// The containers that pods have beside those of their services.
     fn containers(&self) -> impl Iterator<Item = Program<'a>> {
         let container =
-            |word, key: &str, of: (&Name, &'a Service), name: &'a Name, (span, reads), env, command| Program {
+            |word, key: &str, of: (&Name, &'a Service), name: &'a Name, (span, reads), (env, files), command| Program {
                 word,
                 name,
                 path: format!("service.{}.{key}.{name}", of.0),
                 span,
                 reads,
                 env,
+                files,
                 command,
                 given: BTreeSet::new(),
                 service: Some(of.1),
@@ -133,13 +144,14 @@ impl<'a> Scope<'a> {
             let init = of.1.init.iter();
             let sidecars = sidecars.map(move |(name, one)| {
                 let place = (one.span, one.reads.as_deref());
-                let mut program = container("sidecar", "sidecar", of, name, place, &one.env, one.command.as_ref());
+                let mut program =
+                    container("sidecar", "sidecar", of, name, place, (&one.env, &one.files), one.command.as_ref());
                 program.given.extend((of.1.answered_by() == Some(name)).then(|| PORT.to_owned()));
                 program
             });
             let init = init.map(move |(name, one)| {
                 let place = (one.span, one.reads.as_deref());
-                container("init container", "init", of, name, place, &one.env, one.command.as_ref())
+                container("init container", "init", of, name, place, (&one.env, &one.files), one.command.as_ref())
             });
             sidecars.chain(init)
         })

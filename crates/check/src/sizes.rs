@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freehold_graph::expand::names::FILES;
 use freehold_graph::kind::Texts;
 use freehold_graph::{Graph, Resource, SecretRef, Value};
 use freehold_problem::Code;
@@ -40,7 +41,7 @@ fn of_resource(resource: &Resource, length: &dyn Fn(&SecretRef) -> usize) -> Vec
             let object = format!("{word} {}", resource.identity);
             let large = too_large(&object, &lengths);
             let of_type = resource.body.get("type").and_then(Value::as_text);
-            let is_variables = of_type.is_none_or(|of_type| of_type == VARIABLES);
+            let is_variables = of_type.is_none_or(|of_type| of_type == VARIABLES) && !name.ends_with(FILES);
             let long = if is_variables { too_long(&object, &lengths) } else { Vec::new() };
             large.into_iter().chain(long).collect()
         }

@@ -8,6 +8,7 @@ use freehold_engine::Secrets as _;
 use freehold_graph::expand::names;
 use freehold_graph::{SecretRef, SecretText, StackId, StackKey, StackKind, credentials};
 use freehold_problem::{Code, Problem};
+use freehold_spec::app::texts;
 use freehold_spec::part::output::Secrecy;
 use freehold_spec::{App, Name, Output, PRODUCTION, PartKind, StackName};
 use freehold_store::audit::AuditEntry;
@@ -345,13 +346,14 @@ fn describe(secret: &SecretSummary, app: Option<&App>) -> SecretView {
     }
 }
 
-/// The services whose environment refers to a secret output of a part.
+/// The services whose variables or files, or those of their other containers, refer to a secret output of a part.
 fn readers(app: Option<&App>, part: PartKind, name: &str) -> Vec<String> {
     let is_one = |(of, output): (&Name, Output)| {
         output.part() == part && of.as_str() == name && output.row().secrecy != Secrecy::Public
     };
     let reads = |service: &freehold_spec::app::Service| {
-        let references = service.env.values().flat_map(|template| template.references());
+        let templates = service.programs().flat_map(|(env, files)| texts(env, files));
+        let references = templates.flat_map(|template| template.references());
         references.filter_map(|reference| reference.value.output()).any(is_one)
     };
     let services = app.into_iter().flat_map(|app| &app.services);

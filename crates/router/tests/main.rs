@@ -6,6 +6,7 @@ mod framing;
 mod handover;
 mod headers;
 mod limits;
+mod lines;
 mod pages;
 mod policies;
 mod retries;

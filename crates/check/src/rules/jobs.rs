@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_problem::Code;
-use freehold_spec::app::{Job, When};
+use freehold_spec::app::{Job, When, texts};
 use freehold_spec::part::output::Secrecy;
 use freehold_spec::{JobOrder, Name, PartKind, Span};
 
@@ -99,7 +99,7 @@ fn meetings(scope: &mut Scope<'_>, order: &JobOrder<'_>) {
     for name in order.names() {
         let Some(job) = app.jobs.get(*name) else { continue };
         let mut seen = BTreeSet::new();
-        for reference in job.env.values().flat_map(|template| template.references()) {
+        for reference in texts(&job.env, &job.files).flat_map(|template| template.references()) {
             let Some((database, output)) = reference.value.output() else { continue };
             let writes = output.part() == PartKind::Database && output.row().secrecy != Secrecy::Public;
             if writes && app.databases.contains_key(database) && seen.insert(database) {

@@ -156,7 +156,7 @@ fn unreachable(scope: &mut Scope<'_>) {
 /// Services, or what runs in their pods, that get the URL of the role that owns the schema.
 fn migrator_in_service(scope: &mut Scope<'_>) {
     for program in scope.programs().iter().filter(|program| program.word != "job") {
-        for reference in program.env.values().flat_map(|template| template.references()) {
+        for reference in program.templates().flat_map(|template| template.references()) {
             let Some((database, output)) = reference.value.output() else { continue };
             match output.row().readers {
                 Readers::All => continue,

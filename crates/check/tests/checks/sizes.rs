@@ -16,6 +16,7 @@ fn found(target: &Target, secrets: usize, length: usize, more: &str) -> Vec<(Cod
         (0..secrets).map(|number| format!("KEY_{number} = \"${{secret.key-{number}}}\"\n")).collect();
     for part in ["service.web", "job.once"] {
         let service = if part.starts_with("job") { "service = \"web\"\n" } else { "" };
+        let more = more.replace("PART", part);
         write!(source, "[{part}]\n{service}command = [\"web\"]\n[{part}.env]\n{variables}{more}\n").unwrap();
     }
     let app = freehold_spec::decode(&source).unwrap();
@@ -72,6 +73,19 @@ fn secrets_that_no_secret_of_a_cluster_holds_together_are_an_error_there() {
     let said = "Secret acme--shop/web would hold 1114112 bytes, and a cluster takes 1048576";
     assert!(found_there.iter().any(|(_, message)| message == said), "{found_there:?}");
     assert_eq!(found(&machine(), 17, 65_536, ""), [], "one machine has no such object");
+}
+
+#[test]
+fn a_file_may_be_longer_than_a_variable() {
+    let file = |texts: usize| {
+        let text = "${secret.key-0}".repeat(texts);
+        format!("[PART.files]\nkeys = {{ path = \"/run/keys\", text = \"{text}\" }}")
+    };
+    for target in [machine(), cluster()] {
+        assert_eq!(found(&target, 1, 65_536, &file(16)), []);
+    }
+    let large = found(&cluster(), 1, 65_536, &file(17));
+    assert_eq!(large.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [Code::ObjectTooLarge; 2]);
 }
 
 #[test]

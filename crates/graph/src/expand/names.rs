@@ -109,10 +109,12 @@ pub fn part(whole: &str, part: &str) -> String {
     bounded(&format!("{whole}--{part}"), LABEL_LIMIT, '-')
 }
 
-/// The name of the ConfigMap and of the Secret with the files of a container, whose variables are in those called `object`. Nothing else has
-/// three hyphens in its name.
+/// How the names of ConfigMaps and Secrets with files end. Nothing else has three hyphens in its name.
+pub const FILES: &str = "---files";
+
+/// The name of the ConfigMap and of the Secret with the files of a container, whose variables are in those called `object`.
 pub fn files(object: &str) -> String {
-    bounded(&format!("{object}---files"), LABEL_LIMIT, '-')
+    format!("{}{FILES}", bounded(object, LABEL_LIMIT.saturating_sub(FILES.len()), '-'))
 }
 
 /// The name of an object of a cluster with a word before or behind it that Freehold chooses or that is usual there:

@@ -229,7 +229,8 @@ impl Schedules {
         let limit = context.deadline.min(Instant::now() + ENDING);
         crate::run::end_runs_of(&self.machine, context.stack, &lookup.id, limit).await?;
         let runs = self.machine.directory.runs(context.stack, &lookup.id.0);
-        for path in [runs, self.path(context.stack, &lookup.id)] {
+        let files = self.machine.directory.files(context.stack, &lookup.id.0);
+        for path in [runs, files, self.path(context.stack, &lookup.id)] {
             directory::remove(&path).map_err(|error| failure::file("remove", &path, &error))?;
         }
         Ok(Performed::default())

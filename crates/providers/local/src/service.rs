@@ -633,11 +633,19 @@ impl ServiceLoop {
     async fn delete(&mut self, context: Context, object: Option<&str>) -> Result<Performed, ProviderError> {
         self.check_identity(object)?;
         self.recover(&context).await?;
+        // All of them, also those of which no process was ever ready.
+        for door in self.launch.iter().flat_map(|launch| listening::doors(&self.machine, self.stack, launch)) {
+            listening::close(&self.machine, &door.key);
+        }
         self.roster.remove();
         self.machine.forwards.stop_all_at(&self.roster.endpoint(None));
         self.stop_for_good(&context).await?;
+        // Its files first: without its record nobody would come back for them.
+        let files = self.machine.directory.files(self.stack, &self.id.0);
         let folder = self.machine.directory.service(self.stack, &self.id);
-        directory::remove(&folder).map_err(|error| failure::file("remove", &folder, &error))?;
+        for gone in [files, folder] {
+            directory::remove(&gone).map_err(|error| failure::file("remove", &gone, &error))?;
+        }
         self.record = None;
         self.launch = None;
         Ok(Performed::default())
