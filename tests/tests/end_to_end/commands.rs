@@ -19,6 +19,7 @@ use transcript::Transcript;
 const DEFINITION: &str = r#"[app]
 name = "probe"
 
+# freehold:allow FH0213: a transcript, whose data may be lost
 [database.main]
 
 [secret.api-key]

@@ -16,7 +16,7 @@ endpoint, bucket = os.environ["AWS_ENDPOINT_URL"], os.environ["BUCKET"]
 
 
 def client(**more):
-    return boto3.client("s3", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1}), **more)
+    return boto3.client("s3", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 3}), **more)
 
 
 s3 = client()
