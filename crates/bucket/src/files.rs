@@ -72,6 +72,16 @@ impl Files {
         Ok(removed)
     }
 
+    /// Whether there is any file.
+    pub(crate) fn is_any_there(&self) -> io::Result<bool> {
+        for shelf in 0..=u8::MAX {
+            if fs::read_dir(self.root.join(hex::encode([shelf])))?.next().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The bytes that are left on the disk.
     pub(crate) fn left(&self) -> io::Result<u64> {
         let found = rustix::fs::statvfs(&self.root)?;

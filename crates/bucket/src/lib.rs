@@ -13,6 +13,7 @@
 //!
 //! Not here: who may connect, stacks, and where credentials come from.
 
+mod chunks;
 mod error;
 mod files;
 mod index;

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::error::BucketError;
 use crate::index::{self, Entry, OBJECTS};
 use crate::store::{Condition, Store};
+use crate::upload::Listed;
 
 /// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -36,6 +39,9 @@ pub struct Swept {
     /// Uploads that nobody completed.
     pub uploads: usize,
 }
+
+/// How many uploads are looked at together.
+const SWEPT_AT_ONCE: usize = 1000;
 
 /// What goes: an object if it has a time, else a version of it.
 struct Due {
@@ -74,7 +80,26 @@ impl Store {
                 None => break,
             }
         }
-        let (uploads, _) = self.list_uploads("", None, usize::MAX)?;
+        let mut after: Option<(String, Uuid)> = None;
+        loop {
+            let place = after.as_ref().map(|(key, upload)| (key.as_str(), Some(*upload)));
+            let (uploads, more) = self.list_uploads("", place, SWEPT_AT_ONCE)?;
+            after = uploads.last().map(|(key, upload, _)| (key.clone(), *upload));
+            self.sweep_uploads(rules, uploads, now, &mut swept)?;
+            if !more {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// Ends the uploads that have been open for too long.
+    fn sweep_uploads(
+        &self,
+        rules: &[Rule],
+        uploads: Vec<Listed>,
+        now: i64,
+        swept: &mut Swept,
+    ) -> Result<(), BucketError> {
         for (key, upload, record) in uploads {
             let days = rules_of(rules, &key).filter_map(|rule| rule.uploads_days).min().unwrap_or(UPLOADS);
             if record.begun.saturating_add(i64::from(days) * DAY) <= now {
@@ -86,7 +111,7 @@ impl Store {
                 }
             }
         }
-        Ok(swept)
+        Ok(())
     }
 
     /// What is due from a place on, and where to go on.

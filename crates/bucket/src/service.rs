@@ -29,6 +29,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::chunks::Chunks;
 use crate::error::BucketError;
 use crate::store::Store;
 
@@ -146,7 +147,10 @@ impl Server {
             let answer = error.to_http_response();
             return answer.map_err(|error| s3s::HttpError::new(Box::new(error)));
         }
-        self.service.call(request.map(Body::from)).await
+        let chunked =
+            request.headers().get("x-amz-content-sha256").is_some_and(|sum| sum.as_bytes().starts_with(b"STREAMING-"));
+        let body = |body: Incoming| if chunked { Body::http_body(Chunks::new(body)) } else { Body::from(body) };
+        self.service.call(request.map(body)).await
     }
 }
 

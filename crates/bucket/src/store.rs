@@ -78,7 +78,13 @@ impl Store {
     /// The folder can't be used, or another process has it open.
     pub fn open(folder: &Path, versioning: bool, limits: Limits) -> Result<Self, BucketError> {
         let files = Files::open(folder.join("files")).map_err(BucketError::file)?;
-        let index = Index::open(folder.join("index.redb"))?;
+        let place = folder.join("index.redb");
+        if !place.exists() && files.is_any_there().map_err(BucketError::file)? {
+            // An empty one would have all of them removed.
+            let lost = "its index is missing, and its objects are there: put back the whole folder, or remove it";
+            return Err(BucketError::file(std::io::Error::other(lost)));
+        }
+        let index = Index::open(place)?;
         let (kept, used) = inventory(&index)?;
         let removed = files.remove_others(&kept).map_err(BucketError::file)?;
         if removed > 0 {

@@ -12,7 +12,8 @@ use crate::silence::Silences;
 use crate::{decoding, rules};
 
 /// What is told only if it is so in every environment: a part is defined for all of them, and used where it is needed.
-const EVERYWHERE: [Code; 4] = [Code::UnusedDatabase, Code::UnusedCache, Code::UnusedSecret, Code::NobodyReaches];
+const EVERYWHERE: [Code; 5] =
+    [Code::UnusedDatabase, Code::UnusedCache, Code::UnusedBucket, Code::UnusedSecret, Code::NobodyReaches];
 /// What is asked of what people rely on: of production and its tenants.
 const OF_PRODUCTION: [Code; 2] = [Code::NoBackup, Code::OneCopy];
 /// How many environments of a finding are named.

@@ -298,7 +298,13 @@ mod tests {
         }
         for (name, _) in PARAMETERS.iter() {
             let dangerous = ["command", "librar", "directory", "directories", "_file", "preload"];
-            let harmless = ["max_files_per_process", "temp_file_limit", "file_copy_method", "file_extend_method"];
+            let harmless = [
+                "max_files_per_process",
+                "temp_file_limit",
+                "log_temp_files",
+                "file_copy_method",
+                "file_extend_method",
+            ];
             if dangerous.iter().any(|word| name.contains(word))
                 && !harmless.contains(name)
                 && *name != "log_replication_commands"

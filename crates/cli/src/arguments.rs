@@ -314,7 +314,7 @@ pub(crate) struct RequestArguments {
     /// The tenant's tier [default: as before]
     #[arg(long, value_name = "NAME")]
     pub tier: Option<String>,
-    /// The image that a service runs in a cluster: web=registry/acme/web:1.4, or web=:1.4 of the definition's repository [default: as before]
+    /// The image that a service runs, in a cluster or, without a build, on one machine: web=registry/acme/web:1.4, or web=:1.4 of the definition's repository [default: as before]
     #[arg(long, value_name = "SERVICE=IMAGE", value_parser = image)]
     pub image: Vec<(String, String)>,
     /// Build again, though no source has changed: what a build takes from elsewhere may have.

@@ -55,9 +55,12 @@ pub(super) fn check(scope: &mut Scope<'_>) {
         pools.entry(pool.database).or_default().push(pool);
     }
     for (database, pools) in pools {
-        let Some(connections) = scope.app.databases.get(database).map(|database| &database.connections) else {
+        let Some(defined) = scope.app.databases.get(database) else { continue };
+        // That many programs share few connections is what a pooler is for.
+        if defined.server.pooler.is_some() {
             continue;
-        };
+        }
+        let connections = &defined.connections;
         let sum = pools.iter().map(|pool| pool.size.saturating_mul(pool.copies)).fold(0, u32::saturating_add);
         if sum <= connections.value {
             continue;

@@ -74,8 +74,11 @@ fn reserved(scope: &mut Scope<'_>, program: &Program<'_>) {
             Diagnostic::error(Code::ReservedVariable, format!("{name} is set by Freehold, and only by it"))
                 .at(value.span, "set by hand")
                 .note(why);
-        let port = name.as_str() == "PORT" || program.given.contains(name.as_str());
-        let help = if port { "leave it out, and say `port = …` in the service" } else { "choose another name" };
+        let help = match name.as_str() {
+            "PORT" => "leave it out, and say `port = …` in the service",
+            name if program.given.contains(name) => "leave it out: the number is that of the service's `ports`",
+            _ => "choose another name",
+        };
         scope.report(diagnostic.help(help));
     }
 }

@@ -26,7 +26,7 @@ fn backups(scope: &mut Scope<'_>) {
     let diagnostic = Diagnostic::warning(Code::NoBackup, message)
         .at(database.span, "in no backup")
         .note("a dump is made before a database is deleted, and at no other time");
-    scope.report(diagnostic.help("add `backup = { schedule = \"0 2 * * *\" }` to `[stage.production]`"));
+    scope.report(diagnostic.help("this version makes no backups by itself: dump it on a schedule of your own, and say so with `# freehold:allow FH0213: REASON`"));
 }
 
 /// Services that the world asks and that have one copy.

@@ -58,8 +58,16 @@ pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
 
 /// The figures that a quota has.
 fn limits(quota: &Quota) -> Vec<(Resource, Spanned<u64>)> {
-    let cpu = quota.cpu.as_ref().map(|range| (CPU, Spanned::new(range.value.limit.0, range.span)));
-    let memory = quota.memory.as_ref().map(|range| (MEMORY, Spanned::new(range.value.limit.0, range.span)));
+    let limit =
+        |resource: Resource, apart: bool| if apart { Resource { side: "'s limit", ..resource } } else { resource };
+    let cpu = quota.cpu.as_ref().map(|range| {
+        let resource = limit(CPU, range.value.request != range.value.limit);
+        (resource, Spanned::new(range.value.limit.0, range.span))
+    });
+    let memory = quota.memory.as_ref().map(|range| {
+        let resource = limit(MEMORY, range.value.request != range.value.limit);
+        (resource, Spanned::new(range.value.limit.0, range.span))
+    });
     // Where one figure stands for both, what the limits take says it all: no request is above its limit.
     let cpu_requests = quota.cpu.as_ref().filter(|range| range.value.request != range.value.limit);
     let cpu_requests = cpu_requests.map(|range| (CPU_REQUESTS, Spanned::new(range.value.request.0, range.span)));
@@ -74,6 +82,8 @@ fn limits(quota: &Quota) -> Vec<(Resource, Spanned<u64>)> {
 #[derive(Clone, Copy)]
 struct Resource {
     key: &'static str,
+    /// Which of its two figures, where they differ: `'s request`.
+    side: &'static str,
     /// "the quota allows less …".
     less: &'static str,
     show: fn(u64) -> String,
@@ -82,25 +92,40 @@ struct Resource {
 
 const CPU: Resource = Resource {
     key: "cpu",
+    side: "",
     less: "less processor time",
     show: |amount| Cpu(amount).to_string(),
     of_container: |cpu, _| cpu.limit.0,
 };
 /// What is reserved of it.
-const CPU_REQUESTS: Resource =
-    Resource { less: "fewer requests of processor time", of_container: |cpu, _| cpu.request.0, ..CPU };
+const CPU_REQUESTS: Resource = Resource {
+    side: "'s request",
+    less: "fewer requests of processor time",
+    of_container: |cpu, _| cpu.request.0,
+    ..CPU
+};
 const MEMORY: Resource = Resource {
     key: "memory",
+    side: "",
     less: "less memory",
     show: |amount| Memory(amount).to_string(),
     of_container: |_, memory| memory.limit.0,
 };
 /// What is reserved of it.
-const MEMORY_REQUESTS: Resource =
-    Resource { less: "fewer requests of memory", of_container: |_, memory| memory.request.0, ..MEMORY };
+const MEMORY_REQUESTS: Resource = Resource {
+    side: "'s request",
+    less: "fewer requests of memory",
+    of_container: |_, memory| memory.request.0,
+    ..MEMORY
+};
 /// A pod is one, whatever is in it.
-const PODS: Resource =
-    Resource { key: "pods", less: "fewer processes", show: |amount| amount.to_string(), of_container: |_, _| 1 };
+const PODS: Resource = Resource {
+    key: "pods",
+    side: "",
+    less: "fewer processes",
+    show: |amount| amount.to_string(),
+    of_container: |_, _| 1,
+};
 
 impl Resource {
     fn counts_pods(&self) -> bool {
@@ -278,7 +303,7 @@ impl<'a> Demand<'a> {
         let peak = running.saturating_add(self.update());
         let most = self.running(|pods| pods.most);
         let enough = most.saturating_add(self.update());
-        let raise = format!("raise {} to {}", self.resource.key, self.resource.written(enough));
+        let raise = format!("raise {}{} to {}", self.resource.key, self.resource.side, self.resource.written(enough));
         let mut found = if running > quota.value {
             let message = format!("the quota allows {} than the app needs", self.resource.less);
             let mut found = Diagnostic::error(Code::QuotaTooSmall, message)

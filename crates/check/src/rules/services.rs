@@ -150,7 +150,10 @@ fn spoken(scope: &mut Scope<'_>) {
             let diagnostic = Diagnostic::error(Code::RouteNotHttp, message)
                 .at(service.span, "gets requests of HTTP")
                 .at(to.protocol.span, "speaks something else");
-            scope.report(diagnostic.help("routes are for HTTP and gRPC: other services of the stack reach it by `${service.NAME.host}` and `.port`"));
+            let name = &service.value;
+            scope.report(diagnostic.help(format!(
+                "routes are for HTTP and gRPC: other services of the stack reach it by `${{service.{name}.host}}` and `.port`"
+            )));
         }
     }
 }

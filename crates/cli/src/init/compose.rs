@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freehold_graph::image::ImageReference;
 use freehold_spec::Name;
 use serde_json::Value as Json;
 
@@ -209,7 +210,7 @@ fn repository(image: &str) -> Option<String> {
     let end = without.get(slash..)?.find(':').map_or(without.len(), |at| slash + at);
     let repository = without.get(..end)?;
     let fits = repository.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._/:".contains(c));
-    (fits && !repository.is_empty() && repository.len() < 200).then(|| repository.to_owned())
+    (fits && repository.parse::<ImageReference>().is_ok()).then(|| repository.to_owned())
 }
 
 /// Program and arguments, as a list or as a line.

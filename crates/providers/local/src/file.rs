@@ -117,7 +117,9 @@ fn write_all(all: &Path, folder: &Path, user: Option<u32>, contents: &[Content])
         return Ok(());
     }
     let draft = all.join(format!(".{}.draft", uuid::Uuid::new_v4().simple()));
-    let written = write_draft(&draft, user, contents).and_then(|()| fs::rename(&draft, folder));
+    let written = write_draft(&draft, user, contents)
+        .and_then(|()| fs::rename(&draft, folder))
+        .and_then(|()| File::open(all)?.sync_all());
     if written.is_err() {
         let _ = directory::remove(&draft);
         // Another program of the same files was as quick.
@@ -147,7 +149,10 @@ fn write_draft(draft: &Path, user: Option<u32>, contents: &[Content]) -> io::Res
         }
         // The program reads as the group what the definition gives to the owner.
         let shared = user.map_or(0, |_| (mode & 0o500) >> 3);
-        fchmod(&file, Mode::from_raw_mode((mode & 0o777) | 0o400 | shared))?;
+        let own = if user.is_some() { mode & 0o755 } else { mode & 0o777 };
+        fchmod(&file, Mode::from_raw_mode(own | 0o400 | shared))?;
+        // A folder that is there is taken for whole.
+        file.sync_all()?;
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ const BACKLOG: u32 = 256;
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 /// How long its thread may take to end.
 const LONGEST_END: Duration = Duration::from_secs(1);
+/// Threads of an address for what blocks: what a bucket reads and writes.
+const BLOCKING: usize = 8;
 /// What is held of each connection and direction, in bytes.
 const BUFFER: usize = 16 << 10;
 /// Which part of Freehold's descriptors all these connections may take together. Each takes two.
@@ -119,10 +121,12 @@ impl Forwards {
         let leading = Leading { stack, server: to.clone(), router, accounts };
         let thread = std::thread::Builder::new().name("forward".to_owned()).spawn(move || {
             let _ending = ending;
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(listening.send(Err(error))),
-            };
+            let runtime =
+                match tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING).enable_all().build()
+                {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(listening.send(Err(error))),
+                };
             LocalSet::new().block_on(&runtime, async move {
                 let listener = match bind(address).await {
                     Ok(listener) => listener,

@@ -143,6 +143,8 @@ pub fn main() -> ExitCode {
         let _ = rustix::stdio::dup2_stdin(nothing);
     }
     if let Some(container) = &order.container {
+        // What Freehold itself may do more than others is not for the engine to pass on. A container goes on without: it is told elsewhere.
+        let _ = give_up_standing();
         return contain(&order, container, socket);
     }
     let answer = |socket: UnixStream, error: &io::Error, program| {

@@ -249,6 +249,13 @@ impl Program {
         // Where all run as one user nothing of it is limited, as of processes.
         let limited = groups.is_none() && user.is_some();
         let (home, temporary) = (machine.directory.home(context.stack), machine.directory.temporary(context.stack));
+        let written =
+            body.get("writable").and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_text);
+        let places = files.places().map(|(path, _)| path).chain(written);
+        if let Some(place) = places.into_iter().find(|place| Path::new(place).starts_with(&home)) {
+            // Its programs could put links there while root makes what is mounted.
+            return Err(container::not_for_containers(&format!("{place} is in the stack's own folder")));
+        }
         let sockets = machine.sockets.iter().map(|folder| Mount {
             source: folder.clone(),
             place: folder.clone(),

@@ -164,9 +164,9 @@ async fn check_template(
     doing: &Doing,
 ) -> Result<(), ProviderError> {
     const SQL: &str = "
-        SELECT d.datistemplate, COALESCE(starts_with(shobj_description(d.datdba, 'pg_authid'), $2), false)
+        SELECT d.datistemplate, d.datallowconn, COALESCE(starts_with(shobj_description(d.datdba, 'pg_authid'), $2), false)
         FROM pg_database d WHERE d.datname = $1";
-    let found: Option<(bool, bool)> = sqlx::query_as(SQL)
+    let found: Option<(bool, bool, bool)> = sqlx::query_as(SQL)
         .bind(template.as_str())
         .bind(PREFIX)
         .fetch_optional(session.connection())
@@ -181,9 +181,11 @@ async fn check_template(
     };
     match found {
         None => refused("which isn't on its server"),
-        Some((_, true)) => refused("which is a stack's"),
-        Some((false, false)) => refused("which isn't marked as a template"),
-        Some((true, false)) => Ok(()),
+        Some((_, _, true)) => refused("which is a stack's"),
+        Some((false, _, false)) => refused("which isn't marked as a template"),
+        // A session in it hinders every copy, and whoever may connect reads what is in it.
+        Some((true, true, false)) => refused("which lets sessions in"),
+        Some((true, false, false)) => Ok(()),
     }
 }
 

@@ -42,8 +42,8 @@ pub(crate) fn keys() -> Vec<&'static str> {
 }
 
 /// What a part, or the definition, has or doesn't have, and that a layer takes away with [`OFF`].
-pub(super) const OPTIONAL: [&str; 9] =
-    ["autoscale", "backup", "basic_auth", "build", "cors", "max_body", "pooler", "quota", "rate_limit"];
+pub(super) const OPTIONAL: [&str; 10] =
+    ["autoscale", "backup", "basic_auth", "build", "cors", "max_body", "pooler", "prometheus", "quota", "rate_limit"];
 
 /// What a layer says in place of what it takes away.
 pub(super) const OFF: &str = "off";

@@ -277,7 +277,8 @@ impl Cluster<'_> {
         if let Some(port) = &service.port {
             let (port, protocol) = (port.value, service.protocol.value);
             ports.push(of(PORT, (port, port), protocol));
-            let former = former.filter(|former| **former != port);
+            let taken = |former: u16| former == port || service.ports.values().any(|one| one.port.value == former);
+            let former = former.filter(|former| !taken(**former));
             ports.extend(former.map(|former| of(FORMER_PORT, (*former, port), protocol)));
         }
         ports.extend(service.ports.iter().map(|(name, one)| {

@@ -89,9 +89,13 @@ impl Container {
         add("--ulimit=core=0:0".to_owned());
         match kind {
             Kind::Podman => {
-                for argument in
-                    ["http-proxy=false", "image-volume=ignore", "read-only-tmpfs=false", "log-driver=passthrough"]
-                {
+                for argument in [
+                    "http-proxy=false",
+                    "image-volume=ignore",
+                    "read-only-tmpfs=false",
+                    "log-driver=passthrough",
+                    "systemd=false",
+                ] {
                     add(format!("--{argument}"));
                 }
                 if self.rootless {
@@ -157,6 +161,20 @@ pub(crate) fn plain(path: &std::path::Path) -> Result<&str, String> {
         Some(text) if path.is_absolute() && !text.contains(unusual) => Ok(text),
         _ => Err(format!("the folder {} can't be given to a container: no , : = \" or \\ in its name", path.display())),
     }
+}
+
+/// What a container's own runtime has, and where nothing of a definition may be.
+const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// A folder of the stack's own, in which its programs could put links while an engine, as root, makes what is mounted there
+/// (CVE-2024-45310).
+const TEMPORARY: &str = "/tmp";
+
+/// Why nothing is mounted at a path; `None` where it can be.
+pub(crate) fn unsafe_place(path: &str) -> Option<String> {
+    let path = path.trim_end_matches('/');
+    let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let refused = below(TEMPORARY) || SYSTEM.iter().any(|folder| path == *folder || below(folder));
+    refused.then(|| format!("nothing of a definition can be at {path} in a container"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use freehold_problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use crate::failure;
@@ -197,6 +197,29 @@ impl Engine {
             .collect())
     }
 
+    /// What an image asks for that containers of stacks don't get, in words.
+    async fn asks_for(&self, image: &str) -> Result<Option<String>, EngineFailure> {
+        let format = match self.kind {
+            // Versions before 4.5.1 hand annotations on to the runtime, which obeys some of them as root.
+            Kind::Podman => "--format={{json .Annotations}}",
+            // Its volumes would be folders of the machine's disk that nobody limits.
+            Kind::Docker => "--format={{json .Config.Volumes}}",
+        };
+        let answer = self.call(&["image", "inspect", format, image], ASK).await?;
+        let found: Option<BTreeMap<String, serde_json::Value>> =
+            serde_json::from_str(answer.trim()).map_err(|error| EngineFailure::Said(error.to_string()))?;
+        let mut names = found.unwrap_or_default().into_keys();
+        Ok(match self.kind {
+            Kind::Podman => {
+                let obeyed = |name: &String| OBEYED.iter().any(|prefix| name.starts_with(prefix));
+                names.find(obeyed).map(|name| format!("has the annotation {name}, which is an order to the runtime"))
+            }
+            Kind::Docker => names
+                .next()
+                .map(|name| format!("has a volume at {name}, which docker would make on this machine's disk")),
+        })
+    }
+
     /// Sees to it that an image is here.
     async fn fetch(&self, image: &str) -> Result<(), EngineFailure> {
         let mut arguments = vec!["pull", "--quiet"];
@@ -224,6 +247,9 @@ impl Engine {
     }
 }
 
+/// What the names of annotations begin with that runtimes obey.
+const OBEYED: [&str; 4] = ["run.oci.", "org.systemd.property.", "io.podman.", "org.criu."];
+
 /// What is free on a disk, in bytes; `None` where that can't be told.
 fn room(folder: &Path) -> Option<u64> {
     let figures = rustix::fs::statvfs(folder).ok()?;
@@ -246,12 +272,23 @@ fn words(said: &str) -> Option<String> {
     (!printable.is_empty()).then_some(printable)
 }
 
+/// How many images are fetched at a time: many together would fill the disk together, and a registry that dribbles holds up one of them.
+const FETCHES: usize = 4;
+
+#[derive(Debug)]
+struct Fetching(Semaphore);
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self(Semaphore::new(FETCHES))
+    }
+}
+
 /// The engines of this machine, asked for when they are needed.
 #[derive(Debug, Default)]
 pub(crate) struct Engines {
     found: Mutex<Option<(Arc<Engine>, Instant)>>,
-    /// Images are fetched one at a time: together they would fill the disk together.
-    fetching: Mutex<()>,
+    fetching: Fetching,
 }
 
 impl Engines {
@@ -284,17 +321,25 @@ impl Engines {
             .into())
     }
 
-    /// Sees to it that an image is here.
+    /// Sees to it that an image is here, and asks for nothing that it may not have.
     ///
     /// # Errors
-    /// There is no engine, or the registry doesn't give the image; its words.
+    /// There is no engine, or the registry doesn't give the image; its words. Or it isn't for stacks.
     pub(crate) async fn provide(&self, folders: &[PathBuf], image: &str) -> Result<Arc<Engine>, ProviderError> {
+        let engine = self.fetched(folders, image).await?;
+        match engine.asks_for(image).await.map_err(|failure| no_answer(&engine, &failure))? {
+            None => Ok(engine),
+            Some(what) => Err(super::not_for_containers(&format!("the image {image} {what}"))),
+        }
+    }
+
+    async fn fetched(&self, folders: &[PathBuf], image: &str) -> Result<Arc<Engine>, ProviderError> {
         let engine = self.find(folders).await?;
         let unanswered = |failure: &EngineFailure| no_answer(&engine, failure);
         if engine.has(image).await.map_err(|failure| unanswered(&failure))? {
             return Ok(engine);
         }
-        let _alone = self.fetching.lock().await;
+        let _one_of_few = self.fetching.0.acquire().await;
         if engine.has(image).await.map_err(|failure| unanswered(&failure))? {
             return Ok(engine);
         }

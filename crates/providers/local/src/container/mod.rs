@@ -84,7 +84,8 @@ pub(crate) fn refuse(body: &Value) -> Result<(), ProviderError> {
     let texts = texts.filter_map(|(name, value)| Some((name.clone(), value.as_text()?.to_owned()))).collect();
     let folders = body.get("writable").and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_text);
     let files = body.get("files").and_then(Value::as_map).into_iter().flatten().map(|(path, _)| path.as_str());
-    let unusual = folders.chain(files).filter_map(|folder| arguments::plain(Path::new(folder)).err()).next();
+    let unusual = |folder: &str| arguments::plain(Path::new(folder)).err().or_else(|| arguments::unsafe_place(folder));
+    let unusual = folders.chain(files).find_map(unusual);
     unsuitable(&texts).or(unusual).map_or(Ok(()), |why| Err(not_for_containers(&why)))
 }
 
