@@ -27,6 +27,7 @@ name = "probe"
 [secret.session]
 generate = { bytes = 32 }
 
+# freehold:allow FH0209: one copy is enough for a transcript
 [service.web]
 build         = { artifact = ["program.py", "version"] }
 command       = ["python3", "program.py"]

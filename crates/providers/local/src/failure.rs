@@ -52,3 +52,12 @@ pub(crate) fn still_running(whose: &str) -> ProviderError {
 pub(crate) fn not_served(kind: ResourceKind) -> ProviderError {
     ProviderError::rejected(Code::StepFailed, format!("provider local does not serve {}", kind.word()))
 }
+
+/// Something that no container of a stack is given.
+pub(crate) fn not_for_containers(why: &str) -> ProviderError {
+    refusal(
+        Code::NotForContainers,
+        why,
+        "put what has several lines into `files`; or give the service a `build`, so that it runs as a process",
+    )
+}

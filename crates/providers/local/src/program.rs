@@ -254,7 +254,7 @@ impl Program {
         let places = files.places().map(|(path, _)| path).chain(written);
         if let Some(place) = places.into_iter().find(|place| Path::new(place).starts_with(&home)) {
             // Its programs could put links there while root makes what is mounted.
-            return Err(container::not_for_containers(&format!("{place} is in the stack's own folder")));
+            return Err(failure::not_for_containers(&format!("{place} is in the stack's own folder")));
         }
         let sockets = machine.sockets.iter().map(|folder| Mount {
             source: folder.clone(),
@@ -290,7 +290,7 @@ impl Program {
             Holding::Starter => PATIENCE,
         };
         let container = ContainerOrder {
-            arguments: container.create(engine.kind).map_err(|why| container::not_for_containers(&why))?,
+            arguments: container.create(engine.kind).map_err(|why| failure::not_for_containers(&why))?,
             name: container.name,
             image: image.to_owned(),
             patience: patience.as_secs(),
@@ -310,7 +310,7 @@ impl Program {
             container: Some(container),
         };
         if let Some(why) = container::unsuitable(&order.environment) {
-            return Err(container::not_for_containers(&why));
+            return Err(failure::not_for_containers(&why));
         }
         Ok(Self { order })
     }

@@ -329,7 +329,7 @@ impl Engines {
         let engine = self.fetched(folders, image).await?;
         match engine.asks_for(image).await.map_err(|failure| no_answer(&engine, &failure))? {
             None => Ok(engine),
-            Some(what) => Err(super::not_for_containers(&format!("the image {image} {what}"))),
+            Some(what) => Err(failure::not_for_containers(&format!("the image {image} {what}"))),
         }
     }
 

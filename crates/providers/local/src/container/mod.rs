@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use freehold_engine::ProviderError;
 use freehold_graph::Value;
-use freehold_problem::Code;
 use serde::{Deserialize, Serialize};
 
 use crate::failure;
@@ -86,15 +85,7 @@ pub(crate) fn refuse(body: &Value) -> Result<(), ProviderError> {
     let files = body.get("files").and_then(Value::as_map).into_iter().flatten().map(|(path, _)| path.as_str());
     let unusual = |folder: &str| arguments::plain(Path::new(folder)).err().or_else(|| arguments::unsafe_place(folder));
     let unusual = folders.chain(files).find_map(unusual);
-    unsuitable(&texts).or(unusual).map_or(Ok(()), |why| Err(not_for_containers(&why)))
-}
-
-pub(crate) fn not_for_containers(why: &str) -> ProviderError {
-    failure::refusal(
-        Code::NotForContainers,
-        why,
-        "put what has several lines into `files`; or give the service a `build`, so that it runs as a process",
-    )
+    unsuitable(&texts).or(unusual).map_or(Ok(()), |why| Err(failure::not_for_containers(&why)))
 }
 
 /// Engines read lines of up to 64 KiB.
