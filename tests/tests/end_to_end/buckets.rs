@@ -43,7 +43,7 @@ impl Bucket {
     /// What boto3 prints, with the client as `s3` and the bucket's name as `b`.
     fn ask(&self, python: &str) -> Result<String> {
         let before = "import boto3, sys\nfrom botocore.config import Config\n\
-                      s3 = boto3.client('s3', config=Config(retries={'total_max_attempts': 1}, connect_timeout=5))\n";
+                      s3 = boto3.client('s3', config=Config(retries={'total_max_attempts': 3}, connect_timeout=5))\n";
         let output = Command::new("python3")
             .args(["-c", &format!("{before}b = '{}'\n{python}", self.name)])
             .env("AWS_ENDPOINT_URL", &self.endpoint)
@@ -63,6 +63,12 @@ impl Bucket {
 
 #[test]
 fn buckets_are_deployed_and_used_outlast_every_end_and_go_only_where_they_are_named() -> Result<()> {
+    if !Command::new("python3").args(["-c", "import boto3"]).output()?.status.success() {
+        println!(
+            "skipped: buckets_are_deployed_and_used_outlast_every_end_and_go_only_where_they_are_named: boto3 is missing"
+        );
+        return Ok(());
+    }
     let mut freehold = Installation::start()?;
     let app = App::small_and(BUCKET)?;
     let plan = freehold.run(["plan", &app.argument(), "--tenant", "acme"])?.succeeded()?;

@@ -1,4 +1,4 @@
-//! The server as clients see it: boto3, rclone and the AWS CLI; and what a crash, a full bucket and a full disk leave behind.
+//! The server as clients see it: boto3 and rclone; and what a crash, a full bucket and a full disk leave behind.
 
 #![cfg(test)]
 
