@@ -20,6 +20,7 @@ SAID = [
     ("E09", "TLS to databases", "${database.X.sslmode}, the URLs", DATA, r"\$\{database\.facts\.url\}", "a_data_service_with_several_databases_a_cache_and_a_queue"),
     ("E10", "extensions off the list", "database.X.template", None, None, "an_extension_of_a_superusers_comes_with_the_template"),
     ("E11", "caches, side by side", "[cache.X]", DATA, r"^persist = true", "a_data_service_with_several_databases_a_cache_and_a_queue"),
+    ("E12", "buckets (on one machine)", "[bucket.X]", None, None, "buckets_are_deployed_and_used_outlast_every_end_and_go_only_where_they_are_named"),
     ("E13", "ports, TCP, host and port", "protocol, ports, ${service.X.host}", SITE, r"^protocol = \"tcp\"", "a_site_behind_a_proxy_that_speaks_something_else"),
     ("E14", "ways out and in", "egress, ingress", DATA, r"^egress", "what_a_service_says_is_what_the_cluster_keeps"),
     ("E15", "files", "[service.X.files]", SITE, r"file = \"nginx\.conf\"", "a_site_behind_a_proxy_that_speaks_something_else"),
@@ -28,14 +29,13 @@ SAID = [
     ("E19", "order, once, on demand", "after, when", SITE, r"^when += \"once\"", "a_product_with_an_api_below_a_path_jobs_on_demand_and_flags_by_stage"),
     ("E21", "quota and sizes by stage and preview", "[preview] quota, autoscale = \"off\"", LEDGER, r"service\.api\.autoscale += \"off\"", "a_product_with_an_api_below_a_path_jobs_on_demand_and_flags_by_stage"),
     ("E22", "scaling by memory", "autoscale.memory", LEDGER, r"memory = 80", "all_that_a_service_can_have"),
+    ("E25", "containers on one machine (no TLS)", "image without build", None, None, "an_image_runs_beside_a_process_is_updated_rolled_back_taken_over_and_gone_without_a_trace"),
     ("E26", "probes of other kinds and times", "health = { ready = { … } }", DATA, r"period = \"2s\"", "what_a_service_says_is_what_the_cluster_keeps"),
     ("E29", "requests and limits of a quota", "quota = { cpu = \"2..8\" }", LEDGER, r"cpu = \"2\.\.8\"", "what_a_service_says_is_what_the_cluster_keeps"),
 ]
 # What there are no words for yet, and whether this version was to have them.
 UNSAID = [
-    ("E12", "buckets", True),
     ("E20", "secrets: optional, shared, from elsewhere", True),
-    ("E25", "containers on one machine", True),
     ("E28", "placement on nodes", True),
     ("E18", "metrics, alerts, dashboards", False),
     ("E23", "an API token for the app", False),
