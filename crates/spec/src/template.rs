@@ -170,6 +170,14 @@ impl fmt::Display for Reference {
 }
 
 impl Template {
+    /// The text, without spaces around it, if there is no reference in it.
+    pub fn literal(&self) -> Option<&str> {
+        match self.segments.as_slice() {
+            [Segment::Text(text)] => Some(text.trim()),
+            _ => None,
+        }
+    }
+
     /// The references in it, in order.
     pub fn references(&self) -> impl Iterator<Item = &Spanned<Reference>> {
         self.segments.iter().filter_map(|segment| match segment {

@@ -8,10 +8,10 @@
 use std::net::IpAddr;
 
 use freehold_problem::Code;
-use freehold_spec::app::Service;
+use freehold_spec::app::{Service, texts};
 use freehold_spec::network::{Destination, Egress};
 use freehold_spec::part::output::Reach;
-use freehold_spec::{Name, PartKind, Segment, Template};
+use freehold_spec::{Name, PartKind};
 
 use crate::diagnostic::Diagnostic;
 use crate::scope::{Program, Scope};
@@ -80,7 +80,7 @@ fn shut_out(scope: &mut Scope<'_>) -> Vec<Name> {
         // Without an image it doesn't run in a cluster.
         let Some(service) = program.service.filter(|service| service.image.is_some()) else { continue };
         for (variable, value) in program.env {
-            let Some(text) = literal(value) else { continue };
+            let Some(text) = value.literal() else { continue };
             let addresses = addresses(text, port_beside(&program, variable.as_str()));
             let mut shut = addresses.iter().filter(|address| !is_open(scope, &program, service, address));
             let Some(address) = shut.next() else { continue };
@@ -129,19 +129,11 @@ fn shut_out(scope: &mut Scope<'_>) -> Vec<Name> {
     own
 }
 
-/// The text, if there is no reference in it.
-fn literal(template: &Template) -> Option<&str> {
-    match template.segments.as_slice() {
-        [Segment::Text(text)] => Some(text.trim()),
-        _ => None,
-    }
-}
-
 /// The port that stands in a variable of its own: `SMTP_PORT` beside `SMTP_HOST`.
 fn port_beside(program: &Program<'_>, variable: &str) -> Option<u16> {
     let beside = format!("{}_PORT", variable.strip_suffix("_HOST")?);
     let (_, port) = program.env.iter().find(|(name, _)| name.as_str() == beside)?;
-    literal(port)?.parse().ok()
+    port.literal()?.parse().ok()
 }
 
 /// The addresses in a text: one, or several with commas between them.
@@ -219,7 +211,7 @@ fn refers_to(scope: &Scope<'_>, program: &Program<'_>, part: PartKind, name: &Na
     let job = scope.app.jobs.get(program.name).filter(|_| program.word == "job");
     let pod = program.service.filter(|_| job.is_none()).into_iter().flat_map(Service::programs);
     let programs = job.map(|job| (&job.env, &job.files)).into_iter().chain(pod);
-    let templates = programs.flat_map(|(env, files)| env.values().chain(files.values().map(|file| &file.content)));
+    let templates = programs.flat_map(|(env, files)| texts(env, files));
     let mut outputs =
         templates.flat_map(|template| template.references()).filter_map(|reference| reference.value.output());
     outputs.any(|(other, output)| other == name && output.part() == part && output.row().reach == Reach::Part)

@@ -56,24 +56,27 @@ pub(crate) fn with_databases(app: &App) -> Vec<Diagnostic> {
     limits(&app.quota).into_iter().filter_map(beyond).collect()
 }
 
+/// A figure, and of what it is.
+type Figure = Option<(Resource, Spanned<u64>)>;
+
+/// The limit and the request of a range. Where one figure stands for both, the limit says it all: no request is above its limit.
+fn figures<T: Copy + PartialEq>(
+    range: &Option<Spanned<Range<T>>>,
+    (limits, requests): (Resource, Resource),
+    amount: fn(T) -> u64,
+) -> (Figure, Figure) {
+    let Some(Spanned { value: Range { request, limit }, span }) = range else { return (None, None) };
+    let of = |resource, figure| Some((resource, Spanned::new(amount(figure), *span)));
+    if request == limit {
+        return (of(limits, *limit), None);
+    }
+    (of(Resource { side: "'s limit", ..limits }, *limit), of(requests, *request))
+}
+
 /// The figures that a quota has.
 fn limits(quota: &Quota) -> Vec<(Resource, Spanned<u64>)> {
-    let limit =
-        |resource: Resource, apart: bool| if apart { Resource { side: "'s limit", ..resource } } else { resource };
-    let cpu = quota.cpu.as_ref().map(|range| {
-        let resource = limit(CPU, range.value.request != range.value.limit);
-        (resource, Spanned::new(range.value.limit.0, range.span))
-    });
-    let memory = quota.memory.as_ref().map(|range| {
-        let resource = limit(MEMORY, range.value.request != range.value.limit);
-        (resource, Spanned::new(range.value.limit.0, range.span))
-    });
-    // Where one figure stands for both, what the limits take says it all: no request is above its limit.
-    let cpu_requests = quota.cpu.as_ref().filter(|range| range.value.request != range.value.limit);
-    let cpu_requests = cpu_requests.map(|range| (CPU_REQUESTS, Spanned::new(range.value.request.0, range.span)));
-    let memory_requests = quota.memory.as_ref().filter(|range| range.value.request != range.value.limit);
-    let memory_requests =
-        memory_requests.map(|range| (MEMORY_REQUESTS, Spanned::new(range.value.request.0, range.span)));
+    let (cpu, cpu_requests) = figures(&quota.cpu, (CPU, CPU_REQUESTS), |cpu| cpu.0);
+    let (memory, memory_requests) = figures(&quota.memory, (MEMORY, MEMORY_REQUESTS), |memory| memory.0);
     let pods = quota.pods.as_ref().map(|limit| (PODS, Spanned::new(u64::from(limit.value), limit.span)));
     [cpu, memory, cpu_requests, memory_requests, pods].into_iter().flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use freehold_problem::Code;
 use freehold_spec::part::output::Secrecy;
-use freehold_spec::{EnvName, PartKind, Segment, Spanned, Template};
+use freehold_spec::{EnvName, PartKind, Spanned, Template};
 
 use crate::diagnostic::Diagnostic;
 use crate::placeholder::is_placeholder;
@@ -46,20 +46,12 @@ fn made_public(scope: &mut Scope<'_>) {
 fn literals(scope: &mut Scope<'_>) {
     for program in scope.programs() {
         for (name, value) in program.env {
-            let Some(text) = literal(value) else { continue };
+            let Some(text) = value.literal() else { continue };
             let found = placeholder(name, value, text).or_else(|| in_browsers(name, value, text));
             if let Some(diagnostic) = found.or_else(|| in_the_open(name, value, text)) {
                 scope.report(diagnostic);
             }
         }
-    }
-}
-
-/// The text, if there is no reference in it.
-fn literal(template: &Template) -> Option<&str> {
-    match template.segments.as_slice() {
-        [Segment::Text(text)] => Some(text.trim()),
-        _ => None,
     }
 }
 
